@@ -1,0 +1,254 @@
+//! The one error of the host: a kind, a message, causes, hints, and where in the line it happened.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+
+/// A result of the host.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, as a class that decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub enum ErrorKind {
+    /// The line cannot be understood: unknown command, missing argument, bad quoting.
+    Usage,
+    /// A file, folder, model, layer or tensor that does not exist.
+    NotFound,
+    /// A name that fits several things.
+    Ambiguous,
+    /// No backend reads this format.
+    UnsupportedFormat,
+    /// The format is known, this part of it is not.
+    UnsupportedOp,
+    /// A file that contradicts itself or its format.
+    CorruptFile,
+    /// A file that would leave its folder, or execute what it brings along.
+    UnsafeFile,
+    /// A native library that is not on this machine.
+    RuntimeMissing,
+    /// A native library that refused or failed.
+    RuntimeFailed,
+    /// A value that does not fit: shape, dtype, number.
+    InvalidInput,
+    /// A library that is no usable plugin.
+    Plugin,
+    /// The operating system refused.
+    Io,
+    /// The session is not ready for this: nothing opened, no model chosen, no input.
+    State,
+    /// An `assert` that does not hold.
+    Assertion,
+    /// Stopped by the user.
+    Cancelled,
+    /// A defect of qp or of a plugin.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The exit code of a process that ends with such an error.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => exit_code::USAGE,
+            Self::Assertion => exit_code::ASSERTION,
+            Self::Cancelled => exit_code::INTERRUPTED,
+            _ => exit_code::FAILED,
+        }
+    }
+}
+
+/// The exit codes of `qp run` and `qp -c`.
+pub mod exit_code {
+    /// Everything was done.
+    pub const DONE: u8 = 0;
+    /// A command failed.
+    pub const FAILED: u8 = 1;
+    /// The arguments or a line could not be understood.
+    pub const USAGE: u8 = 2;
+    /// An assertion does not hold.
+    pub const ASSERTION: u8 = 3;
+    /// Stopped by Ctrl-C.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// A failed command's reason. Messages are lower-case fragments with names in backticks; hints are
+/// imperative sentences.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Error(Box<Parts>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Parts {
+    kind: ErrorKind,
+    message: String,
+    causes: Vec<String>,
+    hints: Vec<String>,
+    span: Option<Range<usize>>,
+    detail: Option<String>,
+}
+
+impl Error {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
+            kind,
+            message: message.into(),
+            causes: Vec::new(),
+            hints: Vec::new(),
+            span: None,
+            detail: None,
+        }))
+    }
+
+    /// A [`ErrorKind::Usage`] error.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
+    /// A [`ErrorKind::NotFound`] error.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, message)
+    }
+
+    /// A [`ErrorKind::InvalidInput`] error.
+    pub fn invalid_input(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidInput, message)
+    }
+
+    /// A [`ErrorKind::State`] error.
+    pub fn state(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::State, message)
+    }
+
+    /// A [`ErrorKind::Internal`] error: a defect.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// The answer to Ctrl-C.
+    pub fn cancelled() -> Self {
+        Self::new(ErrorKind::Cancelled, "interrupted")
+    }
+
+    /// `action` (as in `read`) failed on `path`.
+    pub fn io(action: &str, path: &Path, error: &std::io::Error) -> Self {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Io,
+        };
+        Self::new(kind, format!("cannot {action} `{}`", path.display())).with_cause(plain_io_text(error))
+    }
+
+    /// The same error with one more cause, deeper than those it has.
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl Into<String>) -> Self {
+        self.0.causes.push(cause.into());
+        self
+    }
+
+    /// The same error with one more next step.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hints.push(hint.into());
+        self
+    }
+
+    /// The same error at a byte range of the line, unless it has one.
+    #[must_use]
+    pub fn with_span(mut self, span: Range<usize>) -> Self {
+        self.0.span.get_or_insert(span);
+        self
+    }
+
+    /// The same error with raw text for `--verbose`.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What failed, in one line.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The errors beneath, nearest first.
+    pub fn causes(&self) -> &[String] {
+        &self.0.causes
+    }
+
+    /// What to do next.
+    pub fn hints(&self) -> &[String] {
+        &self.0.hints
+    }
+
+    /// Where in the line, in bytes.
+    pub fn span(&self) -> Option<Range<usize>> {
+        self.0.span.clone()
+    }
+
+    /// Raw text for `--verbose`.
+    pub fn detail(&self) -> Option<&str> {
+        self.0.detail.as_deref()
+    }
+
+    /// The message and its causes in one line, for a table's cell or a log.
+    pub fn one_line(&self) -> String {
+        std::iter::once(self.message())
+            .chain(self.causes().iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join(": ")
+    }
+}
+
+/// The operating system's words without the ` (os error 2)` that Rust appends.
+fn plain_io_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let plain = match text.find(" (os error") {
+        Some(end) => &text[..end],
+        None => &text,
+    };
+    let mut letters = plain.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind(), self.one_line())?;
+        self.hints().iter().try_for_each(|hint| write!(f, " [{hint}]"))
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_is_not_found_and_says_why_without_numbers() {
+        let error = Error::io("read", Path::new("x.onnx"), &std::io::Error::from_raw_os_error(2));
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(error.one_line(), "cannot read `x.onnx`: no such file or directory");
+    }
+
+    #[test]
+    fn kinds_decide_the_exit_code() {
+        assert_eq!(Error::usage("x").kind().exit_code(), 2);
+        assert_eq!(Error::new(ErrorKind::Assertion, "x").kind().exit_code(), 3);
+        assert_eq!(Error::cancelled().kind().exit_code(), 130);
+        assert_eq!(Error::not_found("x").kind().exit_code(), 1);
+    }
+}

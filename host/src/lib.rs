@@ -1,0 +1,5 @@
+//! The host of qp: the program without its plugins.
+
+pub mod backend;
+pub mod error;
+pub mod model;

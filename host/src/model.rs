@@ -1,0 +1,1 @@
+//! What a model file holds, in types of the host.

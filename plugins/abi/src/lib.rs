@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+#![expect(unsafe_code, reason = "the derives of abi_stable expand to unsafe code")]
+#![expect(non_local_definitions, reason = "`sabi_trait` puts its impls into a module of their own")]
+#![expect(unused_qualifications, reason = "the derives of abi_stable write full paths")]
+
+pub mod backend;
+pub mod error;
+pub mod guard;
+pub mod manifest;
+pub mod model;
+pub mod quant;
+pub mod root;
+pub mod sdk;
+pub mod sink;
+pub mod tensor;
+
+/// The `abi_stable` this contract is written in, for the host's loader and the export macro.
+pub use abi_stable;
+
+pub use backend::{Backend, BackendBox, Model, ModelBox};
+pub use error::{BackendError, ErrorKind};
+pub use manifest::{Format, Manifest, Setup};
+pub use model::{LayerInfo, ModelInfo, TensorInfo, ValueInfo};
+pub use quant::QuantizationParameters;
+pub use root::{ABI_VERSION, PluginRef};
+pub use sink::{ProgressRef, TensorSinkMut};
+pub use tensor::{DType, TensorView};

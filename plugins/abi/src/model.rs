@@ -1,0 +1,247 @@
+//! What a model file holds, as plain data: everything that the inspection commands print.
+
+use crate::error::BackendError;
+use crate::manifest::Pair;
+use crate::quant::QuantizationParameters;
+use crate::tensor::DType;
+use abi_stable::StableAbi;
+use abi_stable::std_types::{ROption, RString, RVec};
+
+/// One dimension of a shape: a size, a name for a size that is free, or neither.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
+pub struct Dimension {
+    /// The size; -1 when it is not fixed.
+    pub size: i64,
+    /// The name of a size that is not fixed, for example `batch`; empty when it has none.
+    pub symbol: RString,
+}
+
+impl Dimension {
+    /// A dimension of that size.
+    pub fn fixed(size: i64) -> Self {
+        Self { size, symbol: RString::new() }
+    }
+
+    /// A dimension that is free and has a name.
+    pub fn symbolic(symbol: impl Into<String>) -> Self {
+        Self { size: -1, symbol: RString::from(symbol.into()) }
+    }
+
+    /// A dimension of which nothing is known.
+    pub fn unknown() -> Self {
+        Self { size: -1, symbol: RString::new() }
+    }
+}
+
+/// A value of the graph: an input, an output, or an activation between two layers.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq)]
+pub struct ValueInfo {
+    /// The name, unique among the model's values.
+    pub name: RString,
+    /// `UNDEFINED` when the file does not say.
+    pub dtype: DType,
+    /// `RNone` when not even the number of dimensions is known; an empty shape is a scalar.
+    pub shape: ROption<RVec<Dimension>>,
+    /// How the integer codes of this value, or the codes it was rounded to, turn into real values.
+    pub quantization: ROption<QuantizationParameters>,
+    /// What is no tensor: `sequence(tensor(float32))`, `optional(…)`, `map(…)`; empty for a tensor.
+    pub type_name: RString,
+}
+
+/// One attribute of a layer.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq)]
+pub struct Attribute {
+    /// The name.
+    pub name: RString,
+    /// The value.
+    pub value: AttributeValue,
+}
+
+/// The value of an attribute. What fits no other variant is `Other`, described in words.
+#[repr(u8)]
+#[derive(StableAbi, Clone, Debug, PartialEq)]
+pub enum AttributeValue {
+    /// A whole number; a boolean is 0 or 1.
+    Int(i64),
+    /// A real number.
+    Float(f64),
+    /// A text; bytes that are no UTF-8 are replaced.
+    Text(RString),
+    /// Whole numbers.
+    Ints(RVec<i64>),
+    /// Real numbers.
+    Floats(RVec<f64>),
+    /// Texts.
+    Texts(RVec<RString>),
+    /// A tensor, by the name under which `ModelInfo::tensors` lists it.
+    Tensor(RString),
+    /// Subgraphs, by the names that their layers have as `scope`.
+    Graphs(RVec<RString>),
+    /// Anything else, in words.
+    Other(RString),
+}
+
+/// A layer: a node of the graph (ONNX) or a module (PyTorch).
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq)]
+pub struct LayerInfo {
+    /// The full path, unique in the model and never empty: `layer1.conv1`, `/block1/conv1/Conv`.
+    pub path: RString,
+    /// The operator or the class, without its domain or module: `Conv`, `Conv2d`.
+    pub op_type: RString,
+    /// The operator's domain or the class's module; empty for the default one.
+    pub domain: RString,
+    /// What encloses it: a subgraph, a function, a parent module; empty at the top.
+    pub scope: RString,
+    /// Names of the values and stored tensors it reads, in order; an omitted one is empty.
+    pub inputs: RVec<RString>,
+    /// Names of the values it computes, in order; an omitted one is empty.
+    pub outputs: RVec<RString>,
+    /// Names of the stored tensors that belong to it, its quantization parameters included.
+    pub tensors: RVec<RString>,
+    /// The attributes, in the order of the file.
+    pub attributes: RVec<Attribute>,
+    /// How it is quantized: `qdq`, `qoperator`, `dynamic`, `weight-only`, `static`, …; empty when it is not.
+    pub quantization: RString,
+}
+
+/// What a stored tensor is for. An open set.
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TensorRole(pub u8);
+
+impl TensorRole {
+    /// A weight, a bias: what training set. ONNX initializers that feed a layer are parameters.
+    pub const PARAMETER: Self = Self(1);
+    /// State that training did not set as a parameter, such as running means.
+    pub const BUFFER: Self = Self(2);
+    /// A constant of the graph: shapes, axes, Constant nodes of no weight-like use.
+    pub const CONSTANT: Self = Self(3);
+    /// A scale or a zero point.
+    pub const QUANTIZATION: Self = Self(4);
+
+    /// The name as the host prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PARAMETER => "parameter",
+            Self::BUFFER => "buffer",
+            Self::QUANTIZATION => "quantization",
+            _ => "constant",
+        }
+    }
+}
+
+/// A stored tensor.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq)]
+pub struct TensorInfo {
+    /// The name, unique among the stored tensors of the model.
+    pub name: RString,
+    /// What it is for.
+    pub role: TensorRole,
+    /// The element type as stored.
+    pub dtype: DType,
+    /// The shape; empty for a scalar.
+    pub shape: RVec<i64>,
+    /// Bytes of the elements as stored.
+    pub bytes: u64,
+    /// The path of the layer that owns it; empty when none does or several do.
+    pub layer: RString,
+    /// How its codes turn into real values; `RNone` for a float tensor.
+    pub quantization: ROption<QuantizationParameters>,
+    /// The file that holds it when that is not the model file; relative to the model's folder.
+    pub external_file: RString,
+    /// The name of an earlier tensor that shares its storage; empty when it has its own. Shared bytes are
+    /// counted once.
+    pub alias_of: RString,
+}
+
+/// Something that the reader noticed and a careful user wants to know.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How grave it is.
+    pub severity: Severity,
+    /// A short name of the kind: `pickle.dangerous-global`, `onnx.unknown-domain`.
+    pub code: RString,
+    /// One line for the user.
+    pub message: RString,
+    /// What it is about: globals, layers, tensors.
+    pub subjects: RVec<RString>,
+}
+
+/// How grave a [`Finding`] is. An open set: what the host does not know is a warning.
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Severity(pub u8);
+
+impl Severity {
+    /// Worth knowing.
+    pub const NOTE: Self = Self(1);
+    /// Probably not what was meant.
+    pub const WARNING: Self = Self(2);
+    /// Opening this file with the tool it is made for would execute what it brings along.
+    pub const DANGER: Self = Self(3);
+}
+
+/// Everything that inspection finds in a model file.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq)]
+pub struct ModelInfo {
+    /// The name of the format, one of the manifest's.
+    pub format: RString,
+    /// The numeric precision of the weights and activations: `float32`, `float16`, `bfloat16`, `int8`,
+    /// `uint8`, `int16`, `int4`, `uint4`, `mixed`, `dynamic-int8`, `weight-only-int4`, … as read from the
+    /// content, never from the file's name.
+    pub precision: RString,
+    /// The form of quantization: `QDQ`, `QOperator`, `dynamic`, `weight-only`, `FX`, `PT2E`, `eager`, …;
+    /// empty for a float model. Several are joined with ` + `.
+    pub scheme: RString,
+    /// What wrote the file, with its version when known.
+    pub producer: RString,
+    /// Versions: `ir_version`, `opset ai.onnx`, `archive version`, …
+    pub versions: RVec<Pair>,
+    /// The graph's inputs, without the stored tensors.
+    pub inputs: RVec<ValueInfo>,
+    /// The graph's outputs.
+    pub outputs: RVec<ValueInfo>,
+    /// The activations between layers of which anything is known.
+    pub values: RVec<ValueInfo>,
+    /// The layers, in the order in which they are computed, or of the module tree.
+    pub layers: RVec<LayerInfo>,
+    /// The stored tensors.
+    pub tensors: RVec<TensorInfo>,
+    /// The file's own metadata.
+    pub metadata: RVec<Pair>,
+    /// What the reader noticed.
+    pub findings: RVec<Finding>,
+    /// Why it cannot be run by this backend on any machine; `RNone` when it can, a runtime provided.
+    pub run_obstacle: ROption<BackendError>,
+    /// Whatever else there is to say; an unknown name is no error.
+    pub extra: RVec<Pair>,
+}
+
+impl ModelInfo {
+    /// The description of a model of that format of which nothing else is known yet.
+    pub fn new(format: impl Into<String>) -> Self {
+        Self {
+            format: RString::from(format.into()),
+            precision: RString::from("unknown"),
+            scheme: RString::new(),
+            producer: RString::new(),
+            versions: RVec::new(),
+            inputs: RVec::new(),
+            outputs: RVec::new(),
+            values: RVec::new(),
+            layers: RVec::new(),
+            tensors: RVec::new(),
+            metadata: RVec::new(),
+            findings: RVec::new(),
+            run_obstacle: ROption::RNone,
+            extra: RVec::new(),
+        }
+    }
+}

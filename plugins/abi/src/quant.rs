@@ -1,0 +1,67 @@
+//! Quantization parameters: how integer codes and real values belong together.
+
+use crate::tensor::DType;
+use abi_stable::StableAbi;
+use abi_stable::std_types::{ROption, RString, RVec};
+
+/// real = (q - zero_point) · scale, per tensor, per channel along `axis`, or per block of `block_size`
+/// elements along `axis`.
+///
+/// `scales` and `zero_points` have one value per tensor, channel or block; one zero point, or none (all
+/// zero), may stand for all scales. Blocks are numbered in row-major order of the scale tensor. A reader
+/// leaves both lists empty when there are more than [`Self::MAX_INLINE`] values: they are then read as the
+/// tensors `scale_name` and `zero_point_name`.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq)]
+pub struct QuantizationParameters {
+    /// The type of the codes, for example `int8`.
+    pub dtype: DType,
+    /// The scales; float32 scales are exact here.
+    pub scales: RVec<f64>,
+    /// The zero points; whole numbers for integer codes, but PyTorch and some weight-only schemes have
+    /// fractional ones.
+    pub zero_points: RVec<f64>,
+    /// How many scales there are, even where they are not listed.
+    pub scale_count: u64,
+    /// The axis of the channels or blocks; `RNone` for per-tensor.
+    pub axis: ROption<i64>,
+    /// Elements along `axis` that share one scale; `RNone` for per-tensor and per-channel.
+    pub block_size: ROption<i64>,
+    /// The stored tensor that holds the scales; empty when there is none of its own.
+    pub scale_name: RString,
+    /// The stored tensor that holds the zero points; empty when there is none of its own.
+    pub zero_point_name: RString,
+    /// Whether the parameters are computed anew for each input (dynamic quantization); the lists are empty.
+    pub is_dynamic: bool,
+}
+
+impl QuantizationParameters {
+    /// The most values that a reader lists; more are read as tensors.
+    pub const MAX_INLINE: usize = 65_536;
+
+    /// One scale and one zero point for the whole tensor.
+    pub fn per_tensor(dtype: DType, scale: f64, zero_point: f64) -> Self {
+        Self {
+            dtype,
+            scales: vec![scale].into(),
+            zero_points: vec![zero_point].into(),
+            scale_count: 1,
+            axis: ROption::RNone,
+            block_size: ROption::RNone,
+            scale_name: RString::new(),
+            zero_point_name: RString::new(),
+            is_dynamic: false,
+        }
+    }
+
+    /// One scale and one zero point for each index along `axis`.
+    pub fn per_channel(dtype: DType, scales: Vec<f64>, zero_points: Vec<f64>, axis: i64) -> Self {
+        Self {
+            scale_count: scales.len() as u64,
+            scales: scales.into(),
+            zero_points: zero_points.into(),
+            axis: ROption::RSome(axis),
+            ..Self::per_tensor(dtype, 1.0, 0.0)
+        }
+    }
+}

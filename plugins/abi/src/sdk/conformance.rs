@@ -1,0 +1,1 @@
+//! Checks that any backend keeps the contract.

@@ -1,0 +1,97 @@
+//! What a plugin's author uses: two ordinary Rust traits, [`export_plugin!`](crate::export_plugin), and a
+//! [conformance check](conformance) that runs against any backend.
+//!
+//! Nothing here crosses the boundary by itself: [`boundary`] turns an implementation of these traits into
+//! the objects that do, with the panic guard around every entry.
+
+pub mod boundary;
+pub mod conformance;
+mod handles;
+
+pub use crate::backend::{Edit, Fetch, ModelBox, RunReport, RunRequest, RuntimeStatus};
+pub use crate::error::{BackendError, ErrorKind};
+pub use crate::manifest::{Format, Manifest, Pair, Setup, lookup, pair};
+pub use crate::model::{
+    Attribute, AttributeValue, Dimension, Finding, LayerInfo, ModelInfo, Severity, TensorInfo, TensorRole,
+    ValueInfo,
+};
+pub use crate::quant::QuantizationParameters;
+pub use crate::tensor::{DType, TensorView, element_count};
+pub use abi_stable::std_types::{RNone, ROption, RSome, RString, RVec};
+pub use handles::{Progress, Sink};
+
+/// What a function of a plugin returns.
+pub type Result<T, E = BackendError> = std::result::Result<T, E>;
+
+/// A backend, as its author writes it. See [`crate::backend::Backend`] for the contract of each method.
+pub trait Backend: Sized + Send + Sync + 'static {
+    /// The backend's open models.
+    type Model: Model;
+
+    /// What the plugin is and can do; cheap, always the same, and opens nothing.
+    fn manifest() -> Manifest;
+
+    /// Makes the backend; loads nothing native.
+    fn create(setup: Setup) -> Result<Self>;
+
+    /// The format of a file, judged by its first bytes and its name.
+    fn probe(&self, head: &[u8], file_name: &str) -> Option<String>;
+
+    /// Reads what the file at the path `location` holds, without a runtime.
+    fn inspect(&self, location: &str, options: &[Pair], progress: &Progress<'_>) -> Result<ModelInfo>;
+
+    /// Whether the native runtime can be used, found without loading it.
+    fn runtime(&self) -> RuntimeStatus;
+
+    /// Opens a model; nothing native is loaded before its first `run`.
+    fn open(&self, location: &str, options: &[Pair], progress: &Progress<'_>) -> Result<Self::Model>;
+
+    /// Answers a named request about the backend; the payload and the answer are JSON.
+    fn request(&self, name: &str, _payload: &str, _progress: &Progress<'_>) -> Result<String> {
+        Err(unknown_request(name))
+    }
+}
+
+/// An open model, as its author writes it. See [`crate::backend::Model`] for the contract of each method.
+pub trait Model: Send + Sync + 'static {
+    /// What inspection says of it.
+    fn info(&self) -> Result<ModelInfo>;
+
+    /// Delivers a stored tensor, as stored.
+    fn read_tensor(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()>;
+
+    /// Computes, and delivers what was asked for.
+    fn run(
+        &self,
+        request: &RunRequest<'_>,
+        sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<RunReport>;
+
+    /// The same model with changes.
+    fn edit(&self, _edits: &[Edit], _progress: &Progress<'_>) -> Result<ModelBox> {
+        Err(BackendError::unsupported_op("this backend cannot edit models"))
+    }
+
+    /// Writes the model to a new file.
+    fn export(&self, _path: &str, _options: &[Pair], _progress: &Progress<'_>) -> Result<()> {
+        Err(BackendError::unsupported_op("this backend cannot write models"))
+    }
+
+    /// Answers a named request about the model; the payload and the answer are JSON, bulk data goes to the
+    /// sink.
+    fn request(
+        &self,
+        name: &str,
+        _payload: &str,
+        _sink: &mut Sink<'_>,
+        _progress: &Progress<'_>,
+    ) -> Result<String> {
+        Err(unknown_request(name))
+    }
+}
+
+fn unknown_request(name: &str) -> BackendError {
+    BackendError::unsupported_op(format!("this backend does not know the request `{name}`"))
+        .with_help("Update the plugin, or see `backends info` for what it can do.")
+}
