@@ -155,7 +155,7 @@ macro_rules! export_plugin {
             /// The one symbol that the host looks for.
             #[allow(unsafe_code)]
             // SAFETY: the name is abi_stable's own, so no other symbol of a library can have it.
-            #[unsafe(export_name = "_as_0lib_1header_0root_dmodule_dloader")]
+            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             pub static ROOT: $crate::abi_stable::library::LibHeader =
                 // SAFETY: `erased_root_module` erases a `PluginRef`, the type named here.
                 unsafe {
