@@ -67,9 +67,8 @@ LIBTORCH_MEMBERS = [
     (re.compile(r"(nvidia_[a-z_]+)-[^/]+\.dist-info/licenses/(License\.txt)"), r"licenses/\1/\2"),
 ]
 
-# Libraries of an existing libtorch that the CPU half does not need, and would drag CUDA or Python in.
-UNWANTED_LIBRARY = re.compile(r"lib(torch|torch_python|torch_cuda.*|torch_hip.*|torch_nvshmem|c10_cuda|c10_hip"
-                              r"|caffe2_nvrtc|torch_global_deps|shm|torch_.*test.*|nv.*|cu.*)\.(so|dylib)(\..*)?")
+# Libraries of an existing libtorch that would drag CUDA or Python into a build.
+UNWANTED_LIBRARY = re.compile(r"lib(torch|torch_python|(torch|c10)_(cuda|hip).*)\.(so|dylib)(\..*)?")
 # What the CPU half of a CUDA build is linked against all the same.
 CUDA_LIBRARIES = ("libcudart.so.13", "libcupti.so.13")
 LIBRARY_SUFFIX = "dylib" if platform.system() == "Darwin" else "so"
@@ -340,13 +339,12 @@ class Installer:
             return
         self.fetch("libtorch", LIBTORCH, LIBTORCH_MEMBERS, library, needed, 540)
 
-    def write_environment(self):
+    def write_environment(self, with_libtorch):
         """Writes `env.sh`, what a build or a run outside the scripts sources."""
         lines = ["# What building and running qp outside its scripts needs: . env.sh\n",
                  f"export QP_RUNTIMES={shlex.quote(str(self.root))}\n"]
-        folder = self.folder("libtorch", LIBTORCH)
-        if folder.exists():
-            lines.append(f"export LIBTORCH={shlex.quote(str(folder))}\n")
+        if with_libtorch:
+            lines.append(f"export LIBTORCH={shlex.quote(str(self.folder('libtorch', LIBTORCH)))}\n")
         with self.staging() as staging:
             (staging / "env.sh").write_text("".join(lines), encoding="utf-8")
             (staging / "env.sh").replace(self.root / "env.sh")
@@ -378,18 +376,19 @@ def main():
                 shutil.rmtree(stale, ignore_errors=True)
             installer = Installer(root, arguments.verify)
             installer.onnxruntime()
-            if arguments.without_libtorch:
-                say("libtorch", "skipped")
-            else:
+            with_libtorch = not arguments.without_libtorch
+            if with_libtorch:
                 try:
                     installer.libtorch()
                 except (SetupError, OSError, zipfile.BadZipFile) as error:
+                    with_libtorch = False
                     say("libtorch", f"warning: not installed: {error}")
-                    say("libtorch", "without it qp is built without the PyTorch engine: it inspects .pt files, but "
-                                    "does not run them")
                     say("libtorch", f"to add it, run scripts/setup.sh again with the network on, or with LIBTORCH set "
                                     f"to a libtorch {LIBTORCH} folder")
-            installer.write_environment()
+            if not with_libtorch:
+                say("libtorch", "left out: qp is built without the PyTorch engine; it inspects .pt files, but does "
+                                "not run them")
+            installer.write_environment(with_libtorch)
     except (SetupError, OSError, zipfile.BadZipFile) as error:
         print(f"error: {error}", file=sys.stderr)
         if getattr(error, "hint", None):
