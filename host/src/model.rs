@@ -1,1 +1,0 @@
-//! What a model file holds, in types of the host.

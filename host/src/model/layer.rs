@@ -1,0 +1,89 @@
+//! Layers and their attributes.
+
+use serde::Serialize;
+
+/// A layer: a node of the graph (ONNX) or a module (PyTorch).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerInfo {
+    /// The full path, unique in the model: `layer1.conv1`, `/block1/conv1/Conv`.
+    pub path: String,
+    /// The operator or the class, without its domain or module: `Conv`, `Conv2d`.
+    pub op_type: String,
+    /// The operator's domain or the class's module; `None` for the default one.
+    pub domain: Option<String>,
+    /// What encloses it: a subgraph, a function, a parent module; `None` at the top.
+    pub scope: Option<String>,
+    /// Names of the values and stored tensors it reads, in order; an omitted one is empty.
+    pub inputs: Vec<String>,
+    /// Names of the values it computes, in order; an omitted one is empty.
+    pub outputs: Vec<String>,
+    /// Names of the stored tensors that belong to it, its quantization parameters included.
+    pub tensors: Vec<String>,
+    /// The attributes, in the order of the file.
+    pub attributes: Vec<Attribute>,
+    /// How it is quantized: `qdq`, `qoperator`, `dynamic`, `weight-only`, `static`, …
+    pub quantization: Option<String>,
+}
+
+impl LayerInfo {
+    /// The attribute of that name.
+    pub fn attribute(&self, name: &str) -> Option<&AttributeValue> {
+        self.attributes.iter().find(|attribute| attribute.name == name).map(|attribute| &attribute.value)
+    }
+}
+
+/// One attribute of a layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Attribute {
+    /// The name.
+    pub name: String,
+    /// The value.
+    pub value: AttributeValue,
+}
+
+/// The value of an attribute. Serialized as a number, a string or a list; what is none of these is an object
+/// that names what it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum AttributeValue {
+    /// A whole number; a boolean is 0 or 1.
+    Int(i64),
+    /// A real number.
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// Whole numbers.
+    Ints(Vec<i64>),
+    /// Real numbers.
+    Floats(Vec<f64>),
+    /// Texts.
+    Texts(Vec<String>),
+    /// A stored tensor.
+    Tensor {
+        /// Its name.
+        tensor: String,
+    },
+    /// Subgraphs.
+    Graphs {
+        /// The names that their layers have as scope.
+        graphs: Vec<String>,
+    },
+    /// Anything else.
+    Other {
+        /// What it is, in words.
+        other: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attribute_values_serialize_as_plain_json() {
+        let json = |value: AttributeValue| serde_json::to_string(&value).unwrap();
+        assert_eq!(json(AttributeValue::Ints(vec![1, 1])), "[1,1]");
+        assert_eq!(json(AttributeValue::Text("SAME".into())), "\"SAME\"");
+        assert_eq!(json(AttributeValue::Tensor { tensor: "w".into() }), r#"{"tensor":"w"}"#);
+    }
+}

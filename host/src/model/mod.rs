@@ -1,0 +1,267 @@
+//! What a model file holds, in types of the host.
+//!
+//! The same content as a plugin's description of a model, checked: layer paths and tensor names are unique
+//! and not empty, shapes and byte counts agree with the element types.
+
+mod dtype;
+mod layer;
+mod quantization;
+mod tensor;
+
+pub use dtype::DType;
+pub use layer::{Attribute, AttributeValue, LayerInfo};
+pub use quantization::{Granularity, QuantizationParameters};
+pub use tensor::{Dimension, Tensor, TensorChunk, TensorInfo, TensorRole, ValueInfo, element_count};
+
+use crate::error::Error;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+
+/// A name and a text, where the set of names is open: versions, metadata, settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Property {
+    /// The name.
+    pub name: String,
+    /// The text.
+    pub value: String,
+}
+
+/// Something that the reader of a file noticed and a careful user wants to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How grave it is.
+    pub severity: Severity,
+    /// A short name of the kind: `pickle.dangerous-global`, `onnx.unknown-domain`.
+    pub code: String,
+    /// One line for the user.
+    pub message: String,
+    /// What it is about: globals, layers, tensors.
+    pub subjects: Vec<String>,
+}
+
+/// How grave a [`Finding`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// Probably not what was meant; also any severity that qp does not know.
+    Warning,
+    /// Opening this file with the tool it is made for would execute what it brings along.
+    Danger,
+}
+
+/// Everything that inspection finds in a model file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelInfo {
+    /// The name of the format: `onnx`, `torchscript`.
+    pub format: String,
+    /// The numeric precision of the weights and activations as read from the content: `float32`, `int8`,
+    /// `mixed`, `dynamic-int8`, `weight-only-int4`, …
+    pub precision: String,
+    /// The form of quantization: `QDQ`, `QOperator`, `dynamic`, `weight-only`, `FX`, …; `None` for a float
+    /// model.
+    pub scheme: Option<String>,
+    /// What wrote the file, with its version when known.
+    pub producer: Option<String>,
+    /// Versions: `ir_version`, `opset ai.onnx`, …
+    pub versions: Vec<Property>,
+    /// The graph's inputs, without the stored tensors.
+    pub inputs: Vec<ValueInfo>,
+    /// The graph's outputs.
+    pub outputs: Vec<ValueInfo>,
+    /// The activations between layers of which anything is known.
+    pub values: Vec<ValueInfo>,
+    /// The layers, in the order in which they are computed, or of the module tree.
+    pub layers: Vec<LayerInfo>,
+    /// The stored tensors.
+    pub tensors: Vec<TensorInfo>,
+    /// The file's own metadata.
+    pub metadata: Vec<Property>,
+    /// What the reader noticed.
+    pub findings: Vec<Finding>,
+    /// Why its backend cannot run it on any machine; `None` when it can, a runtime provided.
+    #[serde(serialize_with = "serialize_obstacle")]
+    pub run_obstacle: Option<Error>,
+    /// Whatever else the backend has to say.
+    pub extra: Vec<Property>,
+}
+
+impl ModelInfo {
+    /// The layer of that path.
+    pub fn layer(&self, path: &str) -> Option<&LayerInfo> {
+        self.layers.iter().find(|layer| layer.path == path)
+    }
+
+    /// The stored tensor of that name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.iter().find(|tensor| tensor.name == name)
+    }
+
+    /// The value of that name: an input, an output or an activation.
+    pub fn value(&self, name: &str) -> Option<&ValueInfo> {
+        self.inputs.iter().chain(&self.outputs).chain(&self.values).find(|value| value.name == name)
+    }
+
+    /// The parameters as stored once: role parameter, and no alias of another tensor.
+    pub fn parameters(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.tensors.iter().filter(|tensor| tensor.role == TensorRole::Parameter && tensor.alias_of.is_none())
+    }
+
+    /// The number of parameters: elements of tensors of that role, shared ones counted once. Scales and zero
+    /// points, buffers and constants are none.
+    pub fn parameter_count(&self) -> u64 {
+        self.parameters().map(TensorInfo::element_count).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of all stored tensors of any role, shared ones counted once.
+    pub fn stored_bytes(&self) -> u64 {
+        self.tensors
+            .iter()
+            .filter(|tensor| tensor.alias_of.is_none())
+            .fold(0, |total, tensor| total.saturating_add(tensor.bytes))
+    }
+
+    /// The share of the parameters, by number of elements, that is stored quantized
+    /// ([`TensorInfo::is_quantized`]), from 0 to 1; `None` for a model without parameters.
+    pub fn quantized_share(&self) -> Option<f64> {
+        let all = self.parameter_count();
+        let quantized = self
+            .parameters()
+            .filter(|tensor| tensor.is_quantized())
+            .map(TensorInfo::element_count)
+            .fold(0, u64::saturating_add);
+        (all > 0).then(|| quantized as f64 / all as f64)
+    }
+
+    /// The files beside the model's own that hold some of its tensors, each once.
+    pub fn external_files(&self) -> impl Iterator<Item = &str> {
+        let names: std::collections::BTreeSet<&str> =
+            self.tensors.iter().filter_map(|tensor| tensor.external_file.as_deref()).collect();
+        names.into_iter()
+    }
+
+    /// The number of layers.
+    pub fn layer_count(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// How many layers there are of each op type, the most frequent first, equal ones by name.
+    pub fn op_type_counts(&self) -> Vec<(&str, usize)> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for layer in &self.layers {
+            *counts.entry(&layer.op_type).or_default() += 1;
+        }
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        counts
+    }
+}
+
+/// An obstacle as its kind, message, causes and hints.
+fn serialize_obstacle<S: Serializer>(obstacle: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+    struct Parts<'a>(&'a Error);
+    impl Serialize for Parts<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut parts = serializer.serialize_struct("Error", 4)?;
+            parts.serialize_field("kind", &self.0.kind())?;
+            parts.serialize_field("message", self.0.message())?;
+            parts.serialize_field("causes", self.0.causes())?;
+            parts.serialize_field("hints", self.0.hints())?;
+            parts.end()
+        }
+    }
+    obstacle.as_ref().map(Parts).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str, role: TensorRole, dtype: DType, elements: u64) -> TensorInfo {
+        TensorInfo {
+            name: name.into(),
+            role,
+            dtype,
+            shape: vec![elements],
+            bytes: dtype.packed_bytes(elements).unwrap(),
+            layer: None,
+            quantization: None,
+            external_file: None,
+            alias_of: None,
+        }
+    }
+
+    fn layer(path: &str, op_type: &str) -> LayerInfo {
+        LayerInfo {
+            path: path.into(),
+            op_type: op_type.into(),
+            domain: None,
+            scope: None,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            tensors: Vec::new(),
+            attributes: Vec::new(),
+            quantization: None,
+        }
+    }
+
+    fn model() -> ModelInfo {
+        let shared = TensorInfo {
+            alias_of: Some("w".into()),
+            ..tensor("tied", TensorRole::Parameter, DType::INT8, 30)
+        };
+        ModelInfo {
+            format: "toy".into(),
+            precision: "mixed".into(),
+            scheme: None,
+            producer: None,
+            versions: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            values: Vec::new(),
+            layers: vec![layer("a", "Linear"), layer("b", "Add"), layer("c", "Linear"), layer("d", "Abs")],
+            tensors: vec![
+                tensor("w", TensorRole::Parameter, DType::INT8, 30),
+                tensor("b", TensorRole::Parameter, DType::FLOAT32, 10),
+                tensor("s", TensorRole::Quantization, DType::FLOAT32, 10),
+                tensor("running_mean", TensorRole::Buffer, DType::FLOAT32, 10),
+                shared,
+            ],
+            metadata: Vec::new(),
+            findings: Vec::new(),
+            run_obstacle: Some(Error::not_found("no `forward`").with_hint("Export it.")),
+            extra: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn shared_tensors_scales_and_buffers_are_no_parameters() {
+        assert_eq!(model().parameter_count(), 40);
+    }
+
+    #[test]
+    fn stored_bytes_count_every_role_and_shared_bytes_once() {
+        assert_eq!(model().stored_bytes(), 30 + 40 + 40 + 40);
+    }
+
+    #[test]
+    fn the_quantized_share_goes_by_elements() {
+        assert_eq!(model().quantized_share(), Some(0.75));
+        let empty = ModelInfo { tensors: Vec::new(), ..model() };
+        assert_eq!(empty.quantized_share(), None);
+    }
+
+    #[test]
+    fn op_types_come_most_frequent_first_then_by_name() {
+        assert_eq!(model().op_type_counts(), [("Linear", 2), ("Abs", 1), ("Add", 1)]);
+    }
+
+    #[test]
+    fn an_obstacle_serializes_with_its_kind_and_hints() {
+        let json = serde_json::to_value(model()).unwrap();
+        assert_eq!(json["run_obstacle"]["kind"], "NotFound");
+        assert_eq!(json["run_obstacle"]["hints"][0], "Export it.");
+    }
+}

@@ -1,0 +1,127 @@
+//! How integer codes and real values belong together.
+
+use super::DType;
+use serde::Serialize;
+use std::fmt;
+
+/// real = (q - zero_point) · scale, per tensor, per channel along `axis`, or per block of `block_size`
+/// elements along `axis`.
+///
+/// Both lists are empty when the parameters are computed anew for each input, or when there are too many to
+/// list: they are then read as the tensors `scale_name` and `zero_point_name`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QuantizationParameters {
+    /// The type of the codes, for example `int8`.
+    pub dtype: DType,
+    /// One scale per tensor, channel or block; blocks in row-major order of the scale tensor.
+    pub scales: Vec<f64>,
+    /// As many zero points as scales, or one for all, or none when all are zero.
+    pub zero_points: Vec<f64>,
+    /// How many scales there are, even where they are not listed.
+    pub scale_count: u64,
+    /// The axis of the channels or blocks. Where the shape is known it lies within it and is not negative.
+    pub axis: Option<i64>,
+    /// Elements along `axis` that share one scale.
+    pub block_size: Option<u64>,
+    /// The stored tensor that holds the scales.
+    pub scale_name: Option<String>,
+    /// The stored tensor that holds the zero points.
+    pub zero_point_name: Option<String>,
+    /// Whether the parameters are computed anew for each input (dynamic quantization).
+    pub is_dynamic: bool,
+}
+
+impl QuantizationParameters {
+    /// One scale and one zero point for the whole tensor.
+    pub fn per_tensor(dtype: DType, scale: f64, zero_point: f64) -> Self {
+        Self {
+            dtype,
+            scales: vec![scale],
+            zero_points: vec![zero_point],
+            scale_count: 1,
+            axis: None,
+            block_size: None,
+            scale_name: None,
+            zero_point_name: None,
+            is_dynamic: false,
+        }
+    }
+
+    /// What shares one scale.
+    pub fn granularity(&self) -> Granularity {
+        match (self.axis, self.block_size) {
+            (_, Some(_)) => Granularity::PerBlock,
+            (Some(_), None) => Granularity::PerChannel,
+            (None, None) => Granularity::PerTensor,
+        }
+    }
+
+    /// The zero point that belongs to the scale of that index: zero when none are listed.
+    pub fn zero_point(&self, index: usize) -> f64 {
+        match self.zero_points.as_slice() {
+            [] => 0.0,
+            [one] => *one,
+            many => many.get(index).copied().unwrap_or_default(),
+        }
+    }
+
+    /// Whether every zero point is the middle of the codes: 0 for signed types, half the range for unsigned
+    /// ones. `None` when the zero points are not listed here.
+    pub fn is_symmetric(&self) -> Option<bool> {
+        let are_listed = !self.zero_points.is_empty() || self.zero_point_name.is_none();
+        if self.is_dynamic || !are_listed {
+            return None;
+        }
+        let middle = match self.dtype.code_range() {
+            Some((0, largest)) => (largest + 1) / 2,
+            _ => 0,
+        };
+        let all_are = |value: f64| self.zero_points.iter().all(|point| *point == value);
+        Some(if self.zero_points.is_empty() { middle == 0 } else { all_are(middle as f64) })
+    }
+}
+
+/// What shares one scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Granularity {
+    /// The whole tensor.
+    PerTensor,
+    /// Each index along one axis.
+    PerChannel,
+    /// Each run of `block_size` elements along one axis.
+    PerBlock,
+}
+
+impl fmt::Display for Granularity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::PerTensor => "per-tensor",
+            Self::PerChannel => "per-channel",
+            Self::PerBlock => "per-block",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symmetric_means_the_middle_of_the_codes() {
+        let symmetric =
+            |dtype, zero_point| QuantizationParameters::per_tensor(dtype, 0.1, zero_point).is_symmetric();
+        assert_eq!(symmetric(DType::INT8, 0.0), Some(true));
+        assert_eq!(symmetric(DType::INT8, 3.0), Some(false));
+        assert_eq!(symmetric(DType::UINT8, 128.0), Some(true));
+        assert_eq!(symmetric(DType::UINT8, 0.0), Some(false));
+    }
+
+    #[test]
+    fn one_zero_point_or_none_stands_for_all_scales() {
+        let mut parameters = QuantizationParameters::per_tensor(DType::INT8, 0.1, 5.0);
+        assert_eq!(parameters.zero_point(7), 5.0);
+        parameters.zero_points.clear();
+        assert_eq!(parameters.zero_point(7), 0.0);
+    }
+}

@@ -1,0 +1,176 @@
+//! Tensors and values: their descriptions, and the elements of one that was read.
+
+use super::{DType, QuantizationParameters};
+use serde::Serialize;
+use std::fmt;
+
+/// One dimension of a value's shape. Serialized as a number, a string or null.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Dimension {
+    /// A size that is fixed.
+    Fixed(u64),
+    /// A size that is free and has a name, for example `batch`.
+    Symbolic(String),
+    /// A size of which nothing is known.
+    Unknown,
+}
+
+impl Dimension {
+    /// The size, where it is fixed.
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::Fixed(size) => Some(*size),
+            Self::Symbolic(_) | Self::Unknown => None,
+        }
+    }
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(size) => write!(f, "{size}"),
+            Self::Symbolic(name) => f.write_str(name),
+            Self::Unknown => f.write_str("?"),
+        }
+    }
+}
+
+/// A value of the graph: an input, an output, or an activation between two layers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ValueInfo {
+    /// The name.
+    pub name: String,
+    /// [`DType::UNDEFINED`] when the file does not say.
+    pub dtype: DType,
+    /// `None` when not even the number of dimensions is known; an empty shape is a scalar.
+    pub shape: Option<Vec<Dimension>>,
+    /// How the integer codes of this value, or the codes it was rounded to, turn into real values.
+    pub quantization: Option<QuantizationParameters>,
+    /// What it is when it is no tensor: `sequence(tensor(float32))`.
+    pub type_name: Option<String>,
+}
+
+/// What a stored tensor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TensorRole {
+    /// A weight, a bias: what training set.
+    Parameter,
+    /// State that training did not set as a parameter, such as running means.
+    Buffer,
+    /// A constant of the graph, and any role that qp does not know.
+    Constant,
+    /// A scale or a zero point.
+    Quantization,
+}
+
+impl fmt::Display for TensorRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Parameter => "parameter",
+            Self::Buffer => "buffer",
+            Self::Constant => "constant",
+            Self::Quantization => "quantization",
+        })
+    }
+}
+
+/// A stored tensor.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TensorInfo {
+    /// The name, unique among the stored tensors of the model.
+    pub name: String,
+    /// What it is for.
+    pub role: TensorRole,
+    /// The element type as stored.
+    pub dtype: DType,
+    /// The shape; empty for a scalar.
+    pub shape: Vec<u64>,
+    /// Bytes of the elements as stored.
+    pub bytes: u64,
+    /// The path of the layer that owns it; `None` when none does or several do.
+    pub layer: Option<String>,
+    /// How its codes turn into real values; `None` for a float tensor.
+    pub quantization: Option<QuantizationParameters>,
+    /// The file that holds it when that is not the model file; relative to the model's folder.
+    pub external_file: Option<String>,
+    /// The name of an earlier tensor that shares its storage.
+    pub alias_of: Option<String>,
+}
+
+impl TensorInfo {
+    /// The number of elements: 1 for a scalar.
+    pub fn element_count(&self) -> u64 {
+        element_count(&self.shape).unwrap_or(u64::MAX)
+    }
+
+    /// Whether its elements are quantized: they have quantization parameters, or are integers of fewer than
+    /// 32 bits (packed codes whose parameters the file keeps elsewhere).
+    pub fn is_quantized(&self) -> bool {
+        self.quantization.is_some() || (self.dtype.is_integer() && self.dtype.bits() < 32)
+    }
+}
+
+/// A tensor with its elements.
+///
+/// Elements are dense, in row-major order, little-endian; types under one byte are packed with the first
+/// element in the low bits; a boolean is one byte; a string is its length in bytes as `u32` and then its
+/// UTF-8 bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// The name in the model.
+    pub name: String,
+    /// The element type.
+    pub dtype: DType,
+    /// The shape; empty for a scalar.
+    pub shape: Vec<u64>,
+    /// The elements.
+    pub bytes: Vec<u8>,
+    /// How integer codes turn into real values; `None` when the values are what they are.
+    pub quantization: Option<QuantizationParameters>,
+}
+
+/// A tensor, or a piece of one, that is valid during a call only. Its elements lie as in [`Tensor`].
+#[derive(Clone, Copy, Debug)]
+pub struct TensorChunk<'a> {
+    /// The name in the model.
+    pub name: &'a str,
+    /// The element type.
+    pub dtype: DType,
+    /// The shape of the whole tensor; empty for a scalar.
+    pub shape: &'a [u64],
+    /// Index of the first element of this piece in the whole tensor.
+    pub first_element: u64,
+    /// The number of elements in this piece.
+    pub elements: u64,
+    /// Whether the tensor ends with this piece.
+    pub is_last: bool,
+    /// The elements.
+    pub bytes: &'a [u8],
+    /// How integer codes turn into real values.
+    pub quantization: Option<&'a QuantizationParameters>,
+}
+
+/// The product of the dimensions, 1 for a scalar; `None` when it does not fit.
+pub fn element_count(shape: &[u64]) -> Option<u64> {
+    shape.iter().try_fold(1_u64, |total, size| total.checked_mul(*size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_serializes_as_numbers_names_and_nulls() {
+        let shape = [Dimension::Symbolic("batch".into()), Dimension::Fixed(3), Dimension::Unknown];
+        assert_eq!(serde_json::to_string(&shape).unwrap(), r#"["batch",3,null]"#);
+    }
+
+    #[test]
+    fn a_scalar_has_one_element_and_an_overflow_none() {
+        assert_eq!(element_count(&[]), Some(1));
+        assert_eq!(element_count(&[4, 0]), Some(0));
+        assert_eq!(element_count(&[u64::MAX, 2]), None);
+    }
+}
