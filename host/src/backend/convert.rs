@@ -1,0 +1,393 @@
+//! From the contract's types to the host's. What a plugin says is checked here and trusted afterwards.
+
+use super::error::{Breach, from_plugin};
+use super::manifest::Manifest;
+use crate::model::{
+    Attribute, AttributeValue, DType, Dimension, Finding, LayerInfo, ModelInfo, Property,
+    QuantizationParameters, Severity, TensorInfo, TensorRole, ValueInfo, element_count,
+};
+use qp_abi::abi_stable::std_types::{RNone, RSome, RString, RVec};
+use qp_abi::manifest::{Pair, pair};
+use qp_abi::{model as abi, quant};
+use std::collections::HashSet;
+
+/// The most layers, stored tensors, values, findings or pairs that a description may list. The largest
+/// published networks have some ten thousand layers.
+const MOST_ITEMS: usize = 1 << 20;
+
+/// The most dimensions of a shape; NumPy stops at 64.
+const MOST_DIMENSIONS: usize = 64;
+
+/// A model's description in types of the host.
+pub(super) fn model_info(manifest: &Manifest, info: abi::ModelInfo) -> Result<ModelInfo, Breach> {
+    let format = info.format.into_string();
+    if !manifest.formats.iter().any(|known| known.name == format) {
+        return Err(format!(
+            "it describes a model of the format `{format}`, which its manifest does not have"
+        ));
+    }
+    for (what, count) in [
+        ("layers", info.layers.len()),
+        ("tensors", info.tensors.len()),
+        ("values", info.values.len()),
+        ("inputs", info.inputs.len()),
+        ("outputs", info.outputs.len()),
+        ("findings", info.findings.len()),
+        ("metadata", info.metadata.len()),
+    ] {
+        if count > MOST_ITEMS {
+            return Err(format!("it lists {count} {what}, more than the {MOST_ITEMS} that may be"));
+        }
+    }
+    let tensors = info.tensors.into_iter().map(tensor_info).collect::<Result<Vec<_>, _>>()?;
+    require_unique("stored tensor", tensors.iter().map(|tensor| tensor.name.as_str()))?;
+    let layers: Vec<LayerInfo> = info.layers.into_iter().map(layer).collect();
+    require_unique("layer", layers.iter().map(|layer| layer.path.as_str()))?;
+    Ok(ModelInfo {
+        format,
+        precision: info.precision.into_string(),
+        scheme: text(info.scheme),
+        producer: text(info.producer),
+        versions: properties(info.versions),
+        inputs: values(info.inputs)?,
+        outputs: values(info.outputs)?,
+        values: values(info.values)?,
+        layers,
+        tensors,
+        metadata: properties(info.metadata),
+        findings: info.findings.into_iter().map(finding).collect(),
+        run_obstacle: info.run_obstacle.into_option().map(|error| from_plugin(&manifest.id, error)),
+        extra: properties(info.extra),
+    })
+}
+
+fn require_unique<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), Breach> {
+    let mut seen = HashSet::new();
+    for name in names {
+        if name.is_empty() {
+            return Err(format!("it lists a {what} without a name"));
+        }
+        if !seen.insert(name) {
+            return Err(format!("it lists the {what} `{name}` twice"));
+        }
+    }
+    Ok(())
+}
+
+fn tensor_info(info: abi::TensorInfo) -> Result<TensorInfo, Breach> {
+    let name = info.name.into_string();
+    let dtype = DType::from_code(info.dtype.0);
+    let shape = shape(&format!("tensor `{name}`"), &info.shape)?;
+    let elements = element_count(&shape)
+        .ok_or_else(|| format!("the shape {shape:?} of its tensor `{name}` has too many elements"))?;
+    if dtype.bits() > 0 && dtype.packed_bytes(elements) != Some(info.bytes) {
+        return Err(format!("its tensor `{name}`, {dtype} {shape:?}, is said to have {} bytes", info.bytes));
+    }
+    let rank = Some(shape.len());
+    let quantization = quantization(&name, rank, info.quantization.into_option().as_ref())?;
+    Ok(TensorInfo {
+        role: match info.role {
+            abi::TensorRole::PARAMETER => TensorRole::Parameter,
+            abi::TensorRole::BUFFER => TensorRole::Buffer,
+            abi::TensorRole::QUANTIZATION => TensorRole::Quantization,
+            _ => TensorRole::Constant,
+        },
+        dtype,
+        shape,
+        bytes: info.bytes,
+        layer: text(info.layer),
+        quantization,
+        external_file: text(info.external_file),
+        alias_of: text(info.alias_of),
+        name,
+    })
+}
+
+/// A shape of whole sizes. `of` names its tensor.
+pub(super) fn shape(of: &str, sizes: &[i64]) -> Result<Vec<u64>, Breach> {
+    if sizes.len() > MOST_DIMENSIONS {
+        return Err(format!("its {of} has {} dimensions", sizes.len()));
+    }
+    sizes
+        .iter()
+        .map(|size| u64::try_from(*size))
+        .collect::<Result<_, _>>()
+        .map_err(|_| format!("its {of} has a negative dimension: {sizes:?}"))
+}
+
+/// Quantization parameters of the tensor or value of that name; `rank` is the number of its dimensions, where
+/// that is known.
+pub(super) fn quantization(
+    name: &str,
+    rank: Option<usize>,
+    parameters: Option<&quant::QuantizationParameters>,
+) -> Result<Option<QuantizationParameters>, Breach> {
+    let Some(found) = parameters else { return Ok(None) };
+    let (scales, zero_points) = (found.scales.len(), found.zero_points.len());
+    if scales > 0 && scales as u64 != found.scale_count {
+        return Err(format!("`{name}` is said to have {} scales and lists {scales}", found.scale_count));
+    }
+    if zero_points > 1 && zero_points != scales {
+        return Err(format!("`{name}` has {scales} scales and {zero_points} zero points"));
+    }
+    let block_size = match found.block_size {
+        RNone => None,
+        RSome(size) => match u64::try_from(size) {
+            Ok(size) if size > 0 => Some(size),
+            _ => return Err(format!("`{name}` is quantized in blocks of {size}")),
+        },
+    };
+    Ok(Some(QuantizationParameters {
+        dtype: DType::from_code(found.dtype.0),
+        scales: found.scales.to_vec(),
+        zero_points: found.zero_points.to_vec(),
+        scale_count: found.scale_count,
+        axis: axis(name, rank, found)?,
+        block_size,
+        scale_name: text(found.scale_name.clone()),
+        zero_point_name: text(found.zero_point_name.clone()),
+        is_dynamic: found.is_dynamic,
+    }))
+}
+
+/// The axis within the rank. One scale for everything needs none, so a stray one is dropped.
+fn axis(
+    name: &str,
+    rank: Option<usize>,
+    found: &quant::QuantizationParameters,
+) -> Result<Option<i64>, Breach> {
+    let (RSome(axis), Some(rank)) = (found.axis, rank) else {
+        return Ok(found.axis.into_option());
+    };
+    let rank = rank as i64;
+    let from_the_front = if axis < 0 { axis + rank } else { axis };
+    if (0..rank).contains(&from_the_front) {
+        Ok(Some(from_the_front))
+    } else if found.scale_count <= 1 && found.block_size.is_none() {
+        Ok(None)
+    } else {
+        Err(format!("`{name}` of {rank} dimensions is quantized along axis {axis}"))
+    }
+}
+
+fn values(values: RVec<abi::ValueInfo>) -> Result<Vec<ValueInfo>, Breach> {
+    values.into_iter().map(value).collect()
+}
+
+fn value(info: abi::ValueInfo) -> Result<ValueInfo, Breach> {
+    let name = info.name.into_string();
+    let shape: Option<Vec<Dimension>> =
+        info.shape.into_option().map(|shape| shape.into_iter().map(dimension).collect());
+    let rank = shape.as_ref().map(Vec::len);
+    if rank.is_some_and(|rank| rank > MOST_DIMENSIONS) {
+        return Err(format!("its value `{name}` has {} dimensions", rank.unwrap_or_default()));
+    }
+    let quantization = quantization(&name, rank, info.quantization.into_option().as_ref())?;
+    Ok(ValueInfo {
+        dtype: DType::from_code(info.dtype.0),
+        shape,
+        quantization,
+        type_name: text(info.type_name),
+        name,
+    })
+}
+
+fn dimension(dimension: abi::Dimension) -> Dimension {
+    match (u64::try_from(dimension.size), text(dimension.symbol)) {
+        (Ok(size), _) => Dimension::Fixed(size),
+        (Err(_), Some(name)) => Dimension::Symbolic(name),
+        (Err(_), None) => Dimension::Unknown,
+    }
+}
+
+fn layer(info: abi::LayerInfo) -> LayerInfo {
+    LayerInfo {
+        path: info.path.into_string(),
+        op_type: info.op_type.into_string(),
+        domain: text(info.domain),
+        scope: text(info.scope),
+        inputs: strings(info.inputs),
+        outputs: strings(info.outputs),
+        tensors: strings(info.tensors),
+        attributes: info
+            .attributes
+            .into_iter()
+            .map(|attribute| Attribute {
+                name: attribute.name.into_string(),
+                value: attribute_value(attribute.value),
+            })
+            .collect(),
+        quantization: text(info.quantization),
+    }
+}
+
+fn attribute_value(value: abi::AttributeValue) -> AttributeValue {
+    match value {
+        abi::AttributeValue::Int(number) => AttributeValue::Int(number),
+        abi::AttributeValue::Float(number) => AttributeValue::Float(number),
+        abi::AttributeValue::Text(text) => AttributeValue::Text(text.into_string()),
+        abi::AttributeValue::Ints(numbers) => AttributeValue::Ints(numbers.into_vec()),
+        abi::AttributeValue::Floats(numbers) => AttributeValue::Floats(numbers.into_vec()),
+        abi::AttributeValue::Texts(texts) => AttributeValue::Texts(strings(texts)),
+        abi::AttributeValue::Tensor(name) => AttributeValue::Tensor { tensor: name.into_string() },
+        abi::AttributeValue::Graphs(names) => AttributeValue::Graphs { graphs: strings(names) },
+        abi::AttributeValue::Other(words) => AttributeValue::Other { other: words.into_string() },
+    }
+}
+
+fn finding(finding: abi::Finding) -> Finding {
+    Finding {
+        severity: match finding.severity {
+            abi::Severity::NOTE => Severity::Note,
+            abi::Severity::DANGER => Severity::Danger,
+            _ => Severity::Warning,
+        },
+        code: finding.code.into_string(),
+        message: finding.message.into_string(),
+        subjects: strings(finding.subjects),
+    }
+}
+
+/// Names and texts as the host keeps them.
+pub(super) fn properties(pairs: RVec<Pair>) -> Vec<Property> {
+    pairs
+        .into_iter()
+        .map(|pair| Property { name: pair.0.into_string(), value: pair.1.into_string() })
+        .collect()
+}
+
+/// Names and texts as a plugin gets them.
+pub(super) fn pairs<'a>(texts: impl IntoIterator<Item = (&'a String, &'a String)>) -> Vec<Pair> {
+    texts.into_iter().map(|(name, text)| pair(name.as_str(), text.as_str())).collect()
+}
+
+/// The host's quantization parameters as a plugin gets them.
+pub(super) fn to_plugin(parameters: &QuantizationParameters) -> quant::QuantizationParameters {
+    let name = |name: &Option<String>| RString::from(name.as_deref().unwrap_or_default());
+    quant::QuantizationParameters {
+        dtype: qp_abi::DType(parameters.dtype.code()),
+        scales: parameters.scales.clone().into(),
+        zero_points: parameters.zero_points.clone().into(),
+        scale_count: parameters.scale_count,
+        axis: parameters.axis.into(),
+        block_size: parameters.block_size.and_then(|size| i64::try_from(size).ok()).into(),
+        scale_name: name(&parameters.scale_name),
+        zero_point_name: name(&parameters.zero_point_name),
+        is_dynamic: parameters.is_dynamic,
+    }
+}
+
+fn strings(texts: RVec<RString>) -> Vec<String> {
+    texts.into_iter().map(String::from).collect()
+}
+
+/// What the contract writes as an empty text is `None` here.
+pub(super) fn text(text: RString) -> Option<String> {
+    (!text.is_empty()).then(|| text.into_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manifest::Format;
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            id: "toy".into(),
+            name: "Toy".into(),
+            version: "1.0.0".into(),
+            description: String::new(),
+            formats: vec![Format {
+                name: "toy".into(),
+                extensions: Vec::new(),
+                magic: Vec::new(),
+                description: String::new(),
+            }],
+            features: Vec::new(),
+        }
+    }
+
+    fn tensor(name: &str, shape: &[i64], bytes: u64) -> abi::TensorInfo {
+        abi::TensorInfo {
+            name: name.into(),
+            role: abi::TensorRole::PARAMETER,
+            dtype: qp_abi::DType::FLOAT32,
+            shape: shape.to_vec().into(),
+            bytes,
+            layer: RString::new(),
+            quantization: RNone,
+            external_file: RString::new(),
+            alias_of: RString::new(),
+        }
+    }
+
+    fn breach(change: impl FnOnce(&mut abi::ModelInfo)) -> Breach {
+        let mut info = abi::ModelInfo::new("toy");
+        change(&mut info);
+        model_info(&manifest(), info).unwrap_err()
+    }
+
+    #[test]
+    fn the_two_tables_of_element_types_agree() {
+        for code in 0..=u8::MAX {
+            let (host, contract) = (DType::from_code(code), qp_abi::DType(code));
+            assert_eq!(host.known_name(), contract.known_name());
+            assert_eq!(host.bits(), contract.bits());
+            assert_eq!(host.is_integer(), contract.is_integer());
+            assert_eq!(host.is_float(), contract.is_float());
+            assert_eq!(host.code_range(), contract.code_range());
+        }
+    }
+
+    #[test]
+    fn names_must_be_unique_and_not_empty() {
+        let twice = |info: &mut abi::ModelInfo| info.tensors = vec![tensor("w", &[1], 4); 2].into();
+        assert_eq!(breach(twice), "it lists the stored tensor `w` twice");
+        let unnamed = |info: &mut abi::ModelInfo| info.tensors = vec![tensor("", &[1], 4)].into();
+        assert_eq!(breach(unnamed), "it lists a stored tensor without a name");
+    }
+
+    #[test]
+    fn bytes_must_be_those_of_the_shape() {
+        let short = |info: &mut abi::ModelInfo| info.tensors = vec![tensor("w", &[2, 3], 23)].into();
+        assert_eq!(breach(short), "its tensor `w`, float32 [2, 3], is said to have 23 bytes");
+        let negative = |info: &mut abi::ModelInfo| info.tensors = vec![tensor("w", &[-1], 4)].into();
+        assert_eq!(breach(negative), "its tensor `w` has a negative dimension: [-1]");
+        let huge = |info: &mut abi::ModelInfo| info.tensors = vec![tensor("w", &[i64::MAX, 4], 4)].into();
+        assert!(breach(huge).ends_with("has too many elements"));
+    }
+
+    #[test]
+    fn a_format_that_the_manifest_does_not_have_is_a_breach() {
+        assert_eq!(
+            model_info(&manifest(), abi::ModelInfo::new("onnx")).unwrap_err(),
+            "it describes a model of the format `onnx`, which its manifest does not have"
+        );
+    }
+
+    #[test]
+    fn an_axis_is_counted_from_the_front_and_must_exist() {
+        let along = |axis| {
+            quant::QuantizationParameters::per_channel(qp_abi::DType::INT8, vec![1.0, 2.0], vec![], axis)
+        };
+        let axis =
+            |parameters| quantization("w", Some(2), Some(&parameters)).map(|found| found.unwrap().axis);
+        assert_eq!(axis(along(-1)), Ok(Some(1)));
+        assert_eq!(axis(along(2)), Err("`w` of 2 dimensions is quantized along axis 2".into()));
+        let stray = quant::QuantizationParameters {
+            axis: RSome(5),
+            ..quant::QuantizationParameters::per_tensor(qp_abi::DType::INT8, 1.0, 0.0)
+        };
+        assert_eq!(axis(stray), Ok(None));
+    }
+
+    #[test]
+    fn parameters_survive_the_way_there_and_back() {
+        let there = QuantizationParameters {
+            axis: Some(1),
+            scale_name: Some("s".into()),
+            ..QuantizationParameters::per_tensor(DType::UINT8, 0.5, 3.0)
+        };
+        assert_eq!(quantization("w", Some(2), Some(&to_plugin(&there))), Ok(Some(there)));
+    }
+}

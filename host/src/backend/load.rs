@@ -1,0 +1,111 @@
+//! Opens a plugin's library and takes its root module: the only place of the host with unsafe code.
+//!
+//! The verdicts come in an order in which nothing is used before it is known to be safe to use: the file is
+//! a shared library of this machine; it opens; it exports a root module header; the header is of our
+//! abi_stable; the plugin ABI it was built for is ours; the layout of all types is ours; only then is a
+//! function of it called. Libraries are never closed: they may have left thread-local destructors behind.
+
+use super::library_file;
+use crate::error::{Error, ErrorKind, Result};
+use qp_abi::abi_stable::library::{
+    AbiHeader, AbiHeaderRef, LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL,
+};
+use qp_abi::root::is_compatible;
+use qp_abi::{ABI_VERSION, PluginRef};
+use std::path::Path;
+
+/// Opens the library at `path` and takes its root module, which is checked and not yet called.
+pub(super) fn open(path: &Path) -> Result<PluginRef> {
+    library_file::check(path)?;
+    let header = header(path)?;
+    check_version(path, header.version_strings().version.as_str())?;
+    // Not `PluginRef::load_from_file`: that gives the first plugin back for every later file.
+    header.init_root_module::<PluginRef>().map_err(|error| refusal(path, error))
+}
+
+fn header(path: &Path) -> Result<&'static LibHeader> {
+    let library = open_library(path)?;
+    // SAFETY: a symbol of that name is an `AbiHeader` at the start of a `LibHeader`: the name is abi_stable's
+    // own mangling, and what its `upgrade` reads first is the magic and the version of that layout.
+    #[expect(unsafe_code, reason = "the type of a library's symbol is a promise of its name")]
+    let found =
+        unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL) }.map(|symbol| *symbol);
+    // Never closed, a plugin or not: its code may have registered destructors.
+    std::mem::forget(library);
+    let header = found.map_err(|error| {
+        Error::new(
+            ErrorKind::Plugin,
+            format!("`{}` is no qp plugin: it exports no root module", path.display()),
+        )
+        .with_hint(
+            "Export the backend with `qp_abi::export_plugin!`, or take the file out of the plugin folder.",
+        )
+        .with_detail(error.to_string())
+    })?;
+    header.upgrade().map_err(|error| refusal(path, error))
+}
+
+/// Every symbol that the library needs is resolved here: one that is missing is an error now and no crash at
+/// the first call.
+fn open_library(path: &Path) -> Result<libloading::Library> {
+    // SAFETY: opening runs the library's initializers, which is what the user asked for by putting a file of
+    // that name into a plugin folder; it is not closed while anything of it is used.
+    #[cfg(unix)]
+    #[expect(unsafe_code, reason = "opening a library runs its initializers")]
+    let opened = unsafe {
+        use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+        Library::open(Some(path), RTLD_NOW | RTLD_LOCAL).map(libloading::Library::from)
+    };
+    // SAFETY: as above.
+    #[cfg(not(unix))]
+    #[expect(unsafe_code, reason = "opening a library runs its initializers")]
+    let opened = unsafe { libloading::Library::new(path) };
+    opened.map_err(|error| {
+        let text = error.to_string();
+        let own_name = format!("{}: ", path.display());
+        Error::new(ErrorKind::Plugin, format!("cannot open the plugin `{}`", path.display()))
+            .with_cause(text.replacen(&own_name, "", 1))
+            .with_hint("Install the library that it misses, or build the plugin on this machine.")
+    })
+}
+
+fn check_version(path: &Path, found: &str) -> Result<()> {
+    if is_compatible(ABI_VERSION, found) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Plugin,
+        format!("plugin `{}` was built for plugin ABI {found}, this qp wants {ABI_VERSION}", path.display()),
+    )
+    .with_hint(format!(
+        "Build the plugin with qp-abi {ABI_VERSION}, or use a qp that has plugin ABI {found}."
+    )))
+}
+
+/// What abi_stable found wrong, in one line; its own text, which may have hundreds, is the detail.
+fn refusal(path: &Path, error: LibraryError) -> Error {
+    let path = path.display();
+    let rebuild = "Build the plugin against the qp-abi of this qp, with the same abi_stable.";
+    let (message, hint) = match &error {
+        LibraryError::AbiInstability(_) => (
+            format!("plugin `{path}` says plugin ABI {ABI_VERSION}, but its types have another layout"),
+            rebuild,
+        ),
+        LibraryError::InvalidAbiHeader(found) => (
+            format!(
+                "plugin `{path}` was built with abi_stable {}.{}, this qp with {}.{}",
+                found.abi_major,
+                found.abi_minor,
+                AbiHeader::VALUE.abi_major,
+                AbiHeader::VALUE.abi_minor
+            ),
+            rebuild,
+        ),
+        LibraryError::RootModule { .. } => (
+            format!("plugin `{path}` failed to start: its root module panicked or returned an error"),
+            "Report this to the author of the plugin.",
+        ),
+        _ => (format!("plugin `{path}` does not fit this qp"), rebuild),
+    };
+    Error::new(ErrorKind::Plugin, message).with_hint(hint).with_detail(error.to_string().trim().to_owned())
+}

@@ -1,0 +1,265 @@
+//! What plugins say about themselves, and the file that keeps it so that a start opens no library.
+
+use super::error::Breach;
+use qp_abi::ABI_VERSION;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// What a plugin is and can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The short name, unique among plugins: `onnx`.
+    pub id: String,
+    /// The name for people: `ONNX Runtime`.
+    pub name: String,
+    /// The plugin's own version.
+    pub version: String,
+    /// One line on what it is.
+    pub description: String,
+    /// The file formats it reads, the preferred ones first.
+    pub formats: Vec<Format>,
+    /// What it can do: `inspect`, `run`, `capture`, `edit`, `export`.
+    pub features: Vec<String>,
+}
+
+/// One file format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format {
+    /// A short name: `onnx`, `torchscript`.
+    pub name: String,
+    /// File name endings without the leading dot, lower-case.
+    pub extensions: Vec<String>,
+    /// Byte sequences that such a file may start with.
+    pub magic: Vec<Vec<u8>>,
+    /// One line on what it is.
+    pub description: String,
+}
+
+/// A plugin's manifest in types of the host, if it is fit to be used.
+pub(super) fn checked(manifest: qp_abi::Manifest) -> Result<Manifest, Breach> {
+    let manifest = Manifest {
+        id: manifest.id.into_string(),
+        name: manifest.name.into_string(),
+        version: manifest.version.into_string(),
+        description: manifest.description.into_string(),
+        formats: manifest.formats.into_iter().map(format).collect(),
+        features: manifest.features.into_iter().map(String::from).collect(),
+    };
+    if !is_short_name(&manifest.id) {
+        return Err(format!("its id `{}` is not made of lower-case letters, digits and `-`", manifest.id));
+    }
+    for format in &manifest.formats {
+        if !is_short_name(&format.name) {
+            return Err(format!(
+                "its format name `{}` is not made of lower-case letters, digits and `-`",
+                format.name
+            ));
+        }
+        let is_fit = |extension: &&String| {
+            !extension.is_empty() && !extension.starts_with('.') && **extension == extension.to_lowercase()
+        };
+        if let Some(extension) = format.extensions.iter().find(|extension| !is_fit(extension)) {
+            return Err(format!(
+                "the extension `{extension}` of its format `{}` is empty, has a leading dot or upper case",
+                format.name
+            ));
+        }
+        if format.magic.iter().any(Vec::is_empty) {
+            return Err(format!("an empty magic of its format `{}` would fit every file", format.name));
+        }
+    }
+    Ok(manifest)
+}
+
+fn format(format: qp_abi::Format) -> Format {
+    Format {
+        name: format.name.into_string(),
+        extensions: format.extensions.into_iter().map(String::from).collect(),
+        magic: format.magic.into_iter().map(Vec::from).collect(),
+        description: format.description.into_string(),
+    }
+}
+
+fn is_short_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 64
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// The layout of the cache file; another number is not read.
+const CACHE_VERSION: u32 = 1;
+
+/// The most entries that are kept; those of libraries that are gone are dropped before.
+const MOST_ENTRIES: usize = 256;
+
+/// A cache file larger than this is not ours.
+const MOST_CACHE_BYTES: u64 = 16 << 20;
+
+/// Manifests by library file. An entry counts only while the file has the size and the modification time it
+/// had, and this qp the plugin ABI it had.
+#[derive(Debug, Default)]
+pub(super) struct ManifestCache {
+    file: Option<PathBuf>,
+    entries: Vec<Entry>,
+    is_changed: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CacheFile {
+    version: u32,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    key: Key,
+    manifest: Manifest,
+}
+
+/// What tells whether a library is the one whose manifest is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Key {
+    path: PathBuf,
+    size_bytes: u64,
+    modified_ns: u64,
+    abi_version: String,
+}
+
+impl Key {
+    /// The key of the library at `path`; `None` when it cannot be looked at, or lies where it cannot be told
+    /// from another.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(Self {
+            path: std::path::absolute(path).ok()?,
+            size_bytes: metadata.len(),
+            modified_ns: u64::try_from(modified.as_nanos()).ok()?,
+            abi_version: ABI_VERSION.to_owned(),
+        })
+    }
+}
+
+impl ManifestCache {
+    /// Reads the cache file. One that is missing, damaged or of another version counts as empty and is
+    /// written anew.
+    pub(super) fn read(file: Option<PathBuf>) -> Self {
+        let entries = file.as_deref().and_then(read_entries).unwrap_or_default();
+        Self { file, entries, is_changed: false }
+    }
+
+    /// The manifest of the library, if it is kept and the library is still the same.
+    pub(super) fn get(&self, key: &Key) -> Option<&Manifest> {
+        self.entries.iter().find(|entry| entry.key == *key).map(|entry| &entry.manifest)
+    }
+
+    /// Keeps a manifest in place of an older one of the same file.
+    pub(super) fn put(&mut self, key: Key, manifest: Manifest) {
+        self.entries.retain(|entry| entry.key.path != key.path);
+        self.entries.push(Entry { key, manifest });
+        self.is_changed = true;
+    }
+
+    /// Writes the file if anything is new. A failure is no harm: the next start reads the manifests again.
+    pub(super) fn write(mut self) {
+        let Some(file) = self.file.take().filter(|_| self.is_changed) else { return };
+        self.entries.retain(|entry| entry.key.path.exists());
+        let surplus = self.entries.len().saturating_sub(MOST_ENTRIES);
+        self.entries.drain(..surplus);
+        let _ = write_entries(&file, self.entries);
+    }
+}
+
+fn read_entries(file: &Path) -> Option<Vec<Entry>> {
+    if fs::metadata(file).ok()?.len() > MOST_CACHE_BYTES {
+        return None;
+    }
+    let content: CacheFile = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
+    (content.version == CACHE_VERSION).then_some(content.entries)
+}
+
+/// Into a temporary file beside it, then renamed: readers and other writers never meet half a file.
+fn write_entries(file: &Path, entries: Vec<Entry>) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer_pretty(&mut temporary, &CacheFile { version: CACHE_VERSION, entries })?;
+    temporary.flush()?;
+    temporary.persist(file)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(id: &str) -> qp_abi::Manifest {
+        qp_abi::Manifest {
+            id: id.into(),
+            name: "Toy".into(),
+            version: "1.0.0".into(),
+            description: "toys".into(),
+            formats: vec![qp_abi::Format {
+                name: "toy".into(),
+                extensions: vec!["toy".into()].into(),
+                magic: Vec::new().into(),
+                description: "a toy".into(),
+            }]
+            .into(),
+            url_schemes: Vec::new().into(),
+            features: vec!["inspect".into()].into(),
+            extra: Vec::new().into(),
+        }
+    }
+
+    #[test]
+    fn a_manifest_needs_a_short_lower_case_id_and_bare_extensions() {
+        assert!(checked(manifest("toy-2")).is_ok());
+        assert!(checked(manifest("")).is_err());
+        assert!(checked(manifest("Toy")).is_err());
+        let mut dotted = manifest("toy");
+        dotted.formats[0].extensions[0] = ".toy".into();
+        assert_eq!(
+            checked(dotted).unwrap_err(),
+            "the extension `.toy` of its format `toy` is empty, has a leading dot or upper case"
+        );
+    }
+
+    #[test]
+    fn an_entry_counts_only_while_the_library_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("lib.so");
+        fs::write(&library, "one").unwrap();
+        let file = folder.path().join("cache/plugins.json");
+        let mut cache = ManifestCache::read(Some(file.clone()));
+        cache.put(Key::of(&library).unwrap(), checked(manifest("toy")).unwrap());
+        cache.write();
+
+        let cache = ManifestCache::read(Some(file));
+        assert_eq!(cache.get(&Key::of(&library).unwrap()).unwrap().id, "toy");
+        fs::write(&library, "changed").unwrap();
+        assert_eq!(cache.get(&Key::of(&library).unwrap()), None);
+        let other_abi = Key { abi_version: "9.0.0".into(), ..Key::of(&library).unwrap() };
+        assert_eq!(cache.get(&other_abi), None);
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_file_counts_as_empty_and_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("plugins.json");
+        let library = folder.path().join("lib.so");
+        fs::write(&library, "one").unwrap();
+        for content in ["", "{", "[1, 2]", r#"{"version": 2, "entries": []}"#, "\u{0}\u{1}"] {
+            fs::write(&file, content).unwrap();
+            let mut cache = ManifestCache::read(Some(file.clone()));
+            assert!(cache.entries.is_empty(), "{content:?}");
+            cache.put(Key::of(&library).unwrap(), checked(manifest("toy")).unwrap());
+            cache.write();
+            assert_eq!(ManifestCache::read(Some(file.clone())).entries.len(), 1, "{content:?}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! One plugin: a library, what it says about itself, and its backend once it is needed.
+
+use super::convert;
+use super::error::{breach, from_plugin};
+use super::library_file;
+use super::load;
+use super::manifest::{self, Format, Manifest};
+use crate::error::{Error, ErrorKind, Result};
+use qp_abi::abi_stable::std_types::RString;
+use qp_abi::{BackendBox, PluginRef, Setup};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// A plugin that was found, usable or not.
+pub struct PluginEntry {
+    path: PathBuf,
+    manifest: Option<Arc<Manifest>>,
+    /// Why it is not to be used at all, known before its backend was asked for.
+    refusal: Option<Error>,
+    library: OnceLock<Result<PluginRef>>,
+    backend: OnceLock<Result<BackendBox>>,
+}
+
+/// How far a plugin is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginState {
+    /// Its manifest is known from the cache; its library is not in this process.
+    Known,
+    /// Its library is in this process.
+    Loaded,
+    /// It cannot be used, and why.
+    Broken(Error),
+}
+
+impl PluginEntry {
+    /// A plugin whose manifest is known; its library is opened when it is needed.
+    pub(super) fn known(path: PathBuf, manifest: Manifest) -> Self {
+        Self {
+            path,
+            manifest: Some(Arc::new(manifest)),
+            refusal: None,
+            library: OnceLock::new(),
+            backend: OnceLock::new(),
+        }
+    }
+
+    /// A plugin whose library is opened now and asked for its manifest.
+    pub(super) fn read(path: PathBuf) -> Self {
+        let (library, manifest, refusal) = match load::open(&path) {
+            Ok(library) => match read_manifest(&path, library) {
+                Ok(manifest) => (OnceLock::from(Ok(library)), Some(Arc::new(manifest)), None),
+                Err(error) => (OnceLock::from(Ok(library)), None, Some(error)),
+            },
+            Err(error) => (OnceLock::new(), None, Some(error)),
+        };
+        Self { path, manifest, refusal, library, backend: OnceLock::new() }
+    }
+
+    /// The same plugin, not to be used because another of the same id came first.
+    pub(super) fn shadowed_by(mut self, first: &Path) -> Self {
+        let error = Error::new(
+            ErrorKind::Plugin,
+            format!("plugin `{}` is shadowed by `{}`, which has the same id", self.id(), first.display()),
+        )
+        .with_hint("Take one of the two files out of its plugin folder.");
+        self.refusal = Some(error);
+        self
+    }
+
+    /// The short name: from the manifest, or from the file's name where the manifest cannot be had.
+    pub fn id(&self) -> &str {
+        match &self.manifest {
+            Some(manifest) => &manifest.id,
+            None => {
+                let file_name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                library_file::stem(file_name).unwrap_or(file_name)
+            }
+        }
+    }
+
+    /// What the plugin says about itself, where that can be had.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_deref()
+    }
+
+    /// The plugin's own version.
+    pub fn version(&self) -> Option<&str> {
+        self.manifest().map(|manifest| manifest.version.as_str())
+    }
+
+    /// The library file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The formats it reads, the preferred ones first.
+    pub fn formats(&self) -> &[Format] {
+        self.manifest().map(|manifest| manifest.formats.as_slice()).unwrap_or_default()
+    }
+
+    /// What it can do: `inspect`, `run`, `capture`, `edit`, `export`.
+    pub fn features(&self) -> &[String] {
+        self.manifest().map(|manifest| manifest.features.as_slice()).unwrap_or_default()
+    }
+
+    /// Whether it says that it can do `feature`.
+    pub fn has_feature(&self, feature: &str) -> bool {
+        self.features().iter().any(|known| known == feature)
+    }
+
+    /// How far it is now.
+    pub fn state(&self) -> PluginState {
+        let failure = self
+            .refusal
+            .as_ref()
+            .or_else(|| self.library.get().and_then(|library| library.as_ref().err()))
+            .or_else(|| self.backend.get().and_then(|backend| backend.as_ref().err()));
+        match failure {
+            Some(error) => PluginState::Broken(error.clone()),
+            None if self.library.get().is_some() => PluginState::Loaded,
+            None => PluginState::Known,
+        }
+    }
+
+    /// The manifest, unless the plugin is broken.
+    pub(super) fn usable(&self) -> Option<&Manifest> {
+        match self.state() {
+            PluginState::Broken(_) => None,
+            PluginState::Known | PluginState::Loaded => self.manifest(),
+        }
+    }
+
+    /// The plugin's backend, made at the first call. A failure is kept: the plugin is broken from then on.
+    pub(super) fn backend(&self, start: &Start<'_>) -> Result<(&Arc<Manifest>, &BackendBox)> {
+        let manifest = match (&self.refusal, &self.manifest) {
+            (Some(error), _) => return Err(error.clone()),
+            (None, Some(manifest)) => manifest,
+            (None, None) => return Err(Error::internal(format!("plugin `{}` has no manifest", self.id()))),
+        };
+        let backend = self.backend.get_or_init(|| {
+            let library = self.library.get_or_init(|| self.reopen(manifest)).clone()?;
+            (library.create())(start.setup(&self.path, &manifest.id))
+                .into_result()
+                .map_err(|error| from_plugin(&manifest.id, error))
+        });
+        backend.as_ref().map(|backend| (manifest, backend)).map_err(Clone::clone)
+    }
+
+    /// Opens the library of a manifest from the cache, which must still be what the library says.
+    fn reopen(&self, manifest: &Manifest) -> Result<PluginRef> {
+        let library = load::open(&self.path)?;
+        if read_manifest(&self.path, library)? == *manifest {
+            return Ok(library);
+        }
+        Err(Error::new(
+            ErrorKind::Plugin,
+            format!("plugin `{}` is not the one that was found at the start", self.path.display()),
+        )
+        .with_hint("Start qp again: the library has changed."))
+    }
+}
+
+fn read_manifest(path: &Path, library: PluginRef) -> Result<Manifest> {
+    let file = path.display().to_string();
+    let found = (library.manifest())().into_result().map_err(|error| from_plugin(&file, error))?;
+    manifest::checked(found).map_err(|fault| breach(&file, &fault))
+}
+
+/// What a backend is told when it is made.
+pub(super) struct Start<'a> {
+    pub(super) runtime_folders: &'a [PathBuf],
+    pub(super) settings: &'a std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
+}
+
+impl Start<'_> {
+    fn setup(&self, library: &Path, plugin: &str) -> Setup {
+        let text = |path: &Path| RString::from(path.to_string_lossy().into_owned());
+        let mut settings = vec![qp_abi::manifest::pair("host.version", env!("CARGO_PKG_VERSION"))];
+        settings.extend(self.settings.get(plugin).into_iter().flat_map(convert::pairs));
+        Setup {
+            library_path: text(library),
+            runtime_folders: self.runtime_folders.iter().map(|folder| text(folder)).collect(),
+            settings: settings.into(),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Which plugin reads a file: by its extension, its first bytes, and the plugins' own judgement.
+
+use super::manifest::{Format, Manifest};
+use crate::error::{Error, ErrorKind, Result};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// The bytes at the start of a file that are looked at.
+const HEAD_BYTES: u64 = 4096;
+
+/// One plugin's format that a file may be of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Candidate<'a> {
+    pub(super) manifest: &'a Manifest,
+    pub(super) format: &'a Format,
+}
+
+/// The first bytes of a file.
+pub(super) fn head(path: &Path) -> Result<Vec<u8>> {
+    let read = || {
+        let mut head = Vec::new();
+        File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
+        Ok(head)
+    };
+    if path.is_dir() {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("`{}` is a folder, not a model file", path.display()),
+        )
+        .with_hint("Name a model file in it."));
+    }
+    read().map_err(|error| Error::io("read", path, &error))
+}
+
+/// The formats with an extension that the file's name ends in; where several extensions fit, those of the
+/// longest (`onnx.data` before `data`).
+pub(super) fn by_extension<'a>(
+    manifests: impl Iterator<Item = &'a Manifest>,
+    file_name: &str,
+) -> Vec<Candidate<'a>> {
+    let file_name = file_name.to_lowercase();
+    let fits = |extension: &str| {
+        file_name.strip_suffix(extension).is_some_and(|stem| stem.len() > 1 && stem.ends_with('.'))
+    };
+    let mut longest = 0;
+    let mut candidates = Vec::new();
+    for candidate in all(manifests) {
+        let fitting = candidate.format.extensions.iter().filter(|extension| fits(extension));
+        let Some(length) = fitting.map(String::len).max() else { continue };
+        if length > longest {
+            candidates.clear();
+            longest = length;
+        }
+        if length == longest {
+            candidates.push(candidate);
+        }
+    }
+    candidates
+}
+
+/// Those of the formats that have a mark which the file starts with.
+pub(super) fn by_magic<'a>(
+    candidates: impl Iterator<Item = Candidate<'a>>,
+    head: &[u8],
+) -> Vec<Candidate<'a>> {
+    candidates
+        .filter(|candidate| candidate.format.magic.iter().any(|magic| head.starts_with(magic)))
+        .collect()
+}
+
+/// Every format of every plugin.
+pub(super) fn all<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> impl Iterator<Item = Candidate<'a>> {
+    manifests.flat_map(|manifest| manifest.formats.iter().map(move |format| Candidate { manifest, format }))
+}
+
+/// The ids of the plugins, each once, in order.
+pub(super) fn plugins<'a>(candidates: &[Candidate<'a>]) -> Vec<&'a str> {
+    let mut ids: Vec<&str> = Vec::new();
+    for candidate in candidates {
+        if !ids.contains(&candidate.manifest.id.as_str()) {
+            ids.push(&candidate.manifest.id);
+        }
+    }
+    ids
+}
+
+/// The error for a file that several plugins read.
+pub(super) fn ambiguous(path: &Path, candidates: &[Candidate<'_>]) -> Error {
+    let ids: Vec<String> = plugins(candidates).iter().map(|id| format!("`{id}`")).collect();
+    let format = candidates.first().map(|candidate| candidate.format.name.as_str()).unwrap_or_default();
+    let first = candidates.first().map(|candidate| candidate.manifest.id.as_str()).unwrap_or_default();
+    Error::new(
+        ErrorKind::Ambiguous,
+        format!("`{}` can be read by the plugins {}", path.display(), ids.join(" and ")),
+    )
+    .with_hint(format!("Choose one in config.toml, for example: [formats] {format} = \"{first}\""))
+}
+
+/// The error for a file that no plugin reads.
+pub(super) fn unsupported<'a>(path: &Path, manifests: impl Iterator<Item = &'a Manifest>) -> Error {
+    let mut readable: Vec<String> = all(manifests)
+        .map(|candidate| {
+            let endings: Vec<String> =
+                candidate.format.extensions.iter().map(|extension| format!(".{extension}")).collect();
+            format!("{} ({})", candidate.format.name, endings.join(", "))
+        })
+        .collect();
+    readable.sort();
+    readable.dedup();
+    let error = Error::new(
+        ErrorKind::UnsupportedFormat,
+        format!("`{}` is of no format that a plugin reads", path.display()),
+    );
+    if readable.is_empty() {
+        error.with_hint("Install a plugin: `backends` lists the plugins and why one is not usable.")
+    } else {
+        error.with_hint(format!("Use a file of one of these formats: {}.", readable.join("; ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(id: &str, formats: &[(&str, &[&str], &[u8])]) -> Manifest {
+        Manifest {
+            id: id.into(),
+            name: id.into(),
+            version: "1.0.0".into(),
+            description: String::new(),
+            formats: formats
+                .iter()
+                .map(|(name, extensions, magic)| Format {
+                    name: (*name).into(),
+                    extensions: extensions.iter().map(|text| (*text).to_owned()).collect(),
+                    magic: if magic.is_empty() { Vec::new() } else { vec![magic.to_vec()] },
+                    description: String::new(),
+                })
+                .collect(),
+            features: Vec::new(),
+        }
+    }
+
+    fn names(candidates: &[Candidate<'_>]) -> Vec<String> {
+        candidates
+            .iter()
+            .map(|candidate| format!("{}/{}", candidate.manifest.id, candidate.format.name))
+            .collect()
+    }
+
+    #[test]
+    fn extensions_are_found_in_any_case_and_the_longest_wins() {
+        let manifests = [
+            manifest("onnx", &[("onnx", &["onnx"], b"")]),
+            manifest("packs", &[("pack", &["pack.onnx"], b""), ("onnx-like", &["nnx"], b"")]),
+        ];
+        let found = |name: &str| names(&by_extension(manifests.iter(), name));
+        assert_eq!(found("Model.ONNX"), ["onnx/onnx"]);
+        assert_eq!(found("model.pack.onnx"), ["packs/pack"]);
+        assert!(found("onnx").is_empty());
+        assert!(found(".onnx").is_empty());
+    }
+
+    #[test]
+    fn the_first_bytes_choose_among_formats_of_one_extension() {
+        let manifests =
+            [manifest("pytorch", &[("torchscript", &["pt"], b"PK"), ("pickle", &["pt"], b"\x80\x02")])];
+        let candidates = by_extension(manifests.iter(), "x.pt");
+        assert_eq!(names(&by_magic(candidates.iter().copied(), b"\x80\x02c")), ["pytorch/pickle"]);
+    }
+
+    #[test]
+    fn an_unknown_file_is_told_what_is_readable() {
+        let manifests = [manifest("onnx", &[("onnx", &["onnx"], b"")])];
+        let error = unsupported(Path::new("x.gguf"), manifests.iter());
+        assert_eq!(error.message(), "`x.gguf` is of no format that a plugin reads");
+        assert_eq!(error.hints(), ["Use a file of one of these formats: onnx (.onnx)."]);
+    }
+}

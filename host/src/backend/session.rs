@@ -1,0 +1,256 @@
+//! An open model of a plugin.
+
+use super::convert;
+use super::error::{breach, from_plugin};
+use super::manifest::Manifest;
+use super::progress::{Progress, Ticker};
+use super::receive::{Due, Receiver};
+use crate::error::{Error, Result};
+use crate::model::{ModelInfo, Property, Tensor, TensorChunk, element_count};
+use qp_abi::abi_stable::std_types::{ROption, RString};
+use qp_abi::backend::{self as abi, RunRequest};
+use qp_abi::{ModelBox, QuantizationParameters, TensorView};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A model prepared to be read and run. It may be shared by threads; runs of one session wait for each other.
+pub struct Session {
+    manifest: Arc<Manifest>,
+    info: ModelInfo,
+    model: ModelBox,
+    /// Held by the one thread that runs.
+    running: Mutex<()>,
+}
+
+/// What a run is to deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// The graph's outputs, in order.
+    Outputs,
+    /// These values, in this order.
+    Named(Vec<String>),
+    /// Every value that a layer computes, in the order of computation (feature `capture`).
+    Layers,
+}
+
+/// Settings of one run: `threads`, `optimization`, …
+pub type RunOptions = BTreeMap<String, String>;
+
+/// What happened in a run, besides the tensors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunReport {
+    /// The runtime: `ONNX Runtime`.
+    pub runtime: String,
+    /// Its version.
+    pub runtime_version: String,
+    /// Time in the runtime alone: no input preparation, no delivery.
+    pub elapsed: Duration,
+    /// The settings that took effect.
+    pub settings: Vec<Property>,
+}
+
+/// A run's report with the tensors it delivered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunOutcome {
+    /// What was fetched, in the order of its delivery.
+    pub tensors: Vec<Tensor>,
+    /// What happened.
+    pub report: RunReport,
+}
+
+impl Session {
+    /// Takes over a model that a plugin opened, once its description is checked.
+    pub(super) fn new(manifest: Arc<Manifest>, model: ModelBox) -> Result<Self> {
+        let info = model.info().into_result().map_err(|error| from_plugin(&manifest.id, error))?;
+        let info = convert::model_info(&manifest, info).map_err(|fault| breach(&manifest.id, &fault))?;
+        Ok(Self { manifest, info, model, running: Mutex::new(()) })
+    }
+
+    /// What inspection says of the model.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// The manifest of the plugin that has it open.
+    pub fn plugin(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Hands the stored tensor `name` to `receive`, as stored, in one or several pieces.
+    ///
+    /// # Errors
+    /// `NotFound` for a name that is not stored; the error of `receive`, after which nothing more comes.
+    pub fn read_tensor(
+        &self,
+        name: &str,
+        receive: &mut dyn FnMut(TensorChunk<'_>) -> Result<()>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let stored = self.info.tensor(name).ok_or_else(|| {
+            Error::not_found(format!("the model stores no tensor `{name}`"))
+                .with_hint("List the stored tensors of a layer with `layer PATH`.")
+        })?;
+        let mut as_declared = |chunk: TensorChunk<'_>| {
+            if chunk.dtype != stored.dtype || chunk.shape != stored.shape {
+                let fault = format!(
+                    "it describes the tensor `{name}` as {} {:?} and delivers {} {:?}",
+                    stored.dtype, stored.shape, chunk.dtype, chunk.shape
+                );
+                return Err(breach(&self.manifest.id, &fault));
+            }
+            receive(chunk)
+        };
+        let mut receiver = Receiver::new(&self.manifest.id, Due::Exactly(vec![name]), &mut as_declared);
+        let answer = self.model.read_tensor(name.into(), receiver.as_object(), Ticker(progress).as_object());
+        receiver.finish(answer)
+    }
+
+    /// The stored tensor `name` as a whole.
+    ///
+    /// # Errors
+    /// As [`Self::read_tensor`].
+    pub fn read_whole_tensor(&self, name: &str, progress: &dyn Progress) -> Result<Tensor> {
+        let mut collected = Collector::default();
+        self.read_tensor(name, &mut |chunk| collected.add(chunk), progress)?;
+        collected
+            .tensors
+            .pop()
+            .ok_or_else(|| Error::internal(format!("the tensor `{name}` was delivered without a piece")))
+    }
+
+    /// Computes, and hands what was asked for to `receive`, tensor by tensor. The first run loads the runtime.
+    ///
+    /// # Errors
+    /// `InvalidInput` for inputs that do not fit the graph, `RuntimeMissing` and `RuntimeFailed` of the
+    /// runtime; the error of `receive`, after which nothing more comes.
+    pub fn run_into(
+        &self,
+        inputs: &[Tensor],
+        fetch: &Fetch,
+        options: &RunOptions,
+        receive: &mut dyn FnMut(TensorChunk<'_>) -> Result<()>,
+        progress: &dyn Progress,
+    ) -> Result<RunReport> {
+        let inputs: Vec<Input<'_>> = inputs.iter().map(Input::new).collect::<Result<_>>()?;
+        let views: Vec<TensorView<'_>> = inputs.iter().map(Input::view).collect();
+        let (code, names) = match fetch {
+            Fetch::Outputs => (abi::Fetch::OUTPUTS, [].as_slice()),
+            Fetch::Named(names) => (abi::Fetch::NAMED, names.as_slice()),
+            Fetch::Layers => (abi::Fetch::LAYERS, [].as_slice()),
+        };
+        let due = match fetch {
+            Fetch::Outputs => self.due_outputs(),
+            Fetch::Named(names) => Due::Exactly(names.iter().map(String::as_str).collect()),
+            Fetch::Layers => Due::Any,
+        };
+        let names: Vec<RString> = names.iter().map(|name| RString::from(name.as_str())).collect();
+        let options = convert::pairs(options);
+        let request = RunRequest {
+            inputs: views.as_slice().into(),
+            fetch: code,
+            names: names.as_slice().into(),
+            options: options.as_slice().into(),
+        };
+        let mut receiver = Receiver::new(&self.manifest.id, due, receive);
+        // A run that panicked in the host left nothing of the session half changed.
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = self.model.run(request, receiver.as_object(), Ticker(progress).as_object());
+        drop(running);
+        let report = receiver.finish(answer)?;
+        Ok(RunReport {
+            runtime: report.runtime.into_string(),
+            runtime_version: report.runtime_version.into_string(),
+            elapsed: Duration::from_nanos(report.elapsed_ns),
+            settings: convert::properties(report.settings),
+        })
+    }
+
+    /// Computes, and collects what was asked for.
+    ///
+    /// # Errors
+    /// As [`Self::run_into`].
+    pub fn run(
+        &self,
+        inputs: &[Tensor],
+        fetch: &Fetch,
+        options: &RunOptions,
+        progress: &dyn Progress,
+    ) -> Result<RunOutcome> {
+        let mut collected = Collector::default();
+        let report = self.run_into(inputs, fetch, options, &mut |chunk| collected.add(chunk), progress)?;
+        Ok(RunOutcome { tensors: collected.tensors, report })
+    }
+
+    /// The outputs that are tensors, if the file says which there are.
+    fn due_outputs(&self) -> Due<'_> {
+        let outputs: Vec<&str> = self
+            .info
+            .outputs
+            .iter()
+            .filter(|output| output.type_name.is_none())
+            .map(|output| output.name.as_str())
+            .collect();
+        if outputs.is_empty() { Due::Any } else { Due::Exactly(outputs) }
+    }
+}
+
+/// An input with what its view borrows.
+struct Input<'a> {
+    tensor: &'a Tensor,
+    shape: Vec<i64>,
+    quantization: Option<QuantizationParameters>,
+}
+
+impl<'a> Input<'a> {
+    fn new(tensor: &'a Tensor) -> Result<Self> {
+        let Tensor { name, dtype, shape, bytes, quantization } = tensor;
+        let due = element_count(shape).and_then(|elements| dtype.packed_bytes(elements));
+        if dtype.bits() > 0 && due != Some(bytes.len() as u64) {
+            return Err(Error::invalid_input(format!(
+                "input `{name}` has {} bytes, which does not fit {dtype} {shape:?}",
+                bytes.len()
+            )));
+        }
+        let shape =
+            shape.iter().map(|size| i64::try_from(*size)).collect::<Result<_, _>>().map_err(|_| {
+                Error::invalid_input(format!("the shape {shape:?} of input `{name}` is too large"))
+            })?;
+        Ok(Self { tensor, shape, quantization: quantization.as_ref().map(convert::to_plugin) })
+    }
+
+    fn view(&self) -> TensorView<'_> {
+        TensorView {
+            quantization: self.quantization.as_ref().map_or(ROption::RNone, ROption::RSome),
+            ..TensorView::whole(
+                &self.tensor.name,
+                qp_abi::DType(self.tensor.dtype.code()),
+                &self.shape,
+                &self.tensor.bytes,
+            )
+        }
+    }
+}
+
+/// Joins pieces to tensors.
+#[derive(Default)]
+struct Collector {
+    tensors: Vec<Tensor>,
+}
+
+impl Collector {
+    fn add(&mut self, chunk: TensorChunk<'_>) -> Result<()> {
+        match self.tensors.last_mut() {
+            Some(tensor) if chunk.first_element > 0 => tensor.bytes.extend_from_slice(chunk.bytes),
+            _ => self.tensors.push(Tensor {
+                name: chunk.name.to_owned(),
+                dtype: chunk.dtype,
+                shape: chunk.shape.to_vec(),
+                bytes: chunk.bytes.to_vec(),
+                quantization: chunk.quantization.cloned(),
+            }),
+        }
+        Ok(())
+    }
+}
