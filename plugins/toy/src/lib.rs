@@ -1,1 +1,25 @@
-//! Placeholder of a crate that is being written.
+//! The smallest complete backend: a text format, four operators, no native library.
+//!
+//! It is the example to copy: `plugins/README.md` walks through it. It is also the tests' stand-in for a
+//! plugin that misbehaves ([`misbehaviour`]). A `.toy` file is a list of statements, one a line:
+//!
+//! ```text
+//! toy 1
+//! input x float32 N,3
+//! tensor w int8 3 scale=0.5 zero_point=1 = 3 1 -1
+//! layer fc.mul Mul x w -> h
+//! layer fc.relu Relu h -> a
+//! layer fc.round Quantize a -> y scale=0.25 zero_point=-128
+//! output y
+//! ```
+
+mod backend;
+mod file;
+mod misbehaviour;
+mod model;
+mod network;
+
+pub use backend::ToyBackend;
+pub use misbehaviour::Misbehaviour;
+
+qp_abi::export_plugin!(ToyBackend);

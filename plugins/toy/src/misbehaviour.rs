@@ -1,0 +1,191 @@
+//! The ways in which this plugin breaks the contract on request, for tests of the host. A backend that is
+//! copied from this one leaves this file out.
+//!
+//! A file asks for one with the statement `misbehave WAY`, the user's settings with `misbehave = "WAY"`.
+
+use qp_abi::sdk::*;
+use std::time::{Duration, Instant};
+
+macro_rules! ways {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
+        /// One way to break the contract, or to try the host's patience.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Misbehaviour {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Misbehaviour {
+            /// Every way there is.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name, as a file writes it.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+ways! {
+    /// Panics where the backend is made; a setting only.
+    PanicInCreate = "panic-in-create";
+    /// Panics in `inspect`.
+    PanicInInspect = "panic-in-inspect";
+    /// Panics in `open`.
+    PanicInOpen = "panic-in-open";
+    /// Panics in `read_tensor`.
+    PanicInRead = "panic-in-read";
+    /// Panics in `run`.
+    PanicInRun = "panic-in-run";
+    /// Panics in `run` with a payload that is no text.
+    PanicWithNoText = "panic-with-no-text";
+    /// Panics when the model is dropped.
+    PanicInDrop = "panic-in-drop";
+    /// Answers `inspect` with an error of a kind that no host knows.
+    ErrorKindUnknown = "error-kind-unknown";
+    /// Answers `inspect` with an error that says nothing.
+    ErrorWithoutMessage = "error-without-message";
+    /// Lists a layer twice.
+    DuplicateNames = "duplicate-names";
+    /// Lists a layer without a name.
+    EmptyName = "empty-name";
+    /// Says that tensors have one byte more than their shape.
+    WrongSize = "wrong-size";
+    /// Lists a tensor of a negative size.
+    NegativeDimension = "negative-dimension";
+    /// Describes a model of a format that the manifest does not have.
+    WrongFormat = "wrong-format";
+    /// Delivers tensors with their last byte missing.
+    ShortBytes = "short-bytes";
+    /// Delivers tensors with one byte too many.
+    LongBytes = "long-bytes";
+    /// Delivers tensors in two pieces with a gap between them.
+    Gap = "gap";
+    /// Delivers every tensor twice.
+    Twice = "twice";
+    /// Delivers tensors under another name.
+    OtherName = "other-name";
+    /// Delivers tensors of another shape than it described.
+    OtherShape = "other-shape";
+    /// Delivers nothing and says that all went well.
+    Silent = "silent";
+    /// Goes on when the host refuses a tensor, and says that all went well.
+    IgnoreRefusal = "ignore-refusal";
+    /// Takes ten seconds for `read_tensor` and `run`, unless it is cancelled.
+    Slow = "slow";
+    /// Takes as long, and hears of no cancellation before it is through with a second.
+    Deaf = "deaf";
+}
+
+impl Misbehaviour {
+    /// The way of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|way| way.name() == name)
+    }
+
+    /// Panics if this is the way that was asked for.
+    pub(crate) fn strikes(self, asked: Option<Self>) {
+        if asked != Some(self) {
+            return;
+        }
+        if self == Self::PanicWithNoText {
+            std::panic::panic_any(7_u8);
+        }
+        #[expect(clippy::panic, reason = "a test of the host asked for it")]
+        {
+            panic!("asked to {}", self.name());
+        }
+    }
+
+    /// The errors of `inspect`.
+    pub(crate) fn refuse(asked: Option<Self>) -> Result<()> {
+        match asked {
+            Some(Self::ErrorKindUnknown) => {
+                Err(BackendError::new(ErrorKind(999), "the moon is in the wrong phase").with_help("Wait."))
+            }
+            Some(Self::ErrorWithoutMessage) => Err(BackendError::internal("")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A description that does not hold together.
+    pub(crate) fn distort(asked: Option<Self>, mut info: ModelInfo) -> ModelInfo {
+        match asked {
+            Some(Self::DuplicateNames) => {
+                let first = info.layers.first().cloned();
+                info.layers.extend(first);
+            }
+            Some(Self::EmptyName) => info.layers.iter_mut().for_each(|layer| layer.path = RString::new()),
+            Some(Self::WrongSize) => info.tensors.iter_mut().for_each(|tensor| tensor.bytes += 1),
+            Some(Self::NegativeDimension) => {
+                info.tensors.iter_mut().for_each(|tensor| tensor.shape = vec![-1].into());
+            }
+            Some(Self::WrongFormat) => info.format = "game".into(),
+            _ => {}
+        }
+        info
+    }
+
+    /// Takes its time, if that was asked for.
+    pub(crate) fn dawdle(asked: Option<Self>, progress: &Progress<'_>) -> Result<()> {
+        let (end, deaf) = match asked {
+            Some(Self::Slow) => (Duration::from_secs(10), Duration::ZERO),
+            Some(Self::Deaf) => (Duration::from_secs(10), Duration::from_secs(1)),
+            _ => return Ok(()),
+        };
+        let start = Instant::now();
+        while start.elapsed() < end {
+            std::thread::sleep(Duration::from_millis(5));
+            if start.elapsed() >= deaf {
+                progress.update("dawdling", start.elapsed().as_millis() as u64, end.as_millis() as u64)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers a tensor, rightly or as asked.
+    pub(crate) fn deliver(asked: Option<Self>, sink: &mut Sink<'_>, view: TensorView<'_>) -> Result<()> {
+        let bytes = view.bytes.as_slice();
+        match asked {
+            Some(Self::ShortBytes) => {
+                sink.tensor(TensorView { bytes: bytes[..bytes.len().saturating_sub(1)].into(), ..view })
+            }
+            Some(Self::LongBytes) => {
+                let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
+                sink.tensor(TensorView { bytes: longer.as_slice().into(), ..view })
+            }
+            Some(Self::Gap) => {
+                let size = view.dtype.bits() as usize / 8;
+                sink.tensor(TensorView { bytes: bytes[..size].into(), ..view })?;
+                sink.tensor(TensorView { first_element: 2, bytes: bytes[2 * size..].into(), ..view })
+            }
+            Some(Self::Twice) => {
+                sink.tensor(view)?;
+                sink.tensor(view)
+            }
+            Some(Self::OtherName) => sink.tensor(TensorView { name: "other".into(), ..view }),
+            Some(Self::OtherShape) => {
+                let count = view.element_count().unwrap_or_default() as i64;
+                sink.tensor(TensorView { shape: [1, 1, count].as_slice().into(), ..view })
+            }
+            Some(Self::Silent) => Ok(()),
+            Some(Self::IgnoreRefusal) => {
+                let _ = sink.tensor(view);
+                Ok(())
+            }
+            _ => sink.tensor(view),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        for way in Misbehaviour::ALL {
+            assert_eq!(Misbehaviour::from_name(way.name()), Some(*way));
+        }
+    }
+}
