@@ -1,1 +1,28 @@
-//! Placeholder of a crate that is being written.
+//! The `onnx` backend of qp: reads ONNX models without a runtime, and runs them with ONNX Runtime.
+//!
+//! A model is read in four steps, each in a module of its own: [`source`] gives the file's bytes, [`proto`]
+//! decodes them (after [`wire`] has bounded what that may cost), [`graph`] turns all graphs of the model into one
+//! index with unique names, and [`quant`] finds out which values and tensors are integer codes and what they
+//! stand for. [`info`] puts that into the ABI's form. Weights stay in the file's own bytes: [`convert`] and
+//! [`external_data`] give slices of them.
+//!
+//! [`runtime`] finds ONNX Runtime, loads it at the first run and keeps one session in each open [`model`].
+
+pub mod backend;
+pub mod convert;
+pub mod document;
+pub mod external_data;
+pub mod findings;
+pub mod graph;
+pub mod info;
+pub mod model;
+pub mod proto;
+pub mod quant;
+pub mod runtime;
+pub mod source;
+pub mod value_type;
+pub mod wire;
+
+pub use backend::OnnxBackend;
+
+qp_abi::export_plugin!(OnnxBackend);

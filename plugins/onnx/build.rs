@@ -1,0 +1,11 @@
+//! Generates the ONNX messages from `src/onnx.proto`, without `protoc`.
+
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=src/onnx.proto");
+    let files = protox::compile(["src/onnx.proto"], ["src"])?;
+    // `bytes` fields share the buffer they are decoded from: a weight is never copied to be looked at.
+    prost_build::Config::new().bytes(["."]).compile_fds(files)?;
+    Ok(())
+}

@@ -1,0 +1,550 @@
+//! The whole of a model as one flat index: layers, values and stored tensors of the main graph, of all
+//! subgraphs and of all functions, with who reads what.
+//!
+//! Names in an ONNX file are unique in their own graph only. The index gives each layer, value and tensor a
+//! name that is unique in the model:
+//!
+//! - **A layer's path** is the node's name when it has one and no other node of the model has the same; else
+//!   the operator's type and the node's index among the nodes of that type in its graph, from 0: `Conv_3` is the
+//!   fourth Conv. Inside a subgraph or a function that is preceded by the scope: `If_0/then_branch/Conv_0`.
+//! - **A scope** is the path of the enclosing node and the attribute that holds the subgraph,
+//!   `If_0/then_branch`, or the function's name; empty for the main graph.
+//! - **A value or a tensor** keeps its name unless an earlier graph of the model has used it: then the scope
+//!   and a slash precede it. The tensor of a Constant node has the name of the node's output; a tensor in
+//!   another attribute is `<layer>:<attribute>`.
+
+use crate::proto::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, code,
+};
+use crate::value_type::{self, ValueType};
+use qp_abi::sdk::{Attribute, AttributeValue, RString};
+use std::collections::{HashMap, HashSet};
+
+/// The index of a value in [`Graph::values`].
+pub type ValueId = usize;
+
+/// Everything in a model that has a name.
+#[derive(Debug, Default)]
+pub struct Graph {
+    /// The nodes in the order of the file; those of a subgraph follow the node that holds it, those of
+    /// functions come last.
+    pub layers: Vec<Layer>,
+    /// What layers read and compute.
+    pub values: Vec<Value>,
+    /// The tensors stored in the file.
+    pub tensors: Vec<Stored>,
+    /// The main graph's inputs that must be fed: those that are no initializers.
+    pub inputs: Vec<ValueId>,
+    /// The main graph's outputs.
+    pub outputs: Vec<ValueId>,
+    /// Domain and name of the model's own functions.
+    pub functions: HashSet<(String, String)>,
+}
+
+/// A node.
+#[derive(Debug)]
+pub struct Layer {
+    /// The unique path.
+    pub path: String,
+    /// The graph it is in; empty for the main one.
+    pub scope: String,
+    /// The operator.
+    pub op_type: String,
+    /// The operator's domain; empty for ONNX's own.
+    pub domain: String,
+    /// What it reads; `None` for an omitted input.
+    pub inputs: Vec<Option<ValueId>>,
+    /// What it computes; `None` for an omitted output.
+    pub outputs: Vec<Option<ValueId>>,
+    /// The attributes in the order of the file.
+    pub attributes: Vec<Attribute>,
+    /// Tensors in attributes, but for Constant nodes, whose tensor is their output.
+    pub tensors: Vec<usize>,
+}
+
+impl Layer {
+    /// The whole number under that name.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        match self.attributes.iter().find(|attribute| attribute.name == name)?.value {
+            AttributeValue::Int(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// The value at an input, if there is one.
+    pub fn input(&self, slot: usize) -> Option<ValueId> {
+        self.inputs.get(slot).copied().flatten()
+    }
+
+    /// The value at an output, if there is one.
+    pub fn output(&self, slot: usize) -> Option<ValueId> {
+        self.outputs.get(slot).copied().flatten()
+    }
+}
+
+/// A value: something that flows along an edge of the graph.
+#[derive(Debug, Default)]
+pub struct Value {
+    /// The unique name.
+    pub name: String,
+    /// What the file says of its type.
+    pub ty: Option<ValueType>,
+    /// The tensor that it is, when it is a stored one.
+    pub stored: Option<usize>,
+    /// The layer that computes it, and at which output.
+    pub producer: Option<(usize, usize)>,
+    /// The layers that read it, and at which input.
+    pub readers: Vec<(usize, usize)>,
+    /// Whether it leaves its graph.
+    pub is_output: bool,
+}
+
+/// A stored tensor.
+#[derive(Debug)]
+pub struct Stored {
+    /// The unique name.
+    pub name: String,
+    /// Its elements.
+    pub data: TensorData,
+    /// The value that it is; `None` for one in an attribute.
+    pub value: Option<ValueId>,
+}
+
+/// What a stored tensor is made of.
+#[derive(Debug)]
+pub enum TensorData {
+    /// All elements.
+    Dense(TensorProto),
+    /// Those that are not zero.
+    Sparse(SparseTensorProto),
+}
+
+/// Builds the index, and takes the tensors out of the model on the way.
+pub fn index(model: &mut ModelProto) -> Graph {
+    let mut builder = Builder::new(model);
+    let main = builder.scope(String::new(), None);
+    if let Some(graph) = model.graph.as_mut() {
+        let (inputs, outputs) = builder.graph(graph, main);
+        builder.graph.inputs = inputs;
+        builder.graph.outputs = outputs;
+    }
+    for function in &mut model.functions {
+        builder.function(function);
+    }
+    builder.graph
+}
+
+/// One graph with its own names.
+struct Scope {
+    path: String,
+    parent: Option<usize>,
+    names: HashMap<String, ValueId>,
+}
+
+struct Builder {
+    graph: Graph,
+    scopes: Vec<Scope>,
+    /// How many nodes of the model have that name.
+    node_names: HashMap<String, u32>,
+    taken_scopes: Names,
+    taken_paths: Names,
+    taken_values: Names,
+    taken_tensors: Names,
+}
+
+impl Builder {
+    fn new(model: &ModelProto) -> Self {
+        let mut node_names = HashMap::new();
+        if let Some(graph) = &model.graph {
+            count_names(&graph.node, &mut node_names);
+        }
+        for function in &model.functions {
+            count_names(&function.node, &mut node_names);
+        }
+        let functions = model
+            .functions
+            .iter()
+            .map(|function| (domain(function.domain.as_deref()), function.name.clone().unwrap_or_default()))
+            .collect();
+        // A node whose own name looks like a made one keeps it.
+        let own = node_names.iter().filter(|(_, count)| **count == 1);
+        let taken_paths = Names(own.map(|(name, _)| (name.clone(), 2)).collect());
+        Self {
+            graph: Graph { functions, ..Graph::default() },
+            scopes: Vec::new(),
+            node_names,
+            taken_scopes: Names::default(),
+            taken_paths,
+            taken_values: Names::default(),
+            taken_tensors: Names::default(),
+        }
+    }
+
+    fn scope(&mut self, path: String, parent: Option<usize>) -> usize {
+        self.scopes.push(Scope { path, parent, names: HashMap::new() });
+        self.scopes.len() - 1
+    }
+
+    /// Returns the graph's inputs that are no initializers, and its outputs.
+    fn graph(&mut self, graph: &mut GraphProto, scope: usize) -> (Vec<ValueId>, Vec<ValueId>) {
+        for tensor in std::mem::take(&mut graph.initializer) {
+            let name = tensor.name.clone().unwrap_or_default();
+            self.define_stored(scope, &name, TensorData::Dense(tensor));
+        }
+        for tensor in std::mem::take(&mut graph.sparse_initializer) {
+            let name = tensor.values.as_ref().and_then(|values| values.name.clone()).unwrap_or_default();
+            self.define_stored(scope, &name, TensorData::Sparse(tensor));
+        }
+        let mut inputs = Vec::new();
+        for input in &graph.input {
+            let name = input.name.as_deref().unwrap_or_default();
+            // Before IR version 4 each initializer had to be an input too.
+            let known = self.scopes[scope].names.get(name).copied();
+            let value = known.unwrap_or_else(|| self.define(scope, name));
+            if known.is_none() {
+                inputs.push(value);
+            }
+            self.graph.values[value].ty = value_type::of(input.r#type.as_ref());
+        }
+        self.nodes(&mut graph.node, scope);
+        for info in graph.value_info.iter().chain(&graph.output) {
+            let name = info.name.as_deref().unwrap_or_default();
+            let value = self.scopes[scope].names.get(name).copied();
+            if let (Some(value), Some(ty)) = (value, value_type::of(info.r#type.as_ref())) {
+                self.graph.values[value].ty = Some(ty);
+            }
+        }
+        let outputs: Vec<ValueId> = graph
+            .output
+            .iter()
+            .map(|output| {
+                let value = self.resolve(scope, output.name.as_deref().unwrap_or_default());
+                self.graph.values[value].is_output = true;
+                value
+            })
+            .collect();
+        (inputs, outputs)
+    }
+
+    fn function(&mut self, function: &mut FunctionProto) {
+        let name = function.name.clone().unwrap_or_default();
+        let overload = function.overload.as_deref().unwrap_or_default();
+        let path = if overload.is_empty() { name } else { format!("{name}:{overload}") };
+        let path = self.taken_scopes.unique(path);
+        let scope = self.scope(path, None);
+        for input in &function.input {
+            self.define(scope, input);
+        }
+        self.nodes(&mut function.node, scope);
+        for info in &function.value_info {
+            let value = self.scopes[scope].names.get(info.name.as_deref().unwrap_or_default()).copied();
+            if let Some(value) = value {
+                self.graph.values[value].ty = value_type::of(info.r#type.as_ref());
+            }
+        }
+        for output in &function.output {
+            let value = self.resolve(scope, output);
+            self.graph.values[value].is_output = true;
+        }
+    }
+
+    fn nodes(&mut self, nodes: &mut [NodeProto], scope: usize) {
+        // Outputs first: a file whose nodes are not sorted is invalid, but can be looked at all the same.
+        let outputs: Vec<Vec<Option<ValueId>>> = nodes
+            .iter()
+            .map(|node| {
+                let is_constant = is_constant(node);
+                let define = |name: &String| {
+                    if name.is_empty() || is_constant { None } else { Some(self.define(scope, name)) }
+                };
+                node.output.iter().map(define).collect()
+            })
+            .collect();
+        let mut outputs = outputs;
+        for (node, outputs) in nodes.iter_mut().zip(&mut outputs) {
+            if is_constant(node)
+                && let Some(tensor) = constant_tensor(node)
+            {
+                let name = node.output.first().cloned().unwrap_or_default();
+                let value = self.define_stored(scope, &name, tensor);
+                outputs.clear();
+                outputs.push(Some(value));
+            }
+        }
+        let mut counts: HashMap<String, u32> = HashMap::new();
+        for (node, outputs) in nodes.iter_mut().zip(outputs) {
+            let op_type = node.op_type.clone().unwrap_or_default();
+            let count = counts.entry(op_type.clone()).or_default();
+            let path = self.path(node.name.as_deref().unwrap_or_default(), &op_type, *count, scope);
+            *count += 1;
+            let layer = self.graph.layers.len();
+            let inputs: Vec<Option<ValueId>> = node
+                .input
+                .iter()
+                .map(|name| if name.is_empty() { None } else { Some(self.resolve(scope, name)) })
+                .collect();
+            for (slot, input) in inputs.iter().enumerate() {
+                if let Some(value) = *input {
+                    self.graph.values[value].readers.push((layer, slot));
+                }
+            }
+            for (slot, output) in outputs.iter().enumerate() {
+                if let Some(value) = *output {
+                    self.graph.values[value].producer = Some((layer, slot));
+                }
+            }
+            self.graph.layers.push(Layer {
+                path,
+                scope: self.scopes[scope].path.clone(),
+                op_type,
+                domain: domain(node.domain.as_deref()),
+                inputs,
+                outputs,
+                attributes: Vec::new(),
+                tensors: Vec::new(),
+            });
+            for attribute in &mut node.attribute {
+                let attribute = self.attribute(attribute, layer, scope);
+                self.graph.layers[layer].attributes.push(attribute);
+            }
+        }
+    }
+
+    fn attribute(&mut self, attribute: &mut AttributeProto, layer: usize, scope: usize) -> Attribute {
+        let name = attribute.name.clone().unwrap_or_default();
+        let value = match attribute_type(attribute) {
+            _ if attribute.ref_attr_name.as_deref().is_some_and(|name| !name.is_empty()) => {
+                let of = attribute.ref_attr_name.as_deref().unwrap_or_default();
+                AttributeValue::Other(format!("attribute `{of}` of the function").into())
+            }
+            code::FLOAT => AttributeValue::Float(f64::from(attribute.f.unwrap_or_default())),
+            code::INT => AttributeValue::Int(attribute.i.unwrap_or_default()),
+            code::STRING => AttributeValue::Text(text(attribute.s.as_deref().unwrap_or_default())),
+            code::FLOATS => AttributeValue::Floats(attribute.floats.iter().map(|&f| f64::from(f)).collect()),
+            code::INTS => AttributeValue::Ints(attribute.ints.clone().into()),
+            code::STRINGS => AttributeValue::Texts(attribute.strings.iter().map(|s| text(s)).collect()),
+            code::TENSOR => {
+                let tensor = attribute.t.take();
+                self.attribute_tensor(layer, &name, tensor.map(TensorData::Dense))
+            }
+            code::SPARSE_TENSOR => {
+                let tensor = attribute.sparse_tensor.take();
+                self.attribute_tensor(layer, &name, tensor.map(TensorData::Sparse))
+            }
+            code::TENSORS => {
+                let tensors = std::mem::take(&mut attribute.tensors);
+                let names = tensors.into_iter().map(|tensor| {
+                    match self.attribute_tensor(layer, &name, Some(TensorData::Dense(tensor))) {
+                        AttributeValue::Tensor(name) => name,
+                        _ => RString::new(),
+                    }
+                });
+                AttributeValue::Texts(names.collect())
+            }
+            code::GRAPH | code::GRAPHS => {
+                let mut graphs: Vec<&mut GraphProto> =
+                    attribute.g.iter_mut().chain(&mut attribute.graphs).collect();
+                let is_single = graphs.len() == 1;
+                let mut names = Vec::new();
+                for (index, graph) in graphs.iter_mut().enumerate() {
+                    let mut path = format!("{}/{name}", self.graph.layers[layer].path);
+                    if !is_single {
+                        path = format!("{path}[{index}]");
+                    }
+                    let inner = self.scope(path.clone(), Some(scope));
+                    self.graph(graph, inner);
+                    names.push(RString::from(path));
+                }
+                AttributeValue::Graphs(names.into())
+            }
+            other => AttributeValue::Other(
+                match other {
+                    code::SPARSE_TENSORS => format!("{} sparse tensors", attribute.sparse_tensors.len()),
+                    _ => attribute
+                        .tp
+                        .as_ref()
+                        .and_then(|ty| value_type::of(Some(ty)))
+                        .map_or_else(|| format!("a value of kind {other}"), |ty| ty.to_string()),
+                }
+                .into(),
+            ),
+        };
+        Attribute { name: name.into(), value }
+    }
+
+    /// A tensor in an attribute: that of a Constant node is known already.
+    fn attribute_tensor(&mut self, layer: usize, name: &str, tensor: Option<TensorData>) -> AttributeValue {
+        let Some(data) = tensor else {
+            let output = self.graph.layers[layer].output(0);
+            let stored = output.and_then(|value| self.graph.values[value].stored);
+            let known = stored.map_or_else(String::new, |stored| self.graph.tensors[stored].name.clone());
+            return AttributeValue::Tensor(known.into());
+        };
+        let name = format!("{}:{name}", self.graph.layers[layer].path);
+        let name = self.taken_tensors.unique(name);
+        self.graph.layers[layer].tensors.push(self.graph.tensors.len());
+        self.graph.tensors.push(Stored { name: name.clone(), data, value: None });
+        AttributeValue::Tensor(name.into())
+    }
+
+    fn define(&mut self, scope: usize, name: &str) -> ValueId {
+        let path = &self.scopes[scope].path;
+        let display = if self.taken_values.0.contains_key(name) && !path.is_empty() {
+            format!("{path}/{name}")
+        } else {
+            name.to_owned()
+        };
+        let display = self.taken_values.unique(display);
+        let value = self.graph.values.len();
+        self.graph.values.push(Value { name: display, ..Value::default() });
+        // A second definition of a name is invalid; readers keep the first.
+        self.scopes[scope].names.entry(name.to_owned()).or_insert(value);
+        value
+    }
+
+    fn define_stored(&mut self, scope: usize, name: &str, data: TensorData) -> ValueId {
+        let value = self.define(scope, name);
+        let display = self.taken_tensors.unique(self.graph.values[value].name.clone());
+        self.graph.values[value].stored = Some(self.graph.tensors.len());
+        self.graph.tensors.push(Stored { name: display, data, value: Some(value) });
+        value
+    }
+
+    /// The value that `name` means in `scope`: its own, one of an enclosing graph, or one that nothing defines.
+    fn resolve(&mut self, scope: usize, name: &str) -> ValueId {
+        let mut at = Some(scope);
+        while let Some(index) = at {
+            if let Some(&value) = self.scopes[index].names.get(name) {
+                return value;
+            }
+            at = self.scopes[index].parent;
+        }
+        self.define(scope, name)
+    }
+
+    fn path(&mut self, name: &str, op_type: &str, index: u32, scope: usize) -> String {
+        let scope = &self.scopes[scope].path;
+        if !name.is_empty() && self.node_names.get(name) == Some(&1) {
+            return name.to_owned();
+        }
+        self.taken_paths.unique(if scope.is_empty() {
+            format!("{op_type}_{index}")
+        } else {
+            format!("{scope}/{op_type}_{index}")
+        })
+    }
+}
+
+/// Names in use, each with the number to try first for the next of that name.
+#[derive(Default)]
+struct Names(HashMap<String, u64>);
+
+impl Names {
+    /// Takes the name, or the name with the first free number behind it.
+    fn unique(&mut self, name: String) -> String {
+        let Some(mut number) = self.0.get(&name).copied() else {
+            self.0.insert(name.clone(), 2);
+            return name;
+        };
+        let candidate = loop {
+            let candidate = format!("{name}_{number}");
+            number += 1;
+            if !self.0.contains_key(&candidate) {
+                break candidate;
+            }
+        };
+        self.0.insert(name, number);
+        self.0.insert(candidate.clone(), 2);
+        candidate
+    }
+}
+
+fn count_names(nodes: &[NodeProto], counts: &mut HashMap<String, u32>) {
+    for node in nodes {
+        if let Some(name) = node.name.as_ref().filter(|name| !name.is_empty()) {
+            *counts.entry(name.clone()).or_default() += 1;
+        }
+        for attribute in &node.attribute {
+            for graph in attribute.g.iter().chain(&attribute.graphs) {
+                count_names(&graph.node, counts);
+            }
+        }
+    }
+}
+
+/// ONNX's own domain has two names.
+pub fn domain(domain: Option<&str>) -> String {
+    match domain {
+        None | Some("ai.onnx") => String::new(),
+        Some(domain) => domain.to_owned(),
+    }
+}
+
+fn is_constant(node: &NodeProto) -> bool {
+    node.op_type.as_deref() == Some("Constant") && domain(node.domain.as_deref()).is_empty()
+}
+
+/// The field of an attribute that holds its value; files before IR version 2 do not say.
+fn attribute_type(attribute: &AttributeProto) -> i32 {
+    match attribute.r#type {
+        Some(kind) if kind != 0 => kind,
+        _ if attribute.t.is_some() => code::TENSOR,
+        _ if attribute.g.is_some() => code::GRAPH,
+        _ if attribute.s.is_some() => code::STRING,
+        _ if attribute.f.is_some() => code::FLOAT,
+        _ if attribute.i.is_some() => code::INT,
+        _ if !attribute.floats.is_empty() => code::FLOATS,
+        _ if !attribute.ints.is_empty() => code::INTS,
+        _ if !attribute.strings.is_empty() => code::STRINGS,
+        _ if !attribute.tensors.is_empty() => code::TENSORS,
+        _ if !attribute.graphs.is_empty() => code::GRAPHS,
+        _ => 0,
+    }
+}
+
+fn text(bytes: &[u8]) -> RString {
+    String::from_utf8_lossy(bytes).into_owned().into()
+}
+
+/// The tensor of a Constant node, whichever of its attributes it is in.
+fn constant_tensor(node: &mut NodeProto) -> Option<TensorData> {
+    use qp_abi::sdk::DType;
+    let name = node.output.first().cloned();
+    let attribute = node.attribute.iter_mut().find(|attribute| {
+        attribute.ref_attr_name.as_deref().unwrap_or_default().is_empty()
+            && attribute
+                .name
+                .as_deref()
+                .is_some_and(|name| name == "value" || name == "sparse_value" || name.starts_with("value_"))
+    })?;
+    let of = |dtype: DType, dims: Vec<i64>| TensorProto {
+        name: name.clone(),
+        data_type: Some(i32::from(dtype.0)),
+        dims,
+        ..TensorProto::default()
+    };
+    let count = |length: usize| vec![i64::try_from(length).unwrap_or(i64::MAX)];
+    let tensor = match attribute.name.as_deref()? {
+        "value" => return Some(TensorData::Dense(TensorProto { name: name.clone(), ..attribute.t.take()? })),
+        "sparse_value" => return attribute.sparse_tensor.take().map(TensorData::Sparse),
+        "value_float" => TensorProto { float_data: vec![attribute.f?], ..of(DType::FLOAT32, vec![]) },
+        "value_floats" => TensorProto {
+            float_data: attribute.floats.clone(),
+            ..of(DType::FLOAT32, count(attribute.floats.len()))
+        },
+        "value_int" => TensorProto { int64_data: vec![attribute.i?], ..of(DType::INT64, vec![]) },
+        "value_ints" => TensorProto {
+            int64_data: attribute.ints.clone(),
+            ..of(DType::INT64, count(attribute.ints.len()))
+        },
+        "value_string" => {
+            TensorProto { string_data: vec![attribute.s.clone()?], ..of(DType::STRING, vec![]) }
+        }
+        "value_strings" => TensorProto {
+            string_data: attribute.strings.clone(),
+            ..of(DType::STRING, count(attribute.strings.len()))
+        },
+        _ => return None,
+    };
+    Some(TensorData::Dense(tensor))
+}

@@ -1,0 +1,192 @@
+//! Puts all that was found in a model file into the ABI's form.
+
+use crate::document::Document;
+use crate::findings;
+use crate::graph::{Layer, ValueId};
+use crate::quant::Quantization;
+use crate::quant::parameters::Reader;
+use crate::value_type::ValueType;
+use qp_abi::manifest::pair;
+use qp_abi::sdk::{
+    DType, Dimension, LayerInfo, ModelInfo, Pair, QuantizationParameters, RNone, ROption, RSome, RString,
+    RVec, TensorInfo, ValueInfo,
+};
+use std::collections::BTreeSet;
+
+/// The name of the one format that this backend reads.
+pub const FORMAT: &str = "onnx";
+
+/// The description of a model.
+///
+/// `extra` holds `functions` (how many the model defines), `quantized layers` (`9 of 10`: layers whose weight is
+/// quantized, of those that have a weight), `external files`, and `sparse tensors`, each where there are any.
+pub fn describe(document: &Document, found: &Quantization) -> ModelInfo {
+    let model = &document.model;
+    let findings = findings::of(document, found);
+    let reader = Reader { graph: &document.graph, tensors: &document.tensors };
+    let values = |ids: &[ValueId]| ids.iter().map(|&id| value_info(reader, found, id)).collect();
+    ModelInfo {
+        precision: found.verdict.precision.as_str().into(),
+        scheme: found.verdict.scheme.as_str().into(),
+        producer: producer(document).into(),
+        versions: versions(document),
+        inputs: values(&document.graph.inputs),
+        outputs: values(&document.graph.outputs),
+        values: activations(reader, found),
+        layers: layers(document, found),
+        tensors: tensors(document, found),
+        metadata: model
+            .metadata_props
+            .iter()
+            .map(|entry| pair(entry.key.clone().unwrap_or_default(), text(entry.value.as_deref())))
+            .collect(),
+        findings: findings.list.into(),
+        run_obstacle: findings.run_obstacle.map_or(RNone, RSome),
+        extra: extra(document, found),
+        ..ModelInfo::new(FORMAT)
+    }
+}
+
+fn text(bytes: Option<&[u8]>) -> String {
+    String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
+}
+
+fn producer(document: &Document) -> String {
+    let name = document.model.producer_name.as_deref().unwrap_or_default();
+    let version = document.model.producer_version.as_deref().unwrap_or_default();
+    [name, version].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn versions(document: &Document) -> RVec<Pair> {
+    let model = &document.model;
+    let ir_version = model.ir_version.map(|version| pair("ir_version", version.to_string()));
+    let opsets = model.opset_import.iter().map(|opset| {
+        let domain = opset.domain.as_deref().filter(|domain| !domain.is_empty()).unwrap_or("ai.onnx");
+        pair(format!("opset {domain}"), opset.version.unwrap_or_default().to_string())
+    });
+    let model_version = model.model_version.filter(|&version| version != 0);
+    let model_version = model_version.map(|version| pair("model_version", version.to_string()));
+    ir_version.into_iter().chain(opsets).chain(model_version).collect()
+}
+
+fn extra(document: &Document, found: &Quantization) -> RVec<Pair> {
+    let mut extra = Vec::new();
+    if !document.model.functions.is_empty() {
+        extra.push(pair("functions", document.model.functions.len().to_string()));
+    }
+    let (quantized, weighted) = found.verdict.quantized_layers;
+    if !found.verdict.scheme.is_empty() {
+        extra.push(pair("quantized layers", format!("{quantized} of {weighted}")));
+    }
+    let files: BTreeSet<&str> = document
+        .tensors
+        .descriptions()
+        .iter()
+        .map(|tensor| tensor.external_file.as_str())
+        .filter(|file| !file.is_empty())
+        .collect();
+    if !files.is_empty() {
+        extra.push(pair("external files", files.into_iter().collect::<Vec<_>>().join(", ")));
+    }
+    let sparse = document.tensors.descriptions().iter().filter(|tensor| tensor.is_sparse).count();
+    if sparse > 0 {
+        extra.push(pair("sparse tensors", sparse.to_string()));
+    }
+    extra.into()
+}
+
+fn quantization(found: Option<&QuantizationParameters>) -> ROption<QuantizationParameters> {
+    found.map_or(RNone, |found| RSome(found.clone()))
+}
+
+fn value_info(reader: Reader<'_>, found: &Quantization, id: ValueId) -> ValueInfo {
+    let value = &reader.graph.values[id];
+    let ty = value.ty.as_ref();
+    let is_other = ty.is_some_and(|ty| !matches!(ty, ValueType::Tensor(..)));
+    let stored = value.stored.map(|stored| reader.tensors.get(stored));
+    let shape = ty
+        .and_then(ValueType::tensor_shape)
+        .map(<[Dimension]>::to_vec)
+        .or_else(|| stored.map(|tensor| tensor.shape.iter().map(|&size| Dimension::fixed(size)).collect()));
+    ValueInfo {
+        name: value.name.as_str().into(),
+        dtype: reader.dtype(id).or_else(|| computed_dtype(reader, found, id)).unwrap_or(DType::UNDEFINED),
+        shape: shape.map_or(RNone, |shape| RSome(shape.into())),
+        quantization: quantization(found.values[id].as_ref()),
+        type_name: ty.filter(|_| is_other).map_or_else(RString::new, |ty| ty.to_string().into()),
+    }
+}
+
+/// The type that follows from the operator where the file does not say: quantizers write codes.
+fn computed_dtype(reader: Reader<'_>, found: &Quantization, id: ValueId) -> Option<DType> {
+    let (op, layer) = reader.producer(id)?;
+    match op {
+        "QuantizeLinear" => Some(found.values[id].as_ref()?.dtype),
+        "DynamicQuantizeLinear" if layer.output(0) == Some(id) => Some(DType::UINT8),
+        "DequantizeLinear" => layer.input(1).and_then(|scale| reader.dtype(scale)),
+        name if name.starts_with("QLinear") => Some(found.values[id].as_ref()?.dtype),
+        _ => None,
+    }
+}
+
+/// The values between layers of which a type or parameters are known, without the graph's own inputs and
+/// outputs and without the stored tensors.
+fn activations(reader: Reader<'_>, found: &Quantization) -> RVec<ValueInfo> {
+    let outer: BTreeSet<ValueId> = reader.graph.inputs.iter().chain(&reader.graph.outputs).copied().collect();
+    let is_known = |id: ValueId| {
+        let value = &reader.graph.values[id];
+        value.stored.is_none() && !outer.contains(&id) && (value.ty.is_some() || found.values[id].is_some())
+    };
+    (0..reader.graph.values.len())
+        .filter(|&id| is_known(id))
+        .map(|id| value_info(reader, found, id))
+        .collect()
+}
+
+fn layers(document: &Document, found: &Quantization) -> RVec<LayerInfo> {
+    let graph = &document.graph;
+    // A stored tensor is named as the list of tensors names it.
+    let name = |id: &Option<ValueId>| {
+        id.map_or_else(RString::new, |id| match graph.values[id].stored {
+            Some(stored) => document.tensors.get(stored).name.as_str().into(),
+            None => graph.values[id].name.as_str().into(),
+        })
+    };
+    let layer = |(index, layer): (usize, &Layer)| LayerInfo {
+        path: layer.path.as_str().into(),
+        op_type: layer.op_type.as_str().into(),
+        domain: layer.domain.as_str().into(),
+        scope: layer.scope.as_str().into(),
+        inputs: layer.inputs.iter().map(name).collect(),
+        outputs: layer.outputs.iter().map(name).collect(),
+        tensors: found.belongings[index]
+            .iter()
+            .map(|&tensor| document.tensors.get(tensor).name.as_str().into())
+            .collect(),
+        attributes: layer.attributes.clone().into(),
+        quantization: found.layers[index].into(),
+    };
+    graph.layers.iter().enumerate().map(layer).collect()
+}
+
+fn tensors(document: &Document, found: &Quantization) -> RVec<TensorInfo> {
+    let layers: &[Layer] = &document.graph.layers;
+    let tensor = |(index, tensor): (usize, &crate::document::Description)| {
+        let (dtype, shape) = match found.unpacked.get(&index) {
+            Some((dtype, shape)) => (*dtype, shape.clone()),
+            None => (tensor.dtype, tensor.shape.clone()),
+        };
+        TensorInfo {
+            name: tensor.name.as_str().into(),
+            role: found.roles[index],
+            dtype,
+            shape: shape.into(),
+            bytes: tensor.bytes,
+            layer: found.owners[index].map_or_else(RString::new, |layer| layers[layer].path.as_str().into()),
+            quantization: quantization(found.tensors[index].as_ref()),
+            external_file: tensor.external_file.as_str().into(),
+            alias_of: RString::new(),
+        }
+    };
+    document.tensors.descriptions().iter().enumerate().map(tensor).collect()
+}

@@ -1,0 +1,115 @@
+//! An open model.
+
+use crate::document::{Document, Tensors};
+use crate::info;
+use crate::quant;
+use crate::runtime::Runtime;
+use crate::runtime::session::{self, Session};
+use crate::source::Source;
+use qp_abi::sdk::{
+    BackendError, Model, ModelInfo, Progress, Result, RunReport, RunRequest, Sink, TensorView,
+};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A tensor is delivered in pieces of this many bytes: a whole number of elements of any type.
+const PIECE_BYTES: usize = 16 << 20;
+
+/// An open ONNX model; its session, once there is one, is kept for the next run.
+#[derive(Debug)]
+pub struct OnnxModel {
+    source: Source,
+    info: ModelInfo,
+    tensors: Tensors,
+    /// The index of each stored tensor by its name.
+    names: HashMap<String, usize>,
+    runtime: Arc<Runtime>,
+    session: Mutex<Option<Session>>,
+}
+
+impl OnnxModel {
+    /// Opens the model file at `path`; loads nothing native.
+    ///
+    /// # Errors
+    /// Those of [`Document::open`].
+    pub fn open(path: &Path, runtime: Arc<Runtime>, progress: &Progress<'_>) -> Result<Self> {
+        let document = Document::open(path, progress)?;
+        progress.update("reading the quantization", 0, 0)?;
+        let info = info::describe(&document, &quant::analyze(&document));
+        let Document { source, tensors, .. } = document;
+        let names =
+            tensors.descriptions().iter().enumerate().map(|(index, t)| (t.name.clone(), index)).collect();
+        Ok(Self { source, info, tensors, names, runtime, session: Mutex::default() })
+    }
+}
+
+impl Model for OnnxModel {
+    fn info(&self) -> Result<ModelInfo> {
+        Ok(self.info.clone())
+    }
+
+    fn read_tensor(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
+        let Some(&index) = self.names.get(name) else {
+            return Err(BackendError::not_found(format!(
+                "`{}` has no stored tensor `{name}`",
+                self.source.name()
+            )));
+        };
+        let info = &self.info.tensors[index];
+        let elements = self.tensors.elements(index)?;
+        let check = || match &elements.source {
+            Some(source) => source.check(),
+            None => self.source.check(),
+        };
+        // A string or a type of unknown width has no element at a given byte.
+        let bits = info.dtype.bits() as usize;
+        let piece = if bits == 0 { usize::MAX } else { PIECE_BYTES };
+        let total = elements.bytes.len();
+        let mut at = 0_usize;
+        loop {
+            check()?;
+            let end = at.saturating_add(piece).min(total);
+            let first_element = if bits == 0 { 0 } else { (at * 8 / bits) as u64 };
+            let view = TensorView {
+                first_element,
+                quantization: info.quantization.as_ref(),
+                ..TensorView::whole(name, info.dtype, &info.shape, &elements.bytes[at..end])
+            };
+            sink.tensor(view)?;
+            at = end;
+            if at >= total {
+                return Ok(());
+            }
+            progress.update("reading the tensor", at as u64, total as u64)?;
+        }
+    }
+
+    fn run(
+        &self,
+        request: &RunRequest<'_>,
+        sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<RunReport> {
+        if let Some(obstacle) = self.info.run_obstacle.as_ref().into_option() {
+            return Err(obstacle.clone());
+        }
+        let plan = session::Plan::new(&self.info, request)?;
+        // A panic while the session was in use leaves it in doubt: it is made anew.
+        let mut kept = self.session.lock().unwrap_or_else(|poisoned| {
+            let mut kept = PoisonError::into_inner(poisoned);
+            *kept = None;
+            kept
+        });
+        if kept.as_ref().is_none_or(|session| session.settings() != plan.settings()) {
+            *kept = None;
+            let has_external = self.info.tensors.iter().any(|tensor| !tensor.external_file.is_empty());
+            *kept =
+                Some(Session::open(&self.runtime, &self.source, has_external, plan.settings(), progress)?);
+        }
+        match kept.as_mut() {
+            Some(session) => session.run(&plan, &self.info, sink, progress),
+            None => Err(BackendError::internal("the session was lost")),
+        }
+    }
+}

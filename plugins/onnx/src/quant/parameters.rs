@@ -1,0 +1,143 @@
+//! Reads scales and zero points where they are stored, and puts them into the ABI's form.
+
+use super::operator::{Axis, passes_on};
+use crate::convert;
+use crate::document::Tensors;
+use crate::graph::{Graph, Layer, ValueId};
+use qp_abi::sdk::{DType, Dimension, QuantizationParameters, RNone, RSome, RString, element_count};
+
+/// How far a value is followed back to the tensor it was made of.
+const MAX_STEPS: usize = 16;
+
+/// A graph and the means to read its stored tensors.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    /// The graph.
+    pub graph: &'a Graph,
+    /// Its tensors.
+    pub tensors: &'a Tensors,
+}
+
+/// Scales or zero points.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
+    /// The values; `None` when they are too many, cannot be read, or are computed.
+    pub values: Option<Vec<f64>>,
+    /// How many there are.
+    pub count: u64,
+    /// The stored tensor, when there is one.
+    pub name: String,
+    /// Whether they are computed from the input.
+    pub is_computed: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// The operator's type; empty for a function of the model's own and for a foreign domain, whose operators
+    /// only happen to have the same names.
+    pub fn op(&self, layer: &'a Layer) -> &'a str {
+        let is_known = matches!(layer.domain.as_str(), "" | "com.microsoft" | "com.ms.internal.nhwc")
+            && (self.graph.functions.is_empty()
+                || !self.graph.functions.contains(&(layer.domain.clone(), layer.op_type.clone())));
+        if is_known { &layer.op_type } else { "" }
+    }
+
+    /// The operator and the layer that compute a value.
+    pub fn producer(&self, value: ValueId) -> Option<(&'a str, &'a Layer)> {
+        let (layer, _) = self.graph.values[value].producer?;
+        let layer = &self.graph.layers[layer];
+        Some((self.op(layer), layer))
+    }
+
+    /// The stored tensor that a value is or was made of by operators that only pass it on, and whether one of
+    /// `through` was among them.
+    pub fn root(&self, value: ValueId, through: &[&str]) -> Option<(usize, bool)> {
+        let mut at = value;
+        let mut passed = false;
+        for _ in 0..MAX_STEPS {
+            if let Some(stored) = self.graph.values[at].stored {
+                return Some((stored, passed));
+            }
+            let (op, layer) = self.producer(at).filter(|(op, _)| passes_on(op))?;
+            passed |= through.contains(&op);
+            at = layer.input(0)?;
+        }
+        None
+    }
+
+    /// The element type of a value, as far as the file tells.
+    pub fn dtype(&self, value: ValueId) -> Option<DType> {
+        let value = &self.graph.values[value];
+        match value.stored {
+            Some(stored) => Some(self.tensors.get(stored).dtype),
+            None => value.ty.as_ref()?.tensor_dtype(),
+        }
+        .filter(|&dtype| dtype != DType::UNDEFINED)
+    }
+
+    /// The number of dimensions of a value, as far as the file tells.
+    pub fn rank(&self, value: ValueId) -> Option<i64> {
+        let value = &self.graph.values[value];
+        let rank = match value.stored {
+            Some(stored) => self.tensors.get(stored).shape.len(),
+            None => value.ty.as_ref()?.tensor_shape().map(<[Dimension]>::len)?,
+        };
+        i64::try_from(rank).ok()
+    }
+
+    /// The numbers of a scale or a zero point.
+    pub fn numbers(&self, value: ValueId) -> Numbers {
+        let Some((stored, _)) = self.root(value, &[]) else {
+            return Numbers { is_computed: true, ..Numbers::default() };
+        };
+        let tensor = self.tensors.get(stored);
+        let count = element_count(&tensor.shape).unwrap_or(0);
+        let name = tensor.name.clone();
+        let fits = usize::try_from(count).ok().filter(|&count| count <= QuantizationParameters::MAX_INLINE);
+        let values = fits.and_then(|count| {
+            let bytes = self.tensors.bytes(stored).ok()?;
+            convert::to_f64(tensor.dtype, &bytes, count).filter(|values| values.len() == count)
+        });
+        Numbers { values, count, name, is_computed: false }
+    }
+
+    /// The parameters of `codes`, which are of type `dtype`.
+    pub fn parameters(
+        &self,
+        dtype: DType,
+        codes: Option<ValueId>,
+        scale: Option<ValueId>,
+        zero_point: Option<ValueId>,
+        axis: Option<i64>,
+    ) -> QuantizationParameters {
+        let scale = scale.map(|value| self.numbers(value));
+        let zero_point = zero_point.map(|value| self.numbers(value)).unwrap_or_default();
+        let scale = scale.unwrap_or_default();
+        // More values than can be listed are read as tensors, both of them.
+        let is_listed = scale.values.is_some() && (zero_point.values.is_some() || zero_point.count == 0);
+        let is_dynamic = scale.is_computed || zero_point.is_computed;
+        let listed = |numbers: Option<Vec<f64>>| if is_listed { numbers.unwrap_or_default() } else { vec![] };
+        let axis = axis.filter(|_| scale.count > 1).map(|axis| {
+            let rank = codes.and_then(|codes| self.rank(codes));
+            rank.filter(|_| axis < 0).map_or(axis, |rank| axis + rank)
+        });
+        QuantizationParameters {
+            dtype,
+            scales: listed(scale.values).into(),
+            zero_points: listed(zero_point.values).into(),
+            scale_count: scale.count,
+            axis: axis.map_or(RNone, RSome),
+            block_size: RNone,
+            scale_name: RString::from(scale.name),
+            zero_point_name: RString::from(zero_point.name),
+            is_dynamic,
+        }
+    }
+
+    /// The axis of an operand of `layer`.
+    pub fn axis(axis: Axis, layer: &Layer) -> i64 {
+        match axis {
+            Axis::At(axis) => axis,
+            Axis::Gemm => i64::from(layer.int("transB").unwrap_or(0) == 0),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Where ONNX Runtime may be, and whether a library is one.
+
+use qp_abi::sdk::{BackendError, Result};
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+
+/// The oldest version that the interface in use, API 17, is part of.
+pub const OLDEST: Version = Version([1, 17, 0]);
+
+/// A version of ONNX Runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub [u32; 3]);
+
+impl Version {
+    /// The version that a text such as `1.31.1` or `1.31.1-dev` starts with; at least two numbers.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.').map(|part| {
+            let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            part[..digits].parse::<u32>().ok()
+        });
+        let (major, minor) = (parts.next()??, parts.next()??);
+        Some(Self([major, minor, parts.next().flatten().unwrap_or(0)]))
+    }
+
+    /// Whether the interface in use is part of that version.
+    pub fn is_supported(self) -> bool {
+        self >= OLDEST && self.0[0] == OLDEST.0[0]
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [major, minor, patch] = self.0;
+        write!(f, "{major}.{minor}.{patch}")
+    }
+}
+
+/// A file that may be ONNX Runtime, with the version that its name or its folder's name says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The library.
+    pub path: PathBuf,
+    /// `None` when no name says it.
+    pub version: Option<Version>,
+}
+
+/// The libraries to try, the best first. `named` is the user's own choice, a library or a folder, and then the
+/// only one; else each of `folders` is searched for `onnxruntime-<version>/lib`, and the newest comes first.
+pub fn candidates(named: Option<&Path>, folders: &[PathBuf]) -> Vec<Candidate> {
+    if let Some(named) = named {
+        if !named.is_dir() {
+            return vec![candidate(named.to_owned())];
+        }
+        return newest_first(libraries(named).into_iter().chain(libraries(&named.join("lib"))).collect());
+    }
+    let in_folder = |folder: &PathBuf| {
+        let runtimes = entries(folder).into_iter().filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("onnxruntime-"))
+        });
+        newest_first(runtimes.flat_map(|runtime| libraries(&runtime.join("lib"))).collect())
+    };
+    folders.iter().flat_map(in_folder).collect()
+}
+
+fn newest_first(mut found: Vec<Candidate>) -> Vec<Candidate> {
+    // One library has several names: the one that says the version is kept.
+    found.sort_by(|one, other| other.version.cmp(&one.version).then_with(|| one.path.cmp(&other.path)));
+    let mut seen: Vec<PathBuf> = Vec::new();
+    found.retain(|candidate| {
+        let real = candidate.path.canonicalize().unwrap_or_else(|_| candidate.path.clone());
+        let is_new = !seen.contains(&real);
+        seen.push(real);
+        is_new
+    });
+    found
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    entries.flatten().map(|entry| entry.path()).collect()
+}
+
+/// The files of a folder that are named like ONNX Runtime: `libonnxruntime.so`, `libonnxruntime.so.1.31.1`,
+/// `libonnxruntime.1.31.1.dylib`, `onnxruntime.dll`.
+fn libraries(folder: &Path) -> Vec<Candidate> {
+    let is_library = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.starts_with("libonnxruntime.so")
+            || (name.starts_with("libonnxruntime.") && name.ends_with(".dylib"))
+            || name == "onnxruntime.dll"
+    };
+    entries(folder).into_iter().filter(is_library).map(candidate).collect()
+}
+
+fn candidate(path: PathBuf) -> Candidate {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let of_name = name
+        .strip_prefix("libonnxruntime.so.")
+        .or_else(|| name.strip_prefix("libonnxruntime.")?.strip_suffix(".dylib"))
+        .and_then(Version::parse);
+    let of_folder = || {
+        let folder = path.parent()?.parent()?.file_name()?.to_string_lossy().into_owned();
+        Version::parse(folder.strip_prefix("onnxruntime-")?)
+    };
+    Candidate { version: of_name.or_else(of_folder), path }
+}
+
+/// Loads a library and asks it for its version; a library that is no supported ONNX Runtime is refused in
+/// words.
+///
+/// # Errors
+/// `RuntimeMissing` when the file does not exist, `RuntimeFailed` when it cannot be used.
+pub fn check(path: &Path) -> Result<Version> {
+    let shown = path.display();
+    if !path.is_file() {
+        return Err(BackendError::runtime_missing(format!("there is no ONNX Runtime at `{shown}`")));
+    }
+    let foreign = || BackendError::runtime_failed(format!("`{shown}` is no ONNX Runtime library"));
+    #[expect(unsafe_code, reason = "a library cannot be asked without loading it")]
+    // SAFETY: the library's initializers run, as they will when `ort` loads it; the user or the folder of
+    // runtimes chose it. It is never unloaded, so its initializers' threads stay valid.
+    let library = unsafe { libloading::Library::new(path) }.map_err(|error| {
+        BackendError::runtime_failed(format!("cannot load `{shown}`")).with_cause(error.to_string())
+    })?;
+    let library = std::mem::ManuallyDrop::new(library);
+    #[expect(unsafe_code, reason = "the library's entry point is a C function")]
+    // SAFETY: a library that exports this name is ONNX Runtime, whose C interface fixes the function's type.
+    let entry =
+        unsafe { library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase\0") }
+            .map_err(|error| foreign().with_cause(error.to_string()))?;
+    #[expect(unsafe_code, reason = "as above")]
+    // SAFETY: the function takes nothing; it returns null or a table that lives as long as the library, whose
+    // first two members are the same in every version.
+    let base = unsafe { entry().as_ref() }.ok_or_else(foreign)?;
+    #[expect(unsafe_code, reason = "as above")]
+    // SAFETY: the function takes nothing and returns a static C string.
+    let text = unsafe {
+        let text = (base.GetVersionString)();
+        if text.is_null() { None } else { Some(CStr::from_ptr(text).to_string_lossy().into_owned()) }
+    }
+    .ok_or_else(foreign)?;
+    let version =
+        Version::parse(&text).ok_or_else(|| foreign().with_cause(format!("its version is `{text}`")))?;
+    if !version.is_supported() {
+        return Err(BackendError::runtime_failed(format!(
+            "`{shown}` is ONNX Runtime {version}, and {OLDEST} or a later 1.x is needed"
+        )));
+    }
+    Ok(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(root: &Path, name: &str) {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, b"").unwrap();
+    }
+
+    #[test]
+    fn versions_are_read_and_compared_as_numbers() {
+        assert_eq!(Version::parse("1.31.1"), Some(Version([1, 31, 1])));
+        assert_eq!(Version::parse("1.9"), Some(Version([1, 9, 0])));
+        assert_eq!(Version::parse("1.20.0-dev"), Some(Version([1, 20, 0])));
+        assert_eq!(Version::parse("latest"), None);
+        assert!(Version([1, 9, 0]) < OLDEST && !Version([1, 9, 0]).is_supported());
+        assert!(!Version([2, 0, 0]).is_supported());
+    }
+
+    #[test]
+    fn the_newest_of_a_folder_comes_first_and_once() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), "onnxruntime-1.9.0/lib/libonnxruntime.so.1.9.0");
+        touch(root.path(), "onnxruntime-1.31.1/lib/libonnxruntime.so.1.31.1");
+        touch(root.path(), "onnxruntime-1.31.1/lib/libonnxruntime_providers_shared.so");
+        touch(root.path(), "libtorch-2.13.0/lib/libonnxruntime.so");
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(
+            "libonnxruntime.so.1.31.1",
+            root.path().join("onnxruntime-1.31.1/lib/libonnxruntime.so"),
+        )
+        .unwrap();
+        let found = candidates(None, &[root.path().to_owned()]);
+        let versions: Vec<_> = found.iter().map(|candidate| candidate.version.unwrap().to_string()).collect();
+        assert_eq!(versions, ["1.31.1", "1.9.0"]);
+    }
+
+    #[test]
+    fn a_named_folder_or_file_is_the_only_choice() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), "lib/libonnxruntime.so.1.20.0");
+        let folder = candidates(Some(root.path()), &[]);
+        assert_eq!(folder.len(), 1);
+        let file = candidates(Some(Path::new("/nowhere/libonnxruntime.so")), &[root.path().to_owned()]);
+        assert_eq!(file.len(), 1);
+        assert_eq!(check(&file[0].path).unwrap_err().kind.name(), "RuntimeMissing");
+    }
+
+    #[test]
+    fn a_file_that_is_no_library_is_refused_in_words() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), "libonnxruntime.so");
+        let error = check(&root.path().join("libonnxruntime.so")).unwrap_err();
+        assert_eq!(error.kind.name(), "RuntimeFailed");
+        assert!(error.message.contains("cannot load"), "{error:?}");
+    }
+}

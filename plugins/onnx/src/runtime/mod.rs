@@ -1,0 +1,132 @@
+//! ONNX Runtime: found when asked for, loaded at the first run, one for the whole process.
+
+pub mod library;
+pub mod session;
+mod tensor;
+
+use library::Version;
+use ort::environment::{Environment, GlobalThreadPoolOptions};
+use ort::logging::LogLevel;
+use qp_abi::sdk::{BackendError, RNone, RSome, Result, RuntimeStatus, Setup, lookup};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The name for people.
+pub const NAME: &str = "ONNX Runtime";
+
+/// The loaded library. `ort` has one environment in a process, so all backends share it; it is never dropped,
+/// because the library's threads outlive every session.
+static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
+
+/// A loaded ONNX Runtime.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What sessions are made in; holds the thread pool that all of them share.
+    pub environment: Environment,
+    /// The library's own word.
+    pub version: Version,
+    /// Threads of the shared pool, the caller's included.
+    pub threads: usize,
+    path: PathBuf,
+}
+
+/// Where ONNX Runtime is looked for.
+#[derive(Debug)]
+pub struct Runtime {
+    named: Option<PathBuf>,
+    folders: Vec<PathBuf>,
+}
+
+impl Runtime {
+    /// What the host says about the places of runtimes. Nothing is searched or loaded yet.
+    pub fn new(setup: &Setup) -> Self {
+        let named = lookup(&setup.settings, "runtime.path").filter(|path| !path.is_empty());
+        Self {
+            named: named.map(PathBuf::from),
+            folders: setup.runtime_folders.iter().map(|folder| PathBuf::from(folder.as_str())).collect(),
+        }
+    }
+
+    /// Whether there is one, found without loading it.
+    pub fn status(&self) -> RuntimeStatus {
+        let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(loaded) = loaded {
+            return RuntimeStatus {
+                name: NAME.into(),
+                version: loaded.version.to_string().into(),
+                path: loaded.path.to_string_lossy().into_owned().into(),
+                is_loaded: true,
+                obstacle: RNone,
+            };
+        }
+        let candidates = library::candidates(self.named.as_deref(), &self.folders);
+        let usable = candidates.iter().find(|candidate| {
+            candidate.path.is_file() && candidate.version.is_none_or(Version::is_supported)
+        });
+        let version = usable.and_then(|candidate| candidate.version);
+        RuntimeStatus {
+            name: NAME.into(),
+            version: version.unwrap_or(library::OLDEST).to_string().into(),
+            path: usable.map_or_else(String::new, |found| found.path.to_string_lossy().into_owned()).into(),
+            is_loaded: false,
+            obstacle: if usable.is_some() { RNone } else { RSome(self.missing()) },
+        }
+    }
+
+    /// The runtime, loaded now if it is not yet.
+    ///
+    /// # Errors
+    /// `RuntimeMissing` when there is none, `RuntimeFailed` when none of those found can be used.
+    pub fn load(&self) -> Result<Loaded> {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = loaded.as_ref() {
+            return Ok(loaded.clone());
+        }
+        let mut refused: Option<BackendError> = None;
+        for candidate in library::candidates(self.named.as_deref(), &self.folders) {
+            match library::check(&candidate.path).and_then(|version| start(candidate.path, version)) {
+                Ok(found) => return Ok(loaded.insert(found).clone()),
+                Err(error) => {
+                    refused = Some(match refused {
+                        None => error,
+                        Some(first) => first.with_cause(error.message.to_string()),
+                    });
+                }
+            }
+        }
+        Err(refused.map_or_else(|| self.missing(), |error| error.with_help(HELP)))
+    }
+
+    fn missing(&self) -> BackendError {
+        let place = match &self.named {
+            Some(named) => format!("there is no {NAME} at `{}`", named.display()),
+            None => format!("{NAME} was not found"),
+        };
+        BackendError::runtime_missing(place).with_help(HELP)
+    }
+}
+
+const HELP: &str = "Install it with `scripts/setup.sh`, or name a library with the setting `runtime.path`.";
+
+/// Hands the library to `ort` and makes the process's one environment.
+fn start(path: PathBuf, version: Version) -> Result<Loaded> {
+    let failed = |error: &dyn std::fmt::Display| {
+        BackendError::runtime_failed(format!("{NAME} {version} does not start")).with_cause(error.to_string())
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let builder = ort::init_from(&path).map_err(|error| failed(&error))?;
+    let pool = GlobalThreadPoolOptions::default()
+        .with_intra_threads(threads)
+        .and_then(|pool| pool.with_inter_threads(1))
+        .map_err(|error| failed(&error))?;
+    let environment = builder
+        .with_name("qp")
+        .with_telemetry(false)
+        .with_global_thread_pool(pool)
+        // Without a logger the library writes to stderr. What matters comes back as an error.
+        .with_logger(Arc::new(|_: LogLevel, _: &str, _: &str, _: &str, _: &str| {}))
+        .build()
+        .map_err(|error| failed(&error))?;
+    environment.set_log_level(LogLevel::Fatal);
+    Ok(Loaded { environment, version, threads, path })
+}

@@ -1,0 +1,116 @@
+//! The bytes of one file, read into memory or mapped.
+
+use bytes::Bytes;
+use memmap2::Mmap;
+use qp_abi::sdk::{BackendError, ErrorKind, Result};
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Files from this size on are mapped; smaller ones are read, so that nothing that happens to the file later
+/// can harm what was read.
+const MAPPED_FROM_BYTES: u64 = 1 << 20;
+
+/// A file as it was when it was opened.
+#[derive(Debug)]
+pub struct Source {
+    path: PathBuf,
+    bytes: Bytes,
+    stamp: Stamp,
+    /// Kept to ask for the size of a mapped file.
+    mapped: Option<File>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self { bytes: metadata.len(), modified: metadata.modified().ok() }
+    }
+}
+
+impl Source {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// `NotFound`, `Io`, or `InvalidInput` for a folder.
+    pub fn open(path: &Path) -> Result<Self> {
+        let io = |error: &std::io::Error| BackendError::io(path, error);
+        // Asked before opening: to open a pipe would wait for its writer.
+        let metadata = std::fs::metadata(path).map_err(|error| io(&error))?;
+        if !metadata.is_file() {
+            let what = if metadata.is_dir() { "a folder" } else { "no regular file" };
+            return Err(BackendError::invalid_input(format!("`{}` is {what}", path.display())));
+        }
+        let mut file = File::open(path).map_err(|error| io(&error))?;
+        let stamp = Stamp::of(&file.metadata().map_err(|error| io(&error))?);
+        if stamp.bytes < MAPPED_FROM_BYTES {
+            let mut content = Vec::with_capacity(usize::try_from(stamp.bytes).unwrap_or_default());
+            // A file that grows meanwhile is still read within bounds.
+            (&mut file).take(MAPPED_FROM_BYTES).read_to_end(&mut content).map_err(|error| io(&error))?;
+            return Ok(Self { path: path.to_owned(), bytes: content.into(), stamp, mapped: None });
+        }
+        #[expect(unsafe_code, reason = "there is no safe way to map a file")]
+        // SAFETY: the map is private to this process and only read. Another process that changes the file may
+        // change what is read, and each byte is checked as untrusted; one that shortens it would make a read
+        // of the lost pages fail, so `check` compares the size before each read of a tensor.
+        let map = unsafe { Mmap::map(&file) }.map_err(|error| io(&error))?;
+        Ok(Self { path: path.to_owned(), bytes: Bytes::from_owner(map), stamp, mapped: Some(file) })
+    }
+
+    /// The path it was opened at.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All bytes. Those of a mapped file are read from the disk when they are first touched.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The file's name for messages.
+    pub fn name(&self) -> String {
+        display_name(&self.path)
+    }
+
+    /// Whether the bytes stay what they are, whatever happens to the file.
+    pub fn is_in_memory(&self) -> bool {
+        self.mapped.is_none()
+    }
+
+    /// Whether the file at the path is still the one that was opened, judged by size and modification time.
+    pub fn is_unchanged(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|metadata| Stamp::of(&metadata) == self.stamp)
+    }
+
+    /// Checks that a mapped file still has all its bytes.
+    ///
+    /// # Errors
+    /// `CorruptFile` when it has become shorter.
+    pub fn check(&self) -> Result<()> {
+        let Some(file) = &self.mapped else { return Ok(()) };
+        let now = file.metadata().map_err(|error| BackendError::io(&self.path, &error))?.len();
+        if now < self.stamp.bytes {
+            return Err(BackendError::new(
+                ErrorKind::CORRUPT_FILE,
+                format!(
+                    "`{}` was shortened from {} to {now} bytes since it was opened",
+                    self.name(),
+                    self.stamp.bytes
+                ),
+            )
+            .with_help("Reload the model."));
+        }
+        Ok(())
+    }
+}
+
+/// The last part of a path, for messages.
+pub fn display_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
