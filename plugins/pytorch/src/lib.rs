@@ -1,1 +1,23 @@
-//! Placeholder of a crate that is being written.
+//! The `pytorch` backend: reads every file format of PyTorch without executing it, and runs TorchScript
+//! through libtorch, which the engine library links and which is opened at the first run.
+
+pub mod archive;
+mod backend;
+mod document;
+mod eager;
+mod export;
+mod legacy;
+mod model;
+mod open;
+pub mod pickle;
+mod precision;
+mod quant;
+mod rebuild;
+mod runtime;
+mod source;
+mod tensor;
+mod torchscript;
+
+pub use backend::Backend;
+
+qp_abi::export_plugin!(Backend);

@@ -1,0 +1,150 @@
+//! What was read from one file: the description for the host, and the tensors behind it.
+
+use crate::quant::Quantizer;
+use crate::rebuild::Found;
+use crate::tensor::{Data, Place, StoredTensor};
+use qp_abi::sdk::{
+    BackendError, DType, ModelInfo, QuantizationParameters, RNone, RSome, RString, Result, TensorInfo,
+    TensorRole, ValueInfo,
+};
+use std::collections::HashMap;
+
+/// More tensors than any model has.
+const MAX_TENSORS: usize = 1 << 20;
+
+/// A file that was read.
+#[derive(Debug)]
+pub struct Document {
+    /// The description.
+    pub info: ModelInfo,
+    /// The tensors by name.
+    pub tensors: HashMap<String, StoredTensor>,
+    /// Their bytes.
+    pub data: Data,
+}
+
+impl Document {
+    /// The document of a file of that format, with nothing in it yet.
+    pub fn new(format: &str, data: Data) -> Self {
+        Self { info: ModelInfo::new(format), tensors: HashMap::new(), data }
+    }
+
+    /// The stored tensor of that name.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn tensor(&self, name: &str) -> Result<(&StoredTensor, &TensorInfo)> {
+        let tensor = self.tensors.get(name);
+        let info = self.info.tensors.iter().find(|info| info.name == name);
+        tensor.zip(info).ok_or_else(|| {
+            BackendError::not_found(format!("the file has no tensor `{name}`"))
+                .with_help("Use `layers` to see the tensors of each layer.")
+        })
+    }
+}
+
+/// Collects tensors into a [`Document`] under unique names.
+#[derive(Debug)]
+pub struct Collector {
+    /// What is collected.
+    pub document: Document,
+    first_of_storage: HashMap<Place, RString>,
+}
+
+impl Collector {
+    /// Starts with an empty document.
+    pub fn new(format: &str, data: Data) -> Self {
+        Self { document: Document::new(format, data), first_of_storage: HashMap::new() }
+    }
+
+    /// Adds a tensor that belongs to the layer `layer`; gives back the name it got, which is `name` with a
+    /// number where there is one of that name already.
+    ///
+    /// # Errors
+    /// `CorruptFile` when it lies outside of its storage.
+    pub fn add(&mut self, name: &str, layer: &str, role: TensorRole, found: Found) -> Result<RString> {
+        let Found { tensor, quantizer, .. } = found;
+        tensor.check(name, &self.document.data)?;
+        if self.document.info.tensors.len() >= MAX_TENSORS {
+            return Err(BackendError::corrupt_file("the file has too many tensors"));
+        }
+        let name = self.unique(name);
+        let quantization = match &quantizer {
+            Some(quantizer) => RSome(self.parameters(quantizer, &name, layer)?),
+            None => RNone,
+        };
+        let alias_of = match (&tensor.place, self.first_of_storage.get(&tensor.place)) {
+            (Place::Nowhere, _) => RString::new(),
+            (_, Some(first)) => first.clone(),
+            (place, None) => {
+                self.first_of_storage.insert(place.clone(), name.as_str().into());
+                RString::new()
+            }
+        };
+        let info = TensorInfo {
+            name: name.as_str().into(),
+            role,
+            dtype: tensor.dtype,
+            shape: tensor.shape.clone().into(),
+            bytes: tensor.bytes().unwrap_or(0),
+            layer: layer.into(),
+            quantization,
+            external_file: RString::new(),
+            alias_of,
+        };
+        self.document.info.tensors.push(info);
+        self.document.tensors.insert(name.clone(), tensor);
+        Ok(name.into())
+    }
+
+    /// The parameters of a tensor; those that are too many to list become tensors beside it.
+    fn parameters(
+        &mut self,
+        quantizer: &Quantizer,
+        name: &str,
+        layer: &str,
+    ) -> Result<QuantizationParameters> {
+        let mut parameters = quantizer.parameters(&self.document.data)?;
+        if let crate::quant::Scheme::PerChannel { scales, zero_points, .. } = &quantizer.scheme
+            && parameters.scales.is_empty()
+            && parameters.scale_count > 0
+        {
+            let plain = |tensor: &StoredTensor| Found {
+                tensor: tensor.clone(),
+                quantizer: None,
+                is_parameter: false,
+            };
+            let role = TensorRole::QUANTIZATION;
+            parameters.scale_name = self.add(&format!("{name}.scales"), layer, role, plain(scales))?;
+            parameters.zero_point_name =
+                self.add(&format!("{name}.zero_points"), layer, role, plain(zero_points))?;
+        }
+        Ok(parameters)
+    }
+
+    fn unique(&self, name: &str) -> String {
+        let name = if name.is_empty() { "tensor" } else { name };
+        if !self.document.tensors.contains_key(name) {
+            return name.to_owned();
+        }
+        let mut number = 2_u64;
+        loop {
+            let candidate = format!("{name}#{number}");
+            if !self.document.tensors.contains_key(&candidate) {
+                return candidate;
+            }
+            number += 1;
+        }
+    }
+}
+
+/// A value of which nothing but its name and perhaps its quantization is known.
+pub fn value(name: &str, quantization: Option<QuantizationParameters>) -> ValueInfo {
+    ValueInfo {
+        name: name.into(),
+        dtype: quantization.as_ref().map_or(DType::UNDEFINED, |parameters| parameters.dtype),
+        shape: RNone,
+        quantization: quantization.into(),
+        type_name: RString::new(),
+    }
+}

@@ -1,0 +1,275 @@
+//! Modules as Python pickles them: an object whose state has `_parameters`, `_buffers` and `_modules`.
+
+use crate::document::{Collector, value};
+use crate::pickle::{Global, Object, Pickle, Ref, Value};
+use crate::rebuild::{Found, Rebuild, Rebuilt};
+use qp_abi::sdk::{
+    Attribute, AttributeValue, BackendError, DType, LayerInfo, QuantizationParameters, RString, RVec, Result,
+    TensorRole,
+};
+use std::collections::HashSet;
+
+const MAX_DEPTH: usize = 128;
+const MAX_MODULES: usize = 1 << 18;
+
+/// Whether the value at `at` is a module.
+pub fn is_module(pickle: &Pickle, at: Ref) -> bool {
+    state(pickle, at).is_some_and(|state| pickle.entry(state, "_modules").is_some())
+}
+
+/// The dictionary with a module's content: its state, or the body of `reduce_graph_module(body, imports)`.
+fn state(pickle: &Pickle, at: Ref) -> Option<Ref> {
+    let object = pickle.object(at)?;
+    let body = if is_graph_module(pickle, object) { pickle.arguments(object).first().copied() } else { None };
+    let state = body.or(object.state)?;
+    matches!(pickle.get(state), Value::Dict(_)).then_some(state)
+}
+
+fn is_graph_module(pickle: &Pickle, object: &Object) -> bool {
+    pickle
+        .callable(object)
+        .is_some_and(|global| global.module == "torch.fx.graph_module" && global.name.starts_with("reduce_"))
+}
+
+fn class(pickle: &Pickle, at: Ref) -> Global {
+    let object = pickle.object(at);
+    match object {
+        Some(object) if is_graph_module(pickle, object) => {
+            Global::new("torch.fx.graph_module", "GraphModule")
+        }
+        Some(object) => pickle.callable(object).cloned().unwrap_or_else(|| Global::new("", "?")),
+        None => Global::new("", "?"),
+    }
+}
+
+/// Adds the modules under the one at `root`, with their tensors; gives back the root's class.
+///
+/// # Errors
+/// `CorruptFile` when a tensor's description makes no sense, or modules are nested too deep.
+pub fn read(rebuild: Rebuild<'_>, root: Ref, collector: &mut Collector) -> Result<String> {
+    let mut walk = Walk { rebuild, visited: HashSet::new(), scheme: "" };
+    walk.module(root, "", 0, collector)?;
+    let class = class(rebuild.pickle, root);
+    if !walk.scheme.is_empty() {
+        let scheme = if class.name == "GraphModule" && walk.scheme == "eager" { "FX" } else { walk.scheme };
+        collector.document.info.scheme = scheme.into();
+    }
+    Ok(class.to_string())
+}
+
+struct Walk<'a> {
+    rebuild: Rebuild<'a>,
+    /// A module that is used twice is listed once, as `named_modules` does.
+    visited: HashSet<Ref>,
+    scheme: &'static str,
+}
+
+impl Walk<'_> {
+    fn module(&mut self, at: Ref, path: &str, depth: usize, collector: &mut Collector) -> Result<()> {
+        let pickle = self.rebuild.pickle;
+        if let Some(fields) = convolution_state(pickle, at) {
+            return self.convolution(at, path, fields, collector);
+        }
+        let Some(state) = state(pickle, at) else { return Ok(()) };
+        if depth > MAX_DEPTH || self.visited.len() > MAX_MODULES {
+            return Err(BackendError::corrupt_file("the modules are nested too deep"));
+        }
+        if !self.visited.insert(at) {
+            return Ok(());
+        }
+        let class = class(pickle, at);
+        let quantization = quantization_of(&class.module);
+        if !quantization.is_empty() {
+            self.scheme = if quantization == "dynamic" { "dynamic" } else { "eager" };
+        }
+        let tensors = self.tensors(state, path, collector)?;
+        if !path.is_empty() {
+            let mut layer = layer(path, &class, quantization);
+            layer.tensors = tensors;
+            layer.attributes = attributes(pickle, state);
+            if let Some(parameters) = self.output(state).filter(|_| !quantization.is_empty()) {
+                layer.outputs.push(path.into());
+                collector.document.info.values.push(value(path, Some(parameters)));
+            }
+            // Packed parameters are a container of their owner's tensors, which are listed there.
+            if class.name != "LinearPackedParams" {
+                collector.document.info.layers.push(layer);
+            }
+        }
+        let modules =
+            pickle.entry(state, "_modules").map(|modules| pickle.named_entries(modules)).unwrap_or_default();
+        for (name, child) in modules {
+            let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            self.module(child, &path, depth + 1, collector)?;
+        }
+        Ok(())
+    }
+
+    fn tensors(&self, state: Ref, path: &str, collector: &mut Collector) -> Result<RVec<RString>> {
+        let pickle = self.rebuild.pickle;
+        let mut names = RVec::new();
+        let owner = path.strip_suffix("._packed_params").unwrap_or(path);
+        let join = |name: &str| if owner.is_empty() { name.to_owned() } else { format!("{owner}.{name}") };
+        for (group, role) in [("_parameters", TensorRole::PARAMETER), ("_buffers", TensorRole::BUFFER)] {
+            let Some(group) = pickle.entry(state, group) else { continue };
+            for (name, value) in pickle.named_entries(group) {
+                let role = if role == TensorRole::BUFFER && is_parameter_of_codes(name) {
+                    TensorRole::QUANTIZATION
+                } else {
+                    role
+                };
+                match self.rebuild.tensor(value)? {
+                    Some(Rebuilt::Plain(found)) => {
+                        names.push(collector.add(&join(name), owner, role, found)?)
+                    }
+                    Some(Rebuilt::Composite(composite)) => {
+                        for (part, found) in composite.parts {
+                            names.push(collector.add(
+                                &join(&format!("{name}.{part}")),
+                                owner,
+                                role,
+                                found,
+                            )?);
+                        }
+                    }
+                    None => {}
+                }
+            }
+        }
+        if let Some(packed) = pickle.entry(state, "_packed_params") {
+            for (name, found) in packed_parameters(self.rebuild, packed)? {
+                names.push(collector.add(&join(name), owner, TensorRole::PARAMETER, found)?);
+            }
+        }
+        // A quantized convolution gives its weight and bias as plain attributes.
+        for name in ["weight", "bias"] {
+            if let Some(value) = pickle.entry(state, name)
+                && let Some(found) = self.rebuild.plain(value)?
+            {
+                names.push(collector.add(&join(name), owner, TensorRole::PARAMETER, found)?);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The parameters of what a quantized module computes.
+    fn output(&self, state: Ref) -> Option<QuantizationParameters> {
+        let pickle = self.rebuild.pickle;
+        let scale = pickle.entry(state, "scale").and_then(|at| pickle.float(at))?;
+        let zero_point = pickle.entry(state, "zero_point").and_then(|at| pickle.float(at))?;
+        // PyTorch's quantized modules compute `quint8`.
+        Some(QuantizationParameters::per_tensor(DType::UINT8, scale, zero_point))
+    }
+}
+
+/// What `__getstate__` of PyTorch's quantized convolutions gives, in order.
+pub const CONVOLUTION_FIELDS: [&str; 15] = [
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "transposed",
+    "output_padding",
+    "groups",
+    "padding_mode",
+    "weight",
+    "bias",
+    "scale",
+    "zero_point",
+    "training",
+];
+
+fn convolution_state(pickle: &Pickle, at: Ref) -> Option<&[Ref]> {
+    let object = pickle.object(at)?;
+    let class = pickle.callable(object)?;
+    let is_quantized = quantization_of(&class.module) == "static" && class.module.contains(".conv");
+    let Value::Tuple(fields) = pickle.get(object.state?) else { return None };
+    (is_quantized && fields.len() == CONVOLUTION_FIELDS.len()).then_some(fields)
+}
+
+/// The weight and the bias in packed parameters: a `ScriptObject`, or the tuple it unpacks to.
+///
+/// # Errors
+/// `CorruptFile` when a tensor's description makes no sense.
+pub fn packed_parameters(rebuild: Rebuild<'_>, at: Ref) -> Result<Vec<(&'static str, Found)>> {
+    let mut named = Vec::new();
+    for found in rebuild.all_within(at)? {
+        let rank = found.tensor.shape.len();
+        let is_new = |name: &str| named.iter().all(|(taken, _)| *taken != name);
+        if found.quantizer.is_some() || (rank >= 2 && found.tensor.dtype.is_float()) {
+            if is_new("weight") {
+                named.push(("weight", found));
+            }
+        } else if rank == 1 && found.tensor.dtype.is_float() && is_new("bias") {
+            named.push(("bias", found));
+        }
+    }
+    Ok(named)
+}
+
+/// Whether a buffer of that name is a scale or a zero point, as FX mode and quantized modules name them.
+pub fn is_parameter_of_codes(name: &str) -> bool {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+    stem == "scale" || stem == "zero_point" || stem.ends_with("_scale") || stem.ends_with("_zero_point")
+}
+
+/// How the classes of a Python module are quantized.
+pub fn quantization_of(module: &str) -> &'static str {
+    if module.contains(".quantized.dynamic") {
+        "dynamic"
+    } else if module.contains("functional_modules") {
+        ""
+    } else if module.contains("nn.quantized") || module.contains("intrinsic.quantized") {
+        "static"
+    } else if module.contains(".qat") {
+        "qat"
+    } else {
+        ""
+    }
+}
+
+/// A layer of that class with nothing in it yet.
+pub fn layer(path: &str, class: &Global, quantization: &str) -> LayerInfo {
+    LayerInfo {
+        path: path.into(),
+        op_type: class.name.rsplit('.').next().unwrap_or_default().into(),
+        domain: class.module.as_str().into(),
+        scope: path.rsplit_once('.').map(|(scope, _)| scope).unwrap_or_default().into(),
+        inputs: RVec::new(),
+        outputs: RVec::new(),
+        tensors: RVec::new(),
+        attributes: RVec::new(),
+        quantization: quantization.into(),
+    }
+}
+
+/// The settings of a module: its public attributes that are numbers, texts or sequences of numbers.
+pub fn attributes(pickle: &Pickle, state: Ref) -> RVec<Attribute> {
+    let entries = pickle
+        .named_entries(state)
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with('_') && *name != "training");
+    entries
+        .filter_map(|(name, at)| Some(Attribute { name: name.into(), value: attribute(pickle, at)? }))
+        .collect()
+}
+
+/// A setting as the contract writes it.
+pub fn attribute(pickle: &Pickle, at: Ref) -> Option<AttributeValue> {
+    match pickle.get(at) {
+        Value::Bool(flag) => Some(AttributeValue::Int((*flag).into())),
+        Value::Int(number) => Some(AttributeValue::Int(*number)),
+        Value::Float(number) => Some(AttributeValue::Float(*number)),
+        Value::Text(text) => Some(AttributeValue::Text((&**text).into())),
+        Value::Tuple(elements) if elements.len() <= 16 => {
+            pickle.ints(at).map(|numbers| AttributeValue::Ints(numbers.into())).or_else(|| {
+                let numbers: Option<RVec<f64>> =
+                    elements.iter().map(|&element| pickle.float(element)).collect();
+                numbers.map(AttributeValue::Floats)
+            })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,59 @@
+//! An open model.
+
+use crate::document::Document;
+use crate::runtime::Runtime;
+use qp_abi::sdk::{
+    self, BackendError, ModelBox, ModelInfo, Pair, Progress, ROption, Result, RunReport, RunRequest, Sink,
+};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+/// A model of this backend.
+pub struct Model {
+    document: Document,
+    path: PathBuf,
+    options: Vec<Pair>,
+    runtime: Arc<Runtime>,
+    /// The model as the engine has prepared it, from the first run on.
+    prepared: Mutex<Option<ModelBox>>,
+}
+
+impl Model {
+    /// The model of a file that was read.
+    pub fn new(document: Document, path: PathBuf, options: &[Pair], runtime: Arc<Runtime>) -> Self {
+        Self { document, path, options: options.to_vec(), runtime, prepared: Mutex::new(None) }
+    }
+}
+
+impl sdk::Model for Model {
+    fn info(&self) -> Result<ModelInfo> {
+        Ok(self.document.info.clone())
+    }
+
+    fn read_tensor(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
+        let (tensor, info) = self.document.tensor(name)?;
+        let quantization = match &info.quantization {
+            ROption::RSome(parameters) => Some(parameters),
+            ROption::RNone => None,
+        };
+        tensor.deliver(name, &self.document.data, quantization, sink, progress)
+    }
+
+    fn run(
+        &self,
+        request: &RunRequest<'_>,
+        sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<RunReport> {
+        if let ROption::RSome(obstacle) = &self.document.info.run_obstacle {
+            return Err(obstacle.clone());
+        }
+        let mut prepared =
+            self.prepared.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
+        let model = match &mut *prepared {
+            Some(model) => model,
+            none => none.insert(self.runtime.open(&self.path, &self.options, progress)?),
+        };
+        self.runtime.run(model, &self.document.info, request, sink, progress)
+    }
+}

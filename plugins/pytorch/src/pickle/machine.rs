@@ -1,0 +1,523 @@
+//! The stack machine: opcodes in, inert values out.
+
+use super::opcode as op;
+use super::reader::Reader;
+use super::value::{Creation, Global, Object, Pickle, Ref, Value};
+use qp_abi::sdk::Result;
+use std::collections::HashMap;
+
+/// More values than the largest checkpoints have; a pickle that asks for more is refused before it costs
+/// gigabytes.
+const MAX_VALUES: usize = 1 << 24;
+/// Marks are nested as deep as tuples within tuples.
+const MAX_MARKS: usize = 1 << 16;
+
+/// Decodes the pickle at the start of `bytes`.
+///
+/// # Errors
+/// `CorruptFile` with the place, for anything that Python's unpickler would refuse too, and for pickles
+/// beyond the limits.
+pub fn decode(bytes: &[u8]) -> Result<Pickle> {
+    let mut machine = Machine::new(bytes);
+    while !machine.step()? {}
+    let root = machine.pop()?;
+    Ok(Pickle {
+        values: machine.values,
+        root,
+        length: machine.reader.position(),
+        protocol: machine.protocol,
+        changed_globals: machine.changed_globals,
+    })
+}
+
+struct Machine<'a> {
+    reader: Reader<'a>,
+    values: Vec<Value>,
+    stack: Vec<Ref>,
+    /// Where on the stack each open mark is.
+    marks: Vec<usize>,
+    memo: HashMap<u64, Ref>,
+    globals: HashMap<Global, Ref>,
+    changed_globals: Vec<Ref>,
+    protocol: u8,
+}
+
+const NONE: Ref = Ref(0);
+const FALSE: Ref = Ref(1);
+const TRUE: Ref = Ref(2);
+
+impl<'a> Machine<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            reader: Reader::new(bytes),
+            values: vec![Value::None, Value::Bool(false), Value::Bool(true)],
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::new(),
+            globals: HashMap::new(),
+            changed_globals: Vec::new(),
+            protocol: 0,
+        }
+    }
+
+    /// Executes one opcode; true after the last.
+    fn step(&mut self) -> Result<bool> {
+        let opcode = self.reader.u8()?;
+        match opcode {
+            op::STOP => return Ok(true),
+            op::PROTO => {
+                self.protocol = self.reader.u8()?;
+                if self.protocol > 5 {
+                    return Err(self.reader.error(format_args!("protocol {} is unknown", self.protocol)));
+                }
+            }
+            // A frame only tells how much to read ahead.
+            op::FRAME => drop(self.reader.u64()?),
+            op::MARK => {
+                if self.marks.len() >= MAX_MARKS {
+                    return Err(self.reader.error("too many open marks"));
+                }
+                self.marks.push(self.stack.len());
+            }
+            op::POP => {
+                // A mark on top of the stack is what is popped.
+                if self.marks.last() == Some(&self.stack.len()) {
+                    self.marks.pop();
+                } else {
+                    self.pop()?;
+                }
+            }
+            op::POP_MARK => drop(self.pop_to_mark()?),
+            op::DUP => {
+                let top = self.top()?;
+                self.push_ref(top)?;
+            }
+            op::NONE => self.push_ref(NONE)?,
+            op::NEWTRUE => self.push_ref(TRUE)?,
+            op::NEWFALSE => self.push_ref(FALSE)?,
+            op::NEXT_BUFFER => self.push(Value::Buffer)?,
+            op::READONLY_BUFFER => drop(self.top()?),
+            op::INT
+            | op::BININT
+            | op::BININT1
+            | op::BININT2
+            | op::LONG
+            | op::LONG1
+            | op::LONG4
+            | op::FLOAT
+            | op::BINFLOAT => {
+                let value = self.number(opcode)?;
+                match value {
+                    Value::Bool(flag) => self.push_ref(if flag { TRUE } else { FALSE })?,
+                    value => self.push(value)?,
+                }
+            }
+            op::STRING
+            | op::BINSTRING
+            | op::SHORT_BINSTRING
+            | op::UNICODE
+            | op::BINUNICODE
+            | op::SHORT_BINUNICODE
+            | op::BINUNICODE8
+            | op::BINBYTES
+            | op::SHORT_BINBYTES
+            | op::BINBYTES8
+            | op::BYTEARRAY8 => {
+                let value = self.string(opcode)?;
+                self.push(value)?;
+            }
+            op::GET | op::BINGET | op::LONG_BINGET => self.get(opcode)?,
+            op::PUT | op::BINPUT | op::LONG_BINPUT | op::MEMOIZE => self.put(opcode)?,
+            op::EMPTY_LIST => self.push(Value::List(Vec::new()))?,
+            op::EMPTY_TUPLE => self.push(Value::Tuple(Vec::new()))?,
+            op::EMPTY_DICT => self.push(Value::Dict(Vec::new()))?,
+            op::EMPTY_SET => self.push(Value::Set(Vec::new()))?,
+            op::LIST => {
+                let elements = self.pop_to_mark()?;
+                self.push(Value::List(elements))?;
+            }
+            op::TUPLE => {
+                let elements = self.pop_to_mark()?;
+                self.push(Value::Tuple(elements))?;
+            }
+            op::FROZENSET => {
+                let elements = self.pop_to_mark()?;
+                self.push(Value::Set(elements))?;
+            }
+            op::DICT => {
+                let entries = self.pop_to_mark()?;
+                let entries = self.pairs(&entries)?;
+                self.push(Value::Dict(entries))?;
+            }
+            op::TUPLE1 | op::TUPLE2 | op::TUPLE3 => {
+                let elements = self.pop_many(usize::from(opcode - op::TUPLE1) + 1)?;
+                self.push(Value::Tuple(elements))?;
+            }
+            op::APPEND | op::APPENDS | op::ADDITEMS => {
+                let elements = if opcode == op::APPEND { vec![self.pop()?] } else { self.pop_to_mark()? };
+                self.extend(&elements)?;
+            }
+            op::SETITEM | op::SETITEMS => {
+                let flat = if opcode == op::SETITEM { self.pop_many(2)? } else { self.pop_to_mark()? };
+                let entries = self.pairs(&flat)?;
+                self.insert(entries)?;
+            }
+            _ => self.construct(opcode)?,
+        }
+        Ok(false)
+    }
+
+    /// The opcodes with which Python would look something up or call it.
+    fn construct(&mut self, opcode: u8) -> Result<()> {
+        match opcode {
+            op::PERSID => {
+                let id = Value::Text(self.reader.text_line()?.into());
+                let id = self.store(id)?;
+                self.push(Value::Persistent(id))
+            }
+            op::BINPERSID => {
+                let id = self.pop()?;
+                self.push(Value::Persistent(id))
+            }
+            op::EXT1 | op::EXT2 | op::EXT4 => {
+                let code = match opcode {
+                    op::EXT1 => i64::from(self.reader.u8()?),
+                    op::EXT2 => i64::from(self.reader.u16()?),
+                    _ => i64::from(self.reader.i32()?),
+                };
+                self.push(Value::Extension(code))
+            }
+            op::GLOBAL => {
+                let (module, name) = (self.reader.text_line()?, self.reader.text_line()?);
+                let global = self.global(module, name)?;
+                self.push_ref(global)
+            }
+            op::STACK_GLOBAL => {
+                let names = self.pop_many(2)?;
+                let names: Vec<Box<str>> = names.iter().filter_map(|&name| self.text(name)).collect();
+                let [module, name] = names.as_slice() else {
+                    return Err(self.reader.error("the name of a global is no text"));
+                };
+                let global = self.global(module, name)?;
+                self.push_ref(global)
+            }
+            op::INST => {
+                let (module, name) = (self.reader.text_line()?, self.reader.text_line()?);
+                let callable = self.global(module, name)?;
+                let arguments = self.pop_to_mark()?;
+                let arguments = self.store(Value::Tuple(arguments))?;
+                self.push_object(Creation::Call, callable, arguments, None)
+            }
+            op::OBJ => {
+                let mut arguments = self.pop_to_mark()?;
+                if arguments.is_empty() {
+                    return Err(self.reader.error("an object has no class"));
+                }
+                let callable = arguments.remove(0);
+                let arguments = self.store(Value::Tuple(arguments))?;
+                self.push_object(Creation::Call, callable, arguments, None)
+            }
+            op::REDUCE | op::NEWOBJ => {
+                let arguments = self.pop()?;
+                let callable = self.pop()?;
+                let creation = if opcode == op::REDUCE { Creation::Call } else { Creation::New };
+                self.push_object(creation, callable, arguments, None)
+            }
+            op::NEWOBJ_EX => {
+                let keywords = self.pop()?;
+                let arguments = self.pop()?;
+                let callable = self.pop()?;
+                self.push_object(Creation::New, callable, arguments, Some(keywords))
+            }
+            op::BUILD => self.build(),
+            _ => Err(self.reader.error(format_args!("opcode {opcode:#04x} is unknown"))),
+        }
+    }
+
+    fn push_object(
+        &mut self,
+        creation: Creation,
+        callable: Ref,
+        arguments: Ref,
+        keywords: Option<Ref>,
+    ) -> Result<()> {
+        let (items, elements) = (Vec::new(), Vec::new());
+        let object = Object { creation, callable, arguments, keywords, state: None, items, elements };
+        self.push(Value::Object(Box::new(object)))
+    }
+
+    fn build(&mut self) -> Result<()> {
+        let state = self.pop()?;
+        let target = self.top()?;
+        match self.value_mut(target) {
+            Some(Value::Object(object)) => {
+                object.state = Some(state);
+                Ok(())
+            }
+            Some(Value::Global(_)) => {
+                self.changed_globals.push(target);
+                Ok(())
+            }
+            _ => Err(self.reader.error("a state is given to what is no object")),
+        }
+    }
+
+    fn extend(&mut self, elements: &[Ref]) -> Result<()> {
+        let target = self.top()?;
+        match self.value_mut(target) {
+            Some(Value::List(list) | Value::Set(list)) => list.extend_from_slice(elements),
+            Some(Value::Object(object)) => object.elements.extend_from_slice(elements),
+            Some(Value::Global(_)) => self.changed_globals.push(target),
+            _ => return Err(self.reader.error("elements are added to what is no list")),
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, entries: Vec<(Ref, Ref)>) -> Result<()> {
+        let target = self.top()?;
+        match self.value_mut(target) {
+            Some(Value::Dict(dict)) => dict.extend(entries),
+            Some(Value::Object(object)) => object.items.extend(entries),
+            Some(Value::Global(_)) => self.changed_globals.push(target),
+            _ => return Err(self.reader.error("entries are added to what is no dictionary")),
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, opcode: u8) -> Result<Value> {
+        Ok(match opcode {
+            op::BININT => Value::Int(self.reader.i32()?.into()),
+            op::BININT1 => Value::Int(self.reader.u8()?.into()),
+            op::BININT2 => Value::Int(self.reader.u16()?.into()),
+            op::BINFLOAT => Value::Float(self.reader.f64()?),
+            op::LONG1 | op::LONG4 => {
+                let length = if opcode == op::LONG1 {
+                    self.reader.u8()?.into()
+                } else {
+                    self.reader.signed_length()?
+                };
+                whole_number(self.reader.take(length)?)
+            }
+            op::FLOAT => {
+                let line = self.reader.text_line()?;
+                Value::Float(line.parse().map_err(|_| self.reader.error("a number is none"))?)
+            }
+            _ => {
+                let line = self.reader.text_line()?;
+                match (opcode, line) {
+                    (op::INT, "00") => Value::Bool(false),
+                    (op::INT, "01") => Value::Bool(true),
+                    _ => {
+                        let digits = line.trim().trim_end_matches('L');
+                        // A longer number is kept as its digits: nothing in a model file is computed from it.
+                        let is_number =
+                            digits.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
+                        match digits.parse() {
+                            Ok(number) => Value::Int(number),
+                            Err(_) if is_number && !digits.is_empty() => {
+                                Value::BigInt(digits.as_bytes().into())
+                            }
+                            Err(_) => return Err(self.reader.error("a number is none")),
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    fn string(&mut self, opcode: u8) -> Result<Value> {
+        let length = match opcode {
+            op::STRING => {
+                let line = self.reader.line()?;
+                let quoted = match line {
+                    [b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"'] => Some(inner),
+                    _ => None,
+                };
+                let quoted = quoted.ok_or_else(|| self.reader.error("a string has no quotes"))?;
+                return Ok(text_or_bytes(&unescape(quoted)));
+            }
+            op::UNICODE => return Ok(text_or_bytes(&unescape(self.reader.line()?))),
+            op::SHORT_BINSTRING | op::SHORT_BINUNICODE | op::SHORT_BINBYTES => self.reader.u8()?.into(),
+            op::BINSTRING => self.reader.signed_length()?,
+            op::BINUNICODE | op::BINBYTES => self.reader.u32()?.into(),
+            _ => self.reader.u64()?,
+        };
+        Ok(match opcode {
+            op::BINUNICODE | op::SHORT_BINUNICODE | op::BINUNICODE8 => Value::Text(self.reader.text(length)?),
+            op::BINSTRING | op::SHORT_BINSTRING => text_or_bytes(self.reader.take(length)?),
+            _ => Value::Bytes(self.reader.take(length)?.into()),
+        })
+    }
+
+    fn get(&mut self, opcode: u8) -> Result<()> {
+        let index = self.memo_index(opcode)?;
+        match self.memo.get(&index) {
+            Some(&value) => self.push_ref(value),
+            None => Err(self.reader.error(format_args!("memo {index} is empty"))),
+        }
+    }
+
+    fn put(&mut self, opcode: u8) -> Result<()> {
+        let index = if opcode == op::MEMOIZE { self.memo.len() as u64 } else { self.memo_index(opcode)? };
+        let top = self.top()?;
+        if self.memo.len() >= MAX_VALUES {
+            return Err(self.reader.error("the memo is too large"));
+        }
+        self.memo.insert(index, top);
+        Ok(())
+    }
+
+    fn memo_index(&mut self, opcode: u8) -> Result<u64> {
+        Ok(match opcode {
+            op::BINGET | op::BINPUT => self.reader.u8()?.into(),
+            op::LONG_BINGET | op::LONG_BINPUT => self.reader.u32()?.into(),
+            _ => {
+                let line = self.reader.text_line()?;
+                line.trim().parse().map_err(|_| self.reader.error("a memo index is no number"))?
+            }
+        })
+    }
+
+    fn global(&mut self, module: &str, name: &str) -> Result<Ref> {
+        let global = Global::new(module, name);
+        if let Some(&known) = self.globals.get(&global) {
+            return Ok(known);
+        }
+        let stored = self.store(Value::Global(Box::new(global.clone())))?;
+        self.globals.insert(global, stored);
+        Ok(stored)
+    }
+
+    fn text(&self, at: Ref) -> Option<Box<str>> {
+        match self.values.get(at.0 as usize) {
+            Some(Value::Text(text)) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    fn value_mut(&mut self, at: Ref) -> Option<&mut Value> {
+        self.values.get_mut(at.0 as usize)
+    }
+
+    fn store(&mut self, value: Value) -> Result<Ref> {
+        if self.values.len() >= MAX_VALUES {
+            return Err(self.reader.error("it has too many values"));
+        }
+        self.values.push(value);
+        Ok(Ref((self.values.len() - 1) as u32))
+    }
+
+    fn push(&mut self, value: Value) -> Result<()> {
+        let stored = self.store(value)?;
+        self.push_ref(stored)
+    }
+
+    fn push_ref(&mut self, value: Ref) -> Result<()> {
+        if self.stack.len() >= MAX_VALUES {
+            return Err(self.reader.error("its stack is too large"));
+        }
+        self.stack.push(value);
+        Ok(())
+    }
+
+    /// Where the part of the stack starts that the innermost open mark leaves to pop.
+    fn floor(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    fn top(&self) -> Result<Ref> {
+        let top = (self.stack.len() > self.floor()).then(|| self.stack.last().copied()).flatten();
+        top.ok_or_else(|| self.reader.error("its stack is empty"))
+    }
+
+    fn pop(&mut self) -> Result<Ref> {
+        let top = self.top()?;
+        self.stack.pop();
+        Ok(top)
+    }
+
+    fn pop_many(&mut self, count: usize) -> Result<Vec<Ref>> {
+        match self.stack.len().checked_sub(count) {
+            Some(start) if start >= self.floor() => Ok(self.stack.split_off(start)),
+            _ => Err(self.reader.error("its stack is empty")),
+        }
+    }
+
+    fn pop_to_mark(&mut self) -> Result<Vec<Ref>> {
+        let mark = self.marks.pop().ok_or_else(|| self.reader.error("a mark is missing"))?;
+        Ok(self.stack.split_off(mark.min(self.stack.len())))
+    }
+
+    fn pairs(&self, flat: &[Ref]) -> Result<Vec<(Ref, Ref)>> {
+        let (pairs, rest) = flat.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(self.reader.error("a key has no value"));
+        }
+        Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
+    }
+}
+
+/// A little-endian two's complement number of any length.
+fn whole_number(bytes: &[u8]) -> Value {
+    let is_negative = bytes.last().is_some_and(|last| last & 0x80 != 0);
+    let mut wide = if is_negative { [0xff_u8; 8] } else { [0_u8; 8] };
+    match wide.get_mut(..bytes.len()) {
+        Some(low) => {
+            low.copy_from_slice(bytes);
+            Value::Int(i64::from_le_bytes(wide))
+        }
+        None => Value::BigInt(bytes.into()),
+    }
+}
+
+fn text_or_bytes(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Value::Text(text.into()),
+        Err(_) => Value::Bytes(bytes.into()),
+    }
+}
+
+/// The escapes of Python's string literals that pickles of protocol 0 use; an unknown one stays as it is.
+fn unescape(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first != b'\\' {
+            plain.push(*first);
+            continue;
+        }
+        let (length, is_unicode) = match rest.first() {
+            Some(b'x') => (2, false),
+            Some(b'u') => (4, true),
+            Some(b'U') => (8, true),
+            Some(other) => {
+                let byte = match other {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    same => *same,
+                };
+                plain.push(byte);
+                rest = rest.get(1..).unwrap_or_default();
+                continue;
+            }
+            None => (0, false),
+        };
+        let digits = rest.get(1..=length).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()) {
+            Some(code) if length > 0 => {
+                rest = rest.get(1 + length..).unwrap_or_default();
+                match (is_unicode, u8::try_from(code)) {
+                    (false, Ok(byte)) => plain.push(byte),
+                    _ => {
+                        let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                        plain.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                    }
+                }
+            }
+            _ => plain.push(b'\\'),
+        }
+    }
+    plain
+}

@@ -1,0 +1,88 @@
+//! A cursor over the bytes of a pickle: every read is checked, every error says where.
+
+use qp_abi::sdk::{BackendError, Result};
+
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, position: 0 }
+    }
+
+    pub(super) fn position(&self) -> usize {
+        self.position
+    }
+
+    pub(super) fn error(&self, what: impl std::fmt::Display) -> BackendError {
+        BackendError::corrupt_file(format!("the pickle is damaged near byte {}: {what}", self.position))
+    }
+
+    pub(super) fn take(&mut self, count: u64) -> Result<&'a [u8]> {
+        let start = self.position;
+        let end = usize::try_from(count).ok().and_then(|count| start.checked_add(count));
+        let taken = end.and_then(|end| self.bytes.get(start..end));
+        let taken = taken.ok_or_else(|| self.error("it ends too early"))?;
+        self.position += taken.len();
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let taken = self.take(N as u64)?;
+        taken.try_into().map_err(|_| self.error("it ends too early"))
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn i32(&mut self) -> Result<i32> {
+        Ok(i32::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// A float; the one number of pickles that is big-endian.
+    pub(super) fn f64(&mut self) -> Result<f64> {
+        Ok(f64::from_be_bytes(self.array()?))
+    }
+
+    /// A count of bytes that some opcodes write with a sign.
+    pub(super) fn signed_length(&mut self) -> Result<u64> {
+        let length = self.i32()?;
+        u64::try_from(length).map_err(|_| self.error("a length is negative"))
+    }
+
+    /// The bytes up to the next line feed, which is consumed.
+    pub(super) fn line(&mut self) -> Result<&'a [u8]> {
+        let rest = self.bytes.get(self.position..).unwrap_or_default();
+        let length =
+            rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| self.error("a line has no end"))?;
+        self.position += length + 1;
+        Ok(rest.get(..length).unwrap_or_default())
+    }
+
+    /// A line of text.
+    pub(super) fn text_line(&mut self) -> Result<&'a str> {
+        let line = self.line()?;
+        std::str::from_utf8(line).map_err(|_| self.error("a name is no UTF-8"))
+    }
+
+    pub(super) fn text(&mut self, length: u64) -> Result<Box<str>> {
+        let bytes = self.take(length)?;
+        // Python writes lone surrogates too (`surrogatepass`): they are replaced.
+        Ok(String::from_utf8_lossy(bytes).into())
+    }
+}

@@ -1,0 +1,329 @@
+//! Tensors from the calls that PyTorch's pickles describe: what `torch._utils._rebuild_*` would build.
+
+use crate::pickle::{Object, Pickle, Ref, Value};
+use crate::quant::dtype::{self, ElementType};
+use crate::quant::{Quantizer, Scheme};
+use crate::tensor::{Place, StoredTensor};
+use qp_abi::sdk::{BackendError, DType, Result};
+use std::collections::HashMap;
+
+/// Calls within calls until a tensor is reached: parameter, subclass, tensor.
+const MAX_DEPTH: u32 = 16;
+
+/// Where the storages of a pickle are.
+#[derive(Debug, Clone)]
+pub enum Storages {
+    /// Entries of an archive in this folder, the storage's key being the name.
+    Folder(String),
+    /// Parts of the file, by key.
+    Table(HashMap<String, Place>),
+}
+
+/// A tensor in a pickle.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its elements.
+    pub tensor: StoredTensor,
+    /// Its scales and zero points, when it is a quantized one.
+    pub quantizer: Option<Quantizer>,
+    /// Whether it was saved as `torch.nn.Parameter`.
+    pub is_parameter: bool,
+}
+
+/// A tensor of a class that is made of other tensors: torchao's, sparse ones.
+#[derive(Debug, Clone)]
+pub struct Composite {
+    /// The class.
+    pub class: String,
+    /// What the class stands in for.
+    pub dtype: DType,
+    /// The shape it shows.
+    pub shape: Vec<i64>,
+    /// The tensors it is made of, by the names of its attributes.
+    pub parts: Vec<(String, Found)>,
+    /// Its other attributes.
+    pub attributes: Vec<(String, Ref)>,
+}
+
+/// What a value of a pickle is as a tensor.
+#[derive(Debug, Clone)]
+pub enum Rebuilt {
+    /// A tensor.
+    Plain(Found),
+    /// A tensor made of tensors.
+    Composite(Composite),
+}
+
+/// Reads tensors from one pickle.
+#[derive(Debug, Clone, Copy)]
+pub struct Rebuild<'a> {
+    /// The pickle.
+    pub pickle: &'a Pickle,
+    /// Its storages.
+    pub storages: &'a Storages,
+    /// Whether the storages are big-endian.
+    pub is_big_endian: bool,
+}
+
+impl Rebuild<'_> {
+    /// The tensor at `at`; `None` when there is something else.
+    ///
+    /// # Errors
+    /// `CorruptFile` when there should be a tensor but its description makes no sense.
+    pub fn tensor(&self, at: Ref) -> Result<Option<Rebuilt>> {
+        self.tensor_within(at, 0)
+    }
+
+    /// The tensor at `at` when it is a plain one.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`].
+    pub fn plain(&self, at: Ref) -> Result<Option<Found>> {
+        Ok(self.tensor(at)?.and_then(|rebuilt| match rebuilt {
+            Rebuilt::Plain(found) => Some(found),
+            Rebuilt::Composite(_) => None,
+        }))
+    }
+
+    fn tensor_within(&self, at: Ref, depth: u32) -> Result<Option<Rebuilt>> {
+        let Some(object) = self.pickle.object(at) else { return Ok(None) };
+        let Some(global) = self.pickle.callable(object) else { return Ok(None) };
+        if depth > MAX_DEPTH {
+            return Err(BackendError::corrupt_file("a tensor is described by too many calls within calls"));
+        }
+        let arguments = self.pickle.arguments(object);
+        let rebuilt = match (global.module.as_str(), global.name.as_str(), arguments) {
+            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state", [data, ..])
+            | ("torch.nn.parameter", "Parameter" | "Buffer", [data, ..]) => {
+                let mut inner = self.tensor_within(*data, depth + 1)?;
+                if let Some(Rebuilt::Plain(found)) = &mut inner {
+                    found.is_parameter = true;
+                }
+                return Ok(inner);
+            }
+            ("torch._tensor", "_rebuild_from_type_v2", [function, class, arguments, state]) => {
+                return self.of_class(*function, *class, *arguments, *state, depth);
+            }
+            ("torch._utils", "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor", [_, arguments]) => {
+                return self.sparse(*arguments, depth).map(Some);
+            }
+            ("torch._utils", function, arguments) => self.call(function, arguments, depth)?,
+            _ => None,
+        };
+        Ok(rebuilt.map(Rebuilt::Plain))
+    }
+
+    fn call(&self, function: &str, arguments: &[Ref], depth: u32) -> Result<Option<Found>> {
+        let found = match (function, arguments) {
+            ("_rebuild_tensor_v3", [storage, offset, shape, strides, _, _, dtype, ..]) => {
+                let mut found = self.view(*storage, *offset, *shape, *strides)?;
+                found.tensor.dtype =
+                    self.element_type(*dtype).ok_or_else(|| corrupt("an unknown dtype"))?.dtype;
+                found
+            }
+            ("_rebuild_tensor" | "_rebuild_tensor_v2", [storage, offset, shape, strides, ..]) => {
+                self.view(*storage, *offset, *shape, *strides)?
+            }
+            ("_rebuild_qtensor", [storage, offset, shape, strides, quantizer, ..]) => {
+                let mut found = self.view(*storage, *offset, *shape, *strides)?;
+                found.quantizer = Some(self.quantizer(*quantizer, found.tensor.dtype, depth)?);
+                found
+            }
+            ("_rebuild_meta_tensor_no_storage", [dtype, shape, strides, ..]) => {
+                let dtype = self.element_type(*dtype).ok_or_else(|| corrupt("an unknown dtype"))?.dtype;
+                self.found(Place::Nowhere, dtype, 0, *shape, *strides)?
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(found))
+    }
+
+    fn view(&self, storage: Ref, offset: Ref, shape: Ref, strides: Ref) -> Result<Found> {
+        let offset = self.pickle.int(offset).ok_or_else(|| corrupt("an offset that is no number"))?;
+        let (place, element_type, view_offset) = self.storage(storage)?;
+        let offset = offset.checked_add(view_offset).ok_or_else(|| corrupt("an impossible offset"))?;
+        self.found(place, element_type.dtype, offset, shape, strides)
+    }
+
+    fn found(&self, place: Place, dtype: DType, offset: i64, shape: Ref, strides: Ref) -> Result<Found> {
+        let (shape, strides) = (self.pickle.ints(shape), self.pickle.ints(strides));
+        let (shape, strides) = shape.zip(strides).ok_or_else(|| corrupt("a shape that is none"))?;
+        let tensor = StoredTensor { place, dtype, offset, shape, strides, is_big_endian: self.is_big_endian };
+        Ok(Found { tensor, quantizer: None, is_parameter: false })
+    }
+
+    /// The storage of a persistent id `('storage', type, key, location, elements[, view])`.
+    fn storage(&self, at: Ref) -> Result<(Place, ElementType, i64)> {
+        let mut at = at;
+        // `torch.storage.TypedStorage(wrap_storage=…, dtype=…)` wraps the id in newer files.
+        if let Some(object) = self.pickle.object(at)
+            && let [inner, ..] = self.pickle.arguments(object)
+        {
+            at = *inner;
+        }
+        let Value::Persistent(id) = self.pickle.get(at) else { return Err(corrupt("no storage")) };
+        let Some([tag, class, key, _location, _elements, view @ ..]) = self.pickle.sequence(*id) else {
+            return Err(corrupt("a storage id of an unknown form"));
+        };
+        if self.pickle.text(*tag) != Some("storage") {
+            return Err(corrupt("a storage id of an unknown form"));
+        }
+        let class = self.pickle.global(*class).map(|class| class.name.as_str()).unwrap_or_default();
+        let element_type = dtype::from_storage_name(class)
+            .ok_or_else(|| corrupt(&format!("an unknown storage type `{class}`")))?;
+        let key = match self.pickle.get(*key) {
+            Value::Text(key) => key.to_string(),
+            Value::Int(key) => key.to_string(),
+            _ => return Err(corrupt("a storage key that is no text")),
+        };
+        // In the legacy format a storage may be a part of another: (its own key, offset, elements).
+        let view_offset =
+            view.first().and_then(|&view| self.pickle.sequence(view)).and_then(|view| view.get(1).copied());
+        let view_offset = view_offset.and_then(|offset| self.pickle.int(offset)).unwrap_or(0);
+        let place = match self.storages {
+            Storages::Folder(folder) => Place::Entry(format!("{folder}{key}")),
+            Storages::Table(table) => {
+                table.get(&key).cloned().ok_or_else(|| corrupt("a storage that is not there"))?
+            }
+        };
+        Ok((place, element_type, view_offset))
+    }
+
+    fn quantizer(&self, at: Ref, dtype: DType, depth: u32) -> Result<Quantizer> {
+        let parts = self.pickle.sequence(at).unwrap_or_default();
+        let scheme = match parts {
+            [scheme, scale, zero_point] if self.is_named(*scheme, "per_tensor") => {
+                let scale = self.pickle.float(*scale).ok_or_else(|| corrupt("a scale that is no number"))?;
+                let zero_point = self
+                    .pickle
+                    .float(*zero_point)
+                    .ok_or_else(|| corrupt("a zero point that is no number"))?;
+                Scheme::PerTensor { scale, zero_point }
+            }
+            [scheme, scales, zero_points, axis] if self.is_named(*scheme, "per_channel") => {
+                let plain = |at, what| match self.tensor_within(at, depth + 1)? {
+                    Some(Rebuilt::Plain(found)) => Ok(found),
+                    _ => Err(corrupt(what)),
+                };
+                let scales = plain(*scales, "scales that are no tensor")?;
+                let zero_points = plain(*zero_points, "zero points that are no tensor")?;
+                let axis = self.pickle.int(*axis).ok_or_else(|| corrupt("an axis that is no number"))?;
+                let (scales, zero_points) = (Box::new(scales.tensor), Box::new(zero_points.tensor));
+                Scheme::PerChannel { scales, zero_points, axis }
+            }
+            _ => return Err(corrupt("a quantizer of an unknown form")),
+        };
+        Ok(Quantizer { dtype, scheme })
+    }
+
+    fn is_named(&self, at: Ref, prefix: &str) -> bool {
+        self.pickle
+            .global(at)
+            .is_some_and(|global| global.module == "torch" && global.name.starts_with(prefix))
+    }
+
+    /// The type of a `torch.<dtype>`.
+    pub fn element_type(&self, at: Ref) -> Option<ElementType> {
+        let global = self.pickle.global(at)?;
+        (global.module == "torch").then(|| dtype::from_torch_name(&global.name)).flatten()
+    }
+
+    /// `_rebuild_from_type_v2(function, class, arguments, state)`: a tensor of a subclass.
+    fn of_class(
+        &self,
+        function: Ref,
+        class: Ref,
+        arguments: Ref,
+        state: Ref,
+        depth: u32,
+    ) -> Result<Option<Rebuilt>> {
+        let Some(function) = self.pickle.global(function) else { return Ok(None) };
+        let arguments = self.pickle.sequence(arguments).unwrap_or_default();
+        if function.module != "torch._utils" {
+            return Ok(None);
+        }
+        let [_, dtype, shape, ..] = arguments else { return Ok(None) };
+        if function.name != "_rebuild_wrapper_subclass" {
+            return Ok(self.call(&function.name, arguments, depth)?.map(Rebuilt::Plain));
+        }
+        let mut composite = Composite {
+            class: self.pickle.global(class).map(|class| class.name.clone()).unwrap_or_default(),
+            dtype: self.element_type(*dtype).map_or(DType::UNDEFINED, |found| found.dtype),
+            shape: self.pickle.ints(*shape).unwrap_or_default(),
+            parts: Vec::new(),
+            attributes: Vec::new(),
+        };
+        // The state is a dictionary, or (dictionary, slots).
+        let state = match self.pickle.get(state) {
+            Value::Tuple(parts) => parts.first().copied().unwrap_or(state),
+            _ => state,
+        };
+        for (name, value) in self.pickle.named_entries(state) {
+            match self.tensor_within(value, depth + 1)? {
+                Some(Rebuilt::Plain(found)) => composite.parts.push((name.to_owned(), found)),
+                Some(Rebuilt::Composite(inner)) => {
+                    let inner =
+                        inner.parts.into_iter().map(|(part, found)| (format!("{name}.{part}"), found));
+                    composite.parts.extend(inner);
+                }
+                None => composite.attributes.push((name.to_owned(), value)),
+            }
+        }
+        Ok(Some(Rebuilt::Composite(composite)))
+    }
+
+    fn sparse(&self, arguments: Ref, depth: u32) -> Result<Rebuilt> {
+        let arguments = self.pickle.sequence(arguments).unwrap_or_default();
+        let mut composite = Composite {
+            class: "sparse tensor".to_owned(),
+            dtype: DType::UNDEFINED,
+            shape: Vec::new(),
+            parts: Vec::new(),
+            attributes: Vec::new(),
+        };
+        let names: &[&str] = if arguments.len() > 4 {
+            &["crow_indices", "col_indices", "values"]
+        } else {
+            &["indices", "values"]
+        };
+        for (name, &argument) in names.iter().zip(arguments) {
+            if let Some(Rebuilt::Plain(found)) = self.tensor_within(argument, depth + 1)? {
+                composite.dtype = found.tensor.dtype;
+                composite.parts.push(((*name).to_owned(), found));
+            }
+        }
+        composite.shape =
+            arguments.iter().find_map(|&argument| self.pickle.ints(argument)).unwrap_or_default();
+        Ok(Rebuilt::Composite(composite))
+    }
+
+    /// The tensors in a value, in order: the state of packed parameters has them in nested tuples and lists.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`].
+    pub fn all_within(&self, at: Ref) -> Result<Vec<Found>> {
+        const MAX_VISITED: usize = 256;
+        let (mut found, mut visited, mut waiting) = (Vec::new(), 0, vec![at]);
+        while let Some(at) = waiting.pop() {
+            visited += 1;
+            if visited > MAX_VISITED {
+                break;
+            }
+            if let Some(tensor) = self.plain(at)? {
+                found.push(tensor);
+                continue;
+            }
+            if let Some(elements) = self.pickle.sequence(at) {
+                waiting.extend(elements.iter().rev());
+            } else if let Some(Object { state, elements, .. }) = self.pickle.object(at) {
+                waiting.extend(elements.iter().rev());
+                waiting.extend(state);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn corrupt(what: &str) -> BackendError {
+    BackendError::corrupt_file(format!("the pickle describes a tensor with {what}"))
+}

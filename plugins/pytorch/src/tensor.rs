@@ -1,0 +1,291 @@
+//! Stored tensors: where their elements are, and how they are delivered.
+
+use crate::archive::Archive;
+use crate::source::Source;
+use qp_abi::sdk::{
+    BackendError, DType, Progress, QuantizationParameters, ROption, Result, Sink, TensorView, element_count,
+};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Bytes that go to the sink at once.
+const PIECE_BYTES: usize = 4 << 20;
+/// A tensor that repeats its storage (stride 0) is delivered up to this size.
+const MAX_REPEATED_BYTES: u64 = 1 << 30;
+
+/// Where the bytes of storages come from.
+#[derive(Debug, Clone)]
+pub struct Data {
+    source: Arc<Source>,
+    archive: Option<Arc<Archive>>,
+}
+
+impl Data {
+    /// Storages that are entries of an archive.
+    pub fn of_archive(archive: Arc<Archive>) -> Self {
+        Self { source: Arc::clone(archive.source()), archive: Some(archive) }
+    }
+
+    /// Storages that are parts of one file.
+    pub fn of_file(source: Arc<Source>) -> Self {
+        Self { source, archive: None }
+    }
+
+    /// The bytes of a storage, borrowed where the file holds them as they are.
+    ///
+    /// # Errors
+    /// `CorruptFile` when they are not there.
+    pub fn storage(&self, place: &Place) -> Result<Cow<'_, [u8]>> {
+        match place {
+            Place::Entry(name) => match &self.archive {
+                Some(archive) => archive.content(name),
+                None => Err(BackendError::internal("an entry without an archive")),
+            },
+            Place::Span { start, bytes } => {
+                let start = usize::try_from(*start).ok();
+                let end = start
+                    .zip(usize::try_from(*bytes).ok())
+                    .and_then(|(start, bytes)| start.checked_add(bytes));
+                let span = start.zip(end).map(|(start, end)| start..end);
+                let all = self.source.bytes()?;
+                let found = span.and_then(|span| all.get(span));
+                found
+                    .map(Cow::Borrowed)
+                    .ok_or_else(|| BackendError::corrupt_file("a storage ends behind the file"))
+            }
+            Place::Nowhere => {
+                Err(BackendError::unsupported_op("the file holds the shape of this tensor but no elements"))
+            }
+        }
+    }
+
+    /// Bytes of a storage, without reading it.
+    fn storage_bytes(&self, place: &Place) -> Option<u64> {
+        match place {
+            Place::Entry(name) => self.archive.as_ref()?.record(name).map(|record| record.size),
+            Place::Span { bytes, .. } => Some(*bytes),
+            Place::Nowhere => None,
+        }
+    }
+}
+
+/// Where a storage is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// An entry of the archive.
+    Entry(String),
+    /// A part of the file.
+    Span {
+        /// Where it starts.
+        start: u64,
+        /// How long it is.
+        bytes: u64,
+    },
+    /// No elements are stored, as for tensors of the `meta` device.
+    Nowhere,
+}
+
+/// A tensor as a view of a storage.
+#[derive(Debug, Clone)]
+pub struct StoredTensor {
+    /// The storage.
+    pub place: Place,
+    /// The element type.
+    pub dtype: DType,
+    /// Index of the first element in the storage.
+    pub offset: i64,
+    /// The shape.
+    pub shape: Vec<i64>,
+    /// Elements of the storage from one index of a dimension to the next.
+    pub strides: Vec<i64>,
+    /// Whether the storage is big-endian.
+    pub is_big_endian: bool,
+}
+
+impl StoredTensor {
+    /// The number of elements; `None` when the shape is impossible.
+    pub fn element_count(&self) -> Option<u64> {
+        element_count(&self.shape)
+    }
+
+    /// Bytes of the elements, dense.
+    pub fn bytes(&self) -> Option<u64> {
+        self.dtype.packed_bytes(self.element_count()?)
+    }
+
+    /// Checks that all elements lie within the storage.
+    ///
+    /// # Errors
+    /// `CorruptFile` when they do not, or the storage does not exist.
+    pub fn check(&self, name: &str, data: &Data) -> Result<()> {
+        let corrupt =
+            |what: &str| BackendError::corrupt_file(format!("tensor `{}` {what}", name.escape_debug()));
+        if self.shape.len() != self.strides.len() || self.shape.len() > 64 {
+            return Err(corrupt("has another number of strides than of dimensions"));
+        }
+        let count = self.element_count().ok_or_else(|| corrupt("has an impossible shape"))?;
+        self.bytes().ok_or_else(|| corrupt("has an impossible size"))?;
+        if self.place == Place::Nowhere {
+            return Ok(());
+        }
+        let available =
+            data.storage_bytes(&self.place).ok_or_else(|| corrupt("has no storage in the file"))?;
+        if count == 0 {
+            return Ok(());
+        }
+        let last = self.shape.iter().zip(&self.strides).try_fold(self.offset, |last, (size, stride)| {
+            if *stride < 0 {
+                None
+            } else {
+                (size - 1).checked_mul(*stride).and_then(|step| last.checked_add(step))
+            }
+        });
+        let end = last.filter(|_| self.offset >= 0).and_then(|last| u64::try_from(last).ok()?.checked_add(1));
+        let needed = end.and_then(|end| self.dtype.packed_bytes(end));
+        if needed.is_none_or(|needed| needed > available) {
+            return Err(corrupt("lies outside of its storage"));
+        }
+        Ok(())
+    }
+
+    /// Whether the elements lie in the storage in row-major order without gaps.
+    pub fn is_contiguous(&self) -> bool {
+        let mut expected = 1_i64;
+        self.shape.iter().zip(&self.strides).rev().all(|(&size, &stride)| {
+            let fits = size == 1 || stride == expected;
+            expected = expected.saturating_mul(size.max(1));
+            fits
+        })
+    }
+
+    /// All elements, dense, row-major and little-endian; for short tensors.
+    ///
+    /// # Errors
+    /// `CorruptFile` when they are not there, `UnsupportedOp` for what has no dense form.
+    pub fn dense<'a>(&self, data: &'a Data) -> Result<Cow<'a, [u8]>> {
+        let mut collected = Vec::new();
+        let storage = data.storage(&self.place)?;
+        if let (Cow::Borrowed(storage), Some(range)) = (&storage, self.plain_range()) {
+            let plain = storage.get(range).ok_or_else(outside)?;
+            return Ok(Cow::Borrowed(plain));
+        }
+        self.pieces(&storage, &mut |_, piece| {
+            collected.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(Cow::Owned(collected))
+    }
+
+    /// Delivers all elements to `sink`.
+    ///
+    /// # Errors
+    /// As [`Self::dense`], and what the sink and the progress answer.
+    pub fn deliver(
+        &self,
+        name: &str,
+        data: &Data,
+        quantization: Option<&QuantizationParameters>,
+        sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<()> {
+        let storage = data.storage(&self.place)?;
+        let total = self.bytes().unwrap_or(0);
+        let mut done = 0_u64;
+        self.pieces(&storage, &mut |first_element, bytes| {
+            progress.update("reading", done, total)?;
+            sink.tensor(TensorView {
+                first_element,
+                quantization: quantization.map_or(ROption::RNone, ROption::RSome),
+                ..TensorView::whole(name, self.dtype, &self.shape, bytes)
+            })?;
+            done += bytes.len() as u64;
+            Ok(())
+        })
+    }
+
+    /// The bytes of the storage that are this tensor, when they are so without any change.
+    fn plain_range(&self) -> Option<std::ops::Range<usize>> {
+        let is_sub_byte = self.dtype.bits() % 8 != 0;
+        let swaps = self.is_big_endian && self.dtype.bits() > 8;
+        if !self.is_contiguous() || swaps || (is_sub_byte && self.offset != 0) {
+            return None;
+        }
+        let start = usize::try_from(self.dtype.packed_bytes(u64::try_from(self.offset).ok()?)?).ok()?;
+        let length = usize::try_from(self.bytes()?).ok()?;
+        Some(start..start.checked_add(length)?)
+    }
+
+    /// Hands the elements to `take`, with the index of the first, in pieces.
+    fn pieces(&self, storage: &[u8], take: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        if self.element_count() == Some(0) {
+            return take(0, &[]);
+        }
+        let per_piece = |bytes: usize| bytes as u64 * 8 / u64::from(self.dtype.bits().max(1));
+        if let Some(range) = self.plain_range() {
+            let plain = storage.get(range).ok_or_else(outside)?;
+            let mut first_element = 0;
+            for piece in plain.chunks(PIECE_BYTES) {
+                take(first_element, piece)?;
+                first_element += per_piece(PIECE_BYTES);
+            }
+            return Ok(());
+        }
+        let width = self.dtype.bits() as usize / 8;
+        if self.dtype.bits() % 8 != 0 || width == 0 {
+            let message = format!("a {} tensor that is not contiguous cannot be read", self.dtype);
+            return Err(BackendError::unsupported_op(message));
+        }
+        if self.bytes().is_none_or(|bytes| bytes > MAX_REPEATED_BYTES.max(storage.len() as u64)) {
+            return Err(BackendError::corrupt_file("a tensor repeats its storage beyond any use"));
+        }
+        self.gather(storage, width, take)
+    }
+
+    /// Walks the view in row-major order.
+    fn gather(
+        &self,
+        storage: &[u8],
+        width: usize,
+        take: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let is_complex = matches!(self.dtype, DType::COMPLEX32 | DType::COMPLEX64 | DType::COMPLEX128);
+        let unit = if is_complex { width / 2 } else { width };
+        let total = self.element_count().unwrap_or(0);
+        let mut piece =
+            Vec::with_capacity(PIECE_BYTES.min(usize::try_from(total).unwrap_or(0).saturating_mul(width)));
+        let mut index = vec![0_i64; self.shape.len()];
+        let mut position = self.offset;
+        let mut first_element = 0;
+        for element in 0..total {
+            let start = usize::try_from(position).ok().and_then(|position| position.checked_mul(width));
+            let bytes =
+                start.and_then(|start| storage.get(start..start.checked_add(width)?)).ok_or_else(outside)?;
+            if self.is_big_endian {
+                bytes.chunks(unit.max(1)).for_each(|number| piece.extend(number.iter().rev()));
+            } else {
+                piece.extend_from_slice(bytes);
+            }
+            if piece.len() + width > PIECE_BYTES {
+                take(first_element, &piece)?;
+                piece.clear();
+                first_element = element + 1;
+            }
+            let dimensions = index.iter_mut().zip(self.shape.iter().zip(&self.strides)).rev();
+            for (at, (&size, &stride)) in dimensions {
+                *at += 1;
+                // Along a dimension of size 1 the stride may be anything: it is taken back at once.
+                position = position.wrapping_add(stride);
+                if *at < size {
+                    break;
+                }
+                position = position.wrapping_sub(stride.wrapping_mul(size));
+                *at = 0;
+            }
+        }
+        if piece.is_empty() { Ok(()) } else { take(first_element, &piece) }
+    }
+}
+
+fn outside() -> BackendError {
+    BackendError::corrupt_file("a tensor lies outside of its storage")
+}
