@@ -233,6 +233,18 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
+impl serde::Serialize for Error {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut parts = serializer.serialize_struct("Error", 4)?;
+        parts.serialize_field("kind", &self.kind())?;
+        parts.serialize_field("message", self.message())?;
+        parts.serialize_field("causes", self.causes())?;
+        parts.serialize_field("hints", self.hints())?;
+        parts.end()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

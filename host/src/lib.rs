@@ -1,5 +1,25 @@
 //! The host of qp: the program without its plugins.
+//!
+//! A line goes from `repl` or `script` through `executor` and `language` to one of `commands`, which works on
+//! the `playground` and returns a `render::report`; `render::ui` shows it. `backend` is the only module that
+//! knows what a plugin is.
 
+pub mod app;
+pub mod args;
 pub mod backend;
+pub mod cache;
+pub mod cancel;
+pub mod catalog;
+pub mod commands;
+pub mod dirs;
+pub mod env;
 pub mod error;
+pub mod executor;
+pub mod input;
+pub mod language;
 pub mod model;
+pub mod playground;
+pub mod render;
+pub mod repl;
+pub mod script;
+pub mod settings;

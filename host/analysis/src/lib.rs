@@ -1,1 +1,7 @@
-//! Placeholder of a crate that is being written.
+//! The numbers of qp: pure functions over slices. No files, no clock, no terminal, no plugin.
+
+#![forbid(unsafe_code)]
+
+pub mod element;
+
+pub use element::ElementType;

@@ -1,0 +1,150 @@
+//! One run of the program: sets the session up, and feeds it from where its commands come.
+
+use crate::args::{Action, Args, ColorWhen};
+use crate::backend::{BackendConfig, Backends};
+use crate::cancel::CancelFlag;
+use crate::dirs::Dirs;
+use crate::env::Environment;
+use crate::error::exit_code;
+use crate::executor::{Executor, Origin, Outcome};
+use crate::playground::Playground;
+use crate::render::ui::{Appearance, Ui};
+use crate::repl::{self, interrupt};
+use crate::script;
+use crate::settings::Settings;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+/// Lines are broken to this width on a terminal that does not tell its own.
+const DEFAULT_WIDTH: u16 = 80;
+
+/// Runs the program; returns its exit code.
+pub fn run(args: &Args) -> u8 {
+    let environment = Environment::read();
+    let dirs = Dirs::find(environment.home.as_deref());
+    let ui =
+        Ui::new(appearance(args, &environment), Box::new(std::io::stdout()), Box::new(std::io::stderr()));
+
+    let config_file = dirs.as_ref().map(Dirs::config_file);
+    let (mut settings, problem) = Settings::at_start(config_file.as_deref(), &environment);
+    if let Some(problem) = problem {
+        ui.warning(&format!("{}. {}", problem.one_line(), problem.hints().join(" ")));
+    }
+    settings.format = args.format.unwrap_or(settings.format);
+
+    let cancel = CancelFlag::default();
+    if let Err(error) = interrupt::install(&cancel) {
+        ui.warning(&error.one_line());
+    }
+    let backends = Backends::discover(backend_config(&settings, dirs.as_ref()));
+    let playground = Playground::new(settings, backends, PathBuf::new());
+    let mut executor = Executor::new(playground, ui, cancel);
+
+    let outcome = match (&args.action, &args.commands) {
+        (Some(Action::Run { file, echo }), _) => script::run_file(&mut executor, file, *echo),
+        (None, Some(commands)) => match open_first(&mut executor, args.folder.as_deref()) {
+            Outcome::GoOn => executor.execute(commands, Origin::Text { name: "-c", is_echoed: false }),
+            end => end,
+        },
+        (None, None) if std::io::stdin().is_terminal() => interactive(&mut executor, args, dirs.as_ref()),
+        (None, None) => match open_first(&mut executor, args.folder.as_deref()) {
+            Outcome::GoOn => piped(&mut executor),
+            end => end,
+        },
+    };
+    match outcome {
+        Outcome::GoOn | Outcome::Quit => exit_code::DONE,
+        Outcome::Failed(code) => code,
+    }
+}
+
+fn interactive(executor: &mut Executor, args: &Args, dirs: Option<&Dirs>) -> Outcome {
+    let mut terminal = match repl::terminal(executor.ui.appearance().is_talk_colored) {
+        Ok(terminal) => terminal,
+        Err(error) => {
+            executor.ui.warning(&error.one_line());
+            return Outcome::Failed(exit_code::FAILED);
+        }
+    };
+    executor.ui.remark(&format!(
+        "qp {}: `open FOLDER` to begin, `help` for all commands, Ctrl-D to end",
+        env!("CARGO_PKG_VERSION")
+    ));
+    // A folder that cannot be opened is no reason not to go on.
+    open_first(executor, args.folder.as_deref());
+    repl::run(executor, &mut terminal, dirs);
+    Outcome::GoOn
+}
+
+fn piped(executor: &mut Executor) -> Outcome {
+    let mut bytes = Vec::new();
+    let text = match std::io::stdin().read_to_end(&mut bytes).map(|_| String::from_utf8(bytes)) {
+        Ok(Ok(text)) => text,
+        Ok(Err(_)) => {
+            executor.ui.warning("standard input is no UTF-8 text");
+            return Outcome::Failed(exit_code::USAGE);
+        }
+        Err(error) => {
+            executor.ui.warning(&format!("standard input cannot be read: {error}"));
+            return Outcome::Failed(exit_code::FAILED);
+        }
+    };
+    executor.execute(&text, Origin::Text { name: "standard input", is_echoed: false })
+}
+
+/// Opens the folder of the arguments, as if the user had typed it.
+fn open_first(executor: &mut Executor, folder: Option<&Path>) -> Outcome {
+    let Some(folder) = folder else { return Outcome::GoOn };
+    let quoted = format!("'{}'", folder.to_string_lossy().replace('\'', r"'\''"));
+    executor.execute(&format!("open {quoted}"), Origin::Text { name: "arguments", is_echoed: false })
+}
+
+fn appearance(args: &Args, environment: &Environment) -> Appearance {
+    let (output, talk) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+    let is_colored = |is_terminal: bool| match args.color {
+        ColorWhen::Always => true,
+        ColorWhen::Never => false,
+        ColorWhen::Auto if environment.no_color => false,
+        ColorWhen::Auto => environment.force_color || (is_terminal && !environment.is_dumb_terminal),
+    };
+    let told_width = terminal_size::terminal_size().map(|(width, _)| width.0);
+    let width = if output {
+        Some(told_width.or(environment.columns).unwrap_or(DEFAULT_WIDTH))
+    } else {
+        environment.columns
+    };
+    Appearance {
+        is_output_colored: is_colored(output),
+        is_talk_colored: is_colored(talk),
+        is_output_terminal: output,
+        is_talk_terminal: talk && !environment.is_dumb_terminal,
+        is_interactive: talk && std::io::stdin().is_terminal() && !environment.is_dumb_terminal,
+        width,
+        is_quiet: args.quiet,
+        is_verbose: args.verbose,
+    }
+}
+
+/// Plugins are looked for where the user says, beside the program, in the library folder of an installation,
+/// and in qp's data folder.
+fn backend_config(settings: &Settings, dirs: Option<&Dirs>) -> BackendConfig {
+    let mut plugin_folders = settings.plugin_folders.clone();
+    let program_folder =
+        std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
+    if let Some(folder) = program_folder {
+        if let Some(prefix) = folder.parent() {
+            plugin_folders.push(prefix.join("lib/qp/plugins"));
+        }
+        plugin_folders.push(folder);
+    }
+    plugin_folders.extend(dirs.map(Dirs::plugin_folder));
+    let mut runtime_folders = settings.runtime_folders.clone();
+    runtime_folders.extend(dirs.map(Dirs::runtime_folder));
+    BackendConfig {
+        plugin_folders,
+        manifest_cache: dirs.map(|dirs| dirs.cache.join("plugins.json")),
+        runtime_folders,
+        settings: settings.plugin_settings.clone(),
+        preferred: settings.preferred_plugins.clone(),
+    }
+}

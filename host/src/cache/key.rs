@@ -1,0 +1,134 @@
+//! When is a file still the file that was read?
+
+use crate::error::{Error, Result};
+use std::fs::Metadata;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// What the file system says of a file: equal stamps mean an untouched file.
+///
+/// The size and the time of the last change alone miss a file that is overwritten twice within one tick of
+/// the clock, or whose time was set back; the inode and the time of the inode's last change (which nobody
+/// can set) do not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    bytes: u64,
+    modified: Option<SystemTime>,
+    identity: Identity,
+}
+
+#[cfg(unix)]
+type Identity = (u64, u64, i64, i64);
+#[cfg(not(unix))]
+type Identity = ();
+
+impl Stamp {
+    /// The stamp of the file at `path`.
+    ///
+    /// # Errors
+    /// `NotFound` or `Io`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let metadata = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
+        Ok(Self { bytes: metadata.len(), modified: metadata.modified().ok(), identity: identity(&metadata) })
+    }
+}
+
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn identity(_metadata: &Metadata) -> Identity {}
+
+/// Files of more bytes together are not hashed: describing them anew costs less than hashing them.
+pub const HASH_LIMIT_BYTES: u64 = 256 << 20;
+
+/// What a model consists of: its file and those it refers to, with their stamps and a hash of their content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    stamps: Vec<Stamp>,
+    hash: Option<blake3::Hash>,
+}
+
+impl Key {
+    /// Stamps and hashes the files; `files[0]` is the model's own.
+    ///
+    /// # Errors
+    /// `NotFound` or `Io` on the first file that cannot be read.
+    pub fn read(files: &[impl AsRef<Path>]) -> Result<Self> {
+        // The stamps first: a change during the hashing is then noticed at the next look.
+        let stamps = files.iter().map(|file| Stamp::read(file.as_ref())).collect::<Result<Vec<_>>>()?;
+        if stamps.iter().map(|stamp| stamp.bytes).sum::<u64>() > HASH_LIMIT_BYTES {
+            return Ok(Self { stamps, hash: None });
+        }
+        let mut hasher = blake3::Hasher::new();
+        for file in files {
+            let file = file.as_ref();
+            // Read, not mapped: a file that shrinks meanwhile must not end the process.
+            let mut reader = std::fs::File::open(file).map_err(|error| Error::io("read", file, &error))?;
+            hasher.update_reader(&mut reader).map_err(|error| Error::io("read", file, &error))?;
+        }
+        Ok(Self { stamps, hash: Some(hasher.finalize()) })
+    }
+
+    /// Whether the files are what they were, judged by their stamps: cheap.
+    pub fn is_current(&self, files: &[impl AsRef<Path>]) -> bool {
+        files.len() == self.stamps.len()
+            && files
+                .iter()
+                .zip(&self.stamps)
+                .all(|(file, stamp)| Stamp::read(file.as_ref()).is_ok_and(|now| now == *stamp))
+    }
+
+    /// Whether the content is known to be the same, whatever the stamps say.
+    pub fn has_content_of(&self, other: &Self) -> bool {
+        self.hash.is_some() && self.hash == other.hash
+    }
+
+    /// The content's hash (BLAKE3) in hexadecimal; `None` for large files.
+    pub fn hash_text(&self) -> Option<String> {
+        self.hash.map(|hash| hash.to_hex().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_touched_file_has_another_stamp_and_the_same_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m");
+        std::fs::write(&path, "abc").unwrap();
+        let before = Key::read(&[&path]).unwrap();
+        assert!(before.is_current(&[&path]));
+        std::fs::write(&path, "abc").unwrap();
+        assert!(!before.is_current(&[&path]));
+        assert!(Key::read(&[&path]).unwrap().has_content_of(&before));
+    }
+
+    #[test]
+    fn a_change_of_equal_length_with_its_time_set_back_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m");
+        std::fs::write(&path, "abc").unwrap();
+        let before = Key::read(&[&path]).unwrap();
+        let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::fs::write(&path, "abd").unwrap();
+        std::fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+        assert!(!before.is_current(&[&path]));
+        assert!(!Key::read(&[&path]).unwrap().has_content_of(&before));
+    }
+
+    #[test]
+    fn the_hash_is_blake3() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m");
+        std::fs::write(&path, "").unwrap();
+        // The hash of nothing, as the BLAKE3 paper's test vectors give it.
+        let expected = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
+        assert_eq!(Key::read(&[&path]).unwrap().hash_text().as_deref(), Some(expected));
+    }
+}

@@ -1,0 +1,219 @@
+//! The catalog: which model files there are, and which of them are variants of one network.
+
+pub mod accuracy;
+pub mod family;
+pub mod name;
+mod scan;
+
+pub use accuracy::Accuracy;
+pub use name::Named;
+
+use crate::backend::{Backends, Progress};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::ModelInfo;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// What `open` found.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// The folder, or the one file.
+    pub root: PathBuf,
+    /// The variants, in the order of family and name.
+    pub variants: Vec<Variant>,
+    /// Files that look like models by their name, and are none that any backend knows.
+    pub skipped: Vec<PathBuf>,
+}
+
+/// One model file.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// The path below the catalog's root: unique, and what commands call it.
+    pub id: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The network it is a variant of.
+    pub family: String,
+    /// The backend that reads it; empty when none could be chosen.
+    pub backend: String,
+    /// The format; empty when it is not known.
+    pub format: String,
+    /// Bytes of the file and of those that it refers to.
+    pub bytes: u64,
+    /// What is in it, or why it cannot be read.
+    pub digest: Result<Digest>,
+    /// How well it does, as far as the catalog's `qp.toml` tells.
+    pub accuracy: Option<Accuracy>,
+}
+
+/// The few numbers of a model that lists show.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Digest {
+    /// `float32`, `int8`, `mixed`, …
+    pub precision: String,
+    /// `QDQ`, `QOperator`, `FX`, …; none for a float model.
+    pub scheme: Option<String>,
+    /// How many layers it has.
+    pub layers: usize,
+    /// How many parameters it has.
+    pub parameters: u64,
+    /// Bytes of its stored tensors.
+    pub tensor_bytes: u64,
+    /// The share of parameters that are stored quantized, 0 to 1; none without parameters.
+    pub quantized_share: Option<f64>,
+    /// Whether its backend can run it, a runtime provided.
+    pub is_runnable: bool,
+}
+
+impl Digest {
+    /// The numbers of that model.
+    pub fn new(info: &ModelInfo) -> Self {
+        Self {
+            precision: info.precision.clone(),
+            scheme: info.scheme.clone(),
+            layers: info.layer_count(),
+            parameters: info.parameter_count(),
+            tensor_bytes: info.stored_bytes(),
+            quantized_share: info.quantized_share(),
+            is_runnable: info.run_obstacle.is_none(),
+        }
+    }
+}
+
+impl Catalog {
+    /// Finds the models in a folder, or the one in a file, and reads what each holds.
+    ///
+    /// # Errors
+    /// `NotFound` for a path that does not exist or a folder without models, `Io` for one that cannot be
+    /// read, `Cancelled`. A model that cannot be read is no error: its digest says why.
+    pub fn open(path: &Path, backends: &Backends, progress: &dyn Progress) -> Result<Self> {
+        let metadata = std::fs::metadata(path).map_err(|error| open_error(path, &error))?;
+        let files = if metadata.is_dir() {
+            scan::model_files(path, &|file| backends.could_be_model(file), progress)?
+        } else {
+            vec![path.to_owned()]
+        };
+        let root = if metadata.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+        let accuracies = accuracy::read(root)?;
+        let found = scan::inspect_all(&files, backends, progress)?;
+
+        let (mut variants, mut skipped) = (Vec::new(), Vec::new());
+        for (file, inspection) in files.into_iter().zip(found) {
+            // A name alone promises little: a folder may hold a `labels.bin`. One file that the user named
+            // themselves is another matter.
+            let is_foreign = inspection.outcome.as_ref().is_err_and(|error| {
+                error.kind() == ErrorKind::UnsupportedFormat && inspection.backend.is_empty()
+            });
+            if is_foreign && metadata.is_dir() {
+                skipped.push(file);
+                continue;
+            }
+            variants.push(variant(root, file, inspection, &accuracies));
+        }
+        if variants.is_empty() {
+            return Err(no_models(path, &skipped, backends));
+        }
+        if let ([one], false) = (&variants[..], metadata.is_dir()) {
+            if let Err(error) = &one.digest {
+                return Err(error.clone());
+            }
+        }
+        variants.sort_by(|one, other| (&one.family, &one.id).cmp(&(&other.family, &other.id)));
+        Ok(Self { root: path.to_owned(), variants, skipped })
+    }
+
+    /// The families, in order, each with its variants.
+    pub fn families(&self) -> Vec<(&str, Vec<&Variant>)> {
+        let mut families: Vec<(&str, Vec<&Variant>)> = Vec::new();
+        for variant in &self.variants {
+            match families.last_mut() {
+                Some((family, variants)) if *family == variant.family => variants.push(variant),
+                _ => families.push((&variant.family, vec![variant])),
+            }
+        }
+        families
+    }
+
+    /// The variant with that full name.
+    pub fn variant(&self, id: &str) -> Option<&Variant> {
+        self.variants.iter().find(|variant| variant.id == id)
+    }
+}
+
+fn variant(
+    root: &Path,
+    path: PathBuf,
+    inspection: scan::Inspection,
+    accuracies: &accuracy::Accuracies,
+) -> Variant {
+    let below_root = path.strip_prefix(root).unwrap_or(&path);
+    let id = below_root.to_string_lossy().replace('\\', "/");
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let own_family = family::family_name(&stem);
+    let family = match below_root.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => format!("{}/{own_family}", folder.to_string_lossy()),
+        None => own_family.to_owned(),
+    };
+    let external: u64 = inspection.external_bytes;
+    let own_bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+    Variant {
+        accuracy: accuracies.get(&id).cloned(),
+        id,
+        family,
+        backend: inspection.backend,
+        format: inspection.format,
+        bytes: own_bytes.saturating_add(external),
+        digest: inspection.outcome,
+        path,
+    }
+}
+
+fn open_error(path: &Path, error: &std::io::Error) -> Error {
+    let explained = Error::io("open", path, error);
+    match error.kind() {
+        std::io::ErrorKind::NotFound => match nearest_sibling(path) {
+            Some(sibling) => explained.with_hint(format!("Did you mean `{}`?", sibling.display())),
+            None => explained.with_hint("Give the path of a folder of models, or of one model file."),
+        },
+        std::io::ErrorKind::PermissionDenied => {
+            explained.with_hint("Ask for read permission, or copy the folder to a place of your own.")
+        }
+        _ => explained,
+    }
+}
+
+fn nearest_sibling(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let wanted = path.file_name()?.to_string_lossy();
+    let names: Vec<String> = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    name::nearest(&wanted, names.iter().map(String::as_str)).map(|near| path.with_file_name(near))
+}
+
+fn no_models(path: &Path, skipped: &[PathBuf], backends: &Backends) -> Error {
+    let error = Error::not_found(format!("no models in `{}`", path.display()));
+    let error = match skipped {
+        [] => error,
+        [first, ..] => error.with_cause(format!(
+            "{} {} like a model by name only, for example `{}`",
+            skipped.len(),
+            if skipped.len() == 1 { "file looks" } else { "files look" },
+            first.display()
+        )),
+    };
+    let mut endings: Vec<String> = backends
+        .plugins()
+        .iter()
+        .flat_map(|plugin| plugin.formats())
+        .flat_map(|format| format.extensions.iter().map(|extension| format!(".{extension}")))
+        .collect();
+    endings.sort();
+    endings.dedup();
+    if endings.is_empty() {
+        error.with_hint("No plugin is installed: see `backends`.")
+    } else {
+        error.with_hint(format!("Point `open` at files that end in {}.", endings.join(", ")))
+    }
+}

@@ -1,0 +1,123 @@
+//! Walks a folder and inspects what it finds, on all cores.
+
+use crate::backend::{Backends, Progress};
+use crate::catalog::Digest;
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Folders are entered down to this depth.
+const MAX_DEPTH: usize = 12;
+
+/// What came of looking into one file.
+pub(super) struct Inspection {
+    pub backend: String,
+    pub format: String,
+    pub external_bytes: u64,
+    pub outcome: Result<Digest>,
+}
+
+/// The files below `folder` that may be models, in the order of their paths. Hidden folders and folders
+/// reached through a symbolic link are left out; a folder that cannot be read is passed over, unless it is
+/// `folder` itself.
+pub(super) fn model_files(
+    folder: &Path,
+    could_be_model: &dyn Fn(&Path) -> bool,
+    progress: &dyn Progress,
+) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut pending = vec![(folder.to_owned(), 0)];
+    while let Some((current, depth)) = pending.pop() {
+        if progress.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        progress.update("looking for models", files.len() as u64, 0);
+        let entries = match std::fs::read_dir(&current) {
+            Ok(entries) => entries,
+            Err(error) if depth == 0 => return Err(Error::io("open", &current, &error)),
+            Err(_) => continue,
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
+                if !is_hidden && depth < MAX_DEPTH {
+                    pending.push((path, depth + 1));
+                }
+            } else if could_be_model(&path)
+                && std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file())
+            {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Looks into every file, several at a time; the results are in the order of the files.
+pub(super) fn inspect_all(
+    files: &[PathBuf],
+    backends: &Backends,
+    progress: &dyn Progress,
+) -> Result<Vec<Inspection>> {
+    let next = AtomicUsize::new(0);
+    let done = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Inspection>>> = Mutex::new(files.iter().map(|_| None).collect());
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = files.get(index) else { break };
+            if progress.is_cancelled() {
+                break;
+            }
+            let inspection = inspect(file, backends, progress);
+            if let Some(slot) =
+                results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_mut(index)
+            {
+                *slot = Some(inspection);
+            }
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            progress.update("reading models", done as u64, files.len() as u64);
+        }
+    };
+    // A thread costs more than reading a handful of small files.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len() / 8 + 1);
+    std::thread::scope(|scope| {
+        (1..threads).for_each(|_| {
+            scope.spawn(work);
+        });
+        work();
+    });
+    let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    results.into_iter().collect::<Option<Vec<_>>>().ok_or_else(Error::cancelled)
+}
+
+fn inspect(file: &Path, backends: &Backends, progress: &dyn Progress) -> Inspection {
+    let recognized = match backends.recognize(file) {
+        Ok(recognized) => recognized,
+        Err(error) => {
+            return Inspection {
+                backend: String::new(),
+                format: String::new(),
+                external_bytes: 0,
+                outcome: Err(error),
+            };
+        }
+    };
+    let info = backends.inspect_with(&recognized.backend, file, progress);
+    let external_bytes = info.as_ref().map_or(0, |info| {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        info.external_files()
+            .map(|name| std::fs::metadata(folder.join(name)).map_or(0, |data| data.len()))
+            .sum()
+    });
+    Inspection {
+        backend: recognized.backend,
+        format: info.as_ref().map_or(recognized.format, |info| info.format.clone()),
+        external_bytes,
+        outcome: info.map(|info| Digest::new(&info)),
+    }
+}

@@ -1,0 +1,197 @@
+//! `backends`: the plugins, their runtimes, and a check of a library.
+
+use super::{Command, Example, Group, Scope};
+use crate::backend::{PluginEntry, PluginState, RuntimeStatus};
+use crate::error::{Error, Result};
+use crate::playground::Playground;
+use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::style::Tone;
+use clap::Subcommand;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// `backends [info ID]`
+pub(super) struct Backends;
+
+/// The arguments of `backends`.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_subcommand = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show one plugin: its formats, features and runtime
+    Info {
+        /// The plugin's id
+        #[arg(value_name = "BACKEND")]
+        id: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    version: Option<String>,
+    path: PathBuf,
+    formats: Vec<String>,
+    features: Vec<String>,
+    runtime: Option<Runtime>,
+    error: Option<Error>,
+}
+
+#[derive(Serialize)]
+struct Runtime {
+    name: Option<String>,
+    version: Option<String>,
+    path: Option<PathBuf>,
+    is_loaded: bool,
+    obstacle: Option<Error>,
+}
+
+impl Command for Backends {
+    type Arguments = Arguments;
+    const NAME: &'static str = "backends";
+    const SUMMARY: &'static str = "List the plugins and their runtimes, or check one";
+    const GROUP: Group = Group::Session;
+    const EXAMPLES: &'static [Example] = &[
+        Example { line: "backends", shows: "each plugin, its formats and whether its runtime was found" },
+        Example { line: "backends info onnx", shows: "one plugin" },
+    ];
+
+    fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
+        match arguments.action {
+            None => all(playground),
+            Some(Action::Info { id }) => one(playground, &id),
+        }
+    }
+}
+
+fn all(playground: &Playground) -> Result<Report> {
+    let rows: Vec<Row> = playground.backends.plugins().iter().map(|plugin| row(playground, plugin)).collect();
+    let mut table = Table::new([
+        Column::text("plugin"),
+        Column::text("version").rank(2),
+        Column::text("formats"),
+        Column::text("runtime"),
+        Column::text("library").rank(3),
+    ]);
+    for row in &rows {
+        let runtime = match (&row.error, &row.runtime) {
+            (Some(error), _) => Cell::text(error.one_line()).tone(Tone::Bad),
+            (None, Some(runtime)) => runtime_cell(runtime),
+            (None, None) => Cell::missing(),
+        };
+        table.row([
+            Cell::text(row.id.clone()).tone(if row.error.is_some() { Tone::Bad } else { Tone::Name }),
+            Cell::option(row.version.clone(), Cell::text),
+            Cell::text(row.formats.join(", ")),
+            runtime,
+            Cell::text(row.path.display().to_string()).tone(Tone::Dim),
+        ]);
+    }
+    let mut report = Report::new(&serde_json::json!({ "plugins": rows }))?.table(table);
+    let hints = rows.iter().flat_map(|row| {
+        let obstacle = row.runtime.as_ref().and_then(|runtime| runtime.obstacle.as_ref());
+        row.error
+            .iter()
+            .chain(obstacle)
+            .flat_map(|error| error.hints().to_vec())
+            .map(|hint| format!("{}: {hint}", row.id))
+    });
+    for hint in hints {
+        report = report.toned_line([(Tone::Warning, hint)]);
+    }
+    if rows.is_empty() {
+        report = report.toned_line([(
+            Tone::Bad,
+            "no plugin was found: put one beside `qp`, or name its folder in QP_PLUGINS".to_owned(),
+        )]);
+    }
+    Ok(report)
+}
+
+fn one(playground: &Playground, id: &str) -> Result<Report> {
+    let plugin = playground.backends.plugin(id)?;
+    let row = row(playground, plugin);
+    if let Some(error) = row.error {
+        return Err(error);
+    }
+    let formats = plugin
+        .formats()
+        .iter()
+        .map(|format| {
+            let endings: Vec<_> = format.extensions.iter().map(|extension| format!(".{extension}")).collect();
+            (format.name.clone(), Cell::text(format!("{} ({})", format.description, endings.join(", "))))
+        })
+        .collect();
+    let report = Report::new(&row)?.fields(vec![
+        ("plugin", Cell::name(row.id.clone())),
+        ("version", Cell::option(row.version.clone(), Cell::text)),
+        ("library", Cell::text(row.path.display().to_string())),
+        ("features", Cell::text(row.features.join(", "))),
+        ("runtime", Cell::option(row.runtime.as_ref(), runtime_cell)),
+        (
+            "found in",
+            Cell::option(row.runtime.as_ref().and_then(|runtime| runtime.path.as_ref()), |path| {
+                Cell::text(path.display().to_string())
+            }),
+        ),
+    ]);
+    let report = report.toned_line([(Tone::Heading, "Formats".to_owned())]).fields(formats);
+    let obstacle = row.runtime.as_ref().and_then(|runtime| runtime.obstacle.as_ref());
+    Ok(obstacle
+        .iter()
+        .flat_map(|error| error.hints())
+        .fold(report, |report, hint| report.toned_line([(Tone::Warning, hint.clone())])))
+}
+
+fn row(playground: &Playground, plugin: &PluginEntry) -> Row {
+    let error = match plugin.state() {
+        PluginState::Broken(error) => Some(error),
+        PluginState::Known | PluginState::Loaded => None,
+    };
+    let (runtime, error) = match error {
+        Some(error) => (None, Some(error)),
+        None => match playground.backends.runtime(plugin.id()) {
+            Ok(status) => (Some(Runtime::from(status)), None),
+            Err(error) => (None, Some(error)),
+        },
+    };
+    Row {
+        id: plugin.id().to_owned(),
+        version: plugin.version().map(str::to_owned),
+        path: plugin.path().to_owned(),
+        formats: plugin.formats().iter().map(|format| format.name.clone()).collect(),
+        features: plugin.features().to_vec(),
+        runtime,
+        error,
+    }
+}
+
+impl From<RuntimeStatus> for Runtime {
+    fn from(status: RuntimeStatus) -> Self {
+        Self {
+            name: status.name,
+            version: status.version,
+            path: status.path,
+            is_loaded: status.is_loaded,
+            obstacle: status.obstacle,
+        }
+    }
+}
+
+fn runtime_cell(runtime: &Runtime) -> Cell {
+    let name = match (&runtime.name, &runtime.version) {
+        (Some(name), Some(version)) => format!("{name} {version}"),
+        (Some(name), None) => name.clone(),
+        (None, _) => return Cell::text("none needed").tone(Tone::Dim),
+    };
+    match (&runtime.obstacle, runtime.is_loaded) {
+        (Some(_), _) => Cell::text(format!("{name} missing")).tone(Tone::Warning),
+        (None, true) => Cell::text(format!("{name} loaded")).tone(Tone::Good),
+        (None, false) => Cell::text(format!("{name} found")).tone(Tone::Good),
+    }
+}

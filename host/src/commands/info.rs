@@ -1,0 +1,181 @@
+//! `info`: one model in detail.
+
+use super::listing::precision_text;
+use super::{Command, Example, Group, Scope};
+use crate::catalog::Digest;
+use crate::error::Result;
+use crate::input::type_text;
+use crate::model::{ModelInfo, Property, Severity, ValueInfo};
+use crate::playground::{Loaded, Playground};
+use crate::render::number;
+use crate::render::report::{Cell, Report};
+use crate::render::style::Tone;
+use serde::Serialize;
+
+/// `info [NAME]`
+pub(super) struct Info;
+
+/// The arguments of `info`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The model; without it, the current one
+    #[arg(value_name = "MODEL")]
+    name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Described<'a> {
+    model: &'a str,
+    backend: &'a str,
+    format: &'a str,
+    #[serde(flatten)]
+    digest: Digest,
+    bytes: u64,
+    hash: Option<String>,
+    producer: &'a Option<String>,
+    versions: &'a [Property],
+    inputs: &'a [ValueInfo],
+    outputs: &'a [ValueInfo],
+    op_counts: Vec<OpCount<'a>>,
+    tensors: usize,
+    external_files: Vec<&'a str>,
+    metadata: &'a [Property],
+    findings: &'a [crate::model::Finding],
+    run_obstacle: &'a Option<crate::error::Error>,
+}
+
+#[derive(Serialize)]
+struct OpCount<'a> {
+    op_type: &'a str,
+    count: usize,
+}
+
+impl Command for Info {
+    type Arguments = Arguments;
+    const NAME: &'static str = "info";
+    const SUMMARY: &'static str = "Show a model's producer, inputs and outputs, size, operators and scheme";
+    const GROUP: Group = Group::Inspect;
+    const EXAMPLES: &'static [Example] =
+        &[Example { line: "info resnet8_int8.onnx", shows: "all about one model" }];
+
+    fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
+        let task = scope.ui.task(scope.cancel);
+        let model = playground.model(arguments.name.as_deref(), &task)?;
+        drop(task);
+        report(&model)
+    }
+}
+
+fn report(model: &Loaded) -> Result<Report> {
+    let info = model.info();
+    let described = describe(model, info);
+    let mut fields = vec![
+        ("model".to_owned(), Cell::name(model.id.clone())),
+        ("format".to_owned(), Cell::text(format!("{} ({})", info.format, described.backend))),
+        ("precision".to_owned(), Cell::text(precision_text(&described.digest))),
+        ("producer".to_owned(), Cell::option(info.producer.clone(), Cell::text)),
+        ("versions".to_owned(), properties_cell(&info.versions)),
+        ("parameters".to_owned(), Cell::count(described.digest.parameters)),
+        (
+            "quantized".to_owned(),
+            Cell::option(described.digest.quantized_share, |share| {
+                Cell::text(format!("{} of the parameters", number::percent(share)))
+            }),
+        ),
+        (
+            "size".to_owned(),
+            Cell::text(format!(
+                "{}, {} of it tensors",
+                number::bytes(model.bytes),
+                number::bytes(described.digest.tensor_bytes)
+            )),
+        ),
+        ("tensors".to_owned(), Cell::count(described.tensors as u64)),
+    ];
+    for (role, values) in [("input", &info.inputs), ("output", &info.outputs)] {
+        fields.extend(
+            values
+                .iter()
+                .map(|value| (role.to_owned(), Cell::text(format!("{}  {}", value.name, type_text(value))))),
+        );
+    }
+    let ops: Vec<String> = described
+        .op_counts
+        .iter()
+        .map(|op| format!("{} {}", op.count, if op.op_type.is_empty() { "?" } else { op.op_type }))
+        .collect();
+    fields.push((
+        "layers".to_owned(),
+        Cell::text(format!("{}: {}", number::count(info.layer_count() as u64), ops.join(", "))),
+    ));
+    if !described.external_files.is_empty() {
+        fields.push(("external data".to_owned(), Cell::text(described.external_files.join(", "))));
+    }
+    fields.extend(
+        info.metadata
+            .iter()
+            .map(|property| (property.name.clone(), Cell::text(shortened(&property.value)).tone(Tone::Dim))),
+    );
+    let mut report = Report::new(&described)?.fields(fields);
+    for finding in &info.findings {
+        let (tone, word) = match finding.severity {
+            Severity::Note => (Tone::Dim, "note"),
+            Severity::Warning => (Tone::Warning, "warning"),
+            Severity::Danger => (Tone::Bad, "danger"),
+        };
+        report = report.toned_line([(tone, format!("{word}: ")), (Tone::Plain, finding.message.clone())]);
+    }
+    if let Some(obstacle) = &info.run_obstacle {
+        report = report
+            .toned_line([(Tone::Warning, "cannot be run: ".to_owned()), (Tone::Plain, obstacle.one_line())]);
+        for hint in obstacle.hints() {
+            report = report.toned_line([(Tone::Name, "  hint: ".to_owned()), (Tone::Plain, hint.clone())]);
+        }
+    }
+    Ok(report)
+}
+
+fn describe<'a>(model: &'a Loaded, info: &'a ModelInfo) -> Described<'a> {
+    Described {
+        model: &model.id,
+        backend: &model.session.plugin().id,
+        format: &info.format,
+        digest: Digest::new(info),
+        bytes: model.bytes,
+        hash: model.hash_text(),
+        producer: &info.producer,
+        versions: &info.versions,
+        inputs: &info.inputs,
+        outputs: &info.outputs,
+        op_counts: info
+            .op_type_counts()
+            .into_iter()
+            .map(|(op_type, count)| OpCount { op_type, count })
+            .collect(),
+        tensors: info.tensors.len(),
+        external_files: info.external_files().collect(),
+        metadata: &info.metadata,
+        findings: &info.findings,
+        run_obstacle: &info.run_obstacle,
+    }
+}
+
+fn properties_cell(properties: &[Property]) -> Cell {
+    if properties.is_empty() {
+        return Cell::missing();
+    }
+    let texts: Vec<_> =
+        properties.iter().map(|property| format!("{} {}", property.name, property.value)).collect();
+    Cell::text(texts.join(", "))
+}
+
+/// The beginning of a text that may be long: metadata can hold whole files.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 120;
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() <= MOST && line.len() == text.len() {
+        return line.to_owned();
+    }
+    let start: String = line.chars().take(MOST).collect();
+    format!("{start}… ({})", number::bytes(text.len() as u64))
+}

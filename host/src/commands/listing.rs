@@ -1,0 +1,119 @@
+//! What several commands say of a model file in a list.
+
+use crate::catalog::{Accuracy, Digest, Variant};
+use crate::error::Error;
+use crate::playground::Playground;
+use crate::render::report::Cell;
+use crate::render::style::Tone;
+use serde::Serialize;
+
+/// One model file in a list.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Listed {
+    pub family: String,
+    pub name: String,
+    pub alias: Option<String>,
+    pub backend: String,
+    pub format: String,
+    pub bytes: u64,
+    pub state: State,
+    pub is_current: bool,
+    #[serde(flatten)]
+    pub digest: Option<Digest>,
+    pub accuracy: Option<Accuracy>,
+    pub error: Option<Error>,
+}
+
+/// What qp has of a model file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    Loaded,
+    Found,
+    Failed,
+    Missing,
+}
+
+impl State {
+    pub(super) fn cell(self) -> Cell {
+        match self {
+            Self::Loaded => Cell::text("loaded").tone(Tone::Good),
+            Self::Found => Cell::text("found"),
+            Self::Failed => Cell::text("failed").tone(Tone::Bad),
+            Self::Missing => Cell::text("missing").tone(Tone::Dim),
+        }
+    }
+}
+
+impl Listed {
+    pub(super) fn new(variant: &Variant, playground: &Playground) -> Self {
+        let loaded = playground.loaded().find(|loaded| loaded.path == variant.path);
+        // What was loaded may be newer than what `open` saw.
+        let digest = match loaded {
+            Some(loaded) => Ok(Digest::new(loaded.info())),
+            None => variant.digest.clone(),
+        };
+        let state = match (&digest, loaded.is_some()) {
+            (_, true) => State::Loaded,
+            (Ok(_), false) => State::Found,
+            (Err(_), false) => State::Failed,
+        };
+        Self {
+            family: variant.family.clone(),
+            name: variant.id.clone(),
+            alias: playground.alias(&variant.path).map(str::to_owned),
+            backend: variant.backend.clone(),
+            format: variant.format.clone(),
+            bytes: variant.bytes,
+            state,
+            is_current: playground.current.as_ref() == Some(&variant.path),
+            error: digest.as_ref().err().cloned(),
+            digest: digest.ok(),
+            accuracy: variant.accuracy.clone(),
+        }
+    }
+
+    /// Everything of the catalog, in its order.
+    pub(super) fn all(playground: &Playground) -> Vec<Self> {
+        let variants = playground.catalog.iter().flat_map(|catalog| &catalog.variants);
+        variants.map(|variant| Self::new(variant, playground)).collect()
+    }
+
+    pub(super) fn name_cell(&self) -> Cell {
+        let mut text = self.name.clone();
+        if let Some(alias) = &self.alias {
+            text = format!("{text} ({alias})");
+        }
+        if self.is_current {
+            text.push_str(" *");
+        }
+        let tone = if self.state == State::Failed { Tone::Bad } else { Tone::Name };
+        Cell { text, raw: self.name.clone().into(), tone }
+    }
+
+    /// The precision with the scheme, or why there is none.
+    pub(super) fn precision_cell(&self) -> Cell {
+        match (&self.digest, &self.error) {
+            (Some(digest), _) => Cell::text(precision_text(digest)),
+            (None, Some(error)) => Cell::text(error.one_line()).tone(Tone::Bad),
+            (None, None) => Cell::missing(),
+        }
+    }
+}
+
+/// `int8 QDQ`, `float32`.
+pub(super) fn precision_text(digest: &Digest) -> String {
+    match &digest.scheme {
+        Some(scheme) => format!("{} {scheme}", digest.precision),
+        None => digest.precision.clone(),
+    }
+}
+
+/// `1 model`, `2 models`.
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    let plural = match noun.strip_suffix('y') {
+        Some(stem) if noun != "key" => format!("{stem}ies"),
+        _ => format!("{noun}s"),
+    };
+    format!("{count} {}", if count == 1 { noun } else { &plural })
+}

@@ -1,0 +1,278 @@
+//! The commands: one table drives dispatch, help, completion and the tests that guard it.
+
+mod backends;
+mod cache;
+mod format;
+mod help;
+mod history;
+mod info;
+mod input;
+mod layers;
+mod listing;
+mod load;
+mod models;
+mod open;
+mod quit;
+mod reload;
+mod run;
+mod select;
+mod source;
+mod summary;
+mod unload;
+mod usage;
+
+use crate::cancel::CancelFlag;
+use crate::catalog::name::nearest;
+use crate::error::{Error, Result};
+use crate::language::Line;
+use crate::playground::Playground;
+use crate::render::Format;
+use crate::render::report::Report;
+use crate::render::ui::Ui;
+use clap::{ArgMatches, Args, FromArgMatches};
+
+/// What a command is given besides the playground and its arguments.
+pub struct Scope<'a> {
+    /// Shows progress and asks questions; results are returned, not printed.
+    pub ui: &'a Ui,
+    /// Set when the user wants the command to stop.
+    pub cancel: &'a CancelFlag,
+}
+
+/// A command of the language.
+pub trait Command {
+    /// Its arguments. A positional argument's value name tells completion what it takes: `MODEL`, `LAYER`,
+    /// `PATH`, `COMMAND`, `BACKEND`.
+    type Arguments: Args;
+    /// Its name: a lower-case word.
+    const NAME: &'static str;
+    /// Other names.
+    const ALIASES: &'static [&'static str] = &[];
+    /// What it does, in one line, as an imperative.
+    const SUMMARY: &'static str;
+    /// Where `help` lists it.
+    const GROUP: Group;
+    /// Lines to try; a test runs every one of them in the folder `models/`.
+    const EXAMPLES: &'static [Example];
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever went wrong; the playground is then as it was.
+    fn run(arguments: Self::Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report>;
+}
+
+/// A line to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// The line.
+    pub line: &'static str,
+    /// What it does.
+    pub shows: &'static str,
+}
+
+/// The parts of the list that `help` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// Finding and loading models.
+    Models,
+    /// Looking into them without running them.
+    Inspect,
+    /// Running them.
+    Run,
+    /// The session itself.
+    Session,
+}
+
+impl Group {
+    /// The heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Models => "Find and load models",
+            Self::Inspect => "Look inside",
+            Self::Run => "Run",
+            Self::Session => "Session",
+        }
+    }
+}
+
+/// One row of the table of commands.
+pub struct Entry {
+    /// See [`Command::NAME`].
+    pub name: &'static str,
+    /// See [`Command::ALIASES`].
+    pub aliases: &'static [&'static str],
+    /// See [`Command::SUMMARY`].
+    pub summary: &'static str,
+    /// See [`Command::GROUP`].
+    pub group: Group,
+    /// See [`Command::EXAMPLES`].
+    pub examples: &'static [Example],
+    augment: fn(clap::Command) -> clap::Command,
+    run: fn(&ArgMatches, &mut Playground, &Scope<'_>) -> Result<Report>,
+}
+
+impl Entry {
+    const fn of<C: Command>() -> Self {
+        Self {
+            name: C::NAME,
+            aliases: C::ALIASES,
+            summary: C::SUMMARY,
+            group: C::GROUP,
+            examples: C::EXAMPLES,
+            augment: C::Arguments::augment_args,
+            run: |matches, playground, scope| {
+                let arguments = C::Arguments::from_arg_matches(matches).map_err(|error| {
+                    Error::internal("arguments were accepted and cannot be read")
+                        .with_cause(error.to_string())
+                })?;
+                C::run(arguments, playground, scope)
+            },
+        }
+    }
+
+    /// The definition of the arguments, with those that every command has.
+    pub fn definition(&self) -> clap::Command {
+        let json = clap::Arg::new("json")
+            .long("json")
+            .action(clap::ArgAction::SetTrue)
+            .help("Print the result as JSON");
+        (self.augment)(
+            clap::Command::new(self.name).no_binary_name(true).disable_version_flag(true).about(self.summary),
+        )
+        .arg(json.global(true))
+    }
+}
+
+/// Every command, in the order in which `help` lists them.
+pub static TABLE: &[Entry] = &[
+    Entry::of::<open::Open>(),
+    Entry::of::<models::Models>(),
+    Entry::of::<load::Load>(),
+    Entry::of::<select::Use>(),
+    Entry::of::<unload::Unload>(),
+    Entry::of::<reload::Reload>(),
+    Entry::of::<summary::Summary>(),
+    Entry::of::<info::Info>(),
+    Entry::of::<layers::Layers>(),
+    Entry::of::<input::Input>(),
+    Entry::of::<run::Run>(),
+    Entry::of::<cache::Cache>(),
+    Entry::of::<backends::Backends>(),
+    Entry::of::<format::Format>(),
+    Entry::of::<source::Source>(),
+    Entry::of::<history::History>(),
+    Entry::of::<help::Help>(),
+    Entry::of::<quit::Quit>(),
+];
+
+/// The command of that name or alias.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    TABLE.iter().find(|entry| entry.name == name || entry.aliases.contains(&name))
+}
+
+/// A line that was understood: a command and its checked arguments.
+pub struct Prepared {
+    entry: &'static Entry,
+    action: Action,
+    /// How this result is to be printed, when the line says so.
+    pub format: Option<Format>,
+}
+
+enum Action {
+    Run(ArgMatches),
+    ShowHelp,
+}
+
+impl Prepared {
+    /// Checks a line before anything is done.
+    ///
+    /// # Errors
+    /// `Usage`, at the word that is wrong.
+    pub fn new(line: &Line) -> Result<Self> {
+        let entry = find(line.command()).ok_or_else(|| unknown(line))?;
+        let format = line.words().any(|word| word == "--json").then_some(Format::Json);
+        let action = match entry.definition().try_get_matches_from(line.words().skip(1)) {
+            Ok(matches) => Action::Run(matches),
+            Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => Action::ShowHelp,
+            Err(error) => return Err(usage::explain(&error, entry, line)),
+        };
+        Ok(Self { entry, action, format })
+    }
+
+    /// The command's name.
+    pub fn name(&self) -> &'static str {
+        self.entry.name
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever went wrong; the playground is then as it was.
+    pub fn run(&self, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
+        match &self.action {
+            Action::Run(matches) => (self.entry.run)(matches, playground, scope),
+            Action::ShowHelp => help::of_command(self.entry),
+        }
+    }
+}
+
+fn unknown(line: &Line) -> Error {
+    let name = line.command();
+    let error = Error::usage(format!("unknown command `{name}`"));
+    let error = match line.word_span(0) {
+        Some(span) => error.with_span(span),
+        None => error,
+    };
+    match nearest(name, TABLE.iter().map(|entry| entry.name)) {
+        Some(near) => error.with_hint(format!("Did you mean `{near}`?")),
+        None => error.with_hint("See `help` for all commands."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_and_aliases_are_unique_lower_case_words() {
+        let mut seen = BTreeSet::new();
+        for entry in TABLE {
+            for name in entry.aliases.iter().chain([&entry.name]) {
+                assert!(seen.insert(*name), "`{name}` is there twice");
+                assert!(name.chars().all(|letter| letter.is_ascii_lowercase()), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn definitions_are_consistent_and_summaries_are_one_imperative_line() {
+        for entry in TABLE {
+            entry.definition().debug_assert();
+            assert!(!entry.summary.contains('\n') && !entry.summary.ends_with('.'), "{}", entry.name);
+            assert!(entry.summary.chars().next().is_some_and(char::is_uppercase), "{}", entry.name);
+            assert!(!entry.examples.is_empty(), "`{}` has no example", entry.name);
+        }
+    }
+
+    #[test]
+    fn every_argument_is_explained() {
+        for entry in TABLE {
+            let definition = entry.definition();
+            for argument in definition.get_arguments() {
+                assert!(argument.get_help().is_some(), "`{}` of `{}`", argument.get_id(), entry.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_example_can_be_parsed() {
+        for example in TABLE.iter().flat_map(|entry| entry.examples) {
+            for statement in crate::language::parse(example.line).unwrap() {
+                let line = Line::new(example.line, &statement, &Default::default()).unwrap();
+                assert!(Prepared::new(&line).is_ok(), "{}", example.line);
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What clap found wrong with a line, in our words and at its place.
+
+use super::Entry;
+use crate::error::Error;
+use crate::language::Line;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// The error for a line that clap refused.
+pub(super) fn explain(error: &clap::Error, entry: &Entry, line: &Line) -> Error {
+    let text = |kind: ContextKind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let argument = text(ContextKind::InvalidArg).unwrap_or_default();
+    let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    let name = entry.name;
+    let message = match error.kind() {
+        ErrorKind::UnknownArgument => format!("`{name}` does not take `{argument}`"),
+        ErrorKind::InvalidSubcommand => {
+            format!("`{name}` does not know `{}`", text(ContextKind::InvalidSubcommand).unwrap_or_default())
+        }
+        ErrorKind::InvalidValue if value.is_empty() => format!("`{argument}` needs a value"),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            format!("`{value}` is no value for `{argument}`")
+        }
+        ErrorKind::MissingRequiredArgument => format!("`{name}` needs {argument}"),
+        ErrorKind::ArgumentConflict => format!(
+            "`{argument}` cannot be used with {}",
+            text(ContextKind::PriorArg).unwrap_or_else(|| "the other arguments".to_owned())
+        ),
+        _ => first_line(&error.to_string()),
+    };
+    let mut explained = Error::usage(message);
+    let culprit = [&value, &argument].into_iter().find_map(|word| line.span_of(word));
+    explained = explained.with_span(culprit.unwrap_or_else(|| line.span()));
+    if let Some(cause) = std::error::Error::source(error) {
+        explained = explained.with_cause(cause.to_string());
+    }
+    if let Some(suggestion) = text(ContextKind::SuggestedArg).or_else(|| text(ContextKind::SuggestedValue)) {
+        explained = explained.with_hint(format!("Did you mean `{suggestion}`?"));
+    } else if let Some(values) = text(ContextKind::ValidValue) {
+        explained = explained.with_hint(format!("Choose one of {values}."));
+    }
+    explained.with_hint(format!("See `help {name}`."))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}

@@ -1,0 +1,73 @@
+//! Every environment variable that qp reads, in one place. (Terminal libraries read `TERM` by themselves.)
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// One folder for configuration, data, cache and state, in place of the system's usual places.
+pub const QP_HOME: &str = "QP_HOME";
+/// More folders to look for plugins in, separated as in `PATH`; searched first.
+pub const QP_PLUGINS: &str = "QP_PLUGINS";
+/// More folders that hold native runtimes, separated as in `PATH`; searched first.
+pub const QP_RUNTIMES: &str = "QP_RUNTIMES";
+/// The format of results: `table`, `json`, `csv`, `markdown`.
+pub const QP_FORMAT: &str = "QP_FORMAT";
+/// Any value but the empty one switches colors off: <https://no-color.org>.
+pub const NO_COLOR: &str = "NO_COLOR";
+/// A value other than `0` colors even what goes to a file or a pipe.
+pub const CLICOLOR_FORCE: &str = "CLICOLOR_FORCE";
+/// `dumb` means a terminal without colors and cursor movement.
+pub const TERM: &str = "TERM";
+/// The width to print for when the terminal does not tell one.
+pub const COLUMNS: &str = "COLUMNS";
+
+/// What the environment says, read once at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// [`QP_HOME`]
+    pub home: Option<PathBuf>,
+    /// [`QP_PLUGINS`]
+    pub plugin_folders: Vec<PathBuf>,
+    /// [`QP_RUNTIMES`]
+    pub runtime_folders: Vec<PathBuf>,
+    /// [`QP_FORMAT`]
+    pub format: Option<String>,
+    /// Whether [`NO_COLOR`] is set.
+    pub no_color: bool,
+    /// Whether [`CLICOLOR_FORCE`] is set.
+    pub force_color: bool,
+    /// Whether [`TERM`] is `dumb`.
+    pub is_dumb_terminal: bool,
+    /// [`COLUMNS`]
+    pub columns: Option<u16>,
+}
+
+impl Environment {
+    /// Reads the environment of this process.
+    pub fn read() -> Self {
+        Self {
+            home: read(QP_HOME).map(PathBuf::from),
+            plugin_folders: folders(QP_PLUGINS),
+            runtime_folders: folders(QP_RUNTIMES),
+            format: text(QP_FORMAT),
+            no_color: read(NO_COLOR).is_some(),
+            force_color: text(CLICOLOR_FORCE).is_some_and(|value| value != "0"),
+            is_dumb_terminal: text(TERM).is_some_and(|value| value == "dumb"),
+            columns: text(COLUMNS).and_then(|value| value.parse().ok()),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn read(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn text(name: &str) -> Option<String> {
+    read(name).and_then(|value| value.into_string().ok())
+}
+
+fn folders(name: &str) -> Vec<PathBuf> {
+    read(name)
+        .map(|list| std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect())
+        .unwrap_or_default()
+}

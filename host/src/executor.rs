@@ -1,0 +1,150 @@
+//! From a line of text to a shown result: parse, expand, check, run, print, remember.
+
+use crate::cancel::CancelFlag;
+use crate::commands::{Prepared, Scope};
+use crate::error::{Error, ErrorKind, Result, exit_code};
+use crate::language::{Line, Problem, Statement, parse};
+use crate::playground::Playground;
+use crate::render::diagnostic::Source;
+use crate::render::report::Effect;
+use crate::render::ui::Ui;
+use crate::render::{Format, number};
+use crate::script;
+use std::time::Instant;
+
+/// A session and the means to show what happens in it.
+pub struct Executor {
+    /// The state of the session.
+    pub playground: Playground,
+    /// Where everything is shown.
+    pub ui: Ui,
+    /// Set by Ctrl-C.
+    pub cancel: CancelFlag,
+    /// How many scripts are running within each other.
+    pub(crate) depth: usize,
+}
+
+/// Where a text comes from: decides what happens after an error, and how its place is shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin<'a> {
+    /// Typed at a prompt of that width: an error ends the line, not the session.
+    Prompt {
+        /// Columns before the text.
+        width: usize,
+    },
+    /// A script, a pipe, an argument: the first error ends it.
+    Text {
+        /// What it is called.
+        name: &'a str,
+        /// Whether each command is printed before its result.
+        is_echoed: bool,
+    },
+}
+
+/// What is to happen after a text was executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The next one.
+    GoOn,
+    /// The user wants to end the session.
+    Quit,
+    /// It failed, and what ended it means this exit code.
+    Failed(u8),
+}
+
+impl Executor {
+    /// A session at its beginning.
+    pub fn new(playground: Playground, ui: Ui, cancel: CancelFlag) -> Self {
+        Self { playground, ui, cancel, depth: 0 }
+    }
+
+    /// Executes every statement of a text, up to the first that fails.
+    pub fn execute(&mut self, text: &str, origin: Origin<'_>) -> Outcome {
+        let statements = match parse(text) {
+            Ok(statements) => statements,
+            Err(problems) => {
+                for problem in &problems {
+                    self.show_error(&unparsable(problem), text, origin, self.playground.settings.format);
+                }
+                return Outcome::Failed(exit_code::USAGE);
+            }
+        };
+        for statement in &statements {
+            match self.execute_statement(text, statement, origin) {
+                Outcome::GoOn => {}
+                end => return end,
+            }
+            if self.ui.is_output_closed() {
+                return Outcome::Quit;
+            }
+        }
+        Outcome::GoOn
+    }
+
+    fn execute_statement(&mut self, text: &str, statement: &Statement, origin: Origin<'_>) -> Outcome {
+        if let Origin::Text { is_echoed: true, .. } = origin {
+            let source = text.get(statement.span.clone()).unwrap_or_default();
+            self.ui.echo(source);
+        }
+        // At a prompt Ctrl-C ends a command; in a script it ends the script.
+        if let Origin::Prompt { .. } = origin {
+            self.cancel.clear();
+        }
+        let mut format = self.playground.settings.format;
+        let started = Instant::now();
+        let result = self.run_statement(text, statement, &mut format);
+        let effect = match result {
+            Ok(effect) => effect,
+            Err(error) => {
+                // The place of an error without one is its statement.
+                let error = error.with_span(statement.span.clone());
+                self.show_error(&error, text, origin, format);
+                return Outcome::Failed(error.kind().exit_code());
+            }
+        };
+        if self.playground.settings.shows_timing {
+            self.ui.remark(&format!("({})", number::duration(started.elapsed())));
+        }
+        match effect {
+            Effect::None => Outcome::GoOn,
+            Effect::Quit => Outcome::Quit,
+            Effect::Source(path) => {
+                let is_echoed = matches!(origin, Origin::Text { is_echoed: true, .. });
+                script::run_file(self, &path, is_echoed)
+            }
+        }
+    }
+
+    fn run_statement(&mut self, text: &str, statement: &Statement, format: &mut Format) -> Result<Effect> {
+        self.cancel.check()?;
+        let line = Line::new(text, statement, &self.playground.variables)?;
+        let prepared = Prepared::new(&line)?;
+        *format = prepared.format.unwrap_or(*format);
+        let scope = Scope { ui: &self.ui, cancel: &self.cancel };
+        let report = prepared.run(&mut self.playground, &scope)?;
+        if prepared.format.is_none() {
+            // `format json` itself answers in JSON.
+            *format = self.playground.settings.format;
+        }
+        if !report.value().is_null() {
+            self.ui.report(&report, *format);
+            self.playground.results.insert(prepared.name(), report.value().clone());
+        }
+        Ok(report.pending_effect().clone())
+    }
+
+    fn show_error(&self, error: &Error, text: &str, origin: Origin<'_>, format: Format) {
+        // What is wrong with the world and not with the words needs no arrow at a line just typed.
+        let is_about_words = error.kind() == ErrorKind::Usage;
+        let source = match origin {
+            Origin::Prompt { width } if is_about_words => Source::Prompt { text, prompt_width: width },
+            Origin::Prompt { .. } => Source::None,
+            Origin::Text { name, .. } => Source::Text { name, text },
+        };
+        self.ui.error(error, source, format);
+    }
+}
+
+fn unparsable(problem: &Problem) -> Error {
+    Error::usage(problem.message).with_span(problem.span.clone())
+}

@@ -1,0 +1,141 @@
+//! Fits an array to what a model's input takes, and says what was done to it.
+
+use super::{element_type, shape_text, type_text};
+use crate::error::{Error, Result};
+use crate::model::{DType, Dimension, Tensor, ValueInfo, element_count};
+
+/// The tensors for a model, and what was done so that they fit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// One for each input of the model, by name.
+    pub tensors: Vec<Tensor>,
+    /// Each step that changed shape or dtype, or chose a size, in words.
+    pub steps: Vec<String>,
+}
+
+/// Fits one array: a leading batch dimension of 1 is added, and the dtype converted when no value changes by
+/// it, or when rounding is allowed.
+pub(super) fn array(array: &Tensor, value: &ValueInfo, may_round: bool) -> Result<Fitted> {
+    if value.type_name.is_some() {
+        return Err(misfit(array, value).with_cause("the input is no tensor"));
+    }
+    let mut steps = Vec::new();
+    let shape = fit_shape(array, value, &mut steps)?;
+    let wanted = match value.dtype {
+        // A model that does not say takes what floating-point models take.
+        DType::UNDEFINED if array.dtype.is_float() => array.dtype,
+        DType::UNDEFINED if array.dtype.bits() <= 8 => DType::FLOAT32,
+        DType::UNDEFINED => array.dtype,
+        dtype => dtype,
+    };
+    let bytes = if wanted == array.dtype {
+        array.bytes.clone()
+    } else {
+        let bytes = convert(array, wanted, may_round).map_err(|cause| {
+            misfit(array, value).with_cause(cause).with_hint("Round the values with `input … --cast`.")
+        })?;
+        steps.push(format!("{} → {wanted}", array.dtype));
+        bytes
+    };
+    let tensor = Tensor { name: value.name.clone(), dtype: wanted, shape, bytes, quantization: None };
+    Ok(Fitted { tensors: vec![tensor], steps })
+}
+
+fn fit_shape(array: &Tensor, value: &ValueInfo, steps: &mut Vec<String>) -> Result<Vec<u64>> {
+    let Some(declared) = &value.shape else { return Ok(array.shape.clone()) };
+    if shape_agrees(&array.shape, declared) {
+        return Ok(array.shape.clone());
+    }
+    let batched: Vec<u64> = std::iter::once(1).chain(array.shape.iter().copied()).collect();
+    if shape_agrees(&batched, declared) {
+        steps.push(format!("{} → {}", shape_text(&array.shape), shape_text(&batched)));
+        return Ok(batched);
+    }
+    Err(misfit(array, value))
+}
+
+fn shape_agrees(shape: &[u64], declared: &[Dimension]) -> bool {
+    shape.len() == declared.len()
+        && shape.iter().zip(declared).all(|(have, want)| want.size().is_none_or(|want| want == *have))
+}
+
+fn misfit(array: &Tensor, value: &ValueInfo) -> Error {
+    Error::invalid_input(format!(
+        "input `{}` takes {}, not {} {}",
+        value.name,
+        type_text(value),
+        array.dtype,
+        shape_text(&array.shape)
+    ))
+}
+
+/// The elements in another dtype.
+///
+/// # Errors
+/// The reason, with the first value that would change.
+fn convert(array: &Tensor, wanted: DType, may_round: bool) -> Result<Vec<u8>, String> {
+    let unknown = || format!("{} cannot become {wanted}", array.dtype);
+    let from = element_type(array.dtype).ok_or_else(unknown)?;
+    let to = element_type(wanted).ok_or_else(unknown)?;
+    let count =
+        element_count(&array.shape).and_then(|count| usize::try_from(count).ok()).ok_or_else(unknown)?;
+    let mut bytes = Vec::with_capacity(to.packed_bytes(count));
+    for (index, value) in from.decode(&array.bytes, count).enumerate() {
+        to.push(&mut bytes, value).ok_or_else(unknown)?;
+        let stored = to.get(&bytes, index);
+        let is_same = stored.is_some_and(|stored| stored == value || (stored.is_nan() && value.is_nan()));
+        if !may_round && !is_same {
+            return Err(format!("{value} at index {index} is no {wanted}"));
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn array_of(dtype: DType, shape: &[u64], bytes: &[u8]) -> Tensor {
+        Tensor { name: "a".into(), dtype, shape: shape.to_vec(), bytes: bytes.to_vec(), quantization: None }
+    }
+
+    fn value(dtype: DType, shape: Option<Vec<Dimension>>) -> ValueInfo {
+        ValueInfo { name: "x".into(), dtype, shape, quantization: None, type_name: None }
+    }
+
+    fn batch_of(size: u64) -> Option<Vec<Dimension>> {
+        Some(vec![Dimension::Symbolic("N".into()), Dimension::Fixed(size)])
+    }
+
+    #[test]
+    fn a_sample_gets_a_batch_dimension_and_whole_numbers_become_floats() {
+        let fitted =
+            array(&array_of(DType::UINT8, &[2], &[0, 255]), &value(DType::FLOAT32, batch_of(2)), false)
+                .unwrap();
+        assert_eq!(fitted.steps, ["2 → 1×2", "uint8 → float32"]);
+        assert_eq!(fitted.tensors[0].shape, [1, 2]);
+        assert_eq!(fitted.tensors[0].bytes, [0f32.to_le_bytes(), 255f32.to_le_bytes()].concat());
+    }
+
+    #[test]
+    fn a_value_that_would_change_is_named() {
+        let halves = array_of(DType::FLOAT32, &[2], &[1f32.to_le_bytes(), 0.5f32.to_le_bytes()].concat());
+        let error = array(&halves, &value(DType::UINT8, batch_of(2)), false).unwrap_err();
+        assert_eq!(error.one_line(), "input `x` takes uint8 N×2, not float32 2: 0.5 at index 1 is no uint8");
+        assert_eq!(array(&halves, &value(DType::UINT8, batch_of(2)), true).unwrap().tensors[0].bytes, [1, 0]);
+    }
+
+    #[test]
+    fn a_wrong_shape_names_both_sides() {
+        let error =
+            array(&array_of(DType::FLOAT32, &[3, 1], &[0; 12]), &value(DType::FLOAT32, batch_of(2)), false);
+        assert_eq!(error.unwrap_err().message(), "input `x` takes float32 N×2, not float32 3×1");
+    }
+
+    #[test]
+    fn a_model_that_says_nothing_gets_bytes_as_float32() {
+        let fitted =
+            array(&array_of(DType::UINT8, &[1], &[7]), &value(DType::UNDEFINED, None), false).unwrap();
+        assert_eq!(fitted.tensors[0].dtype, DType::FLOAT32);
+    }
+}

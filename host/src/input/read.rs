@@ -1,0 +1,268 @@
+//! Arrays in NumPy's formats, or the part of one that is asked for.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{DType, Tensor, element_count};
+use npyz::{NpyHeader, Order, TypeChar};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::ops::Range;
+use std::path::Path;
+
+/// An array, or the part of one, of more bytes is refused.
+const MAX_BYTES: u64 = 2 << 30;
+/// NumPy's headers are a few hundred bytes.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
+
+/// Which array of a file, and which of its samples.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The array of an `.npz`; may be left out when there is one only.
+    pub key: Option<String>,
+    /// The samples along the first dimension.
+    pub samples: Option<Samples>,
+}
+
+/// Samples along the first dimension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Samples {
+    /// One; the dimension goes.
+    One(u64),
+    /// Several; the dimension stays.
+    Range(Range<u64>),
+}
+
+impl Selection {
+    /// Splits `FILE`, `FILE:KEY`, `FILE[3]`, `FILE:KEY[0:8]` into the file and what is wanted of it.
+    ///
+    /// # Errors
+    /// `Usage` for a bracket that holds no index.
+    pub fn parse(text: &str) -> Result<(&str, Self)> {
+        let (text, samples) = match text.strip_suffix(']').and_then(|inner| inner.rsplit_once('[')) {
+            Some((before, inside)) => (before, Some(parse_samples(inside)?)),
+            None => (text, None),
+        };
+        // A colon that a path separator follows belongs to the path.
+        let (file, key) = match text.rsplit_once(':') {
+            Some((file, key)) if file.to_ascii_lowercase().ends_with(".npz") => (file, Some(key.to_owned())),
+            _ => (text, None),
+        };
+        Ok((file, Self { key, samples }))
+    }
+}
+
+fn parse_samples(text: &str) -> Result<Samples> {
+    let unusable = || {
+        Error::usage(format!("`[{text}]` is no index"))
+            .with_hint("Write one sample as `[0]`, several as `[0:8]`.")
+    };
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| unusable());
+    match text.split_once(':') {
+        None => Ok(Samples::One(number(text)?)),
+        Some((start, end)) => {
+            let start = if start.is_empty() { 0 } else { number(start)? };
+            let end = if end.is_empty() { u64::MAX } else { number(end)? };
+            if start < end { Ok(Samples::Range(start..end)) } else { Err(unusable()) }
+        }
+    }
+}
+
+/// Reads an `.npy` file.
+pub(super) fn npy(path: &Path, selection: &Selection) -> Result<Tensor> {
+    let file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
+    array(BufReader::new(file), path, &path.file_stem().unwrap_or_default().to_string_lossy(), selection)
+}
+
+/// Reads one array of an `.npz` file.
+pub(super) fn npz(path: &Path, selection: &Selection) -> Result<Tensor> {
+    let file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
+    let mut archive =
+        zip::ZipArchive::new(BufReader::new(file)).map_err(|error| corrupt(path, &error.to_string()))?;
+    let keys: Vec<String> = archive
+        .file_names()
+        .flatten()
+        .filter_map(|name| name.strip_suffix(".npy").map(str::to_owned))
+        .collect();
+    let key = match (&selection.key, &keys[..]) {
+        (Some(key), _) if keys.contains(key) => key,
+        (None, [only]) => only,
+        (wanted, _) => {
+            let all: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+            let hint = format!(
+                "Choose one of {}, as in `{}:{}`.",
+                all.join(", "),
+                path.display(),
+                keys.first().map_or("", String::as_str)
+            );
+            return Err(match (wanted, keys.is_empty()) {
+                (_, true) => corrupt(path, "it holds no arrays"),
+                (Some(key), false) => {
+                    Error::not_found(format!("no array `{key}` in `{}`", path.display())).with_hint(hint)
+                }
+                (None, false) => Error::new(
+                    ErrorKind::Ambiguous,
+                    format!("`{}` holds {} arrays", path.display(), keys.len()),
+                )
+                .with_hint(hint),
+            });
+        }
+    };
+    let entry = archive.by_name(&format!("{key}.npy")).map_err(|error| corrupt(path, &error.to_string()))?;
+    array(entry, path, key, selection)
+}
+
+fn array(mut reader: impl Read, path: &Path, name: &str, selection: &Selection) -> Result<Tensor> {
+    let header = NpyHeader::from_reader(reader.by_ref().take(MAX_HEADER_BYTES))
+        .map_err(|error| corrupt(path, &error.to_string()))?;
+    let (dtype, is_big_endian) = dtype(&header).ok_or_else(|| {
+        Error::invalid_input(format!(
+            "`{name}` in `{}` is of type {}, which qp does not read",
+            path.display(),
+            header.dtype().descr()
+        ))
+        .with_hint("Save it as numbers, as in `np.save(path, array.astype(np.float32))`.")
+    })?;
+    let shape = header.shape().to_vec();
+    if header.order() == Order::Fortran && shape.len() > 1 {
+        return Err(Error::invalid_input(format!("`{name}` in `{}` is in Fortran order", path.display()))
+            .with_hint("Save it in C order: `np.save(path, np.ascontiguousarray(array))`."));
+    }
+    let (skipped, shape) = select(&shape, selection.samples.as_ref(), name)?;
+    let size = u64::from(dtype.bits() / 8);
+    let wanted =
+        element_count(&shape).and_then(|count| count.checked_mul(size)).filter(|&bytes| bytes <= MAX_BYTES);
+    let (Some(wanted), Some(skipped)) = (wanted, skipped.checked_mul(size)) else {
+        return Err(Error::invalid_input(format!(
+            "`{name}` in `{}` is larger than qp takes at once",
+            path.display()
+        ))
+        .with_hint("Take a part of it, as in `[0:32]`."));
+    };
+    let io = |error: std::io::Error| corrupt(path, &error.to_string());
+    std::io::copy(&mut reader.by_ref().take(skipped), &mut std::io::sink()).map_err(io)?;
+    // Grows as bytes arrive: a header that lies costs nothing.
+    let mut bytes = Vec::new();
+    reader.take(wanted).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 != wanted {
+        return Err(corrupt(path, &format!("`{name}` ends after {} of {wanted} bytes", bytes.len())));
+    }
+    if is_big_endian {
+        bytes.chunks_exact_mut(size as usize).for_each(<[u8]>::reverse);
+    }
+    Ok(Tensor { name: name.to_owned(), dtype, shape, bytes, quantization: None })
+}
+
+/// How many elements to skip, and the shape of what follows.
+fn select(shape: &[u64], samples: Option<&Samples>, name: &str) -> Result<(u64, Vec<u64>)> {
+    let Some(samples) = samples else { return Ok((0, shape.to_vec())) };
+    let Some((&count, rest)) = shape.split_first() else {
+        return Err(Error::invalid_input(format!("`{name}` is a scalar and has no samples")));
+    };
+    let (start, selected) = match samples {
+        Samples::One(index) => (*index, rest.to_vec()),
+        Samples::Range(range) => {
+            let end = range.end.min(count);
+            (
+                range.start,
+                std::iter::once(end.saturating_sub(range.start)).chain(rest.iter().copied()).collect(),
+            )
+        }
+    };
+    if start >= count {
+        return Err(Error::invalid_input(format!(
+            "sample {start} of `{name}` does not exist: it has {count}"
+        ))
+        .with_hint(format!("Choose an index from 0 to {}.", count.saturating_sub(1))));
+    }
+    let size = element_count(rest).and_then(|size| size.checked_mul(start));
+    size.map(|skipped| (skipped, selected))
+        .ok_or_else(|| Error::invalid_input(format!("the shape of `{name}` overflows")))
+}
+
+fn dtype(header: &NpyHeader) -> Option<(DType, bool)> {
+    let npyz::DType::Plain(plain) = header.dtype() else { return None };
+    let dtype = match (plain.type_char(), plain.size_field()) {
+        (TypeChar::Bool, 1) => DType::BOOL,
+        (TypeChar::Float, 2) => DType::FLOAT16,
+        (TypeChar::Float, 4) => DType::FLOAT32,
+        (TypeChar::Float, 8) => DType::FLOAT64,
+        (TypeChar::Int, 1) => DType::INT8,
+        (TypeChar::Int, 2) => DType::INT16,
+        (TypeChar::Int, 4) => DType::INT32,
+        (TypeChar::Int, 8) => DType::INT64,
+        (TypeChar::Uint, 1) => DType::UINT8,
+        (TypeChar::Uint, 2) => DType::UINT16,
+        (TypeChar::Uint, 4) => DType::UINT32,
+        (TypeChar::Uint, 8) => DType::UINT64,
+        _ => return None,
+    };
+    Some((dtype, plain.endianness() == npyz::Endianness::Big))
+}
+
+fn corrupt(path: &Path, cause: &str) -> Error {
+    Error::new(ErrorKind::CorruptFile, format!("`{}` cannot be read as NumPy data", path.display()))
+        .with_cause(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An `.npy` file as NumPy's format description lays it out.
+    fn npy_file(description: &str, data: &[u8]) -> Vec<u8> {
+        let mut header = description.as_bytes().to_vec();
+        while (10 + header.len() + 1) % 64 != 0 {
+            header.push(b' ');
+        }
+        header.push(b'\n');
+        let mut file = b"\x93NUMPY\x01\x00".to_vec();
+        file.extend_from_slice(&(header.len() as u16).to_le_bytes());
+        file.extend_from_slice(&header);
+        file.extend_from_slice(data);
+        file
+    }
+
+    fn read(bytes: &[u8], selection: &str) -> Result<Tensor> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        std::fs::write(&path, bytes).unwrap();
+        npy(&path, &Selection::parse(&format!("a.npy{selection}"))?.1)
+    }
+
+    const BYTES: &str = "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 2), }";
+
+    #[test]
+    fn one_sample_loses_the_dimension_and_several_keep_it() {
+        let file = npy_file(BYTES, &[1, 2, 3, 4, 5, 6]);
+        let one = read(&file, "[1]").unwrap();
+        assert_eq!((one.shape, one.bytes), (vec![2], vec![3, 4]));
+        let two = read(&file, "[1:9]").unwrap();
+        assert_eq!((two.shape, two.bytes), (vec![2, 2], vec![3, 4, 5, 6]));
+        assert_eq!(read(&file, "[3]").unwrap_err().message(), "sample 3 of `a` does not exist: it has 3");
+    }
+
+    #[test]
+    fn big_endian_numbers_are_turned_round() {
+        let file = npy_file("{'descr': '>i2', 'fortran_order': False, 'shape': (2,), }", &[0, 1, 1, 0]);
+        assert_eq!(read(&file, "").unwrap().bytes, [1, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_shape_that_lies_is_corrupt_and_allocates_nothing() {
+        let file = npy_file("{'descr': '<f4', 'fortran_order': False, 'shape': (400000000,), }", &[0; 8]);
+        let error = read(&file, "").unwrap_err();
+        assert!(error.one_line().ends_with("`a` ends after 8 of 1600000000 bytes"), "{error:?}");
+        let file =
+            npy_file("{'descr': '<f8', 'fortran_order': False, 'shape': (18446744073709551615, 9), }", &[]);
+        assert!(read(&file, "").is_err());
+        assert_eq!(read(b"", "").unwrap_err().kind(), ErrorKind::CorruptFile);
+    }
+
+    #[test]
+    fn the_parts_of_a_reference_are_told_apart() {
+        let (file, selection) = Selection::parse("a:b/digits.npz:images[4:]").unwrap();
+        assert_eq!(file, "a:b/digits.npz");
+        assert_eq!(selection.key.as_deref(), Some("images"));
+        assert_eq!(selection.samples, Some(Samples::Range(4..u64::MAX)));
+        assert!(Selection::parse("a.npy[x]").is_err());
+    }
+}

@@ -1,0 +1,393 @@
+//! The state of one session: what was found, what is loaded, what is chosen.
+//!
+//! Every method that can fail leaves the state as it was when it does.
+
+use crate::backend::{Backends, Progress, Session};
+use crate::cache::{Cache, Key};
+use crate::catalog::{Catalog, Named, Variant, family, name};
+use crate::error::{Error, Result};
+use crate::input::Input;
+use crate::language::Variables;
+use crate::model::ModelInfo;
+use crate::settings::Settings;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The state of one session.
+pub struct Playground {
+    /// What the user has chosen.
+    pub settings: Settings,
+    /// The plugins.
+    pub backends: Backends,
+    /// What `open` found.
+    pub catalog: Option<Catalog>,
+    /// The path of the model that commands mean when they are given none.
+    pub current: Option<PathBuf>,
+    /// What models are run on.
+    pub input: Option<Input>,
+    /// The variables of the command language.
+    pub variables: Variables,
+    /// The last result of each command, by the command's name.
+    pub results: BTreeMap<&'static str, Value>,
+    /// The lines typed so far, the oldest first.
+    pub history: Vec<String>,
+    /// Where relative paths start: the working folder, or the folder of the script that runs.
+    pub base: PathBuf,
+    models: Cache<Arc<Loaded>>,
+    aliases: BTreeMap<String, PathBuf>,
+}
+
+/// A loaded model.
+pub struct Loaded {
+    /// What commands call it.
+    pub id: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The network it is a variant of.
+    pub family: String,
+    /// The model itself.
+    pub session: Session,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// What its files were when they were last looked at.
+    key: Mutex<Key>,
+}
+
+impl Loaded {
+    /// What the file holds.
+    pub fn info(&self) -> &ModelInfo {
+        self.session.info()
+    }
+
+    /// The hash of its files' content (BLAKE3, hexadecimal); `None` for large files.
+    pub fn hash_text(&self) -> Option<String> {
+        self.lock_key().hash_text()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        files_of(&self.path, self.info())
+    }
+
+    fn lock_key(&self) -> MutexGuard<'_, Key> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A model that commands can mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// What commands call it.
+    pub id: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The network it is a variant of.
+    pub family: String,
+}
+
+/// How a model came to be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadedHow {
+    /// It was loaded already, and its files are unchanged.
+    Hit,
+    /// Its files were touched, but hold what they held.
+    SameContent,
+    /// Its files were read.
+    Read,
+    /// Its files have changed and were read again.
+    ReadAgain,
+}
+
+impl Playground {
+    /// A session in which nothing has happened yet.
+    pub fn new(settings: Settings, backends: Backends, base: PathBuf) -> Self {
+        let models = Cache::new(settings.cache_limit_bytes);
+        Self {
+            settings,
+            backends,
+            catalog: None,
+            current: None,
+            input: None,
+            variables: Variables::default(),
+            results: BTreeMap::new(),
+            history: Vec::new(),
+            base,
+            models,
+            aliases: BTreeMap::new(),
+        }
+    }
+
+    /// The path that the user means: relative ones start at [`Self::base`], `~` is the home folder.
+    pub fn path(&self, text: &str) -> PathBuf {
+        if let Some(rest) = text.strip_prefix("~/") {
+            if let Some(folders) = directories::BaseDirs::new() {
+                return folders.home_dir().join(rest);
+            }
+        }
+        // `.` alone would make every name begin with `./`.
+        match text {
+            "." if self.base.as_os_str().is_empty() => PathBuf::from("."),
+            "." => self.base.clone(),
+            text => self.base.join(text),
+        }
+    }
+
+    /// Everything that a name can mean.
+    pub fn names(&self) -> Vec<Named> {
+        let named = |target: Target| {
+            let file_name = target.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let stem = target.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let alias = self.alias(&target.path).map_or_else(|| target.id.clone(), str::to_owned);
+            Named { id: target.id, other_names: vec![alias, file_name, stem], family: target.family }
+        };
+        self.targets().into_iter().map(named).collect()
+    }
+
+    /// The models of the catalog, and those loaded from elsewhere.
+    pub fn targets(&self) -> Vec<Target> {
+        let catalog = self.catalog.iter().flat_map(|catalog| &catalog.variants).map(|variant| Target {
+            id: variant.id.clone(),
+            path: variant.path.clone(),
+            family: variant.family.clone(),
+        });
+        let mut targets: Vec<Target> = catalog.collect();
+        for (_, loaded, _) in self.models.iter() {
+            if !targets.iter().any(|target| target.path == loaded.path) {
+                targets.push(Target {
+                    id: loaded.path.display().to_string(),
+                    path: loaded.path.clone(),
+                    family: loaded.family.clone(),
+                });
+            }
+        }
+        targets
+    }
+
+    /// The models that a name means: see [`name::find_all`]; a path to a file means that file.
+    ///
+    /// # Errors
+    /// `NotFound`, `Ambiguous`.
+    pub fn find_all(&self, name: &str) -> Result<Vec<Target>> {
+        let names = self.names();
+        let targets = self.targets();
+        match name::find_all(name, &names) {
+            Ok(found) => Ok(found
+                .into_iter()
+                .filter_map(|named| targets.iter().find(|target| target.id == named.id).cloned())
+                .collect()),
+            Err(error) => match self.file_target(name) {
+                Some(target) => Ok(vec![target]),
+                None => Err(error),
+            },
+        }
+    }
+
+    /// The one model that a name means.
+    ///
+    /// # Errors
+    /// `NotFound`, `Ambiguous`.
+    pub fn find_one(&self, name: &str) -> Result<Target> {
+        let names = self.names();
+        match name::find_one(name, &names) {
+            Ok(named) => self
+                .targets()
+                .into_iter()
+                .find(|target| target.id == named.id)
+                .ok_or_else(|| Error::internal(format!("`{name}` was found and is not there"))),
+            Err(error) => self.file_target(name).ok_or(error),
+        }
+    }
+
+    fn file_target(&self, text: &str) -> Option<Target> {
+        let path = self.path(text);
+        path.is_file().then(|| {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            Target { id: text.to_owned(), family: family::family_name(&stem).to_owned(), path }
+        })
+    }
+
+    /// The model of that name, or the current one; loaded if it is not yet, read again if it has changed.
+    ///
+    /// # Errors
+    /// `State` when none is named and none is current; else as [`Self::find_one`] and [`Self::load`].
+    pub fn model(&mut self, name: Option<&str>, progress: &dyn Progress) -> Result<Arc<Loaded>> {
+        let target = match name {
+            Some(name) => self.find_one(name)?,
+            None => self.current_target()?,
+        };
+        self.load(&target, progress).map(|(loaded, _)| loaded)
+    }
+
+    fn current_target(&self) -> Result<Target> {
+        let targets = self.targets();
+        let current =
+            self.current.as_ref().and_then(|path| targets.iter().find(|target| target.path == *path));
+        match (current, &targets[..]) {
+            (Some(target), _) | (None, [target]) => Ok(target.clone()),
+            (None, []) => {
+                Err(Error::state("no model is loaded")
+                    .with_hint("Open a folder of models first: `open PATH`."))
+            }
+            (None, _) => Err(Error::state("no model is chosen")
+                .with_hint("Name one, or choose one for all commands with `use NAME`; see `models`.")),
+        }
+    }
+
+    /// Loads a model, unless it is loaded and unchanged. What was used longest ago is dropped when the cache
+    /// has no room; the current model and this one stay.
+    ///
+    /// # Errors
+    /// What the backend says of the file; what was loaded before stays.
+    pub fn load(&mut self, target: &Target, progress: &dyn Progress) -> Result<(Arc<Loaded>, LoadedHow)> {
+        let slot = slot_name(&target.path);
+        let mut how = LoadedHow::Read;
+        if let Some(loaded) = self.models.get(&slot).cloned() {
+            let files = loaded.files();
+            if loaded.lock_key().is_current(&files) {
+                self.models.count_hit();
+                return Ok((loaded, LoadedHow::Hit));
+            }
+            let key = Key::read(&files)?;
+            let is_same = key.has_content_of(&loaded.lock_key());
+            if is_same {
+                *loaded.lock_key() = key;
+                self.models.count_hit();
+                return Ok((loaded, LoadedHow::SameContent));
+            }
+            how = LoadedHow::ReadAgain;
+        }
+        self.read_into(slot, target, progress).map(|loaded| (loaded, how))
+    }
+
+    /// Reads a model from its files, whether it is loaded or not.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn reload(&mut self, target: &Target, progress: &dyn Progress) -> Result<Arc<Loaded>> {
+        self.read_into(slot_name(&target.path), target, progress)
+    }
+
+    fn read_into(&mut self, slot: String, target: &Target, progress: &dyn Progress) -> Result<Arc<Loaded>> {
+        let loaded = Arc::new(self.read(target, progress)?);
+        self.models.count_miss();
+        self.models.insert(slot.clone(), Arc::clone(&loaded), loaded.bytes);
+        let current = self.current.as_deref().map(slot_name);
+        self.models.evict(|name| name == slot || Some(name) == current.as_deref());
+        Ok(loaded)
+    }
+
+    fn read(&self, target: &Target, progress: &dyn Progress) -> Result<Loaded> {
+        progress.update(&format!("loading {}", target.id), 0, 0);
+        // The stamps go first: a change while the file is read is then noticed at the next use.
+        let before = Key::read(&[&target.path])?;
+        let session = self.backends.open(&target.path, progress)?;
+        let files = files_of(&target.path, session.info());
+        let key = if files.len() == 1 { before } else { Key::read(&files)? };
+        let bytes =
+            files.iter().map(|file| std::fs::metadata(file).map_or(0, |metadata| metadata.len())).sum();
+        Ok(Loaded {
+            id: target.id.clone(),
+            path: target.path.clone(),
+            family: target.family.clone(),
+            session,
+            bytes,
+            key: Mutex::new(key),
+        })
+    }
+
+    /// Drops a model; false when it was not loaded.
+    pub fn unload(&mut self, path: &Path) -> bool {
+        let was_loaded = self.models.remove(&slot_name(path)).is_some();
+        if self.current.as_deref() == Some(path) {
+            self.current = None;
+        }
+        self.aliases.retain(|_, target| target != path);
+        was_loaded
+    }
+
+    /// Whether a model can have that other name.
+    ///
+    /// # Errors
+    /// `InvalidInput` when something else has that name.
+    pub fn check_alias(&self, alias: &str, path: &Path) -> Result<()> {
+        let is_taken = |target: &Target| target.id == alias && target.path != path;
+        if alias.is_empty() || alias == "all" || self.targets().iter().any(is_taken) {
+            return Err(Error::invalid_input(format!("`{alias}` cannot be an alias"))
+                .with_cause("it is the name of something else")
+                .with_hint("Choose a name that `models` does not list."));
+        }
+        Ok(())
+    }
+
+    /// Gives a model another name.
+    ///
+    /// # Errors
+    /// As [`Self::check_alias`].
+    pub fn set_alias(&mut self, alias: &str, path: &Path) -> Result<()> {
+        self.check_alias(alias, path)?;
+        self.aliases.insert(alias.to_owned(), path.to_owned());
+        Ok(())
+    }
+
+    /// The alias of a model.
+    pub fn alias(&self, path: &Path) -> Option<&str> {
+        self.aliases.iter().find(|(_, target)| *target == path).map(|(alias, _)| alias.as_str())
+    }
+
+    /// The loaded models.
+    pub fn loaded(&self) -> impl Iterator<Item = &Arc<Loaded>> {
+        self.models.iter().map(|(_, loaded, _)| loaded)
+    }
+
+    /// Whether the model at that path is loaded.
+    pub fn is_loaded(&self, path: &Path) -> bool {
+        self.models.peek(&slot_name(path)).is_some()
+    }
+
+    /// The store of loaded models.
+    pub fn models(&self) -> &Cache<Arc<Loaded>> {
+        &self.models
+    }
+
+    /// Changes the budget of loaded models; returns how many had to go.
+    pub fn set_cache_limit(&mut self, limit_bytes: u64) -> usize {
+        self.settings.cache_limit_bytes = limit_bytes;
+        self.models.set_limit_bytes(limit_bytes);
+        let current = self.current.as_deref().map(slot_name);
+        self.models.evict(|name| Some(name) == current.as_deref()).len()
+    }
+
+    /// Another variant of the network that says what shape and dtype its inputs have: for variants that do
+    /// not, such as TorchScript. Loaded ones are asked first.
+    pub fn outspoken_sibling(&self, model: &Loaded, progress: &dyn Progress) -> Option<ModelInfo> {
+        let says_all = |info: &ModelInfo| {
+            info.inputs.len() == model.info().inputs.len()
+                && info.inputs.iter().all(|input| input.shape.is_some() && input.dtype.bits() > 0)
+        };
+        if says_all(model.info()) {
+            return None;
+        }
+        let loaded = self.loaded().find(|other| other.family == model.family && says_all(other.info()));
+        if let Some(loaded) = loaded {
+            return Some(loaded.info().clone());
+        }
+        let of_family = |variant: &&Variant| {
+            variant.family == model.family && variant.path != model.path && variant.digest.is_ok()
+        };
+        let variants = self.catalog.iter().flat_map(|catalog| &catalog.variants).filter(of_family);
+        variants
+            .filter_map(|variant| self.backends.inspect_with(&variant.backend, &variant.path, progress).ok())
+            .find(says_all)
+    }
+}
+
+fn slot_name(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn files_of(path: &Path, info: &ModelInfo) -> Vec<PathBuf> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    std::iter::once(path.to_owned()).chain(info.external_files().map(|file| folder.join(file))).collect()
+}

@@ -1,0 +1,58 @@
+//! A report's tables and labelled values as comma-separated values (RFC 4180), unrounded.
+
+use crate::render::report::{Block, Cell, Report};
+use serde_json::Value;
+
+/// All tables of the report, an empty line between them; labelled values become `name,value` rows. Lines of
+/// text are left out: they are for people.
+pub fn report(report: &Report) -> String {
+    let parts: Vec<String> = report.blocks().iter().filter_map(block).collect();
+    parts.join("\n")
+}
+
+fn block(block: &Block) -> Option<String> {
+    match block {
+        Block::Line(_) => None,
+        Block::Fields(fields) => {
+            let rows = fields.iter().map(|(name, cell)| vec![name.clone(), raw_text(cell)]);
+            Some(write(vec!["name".to_owned(), "value".to_owned()], rows))
+        }
+        Block::Table(table) => {
+            let names = table.columns.iter().map(|column| column.name.to_owned()).collect();
+            Some(write(names, table.rows.iter().map(|row| row.iter().map(raw_text).collect())))
+        }
+    }
+}
+
+fn write(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in std::iter::once(header).chain(rows) {
+        // A vector takes every write.
+        let _ = writer.write_record(row);
+    }
+    let bytes = writer.into_inner().unwrap_or_default();
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+fn raw_text(cell: &Cell) -> String {
+    match &cell.raw {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::report::{Column, Table};
+
+    #[test]
+    fn values_are_unrounded_and_quoted_where_needed() {
+        let mut table = Table::new([Column::text("layer"), Column::number("bytes")]);
+        table.row([Cell::text("a,\"b\""), Cell::bytes(319_752)]);
+        table.row([Cell::text("c"), Cell::missing()]);
+        let text = report(&Report::default().line("not data").table(table));
+        assert_eq!(text, "layer,bytes\n\"a,\"\"b\"\"\",319752\nc,\n");
+    }
+}

@@ -1,0 +1,72 @@
+//! A report in Markdown, for pull requests and notebooks.
+
+use crate::render::report::{Block, Report, Table};
+use std::fmt::Write;
+
+/// The whole report.
+pub fn report(report: &Report) -> String {
+    let parts: Vec<String> = report.blocks().iter().map(block).collect();
+    parts.join("\n")
+}
+
+fn block(block: &Block) -> String {
+    match block {
+        Block::Line(pieces) => {
+            let text: String = pieces.iter().map(|(_, text)| text.as_str()).collect();
+            format!("{}\n", escape(&text))
+        }
+        Block::Fields(fields) => fields.iter().fold(String::new(), |mut text, (name, cell)| {
+            let _ = writeln!(text, "- **{}**: {}", escape(name), escape(&cell.text));
+            text
+        }),
+        Block::Table(table) => pipe_table(table),
+    }
+}
+
+fn pipe_table(table: &Table) -> String {
+    let mut text = String::new();
+    if !table.title.is_empty() {
+        let _ = writeln!(text, "**{}**\n", escape(&table.title));
+    }
+    let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+    let marks: Vec<&str> =
+        table.columns.iter().map(|column| if column.is_right_aligned { "---:" } else { "---" }).collect();
+    let _ = writeln!(text, "| {} |", names.join(" | "));
+    let _ = writeln!(text, "| {} |", marks.join(" | "));
+    for row in &table.rows {
+        let cells: Vec<String> = row.iter().map(|cell| escape(&cell.text)).collect();
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+    }
+    text
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '|' | '*' | '_' | '<' | '`' | '\\' => {
+                escaped.push('\\');
+                escaped.push(letter);
+            }
+            '\n' => escaped.push(' '),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::report::{Cell, Column};
+
+    #[test]
+    fn a_pipe_in_a_name_does_not_end_the_cell() {
+        let mut table = Table::new([Column::text("layer"), Column::number("n")]);
+        table.row([Cell::text("a|b"), Cell::count(1000)]);
+        assert_eq!(
+            report(&Report::default().table(table)),
+            "| layer | n |\n| --- | ---: |\n| a\\|b | 1,000 |\n"
+        );
+    }
+}

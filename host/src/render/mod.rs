@@ -1,0 +1,40 @@
+//! What commands return, and how it is shown. Below this module nobody knows what a terminal is.
+
+pub mod csv;
+pub mod diagnostic;
+pub mod json;
+pub mod markdown;
+pub mod number;
+pub mod report;
+pub mod style;
+pub mod table;
+pub mod ui;
+
+/// How results are printed.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Tables and text for people.
+    #[default]
+    Table,
+    /// One JSON document for each command.
+    Json,
+    /// The tables as comma-separated values, full precision.
+    Csv,
+    /// The tables in Markdown.
+    Markdown,
+}
+
+impl Format {
+    /// The name as the user writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Markdown => "markdown",
+        }
+    }
+}

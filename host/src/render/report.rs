@@ -1,0 +1,228 @@
+//! What a command returns: one serializable value, and how to lay it out for people.
+
+use crate::error::{Error, Result};
+use crate::render::number;
+use crate::render::style::Tone;
+use serde::Serialize;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The result of a command.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    value: Value,
+    blocks: Vec<Block>,
+    effect: Effect,
+}
+
+/// What the session does after a command's result has been shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Effect {
+    /// Goes on.
+    #[default]
+    None,
+    /// Ends.
+    Quit,
+    /// Runs a script.
+    Source(PathBuf),
+}
+
+/// A part of a report's layout.
+#[derive(Clone, Debug)]
+pub enum Block {
+    /// A line of text.
+    Line(Vec<(Tone, String)>),
+    /// Labelled values, one a line.
+    Fields(Vec<(String, Cell)>),
+    /// A table.
+    Table(Table),
+}
+
+/// Rows under named columns.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// A line above it; empty for none.
+    pub title: String,
+    /// The columns.
+    pub columns: Vec<Column>,
+    /// The rows, each with one cell a column.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// One column of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The heading.
+    pub name: &'static str,
+    /// Whether its cells end at the right, as numbers do.
+    pub is_right_aligned: bool,
+    /// Columns of a higher rank are left out first when the terminal is too narrow; rank 0 always stays.
+    pub rank: u8,
+}
+
+impl Column {
+    /// A column of text that always stays.
+    pub const fn text(name: &'static str) -> Self {
+        Self { name, is_right_aligned: false, rank: 0 }
+    }
+
+    /// A column of numbers that always stays.
+    pub const fn number(name: &'static str) -> Self {
+        Self { name, is_right_aligned: true, rank: 0 }
+    }
+
+    /// The same column, left out of a narrow terminal before those of a lower rank.
+    pub const fn rank(self, rank: u8) -> Self {
+        Self { rank, ..self }
+    }
+}
+
+/// One value with its text and its meaning.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cell {
+    /// For people.
+    pub text: String,
+    /// For machines: unrounded, without units.
+    pub raw: Value,
+    /// What it means.
+    pub tone: Tone,
+}
+
+impl Cell {
+    /// A text.
+    pub fn text(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { raw: Value::String(text.clone()), text, tone: Tone::Plain }
+    }
+
+    /// The name of something.
+    pub fn name(text: impl Into<String>) -> Self {
+        Self::text(text).tone(Tone::Name)
+    }
+
+    /// Nothing to say here.
+    pub fn missing() -> Self {
+        Self { text: "–".to_owned(), raw: Value::Null, tone: Tone::Dim }
+    }
+
+    /// A count.
+    pub fn count(value: u64) -> Self {
+        Self { text: number::count(value), raw: value.into(), tone: Tone::Plain }
+    }
+
+    /// A size in bytes.
+    pub fn bytes(value: u64) -> Self {
+        Self { text: number::bytes(value), raw: value.into(), tone: Tone::Plain }
+    }
+
+    /// A share, 0 to 1.
+    pub fn percent(share: f64) -> Self {
+        Self { text: number::percent(share), raw: share.into(), tone: Tone::Plain }
+    }
+
+    /// A real number.
+    pub fn real(value: f64) -> Self {
+        let text = number::real(value);
+        let raw = if value.is_finite() { value.into() } else { Value::String(text.clone()) };
+        Self { text, raw, tone: Tone::Plain }
+    }
+
+    /// A duration; milliseconds for machines.
+    pub fn duration(value: Duration) -> Self {
+        Self { text: number::duration(value), raw: (value.as_secs_f64() * 1e3).into(), tone: Tone::Plain }
+    }
+
+    /// `some` turned into a cell, or [`Cell::missing`].
+    pub fn option<T>(some: Option<T>, cell: impl FnOnce(T) -> Self) -> Self {
+        some.map_or_else(Self::missing, cell)
+    }
+
+    /// The same value with a meaning.
+    #[must_use]
+    pub fn tone(self, tone: Tone) -> Self {
+        Self { tone, ..self }
+    }
+}
+
+impl Table {
+    /// An empty table with these columns.
+    pub fn new(columns: impl Into<Vec<Column>>) -> Self {
+        Self { title: String::new(), columns: columns.into(), rows: Vec::new() }
+    }
+
+    /// The same table under a title.
+    #[must_use]
+    pub fn titled(self, title: impl Into<String>) -> Self {
+        Self { title: title.into(), ..self }
+    }
+
+    /// Appends a row.
+    pub fn row(&mut self, cells: impl Into<Vec<Cell>>) {
+        let cells = cells.into();
+        debug_assert_eq!(cells.len(), self.columns.len(), "one cell for each column");
+        self.rows.push(cells);
+    }
+}
+
+impl Report {
+    /// A report of that value, nothing laid out yet.
+    ///
+    /// # Errors
+    /// `Internal` when the value cannot be serialized.
+    pub fn new(value: &impl Serialize) -> Result<Self> {
+        let value = serde_json::to_value(value).map_err(|error| {
+            Error::internal("a result cannot be serialized").with_cause(error.to_string())
+        })?;
+        Ok(Self { value, ..Self::default() })
+    }
+
+    /// The same report with a line of text.
+    #[must_use]
+    pub fn line(self, text: impl Into<String>) -> Self {
+        self.toned_line([(Tone::Plain, text.into())])
+    }
+
+    /// The same report with a line made of pieces.
+    #[must_use]
+    pub fn toned_line(mut self, pieces: impl Into<Vec<(Tone, String)>>) -> Self {
+        self.blocks.push(Block::Line(pieces.into()));
+        self
+    }
+
+    /// The same report with labelled values.
+    #[must_use]
+    pub fn fields(mut self, fields: Vec<(impl Into<String>, Cell)>) -> Self {
+        self.blocks.push(Block::Fields(fields.into_iter().map(|(name, cell)| (name.into(), cell)).collect()));
+        self
+    }
+
+    /// The same report with a table.
+    #[must_use]
+    pub fn table(mut self, table: Table) -> Self {
+        self.blocks.push(Block::Table(table));
+        self
+    }
+
+    /// The same report with something to do afterwards.
+    #[must_use]
+    pub fn effect(mut self, effect: Effect) -> Self {
+        self.effect = effect;
+        self
+    }
+
+    /// The value, as JSON and `assert` see it.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The layout.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// What to do afterwards.
+    pub fn pending_effect(&self) -> &Effect {
+        &self.effect
+    }
+}

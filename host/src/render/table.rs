@@ -1,0 +1,191 @@
+//! Reports as text for a terminal, within its width.
+
+use crate::render::report::{Block, Cell, Column, Report, Table};
+use crate::render::style::Tone;
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, TableStyle, Width};
+use unicode_width::UnicodeWidthStr;
+
+/// The whole report, styled; lines end with a newline.
+pub fn report(report: &Report, width: Option<u16>) -> String {
+    let mut text = String::new();
+    let mut previous_was_table = false;
+    for block in report.blocks() {
+        let is_table = matches!(block, Block::Table(_));
+        if !text.is_empty() && (is_table || previous_was_table) && !text.ends_with("\n\n") {
+            text.push('\n');
+        }
+        previous_was_table = is_table;
+        match block {
+            Block::Line(pieces) => {
+                pieces.iter().for_each(|(tone, piece)| text.push_str(&tone.paint(&printable(piece))));
+                text.push('\n');
+            }
+            Block::Fields(fields) => push_fields(&mut text, fields, width),
+            Block::Table(table) => push_table(&mut text, table, width),
+        }
+    }
+    text
+}
+
+/// Text from a model file, without what would move the cursor or change the terminal.
+fn printable(text: &str) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
+fn push_fields(text: &mut String, fields: &[(String, Cell)], width: Option<u16>) {
+    let label_width = fields.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
+    let room = width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(label_width + 4).max(20));
+    for (name, cell) in fields {
+        let value = printable(&cell.text);
+        for (index, line) in wrap(&value, room).into_iter().enumerate() {
+            let label = if index == 0 { name.as_str() } else { "" };
+            let padding = " ".repeat(label_width - label.width());
+            text.push_str(&format!("  {}{padding}  {}\n", Tone::Dim.paint(label), cell.tone.paint(&line)));
+        }
+    }
+}
+
+/// Breaks at spaces; a word longer than the room stays whole.
+fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.width() + 1 + word.width() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
+    if !table.title.is_empty() {
+        text.push_str(&Tone::Heading.paint(&table.title));
+        text.push('\n');
+    }
+    let (shown, hidden) = choose_columns(table, width);
+    let mut drawing = comfy_table::Table::new();
+    drawing.load_style(style());
+    drawing.enforce_styling();
+    drawing.set_content_arrangement(ContentArrangement::Disabled);
+    if let Some(width) = width {
+        if needed_width(table, &shown) > usize::from(width) {
+            drawing.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        }
+    }
+    drawing.set_header(shown.iter().map(|&index| {
+        let column = table.columns[index];
+        align(Tone::Heading.cell(comfy_table::Cell::new(column.name)), column)
+    }));
+    for row in &table.rows {
+        drawing.add_row(shown.iter().map(|&index| {
+            let cell = &row[index];
+            align(cell.tone.cell(comfy_table::Cell::new(printable(&cell.text))), table.columns[index])
+        }));
+    }
+    for (position, &index) in shown.iter().enumerate() {
+        if let Some(column) = drawing.column_mut(position) {
+            column.set_padding((0, 2));
+            if table.columns[index].is_right_aligned {
+                let natural = natural_width(table, index) + 2;
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(
+                    u16::try_from(natural).unwrap_or(u16::MAX),
+                )));
+            }
+        }
+    }
+    for line in drawing.lines() {
+        text.push_str("  ");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    if !hidden.is_empty() {
+        let note = format!(
+            "  not shown for want of width: {} (widen the terminal, or use --json)",
+            hidden.join(", ")
+        );
+        text.push_str(&Tone::Dim.paint(&note));
+        text.push('\n');
+    }
+}
+
+fn align(cell: comfy_table::Cell, column: Column) -> comfy_table::Cell {
+    cell.set_alignment(if column.is_right_aligned { CellAlignment::Right } else { CellAlignment::Left })
+}
+
+fn style() -> TableStyle {
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'))
+}
+
+/// The columns to show, and the names of those left out, so that the table fits if it can.
+fn choose_columns(table: &Table, width: Option<u16>) -> (Vec<usize>, Vec<&'static str>) {
+    let mut shown: Vec<usize> = (0..table.columns.len()).collect();
+    let mut hidden = Vec::new();
+    let Some(width) = width else { return (shown, hidden) };
+    while needed_width(table, &shown) > usize::from(width) {
+        let last = shown.iter().enumerate().max_by_key(|&(place, &index)| (table.columns[index].rank, place));
+        match last {
+            Some((place, &index)) if table.columns[index].rank > 0 => {
+                shown.remove(place);
+                hidden.push(table.columns[index].name);
+            }
+            _ => break,
+        }
+    }
+    hidden.reverse();
+    (shown, hidden)
+}
+
+fn needed_width(table: &Table, shown: &[usize]) -> usize {
+    2 + shown.iter().map(|&index| natural_width(table, index) + 2).sum::<usize>()
+}
+
+fn natural_width(table: &Table, index: usize) -> usize {
+    let widest_line = |text: &str| text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
+    let cells = table.rows.iter().filter_map(|row| row.get(index)).map(|cell| widest_line(&cell.text));
+    cells.max().unwrap_or(0).max(table.columns[index].name.width())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::style::strip;
+
+    fn sample() -> Report {
+        let columns = [Column::text("layer"), Column::text("notes").rank(1), Column::number("bytes")];
+        let mut table = Table::new(columns);
+        table.row([Cell::name("conv1"), Cell::text("first of all layers"), Cell::bytes(1728)]);
+        table.row([Cell::name("größe"), Cell::missing(), Cell::bytes(7)]);
+        Report::default().table(table)
+    }
+
+    #[test]
+    fn columns_line_up_and_numbers_end_at_the_right() {
+        let expected = "  layer  notes                   bytes\n  ─────────────────────────────────────\n  conv1  first of all layers  1.69 KiB\n  größe  –                         7 B\n";
+        let text = strip(&report(&sample(), None));
+        assert_eq!(
+            text.replace("──", "─").replace("──", "─"),
+            expected.replace("──", "─").replace("──", "─"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_loses_the_least_important_column_and_says_so() {
+        let text = strip(&report(&sample(), Some(30)));
+        assert!(!text.contains("first of all"), "{text}");
+        assert!(text.contains("not shown for want of width: notes"), "{text}");
+    }
+
+    #[test]
+    fn a_name_from_a_file_cannot_move_the_cursor() {
+        let text = report(&Report::default().line("a\x1b[2Jb\rc"), None);
+        assert_eq!(text, "a\u{fffd}[2Jb\u{fffd}c\n");
+    }
+}

@@ -1,0 +1,204 @@
+//! The one handle through which everything is shown: results to standard output, talk to standard error.
+
+use crate::backend::Progress;
+use crate::cancel::CancelFlag;
+use crate::error::{Error, Result};
+use crate::render::report::Report;
+use crate::render::{Format, csv, diagnostic, json, markdown, style, table};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A spinner appears only for work that takes longer than this.
+const SPINNER_DELAY: Duration = Duration::from_millis(150);
+
+/// How to show things, decided once at the start from the arguments, the environment and the terminal.
+#[derive(Clone, Debug, Default)]
+pub struct Appearance {
+    /// Whether results may have colors.
+    pub is_output_colored: bool,
+    /// Whether messages may have colors.
+    pub is_talk_colored: bool,
+    /// Whether results go to a terminal.
+    pub is_output_terminal: bool,
+    /// Whether messages go to a terminal that can redraw a line.
+    pub is_talk_terminal: bool,
+    /// Whether the user can be asked: standard input and standard error are a terminal.
+    pub is_interactive: bool,
+    /// The width to fit; `None` when results do not go to a terminal.
+    pub width: Option<u16>,
+    /// Whether to leave out what is neither result nor error.
+    pub is_quiet: bool,
+    /// Whether to show the raw text behind errors.
+    pub is_verbose: bool,
+}
+
+/// The handle. All output of the program goes through it.
+pub struct Ui {
+    appearance: Appearance,
+    output: Mutex<Box<dyn Write + Send>>,
+    talk: Mutex<Box<dyn Write + Send>>,
+    is_output_closed: AtomicBool,
+}
+
+impl Ui {
+    /// A handle that writes results to `output` and messages to `talk`.
+    pub fn new(appearance: Appearance, output: Box<dyn Write + Send>, talk: Box<dyn Write + Send>) -> Self {
+        Self {
+            appearance,
+            output: Mutex::new(output),
+            talk: Mutex::new(talk),
+            is_output_closed: AtomicBool::new(false),
+        }
+    }
+
+    /// How things are shown.
+    pub fn appearance(&self) -> &Appearance {
+        &self.appearance
+    }
+
+    /// The width to fit now: a terminal's may have changed since the start.
+    pub fn width(&self) -> Option<u16> {
+        let now = || terminal_size::terminal_size().map(|(width, _)| width.0);
+        self.appearance
+            .width
+            .map(|width| if self.appearance.is_output_terminal { now().unwrap_or(width) } else { width })
+    }
+
+    /// Whether whoever read the results has gone: there is nobody left to work for.
+    pub fn is_output_closed(&self) -> bool {
+        self.is_output_closed.load(Ordering::Relaxed)
+    }
+
+    /// Shows a result.
+    pub fn report(&self, report: &Report, format: Format) {
+        let text = match format {
+            Format::Table => table::report(report, self.width()),
+            Format::Json => json::report(report, self.appearance.is_output_terminal),
+            Format::Csv => csv::report(report),
+            Format::Markdown => markdown::report(report),
+        };
+        self.write_output(&text);
+    }
+
+    /// Shows a failed command's error; with JSON results the document takes the place of the result.
+    pub fn error(&self, error: &Error, source: diagnostic::Source<'_>, format: Format) {
+        if format == Format::Json {
+            self.write_output(&json::error(error));
+        }
+        self.write_talk(&diagnostic::error(error, source, self.appearance.is_verbose));
+    }
+
+    /// Shows a warning.
+    pub fn warning(&self, message: &str) {
+        self.write_talk(&diagnostic::warning(message));
+    }
+
+    /// Shows a remark, unless the user wants quiet.
+    pub fn remark(&self, message: &str) {
+        if !self.appearance.is_quiet {
+            self.write_talk(&format!("{message}\n"));
+        }
+    }
+
+    /// Shows a command of a script before its result, on the stream of the results.
+    pub fn echo(&self, command: &str) {
+        let prompt = style::Tone::Dim.paint("qp>");
+        self.write_output(&format!("\n{prompt} {}\n", style::Tone::Heading.paint(command)));
+    }
+
+    /// A task with a spinner on a terminal; the spinner goes when the task is dropped.
+    pub fn task<'a>(&self, cancel: &'a CancelFlag) -> Task<'a> {
+        let is_drawn = self.appearance.is_talk_terminal && !self.appearance.is_quiet;
+        Task {
+            cancel,
+            bar: is_drawn.then(spinner),
+            started: Instant::now(),
+            is_shown: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks the user to choose one of `options`; `None` when there is nobody to ask or they press Escape.
+    ///
+    /// # Errors
+    /// `Cancelled` on Ctrl-C.
+    pub fn pick(&self, question: &str, options: Vec<String>) -> Result<Option<usize>> {
+        if !self.appearance.is_interactive || options.is_empty() {
+            return Ok(None);
+        }
+        match inquire::Select::new(question, options).with_page_size(12).raw_prompt_skippable() {
+            Ok(choice) => Ok(choice.map(|choice| choice.index)),
+            Err(inquire::InquireError::OperationInterrupted) => Err(Error::cancelled()),
+            Err(error) => Err(Error::internal("the picker failed").with_cause(error.to_string())),
+        }
+    }
+
+    fn write_output(&self, text: &str) {
+        let outcome = write(&self.output, text, self.appearance.is_output_colored);
+        if outcome.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+            self.is_output_closed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn write_talk(&self, text: &str) {
+        // Nothing is left to complain to when standard error itself fails.
+        let _ = write(&self.talk, text, self.appearance.is_talk_colored);
+    }
+}
+
+fn write(stream: &Mutex<Box<dyn Write + Send>>, text: &str, is_colored: bool) -> std::io::Result<()> {
+    let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if is_colored {
+        stream.write_all(text.as_bytes())?;
+    } else {
+        stream.write_all(style::strip(text).as_bytes())?;
+    }
+    stream.flush()
+}
+
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Work that the user waits for.
+pub struct Task<'a> {
+    cancel: &'a CancelFlag,
+    bar: Option<ProgressBar>,
+    started: Instant,
+    is_shown: AtomicBool,
+}
+
+impl Progress for Task<'_> {
+    fn update(&self, stage: &str, done: u64, total: u64) {
+        let Some(bar) = &self.bar else { return };
+        if self.started.elapsed() < SPINNER_DELAY {
+            return;
+        }
+        if !self.is_shown.swap(true, Ordering::Relaxed) {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        bar.set_message(match total {
+            0 => format!("{stage} …"),
+            total => format!("{stage} {done}/{total}"),
+        });
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancel.is_set()
+    }
+}
+
+impl Drop for Task<'_> {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

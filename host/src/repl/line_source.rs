@@ -1,0 +1,40 @@
+//! Where the lines of a session come from: a terminal, or a list in its place.
+
+use crate::playground::Playground;
+
+/// What came of asking for a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// A line, which may hold several lines of text.
+    Line(String),
+    /// The user thought better of it.
+    Nothing,
+    /// There are no more.
+    End,
+}
+
+/// Gives one line after another.
+pub trait LineSource {
+    /// The next line.
+    fn next(&mut self, prompt: &str, playground: &Playground) -> Typed;
+
+    /// Lines of earlier sessions, for going back to.
+    fn remember_all(&mut self, _lines: &[String]) {}
+}
+
+/// Lines from a list: a session without a terminal.
+#[derive(Debug)]
+pub struct List(std::vec::IntoIter<String>);
+
+impl List {
+    /// These lines, in this order.
+    pub fn new(lines: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self(lines.into_iter().map(Into::into).collect::<Vec<_>>().into_iter())
+    }
+}
+
+impl LineSource for List {
+    fn next(&mut self, _prompt: &str, _playground: &Playground) -> Typed {
+        self.0.next().map_or(Typed::End, Typed::Line)
+    }
+}

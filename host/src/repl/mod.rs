@@ -1,0 +1,63 @@
+//! The interactive session: reads a line, executes it, again.
+
+mod complete;
+mod editor;
+mod helper;
+mod history;
+pub mod interrupt;
+pub mod line_source;
+
+use crate::dirs::Dirs;
+use crate::executor::{Executor, Origin, Outcome};
+use history::HistoryFile;
+use line_source::{LineSource, Typed};
+
+/// Runs a session until the user ends it. An error ends a line, not the session.
+pub fn run(executor: &mut Executor, lines: &mut dyn LineSource, dirs: Option<&Dirs>) {
+    let file = HistoryFile::new(dirs.map(Dirs::history_file));
+    match file.read() {
+        Ok(past) => {
+            lines.remember_all(&past);
+            executor.playground.history = past;
+        }
+        Err(error) => executor.ui.warning(&error.one_line()),
+    }
+    let mut is_file_writable = true;
+    loop {
+        let prompt = prompt(executor);
+        let line = match lines.next(&prompt, &executor.playground) {
+            Typed::Line(line) => line,
+            Typed::Nothing => continue,
+            Typed::End => break,
+        };
+        if line.trim().is_empty() {
+            continue;
+        }
+        executor.playground.history.push(line.clone());
+        // At once, not at the end: a session may end in ways that nobody planned.
+        if let (true, Err(error)) = (is_file_writable, file.append(&line)) {
+            is_file_writable = false;
+            executor.ui.warning(&format!("the history is not kept: {}", error.one_line()));
+        }
+        let width = unicode_width::UnicodeWidthStr::width(prompt.as_str());
+        if executor.execute(&line, Origin::Prompt { width }) == Outcome::Quit {
+            break;
+        }
+    }
+}
+
+fn prompt(executor: &Executor) -> String {
+    let playground = &executor.playground;
+    match playground.current.as_ref().and_then(|path| path.file_name()) {
+        Some(name) => format!("qp {}> ", name.to_string_lossy()),
+        None => "qp> ".to_owned(),
+    }
+}
+
+/// The terminal as a source of lines.
+///
+/// # Errors
+/// `Internal` when it cannot be used.
+pub fn terminal(is_colored: bool) -> crate::error::Result<impl LineSource> {
+    editor::Terminal::new(is_colored)
+}

@@ -1,0 +1,173 @@
+//! What the user has chosen: defaults, then `config.toml`, then the environment, then the arguments, then
+//! the commands of the session.
+
+use crate::env::Environment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::render::{Format, number};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Loaded models may take this many bytes unless the user says otherwise.
+pub const DEFAULT_CACHE_LIMIT_BYTES: u64 = 4 << 30;
+
+/// The settings in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How results are printed.
+    pub format: Format,
+    /// Bytes that loaded models may take together.
+    pub cache_limit_bytes: u64,
+    /// Whether each command's time is shown.
+    pub shows_timing: bool,
+    /// Folders to look for plugins in, before the usual ones.
+    pub plugin_folders: Vec<PathBuf>,
+    /// Folders that hold native runtimes, before the usual one.
+    pub runtime_folders: Vec<PathBuf>,
+    /// For each format the plugin that reads it, where several could.
+    pub preferred_plugins: BTreeMap<String, String>,
+    /// Settings of single plugins.
+    pub plugin_settings: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            format: Format::Table,
+            cache_limit_bytes: DEFAULT_CACHE_LIMIT_BYTES,
+            shows_timing: false,
+            plugin_folders: Vec::new(),
+            runtime_folders: Vec::new(),
+            preferred_plugins: BTreeMap::new(),
+            plugin_settings: BTreeMap::new(),
+        }
+    }
+}
+
+/// `config.toml`, every entry optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ConfigFile {
+    format: Option<Format>,
+    cache_limit: Option<String>,
+    timing: Option<bool>,
+    #[serde(default)]
+    plugin_folders: Vec<PathBuf>,
+    #[serde(default)]
+    runtime_folders: Vec<PathBuf>,
+    #[serde(default)]
+    formats: BTreeMap<String, String>,
+    #[serde(default)]
+    plugins: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Settings {
+    /// The settings at the start of a session. A configuration that cannot be used is left out as a whole;
+    /// the error says why.
+    pub fn at_start(config_file: Option<&Path>, environment: &Environment) -> (Self, Option<Error>) {
+        let mut settings = Self::default();
+        let problem = config_file.and_then(|path| settings.apply_file(path).err());
+        let mut problems = problem.into_iter().chain(settings.apply_environment(environment).err());
+        let first = problems.next();
+        (settings, first)
+    }
+
+    fn apply_file(&mut self, path: &Path) -> Result<()> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io("read", path, &error)),
+        };
+        let file: ConfigFile = toml::from_str(&text).map_err(|error| {
+            let mut explained = Error::invalid_input(format!("`{}` is not used", path.display()))
+                .with_cause(error.message().to_owned())
+                .with_detail(error.to_string());
+            if let Some(span) = error.span() {
+                let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
+                explained = explained.with_hint(format!("Correct line {line} of the file."));
+            }
+            explained
+        })?;
+        if let Some(limit) = &file.cache_limit {
+            self.cache_limit_bytes = number::parse_bytes(limit).ok_or_else(|| {
+                Error::invalid_input(format!(
+                    "`cache-limit = \"{limit}\"` in `{}` is no size",
+                    path.display()
+                ))
+                .with_hint("Write a size such as \"512MiB\" or \"2GB\".")
+            })?;
+        }
+        self.format = file.format.unwrap_or(self.format);
+        self.shows_timing = file.timing.unwrap_or(self.shows_timing);
+        self.plugin_folders.extend(file.plugin_folders);
+        self.runtime_folders.extend(file.runtime_folders);
+        self.preferred_plugins.extend(file.formats);
+        self.plugin_settings.extend(file.plugins);
+        Ok(())
+    }
+
+    fn apply_environment(&mut self, environment: &Environment) -> Result<()> {
+        self.plugin_folders.splice(0..0, environment.plugin_folders.iter().cloned());
+        self.runtime_folders.splice(0..0, environment.runtime_folders.iter().cloned());
+        if let Some(name) = &environment.format {
+            self.format =
+                parse_format(name).map_err(|error| error.with_cause("in the variable `QP_FORMAT`"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The format of that name.
+///
+/// # Errors
+/// `Usage` that lists the names.
+pub fn parse_format(name: &str) -> Result<Format> {
+    clap::ValueEnum::from_str(name, true).map_err(|_| {
+        Error::new(ErrorKind::Usage, format!("unknown format `{name}`"))
+            .with_hint("Choose one of table, json, csv, markdown.")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings_of(text: &str, environment: &Environment) -> (Settings, Option<Error>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        Settings::at_start(Some(&path), environment)
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        let environment = Environment {
+            format: Some("csv".to_owned()),
+            plugin_folders: vec!["/e".into()],
+            ..Environment::default()
+        };
+        let text = "format = \"json\"\ncache-limit = \"1GiB\"\nplugin-folders = [\"/f\"]\n[formats]\nonnx = \"mine\"\n";
+        let (settings, problem) = settings_of(text, &environment);
+        assert_eq!(problem, None);
+        assert_eq!(settings.format, Format::Csv);
+        assert_eq!(settings.cache_limit_bytes, 1 << 30);
+        assert_eq!(settings.plugin_folders, [PathBuf::from("/e"), PathBuf::from("/f")]);
+        assert_eq!(settings.preferred_plugins["onnx"], "mine");
+    }
+
+    #[test]
+    fn a_misspelled_entry_is_named_with_its_line_and_nothing_of_the_file_is_used() {
+        let (settings, problem) = settings_of("timing = true\nfromat = \"json\"\n", &Environment::default());
+        let problem = problem.unwrap();
+        assert!(problem.one_line().contains("fromat"), "{problem:?}");
+        assert_eq!(problem.hints(), ["Correct line 2 of the file."]);
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn no_file_is_no_problem() {
+        let (settings, problem) =
+            Settings::at_start(Some(Path::new("/nonexistent/c.toml")), &Environment::default());
+        assert_eq!((settings, problem), (Settings::default(), None));
+    }
+}
