@@ -105,6 +105,43 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// A quantized convolution, whose state is a tuple.
+    fn convolution(&mut self, at: Ref, path: &str, fields: &[Ref], collector: &mut Collector) -> Result<()> {
+        let pickle = self.rebuild.pickle;
+        if !self.visited.insert(at) {
+            return Ok(());
+        }
+        if self.scheme.is_empty() {
+            self.scheme = "eager";
+        }
+        let mut layer = layer(path, &class(pickle, at), "static");
+        let (mut scale, mut zero_point) = (None, None);
+        for (&name, &field) in CONVOLUTION_FIELDS.iter().zip(fields) {
+            match name {
+                "weight" | "bias" => {
+                    if let Some(found) = self.rebuild.plain(field)? {
+                        let name = format!("{path}.{name}");
+                        layer.tensors.push(collector.add(&name, path, TensorRole::PARAMETER, found)?);
+                    }
+                }
+                "scale" => scale = pickle.float(field),
+                "zero_point" => zero_point = pickle.float(field),
+                "training" => {}
+                name => {
+                    let value = attribute(pickle, field);
+                    layer.attributes.extend(value.map(|value| Attribute { name: name.into(), value }));
+                }
+            }
+        }
+        if let Some((scale, zero_point)) = scale.zip(zero_point) {
+            let parameters = QuantizationParameters::per_tensor(DType::UINT8, scale, zero_point);
+            layer.outputs.push(path.into());
+            collector.document.info.values.push(value(path, Some(parameters)));
+        }
+        collector.document.info.layers.push(layer);
+        Ok(())
+    }
+
     fn tensors(&self, state: Ref, path: &str, collector: &mut Collector) -> Result<RVec<RString>> {
         let pickle = self.rebuild.pickle;
         let mut names = RVec::new();

@@ -1,10 +1,181 @@
-//! TorchScript archives.
+//! TorchScript archives: `data.pkl` has the modules, `code/` the classes, `constants.pkl` the constants.
+
+mod class;
+mod code;
+mod forward;
+mod lexer;
+mod modules;
+mod operator;
+
 use crate::archive::Archive;
-use crate::document::Document;
-use qp_abi::sdk::{BackendError, Result};
+use crate::document::{Collector, Document, value};
+use crate::open::judge;
+use crate::pickle::{Pickle, decode, verdict};
+use crate::rebuild::{Rebuild, Storages};
+use crate::tensor::{Data, StoredTensor};
+use code::Class;
+use modules::Modules;
+use qp_abi::manifest::pair;
+use qp_abi::sdk::{BackendError, Dimension, ModelInfo, RSome, RString, Result, TensorRole, ValueInfo};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+/// Code of more than this is no model's.
+const MAX_CODE_BYTES: u64 = 64 << 20;
+
 /// Reads a TorchScript archive.
-pub fn read(_archive: &Arc<Archive>) -> Result<Document> {
-    Err(BackendError::unsupported_format("`.pt2`"))
+///
+/// # Errors
+/// `CorruptFile` when its pickles or tensors make no sense.
+pub fn read(archive: &Arc<Archive>) -> Result<Document> {
+    let is_big_endian = archive.is_big_endian()?;
+    let mut collector = Collector::new("torchscript", Data::of_archive(Arc::clone(archive)));
+    let classes = classes(archive)?;
+    let data = decode(&archive.content("data.pkl")?)?;
+    let constants = decode(&archive.content("constants.pkl")?)?;
+    let mut findings = verdict::findings(&data);
+    findings.extend(verdict::findings(&constants));
+
+    let folder = |name: &str| Storages::Folder(name.to_owned());
+    let storages = folder("data/");
+    let rebuild = Rebuild { pickle: &data, storages: &storages, is_big_endian };
+    let modules = match Modules::read(rebuild, &classes, &mut collector) {
+        Ok(modules) => modules,
+        Err(_) if verdict::is_dangerous(&findings) => Modules::default(),
+        Err(error) => return Err(error),
+    };
+    let storages = folder("constants/");
+    let constants =
+        stored_constants(Rebuild { pickle: &constants, storages: &storages, is_big_endian }, &mut collector)?;
+    let flow = forward::follow(&modules, &classes, &constants, &collector);
+
+    let info = &mut collector.document.info;
+    info.layers = flow.layers.into();
+    info.values = flow.values.into();
+    info.outputs = flow.outputs.into();
+    info.inputs = flow.inputs.iter().map(|(name, annotation)| input(name, annotation)).collect();
+    info.scheme = scheme(&modules, info).into();
+    if let Some(root) = modules.all.first() {
+        info.metadata.push(pair("class", format!("{}.{}", root.class.module, root.class.name)));
+        info.metadata.extend(root.layer.attributes.iter().filter_map(|attribute| match &attribute.value {
+            qp_abi::sdk::AttributeValue::Text(text) => {
+                Some(pair(attribute.name.to_string(), text.to_string()))
+            }
+            _ => None,
+        }));
+    }
+    if archive.contains("traced_inputs.pkl") {
+        let storages = folder("traced_inputs/");
+        let pickle = decode(&archive.content("traced_inputs.pkl")?)?;
+        examples(Rebuild { pickle: &pickle, storages: &storages, is_big_endian }, info)?;
+    }
+    if modules.all.first().is_some_and(|root| !has_forward(&classes, &root.class.qualified)) {
+        info.run_obstacle = RSome(BackendError::unsupported_op("the module has no method `forward`"));
+    }
+    judge(findings, &mut collector);
+    Ok(collector.document)
+}
+
+fn has_forward(classes: &HashMap<String, Class>, class: &str) -> bool {
+    classes.get(class).is_some_and(|class| class.methods.contains_key("forward"))
+}
+
+/// The classes in `code/`, by qualified name.
+fn classes(archive: &Archive) -> Result<HashMap<String, Class>> {
+    let mut classes = HashMap::new();
+    let mut bytes = 0;
+    for name in archive.names().filter(|name| name.starts_with("code/") && name.ends_with(".py")) {
+        bytes += archive.record(name).map_or(0, |record| record.size);
+        if bytes > MAX_CODE_BYTES {
+            return Err(BackendError::corrupt_file("the archive has too much code"));
+        }
+        let content = archive.content(name)?;
+        let module = name.trim_start_matches("code/").trim_end_matches(".py").replace('/', ".");
+        let parsed = code::classes(&String::from_utf8_lossy(&content));
+        classes.extend(parsed.into_iter().map(|(class, parsed)| (format!("{module}.{class}"), parsed)));
+    }
+    Ok(classes)
+}
+
+/// The tensors of `constants.pkl`, by the names that code gives them: `c0`, `c1`, …
+fn stored_constants(
+    rebuild: Rebuild<'_>,
+    collector: &mut Collector,
+) -> Result<HashMap<String, (RString, StoredTensor)>> {
+    let pickle = rebuild.pickle;
+    let mut constants = HashMap::new();
+    for (index, &at) in pickle.sequence(pickle.root()).unwrap_or_default().iter().enumerate() {
+        if let Some(found) = rebuild.plain(at)? {
+            let tensor = found.tensor.clone();
+            let name = collector.add(&format!("CONSTANTS.c{index}"), "", TensorRole::CONSTANT, found)?;
+            constants.insert(format!("c{index}"), (name, tensor));
+        }
+    }
+    Ok(constants)
+}
+
+fn input(name: &str, annotation: &str) -> ValueInfo {
+    let mut input = value(name, None);
+    if annotation != "Tensor" {
+        input.type_name = annotation.into();
+    }
+    input
+}
+
+/// How the model was quantized: FX mode leaves a `GraphModule`, unless its submodules were traced apart.
+fn scheme(modules: &Modules, info: &ModelInfo) -> String {
+    let classes = modules.all.iter().map(|module| &module.class);
+    let has = |wanted: &str| modules.all.iter().any(|module| module.layer.quantization == wanted);
+    let is_static = has("static") || info.layers.iter().any(|layer| layer.quantization == "static");
+    let is_graph =
+        classes.clone().any(|class| class.name == "GraphModule" || class.name.starts_with("GraphModule"));
+    let mut schemes = Vec::new();
+    if is_static {
+        schemes.push(if is_graph { "FX" } else { "eager" });
+    }
+    if has("dynamic") {
+        schemes.push("dynamic");
+    }
+    schemes.join(" + ")
+}
+
+/// A trace of a recent PyTorch keeps the example inputs: they tell the types, and the shapes but for the
+/// first dimension, which is the batch in nearly every model and is left open.
+fn examples(rebuild: Rebuild<'_>, info: &mut ModelInfo) -> Result<()> {
+    let pickle = rebuild.pickle;
+    let Some(methods) = untagged(pickle, pickle.root()) else { return Ok(()) };
+    let Some(inputs) = pickle.entry(methods, "forward").and_then(|at| untagged(pickle, at)) else {
+        return Ok(());
+    };
+    let mut described = HashSet::new();
+    for (input, &at) in info.inputs.iter_mut().zip(pickle.sequence(inputs).unwrap_or_default()) {
+        let Some(found) = rebuild.plain(at)? else { continue };
+        input.dtype = found.tensor.dtype;
+        let mut shape: Vec<Dimension> =
+            found.tensor.shape.iter().map(|&size| Dimension::fixed(size)).collect();
+        if let [batch, _, ..] = shape.as_mut_slice() {
+            *batch = Dimension::symbolic("batch");
+        }
+        input.shape = RSome(shape.into());
+        described.insert(format!("{} {} {:?}", input.name, found.tensor.dtype, found.tensor.shape));
+    }
+    let mut described: Vec<String> = described.into_iter().collect();
+    described.sort();
+    if !described.is_empty() {
+        info.metadata.push(pair("traced with", described.join(", ")));
+    }
+    Ok(())
+}
+
+/// The value within `torch.jit._pickle.restore_type_tag(value, type)`.
+fn untagged(pickle: &Pickle, at: crate::pickle::Ref) -> Option<crate::pickle::Ref> {
+    match pickle.object(at) {
+        Some(object) => {
+            let is_tag = pickle
+                .callable(object)
+                .is_some_and(|global| global.is("torch.jit._pickle", "restore_type_tag"));
+            if is_tag { pickle.arguments(object).first().copied() } else { None }
+        }
+        None => Some(at),
+    }
 }

@@ -1,0 +1,433 @@
+//! Follows the data through `forward`, without computing anything.
+//!
+//! A module that has no modules of its own is one layer, and so is each function that a module with children
+//! calls. The value that a layer computes has the layer's path as its name. Scales and zero points are taken
+//! from the arguments of quantized operators, as numbers or as stored tensors.
+
+use super::code::{Class, Expression, Method, Statement};
+use super::modules::{Field, Modules};
+use super::operator::{self, Operator};
+use crate::document::{self, Collector};
+use crate::quant::numbers;
+use crate::tensor::{Data, StoredTensor};
+use qp_abi::sdk::{LayerInfo, QuantizationParameters, RString, RVec, ValueInfo};
+use std::collections::{HashMap, HashSet};
+
+const MAX_DEPTH: u32 = 64;
+const MAX_STEPS: u32 = 1 << 20;
+
+/// What a variable stands for.
+#[derive(Debug, Clone)]
+pub(super) enum Symbol {
+    Module(usize),
+    Value { name: RString, quantization: Option<QuantizationParameters> },
+    Stored(RString, Box<StoredTensor>),
+    Number(f64),
+    Sequence(Vec<Symbol>),
+    Named(Vec<(String, Symbol)>),
+    Other,
+}
+
+/// What following `forward` found.
+#[derive(Debug, Default)]
+pub struct Flow {
+    /// The layers in the order of computation.
+    pub layers: Vec<LayerInfo>,
+    /// The inputs: names and types.
+    pub inputs: Vec<(String, String)>,
+    /// The outputs.
+    pub outputs: Vec<ValueInfo>,
+    /// The values with quantization parameters.
+    pub values: Vec<ValueInfo>,
+}
+
+/// Follows `forward` of the first module.
+pub fn follow(
+    modules: &Modules,
+    classes: &HashMap<String, Class>,
+    constants: &HashMap<String, (RString, StoredTensor)>,
+    collector: &Collector,
+) -> Flow {
+    let data = &collector.document.data;
+    let mut tracer = Tracer {
+        modules,
+        classes,
+        constants,
+        data,
+        flow: Flow::default(),
+        taken: HashSet::new(),
+        met: HashSet::new(),
+        steps: 0,
+    };
+    tracer.taken.extend(modules.all.iter().map(|module| module.path.clone()));
+    let forward = modules.all.first().and_then(|root| tracer.method(&root.class.qualified, "forward"));
+    if let Some(forward) = forward {
+        tracer.flow.inputs.clone_from(&forward.arguments);
+        let inputs = forward.arguments.iter().map(|(name, _)| {
+            tracer.taken.insert(name.clone());
+            Symbol::Value { name: name.as_str().into(), quantization: None }
+        });
+        let inputs: Vec<Symbol> = inputs.collect();
+        let result = tracer.call(0, forward, inputs, false, 0);
+        tracer.flow.outputs = outputs(&result, &forward.returns);
+    }
+    let flow = &mut tracer.flow;
+    for (index, module) in modules.all.iter().enumerate() {
+        let is_listed = !module.path.is_empty() && module.class.name != "LinearPackedParams";
+        if is_listed && !tracer.met.contains(&index) {
+            flow.layers.push(module.layer.clone());
+        }
+    }
+    tracer.flow
+}
+
+/// The outputs of the graph under their names.
+fn outputs(result: &Symbol, returns: &str) -> Vec<ValueInfo> {
+    let named = |symbol: &Symbol, fallback: &str| match symbol {
+        Symbol::Value { name, quantization } if !name.is_empty() => {
+            document::value(name, quantization.clone())
+        }
+        _ => document::value(fallback, None),
+    };
+    let mut outputs = match result {
+        Symbol::Sequence(elements) => elements
+            .iter()
+            .enumerate()
+            .map(|(index, element)| named(element, &format!("output_{index}")))
+            .collect(),
+        Symbol::Named(entries) => entries
+            .iter()
+            .map(|(key, value)| {
+                let mut value = named(value, key);
+                value.name = key.as_str().into();
+                value
+            })
+            .collect(),
+        symbol => vec![named(symbol, "output")],
+    };
+    if let [output] = outputs.as_mut_slice()
+        && !matches!(returns, "Tensor" | "")
+        && !matches!(result, Symbol::Sequence(_) | Symbol::Named(_))
+    {
+        output.type_name = returns.into();
+    }
+    let mut taken = HashSet::new();
+    for (index, output) in outputs.iter_mut().enumerate() {
+        if !taken.insert(output.name.clone()) {
+            output.name = format!("output_{index}").into();
+        }
+    }
+    outputs
+}
+
+struct Tracer<'a> {
+    modules: &'a Modules,
+    classes: &'a HashMap<String, Class>,
+    constants: &'a HashMap<String, (RString, StoredTensor)>,
+    data: &'a Data,
+    flow: Flow,
+    /// Names of layers and values.
+    taken: HashSet<String>,
+    /// Modules that are in the list of layers.
+    met: HashSet<usize>,
+    steps: u32,
+}
+
+type Variables = HashMap<String, Symbol>;
+
+/// Where an expression is evaluated.
+#[derive(Clone, Copy)]
+struct Place {
+    module: usize,
+    /// Within a layer nothing is listed any more.
+    is_within_layer: bool,
+    depth: u32,
+}
+
+impl<'a> Tracer<'a> {
+    fn method(&self, class: &str, name: &str) -> Option<&'a Method> {
+        self.classes.get(class)?.methods.get(name)
+    }
+
+    fn call(
+        &mut self,
+        module: usize,
+        method: &Method,
+        arguments: Vec<Symbol>,
+        is_within_layer: bool,
+        depth: u32,
+    ) -> Symbol {
+        if depth > MAX_DEPTH {
+            return Symbol::Other;
+        }
+        let mut variables: Variables = HashMap::from([("self".to_owned(), Symbol::Module(module))]);
+        let names = method.arguments.iter().map(|(name, _)| name.clone());
+        variables.extend(names.zip(arguments));
+        let place = Place { module, is_within_layer, depth };
+        let mut result = Symbol::Other;
+        for statement in &method.body {
+            self.steps += 1;
+            if self.steps > MAX_STEPS {
+                break;
+            }
+            match statement {
+                Statement::Return(value) => result = self.evaluate(value, &variables, place),
+                Statement::Evaluate(value) => drop(self.evaluate(value, &variables, place)),
+                Statement::Assign(targets, value) => {
+                    let value = self.evaluate(value, &variables, place);
+                    assign(&mut variables, targets, value);
+                }
+            }
+        }
+        result
+    }
+
+    fn evaluate(&mut self, expression: &Expression, variables: &Variables, place: Place) -> Symbol {
+        match expression {
+            Expression::Name(name) => variables.get(name).cloned().unwrap_or(Symbol::Other),
+            Expression::Number(number) => Symbol::Number(*number),
+            Expression::Sequence(elements) => Symbol::Sequence(
+                elements.iter().map(|element| self.evaluate(element, variables, place)).collect(),
+            ),
+            Expression::Dictionary(entries) => {
+                let entries = entries.iter().filter_map(|(key, value)| match key {
+                    Expression::Text(key) => Some((key.clone(), self.evaluate(value, variables, place))),
+                    _ => None,
+                });
+                Symbol::Named(entries.collect())
+            }
+            Expression::Attribute(value, name) => {
+                if matches!(&**value, Expression::Name(root) if root == "CONSTANTS") {
+                    let constant = self.constants.get(name).cloned();
+                    return constant
+                        .map_or(Symbol::Other, |(name, tensor)| Symbol::Stored(name, Box::new(tensor)));
+                }
+                match self.evaluate(value, variables, place) {
+                    Symbol::Module(module) => self.field(module, name),
+                    _ => Symbol::Other,
+                }
+            }
+            Expression::Index(value, index) => {
+                let value = self.evaluate(value, variables, place);
+                match (value, &**index) {
+                    (Symbol::Sequence(elements), Expression::Number(index)) => {
+                        elements.get(*index as usize).cloned().unwrap_or(Symbol::Other)
+                    }
+                    (value @ Symbol::Value { .. }, _) => value,
+                    _ => Symbol::Other,
+                }
+            }
+            Expression::Call(callee, arguments) => self.called(callee, arguments, variables, place),
+            Expression::Text(_) | Expression::Unknown => Symbol::Other,
+        }
+    }
+
+    fn field(&self, module: usize, name: &str) -> Symbol {
+        match self.modules.all.get(module).and_then(|module| module.fields.get(name)) {
+            Some(Field::Module(child)) => Symbol::Module(*child),
+            Some(Field::Tensor(name, tensor)) => Symbol::Stored(name.clone(), tensor.clone()),
+            Some(Field::Number(number)) => Symbol::Number(*number),
+            _ => Symbol::Other,
+        }
+    }
+
+    fn called(
+        &mut self,
+        callee: &Expression,
+        arguments: &[Expression],
+        variables: &Variables,
+        place: Place,
+    ) -> Symbol {
+        if let Expression::Name(function) = callee {
+            return match (function.as_str(), arguments) {
+                ("annotate" | "unchecked_cast", [_, value]) => self.evaluate(value, variables, place),
+                ("int" | "float" | "bool", [value]) => self.evaluate(value, variables, place),
+                ("getattr", [value, Expression::Text(name)]) => {
+                    match self.evaluate(value, variables, place) {
+                        Symbol::Module(module) => self.field(module, name),
+                        _ => Symbol::Other,
+                    }
+                }
+                _ => {
+                    let arguments = self.all(arguments, variables, place);
+                    self.operator(Operator::unknown(function), &arguments, place)
+                }
+            };
+        }
+        let Expression::Attribute(object, method) = callee else { return Symbol::Other };
+        if let Some(path) = callee.dotted()
+            && let Some(operator) = Operator::of(&path)
+        {
+            let arguments = self.all(arguments, variables, place);
+            return self.operator(operator, &arguments, place);
+        }
+        match self.evaluate(object, variables, place) {
+            Symbol::Module(module) => {
+                let arguments = self.all(arguments, variables, place);
+                self.module(module, method, arguments, place)
+            }
+            _ => Symbol::Other,
+        }
+    }
+
+    fn all(&mut self, expressions: &[Expression], variables: &Variables, place: Place) -> Vec<Symbol> {
+        expressions.iter().map(|expression| self.evaluate(expression, variables, place)).collect()
+    }
+
+    /// A call of a module's method.
+    fn module(&mut self, module: usize, method: &str, arguments: Vec<Symbol>, place: Place) -> Symbol {
+        let Some(called) = self.modules.all.get(module) else { return Symbol::Other };
+        let body = self.method(&called.class.qualified, method);
+        let is_own_method = module == place.module;
+        if place.is_within_layer || is_own_method {
+            let body =
+                body.map(|body| self.call(module, body, arguments, place.is_within_layer, place.depth + 1));
+            return body.unwrap_or(Symbol::Other);
+        }
+        let is_first = self.met.insert(module);
+        if !self.is_layer(module) {
+            if is_first {
+                self.flow.layers.push(called.layer.clone());
+            }
+            let body = body.map(|body| self.call(module, body, arguments, false, place.depth + 1));
+            return body.unwrap_or(Symbol::Other);
+        }
+        let inputs = names_of(&arguments);
+        let result = body.map(|body| self.call(module, body, arguments, true, place.depth + 1));
+        let name = if is_first { called.path.clone() } else { self.unique(&called.path) };
+        let mut layer = called.layer.clone();
+        layer.path = name.as_str().into();
+        self.list(layer, &name, inputs, result.as_ref().and_then(quantization_of))
+    }
+
+    /// Whether a module is one layer: nothing within it is listed.
+    fn is_layer(&self, module: usize) -> bool {
+        let Some(module) = self.modules.all.get(module) else { return false };
+        let has_children = module.fields.values().any(|field| {
+            matches!(field, Field::Module(child) if self.modules.all.get(*child).is_some_and(|child| child.class.name != "LinearPackedParams"))
+        });
+        !has_children || module.class.module.contains("functional_modules")
+    }
+
+    /// A call of a function.
+    fn operator(&mut self, operator: Operator, arguments: &[Symbol], place: Place) -> Symbol {
+        let inputs = names_of(arguments);
+        let takes_tensors = arguments.iter().any(has_value);
+        if !takes_tensors || !operator.gives_tensor() {
+            return Symbol::Other;
+        }
+        let numbers = |symbol: &Symbol| self.number(symbol);
+        let quantization = operator::quantization(&operator, arguments, &numbers);
+        if place.is_within_layer {
+            return Symbol::Value { name: RString::new(), quantization };
+        }
+        let scope = self.modules.all.get(place.module).map(|module| module.path.clone()).unwrap_or_default();
+        let stem =
+            if scope.is_empty() { operator.name.clone() } else { format!("{scope}.{}", operator.name) };
+        let name = self.unique(&stem);
+        let layer = LayerInfo {
+            path: name.as_str().into(),
+            op_type: operator.name.as_str().into(),
+            domain: operator.namespace.as_str().into(),
+            scope: scope.into(),
+            inputs: RVec::new(),
+            outputs: RVec::new(),
+            tensors: arguments
+                .iter()
+                .filter_map(|argument| match argument {
+                    Symbol::Stored(name, _) => Some(name.clone()),
+                    _ => None,
+                })
+                .collect(),
+            attributes: RVec::new(),
+            quantization: if operator.is_quantized() { "static".into() } else { RString::new() },
+        };
+        self.list(layer, &name, inputs, quantization)
+    }
+
+    fn list(
+        &mut self,
+        mut layer: LayerInfo,
+        name: &str,
+        inputs: Vec<RString>,
+        quantization: Option<QuantizationParameters>,
+    ) -> Symbol {
+        layer.inputs = inputs.into();
+        layer.outputs = vec![RString::from(name)].into();
+        self.flow.layers.push(layer);
+        if quantization.is_some() {
+            self.flow.values.push(document::value(name, quantization.clone()));
+        }
+        Symbol::Value { name: name.into(), quantization }
+    }
+
+    fn unique(&mut self, stem: &str) -> String {
+        let mut name = stem.to_owned();
+        let mut number = 1_u64;
+        while !self.taken.insert(name.clone()) {
+            name = format!("{stem}_{number}");
+            number += 1;
+        }
+        name
+    }
+
+    /// The number that a symbol is, also when it is stored as a tensor of one element.
+    fn number(&self, symbol: &Symbol) -> Option<f64> {
+        match symbol {
+            Symbol::Number(number) => Some(*number),
+            Symbol::Stored(_, tensor) if tensor.element_count() == Some(1) => {
+                numbers(tensor, self.data).ok()?.first().copied()
+            }
+            _ => None,
+        }
+    }
+}
+
+fn assign(variables: &mut Variables, targets: &[Expression], value: Symbol) {
+    match targets {
+        [Expression::Name(name)] => drop(variables.insert(name.clone(), value)),
+        [_] => {}
+        several => {
+            for (index, target) in several.iter().enumerate() {
+                let Expression::Name(name) = target else { continue };
+                let part = match &value {
+                    Symbol::Sequence(elements) => elements.get(index).cloned().unwrap_or(Symbol::Other),
+                    Symbol::Value { .. } => value.clone(),
+                    _ => Symbol::Other,
+                };
+                variables.insert(name.clone(), part);
+            }
+        }
+    }
+}
+
+/// The names of the values among the arguments, those in lists too.
+fn names_of(arguments: &[Symbol]) -> Vec<RString> {
+    let mut names = Vec::new();
+    for argument in arguments {
+        match argument {
+            Symbol::Value { name, .. } if !name.is_empty() => names.push(name.clone()),
+            Symbol::Sequence(elements) => names.extend(names_of(elements)),
+            _ => {}
+        }
+    }
+    names
+}
+
+fn has_value(symbol: &Symbol) -> bool {
+    match symbol {
+        Symbol::Value { .. } => true,
+        Symbol::Stored(..) => true,
+        Symbol::Sequence(elements) => elements.iter().any(has_value),
+        _ => false,
+    }
+}
+
+/// The parameters of a value, or of the first of several.
+pub(super) fn quantization_of(symbol: &Symbol) -> Option<QuantizationParameters> {
+    match symbol {
+        Symbol::Value { quantization, .. } => quantization.clone(),
+        Symbol::Sequence(elements) => elements.iter().find_map(quantization_of),
+        _ => None,
+    }
+}

@@ -1,0 +1,142 @@
+//! What is known of PyTorch's functions: which give tensors, and how their results are quantized.
+
+use super::forward::{Symbol, quantization_of};
+use crate::quant::dtype::from_scalar_type;
+use qp_abi::sdk::{DType, QuantizationParameters};
+
+/// A function, by its namespace and name: `quantized`, `add_relu`.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    /// `aten`, `quantized`, …
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+/// Functions of tensors that give numbers, sizes, texts or nothing.
+const NO_TENSOR: &[&str] = &[
+    "__contains__",
+    "__getitem__",
+    "__is__",
+    "__isnot__",
+    "__not__",
+    "_set_item",
+    "append",
+    "dim",
+    "eq",
+    "format",
+    "ge",
+    "gt",
+    "is_cuda",
+    "is_floating_point",
+    "item",
+    "le",
+    "len",
+    "lt",
+    "ne",
+    "numel",
+    "percentFormat",
+    "RaiseException",
+    "size",
+    "warn",
+];
+
+/// Functions whose result has the codes and the parameters of what they are given.
+const PRESERVES_CODES: &[&str] = &[
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "channel_shuffle",
+    "clamp",
+    "clone",
+    "contiguous",
+    "detach",
+    "dropout",
+    "expand",
+    "flatten",
+    "hardtanh",
+    "hardtanh_",
+    "max_pool1d",
+    "max_pool2d",
+    "mean",
+    "movedim",
+    "narrow",
+    "permute",
+    "pixel_shuffle",
+    "relu",
+    "relu6",
+    "relu_",
+    "repeat",
+    "reshape",
+    "select",
+    "slice",
+    "squeeze",
+    "t",
+    "transpose",
+    "unsqueeze",
+    "upsample_bilinear2d",
+    "upsample_nearest2d",
+    "view",
+];
+
+impl Operator {
+    /// The operator that a dotted name in code is: `torch.add`, `ops.quantized.conv2d`,
+    /// `__torch__.torch.nn.functional.batch_norm`.
+    pub fn of(path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.split('.').collect();
+        let (namespace, name) = match parts.as_slice() {
+            ["torch", name] => ("aten", *name),
+            ["torch", "nn", "functional", name] | ["__torch__", .., name] => ("functional", *name),
+            ["ops", namespace, name] => (*namespace, *name),
+            _ => return None,
+        };
+        Some(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+
+    /// A function by a name that says nothing else.
+    pub fn unknown(name: &str) -> Self {
+        Self { namespace: "functional".to_owned(), name: name.to_owned() }
+    }
+
+    /// Whether the result is a tensor.
+    pub fn gives_tensor(&self) -> bool {
+        !NO_TENSOR.contains(&self.name.as_str()) && !self.name.contains("pack") && self.namespace != "prim"
+    }
+
+    /// Whether this is one of the operators on codes.
+    pub fn is_quantized(&self) -> bool {
+        self.namespace == "quantized" && !self.name.contains("dynamic")
+    }
+}
+
+/// The parameters of the result.
+pub(super) fn quantization(
+    operator: &Operator,
+    arguments: &[Symbol],
+    number: &dyn Fn(&Symbol) -> Option<f64>,
+) -> Option<QuantizationParameters> {
+    let first = || arguments.iter().find_map(quantization_of);
+    match (operator.name.as_str(), arguments) {
+        ("quantize_per_tensor", [_, scale, zero_point, dtype]) => {
+            let dtype = from_scalar_type(number(dtype)? as i64)?.dtype;
+            Some(QuantizationParameters::per_tensor(dtype, number(scale)?, number(zero_point)?))
+        }
+        _ if operator.is_quantized() => match arguments {
+            // Operators on codes end with the scale and the zero point of their result, which has the type of
+            // the activation they are given.
+            [_, .., scale, zero_point] => {
+                let dtype = first().map_or(DType::UINT8, |parameters| parameters.dtype);
+                match (number(scale), number(zero_point)) {
+                    (Some(scale), Some(zero_point)) => {
+                        Some(QuantizationParameters::per_tensor(dtype, scale, zero_point))
+                    }
+                    _ => first(),
+                }
+            }
+            _ => first(),
+        },
+        (name, _) if PRESERVES_CODES.contains(&name) => first(),
+        _ => None,
+    }
+}
