@@ -4,6 +4,7 @@
 //! What a plugin says is checked here, so that the rest of the host may trust it; a plugin that breaks the
 //! contract is an [`Error`] of the kind `Plugin`, and no other plugin is the worse for it.
 
+mod check;
 mod convert;
 mod discover;
 mod error;
@@ -16,6 +17,7 @@ mod progress;
 mod receive;
 mod session;
 
+pub use check::{CheckLine, CheckReport, CheckVerdict};
 pub use manifest::{Format, Manifest};
 pub use plugin::{PluginEntry, PluginState};
 pub use progress::{NoProgress, Progress};
@@ -224,13 +226,25 @@ impl Backends {
         })
     }
 
+    /// Loads the library at `library` and tries every claim of the contract on it, and on `samples`, model
+    /// files that it reads. Models run if their runtime is found.
+    ///
+    /// # Errors
+    /// `NotFound` and `Io` when there is no such file. A library that is no plugin is a failed line.
+    pub fn check(&self, library: &Path, samples: &[PathBuf]) -> Result<CheckReport> {
+        check::check(library, samples, &self.start())
+    }
+
+    fn start(&self) -> Start<'_> {
+        Start { runtime_folders: &self.config.runtime_folders, settings: &self.config.settings }
+    }
+
     fn manifests(&self) -> impl Iterator<Item = &Manifest> {
         self.plugins.iter().filter_map(PluginEntry::usable)
     }
 
     fn backend(&self, id: &str) -> Result<(&Arc<Manifest>, &BackendBox)> {
-        let start = Start { runtime_folders: &self.config.runtime_folders, settings: &self.config.settings };
-        self.plugin(id)?.backend(&start)
+        self.plugin(id)?.backend(&self.start())
     }
 
     /// Of candidates of several plugins, those of the one to use.

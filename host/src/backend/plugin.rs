@@ -146,6 +146,16 @@ impl PluginEntry {
         backend.as_ref().map(|backend| (manifest, backend)).map_err(Clone::clone)
     }
 
+    /// The manifest as the plugin itself gives it.
+    pub(super) fn ask_manifest(&self) -> Result<qp_abi::Manifest> {
+        match self.library.get() {
+            Some(Ok(library)) => {
+                (library.manifest())().into_result().map_err(|error| from_plugin(self.id(), error))
+            }
+            _ => Err(Error::internal(format!("the library of plugin `{}` is not open", self.id()))),
+        }
+    }
+
     /// Opens the library of a manifest from the cache, which must still be what the library says.
     fn reopen(&self, manifest: &Manifest) -> Result<PluginRef> {
         let library = load::open(&self.path)?;

@@ -1,1 +1,179 @@
 //! Checks that any backend keeps the contract.
+//!
+//! [`check`] tries a backend on sample files and on damaged copies of them, and gives one [`Check`] for each
+//! claim of the contract and each file. `qp backends check LIBRARY FILE…` prints them; a plugin's own tests
+//! assert that none has failed:
+//!
+//! ```text
+//! let backend = boundary::backend_object(MyBackend::create(Setup::default())?);
+//! let checks = conformance::check(&MyBackend::manifest(), &backend, &samples, scratch_folder);
+//! assert!(checks.iter().all(|check| !check.has_failed()), "{checks:#?}");
+//! ```
+//!
+//! This is the one module of the crate that touches files: it writes its damaged copies into the folder that
+//! the caller gives.
+
+mod description;
+mod hostile;
+mod reading;
+mod running;
+mod tools;
+
+use crate::backend::BackendBox;
+use crate::error::ErrorKind;
+use crate::guard;
+use crate::manifest::Manifest;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use tools::{Failure, Outcome};
+
+/// One claim of the contract, tried on one file or on the backend itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What the contract says, as a sentence without a full stop.
+    pub claim: &'static str,
+    /// The name of the file it was tried on; empty when it was tried on the backend itself.
+    pub subject: String,
+    /// What came of it.
+    pub verdict: Verdict,
+}
+
+/// What came of a [`Check`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The claim holds.
+    Passed,
+    /// The claim does not hold, and why.
+    Failed(String),
+    /// The claim could not be tried, and why.
+    Skipped(String),
+}
+
+impl Check {
+    /// Whether the claim does not hold.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed(_))
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, reason) = match &self.verdict {
+            Verdict::Passed => ("ok", None),
+            Verdict::Failed(reason) => ("FAILED", Some(reason)),
+            Verdict::Skipped(reason) => ("skipped", Some(reason)),
+        };
+        write!(f, "{word:<8}{}", self.claim)?;
+        if !self.subject.is_empty() {
+            write!(f, " ({})", self.subject)?;
+        }
+        reason.map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
+}
+
+/// Tries every claim on the backend and on each of the sample files, which must be good ones. Damaged copies
+/// are written into the folder `scratch`, which must exist and stays the caller's to remove.
+pub fn check(manifest: &Manifest, backend: &BackendBox, samples: &[PathBuf], scratch: &Path) -> Vec<Check> {
+    let mut suite = Suite { manifest, backend, scratch, checks: Vec::new() };
+    suite.backend_itself();
+    for sample in samples {
+        suite.sample(sample);
+    }
+    suite.checks
+}
+
+/// What the claims are tried with.
+struct Suite<'a> {
+    manifest: &'a Manifest,
+    backend: &'a BackendBox,
+    scratch: &'a Path,
+    checks: Vec<Check>,
+}
+
+impl Suite<'_> {
+    fn claim(&mut self, claim: &'static str, subject: &str, attempt: impl FnOnce(&Self) -> Outcome) {
+        // A defect of a check itself is a failure of that check.
+        let outcome = guard::catch_in("the check", || Ok(attempt(self)));
+        let verdict = match outcome {
+            Ok(Ok(())) => Verdict::Passed,
+            Ok(Err(Failure::Breach(reason))) => Verdict::Failed(reason),
+            Ok(Err(Failure::CannotTry(reason))) => Verdict::Skipped(reason),
+            Err(panic) => Verdict::Failed(panic.message.into_string()),
+        };
+        self.checks.push(Check { claim, subject: subject.to_owned(), verdict });
+    }
+
+    fn backend_itself(&mut self) {
+        self.claim("the manifest is complete", "", |suite| description::manifest(suite.manifest));
+        self.claim("any head can be probed", "", hostile::any_head_can_be_probed);
+        self.claim("asking for the runtime loads nothing and is the same twice", "", |suite| {
+            running::runtime_is_asked_twice(suite.backend)
+        });
+        self.claim("a missing file is NotFound", "", hostile::missing_file);
+        self.claim("an empty file is refused as corrupt or of no format", "", hostile::empty_file);
+        self.claim("a folder is refused", "", hostile::folder);
+        self.claim("a file of noise is refused as corrupt or of no format", "", hostile::noise);
+        self.claim("an unknown request is UnsupportedOp", "", |suite| {
+            let answer =
+                suite.backend.request("no-such-feature/1".into(), "{}".into(), tools::indifferent().as_ref());
+            tools::expect_error(answer, &[ErrorKind::UNSUPPORTED_OP])
+        });
+    }
+
+    fn sample(&mut self, path: &Path) {
+        let subject = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let subject = subject.as_str();
+        self.claim("probe, inspect and open agree on the format", subject, |suite| {
+            reading::formats_agree(suite, path)
+        });
+        self.claim("inspect says the same twice, and open says it too", subject, |suite| {
+            reading::descriptions_agree(suite, path)
+        });
+        self.claim("the description holds together", subject, |suite| {
+            description::model(suite.manifest, &tools::inspect(suite.backend, path)?)
+        });
+        self.claim("every stored tensor comes whole, as described, the same twice", subject, |suite| {
+            reading::tensors_come_whole(suite, path)
+        });
+        self.claim("an unknown tensor is NotFound", subject, |suite| reading::unknown_tensor(suite, path));
+        self.claim("a refusal by the sink comes back unchanged", subject, |suite| {
+            reading::refusal_comes_back(suite, path)
+        });
+        self.claim("a model is read by several threads at once", subject, |suite| {
+            reading::threads_read(suite, path)
+        });
+        self.claim("cancelled work ends as Cancelled", subject, |suite| reading::cancelled(suite, path));
+        self.claim("an unknown request about a model is UnsupportedOp", subject, |suite| {
+            reading::unknown_request(suite, path)
+        });
+        self.claim("a file cut short is refused or read, without a panic", subject, |suite| {
+            hostile::cut_short(suite, path)
+        });
+        self.claim("a damaged file is refused or read, without a panic", subject, |suite| {
+            hostile::damaged(suite, path)
+        });
+        self.claim("a run gives the outputs, the same twice", subject, |suite| {
+            running::outputs_come(suite, path)
+        });
+        self.claim("a run with wrong inputs is InvalidInput", subject, |suite| {
+            running::wrong_inputs(suite, path)
+        });
+        self.claim("a capture gives values, each once", subject, |suite| running::capture(suite, path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_prints_as_one_line() {
+        let check = Check {
+            claim: "an unknown tensor is NotFound",
+            subject: "x.toy".into(),
+            verdict: Verdict::Failed("it is Internal".into()),
+        };
+        assert_eq!(check.to_string(), "FAILED  an unknown tensor is NotFound (x.toy): it is Internal");
+        assert!(check.has_failed());
+    }
+}

@@ -1,0 +1,154 @@
+//! Whether a manifest and a model's description hold together.
+
+use super::tools::{Outcome, breach};
+use crate::manifest::Manifest;
+use crate::model::{ModelInfo, TensorInfo};
+use crate::quant::QuantizationParameters;
+use crate::tensor::element_count;
+use abi_stable::std_types::{ROption, RSome};
+use std::collections::HashSet;
+
+pub(super) fn manifest(manifest: &Manifest) -> Outcome {
+    let is_short = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    if !is_short(&manifest.id) {
+        return breach(format!("the id `{}` is not made of lower-case letters, digits and `-`", manifest.id));
+    }
+    if manifest.name.is_empty() || manifest.version.is_empty() || manifest.description.is_empty() {
+        return breach("the name, the version or the description is empty");
+    }
+    if manifest.formats.is_empty() && manifest.url_schemes.is_empty() {
+        return breach("it reads no format and no URL");
+    }
+    if !manifest.features.iter().any(|feature| feature == "inspect") {
+        return breach("the feature `inspect` is missing, which every backend has");
+    }
+    for format in &manifest.formats {
+        if !is_short(&format.name) {
+            return breach(format!("the format's name `{}` is no short lower-case name", format.name));
+        }
+        if format.magic.iter().any(|magic| magic.is_empty()) {
+            return breach(format!("an empty magic of the format `{}` would fit every file", format.name));
+        }
+        let is_bare =
+            |text: &str| !text.is_empty() && !text.starts_with('.') && text == text.to_lowercase().as_str();
+        if let Some(extension) = format.extensions.iter().find(|extension| !is_bare(extension)) {
+            return breach(format!("the extension `{extension}` is empty, has a leading dot or upper case"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn model(manifest: &Manifest, info: &ModelInfo) -> Outcome {
+    if !manifest.formats.iter().any(|format| format.name == info.format) {
+        return breach(format!("the format `{}` is not in the manifest", info.format));
+    }
+    if info.precision.is_empty() {
+        return breach("the precision is empty; `unknown` is the word for that");
+    }
+    unique("layer", info.layers.iter().map(|layer| layer.path.as_str()))?;
+    unique("stored tensor", info.tensors.iter().map(|tensor| tensor.name.as_str()))?;
+    unique("input", info.inputs.iter().map(|input| input.name.as_str()))?;
+    unique("output", info.outputs.iter().map(|output| output.name.as_str()))?;
+    let tensors: HashSet<&str> = info.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let layers: HashSet<&str> = info.layers.iter().map(|layer| layer.path.as_str()).collect();
+    let mut before: HashSet<&str> = HashSet::new();
+    for tensor in &info.tensors {
+        stored(tensor)?;
+        if !tensor.layer.is_empty() && !layers.contains(tensor.layer.as_str()) {
+            return breach(format!("the tensor `{}` belongs to no layer `{}`", tensor.name, tensor.layer));
+        }
+        if !tensor.alias_of.is_empty() && !before.contains(tensor.alias_of.as_str()) {
+            return breach(format!("the tensor `{}` shares no earlier `{}`", tensor.name, tensor.alias_of));
+        }
+        before.insert(&tensor.name);
+    }
+    for layer in &info.layers {
+        if layer.op_type.is_empty() {
+            return breach(format!("the layer `{}` has no op type", layer.path));
+        }
+        if let Some(unknown) = layer.tensors.iter().find(|name| !tensors.contains(name.as_str())) {
+            return breach(format!("the layer `{}` owns `{unknown}`, which is not stored", layer.path));
+        }
+    }
+    for value in info.inputs.iter().chain(&info.outputs).chain(&info.values) {
+        if value.name.is_empty() {
+            return breach("a value has no name");
+        }
+        let rank = match &value.shape {
+            RSome(shape) => Some(shape.len()),
+            ROption::RNone => None,
+        };
+        if let RSome(parameters) = &value.quantization {
+            quantization(&value.name, rank, None, parameters)?;
+        }
+    }
+    if let RSome(obstacle) = &info.run_obstacle {
+        super::tools::well_formed(obstacle)?;
+    }
+    Ok(())
+}
+
+fn stored(tensor: &TensorInfo) -> Outcome {
+    let name = &tensor.name;
+    let Some(elements) = element_count(&tensor.shape) else {
+        return breach(format!("the tensor `{name}` has the shape {:?}", tensor.shape));
+    };
+    if tensor.dtype.bits() > 0 && tensor.dtype.packed_bytes(elements) != Some(tensor.bytes) {
+        return breach(format!(
+            "the tensor `{name}`, {} {:?}, is said to have {} bytes",
+            tensor.dtype, tensor.shape, tensor.bytes
+        ));
+    }
+    match &tensor.quantization {
+        RSome(parameters) => quantization(name, Some(tensor.shape.len()), Some(&tensor.shape), parameters),
+        ROption::RNone => Ok(()),
+    }
+}
+
+fn quantization(
+    name: &str,
+    rank: Option<usize>,
+    shape: Option<&[i64]>,
+    parameters: &QuantizationParameters,
+) -> Outcome {
+    let (scales, zero_points) = (parameters.scales.len(), parameters.zero_points.len());
+    if scales > 0 && scales as u64 != parameters.scale_count {
+        return breach(format!("`{name}` counts {} scales and lists {scales}", parameters.scale_count));
+    }
+    if zero_points > 1 && zero_points != scales {
+        return breach(format!("`{name}` has {scales} scales and {zero_points} zero points"));
+    }
+    if scales.max(zero_points) > QuantizationParameters::MAX_INLINE {
+        return breach(format!("`{name}` lists more than {} scales", QuantizationParameters::MAX_INLINE));
+    }
+    if scales == 0 && !parameters.is_dynamic && parameters.scale_name.is_empty() {
+        return breach(format!("`{name}` lists no scale, names none and is not dynamic"));
+    }
+    let RSome(axis) = parameters.axis else { return Ok(()) };
+    if rank.is_some_and(|rank| axis < 0 || axis >= rank as i64) {
+        return breach(format!("`{name}` has no axis {axis}"));
+    }
+    let channels = shape.and_then(|shape| shape.get(usize::try_from(axis).ok()?).copied());
+    match channels {
+        Some(channels) if parameters.block_size.is_none() && parameters.scale_count != channels as u64 => {
+            breach(format!("`{name}` has {channels} channels and {} scales", parameters.scale_count))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unique<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Outcome {
+    let mut seen = HashSet::new();
+    for name in names {
+        if name.is_empty() {
+            return breach(format!("a {what} has no name"));
+        }
+        if !seen.insert(name) {
+            return breach(format!("the {what} `{name}` is listed twice"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Whether a good file is read as the contract says.
+
+use super::Suite;
+use super::tools::{
+    Delivered, Outcome, PATIENCE, breach, cancelled as cancelled_progress, collect, expect_error,
+    indifferent, inspect, location, open, skip,
+};
+use crate::backend::ModelBox;
+use crate::error::{BackendError, ErrorKind};
+use crate::model::ModelInfo;
+use crate::sink::{FnSink, TensorSink_TO};
+use crate::tensor::TensorView;
+use abi_stable::sabi_trait::TD_Opaque;
+use abi_stable::std_types::{ROption, RResult, RSome};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Instant;
+
+/// Tensors of one model are read up to this many bytes in all, the smallest first.
+const MOST_BYTES: u64 = 64 << 20;
+
+pub(super) fn formats_agree(suite: &Suite<'_>, path: &Path) -> Outcome {
+    let mut head = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(4096).read_to_end(&mut head))
+        .map_err(|error| format!("the sample cannot be read: {error}"))?;
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let probed = suite.backend.probe(head.as_slice().into(), name.into()).into_result();
+    let probed = match probed.map_err(|error| format!("probe: {error:?}"))? {
+        RSome(format) => format,
+        ROption::RNone => return breach("probe does not know the file"),
+    };
+    let inspected = inspect(suite.backend, path)?.format;
+    let opened = info(&open(suite.backend, path)?)?.format;
+    if probed == inspected && inspected == opened {
+        Ok(())
+    } else {
+        breach(format!("probe says `{probed}`, inspect `{inspected}`, open `{opened}`"))
+    }
+}
+
+pub(super) fn descriptions_agree(suite: &Suite<'_>, path: &Path) -> Outcome {
+    let first = inspect(suite.backend, path)?;
+    same(&first, &inspect(suite.backend, path)?, "the second inspection")?;
+    same(&first, &info(&open(suite.backend, path)?)?, "the open model")
+}
+
+/// Compares as printed, in which a NaN is like another.
+fn same(first: &ModelInfo, second: &ModelInfo, who: &str) -> Outcome {
+    if first == second || format!("{first:?}") == format!("{second:?}") {
+        Ok(())
+    } else {
+        breach(format!("{who} says something else than the first inspection"))
+    }
+}
+
+fn info(model: &ModelBox) -> Outcome<ModelInfo> {
+    Ok(model.info().into_result().map_err(|error| format!("info: {error:?}"))?)
+}
+
+/// One stored tensor, whole.
+fn read(model: &ModelBox, name: &str) -> Outcome<Delivered> {
+    let ((), mut delivered) = collect(|sink| model.read_tensor(name.into(), sink, indifferent().as_ref()))?;
+    match (delivered.pop(), delivered.len()) {
+        (Some(tensor), 0) if tensor.name == name => Ok(tensor),
+        (last, others) => {
+            let last = last.map(|tensor| tensor.name).unwrap_or_default();
+            breach(format!("`{name}` was asked for; `{last}` and {others} others came"))
+        }
+    }
+}
+
+pub(super) fn tensors_come_whole(suite: &Suite<'_>, path: &Path) -> Outcome {
+    let model = open(suite.backend, path)?;
+    let info = info(&model)?;
+    let mut tensors: Vec<_> = info.tensors.iter().filter(|tensor| tensor.dtype.bits() > 0).collect();
+    tensors.sort_by_key(|tensor| tensor.bytes);
+    let mut left = MOST_BYTES;
+    for tensor in tensors {
+        if tensor.bytes > left {
+            break;
+        }
+        left -= tensor.bytes;
+        let first = read(&model, &tensor.name)?;
+        if first.dtype != tensor.dtype || first.shape != tensor.shape.as_slice() {
+            return breach(format!(
+                "`{}` is described as {} {:?} and comes as {} {:?}",
+                tensor.name, tensor.dtype, tensor.shape, first.dtype, first.shape
+            ));
+        }
+        if first != read(&model, &tensor.name)? {
+            return breach(format!("`{}` comes with other bytes the second time", tensor.name));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn unknown_tensor(suite: &Suite<'_>, path: &Path) -> Outcome {
+    let model = open(suite.backend, path)?;
+    for name in ["no such tensor", ""] {
+        let mut sink = FnSink(|_: TensorView<'_>| Ok(()));
+        let sink = TensorSink_TO::from_ptr(&mut sink, TD_Opaque);
+        expect_error(model.read_tensor(name.into(), sink, indifferent().as_ref()), &[ErrorKind::NOT_FOUND])?;
+    }
+    Ok(())
+}
+
+/// The name of a tensor to try things on.
+fn some_tensor(info: &ModelInfo) -> Outcome<&str> {
+    let tensor = info.tensors.iter().find(|tensor| tensor.dtype.bits() > 0 && tensor.bytes > 0);
+    tensor.map_or_else(|| skip("it stores no tensor"), |tensor| Ok(tensor.name.as_str()))
+}
+
+pub(super) fn refusal_comes_back(suite: &Suite<'_>, path: &Path) -> Outcome {
+    let model = open(suite.backend, path)?;
+    let info = info(&model)?;
+    let refusal = BackendError::new(ErrorKind::CANCELLED, "the host has seen enough");
+    let mut calls = 0;
+    let mut sink = FnSink(|_: TensorView<'_>| {
+        calls += 1;
+        Err(refusal.clone())
+    });
+    let sink_object = TensorSink_TO::from_ptr(&mut sink, TD_Opaque);
+    let answer = model.read_tensor(some_tensor(&info)?.into(), sink_object, indifferent().as_ref());
+    if calls != 1 {
+        return breach(format!("the sink was called {calls} times"));
+    }
+    match answer {
+        RResult::RErr(error) if error == refusal => Ok(()),
+        RResult::RErr(error) => breach(format!("{error:?} came back")),
+        RResult::ROk(()) => breach("the read succeeded all the same"),
+    }
+}
+
+pub(super) fn threads_read(suite: &Suite<'_>, path: &Path) -> Outcome {
+    let model = open(suite.backend, path)?;
+    let first_info = info(&model)?;
+    let name = some_tensor(&first_info)?;
+    let first = read(&model, name)?;
+    let attempt = || -> Outcome {
+        for _ in 0..8 {
+            if read(&model, name)? != first {
+                return breach(format!("a thread got other bytes of `{name}`"));
+            }
+            same(&first_info, &info(&model)?, "another thread")?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(attempt)).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| breach("a thread panicked in the check")))
+    })
+}
+
+pub(super) fn cancelled(suite: &Suite<'_>, path: &Path) -> Outcome {
+    let stop = cancelled_progress();
+    let none = || [][..].into();
+    let location = location(path)?;
+    let start = Instant::now();
+    ended("inspect", start, suite.backend.inspect(location.into(), none(), stop.as_ref()))?;
+    let start = Instant::now();
+    ended("open", start, suite.backend.open(location.into(), none(), stop.as_ref()))?;
+    let model = open(suite.backend, path)?;
+    let info = info(&model)?;
+    let Ok(name) = some_tensor(&info) else { return Ok(()) };
+    let mut sink = FnSink(|_: TensorView<'_>| Ok(()));
+    let sink = TensorSink_TO::from_ptr(&mut sink, TD_Opaque);
+    let start = Instant::now();
+    ended("read_tensor", start, model.read_tensor(name.into(), sink, stop.as_ref()))
+}
+
+/// Work that was cancelled must say so, or be done at once.
+fn ended<T>(what: &str, start: Instant, answer: RResult<T, BackendError>) -> Outcome {
+    match answer.into_result() {
+        Err(error) if error.kind == ErrorKind::CANCELLED => Ok(()),
+        Err(error) => breach(format!("{what}: {error:?}")),
+        Ok(_) if start.elapsed() <= PATIENCE => Ok(()),
+        Ok(_) => breach(format!("{what} went on for {} ms", start.elapsed().as_millis())),
+    }
+}
+
+pub(super) fn unknown_request(suite: &Suite<'_>, path: &Path) -> Outcome {
+    let model = open(suite.backend, path)?;
+    let mut sink = FnSink(|_: TensorView<'_>| Ok(()));
+    let sink = TensorSink_TO::from_ptr(&mut sink, TD_Opaque);
+    let answer = model.request("no-such-feature/1".into(), "{}".into(), sink, indifferent().as_ref());
+    expect_error(answer, &[ErrorKind::UNSUPPORTED_OP])
+}
