@@ -19,26 +19,26 @@ pub(super) fn stem(file_name: &str) -> Option<&str> {
         .strip_suffix(std::env::consts::DLL_SUFFIX)
 }
 
-/// Refuses what the system's loader would refuse in many words, or not at all.
+/// Refuses what the system's loader would refuse in many words, or die of: it maps a library that is cut short
+/// and reads beyond its end.
 pub(super) fn check(path: &Path) -> Result<()> {
     let mut head = Vec::new();
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    file.take(64).read_to_end(&mut head).map_err(|error| unreadable(path, &error))?;
-    match verdict(&head) {
+    let size = file.metadata().map_err(|error| unreadable(path, &error))?.len();
+    file.take(HEAD_BYTES).read_to_end(&mut head).map_err(|error| unreadable(path, &error))?;
+    let here = std::env::consts::ARCH;
+    let refuse = |message: String, hint: &str| Err(Error::new(ErrorKind::Plugin, message).with_hint(hint));
+    let again = "Build the plugin again, or take the file out of the plugin folder.";
+    match verdict(&head, size) {
         Verdict::Fits => Ok(()),
-        Verdict::NoLibrary => {
-            Err(Error::new(ErrorKind::Plugin, format!("`{}` is no shared library", path.display()))
-                .with_hint("Build the plugin again, or take the file out of the plugin folder."))
+        Verdict::NoLibrary => refuse(format!("`{}` is no shared library", path.display()), again),
+        Verdict::CutShort(due) => {
+            refuse(format!("plugin `{}` is cut short: {size} of {due} bytes", path.display()), again)
         }
-        Verdict::OtherMachine(found) => Err(Error::new(
-            ErrorKind::Plugin,
-            format!(
-                "plugin `{}` is built for {found}, this qp for {}",
-                path.display(),
-                std::env::consts::ARCH
-            ),
-        )
-        .with_hint(format!("Build the plugin for {}.", std::env::consts::ARCH))),
+        Verdict::OtherMachine(found) => refuse(
+            format!("plugin `{}` is built for {found}, this qp for {here}", path.display()),
+            &format!("Build the plugin for {here}."),
+        ),
     }
 }
 
@@ -51,10 +51,15 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
         .with_hint("Check that the file exists and that you may read it.")
 }
 
+/// Enough for the header and the program headers, which follow it.
+const HEAD_BYTES: u64 = 4096;
+
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Fits,
     NoLibrary,
+    /// It should have that many bytes at least.
+    CutShort(u64),
     OtherMachine(String),
 }
 
@@ -71,28 +76,70 @@ const MACHINES: &[(u16, &str)] = &[
     (258, "loongarch64"),
 ];
 
-/// Reads an ELF header; on systems with other libraries everything fits.
-fn verdict(head: &[u8]) -> Verdict {
+/// Reads the ELF header of a file of `size` bytes; on systems with other libraries everything fits.
+fn verdict(head: &[u8], size: u64) -> Verdict {
     if !cfg!(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd")) {
         return Verdict::Fits;
     }
-    // e_ident: magic, class, byte order; then e_type at 16 (3: shared object) and e_machine at 18.
-    if head.len() < 20 || !head.starts_with(b"\x7fELF") {
-        return Verdict::NoLibrary;
-    }
-    let number = |at: usize| {
-        let bytes = [head[at], head[at + 1]];
-        if head[5] == 2 { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
-    };
-    if number(16) != 3 {
-        return Verdict::NoLibrary;
-    }
-    let machine = number(18);
-    match MACHINES.iter().find(|(code, _)| *code == machine) {
-        Some((_, name)) if *name == std::env::consts::ARCH => Verdict::Fits,
-        Some((_, name)) => Verdict::OtherMachine((*name).to_owned()),
+    let Some(header) = Header::parse(head) else { return Verdict::NoLibrary };
+    match MACHINES.iter().find(|(code, _)| *code == header.machine) {
+        Some((_, name)) if *name != std::env::consts::ARCH => {
+            return Verdict::OtherMachine((*name).to_owned());
+        }
         // A machine that is not in the list is left to the system's loader.
-        None => Verdict::Fits,
+        _ => {}
+    }
+    match header.end_bytes(head) {
+        Some(end) if end > size => Verdict::CutShort(end),
+        _ => Verdict::Fits,
+    }
+}
+
+/// What an ELF header says of a shared object.
+struct Header {
+    is_big_endian: bool,
+    is_64_bit: bool,
+    machine: u16,
+}
+
+impl Header {
+    /// The header, if it is one of a shared object.
+    fn parse(head: &[u8]) -> Option<Self> {
+        // e_ident: magic, class (2: 64 bits), byte order (2: big-endian).
+        let ident = head.first_chunk::<16>()?;
+        if !ident.starts_with(b"\x7fELF") {
+            return None;
+        }
+        let mut header = Self { is_64_bit: ident[4] == 2, is_big_endian: ident[5] == 2, machine: 0 };
+        // e_type 3: shared object.
+        if header.number(head, 16, 2)? != 3 {
+            return None;
+        }
+        header.machine = header.number(head, 18, 2)? as u16;
+        Some(header)
+    }
+
+    /// The number of `width` bytes at `at`.
+    fn number(&self, bytes: &[u8], at: usize, width: usize) -> Option<u64> {
+        let bytes = bytes.get(at..at.checked_add(width)?)?;
+        let join = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        Some(if self.is_big_endian { bytes.iter().fold(0, join) } else { bytes.iter().rev().fold(0, join) })
+    }
+
+    /// Where the last segment or the section table ends; `None` where that is not told in `head`.
+    fn end_bytes(&self, head: &[u8]) -> Option<u64> {
+        if !self.is_64_bit {
+            return None;
+        }
+        let number = |at, width| self.number(head, at, width);
+        // e_shoff, e_shentsize, e_shnum; then e_phoff, e_phentsize, e_phnum; p_offset and p_filesz of each.
+        let mut end = number(40, 8)?.checked_add(number(58, 2)?.checked_mul(number(60, 2)?)?)?;
+        let (first, width, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+        for index in 0..count {
+            let at = usize::try_from(first.checked_add(index * width)?).ok()?;
+            end = end.max(number(at.checked_add(8)?, 8)?.checked_add(number(at.checked_add(32)?, 8)?)?);
+        }
+        Some(end)
     }
 }
 
@@ -110,24 +157,37 @@ mod tests {
         assert!(!has_plugin_name("libqp_plugin_toy.so.bak"));
     }
 
+    /// An ELF header of 64 bits and of this type and machine, its section table ending at `end`.
+    #[cfg(target_os = "linux")]
+    fn header(kind: u8, machine: u16, end: u64) -> [u8; 64] {
+        let mut head = [0_u8; 64];
+        head[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        head[16] = kind;
+        head[18..20].copy_from_slice(&machine.to_le_bytes());
+        head[40..48].copy_from_slice(&end.to_le_bytes());
+        head
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_text_an_object_file_and_a_short_file_are_no_library() {
-        assert_eq!(verdict(b"#!/bin/sh\necho this is not it"), Verdict::NoLibrary);
-        assert_eq!(verdict(b"\x7fELF"), Verdict::NoLibrary);
-        let mut object = [0_u8; 64];
-        object[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        object[16] = 1;
-        assert_eq!(verdict(&object), Verdict::NoLibrary);
+        for head in [b"#!/bin/sh\necho this is not it".as_slice(), b"\x7fELF", b"", &header(1, 62, 0)] {
+            assert_eq!(verdict(head, 64), Verdict::NoLibrary);
+        }
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn a_library_of_another_machine_is_named() {
-        let mut library = [0_u8; 64];
-        library[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        library[16] = 3;
-        library[18..20].copy_from_slice(&22_u16.to_le_bytes());
-        assert_eq!(verdict(&library), Verdict::OtherMachine("s390x".into()));
+        assert_eq!(verdict(&header(3, 22, 64), 64), Verdict::OtherMachine("s390x".into()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_library_that_ends_before_its_tables_do_is_cut_short() {
+        // Machine 0 is in no list.
+        assert_eq!(verdict(&header(3, 0, 4096), 4095), Verdict::CutShort(4096));
+        assert_eq!(verdict(&header(3, 0, 4096), 4096), Verdict::Fits);
+        assert_eq!(verdict(&header(3, 0, u64::MAX), 64), Verdict::CutShort(u64::MAX));
     }
 }

@@ -6,6 +6,7 @@
 //! function of it called. Libraries are never closed: they may have left thread-local destructors behind.
 
 use super::library_file;
+use super::manifest::Key;
 use crate::error::{Error, ErrorKind, Result};
 use qp_abi::abi_stable::library::{
     AbiHeader, AbiHeaderRef, LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL,
@@ -13,18 +14,45 @@ use qp_abi::abi_stable::library::{
 use qp_abi::root::is_compatible;
 use qp_abi::{ABI_VERSION, PluginRef};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Opens the library at `path` and takes its root module, which is checked and not yet called.
 pub(super) fn open(path: &Path) -> Result<PluginRef> {
     library_file::check(path)?;
+    check_unchanged(path)?;
     let header = header(path)?;
     check_version(path, header.version_strings().version.as_str())?;
     // Not `PluginRef::load_from_file`: that gives the first plugin back for every later file.
     header.init_root_module::<PluginRef>().map_err(|error| refusal(path, error))
 }
 
+/// The libraries that this process has opened.
+static OPENED: Mutex<Vec<Key>> = Mutex::new(Vec::new());
+
+/// The system's loader knows a library by its path and gives the one it has, whatever the file is by now.
+fn check_unchanged(path: &Path) -> Result<()> {
+    let Some(key) = Key::of(path) else { return Ok(()) };
+    let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if opened.contains(&key) || !opened.iter().any(|other| other.has_same_path(&key)) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Plugin,
+        format!("plugin `{}` has changed since this qp opened it", path.display()),
+    )
+    .with_hint("Start qp again."))
+}
+
+fn remember(path: &Path) {
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(key) = Key::of(path).filter(|key| !opened.contains(key)) {
+        opened.push(key);
+    }
+}
+
 fn header(path: &Path) -> Result<&'static LibHeader> {
     let library = open_library(path)?;
+    remember(path);
     // SAFETY: a symbol of that name is an `AbiHeader` at the start of a `LibHeader`: the name is abi_stable's
     // own mangling, and what its `upgrade` reads first is the magic and the version of that layout.
     #[expect(unsafe_code, reason = "the type of a library's symbol is a promise of its name")]

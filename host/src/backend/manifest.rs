@@ -142,6 +142,11 @@ impl Key {
             abi_version: ABI_VERSION.to_owned(),
         })
     }
+
+    /// Whether both are of the same file, perhaps at different times.
+    pub(super) fn has_same_path(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
 }
 
 impl ManifestCache {
