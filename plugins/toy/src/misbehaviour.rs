@@ -4,7 +4,7 @@
 //! A file asks for one with the statement `misbehave WAY`, the user's settings with `misbehave = "WAY"`.
 
 use qp_abi::sdk::*;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 macro_rules! ways {
     ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
@@ -73,8 +73,6 @@ ways! {
     IgnoreRefusal = "ignore-refusal";
     /// Takes ten seconds for `read_tensor` and `run`, unless it is cancelled.
     Slow = "slow";
-    /// Takes as long, and hears of no cancellation before it is through with a second.
-    Deaf = "deaf";
 }
 
 impl Misbehaviour {
@@ -128,16 +126,11 @@ impl Misbehaviour {
 
     /// Takes its time, if that was asked for.
     pub(crate) fn dawdle(asked: Option<Self>, progress: &Progress<'_>) -> Result<()> {
-        let (end, deaf) = match asked {
-            Some(Self::Slow) => (Duration::from_secs(10), Duration::ZERO),
-            Some(Self::Deaf) => (Duration::from_secs(10), Duration::from_secs(1)),
-            _ => return Ok(()),
-        };
-        let start = Instant::now();
-        while start.elapsed() < end {
-            std::thread::sleep(Duration::from_millis(5));
-            if start.elapsed() >= deaf {
-                progress.update("dawdling", start.elapsed().as_millis() as u64, end.as_millis() as u64)?;
+        const STEPS: u64 = 2000;
+        if asked == Some(Self::Slow) {
+            for step in 0..STEPS {
+                progress.update("dawdling", step, STEPS)?;
+                std::thread::sleep(Duration::from_millis(5));
             }
         }
         Ok(())

@@ -1,0 +1,77 @@
+//! The contract, tried on every backend with the sample models.
+
+mod support;
+
+use qp::backend::{BackendConfig, Backends, CheckReport, CheckVerdict};
+use std::path::{Path, PathBuf};
+use support::plugin::{library, model, runtime_folders};
+
+/// Tries the plugin of `package` on the samples. Nothing may fail.
+fn conforms(package: &str, samples: &[PathBuf]) -> CheckReport {
+    let config = BackendConfig { runtime_folders: runtime_folders(), ..BackendConfig::default() };
+    let report = Backends::discover(config).check(&library(package), samples).unwrap();
+    let failed: Vec<_> = report.lines.iter().filter(|line| line.verdict == CheckVerdict::Failed).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    report
+}
+
+fn samples(files: &[&str]) -> Vec<PathBuf> {
+    files.iter().map(|file| model(file)).collect()
+}
+
+#[test]
+fn toy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.toy");
+    let text = "toy 1\ninput x float32 N,3\ntensor w int8 3 scale=0.5 zero_point=1 = 3 1 -1\n\
+                layer fc.mul Mul x w -> h\nlayer fc.round Quantize h -> y scale=0.25\noutput y\n";
+    std::fs::write(&path, text).unwrap();
+    let report = conforms("qp-plugin-toy", &[path]);
+    // It needs no runtime, so nothing is left untried.
+    assert!(report.lines.iter().all(|line| line.verdict == CheckVerdict::Passed), "{report:#?}");
+}
+
+#[test]
+fn onnx() {
+    conforms("qp-plugin-onnx", &samples(&["resnet8.onnx", "resnet8_int8.onnx", "resnet8_uint8.onnx"]));
+}
+
+#[test]
+fn pytorch() {
+    conforms("qp-plugin-pytorch", &samples(&["resnet8.pt", "resnet8_int8.pt", "resnet8_traced.pt"]));
+}
+
+#[test]
+fn a_backend_that_breaks_the_contract_fails_the_claims_it_breaks() {
+    let folder = tempfile::tempdir().unwrap();
+    for (way, claim) in [
+        ("duplicate-names", "the description holds together"),
+        ("short-bytes", "every stored tensor comes whole, as described, the same twice"),
+        ("ignore-refusal", "a refusal by the sink comes back unchanged"),
+        ("panic-in-run", "a run with wrong inputs is InvalidInput"),
+        ("panic-in-read", "a file cut short is refused or read, without a panic"),
+        ("twice", "a capture gives values, each once"),
+    ] {
+        let path = folder.path().join(format!("{way}.toy"));
+        let text = "toy 1\ninput x float32 3\ntensor w float32 3 = 1 2 3\nlayer m Mul x w -> y\noutput y\n";
+        std::fs::write(&path, format!("{text}misbehave {way}\n")).unwrap();
+        let report = Backends::discover(BackendConfig::default())
+            .check(&library("qp-plugin-toy"), std::slice::from_ref(&path))
+            .unwrap();
+        let line = report.lines.iter().find(|line| line.claim == claim).expect(claim);
+        assert_eq!(line.verdict, CheckVerdict::Failed, "{way}: {line:?}");
+        assert!(line.reason.as_ref().is_some_and(|reason| !reason.is_empty()));
+    }
+}
+
+#[test]
+fn a_library_that_is_no_plugin_fails_the_first_claim() {
+    let backends = Backends::discover(BackendConfig::default());
+    let report = backends.check(&library("qp-fixture-not-a-plugin"), &[]).unwrap();
+    let [line] = report.lines.as_slice() else { panic!("{report:#?}") };
+    assert_eq!(
+        (line.claim.as_str(), line.verdict),
+        ("the library opens as a plugin of this qp", CheckVerdict::Failed)
+    );
+    assert!(backends.check(Path::new("/nowhere/libqp_plugin_x.so"), &[]).is_err());
+}
