@@ -39,8 +39,8 @@ CODE
 
 run_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --locked "${packages[@]}"
         cargo test --locked --doc "${packages[@]}"
+        cargo nextest run --locked "${packages[@]}"
     else
         cargo test --locked "${packages[@]}"
     fi
