@@ -7,12 +7,13 @@ use crate::dirs::Dirs;
 use crate::env::Environment;
 use crate::error::exit_code;
 use crate::executor::{Executor, Origin, Outcome};
+use crate::language::is_incomplete;
 use crate::playground::Playground;
 use crate::render::ui::{Appearance, Ui};
 use crate::repl::{self, interrupt};
 use crate::script;
 use crate::settings::Settings;
-use std::io::{IsTerminal, Read};
+use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
 /// Lines are broken to this width on a terminal that does not tell its own.
@@ -76,20 +77,31 @@ fn interactive(executor: &mut Executor, args: &Args, dirs: Option<&Dirs>) -> Out
     Outcome::GoOn
 }
 
+/// Executes what comes from standard input line by line, as it comes; the first error ends it.
 fn piped(executor: &mut Executor) -> Outcome {
-    let mut bytes = Vec::new();
-    let text = match std::io::stdin().read_to_end(&mut bytes).map(|_| String::from_utf8(bytes)) {
-        Ok(Ok(text)) => text,
-        Ok(Err(_)) => {
-            executor.ui.warning("standard input is no UTF-8 text");
-            return Outcome::Failed(exit_code::USAGE);
+    let (mut pending, mut number, mut first) = (String::new(), 0, 1);
+    let mut lines = std::io::stdin().lock();
+    loop {
+        let length_before = pending.len();
+        match lines.read_line(&mut pending) {
+            Ok(_) => number += 1,
+            Err(error) => {
+                executor.ui.warning(&format!("standard input cannot be read: {error}"));
+                return Outcome::Failed(exit_code::FAILED);
+            }
         }
-        Err(error) => {
-            executor.ui.warning(&format!("standard input cannot be read: {error}"));
-            return Outcome::Failed(exit_code::FAILED);
+        let is_at_end = pending.len() == length_before;
+        if !is_at_end && is_incomplete(&pending) {
+            continue;
         }
-    };
-    executor.execute(&text, Origin::Text { name: "standard input", is_echoed: false })
+        let name = format!("standard input, from line {first}");
+        match executor.execute(&pending, Origin::Text { name: &name, is_echoed: false }) {
+            Outcome::GoOn if !is_at_end => {}
+            end => return end,
+        }
+        pending.clear();
+        first = number + 1;
+    }
 }
 
 /// Opens the folder of the arguments, as if the user had typed it.

@@ -92,7 +92,7 @@ impl Executor {
         }
         let mut format = self.playground.settings.format;
         let started = Instant::now();
-        let result = self.run_statement(text, statement, &mut format);
+        let result = self.run_statement(text, statement, origin, &mut format);
         let effect = match result {
             Ok(effect) => effect,
             Err(error) => {
@@ -115,7 +115,13 @@ impl Executor {
         }
     }
 
-    fn run_statement(&mut self, text: &str, statement: &Statement, format: &mut Format) -> Result<Effect> {
+    fn run_statement(
+        &mut self,
+        text: &str,
+        statement: &Statement,
+        origin: Origin<'_>,
+        format: &mut Format,
+    ) -> Result<Effect> {
         self.cancel.check()?;
         let line = Line::new(text, statement, &self.playground.variables)?;
         let prepared = Prepared::new(&line)?;
@@ -127,7 +133,7 @@ impl Executor {
             *format = self.playground.settings.format;
         }
         if !report.value().is_null() {
-            self.ui.report(&report, *format);
+            self.ui.report(&report, *format, matches!(origin, Origin::Prompt { .. }));
             self.playground.results.insert(prepared.name(), report.value().clone());
         }
         Ok(report.pending_effect().clone())

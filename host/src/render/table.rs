@@ -1,7 +1,7 @@
 //! Reports as text for a terminal, within its width.
 
 use crate::render::report::{Block, Cell, Column, Report, Table};
-use crate::render::style::Tone;
+use crate::render::style::{self, Tone};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, TableStyle, Width};
 use unicode_width::UnicodeWidthStr;
 
@@ -71,8 +71,9 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
     }
     let (shown, hidden) = choose_columns(table, width);
     let mut drawing = comfy_table::Table::new();
-    drawing.load_style(style());
+    drawing.load_style(line_style());
     drawing.enforce_styling();
+    drawing.style_text_only();
     drawing.set_content_arrangement(ContentArrangement::Disabled);
     if let Some(width) = width {
         if needed_width(table, &shown) > usize::from(width) {
@@ -91,9 +92,9 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
     }
     for (position, &index) in shown.iter().enumerate() {
         if let Some(column) = drawing.column_mut(position) {
-            column.set_padding((0, 2));
+            column.set_padding((0, 1));
             if table.columns[index].is_right_aligned {
-                let natural = natural_width(table, index) + 2;
+                let natural = natural_width(table, index) + 1;
                 column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(
                     u16::try_from(natural).unwrap_or(u16::MAX),
                 )));
@@ -102,24 +103,37 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
     }
     for line in drawing.lines() {
         text.push_str("  ");
-        text.push_str(line.trim_end());
+        text.push_str(&trim_end(&line));
         text.push('\n');
     }
     if !hidden.is_empty() {
-        let note = format!(
-            "  not shown for want of width: {} (widen the terminal, or use --json)",
-            hidden.join(", ")
-        );
+        let note = format!("  no room for: {}", hidden.join(", "));
         text.push_str(&Tone::Dim.paint(&note));
         text.push('\n');
     }
+}
+
+/// The line without the spaces at its visible end, which escape sequences may hide.
+fn trim_end(line: &str) -> String {
+    let visible = style::strip(line).trim_end().len();
+    let (mut text, mut seen, mut is_escape) = (String::with_capacity(line.len()), 0, false);
+    for letter in line.chars() {
+        if is_escape || letter == '\u{1b}' {
+            is_escape = !(is_escape && letter.is_ascii_alphabetic());
+            text.push(letter);
+        } else if seen < visible {
+            seen += letter.len_utf8();
+            text.push(letter);
+        }
+    }
+    text
 }
 
 fn align(cell: comfy_table::Cell, column: Column) -> comfy_table::Cell {
     cell.set_alignment(if column.is_right_aligned { CellAlignment::Right } else { CellAlignment::Left })
 }
 
-fn style() -> TableStyle {
+fn line_style() -> TableStyle {
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'))
 }
 
@@ -180,7 +194,7 @@ mod tests {
     fn a_narrow_terminal_loses_the_least_important_column_and_says_so() {
         let text = strip(&report(&sample(), Some(30)));
         assert!(!text.contains("first of all"), "{text}");
-        assert!(text.contains("not shown for want of width: notes"), "{text}");
+        assert!(text.contains("no room for: notes"), "{text}");
     }
 
     #[test]

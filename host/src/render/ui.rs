@@ -41,6 +41,7 @@ pub struct Ui {
     output: Mutex<Box<dyn Write + Send>>,
     talk: Mutex<Box<dyn Write + Send>>,
     is_output_closed: AtomicBool,
+    has_shown_result: AtomicBool,
 }
 
 impl Ui {
@@ -51,6 +52,7 @@ impl Ui {
             output: Mutex::new(output),
             talk: Mutex::new(talk),
             is_output_closed: AtomicBool::new(false),
+            has_shown_result: AtomicBool::new(false),
         }
     }
 
@@ -72,14 +74,19 @@ impl Ui {
         self.is_output_closed.load(Ordering::Relaxed)
     }
 
-    /// Shows a result.
-    pub fn report(&self, report: &Report, format: Format) {
+    /// Shows a result, an empty line after the one before it; not so for JSON, which is for programs, and not
+    /// at a prompt, which stands between two results.
+    pub fn report(&self, report: &Report, format: Format, is_at_prompt: bool) {
         let text = match format {
             Format::Table => table::report(report, self.width()),
             Format::Json => json::report(report, self.appearance.is_output_terminal),
             Format::Csv => csv::report(report),
             Format::Markdown => markdown::report(report),
         };
+        let has_earlier = self.has_shown_result.swap(true, Ordering::Relaxed);
+        if has_earlier && !is_at_prompt && format != Format::Json {
+            self.write_output("\n");
+        }
         self.write_output(&text);
     }
 
@@ -105,8 +112,9 @@ impl Ui {
 
     /// Shows a command of a script before its result, on the stream of the results.
     pub fn echo(&self, command: &str) {
+        let gap = if self.has_shown_result.swap(false, Ordering::Relaxed) { "\n" } else { "" };
         let prompt = style::Tone::Dim.paint("qp>");
-        self.write_output(&format!("\n{prompt} {}\n", style::Tone::Heading.paint(command)));
+        self.write_output(&format!("{gap}{prompt} {}\n", style::Tone::Heading.paint(command)));
     }
 
     /// A task with a spinner on a terminal; the spinner goes when the task is dropped.
