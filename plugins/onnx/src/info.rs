@@ -104,10 +104,10 @@ fn value_info(reader: Reader<'_>, found: &Quantization, id: ValueId) -> ValueInf
     let ty = value.ty.as_ref();
     let is_other = ty.is_some_and(|ty| !matches!(ty, ValueType::Tensor(..)));
     let stored = value.stored.map(|stored| reader.tensors.get(stored));
-    let shape = ty
-        .and_then(ValueType::tensor_shape)
-        .map(<[Dimension]>::to_vec)
-        .or_else(|| stored.map(|tensor| tensor.shape.iter().map(|&size| Dimension::fixed(size)).collect()));
+    let shape = ty.and_then(ValueType::tensor_shape).map(<[Dimension]>::to_vec).or_else(|| match stored {
+        Some(tensor) => Some(tensor.shape.iter().map(|&size| Dimension::fixed(size)).collect()),
+        None => computed_shape(reader, id),
+    });
     ValueInfo {
         name: value.name.as_str().into(),
         dtype: reader.dtype(id).or_else(|| computed_dtype(reader, found, id)).unwrap_or(DType::UNDEFINED),
@@ -115,6 +115,30 @@ fn value_info(reader: Reader<'_>, found: &Quantization, id: ValueId) -> ValueInf
         quantization: quantization(found.values[id].as_ref()),
         type_name: ty.filter(|_| is_other).map_or_else(RString::new, |ty| ty.to_string().into()),
     }
+}
+
+/// The shape that follows from the operator where the file does not say: quantizers keep that of their input.
+fn computed_shape(reader: Reader<'_>, id: ValueId) -> Option<Vec<Dimension>> {
+    const MAX_STEPS: usize = 4;
+    let mut at = id;
+    for _ in 0..MAX_STEPS {
+        let (op, layer) = reader.producer(at)?;
+        if !matches!(op, "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear")
+            || layer.output(0) != Some(at)
+        {
+            return None;
+        }
+        at = layer.input(0)?;
+        if let Some(stored) = reader.graph.values[at].stored {
+            let shape = reader.tensors.get(stored).shape.iter();
+            return Some(shape.map(|&size| Dimension::fixed(size)).collect());
+        }
+        let known = reader.graph.values[at].ty.as_ref().and_then(ValueType::tensor_shape);
+        if let Some(shape) = known {
+            return Some(shape.to_vec());
+        }
+    }
+    None
 }
 
 /// The type that follows from the operator where the file does not say: quantizers write codes.

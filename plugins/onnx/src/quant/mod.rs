@@ -407,6 +407,15 @@ impl<'a> Analysis<'a, '_> {
         let count = self.found.tensors.len();
         let mut owners: Vec<Vec<usize>> = vec![Vec::new(); count];
         let mut belongings = Vec::with_capacity(reader.graph.layers.len());
+        let descriptions = reader.tensors.descriptions().iter().enumerate();
+        let names: HashMap<&str, usize> =
+            descriptions.map(|(index, tensor)| (tensor.name.as_str(), index)).collect();
+        // Scales that stand elsewhere in the graph belong to the codes that they are of.
+        let parameters_of = |found: &Quantization, tensor: usize| {
+            let known = found.tensors[tensor].as_ref()?;
+            let name = |name: &str| names.get(name).copied();
+            Some([name(&known.scale_name), name(&known.zero_point_name)])
+        };
         for (index, op, layer) in self.layers() {
             let mut own: BTreeSet<usize> = layer.tensors.iter().copied().collect();
             let stored = |value: ValueId| reader.graph.values[value].stored;
@@ -415,6 +424,9 @@ impl<'a> Analysis<'a, '_> {
                 for &value in layer.inputs.iter().flatten() {
                     collect_behind(reader, value, &mut own);
                 }
+                let of_own = own.iter().filter_map(|&tensor| parameters_of(self.found, tensor));
+                let of_own: Vec<usize> = of_own.flatten().flatten().collect();
+                own.extend(of_own);
                 own.iter().for_each(|&tensor| owners[tensor].push(index));
             }
             if op == "Constant" {

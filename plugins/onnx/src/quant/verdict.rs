@@ -51,7 +51,7 @@ pub fn of(reader: Reader<'_>, found: &Quantization, has_static_activations: bool
     }
     let weights = weight_types(reader, found);
     let mut types = weights.types;
-    if types.is_empty() && has_static_activations {
+    if types.is_empty() && (has_static_activations || schemes.contains("QOperator")) {
         let codes = found.values.iter().zip(&reader.graph.values).filter(|(_, value)| value.stored.is_none());
         types = codes.filter_map(|(found, _)| found.as_ref().map(|known| known.dtype)).collect();
     }
