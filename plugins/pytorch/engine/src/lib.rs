@@ -1,1 +1,14 @@
-//! Placeholder of a crate that is being written.
+//! Runs TorchScript through libtorch.
+//!
+//! This is a plugin library of the same contract as every other, but it is no backend that a user sees: the
+//! `pytorch` plugin opens it at the first run, after libtorch, and hands it the models that it has read.
+
+mod backend;
+mod error;
+mod model;
+mod shim;
+mod tensor;
+
+pub use backend::Engine;
+
+qp_abi::export_plugin!(Engine);

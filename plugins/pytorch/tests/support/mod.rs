@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
+pub mod native;
+pub mod npz;
+
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::{RSlice, RVec};
 use qp_abi::abi_stable::{RMut, RRef};
@@ -77,6 +80,6 @@ pub fn append(received: &mut Received, view: &TensorView<'_>) {
     };
 }
 
-pub fn names(names: &RVec<qp_abi::sdk::RString>) -> Vec<&str> {
+pub fn names(names: &RVec<sdk::RString>) -> Vec<&str> {
     names.iter().map(|name| name.as_str()).collect()
 }

@@ -1,0 +1,37 @@
+//! Errors of libtorch as the contract wants them: one line, and the rest for `--verbose`.
+
+use qp_abi::sdk::BackendError;
+use tch::TchError;
+
+/// An error of libtorch while it did `what`.
+pub(crate) fn failed(what: &str, error: &TchError) -> BackendError {
+    let text = match error {
+        TchError::Torch(text) => text.clone(),
+        other => other.to_string(),
+    };
+    BackendError::runtime_failed(what).with_cause(summary(&text)).with_detail(text)
+}
+
+/// The line that says what went wrong: TorchScript puts its traceback before it, C++ its stack after it.
+fn summary(text: &str) -> String {
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let named = lines().rev().find_map(|line| {
+        let errors = ["RuntimeError: ", "ValueError: ", "IndexError: ", "NotImplementedError: "];
+        errors.iter().find_map(|error| line.strip_prefix(error))
+    });
+    named.or_else(|| lines().next()).unwrap_or("no message").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::summary;
+
+    #[test]
+    fn the_line_of_the_error_is_found_behind_a_traceback() {
+        let text = "The following operation failed in the TorchScript interpreter.\nTraceback of TorchScript:\n  \
+                    return x\nRuntimeError: shape '[2]' is invalid for input of size 3\n";
+        assert_eq!(summary(text), "shape '[2]' is invalid for input of size 3");
+        assert_eq!(summary("\nfirst line\nException raised from f at g.cpp"), "first line");
+        assert_eq!(summary(""), "no message");
+    }
+}

@@ -1,0 +1,155 @@
+//! Tensors across the boundary: views of the host in, dense tensors out.
+
+use crate::error::failed;
+use qp_abi::sdk::{BackendError, DType, QuantizationParameters, ROption, Result, Sink, TensorView};
+use tch::{IValue, Kind, TchError, Tensor};
+
+/// The types that both sides know.
+const KINDS: [(Kind, DType); 17] = [
+    (Kind::Uint8, DType::UINT8),
+    (Kind::Int8, DType::INT8),
+    (Kind::Int16, DType::INT16),
+    (Kind::Int, DType::INT32),
+    (Kind::Int64, DType::INT64),
+    (Kind::Half, DType::FLOAT16),
+    (Kind::Float, DType::FLOAT32),
+    (Kind::Double, DType::FLOAT64),
+    (Kind::ComplexHalf, DType::COMPLEX32),
+    (Kind::ComplexFloat, DType::COMPLEX64),
+    (Kind::ComplexDouble, DType::COMPLEX128),
+    (Kind::Bool, DType::BOOL),
+    (Kind::BFloat16, DType::BFLOAT16),
+    (Kind::Float8e5m2, DType::FLOAT8_E5M2),
+    (Kind::Float8e4m3fn, DType::FLOAT8_E4M3FN),
+    (Kind::Float8e5m2fnuz, DType::FLOAT8_E5M2FNUZ),
+    (Kind::Float8e4m3fnuz, DType::FLOAT8_E4M3FNUZ),
+];
+
+/// A tensor of libtorch's own with the elements of `view`.
+///
+/// # Errors
+/// `InvalidInput` when the view is not whole, contradicts itself, or has a type that libtorch lacks.
+pub(crate) fn input(view: &TensorView<'_>) -> Result<Tensor> {
+    let name = view.name;
+    let known = KINDS.iter().find(|(_, dtype)| *dtype == view.dtype).map(|(kind, _)| *kind);
+    let kind = known.ok_or_else(|| {
+        BackendError::invalid_input(format!("input `{name}` is {}, which libtorch lacks", view.dtype))
+    })?;
+    let expected = view.element_count().and_then(|count| view.dtype.packed_bytes(count));
+    if view.first_element != 0 || expected != Some(view.bytes.len() as u64) {
+        let message = format!(
+            "input `{name}` has {} bytes, its shape {:?} of {} needs {}",
+            view.bytes.len(),
+            view.shape.as_slice(),
+            view.dtype,
+            expected.map_or_else(|| "no possible number of them".to_owned(), |bytes| bytes.to_string())
+        );
+        return Err(BackendError::invalid_input(message));
+    }
+    Tensor::f_from_data_size(view.bytes.as_slice(), view.shape.as_slice(), kind)
+        .map_err(|error| failed(&format!("libtorch refused input `{name}`"), &error))
+}
+
+/// The tensors in what `forward` returned, with the names that dictionaries give them.
+///
+/// # Errors
+/// `UnsupportedOp` for results that are no data.
+pub(crate) fn flatten(value: IValue) -> Result<Vec<(Option<String>, Tensor)>> {
+    let mut tensors = Vec::new();
+    collect(value, None, &mut tensors)?;
+    Ok(tensors)
+}
+
+fn collect(value: IValue, name: Option<String>, tensors: &mut Vec<(Option<String>, Tensor)>) -> Result<()> {
+    let inner = |step: &str| name.as_ref().map(|name| format!("{name}.{step}"));
+    match value {
+        IValue::None => {}
+        IValue::Tensor(tensor) => tensors.push((name, tensor)),
+        IValue::Int(number) => tensors.push((name, Tensor::from(number))),
+        IValue::Double(number) => tensors.push((name, Tensor::from(number))),
+        IValue::Bool(flag) => tensors.push((name, Tensor::from(flag))),
+        IValue::IntList(numbers) => tensors.push((name, Tensor::from_slice(&numbers))),
+        IValue::DoubleList(numbers) => tensors.push((name, Tensor::from_slice(&numbers))),
+        IValue::BoolList(flags) => tensors.push((name, Tensor::from_slice(&flags))),
+        IValue::TensorList(list) => {
+            for (index, tensor) in list.into_iter().enumerate() {
+                tensors.push((inner(&index.to_string()), tensor));
+            }
+        }
+        IValue::Tuple(values) | IValue::GenericList(values) => {
+            for (index, value) in values.into_iter().enumerate() {
+                collect(value, inner(&index.to_string()), tensors)?;
+            }
+        }
+        IValue::GenericDict(entries) => {
+            for (key, value) in entries {
+                let key = match key {
+                    IValue::String(key) => key,
+                    IValue::Int(key) => key.to_string(),
+                    _ => {
+                        return Err(BackendError::unsupported_op(
+                            "`forward` returned a dictionary whose keys are no texts",
+                        ));
+                    }
+                };
+                collect(value, Some(inner(&key).unwrap_or(key)), tensors)?;
+            }
+        }
+        // Texts, devices, objects, and what libtorch may add.
+        _ => {
+            return Err(BackendError::unsupported_op("`forward` returned something that is no tensor"));
+        }
+    }
+    Ok(())
+}
+
+/// Delivers a tensor of libtorch's: dense, a quantized one as its codes.
+///
+/// # Errors
+/// `UnsupportedOp` for what has no dense form, `RuntimeFailed`, and what the sink answers.
+pub(crate) fn deliver(name: &str, tensor: &Tensor, sink: &mut Sink<'_>) -> Result<()> {
+    let refused =
+        |error: TchError| failed(&format!("libtorch cannot give the elements of output `{name}`"), &error);
+    let quantization = parameters(tensor).map_err(refused)?;
+    let dense = if quantization.is_some() { tensor.f_int_repr() } else { tensor.f_resolve_conj() };
+    let dense = dense
+        .and_then(|dense| dense.f_resolve_neg())
+        .and_then(|dense| dense.f_contiguous())
+        .map_err(refused)?;
+    let kind = dense.f_kind().map_err(refused)?;
+    let Some((_, dtype)) = KINDS.iter().find(|(known, _)| *known == kind) else {
+        return Err(BackendError::unsupported_op(format!(
+            "output `{name}` has the type {kind:?}, which has no dense form"
+        )));
+    };
+    let shape = dense.size();
+    let count = dense.numel();
+    let bytes = dtype.packed_bytes(count as u64).and_then(|bytes| usize::try_from(bytes).ok());
+    let mut bytes = vec![0_u8; bytes.ok_or_else(|| BackendError::internal("a tensor without a size"))?];
+    dense.f_copy_data_u8(&mut bytes, count).map_err(refused)?;
+    sink.tensor(TensorView {
+        quantization: quantization.as_ref().map_or(ROption::RNone, ROption::RSome),
+        ..TensorView::whole(name, *dtype, &shape, &bytes)
+    })
+}
+
+/// The quantization parameters of a quantized tensor.
+fn parameters(tensor: &Tensor) -> Result<Option<QuantizationParameters>, TchError> {
+    let dtype = match tensor.f_kind()? {
+        Kind::QInt8 => DType::INT8,
+        Kind::QUInt8 => DType::UINT8,
+        Kind::QInt32 => DType::INT32,
+        _ => return Ok(None),
+    };
+    let parameters = match tensor.f_q_scale() {
+        Ok(scale) => QuantizationParameters::per_tensor(dtype, scale, tensor.f_q_zero_point()? as f64),
+        // libtorch refuses to name one scale where there is one for each channel.
+        Err(_) => {
+            let numbers = |tensor: Tensor| Vec::<f64>::try_from(tensor.f_to_kind(Kind::Double)?);
+            let scales = numbers(tensor.f_q_per_channel_scales()?)?;
+            let zero_points = numbers(tensor.f_q_per_channel_zero_points()?)?;
+            QuantizationParameters::per_channel(dtype, scales, zero_points, tensor.f_q_per_channel_axis()?)
+        }
+    };
+    Ok(Some(parameters))
+}

@@ -1,0 +1,137 @@
+//! Runs of the sample models through libtorch. Where libtorch is not installed, only its absence is tested.
+
+mod support;
+
+use qp_abi::TensorView;
+use qp_abi::manifest::pair;
+use qp_abi::sdk::{DType, ErrorKind, Fetch, RString, Setup};
+use support::native::{bytes_of, run, run_for, setup};
+use support::{backend_with, npz, open, sample};
+
+/// Between two CPUs the last digits of a softmax differ.
+const FLOAT_TOLERANCE: f32 = 1e-5;
+/// One step of an activation's scale, through a softmax.
+const INT8_TOLERANCE: f32 = 0.02;
+
+/// The largest absolute difference between the model's outputs and Python's, over the first 100 digits.
+fn largest_difference(file: &str) -> Option<f32> {
+    let backend = backend_with(setup()?);
+    let model = open(&backend, &sample(file)).unwrap();
+    let input = model.info().into_result().unwrap().inputs[0].name.to_string();
+    let (shape, images) = npz::images(&sample("digits.npz"));
+    let (golden_shape, golden) = npz::floats(&sample("golden_outputs.npz"), file);
+    let (pixels, classes) = (shape[1..].iter().product(), golden_shape[1]);
+    assert_eq!(golden_shape[0], 100);
+    let mut largest = 0.0_f32;
+    for (image, golden) in images.chunks(pixels).zip(golden.chunks(classes)) {
+        let bytes = bytes_of(image);
+        let view = TensorView::whole(&input, DType::FLOAT32, &[1, 32, 32, 3], &bytes);
+        let (_, outputs) = run(&model, &[view], &[]).unwrap();
+        assert_eq!(outputs.len(), 1);
+        assert_eq!(outputs[0].shape, [1, 10]);
+        // Probabilities, and no NaN that a maximum would swallow.
+        assert!((outputs[0].floats().iter().sum::<f32>() - 1.0).abs() < 1e-3);
+        for (one, other) in outputs[0].floats().iter().zip(golden) {
+            largest = largest.max((one - other).abs());
+        }
+    }
+    Some(largest)
+}
+
+#[test]
+fn the_traced_model_gives_pythons_outputs() {
+    let Some(largest) = largest_difference("resnet8_traced.pt") else { return };
+    println!("largest absolute difference: {largest}");
+    assert!(largest <= FLOAT_TOLERANCE, "{largest}");
+}
+
+#[test]
+fn the_int8_model_gives_pythons_outputs() {
+    let Some(largest) = largest_difference("resnet8_int8.pt") else { return };
+    println!("largest absolute difference: {largest}");
+    assert!(largest <= INT8_TOLERANCE, "{largest}");
+}
+
+#[test]
+fn the_outputs_have_the_names_of_the_description_and_the_run_says_its_settings() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let model = open(&backend, &sample("resnet8_int8.pt")).unwrap();
+    let bytes = bytes_of(&[0.0; 2 * 32 * 32 * 3]);
+    let view = TensorView::whole("image", DType::FLOAT32, &[2, 32, 32, 3], &bytes);
+    let (report, outputs) = run(&model, &[view], &[pair("threads", "1")]).unwrap();
+    let info = model.info().into_result().unwrap();
+    assert_eq!(outputs[0].name, info.outputs[0].name.as_str());
+    assert_eq!(outputs[0].shape, [2, 10]);
+    assert!(report.elapsed_ns > 0);
+    let settings: Vec<_> = report.settings.iter().map(|pair| (pair.0.as_str(), pair.1.as_str())).collect();
+    assert!(settings.contains(&("threads", "1")), "{settings:?}");
+    assert!(settings.iter().any(|(name, _)| *name == "qengine"), "{settings:?}");
+    let name = [info.outputs[0].name.clone()];
+    let (_, named) = run_for(&model, &[view], &[], Fetch::NAMED, &name).unwrap();
+    assert_eq!(named[0].bytes, outputs[0].bytes);
+    assert!(backend.runtime().into_result().unwrap().is_loaded);
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_refused_before_libtorch_sees_them() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let model = open(&backend, &sample("resnet8_traced.pt")).unwrap();
+    let info = model.info().into_result().unwrap();
+    let name = info.inputs[0].name.as_str();
+    let bytes = bytes_of(&[0.0; 32 * 32 * 3]);
+    let good = TensorView::whole(name, DType::FLOAT32, &[1, 32, 32, 3], &bytes);
+    let short = TensorView::whole(name, DType::FLOAT32, &[9, 32, 32, 3], &bytes);
+    let integer = TensorView::whole(name, DType::INT32, &[1, 32, 32, 3], &bytes);
+    let flat = TensorView::whole(name, DType::FLOAT32, &[3072], &bytes);
+    let other = TensorView::whole("other", DType::FLOAT32, &[1, 32, 32, 3], &bytes);
+    for inputs in [&[][..], &[short], &[integer], &[flat], &[other], &[good, good], &[good, other]] {
+        let error = run(&model, inputs, &[]).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::INVALID_INPUT, "{error:?}");
+    }
+    for option in [pair("thread", "1"), pair("threads", "0"), pair("threads", "many")] {
+        let error = run(&model, &[good], &[option]).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::INVALID_INPUT, "{error:?}");
+    }
+    let error = run_for(&model, &[good], &[], Fetch::NAMED, &[RString::from("nothing")]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NOT_FOUND);
+    let error = run_for(&model, &[good], &[], Fetch::LAYERS, &[]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::UNSUPPORTED_OP);
+    assert!(run(&model, &[good], &[]).is_ok());
+}
+
+#[test]
+fn what_libtorch_says_is_one_line_and_the_rest_is_detail() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let model = open(&backend, &sample("resnet8_traced.pt")).unwrap();
+    let info = model.info().into_result().unwrap();
+    let bytes = bytes_of(&[0.0; 32 * 32 * 4]);
+    let wrong = TensorView::whole(info.inputs[0].name.as_str(), DType::FLOAT32, &[1, 32, 32, 4], &bytes);
+    let error = run(&model, &[wrong], &[]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::RUNTIME_FAILED);
+    assert_eq!(error.causes.len(), 1);
+    assert!(!error.causes[0].contains('\n'), "{error:?}");
+    assert!(error.detail.len() > error.causes[0].len());
+}
+
+#[test]
+fn without_libtorch_models_are_read_and_a_run_says_what_to_do() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let setup = Setup {
+        runtime_folders: vec![nowhere.path().display().to_string().into()].into(),
+        ..Setup::default()
+    };
+    let backend = backend_with(setup);
+    let status = backend.runtime().into_result().unwrap();
+    assert!(!status.is_loaded);
+    assert_eq!(status.obstacle.into_option().unwrap().kind, ErrorKind::RUNTIME_MISSING);
+    let model = open(&backend, &sample("resnet8_traced.pt")).unwrap();
+    let info = model.info().into_result().unwrap();
+    let bytes = bytes_of(&[0.0; 32 * 32 * 3]);
+    let view = TensorView::whole(info.inputs[0].name.as_str(), DType::FLOAT32, &[1, 32, 32, 3], &bytes);
+    let error = run(&model, &[view], &[]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::RUNTIME_MISSING);
+    assert!(error.help.contains("scripts/setup.sh"), "{error:?}");
+}
