@@ -1,7 +1,7 @@
 //! Checks that any backend keeps the contract.
 //!
 //! [`check`] tries a backend on sample files and on damaged copies of them, and gives one [`Check`] for each
-//! claim of the contract and each file. `qp backends check LIBRARY FILE…` prints them; a plugin's own tests
+//! claim of the contract and each file. The command `backends check LIBRARY FILE…` prints them; a plugin's own tests
 //! assert that none has failed:
 //!
 //! ```text
