@@ -1,4 +1,5 @@
 //! The contract, tried on every backend with the sample models.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod support;
 

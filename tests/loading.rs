@@ -1,4 +1,5 @@
 //! Loading plugins: what a good one gives, and the exact words for every wrong one.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod support;
 

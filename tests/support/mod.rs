@@ -1,4 +1,5 @@
 //! What several test targets share.
-#![allow(dead_code, reason = "each test target uses some of it")]
+#![allow(dead_code, clippy::expect_used, reason = "each test target uses some of it, and a test may panic")]
 
 pub mod plugin;
+pub mod world;

@@ -36,7 +36,14 @@ pub fn model(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(file)
 }
 
-/// The folders with native runtimes, as the environment names them; what needs a runtime is skipped without.
+/// The folders with native runtimes: those of `QP_RUNTIMES`, else the user's. The tests run real models on
+/// real runtimes: without them they fail, and say what to do.
 pub fn runtime_folders() -> Vec<PathBuf> {
-    qp::env::Environment::read().runtime_folders
+    let named = qp::env::Environment::read().runtime_folders;
+    let folders = match named.is_empty() {
+        true => qp::dirs::Dirs::find(None).map(|dirs| dirs.runtime_folder()).into_iter().collect(),
+        false => named,
+    };
+    assert!(folders.iter().any(|folder| folder.is_dir()), "no native runtimes in {folders:?}: run scripts/setup.sh");
+    folders
 }

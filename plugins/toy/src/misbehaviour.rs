@@ -82,6 +82,7 @@ impl Misbehaviour {
     }
 
     /// Panics if this is the way that was asked for.
+    #[expect(clippy::panic, reason = "a test of the host asked for it")]
     pub(crate) fn strikes(self, asked: Option<Self>) {
         if asked != Some(self) {
             return;
@@ -89,10 +90,7 @@ impl Misbehaviour {
         if self == Self::PanicWithNoText {
             std::panic::panic_any(7_u8);
         }
-        #[expect(clippy::panic, reason = "a test of the host asked for it")]
-        {
-            panic!("asked to {}", self.name());
-        }
+        panic!("asked to {}", self.name());
     }
 
     /// The errors of `inspect`.
