@@ -130,13 +130,15 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// The key of the library at `path`; `None` when it cannot be looked at, or lies where it cannot be told
-    /// from another.
+    /// The key of the library at `path`; `None` when it cannot be looked at, or when its path is no text, which
+    /// the cache file could not hold.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        let path = std::path::absolute(path).ok()?;
+        path.to_str()?;
         Some(Self {
-            path: std::path::absolute(path).ok()?,
+            path,
             size_bytes: metadata.len(),
             modified_ns: u64::try_from(modified.as_nanos()).ok()?,
             abi_version: ABI_VERSION.to_owned(),

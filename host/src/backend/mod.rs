@@ -274,9 +274,10 @@ impl Backends {
         }
     }
 
-    /// Of several formats of one plugin, the one to use; all of them when nothing tells.
+    /// Of several formats of one plugin, the one to use: by the first bytes, or by the plugin's judgement, which
+    /// may name a format of another extension. All of them when nothing tells.
     fn format_among<'a>(
-        &self,
+        &'a self,
         candidates: Vec<Candidate<'a>>,
         path: &Path,
         head: &[u8],
@@ -285,7 +286,8 @@ impl Backends {
         if by_magic.len() == 1 {
             return by_magic;
         }
-        let by_judgement = self.by_judgement(candidates.clone(), path, head);
+        let own = candidates.first().map(|candidate| candidate.manifest).into_iter();
+        let by_judgement = self.by_judgement(probe::all(own).collect(), path, head);
         if by_judgement.is_empty() { candidates } else { by_judgement }
     }
 
