@@ -14,8 +14,7 @@ pub use quantization::{Granularity, QuantizationParameters};
 pub use tensor::{Dimension, Tensor, TensorChunk, TensorInfo, TensorRole, ValueInfo, element_count};
 
 use crate::error::Error;
-use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// A name and a text, where the set of names is open: versions, metadata, settings.
@@ -82,7 +81,6 @@ pub struct ModelInfo {
     /// What the reader noticed.
     pub findings: Vec<Finding>,
     /// Why its backend cannot run it on any machine; `None` when it can, a runtime provided.
-    #[serde(serialize_with = "serialize_obstacle")]
     pub run_obstacle: Option<Error>,
     /// Whatever else the backend has to say.
     pub extra: Vec<Property>,
@@ -157,22 +155,6 @@ impl ModelInfo {
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         counts
     }
-}
-
-/// An obstacle as its kind, message, causes and hints.
-fn serialize_obstacle<S: Serializer>(obstacle: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
-    struct Parts<'a>(&'a Error);
-    impl Serialize for Parts<'_> {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let mut parts = serializer.serialize_struct("Error", 4)?;
-            parts.serialize_field("kind", &self.0.kind())?;
-            parts.serialize_field("message", self.0.message())?;
-            parts.serialize_field("causes", self.0.causes())?;
-            parts.serialize_field("hints", self.0.hints())?;
-            parts.end()
-        }
-    }
-    obstacle.as_ref().map(Parts).serialize(serializer)
 }
 
 #[cfg(test)]
