@@ -3,9 +3,10 @@
 
 mod support;
 
-use qp::backend::{BackendConfig, Backends, CheckReport, CheckVerdict};
+use qp::backend::{BackendConfig, Backends, CheckReport, CheckVerdict, NoProgress};
+use qp::model::TensorChunk;
 use std::path::{Path, PathBuf};
-use support::plugin::{library, model, runtime_folders};
+use support::plugin::{install, library, model, runtime_folders};
 
 /// Tries the plugin of `package` on the samples. Nothing may fail.
 fn conforms(package: &str, samples: &[PathBuf]) -> CheckReport {
@@ -40,6 +41,39 @@ fn onnx() {
 #[test]
 fn pytorch() {
     conforms("qp-plugin-pytorch", &samples(&["resnet8.pt", "resnet8_int8.pt", "resnet8_traced.pt"]));
+}
+
+#[test]
+fn what_the_plugins_say_of_the_samples_passes_the_hosts_own_checks() {
+    let folder = tempfile::tempdir().unwrap();
+    install("qp-plugin-onnx", folder.path(), "onnx");
+    install("qp-plugin-pytorch", folder.path(), "pytorch");
+    let plugin_folders = vec![folder.path().to_owned()];
+    let backends = Backends::discover(BackendConfig { plugin_folders, ..BackendConfig::default() });
+    for (file, backend) in [
+        ("resnet8.onnx", "onnx"),
+        ("resnet8_int8.onnx", "onnx"),
+        ("resnet8_uint8.onnx", "onnx"),
+        ("resnet8.pt", "pytorch"),
+        ("resnet8_int8.pt", "pytorch"),
+        ("resnet8_traced.pt", "pytorch"),
+    ] {
+        let path = model(file);
+        let recognized = backends.recognize(&path).unwrap();
+        assert_eq!(recognized.backend, backend, "{file}");
+        let info = backends.inspect(&path, &NoProgress).unwrap();
+        assert_eq!(info.format, recognized.format, "{file}");
+        let session = backends.open(&path, &NoProgress).unwrap();
+        let mut bytes = 0;
+        for tensor in session.info().tensors.iter().filter(|tensor| tensor.alias_of.is_none()) {
+            let mut count = |chunk: TensorChunk<'_>| {
+                bytes += chunk.bytes.len() as u64;
+                Ok(())
+            };
+            session.read_tensor(&tensor.name, &mut count, &NoProgress).unwrap();
+        }
+        assert_eq!(bytes, info.stored_bytes(), "{file}");
+    }
 }
 
 #[test]
