@@ -1,17 +1,104 @@
-//! Programs written by `torch.export.save`.
+//! Programs written by `torch.export.save`: a graph in JSON, weights as raw entries.
+
+mod graph;
+mod json;
+mod weights;
 
 use crate::archive::Archive;
-use crate::document::Document;
-use qp_abi::sdk::{BackendError, Result};
+use crate::document::{Collector, Document};
+use crate::open::judge;
+use crate::pickle::{decode, verdict};
+use crate::source::Source;
+use crate::tensor::Data;
+use qp_abi::manifest::pair;
+use qp_abi::sdk::{BackendError, Finding, RSome, Result};
+use serde_json::Value;
+use std::path::Path;
 use std::sync::Arc;
+
+/// Graphs of more than this are no model's.
+const MAX_JSON_BYTES: u64 = 512 << 20;
+/// Sample inputs beyond this size are not looked at.
+const MAX_SAMPLE_BYTES: u64 = 256 << 20;
 
 /// Whether the archive is one of `torch.export.save`.
 pub fn is_export(archive: &Archive) -> bool {
     archive.contains("archive_format")
-        || archive.names().any(|name| name.starts_with("models/") && name.ends_with(".json"))
+        || model_entry(archive).is_some()
+        || archive.contains("serialized_exported_program.json")
+}
+
+/// The entry with the graph of the first model.
+fn model_entry(archive: &Archive) -> Option<&str> {
+    let mut models = archive.names().filter(|name| name.starts_with("models/") && name.ends_with(".json"));
+    let first = models.next();
+    if archive.contains("models/model.json") { Some("models/model.json") } else { first }
 }
 
 /// Reads an exported program.
-pub fn read(_archive: &Arc<Archive>) -> Result<Document> {
-    Err(BackendError::unsupported_format("`.pt2`"))
+///
+/// # Errors
+/// `UnsupportedFormat` for programs of another schema, `CorruptFile` for what contradicts itself.
+pub fn read(archive: &Arc<Archive>) -> Result<Document> {
+    let Some(entry) = model_entry(archive) else {
+        return Err(BackendError::unsupported_format(
+            "the exported program is of a layout before PyTorch 2.9, or compiled",
+        )
+        .with_help("Export it again with `torch.export.save` of PyTorch 2.9 or newer."));
+    };
+    let program = parse(archive, entry)?;
+    let schema = |part: &str| program.pointer(&format!("/schema_version/{part}")).and_then(Value::as_i64);
+    let (major, minor) = (schema("major").unwrap_or(-1), schema("minor").unwrap_or(-1));
+    if major != 8 {
+        let message = format!("the exported program has schema {major}.{minor}, this backend reads schema 8");
+        return Err(
+            BackendError::unsupported_format(message).with_help("Export it again with a recent PyTorch.")
+        );
+    }
+    let mut collector = Collector::new("pt2", Data::of_archive(Arc::clone(archive)));
+    let info = &mut collector.document.info;
+    info.versions.push(pair("schema version", format!("{major}.{minor}")));
+    if let Some(opsets) = program.get("opset_version").and_then(Value::as_object) {
+        info.versions
+            .extend(opsets.iter().map(|(name, version)| pair(format!("opset {name}"), version.to_string())));
+    }
+    info.producer = match program.get("torch_version").and_then(Value::as_str) {
+        Some(version) => format!("PyTorch {version}").into(),
+        None => "PyTorch".into(),
+    };
+    let weights = weights::read(archive, entry)?;
+    graph::read(&program, &weights, &mut collector)?;
+    let message = "exported programs are read and not yet run";
+    let help = "Run it in Python with `torch.export.load(PATH).module()`, or trace the model it came from: \
+                `torch.jit.trace(model.eval(), example_input).save(\"model_traced.pt\")`.";
+    collector.document.info.run_obstacle = RSome(BackendError::unsupported_op(message).with_help(help));
+    judge(sample_findings(archive)?, &mut collector);
+    Ok(collector.document)
+}
+
+fn parse(archive: &Archive, entry: &str) -> Result<Value> {
+    if archive.record(entry).is_some_and(|record| record.size > MAX_JSON_BYTES) {
+        return Err(BackendError::corrupt_file(format!("entry `{entry}` is too large")));
+    }
+    serde_json::from_slice(&archive.content(entry)?).map_err(|error| {
+        BackendError::corrupt_file(format!("entry `{entry}` is no JSON of a program"))
+            .with_cause(error.to_string())
+    })
+}
+
+/// The verdict on the sample inputs, which are files of `torch.save` within the archive.
+fn sample_findings(archive: &Archive) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for name in archive.names().filter(|name| name.ends_with(".pt")) {
+        if archive.record(name).is_none_or(|record| record.size > MAX_SAMPLE_BYTES) {
+            continue;
+        }
+        let content = archive.content(name)?.into_owned();
+        let source = Arc::new(Source::from_bytes(Path::new(name), content));
+        let inner = Archive::read(source)?;
+        if inner.contains("data.pkl") {
+            findings.extend(verdict::findings(&decode(&inner.content("data.pkl")?)?));
+        }
+    }
+    Ok(findings)
 }

@@ -11,6 +11,7 @@ use crate::archive::Archive;
 use crate::document::{Collector, Document, value};
 use crate::open::judge;
 use crate::pickle::{Pickle, decode, verdict};
+use crate::precision::precision;
 use crate::rebuild::{Rebuild, Storages};
 use crate::tensor::{Data, StoredTensor};
 use code::Class;
@@ -55,6 +56,9 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
     info.outputs = flow.outputs.into();
     info.inputs = flow.inputs.iter().map(|(name, annotation)| input(name, annotation)).collect();
     info.scheme = scheme(&modules, info).into();
+    if info.scheme == "dynamic" {
+        info.precision = format!("dynamic-{}", precision(&info.tensors)).into();
+    }
     if let Some(root) = modules.all.first() {
         info.metadata.push(pair("class", format!("{}.{}", root.class.module, root.class.name)));
         info.metadata.extend(root.layer.attributes.iter().filter_map(|attribute| match &attribute.value {
@@ -125,7 +129,12 @@ fn input(name: &str, annotation: &str) -> ValueInfo {
 /// How the model was quantized: FX mode leaves a `GraphModule`, unless its submodules were traced apart.
 fn scheme(modules: &Modules, info: &ModelInfo) -> String {
     let classes = modules.all.iter().map(|module| &module.class);
-    let has = |wanted: &str| modules.all.iter().any(|module| module.layer.quantization == wanted);
+    let has = |wanted: &str| {
+        modules
+            .all
+            .iter()
+            .any(|module| module.layer.quantization == wanted && module.class.name != "LinearPackedParams")
+    };
     let is_static = has("static") || info.layers.iter().any(|layer| layer.quantization == "static");
     let is_graph =
         classes.clone().any(|class| class.name == "GraphModule" || class.name.starts_with("GraphModule"));

@@ -1,0 +1,70 @@
+//! Pieces of the export schema: sizes, types, arguments.
+
+use crate::quant::dtype::from_export_type;
+use qp_abi::sdk::{DType, Dimension};
+use serde_json::Value;
+
+/// A size: `{"as_int": 3}` or `{"as_expr": {"expr_str": "Symbol('s77', …)"}}`.
+pub fn dimension(size: &Value) -> Dimension {
+    if let Some(number) = size.get("as_int").and_then(Value::as_i64) {
+        return Dimension::fixed(number);
+    }
+    let expression = size.pointer("/as_expr/expr_str").and_then(Value::as_str).unwrap_or_default();
+    let symbol = expression.strip_prefix("Symbol('").and_then(|rest| rest.split('\'').next());
+    match symbol.unwrap_or(expression) {
+        "" => Dimension::unknown(),
+        symbol => Dimension::symbolic(symbol),
+    }
+}
+
+/// The element type of a tensor's description.
+pub fn dtype(meta: &Value) -> DType {
+    let number = meta.get("dtype").and_then(Value::as_i64);
+    number.and_then(from_export_type).map_or(DType::UNDEFINED, |found| found.dtype)
+}
+
+/// The whole numbers of a list of sizes; `None` when one is no number.
+pub fn fixed_sizes(sizes: Option<&Value>) -> Option<Vec<i64>> {
+    sizes?.as_array()?.iter().map(|size| size.get("as_int").and_then(Value::as_i64)).collect()
+}
+
+/// The names of the tensors in an argument: one, several, or none.
+pub fn tensor_names(argument: &Value) -> Vec<&str> {
+    let mut names = Vec::new();
+    if let Some(name) = argument.pointer("/as_tensor/name").and_then(Value::as_str) {
+        names.push(name);
+    }
+    for list in ["as_tensors", "as_optional_tensors"] {
+        for item in argument.get(list).and_then(Value::as_array).into_iter().flatten() {
+            let name = item.get("name").or_else(|| item.pointer("/as_tensor/name")).and_then(Value::as_str);
+            names.extend(name);
+        }
+    }
+    names
+}
+
+/// The argument of that name of a node.
+pub fn argument<'a>(node: &'a Value, name: &str) -> Option<&'a Value> {
+    let inputs = node.get("inputs")?.as_array()?;
+    inputs.iter().find(|input| input.get("name").and_then(Value::as_str) == Some(name))?.get("arg")
+}
+
+/// A number argument.
+pub fn number(argument: &Value) -> Option<f64> {
+    argument.get("as_float").or_else(|| argument.get("as_int")).and_then(Value::as_f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn sizes_are_numbers_symbols_or_expressions() {
+        assert_eq!(dimension(&json!({"as_int": 3})), Dimension::fixed(3));
+        let symbol = json!({"as_expr": {"expr_str": "Symbol('s77', positive=True, integer=True)"}});
+        assert_eq!(dimension(&symbol), Dimension::symbolic("s77"));
+        assert_eq!(dimension(&json!({"as_expr": {"expr_str": "2*s0"}})), Dimension::symbolic("2*s0"));
+        assert_eq!(dimension(&json!(null)), Dimension::unknown());
+    }
+}
