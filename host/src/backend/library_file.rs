@@ -111,6 +111,9 @@ impl Header {
             return None;
         }
         let mut header = Self { is_64_bit: ident[4] == 2, is_big_endian: ident[5] == 2, machine: 0 };
+        if head.len() < if header.is_64_bit { 64 } else { 52 } {
+            return None;
+        }
         // e_type 3: shared object.
         if header.number(head, 16, 2)? != 3 {
             return None;
@@ -126,20 +129,20 @@ impl Header {
         Some(if self.is_big_endian { bytes.iter().fold(0, join) } else { bytes.iter().rev().fold(0, join) })
     }
 
-    /// Where the last segment or the section table ends; `None` where that is not told in `head`.
+    /// Where the section table or the last segment ends, as far as `head` tells; `None` where it does not.
     fn end_bytes(&self, head: &[u8]) -> Option<u64> {
         if !self.is_64_bit {
             return None;
         }
         let number = |at, width| self.number(head, at, width);
         // e_shoff, e_shentsize, e_shnum; then e_phoff, e_phentsize, e_phnum; p_offset and p_filesz of each.
-        let mut end = number(40, 8)?.checked_add(number(58, 2)?.checked_mul(number(60, 2)?)?)?;
+        let sections_end = number(40, 8)?.checked_add(number(58, 2)?.checked_mul(number(60, 2)?)?)?;
         let (first, width, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
-        for index in 0..count {
+        let segment_end = |index: u64| {
             let at = usize::try_from(first.checked_add(index * width)?).ok()?;
-            end = end.max(number(at.checked_add(8)?, 8)?.checked_add(number(at.checked_add(32)?, 8)?)?);
-        }
-        Some(end)
+            number(at.checked_add(8)?, 8)?.checked_add(number(at.checked_add(32)?, 8)?)
+        };
+        Some((0..count).map_while(segment_end).fold(sections_end, u64::max))
     }
 }
 
@@ -189,5 +192,20 @@ mod tests {
         assert_eq!(verdict(&header(3, 0, 4096), 4095), Verdict::CutShort(4096));
         assert_eq!(verdict(&header(3, 0, 4096), 4096), Verdict::Fits);
         assert_eq!(verdict(&header(3, 0, u64::MAX), 64), Verdict::CutShort(u64::MAX));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_real_library_fits_and_any_part_of_it_does_not() {
+        // Test programs are position-independent, and so shared objects to ELF.
+        let path = std::env::current_exe().unwrap();
+        let size = std::fs::metadata(&path).unwrap().len();
+        let mut head = Vec::new();
+        File::open(&path).unwrap().take(HEAD_BYTES).read_to_end(&mut head).unwrap();
+        assert_eq!(verdict(&head, size), Verdict::Fits);
+        for length in 0..head.len() {
+            assert_ne!(verdict(&head[..length], length as u64), Verdict::Fits, "{length} bytes");
+        }
+        assert_eq!(verdict(&head, size - 1), Verdict::CutShort(size));
     }
 }
