@@ -203,23 +203,22 @@ fn a_root_module_that_panics_is_refused() {
 
 #[test]
 fn a_manifest_that_panics_is_refused() {
-    let world = World::with_plugin("qp-fixture-panic-in-manifest", "x");
-    let error = world.refusal();
-    assert_eq!(error.kind(), ErrorKind::Internal);
-    let line = format!("plugin `~/plugins/{}` panicked: no moon tonight", file_name("x"));
-    assert_eq!(world.plain(&error.one_line()), line);
+    let error = World::with_plugin("qp-fixture-panic-in-manifest", "x").assert_refusal(
+        &format!("plugin `~/plugins/{}` panicked: no moon tonight", file_name("x")),
+        "Report this to the author of the plugin; the session goes on without this result.",
+    );
+    assert!(error.detail().unwrap().contains("panicked at"));
 }
 
 #[test]
 fn a_manifest_that_is_not_fit_is_refused() {
-    let world = World::with_plugin("qp-fixture-bad-manifest", "x");
-    assert_eq!(
-        world.plain(&world.refusal().one_line()),
-        format!(
+    World::with_plugin("qp-fixture-bad-manifest", "x").assert_refusal(
+        &format!(
             "plugin `~/plugins/{}` broke the contract: the extension `.toy` of its format `toy` is empty, has \
              a leading dot or upper case",
             file_name("x")
-        )
+        ),
+        "Report this to the author of the plugin, with the output of `backends check`.",
     );
 }
 
@@ -459,7 +458,7 @@ fn a_backend_that_cannot_be_made_is_broken_from_then_on() {
     let backends = world.discover();
     for _ in 0..2 {
         let error = backends.runtime("toy").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert_eq!(error.kind(), ErrorKind::Plugin);
         assert_eq!(error.message(), "plugin `toy` panicked: asked to panic-in-create");
     }
     assert!(matches!(backends.plugins()[0].state(), PluginState::Broken(_)));

@@ -35,6 +35,25 @@ pub(super) fn from_plugin(plugin: &str, error: BackendError) -> Error {
     result.with_detail(detail)
 }
 
+/// As [`from_plugin`], for a plugin that fails before it can be used: a defect makes it a broken plugin.
+pub(super) fn from_start(plugin: &str, error: BackendError) -> Error {
+    let error = from_plugin(plugin, error);
+    if error.kind() != ErrorKind::Internal {
+        return error;
+    }
+    let mut broken = Error::new(ErrorKind::Plugin, error.message());
+    for cause in error.causes() {
+        broken = broken.with_cause(cause);
+    }
+    for hint in error.hints() {
+        broken = broken.with_hint(hint);
+    }
+    match error.detail() {
+        Some(detail) => broken.with_detail(detail),
+        None => broken,
+    }
+}
+
 fn kind(kind: PluginErrorKind) -> ErrorKind {
     match kind {
         PluginErrorKind::NOT_FOUND => ErrorKind::NotFound,

@@ -1,7 +1,7 @@
 //! One plugin: a library, what it says about itself, and its backend once it is needed.
 
 use super::convert;
-use super::error::{breach, from_plugin};
+use super::error::{breach, from_plugin, from_start};
 use super::library_file;
 use super::load;
 use super::manifest::{self, Format, Manifest};
@@ -141,7 +141,7 @@ impl PluginEntry {
             let library = self.library.get_or_init(|| self.reopen(manifest)).clone()?;
             (library.create())(start.setup(&self.path, &manifest.id))
                 .into_result()
-                .map_err(|error| from_plugin(&manifest.id, error))
+                .map_err(|error| from_start(&manifest.id, error))
         });
         backend.as_ref().map(|backend| (manifest, backend)).map_err(Clone::clone)
     }
@@ -172,7 +172,7 @@ impl PluginEntry {
 
 fn read_manifest(path: &Path, library: PluginRef) -> Result<Manifest> {
     let file = path.display().to_string();
-    let found = (library.manifest())().into_result().map_err(|error| from_plugin(&file, error))?;
+    let found = (library.manifest())().into_result().map_err(|error| from_start(&file, error))?;
     manifest::checked(found).map_err(|fault| breach(&file, &fault))
 }
 
