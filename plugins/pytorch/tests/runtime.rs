@@ -135,3 +135,23 @@ fn without_libtorch_models_are_read_and_a_run_says_what_to_do() {
     assert_eq!(error.kind, ErrorKind::RUNTIME_MISSING);
     assert!(error.help.contains("scripts/setup.sh"), "{error:?}");
 }
+
+#[test]
+fn dictionaries_and_quantized_tensors_are_delivered_by_name_and_as_codes() {
+    let Some(setup) = setup() else { return };
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dynamic.pt");
+    let backend = backend_with(setup);
+    let model = open(&backend, &path).unwrap();
+    let (x, y) = (bytes_of(&[1.0; 4]), bytes_of(&[0.0; 2]));
+    let x = TensorView::whole("x", DType::FLOAT32, &[1, 4], &x);
+    let y = TensorView::whole("y", DType::FLOAT32, &[1, 2], &y);
+    // In another order than that of `forward`: inputs go by name.
+    let (_, outputs) = run(&model, &[y, x], &[]).unwrap();
+    let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(names, ["sum", "codes"]);
+    // What Python's PyTorch gave: see tests/data/make.py.
+    assert_eq!(outputs[0].floats(), [174.0, 200.0]);
+    assert_eq!((outputs[1].dtype, outputs[1].bytes.as_slice()), (Some(DType::UINT8), &[255, 255][..]));
+    let parameters = outputs[1].quantization.as_ref().unwrap();
+    assert_eq!((parameters.scales[0], parameters.zero_points[0]), (0.5, 10.0));
+}

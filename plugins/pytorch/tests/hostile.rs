@@ -1,0 +1,289 @@
+//! Files that mean harm: each gives a verdict or a clean error, and nothing in it ever happens.
+
+mod support;
+
+use proptest::prelude::*;
+use qp_abi::sdk::{BackendError, ErrorKind, ModelInfo, Severity};
+use std::io::Write;
+use std::path::Path;
+use support::{backend, inspect, open, read_tensor};
+use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+fn stored() -> SimpleFileOptions {
+    SimpleFileOptions::default().compression_method(CompressionMethod::Stored)
+}
+
+fn archive(entries: &[(&str, &[u8])], options: SimpleFileOptions) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let mut writer = ZipWriter::new(&mut bytes);
+    for (name, content) in entries {
+        writer.start_file(*name, options).unwrap();
+        writer.write_all(content).unwrap();
+    }
+    writer.finish().unwrap();
+    bytes.into_inner()
+}
+
+fn saved(pickle: &[u8]) -> Vec<u8> {
+    archive(&[("m/data.pkl", pickle), ("m/data/0", &[0; 16]), ("m/version", b"3\n")], stored())
+}
+
+/// Inspects, opens, and reads all tensors.
+fn examine(bytes: &[u8]) -> Result<ModelInfo, BackendError> {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("model.pt");
+    std::fs::write(&path, bytes).unwrap();
+    examine_file(&path)
+}
+
+fn examine_file(path: &Path) -> Result<ModelInfo, BackendError> {
+    let info = inspect(path)?;
+    let model = open(&backend(), path)?;
+    for tensor in info.tensors.iter().take(64) {
+        let _ = read_tensor(&model, &tensor.name);
+    }
+    Ok(info)
+}
+
+fn assert_dangerous(pickle: &[u8], subject: &str) {
+    for bytes in [saved(pickle), pickle.to_vec()] {
+        let info = examine(&bytes).unwrap_or_else(|error| panic!("{subject}: {error:?}"));
+        let dangers: Vec<_> =
+            info.findings.iter().filter(|finding| finding.severity == Severity::DANGER).collect();
+        let is_named =
+            dangers.iter().flat_map(|finding| &finding.subjects).any(|found| found.contains(subject));
+        assert!(is_named || (subject.is_empty() && !dangers.is_empty()), "{subject}: {:?}", info.findings);
+        assert_eq!(info.run_obstacle.into_option().unwrap().kind, ErrorKind::UNSAFE_FILE);
+    }
+}
+
+fn assert_error(bytes: &[u8], kind: ErrorKind) {
+    let error = examine(bytes).map(|info| info.format).unwrap_err();
+    assert_eq!(error.kind, kind, "{error:?}");
+    assert!(!error.message.is_empty() && error.kind != ErrorKind::INTERNAL, "{error:?}");
+}
+
+#[test]
+fn no_way_to_call_a_command_goes_unseen_and_none_is_taken() {
+    let folder = TempDir::new().unwrap();
+    let marker = folder.path().join("marker");
+    let command = format!("touch {}", marker.display());
+    let short = |text: &str| [&[0x8c, text.len() as u8], text.as_bytes()].concat();
+    let command = short(&command);
+    let join = |parts: &[&[u8]]| parts.concat();
+    // GLOBAL and REDUCE
+    assert_dangerous(&join(&[b"\x80\x04cposix\nsystem\n", &command, b"\x85R."]), "posix.system");
+    assert_dangerous(&join(&[b"\x80\x02cos\nsystem\n(", &command, b"tR."]), "os.system");
+    // STACK_GLOBAL
+    assert_dangerous(
+        &join(&[b"\x80\x04", &short("nt"), &short("system"), b"\x93", &command, b"\x85R."]),
+        "nt.system",
+    );
+    // a path of attributes through a module of PyTorch's
+    let names = [short("torch.serialization"), short("os.system")].concat();
+    assert_dangerous(
+        &join(&[b"\x80\x04", &names, b"\x93", &command, b"\x85R."]),
+        "torch.serialization.os.system",
+    );
+    // INST, OBJ, NEWOBJ, NEWOBJ_EX
+    assert_dangerous(&join(&[b"(", &command, b"ios\nsystem\n."]), "os.system");
+    assert_dangerous(&join(&[b"(cos\nsystem\n", &command, b"o."]), "os.system");
+    assert_dangerous(&join(&[b"\x80\x02csubprocess\nPopen\n", &command, b"\x85\x81."]), "subprocess.Popen");
+    assert_dangerous(&join(&[b"\x80\x04csubprocess\nPopen\n", &command, b"\x85}\x92."]), "subprocess.Popen");
+    // a chain: getattr of an imported module, called
+    let import = join(&[b"c__builtin__\n__import__\n", &short("os"), b"\x85R"]);
+    assert_dangerous(
+        &join(&[
+            b"\x80\x04c__builtin__\ngetattr\n",
+            &import,
+            &short("system"),
+            b"\x86R",
+            &command,
+            b"\x85R.",
+        ]),
+        "builtins.getattr",
+    );
+    // hidden in what is thrown away, in the memo, in a key, in a state
+    assert_dangerous(&join(&[b"\x80\x04cposix\nsystem\n", &command, b"\x85R0N."]), "posix.system");
+    assert_dangerous(b"\x80\x02cos\nsystem\nq\x000N.", "os.system");
+    assert_dangerous(&join(&[b"\x80\x02}cos\nsystem\nNs."]), "os.system");
+    assert_dangerous(
+        b"\x80\x02ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00acos\nsystem\nsb.",
+        "os.system",
+    );
+    // a harmless class turned into a weapon
+    assert_dangerous(b"\x80\x02ctorch.nn\nModule\n}X\x01\x00\x00\x00aNsb.", "torch.nn.Module");
+    // a call of what was computed
+    assert_dangerous(b"\x80\x02ccollections\nOrderedDict\n)R)R.", "");
+    assert!(!marker.exists());
+}
+
+#[test]
+fn source_within_a_graph_module_is_judged() {
+    let graph = |code: &str| {
+        let text =
+            |text: &str| [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+        let head = b"\x80\x02ctorch.fx.graph_module\nreduce_graph_module\n}(".to_vec();
+        let body = [text("_code"), text(code), text("_modules"), b"}u".to_vec()].concat();
+        [head, body, text("import torch"), b"\x86R.".to_vec()].concat()
+    };
+    assert_dangerous(&graph("import os\ndef forward(self, x):\n    return x"), "import os");
+    assert_dangerous(&graph("def forward(self, x=print(1)):\n    return x"), "def forward");
+    assert_dangerous(&graph("def forward(self, x):\n    return x\nprint(1)"), "print(1)");
+    let info = examine(&saved(&graph("def forward(self, x):\n    return torch.relu(x)"))).unwrap();
+    assert!(info.findings.iter().all(|finding| finding.severity < Severity::DANGER), "{:?}", info.findings);
+}
+
+#[test]
+fn bombs_of_memo_depth_and_length_cost_nothing() {
+    // Billion laughs: each level a tuple of ten times the one before.
+    let mut laughs = b"\x80\x02]q\x00".to_vec();
+    for level in 0..60_u8 {
+        laughs.push(b'(');
+        (0..10).for_each(|_| laughs.extend([b'h', level]));
+        laughs.extend([b't', b'q', level + 1]);
+    }
+    laughs.push(b'.');
+    assert!(examine(&saved(&laughs)).is_ok());
+    // Lists within lists, and marks within marks.
+    let depth = 200_000;
+    let deep = [b"\x80\x02".to_vec(), vec![b']'; depth], vec![b'a'; depth - 1], b".".to_vec()].concat();
+    assert!(examine(&saved(&deep)).is_ok());
+    assert_error(&saved(&[b"\x80\x02".to_vec(), vec![b'('; depth]].concat()), ErrorKind::CORRUPT_FILE);
+    // A list that holds itself.
+    assert!(examine(&saved(b"\x80\x02]q\x00h\x00a.")).is_ok());
+    // Calls within calls within a tensor's description.
+    let mut calls = b"\x80\x02".to_vec();
+    (0..50_000).for_each(|_| calls.extend(b"ctorch._utils\n_rebuild_parameter\n("));
+    calls.push(b'N');
+    (0..50_000).for_each(|_| calls.extend(b"\x89NtR"));
+    calls.push(b'.');
+    assert_error(&saved(&calls), ErrorKind::CORRUPT_FILE);
+    // A text that claims four gigabytes.
+    assert_error(&saved(b"\x80\x02X\xff\xff\xff\xffabc."), ErrorKind::CORRUPT_FILE);
+    assert_error(&saved(b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\xffabc."), ErrorKind::CORRUPT_FILE);
+}
+
+#[test]
+fn tensors_that_leave_their_storage_are_refused() {
+    let tensor = |offset: &[u8], size: &[u8], stride: &[u8]| {
+        let storage =
+            b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ";
+        let head = b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n(".as_slice();
+        let tail = b"\x89ccollections\nOrderedDict\n)RtRs.".as_slice();
+        saved(&[head, storage, offset, size, b"\x85", stride, b"\x85", tail].concat())
+    };
+    assert_eq!(examine(&tensor(b"K\x00", b"K\x04", b"K\x01")).unwrap().tensors.len(), 1);
+    assert_error(&tensor(b"K\x00", b"K\x05", b"K\x01"), ErrorKind::CORRUPT_FILE);
+    assert_error(&tensor(b"K\x01", b"K\x04", b"K\x01"), ErrorKind::CORRUPT_FILE);
+    assert_error(&tensor(b"K\x00", b"K\x03", b"K\x02"), ErrorKind::CORRUPT_FILE);
+    assert_error(&tensor(b"K\x00", b"J\xff\xff\xff\xff", b"K\x01"), ErrorKind::CORRUPT_FILE);
+    assert_error(&tensor(b"J\xff\xff\xff\xff", b"K\x01", b"K\x01"), ErrorKind::CORRUPT_FILE);
+    assert_error(&tensor(b"K\x00", b"K\x02", b"J\xff\xff\xff\xff"), ErrorKind::CORRUPT_FILE);
+    let huge = b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f".as_slice();
+    assert_error(&tensor(b"K\x00", huge, b"K\x01"), ErrorKind::CORRUPT_FILE);
+    assert_error(&tensor(b"K\x00", b"K\x02", huge), ErrorKind::CORRUPT_FILE);
+    // A stride of any size is harmless where there is one element.
+    assert!(examine(&tensor(b"K\x00", b"K\x01", huge)).is_ok());
+    // A storage repeated 2^40 times is listed and not delivered.
+    let endless = tensor(b"K\x00", b"\x8a\x06\x00\x00\x00\x00\x00\x01", b"K\x00");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("model.pt");
+    std::fs::write(&path, endless).unwrap();
+    let model = open(&backend(), &path).unwrap();
+    assert_eq!(read_tensor(&model, "w").unwrap_err().kind, ErrorKind::CORRUPT_FILE);
+}
+
+#[test]
+fn archives_that_lie_are_refused() {
+    let pickle = b"\x80\x02N.".as_slice();
+    for name in ["../data.pkl", "/m/data.pkl", "m/../../data.pkl", "m\\data.pkl", "C:/data.pkl"] {
+        assert_error(&archive(&[(name, pickle)], stored()), ErrorKind::UNSAFE_FILE);
+    }
+    // Two entries of one name: the second is renamed in place, in both of its headers.
+    let mut doubled = archive(&[("m/data.pkl", pickle), ("m/data.pkX", pickle)], stored());
+    let starts: Vec<usize> =
+        (0..doubled.len() - 10).filter(|&at| &doubled[at..at + 10] == b"m/data.pkX").collect();
+    assert_eq!(starts.len(), 2);
+    starts.iter().for_each(|&start| doubled[start + 9] = b'l');
+    assert_error(&doubled, ErrorKind::CORRUPT_FILE);
+    // A bomb: 64 MiB of zeros in some 60 KiB.
+    let deflated = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+    let zeros = vec![0_u8; 64 << 20];
+    assert_error(&archive(&[("m/data.pkl", pickle), ("m/data/0", &zeros)], deflated), ErrorKind::UNSAFE_FILE);
+    // Deflated and honest is fine.
+    assert!(examine(&archive(&[("m/data.pkl", pickle), ("m/data/0", &[7; 5000])], deflated)).is_ok());
+    // A size that is not there.
+    let honest = saved(pickle);
+    let directory = honest.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+    for (field, value) in [(20, 0x7fff_ffff_u32), (24, 0x7fff_ffff), (42, 0x7fff_ffff)] {
+        let mut lying = honest.clone();
+        lying[directory + field..directory + field + 4].copy_from_slice(&value.to_le_bytes());
+        assert_error(&lying, ErrorKind::CORRUPT_FILE);
+    }
+    // Byte orders that do not exist.
+    assert_error(
+        &archive(&[("m/data.pkl", pickle), ("m/byteorder", b"middle")], stored()),
+        ErrorKind::CORRUPT_FILE,
+    );
+}
+
+#[test]
+fn a_big_endian_archive_is_turned_around() {
+    let storage =
+        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x02tQ";
+    let head = b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n(".as_slice();
+    let tail = b"K\x00K\x02\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtRs.".as_slice();
+    let pickle = [head, storage, tail].concat();
+    let numbers = [1.5_f32.to_be_bytes(), (-2.0_f32).to_be_bytes()].concat();
+    let bytes =
+        archive(&[("m/data.pkl", &pickle), ("m/byteorder", b"big"), ("m/data/0", &numbers)], stored());
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("model.pt");
+    std::fs::write(&path, bytes).unwrap();
+    let model = open(&backend(), &path).unwrap();
+    assert_eq!(read_tensor(&model, "w").unwrap().floats(), [1.5, -2.0]);
+}
+
+#[test]
+fn a_file_cut_at_any_byte_is_an_error_and_no_panic() {
+    let whole =
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tensors_legacy.pt")).unwrap();
+    for length in 0..whole.len() {
+        let error = examine(&whole[..length]).map(|info| info.format).unwrap_err();
+        assert_ne!(error.kind, ErrorKind::INTERNAL, "cut at {length}: {error:?}");
+    }
+    let zip = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tensors.pt")).unwrap();
+    for length in (0..zip.len()).step_by(7) {
+        let error = examine(&zip[..length]).map(|info| info.format).unwrap_err();
+        assert_ne!(error.kind, ErrorKind::INTERNAL, "cut at {length}: {error:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        for bytes in [bytes.clone(), saved(&bytes), [b"PK\x03\x04".to_vec(), bytes].concat()] {
+            if let Err(error) = examine(&bytes) {
+                prop_assert_ne!(error.kind, ErrorKind::INTERNAL);
+            }
+        }
+    }
+
+    #[test]
+    fn mutations_never_panic(file in 0..3_usize, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        let name = ["tensors.pt", "tensors_legacy.pt", "dynamic.pt"][file];
+        let mut bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)).unwrap();
+        for (index, byte) in changes {
+            let at = index.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Err(error) = examine(&bytes) {
+            prop_assert_ne!(error.kind, ErrorKind::INTERNAL);
+        }
+    }
+}

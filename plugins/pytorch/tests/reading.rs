@@ -1,0 +1,177 @@
+//! What the reader finds in the sample models and in `tests/data`, against values that PyTorch gave: those of
+//! `tests/data/make.py`, which prints them.
+
+mod support;
+
+use qp_abi::sdk::{AttributeValue, DType, ErrorKind, ModelInfo, ROption, Severity, TensorInfo, TensorRole};
+use std::path::{Path, PathBuf};
+use support::{Received, backend, inspect, open, read_tensor, sample};
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn tensor<'a>(info: &'a ModelInfo, name: &str) -> &'a TensorInfo {
+    info.tensors.iter().find(|tensor| tensor.name == name).unwrap_or_else(|| panic!("no tensor {name}"))
+}
+
+fn read(path: &Path, name: &str) -> Received {
+    read_tensor(&open(&backend(), path).unwrap(), name).unwrap()
+}
+
+fn sum(received: &Received) -> f64 {
+    received.floats().iter().map(|&number| f64::from(number)).sum()
+}
+
+fn scale_of(info: &ModelInfo, value: &str) -> (f64, f64) {
+    let value =
+        info.values.iter().find(|found| found.name == value).unwrap_or_else(|| panic!("no value {value}"));
+    let parameters = value.quantization.as_ref().into_option().unwrap();
+    (parameters.scales[0], parameters.zero_points[0])
+}
+
+#[test]
+fn a_traced_float_model_is_described() {
+    let info = inspect(&sample("resnet8_traced.pt")).unwrap();
+    assert_eq!(
+        (info.format.as_str(), info.precision.as_str(), info.scheme.as_str()),
+        ("torchscript", "float32", "")
+    );
+    let layer = info.layers.iter().find(|layer| layer.path == "layer1.conv1").unwrap();
+    assert_eq!((layer.op_type.as_str(), layer.domain.as_str()), ("Conv2d", "torch.nn.modules.conv"));
+    assert_eq!(support::names(&layer.tensors), ["layer1.conv1.weight", "layer1.conv1.bias"]);
+    let parameters = info.tensors.iter().filter(|tensor| tensor.role == TensorRole::PARAMETER);
+    assert_eq!(parameters.map(|tensor| tensor.shape.iter().product::<i64>()).sum::<i64>(), 77_706);
+    let weight = read(&sample("resnet8_traced.pt"), "stem.weight");
+    assert!((sum(&weight) - -8.621128803293686).abs() < 1e-12);
+    assert!(matches!(info.run_obstacle, ROption::RNone));
+    assert!(info.findings.is_empty());
+}
+
+#[test]
+fn an_int8_model_is_described_with_all_its_scales() {
+    let info = inspect(&sample("resnet8_int8.pt")).unwrap();
+    assert_eq!((info.precision.as_str(), info.scheme.as_str()), ("int8", "FX"));
+    let parameters = tensor(&info, "stem.weight").quantization.as_ref().into_option().unwrap();
+    assert_eq!(parameters.dtype, DType::INT8);
+    assert_eq!((parameters.axis, parameters.scale_count), (ROption::RSome(0), 16));
+    assert_eq!(parameters.scales[..2], [0.012168709188699722, 0.014702733606100082]);
+    let codes = read(&sample("resnet8_int8.pt"), "stem.weight");
+    assert_eq!(codes.bytes.iter().map(|&code| i64::from(code.cast_signed())).sum::<i64>(), -1098);
+    assert_eq!(codes.quantization.as_ref(), Some(parameters));
+    assert!((sum(&read(&sample("resnet8_int8.pt"), "stem.bias")) - 2.440511353313923).abs() < 1e-12);
+    assert_eq!(scale_of(&info, "layer3.conv2"), (0.10833645612001419, 57.0));
+    // The residual additions have scales of their own, and two inputs.
+    let add = info.layers.iter().find(|layer| layer.path == "add_relu_1").unwrap();
+    assert_eq!(support::names(&add.inputs), ["layer2.conv2", "layer2.shortcut"]);
+    assert!(scale_of(&info, "add_relu_1").0 > 0.0);
+    let stem = info.layers.iter().find(|layer| layer.path == "stem").unwrap();
+    assert_eq!((stem.op_type.as_str(), stem.quantization.as_str()), ("ConvReLU2d", "static"));
+    let padding = stem.attributes.iter().find(|attribute| attribute.name == "padding").unwrap();
+    assert_eq!(padding.value, AttributeValue::Ints(vec![1, 1].into()));
+}
+
+#[test]
+fn the_input_of_a_trace_has_the_type_and_shape_of_its_example() {
+    let info = inspect(&sample("resnet8_int8.pt")).unwrap();
+    assert_eq!((info.inputs[0].name.as_str(), info.inputs[0].dtype), ("image", DType::FLOAT32));
+    let shape = info.inputs[0].shape.as_ref().into_option().unwrap();
+    assert_eq!(shape.iter().map(|dimension| dimension.size).collect::<Vec<_>>(), [-1, 32, 32, 3]);
+}
+
+#[test]
+fn an_eager_graph_module_is_described_and_says_how_to_export_it() {
+    let info = inspect(&sample("resnet8.pt")).unwrap();
+    assert_eq!((info.format.as_str(), info.precision.as_str()), ("pickle", "float32"));
+    assert!(info.layers.iter().any(|layer| layer.op_type == "Conv2d"));
+    let obstacle = info.run_obstacle.into_option().unwrap();
+    assert_eq!(obstacle.kind, ErrorKind::UNSUPPORTED_OP);
+    assert!(obstacle.help.contains("torch.jit.trace"), "{}", obstacle.help);
+    assert!(info.findings.iter().all(|finding| finding.severity < Severity::DANGER), "{:?}", info.findings);
+    assert!(info.findings.iter().any(|finding| finding.code == "pickle.embedded-source"));
+}
+
+#[test]
+fn views_are_delivered_dense_and_in_row_major_order() {
+    for file in ["tensors.pt", "tensors_legacy.pt"] {
+        let path = data(file);
+        let plain: Vec<f32> = (0..24_u8).map(f32::from).collect();
+        assert_eq!(read(&path, "plain").floats(), plain);
+        assert_eq!(read(&path, "channels_last").floats(), plain);
+        assert_eq!(read(&path, "shared").floats(), plain[12..]);
+        assert_eq!(read(&path, "transposed").floats()[..5], [0.0, 6.0, 12.0, 18.0, 1.0]);
+        assert_eq!(read(&path, "expanded").floats(), [1.5, -2.0, 1.5, -2.0, 1.5, -2.0]);
+        assert_eq!(read(&path, "sliced").bytes, [2, 0, 5, 0, 8, 0]);
+        assert_eq!(read(&path, "scalar").bytes, 7_i64.to_le_bytes());
+        assert!(read(&path, "empty").bytes.is_empty());
+        assert_eq!(read(&path, "bool").bytes, [1, 0, 1]);
+        assert_eq!(read(&path, "bfloat16").bytes, [0x80, 0x3f, 0x00, 0xbf]);
+        let complex: Vec<u8> = [1.0_f32, 2.0, -0.0, -3.0].iter().flat_map(|part| part.to_le_bytes()).collect();
+        assert_eq!(read(&path, "complex").bytes, complex);
+        assert_eq!(read(&path, "quint8").bytes, [3, 5, 7, 39]);
+        assert_eq!(read(&path, "qint8").bytes, [2, 254, 3, 2]);
+        let info = inspect(&path).unwrap();
+        assert_eq!(tensor(&info, "shared").alias_of, "plain");
+        assert_eq!(tensor(&info, "qint32").dtype, DType::INT32);
+    }
+    assert_eq!(read(&data("tensors.pt"), "float8").bytes, [0x38, 0xc0]);
+    let model = open(&backend(), &data("tensors.pt")).unwrap();
+    assert_eq!(read_tensor(&model, "meta").unwrap_err().kind, ErrorKind::UNSUPPORTED_OP);
+    assert_eq!(read_tensor(&model, "none").unwrap_err().kind, ErrorKind::NOT_FOUND);
+}
+
+#[test]
+fn a_dynamically_quantized_model_is_described() {
+    let info = inspect(&data("dynamic.pt")).unwrap();
+    assert_eq!((info.precision.as_str(), info.scheme.as_str()), ("dynamic-int8", "dynamic"));
+    assert_eq!(
+        support::names(&info.outputs.iter().map(|output| output.name.clone()).collect()),
+        ["sum", "codes"]
+    );
+    assert_eq!(info.inputs.len(), 2);
+}
+
+#[test]
+fn formats_are_told_apart_by_content_and_then_by_name() {
+    let backend = backend();
+    let probe = |head: &[u8], name: &str| {
+        backend
+            .probe(head.into(), name.into())
+            .into_result()
+            .unwrap()
+            .into_option()
+            .map(|name| name.to_string())
+    };
+    let head = |path: PathBuf| {
+        let bytes = std::fs::read(path).unwrap();
+        bytes[..bytes.len().min(4096)].to_vec()
+    };
+    assert_eq!(probe(&head(sample("resnet8.pt")), "a.pt").as_deref(), Some("pickle"));
+    assert_eq!(probe(&head(sample("resnet8_traced.pt")), "a.pt").as_deref(), Some("torchscript"));
+    assert_eq!(probe(&head(data("tensors_legacy.pt")), "whatever").as_deref(), Some("pickle-legacy"));
+    assert_eq!(probe(&head(sample("digits.npz")), "digits.npz"), None);
+    assert_eq!(probe(&head(sample("resnet8.onnx")), "resnet8.onnx"), None);
+    assert_eq!(probe(b"\x80\x04\x95abc", "a.bin").as_deref(), Some("pickle"));
+    assert_eq!(probe(b"\x80\x04\x95abc", "a.txt"), None);
+    assert_eq!(probe(b"MZ......", "a.bin"), None);
+    assert_eq!(probe(b"", "a.pt"), None);
+}
+
+#[test]
+fn what_is_no_model_is_refused_with_its_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    assert_eq!(inspect(&folder.path().join("none.pt")).unwrap_err().kind, ErrorKind::NOT_FOUND);
+    assert_eq!(inspect(folder.path()).unwrap_err().kind, ErrorKind::UNSUPPORTED_FORMAT);
+    assert_eq!(inspect(&write("empty.pt", b"")).unwrap_err().kind, ErrorKind::UNSUPPORTED_FORMAT);
+    let mut tar = vec![0_u8; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    let error = inspect(&write("old.pt", &tar)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::UNSUPPORTED_FORMAT);
+    assert!(error.message.contains("tar"), "{error:?}");
+    assert_eq!(inspect(&sample("digits.npz")).unwrap_err().kind, ErrorKind::UNSUPPORTED_FORMAT);
+}
