@@ -4,7 +4,8 @@ use crate::document::{Document, Tensors};
 use crate::info;
 use crate::quant;
 use crate::runtime::Runtime;
-use crate::runtime::session::{self, Session};
+use crate::runtime::plan::Plan;
+use crate::runtime::session::Session;
 use crate::source::Source;
 use qp_abi::sdk::{
     BackendError, Model, ModelInfo, Progress, Result, RunReport, RunRequest, Sink, TensorView,
@@ -70,7 +71,7 @@ impl Model for OnnxModel {
         loop {
             check()?;
             let end = at.saturating_add(piece).min(total);
-            let first_element = if bits == 0 { 0 } else { (at * 8 / bits) as u64 };
+            let first_element = (at * 8).checked_div(bits).unwrap_or(0) as u64;
             let view = TensorView {
                 first_element,
                 quantization: info.quantization.as_ref(),
@@ -94,18 +95,17 @@ impl Model for OnnxModel {
         if let Some(obstacle) = self.info.run_obstacle.as_ref().into_option() {
             return Err(obstacle.clone());
         }
-        let plan = session::Plan::new(&self.info, request)?;
+        let plan = Plan::new(&self.info, request)?;
         // A panic while the session was in use leaves it in doubt: it is made anew.
         let mut kept = self.session.lock().unwrap_or_else(|poisoned| {
             let mut kept = PoisonError::into_inner(poisoned);
             *kept = None;
             kept
         });
-        if kept.as_ref().is_none_or(|session| session.settings() != plan.settings()) {
+        if kept.as_ref().is_none_or(|session| session.settings() != plan.settings) {
             *kept = None;
             let has_external = self.info.tensors.iter().any(|tensor| !tensor.external_file.is_empty());
-            *kept =
-                Some(Session::open(&self.runtime, &self.source, has_external, plan.settings(), progress)?);
+            *kept = Some(Session::open(&self.runtime, &self.source, has_external, plan.settings, progress)?);
         }
         match kept.as_mut() {
             Some(session) => session.run(&plan, &self.info, sink, progress),

@@ -1,5 +1,13 @@
 //! Whatever bytes a file holds, reading it ends with a description or an error.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::result_large_err,
+    reason = "a test may fail where it stands"
+)]
+
 mod support;
 
 use proptest::prelude::*;

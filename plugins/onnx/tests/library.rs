@@ -1,5 +1,13 @@
 //! Libraries that are no ONNX Runtime. A process of its own: once a runtime is loaded, no other is looked for.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::result_large_err,
+    reason = "a test may fail where it stands"
+)]
+
 mod support;
 
 use qp_abi::manifest::pair;

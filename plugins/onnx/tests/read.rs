@@ -1,6 +1,14 @@
 //! What inspection finds: names, tensors of every type, subgraphs, functions, external data; and what it says of
 //! files that are no models or damaged ones. No runtime is needed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::result_large_err,
+    reason = "a test may fail where it stands"
+)]
+
 mod support;
 
 use prost::Message;
@@ -298,7 +306,8 @@ fn external_data_is_read_from_several_files() {
 #[test]
 fn external_data_that_cannot_be_read_is_reported_and_the_model_listed() {
     let long = std::env::temp_dir().join("elsewhere.bin");
-    let cases: [(&[(&str, &str)], ErrorKind, &str); 8] = [
+    type Entries<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Entries<'_>, ErrorKind, &str); 8] = [
         (&[("location", "none.bin")], ErrorKind::NOT_FOUND, "`none.bin` of tensor `w` does not exist"),
         (&[("location", "w.bin"), ("offset", "1")], ErrorKind::CORRUPT_FILE, "`w.bin` has 4 bytes"),
         (&[("location", "w.bin"), ("length", "3")], ErrorKind::CORRUPT_FILE, "external length is 3"),

@@ -1,5 +1,13 @@
 //! What the runtime takes and gives besides float tensors, what it refuses, and libraries that are none.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::result_large_err,
+    reason = "a test may fail where it stands"
+)]
+
 mod support;
 
 use prost::Message;

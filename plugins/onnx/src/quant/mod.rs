@@ -13,11 +13,13 @@
 //! model quantizes activations that way anywhere, else `weight-only`. `QuantizeLinear` and `DequantizeLinear`
 //! nodes have the form of the graph that they are part of, `qdq` or `weight-only`.
 
+mod belonging;
 pub mod operator;
+mod packed;
 pub mod parameters;
 mod verdict;
 
-use crate::document::{Document, Tensors};
+use crate::document::Document;
 use crate::graph::{Layer, ValueId};
 use operator::{Form, Place};
 use parameters::Reader;
@@ -64,7 +66,7 @@ pub fn analyze(document: &Document) -> Quantization {
     let has_static_activations = analysis.forms();
     analysis.belongings();
     let scale_roles = std::mem::take(&mut analysis.scale_roles);
-    quantization.roles = roles(reader, &scale_roles);
+    quantization.roles = belonging::roles(reader, &scale_roles);
     quantization.verdict = verdict::of(reader, &quantization, has_static_activations);
     quantization
 }
@@ -251,94 +253,6 @@ impl<'a> Analysis<'a, '_> {
         None
     }
 
-    /// The weight is `N` rows of `K` codes, in blocks, each with a scale; stored as bytes.
-    fn mat_mul_n_bits(&mut self, layer: &Layer) {
-        self.is_scale(layer.input(2));
-        self.is_scale(layer.input(3));
-        let (Some(rows), Some(columns)) = (layer.int("N"), layer.int("K")) else { return };
-        let bits = layer.int("bits").unwrap_or(4);
-        let (Some(dtype), Some(block_size)) =
-            (operator::unsigned(bits), layer.int("block_size").filter(|&size| size > 0))
-        else {
-            return;
-        };
-        // The last block of a row is stored whole.
-        let Some(columns) = columns.checked_add(block_size - 1).map(|sum| sum / block_size * block_size)
-        else {
-            return;
-        };
-        let middle = (1 << (bits - 1)).into();
-        self.packed_weight(layer, layer.input(1), dtype, vec![rows, columns], (1, block_size), middle);
-    }
-
-    fn gather_block_quantized(&mut self, layer: &Layer) {
-        self.is_scale(layer.input(2));
-        self.is_scale(layer.input(3));
-        let Some(data) = layer.input(0) else { return };
-        let Some((stored, _)) = self.reader.root(data, &[]) else { return };
-        let description = self.reader.tensors.get(stored);
-        let mut shape = description.shape.clone();
-        let (dtype, middle) = match (description.dtype, layer.int("bits").unwrap_or(4)) {
-            (DType::UINT8, bits @ (2 | 4 | 8)) => {
-                if let Some(last) = shape.last_mut() {
-                    *last = last.saturating_mul(8 / bits);
-                }
-                (operator::unsigned(bits).unwrap_or(DType::UINT8), f64::from(1_u8 << (bits - 1)))
-            }
-            (dtype, _) => (dtype, 0.0),
-        };
-        let rank = i64::try_from(shape.len()).unwrap_or(0);
-        let axis = layer.int("quantize_axis").unwrap_or(1);
-        let axis = if axis < 0 { axis + rank } else { axis };
-        let block_size = layer.int("block_size").unwrap_or(128);
-        self.packed_weight(layer, Some(data), dtype, shape, (axis, block_size), middle);
-    }
-
-    /// A weight in blocks with scales at input 2 and zero points, packed like the codes, at input 3; without
-    /// them all are `middle`.
-    fn packed_weight(
-        &mut self,
-        layer: &Layer,
-        weight: Option<ValueId>,
-        dtype: DType,
-        shape: Vec<i64>,
-        (axis, block_size): (i64, i64),
-        middle: f64,
-    ) {
-        let reader = self.reader;
-        let Some((stored, _)) = weight.and_then(|weight| reader.root(weight, &[])) else { return };
-        let description = reader.tensors.get(stored);
-        let elements = qp_abi::sdk::element_count(&shape);
-        if elements.and_then(|elements| dtype.packed_bytes(elements)) != Some(description.bytes) {
-            return;
-        }
-        let mut parameters = reader.parameters(dtype, None, layer.input(2), None, Some(axis));
-        parameters.axis = RSome(axis);
-        parameters.block_size = RSome(block_size);
-        match layer.input(3) {
-            None if middle != 0.0 => parameters.zero_points = vec![middle].into(),
-            None => {}
-            Some(zero_point) => {
-                let blocks_a_row =
-                    usize::try_from(shape.last().map_or(0, |last| last.div_euclid(block_size)));
-                let zero_points = match blocks_a_row {
-                    Ok(blocks) => zero_points(reader, zero_point, dtype, blocks, parameters.scales.len()),
-                    Err(_) => None,
-                };
-                match zero_points {
-                    Some(zero_points) => parameters.zero_points = zero_points.into(),
-                    None => parameters.scales = vec![].into(),
-                }
-                parameters.zero_point_name = reader.numbers(zero_point).name.into();
-            }
-        }
-        if dtype != description.dtype {
-            self.found.unpacked.insert(stored, (dtype, shape));
-        }
-        let value = reader.tensors.value(stored);
-        self.mark(value, parameters);
-    }
-
     /// Real numbers that are only ever read rounded.
     fn rounded_inputs(&mut self) {
         let graph = self.reader.graph;
@@ -400,101 +314,6 @@ impl<'a> Analysis<'a, '_> {
         }
         has_static_activations
     }
-
-    /// Which stored tensors belong to which layer.
-    fn belongings(&mut self) {
-        let reader = self.reader;
-        let count = self.found.tensors.len();
-        let mut owners: Vec<Vec<usize>> = vec![Vec::new(); count];
-        let mut belongings = Vec::with_capacity(reader.graph.layers.len());
-        let descriptions = reader.tensors.descriptions().iter().enumerate();
-        let names: HashMap<&str, usize> =
-            descriptions.map(|(index, tensor)| (tensor.name.as_str(), index)).collect();
-        // Scales that stand elsewhere in the graph belong to the codes that they are of.
-        let parameters_of = |found: &Quantization, tensor: usize| {
-            let known = found.tensors[tensor].as_ref()?;
-            let name = |name: &str| names.get(name).copied();
-            Some([name(&known.scale_name), name(&known.zero_point_name)])
-        };
-        for (index, op, layer) in self.layers() {
-            let mut own: BTreeSet<usize> = layer.tensors.iter().copied().collect();
-            let stored = |value: ValueId| reader.graph.values[value].stored;
-            own.extend(layer.inputs.iter().flatten().filter_map(|&value| stored(value)));
-            if !operator::passes_on(op) {
-                for &value in layer.inputs.iter().flatten() {
-                    collect_behind(reader, value, &mut own);
-                }
-                let of_own = own.iter().filter_map(|&tensor| parameters_of(self.found, tensor));
-                let of_own: Vec<usize> = of_own.flatten().flatten().collect();
-                own.extend(of_own);
-                own.iter().for_each(|&tensor| owners[tensor].push(index));
-            }
-            if op == "Constant" {
-                own.extend(layer.outputs.iter().flatten().filter_map(|&value| stored(value)));
-            }
-            belongings.push(own);
-        }
-        self.found.owners = owners
-            .into_iter()
-            .map(|owners| if let [owner] = owners.as_slice() { Some(*owner) } else { None })
-            .collect();
-        // What only plumbing reads belongs to that.
-        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); count];
-        for (index, own) in belongings.iter().enumerate() {
-            own.iter().for_each(|&tensor| readers[tensor].push(index));
-        }
-        for (owner, readers) in self.found.owners.iter_mut().zip(&readers) {
-            if let (None, [reader]) = (&owner, readers.as_slice()) {
-                *owner = Some(*reader);
-            }
-        }
-        self.found.belongings = belongings;
-    }
-}
-
-/// The stored tensors behind the `QuantizeLinear` and `DequantizeLinear` nodes, and behind those that only
-/// pass a weight on, that a value comes from.
-fn collect_behind(reader: Reader<'_>, value: ValueId, found: &mut BTreeSet<usize>) {
-    let is_constant = reader.root(value, &[]).is_some();
-    let mut at = value;
-    for _ in 0..MAX_PLUMBING * 2 {
-        if let Some(stored) = reader.graph.values[at].stored {
-            found.insert(stored);
-            return;
-        }
-        let Some((op, layer)) = reader.producer(at) else { return };
-        if operator::form(op) == Some(Form::Plumbing) {
-            let parameters = [layer.input(1), layer.input(2)].into_iter().flatten();
-            found.extend(parameters.filter_map(|value| Some(reader.root(value, &[])?.0)));
-        } else if !(is_constant && operator::passes_on(op)) {
-            return;
-        }
-        let Some(next) = layer.input(0) else { return };
-        at = next;
-    }
-}
-
-/// Zero points that are packed like codes, each row of blocks from a new byte on, or plain numbers.
-fn zero_points(
-    reader: Reader<'_>,
-    value: ValueId,
-    dtype: DType,
-    blocks_a_row: usize,
-    count: usize,
-) -> Option<Vec<f64>> {
-    let (stored, _) = reader.root(value, &[])?;
-    let description = reader.tensors.get(stored);
-    let bits = dtype.bits();
-    if description.dtype != DType::UINT8 || bits >= 8 || blocks_a_row == 0 {
-        return reader.numbers(value).values;
-    }
-    let bytes = reader.tensors.bytes(stored).ok()?;
-    let row_bytes = (blocks_a_row * bits as usize).div_ceil(8);
-    let is_signed = false;
-    let rows = bytes.chunks(row_bytes);
-    let codes: Vec<f64> =
-        rows.flat_map(|row| crate::convert::sub_byte(row, bits, blocks_a_row, is_signed)).collect();
-    (codes.len() == count).then_some(codes)
 }
 
 fn is_same_grid(one: &QuantizationParameters, other: &QuantizationParameters) -> bool {
@@ -505,48 +324,4 @@ fn is_same_grid(one: &QuantizationParameters, other: &QuantizationParameters) ->
         && one.block_size == other.block_size
         && one.is_dynamic == other.is_dynamic
         && !one.scales.is_empty()
-}
-
-/// What each tensor is for: a scale or zero point by its readers; a parameter or a constant by the inputs at
-/// which layers read it, also through operators that only pass it on; a float tensor of more than one element
-/// that no operator decides about is a parameter, all else a constant.
-fn roles(reader: Reader<'_>, scales: &BTreeSet<usize>) -> Vec<TensorRole> {
-    let tensors: &Tensors = reader.tensors;
-    let mut decided: Vec<Option<TensorRole>> = vec![None; tensors.descriptions().len()];
-    for layer in &reader.graph.layers {
-        let op = reader.op(layer);
-        if operator::passes_on(op) && !matches!(op, "Reshape" | "Squeeze" | "Unsqueeze") {
-            continue;
-        }
-        for (slot, value) in layer.inputs.iter().enumerate() {
-            let Some((stored, _)) = value.and_then(|value| reader.root(value, &[])) else { continue };
-            if let Some(role) = operator::role(op, slot) {
-                let known = &mut decided[stored];
-                if *known != Some(TensorRole::PARAMETER) {
-                    *known = Some(role);
-                }
-            }
-        }
-    }
-    let by_content = |index: usize| {
-        let description = tensors.get(index);
-        let is_plural = qp_abi::sdk::element_count(&description.shape).is_some_and(|count| count > 1);
-        let is_read = tensors.value(index).is_some();
-        if description.dtype.is_float() && is_plural && is_read {
-            TensorRole::PARAMETER
-        } else {
-            TensorRole::CONSTANT
-        }
-    };
-    decided
-        .into_iter()
-        .enumerate()
-        .map(|(index, role)| {
-            if scales.contains(&index) {
-                TensorRole::QUANTIZATION
-            } else {
-                role.unwrap_or_else(|| by_content(index))
-            }
-        })
-        .collect()
 }

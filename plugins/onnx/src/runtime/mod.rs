@@ -1,6 +1,7 @@
 //! ONNX Runtime: found when asked for, loaded at the first run, one for the whole process.
 
 pub mod library;
+pub mod plan;
 pub mod session;
 mod tensor;
 

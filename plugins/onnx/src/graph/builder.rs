@@ -1,123 +1,12 @@
-//! The whole of a model as one flat index: layers, values and stored tensors of the main graph, of all
-//! subgraphs and of all functions, with who reads what.
-//!
-//! Names in an ONNX file are unique in their own graph only. The index gives each layer, value and tensor a
-//! name that is unique in the model:
-//!
-//! - **A layer's path** is the node's name when it has one and no other node of the model has the same; else
-//!   the operator's type and the node's index among the nodes of that type in its graph, from 0: `Conv_3` is the
-//!   fourth Conv. Inside a subgraph or a function that is preceded by the scope: `If_0/then_branch/Conv_0`.
-//! - **A scope** is the path of the enclosing node and the attribute that holds the subgraph,
-//!   `If_0/then_branch`, or the function's name; empty for the main graph.
-//! - **A value or a tensor** keeps its name unless an earlier graph of the model has used it: then the scope
-//!   and a slash precede it. The tensor of a Constant node has the name of the node's output; a tensor in
-//!   another attribute is `<layer>:<attribute>`.
+//! Walks all graphs of a model and builds the index.
 
-use crate::proto::{
-    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, code,
-};
-use crate::value_type::{self, ValueType};
+use super::constant::{attribute_type, constant_tensor, is_constant};
+use super::names::Names;
+use super::{Graph, Layer, Stored, TensorData, Value, ValueId, domain};
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, code};
+use crate::value_type;
 use qp_abi::sdk::{Attribute, AttributeValue, RString};
-use std::collections::{HashMap, HashSet};
-
-/// The index of a value in [`Graph::values`].
-pub type ValueId = usize;
-
-/// Everything in a model that has a name.
-#[derive(Debug, Default)]
-pub struct Graph {
-    /// The nodes in the order of the file; those of a subgraph follow the node that holds it, those of
-    /// functions come last.
-    pub layers: Vec<Layer>,
-    /// What layers read and compute.
-    pub values: Vec<Value>,
-    /// The tensors stored in the file.
-    pub tensors: Vec<Stored>,
-    /// The main graph's inputs that must be fed: those that are no initializers.
-    pub inputs: Vec<ValueId>,
-    /// The main graph's outputs.
-    pub outputs: Vec<ValueId>,
-    /// Domain and name of the model's own functions.
-    pub functions: HashSet<(String, String)>,
-}
-
-/// A node.
-#[derive(Debug)]
-pub struct Layer {
-    /// The unique path.
-    pub path: String,
-    /// The graph it is in; empty for the main one.
-    pub scope: String,
-    /// The operator.
-    pub op_type: String,
-    /// The operator's domain; empty for ONNX's own.
-    pub domain: String,
-    /// What it reads; `None` for an omitted input.
-    pub inputs: Vec<Option<ValueId>>,
-    /// What it computes; `None` for an omitted output.
-    pub outputs: Vec<Option<ValueId>>,
-    /// The attributes in the order of the file.
-    pub attributes: Vec<Attribute>,
-    /// Tensors in attributes, but for Constant nodes, whose tensor is their output.
-    pub tensors: Vec<usize>,
-}
-
-impl Layer {
-    /// The whole number under that name.
-    pub fn int(&self, name: &str) -> Option<i64> {
-        match self.attributes.iter().find(|attribute| attribute.name == name)?.value {
-            AttributeValue::Int(number) => Some(number),
-            _ => None,
-        }
-    }
-
-    /// The value at an input, if there is one.
-    pub fn input(&self, slot: usize) -> Option<ValueId> {
-        self.inputs.get(slot).copied().flatten()
-    }
-
-    /// The value at an output, if there is one.
-    pub fn output(&self, slot: usize) -> Option<ValueId> {
-        self.outputs.get(slot).copied().flatten()
-    }
-}
-
-/// A value: something that flows along an edge of the graph.
-#[derive(Debug, Default)]
-pub struct Value {
-    /// The unique name.
-    pub name: String,
-    /// What the file says of its type.
-    pub ty: Option<ValueType>,
-    /// The tensor that it is, when it is a stored one.
-    pub stored: Option<usize>,
-    /// The layer that computes it, and at which output.
-    pub producer: Option<(usize, usize)>,
-    /// The layers that read it, and at which input.
-    pub readers: Vec<(usize, usize)>,
-    /// Whether it leaves its graph.
-    pub is_output: bool,
-}
-
-/// A stored tensor.
-#[derive(Debug)]
-pub struct Stored {
-    /// The unique name.
-    pub name: String,
-    /// Its elements.
-    pub data: TensorData,
-    /// The value that it is; `None` for one in an attribute.
-    pub value: Option<ValueId>,
-}
-
-/// What a stored tensor is made of.
-#[derive(Debug)]
-pub enum TensorData {
-    /// All elements.
-    Dense(TensorProto),
-    /// Those that are not zero.
-    Sparse(SparseTensorProto),
-}
+use std::collections::HashMap;
 
 /// Builds the index, and takes the tensors out of the model on the way.
 pub fn index(model: &mut ModelProto) -> Graph {
@@ -168,7 +57,7 @@ impl Builder {
             .collect();
         // A node whose own name looks like a made one keeps it.
         let own = node_names.iter().filter(|(_, count)| **count == 1);
-        let taken_paths = Names(own.map(|(name, _)| (name.clone(), 2)).collect());
+        let taken_paths = Names::taken(own.map(|(name, _)| name.clone()));
         Self {
             graph: Graph { functions, ..Graph::default() },
             scopes: Vec::new(),
@@ -189,11 +78,11 @@ impl Builder {
     fn graph(&mut self, graph: &mut GraphProto, scope: usize) -> (Vec<ValueId>, Vec<ValueId>) {
         for tensor in std::mem::take(&mut graph.initializer) {
             let name = tensor.name.clone().unwrap_or_default();
-            self.define_stored(scope, &name, TensorData::Dense(tensor));
+            self.define_stored(scope, &name, TensorData::Dense(Box::new(tensor)));
         }
         for tensor in std::mem::take(&mut graph.sparse_initializer) {
             let name = tensor.values.as_ref().and_then(|values| values.name.clone()).unwrap_or_default();
-            self.define_stored(scope, &name, TensorData::Sparse(tensor));
+            self.define_stored(scope, &name, TensorData::Sparse(Box::new(tensor)));
         }
         let mut inputs = Vec::new();
         for input in &graph.input {
@@ -325,16 +214,16 @@ impl Builder {
             code::STRINGS => AttributeValue::Texts(attribute.strings.iter().map(|s| text(s)).collect()),
             code::TENSOR => {
                 let tensor = attribute.t.take();
-                self.attribute_tensor(layer, &name, tensor.map(TensorData::Dense))
+                self.attribute_tensor(layer, &name, tensor.map(|tensor| TensorData::Dense(Box::new(tensor))))
             }
             code::SPARSE_TENSOR => {
                 let tensor = attribute.sparse_tensor.take();
-                self.attribute_tensor(layer, &name, tensor.map(TensorData::Sparse))
+                self.attribute_tensor(layer, &name, tensor.map(|tensor| TensorData::Sparse(Box::new(tensor))))
             }
             code::TENSORS => {
                 let tensors = std::mem::take(&mut attribute.tensors);
                 let names = tensors.into_iter().map(|tensor| {
-                    match self.attribute_tensor(layer, &name, Some(TensorData::Dense(tensor))) {
+                    match self.attribute_tensor(layer, &name, Some(TensorData::Dense(Box::new(tensor)))) {
                         AttributeValue::Tensor(name) => name,
                         _ => RString::new(),
                     }
@@ -389,7 +278,7 @@ impl Builder {
 
     fn define(&mut self, scope: usize, name: &str) -> ValueId {
         let path = &self.scopes[scope].path;
-        let display = if self.taken_values.0.contains_key(name) && !path.is_empty() {
+        let display = if self.taken_values.has(name) && !path.is_empty() {
             format!("{path}/{name}")
         } else {
             name.to_owned()
@@ -435,30 +324,6 @@ impl Builder {
     }
 }
 
-/// Names in use, each with the number to try first for the next of that name.
-#[derive(Default)]
-struct Names(HashMap<String, u64>);
-
-impl Names {
-    /// Takes the name, or the name with the first free number behind it.
-    fn unique(&mut self, name: String) -> String {
-        let Some(mut number) = self.0.get(&name).copied() else {
-            self.0.insert(name.clone(), 2);
-            return name;
-        };
-        let candidate = loop {
-            let candidate = format!("{name}_{number}");
-            number += 1;
-            if !self.0.contains_key(&candidate) {
-                break candidate;
-            }
-        };
-        self.0.insert(name, number);
-        self.0.insert(candidate.clone(), 2);
-        candidate
-    }
-}
-
 fn count_names(nodes: &[NodeProto], counts: &mut HashMap<String, u32>) {
     for node in nodes {
         if let Some(name) = node.name.as_ref().filter(|name| !name.is_empty()) {
@@ -472,79 +337,6 @@ fn count_names(nodes: &[NodeProto], counts: &mut HashMap<String, u32>) {
     }
 }
 
-/// ONNX's own domain has two names.
-pub fn domain(domain: Option<&str>) -> String {
-    match domain {
-        None | Some("ai.onnx") => String::new(),
-        Some(domain) => domain.to_owned(),
-    }
-}
-
-fn is_constant(node: &NodeProto) -> bool {
-    node.op_type.as_deref() == Some("Constant") && domain(node.domain.as_deref()).is_empty()
-}
-
-/// The field of an attribute that holds its value; files before IR version 2 do not say.
-fn attribute_type(attribute: &AttributeProto) -> i32 {
-    match attribute.r#type {
-        Some(kind) if kind != 0 => kind,
-        _ if attribute.t.is_some() => code::TENSOR,
-        _ if attribute.g.is_some() => code::GRAPH,
-        _ if attribute.s.is_some() => code::STRING,
-        _ if attribute.f.is_some() => code::FLOAT,
-        _ if attribute.i.is_some() => code::INT,
-        _ if !attribute.floats.is_empty() => code::FLOATS,
-        _ if !attribute.ints.is_empty() => code::INTS,
-        _ if !attribute.strings.is_empty() => code::STRINGS,
-        _ if !attribute.tensors.is_empty() => code::TENSORS,
-        _ if !attribute.graphs.is_empty() => code::GRAPHS,
-        _ => 0,
-    }
-}
-
 fn text(bytes: &[u8]) -> RString {
     String::from_utf8_lossy(bytes).into_owned().into()
-}
-
-/// The tensor of a Constant node, whichever of its attributes it is in.
-fn constant_tensor(node: &mut NodeProto) -> Option<TensorData> {
-    use qp_abi::sdk::DType;
-    let name = node.output.first().cloned();
-    let attribute = node.attribute.iter_mut().find(|attribute| {
-        attribute.ref_attr_name.as_deref().unwrap_or_default().is_empty()
-            && attribute
-                .name
-                .as_deref()
-                .is_some_and(|name| name == "value" || name == "sparse_value" || name.starts_with("value_"))
-    })?;
-    let of = |dtype: DType, dims: Vec<i64>| TensorProto {
-        name: name.clone(),
-        data_type: Some(i32::from(dtype.0)),
-        dims,
-        ..TensorProto::default()
-    };
-    let count = |length: usize| vec![i64::try_from(length).unwrap_or(i64::MAX)];
-    let tensor = match attribute.name.as_deref()? {
-        "value" => return Some(TensorData::Dense(TensorProto { name: name.clone(), ..attribute.t.take()? })),
-        "sparse_value" => return attribute.sparse_tensor.take().map(TensorData::Sparse),
-        "value_float" => TensorProto { float_data: vec![attribute.f?], ..of(DType::FLOAT32, vec![]) },
-        "value_floats" => TensorProto {
-            float_data: attribute.floats.clone(),
-            ..of(DType::FLOAT32, count(attribute.floats.len()))
-        },
-        "value_int" => TensorProto { int64_data: vec![attribute.i?], ..of(DType::INT64, vec![]) },
-        "value_ints" => TensorProto {
-            int64_data: attribute.ints.clone(),
-            ..of(DType::INT64, count(attribute.ints.len()))
-        },
-        "value_string" => {
-            TensorProto { string_data: vec![attribute.s.clone()?], ..of(DType::STRING, vec![]) }
-        }
-        "value_strings" => TensorProto {
-            string_data: attribute.strings.clone(),
-            ..of(DType::STRING, count(attribute.strings.len()))
-        },
-        _ => return None,
-    };
-    Some(TensorData::Dense(tensor))
 }

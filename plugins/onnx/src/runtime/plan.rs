@@ -1,0 +1,224 @@
+//! A request to run, checked against the model before the runtime sees it.
+
+use super::tensor::unpack_strings;
+use ort::session::builder::GraphOptimizationLevel;
+use qp_abi::sdk::{
+    BackendError, DType, Dimension, Fetch, ModelInfo, Result, RunRequest, TensorView, ValueInfo,
+    element_count,
+};
+
+/// How a model is prepared; a run with other settings needs another session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How much the graph is changed.
+    pub optimization: Optimization,
+    /// Threads of its own; `None` for the pool that all sessions share.
+    pub threads: Option<usize>,
+}
+
+/// How much the runtime may change the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Optimization {
+    /// Not at all.
+    Disable,
+    /// Without regard to the hardware.
+    Basic,
+    /// With fused operators.
+    Extended,
+    /// With other memory layouts too.
+    All,
+}
+
+impl Optimization {
+    const NAMES: [(&'static str, Self); 4] = [
+        ("disable", Self::Disable),
+        ("basic", Self::Basic),
+        ("extended", Self::Extended),
+        ("all", Self::All),
+    ];
+
+    /// The name that the option has.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, level)| *level == self).map_or("all", |(name, _)| name)
+    }
+
+    /// The level, as `ort` calls it.
+    pub fn level(self) -> GraphOptimizationLevel {
+        match self {
+            Self::Disable => GraphOptimizationLevel::Disable,
+            Self::Basic => GraphOptimizationLevel::Level1,
+            Self::Extended => GraphOptimizationLevel::Level2,
+            Self::All => GraphOptimizationLevel::All,
+        }
+    }
+}
+
+impl Settings {
+    /// More threads than any machine has are a mistake, and would each take memory.
+    const MAX_THREADS: usize = 1024;
+
+    fn of(request: &RunRequest<'_>) -> Result<Self> {
+        let mut settings = Self { optimization: Optimization::All, threads: None };
+        for option in request.options.as_slice() {
+            let (name, value) = (option.0.as_str(), option.1.as_str());
+            match name {
+                "optimization" => {
+                    let known = Optimization::NAMES.iter().find(|(name, _)| *name == value);
+                    settings.optimization = known.map(|(_, level)| *level).ok_or_else(|| {
+                        BackendError::invalid_input(format!("the optimization `{value}` does not exist"))
+                            .with_help("Choose `disable`, `basic`, `extended` or `all`.")
+                    })?;
+                }
+                "threads" => {
+                    let threads = value.parse().ok().filter(|count| (1..=Self::MAX_THREADS).contains(count));
+                    settings.threads = Some(threads.ok_or_else(|| {
+                        BackendError::invalid_input(format!("`{value}` is no number of threads"))
+                            .with_help(format!("Choose a number from 1 to {}.", Self::MAX_THREADS))
+                    })?);
+                }
+                _ => {
+                    return Err(BackendError::invalid_input(format!("`{name}` is no option of a run"))
+                        .with_help("The options are `optimization` and `threads`."));
+                }
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// A request that fits the model, checked before the runtime sees it.
+pub struct Plan<'a> {
+    /// How the model must be prepared.
+    pub settings: Settings,
+    /// The inputs by the model's names, in the model's order.
+    pub inputs: Vec<(&'a str, TensorView<'a>)>,
+    /// The indices of the outputs to deliver, in order.
+    pub wanted: Vec<usize>,
+}
+
+impl<'a> Plan<'a> {
+    /// Checks the request against the model.
+    ///
+    /// # Errors
+    /// `InvalidInput` for inputs or options that do not fit, `NotFound` for an unknown output, `UnsupportedOp`
+    /// for what cannot be delivered.
+    pub fn new(info: &'a ModelInfo, request: &RunRequest<'a>) -> Result<Self> {
+        let settings = Settings::of(request)?;
+        let wanted = wanted(info, request)?;
+        let views = request.inputs.as_slice();
+        if let Some(view) = views.iter().find(|view| !info.inputs.iter().any(|input| input.name == view.name))
+        {
+            return Err(BackendError::invalid_input(format!("the model has no input `{}`", view.name))
+                .with_help(format!("Its inputs are {}.", names(info.inputs.as_slice()))));
+        }
+        let mut plan = Self { settings, inputs: Vec::new(), wanted };
+        for input in &info.inputs {
+            let mut given = views.iter().filter(|view| view.name == input.name);
+            let view = given.next().ok_or_else(|| {
+                BackendError::invalid_input(format!("the input `{}` is missing", input.name))
+                    .with_help(format!("The model's inputs are {}.", names(info.inputs.as_slice())))
+            })?;
+            if given.next().is_some() {
+                return Err(BackendError::invalid_input(format!(
+                    "the input `{}` is given twice",
+                    input.name
+                )));
+            }
+            check_input(input, view)?;
+            plan.inputs.push((input.name.as_str(), *view));
+        }
+        Ok(plan)
+    }
+
+    /// The size of all inputs.
+    pub fn input_bytes(&self) -> u64 {
+        self.inputs.iter().map(|(_, view)| view.bytes.len() as u64).sum()
+    }
+}
+
+fn names(values: &[ValueInfo]) -> String {
+    values.iter().map(|value| format!("`{}`", value.name)).collect::<Vec<_>>().join(", ")
+}
+
+fn wanted(info: &ModelInfo, request: &RunRequest<'_>) -> Result<Vec<usize>> {
+    let wanted = match request.fetch {
+        Fetch::OUTPUTS => (0..info.outputs.len()).collect(),
+        Fetch::NAMED => {
+            let names = request.names.as_slice().iter();
+            names.map(|name| output(info, name.as_str())).collect::<Result<Vec<_>>>()?
+        }
+        Fetch::LAYERS => {
+            return Err(BackendError::unsupported_op("this version cannot capture the values of layers"));
+        }
+        other => {
+            return Err(BackendError::unsupported_op(format!("the request to fetch {} is unknown", other.0)));
+        }
+    };
+    for &index in &wanted {
+        let output = &info.outputs[index];
+        if output.type_name.contains("map(") {
+            return Err(BackendError::unsupported_op(format!(
+                "the output `{}` is of type `{}`, which is no tensor",
+                output.name, output.type_name
+            )));
+        }
+    }
+    Ok(wanted)
+}
+
+fn output(info: &ModelInfo, name: &str) -> Result<usize> {
+    if let Some(index) = info.outputs.iter().position(|output| output.name == name) {
+        return Ok(index);
+    }
+    let is_inner = info.values.iter().any(|value| value.name == name)
+        || info.layers.iter().any(|layer| layer.outputs.iter().any(|output| output == name));
+    Err(if is_inner {
+        BackendError::unsupported_op(format!(
+            "`{name}` is no output, and this version cannot capture other values"
+        ))
+    } else {
+        BackendError::not_found(format!("the model has no output `{name}`"))
+            .with_help(format!("Its outputs are {}.", names(info.outputs.as_slice())))
+    })
+}
+
+fn check_input(input: &ValueInfo, view: &TensorView<'_>) -> Result<()> {
+    let refuse =
+        |what: String| Err(BackendError::invalid_input(format!("the input `{}` {what}", input.name)));
+    if input.dtype != DType::UNDEFINED && input.dtype != view.dtype {
+        return refuse(format!("is {}, the model wants {}", view.dtype, input.dtype));
+    }
+    let given = view.shape.as_slice();
+    if let Some(wanted) = input.shape.as_ref().into_option() {
+        let fits = wanted.len() == given.len()
+            && wanted.iter().zip(given).all(|(wanted, &given)| wanted.size < 0 || wanted.size == given);
+        if !fits {
+            return refuse(format!(
+                "is of shape {given:?}, the model wants {}",
+                shape_text(wanted.as_slice())
+            ));
+        }
+    }
+    let elements = element_count(given);
+    let bytes = view.bytes.len() as u64;
+    let fits = match (view.dtype, elements) {
+        (_, None) => false,
+        (DType::STRING, Some(count)) => {
+            unpack_strings(view.bytes.as_slice()).is_some_and(|texts| texts.len() as u64 == count)
+        }
+        (dtype, Some(count)) => dtype.packed_bytes(count) == Some(bytes),
+    };
+    if !fits || view.first_element != 0 {
+        return refuse(format!("holds {bytes} bytes, which is not {} of shape {given:?}", view.dtype));
+    }
+    Ok(())
+}
+
+fn shape_text(shape: &[Dimension]) -> String {
+    let sizes = shape.iter().map(|dimension| match (dimension.size, dimension.symbol.as_str()) {
+        (size, _) if size >= 0 => size.to_string(),
+        (_, "") => "?".to_owned(),
+        (_, symbol) => symbol.to_owned(),
+    });
+    format!("[{}]", sizes.collect::<Vec<_>>().join(", "))
+}
