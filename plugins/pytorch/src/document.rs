@@ -1,5 +1,6 @@
 //! What was read from one file: the description for the host, and the tensors behind it.
 
+use crate::names::Names;
 use crate::quant::Quantizer;
 use crate::rebuild::Found;
 use crate::tensor::{Data, Place, StoredTensor};
@@ -49,12 +50,17 @@ pub struct Collector {
     /// What is collected.
     pub document: Document,
     first_of_storage: HashMap<Place, RString>,
+    names: Names,
 }
 
 impl Collector {
     /// Starts with an empty document.
     pub fn new(format: &str, data: Data) -> Self {
-        Self { document: Document::new(format, data), first_of_storage: HashMap::new() }
+        Self {
+            document: Document::new(format, data),
+            first_of_storage: HashMap::new(),
+            names: Names::default(),
+        }
     }
 
     /// Adds a tensor that belongs to the layer `layer`; gives back the name it got, which is `name` with a
@@ -68,7 +74,7 @@ impl Collector {
         if self.document.info.tensors.len() >= MAX_TENSORS {
             return Err(BackendError::corrupt_file("the file has too many tensors"));
         }
-        let name = self.unique(name);
+        let name = self.names.claim(if name.is_empty() { "tensor" } else { name }, '#', 2);
         let quantization = match &quantizer {
             Some(quantizer) => RSome(self.parameters(quantizer, &name, layer)?),
             None => RNone,
@@ -120,21 +126,6 @@ impl Collector {
                 self.add(&format!("{name}.zero_points"), layer, role, plain(zero_points))?;
         }
         Ok(parameters)
-    }
-
-    fn unique(&self, name: &str) -> String {
-        let name = if name.is_empty() { "tensor" } else { name };
-        if !self.document.tensors.contains_key(name) {
-            return name.to_owned();
-        }
-        let mut number = 2_u64;
-        loop {
-            let candidate = format!("{name}#{number}");
-            if !self.document.tensors.contains_key(&candidate) {
-                return candidate;
-            }
-            number += 1;
-        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The `pytorch` backend: reads every file format of PyTorch without executing it, and runs TorchScript
 //! through libtorch, which the engine library links and which is opened at the first run.
 
+#![allow(clippy::result_large_err, reason = "the contract's error crosses the boundary as a plain value")]
+
 pub mod archive;
 mod backend;
 mod document;
@@ -8,6 +10,7 @@ mod eager;
 mod export;
 mod legacy;
 mod model;
+mod names;
 mod open;
 pub mod pickle;
 mod precision;

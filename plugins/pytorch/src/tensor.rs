@@ -205,7 +205,7 @@ impl StoredTensor {
 
     /// The bytes of the storage that are this tensor, when they are so without any change.
     fn plain_range(&self) -> Option<std::ops::Range<usize>> {
-        let is_sub_byte = self.dtype.bits() % 8 != 0;
+        let is_sub_byte = !self.dtype.bits().is_multiple_of(8);
         let swaps = self.is_big_endian && self.dtype.bits() > 8;
         if !self.is_contiguous() || swaps || (is_sub_byte && self.offset != 0) {
             return None;
@@ -231,7 +231,7 @@ impl StoredTensor {
             return Ok(());
         }
         let width = self.dtype.bits() as usize / 8;
-        if self.dtype.bits() % 8 != 0 || width == 0 {
+        if !self.dtype.bits().is_multiple_of(8) || width == 0 {
             let message = format!("a {} tensor that is not contiguous cannot be read", self.dtype);
             return Err(BackendError::unsupported_op(message));
         }

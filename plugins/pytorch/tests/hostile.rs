@@ -1,5 +1,8 @@
 //! Files that mean harm: each gives a verdict or a clean error, and nothing in it ever happens.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::result_large_err, reason = "the contract's error is a plain value")]
+
 mod support;
 
 use proptest::prelude::*;
@@ -228,6 +231,29 @@ fn archives_that_lie_are_refused() {
         &archive(&[("m/data.pkl", pickle), ("m/byteorder", b"middle")], stored()),
         ErrorKind::CORRUPT_FILE,
     );
+}
+
+#[test]
+fn code_that_doubles_nests_and_calls_itself_is_followed_only_so_far() {
+    let script = |code: &str| {
+        let pickle = b"\x80\x02c__torch__\nNet\n)\x81}X\x08\x00\x00\x00training\x89sb.".as_slice();
+        let entries: [(&str, &[u8]); 4] = [
+            ("m/data.pkl", pickle),
+            ("m/constants.pkl", b"\x80\x02)."),
+            ("m/code/__torch__.py", code.as_bytes()),
+            ("m/version", b"3"),
+        ];
+        archive(&entries, stored())
+    };
+    let net = |body: &str| {
+        format!("class Net(Module):\n  def forward(self: __torch__.Net,\n    x: Tensor) -> Tensor:\n{body}")
+    };
+    let doubling = net(&"    x = [x, x]\n".repeat(200)) + "    return x\n";
+    assert_eq!(examine(&script(&doubling)).unwrap().format, "torchscript");
+    let nested = format!("    return {}x{}\n", "(self).forward(".repeat(90), ")".repeat(90));
+    assert!(examine(&script(&net(&nested))).is_ok());
+    let repeated = net(&"    x = torch.relu(x)\n".repeat(50_000)) + "    return x\n";
+    assert_eq!(examine(&script(&repeated)).unwrap().layers.len(), 50_000);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! What the reader finds in the sample models and in `tests/data`, against values that PyTorch gave: those of
 //! `tests/data/make.py`, which prints them.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::result_large_err, reason = "the contract's error is a plain value")]
+
 mod support;
 
 use qp_abi::sdk::{AttributeValue, DType, ErrorKind, ModelInfo, ROption, Severity, TensorInfo, TensorRole};
@@ -106,7 +109,8 @@ fn views_are_delivered_dense_and_in_row_major_order() {
         assert!(read(&path, "empty").bytes.is_empty());
         assert_eq!(read(&path, "bool").bytes, [1, 0, 1]);
         assert_eq!(read(&path, "bfloat16").bytes, [0x80, 0x3f, 0x00, 0xbf]);
-        let complex: Vec<u8> = [1.0_f32, 2.0, -0.0, -3.0].iter().flat_map(|part| part.to_le_bytes()).collect();
+        let complex: Vec<u8> =
+            [1.0_f32, 2.0, -0.0, -3.0].iter().flat_map(|part| part.to_le_bytes()).collect();
         assert_eq!(read(&path, "complex").bytes, complex);
         assert_eq!(read(&path, "quint8").bytes, [3, 5, 7, 39]);
         assert_eq!(read(&path, "qint8").bytes, [2, 254, 3, 2]);

@@ -6,6 +6,7 @@
 use super::json;
 use super::weights::Weight;
 use crate::document::Collector;
+use crate::names::Names;
 use crate::precision::precision;
 use crate::quant::dtype::from_export_type;
 use crate::quant::numbers;
@@ -200,7 +201,7 @@ impl Reader<'_> {
             *computing.entry(path).or_default() += 1;
             parents.extend(path.match_indices('.').filter_map(|(dot, _)| path.get(..dot)));
         }
-        let mut taken = HashSet::new();
+        let mut names = Names::default();
         let mut layers = Vec::with_capacity(nodes.len());
         for node in nodes {
             let (domain, operator) = target(node);
@@ -217,12 +218,7 @@ impl Reader<'_> {
                 (_, _, "") => operator.to_owned(),
                 _ => format!("{path}.{operator}"),
             };
-            let mut unique = stem.clone();
-            let mut number = 1_u64;
-            while !taken.insert(unique.clone()) {
-                unique = format!("{stem}_{number}");
-                number += 1;
-            }
+            let unique = names.claim(&stem, '_', 1);
             let mut layer = LayerInfo {
                 path: unique.as_str().into(),
                 op_type: if is_module {

@@ -8,6 +8,7 @@ pub mod globals;
 mod machine;
 mod opcode;
 mod reader;
+mod scalar;
 mod value;
 pub mod verdict;
 

@@ -306,8 +306,8 @@ impl<'a> Parser<'a> {
             Some(Token::Name(name)) => Expression::Name(name.clone()),
             Some(Token::Number(number)) => Expression::Number(*number),
             Some(Token::Text(text)) => Expression::Text(text.clone()),
-            Some(Token::Symbol('-')) => match self.primary() {
-                Expression::Number(number) => Expression::Number(-number),
+            Some(Token::Symbol('-')) => match self.next() {
+                Some(Token::Number(number)) => Expression::Number(-number),
                 _ => Expression::Unknown,
             },
             Some(Token::Symbol('[')) => Expression::Sequence(self.elements(']')),
@@ -397,6 +397,7 @@ mod tests {
         {
             classes(source);
         }
+        classes(&format!("class A:\n  def f():\n    x = {}1", "-".repeat(100_000)));
         let deep = format!("class A:\n  def f():\n    x = {}", "(".repeat(100_000));
         assert_eq!(classes(&deep).len(), 1);
     }

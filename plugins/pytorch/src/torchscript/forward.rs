@@ -8,6 +8,7 @@ use super::code::{Class, Expression, Method, Statement};
 use super::modules::{Field, Modules};
 use super::operator::{self, Operator};
 use crate::document::{self, Collector};
+use crate::names::Names;
 use crate::quant::numbers;
 use crate::tensor::{Data, StoredTensor};
 use qp_abi::sdk::{LayerInfo, QuantizationParameters, RString, RVec, ValueInfo};
@@ -15,6 +16,10 @@ use std::collections::{HashMap, HashSet};
 
 const MAX_DEPTH: u32 = 64;
 const MAX_STEPS: u32 = 1 << 20;
+/// Expressions within expressions, those of called methods counted on: a bound for the stack.
+const MAX_NESTING: u32 = 200;
+/// Elements of a list, those of lists in it too: a line of code may double the list of the line before.
+const MAX_ELEMENTS: usize = 4096;
 
 /// What a variable stands for.
 #[derive(Debug, Clone)]
@@ -55,16 +60,19 @@ pub fn follow(
         constants,
         data,
         flow: Flow::default(),
-        taken: HashSet::new(),
+        names: Names::default(),
         met: HashSet::new(),
         steps: 0,
+        nesting: 0,
     };
-    tracer.taken.extend(modules.all.iter().map(|module| module.path.clone()));
+    for module in &modules.all {
+        tracer.names.claim(&module.path, '_', 1);
+    }
     let forward = modules.all.first().and_then(|root| tracer.method(&root.class.qualified, "forward"));
     if let Some(forward) = forward {
         tracer.flow.inputs.clone_from(&forward.arguments);
         let inputs = forward.arguments.iter().map(|(name, _)| {
-            tracer.taken.insert(name.clone());
+            tracer.names.claim(name, '_', 1);
             Symbol::Value { name: name.as_str().into(), quantization: None }
         });
         let inputs: Vec<Symbol> = inputs.collect();
@@ -127,10 +135,11 @@ struct Tracer<'a> {
     data: &'a Data,
     flow: Flow,
     /// Names of layers and values.
-    taken: HashSet<String>,
+    names: Names,
     /// Modules that are in the list of layers.
     met: HashSet<usize>,
     steps: u32,
+    nesting: u32,
 }
 
 type Variables = HashMap<String, Symbol>;
@@ -183,6 +192,16 @@ impl<'a> Tracer<'a> {
     }
 
     fn evaluate(&mut self, expression: &Expression, variables: &Variables, place: Place) -> Symbol {
+        if self.nesting >= MAX_NESTING {
+            return Symbol::Other;
+        }
+        self.nesting += 1;
+        let symbol = self.evaluate_nested(expression, variables, place);
+        self.nesting -= 1;
+        if elements(&symbol) > MAX_ELEMENTS { Symbol::Other } else { symbol }
+    }
+
+    fn evaluate_nested(&mut self, expression: &Expression, variables: &Variables, place: Place) -> Symbol {
         match expression {
             Expression::Name(name) => variables.get(name).cloned().unwrap_or(Symbol::Other),
             Expression::Number(number) => Symbol::Number(*number),
@@ -294,7 +313,7 @@ impl<'a> Tracer<'a> {
         }
         let inputs = names_of(&arguments);
         let result = body.map(|body| self.call(module, body, arguments, true, place.depth + 1));
-        let name = if is_first { called.path.clone() } else { self.unique(&called.path) };
+        let name = if is_first { called.path.clone() } else { self.names.claim(&called.path, '_', 1) };
         let mut layer = called.layer.clone();
         layer.path = name.as_str().into();
         self.list(layer, &name, inputs, result.as_ref().and_then(quantization_of))
@@ -324,7 +343,7 @@ impl<'a> Tracer<'a> {
         let scope = self.modules.all.get(place.module).map(|module| module.path.clone()).unwrap_or_default();
         let stem =
             if scope.is_empty() { operator.name.clone() } else { format!("{scope}.{}", operator.name) };
-        let name = self.unique(&stem);
+        let name = self.names.claim(&stem, '_', 1);
         let layer = LayerInfo {
             path: name.as_str().into(),
             op_type: operator.name.as_str().into(),
@@ -359,16 +378,6 @@ impl<'a> Tracer<'a> {
             self.flow.values.push(document::value(name, quantization.clone()));
         }
         Symbol::Value { name: name.into(), quantization }
-    }
-
-    fn unique(&mut self, stem: &str) -> String {
-        let mut name = stem.to_owned();
-        let mut number = 1_u64;
-        while !self.taken.insert(name.clone()) {
-            name = format!("{stem}_{number}");
-            number += 1;
-        }
-        name
     }
 
     /// The number that a symbol is, also when it is stored as a tensor of one element.
@@ -412,6 +421,15 @@ fn names_of(arguments: &[Symbol]) -> Vec<RString> {
         }
     }
     names
+}
+
+/// How many symbols a symbol is made of.
+fn elements(symbol: &Symbol) -> usize {
+    match symbol {
+        Symbol::Sequence(all) => all.iter().map(elements).sum::<usize>() + 1,
+        Symbol::Named(all) => all.iter().map(|(_, symbol)| elements(symbol)).sum::<usize>() + 1,
+        _ => 1,
+    }
 }
 
 fn has_value(symbol: &Symbol) -> bool {
