@@ -4,9 +4,10 @@
 //! what the decoder will allocate: an empty message takes two bytes in the file and hundreds in memory. Weight
 //! bytes are skipped, so that a model of many gigabytes is checked in milliseconds.
 
-/// Messages, texts and lists in one model, beyond which it is refused. The largest published graphs have
-/// some hundred thousand.
-const MAX_PARTS: u64 = 20_000_000;
+/// What a model may take in memory when it is decoded, beside its weights: so much, and so much for each byte
+/// of the file. Real graphs take up to some twenty bytes a byte, where they have many small attributes; a file of
+/// nothing but empty messages would take hundreds.
+const MEMORY: (u64, u64) = (256 << 20, 32);
 
 /// Messages inside messages; a subgraph takes three levels. The decoder's own limit is 100.
 const MAX_DEPTH: usize = 96;
@@ -90,6 +91,18 @@ fn field(kind: Kind, number: u64) -> Option<(&'static str, Kind)> {
     })
 }
 
+/// About what one such part takes in memory, beside what it holds.
+fn decoded_bytes(kind: Kind) -> u64 {
+    match kind {
+        Kind::Attribute => 640,
+        Kind::Sparse => 768,
+        Kind::Tensor | Kind::Graph | Kind::Function => 384,
+        Kind::Node | Kind::ValueInfo => 256,
+        Kind::Model | Kind::Type | Kind::Shape | Kind::Leaf => 96,
+        Kind::Opaque => 32,
+    }
+}
+
 struct Frame {
     kind: Kind,
     name: &'static str,
@@ -100,7 +113,9 @@ struct Frame {
 pub fn check_model(bytes: &[u8]) -> Result<(), Fault> {
     let mut frames = vec![Frame { kind: Kind::Model, name: "header", end: bytes.len() }];
     let mut at = 0;
-    let mut parts = 0_u64;
+    let mut memory = 0_u64;
+    let (base, factor) = MEMORY;
+    let max_memory = base.saturating_add(factor.saturating_mul(bytes.len() as u64));
     let mut known_fields = 0_u32;
     while let Some(frame) = frames.last() {
         if at >= frame.end {
@@ -167,11 +182,11 @@ pub fn check_model(bytes: &[u8]) -> Result<(), Fault> {
         if tag & 7 != 2 {
             continue;
         }
-        parts += 1;
-        if parts > MAX_PARTS {
+        memory = memory.saturating_add(known.map_or(0, |(_, child)| decoded_bytes(child)));
+        if memory > max_memory {
             return Err(Fault::Damaged {
                 place: place(&frames, None),
-                reason: format!("more than {MAX_PARTS} parts"),
+                reason: "far more parts than a model of this size has".to_owned(),
             });
         }
         if let Some((name, child)) = known
@@ -213,4 +228,49 @@ fn varint(bytes: &[u8]) -> Result<(u64, usize), Cut> {
         }
     }
     Err(Cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `ir_version` and `producer_name`, then the given bytes.
+    fn model(rest: &[u8]) -> Vec<u8> {
+        [&[0x08, 0x0a, 0x12, 0x01, b'q'], rest].concat()
+    }
+
+    #[test]
+    fn a_length_beyond_the_end_is_truncation_and_says_where() {
+        // A graph of 100 bytes, of which one node's head is there.
+        let fault = check_model(&model(&[0x3a, 100, 0x0a, 50])).unwrap_err();
+        assert_eq!(fault, Fault::Truncated { place: "graph".to_owned(), needed: 100, found: 2 });
+    }
+
+    #[test]
+    fn a_length_beyond_its_message_is_damage() {
+        let fault = check_model(&model(&[0x3a, 4, 0x0a, 50, 0, 0, 0x28, 1])).unwrap_err();
+        assert!(matches!(fault, Fault::Damaged { place, .. } if place == "graph.node"));
+    }
+
+    #[test]
+    fn other_files_are_foreign() {
+        for bytes in [&b"# text"[..], b"PK\x03\x04", b"\x80\x02}q\x00", b"\x89HDF", b"{\"a\": 1}", &[0; 64]] {
+            assert!(matches!(check_model(bytes), Err(Fault::Foreign(_))), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_empty_messages_is_refused_before_it_fills_the_memory() {
+        let tensors = [0x2a, 0x00].repeat(1_000_000);
+        let length = u32::try_from(tensors.len()).unwrap();
+        let mut varint = Vec::new();
+        let mut rest = length;
+        while rest >= 0x80 {
+            varint.push(rest.to_le_bytes()[0] | 0x80);
+            rest >>= 7;
+        }
+        varint.push(rest.to_le_bytes()[0]);
+        let fault = check_model(&model(&[&[0x3a], varint.as_slice(), &tensors].concat())).unwrap_err();
+        assert!(matches!(fault, Fault::Damaged { reason, .. } if reason.contains("far more parts")));
+    }
 }
