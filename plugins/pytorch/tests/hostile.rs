@@ -301,8 +301,8 @@ proptest! {
     }
 
     #[test]
-    fn mutations_never_panic(file in 0..3_usize, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
-        let name = ["tensors.pt", "tensors_legacy.pt", "dynamic.pt"][file];
+    fn mutations_never_panic(file in 0..4_usize, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        let name = ["tensors.pt", "tensors_legacy.pt", "dynamic.pt", "exported.pt2"][file];
         let mut bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)).unwrap();
         for (index, byte) in changes {
             let at = index.index(bytes.len());

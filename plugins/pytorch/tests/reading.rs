@@ -136,6 +136,36 @@ fn a_dynamically_quantized_model_is_described() {
 }
 
 #[test]
+fn an_exported_program_is_described() {
+    let path = data("exported.pt2");
+    let info = inspect(&path).unwrap();
+    assert_eq!(
+        (info.format.as_str(), info.precision.as_str(), info.scheme.as_str()),
+        ("pt2", "int8", "PT2E")
+    );
+    assert!(info.producer.starts_with("PyTorch 2.13.0"), "{}", info.producer);
+    let shape = info.inputs[0].shape.as_ref().into_option().unwrap();
+    assert_eq!((info.inputs[0].name.as_str(), shape[0].size, shape[1].size), ("x", -1, 3));
+    assert!(!shape[0].symbol.is_empty());
+    let paths: Vec<&str> = info.layers.iter().map(|layer| layer.path.as_str()).collect();
+    let expected =
+        ["quantize_per_tensor", "dequantize_per_tensor", "dequantize_per_channel", "linear", "act"];
+    assert_eq!(paths, expected);
+    assert_eq!(info.layers[4].op_type, "ReLU");
+    assert_eq!(scale_of(&info, "quantize_per_tensor"), (0.125, 7.0));
+    let codes = tensor(&info, "codes");
+    assert_eq!((codes.layer.as_str(), codes.role), ("linear", TensorRole::PARAMETER));
+    let parameters = codes.quantization.as_ref().into_option().unwrap();
+    assert_eq!((parameters.axis, parameters.scales.as_slice()), (ROption::RSome(0), &[0.5, 0.25][..]));
+    assert_eq!(
+        (parameters.scale_name.as_str(), tensor(&info, "scales").role),
+        ("scales", TensorRole::QUANTIZATION)
+    );
+    assert_eq!(read(&path, "codes").bytes, [1, 254, 3, 4, 5, 250]);
+    assert_eq!(info.run_obstacle.into_option().unwrap().kind, ErrorKind::UNSUPPORTED_OP);
+}
+
+#[test]
 fn formats_are_told_apart_by_content_and_then_by_name() {
     let backend = backend();
     let probe = |head: &[u8], name: &str| {
@@ -153,6 +183,7 @@ fn formats_are_told_apart_by_content_and_then_by_name() {
     assert_eq!(probe(&head(sample("resnet8.pt")), "a.pt").as_deref(), Some("pickle"));
     assert_eq!(probe(&head(sample("resnet8_traced.pt")), "a.pt").as_deref(), Some("torchscript"));
     assert_eq!(probe(&head(data("tensors_legacy.pt")), "whatever").as_deref(), Some("pickle-legacy"));
+    assert_eq!(probe(&head(data("exported.pt2")), "a.pt").as_deref(), Some("pt2"));
     assert_eq!(probe(&head(sample("digits.npz")), "digits.npz"), None);
     assert_eq!(probe(&head(sample("resnet8.onnx")), "resnet8.onnx"), None);
     assert_eq!(probe(b"\x80\x04\x95abc", "a.bin").as_deref(), Some("pickle"));

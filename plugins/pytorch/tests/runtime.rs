@@ -153,8 +153,8 @@ fn dictionaries_and_quantized_tensors_are_delivered_by_name_and_as_codes() {
     let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
     assert_eq!(names, ["sum", "codes"]);
     // What Python's PyTorch gave: see tests/data/make.py.
-    assert_eq!(outputs[0].floats(), [174.0, 200.0]);
-    assert_eq!((outputs[1].dtype, outputs[1].bytes.as_slice()), (Some(DType::UINT8), &[255, 255][..]));
+    assert_eq!(outputs[0].floats(), [1.625, 0.25]);
+    assert_eq!((outputs[1].dtype, outputs[1].bytes.as_slice()), (Some(DType::UINT8), &[13, 10][..]));
     let parameters = outputs[1].quantization.as_ref().unwrap();
     assert_eq!((parameters.scales[0], parameters.zero_points[0]), (0.5, 10.0));
 }

@@ -1,9 +1,12 @@
 """Makes the files of this folder with PyTorch 2.13.0, and prints what the tests expect of them."""
 
+import json
 import pathlib
 import warnings
+import zipfile
 
 import torch
+import torch.ao.quantization.fx._decomposed  # registers the operators of quantized_decomposed
 
 warnings.filterwarnings("ignore")
 here = pathlib.Path(__file__).parent
@@ -41,18 +44,57 @@ class Dynamic(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.fc = torch.ao.nn.quantized.dynamic.Linear(4, 2)
+        weight = torch.tensor([[0.5, -0.25, 0.125, 1.0], [-1.0, 0.75, 0.5, 0.25]])
+        self.fc.set_weight_bias(torch.quantize_per_tensor(weight, 0.125, 0, torch.qint8), torch.tensor([0.25, -0.25]))
 
     def forward(self, x, y):
         z = self.fc(x) + y
         return {"sum": z, "codes": torch.quantize_per_tensor(z, 0.5, 10, torch.quint8)}
 
 
-torch.manual_seed(0)
 example = (torch.ones(1, 4), torch.zeros(1, 2))
 traced = torch.jit.trace(Dynamic(), example, strict=False)
 traced.save(here / "dynamic.pt")
-print("dynamic", {name: value.dequantize().tolist() if value.is_quantized else value.tolist() for name, value in traced(*example).items()})
-print("codes", traced(*example)["codes"].int_repr().tolist())
+print("dynamic", traced(*example)["sum"].tolist(), traced(*example)["codes"].int_repr().tolist())
+
+
+def without_traces(path):
+    """Writes an archive again without debug records and stack traces, which hold the paths of this machine."""
+    with zipfile.ZipFile(path) as archive:
+        entries = [(name, archive.read(name)) for name in archive.namelist() if not name.endswith(".debug_pkl")]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries:
+            if name.endswith("models/model.json"):
+                program = json.loads(content)
+                for node in program["graph_module"]["graph"]["nodes"]:
+                    node["metadata"] = {"nn_module_stack": node["metadata"].get("nn_module_stack", "")}
+                content = json.dumps(program).encode()
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+
+
+class Exported(torch.nn.Module):
+    """A quantized activation and a weight quantized per channel, as PT2E writes them."""
+
+    def __init__(self):
+        super().__init__()
+        self.act = torch.nn.ReLU()
+        self.bias = torch.nn.Parameter(torch.tensor([0.5, -0.5]))
+        self.register_buffer("codes", torch.tensor([[1, -2, 3], [4, 5, -6]], dtype=torch.int8))
+        self.register_buffer("scales", torch.tensor([0.5, 0.25]))
+        self.register_buffer("zero_points", torch.tensor([0, 0]))
+
+    def forward(self, x):
+        ops = torch.ops.quantized_decomposed
+        x = ops.quantize_per_tensor(x, 0.125, 7, 0, 255, torch.uint8)
+        x = ops.dequantize_per_tensor(x, 0.125, 7, 0, 255, torch.uint8)
+        weight = ops.dequantize_per_channel(self.codes, self.scales, self.zero_points, 0, -128, 127, torch.int8)
+        return self.act(torch.nn.functional.linear(x, weight, self.bias))
+
+
+program = torch.export.export(Exported(), (torch.ones(2, 3),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+torch.export.save(program, here / "exported.pt2")
+without_traces(here / "exported.pt2")
+without_traces(here / "dynamic.pt")
 models = here / "../../../../models"
 for name, path in (("resnet8_traced.pt", "stem.weight"), ("resnet8_int8.pt", "stem")):
     module = torch.jit.load(models / name)
