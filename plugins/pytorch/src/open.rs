@@ -9,8 +9,8 @@ use crate::source::Source;
 use crate::tensor::Data;
 use crate::{eager, export, legacy, torchscript};
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, Finding, RSome, Result};
-use std::collections::HashMap;
+use qp_abi::sdk::{BackendError, Finding, ModelInfo, RSome, RString, Result};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,13 +42,29 @@ pub fn read(source: Arc<Source>) -> Result<Document> {
     } else {
         bare_pickle(source)?
     };
+    complete(&mut document.info);
     if document.info.precision == "unknown" {
-        document.info.precision = precision(&document.info.tensors).into();
+        let weights = precision(&document.info.tensors);
+        let is_dynamic = document.info.scheme == "dynamic" && weights != "unknown";
+        document.info.precision = if is_dynamic { format!("dynamic-{weights}") } else { weights }.into();
     }
     if document.info.producer.is_empty() {
         document.info.producer = "PyTorch".into();
     }
     Ok(document)
+}
+
+/// Sees to it that each layer lists all tensors that name it as their owner.
+fn complete(info: &mut ModelInfo) {
+    let mut owned: HashMap<RString, Vec<RString>> = HashMap::new();
+    for tensor in info.tensors.iter().filter(|tensor| !tensor.layer.is_empty()) {
+        owned.entry(tensor.layer.clone()).or_default().push(tensor.name.clone());
+    }
+    for layer in &mut info.layers {
+        let listed: HashSet<RString> = layer.tensors.iter().cloned().collect();
+        let missing = owned.remove(&layer.path).unwrap_or_default();
+        layer.tensors.extend(missing.into_iter().filter(|name| !listed.contains(name)));
+    }
 }
 
 fn of_archive(archive: Arc<Archive>) -> Result<Document> {

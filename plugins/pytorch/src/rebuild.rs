@@ -315,7 +315,11 @@ impl Rebuild<'_> {
             }
             if let Some(elements) = self.pickle.sequence(at) {
                 waiting.extend(elements.iter().rev());
-            } else if let Some(Object { state, elements, .. }) = self.pickle.object(at) {
+            } else if let Some(object @ Object { state, elements, .. }) = self.pickle.object(at) {
+                // `torch.jit._pickle.build_tensorlist([…])`
+                if self.pickle.callable(object).is_some_and(|global| global.module == "torch.jit._pickle") {
+                    waiting.extend(self.pickle.arguments(object).iter().rev());
+                }
                 waiting.extend(elements.iter().rev());
                 waiting.extend(state);
             }

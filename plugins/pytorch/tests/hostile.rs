@@ -274,6 +274,23 @@ fn a_big_endian_archive_is_turned_around() {
 }
 
 #[test]
+fn a_mapped_file_that_shrinks_while_it_is_open_is_an_error() {
+    let storage = b"(X\x07\x00\x00\x00storagectorch\nByteStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuJ\x00\x00\x30\x00tQ";
+    let head = b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n(".as_slice();
+    let tail = b"K\x00J\x00\x00\x30\x00\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtRs.".as_slice();
+    let pickle = [head, storage, tail].concat();
+    let content: Vec<u8> = (0..3_u32 << 20).map(|index| (index % 251) as u8).collect();
+    let bytes = archive(&[("m/data.pkl", &pickle), ("m/data/0", &content)], stored());
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("model.pt");
+    std::fs::write(&path, bytes).unwrap();
+    let model = open(&backend(), &path).unwrap();
+    assert_eq!(read_tensor(&model, "w").unwrap().bytes, content);
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+    assert_eq!(read_tensor(&model, "w").unwrap_err().kind, ErrorKind::CORRUPT_FILE);
+}
+
+#[test]
 fn a_file_cut_at_any_byte_is_an_error_and_no_panic() {
     let whole =
         std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tensors_legacy.pt")).unwrap();

@@ -21,17 +21,3 @@ fn summary(text: &str) -> String {
     });
     named.or_else(|| lines().next()).unwrap_or("no message").to_owned()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::summary;
-
-    #[test]
-    fn the_line_of_the_error_is_found_behind_a_traceback() {
-        let text = "The following operation failed in the TorchScript interpreter.\nTraceback of TorchScript:\n  \
-                    return x\nRuntimeError: shape '[2]' is invalid for input of size 3\n";
-        assert_eq!(summary(text), "shape '[2]' is invalid for input of size 3");
-        assert_eq!(summary("\nfirst line\nException raised from f at g.cpp"), "first line");
-        assert_eq!(summary(""), "no message");
-    }
-}

@@ -87,7 +87,7 @@ impl Walk<'_> {
             let mut layer = layer(path, &class, quantization);
             layer.tensors = tensors;
             layer.attributes = attributes(pickle, state);
-            if let Some(parameters) = self.output(state).filter(|_| !quantization.is_empty()) {
+            if let Some(parameters) = self.output(state).filter(|_| quantization == "static") {
                 layer.outputs.push(path.into());
                 collector.document.info.values.push(value(path, Some(parameters)));
             }

@@ -168,9 +168,13 @@ impl Reader {
             .collect();
         for path in &self.paths {
             let tensors = self.tensors.get(path).cloned().unwrap_or_default();
-            let is_static = tensors.iter().any(|name| quantized.contains(name));
+            // Dynamically quantized modules write the scale 1 and the zero point 0, which they never use.
+            let is_dynamic = self.scales.get(path) == Some(&(Some(1.0), Some(0.0)));
+            let has_codes = tensors.iter().any(|name| quantized.contains(name));
             let is_torchao = self.classes.keys().any(|name| owner(name) == path);
-            let quantization = if is_static {
+            let quantization = if has_codes && is_dynamic {
+                "dynamic"
+            } else if has_codes {
                 "static"
             } else if is_torchao {
                 "torchao"
@@ -187,7 +191,7 @@ impl Reader {
                 let value = AttributeValue::Text(class.as_str().into());
                 layer.attributes.push(Attribute { name: format!("{name} class").into(), value });
             }
-            if let Some((Some(scale), Some(zero_point))) = self.scales.get(path) {
+            if let Some((Some(scale), Some(zero_point))) = self.scales.get(path).filter(|_| !is_dynamic) {
                 let parameters = QuantizationParameters::per_tensor(DType::UINT8, *scale, *zero_point);
                 layer.outputs.push(path.as_str().into());
                 info.values.push(value(path, Some(parameters)));
@@ -195,7 +199,10 @@ impl Reader {
             layer.tensors = tensors.into();
             info.layers.push(layer);
         }
+        let has = |form: &str| info.layers.iter().any(|layer| layer.quantization == form);
+        let is_all_dynamic = has("dynamic") && !info.layers.iter().any(|layer| !layer.outputs.is_empty());
         let scheme = match (is_quantized, self.classes.is_empty()) {
+            (true, _) if is_all_dynamic => "dynamic",
             (true, _) if self.has_graph_scales => "FX",
             (true, _) => "eager",
             (false, false) => "torchao",

@@ -22,7 +22,9 @@ pub struct Class {
 /// A method.
 #[derive(Debug, Clone, Default)]
 pub struct Method {
-    /// The names and types of its arguments, without `self`.
+    /// The name of its first argument, mostly `self`.
+    pub receiver: String,
+    /// The names and types of the other arguments.
     pub arguments: Vec<(String, String)>,
     /// The type it returns.
     pub returns: String,
@@ -176,8 +178,10 @@ fn method_header(header: &str) -> (String, Method) {
     for part in parts {
         let (name, annotation) = part.split_once(':').unwrap_or((part, "Tensor"));
         let annotation = annotation.split('=').next().unwrap_or_default();
-        if !matches!(name.trim(), "self" | "") {
-            parsed.arguments.push((name.trim().to_owned(), annotation.trim().to_owned()));
+        match (parsed.receiver.is_empty(), name.trim()) {
+            (_, "") => {}
+            (true, name) => parsed.receiver = name.to_owned(),
+            (false, name) => parsed.arguments.push((name.to_owned(), annotation.trim().to_owned())),
         }
     }
     (name.trim().to_owned(), parsed)

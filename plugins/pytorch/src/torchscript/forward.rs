@@ -30,6 +30,7 @@ pub(super) enum Symbol {
     Number(f64),
     Sequence(Vec<Symbol>),
     Named(Vec<(String, Symbol)>),
+    Function(String),
     Other,
 }
 
@@ -169,7 +170,7 @@ impl<'a> Tracer<'a> {
         if depth > MAX_DEPTH {
             return Symbol::Other;
         }
-        let mut variables: Variables = HashMap::from([("self".to_owned(), Symbol::Module(module))]);
+        let mut variables: Variables = HashMap::from([(method.receiver.clone(), Symbol::Module(module))]);
         let names = method.arguments.iter().map(|(name, _)| name.clone());
         variables.extend(names.zip(arguments));
         let place = Place { module, is_within_layer, depth };
@@ -223,7 +224,11 @@ impl<'a> Tracer<'a> {
                 }
                 match self.evaluate(value, variables, place) {
                     Symbol::Module(module) => self.field(module, name),
-                    _ => Symbol::Other,
+                    // A function under a short name: `_0 = __torch__.torch.nn.functional.relu`.
+                    _ => match expression.dotted().filter(|path| path.starts_with("__torch__.")) {
+                        Some(path) => Symbol::Function(path),
+                        None => Symbol::Other,
+                    },
                 }
             }
             Expression::Index(value, index) => {
@@ -269,7 +274,11 @@ impl<'a> Tracer<'a> {
                 }
                 _ => {
                     let arguments = self.all(arguments, variables, place);
-                    self.operator(Operator::unknown(function), &arguments, place)
+                    let known = match variables.get(function) {
+                        Some(Symbol::Function(path)) => Operator::of(path),
+                        _ => None,
+                    };
+                    self.operator(known.unwrap_or_else(|| Operator::unknown(function)), &arguments, place)
                 }
             };
         }

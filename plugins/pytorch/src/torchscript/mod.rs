@@ -9,9 +9,9 @@ mod operator;
 
 use crate::archive::Archive;
 use crate::document::{Collector, Document, value};
+use crate::eager::packed_parameters;
 use crate::open::judge;
 use crate::pickle::{Pickle, decode, verdict};
-use crate::precision::precision;
 use crate::rebuild::{Rebuild, Storages};
 use crate::tensor::{Data, StoredTensor};
 use code::Class;
@@ -55,10 +55,8 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
     info.values = flow.values.into();
     info.outputs = flow.outputs.into();
     info.inputs = flow.inputs.iter().map(|(name, annotation)| input(name, annotation)).collect();
+    own_constants(info);
     info.scheme = scheme(&modules, info).into();
-    if info.scheme == "dynamic" {
-        info.precision = format!("dynamic-{}", precision(&info.tensors)).into();
-    }
     if let Some(root) = modules.all.first() {
         info.metadata.push(pair("class", format!("{}.{}", root.class.module, root.class.name)));
         info.metadata.extend(root.layer.attributes.iter().filter_map(|attribute| match &attribute.value {
@@ -113,9 +111,38 @@ fn stored_constants(
             let tensor = found.tensor.clone();
             let name = collector.add(&format!("CONSTANTS.c{index}"), "", TensorRole::CONSTANT, found)?;
             constants.insert(format!("c{index}"), (name, tensor));
+        } else {
+            // Freezing makes constants of packed parameters too.
+            let state = pickle.object(at).and_then(|object| object.state);
+            for (part, found) in
+                state.map(|state| packed_parameters(rebuild, state)).transpose()?.unwrap_or_default()
+            {
+                let tensor = found.tensor.clone();
+                let name = format!("CONSTANTS.c{index}.{part}");
+                let name = collector.add(&name, "", TensorRole::PARAMETER, found)?;
+                constants.entry(format!("c{index}")).or_insert((name, tensor));
+            }
         }
     }
     Ok(constants)
+}
+
+/// A constant that a layer computes with is a parameter of that layer, as freezing leaves them; one with a
+/// single element stays a constant.
+fn own_constants(info: &mut ModelInfo) {
+    let readers: HashMap<RString, RString> = info
+        .layers
+        .iter()
+        .flat_map(|layer| layer.tensors.iter().map(|name| (name.clone(), layer.path.clone())))
+        .collect();
+    for tensor in info.tensors.iter_mut().filter(|tensor| tensor.name.starts_with("CONSTANTS.")) {
+        if let Some(reader) = readers.get(&tensor.name)
+            && !tensor.shape.is_empty()
+        {
+            tensor.layer = reader.clone();
+            tensor.role = TensorRole::PARAMETER;
+        }
+    }
 }
 
 fn input(name: &str, annotation: &str) -> ValueInfo {
