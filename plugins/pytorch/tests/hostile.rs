@@ -132,10 +132,21 @@ fn source_within_a_graph_module_is_judged() {
         let body = [text("_code"), text(code), text("_modules"), b"}u".to_vec()].concat();
         [head, body, text("import torch"), b"\x86R.".to_vec()].concat()
     };
-    assert_dangerous(&graph("import os\ndef forward(self, x):\n    return x"), "import os");
-    assert_dangerous(&graph("def forward(self, x=print(1)):\n    return x"), "def forward");
-    assert_dangerous(&graph("def forward(self, x):\n    return x\nprint(1)"), "print(1)");
-    let info = examine(&saved(&graph("def forward(self, x):\n    return torch.relu(x)"))).unwrap();
+    assert_dangerous(&graph("\nimport os\ndef forward(self, x):\n    return x"), "import os");
+    assert_dangerous(&graph("\ndef forward(self, x=print(1)):\n    return x"), "def forward");
+    assert_dangerous(&graph("\ndef forward(self, x):\n    return x\nprint(1)"), "print(1)");
+    // The imports and the code are one text.
+    assert_dangerous(&graph(" , evil\ndef forward(self, x):\n    return x"), "evil");
+    let reducer = b"ctorch.fx.graph_module\nreduce_graph_module\n".as_slice();
+    // Hidden behind a computed text, computed arguments, another's call, and an entry that is set again.
+    let hidden =
+        [b"\x80\x02".as_slice(), reducer, b"}X\x05\x00\x00\x00_codecbuiltins\nstr\n)Rs\x85R."].concat();
+    assert_dangerous(&hidden, "computed");
+    assert_dangerous(&[b"\x80\x02".as_slice(), reducer, b"cbuiltins\ntuple\n)RR."].concat(), "computed");
+    assert_dangerous(&[b"\x80\x02]".as_slice(), reducer, b"a."].concat(), "computed");
+    let twice = b"}q\x00X\x05\x00\x00\x00_codeX\x08\x00\x00\x00print(1)s\x85Rh\x00X\x05\x00\x00\x00_codeX\x00\x00\x00\x00s.";
+    assert_dangerous(&[b"\x80\x02".as_slice(), reducer, twice].concat(), "print(1)");
+    let info = examine(&saved(&graph("\ndef forward(self, x):\n    return torch.relu(x)"))).unwrap();
     assert!(info.findings.iter().all(|finding| finding.severity < Severity::DANGER), "{:?}", info.findings);
 }
 

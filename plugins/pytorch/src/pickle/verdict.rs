@@ -120,28 +120,55 @@ fn mentions(value: &Value, wanted: Ref) -> bool {
     }
 }
 
-/// The Python sources that `reduce_graph_module(body, import_block)` would run: the imports and `forward`.
+/// What stands for a source that the pickle does not hold as plain text: no traced graph has that.
+const COMPUTED_SOURCE: &str = "<computed source>";
+
+/// The Python sources that `reduce_graph_module(body, import_block)` would run: the imports, then `forward`.
+/// Whatever would hide them, a name or a text that is computed or a call by another's hand, is a source too.
 fn embedded_sources(pickle: &Pickle) -> Vec<String> {
+    let is_reducer = |value: &Value| {
+        matches!(value, Value::Global(global)
+            if global.module == "torch.fx.graph_module" && global.name.starts_with("reduce_"))
+    };
+    let reducers: Vec<Ref> = (0_u32..)
+        .map(Ref)
+        .zip(pickle.values())
+        .filter(|(_, value)| is_reducer(value))
+        .map(|(at, _)| at)
+        .collect();
     let mut sources = Vec::new();
     for value in pickle.values() {
-        let Value::Object(object) = value else { continue };
-        let is_graph = pickle.callable(object).is_some_and(|global| {
-            global.module == "torch.fx.graph_module" && global.name.starts_with("reduce_")
-        });
-        if !is_graph {
-            continue;
+        if reducers.iter().any(|&reducer| mentions(value, reducer)) {
+            sources.push(COMPUTED_SOURCE.to_owned());
         }
-        for &argument in pickle.arguments(object) {
-            if let Some(source) = pickle.text(argument) {
-                sources.push(source.to_owned());
-            }
-            for name in ["_code", "code", "_graphmodule_code"] {
-                sources
-                    .extend(pickle.entry(argument, name).and_then(|at| pickle.text(at)).map(str::to_owned));
-            }
+        if let Value::Object(object) = value
+            && reducers.contains(&object.callable)
+        {
+            sources.extend(graph_sources(pickle, object));
         }
     }
     sources
+}
+
+fn graph_sources(pickle: &Pickle, object: &Object) -> Vec<String> {
+    let computed = || vec![COMPUTED_SOURCE.to_owned()];
+    let [body, imports @ ..] = pickle.arguments(object) else { return computed() };
+    let Some(imports) = imports.iter().map(|&import| pickle.text(import)).collect::<Option<Vec<_>>>() else {
+        return computed();
+    };
+    let Some(entries) = pickle.entries(*body) else { return computed() };
+    let mut sources = Vec::new();
+    // A name may be set twice, and the first may be the one that counts when the call happens.
+    for (name, value) in entries {
+        match (pickle.text(name), pickle.text(value)) {
+            (None, _) | (Some("_code" | "code" | "_graphmodule_code"), None) => return computed(),
+            (Some("_code" | "code" | "_graphmodule_code"), Some(code)) => {
+                sources.push(format!("{}{code}", imports.concat()));
+            }
+            _ => {}
+        }
+    }
+    if sources.is_empty() { computed() } else { sources }
 }
 
 /// The first line of `source` that a traced graph does not have; `None` when all of it is imports of
