@@ -108,6 +108,11 @@ impl Executor {
         match effect {
             Effect::None => Outcome::GoOn,
             Effect::Quit => Outcome::Quit,
+            Effect::Fail(error) => {
+                let error = error.with_span(statement.span.clone());
+                self.show_error(&error, text, origin, Format::Table);
+                Outcome::Failed(error.kind().exit_code())
+            }
             Effect::Source(path) => {
                 let is_echoed = matches!(origin, Origin::Text { is_echoed: true, .. });
                 script::run_file(self, &path, is_echoed)

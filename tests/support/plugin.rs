@@ -44,6 +44,9 @@ pub fn runtime_folders() -> Vec<PathBuf> {
         true => qp::dirs::Dirs::find(None).map(|dirs| dirs.runtime_folder()).into_iter().collect(),
         false => named,
     };
-    assert!(folders.iter().any(|folder| folder.is_dir()), "no native runtimes in {folders:?}: run scripts/setup.sh");
+    assert!(
+        folders.iter().any(|folder| folder.is_dir()),
+        "no native runtimes in {folders:?}: run scripts/setup.sh"
+    );
     folders
 }

@@ -10,7 +10,7 @@ pub use name::Named;
 
 use crate::backend::{Backends, Progress};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::ModelInfo;
+use crate::model::{Finding, ModelInfo, Severity};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +63,8 @@ pub struct Digest {
     pub quantized_share: Option<f64>,
     /// Whether its backend can run it, a runtime provided.
     pub is_runnable: bool,
+    /// The gravest of the findings that are more than notes.
+    pub alert: Option<Finding>,
 }
 
 impl Digest {
@@ -76,6 +78,12 @@ impl Digest {
             tensor_bytes: info.stored_bytes(),
             quantized_share: info.quantized_share(),
             is_runnable: info.run_obstacle.is_none(),
+            alert: info
+                .findings
+                .iter()
+                .filter(|finding| finding.severity > Severity::Note)
+                .max_by_key(|finding| finding.severity)
+                .cloned(),
         }
     }
 }

@@ -1,16 +1,16 @@
 //! `backends`: the plugins, their runtimes, and a check of a library.
 
 use super::{Command, Example, Group, Scope};
-use crate::backend::{PluginEntry, PluginState, RuntimeStatus};
-use crate::error::{Error, Result};
+use crate::backend::{CheckVerdict, PluginEntry, PluginState, RuntimeStatus};
+use crate::error::{Error, ErrorKind, Result};
 use crate::playground::Playground;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::report::{Cell, Column, Effect, Report, Table};
 use crate::render::style::Tone;
 use clap::Subcommand;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// `backends [info ID]`
+/// `backends [info ID | check PATH]`
 pub(super) struct Backends;
 
 /// The arguments of `backends`.
@@ -28,6 +28,15 @@ enum Action {
         /// The plugin's id
         #[arg(value_name = "BACKEND")]
         id: String,
+    },
+    /// Check whether a library is a plugin that keeps the contract
+    Check {
+        /// The library
+        #[arg(value_name = "PATH")]
+        library: String,
+        /// Model files that it reads, to try it on
+        #[arg(value_name = "PATH")]
+        samples: Vec<String>,
     },
 }
 
@@ -65,6 +74,7 @@ impl Command for Backends {
         match arguments.action {
             None => all(playground),
             Some(Action::Info { id }) => one(playground, &id),
+            Some(Action::Check { library, samples }) => check(playground, &library, &samples),
         }
     }
 }
@@ -194,4 +204,37 @@ fn runtime_cell(runtime: &Runtime) -> Cell {
         (None, true) => Cell::text(format!("{name} loaded")).tone(Tone::Good),
         (None, false) => Cell::text(format!("{name} found")).tone(Tone::Good),
     }
+}
+
+fn check(playground: &Playground, library: &str, samples: &[String]) -> Result<Report> {
+    let samples: Vec<PathBuf> = samples.iter().map(|sample| playground.path(sample)).collect();
+    let checked = playground.backends.check(&playground.path(library), &samples)?;
+    let mut table = Table::new([
+        Column::text("verdict"),
+        Column::text("claim"),
+        Column::text("tried on").rank(1),
+        Column::text("reason"),
+    ]);
+    for line in &checked.lines {
+        let verdict = match line.verdict {
+            CheckVerdict::Passed => Cell::text("passed").tone(Tone::Good),
+            CheckVerdict::Failed => Cell::text("failed").tone(Tone::Bad),
+            CheckVerdict::Skipped => Cell::text("skipped").tone(Tone::Dim),
+        };
+        table.row([
+            verdict,
+            Cell::text(line.claim.clone()),
+            Cell::option(line.subject.clone(), Cell::text),
+            Cell::option(line.reason.clone(), Cell::text),
+        ]);
+    }
+    let failed = checked.lines.iter().filter(|line| line.verdict == CheckVerdict::Failed).count();
+    let report = Report::new(&checked)?.table(table);
+    if failed == 0 {
+        return Ok(report);
+    }
+    let text = format!("{failed} of {} claims of the contract do not hold", checked.lines.len());
+    Ok(report.effect(Effect::Fail(
+        Error::new(ErrorKind::Plugin, text).with_hint("See plugins/README.md for the contract."),
+    )))
 }

@@ -1,11 +1,11 @@
 //! `info`: one model in detail.
 
-use super::listing::precision_text;
+use super::listing::{precision_text, severity_tone, severity_word};
 use super::{Command, Example, Group, Scope};
 use crate::catalog::Digest;
 use crate::error::Result;
 use crate::input::type_text;
-use crate::model::{ModelInfo, Property, Severity, ValueInfo};
+use crate::model::{ModelInfo, Property, ValueInfo};
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
 use crate::render::report::{Cell, Report};
@@ -118,11 +118,7 @@ fn report(model: &Loaded) -> Result<Report> {
     );
     let mut report = Report::new(&described)?.fields(fields);
     for finding in &info.findings {
-        let (tone, word) = match finding.severity {
-            Severity::Note => (Tone::Dim, "note"),
-            Severity::Warning => (Tone::Warning, "warning"),
-            Severity::Danger => (Tone::Bad, "danger"),
-        };
+        let (tone, word) = (severity_tone(finding.severity), severity_word(finding.severity));
         report = report.toned_line([(tone, format!("{word}: ")), (Tone::Plain, finding.message.clone())]);
     }
     if let Some(obstacle) = &info.run_obstacle {

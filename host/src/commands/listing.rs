@@ -2,8 +2,9 @@
 
 use crate::catalog::{Accuracy, Digest, Variant};
 use crate::error::Error;
+use crate::model::Severity;
 use crate::playground::Playground;
-use crate::render::report::Cell;
+use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
 use serde::Serialize;
 
@@ -106,6 +107,39 @@ pub(super) fn precision_text(digest: &Digest) -> String {
     match &digest.scheme {
         Some(scheme) => format!("{} {scheme}", digest.precision),
         None => digest.precision.clone(),
+    }
+}
+
+/// A line for each model that the reader found something grave in.
+pub(super) fn push_alerts<'a>(
+    report: Report,
+    models: impl Iterator<Item = (&'a str, Option<&'a Digest>)>,
+) -> Report {
+    let alerts = models.filter_map(|(name, digest)| Some((name, digest?.alert.as_ref()?)));
+    alerts.fold(report, |report, (name, finding)| {
+        let tone = severity_tone(finding.severity);
+        report.toned_line([
+            (tone, format!("{}: ", severity_word(finding.severity))),
+            (Tone::Name, name.to_owned()),
+            (Tone::Plain, format!(": {}", finding.message)),
+        ])
+    })
+}
+
+/// The word for a severity, and its color.
+pub(super) fn severity_word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Danger => "danger",
+    }
+}
+
+pub(super) fn severity_tone(severity: Severity) -> Tone {
+    match severity {
+        Severity::Note => Tone::Dim,
+        Severity::Warning => Tone::Warning,
+        Severity::Danger => Tone::Bad,
     }
 }
 

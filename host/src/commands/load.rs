@@ -1,6 +1,6 @@
 //! `load`: inspect models and keep them.
 
-use super::listing::{counted, precision_text};
+use super::listing::{counted, precision_text, push_alerts};
 use super::{Command, Example, Group, Scope};
 use crate::catalog::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -195,6 +195,7 @@ pub(super) fn report(outcome: Outcome) -> Result<Report> {
         ]);
     }
     let mut report = Report::new(&outcome)?.table(table);
+    report = push_alerts(report, outcome.models.iter().map(|row| (row.name.as_str(), row.digest.as_ref())));
     if outcome.failed > 0 {
         let text =
             format!("{} of {} could not be loaded", outcome.failed, counted(outcome.models.len(), "model"));

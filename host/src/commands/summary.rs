@@ -1,6 +1,6 @@
 //! `summary`: what is available of a family, what is not and why.
 
-use super::listing::{Listed, State};
+use super::listing::{Listed, State, push_alerts};
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
 use crate::playground::Playground;
@@ -196,12 +196,16 @@ fn report(summarized: Summarized) -> Result<Report> {
         }
     }
     report = report.table(table);
-    let failed =
-        summarized.families.iter().flat_map(|family| &family.rows).filter_map(|row| row.model.as_ref());
-    for model in failed {
+    let models =
+        || summarized.families.iter().flat_map(|family| &family.rows).filter_map(|row| row.model.as_ref());
+    report = push_alerts(report, models().map(|model| (model.name.as_str(), model.digest.as_ref())));
+    for model in models() {
         if let Some(error) = &model.error {
-            report = report
-                .toned_line([(Tone::Bad, format!("{}: ", model.name)), (Tone::Plain, error.one_line())]);
+            report = report.toned_line([
+                (Tone::Bad, "failed: ".to_owned()),
+                (Tone::Name, model.name.clone()),
+                (Tone::Plain, format!(": {}", error.one_line())),
+            ]);
         }
     }
     Ok(summarized.runtimes.iter().fold(report, |report, runtime| report.toned_line(runtime_line(runtime))))

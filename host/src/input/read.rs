@@ -2,7 +2,6 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Tensor, element_count};
-use npyz::{NpyHeader, Order, TypeChar};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::ops::Range;
@@ -111,22 +110,20 @@ pub(super) fn npz(path: &Path, selection: &Selection) -> Result<Tensor> {
 }
 
 fn array(mut reader: impl Read, path: &Path, name: &str, selection: &Selection) -> Result<Tensor> {
-    let header = NpyHeader::from_reader(reader.by_ref().take(MAX_HEADER_BYTES))
-        .map_err(|error| corrupt(path, &error.to_string()))?;
-    let (dtype, is_big_endian) = dtype(&header).ok_or_else(|| {
+    let header = Header::read(&mut reader).map_err(|cause| corrupt(path, &cause))?;
+    let (dtype, is_big_endian) = dtype(&header.description).ok_or_else(|| {
         Error::invalid_input(format!(
             "`{name}` in `{}` is of type {}, which qp does not read",
             path.display(),
-            header.dtype().descr()
+            header.description
         ))
         .with_hint("Save it as numbers, as in `np.save(path, array.astype(np.float32))`.")
     })?;
-    let shape = header.shape().to_vec();
-    if header.order() == Order::Fortran && shape.len() > 1 {
+    if header.is_fortran_order && header.shape.len() > 1 {
         return Err(Error::invalid_input(format!("`{name}` in `{}` is in Fortran order", path.display()))
             .with_hint("Save it in C order: `np.save(path, np.ascontiguousarray(array))`."));
     }
-    let (skipped, shape) = select(&shape, selection.samples.as_ref(), name)?;
+    let (skipped, shape) = select(&header.shape, selection.samples.as_ref(), name)?;
     let size = u64::from(dtype.bits() / 8);
     let wanted =
         element_count(&shape).and_then(|count| count.checked_mul(size)).filter(|&bytes| bytes <= MAX_BYTES);
@@ -149,6 +146,61 @@ fn array(mut reader: impl Read, path: &Path, name: &str, selection: &Selection) 
         bytes.chunks_exact_mut(size as usize).for_each(<[u8]>::reverse);
     }
     Ok(Tensor { name: name.to_owned(), dtype, shape, bytes, quantization: None })
+}
+
+/// The header of an `.npy` file, as NumPy's `numpy.lib.format` describes it: a magic string, a version, and a
+/// Python dictionary of three entries as text.
+struct Header {
+    description: String,
+    is_fortran_order: bool,
+    shape: Vec<u64>,
+}
+
+impl Header {
+    fn read(reader: &mut impl Read) -> Result<Self, String> {
+        let mut start = [0; 8];
+        reader.read_exact(&mut start).map_err(|_| "it is shorter than a header".to_owned())?;
+        if &start[..6] != b"\x93NUMPY" {
+            return Err("it does not begin as NumPy's files do".to_owned());
+        }
+        let length_bytes = if start[6] == 1 { 2 } else { 4 };
+        let mut length = [0; 4];
+        reader
+            .read_exact(&mut length[..length_bytes])
+            .map_err(|_| "it is shorter than a header".to_owned())?;
+        let length = u64::from(u32::from_le_bytes(length));
+        if length > MAX_HEADER_BYTES {
+            return Err(format!("its header claims {length} bytes"));
+        }
+        let mut text = String::new();
+        let read = reader.by_ref().take(length).read_to_string(&mut text);
+        if read.map_err(|error| error.to_string())? as u64 != length {
+            return Err("it ends within its header".to_owned());
+        }
+        Self::parse(&text).ok_or_else(|| format!("its header is `{}`", text.trim()))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let after = |key: &str| {
+            let start = text.find(&format!("'{key}'"))? + key.len() + 2;
+            text[start..].trim_start().strip_prefix(':').map(str::trim_start)
+        };
+        let description = after("descr")?;
+        // A list describes records, which are kept as text for the message.
+        let description = match description.strip_prefix('\'') {
+            Some(quoted) => quoted.split('\'').next()?,
+            None => description.split(']').next()?,
+        };
+        let sizes = after("shape")?.strip_prefix('(')?.split(')').next()?;
+        let shape = sizes
+            .split(',')
+            .map(str::trim)
+            .filter(|size| !size.is_empty())
+            .map(|size| size.trim_end_matches('L').parse().ok())
+            .collect::<Option<Vec<u64>>>()?;
+        let is_fortran_order = after("fortran_order")?.starts_with("True");
+        Some(Self { description: description.to_owned(), is_fortran_order, shape })
+    }
 }
 
 /// How many elements to skip, and the shape of what follows.
@@ -178,24 +230,30 @@ fn select(shape: &[u64], samples: Option<&Samples>, name: &str) -> Result<(u64, 
         .ok_or_else(|| Error::invalid_input(format!("the shape of `{name}` overflows")))
 }
 
-fn dtype(header: &NpyHeader) -> Option<(DType, bool)> {
-    let npyz::DType::Plain(plain) = header.dtype() else { return None };
-    let dtype = match (plain.type_char(), plain.size_field()) {
-        (TypeChar::Bool, 1) => DType::BOOL,
-        (TypeChar::Float, 2) => DType::FLOAT16,
-        (TypeChar::Float, 4) => DType::FLOAT32,
-        (TypeChar::Float, 8) => DType::FLOAT64,
-        (TypeChar::Int, 1) => DType::INT8,
-        (TypeChar::Int, 2) => DType::INT16,
-        (TypeChar::Int, 4) => DType::INT32,
-        (TypeChar::Int, 8) => DType::INT64,
-        (TypeChar::Uint, 1) => DType::UINT8,
-        (TypeChar::Uint, 2) => DType::UINT16,
-        (TypeChar::Uint, 4) => DType::UINT32,
-        (TypeChar::Uint, 8) => DType::UINT64,
+/// The dtype that NumPy describes so, and whether its bytes are big-endian.
+fn dtype(description: &str) -> Option<(DType, bool)> {
+    let mut letters = description.chars();
+    let is_big_endian = match letters.next()? {
+        '<' | '|' | '=' => false,
+        '>' => true,
         _ => return None,
     };
-    Some((dtype, plain.endianness() == npyz::Endianness::Big))
+    let dtype = match letters.as_str() {
+        "b1" => DType::BOOL,
+        "f2" => DType::FLOAT16,
+        "f4" => DType::FLOAT32,
+        "f8" => DType::FLOAT64,
+        "i1" => DType::INT8,
+        "i2" => DType::INT16,
+        "i4" => DType::INT32,
+        "i8" => DType::INT64,
+        "u1" => DType::UINT8,
+        "u2" => DType::UINT16,
+        "u4" => DType::UINT32,
+        "u8" => DType::UINT64,
+        _ => return None,
+    };
+    Some((dtype, is_big_endian))
 }
 
 fn corrupt(path: &Path, cause: &str) -> Error {
@@ -255,6 +313,19 @@ mod tests {
             npy_file("{'descr': '<f8', 'fortran_order': False, 'shape': (18446744073709551615, 9), }", &[]);
         assert!(read(&file, "").is_err());
         assert_eq!(read(b"", "").unwrap_err().kind(), ErrorKind::CorruptFile);
+    }
+
+    #[test]
+    fn what_is_no_number_is_named() {
+        let file =
+            npy_file("{'descr': [('a', '<f4'), ('b', '<i4')], 'fortran_order': False, 'shape': (2,), }", &[]);
+        assert!(read(&file, "").unwrap_err().message().contains("[('a', '<f4'), ('b', '<i4')"));
+        assert!(
+            read(b"\x93NUMPY\x02\x00\xff\xff\xff\xff", "")
+                .unwrap_err()
+                .one_line()
+                .ends_with("claims 4294967295 bytes")
+        );
     }
 
     #[test]

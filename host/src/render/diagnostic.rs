@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn carets_stand_under_wide_letters() {
-        let failure = Error::usage("unknown model `größe模`").with_span(5..14);
+        let failure = Error::usage("unknown model `größe模`").with_span(5..15);
         let source = Source::Prompt { text: "load größe模", prompt_width: 4 };
         let text = strip(&error(&failure, source, false));
         assert_eq!(text, "         ^^^^^^^\nerror: unknown model `größe模`\n");

@@ -26,6 +26,8 @@ pub enum Effect {
     Quit,
     /// Runs a script.
     Source(PathBuf),
+    /// Fails: the result is worth seeing, and is not what should be.
+    Fail(Error),
 }
 
 /// A part of a report's layout.

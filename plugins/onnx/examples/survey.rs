@@ -3,7 +3,7 @@
 //! `survey PATH…` prints a count, the time, and the errors by message. `survey --tensors FILE` prints each stored
 //! tensor with the Adler-32 sum of its elements, `survey --info FILE` the description in short.
 
-#![allow(clippy::print_stdout, clippy::result_large_err, reason = "a tool for the terminal")]
+#![allow(clippy::print_stdout, reason = "a tool for the terminal")]
 
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::{RMut, RRef};

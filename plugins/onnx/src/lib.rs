@@ -8,7 +8,6 @@
 //!
 //! [`runtime`] finds ONNX Runtime, loads it at the first run and keeps one session in each open [`model`].
 
-#![allow(clippy::result_large_err, reason = "the ABI's error crosses the boundary as a plain value")]
 
 pub mod backend;
 pub mod convert;

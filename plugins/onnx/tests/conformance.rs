@@ -3,7 +3,6 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::result_large_err,
     reason = "a test may fail where it stands"
 )]
 

@@ -4,7 +4,6 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
-    clippy::result_large_err,
     reason = "a test may fail where it stands"
 )]
 

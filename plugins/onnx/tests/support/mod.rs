@@ -4,7 +4,6 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::result_large_err,
     reason = "a test may fail where it stands"
 )]
 

@@ -1,0 +1,133 @@
+//! Who may import whom: the house rules of ARCHITECTURE.md that the crate graph alone does not hold.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())).flatten()
+    {
+        let path = entry.path();
+        if path.is_dir() && !path.ends_with("target") {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The code of a file, up to its unit tests and without comments.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// No source below `folder` may contain any of `words`.
+fn forbid(folder: &str, words: &[&str], except: &[&str]) {
+    let files = sources(&root().join(folder));
+    assert!(!files.is_empty(), "{folder} is empty");
+    for file in files {
+        if except.iter().any(|name| file.ends_with(name)) {
+            continue;
+        }
+        let code = code(&file);
+        for word in words {
+            assert!(!code.contains(word), "{} contains `{word}`", file.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_backend_module_knows_what_a_plugin_is() {
+    let words = ["qp_abi", "abi_stable", "libloading"];
+    for module in ["commands", "render", "language", "repl", "catalog", "cache", "input", "model"] {
+        forbid(&format!("host/src/{module}"), &words, &[]);
+    }
+    for file in ["app.rs", "executor.rs", "playground.rs", "script.rs", "settings.rs", "error.rs"] {
+        let code = code(&root().join("host/src").join(file));
+        assert!(words.iter().all(|word| !code.contains(word)), "{file}");
+    }
+}
+
+#[test]
+fn commands_do_not_print_draw_or_edit() {
+    forbid(
+        "host/src/commands",
+        &["println!", "print!", "eprintln!", "comfy_table", "rustyline", "process::exit"],
+        &[],
+    );
+}
+
+#[test]
+fn the_renderer_knows_no_session_and_no_backend_but_progress() {
+    forbid("host/src/render", &["crate::playground", "crate::commands", "crate::repl", "qp_analysis"], &[]);
+    forbid("host/src/render", &["crate::backend"], &["ui.rs"]);
+}
+
+#[test]
+fn the_language_knows_words_only() {
+    forbid(
+        "host/src/language",
+        &["crate::playground", "crate::commands", "crate::backend", "crate::render", "crate::model"],
+        &[],
+    );
+}
+
+#[test]
+fn only_the_editor_and_the_helper_know_the_line_editor() {
+    forbid("host/src", &["rustyline"], &["editor.rs", "helper.rs"]);
+}
+
+#[test]
+fn the_environment_is_read_in_one_file() {
+    forbid("host/src", &["env::var"], &["env.rs"]);
+    forbid("plugins/onnx/src", &["env::var"], &[]);
+    forbid("plugins/pytorch/src", &["env::var"], &[]);
+}
+
+#[test]
+fn the_analysis_is_pure() {
+    forbid("host/analysis/src", &["std::fs", "std::time", "std::io", "println!", "unsafe {"], &[]);
+}
+
+#[test]
+fn plugins_know_neither_the_host_nor_the_terminal() {
+    for plugin in ["onnx", "pytorch", "toy"] {
+        forbid(&format!("plugins/{plugin}/src"), &["qp::", "qp_analysis", "println!", "eprintln!"], &[]);
+    }
+}
+
+#[test]
+fn unsafe_code_is_where_the_architecture_says() {
+    let allowed = [
+        "host/src/backend/load.rs",
+        "host/src/backend/library_file.rs",
+        "plugins/abi/src",
+        "plugins/onnx/src/runtime",
+        "plugins/onnx/src/source.rs",
+        "plugins/pytorch/src/source.rs",
+        "plugins/pytorch/src/archive",
+        "plugins/pytorch/src/runtime",
+        "plugins/pytorch/engine/src",
+    ];
+    for folder in [
+        "host/src",
+        "plugins/abi/src",
+        "plugins/onnx/src",
+        "plugins/pytorch/src",
+        "plugins/pytorch/engine/src",
+        "plugins/toy/src",
+    ] {
+        for file in sources(&root().join(folder)) {
+            let is_allowed = allowed.iter().any(|place| file.starts_with(root().join(place)));
+            assert!(is_allowed || !code(&file).contains("unsafe {"), "{}", file.display());
+        }
+    }
+}

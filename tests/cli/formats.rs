@@ -1,0 +1,66 @@
+//! The views of one result.
+
+use crate::support::world::World;
+
+#[test]
+fn json_on_any_command_is_one_document_with_the_same_value() {
+    let world = World::new();
+    let all = world.json("open models; models");
+    let one = world.run("open models; models --json");
+    let line = one.output.lines().last().unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(line).unwrap(), all);
+}
+
+#[test]
+fn a_failed_command_is_a_document_too() {
+    let world = World::new();
+    let ran = world.run("info nothing --json");
+    let document: serde_json::Value = serde_json::from_str(&ran.output).unwrap();
+    assert_eq!(document["error"]["kind"], "NotFound");
+    assert_eq!(ran.code, 1);
+}
+
+#[test]
+fn csv_is_unrounded_and_markdown_a_table() {
+    let world = World::new();
+    let bytes = std::fs::metadata(world.path("models/resnet8.onnx")).unwrap().len();
+    let csv = world.run_args(&["--format", "csv", "-c", "open models/resnet8.onnx"]);
+    assert_eq!(
+        csv.output,
+        format!(
+            "family,model,backend,format,precision,size,state\nresnet8,resnet8.onnx,onnx,onnx,float32,{bytes},found\n"
+        )
+    );
+    let markdown = world.run("format markdown; open models/resnet8.onnx");
+    assert!(markdown.output.contains("| family | model | backend |"), "{}", markdown.output);
+}
+
+#[test]
+fn color_obeys_the_arguments_and_the_environment() {
+    let world = World::new();
+    let has_color = |command: &mut std::process::Command| {
+        let output = command.args(["-c", "open models; nonsense"]).output().unwrap();
+        (output.stdout.contains(&0x1b), output.stderr.contains(&0x1b))
+    };
+    assert_eq!(has_color(&mut world.qp()), (false, false));
+    assert_eq!(has_color(world.qp().env("CLICOLOR_FORCE", "1")), (true, true));
+    assert_eq!(has_color(world.qp().env("CLICOLOR_FORCE", "1").env("NO_COLOR", "1")), (false, false));
+    assert_eq!(has_color(world.qp().env("NO_COLOR", "1").args(["--color", "always"])), (true, true));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let world = World::new();
+    let mut command = world.qp();
+    let script = "open models; layers resnet8_int8.onnx; layers resnet8_int8.onnx; layers resnet8_int8.onnx";
+    let mut child = command
+        .args(["-c", script])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(output.status.code(), Some(0));
+}

@@ -1,0 +1,49 @@
+//! `input`.
+
+use crate::support::world::World;
+use serde_json::json;
+
+#[test]
+fn a_sample_is_fitted_to_the_model_and_says_how() {
+    let world = World::new();
+    let chosen = world.json("load models/resnet8.onnx; input models/digits.npz:images[0]");
+    assert_eq!(chosen["tensors"], json!([{ "name": "image", "dtype": "float32", "shape": [1, 32, 32, 3] }]));
+    assert_eq!(chosen["steps"], json!(["32×32×3 → 1×32×32×3", "uint8 → float32"]));
+}
+
+#[test]
+fn a_wrong_shape_or_key_or_index_names_both_sides() {
+    let world = World::new();
+    let error =
+        |input: &str| world.run(&format!("load models/resnet8.onnx; input {input}")).error().to_owned();
+    assert_eq!(error("models/digits.npz:labels"), "input `image` takes float32 N×32×32×3, not int64 540");
+    assert_eq!(error("models/digits.npz:pictures"), "no array `pictures` in `models/digits.npz`");
+    assert_eq!(error("models/digits.npz:images[540]"), "sample 540 of `images` does not exist: it has 540");
+    assert_eq!(error("models/digits.npz"), "`models/digits.npz` holds 2 arrays");
+}
+
+#[test]
+fn made_up_values_depend_on_the_seed_only() {
+    let world = World::new();
+    let run = |seed: u32| {
+        world.json(&format!("load models/resnet8.onnx; input random --seed {seed}; run"))["outputs"].clone()
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2));
+}
+
+#[test]
+fn a_model_without_shapes_takes_those_of_its_family() {
+    let world = World::new();
+    let chosen = world.json("open models; use resnet8_traced.pt; input random");
+    assert_eq!(chosen["tensors"][0]["shape"], json!([1, 32, 32, 3]));
+}
+
+#[test]
+fn a_picture_is_resized_to_the_model() {
+    let world = World::new();
+    let picture = image::RgbImage::from_fn(64, 48, |x, y| image::Rgb([x as u8, y as u8, 7]));
+    picture.save(world.path("p.png")).unwrap();
+    let chosen = world.json("load models/resnet8.onnx; input p.png");
+    assert_eq!(chosen["steps"], json!(["resized 64×48 → 32×32, bilinear", "values 0 to 255 as float32"]));
+}

@@ -1,0 +1,78 @@
+//! `open` and `models`.
+
+use crate::support::world::World;
+use serde_json::Value;
+
+fn names(value: &Value) -> Vec<&str> {
+    value["models"].as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn groups_the_sample_files_into_one_family() {
+    let world = World::new();
+    let opened = world.json("open models");
+    assert_eq!(opened["families"], 1);
+    let all = [
+        "resnet8.onnx",
+        "resnet8.pt",
+        "resnet8_int8.onnx",
+        "resnet8_int8.pt",
+        "resnet8_traced.pt",
+        "resnet8_uint8.onnx",
+    ];
+    assert_eq!(names(&opened), all);
+    let precisions: Vec<_> =
+        opened["models"].as_array().unwrap().iter().map(|model| &model["precision"]).collect();
+    assert_eq!(precisions, ["float32", "float32", "int8", "int8", "float32", "uint8"]);
+}
+
+#[test]
+fn the_precision_comes_from_the_content_not_from_the_name() {
+    let world = World::new();
+    std::fs::create_dir(world.path("renamed")).unwrap();
+    std::fs::copy(world.path("models/resnet8_int8.onnx"), world.path("renamed/net_float32.onnx")).unwrap();
+    let opened = world.json("open renamed");
+    assert_eq!(opened["models"][0]["precision"], "int8");
+    assert_eq!(opened["models"][0]["family"], "net");
+}
+
+#[test]
+fn finds_models_in_folders_below_and_leaves_hidden_ones_alone() {
+    let world = World::new();
+    for folder in ["zoo/a/deep", "zoo/.git"] {
+        std::fs::create_dir_all(world.path(folder)).unwrap();
+        std::fs::copy(world.path("models/resnet8.onnx"), world.path(folder).join("net.onnx")).unwrap();
+    }
+    assert_eq!(names(&world.json("open zoo")), ["a/deep/net.onnx"]);
+}
+
+#[test]
+fn a_symbolic_link_in_a_circle_ends() {
+    let world = World::new();
+    std::os::unix::fs::symlink(world.path("models"), world.path("models/again")).unwrap();
+    assert_eq!(names(&world.json("open models")).len(), 6);
+}
+
+#[test]
+fn one_file_can_be_opened_and_another_folder_afterwards() {
+    let world = World::new();
+    std::fs::create_dir(world.path("other")).unwrap();
+    std::fs::copy(world.path("models/resnet8.onnx"), world.path("other/net.onnx")).unwrap();
+    let results = world.jsons("open models/resnet8_int8.onnx; load; open other; models");
+    assert_eq!(names(&results[0]), ["resnet8_int8.onnx"]);
+    assert_eq!(names(&results[3]), ["net.onnx"]);
+}
+
+#[test]
+fn a_damaged_model_is_a_row_and_the_rest_still_works() {
+    let world = World::new();
+    let whole = std::fs::read(world.path("models/resnet8.onnx")).unwrap();
+    world.write("models/resnet8_cut.onnx", &whole[..whole.len() / 2]);
+    let results = world.jsons("open models; load all; summary");
+    let failed: Vec<_> =
+        results[0]["models"].as_array().unwrap().iter().filter(|model| model["state"] == "failed").collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["name"], "resnet8_cut.onnx");
+    assert_eq!(failed[0]["error"]["kind"], "CorruptFile");
+    assert_eq!((&results[1]["loaded"], &results[1]["failed"]), (&6.into(), &1.into()));
+}

@@ -1,0 +1,82 @@
+//! What qp promises of itself, looked up in the running process.
+
+use crate::support::world::World;
+
+const RUNTIME_LIBRARIES: [&str; 3] = ["libonnxruntime", "libtorch", "libc10"];
+
+#[test]
+fn inspection_maps_no_runtime_and_the_first_run_maps_its_own_only() {
+    let world = World::new();
+    let mut session = world.session();
+    for command in
+        ["open models", "load all", "summary", "info resnet8_int8.pt", "layers resnet8_int8.onnx", "backends"]
+    {
+        session.command(command);
+    }
+    let maps = session.proc_file("maps");
+    assert!(RUNTIME_LIBRARIES.iter().all(|library| !maps.contains(library)), "{maps}");
+    session.command("use resnet8.onnx");
+    session.command("input models/digits.npz:images[0]");
+    session.command("run");
+    let maps = session.proc_file("maps");
+    assert!(maps.contains("libonnxruntime") && !maps.contains("libtorch"), "{maps}");
+    session.command("run resnet8_int8.pt");
+    assert!(session.proc_file("maps").contains("libtorch_cpu"));
+}
+
+/// The whole length, 1,000 rounds, is in scripts/bench/memory.sh; a leak of one model shows in these too.
+fn growth_kib(file: &str, rounds: u32) -> i64 {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("open models");
+    session.command("use resnet8.onnx");
+    session.command("input models/digits.npz:images[0]");
+    let mut round = |count: u32| {
+        for _ in 0..count {
+            session.command(&format!("load {file}"));
+            let ran = session.command(&format!("run {file}"));
+            assert!(ran["outputs"].is_array(), "{ran}");
+            session.command(&format!("unload {file}"));
+        }
+        session.resident_kib() as i64
+    };
+    let before = round(rounds / 4);
+    round(rounds) - before
+}
+
+#[test]
+fn loading_running_and_unloading_onnx_models_does_not_grow() {
+    let growth = growth_kib("resnet8_int8.onnx", 200);
+    assert!(growth < 5 * 1024, "{growth} KiB");
+}
+
+#[test]
+fn loading_running_and_unloading_torchscript_models_does_not_grow() {
+    let growth = growth_kib("resnet8_int8.pt", 40);
+    assert!(growth < 5 * 1024, "{growth} KiB");
+}
+
+#[test]
+fn nothing_is_written_outside_the_home() {
+    let world = World::new();
+    let before: Vec<_> = walk(&world.path("models"));
+    world.run("open models; load all; summary; use resnet8.onnx; input random; run; run resnet8_traced.pt");
+    assert_eq!(walk(&world.path("models")), before);
+    let mut top: Vec<_> =
+        std::fs::read_dir(world.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    top.sort();
+    assert_eq!(top, ["home", "models"]);
+}
+
+fn walk(folder: &std::path::Path) -> Vec<(std::ffi::OsString, u64, std::time::SystemTime)> {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            (entry.file_name(), metadata.len(), metadata.modified().unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}

@@ -1,0 +1,113 @@
+//! `run`: real models on real runtimes.
+
+use crate::support::plugin::model;
+use crate::support::world::World;
+use std::fs::File;
+
+/// The outputs of the Python runtimes on the first 100 digits, as scripts/make_models.py recorded them.
+fn golden(file: &str) -> Vec<f32> {
+    let mut archive = zip::ZipArchive::new(File::open(model("golden_outputs.npz")).unwrap()).unwrap();
+    let entry = archive.by_name(&format!("{file}.npy")).unwrap();
+    npyz::NpyFile::new(entry).unwrap().into_vec().unwrap()
+}
+
+/// The largest difference of any probability from Python's over the first digits.
+fn largest_difference(file: &str, digits: usize) -> f64 {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("open models");
+    session.command("use resnet8.onnx");
+    let expected = golden(file);
+    let mut largest = 0.0_f64;
+    for digit in 0..digits {
+        session.command(&format!("input models/digits.npz:images[{digit}]"));
+        let ran = session.command(&format!("run {file}"));
+        let values = ran["outputs"][0]["values"].as_array().unwrap_or_else(|| panic!("{ran}"));
+        assert_eq!(values.len(), 10);
+        for (class, value) in values.iter().enumerate() {
+            largest = largest.max((value.as_f64().unwrap() - f64::from(expected[digit * 10 + class])).abs());
+        }
+    }
+    println!("{file}: {largest:e}");
+    largest
+}
+
+/// Float kernels may add in another order.
+const FLOAT_TOLERANCE: f64 = 1e-5;
+/// The quantized ONNX models answer differently from CPU to CPU (models/README.md).
+const INT8_ONNX_TOLERANCE: f64 = 0.02;
+/// FBGEMM and oneDNN agree on every CPU but for one quantization step of the logits.
+const INT8_PYTORCH_TOLERANCE: f64 = 0.02;
+
+#[test]
+fn float_onnx_agrees_with_python() {
+    assert!(largest_difference("resnet8.onnx", 100) <= FLOAT_TOLERANCE);
+}
+
+#[test]
+fn int8_onnx_agrees_with_python() {
+    assert!(largest_difference("resnet8_int8.onnx", 100) <= INT8_ONNX_TOLERANCE);
+}
+
+#[test]
+fn uint8_onnx_agrees_with_python() {
+    assert!(largest_difference("resnet8_uint8.onnx", 100) <= INT8_ONNX_TOLERANCE);
+}
+
+#[test]
+fn float_torchscript_agrees_with_python() {
+    assert!(largest_difference("resnet8_traced.pt", 100) <= FLOAT_TOLERANCE);
+}
+
+#[test]
+fn int8_torchscript_agrees_with_python() {
+    assert!(largest_difference("resnet8_int8.pt", 100) <= INT8_PYTORCH_TOLERANCE);
+}
+
+#[test]
+fn both_runtimes_work_in_one_process_in_either_order() {
+    let world = World::new();
+    for order in [["resnet8.onnx", "resnet8_traced.pt"], ["resnet8_traced.pt", "resnet8.onnx"]] {
+        let [first, second] = order;
+        let results = world.jsons(&format!(
+            "open models; use resnet8.onnx; input models/digits.npz:images[3]; run {first}; run {second}"
+        ));
+        let top = |index: usize| results[index]["outputs"][0]["top"][0]["class"].clone();
+        assert_eq!(top(3), top(4));
+    }
+}
+
+#[test]
+fn a_batch_gives_a_row_for_each_sample() {
+    let world = World::new();
+    let ran = world.json("load models/resnet8.onnx; input models/digits.npz:images[0:4]; run");
+    assert_eq!(ran["outputs"][0]["shape"], serde_json::json!([4, 10]));
+    let expected = golden("resnet8.onnx");
+    for (value, expected) in ran["outputs"][0]["values"].as_array().unwrap().iter().zip(expected) {
+        assert!((value.as_f64().unwrap() - f64::from(expected)).abs() <= FLOAT_TOLERANCE);
+    }
+}
+
+#[test]
+fn settings_reach_the_runtime_and_an_unknown_one_is_refused() {
+    let world = World::new();
+    let ran = world.json("load models/resnet8.onnx; input zeros; run --set optimization=disable");
+    let settings = ran["settings"].to_string();
+    assert!(settings.contains("disable"), "{settings}");
+    let refused = world.run("load models/resnet8.onnx; input zeros; run --set nonsense=1");
+    assert_eq!(refused.code, 1);
+    assert!(refused.error().contains("nonsense"), "{}", refused.talk);
+}
+
+#[test]
+fn without_an_input_or_a_computation_it_says_what_to_do() {
+    let world = World::new();
+    let ran = world.run("load models/resnet8.onnx; run");
+    assert_eq!(
+        (ran.error(), ran.hint()),
+        ("no input is chosen", "Choose one with `input random` or `input FILE`.")
+    );
+    let ran = world.run("open models; use resnet8.onnx; input zeros; run resnet8.pt");
+    assert_eq!(ran.code, 1);
+    assert!(ran.talk.contains("torch.jit.trace"), "{}", ran.talk);
+}

@@ -1,0 +1,65 @@
+//! The session on a real pseudo-terminal: prompt, Tab, Ctrl-C, Ctrl-D. Everything else is tested without one.
+
+mod support;
+
+use expectrl::session::OsSession;
+use expectrl::{ControlCode, Eof, Expect, Session};
+use std::process::Command;
+use std::time::Duration;
+use support::world::World;
+
+fn terminal(world: &World) -> OsSession {
+    let mut command: Command = world.qp();
+    command.env("TERM", "xterm").env("NO_COLOR", "1").arg("models");
+    let mut session = Session::spawn(command).unwrap();
+    session.set_expect_timeout(Some(Duration::from_secs(60)));
+    session.expect("qp> ").unwrap();
+    session
+}
+
+#[test]
+fn tab_completes_and_enter_runs() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("us\tresnet8_u\t\r").unwrap();
+    session.expect("current model: resnet8_uint8.onnx").unwrap();
+    session.expect("qp resnet8_uint8.onnx> ").unwrap();
+    session.send(ControlCode::EndOfTransmission).unwrap();
+    session.expect(Eof).unwrap();
+}
+
+#[test]
+fn ctrl_c_at_the_prompt_drops_the_line_and_keeps_the_session() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("load nonsense").unwrap();
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("qp> ").unwrap();
+    session.send("format\r").unwrap();
+    session.expect("results are printed as table").unwrap();
+}
+
+#[test]
+fn ctrl_c_during_a_command_ends_the_command_and_keeps_the_session() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("use resnet8.onnx\r").unwrap();
+    session.expect("qp resnet8.onnx> ").unwrap();
+    session.send("input random; run --repeat 100000\r").unwrap();
+    session.expect("fits resnet8.onnx").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("interrupted").unwrap();
+    session.expect("qp resnet8.onnx> ").unwrap();
+    session.send("format\r").unwrap();
+    session.expect("results are printed as table").unwrap();
+}
+
+#[test]
+fn an_open_quote_continues_on_the_next_line() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("load 'resnet8\r").unwrap();
+    session.send("x'; format\r").unwrap();
+    session.expect("no model is called").unwrap();
+}
