@@ -7,8 +7,9 @@ set -euo pipefail
 "$QP_CHECKOUT/scripts/setup.sh"
 qp_export_runtimes
 cd "$QP_CHECKOUT"
-cargo build --release --locked
+packages=(-p qp -p qp-plugin-onnx -p qp-plugin-pytorch)
 if qp_has_libtorch; then
-    cargo build --release --locked -p qp-plugin-pytorch-engine
+    packages+=(-p qp-plugin-pytorch-engine)
 fi
-exec "$(qp_target_folder)/release/qp" run models/demo.qp
+cargo build --release --locked "${packages[@]}"
+exec "$(qp_target_folder)/release/qp" run --echo models/demo.qp

@@ -1,4 +1,11 @@
 //! Who may import whom: the house rules of ARCHITECTURE.md that the crate graph alone does not hold.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests too"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,11 @@
 //! The session on a real pseudo-terminal: prompt, Tab, Ctrl-C, Ctrl-D. Everything else is tested without one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests too"
+)]
 
 mod support;
 

@@ -144,6 +144,21 @@ impl Error {
         self
     }
 
+    /// The same error as the cause of a failure that `message` names.
+    #[must_use]
+    pub fn within(mut self, message: impl Into<String>) -> Self {
+        let cause = std::mem::replace(&mut self.0.message, message.into());
+        self.0.causes.insert(0, cause);
+        self
+    }
+
+    /// The same error as one of another kind.
+    #[must_use]
+    pub fn of_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// The same error with one more next step.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

@@ -12,7 +12,7 @@ use crate::model::ModelInfo;
 use crate::settings::Settings;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The state of one session.
@@ -121,10 +121,10 @@ impl Playground {
 
     /// The path that the user means: relative ones start at [`Self::base`], `~` is the home folder.
     pub fn path(&self, text: &str) -> PathBuf {
-        if let Some(rest) = text.strip_prefix("~/") {
-            if let Some(folders) = directories::BaseDirs::new() {
-                return folders.home_dir().join(rest);
-            }
+        if let Some(rest) = text.strip_prefix("~/")
+            && let Some(folders) = directories::BaseDirs::new()
+        {
+            return folders.home_dir().join(rest);
         }
         // `.` alone would make every name begin with `./`.
         match text {
@@ -387,7 +387,12 @@ fn slot_name(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// The model's file and those that it refers to; what lies outside its folder is never looked at.
 fn files_of(path: &Path, info: &ModelInfo) -> Vec<PathBuf> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    std::iter::once(path.to_owned()).chain(info.external_files().map(|file| folder.join(file))).collect()
+    let is_inside = |file: &&str| {
+        Path::new(file).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    };
+    let external = info.external_files().filter(is_inside).map(|file| folder.join(file));
+    std::iter::once(path.to_owned()).chain(external).collect()
 }

@@ -1,4 +1,11 @@
 //! The program as its users see it, one module for each command or concern.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests too"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind};
 use qp_abi::BackendError;
 use qp_abi::error::ErrorKind as PluginErrorKind;
+use std::path::Path;
 
 /// A plugin's error as the host's: the same kind, causes, help and detail. A defect names the plugin.
 pub(super) fn from_plugin(plugin: &str, error: BackendError) -> Error {
@@ -35,23 +36,26 @@ pub(super) fn from_plugin(plugin: &str, error: BackendError) -> Error {
     result.with_detail(detail)
 }
 
+/// As [`from_plugin`], for a failure on a model file: the line says which file it is about.
+pub(super) fn from_plugin_on(plugin: &str, file: &Path, error: BackendError) -> Error {
+    let error = from_plugin(plugin, error);
+    let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
+    let says_which = std::iter::once(error.message())
+        .chain(error.causes().iter().map(String::as_str))
+        .any(|text| text.contains(name.as_ref()));
+    if says_which || error.kind() == ErrorKind::Cancelled {
+        return error;
+    }
+    error.within(format!("cannot read `{}`", file.display()))
+}
+
 /// As [`from_plugin`], for a plugin that fails before it can be used: a defect makes it a broken plugin.
 pub(super) fn from_start(plugin: &str, error: BackendError) -> Error {
     let error = from_plugin(plugin, error);
     if error.kind() != ErrorKind::Internal {
         return error;
     }
-    let mut broken = Error::new(ErrorKind::Plugin, error.message());
-    for cause in error.causes() {
-        broken = broken.with_cause(cause);
-    }
-    for hint in error.hints() {
-        broken = broken.with_hint(hint);
-    }
-    match error.detail() {
-        Some(detail) => broken.with_detail(detail),
-        None => broken,
-    }
+    error.of_kind(ErrorKind::Plugin)
 }
 
 fn kind(kind: PluginErrorKind) -> ErrorKind {

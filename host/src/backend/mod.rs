@@ -25,7 +25,7 @@ pub use session::{Fetch, RunOptions, RunOutcome, RunReport, Session};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::ModelInfo;
-use error::{breach, from_plugin};
+use error::{breach, from_plugin, from_plugin_on};
 use manifest::{Key, ManifestCache};
 use plugin::Start;
 use probe::Candidate;
@@ -181,11 +181,12 @@ impl Backends {
     /// # Errors
     /// What the backend says of the file; `Plugin` when the plugin cannot be used.
     pub fn inspect_with(&self, id: &str, path: &Path, progress: &dyn Progress) -> Result<ModelInfo> {
+        probe::check_file(path)?;
         let (manifest, backend) = self.backend(id)?;
         let info = backend
             .inspect(location(path)?.into(), [].as_slice().into(), Ticker(progress).as_object())
             .into_result()
-            .map_err(|error| from_plugin(id, error))?;
+            .map_err(|error| from_plugin_on(id, path, error))?;
         convert::model_info(manifest, info).map_err(|fault| breach(id, &fault))
     }
 
@@ -202,11 +203,12 @@ impl Backends {
     /// # Errors
     /// As [`Self::inspect_with`].
     pub fn open_with(&self, id: &str, path: &Path, progress: &dyn Progress) -> Result<Session> {
+        probe::check_file(path)?;
         let (manifest, backend) = self.backend(id)?;
         let model = backend
             .open(location(path)?.into(), [].as_slice().into(), Ticker(progress).as_object())
             .into_result()
-            .map_err(|error| from_plugin(id, error))?;
+            .map_err(|error| from_plugin_on(id, path, error))?;
         Session::new(Arc::clone(manifest), model)
     }
 

@@ -18,19 +18,31 @@ pub(super) struct Candidate<'a> {
 
 /// The first bytes of a file.
 pub(super) fn head(path: &Path) -> Result<Vec<u8>> {
+    check_file(path)?;
     let read = || {
         let mut head = Vec::new();
         File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
         Ok(head)
     };
-    if path.is_dir() {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!("`{}` is a folder, not a model file", path.display()),
-        )
-        .with_hint("Name a model file in it."));
-    }
     read().map_err(|error| Error::io("read", path, &error))
+}
+
+/// Refuses what is no file with something in it: a folder, a pipe that would never end, an empty file.
+pub(super) fn check_file(path: &Path) -> Result<()> {
+    let metadata = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
+    if metadata.is_dir() {
+        let text = format!("`{}` is a folder, not a model file", path.display());
+        return Err(Error::new(ErrorKind::InvalidInput, text).with_hint("Name a model file in it."));
+    }
+    if !metadata.is_file() {
+        let text = format!("`{}` is no regular file", path.display());
+        return Err(Error::new(ErrorKind::InvalidInput, text).with_hint("Copy the model to a file first."));
+    }
+    if metadata.len() == 0 {
+        let text = format!("`{}` is empty", path.display());
+        return Err(Error::new(ErrorKind::CorruptFile, text).with_hint("Copy or download the file again."));
+    }
+    Ok(())
 }
 
 /// The formats with an extension that the file's name ends in; where several extensions fit, those of the

@@ -48,24 +48,28 @@ pub const HASH_LIMIT_BYTES: u64 = 256 << 20;
 /// What a model consists of: its file and those it refers to, with their stamps and a hash of their content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    stamps: Vec<Stamp>,
+    /// `None` for a file that is not there.
+    stamps: Vec<Option<Stamp>>,
     hash: Option<blake3::Hash>,
 }
 
 impl Key {
-    /// Stamps and hashes the files; `files[0]` is the model's own.
+    /// Stamps and hashes the files. One that is not there counts as such: it may appear later.
     ///
     /// # Errors
-    /// `NotFound` or `Io` on the first file that cannot be read.
+    /// `Io` on the first file that cannot be read.
     pub fn read(files: &[impl AsRef<Path>]) -> Result<Self> {
         // The stamps first: a change during the hashing is then noticed at the next look.
-        let stamps = files.iter().map(|file| Stamp::read(file.as_ref())).collect::<Result<Vec<_>>>()?;
-        if stamps.iter().map(|stamp| stamp.bytes).sum::<u64>() > HASH_LIMIT_BYTES {
+        let stamps: Vec<_> = files.iter().map(|file| Stamp::read(file.as_ref()).ok()).collect();
+        if stamps.iter().flatten().map(|stamp| stamp.bytes).sum::<u64>() > HASH_LIMIT_BYTES {
             return Ok(Self { stamps, hash: None });
         }
         let mut hasher = blake3::Hasher::new();
-        for file in files {
+        for (file, stamp) in files.iter().zip(&stamps) {
             let file = file.as_ref();
+            if stamp.is_none() {
+                continue;
+            }
             // Read, not mapped: a file that shrinks meanwhile must not end the process.
             let mut reader = std::fs::File::open(file).map_err(|error| Error::io("read", file, &error))?;
             hasher.update_reader(&mut reader).map_err(|error| Error::io("read", file, &error))?;
@@ -76,15 +80,13 @@ impl Key {
     /// Whether the files are what they were, judged by their stamps: cheap.
     pub fn is_current(&self, files: &[impl AsRef<Path>]) -> bool {
         files.len() == self.stamps.len()
-            && files
-                .iter()
-                .zip(&self.stamps)
-                .all(|(file, stamp)| Stamp::read(file.as_ref()).is_ok_and(|now| now == *stamp))
+            && files.iter().zip(&self.stamps).all(|(file, stamp)| Stamp::read(file.as_ref()).ok() == *stamp)
     }
 
     /// Whether the content is known to be the same, whatever the stamps say.
     pub fn has_content_of(&self, other: &Self) -> bool {
-        self.hash.is_some() && self.hash == other.hash
+        let is_there = |key: &Self| key.stamps.iter().map(Option::is_some).collect::<Vec<_>>();
+        self.hash.is_some() && self.hash == other.hash && is_there(self) == is_there(other)
     }
 
     /// The content's hash (BLAKE3) in hexadecimal; `None` for large files.

@@ -121,10 +121,10 @@ impl Catalog {
         if variants.is_empty() {
             return Err(no_models(path, &skipped, backends));
         }
-        if let ([one], false) = (&variants[..], metadata.is_dir()) {
-            if let Err(error) = &one.digest {
-                return Err(error.clone());
-            }
+        if let ([one], false) = (&variants[..], metadata.is_dir())
+            && let Err(error) = &one.digest
+        {
+            return Err(error.clone());
         }
         variants.sort_by(|one, other| (&one.family, &one.id).cmp(&(&other.family, &other.id)));
         Ok(Self { root: path.to_owned(), variants, skipped })

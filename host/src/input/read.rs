@@ -268,7 +268,7 @@ mod tests {
     /// An `.npy` file as NumPy's format description lays it out.
     fn npy_file(description: &str, data: &[u8]) -> Vec<u8> {
         let mut header = description.as_bytes().to_vec();
-        while (10 + header.len() + 1) % 64 != 0 {
+        while !(10 + header.len() + 1).is_multiple_of(64) {
             header.push(b' ');
         }
         header.push(b'\n');

@@ -75,10 +75,10 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
     drawing.enforce_styling();
     drawing.style_text_only();
     drawing.set_content_arrangement(ContentArrangement::Disabled);
-    if let Some(width) = width {
-        if needed_width(table, &shown) > usize::from(width) {
-            drawing.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        }
+    if let Some(width) = width
+        && needed_width(table, &shown) > usize::from(width)
+    {
+        drawing.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     drawing.set_header(shown.iter().map(|&index| {
         let column = table.columns[index];

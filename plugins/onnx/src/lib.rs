@@ -8,7 +8,6 @@
 //!
 //! [`runtime`] finds ONNX Runtime, loads it at the first run and keeps one session in each open [`model`].
 
-
 pub mod backend;
 pub mod convert;
 pub mod document;

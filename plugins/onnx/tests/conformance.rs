@@ -1,10 +1,6 @@
 //! The contract's own check, on the sample models.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test may fail where it stands"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
 
 mod support;
 

@@ -1,8 +1,6 @@
 //! The `pytorch` backend: reads every file format of PyTorch without executing it, and runs TorchScript
 //! through libtorch, which the engine library links and which is opened at the first run.
 
-#![allow(clippy::result_large_err, reason = "the contract's error crosses the boundary as a plain value")]
-
 pub mod archive;
 mod backend;
 mod document;

@@ -1,7 +1,6 @@
 //! The contract, tried on a file of each format.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-#![allow(clippy::result_large_err, reason = "the contract's error is a plain value")]
 
 mod support;
 

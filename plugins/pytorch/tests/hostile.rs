@@ -1,7 +1,6 @@
 //! Files that mean harm: each gives a verdict or a clean error, and nothing in it ever happens.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-#![allow(clippy::result_large_err, reason = "the contract's error is a plain value")]
 
 mod support;
 

@@ -2,7 +2,6 @@
 //! `tests/data/make.py`, which prints them.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-#![allow(clippy::result_large_err, reason = "the contract's error is a plain value")]
 
 mod support;
 

@@ -1,7 +1,6 @@
 //! Runs of the sample models through libtorch. Where libtorch is not installed, only its absence is tested.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-#![allow(clippy::result_large_err, reason = "the contract's error is a plain value")]
 
 mod support;
 

@@ -1,11 +1,7 @@
 //! What the tests share: a backend with the machine's runtime, handles that a host would pass in, and the sample
 //! models.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test may fail where it stands"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
 
 pub mod build;
 

@@ -3,8 +3,6 @@
 //! This is a plugin library of the same contract as every other, but it is no backend that a user sees: the
 //! `pytorch` plugin opens it at the first run, after libtorch, and hands it the models that it has read.
 
-#![allow(clippy::result_large_err, reason = "the contract's error crosses the boundary as a plain value")]
-
 mod backend;
 mod error;
 mod model;
