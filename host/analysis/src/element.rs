@@ -3,6 +3,11 @@
 //! The small float formats follow the OCP 8-bit floating point specification (E4M3FN, E5M2), the ONNX
 //! documentation of their FNUZ forms, and the OCP microscaling specification (E2M1, E8M0).
 
+mod decode;
+mod small_float;
+
+pub use decode::BLOCK_ELEMENTS;
+
 use half::{bf16, f16};
 
 /// How the elements of a tensor are stored.
@@ -53,71 +58,70 @@ impl ElementType {
         }
     }
 
-    /// Bytes that `count` elements occupy.
+    /// Bytes that `count` elements occupy; `usize::MAX` when that is more than fits.
     pub fn packed_bytes(self, count: usize) -> usize {
-        (count * self.bits() as usize).div_ceil(8)
+        let bits = self.bits() as usize;
+        let whole = (count / 8).saturating_mul(bits);
+        whole.saturating_add((count % 8).saturating_mul(bits).div_ceil(8))
+    }
+
+    /// Elements that `bytes` bytes hold, at most `usize::MAX`; the last ones may be padding.
+    pub fn elements_in(self, bytes: usize) -> usize {
+        match self.bits() {
+            0 => 0,
+            bits => usize::try_from(bytes as u128 * 8 / u128::from(bits)).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Whether the elements are integers; booleans are not.
+    pub fn is_integer(self) -> bool {
+        matches!(self, Self::Int { .. })
     }
 
     /// The element at `index`; `None` beyond the end of `bytes`. Exact, but for 64-bit integers beyond 2^53.
     pub fn get(self, bytes: &[u8], index: usize) -> Option<f64> {
-        let size = self.bits() as usize / 8;
+        let bits = self.bits() as usize;
+        if bits == 0 || bits > 64 {
+            return None;
+        }
+        let size = bits / 8;
         if size == 0 {
-            let bits = self.bits() as usize;
             let position = index.checked_mul(bits)?;
             let code = bytes.get(position / 8)? >> (position % 8) & ((1 << bits) - 1);
-            return Some(match self {
-                Self::Float4E2M1 => small_float(
-                    code,
-                    SmallFloat { exponent_bits: 2, fraction_bits: 1, bias: 1, special: Special::None },
-                ),
-                _ => sign_extended(u64::from(code), self),
-            });
+            return Some(self.value_of(u64::from(code)));
         }
         let start = index.checked_mul(size)?;
         let element = bytes.get(start..start.checked_add(size)?)?;
         let mut word = [0; 8];
         word[..size].copy_from_slice(element);
-        let code = u64::from_le_bytes(word);
-        let byte = element[0];
-        Some(match self {
+        Some(self.value_of(u64::from_le_bytes(word)))
+    }
+
+    /// The number that the low [`bits`](Self::bits) bits of `code` stand for; the bits above must be zero.
+    fn value_of(self, code: u64) -> f64 {
+        match self {
             Self::Float64 => f64::from_bits(code),
             Self::Float32 => f64::from(f32::from_bits(code as u32)),
             Self::Float16 => f16::from_bits(code as u16).to_f64(),
             Self::BFloat16 => bf16::from_bits(code as u16).to_f64(),
-            Self::Float8E4M3Fn => small_float(
-                byte,
-                SmallFloat { exponent_bits: 4, fraction_bits: 3, bias: 7, special: Special::AllOnesIsNan },
-            ),
-            Self::Float8E4M3Fnuz => small_float(
-                byte,
-                SmallFloat {
-                    exponent_bits: 4,
-                    fraction_bits: 3,
-                    bias: 8,
-                    special: Special::NegativeZeroIsNan,
-                },
-            ),
-            Self::Float8E5M2 => small_float(
-                byte,
-                SmallFloat { exponent_bits: 5, fraction_bits: 2, bias: 15, special: Special::Ieee },
-            ),
-            Self::Float8E5M2Fnuz => small_float(
-                byte,
-                SmallFloat {
-                    exponent_bits: 5,
-                    fraction_bits: 2,
-                    bias: 16,
-                    special: Special::NegativeZeroIsNan,
-                },
-            ),
-            Self::Float8E8M0 if byte == 0xff => f64::NAN,
-            Self::Float8E8M0 => 2f64.powi(i32::from(byte) - 127),
-            Self::Float4E2M1 | Self::Int { .. } => sign_extended(code, self),
-            Self::Bool => f64::from(u8::from(byte != 0)),
-        })
+            Self::Float8E8M0 if code == 0xff => f64::NAN,
+            Self::Float8E8M0 => 2f64.powi(code as i32 - 127),
+            Self::Int { bits, is_signed: true } => {
+                let shift = 64 - bits;
+                ((code << shift) as i64 >> shift) as f64
+            }
+            Self::Int { is_signed: false, .. } => code as f64,
+            Self::Bool => f64::from(u8::from(code != 0)),
+            Self::Float8E4M3Fn
+            | Self::Float8E4M3Fnuz
+            | Self::Float8E5M2
+            | Self::Float8E5M2Fnuz
+            | Self::Float4E2M1 => small_float::value(self, code as u8),
+        }
     }
 
-    /// The first `count` elements; fewer when `bytes` end before.
+    /// The first `count` elements, one at a time; fewer when `bytes` end before.
+    /// [`for_each_block`](Self::for_each_block) is many times faster.
     pub fn decode(self, bytes: &[u8], count: usize) -> impl Iterator<Item = f64> + '_ {
         (0..count).map_while(move |index| self.get(bytes, index))
     }
@@ -144,57 +148,6 @@ impl ElementType {
             _ => return None,
         }
         Some(())
-    }
-}
-
-fn sign_extended(code: u64, element: ElementType) -> f64 {
-    match element {
-        ElementType::Int { bits, is_signed: true } => {
-            let shift = 64 - bits;
-            ((code << shift) as i64 >> shift) as f64
-        }
-        _ => code as f64,
-    }
-}
-
-struct SmallFloat {
-    exponent_bits: u32,
-    fraction_bits: u32,
-    bias: i32,
-    special: Special,
-}
-
-/// Which codes are no finite numbers.
-enum Special {
-    None,
-    /// The largest exponent is infinity, or NaN with a fraction.
-    Ieee,
-    /// All ones but the sign.
-    AllOnesIsNan,
-    /// The sign alone.
-    NegativeZeroIsNan,
-}
-
-fn small_float(code: u8, format: SmallFloat) -> f64 {
-    let fraction = i32::from(code) & ((1 << format.fraction_bits) - 1);
-    let largest_exponent = (1 << format.exponent_bits) - 1;
-    let exponent = i32::from(code >> format.fraction_bits) & largest_exponent;
-    let sign_bit = code >> (format.exponent_bits + format.fraction_bits) & 1;
-    let sign = if sign_bit == 1 { -1.0 } else { 1.0 };
-    let is_all_ones = exponent == largest_exponent && fraction == (1 << format.fraction_bits) - 1;
-    match format.special {
-        Special::Ieee if exponent == largest_exponent => {
-            return if fraction == 0 { sign * f64::INFINITY } else { f64::NAN };
-        }
-        Special::AllOnesIsNan if is_all_ones => return f64::NAN,
-        Special::NegativeZeroIsNan if sign_bit == 1 && exponent == 0 && fraction == 0 => return f64::NAN,
-        _ => {}
-    }
-    let unit = 2f64.powi(-(format.fraction_bits as i32));
-    if exponent == 0 {
-        sign * f64::from(fraction) * unit * 2f64.powi(1 - format.bias)
-    } else {
-        sign * (1.0 + f64::from(fraction) * unit) * 2f64.powi(exponent - format.bias)
     }
 }
 

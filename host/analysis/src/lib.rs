@@ -1,7 +1,26 @@
 //! The numbers of qp: pure functions over slices. No files, no clock, no terminal, no plugin.
+//!
+//! Everything that looks at elements does so in pieces of any size and can be merged, so that a tensor never
+//! has to be in memory as a whole, and several threads can share one. Sums are kept in `f64`. NaN and the
+//! infinities are counted and never silently dropped; each type says what it does with them.
 
 #![forbid(unsafe_code)]
 
+pub mod code_usage;
 pub mod element;
+pub mod granularity;
+pub mod params;
+pub mod quantize;
+pub mod range;
+pub mod residual;
+pub mod statistics;
+mod sum;
 
+pub use code_usage::CodeUsage;
 pub use element::ElementType;
+pub use granularity::{Granularity, ParameterMap};
+pub use params::{Affine, AffineList, ScaleSummary};
+pub use quantize::{Arithmetic, Quantizer};
+pub use range::{CodeRange, RangeCount, ValueRange};
+pub use residual::ResidualMismatch;
+pub use statistics::Statistics;

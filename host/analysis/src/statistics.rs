@@ -1,0 +1,358 @@
+//! Counts, extremes and moments of a tensor, taken as its elements go by.
+
+use crate::element::{BLOCK_ELEMENTS, ElementType};
+use crate::params::Affine;
+use crate::sum::Sum;
+
+/// Counts, extremes and moments of all values that were added.
+///
+/// NaN and the infinities are counted and excluded from everything else: minimum, maximum, mean and standard
+/// deviation are those of the finite values.
+///
+/// The sum is compensated, and the squared deviations of each block are taken from the block's own mean and
+/// merged pairwise (Chan, Golub and LeVeque 1983), so that a large common offset costs no accuracy. Splitting
+/// the same values into other pieces changes results in the last bits only, counts and extremes never.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistics {
+    finite_count: u64,
+    nan_count: u64,
+    positive_infinity_count: u64,
+    negative_infinity_count: u64,
+    zero_count: u64,
+    min: f64,
+    max: f64,
+    sum: Sum,
+    /// Sum of the squared deviations from the mean.
+    squared_deviations: f64,
+}
+
+impl Default for Statistics {
+    fn default() -> Self {
+        Self {
+            finite_count: 0,
+            nan_count: 0,
+            positive_infinity_count: 0,
+            negative_infinity_count: 0,
+            zero_count: 0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            sum: Sum::default(),
+            squared_deviations: 0.0,
+        }
+    }
+}
+
+impl Statistics {
+    /// Of no value yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The statistics of `values`.
+    pub fn of(values: &[f64]) -> Self {
+        let mut statistics = Self::new();
+        statistics.add(values);
+        statistics
+    }
+
+    /// Adds `values`.
+    pub fn add(&mut self, values: &[f64]) {
+        for block in values.chunks(BLOCK_ELEMENTS) {
+            let (zero_count, min, max, sum) = survey(block);
+            if sum.is_finite() {
+                self.merge_finite(block, zero_count, min, max, sum);
+            } else {
+                self.add_with_specials(block);
+            }
+        }
+    }
+
+    /// Adds the first `count` elements of `bytes`. Returns how many there were: fewer than `count` when
+    /// `bytes` end before.
+    pub fn add_elements(&mut self, element: ElementType, bytes: &[u8], count: usize) -> usize {
+        self.add_quantized(element, bytes, count, Affine::IDENTITY)
+    }
+
+    /// Adds the dequantized values, scale · (q − zero_point), of the first `count` codes q of `bytes`. Returns
+    /// how many there were: fewer than `count` when `bytes` end before.
+    pub fn add_quantized(
+        &mut self,
+        element: ElementType,
+        bytes: &[u8],
+        count: usize,
+        affine: Affine,
+    ) -> usize {
+        let available = count.min(element.elements_in(bytes.len()));
+        // Types of at most 8 bits have so few codes that it is faster to count each byte, and exact.
+        let per_byte = match element.bits() {
+            8 => 1,
+            4 => 2,
+            2 => 4,
+            _ => 0,
+        };
+        let whole_bytes = available.checked_div(per_byte).unwrap_or(0);
+        let mut counted = 0;
+        if whole_bytes >= 4 * 256 {
+            counted = whole_bytes * per_byte;
+            let counts = count_bytes(&bytes[..whole_bytes]);
+            let mut weighted = Vec::with_capacity(256 * per_byte);
+            for (byte, count) in (0..=u8::MAX).zip(counts).filter(|(_, count)| *count > 0) {
+                let codes = element.decode(std::slice::from_ref(&byte), per_byte).collect::<Vec<_>>();
+                weighted.extend(codes.into_iter().map(|code| (affine.dequantize(code), count)));
+            }
+            self.add_weighted(&weighted);
+        }
+        let rest = &bytes[element.packed_bytes(counted).min(bytes.len())..];
+        let is_identity = affine == Affine::IDENTITY;
+        counted
+            + element.for_each_block(rest, available - counted, |values| {
+                if !is_identity {
+                    affine.dequantize_in_place(values);
+                }
+                self.add(values);
+            })
+    }
+
+    /// Adds each value as often as the number beside it says.
+    pub fn add_weighted(&mut self, values: &[(f64, u64)]) {
+        let mut part = Self::new();
+        for &(value, count) in values {
+            if !value.is_finite() {
+                part.count_special(value, count);
+            } else if count > 0 {
+                part.finite_count += count;
+                part.zero_count += if value == 0.0 { count } else { 0 };
+                part.min = part.min.min(value);
+                part.max = part.max.max(value);
+                part.sum.add(value * count as f64);
+            }
+        }
+        if let Some(mean) = part.mean() {
+            part.squared_deviations = values
+                .iter()
+                .filter(|(value, _)| value.is_finite())
+                .map(|(value, count)| (value - mean) * (value - mean) * *count as f64)
+                .sum();
+        }
+        self.merge(&part);
+    }
+
+    /// Adds what `other` has seen.
+    pub fn merge(&mut self, other: &Self) {
+        self.nan_count += other.nan_count;
+        self.positive_infinity_count += other.positive_infinity_count;
+        self.negative_infinity_count += other.negative_infinity_count;
+        let (Some(mean), Some(other_mean)) = (self.mean(), other.mean()) else {
+            if other.finite_count > 0 {
+                self.finite_count = other.finite_count;
+                self.zero_count = other.zero_count;
+                self.min = other.min;
+                self.max = other.max;
+                self.sum = other.sum;
+                self.squared_deviations = other.squared_deviations;
+            }
+            return;
+        };
+        let (count, other_count) = (self.finite_count as f64, other.finite_count as f64);
+        let between =
+            (other_mean - mean) * (other_mean - mean) * count * (other_count / (count + other_count));
+        self.squared_deviations += other.squared_deviations + between;
+        self.finite_count += other.finite_count;
+        self.zero_count += other.zero_count;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.sum.merge(other.sum);
+    }
+
+    /// All values, NaN and the infinities included.
+    pub fn count(&self) -> u64 {
+        self.finite_count + self.non_finite_count()
+    }
+
+    /// The values that are neither NaN nor infinite.
+    pub fn finite_count(&self) -> u64 {
+        self.finite_count
+    }
+
+    /// The values that are NaN or infinite.
+    pub fn non_finite_count(&self) -> u64 {
+        self.nan_count + self.positive_infinity_count + self.negative_infinity_count
+    }
+
+    /// The values that are NaN.
+    pub fn nan_count(&self) -> u64 {
+        self.nan_count
+    }
+
+    /// The values that are +∞.
+    pub fn positive_infinity_count(&self) -> u64 {
+        self.positive_infinity_count
+    }
+
+    /// The values that are −∞.
+    pub fn negative_infinity_count(&self) -> u64 {
+        self.negative_infinity_count
+    }
+
+    /// The values that are zero, of either sign.
+    pub fn zero_count(&self) -> u64 {
+        self.zero_count
+    }
+
+    /// The smallest finite value; `None` without any.
+    pub fn min(&self) -> Option<f64> {
+        (self.finite_count > 0).then_some(self.min)
+    }
+
+    /// The largest finite value; `None` without any.
+    pub fn max(&self) -> Option<f64> {
+        (self.finite_count > 0).then_some(self.max)
+    }
+
+    /// The largest magnitude of a finite value; `None` without any.
+    pub fn abs_max(&self) -> Option<f64> {
+        (self.finite_count > 0).then(|| self.min.abs().max(self.max.abs()))
+    }
+
+    /// The sum of the finite values; 0 without any.
+    pub fn sum(&self) -> f64 {
+        self.sum.value()
+    }
+
+    /// The mean of the finite values; `None` without any.
+    pub fn mean(&self) -> Option<f64> {
+        (self.finite_count > 0).then(|| self.sum.value() / self.finite_count as f64)
+    }
+
+    /// The population variance, Σ(x − mean)² / n as NumPy's `var` gives it, of the finite values; `None`
+    /// without any.
+    pub fn variance(&self) -> Option<f64> {
+        (self.finite_count > 0).then(|| self.squared_deviations / self.finite_count as f64)
+    }
+
+    /// The population standard deviation, as NumPy's `std` gives it, of the finite values; `None` without any.
+    pub fn standard_deviation(&self) -> Option<f64> {
+        self.variance().map(f64::sqrt)
+    }
+
+    /// The share of zeros among all values; `None` without values.
+    pub fn zero_share(&self) -> Option<f64> {
+        (self.count() > 0).then(|| self.zero_count as f64 / self.count() as f64)
+    }
+
+    /// Adds a block of finite values of which one pass has told count of zeros, extremes and sum.
+    fn merge_finite(&mut self, block: &[f64], zero_count: u64, min: f64, max: f64, total: f64) {
+        if block.is_empty() {
+            return;
+        }
+        let mean = total / block.len() as f64;
+        let mut sum = Sum::default();
+        sum.add(total);
+        self.merge(&Self {
+            finite_count: block.len() as u64,
+            zero_count,
+            min,
+            max,
+            sum,
+            squared_deviations: squared_deviations(block, mean),
+            ..Self::default()
+        });
+    }
+
+    #[cold]
+    fn add_with_specials(&mut self, block: &[f64]) {
+        let mut finite = Vec::with_capacity(block.len());
+        for &value in block {
+            if value.is_finite() {
+                finite.push(value);
+            } else {
+                self.count_special(value, 1);
+            }
+        }
+        let (zero_count, min, max, sum) = survey(&finite);
+        self.merge_finite(&finite, zero_count, min, max, sum);
+    }
+
+    fn count_special(&mut self, value: f64, count: u64) {
+        if value.is_nan() {
+            self.nan_count += count;
+        } else if value > 0.0 {
+            self.positive_infinity_count += count;
+        } else {
+            self.negative_infinity_count += count;
+        }
+    }
+}
+
+const LANES: usize = 4;
+
+/// Count of zeros, minimum, maximum and sum in one pass. The sum is not finite if any value is not.
+fn survey(values: &[f64]) -> (u64, f64, f64, f64) {
+    let mut zeros = [0.0; LANES];
+    let mut min = [f64::INFINITY; LANES];
+    let mut max = [f64::NEG_INFINITY; LANES];
+    let mut sum = [0.0; LANES];
+    let mut visit = |lane: usize, value: f64| {
+        zeros[lane] += if value == 0.0 { 1.0 } else { 0.0 };
+        // One instruction each, where `f64::min` has to think of NaN.
+        min[lane] = if value < min[lane] { value } else { min[lane] };
+        max[lane] = if value > max[lane] { value } else { max[lane] };
+        sum[lane] += value;
+    };
+    let (groups, rest) = values.as_chunks::<LANES>();
+    for group in groups {
+        for (lane, value) in group.iter().enumerate() {
+            visit(lane, *value);
+        }
+    }
+    for value in rest {
+        visit(0, *value);
+    }
+    let zeros: f64 = zeros.iter().sum();
+    (
+        zeros as u64,
+        min.into_iter().fold(f64::INFINITY, f64::min),
+        max.into_iter().fold(f64::NEG_INFINITY, f64::max),
+        (sum[0] + sum[1]) + (sum[2] + sum[3]),
+    )
+}
+
+/// Σ(x − mean)².
+fn squared_deviations(values: &[f64], mean: f64) -> f64 {
+    let mut sums = [0.0; LANES];
+    let (groups, rest) = values.as_chunks::<LANES>();
+    for group in groups {
+        for (sum, value) in sums.iter_mut().zip(group) {
+            *sum += (value - mean) * (value - mean);
+        }
+    }
+    for value in rest {
+        sums[0] += (value - mean) * (value - mean);
+    }
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
+}
+
+/// How often each byte occurs. Four tables, because counting equal neighbours in one waits for the store of
+/// the count before.
+fn count_bytes(bytes: &[u8]) -> [u64; 256] {
+    let mut counts = [0u64; 256];
+    // So short that no count overflows.
+    for piece in bytes.chunks(1 << 31) {
+        let mut tables = [[0u32; 256]; 4];
+        let (groups, rest) = piece.as_chunks::<4>();
+        for group in groups {
+            for (table, byte) in tables.iter_mut().zip(group) {
+                table[usize::from(*byte)] += 1;
+            }
+        }
+        for byte in rest {
+            tables[0][usize::from(*byte)] += 1;
+        }
+        for table in tables {
+            for (count, part) in counts.iter_mut().zip(table) {
+                *count += u64::from(part);
+            }
+        }
+    }
+    counts
+}
