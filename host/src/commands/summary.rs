@@ -2,7 +2,9 @@
 
 use super::listing::{Listed, State, push_alerts};
 use super::{Command, Example, Group, Scope};
+use crate::catalog::Digest;
 use crate::error::{Error, Result};
+use crate::model::Severity;
 use crate::playground::Playground;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
@@ -198,7 +200,11 @@ fn report(summarized: Summarized) -> Result<Report> {
     report = report.table(table);
     let models =
         || summarized.families.iter().flat_map(|family| &family.rows).filter_map(|row| row.model.as_ref());
-    report = push_alerts(report, models().map(|model| (model.name.as_str(), model.digest.as_ref())));
+    // Warnings were shown by `load`; what is dangerous is worth saying twice.
+    let is_dangerous =
+        |digest: &&Digest| digest.alert.as_ref().is_some_and(|finding| finding.severity == Severity::Danger);
+    let dangerous = models().map(|model| (model.name.as_str(), model.digest.as_ref().filter(is_dangerous)));
+    report = push_alerts(report, dangerous);
     for model in models() {
         if let Some(error) = &model.error {
             report = report.toned_line([
