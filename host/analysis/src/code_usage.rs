@@ -41,45 +41,27 @@ impl CodeUsage {
     /// end before.
     pub fn add_elements(&mut self, bytes: &[u8], count: usize) -> usize {
         let available = count.min(self.element.elements_in(bytes.len()));
-        let (lowest, highest) = self.limit_patterns();
-        match self.bits {
-            16 => {
-                let (codes, _) = bytes[..2 * available].as_chunks::<2>();
-                let codes = codes.iter().map(|code| u16::from_le_bytes(*code));
-                for code in codes.clone() {
-                    self.mark(code);
-                }
-                self.at_lowest_limit += codes.clone().filter(|code| *code == lowest).count() as u64;
-                self.at_highest_limit += codes.filter(|code| *code == highest).count() as u64;
-            }
-            8 => {
-                // A byte a code is marked without waiting for the mark before, which a bit is not.
-                let mut seen = [false; 256];
-                for code in &bytes[..available] {
-                    seen[usize::from(*code)] = true;
-                }
-                for (code, _) in (0..).zip(seen).filter(|(_, is_seen)| *is_seen) {
-                    self.mark(code);
-                }
-                let count_of =
-                    |limit| bytes[..available].iter().filter(|code| u16::from(**code) == limit).count();
-                self.at_lowest_limit += count_of(lowest) as u64;
-                self.at_highest_limit += count_of(highest) as u64;
-            }
-            bits => {
-                let per_byte = 8 / bits as usize;
-                let mask = (1u16 << bits) - 1;
-                for (index, byte) in bytes[..self.element.packed_bytes(available)].iter().enumerate() {
-                    for position in 0..per_byte.min(available - index * per_byte) {
-                        let code = u16::from(*byte) >> (position * bits as usize) & mask;
-                        self.mark(code);
-                        self.at_lowest_limit += u64::from(code == lowest);
-                        self.at_highest_limit += u64::from(code == highest);
-                    }
-                }
+        if self.bits == 16 {
+            let (lowest, highest) = self.limits();
+            let (codes, _) = bytes[..2 * available].as_chunks::<2>();
+            let codes = codes.iter().map(|code| u16::from_le_bytes(*code));
+            codes.clone().for_each(|code| self.mark(code));
+            self.at_lowest_limit += codes.clone().filter(|code| *code == lowest as u16).count() as u64;
+            self.at_highest_limit += codes.filter(|code| *code == highest as u16).count() as u64;
+            self.count += available as u64;
+            return available;
+        }
+        let mut counted = 0;
+        if let Some(codes) = self.element.count_codes(bytes, available) {
+            counted = codes.elements;
+            for (code, count) in codes.values {
+                self.add_repeated(code as i64, count);
             }
         }
-        self.count += available as u64;
+        let rest = &bytes[self.element.packed_bytes(counted)..];
+        for code in self.element.decode(rest, available - counted) {
+            self.add_repeated(code as i64, 1);
+        }
         available
     }
 
@@ -89,10 +71,7 @@ impl CodeUsage {
         if code < lowest || code > highest {
             return None;
         }
-        self.mark((code & ((1 << self.bits) - 1)) as u16);
-        self.count += 1;
-        self.at_lowest_limit += u64::from(code == lowest);
-        self.at_highest_limit += u64::from(code == highest);
+        self.add_repeated(code, 1);
         Some(())
     }
 
@@ -146,6 +125,14 @@ impl CodeUsage {
         self.used[pattern / 64] >> (pattern % 64) & 1 == 1
     }
 
+    /// The share of the type's codes between the smallest and the largest that occur, both included, from 0 to
+    /// 1: what of the type's range is made use of. Few values leave codes inside unused that are not wasted.
+    pub fn span_share(&self) -> f64 {
+        self.extremes().map_or(0.0, |(smallest, largest)| {
+            (largest - smallest + 1) as f64 / f64::from(self.available_count())
+        })
+    }
+
     /// The smallest and the largest code that occur; `None` before any was added.
     pub fn extremes(&self) -> Option<(i64, i64)> {
         let (lowest, highest) = self.limits();
@@ -172,10 +159,13 @@ impl CodeUsage {
         }
     }
 
-    fn limit_patterns(&self) -> (u16, u16) {
+    /// Adds a code of the type `count` times.
+    fn add_repeated(&mut self, code: i64, count: u64) {
         let (lowest, highest) = self.limits();
-        let mask = (1i64 << self.bits) - 1;
-        ((lowest & mask) as u16, (highest & mask) as u16)
+        self.mark((code & ((1 << self.bits) - 1)) as u16);
+        self.count += count;
+        self.at_lowest_limit += if code == lowest { count } else { 0 };
+        self.at_highest_limit += if code == highest { count } else { 0 };
     }
 
     fn mark(&mut self, pattern: u16) {

@@ -3,6 +3,7 @@
 //! The small float formats follow the OCP 8-bit floating point specification (E4M3FN, E5M2), the ONNX
 //! documentation of their FNUZ forms, and the OCP microscaling specification (E2M1, E8M0).
 
+mod code_count;
 mod decode;
 mod small_float;
 

@@ -8,7 +8,9 @@
 
 pub mod code_usage;
 pub mod element;
+pub mod error_metrics;
 pub mod granularity;
+pub mod histogram;
 pub mod params;
 pub mod quantize;
 pub mod range;
@@ -18,7 +20,9 @@ mod sum;
 
 pub use code_usage::CodeUsage;
 pub use element::ElementType;
+pub use error_metrics::{ErrorMetrics, Metrics};
 pub use granularity::{Granularity, ParameterMap};
+pub use histogram::{Bins, BinsError, EdgePrecision, Histogram};
 pub use params::{Affine, AffineList, ScaleSummary};
 pub use quantize::{Arithmetic, Quantizer};
 pub use range::{CodeRange, RangeCount, ValueRange};

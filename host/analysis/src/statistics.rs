@@ -83,25 +83,16 @@ impl Statistics {
         affine: Affine,
     ) -> usize {
         let available = count.min(element.elements_in(bytes.len()));
-        // Types of at most 8 bits have so few codes that it is faster to count each byte, and exact.
-        let per_byte = match element.bits() {
-            8 => 1,
-            4 => 2,
-            2 => 4,
-            _ => 0,
-        };
-        let whole_bytes = available.checked_div(per_byte).unwrap_or(0);
-        let mut counted = 0;
-        if whole_bytes >= 4 * 256 {
-            counted = whole_bytes * per_byte;
-            let counts = count_bytes(&bytes[..whole_bytes]);
-            let mut weighted = Vec::with_capacity(256 * per_byte);
-            for (byte, count) in (0..=u8::MAX).zip(counts).filter(|(_, count)| *count > 0) {
-                let codes = element.decode(std::slice::from_ref(&byte), per_byte).collect::<Vec<_>>();
-                weighted.extend(codes.into_iter().map(|code| (affine.dequantize(code), count)));
+        let counted = match element.count_codes(bytes, available) {
+            Some(mut codes) => {
+                for (value, _) in &mut codes.values {
+                    *value = affine.dequantize(*value);
+                }
+                self.add_weighted(&codes.values);
+                codes.elements
             }
-            self.add_weighted(&weighted);
-        }
+            None => 0,
+        };
         let rest = &bytes[element.packed_bytes(counted).min(bytes.len())..];
         let is_identity = affine == Affine::IDENTITY;
         counted
@@ -142,7 +133,7 @@ impl Statistics {
         self.nan_count += other.nan_count;
         self.positive_infinity_count += other.positive_infinity_count;
         self.negative_infinity_count += other.negative_infinity_count;
-        let (Some(mean), Some(other_mean)) = (self.mean(), other.mean()) else {
+        if self.finite_count == 0 || other.finite_count == 0 {
             if other.finite_count > 0 {
                 self.finite_count = other.finite_count;
                 self.zero_count = other.zero_count;
@@ -154,8 +145,10 @@ impl Statistics {
             return;
         };
         let (count, other_count) = (self.finite_count as f64, other.finite_count as f64);
-        let between =
-            (other_mean - mean) * (other_mean - mean) * count * (other_count / (count + other_count));
+        let (mean, mean_lost) = self.sum.divided_by(count);
+        let (other_mean, other_mean_lost) = other.sum.divided_by(other_count);
+        let apart = (other_mean - mean) + (other_mean_lost - mean_lost);
+        let between = apart * apart * count * (other_count / (count + other_count));
         self.squared_deviations += other.squared_deviations + between;
         self.finite_count += other.finite_count;
         self.zero_count += other.zero_count;
@@ -245,16 +238,18 @@ impl Statistics {
         if block.is_empty() {
             return;
         }
-        let mean = total / block.len() as f64;
-        let mut sum = Sum::default();
-        sum.add(total);
+        let count = block.len() as f64;
+        let mean = total / count;
+        // The sum of the deviations is what rounding has left out of the mean.
+        let (deviations, squares) = deviations(block, mean);
+        let corrected = squares - deviations * (deviations / count);
         self.merge(&Self {
             finite_count: block.len() as u64,
             zero_count,
             min,
             max,
-            sum,
-            squared_deviations: squared_deviations(block, mean),
+            sum: Sum::of_product(count, mean, deviations),
+            squared_deviations: if corrected < 0.0 { 0.0 } else { corrected },
             ..Self::default()
         });
     }
@@ -317,42 +312,64 @@ fn survey(values: &[f64]) -> (u64, f64, f64, f64) {
     )
 }
 
-/// Σ(x − mean)².
-fn squared_deviations(values: &[f64], mean: f64) -> f64 {
+/// Σ(x − mean) and Σ(x − mean)².
+fn deviations(values: &[f64], mean: f64) -> (f64, f64) {
     let mut sums = [0.0; LANES];
+    let mut squares = [0.0; LANES];
+    let mut visit = |lane: usize, value: f64| {
+        let deviation = value - mean;
+        sums[lane] += deviation;
+        squares[lane] += deviation * deviation;
+    };
     let (groups, rest) = values.as_chunks::<LANES>();
     for group in groups {
-        for (sum, value) in sums.iter_mut().zip(group) {
-            *sum += (value - mean) * (value - mean);
+        for (lane, value) in group.iter().enumerate() {
+            visit(lane, *value);
         }
     }
     for value in rest {
-        sums[0] += (value - mean) * (value - mean);
+        visit(0, *value);
     }
-    (sums[0] + sums[1]) + (sums[2] + sums[3])
+    ((sums[0] + sums[1]) + (sums[2] + sums[3]), (squares[0] + squares[1]) + (squares[2] + squares[3]))
 }
 
-/// How often each byte occurs. Four tables, because counting equal neighbours in one waits for the store of
-/// the count before.
-fn count_bytes(bytes: &[u8]) -> [u64; 256] {
-    let mut counts = [0u64; 256];
-    // So short that no count overflows.
-    for piece in bytes.chunks(1 << 31) {
-        let mut tables = [[0u32; 256]; 4];
-        let (groups, rest) = piece.as_chunks::<4>();
-        for group in groups {
-            for (table, byte) in tables.iter_mut().zip(group) {
-                table[usize::from(*byte)] += 1;
-            }
-        }
-        for byte in rest {
-            tables[0][usize::from(*byte)] += 1;
-        }
-        for table in tables {
-            for (count, part) in counts.iter_mut().zip(table) {
-                *count += u64::from(part);
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_has_no_moments() {
+        let statistics = Statistics::new();
+        assert_eq!((statistics.count(), statistics.min(), statistics.mean()), (0, None, None));
+        assert_eq!((statistics.standard_deviation(), statistics.zero_share()), (None, None));
+    }
+
+    #[test]
+    fn specials_are_counted_and_excluded_from_the_moments() {
+        let values = [1.0, f64::NAN, 3.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0];
+        let statistics = Statistics::of(&values);
+        assert_eq!((statistics.count(), statistics.finite_count()), (7, 3));
+        assert_eq!((statistics.nan_count(), statistics.non_finite_count()), (2, 4));
+        assert_eq!((statistics.positive_infinity_count(), statistics.negative_infinity_count()), (1, 1));
+        assert_eq!((statistics.min(), statistics.max(), statistics.zero_count()), (Some(0.0), Some(3.0), 1));
+        assert_eq!(statistics.mean(), Some(4.0 / 3.0));
+        assert_eq!(Statistics::of(&[f64::NAN; 3000]).mean(), None);
+    }
+
+    #[test]
+    fn equal_values_do_not_deviate() {
+        for value in [0.1, 1e9 + 0.1, -1e-300, 16777217.0] {
+            let statistics = Statistics::of(&vec![value; 5003]);
+            let deviation = statistics.standard_deviation().unwrap();
+            assert!(deviation <= 1e-16 * value.abs(), "{value}: {deviation}");
+            assert!((statistics.mean().unwrap() - value).abs() <= f64::EPSILON * value.abs());
         }
     }
-    counts
+
+    #[test]
+    fn a_sum_beyond_f64_is_no_number_of_its_own() {
+        let statistics = Statistics::of(&[f64::MAX; 10]);
+        assert_eq!((statistics.finite_count(), statistics.max()), (10, Some(f64::MAX)));
+        assert_eq!(statistics.mean(), Some(f64::INFINITY));
+    }
 }

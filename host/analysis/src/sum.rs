@@ -9,6 +9,20 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
+    /// `count` · `value` + `rest`, the product exact.
+    pub(crate) fn of_product(count: f64, value: f64, rest: f64) -> Self {
+        let total = count * value;
+        let lost = if total.is_finite() { count.mul_add(value, -total) + rest } else { 0.0 };
+        Self { total, lost }
+    }
+
+    /// The sum divided by `count`, and what the division lost to rounding.
+    pub(crate) fn divided_by(self, count: f64) -> (f64, f64) {
+        let quotient = self.total / count;
+        let lost = ((-quotient).mul_add(count, self.total) + self.lost) / count;
+        (quotient, if quotient.is_finite() { lost } else { 0.0 })
+    }
+
     pub(crate) fn add(&mut self, value: f64) {
         let total = self.total + value;
         // Beyond the range of f64 there is no rounding error to keep, only NaN.
@@ -43,6 +57,14 @@ mod tests {
             sum.add(value);
         }
         assert_eq!(sum.value(), 1.0);
+    }
+
+    #[test]
+    fn a_mean_keeps_what_division_loses() {
+        let (mean, lost) = Sum::of_product(3.0, 0.1, 0.0).divided_by(3.0);
+        assert_eq!(mean + lost, 0.1);
+        let (third, lost) = Sum::of_product(1.0, 1.0, 0.0).divided_by(3.0);
+        assert!(lost != 0.0 && lost.abs() < f64::EPSILON * third);
     }
 
     #[test]

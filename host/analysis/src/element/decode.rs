@@ -113,9 +113,14 @@ fn convert<const SIZE: usize>(bytes: &[u8], values: &mut [f64], convert: impl Fn
 fn unpack<const PER_BYTE: usize>(bytes: &[u8], values: &mut [f64], convert: impl Fn(u8) -> f64) {
     let bits = 8 / PER_BYTE;
     let mask = ((1u16 << bits) - 1) as u8;
-    for (values, byte) in values.chunks_mut(PER_BYTE).zip(bytes) {
-        for (index, value) in values.iter_mut().enumerate() {
-            *value = convert(byte >> (index * bits) & mask);
+    let element = |byte: u8, index: usize| convert(byte >> (index * bits) & mask);
+    let (groups, rest) = values.as_chunks_mut::<PER_BYTE>();
+    for (group, byte) in groups.iter_mut().zip(bytes) {
+        *group = std::array::from_fn(|index| element(*byte, index));
+    }
+    if let Some(byte) = bytes.get(groups.len()) {
+        for (index, value) in rest.iter_mut().enumerate() {
+            *value = element(*byte, index);
         }
     }
 }
