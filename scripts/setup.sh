@@ -58,13 +58,13 @@ check_compiler() {
     local compiler="${CXX:-c++}"
     # Unquoted: CXX may hold options.
     # shellcheck disable=SC2086
-    if ! $compiler -std=c++17 -x c++ -c -o /dev/null - >/dev/null 2>&1 <<'CODE'
+    if ! $compiler -std=c++20 -x c++ -c -o /dev/null - >/dev/null 2>&1 <<'CODE'
 #include <optional>
 #include <string>
 int main() { std::optional<std::string> text{"qp"}; if constexpr (sizeof(int) > 1) { return text ? 0 : 1; } }
 CODE
     then
-        missing+=("a C++17 compiler (\`$compiler\`): install g++ or clang, e.g. \`apt install g++\`, \`dnf install gcc-c++\`, \`xcode-select --install\`; or set CXX")
+        missing+=("a C++20 compiler (\`$compiler\`): install g++ or clang, e.g. \`apt install g++\`, \`dnf install gcc-c++\`, \`xcode-select --install\`; or set CXX")
     fi
 }
 
@@ -84,7 +84,7 @@ if ((${#missing[@]} > 0)); then
     printf '  - %s\n' "${missing[@]}" >&2
     exit 1
 fi
-echo "tools: Rust, C++17, Python with pip found"
+echo "tools: Rust, C++20, Python with pip found"
 
 data="$(qp_data_folder)"
 python3 "$QP_CHECKOUT/scripts/runtimes.py" --data "$data" ${options[@]+"${options[@]}"}

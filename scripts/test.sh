@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets up and runs every check: the same command here and in CI. Stops at the first that fails.
 #
-# QP_SETUP_LIBTORCH=0 leaves libtorch and the PyTorch engine out; QP_DENY=1 installs cargo-deny if it is missing.
+# QP_SETUP_LIBTORCH=0 leaves libtorch and the PyTorch engine out: the tests that run TorchScript then fail.
+# QP_DENY=1 installs cargo-deny if it is missing.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"

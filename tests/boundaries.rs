@@ -95,8 +95,9 @@ fn only_the_editor_and_the_helper_know_the_line_editor() {
 #[test]
 fn the_environment_is_read_in_one_file() {
     forbid("host/src", &["env::var"], &["env.rs"]);
-    forbid("plugins/onnx/src", &["env::var"], &[]);
-    forbid("plugins/pytorch/src", &["env::var"], &[]);
+    for plugin in ["abi", "onnx", "pytorch", "pytorch/engine", "toy"] {
+        forbid(&format!("plugins/{plugin}/src"), &["env::var"], &[]);
+    }
 }
 
 #[test]
@@ -115,12 +116,10 @@ fn plugins_know_neither_the_host_nor_the_terminal() {
 fn unsafe_code_is_where_the_architecture_says() {
     let allowed = [
         "host/src/backend/load.rs",
-        "host/src/backend/library_file.rs",
         "plugins/abi/src",
         "plugins/onnx/src/runtime",
         "plugins/onnx/src/source.rs",
         "plugins/pytorch/src/source.rs",
-        "plugins/pytorch/src/archive",
         "plugins/pytorch/src/runtime",
         "plugins/pytorch/engine/src",
     ];
@@ -134,7 +133,14 @@ fn unsafe_code_is_where_the_architecture_says() {
     ] {
         for file in sources(&root().join(folder)) {
             let is_allowed = allowed.iter().any(|place| file.starts_with(root().join(place)));
-            assert!(is_allowed || !code(&file).contains("unsafe {"), "{}", file.display());
+            assert!(
+                is_allowed
+                    || !["unsafe {", "unsafe impl", "unsafe fn"]
+                        .iter()
+                        .any(|word| code(&file).contains(word)),
+                "{}",
+                file.display()
+            );
         }
     }
 }

@@ -27,8 +27,8 @@ pub fn run(args: &Args) -> u8 {
         Ui::new(appearance(args, &environment), Box::new(std::io::stdout()), Box::new(std::io::stderr()));
 
     let config_file = dirs.as_ref().map(Dirs::config_file);
-    let (mut settings, problem) = Settings::at_start(config_file.as_deref(), &environment);
-    if let Some(problem) = problem {
+    let (mut settings, problems) = Settings::at_start(config_file.as_deref(), &environment);
+    for problem in problems {
         ui.warning(&format!("{}. {}", problem.one_line(), problem.hints().join(" ")));
     }
     settings.format = args.format.unwrap_or(settings.format);

@@ -77,6 +77,9 @@ impl Executor {
             if self.ui.is_output_closed() {
                 return Outcome::Quit;
             }
+            if self.ui.has_output_failed() {
+                return Outcome::Failed(exit_code::FAILED);
+            }
         }
         Outcome::GoOn
     }
@@ -129,8 +132,11 @@ impl Executor {
     ) -> Result<Effect> {
         self.cancel.check()?;
         let line = Line::new(text, statement, &self.playground.variables)?;
+        // An error about the words, too, is a document when one was asked for.
+        if line.words().any(|word| word == "--json") {
+            *format = Format::Json;
+        }
         let prepared = Prepared::new(&line)?;
-        *format = prepared.format.unwrap_or(*format);
         let scope = Scope { ui: &self.ui, cancel: &self.cancel };
         let report = prepared.run(&mut self.playground, &scope)?;
         if prepared.format.is_none() {

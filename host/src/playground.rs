@@ -3,16 +3,16 @@
 //! Every method that can fail leaves the state as it was when it does.
 
 use crate::backend::{Backends, Progress, Session};
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, Stamp};
 use crate::catalog::{Catalog, Named, Variant, family, name};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::language::Variables;
 use crate::model::ModelInfo;
 use crate::settings::Settings;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The state of one session.
@@ -37,6 +37,7 @@ pub struct Playground {
     pub base: PathBuf,
     models: Cache<Arc<Loaded>>,
     aliases: BTreeMap<String, PathBuf>,
+    evicted: Vec<String>,
 }
 
 /// A loaded model.
@@ -116,6 +117,7 @@ impl Playground {
             base,
             models,
             aliases: BTreeMap::new(),
+            evicted: Vec::new(),
         }
     }
 
@@ -153,8 +155,9 @@ impl Playground {
             family: variant.family.clone(),
         });
         let mut targets: Vec<Target> = catalog.collect();
-        for (_, loaded, _) in self.models.iter() {
-            if !targets.iter().any(|target| target.path == loaded.path) {
+        let known: Vec<String> = targets.iter().map(|target| slot_name(&target.path)).collect();
+        for (slot, loaded, _) in self.models.iter() {
+            if !known.iter().any(|known| known == slot) {
                 targets.push(Target {
                     id: loaded.path.display().to_string(),
                     path: loaded.path.clone(),
@@ -202,10 +205,15 @@ impl Playground {
 
     fn file_target(&self, text: &str) -> Option<Target> {
         let path = self.path(text);
-        path.is_file().then(|| {
+        let slot = slot_name(&path);
+        let known = self.targets().into_iter().find(|target| slot_name(&target.path) == slot);
+        let unknown = || {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            Target { id: text.to_owned(), family: family::family_name(&stem).to_owned(), path }
-        })
+            Target { id: text.to_owned(), family: family::family_name(&stem).to_owned(), path: path.clone() }
+        };
+        std::fs::metadata(&path)
+            .is_ok_and(|metadata| !metadata.is_dir())
+            .then(|| known.unwrap_or_else(unknown))
     }
 
     /// The model of that name, or the current one; loaded if it is not yet, read again if it has changed.
@@ -274,36 +282,45 @@ impl Playground {
         self.models.count_miss();
         self.models.insert(slot.clone(), Arc::clone(&loaded), loaded.bytes);
         let current = self.current.as_deref().map(slot_name);
-        self.models.evict(|name| name == slot || Some(name) == current.as_deref());
+        let gone = self.models.evict(|name| name == slot || Some(name) == current.as_deref());
+        self.evicted.extend(
+            gone.iter()
+                .map(|slot| Path::new(slot).file_name().unwrap_or_default().to_string_lossy().into_owned()),
+        );
         Ok(loaded)
     }
 
     fn read(&self, target: &Target, progress: &dyn Progress) -> Result<Loaded> {
         progress.update(&format!("loading {}", target.id), 0, 0);
-        // The stamps go first: a change while the file is read is then noticed at the next use.
-        let before = Key::read(&[&target.path])?;
-        let session = self.backends.open(&target.path, progress)?;
-        let files = files_of(&target.path, session.info());
-        let key = if files.len() == 1 { before } else { Key::read(&files)? };
-        let bytes =
-            files.iter().map(|file| std::fs::metadata(file).map_or(0, |metadata| metadata.len())).sum();
-        Ok(Loaded {
-            id: target.id.clone(),
-            path: target.path.clone(),
-            family: target.family.clone(),
-            session,
-            bytes,
-            key: Mutex::new(key),
-        })
+        // Once more when the file changes while it is read; a file that keeps changing is nobody's model.
+        for _ in 0..3 {
+            let before = Stamp::read(&target.path).ok();
+            let session = self.backends.open(&target.path, progress)?;
+            let files = files_of(&target.path, session.info());
+            let key = Key::read(&files)?;
+            if before.is_some_and(|before| key.begins_with(&before)) {
+                let size = |file: &PathBuf| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+                return Ok(Loaded {
+                    id: target.id.clone(),
+                    path: target.path.clone(),
+                    family: target.family.clone(),
+                    session,
+                    bytes: files.iter().map(size).sum(),
+                    key: Mutex::new(key),
+                });
+            }
+        }
+        Err(Error::new(ErrorKind::Io, format!("`{}` changes while it is read", target.path.display()))
+            .with_hint("Wait until it is written, then load it."))
     }
 
     /// Drops a model; false when it was not loaded.
     pub fn unload(&mut self, path: &Path) -> bool {
         let was_loaded = self.models.remove(&slot_name(path)).is_some();
-        if self.current.as_deref() == Some(path) {
+        if self.is_current(path) {
             self.current = None;
         }
-        self.aliases.retain(|_, target| target != path);
+        self.aliases.retain(|_, target| identity(target) != identity(path));
         was_loaded
     }
 
@@ -312,8 +329,14 @@ impl Playground {
     /// # Errors
     /// `InvalidInput` when something else has that name.
     pub fn check_alias(&self, alias: &str, path: &Path) -> Result<()> {
-        let is_taken = |target: &Target| target.id == alias && target.path != path;
-        if alias.is_empty() || alias == "all" || self.targets().iter().any(is_taken) {
+        let means_other = |named: &Named| {
+            let names = std::iter::once(&named.id).chain(&named.other_names).chain([&named.family]);
+            names.into_iter().any(|name| name == alias)
+        };
+        let is_taken = self.names().iter().zip(self.targets()).any(|(named, target)| {
+            means_other(named) && (identity(&target.path) != identity(path) || named.family == alias)
+        });
+        if alias.is_empty() || alias == "all" || is_taken {
             return Err(Error::invalid_input(format!("`{alias}` cannot be an alias"))
                 .with_cause("it is the name of something else")
                 .with_hint("Choose a name that `models` does not list."));
@@ -341,9 +364,24 @@ impl Playground {
         self.models.iter().map(|(_, loaded, _)| loaded)
     }
 
+    /// The model at that path, if it is loaded.
+    pub fn loaded_at(&self, path: &Path) -> Option<&Arc<Loaded>> {
+        self.models.peek(&slot_name(path))
+    }
+
     /// Whether the model at that path is loaded.
     pub fn is_loaded(&self, path: &Path) -> bool {
-        self.models.peek(&slot_name(path)).is_some()
+        self.loaded_at(path).is_some()
+    }
+
+    /// Whether commands mean the model at that path when they are given none.
+    pub fn is_current(&self, path: &Path) -> bool {
+        self.current.as_deref().is_some_and(|current| identity(current) == identity(path))
+    }
+
+    /// The names of the models that had to go for want of room since the last call.
+    pub fn take_evicted(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.evicted)
     }
 
     /// The store of loaded models.
@@ -373,9 +411,7 @@ impl Playground {
         if let Some(loaded) = loaded {
             return Some(loaded.info().clone());
         }
-        let of_family = |variant: &&Variant| {
-            variant.family == model.family && variant.path != model.path && variant.digest.is_ok()
-        };
+        let of_family = |variant: &&Variant| variant.family == model.family && variant.digest.is_ok();
         let variants = self.catalog.iter().flat_map(|catalog| &catalog.variants).filter(of_family);
         variants
             .filter_map(|variant| self.backends.inspect_with(&variant.backend, &variant.path, progress).ok())
@@ -384,15 +420,19 @@ impl Playground {
 }
 
 fn slot_name(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
+    identity(path).to_string_lossy().into_owned()
 }
 
-/// The model's file and those that it refers to; what lies outside its folder is never looked at.
+/// The model's file and those of its folder that it refers to.
 fn files_of(path: &Path, info: &ModelInfo) -> Vec<PathBuf> {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let is_inside = |file: &&str| {
-        Path::new(file).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-    };
-    let external = info.external_files().filter(is_inside).map(|file| folder.join(file));
-    std::iter::once(path.to_owned()).chain(external).collect()
+    std::iter::once(path.to_owned()).chain(info.local_files(path)).collect()
+}
+
+/// The same for every way to write a path: its folder resolved, its own name as it is.
+fn identity(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (folder.canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
 }

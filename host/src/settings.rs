@@ -64,12 +64,11 @@ struct ConfigFile {
 impl Settings {
     /// The settings at the start of a session. A configuration that cannot be used is left out as a whole;
     /// the error says why.
-    pub fn at_start(config_file: Option<&Path>, environment: &Environment) -> (Self, Option<Error>) {
+    pub fn at_start(config_file: Option<&Path>, environment: &Environment) -> (Self, Vec<Error>) {
         let mut settings = Self::default();
         let problem = config_file.and_then(|path| settings.apply_file(path).err());
-        let mut problems = problem.into_iter().chain(settings.apply_environment(environment).err());
-        let first = problems.next();
-        (settings, first)
+        let problems = problem.into_iter().chain(settings.apply_environment(environment).err()).collect();
+        (settings, problems)
     }
 
     fn apply_file(&mut self, path: &Path) -> Result<()> {
@@ -132,7 +131,7 @@ pub fn parse_format(name: &str) -> Result<Format> {
 mod tests {
     use super::*;
 
-    fn settings_of(text: &str, environment: &Environment) -> (Settings, Option<Error>) {
+    fn settings_of(text: &str, environment: &Environment) -> (Settings, Vec<Error>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         std::fs::write(&path, text).unwrap();
@@ -148,7 +147,7 @@ mod tests {
         };
         let text = "format = \"json\"\ncache-limit = \"1GiB\"\nplugin-folders = [\"/f\"]\n[formats]\nonnx = \"mine\"\n";
         let (settings, problem) = settings_of(text, &environment);
-        assert_eq!(problem, None);
+        assert_eq!(problem, []);
         assert_eq!(settings.format, Format::Csv);
         assert_eq!(settings.cache_limit_bytes, 1 << 30);
         assert_eq!(settings.plugin_folders, [PathBuf::from("/e"), PathBuf::from("/f")]);
@@ -158,7 +157,7 @@ mod tests {
     #[test]
     fn a_misspelled_entry_is_named_with_its_line_and_nothing_of_the_file_is_used() {
         let (settings, problem) = settings_of("timing = true\nfromat = \"json\"\n", &Environment::default());
-        let problem = problem.unwrap();
+        let [problem] = &problem[..] else { panic!("{problem:?}") };
         assert!(problem.one_line().contains("fromat"), "{problem:?}");
         assert_eq!(problem.hints(), ["Correct line 2 of the file."]);
         assert_eq!(settings, Settings::default());
@@ -168,6 +167,6 @@ mod tests {
     fn no_file_is_no_problem() {
         let (settings, problem) =
             Settings::at_start(Some(Path::new("/nonexistent/c.toml")), &Environment::default());
-        assert_eq!((settings, problem), (Settings::default(), None));
+        assert_eq!((settings, problem), (Settings::default(), Vec::new()));
     }
 }

@@ -43,7 +43,8 @@ pub(super) fn from_plugin_on(plugin: &str, file: &Path, error: BackendError) -> 
     let says_which = std::iter::once(error.message())
         .chain(error.causes().iter().map(String::as_str))
         .any(|text| text.contains(name.as_ref()));
-    if says_which || error.kind() == ErrorKind::Cancelled {
+    // A defect is about the plugin, not about the file.
+    if says_which || matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Internal) {
         return error;
     }
     error.within(format!("cannot read `{}`", file.display()))

@@ -90,7 +90,7 @@ impl Session {
     ) -> Result<()> {
         let stored = self.info.tensor(name).ok_or_else(|| {
             Error::not_found(format!("the model stores no tensor `{name}`"))
-                .with_hint("List the stored tensors of a layer with `layer PATH`.")
+                .with_hint("See `layers` for what it holds.")
         })?;
         let mut as_declared = |chunk: TensorChunk<'_>| {
             if chunk.dtype != stored.dtype || chunk.shape != stored.shape {
@@ -184,19 +184,19 @@ impl Session {
     }
 
     /// The outputs that are tensors, if the file says which there are.
+    /// The outputs that a run must deliver, where the model says that each is one tensor. A sequence comes as
+    /// several, and TorchScript does not say what its outputs are.
     fn due_outputs(&self) -> Due<'_> {
-        let outputs: Vec<&str> = self
-            .info
-            .outputs
-            .iter()
-            .filter(|output| output.type_name.is_none())
-            .map(|output| output.name.as_str())
-            .collect();
-        if outputs.is_empty() { Due::Any } else { Due::Exactly(outputs) }
+        let outputs = &self.info.outputs;
+        let are_tensors = outputs.iter().all(|output| output.type_name.is_none() && output.dtype.bits() > 0);
+        if are_tensors && !outputs.is_empty() {
+            Due::Exactly(outputs.iter().map(|output| output.name.as_str()).collect())
+        } else {
+            Due::Any
+        }
     }
 }
 
-/// An input with what its view borrows.
 struct Input<'a> {
     tensor: &'a Tensor,
     shape: Vec<i64>,

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::fs::Metadata;
+use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -29,6 +30,9 @@ impl Stamp {
     /// `NotFound` or `Io`.
     pub fn read(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
+        if !metadata.is_file() {
+            return Err(Error::invalid_input(format!("`{}` is no regular file", path.display())));
+        }
         Ok(Self { bytes: metadata.len(), modified: metadata.modified().ok(), identity: identity(&metadata) })
     }
 }
@@ -67,12 +71,12 @@ impl Key {
         let mut hasher = blake3::Hasher::new();
         for (file, stamp) in files.iter().zip(&stamps) {
             let file = file.as_ref();
-            if stamp.is_none() {
-                continue;
-            }
+            let Some(stamp) = stamp else { continue };
             // Read, not mapped: a file that shrinks meanwhile must not end the process.
-            let mut reader = std::fs::File::open(file).map_err(|error| Error::io("read", file, &error))?;
-            hasher.update_reader(&mut reader).map_err(|error| Error::io("read", file, &error))?;
+            let reader = std::fs::File::open(file).map_err(|error| Error::io("read", file, &error))?;
+            hasher
+                .update_reader(reader.take(stamp.bytes))
+                .map_err(|error| Error::io("read", file, &error))?;
         }
         Ok(Self { stamps, hash: Some(hasher.finalize()) })
     }
@@ -81,6 +85,11 @@ impl Key {
     pub fn is_current(&self, files: &[impl AsRef<Path>]) -> bool {
         files.len() == self.stamps.len()
             && files.iter().zip(&self.stamps).all(|(file, stamp)| Stamp::read(file.as_ref()).ok() == *stamp)
+    }
+
+    /// Whether the first file is the one that had this stamp.
+    pub fn begins_with(&self, stamp: &Stamp) -> bool {
+        self.stamps.first().and_then(Option::as_ref) == Some(stamp)
     }
 
     /// Whether the content is known to be the same, whatever the stamps say.

@@ -39,7 +39,11 @@ struct File {
 /// `InvalidInput` when it cannot be understood, or claims a share that is none.
 pub fn read(folder: &Path) -> Result<Accuracies> {
     let path = folder.join(FILE_NAME);
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(Accuracies::new()) };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Accuracies::new()),
+        Err(error) => return Err(Error::io("read", &path, &error)),
+    };
     let unusable = |cause: String| {
         Error::invalid_input(format!("`{}` cannot be used", path.display()))
             .with_cause(cause)

@@ -23,6 +23,8 @@ pub struct Catalog {
     pub variants: Vec<Variant>,
     /// Files that look like models by their name, and are none that any backend knows.
     pub skipped: Vec<PathBuf>,
+    /// Why the folder's `qp.toml` is not used.
+    pub problem: Option<Error>,
 }
 
 /// One model file.
@@ -102,7 +104,10 @@ impl Catalog {
             vec![path.to_owned()]
         };
         let root = if metadata.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-        let accuracies = accuracy::read(root)?;
+        let (accuracies, problem) = match accuracy::read(root) {
+            Ok(accuracies) => (accuracies, None),
+            Err(error) => (accuracy::Accuracies::new(), Some(error)),
+        };
         let found = scan::inspect_all(&files, backends, progress)?;
 
         let (mut variants, mut skipped) = (Vec::new(), Vec::new());
@@ -127,7 +132,7 @@ impl Catalog {
             return Err(error.clone());
         }
         variants.sort_by(|one, other| (&one.family, &one.id).cmp(&(&other.family, &other.id)));
-        Ok(Self { root: path.to_owned(), variants, skipped })
+        Ok(Self { root: path.to_owned(), variants, skipped, problem })
     }
 
     /// The families, in order, each with its variants.

@@ -109,10 +109,8 @@ fn inspect(file: &Path, backends: &Backends, progress: &dyn Progress) -> Inspect
     };
     let info = backends.inspect_with(&recognized.backend, file, progress);
     let external_bytes = info.as_ref().map_or(0, |info| {
-        let folder = file.parent().unwrap_or(Path::new(""));
-        info.external_files()
-            .map(|name| std::fs::metadata(folder.join(name)).map_or(0, |data| data.len()))
-            .sum()
+        let bytes = |data: &PathBuf| std::fs::metadata(data).map_or(0, |metadata| metadata.len());
+        info.local_files(file).iter().map(bytes).sum()
     });
     Inspection {
         backend: recognized.backend,

@@ -70,10 +70,11 @@ fn all() -> Result<Report> {
             .map(|entry| (format!("{:<10}", entry.name), Cell::text(entry.summary)))
             .collect();
         if !entries.is_empty() {
+            report = if group == Group::Models { report } else { report.line("") };
             report = report.toned_line([(Tone::Heading, group.title().to_owned())]).fields(entries);
         }
     }
-    Ok(report.line("Separate commands with `;`. Tab completes. `help COMMAND` explains one, `--json` prints any result as JSON."))
+    Ok(report.line("").line("Separate commands with `;`. Tab completes. `help COMMAND` explains one, `--json` prints any result as JSON."))
 }
 
 /// The explanation of one command.
@@ -97,9 +98,12 @@ pub(super) fn of_command(entry: &Entry) -> Result<Report> {
             .toned_line([(Tone::Heading, "Also   ".to_owned()), (Tone::Plain, entry.aliases.join(", "))]);
     }
     report = report.toned_line([(Tone::Heading, "Arguments".to_owned())]).fields(arguments);
-    let examples: Vec<_> =
-        entry.examples.iter().map(|example| (example.line, Cell::text(example.shows))).collect();
-    Ok(report.toned_line([(Tone::Heading, "Examples".to_owned())]).fields(examples))
+    report = report.toned_line([(Tone::Heading, "Examples".to_owned())]);
+    Ok(entry.examples.iter().fold(report, |report, example| {
+        report
+            .toned_line([(Tone::Name, format!("  {}", example.line))])
+            .toned_line([(Tone::Dim, format!("      {}", example.shows))])
+    }))
 }
 
 fn rows(definition: &clap::Command) -> Vec<(String, Cell)> {

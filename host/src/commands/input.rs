@@ -70,8 +70,10 @@ impl Command for Input {
 
 fn read(source: &str, arguments: &Arguments, playground: &Playground) -> Result<input::Input> {
     let shape = (!arguments.shape.is_empty()).then(|| arguments.shape.clone());
+    let sizes: Vec<String> = arguments.shape.iter().map(ToString::to_string).collect();
+    let shape_text = if sizes.is_empty() { String::new() } else { format!(" --shape {}", sizes.join(",")) };
     let generated = |seed: Option<u64>, source: String| input::Input {
-        source,
+        source: format!("{source}{shape_text}"),
         content: Content::Generated(Generator { seed, shape: shape.clone() }),
         may_round: false,
     };

@@ -48,7 +48,7 @@ impl State {
 
 impl Listed {
     pub(super) fn new(variant: &Variant, playground: &Playground) -> Self {
-        let loaded = playground.loaded().find(|loaded| loaded.path == variant.path);
+        let loaded = playground.loaded_at(&variant.path);
         // What was loaded may be newer than what `open` saw.
         let digest = match loaded {
             Some(loaded) => Ok(Digest::new(loaded.info())),
@@ -67,7 +67,7 @@ impl Listed {
             format: variant.format.clone(),
             bytes: variant.bytes,
             state,
-            is_current: playground.current.as_ref() == Some(&variant.path),
+            is_current: playground.is_current(&variant.path),
             error: digest.as_ref().err().cloned(),
             digest: digest.ok(),
             accuracy: variant.accuracy.clone(),

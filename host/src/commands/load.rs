@@ -129,11 +129,7 @@ pub(super) fn load_all(
             }
         });
     }
-    let gone = |row: &&Row| {
-        row.error.is_none()
-            && targets.iter().any(|target| target.id == row.name && !playground.is_loaded(&target.path))
-    };
-    outcome.evicted = outcome.models.iter().filter(gone).map(|row| row.name.clone()).collect();
+    outcome.evicted = playground.take_evicted();
     Ok(outcome)
 }
 
@@ -143,10 +139,8 @@ fn choose_current(targets: &[Target], playground: &mut Playground) {
         [one] => Some(one.path.clone()),
         _ if playground.current.is_some() => return,
         several => {
-            let loaded: Vec<_> = several
-                .iter()
-                .filter_map(|target| playground.loaded().find(|loaded| loaded.path == target.path))
-                .collect();
+            let loaded: Vec<_> =
+                several.iter().filter_map(|target| playground.loaded_at(&target.path)).collect();
             let is_float = |loaded: &&&std::sync::Arc<Loaded>| loaded.info().scheme.is_none();
             loaded.iter().find(is_float).or(loaded.first()).map(|loaded| loaded.path.clone())
         }
@@ -202,7 +196,7 @@ pub(super) fn report(outcome: Outcome) -> Result<Report> {
         report = report.toned_line([(Tone::Bad, text)]);
     }
     if !outcome.evicted.is_empty() {
-        let text = format!("dropped again for want of room: {}; see `cache`", outcome.evicted.join(", "));
+        let text = format!("dropped for want of room: {}; see `cache`", outcome.evicted.join(", "));
         report = report.toned_line([(Tone::Warning, text)]);
     }
     Ok(report)

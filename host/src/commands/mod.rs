@@ -2,6 +2,7 @@
 
 mod backends;
 mod cache;
+mod echo;
 mod format;
 mod help;
 mod history;
@@ -18,8 +19,10 @@ mod run;
 mod select;
 mod source;
 mod summary;
+mod timing;
 mod unload;
 mod usage;
+mod variables;
 
 use crate::cancel::CancelFlag;
 use crate::catalog::name::nearest;
@@ -160,7 +163,10 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<cache::Cache>(),
     Entry::of::<backends::Backends>(),
     Entry::of::<format::Format>(),
+    Entry::of::<timing::Timing>(),
     Entry::of::<source::Source>(),
+    Entry::of::<variables::Let>(),
+    Entry::of::<echo::Echo>(),
     Entry::of::<history::History>(),
     Entry::of::<help::Help>(),
     Entry::of::<quit::Quit>(),
@@ -268,9 +274,13 @@ mod tests {
 
     #[test]
     fn every_example_can_be_parsed() {
+        let mut variables = crate::language::Variables::default();
+        for name in ["net", "n"] {
+            variables.set(name.to_owned(), "x".into());
+        }
         for example in TABLE.iter().flat_map(|entry| entry.examples) {
             for statement in crate::language::parse(example.line).unwrap() {
-                let line = Line::new(example.line, &statement, &Default::default()).unwrap();
+                let line = Line::new(example.line, &statement, &variables).unwrap();
                 assert!(Prepared::new(&line).is_ok(), "{}", example.line);
             }
         }

@@ -28,6 +28,7 @@ struct Opened {
     families: usize,
     models: Vec<Listed>,
     skipped: Vec<PathBuf>,
+    problem: Option<Error>,
 }
 
 impl Command for Open {
@@ -49,17 +50,13 @@ impl Command for Open {
         let catalog = Catalog::open(&path, &playground.backends, &task)?;
         drop(task);
         // A current model of another folder would be called by a name that is no longer listed.
-        if playground
-            .current
-            .as_ref()
-            .is_some_and(|current| catalog.variants.iter().all(|variant| variant.path != *current))
-        {
+        if !catalog.variants.iter().any(|variant| playground.is_current(&variant.path)) {
             playground.current = None;
         }
-        let skipped = catalog.skipped.clone();
+        let (skipped, problem) = (catalog.skipped.clone(), catalog.problem.clone());
         let families = catalog.families().len();
         playground.catalog = Some(catalog);
-        report(Opened { root: path, families, models: Listed::all(playground), skipped })
+        report(Opened { root: path, families, models: Listed::all(playground), skipped, problem })
     }
 }
 
@@ -81,6 +78,10 @@ fn report(opened: Opened) -> Result<Report> {
         let text =
             format!("{} passed over: no plugin knows what is in them", counted(opened.skipped.len(), "file"));
         report = report.toned_line([(Tone::Dim, text)]);
+    }
+    if let Some(problem) = &opened.problem {
+        report =
+            report.toned_line([(Tone::Warning, "warning: ".to_owned()), (Tone::Plain, problem.one_line())]);
     }
     Ok(report)
 }

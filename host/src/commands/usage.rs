@@ -12,7 +12,7 @@ pub(super) fn explain(error: &clap::Error, entry: &Entry, line: &Line) -> Error 
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
         _ => None,
     };
-    let argument = text(ContextKind::InvalidArg).unwrap_or_default();
+    let argument = text(ContextKind::InvalidArg).unwrap_or_default().replace(['[', ']', '<', '>'], "");
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
     let name = entry.name;
     let message = match error.kind() {

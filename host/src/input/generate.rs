@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::model::{DType, Tensor, ValueInfo, element_count};
 
 /// An input of more elements than this is refused as a mistake.
-const MAX_ELEMENTS: u64 = 1 << 30;
+const MAX_ELEMENTS: u64 = 1 << 26;
 
 /// How to make an input up.
 #[derive(Clone, Debug, PartialEq, Eq)]

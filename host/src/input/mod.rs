@@ -46,6 +46,9 @@ impl Input {
         let content = match ending.as_str() {
             "npy" => Content::Array(read::npy(path, selection)?),
             "npz" => Content::Array(read::npz(path, selection)?),
+            "png" | "jpg" | "jpeg" if *selection != Selection::default() => {
+                return Err(Error::usage(format!("`{source}` chooses from a picture, which is one sample")));
+            }
             "png" | "jpg" | "jpeg" => Content::Picture(picture::Picture::read(path)?),
             _ => {
                 return Err(Error::new(

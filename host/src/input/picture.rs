@@ -1,9 +1,11 @@
 //! Pictures as inputs: decoded, resized to what the model takes, laid out as it wants.
 
+use super::read::open_file;
 use super::{Fitted, type_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Dimension, Tensor, ValueInfo};
 use image::{DynamicImage, imageops::FilterType};
+use std::io::BufReader;
 use std::path::Path;
 
 /// A decoded picture.
@@ -25,7 +27,7 @@ impl Picture {
     /// # Errors
     /// `NotFound`, `Io` or `CorruptFile`.
     pub fn read(path: &Path) -> Result<Self> {
-        let mut reader = image::ImageReader::open(path).map_err(|error| Error::io("read", path, &error))?;
+        let mut reader = image::ImageReader::new(BufReader::new(open_file(path)?));
         reader.limits(image::Limits::default());
         let decoded =
             reader.with_guessed_format().map_err(|error| Error::io("read", path, &error))?.decode().map_err(

@@ -65,15 +65,24 @@ fn parse_samples(text: &str) -> Result<Samples> {
     }
 }
 
+/// Opens a file, and nothing that would never end.
+pub(super) fn open_file(path: &Path) -> Result<File> {
+    let metadata = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
+    if !metadata.is_file() {
+        return Err(Error::invalid_input(format!("`{}` is no regular file", path.display())));
+    }
+    File::open(path).map_err(|error| Error::io("read", path, &error))
+}
+
 /// Reads an `.npy` file.
 pub(super) fn npy(path: &Path, selection: &Selection) -> Result<Tensor> {
-    let file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
+    let file = open_file(path)?;
     array(BufReader::new(file), path, &path.file_stem().unwrap_or_default().to_string_lossy(), selection)
 }
 
 /// Reads one array of an `.npz` file.
 pub(super) fn npz(path: &Path, selection: &Selection) -> Result<Tensor> {
-    let file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
+    let file = open_file(path)?;
     let mut archive =
         zip::ZipArchive::new(BufReader::new(file)).map_err(|error| corrupt(path, &error.to_string()))?;
     let keys: Vec<String> = archive

@@ -16,6 +16,7 @@ pub use tensor::{Dimension, Tensor, TensorChunk, TensorInfo, TensorRole, ValueIn
 use crate::error::Error;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 /// A name and a text, where the set of names is open: versions, metadata, settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -138,6 +139,16 @@ impl ModelInfo {
         let names: std::collections::BTreeSet<&str> =
             self.tensors.iter().filter_map(|tensor| tensor.external_file.as_deref()).collect();
         names.into_iter()
+    }
+
+    /// Those of [`Self::external_files`] that are in the model's own folder or below it, as paths: no others
+    /// are ever looked at.
+    pub fn local_files(&self, model: &Path) -> Vec<PathBuf> {
+        let folder = model.parent().unwrap_or(Path::new(""));
+        let is_inside = |file: &&str| {
+            Path::new(file).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        };
+        self.external_files().filter(is_inside).map(|file| folder.join(file)).collect()
     }
 
     /// The number of layers.

@@ -37,9 +37,15 @@ fn write(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String
 fn raw_text(cell: &Cell) -> String {
     match &cell.raw {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => without_escapes(text),
         other => other.to_string(),
     }
+}
+
+/// A name out of a file, without what would change a terminal that it is printed on.
+fn without_escapes(text: &str) -> String {
+    let is_harmful = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    text.chars().map(|letter| if is_harmful(letter) { '\u{fffd}' } else { letter }).collect()
 }
 
 #[cfg(test)]

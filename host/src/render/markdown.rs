@@ -49,6 +49,7 @@ fn escape(text: &str) -> String {
                 escaped.push(letter);
             }
             '\n' => escaped.push(' '),
+            letter if letter.is_control() => escaped.push('\u{fffd}'),
             letter => escaped.push(letter),
         }
     }

@@ -35,20 +35,6 @@ impl Tone {
         }
     }
 
-    /// The same tone for a table's cell.
-    pub fn cell(self, cell: comfy_table::Cell) -> comfy_table::Cell {
-        use comfy_table::{Attribute, Color};
-        match self {
-            Self::Plain => cell,
-            Self::Name => cell.fg(Color::DarkCyan),
-            Self::Heading => cell.add_attribute(Attribute::Bold),
-            Self::Good => cell.fg(Color::DarkGreen),
-            Self::Warning => cell.fg(Color::DarkYellow),
-            Self::Bad => cell.fg(Color::DarkRed),
-            Self::Dim => cell.add_attribute(Attribute::Dim),
-        }
-    }
-
     /// `text` with the escape sequences of this tone.
     pub fn paint(self, text: &str) -> String {
         if self == Self::Plain || text.is_empty() {

@@ -16,10 +16,7 @@ pub fn report(report: &Report, width: Option<u16>) -> String {
         }
         previous_was_table = is_table;
         match block {
-            Block::Line(pieces) => {
-                pieces.iter().for_each(|(tone, piece)| text.push_str(&tone.paint(&printable(piece))));
-                text.push('\n');
-            }
+            Block::Line(pieces) => push_line(&mut text, pieces, width),
             Block::Fields(fields) => push_fields(&mut text, fields, width),
             Block::Table(table) => push_table(&mut text, table, width),
         }
@@ -33,6 +30,32 @@ fn printable(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
+/// A line of text, broken at spaces where it is too wide; what follows is indented as the line is, and more.
+fn push_line(text: &mut String, pieces: &[(Tone, String)], width: Option<u16>) {
+    let room = width.map_or(usize::MAX, usize::from);
+    let whole: usize = pieces.iter().map(|(_, piece)| piece.width()).sum();
+    if whole <= room {
+        pieces.iter().for_each(|(tone, piece)| text.push_str(&tone.paint(&printable(piece))));
+        text.push('\n');
+        return;
+    }
+    let first = pieces.first().map_or("", |(_, piece)| piece.as_str());
+    let indent = " ".repeat(first.len() - first.trim_start().len() + 2);
+    let mut column = 0;
+    for (tone, piece) in pieces {
+        for word in printable(piece).split_inclusive(' ') {
+            if column > indent.len() && column + word.trim_end().width() > room {
+                text.push('\n');
+                text.push_str(&indent);
+                column = indent.len();
+            }
+            text.push_str(&tone.paint(word));
+            column += word.width();
+        }
+    }
+    text.push('\n');
 }
 
 fn push_fields(text: &mut String, fields: &[(String, Cell)], width: Option<u16>) {
@@ -72,8 +95,6 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
     let (shown, hidden) = choose_columns(table, width);
     let mut drawing = comfy_table::Table::new();
     drawing.load_style(line_style());
-    drawing.enforce_styling();
-    drawing.style_text_only();
     drawing.set_content_arrangement(ContentArrangement::Disabled);
     if let Some(width) = width
         && needed_width(table, &shown) > usize::from(width)
@@ -82,12 +103,12 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
     }
     drawing.set_header(shown.iter().map(|&index| {
         let column = table.columns[index];
-        align(Tone::Heading.cell(comfy_table::Cell::new(column.name)), column)
+        align(Tone::Heading, column.name, column)
     }));
     for row in &table.rows {
         drawing.add_row(shown.iter().map(|&index| {
             let cell = &row[index];
-            align(cell.tone.cell(comfy_table::Cell::new(printable(&cell.text))), table.columns[index])
+            align(cell.tone, &printable(&cell.text), table.columns[index])
         }));
     }
     for (position, &index) in shown.iter().enumerate() {
@@ -129,8 +150,9 @@ fn trim_end(line: &str) -> String {
     text
 }
 
-fn align(cell: comfy_table::Cell, column: Column) -> comfy_table::Cell {
-    cell.set_alignment(if column.is_right_aligned { CellAlignment::Right } else { CellAlignment::Left })
+fn align(tone: Tone, text: &str, column: Column) -> comfy_table::Cell {
+    let alignment = if column.is_right_aligned { CellAlignment::Right } else { CellAlignment::Left };
+    comfy_table::Cell::new(tone.paint(text)).set_alignment(alignment)
 }
 
 fn line_style() -> TableStyle {
@@ -195,6 +217,12 @@ mod tests {
         let text = strip(&report(&sample(), Some(30)));
         assert!(!text.contains("first of all"), "{text}");
         assert!(text.contains("no room for: notes"), "{text}");
+    }
+
+    #[test]
+    fn a_long_line_is_broken_at_spaces() {
+        let text = report(&Report::default().line("one two three four"), Some(10));
+        assert_eq!(text, "one two \n  three \n  four\n");
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub struct Ui {
     output: Mutex<Box<dyn Write + Send>>,
     talk: Mutex<Box<dyn Write + Send>>,
     is_output_closed: AtomicBool,
+    has_output_failed: AtomicBool,
     has_shown_result: AtomicBool,
 }
 
@@ -52,6 +53,7 @@ impl Ui {
             output: Mutex::new(output),
             talk: Mutex::new(talk),
             is_output_closed: AtomicBool::new(false),
+            has_output_failed: AtomicBool::new(false),
             has_shown_result: AtomicBool::new(false),
         }
     }
@@ -72,6 +74,11 @@ impl Ui {
     /// Whether whoever read the results has gone: there is nobody left to work for.
     pub fn is_output_closed(&self) -> bool {
         self.is_output_closed.load(Ordering::Relaxed)
+    }
+
+    /// Whether a result could not be written, as on a full disk; said once when it happened.
+    pub fn has_output_failed(&self) -> bool {
+        self.has_output_failed.load(Ordering::Relaxed)
     }
 
     /// Shows a result, an empty line after the one before it; not so for JSON, which is for programs, and not
@@ -144,9 +151,11 @@ impl Ui {
     }
 
     fn write_output(&self, text: &str) {
-        let outcome = write(&self.output, text, self.appearance.is_output_colored);
-        if outcome.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+        let Err(error) = write(&self.output, text, self.appearance.is_output_colored) else { return };
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
             self.is_output_closed.store(true, Ordering::Relaxed);
+        } else if !self.has_output_failed.swap(true, Ordering::Relaxed) {
+            self.warning(&format!("results cannot be written: {error}"));
         }
     }
 

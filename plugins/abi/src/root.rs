@@ -21,7 +21,7 @@ pub const ABI_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Plugin {
     /// What the plugin is and can do; opens nothing.
     pub manifest: extern "C" fn() -> RResult<Manifest, BackendError>,
-    /// Makes the backend. The host calls it once in a process.
+    /// Makes the backend. The host may call it again, to check a plugin.
     #[sabi(last_prefix_field)]
     pub create: extern "C" fn(setup: Setup) -> RResult<BackendBox, BackendError>,
 }

@@ -39,7 +39,7 @@ impl Document {
         let info = self.info.tensors.iter().find(|info| info.name == name);
         tensor.zip(info).ok_or_else(|| {
             BackendError::not_found(format!("the file has no tensor `{name}`"))
-                .with_help("Use `layers` to see the tensors of each layer.")
+                .with_help("See `layers` for what it holds.")
         })
     }
 }

@@ -107,7 +107,7 @@ impl Runtime {
     }
 }
 
-const HELP: &str = "Install it with `scripts/setup.sh`, or name a library with the setting `runtime.path`.";
+const HELP: &str = "Install it with `scripts/setup.sh`, or name a library in config.toml: `\"runtime.path\" = \"…\"` under `[plugins.onnx]`.";
 
 /// Hands the library to `ort` and makes the process's one environment.
 fn start(path: PathBuf, version: Version) -> Result<Loaded> {

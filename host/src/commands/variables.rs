@@ -1,0 +1,74 @@
+//! `let`: the variables of the command language.
+
+use super::{Command, Example, Group, Scope};
+use crate::error::{Error, Result};
+use crate::language::token::is_name;
+use crate::playground::Playground;
+use crate::render::report::{Cell, Report};
+
+/// `let [NAME = VALUE]`
+pub(super) struct Let;
+
+/// The arguments of `let`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// NAME = VALUE; without it, list the variables
+    #[arg(value_name = "NAME = VALUE", trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+impl Command for Let {
+    type Arguments = Arguments;
+    const NAME: &'static str = "let";
+    const SUMMARY: &'static str = "Set a variable that `$NAME` stands for";
+    const GROUP: Group = Group::Session;
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            line: "let net = resnet8_int8.onnx; info $net",
+            shows: "the variable in place of the name",
+        },
+        Example { line: "let", shows: "all variables" },
+    ];
+
+    fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
+        if !arguments.words.is_empty() {
+            let (name, value) = assignment(&arguments.words.join(" "))?;
+            playground.variables.set(name, value);
+        }
+        let values: serde_json::Map<_, _> =
+            playground.variables.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+        let fields = values.iter().map(|(name, value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (name.clone(), Cell::text(text))
+        });
+        Ok(Report::new(&values)?.fields(fields.collect()))
+    }
+}
+
+/// `name = value`, with or without spaces; a number is a number, everything else is text.
+fn assignment(text: &str) -> Result<(String, serde_json::Value)> {
+    let unusable =
+        || Error::usage(format!("`{text}` sets no variable")).with_hint("Write `let NAME = VALUE`.");
+    let (name, value) = text.split_once('=').ok_or_else(unusable)?;
+    let (name, value) = (name.trim(), value.trim());
+    if !is_name(name) {
+        return Err(Error::usage(format!("`{name}` cannot be the name of a variable"))
+            .with_hint("Use letters, digits and `_`, no digit first."));
+    }
+    let number = value.parse::<f64>().ok().and_then(|_| serde_json::from_str(value).ok());
+    Ok((name.to_owned(), number.unwrap_or_else(|| value.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_numbers_and_the_rest_is_text() {
+        assert_eq!(assignment("a=3").unwrap(), ("a".to_owned(), 3.into()));
+        assert_eq!(assignment("net = my model.onnx").unwrap(), ("net".to_owned(), "my model.onnx".into()));
+        assert_eq!(assignment("e = a=b").unwrap().1, "a=b");
+        assert!(assignment("3x = 1").is_err());
+        assert!(assignment("x").is_err());
+    }
+}
