@@ -8,7 +8,8 @@ use std::fmt;
 /// The type in which NumPy computes the edges of an array's bins: that of the array, `float64` for integers.
 ///
 /// Edges of a `float32` array are `float32` numbers, and a value near an edge may fall on the other side of
-/// the `float64` one.
+/// the `float64` one. Counts follow the edges: so do NumPy's, but for `float16` arrays in a few hundred bins or
+/// more, where its estimate of the bin is off by more than it corrects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EdgePrecision {
     /// `float16`.

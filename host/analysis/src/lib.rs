@@ -17,6 +17,7 @@ pub mod range;
 pub mod residual;
 pub mod statistics;
 mod sum;
+pub mod suspicion;
 
 pub use code_usage::CodeUsage;
 pub use element::ElementType;
@@ -28,3 +29,4 @@ pub use quantize::{Arithmetic, Quantizer};
 pub use range::{CodeRange, RangeCount, ValueRange};
 pub use residual::ResidualMismatch;
 pub use statistics::Statistics;
+pub use suspicion::{Reason, Suspicion, Thresholds};
