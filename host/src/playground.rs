@@ -25,6 +25,8 @@ pub struct Playground {
     pub catalog: Option<Catalog>,
     /// The path of the model that commands mean when they are given none.
     pub current: Option<PathBuf>,
+    /// The path of the layer that commands mean when they are given none; of the current model.
+    pub layer: Option<String>,
     /// What models are run on.
     pub input: Option<Input>,
     /// The variables of the command language.
@@ -110,6 +112,7 @@ impl Playground {
             backends,
             catalog: None,
             current: None,
+            layer: None,
             input: None,
             variables: Variables::default(),
             results: BTreeMap::new(),
@@ -314,11 +317,19 @@ impl Playground {
             .with_hint("Wait until it is written, then load it."))
     }
 
+    /// Chooses the model that commands mean when they are given none. Its layer is chosen anew.
+    pub fn choose(&mut self, path: Option<PathBuf>) {
+        if path.as_deref().is_none_or(|path| !self.is_current(path)) {
+            self.layer = None;
+        }
+        self.current = path;
+    }
+
     /// Drops a model; false when it was not loaded.
     pub fn unload(&mut self, path: &Path) -> bool {
         let was_loaded = self.models.remove(&slot_name(path)).is_some();
         if self.is_current(path) {
-            self.current = None;
+            self.choose(None);
         }
         self.aliases.retain(|_, target| identity(target) != identity(path));
         was_loaded

@@ -56,3 +56,26 @@ fn module_paths_are_those_of_python() {
         }
     }
 }
+
+#[test]
+fn a_layer_knows_its_neighbours_and_its_quantization() {
+    let world = World::new();
+    let layer = world.json("use models/resnet8_int8.onnx; layer layer1.conv1");
+    assert_eq!(layer["layer"]["op_type"], "Conv");
+    // 16 filters of 3×3 over 16 channels, as `onnx.load` shows the initializer.
+    let names: Vec<_> =
+        layer["inputs"].as_array().unwrap().iter().map(|wire| wire["layers"].clone()).collect();
+    assert_eq!(names.len(), 3);
+    assert!(layer["layer"]["attributes"].to_string().contains("kernel_shape"), "{layer}");
+    assert!(layer["inputs"].to_string().contains("\"dtype\":\"int8\""), "{layer}");
+}
+
+#[test]
+fn a_layer_can_be_named_by_its_end_where_that_is_unique() {
+    let world = World::new();
+    let ran = world.run("use models/resnet8.pt; layer shortcut");
+    assert_eq!(ran.error(), "`shortcut` fits 2 layers");
+    let ran = world.run("use models/resnet8.pt; layer layer1.conv9");
+    assert!(ran.hint().starts_with("Did you mean `layer1.conv"), "{}", ran.talk);
+    assert_eq!(world.json("layer fc --model models/resnet8.pt")["layer"]["op_type"], "Linear");
+}

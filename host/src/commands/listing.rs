@@ -105,6 +105,8 @@ impl Listed {
 /// `int8 QDQ`, `float32`.
 pub(super) fn precision_text(digest: &Digest) -> String {
     match &digest.scheme {
+        // `dynamic-uint8` says it already.
+        Some(scheme) if digest.precision.starts_with(scheme.as_str()) => digest.precision.clone(),
         Some(scheme) => format!("{} {scheme}", digest.precision),
         None => digest.precision.clone(),
     }

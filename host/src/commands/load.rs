@@ -145,7 +145,7 @@ fn choose_current(targets: &[Target], playground: &mut Playground) {
             loaded.iter().find(is_float).or(loaded.first()).map(|loaded| loaded.path.clone())
         }
     };
-    playground.current = chosen;
+    playground.choose(chosen);
 }
 
 /// The report of `load` and `reload`.

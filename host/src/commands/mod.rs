@@ -8,6 +8,7 @@ mod help;
 mod history;
 mod info;
 mod input;
+mod layer;
 mod layers;
 mod listing;
 mod load;
@@ -158,6 +159,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<summary::Summary>(),
     Entry::of::<info::Info>(),
     Entry::of::<layers::Layers>(),
+    Entry::of::<layer::Layer>(),
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),
     Entry::of::<cache::Cache>(),

@@ -51,7 +51,7 @@ impl Command for Open {
         drop(task);
         // A current model of another folder would be called by a name that is no longer listed.
         if !catalog.variants.iter().any(|variant| playground.is_current(&variant.path)) {
-            playground.current = None;
+            playground.choose(None);
         }
         let (skipped, problem) = (catalog.skipped.clone(), catalog.problem.clone());
         let families = catalog.families().len();

@@ -28,7 +28,7 @@ impl Command for Use {
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
         let model = playground.model(Some(&arguments.name), &task)?;
-        playground.current = Some(model.path.clone());
+        playground.choose(Some(model.path.clone()));
         let value = serde_json::json!({ "model": model.id });
         Ok(Report::new(&value)?
             .toned_line([(Tone::Plain, "current model: ".to_owned()), (Tone::Name, model.id.clone())]))

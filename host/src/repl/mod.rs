@@ -49,7 +49,10 @@ pub fn run(executor: &mut Executor, lines: &mut dyn LineSource, dirs: Option<&Di
 fn prompt(executor: &Executor) -> String {
     let playground = &executor.playground;
     match playground.current.as_ref().and_then(|path| path.file_name()) {
-        Some(name) => format!("qp {}> ", name.to_string_lossy()),
+        Some(name) => match &playground.layer {
+            Some(layer) => format!("qp {}:{layer}> ", name.to_string_lossy()),
+            None => format!("qp {}> ", name.to_string_lossy()),
+        },
         None => "qp> ".to_owned(),
     }
 }
