@@ -1,0 +1,303 @@
+//! What a name says once the marks of exporters and quantizers are taken off.
+
+/// Which of the tensors that belong to one name it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Part {
+    Value,
+    Scale,
+    ZeroPoint,
+}
+
+/// A name, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) part: Part,
+    /// Without the marks of quantizers; the rest as written.
+    pub(super) base: String,
+    /// The words of the base, whatever separates them.
+    pub(super) words: Vec<String>,
+    /// The words without those that wrappers, exporters and op types add, in lower case.
+    pub(super) core: Vec<String>,
+    /// Whether the name is only a number that an exporter gave: it says nothing.
+    pub(super) is_anonymous: bool,
+    /// Whether a mark says that elements are packed.
+    pub(super) may_be_packed: bool,
+    /// Of several names with the same base, the lowest stands for the values themselves.
+    pub(super) rank: u8,
+}
+
+/// Marks behind a name, each with its rank; a number may follow those that are repeated in a graph.
+const MARKS: &[(&str, u8)] = &[
+    ("_DequantizeLinear_Output", 1),
+    ("_dequantized", 1),
+    ("_QuantizeLinear_Output", 3),
+    ("_QuantizeLinear_Input", 1),
+    ("_DequantizeLinear", 1),
+    ("_QuantizeLinear", 3),
+    ("_output_quantized", 2),
+    ("_quantized", 2),
+    ("_quant", 2),
+    ("_ReshapedSavedOutput", 0),
+    ("/duplicated", 1),
+    ("_Q2", 2),
+    ("_Q4", 2),
+    ("_Q8", 2),
+    (".int_data", 2),
+    (".qdata", 2),
+    (".packed_weight", 2),
+    (".layout_tensor", 0),
+    (".tensor_impl", 0),
+    ("._packed_params", 2),
+    ("_fused_bn", 0),
+    ("_bn_folded", 0),
+    ("_folded", 0),
+    ("_output_0", 0),
+];
+
+/// Marks of packed elements, among [`MARKS`].
+const PACKED: &[&str] = &["_Q2", "_Q4", "_Q8", ".packed_weight", ".qdata", ".int_data", "_quantized"];
+
+/// What ONNX Runtime puts before the weight that it folded something into.
+const FOLDED: &[&str] = &[
+    "ConvBnFusion_W_",
+    "ConvBnFusion_BN_B_",
+    "ConvBnFusion_B_",
+    "ConvMulFusion_W_",
+    "ConvMulFusion_Mul_B_",
+    "ConvAddFusion_Add_B_",
+    "ConvAddFusion_B_",
+    "MatMulBnFusion_W_",
+];
+
+/// Words that wrappers put before a path.
+const WRAPPERS: &[&str] =
+    &["module", "model", "self", "L", "_orig_mod", "orig", "mod", "node", "main", "graph"];
+
+/// Words that exporters put into a path: op types, and what TensorFlow's converter leaves behind.
+const OP_WORDS: &[&str] = &[
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "MatMul",
+    "BatchNormalization",
+    "LayerNormalization",
+    "Relu",
+    "Add",
+    "Clip",
+    "Sigmoid",
+    "Softmax",
+    "Gather",
+    "LSTM",
+    "GRU",
+    "Conv2D",
+    "BiasAdd",
+    "ReadVariableOp",
+    "Einsum",
+    "AveragePool",
+    "MaxPool",
+    "GlobalAveragePool",
+    "Flatten",
+    "PRelu",
+    "LeakyRelu",
+    "Mul",
+    "Concat",
+];
+
+impl Name {
+    pub(super) fn of(text: &str) -> Self {
+        let mut base = text.trim();
+        let mut part = Part::Value;
+        let mut rank = 0;
+        let mut may_be_packed = false;
+        // A name of a hundred marks is no name: enough is enough.
+        for _ in 0..8 {
+            if part == Part::Value
+                && let Some((rest, found)) = strip_part(base)
+            {
+                (base, part) = (rest, found);
+            } else if let Some((rest, mark, mark_rank)) = strip_mark(base) {
+                base = rest;
+                rank = rank.max(mark_rank);
+                may_be_packed |= PACKED.contains(&mark);
+            } else {
+                break;
+            }
+        }
+        if let Some(rest) = FOLDED.iter().find_map(|prefix| base.strip_prefix(prefix)) {
+            base = without_number(rest, "_token_");
+        }
+        base = without_number(base, ":");
+        let words = words(base);
+        let core = core(base, &words);
+        let is_anonymous = is_anonymous(base, &words);
+        Self { part, base: base.to_owned(), words, core, is_anonymous, may_be_packed, rank }
+    }
+
+    /// The number that ends the name, to put anonymous names in the order in which they were given.
+    pub(super) fn number(&self) -> Option<u64> {
+        let digits = self.base.len() - self.base.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        self.base[self.base.len() - digits..].parse().ok()
+    }
+}
+
+fn strip_part(name: &str) -> Option<(&str, Part)> {
+    const PARTS: &[(&str, Part)] = &[
+        ("zero_points", Part::ZeroPoint),
+        ("zero_point", Part::ZeroPoint),
+        ("qzeros", Part::ZeroPoint),
+        ("scales", Part::Scale),
+        ("scale", Part::Scale),
+    ];
+    let bare = without_number(name, "_");
+    [name, bare].into_iter().find_map(|name| {
+        PARTS.iter().find_map(|(suffix, part)| {
+            let rest = name.strip_suffix(suffix)?;
+            let rest = rest.strip_suffix(['_', '.', '/']).or(rest.is_empty().then_some(""))?;
+            Some((rest, *part))
+        })
+    })
+}
+
+fn strip_mark(name: &str) -> Option<(&str, &'static str, u8)> {
+    let bare = without_number(name, "_");
+    MARKS.iter().find_map(|(mark, rank)| {
+        let repeats = mark.ends_with("put") || mark.ends_with("Linear");
+        let stripped = name.strip_suffix(mark).or_else(|| bare.strip_suffix(mark).filter(|_| repeats));
+        stripped.filter(|rest| !rest.is_empty()).map(|rest| (rest, *mark, *rank))
+    })
+}
+
+/// `name` without a number at its end that follows `separator`.
+fn without_number<'a>(name: &'a str, separator: &str) -> &'a str {
+    let rest = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    if rest.len() < name.len() { rest.strip_suffix(separator).unwrap_or(name) } else { name }
+}
+
+fn words(base: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut rest = base.split(['.', '/', ':', '_', '|']).filter(|word| !word.is_empty()).peekable();
+    while let Some(word) = rest.next() {
+        // `___torch_mangle_12`
+        if word == "torch" && rest.peek() == Some(&"mangle") {
+            rest.next();
+            rest.next_if(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+            continue;
+        }
+        words.push(if word == "qweight" { "weight".to_owned() } else { word.to_owned() });
+    }
+    words
+}
+
+fn core(base: &str, words: &[String]) -> Vec<String> {
+    // `p_layer1_conv1_weight`, `b_bn_running_mean`: how torch.export flattens a path.
+    let is_flat = !base.contains(['.', '/']);
+    let is_placeholder = is_flat && ["p_", "b_", "c_"].iter().any(|prefix| base.starts_with(prefix));
+    words
+        .iter()
+        .skip(usize::from(is_placeholder && words.len() > 1))
+        .skip_while(|word| WRAPPERS.contains(&word.as_str()))
+        .filter(|word| !OP_WORDS.contains(&word.as_str()))
+        .map(|word| word.to_lowercase())
+        .collect()
+}
+
+fn is_anonymous(base: &str, words: &[String]) -> bool {
+    let is_number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+    let is_given =
+        ["onnx::", "_frozen_param", "b__frozen_param", "_tensor_constant", "lifted_tensor_", "const_"]
+            .iter()
+            .any(|prefix| {
+                base.strip_prefix(prefix).is_some_and(|rest| rest.ends_with(|c: char| c.is_ascii_digit()))
+            });
+    let numbered = match words {
+        [] => true,
+        [word] => is_number(word.trim_start_matches('%')),
+        [word, number] => {
+            matches!(word.as_str(), "val" | "input" | "x" | "tensor" | "constant" | "Constant")
+                && is_number(number)
+        }
+        _ => false,
+    };
+    is_given || numbered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(name: &str) -> String {
+        Name::of(name).base
+    }
+
+    fn core(name: &str) -> String {
+        Name::of(name).core.join(" ")
+    }
+
+    #[test]
+    fn the_marks_of_quantizers_come_off() {
+        for name in [
+            "conv.weight_quantized",
+            "conv.weight_DequantizeLinear_Output",
+            "conv.weight_QuantizeLinear_Output_2",
+            "conv.weight_Q4",
+            "conv.weight_quantized_DequantizeLinear",
+            "conv.weight.tensor_impl.int_data",
+            "conv.weight_fused_bn",
+            "ConvBnFusion_W_conv.weight",
+            "ConvBnFusion_W_conv.weight_token_17",
+            "conv.weight:0",
+        ] {
+            assert_eq!(base(name), "conv.weight", "{name}");
+        }
+        assert_eq!(base("_quantized"), "_quantized", "a mark alone is a name");
+    }
+
+    #[test]
+    fn a_scale_is_no_weight() {
+        for (name, expected, part) in [
+            ("conv.weight_scale", "conv.weight", Part::Scale),
+            ("conv.bias_quantized_scale", "conv.bias", Part::Scale),
+            ("conv.bias_quantized_zero_point", "conv.bias", Part::ZeroPoint),
+            ("w0_scales", "w0", Part::Scale),
+            ("stack1/relu2/Relu_zero_point_0", "stack1/relu2/Relu", Part::ZeroPoint),
+            ("conv.scale", "conv", Part::Scale),
+            ("upscale", "upscale", Part::Value),
+        ] {
+            let name = Name::of(name);
+            assert_eq!((name.base.as_str(), name.part), (expected, part));
+        }
+    }
+
+    #[test]
+    fn paths_lose_their_wrappers_and_op_types() {
+        assert_eq!(core("p_layer1_conv1_weight"), "layer1 conv1 weight");
+        assert_eq!(core("module.layer1.conv1.weight"), "layer1 conv1 weight");
+        assert_eq!(core("L__self___layer1_conv1.weight"), "layer1 conv1 weight");
+        assert_eq!(core("/layer1/conv1/Conv_output_0"), "layer1 conv1");
+        assert_eq!(core("layer1/conv1/Conv.weight"), "layer1 conv1 weight");
+        assert_eq!(core("__torch__.layer1.___torch_mangle_12.conv1"), "torch layer1 conv1");
+        assert_eq!(core("conv1/Conv2D/ReadVariableOp:0"), "conv1");
+        assert_eq!(core("p.weight"), "p weight");
+    }
+
+    #[test]
+    fn a_number_says_nothing() {
+        for name in
+            ["onnx::Conv_123", "onnx::MatMul_7_quantized", "42", "%17", "val_49", "_frozen_param0", "input.7"]
+        {
+            assert!(Name::of(name).is_anonymous, "{name}");
+        }
+        for name in ["conv.weight", "w0", "relu_1", "layers.0"] {
+            assert!(!Name::of(name).is_anonymous, "{name}");
+        }
+        assert_eq!(Name::of("onnx::Conv_123").number(), Some(123));
+    }
+
+    #[test]
+    fn odd_names_do_no_harm() {
+        for name in ["", " ", "_", "...", "///", "é_scale", "scale", "_0", "∞:9", &"_quantized".repeat(1000)]
+        {
+            Name::of(name);
+        }
+    }
+}
