@@ -79,3 +79,78 @@ fn a_layer_can_be_named_by_its_end_where_that_is_unique() {
     assert!(ran.hint().starts_with("Did you mean `layer1.conv"), "{}", ran.talk);
     assert_eq!(world.json("layer fc --model models/resnet8.pt")["layer"]["op_type"], "Linear");
 }
+
+fn close(value: &serde_json::Value, expected: f64) -> bool {
+    (value.as_f64().unwrap() - expected).abs() <= 1e-12 * expected.abs()
+}
+
+/// The expected numbers are NumPy's: (codes.astype(float64) - zero_point) * float64(scale) of the initializers
+/// that the Python package `onnx` reads, with `np.histogram(x, bins=12)`.
+#[test]
+fn weights_are_dequantized_and_counted_as_numpy_does() {
+    let world = World::new();
+    let looked = world.json("weights layer1.conv1 --model models/resnet8_int8.onnx --bins 12");
+    assert_eq!(looked["counts"], serde_json::json!([3, 13, 56, 167, 354, 387, 471, 437, 267, 96, 44, 9]));
+    let numbers = &looked["statistics"];
+    assert!(close(&numbers["min"], -0.334_493_491_100_147_37), "{numbers}");
+    assert!(close(&numbers["max"], 0.287_084_964_802_488_7), "{numbers}");
+    assert!(close(&numbers["mean"], -0.007_719_660_929_979), "{numbers}");
+    assert!(close(&numbers["standard_deviation"], 0.094_955_019_214_932_01), "{numbers}");
+    assert_eq!(numbers["zeros"], 31);
+}
+
+/// As above, of the float model: `(abs(x) <= 0.1).sum()` is 187.
+#[test]
+fn weights_within_a_range_are_counted() {
+    let world = World::new();
+    let looked = world.json("weights fc --model models/resnet8.onnx --range -0.1 0.1 --bins 10");
+    assert_eq!(looked["range"]["inside"], 187);
+    assert_eq!(looked["counts"], serde_json::json!([14, 57, 85, 95, 72, 69, 65, 83, 70, 30]));
+}
+
+#[test]
+fn raw_codes_are_whole_numbers_of_their_type() {
+    let world = World::new();
+    let looked = world.json("weights layer1.conv1 --model models/resnet8_int8.pt --raw");
+    assert_eq!(
+        (&looked["statistics"]["min"], &looked["statistics"]["max"]),
+        (&(-128.0).into(), &127.0.into())
+    );
+    assert_eq!(looked["codes"]["available"], 256);
+}
+
+/// 16 scales of the first convolution's filters: `q.per_channel_scales` of the same file in PyTorch.
+#[test]
+fn quant_lists_each_tensor_once_with_its_granularity() {
+    let world = World::new();
+    let found = world.json("quant --model models/resnet8_int8.onnx");
+    let names: Vec<_> =
+        found["tensors"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    // 10 weights, 10 biases, 16 activations: as many as the file has QuantizeLinear nodes.
+    assert_eq!(names.len(), 36);
+    assert!(!names.iter().any(|name| name.ends_with("_DequantizeLinear_Output")), "{names:?}");
+    let found = world.json("quant layer1.conv1 --model models/resnet8_int8.pt");
+    let weight = &found["tensors"][0];
+    assert_eq!(weight["granularity"], "per-channel, axis 0");
+    assert_eq!(weight["scales"].as_array().unwrap().len(), 16);
+    assert_eq!(
+        world.run("quant --model models/resnet8.onnx").error(),
+        "nothing of `models/resnet8.onnx` is quantized"
+    );
+}
+
+#[test]
+fn a_scale_of_zero_is_suspicious() {
+    let world = World::new();
+    let mut bytes = std::fs::read(world.path("models/resnet8_int8.onnx")).unwrap();
+    // The weights' scale of layer1.conv1, as float32 bytes; once in the file.
+    let scale = 0.002_633_807_f32.to_le_bytes();
+    let places: Vec<_> =
+        bytes.windows(4).enumerate().filter(|(_, window)| *window == scale).map(|(at, _)| at).collect();
+    assert_eq!(places.len(), 1, "{places:?}");
+    bytes[places[0]..places[0] + 4].copy_from_slice(&[0; 4]);
+    world.write("models/resnet8_int8.onnx", bytes);
+    let found = world.json("quant --model models/resnet8_int8.onnx --suspicious");
+    assert!(found["suspicious"].as_u64().unwrap() >= 1, "{found}");
+    assert!(found["tensors"].to_string().contains("layer1.conv1.weight_quantized"), "{found}");
+}

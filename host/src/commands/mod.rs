@@ -14,6 +14,7 @@ mod listing;
 mod load;
 mod models;
 mod open;
+mod quant;
 mod quit;
 mod reload;
 mod run;
@@ -24,6 +25,7 @@ mod timing;
 mod unload;
 mod usage;
 mod variables;
+mod weights;
 
 use crate::cancel::CancelFlag;
 use crate::catalog::name::nearest;
@@ -160,6 +162,8 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<info::Info>(),
     Entry::of::<layers::Layers>(),
     Entry::of::<layer::Layer>(),
+    Entry::of::<quant::Quant>(),
+    Entry::of::<weights::Weights>(),
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),
     Entry::of::<cache::Cache>(),
