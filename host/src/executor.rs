@@ -95,7 +95,7 @@ impl Executor {
         }
         let mut format = self.playground.settings.format;
         let started = Instant::now();
-        let result = self.run_statement(text, statement, origin, &mut format);
+        let result = self.run_statement(statement, origin, &mut format);
         let effect = match result {
             Ok(effect) => effect,
             Err(error) => {
@@ -125,13 +125,12 @@ impl Executor {
 
     fn run_statement(
         &mut self,
-        text: &str,
         statement: &Statement,
         origin: Origin<'_>,
         format: &mut Format,
     ) -> Result<Effect> {
         self.cancel.check()?;
-        let line = Line::new(text, statement, &self.playground.variables)?;
+        let line = Line::new(statement, &self.playground.variables)?;
         // An error about the words, too, is a document when one was asked for.
         if line.words().any(|word| word == "--json") {
             *format = Format::Json;
@@ -145,7 +144,6 @@ impl Executor {
         }
         if !report.value().is_null() {
             self.ui.report(&report, *format, matches!(origin, Origin::Prompt { .. }));
-            self.playground.results.insert(prepared.name(), report.value().clone());
         }
         Ok(report.pending_effect().clone())
     }

@@ -10,7 +10,6 @@ use crate::input::Input;
 use crate::language::Variables;
 use crate::model::ModelInfo;
 use crate::settings::Settings;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,8 +30,6 @@ pub struct Playground {
     pub input: Option<Input>,
     /// The variables of the command language.
     pub variables: Variables,
-    /// The last result of each command, by the command's name.
-    pub results: BTreeMap<&'static str, Value>,
     /// The lines typed so far, the oldest first.
     pub history: Vec<String>,
     /// Where relative paths start: the working folder, or the folder of the script that runs.
@@ -115,7 +112,6 @@ impl Playground {
             layer: None,
             input: None,
             variables: Variables::default(),
-            results: BTreeMap::new(),
             history: Vec::new(),
             base,
             models,

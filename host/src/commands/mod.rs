@@ -212,11 +212,6 @@ impl Prepared {
         Ok(Self { entry, action, format })
     }
 
-    /// The command's name.
-    pub fn name(&self) -> &'static str {
-        self.entry.name
-    }
-
     /// Does it.
     ///
     /// # Errors
@@ -286,7 +281,7 @@ mod tests {
         }
         for example in TABLE.iter().flat_map(|entry| entry.examples) {
             for statement in crate::language::parse(example.line).unwrap() {
-                let line = Line::new(example.line, &statement, &variables).unwrap();
+                let line = Line::new(&statement, &variables).unwrap();
                 assert!(Prepared::new(&line).is_ok(), "{}", example.line);
             }
         }

@@ -8,24 +8,21 @@ use std::ops::Range;
 #[derive(Clone, Debug)]
 pub struct Line {
     words: Vec<(String, Range<usize>)>,
-    /// The statement as it was written.
-    source: String,
-    offset: usize,
+    span: Range<usize>,
 }
 
 impl Line {
-    /// Expands the words of a statement of `text`.
+    /// Expands the words of a statement.
     ///
     /// # Errors
     /// `Usage` for a variable that is not set.
-    pub fn new(text: &str, statement: &Statement, variables: &Variables) -> Result<Self> {
+    pub fn new(statement: &Statement, variables: &Variables) -> Result<Self> {
         let words = statement
             .words
             .iter()
             .map(|word| Ok((variables.expand(word)?, word.span.clone())))
             .collect::<Result<Vec<_>>>()?;
-        let source = text.get(statement.span.clone()).unwrap_or_default().to_owned();
-        Ok(Self { words, source, offset: statement.span.start })
+        Ok(Self { words, span: statement.span.clone() })
     }
 
     /// The first word.
@@ -52,12 +49,6 @@ impl Line {
 
     /// The whole statement's place.
     pub fn span(&self) -> Range<usize> {
-        self.offset..self.offset + self.source.len()
-    }
-
-    /// What is written after the command's name, as it was written; for commands that take an expression.
-    pub fn raw_arguments(&self) -> (&str, usize) {
-        let start = self.words.get(1).map_or(self.source.len(), |(_, span)| span.start - self.offset);
-        (self.source.get(start..).unwrap_or_default(), self.offset + start)
+        self.span.clone()
     }
 }

@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(inserted("format m"), ["markdown "]);
         assert_eq!(inserted("backends info o"), ["onnx "]);
         assert_eq!(inserted("cache cl"), ["clear "]);
-        assert_eq!(inserted("help qu"), ["quit "]);
+        assert_eq!(inserted("help qui"), ["quit "]);
         assert_eq!(inserted("nonsense x"), Vec::<String>::new());
     }
 
