@@ -96,6 +96,10 @@ impl Executor {
         let mut format = self.playground.settings.format;
         let started = Instant::now();
         let result = self.run_statement(statement, origin, &mut format);
+        // Answered: the next Ctrl-C is a first one again.
+        if let Origin::Prompt { .. } = origin {
+            self.cancel.clear();
+        }
         let effect = match result {
             Ok(effect) => effect,
             Err(error) => {
