@@ -1,7 +1,8 @@
 //! `layer`: one layer in detail, which becomes the current one.
 
+use super::inspection::find_layer;
 use super::{Command, Example, Group, Scope};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::input::{shape_text, type_text};
 use crate::model::{AttributeValue, LayerInfo, ModelInfo, QuantizationParameters, TensorInfo, TensorRole};
 use crate::playground::Playground;
@@ -73,7 +74,7 @@ impl Command for Layer {
         drop(task);
         let info = model.info();
         let path = match (&arguments.path, &playground.layer) {
-            (Some(text), _) => find(text, info)?.path.clone(),
+            (Some(text), _) => find_layer(text, info)?.path.clone(),
             (None, _) if scope.ui.appearance().is_interactive => picked(info, scope)?,
             (None, Some(layer)) if info.layer(layer).is_some() => layer.clone(),
             (None, _) => {
@@ -88,33 +89,6 @@ impl Command for Layer {
         playground.choose(Some(model.path.clone()));
         playground.layer = Some(path);
         Ok(report)
-    }
-}
-
-/// The layer of that path, or the only one whose path ends so.
-pub(super) fn find<'a>(text: &str, info: &'a ModelInfo) -> Result<&'a LayerInfo> {
-    if let Some(layer) = info.layer(text) {
-        return Ok(layer);
-    }
-    let ends_so = |layer: &&LayerInfo| {
-        layer.path.strip_suffix(text).is_some_and(|before| before.ends_with(['.', '/', ':']))
-    };
-    let fitting: Vec<&LayerInfo> = info.layers.iter().filter(ends_so).collect();
-    match fitting[..] {
-        [one] => Ok(one),
-        [] => {
-            let error = Error::not_found(format!("no layer is called `{text}`"));
-            let paths = info.layers.iter().map(|layer| layer.path.as_str());
-            Err(match crate::catalog::name::nearest(text, paths) {
-                Some(near) => error.with_hint(format!("Did you mean `{near}`? See `layers` for all.")),
-                None => error.with_hint("See `layers` for what there is."),
-            })
-        }
-        [..] => {
-            let paths: Vec<_> = fitting.iter().take(8).map(|layer| format!("`{}`", layer.path)).collect();
-            Err(Error::new(ErrorKind::Ambiguous, format!("`{text}` fits {} layers", fitting.len()))
-                .with_hint(format!("Choose one of {}.", paths.join(", "))))
-        }
     }
 }
 

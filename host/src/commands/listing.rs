@@ -4,7 +4,7 @@ use crate::catalog::{Accuracy, Digest, Variant};
 use crate::error::Error;
 use crate::model::Severity;
 use crate::playground::Playground;
-use crate::render::report::{Cell, Report};
+use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
 use serde::Serialize;
 
@@ -110,6 +110,39 @@ pub(super) fn precision_text(digest: &Digest) -> String {
         Some(scheme) => format!("{} {scheme}", digest.precision),
         None => digest.precision.clone(),
     }
+}
+
+/// The table of model files; the reason of a failed one stands in place of its precision.
+pub(super) fn listing_table(models: &[Listed]) -> Table {
+    let mut table = Table::new([
+        Column::text("family").rank(3),
+        Column::text("model"),
+        Column::text("backend").rank(2),
+        Column::text("format").rank(4),
+        Column::text("precision"),
+        Column::number("size").rank(1),
+        Column::text("state"),
+    ]);
+    let mut family = "";
+    for model in models {
+        let family_cell = Cell {
+            text: if family == model.family { String::new() } else { model.family.clone() },
+            raw: model.family.clone().into(),
+            tone: Tone::Heading,
+        };
+        family = &model.family;
+        let or_missing = |text: &str| if text.is_empty() { Cell::missing() } else { Cell::text(text) };
+        table.row([
+            family_cell,
+            model.name_cell(),
+            or_missing(&model.backend),
+            or_missing(&model.format),
+            model.precision_cell(),
+            Cell::bytes(model.bytes),
+            model.state.cell(),
+        ]);
+    }
+    table
 }
 
 /// A line for each model that the reader found something grave in.

@@ -8,6 +8,7 @@ mod help;
 mod history;
 mod info;
 mod input;
+mod inspection;
 mod layer;
 mod layers;
 mod listing;

@@ -1,11 +1,10 @@
 //! `models`: the catalog.
 
-use super::listing::Listed;
+use super::listing::{Listed, listing_table};
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
 use crate::playground::Playground;
-use crate::render::report::{Cell, Column, Report, Table};
-use crate::render::style::Tone;
+use crate::render::report::Report;
 
 /// `models`
 pub(super) struct Models;
@@ -32,37 +31,4 @@ impl Command for Models {
         let models = Listed::all(playground);
         Ok(Report::new(&serde_json::json!({ "models": models }))?.table(listing_table(&models)))
     }
-}
-
-/// The table of model files; the reason of a failed one stands in place of its precision.
-pub(super) fn listing_table(models: &[Listed]) -> Table {
-    let mut table = Table::new([
-        Column::text("family").rank(3),
-        Column::text("model"),
-        Column::text("backend").rank(2),
-        Column::text("format").rank(4),
-        Column::text("precision"),
-        Column::number("size").rank(1),
-        Column::text("state"),
-    ]);
-    let mut family = "";
-    for model in models {
-        let family_cell = Cell {
-            text: if family == model.family { String::new() } else { model.family.clone() },
-            raw: model.family.clone().into(),
-            tone: Tone::Heading,
-        };
-        family = &model.family;
-        let or_missing = |text: &str| if text.is_empty() { Cell::missing() } else { Cell::text(text) };
-        table.row([
-            family_cell,
-            model.name_cell(),
-            or_missing(&model.backend),
-            or_missing(&model.format),
-            model.precision_cell(),
-            Cell::bytes(model.bytes),
-            model.state.cell(),
-        ]);
-    }
-    table
 }

@@ -1,7 +1,6 @@
 //! `open`: scan a folder or one file into the catalog.
 
-use super::listing::{Listed, counted};
-use super::models::listing_table;
+use super::listing::{Listed, counted, listing_table};
 use super::{Command, Example, Group, Scope};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};

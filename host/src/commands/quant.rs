@@ -1,17 +1,19 @@
 //! `quant`: the quantization parameters of a model's tensors, and what is suspicious about them.
 
+use super::inspection::{code_usage, find_layer};
 use super::listing::counted;
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
 use crate::error::{Error, Result};
 use crate::input::element_type;
-use crate::model::{ModelInfo, QuantizationParameters, TensorInfo};
+use crate::model::{ModelInfo, QuantizationParameters};
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
 use qp_analysis::{AffineList, CodeRange, CodeUsage, ScaleSummary, Suspicion, Thresholds};
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `quant [LAYER]`
 pub(super) struct Quant;
@@ -80,7 +82,7 @@ impl Command for Quant {
         let task = scope.ui.task(scope.cancel);
         let model = playground.model(arguments.model.as_deref(), &task)?;
         let layer = match &arguments.layer {
-            Some(text) => Some(super::layer::find(text, model.info())?.path.as_str()),
+            Some(text) => Some(find_layer(text, model.info())?.path.as_str()),
             None => None,
         };
         let mut tensors = rows(&model, layer, &task)?;
@@ -116,39 +118,46 @@ fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> 
         let usage = code_usage(model, tensor, progress)?;
         rows.push(row(&tensor.name, Kind::Weight, layers, parameters, usage));
     }
+    let mut listed = repeated(info);
+    listed.extend(rows.iter().map(|row| row.name));
     let values = info.inputs.iter().chain(&info.values).chain(&info.outputs);
     for (value, parameters) in values.filter_map(|value| Some((value, value.quantization.as_ref()?))) {
         let layers = users.of_name(&value.name);
-        if repeats_its_source(&value.name, info) {
-            continue;
-        }
-        if is_wanted(&layers) && !rows.iter().any(|row: &Row<'_>| row.name == value.name) {
+        if is_wanted(&layers) && listed.insert(&value.name) {
             rows.push(row(&value.name, Kind::Activation, layers, parameters, None));
         }
     }
     Ok(rows)
 }
 
-/// Whether a value is the middle or the end of a pair of QuantizeLinear and DequantizeLinear, or a stored
-/// tensor made real: it has the parameters of what the pair began with, which is listed already.
-fn repeats_its_source(name: &str, info: &ModelInfo) -> bool {
-    let is_pass = |layer: &&crate::model::LayerInfo| {
-        matches!(layer.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear")
-            && layer.outputs.iter().any(|output| output == name)
-    };
-    let source = info.layers.iter().find(is_pass).and_then(|layer| layer.inputs.first());
-    source.is_some_and(|source| {
-        info.tensor(source).is_some_and(|tensor| tensor.quantization.is_some())
-            || info.value(source).is_some_and(|value| value.quantization.is_some())
-    })
+/// The values that are the middle or the end of a pair of QuantizeLinear and DequantizeLinear, or a stored
+/// tensor made real: they have the parameters of what the pair began with, which is listed already.
+fn repeated(info: &ModelInfo) -> BTreeSet<&str> {
+    let values = info.inputs.iter().chain(&info.values).chain(&info.outputs);
+    let quantized: BTreeSet<&str> = values
+        .filter(|value| value.quantization.is_some())
+        .map(|value| value.name.as_str())
+        .chain(
+            info.tensors
+                .iter()
+                .filter(|tensor| tensor.quantization.is_some())
+                .map(|tensor| tensor.name.as_str()),
+        )
+        .collect();
+    info.layers
+        .iter()
+        .filter(|layer| matches!(layer.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear"))
+        .filter(|layer| layer.inputs.first().is_some_and(|source| quantized.contains(source.as_str())))
+        .flat_map(|layer| layer.outputs.iter().map(String::as_str))
+        .collect()
 }
 
 /// Which layers read or compute a name.
-struct Users<'a>(std::collections::BTreeMap<&'a str, Vec<&'a str>>);
+struct Users<'a>(BTreeMap<&'a str, Vec<&'a str>>);
 
 impl<'a> Users<'a> {
     fn of(info: &'a ModelInfo) -> Self {
-        let mut users: std::collections::BTreeMap<&str, Vec<&str>> = std::collections::BTreeMap::new();
+        let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for layer in &info.layers {
             for name in layer.inputs.iter().chain(&layer.outputs).chain(&layer.tensors) {
                 let layers = users.entry(name).or_default();
@@ -163,17 +172,6 @@ impl<'a> Users<'a> {
     fn of_name(&self, name: &str) -> Vec<&'a str> {
         self.0.get(name).cloned().unwrap_or_default()
     }
-}
-
-/// The codes that occur in a stored tensor; `None` for types without codes.
-fn code_usage(model: &Loaded, tensor: &TensorInfo, progress: &dyn Progress) -> Result<Option<CodeUsage>> {
-    let Some(mut usage) = element_type(tensor.dtype).and_then(CodeUsage::new) else { return Ok(None) };
-    let mut add = |chunk: crate::model::TensorChunk<'_>| {
-        usage.add_elements(chunk.bytes, usize::try_from(chunk.elements).unwrap_or(usize::MAX));
-        if progress.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
-    };
-    model.session.read_tensor(&tensor.name, &mut add, progress)?;
-    Ok(Some(usage))
 }
 
 fn row<'a>(

@@ -1,5 +1,6 @@
 //! `weights`: statistics and histogram of a layer's stored tensor.
 
+use super::inspection::{code_usage, find_layer};
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
@@ -11,8 +12,7 @@ use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
 use qp_analysis::histogram::EdgePrecision;
 use qp_analysis::{
-    AffineList, Bins, CodeUsage, ElementType, Granularity, Histogram, ParameterMap, RangeCount, Statistics,
-    ValueRange,
+    AffineList, Bins, ElementType, Granularity, Histogram, ParameterMap, RangeCount, Statistics, ValueRange,
 };
 use serde::Serialize;
 
@@ -118,7 +118,7 @@ impl Command for Weights {
 
 /// The largest parameter that belongs to the layer or that it reads, or the one that is named.
 fn choose<'a>(layer: &str, name: Option<&str>, info: &'a ModelInfo) -> Result<&'a TensorInfo> {
-    let layer = super::layer::find(layer, info)?;
+    let layer = find_layer(layer, info)?;
     let mut stored: Vec<&TensorInfo> = layer
         .tensors
         .iter()
@@ -281,20 +281,18 @@ fn look<'a>(
 
 /// The codes that occur in a quantized tensor.
 fn codes(model: &Loaded, tensor: &TensorInfo, progress: &dyn Progress) -> Result<Option<Codes>> {
-    let usage = element_type(tensor.dtype).filter(|_| tensor.quantization.is_some()).and_then(CodeUsage::new);
-    let Some(mut usage) = usage else { return Ok(None) };
-    let mut add = |chunk: TensorChunk<'_>| {
-        usage.add_elements(chunk.bytes, usize::try_from(chunk.elements).unwrap_or(usize::MAX));
-        Ok(())
-    };
-    model.session.read_tensor(&tensor.name, &mut add, progress)?;
-    let extremes = usage.extremes();
-    Ok(Some(Codes {
-        used: usage.used_count(),
-        available: usage.available_count(),
-        smallest: extremes.map(|(smallest, _)| smallest),
-        largest: extremes.map(|(_, largest)| largest),
-        effective_bits: usage.effective_bits(),
+    if tensor.quantization.is_none() {
+        return Ok(None);
+    }
+    Ok(code_usage(model, tensor, progress)?.map(|usage| {
+        let extremes = usage.extremes();
+        Codes {
+            used: usage.used_count(),
+            available: usage.available_count(),
+            smallest: extremes.map(|(smallest, _)| smallest),
+            largest: extremes.map(|(_, largest)| largest),
+            effective_bits: usage.effective_bits(),
+        }
     }))
 }
 
