@@ -54,7 +54,8 @@ fn forbid(folder: &str, words: &[&str], except: &[&str]) {
 #[test]
 fn only_the_backend_module_knows_what_a_plugin_is() {
     let words = ["qp_abi", "abi_stable", "libloading"];
-    for module in ["commands", "render", "language", "repl", "catalog", "cache", "input", "model"] {
+    for module in ["commands", "render", "language", "repl", "catalog", "cache", "input", "inspect", "model"]
+    {
         forbid(&format!("host/src/{module}"), &words, &[]);
     }
     for file in ["app.rs", "executor.rs", "playground.rs", "script.rs", "settings.rs", "error.rs"] {
@@ -76,6 +77,11 @@ fn commands_do_not_print_draw_or_edit() {
 fn the_renderer_knows_no_session_and_no_backend_but_progress() {
     forbid("host/src/render", &["crate::playground", "crate::commands", "crate::repl", "qp_analysis"], &[]);
     forbid("host/src/render", &["crate::backend"], &["ui.rs"]);
+}
+
+#[test]
+fn what_looks_inside_shows_nothing() {
+    forbid("host/src/inspect", &["crate::commands", "crate::render", "crate::repl"], &[]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub mod env;
 pub mod error;
 pub mod executor;
 pub mod input;
+pub mod inspect;
 pub mod language;
 pub mod model;
 pub mod playground;

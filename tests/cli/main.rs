@@ -21,4 +21,5 @@ mod promises;
 mod run;
 mod scripts;
 mod session;
+mod stats;
 mod summary;

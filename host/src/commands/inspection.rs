@@ -1,12 +1,8 @@
-//! What the commands that look inside share: finding a layer, and the codes of a stored tensor.
+//! What the commands that look inside share: finding a layer.
 
-use crate::backend::Progress;
 use crate::catalog::name::nearest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::input::element_type;
-use crate::model::{LayerInfo, ModelInfo, TensorChunk, TensorInfo};
-use crate::playground::Loaded;
-use qp_analysis::CodeUsage;
+use crate::model::{LayerInfo, ModelInfo};
 
 /// The layer of that path, or the only one whose path ends so.
 pub(super) fn find_layer<'a>(text: &str, info: &'a ModelInfo) -> Result<&'a LayerInfo> {
@@ -33,19 +29,4 @@ pub(super) fn find_layer<'a>(text: &str, info: &'a ModelInfo) -> Result<&'a Laye
                 .with_hint(format!("Choose one of {}.", paths.join(", "))))
         }
     }
-}
-
-/// The codes that occur in a stored tensor; `None` for types without codes.
-pub(super) fn code_usage(
-    model: &Loaded,
-    tensor: &TensorInfo,
-    progress: &dyn Progress,
-) -> Result<Option<CodeUsage>> {
-    let Some(mut usage) = element_type(tensor.dtype).and_then(CodeUsage::new) else { return Ok(None) };
-    let mut add = |chunk: TensorChunk<'_>| {
-        usage.add_elements(chunk.bytes, usize::try_from(chunk.elements).unwrap_or(usize::MAX));
-        if progress.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
-    };
-    model.session.read_tensor(&tensor.name, &mut add, progress)?;
-    Ok(Some(usage))
 }

@@ -89,7 +89,7 @@ impl Listed {
             text.push_str(" *");
         }
         let tone = if self.state == State::Failed { Tone::Bad } else { Tone::Name };
-        Cell { text, raw: self.name.clone().into(), tone }
+        Cell { text, raw: self.name.clone().into(), tone, chart: None }
     }
 
     /// The precision with the scheme, or why there is none.
@@ -129,6 +129,7 @@ pub(super) fn listing_table(models: &[Listed]) -> Table {
             text: if family == model.family { String::new() } else { model.family.clone() },
             raw: model.family.clone().into(),
             tone: Tone::Heading,
+            chart: None,
         };
         family = &model.family;
         let or_missing = |text: &str| if text.is_empty() { Cell::missing() } else { Cell::text(text) };

@@ -184,6 +184,7 @@ pub(super) fn report(outcome: Outcome) -> Result<Report> {
                 text: number::duration(std::time::Duration::from_secs_f64(row.time_ms / 1e3)),
                 raw: row.time_ms.into(),
                 tone: Tone::Dim,
+                chart: None,
             },
             from,
         ]);

@@ -21,6 +21,7 @@ mod reload;
 mod run;
 mod select;
 mod source;
+mod stats;
 mod summary;
 mod timing;
 mod unload;
@@ -165,6 +166,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<layer::Layer>(),
     Entry::of::<quant::Quant>(),
     Entry::of::<weights::Weights>(),
+    Entry::of::<stats::Stats>(),
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),
     Entry::of::<cache::Cache>(),

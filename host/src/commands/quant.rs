@@ -1,11 +1,13 @@
 //! `quant`: the quantization parameters of a model's tensors, and what is suspicious about them.
 
-use super::inspection::{code_usage, find_layer};
+use super::inspection::find_layer;
 use super::listing::counted;
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
 use crate::error::{Error, Result};
 use crate::input::element_type;
+use crate::inspect::Elements;
+use crate::inspect::suspicion::{Wiring, zero_channels};
 use crate::model::{ModelInfo, QuantizationParameters};
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
@@ -38,6 +40,8 @@ pub(super) struct Arguments {
 #[derive(Serialize)]
 struct Found<'a> {
     model: &'a str,
+    /// Tensors looked at, those left out by `--suspicious` included.
+    total: usize,
     tensors: Vec<Row<'a>>,
     suspicious: usize,
 }
@@ -93,17 +97,20 @@ impl Command for Quant {
             return Err(Error::not_found(format!("nothing of {what} is quantized"))
                 .with_hint("See `summary` for the variants that are."));
         }
+        let total = tensors.len();
         let suspicious = tensors.iter().filter(|row| !row.suspicions.is_empty()).count();
         if arguments.suspicious {
             tensors.retain(|row| !row.suspicions.is_empty());
         }
-        report(&Found { model: &model.id, tensors, suspicious }, arguments.channels)
+        report(&Found { model: &model.id, total, tensors, suspicious }, arguments.channels)
     }
 }
 
 fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> Result<Vec<Row<'a>>> {
     let info = model.info();
     let users = Users::of(info);
+    let thresholds = Thresholds::default();
+    let mut seen_together = Wiring::of(info).suspicions(info, &thresholds);
     let is_wanted = |layers: &[&str]| layer.is_none_or(|layer| layers.contains(&layer));
     let mut rows = Vec::new();
     let stored: Vec<_> =
@@ -115,8 +122,14 @@ fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> 
         if !is_wanted(&layers) {
             continue;
         }
-        let usage = code_usage(model, tensor, progress)?;
-        rows.push(row(&tensor.name, Kind::Weight, layers, parameters, usage));
+        let usage = match Elements::stored(model, tensor) {
+            Ok(elements) => elements.code_usage(progress)?,
+            Err(_) => None,
+        };
+        let owner = tensor.layer.as_deref().or(layers.first().copied()).and_then(|path| info.layer(path));
+        let mut suspicions = seen_together.remove(tensor.name.as_str()).unwrap_or_default();
+        suspicions.extend(zero_channels(model, owner, tensor, &thresholds, progress)?);
+        rows.push(row(&tensor.name, Kind::Weight, layers, parameters, usage, suspicions));
     }
     let mut listed = repeated(info);
     listed.extend(rows.iter().map(|row| row.name));
@@ -124,7 +137,8 @@ fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> 
     for (value, parameters) in values.filter_map(|value| Some((value, value.quantization.as_ref()?))) {
         let layers = users.of_name(&value.name);
         if is_wanted(&layers) && listed.insert(&value.name) {
-            rows.push(row(&value.name, Kind::Activation, layers, parameters, None));
+            let suspicions = seen_together.remove(value.name.as_str()).unwrap_or_default();
+            rows.push(row(&value.name, Kind::Activation, layers, parameters, None, suspicions));
         }
     }
     Ok(rows)
@@ -180,6 +194,7 @@ fn row<'a>(
     layers: Vec<&'a str>,
     parameters: &'a QuantizationParameters,
     usage: Option<CodeUsage>,
+    seen_together: Vec<Suspicion>,
 ) -> Row<'a> {
     let codes = element_type(parameters.dtype).and_then(CodeRange::of);
     let list = AffineList::new(&parameters.scales, &parameters.zero_points);
@@ -187,6 +202,8 @@ fn row<'a>(
     let mut suspicions: Vec<Suspicion> =
         list.as_ref().map(|list| thresholds.of_parameters(*list, codes)).unwrap_or_default();
     suspicions.extend(usage.as_ref().and_then(|usage| thresholds.of_codes(usage)));
+    suspicions.extend(seen_together);
+    suspicions.sort_by_key(|suspicion| suspicion.reason);
     let mut texts: Vec<String> = suspicions.iter().map(ToString::to_string).collect();
     texts.extend(
         list.as_ref()
@@ -264,14 +281,13 @@ fn report(found: &Found<'_>, shows_channels: bool) -> Result<Report> {
         0 => (Tone::Good, "nothing suspicious".to_owned()),
         count => (Tone::Warning, format!("{} suspicious", counted(count, "tensor"))),
     };
-    Ok(Report::new(found)?
-        .toned_line([
-            (Tone::Plain, format!("{} in ", counted(found.tensors.len(), "quantized tensor"))),
-            (Tone::Name, found.model.to_owned()),
-            (Tone::Plain, ": ".to_owned()),
-            verdict,
-        ])
-        .table(table))
+    let report = Report::new(found)?.toned_line([
+        (Tone::Plain, format!("{} in ", counted(found.total, "quantized tensor"))),
+        (Tone::Name, found.model.to_owned()),
+        (Tone::Plain, ": ".to_owned()),
+        verdict,
+    ]);
+    Ok(if found.tensors.is_empty() { report } else { report.table(table) })
 }
 
 /// The scale, or the smallest, the median and the largest of several.

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::input::{element_type, shape_text};
 use crate::model::{Property, Tensor, element_count};
 use crate::playground::Playground;
+use crate::render::chart::Chart;
 use crate::render::number;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
@@ -179,15 +180,15 @@ fn push_output(report: Report, output: &Output) -> Report {
         let rest = if output.values.len() > SHOWN_VALUES || output.is_truncated { ", …" } else { "" };
         return report.toned_line(head).line(format!("    {}{rest}", shown.join(", ")));
     }
-    let mut table = Table::new([Column::number("class"), Column::number("score"), Column::text("")]);
+    let mut table = Table::new([Column::number("class"), Column::number("score"), Column::chart("")]);
     let highest = output.top.first().map_or(0.0, |class| class.score);
     for class in &output.top {
         let share = if highest > 0.0 { (class.score / highest).clamp(0.0, 1.0) } else { 0.0 };
-        let bar = "█".repeat((share * 20.0).round() as usize);
         table.row([
-            Cell { text: class.class.to_string(), raw: class.class.into(), tone: Tone::Plain },
+            Cell { text: class.class.to_string(), raw: class.class.into(), ..Cell::default() },
             Cell::real(class.score),
-            Cell::text(bar).tone(Tone::Good),
+            // A score needs no more than half of what a histogram does.
+            Cell::chart(Chart::Bar(share / 2.0)).tone(Tone::Good),
         ]);
     }
     report.toned_line(head).table(table)

@@ -192,7 +192,10 @@ fn report(summarized: Summarized) -> Result<Report> {
             let mut cells = cells(row);
             if !is_one {
                 let text = if index == 0 { family.family.clone() } else { String::new() };
-                cells.insert(0, Cell { text, raw: family.family.clone().into(), tone: Tone::Heading });
+                cells.insert(
+                    0,
+                    Cell { text, raw: family.family.clone().into(), tone: Tone::Heading, chart: None },
+                );
             }
             table.row(cells);
         }

@@ -18,8 +18,15 @@ fn block(block: &Block) -> Option<String> {
             Some(write(vec!["name".to_owned(), "value".to_owned()], rows))
         }
         Block::Table(table) => {
-            let names = table.columns.iter().map(|column| column.name.to_owned()).collect();
-            Some(write(names, table.rows.iter().map(|row| row.iter().map(raw_text).collect())))
+            let data = |row: &[Cell]| {
+                let cells = table.columns.iter().zip(row).filter(|(column, _)| !column.is_chart);
+                cells.map(|(_, cell)| raw_text(cell)).collect()
+            };
+            let columns = table.columns.iter().filter(|column| !column.is_chart);
+            let names = columns.map(|column| column.name.to_owned()).collect();
+            // A row that only serves a chart, such as its axis, has nothing to say here.
+            let rows = table.rows.iter().filter(|row| row.iter().any(|cell| !cell.raw.is_null()));
+            Some(write(names, rows.map(|row| data(row))))
         }
     }
 }

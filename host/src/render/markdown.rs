@@ -1,6 +1,6 @@
 //! A report in Markdown, for pull requests and notebooks.
 
-use crate::render::report::{Block, Report, Table};
+use crate::render::report::{Block, Cell, Report, Table};
 use std::fmt::Write;
 
 /// The whole report.
@@ -34,10 +34,19 @@ fn pipe_table(table: &Table) -> String {
     let _ = writeln!(text, "| {} |", names.join(" | "));
     let _ = writeln!(text, "| {} |", marks.join(" | "));
     for row in &table.rows {
-        let cells: Vec<String> = row.iter().map(|cell| escape(&cell.text)).collect();
+        let cells: Vec<String> = row.iter().map(cell_text).collect();
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text
+}
+
+/// A chart is code, in which spaces count.
+fn cell_text(cell: &Cell) -> String {
+    match &cell.chart {
+        Some(_) if cell.text.is_empty() => String::new(),
+        Some(_) => format!("`{}`", cell.text),
+        None => escape(&cell.text),
+    }
 }
 
 fn escape(text: &str) -> String {
@@ -59,7 +68,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::report::{Cell, Column};
+    use crate::render::report::Column;
 
     #[test]
     fn a_pipe_in_a_name_does_not_end_the_cell() {

@@ -1,5 +1,6 @@
 //! What commands return, and how it is shown. Below this module nobody knows what a terminal is.
 
+pub mod chart;
 pub mod csv;
 pub mod diagnostic;
 pub mod json;

@@ -1,6 +1,7 @@
 //! What a command returns: one serializable value, and how to lay it out for people.
 
 use crate::error::{Error, Result};
+use crate::render::chart::{self, Chart};
 use crate::render::number;
 use crate::render::style::Tone;
 use serde::Serialize;
@@ -61,17 +62,25 @@ pub struct Column {
     pub is_right_aligned: bool,
     /// Columns of a higher rank are left out first when the terminal is too narrow; rank 0 always stays.
     pub rank: u8,
+    /// Whether its cells are charts, which fill the width that the other columns leave, and are nothing to a
+    /// machine.
+    pub is_chart: bool,
 }
 
 impl Column {
     /// A column of text that always stays.
     pub const fn text(name: &'static str) -> Self {
-        Self { name, is_right_aligned: false, rank: 0 }
+        Self { name, is_right_aligned: false, rank: 0, is_chart: false }
     }
 
     /// A column of numbers that always stays.
     pub const fn number(name: &'static str) -> Self {
-        Self { name, is_right_aligned: true, rank: 0 }
+        Self { name, is_right_aligned: true, ..Self::text(name) }
+    }
+
+    /// A column of charts that always stays.
+    pub const fn chart(name: &'static str) -> Self {
+        Self { is_chart: true, ..Self::text(name) }
     }
 
     /// The same column, left out of a narrow terminal before those of a lower rank.
@@ -89,13 +98,15 @@ pub struct Cell {
     pub raw: Value,
     /// What it means.
     pub tone: Tone,
+    /// What is drawn in place of the text in a chart column.
+    pub chart: Option<Chart>,
 }
 
 impl Cell {
     /// A text.
     pub fn text(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { raw: Value::String(text.clone()), text, tone: Tone::Plain }
+        Self { raw: Value::String(text.clone()), text, ..Self::default() }
     }
 
     /// The name of something.
@@ -105,34 +116,39 @@ impl Cell {
 
     /// Nothing to say here.
     pub fn missing() -> Self {
-        Self { text: "–".to_owned(), raw: Value::Null, tone: Tone::Dim }
+        Self { text: "–".to_owned(), raw: Value::Null, tone: Tone::Dim, chart: None }
     }
 
     /// A count.
     pub fn count(value: u64) -> Self {
-        Self { text: number::count(value), raw: value.into(), tone: Tone::Plain }
+        Self { text: number::count(value), raw: value.into(), ..Self::default() }
     }
 
     /// A size in bytes.
     pub fn bytes(value: u64) -> Self {
-        Self { text: number::bytes(value), raw: value.into(), tone: Tone::Plain }
+        Self { text: number::bytes(value), raw: value.into(), ..Self::default() }
     }
 
     /// A share, 0 to 1.
     pub fn percent(share: f64) -> Self {
-        Self { text: number::percent(share), raw: share.into(), tone: Tone::Plain }
+        Self { text: number::percent(share), raw: share.into(), ..Self::default() }
     }
 
     /// A real number.
     pub fn real(value: f64) -> Self {
         let text = number::real(value);
         let raw = if value.is_finite() { value.into() } else { Value::String(text.clone()) };
-        Self { text, raw, tone: Tone::Plain }
+        Self { text, raw, ..Self::default() }
     }
 
     /// A duration; milliseconds for machines.
     pub fn duration(value: Duration) -> Self {
-        Self { text: number::duration(value), raw: (value.as_secs_f64() * 1e3).into(), tone: Tone::Plain }
+        Self { text: number::duration(value), raw: (value.as_secs_f64() * 1e3).into(), ..Self::default() }
+    }
+
+    /// A drawing, for a chart column.
+    pub fn chart(chart: Chart) -> Self {
+        Self { text: chart.draw(chart::DEFAULT_WIDTH), chart: Some(chart), ..Self::default() }
     }
 
     /// `some` turned into a cell, or [`Cell::missing`].

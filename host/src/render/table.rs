@@ -1,5 +1,6 @@
 //! Reports as text for a terminal, within its width.
 
+use crate::render::chart;
 use crate::render::report::{Block, Cell, Column, Report, Table};
 use crate::render::style::{self, Tone};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, TableStyle, Width};
@@ -105,10 +106,15 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
         let column = table.columns[index];
         align(Tone::Heading, column.name, column)
     }));
+    let chart_width = chart_width(table, &shown, width);
     for row in &table.rows {
         drawing.add_row(shown.iter().map(|&index| {
             let cell = &row[index];
-            align(cell.tone, &printable(&cell.text), table.columns[index])
+            let text = match &cell.chart {
+                Some(chart) => chart.draw(chart_width),
+                None => printable(&cell.text),
+            };
+            align(cell.tone, &text, table.columns[index])
         }));
     }
     for (position, &index) in shown.iter().enumerate() {
@@ -182,7 +188,18 @@ fn needed_width(table: &Table, shown: &[usize]) -> usize {
     2 + shown.iter().map(|&index| natural_width(table, index) + 2).sum::<usize>()
 }
 
+/// What the other columns leave to a chart, within limits.
+fn chart_width(table: &Table, shown: &[usize], width: Option<u16>) -> usize {
+    let Some(width) = width else { return chart::DEFAULT_WIDTH };
+    let charts = shown.iter().filter(|index| table.columns[**index].is_chart).count().max(1);
+    let left = usize::from(width).saturating_sub(needed_width(table, shown));
+    (chart::MIN_WIDTH + left / charts).min(chart::MAX_WIDTH)
+}
+
 fn natural_width(table: &Table, index: usize) -> usize {
+    if table.columns[index].is_chart {
+        return chart::MIN_WIDTH.max(table.columns[index].name.width());
+    }
     let widest_line = |text: &str| text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
     let cells = table.rows.iter().filter_map(|row| row.get(index)).map(|cell| widest_line(&cell.text));
     cells.max().unwrap_or(0).max(table.columns[index].name.width())
@@ -191,6 +208,7 @@ fn natural_width(table: &Table, index: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::chart::Chart;
     use crate::render::style::strip;
 
     fn sample() -> Report {
@@ -217,6 +235,15 @@ mod tests {
         let text = strip(&report(&sample(), Some(30)));
         assert!(!text.contains("first of all"), "{text}");
         assert!(text.contains("no room for: notes"), "{text}");
+    }
+
+    #[test]
+    fn a_chart_fills_the_width_that_is_left() {
+        let mut table = Table::new([Column::text("layer"), Column::chart("")]);
+        table.row([Cell::name("conv1"), Cell::chart(Chart::Bar(1.0))]);
+        let report = Report::default().table(table);
+        let bar = |width: Option<u16>| super::report(&report, width).matches('█').count();
+        assert_eq!([bar(Some(80)), bar(Some(20)), bar(Some(500)), bar(None)], [69, 24, 100, 40]);
     }
 
     #[test]

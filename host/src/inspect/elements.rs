@@ -1,0 +1,384 @@
+//! The elements of a stored tensor as numbers: real values, or codes as they are stored.
+
+use crate::backend::Progress;
+use crate::error::{Error, ErrorKind, Result};
+use crate::input::element_type;
+use crate::model::{QuantizationParameters, TensorChunk, TensorInfo};
+use crate::playground::Loaded;
+use qp_analysis::element::BLOCK_ELEMENTS;
+use qp_analysis::granularity::Run;
+use qp_analysis::{
+    Affine, AffineList, Bins, CodeUsage, ElementType, Granularity, Histogram, ParameterMap, RangeCount,
+    Statistics, ValueRange,
+};
+use std::borrow::Cow;
+
+/// At most so many numbers wait for their channel's next block.
+const BUFFERED_NUMBERS: usize = 1 << 20;
+
+/// A stored tensor, to be read piece by piece as often as is needed; never in memory as a whole.
+pub struct Elements<'a> {
+    model: &'a Loaded,
+    tensor: &'a TensorInfo,
+    element: ElementType,
+    /// `None` for the numbers as stored.
+    dequantization: Option<Dequantization<'a>>,
+}
+
+struct Dequantization<'a> {
+    map: ParameterMap,
+    scales: Cow<'a, [f64]>,
+    zero_points: Cow<'a, [f64]>,
+}
+
+impl Dequantization<'_> {
+    fn list(&self) -> Result<AffineList<'_>> {
+        AffineList::new(&self.scales, &self.zero_points)
+            .map_err(|mismatch| Error::new(ErrorKind::CorruptFile, mismatch.to_string()))
+    }
+
+    /// The one scale and zero point of all elements.
+    fn only(&self) -> Option<Affine> {
+        if self.map.parameter_count() == 1 { self.list().ok()?.get(0) } else { None }
+    }
+}
+
+impl<'a> Elements<'a> {
+    /// The real values: codes are dequantized in `f64`.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` for elements that are no real numbers; `CorruptFile` when the quantization parameters
+    /// do not fit the shape.
+    pub fn values(model: &'a Loaded, tensor: &'a TensorInfo, progress: &dyn Progress) -> Result<Self> {
+        let mut elements = Self::stored(model, tensor)?;
+        if let Some(parameters) = &tensor.quantization {
+            elements.dequantization = Some(dequantization(model, tensor, parameters, progress)?);
+        }
+        Ok(elements)
+    }
+
+    /// The numbers as they are stored: of a quantized tensor the codes.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` for elements that are no real numbers.
+    pub fn stored(model: &'a Loaded, tensor: &'a TensorInfo) -> Result<Self> {
+        let element = element_type(tensor.dtype).ok_or_else(|| {
+            Error::new(
+                ErrorKind::UnsupportedOp,
+                format!("`{}` holds {}, no real numbers", tensor.name, tensor.dtype),
+            )
+        })?;
+        Ok(Self { model, tensor, element, dequantization: None })
+    }
+
+    /// The tensor.
+    pub fn tensor(&self) -> &'a TensorInfo {
+        self.tensor
+    }
+
+    /// How the elements are stored.
+    pub fn element(&self) -> ElementType {
+        self.element
+    }
+
+    /// Whether codes are turned into real values.
+    pub fn are_dequantized(&self) -> bool {
+        self.dequantization.is_some()
+    }
+
+    /// Hands the numbers on, block by block in row-major order, each with the index of its first element.
+    ///
+    /// # Errors
+    /// What the backend says; the error of `receive`; `Cancelled`.
+    pub fn each_block(
+        &self,
+        progress: &dyn Progress,
+        receive: &mut dyn FnMut(u64, &mut [f64]) -> Result<()>,
+    ) -> Result<()> {
+        let list = match &self.dequantization {
+            Some(dequantization) => Some((&dequantization.map, dequantization.list()?)),
+            None => None,
+        };
+        self.each_chunk(progress, &mut |chunk, count| {
+            let mut first = chunk.first_element;
+            let mut outcome = Ok(());
+            self.element.for_each_block(chunk.bytes, count, |numbers| {
+                if outcome.is_err() {
+                    return;
+                }
+                let dequantized = match list {
+                    Some((map, list)) => map.dequantize_in_place(first, numbers, list),
+                    None => Ok(()),
+                };
+                outcome = match dequantized {
+                    Ok(()) => receive(first, numbers),
+                    Err(mismatch) => Err(unfit(self.tensor, &mismatch.to_string())),
+                };
+                first += numbers.len() as u64;
+            });
+            outcome
+        })
+    }
+
+    /// Counts, extremes and moments of all elements.
+    ///
+    /// # Errors
+    /// As [`Self::each_block`].
+    pub fn statistics(&self, progress: &dyn Progress) -> Result<Statistics> {
+        let mut statistics = Statistics::new();
+        match self.common_affine() {
+            Some(affine) => self.each_chunk(progress, &mut |chunk, count| {
+                statistics.add_quantized(self.element, chunk.bytes, count, affine);
+                Ok(())
+            })?,
+            None => self.each_block(progress, &mut |_, numbers| {
+                statistics.add(numbers);
+                Ok(())
+            })?,
+        }
+        Ok(statistics)
+    }
+
+    /// How many elements fall into each of `bins`.
+    ///
+    /// # Errors
+    /// As [`Self::each_block`].
+    pub fn histogram(&self, bins: Bins, progress: &dyn Progress) -> Result<Histogram> {
+        let mut histogram = Histogram::new(bins);
+        match self.common_affine() {
+            Some(affine) => self.each_chunk(progress, &mut |chunk, count| {
+                histogram.add_quantized(self.element, chunk.bytes, count, affine);
+                Ok(())
+            })?,
+            None => self.each_block(progress, &mut |_, numbers| {
+                histogram.add(numbers);
+                Ok(())
+            })?,
+        }
+        Ok(histogram)
+    }
+
+    /// How many elements lie inside `range`.
+    ///
+    /// # Errors
+    /// As [`Self::each_block`].
+    pub fn count_within(&self, range: ValueRange, progress: &dyn Progress) -> Result<RangeCount> {
+        let mut count = RangeCount::new();
+        self.each_block(progress, &mut |_, numbers| {
+            count.add(numbers, range);
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    /// The statistics of each index along `axis`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an axis that the tensor does not have; as [`Self::each_block`].
+    pub fn channel_statistics(&self, axis: i64, progress: &dyn Progress) -> Result<Vec<Statistics>> {
+        let map = self.channels(axis)?;
+        let count = self.channel_count(&map)?;
+        let mut channels = vec![Statistics::new(); count];
+        // Statistics take blocks in much less time than single numbers, which is how the channels of the last
+        // axis come.
+        let block = (BUFFERED_NUMBERS / count.max(1)).clamp(1, BLOCK_ELEMENTS);
+        let mut waiting: Vec<Vec<f64>> = vec![Vec::new(); count];
+        self.each_block(progress, &mut |first, numbers| {
+            each_run(&map, first, numbers, &mut |channel, numbers| {
+                if numbers.len() >= block {
+                    channels[channel].add(numbers);
+                    return;
+                }
+                waiting[channel].extend_from_slice(numbers);
+                if waiting[channel].len() >= block {
+                    channels[channel].add(&waiting[channel]);
+                    waiting[channel].clear();
+                }
+            });
+            Ok(())
+        })?;
+        for (statistics, numbers) in channels.iter_mut().zip(&waiting) {
+            statistics.add(numbers);
+        }
+        Ok(channels)
+    }
+
+    /// Hands on the numbers of one index along `axis`, in order.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an axis or an index that the tensor does not have; as [`Self::each_block`].
+    pub fn each_block_of_channel(
+        &self,
+        axis: i64,
+        channel: usize,
+        progress: &dyn Progress,
+        receive: &mut dyn FnMut(&[f64]),
+    ) -> Result<()> {
+        let map = self.channels(axis)?;
+        let count = self.channel_count(&map)?;
+        if channel >= count {
+            return Err(Error::invalid_input(format!(
+                "`{}` has no channel {channel} along axis {axis}",
+                self.tensor.name
+            ))
+            .with_hint(match count {
+                0 => "It has none.".to_owned(),
+                count => format!("Choose one from 0 to {}.", count - 1),
+            }));
+        }
+        self.each_block(progress, &mut |first, numbers| {
+            each_run(&map, first, numbers, &mut |index, numbers| {
+                if index == channel {
+                    receive(numbers);
+                }
+            });
+            Ok(())
+        })
+    }
+
+    /// The codes that occur; `None` for types without codes.
+    ///
+    /// # Errors
+    /// As [`Self::each_block`].
+    pub fn code_usage(&self, progress: &dyn Progress) -> Result<Option<CodeUsage>> {
+        let Some(mut usage) = CodeUsage::new(self.element) else { return Ok(None) };
+        self.each_chunk(progress, &mut |chunk, count| {
+            usage.add_elements(chunk.bytes, count);
+            Ok(())
+        })?;
+        Ok(Some(usage))
+    }
+
+    /// The codes that occur at each index along `axis`; `None` for types without codes.
+    ///
+    /// # Errors
+    /// As [`Self::channel_statistics`].
+    pub fn channel_code_usage(&self, axis: i64, progress: &dyn Progress) -> Result<Option<Vec<CodeUsage>>> {
+        let Some(none) = CodeUsage::new(self.element) else { return Ok(None) };
+        let map = self.channels(axis)?;
+        let mut channels = vec![none; self.channel_count(&map)?];
+        let codes = Self { dequantization: None, ..*self };
+        codes.each_block(progress, &mut |first, numbers| {
+            each_run(&map, first, numbers, &mut |channel, numbers| {
+                for code in numbers {
+                    channels[channel].add_code(*code as i64);
+                }
+            });
+            Ok(())
+        })?;
+        Ok(Some(channels))
+    }
+
+    /// The scale and zero point of all elements: the identity where nothing is dequantized; `None` where
+    /// channels or blocks have their own.
+    fn common_affine(&self) -> Option<Affine> {
+        match &self.dequantization {
+            Some(dequantization) => dequantization.only(),
+            None => Some(Affine::IDENTITY),
+        }
+    }
+
+    fn channels(&self, axis: i64) -> Result<ParameterMap> {
+        ParameterMap::new(&self.tensor.shape, Granularity::PerChannel { axis }).map_err(|error| {
+            Error::invalid_input(format!("`{}` has no such channels", self.tensor.name))
+                .with_cause(error.to_string())
+        })
+    }
+
+    fn channel_count(&self, map: &ParameterMap) -> Result<usize> {
+        const MOST: u64 = 1 << 20;
+        // An empty tensor may claim any length of the axis.
+        let count = if map.element_count() == 0 { 0 } else { map.parameter_count() };
+        match usize::try_from(count) {
+            Ok(channels) if count <= MOST => Ok(channels),
+            _ => Err(Error::invalid_input(format!("`{}` has {count} channels", self.tensor.name))
+                .with_cause(format!("at most {MOST} are looked at one by one"))),
+        }
+    }
+
+    fn each_chunk(
+        &self,
+        progress: &dyn Progress,
+        receive: &mut dyn FnMut(&TensorChunk<'_>, usize) -> Result<()>,
+    ) -> Result<()> {
+        let mut take = |chunk: TensorChunk<'_>| {
+            if progress.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            receive(&chunk, usize::try_from(chunk.elements).unwrap_or(usize::MAX))
+        };
+        self.model.session.read_tensor(&self.tensor.name, &mut take, progress)
+    }
+}
+
+/// Hands on the parts of a block that belong to one index along the axis of `map`.
+fn each_run(map: &ParameterMap, first: u64, numbers: &[f64], receive: &mut dyn FnMut(usize, &[f64])) {
+    let mut rest = numbers;
+    for Run { len, first_parameter, advances, .. } in map.runs(first, numbers.len()) {
+        let (run, behind) = rest.split_at(len);
+        rest = behind;
+        if advances {
+            run.iter().enumerate().for_each(|(index, number)| {
+                receive(first_parameter + index, std::slice::from_ref(number));
+            });
+        } else {
+            receive(first_parameter, run);
+        }
+    }
+}
+
+fn dequantization<'a>(
+    model: &Loaded,
+    tensor: &TensorInfo,
+    parameters: &'a QuantizationParameters,
+    progress: &dyn Progress,
+) -> Result<Dequantization<'a>> {
+    let granularity = match (parameters.axis, parameters.block_size) {
+        (Some(axis), Some(block_size)) => Granularity::PerBlock { axis, block_size },
+        (Some(axis), None) => Granularity::PerChannel { axis },
+        (None, _) => Granularity::PerTensor,
+    };
+    let map =
+        ParameterMap::new(&tensor.shape, granularity).map_err(|error| unfit(tensor, &error.to_string()))?;
+    let (scales, zero_points) = match (&parameters.scales[..], &parameters.scale_name) {
+        ([], Some(name)) if !parameters.is_dynamic => {
+            let scales = numbers(model, tensor, name, progress)?;
+            let zero_points = match &parameters.zero_point_name {
+                Some(name) => numbers(model, tensor, name, progress)?,
+                None => Vec::new(),
+            };
+            (Cow::Owned(scales), Cow::Owned(zero_points))
+        }
+        ([], _) => return Err(unfit(tensor, "the file does not hold its scales")),
+        (scales, _) => (Cow::Borrowed(scales), Cow::Borrowed(&parameters.zero_points[..])),
+    };
+    let dequantization = Dequantization { map, scales, zero_points };
+    // Of a type that is read channel by channel a wrong number would be found in the middle.
+    let list = dequantization.list().map_err(|error| unfit(tensor, error.message()))?;
+    dequantization.map.expect_count(list).map_err(|mismatch| unfit(tensor, &mismatch.to_string()))?;
+    Ok(dequantization)
+}
+
+/// The numbers of a stored tensor that has as many as another has scales.
+fn numbers(model: &Loaded, tensor: &TensorInfo, name: &str, progress: &dyn Progress) -> Result<Vec<f64>> {
+    let stored = model
+        .info()
+        .tensor(name)
+        .ok_or_else(|| unfit(tensor, &format!("its scales or zero points, `{name}`, are not stored")))?;
+    // No tensor has more scales than elements.
+    if stored.element_count() > tensor.element_count().max(1) {
+        return Err(unfit(tensor, &format!("`{name}` is larger than the tensor")));
+    }
+    let mut numbers = Vec::new();
+    Elements::stored(model, stored)?.each_block(progress, &mut |_, block| {
+        numbers.extend_from_slice(block);
+        Ok(())
+    })?;
+    Ok(numbers)
+}
+
+fn unfit(tensor: &TensorInfo, cause: &str) -> Error {
+    Error::new(ErrorKind::CorruptFile, format!("`{}` cannot be dequantized", tensor.name))
+        .with_cause(cause)
+        .with_hint("Look at the codes with `--raw`.")
+}

@@ -1,0 +1,132 @@
+//! What is suspicious about a model's quantization parameters when they are seen together: along a layer's
+//! inputs, along a pair of quantize and dequantize, and in the channels that they belong to.
+
+use super::Elements;
+use super::weight::channel_axis;
+use crate::backend::Progress;
+use crate::error::{ErrorKind, Result};
+use crate::model::{LayerInfo, ModelInfo, QuantizationParameters, TensorInfo, TensorRole};
+use crate::playground::Loaded;
+use qp_analysis::{Affine, Suspicion, Thresholds};
+use std::collections::HashMap;
+
+/// The quantization parameters of every name in a model, and who computes it.
+pub struct Wiring<'a> {
+    parameters: HashMap<&'a str, &'a QuantizationParameters>,
+    producers: HashMap<&'a str, &'a LayerInfo>,
+}
+
+impl<'a> Wiring<'a> {
+    /// Of that model.
+    pub fn of(info: &'a ModelInfo) -> Self {
+        let values = info.inputs.iter().chain(&info.outputs).chain(&info.values);
+        let values = values.filter_map(|value| Some((value.name.as_str(), value.quantization.as_ref()?)));
+        let stored = info.tensors.iter();
+        let stored = stored.filter_map(|tensor| Some((tensor.name.as_str(), tensor.quantization.as_ref()?)));
+        let producers = info
+            .layers
+            .iter()
+            .flat_map(|layer| layer.outputs.iter().map(move |name| (name.as_str(), layer)))
+            .collect();
+        Self { parameters: values.chain(stored).collect(), producers }
+    }
+
+    /// The parameters of a stored tensor or a value.
+    pub fn parameters(&self, name: &str) -> Option<&'a QuantizationParameters> {
+        self.parameters.get(name).copied()
+    }
+
+    /// Where a quantized name comes from, through the layers that quantize and dequantize it.
+    pub fn origin(&self, name: &'a str) -> &'a str {
+        let mut origin = name;
+        // A chain of plumbing longer than this is no chain but a loop.
+        for _ in 0..8 {
+            let Some(layer) = self.producers.get(origin).filter(|layer| is_plumbing(layer)) else { break };
+            match layer.inputs.first() {
+                Some(source) if self.parameters.contains_key(source.as_str()) => origin = source,
+                _ => break,
+            }
+        }
+        origin
+    }
+
+    /// The suspicions about biases and pairs, each under the name that [`origin`](Self::origin) gives.
+    pub fn suspicions(
+        &self,
+        info: &'a ModelInfo,
+        thresholds: &Thresholds,
+    ) -> HashMap<&'a str, Vec<Suspicion>> {
+        let mut found: HashMap<&str, Vec<Suspicion>> = HashMap::new();
+        let mut note = |name: &'a str, suspicion: Option<Suspicion>| {
+            if let Some(suspicion) = suspicion {
+                let suspicions = found.entry(self.origin(name)).or_default();
+                if !suspicions.contains(&suspicion) {
+                    suspicions.push(suspicion);
+                }
+            }
+        };
+        for layer in &info.layers {
+            match (layer.op_type.as_str(), &layer.inputs[..]) {
+                // Runtimes add the bias to sums of products of codes: it has no scale of its own.
+                ("Conv" | "ConvTranspose" | "Gemm", [input, weight, bias, ..]) => {
+                    note(bias, self.of_bias(input, weight, bias, thresholds));
+                }
+                ("DequantizeLinear", [codes, ..]) => {
+                    if let Some(output) = layer.outputs.first() {
+                        note(codes, self.of_pair(codes, output, thresholds));
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn of_bias(&self, input: &str, weight: &str, bias: &str, thresholds: &Thresholds) -> Option<Suspicion> {
+        let scales =
+            |name: &str| Some(&self.parameters(name)?.scales[..]).filter(|scales| !scales.is_empty());
+        match scales(input)? {
+            [input] => thresholds.of_bias(scales(bias)?, *input, scales(weight)?),
+            _ => None,
+        }
+    }
+
+    /// Of a `DequantizeLinear` whose codes a `QuantizeLinear` computed.
+    fn of_pair(&self, codes: &str, output: &str, thresholds: &Thresholds) -> Option<Suspicion> {
+        self.producers.get(codes).filter(|layer| layer.op_type == "QuantizeLinear")?;
+        let (begin, end) = (self.parameters(codes)?, self.parameters(output)?);
+        let affine = |parameters: &QuantizationParameters, index: usize| {
+            parameters.scales.get(index).map(|scale| Affine::new(*scale, parameters.zero_point(index)))
+        };
+        (0..begin.scales.len().max(end.scales.len()))
+            .find_map(|index| thresholds.of_pair(affine(begin, index)?, affine(end, index)?))
+    }
+}
+
+fn is_plumbing(layer: &LayerInfo) -> bool {
+    matches!(layer.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear")
+}
+
+/// The channels of a quantized weight that are all zeros.
+///
+/// # Errors
+/// What the backend says of the file; a tensor whose scales do not fit has no channels to suspect.
+pub fn zero_channels(
+    model: &Loaded,
+    layer: Option<&LayerInfo>,
+    tensor: &TensorInfo,
+    thresholds: &Thresholds,
+    progress: &dyn Progress,
+) -> Result<Option<Suspicion>> {
+    if tensor.role != TensorRole::Parameter || tensor.shape.len() < 2 {
+        return Ok(None);
+    }
+    let Some(axis) = channel_axis(layer, tensor) else { return Ok(None) };
+    let statistics = Elements::values(model, tensor, progress)
+        .and_then(|elements| elements.channel_statistics(axis, progress));
+    match statistics {
+        Ok(channels) => Ok(thresholds.of_channels(channels.iter().map(|channel| channel.abs_max()))),
+        Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+        Err(_) => Ok(None),
+    }
+}

@@ -1,0 +1,148 @@
+//! Which stored tensors are a layer's, which of them is its weight, and along which axis its channels lie.
+
+use crate::model::{AttributeValue, LayerInfo, ModelInfo, TensorInfo, TensorRole};
+use std::collections::{HashMap, HashSet};
+
+/// The stored tensors that belong to the layer or that it reads, without scales and zero points: the largest
+/// first, of equal ones the first named.
+pub fn tensors_of<'a>(layer: &LayerInfo, info: &'a ModelInfo) -> Vec<&'a TensorInfo> {
+    let mut seen = HashSet::new();
+    let names = layer.tensors.iter().chain(&layer.inputs).filter(|name| seen.insert(name.as_str()));
+    let mut stored: Vec<&TensorInfo> = names
+        .filter_map(|name| info.tensor(name))
+        .filter(|tensor| tensor.role != TensorRole::Quantization)
+        .collect();
+    stored.sort_by_key(|tensor| std::cmp::Reverse(tensor.element_count()));
+    stored
+}
+
+/// A stored tensor and the layer that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// The layer that owns the tensor, or the first that reads it.
+    pub layer: Option<&'a LayerInfo>,
+    /// The tensor.
+    pub tensor: &'a TensorInfo,
+}
+
+/// Every stored tensor but scales, zero points and further names of the same storage, in the order of the
+/// layers; those of no layer last.
+pub fn all_stored(info: &ModelInfo) -> Vec<Stored<'_>> {
+    let by_path: HashMap<&str, usize> =
+        info.layers.iter().enumerate().map(|(index, layer)| (layer.path.as_str(), index)).collect();
+    let mut first_reader: HashMap<&str, usize> = HashMap::new();
+    for (index, layer) in info.layers.iter().enumerate() {
+        for name in layer.tensors.iter().chain(&layer.inputs) {
+            first_reader.entry(name).or_insert(index);
+        }
+    }
+    let is_shown =
+        |tensor: &&TensorInfo| tensor.role != TensorRole::Quantization && tensor.alias_of.is_none();
+    let mut placed: Vec<(usize, Stored<'_>)> = info
+        .tensors
+        .iter()
+        .filter(is_shown)
+        .map(|tensor| {
+            let owner = tensor.layer.as_deref().and_then(|path| by_path.get(path));
+            let index = owner.or_else(|| first_reader.get(tensor.name.as_str())).copied();
+            let layer = index.and_then(|index| info.layers.get(index));
+            (index.unwrap_or(usize::MAX), Stored { layer, tensor })
+        })
+        .collect();
+    placed.sort_by_key(|(index, _)| *index);
+    placed.into_iter().map(|(_, stored)| stored).collect()
+}
+
+/// The weight of each layer that has one, its largest parameter, in the order of the layers. A tensor that no
+/// layer has is its own.
+pub fn weights(info: &ModelInfo) -> Vec<Stored<'_>> {
+    let mut weights: Vec<Stored<'_>> = Vec::new();
+    for stored in all_stored(info).into_iter().filter(|stored| stored.tensor.role == TensorRole::Parameter) {
+        let same_layer = weights.last_mut().filter(|last| match (last.layer, stored.layer) {
+            (Some(last), Some(layer)) => last.path == layer.path,
+            _ => false,
+        });
+        match same_layer {
+            Some(last) if last.tensor.element_count() >= stored.tensor.element_count() => {}
+            Some(last) => *last = stored,
+            None => weights.push(stored),
+        }
+    }
+    weights
+}
+
+/// The axis of a tensor's channels: that of its scales where each channel has one, else that of the layer's
+/// output channels. `None` for a scalar.
+pub fn channel_axis(layer: Option<&LayerInfo>, tensor: &TensorInfo) -> Option<i64> {
+    let rank = tensor.shape.len();
+    if rank == 0 {
+        return None;
+    }
+    let scales = tensor.quantization.as_ref().filter(|parameters| parameters.block_size.is_none());
+    if let Some(axis) = scales.and_then(|parameters| parameters.axis) {
+        return Some(axis);
+    }
+    let is_flag_set = |layer: &LayerInfo, name: &str| matches!(layer.attribute(name), Some(AttributeValue::Int(flag)) if *flag != 0);
+    let last = rank as i64 - 1;
+    Some(match layer.map(|layer| (layer, layer.op_type.as_str())) {
+        // What PyTorch and ONNX store as (in, out/groups, …).
+        Some((_, "ConvTranspose" | "ConvTranspose1d" | "ConvTranspose2d" | "ConvTranspose3d"))
+            if rank > 1 =>
+        {
+            1
+        }
+        // ONNX multiplies from the right: (in, out), with batches before.
+        Some((_, "MatMul" | "MatMulInteger" | "QLinearMatMul" | "MatMulIntegerToFloat" | "FusedMatMul")) => {
+            last
+        }
+        Some((layer, "Gemm" | "QGemm")) if rank == 2 && !is_flag_set(layer, "transB") => 1,
+        _ => 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Attribute, DType};
+
+    fn layer(op_type: &str, attributes: &[(&str, i64)]) -> LayerInfo {
+        LayerInfo {
+            path: "x".into(),
+            op_type: op_type.into(),
+            domain: None,
+            scope: None,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            tensors: Vec::new(),
+            attributes: attributes
+                .iter()
+                .map(|(name, value)| Attribute { name: (*name).into(), value: AttributeValue::Int(*value) })
+                .collect(),
+            quantization: None,
+        }
+    }
+
+    /// As the operators' documentation gives the weights' shapes.
+    #[test]
+    fn output_channels_lie_where_the_operator_has_them() {
+        let tensor = TensorInfo {
+            name: "w".into(),
+            role: TensorRole::Parameter,
+            dtype: DType::FLOAT32,
+            shape: vec![3, 4],
+            bytes: 48,
+            layer: None,
+            quantization: None,
+            external_file: None,
+            alias_of: None,
+        };
+        let axis = |op_type, attributes: &[_]| channel_axis(Some(&layer(op_type, attributes)), &tensor);
+        assert_eq!(axis("Conv", &[]), Some(0));
+        assert_eq!(axis("ConvTranspose", &[]), Some(1));
+        assert_eq!(axis("MatMul", &[]), Some(1));
+        assert_eq!(axis("Gemm", &[("transB", 1)]), Some(0));
+        assert_eq!(axis("Gemm", &[("transB", 0)]), Some(1));
+        assert_eq!(axis("Linear", &[]), Some(0));
+        assert_eq!(channel_axis(None, &TensorInfo { shape: Vec::new(), ..tensor.clone() }), None);
+    }
+}
