@@ -154,3 +154,36 @@ fn a_scale_of_zero_is_suspicious() {
     assert!(found["suspicious"].as_u64().unwrap() >= 1, "{found}");
     assert!(found["tensors"].to_string().contains("layer1.conv1.weight_quantized"), "{found}");
 }
+
+/// What is wrong on purpose is in tests/data/make.py.
+#[test]
+fn parameters_that_do_not_go_together_are_suspicious() {
+    let world = World::new();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/suspicious.onnx");
+    let found = world.json(&format!("quant --model '{file}'"));
+    let of = |name: &str| {
+        let row = found["tensors"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
+        let suspected = row["suspicions"].as_array().unwrap().iter();
+        suspected
+            .map(|one| (one["reason"].as_str().unwrap(), one["first_index"].clone(), one["value"].clone()))
+            .map(|(reason, index, value)| {
+                (reason.to_owned(), index.as_u64().unwrap(), value.as_f64().unwrap())
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("first.weight"), [("zero-channel".to_owned(), 2, 0.0)]);
+    assert_eq!(of("first.bias"), [("bias-scale".to_owned(), 1, 2.0)]);
+    // 0.05 where it is quantized, 0.1 where it is dequantized.
+    assert_eq!(of("y"), [("pair-mismatch".to_owned(), 0, f64::from(0.05f32) / f64::from(0.1f32))]);
+    assert_eq!((of("x"), of("second.weight")), (vec![], vec![]));
+    assert_eq!(found["suspicious"], 3);
+}
+
+#[test]
+fn a_sound_model_has_nothing_suspicious() {
+    let world = World::new();
+    for file in ["resnet8_int8.onnx", "resnet8_uint8.onnx", "resnet8_int8.pt"] {
+        let found = world.json(&format!("quant --model models/{file}"));
+        assert_eq!(found["suspicious"], 0, "{file}: {found}");
+    }
+}

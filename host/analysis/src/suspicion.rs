@@ -110,12 +110,26 @@ pub struct Suspicion {
 
 impl fmt::Display for Suspicion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.reason, self.value)?;
-        match self.count {
-            0 | 1 => Ok(()),
-            count => write!(f, ", {count} times, first at {}", self.first_index),
+        f.write_str(self.reason.text())?;
+        match self.reason {
+            // Always 0.
+            Reason::ZeroChannel | Reason::ScaleZero => {}
+            Reason::ScaleSpread | Reason::BiasScale | Reason::PairMismatch => {
+                write!(f, " (ratio {})", short(self.value))?;
+            }
+            _ => write!(f, " ({})", short(self.value))?,
+        }
+        match (self.count, self.first_index) {
+            (0 | 1, 0) if self.reason != Reason::ZeroChannel => Ok(()),
+            (0 | 1, index) => write!(f, " at {index}"),
+            (count, index) => write!(f, ", {count} times, first at {index}"),
         }
     }
+}
+
+/// To five significant digits: enough to recognise a number that came from a `float32`.
+fn short(value: f64) -> f64 {
+    format!("{value:.4e}").parse().unwrap_or(value)
 }
 
 /// Where suspicion begins.
@@ -289,9 +303,11 @@ mod tests {
         let parameters = AffineList::new(&[0.1, 0.0, 0.0], &[]).unwrap();
         let found = Thresholds::default().of_parameters(parameters, None);
         assert_eq!((found[0].count, found[0].first_index), (2, 1));
-        assert_eq!(found[0].to_string(), "the scale is 0 (0), 2 times, first at 1");
+        assert_eq!(found[0].to_string(), "the scale is 0, 2 times, first at 1");
         let channels = Thresholds::default().of_channels([Some(1.0), Some(0.0), None, Some(0.0)]).unwrap();
         assert_eq!((channels.count, channels.first_index), (2, 1));
+        let one = Thresholds::default().of_channels([Some(0.0), Some(1.0)]).unwrap();
+        assert_eq!(one.to_string(), "all values of the channel are 0 at 0");
     }
 
     #[test]

@@ -59,7 +59,26 @@ struct Row<'a> {
     range: Option<(f64, f64)>,
     /// For stored codes: how many different ones occur.
     codes_used: Option<u32>,
-    suspicions: Vec<String>,
+    suspicions: Vec<Suspected>,
+}
+
+#[derive(Serialize)]
+struct Suspected {
+    /// A name for machines, see [`Reason::code`](qp_analysis::Reason::code).
+    reason: &'static str,
+    text: String,
+    /// At how many channels or blocks, and the first of them; 0 for the tensor as a whole.
+    count: u64,
+    first_index: u64,
+    /// The scale, zero point, ratio or share in question.
+    value: f64,
+}
+
+impl From<Suspicion> for Suspected {
+    fn from(found: Suspicion) -> Self {
+        let Suspicion { reason, count, first_index, value } = found;
+        Self { reason: reason.code(), text: found.to_string(), count, first_index, value }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
@@ -204,12 +223,14 @@ fn row<'a>(
     suspicions.extend(usage.as_ref().and_then(|usage| thresholds.of_codes(usage)));
     suspicions.extend(seen_together);
     suspicions.sort_by_key(|suspicion| suspicion.reason);
-    let mut texts: Vec<String> = suspicions.iter().map(ToString::to_string).collect();
-    texts.extend(
-        list.as_ref()
-            .err()
-            .map(|mismatch| format!("{} scales and {} zero points", mismatch.expected, mismatch.found)),
-    );
+    let mut suspected: Vec<Suspected> = suspicions.into_iter().map(Suspected::from).collect();
+    suspected.extend(list.as_ref().err().map(|mismatch| Suspected {
+        reason: "count-mismatch",
+        text: format!("{} scales and {} zero points", mismatch.expected, mismatch.found),
+        count: 1,
+        first_index: 0,
+        value: mismatch.found as f64,
+    }));
     let range = list.ok().zip(codes).and_then(|(list, codes)| list.representable_range(codes));
     Row {
         name,
@@ -220,7 +241,7 @@ fn row<'a>(
         is_symmetric: parameters.is_symmetric(),
         range: range.map(|range| (range.low(), range.high())),
         codes_used: usage.map(|usage| usage.used_count()),
-        suspicions: texts,
+        suspicions: suspected,
     }
 }
 
@@ -250,7 +271,8 @@ fn report(found: &Found<'_>, shows_channels: bool) -> Result<Report> {
         let suspicions = if row.suspicions.is_empty() {
             Cell::missing()
         } else {
-            Cell::text(row.suspicions.join("; ")).tone(Tone::Warning)
+            let texts: Vec<_> = row.suspicions.iter().map(|suspected| suspected.text.as_str()).collect();
+            Cell::text(texts.join("; ")).tone(Tone::Warning)
         };
         table.row([
             Cell::name(row.name),
