@@ -187,3 +187,29 @@ fn a_sound_model_has_nothing_suspicious() {
         assert_eq!(found["suspicious"], 0, "{file}: {found}");
     }
 }
+
+/// 77,706 is what PyTorch counts: `sum(p.numel() for p in model.parameters())`.
+#[test]
+fn the_tree_of_layers_has_every_parameter_once() {
+    let world = World::new();
+    for file in ["resnet8.pt", "resnet8.onnx", "resnet8_int8.onnx", "resnet8_int8.pt", "resnet8_traced.pt"] {
+        let tree = world.json(&format!("layers models/{file} --tree"))["tree"].clone();
+        assert_eq!(tree["parameters"], 77_706, "{file}");
+        let children = tree["children"].as_array().unwrap();
+        let layer3 = children.iter().find(|child| child["name"] == "layer3").unwrap();
+        // 18,496 and 36,928 of two convolutions, 2,112 of the shortcut.
+        assert_eq!(layer3["parameters"], 57_536, "{file}");
+    }
+}
+
+#[test]
+fn layers_can_be_sorted_and_are_counted_by_operator() {
+    let world = World::new();
+    let listing = world.json("layers models/resnet8_int8.onnx --sort parameters");
+    assert_eq!(listing["layers"][0]["path"], "layer3.conv2");
+    // As many as `onnx.load` counts.
+    assert_eq!(listing["op_counts"][0], serde_json::json!({"op_type": "DequantizeLinear", "count": 36}));
+    let listing = world.json("layers models/resnet8_int8.onnx --sort path --op Conv");
+    assert_eq!(listing["op_counts"], serde_json::json!([{"op_type": "Conv", "count": 9}]));
+    assert_eq!(listing["layers"][0]["path"], "layer1.conv1");
+}
