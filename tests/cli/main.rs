@@ -18,6 +18,7 @@ mod input;
 mod inspect;
 mod open;
 mod promises;
+mod ranges;
 mod run;
 mod scripts;
 mod session;

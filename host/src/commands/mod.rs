@@ -17,6 +17,7 @@ mod models;
 mod open;
 mod quant;
 mod quit;
+mod ranges;
 mod reload;
 mod run;
 mod select;
@@ -166,6 +167,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<layer::Layer>(),
     Entry::of::<quant::Quant>(),
     Entry::of::<weights::Weights>(),
+    Entry::of::<ranges::Ranges>(),
     Entry::of::<stats::Stats>(),
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),

@@ -236,6 +236,19 @@ impl<'a> Elements<'a> {
         })
     }
 
+    /// All of it, elements as they are stored, to be decoded where they are needed.
+    ///
+    /// # Errors
+    /// As [`Self::each_block`].
+    pub fn in_memory(&self, progress: &dyn Progress) -> Result<Stretch<'_>> {
+        let mut bytes = Vec::new();
+        self.each_chunk(progress, &mut |chunk, _| {
+            bytes.extend_from_slice(chunk.bytes);
+            Ok(())
+        })?;
+        Ok(Stretch { elements: self, bytes })
+    }
+
     /// The codes that occur; `None` for types without codes.
     ///
     /// # Errors
@@ -308,6 +321,30 @@ impl<'a> Elements<'a> {
             receive(&chunk, usize::try_from(chunk.elements).unwrap_or(usize::MAX))
         };
         self.model.session.read_tensor(&self.tensor.name, &mut take, progress)
+    }
+}
+
+/// A tensor in memory.
+pub struct Stretch<'a> {
+    elements: &'a Elements<'a>,
+    bytes: Vec<u8>,
+}
+
+impl Stretch<'_> {
+    /// Appends the numbers of `count` elements from the one at `first` on; fewer at the end.
+    pub fn decode(&self, first: u64, count: usize, numbers: &mut Vec<f64>) {
+        let Ok(first_index) = usize::try_from(first) else { return };
+        let begin = numbers.len();
+        numbers.extend(
+            (first_index..first_index.saturating_add(count))
+                .map_while(|index| self.elements.element.get(&self.bytes, index)),
+        );
+        if let Some(dequantization) = &self.elements.dequantization
+            && let Ok(list) = dequantization.list()
+        {
+            // The counts were compared when the parameters were read.
+            let _ = dequantization.map.dequantize_in_place(first, &mut numbers[begin..], list);
+        }
     }
 }
 

@@ -1,11 +1,15 @@
 //! What the commands that look inside a model share: its graph, its stored numbers, its variants' tensors side
 //! by side. Nothing here is shown to anyone.
 
+pub mod contrast;
 pub mod elements;
+pub mod pairing;
+pub mod range;
 pub mod summary;
 pub mod survey;
 pub mod suspicion;
 pub mod weight;
 
+pub use contrast::Errors;
 pub use elements::Elements;
 pub use summary::{CodeSummary, Summary};

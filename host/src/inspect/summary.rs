@@ -56,6 +56,12 @@ impl Summary {
         (deviation > 0.0).then(|| peak / deviation)
     }
 
+    /// Where most values are: three standard deviations around the mean, within the extremes.
+    pub fn core(&self) -> Option<(f64, f64)> {
+        let (mean, deviation) = (self.mean?, self.standard_deviation?);
+        Some(((mean - 3.0 * deviation).max(self.min?), (mean + 3.0 * deviation).min(self.max?)))
+    }
+
     /// The largest finite value less the smallest.
     pub fn width(&self) -> Option<f64> {
         Some(self.max? - self.min?)

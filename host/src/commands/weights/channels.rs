@@ -128,7 +128,7 @@ fn lay_out(looked: &Looked<'_>) -> Result<Report> {
             Some((min, max)) => Cell::chart(Chart::Span(Span {
                 low: place(min),
                 high: place(max),
-                core: core(numbers).map(|(low, high)| (place(low), place(high))),
+                core: numbers.core().map(|(low, high)| (place(low), place(high))),
                 zero: Some(place(0.0)),
                 ..Span::default()
             })),
@@ -156,10 +156,4 @@ fn lay_out(looked: &Looked<'_>) -> Result<Report> {
             verdict,
         ])
         .table(table))
-}
-
-/// Where most values are: three standard deviations around the mean, within the extremes.
-fn core(numbers: &Summary) -> Option<(f64, f64)> {
-    let (mean, deviation) = (numbers.mean?, numbers.standard_deviation?);
-    Some(((mean - 3.0 * deviation).max(numbers.min?), (mean + 3.0 * deviation).min(numbers.max?)))
 }

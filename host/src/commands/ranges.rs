@@ -1,0 +1,420 @@
+//! `ranges`: from where to where every weight reaches, on one axis, variants side by side.
+
+use super::listing::counted;
+use super::{Command, Example, Group, Scope};
+use crate::backend::Progress;
+use crate::catalog::name::matches_pattern;
+use crate::error::{Error, Result};
+use crate::inspect::pairing::{self, Ground};
+use crate::inspect::range::{Extent, activations, representable, weights_and_more};
+use crate::inspect::survey;
+use crate::inspect::weight::Stored;
+use crate::playground::{Loaded, Playground};
+use crate::render::chart::{Chart, Span};
+use crate::render::number;
+use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::style::Tone;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// `ranges [NAME…]`
+pub(super) struct Ranges;
+
+/// The arguments of `ranges`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The models, the reference first; without any, the current one
+    #[arg(value_name = "MODEL")]
+    names: Vec<String>,
+    /// Only layers and tensors whose name fits a pattern such as `layer1*`
+    #[arg(long = "match", value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// The order of the rows
+    #[arg(long, value_enum, value_name = "KEY", default_value_t)]
+    sort: SortKey,
+    /// Only so many layers
+    #[arg(long, value_name = "COUNT")]
+    top: Option<usize>,
+    /// Every stored tensor, biases and constants too, in place of each layer's weight
+    #[arg(long, conflicts_with = "activations")]
+    all: bool,
+    /// What the quantized activations can represent, in place of the weights
+    #[arg(long)]
+    activations: bool,
+    /// A logarithmic axis on both sides of zero, for ranges that are far apart
+    #[arg(long)]
+    log: bool,
+    /// From how many standard deviations on a tensor's most distant value is an outlier
+    #[arg(long, value_name = "SIGMAS", default_value_t = 8.0)]
+    outlier: f64,
+}
+
+/// What rows are sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum SortKey {
+    /// The widest first
+    #[default]
+    Width,
+    /// The order of the layers
+    Graph,
+    /// The most distant value in standard deviations first
+    Peak,
+}
+
+#[derive(Serialize)]
+struct Compared<'a> {
+    models: Vec<&'a str>,
+    /// Rows there are, those left out by `--top` included.
+    total: usize,
+    /// The ends of the axis.
+    low: f64,
+    high: f64,
+    is_logarithmic: bool,
+    rows: Vec<Row<'a>>,
+    /// Tensors of further models that belong to no row.
+    unmatched: Vec<Unmatched<'a>>,
+}
+
+impl Compared<'_> {
+    /// Where on the axis a value is, from 0 to 1.
+    fn place(&self, value: f64) -> f64 {
+        /// What part of the longer side of a logarithmic axis is linear, around zero.
+        const LINEAR_SHARE: f64 = 1e-3;
+        let unit = self.high.max(-self.low) * LINEAR_SHARE;
+        let scaled = |value: f64| if self.is_logarithmic { (value / unit).asinh() } else { value };
+        let (low, high) = (scaled(self.low), scaled(self.high));
+        if high > low { (scaled(value) - low) / (high - low) } else { 0.5 }
+    }
+}
+
+/// A layer's weight, a tensor or an activation in each of the models.
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    variants: Vec<Variant<'a>>,
+}
+
+#[derive(Serialize)]
+struct Variant<'a> {
+    /// Which of the models.
+    model: usize,
+    tensor: &'a str,
+    ground: Ground,
+    #[serde(flatten)]
+    extent: Extent,
+    is_outlier: bool,
+}
+
+#[derive(Serialize)]
+struct Unmatched<'a> {
+    model: usize,
+    tensor: &'a str,
+}
+
+impl Command for Ranges {
+    type Arguments = Arguments;
+    const NAME: &'static str = "ranges";
+    const SUMMARY: &'static str = "Draw the ranges of all weights on one axis, variants side by side";
+    const GROUP: Group = Group::Inspect;
+    const EXAMPLES: &'static [Example] = &[
+        Example { line: "ranges resnet8.onnx", shows: "the widest weights first" },
+        Example {
+            line: "ranges resnet8.onnx resnet8_int8.onnx --sort graph",
+            shows: "float and quantized side by side, with what the codes can represent",
+        },
+        Example {
+            line: "ranges resnet8_int8.onnx --activations",
+            shows: "what the quantized activations can represent",
+        },
+    ];
+
+    fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
+        let task = scope.ui.task(scope.cancel);
+        let models = models(&arguments.names, playground, &task)?;
+        let mut compared = Compared {
+            models: models.iter().map(|model| model.id.as_str()).collect(),
+            total: 0,
+            low: 0.0,
+            high: 0.0,
+            is_logarithmic: arguments.log,
+            rows: Vec::new(),
+            unmatched: Vec::new(),
+        };
+        if arguments.activations {
+            compared.rows = activation_rows(&models);
+        } else {
+            (compared.rows, compared.unmatched) = weight_rows(&models, arguments.all, &task)?;
+        }
+        drop(task);
+        if let Some(pattern) = &arguments.pattern {
+            compared.rows.retain(|row| {
+                let names = row.variants.iter().map(|variant| variant.tensor).chain([row.name]);
+                names.into_iter().any(|name| matches_pattern(pattern, name))
+            });
+            compared.unmatched.retain(|unmatched| matches_pattern(pattern, unmatched.tensor));
+        }
+        if compared.rows.is_empty() {
+            let what = if arguments.activations { "quantized activation" } else { "weight" };
+            return Err(Error::not_found(format!("no {what} to show")).with_hint(if arguments.activations {
+                "See `quant` for what is quantized."
+            } else {
+                "See `stats` for what the model stores."
+            }));
+        }
+        for variant in compared.rows.iter_mut().flat_map(|row| &mut row.variants) {
+            variant.is_outlier = variant.extent.peak_sigmas.is_some_and(|peak| peak >= arguments.outlier);
+        }
+        sort(&mut compared.rows, arguments.sort);
+        compared.total = compared.rows.len();
+        compared.rows.truncate(arguments.top.unwrap_or(usize::MAX));
+        (compared.low, compared.high) = ends(&compared.rows);
+        report(&compared)
+    }
+}
+
+fn models(
+    names: &[String],
+    playground: &mut Playground,
+    progress: &dyn Progress,
+) -> Result<Vec<Arc<Loaded>>> {
+    if names.is_empty() {
+        return Ok(vec![playground.model(None, progress)?]);
+    }
+    let mut models: Vec<Arc<Loaded>> = Vec::new();
+    for name in names {
+        let model = playground.model(Some(name), progress)?;
+        if !models.iter().any(|other| other.path == model.path) {
+            models.push(model);
+        }
+    }
+    Ok(models)
+}
+
+/// A row for each weight of the first model, the same tensors of the others beside it; then what only the
+/// others have.
+fn weight_rows<'a>(
+    models: &'a [Arc<Loaded>],
+    all: bool,
+    progress: &dyn Progress,
+) -> Result<(Vec<Row<'a>>, Vec<Unmatched<'a>>)> {
+    let Some((reference, others)) = models.split_first() else { return Ok(Default::default()) };
+    let stored = weights_and_more(reference.info(), all);
+    let extents = extents(reference, &stored, progress)?;
+    let mut rows: Vec<Row<'_>> = stored
+        .iter()
+        .zip(extents)
+        .map(|(stored, extent)| {
+            let ground = Ground::SAME;
+            let variant =
+                Variant { model: 0, tensor: &stored.tensor.name, ground, extent, is_outlier: false };
+            Row { name: row_name(stored, all), variants: vec![variant] }
+        })
+        .collect();
+    let places: HashMap<&str, usize> =
+        stored.iter().enumerate().map(|(place, stored)| (stored.tensor.name.as_str(), place)).collect();
+    let mut unmatched = Vec::new();
+    for (index, model) in others.iter().enumerate() {
+        let pairs = pairing::tensors(reference.info(), model.info());
+        let found: Vec<_> = pairs
+            .pairs
+            .iter()
+            .filter_map(|pair| Some((*places.get(pair.reference.tensor.name.as_str())?, pair)))
+            .collect();
+        let partners: Vec<Stored<'_>> = found.iter().map(|(_, pair)| pair.candidate).collect();
+        for ((place, pair), extent) in found.iter().zip(self::extents(model, &partners, progress)?) {
+            let tensor = &pair.candidate.tensor.name;
+            let ground = pair.ground;
+            let variant = Variant { model: index + 1, tensor, ground, extent, is_outlier: false };
+            rows[*place].variants.push(variant);
+        }
+        let own: Vec<_> = weights_and_more(model.info(), all);
+        let is_own = |stored: &&Stored<'_>| own.iter().any(|own| own.tensor.name == stored.tensor.name);
+        unmatched.extend(
+            pairs
+                .unmatched_candidate
+                .iter()
+                .filter(is_own)
+                .map(|stored| Unmatched { model: index + 1, tensor: &stored.tensor.name }),
+        );
+    }
+    Ok((rows, unmatched))
+}
+
+fn row_name<'a>(stored: &Stored<'a>, all: bool) -> &'a str {
+    match stored.layer {
+        Some(layer) if !all => &layer.path,
+        _ => &stored.tensor.name,
+    }
+}
+
+fn extents(model: &Loaded, stored: &[Stored<'_>], progress: &dyn Progress) -> Result<Vec<Extent>> {
+    let tensors: Vec<_> = stored.iter().map(|stored| stored.tensor).collect();
+    let summaries = survey::summaries(model, &tensors, progress)?;
+    Ok(tensors
+        .iter()
+        .zip(summaries)
+        .map(|(tensor, summary)| Extent::new(tensor.dtype, summary.ok(), tensor.quantization.as_ref()))
+        .collect())
+}
+
+/// A row for each quantized activation, those of one name in one row.
+fn activation_rows(models: &[Arc<Loaded>]) -> Vec<Row<'_>> {
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for (index, model) in models.iter().enumerate() {
+        for (value, parameters) in activations(model.info()) {
+            let Some(extent) =
+                representable(parameters).map(|range| Extent::of_range(parameters.dtype, range))
+            else {
+                continue;
+            };
+            let next = rows.len();
+            let place = *places.entry(value).or_insert(next);
+            if place == next {
+                rows.push(Row { name: value, variants: Vec::new() });
+            }
+            let ground = Ground::SAME;
+            rows[place].variants.push(Variant {
+                model: index,
+                tensor: value,
+                ground,
+                extent,
+                is_outlier: false,
+            });
+        }
+    }
+    rows
+}
+
+fn sort(rows: &mut [Row<'_>], key: SortKey) {
+    let mut by = |value: fn(&Extent) -> Option<f64>| {
+        let number = |row: &Row<'_>| {
+            let numbers = row.variants.iter().filter_map(|variant| value(&variant.extent));
+            numbers.fold(f64::NEG_INFINITY, f64::max)
+        };
+        rows.sort_by(|left, right| number(right).total_cmp(&number(left)));
+    };
+    match key {
+        SortKey::Graph => {}
+        SortKey::Width => by(Extent::width),
+        SortKey::Peak => by(|extent| extent.peak_sigmas),
+    }
+}
+
+/// The smallest and the largest end of all rows, zero included.
+fn ends(rows: &[Row<'_>]) -> (f64, f64) {
+    let ends = rows.iter().flat_map(|row| &row.variants).flat_map(|variant| variant.extent.ends());
+    ends.fold((0.0, 0.0), |(low, high), end| (f64::min(low, end), f64::max(high, end)))
+}
+
+/// What the models are called in a narrow column.
+const LETTERS: [&str; 8] = ["A", "B", "C", "D", "E", "F", "G", "H"];
+
+fn report(compared: &Compared<'_>) -> Result<Report> {
+    let place = |value: f64| compared.place(value);
+    let has_variants = compared.models.len() > 1;
+    let has_codes = compared
+        .rows
+        .iter()
+        .flat_map(|row| &row.variants)
+        .any(|variant| variant.extent.representable.is_some());
+    let letter = |model: usize| LETTERS.get(model).copied().unwrap_or("…");
+    let mut columns = vec![Column::text("layer")];
+    columns.extend(has_variants.then(|| Column::text("")));
+    columns.extend([
+        Column::text("dtype").rank(3),
+        Column::number("min").rank(1),
+        Column::number("max").rank(1),
+        Column::number("peak σ").rank(2),
+    ]);
+    columns.extend(has_variants.then(|| Column::text("matched by").rank(4)));
+    columns.push(Column::chart(""));
+    let mut table = Table::new(columns);
+    let labels = [compared.low, compared.high, 0.0].map(|value| (place(value), number::real(value)));
+    let mut axis = vec![Cell::default(); table.columns.len() - 1];
+    axis.push(Cell::chart(Chart::Axis(labels.to_vec())).tone(Tone::Dim));
+    table.row(axis);
+    for row in &compared.rows {
+        for (position, variant) in row.variants.iter().enumerate() {
+            let extent = &variant.extent;
+            let text = if position == 0 { row.name } else { "" };
+            let mut cells = vec![Cell { text: text.to_owned(), ..Cell::name(row.name) }];
+            cells.extend(has_variants.then(|| Cell::text(letter(variant.model))));
+            let peak = Cell::option(extent.peak_sigmas, |peak| Cell {
+                text: format!("{peak:.1}{}", if variant.is_outlier { " ▲" } else { "" }),
+                ..Cell::real(peak)
+            });
+            cells.extend([
+                Cell::text(extent.dtype.to_string()),
+                Cell::option(extent.min, Cell::real),
+                Cell::option(extent.max, Cell::real),
+                peak.tone(if variant.is_outlier { Tone::Warning } else { Tone::Plain }),
+            ]);
+            cells.extend(has_variants.then(|| match position {
+                0 => Cell::default(),
+                _ => Cell::text(variant.ground.why).tone(Tone::Dim),
+            }));
+            cells.push(chart(extent, &place).tone(match () {
+                () if variant.is_outlier => Tone::Warning,
+                () if variant.model > 0 => Tone::Good,
+                () => Tone::Plain,
+            }));
+            table.row(cells);
+        }
+    }
+    let shown = match (compared.rows.len(), compared.total) {
+        (shown, total) if shown == total => counted(total, "range"),
+        (shown, total) => format!("{shown} of {}", counted(total, "range")),
+    };
+    let mut report = Report::new(compared)?;
+    if has_variants {
+        report = report.line(format!("{shown} of"));
+        for (index, model) in compared.models.iter().enumerate() {
+            report = report.toned_line([
+                (Tone::Plain, format!("  {}  ", letter(index))),
+                (Tone::Name, (*model).to_owned()),
+            ]);
+        }
+    } else {
+        report = report.toned_line([
+            (Tone::Plain, format!("{shown} of ")),
+            (Tone::Name, compared.models.first().copied().unwrap_or_default().to_owned()),
+        ]);
+    }
+    let legend = if has_codes {
+        "─ from min to max, ━ within 3 σ of the mean, [ ] what the codes can represent, ▲ outlier"
+    } else {
+        "─ from min to max, ━ within 3 σ of the mean, ▲ outlier"
+    };
+    report = report.toned_line([(Tone::Dim, legend.to_owned())]).table(table);
+    for (index, model) in compared.models.iter().enumerate() {
+        let lonely: Vec<&str> = compared
+            .unmatched
+            .iter()
+            .filter(|other| other.model == index)
+            .map(|other| other.tensor)
+            .collect();
+        if !lonely.is_empty() {
+            report = report.toned_line([
+                (Tone::Warning, format!("not matched, of {model}: ")),
+                (Tone::Plain, lonely.join(", ")),
+            ]);
+        }
+    }
+    Ok(report)
+}
+
+fn chart(extent: &Extent, place: &impl Fn(f64) -> f64) -> Cell {
+    let both = |(low, high): (f64, f64)| (place(low), place(high));
+    let Some((low, high)) = extent.min.zip(extent.max).or(extent.representable).map(both) else {
+        return Cell::default();
+    };
+    Cell::chart(Chart::Span(Span {
+        low,
+        high,
+        core: extent.core.map(both),
+        bracket: extent.representable.map(both),
+        zero: Some(place(0.0)),
+    }))
+}

@@ -1,0 +1,178 @@
+//! How far the values of one stored tensor are from those of its partner in another variant.
+
+use super::Elements;
+use super::pairing::TensorPair;
+use super::weight::{Stored, channel_axis};
+use crate::backend::Progress;
+use crate::error::{Error, Result};
+use crate::playground::Loaded;
+use qp_analysis::{ErrorMetrics, Metrics, ShapeFit};
+use serde::Serialize;
+
+/// The error metrics as a result; see [`Metrics`]. What is infinite is a text, as JSON has no such number.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Errors {
+    /// The pairs of elements that were compared.
+    pub count: u64,
+    /// Signal to quantization noise ratio in dB.
+    #[serde(serialize_with = "number_or_text")]
+    pub sqnr_db: Option<f64>,
+    /// Cosine similarity.
+    #[serde(serialize_with = "number_or_text")]
+    pub cosine_similarity: Option<f64>,
+    /// The largest absolute error.
+    #[serde(serialize_with = "number_or_text")]
+    pub max_abs_error: Option<f64>,
+    /// The mean absolute error.
+    #[serde(serialize_with = "number_or_text")]
+    pub mean_abs_error: Option<f64>,
+    /// Root of the squared errors over the squared values.
+    #[serde(serialize_with = "number_or_text")]
+    pub relative_l2: Option<f64>,
+}
+
+fn number_or_text<S: serde::Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) if value.is_finite() => serializer.serialize_f64(*value),
+        Some(value) if value.is_nan() => serializer.serialize_str("NaN"),
+        Some(value) => serializer.serialize_str(if *value > 0.0 { "inf" } else { "-inf" }),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl From<&ErrorMetrics> for Errors {
+    fn from(errors: &ErrorMetrics) -> Self {
+        let Metrics { sqnr_db, cosine_similarity, max_abs_error, mean_abs_error, relative_l2, .. } =
+            errors.metrics();
+        Self { count: errors.count(), sqnr_db, cosine_similarity, max_abs_error, mean_abs_error, relative_l2 }
+    }
+}
+
+/// Compares the real values of a pair, in the reference's order of elements. The reference's elements are
+/// kept in memory as they are stored; the candidate's go by.
+///
+/// # Errors
+/// `InvalidInput` for shapes whose elements do not correspond one to one; what the backends say of the files.
+pub fn errors(
+    reference: &Loaded,
+    candidate: &Loaded,
+    pair: &TensorPair<'_>,
+    progress: &dyn Progress,
+) -> Result<ErrorMetrics> {
+    let order = Order::of(pair)?;
+    let stored = Elements::values(reference, pair.reference.tensor, progress)?;
+    let values = stored.in_memory(progress)?;
+    let mut errors = ErrorMetrics::new();
+    let mut expected = Vec::new();
+    Elements::values(candidate, pair.candidate.tensor, progress)?.each_block(
+        progress,
+        &mut |first, numbers| {
+            expected.clear();
+            match &order {
+                Order::Same => values.decode(first, numbers.len(), &mut expected),
+                Order::Permuted(walk) => {
+                    for index in walk.from(first).take(numbers.len()) {
+                        values.decode(index, 1, &mut expected);
+                    }
+                }
+            }
+            errors.add(&expected, numbers).map_err(|mismatch| {
+                Error::internal("two tensors of one shape have different lengths")
+                    .with_cause(mismatch.to_string())
+            })
+        },
+    )?;
+    Ok(errors)
+}
+
+/// In which order the candidate has the reference's elements.
+enum Order {
+    Same,
+    Permuted(Walk),
+}
+
+impl Order {
+    fn of(pair: &TensorPair<'_>) -> Result<Self> {
+        let (reference, candidate) = (&pair.reference.tensor.shape, &pair.candidate.tensor.shape);
+        if pair.reference.tensor.element_count() != pair.candidate.tensor.element_count() {
+            return Err(Error::invalid_input("the tensors do not have as many elements"));
+        }
+        let is_turned =
+            pair.fit == ShapeFit::Transposed || is_turned_square(&pair.reference, &pair.candidate);
+        if !is_turned {
+            return Ok(Self::Same);
+        }
+        // A matrix; a convolution's weight as HWIO or OHWI, for OIHW.
+        let orders: [&[usize]; 5] = [&[1, 0], &[2, 3, 1, 0], &[0, 2, 3, 1], &[3, 2, 0, 1], &[0, 3, 1, 2]];
+        let fits = |order: &&&[usize]| {
+            order.len() == reference.len()
+                && candidate.len() == reference.len()
+                && order.iter().zip(candidate).all(|(axis, size)| reference[*axis] == *size)
+        };
+        let order = orders
+            .iter()
+            .find(fits)
+            .ok_or_else(|| Error::invalid_input("it is not known in which order the elements correspond"))?;
+        Ok(Self::Permuted(Walk::new(reference, order)))
+    }
+}
+
+/// Whether two square matrices are each other's transpose: their output channels lie along different axes.
+fn is_turned_square(reference: &Stored<'_>, candidate: &Stored<'_>) -> bool {
+    let is_square =
+        |stored: &Stored<'_>| matches!(stored.tensor.shape[..], [rows, columns] if rows == columns);
+    let axis = |stored: &Stored<'_>| channel_axis(stored.layer, stored.tensor);
+    is_square(reference)
+        && is_square(candidate)
+        && reference.layer.is_some()
+        && candidate.layer.is_some()
+        && axis(reference) != axis(candidate)
+}
+
+/// The reference's indices in the order in which a candidate with permuted axes has the elements.
+struct Walk {
+    /// Sizes and the reference's strides of the candidate's axes.
+    axes: Vec<(u64, u64)>,
+}
+
+impl Walk {
+    fn new(reference: &[u64], order: &[usize]) -> Self {
+        let stride = |axis: usize| reference[axis + 1..].iter().product();
+        Self { axes: order.iter().map(|axis| (reference[*axis], stride(*axis))).collect() }
+    }
+
+    fn from(&self, first: u64) -> impl Iterator<Item = u64> + '_ {
+        let mut rest = first;
+        let mut position: Vec<u64> = vec![0; self.axes.len()];
+        for (place, (size, _)) in position.iter_mut().zip(&self.axes).rev() {
+            *place = rest % (*size).max(1);
+            rest /= (*size).max(1);
+        }
+        std::iter::from_fn(move || {
+            let index = position.iter().zip(&self.axes).map(|(place, (_, stride))| place * stride).sum();
+            for (place, (size, _)) in position.iter_mut().zip(&self.axes).rev() {
+                *place += 1;
+                if *place < *size {
+                    break;
+                }
+                *place = 0;
+            }
+            Some(index)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// NumPy: np.arange(6).reshape(2, 3).transpose(1, 0).ravel(), and
+    /// np.arange(24).reshape(2, 3, 2, 2).transpose(2, 3, 1, 0).ravel()[5:9].
+    #[test]
+    fn a_walk_follows_numpys_transpose() {
+        let matrix = Walk::new(&[2, 3], &[1, 0]);
+        assert_eq!(matrix.from(0).take(6).collect::<Vec<_>>(), [0, 3, 1, 4, 2, 5]);
+        let weight = Walk::new(&[2, 3, 2, 2], &[2, 3, 1, 0]);
+        assert_eq!(weight.from(5).take(4).collect::<Vec<_>>(), [20, 1, 13, 5]);
+    }
+}

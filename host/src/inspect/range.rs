@@ -1,0 +1,93 @@
+//! From where to where tensors reach, and what their codes could represent.
+
+use super::Summary;
+use super::suspicion::Wiring;
+use super::weight::{Stored, all_stored, weights};
+use crate::input::element_type;
+use crate::model::{DType, ModelInfo, QuantizationParameters};
+use qp_analysis::{AffineList, CodeRange};
+use serde::Serialize;
+use std::collections::HashSet;
+
+/// The reach of one tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Extent {
+    /// The element type as stored, or of the codes.
+    pub dtype: DType,
+    /// The smallest finite value; `None` where the values are not known, as those of activations.
+    pub min: Option<f64>,
+    /// The largest finite value.
+    pub max: Option<f64>,
+    /// Within three standard deviations of the mean, and within the extremes.
+    pub core: Option<(f64, f64)>,
+    /// The real values of the smallest and the largest code; of all channels together.
+    pub representable: Option<(f64, f64)>,
+    /// How many standard deviations the most distant value is from the mean.
+    pub peak_sigmas: Option<f64>,
+    /// Elements that are NaN or infinite.
+    pub non_finite: u64,
+}
+
+impl Extent {
+    /// Of a stored tensor with those statistics, if it could be read.
+    pub fn new(dtype: DType, numbers: Option<Summary>, parameters: Option<&QuantizationParameters>) -> Self {
+        Self {
+            dtype,
+            min: numbers.and_then(|numbers| numbers.min),
+            max: numbers.and_then(|numbers| numbers.max),
+            core: numbers.and_then(|numbers| numbers.core()),
+            representable: parameters.and_then(representable),
+            peak_sigmas: numbers.and_then(|numbers| numbers.peak_sigmas()),
+            non_finite: numbers.map_or(0, |numbers| numbers.non_finite()),
+        }
+    }
+
+    /// Of codes of which only the range is known.
+    pub fn of_range(dtype: DType, representable: (f64, f64)) -> Self {
+        Self { representable: Some(representable), ..Self::new(dtype, None, None) }
+    }
+
+    /// From one end to the other.
+    pub fn width(&self) -> Option<f64> {
+        let (low, high) = self.min.zip(self.max).or(self.representable)?;
+        Some(high - low)
+    }
+
+    /// The ends of everything that is known.
+    pub fn ends(&self) -> impl Iterator<Item = f64> + use<> {
+        let ends = [
+            self.min,
+            self.max,
+            self.representable.map(|(low, _)| low),
+            self.representable.map(|(_, high)| high),
+        ];
+        ends.into_iter().flatten().filter(|end| end.is_finite())
+    }
+}
+
+/// The real values of the smallest and the largest code; of all channels together.
+pub fn representable(parameters: &QuantizationParameters) -> Option<(f64, f64)> {
+    let codes = element_type(parameters.dtype).and_then(CodeRange::of)?;
+    let list = AffineList::new(&parameters.scales, &parameters.zero_points).ok()?;
+    list.representable_range(codes).map(|range| (range.low(), range.high()))
+}
+
+/// Each layer's weight, or every stored tensor.
+pub fn weights_and_more(info: &ModelInfo, all: bool) -> Vec<Stored<'_>> {
+    if all { all_stored(info) } else { weights(info) }
+}
+
+/// The quantized activations with their parameters, each under the name with which it begins, in the order of
+/// computation.
+pub fn activations(info: &ModelInfo) -> Vec<(&str, &QuantizationParameters)> {
+    let wiring = Wiring::of(info);
+    let mut seen: HashSet<&str> = info.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let inputs = info.inputs.iter().map(|value| value.name.as_str());
+    let computed = info.layers.iter().flat_map(|layer| layer.outputs.iter().map(String::as_str));
+    inputs
+        .chain(computed)
+        .map(|name| wiring.origin(name))
+        .filter(|name| seen.insert(name))
+        .filter_map(|name| Some((name, wiring.parameters(name)?)))
+        .collect()
+}

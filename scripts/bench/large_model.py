@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""How qp looks into a model of 1.5 GiB: 24 multiplications by matrices of 4096 x 4096, kept as external data.
+
+    scripts/bench/large_model.py [--qp target/release/qp] [--folder FOLDER] [--rounds 5] [--rivals]
+
+Makes the model in a temporary folder, or in FOLDER, where it stays; needs the packages of
+scripts/requirements-models.txt. Prints time and peak memory of `layers` and of `stats` over all weights, and the time of
+`stats` beside that of a plain read of the same file, taken in turns, each at its best. Everything is read once before, so
+that the file is in memory as far as it fits. With --rivals the same statistics with onnx and NumPy, and with NumPy over a
+memory map. Linux only.
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
+LAYERS, SIZE = 24, 4096
+
+RIVALS = {
+    "onnx and NumPy": """
+import sys, numpy, onnx
+from onnx import numpy_helper
+for tensor in onnx.load(sys.argv[1]).graph.initializer:
+    x = numpy_helper.to_array(tensor)
+    print(tensor.name, x.min(), x.max(), x.mean(dtype="float64"), x.std(dtype="float64"), (x == 0).sum())
+""",
+    "NumPy over a map": """
+import sys, numpy, onnx
+for tensor in onnx.load(sys.argv[1], load_external_data=False).graph.initializer:
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    x = numpy.memmap(sys.argv[1] + ".data", "<f4", "r", int(place["offset"]), tuple(tensor.dims))
+    print(tensor.name, x.min(), x.max(), x.mean(dtype="float64"), x.std(dtype="float64"), (x == 0).sum())
+""",
+}
+
+
+def make(path):
+    """The model and its data file."""
+    import numpy
+    import onnx
+    from onnx import TensorProto, helper
+
+    random = numpy.random.default_rng(0)
+    weights, nodes = [], []
+    with open(f"{path}.data", "wb") as data:
+        for index in range(LAYERS):
+            name = f"layer{index}.weight"
+            tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[SIZE, SIZE])
+            tensor.data_location = TensorProto.EXTERNAL
+            length = SIZE * SIZE * 4
+            for key, value in (("location", path.name + ".data"), ("offset", data.tell()), ("length", length)):
+                tensor.external_data.add(key=key, value=str(value))
+            data.write((random.standard_normal((SIZE, SIZE), numpy.float32) * 0.02).tobytes())
+            weights.append(tensor)
+            source = f"layer{index - 1}" if index else "x"
+            nodes.append(helper.make_node("MatMul", [source, name], [f"layer{index}"], f"layer{index}"))
+    value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", SIZE])
+    graph = helper.make_graph(nodes, "large", [value("x")], [value(f"layer{LAYERS - 1}")], weights)
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+
+
+def run(command):
+    """Seconds and peak resident MiB of a process."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{command[0]} failed")
+    return time.perf_counter() - begin, usage.ru_maxrss / 1024
+
+
+def plain_read(path):
+    """Seconds to read a file from its beginning to its end."""
+    begin = time.perf_counter()
+    buffer = bytearray(1 << 20)
+    with open(path, "rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
+    return time.perf_counter() - begin
+
+
+def measure(qp, model, rounds, rivals):
+    data = pathlib.Path(f"{model}.data")
+    size = data.stat().st_size
+    layers = [qp, "--format", "json", "-c", f"layers '{model}'"]
+    stats = [qp, "--format", "json", "-c", f"stats '{model}'"]
+    plain_read(data)
+    run(stats)
+    looks = [run(layers) for _ in range(rounds)]
+    reads, surveys = [], []
+    for _ in range(rounds):
+        reads.append(plain_read(data))
+        surveys.append(run(stats))
+    seconds, memory = min(looks)
+    print(f"layers: {seconds * 1e3:.0f} ms, peak {memory:.0f} MiB")
+    read = min(reads)
+    print(f"plain read of {size / 1e9:.2f} GB: {read:.2f} s, {size / read / 1e9:.2f} GB/s")
+    seconds, memory = min(surveys)
+    print(
+        f"stats: {seconds:.2f} s, {size / seconds / 1e9:.2f} GB/s, {read / seconds:.2f} of the plain read,"
+        f" peak {memory:.0f} MiB (the mapped file counted)"
+    )
+    for name, code in RIVALS.items() if rivals else ():
+        seconds, memory = run([sys.executable, "-c", code, str(model)])
+        print(f"{name}: {seconds:.1f} s, peak {memory:.0f} MiB")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", type=pathlib.Path)
+    parser.add_argument("--folder", type=pathlib.Path)
+    parser.add_argument("--rounds", default=5, type=int)
+    parser.add_argument("--rivals", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or pathlib.Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        model = folder / "large.onnx"
+        if not model.exists():
+            make(model)
+        measure(str(arguments.qp), model, arguments.rounds, arguments.rivals)
+
+
+if __name__ == "__main__":
+    main()
