@@ -68,3 +68,56 @@ fn a_tensor_can_be_named_without_its_layer() {
     let ran = world.run("weights --model models/resnet8.onnx --tensor bias");
     assert_eq!(ran.error(), "`bias` fits 10 tensors");
 }
+
+/// NumPy in float64, on the initializers that `onnx` reads and the packed weight that PyTorch unpacks: DESIGN's
+/// formulas, and `np.histogram(x, bins=6, range=(lowest, highest))` over all variants.
+#[test]
+fn variants_are_compared_on_the_same_bins_with_their_errors() {
+    let world = World::new();
+    let compared =
+        world.json("open models; weights layer1.conv1 --model resnet8_int8.onnx --compare --bins 6");
+    assert_eq!(compared["reference"], "resnet8.onnx");
+    let variants = rows(&compared, "variants");
+    assert_eq!((variants.len(), &compared["left_out"]), (6, &serde_json::json!([])));
+    let of = |name: &str| variants.iter().find(|variant| variant["model"] == name).unwrap();
+    let is_near = |value: &Value, expected: f64| (value.as_f64().unwrap() / expected - 1.0).abs() < 1e-9;
+    for (name, sqnr, cosine, max, mean, l2) in [
+        (
+            "resnet8_int8.onnx",
+            41.913_965_883_220_3,
+            0.999_967_824_134_251_1,
+            0.001_316_792_098_805_308_3,
+            0.000_663_636_258_069_446_9,
+            0.008_022_351_853_326_575,
+        ),
+        (
+            "resnet8_uint8.onnx",
+            42.582_295_908_819_49,
+            0.999_972_412_792_234_3,
+            0.001_217_039_069_160_819,
+            0.000_615_110_482_234_134_3,
+            0.007_428_227_643_730_856,
+        ),
+        (
+            "resnet8_int8.pt",
+            44.999_552_325_584_32,
+            0.999_984_186_856_932_9,
+            0.001_311_749_219_894_409_2,
+            0.000_452_611_518_666_243_6,
+            0.005_623_703_092_463_654,
+        ),
+    ] {
+        let errors = &of(name)["errors"];
+        assert!(is_near(&errors["sqnr_db"], sqnr), "{name}: {errors}");
+        assert!(is_near(&errors["cosine_similarity"], cosine), "{name}: {errors}");
+        assert!(is_near(&errors["max_abs_error"], max), "{name}: {errors}");
+        assert!(is_near(&errors["mean_abs_error"], mean), "{name}: {errors}");
+        assert!(is_near(&errors["relative_l2"], l2), "{name}: {errors}");
+    }
+    assert_eq!(of("resnet8.pt")["errors"]["sqnr_db"], "inf");
+    assert_eq!(of("resnet8.onnx")["errors"], Value::Null);
+    assert_eq!(of("resnet8.onnx")["counts"], serde_json::json!([16, 219, 749, 896, 372, 52]));
+    assert_eq!(of("resnet8_int8.onnx")["counts"], serde_json::json!([16, 223, 741, 908, 363, 53]));
+    assert_eq!(of("resnet8_int8.pt")["counts"], serde_json::json!([16, 215, 756, 897, 367, 53]));
+    assert_eq!(of("resnet8_uint8.onnx")["counts"], serde_json::json!([16, 222, 755, 884, 375, 52]));
+}

@@ -5,6 +5,13 @@
 pub enum Chart {
     /// A bar from the left, of that share of the width. Something is never nothing.
     Bar(f64),
+    /// The same with a text behind it, for which room is kept.
+    Labelled {
+        /// The share of the width that is left for the bar.
+        share: f64,
+        /// The text.
+        label: String,
+    },
     /// A stretch of an axis.
     Span(Span),
     /// Labels at their places, those that would touch an earlier one left out.
@@ -26,18 +33,28 @@ pub struct Span {
     pub zero: Option<f64>,
 }
 
-/// The narrowest a chart column becomes.
-pub const MIN_WIDTH: usize = 24;
+/// The narrowest a chart column becomes that has so many beside it, itself included.
+pub const fn min_width(charts: usize) -> usize {
+    if charts > 1 { 16 } else { 24 }
+}
 /// The widest a chart column becomes.
 pub const MAX_WIDTH: usize = 100;
 /// The width where there is no terminal to fill.
 pub const DEFAULT_WIDTH: usize = 40;
+
+/// The room that is kept for a label and the space before it.
+const LABEL_WIDTH: usize = 9;
 
 impl Chart {
     /// The drawing, at most `width` columns wide, without spaces at its end.
     pub fn draw(&self, width: usize) -> String {
         match self {
             Self::Bar(share) => bar(share * width as f64),
+            Self::Labelled { share, label } => {
+                let room = width.saturating_sub(LABEL_WIDTH);
+                let bar = bar(share * room as f64);
+                if bar.is_empty() { label.clone() } else { format!("{bar} {label}") }
+            }
             Self::Span(span) => span.draw(width),
             Self::Axis(labels) => axis(labels, width),
         }
@@ -120,6 +137,12 @@ mod tests {
         assert_eq!(Chart::Span(zero_outside).draw(11), "     │────");
         assert_eq!(Chart::Span(Span { low: f64::NAN, ..Span::default() }).draw(5), "");
         assert_eq!(Chart::Span(span).draw(0), "");
+    }
+
+    #[test]
+    fn a_labelled_bar_leaves_room_for_its_label() {
+        let draw = |share| Chart::Labelled { share, label: "1,234".into() }.draw(13);
+        assert_eq!([draw(1.0), draw(0.5), draw(0.0)], ["████ 1,234", "██ 1,234", "1,234"]);
     }
 
     #[test]

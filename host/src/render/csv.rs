@@ -1,6 +1,6 @@
 //! A report's tables and labelled values as comma-separated values (RFC 4180), unrounded.
 
-use crate::render::report::{Block, Cell, Report};
+use crate::render::report::{Block, Cell, Column, Report};
 use serde_json::Value;
 
 /// All tables of the report, an empty line between them; labelled values become `name,value` rows. Lines of
@@ -18,12 +18,17 @@ fn block(block: &Block) -> Option<String> {
             Some(write(vec!["name".to_owned(), "value".to_owned()], rows))
         }
         Block::Table(table) => {
-            let data = |row: &[Cell]| {
-                let cells = table.columns.iter().zip(row).filter(|(column, _)| !column.is_chart);
-                cells.map(|(_, cell)| raw_text(cell)).collect()
+            // Some charts have a number beneath, others are nothing to a machine.
+            let has_data = |index: usize, column: &Column| {
+                let says = |row: &Vec<Cell>| row.get(index).is_some_and(|cell| !cell.raw.is_null());
+                !column.is_chart || table.rows.iter().any(says)
             };
-            let columns = table.columns.iter().filter(|column| !column.is_chart);
-            let names = columns.map(|column| column.name.to_owned()).collect();
+            let kept: Vec<usize> =
+                (0..table.columns.len()).filter(|index| has_data(*index, &table.columns[*index])).collect();
+            let data = |row: &[Cell]| {
+                kept.iter().map(|index| row.get(*index).map(raw_text).unwrap_or_default()).collect()
+            };
+            let names = kept.iter().map(|index| table.columns[*index].name.to_owned()).collect();
             // A row that only serves a chart, such as its axis, has nothing to say here.
             let rows = table.rows.iter().filter(|row| row.iter().any(|cell| !cell.raw.is_null()));
             Some(write(names, rows.map(|row| data(row))))
@@ -58,13 +63,24 @@ fn without_escapes(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::report::{Column, Table};
+    use crate::render::chart::Chart;
+    use crate::render::report::Table;
+
+    #[test]
+    fn a_chart_is_data_only_where_a_number_is_beneath() {
+        let columns = [Column::text("layer"), Column::chart("bar"), Column::chart("count")];
+        let mut table = Table::new(columns);
+        let bar = Cell::chart(Chart::Bar(0.5));
+        table.row([Cell::text("a"), bar.clone(), Cell { raw: 7.into(), ..bar }]);
+        assert_eq!(report(&Report::default().table(table)), "layer,count\na,7\n");
+    }
 
     #[test]
     fn values_are_unrounded_and_quoted_where_needed() {
         let mut table = Table::new([Column::text("layer"), Column::number("bytes")]);
         table.row([Cell::text("a,\"b\""), Cell::bytes(319_752)]);
         table.row([Cell::text("c"), Cell::missing()]);
+        table.row([Cell::default(), Cell::default()]);
         let text = report(&Report::default().line("not data").table(table));
         assert_eq!(text, "layer,bytes\n\"a,\"\"b\"\"\",319752\nc,\n");
     }

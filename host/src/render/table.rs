@@ -193,12 +193,13 @@ fn chart_width(table: &Table, shown: &[usize], width: Option<u16>) -> usize {
     let Some(width) = width else { return chart::DEFAULT_WIDTH };
     let charts = shown.iter().filter(|index| table.columns[**index].is_chart).count().max(1);
     let left = usize::from(width).saturating_sub(needed_width(table, shown));
-    (chart::MIN_WIDTH + left / charts).min(chart::MAX_WIDTH)
+    (chart::min_width(charts) + left / charts).min(chart::MAX_WIDTH)
 }
 
 fn natural_width(table: &Table, index: usize) -> usize {
     if table.columns[index].is_chart {
-        return chart::MIN_WIDTH.max(table.columns[index].name.width());
+        let charts = table.columns.iter().filter(|column| column.is_chart).count();
+        return chart::min_width(charts).max(table.columns[index].name.width());
     }
     let widest_line = |text: &str| text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
     let cells = table.rows.iter().filter_map(|row| row.get(index)).map(|cell| widest_line(&cell.text));

@@ -1,6 +1,7 @@
 //! `weights`: statistics and histogram of a layer's stored tensor.
 
 mod channels;
+mod compare;
 mod single;
 
 use super::inspection::find_layer;
@@ -43,6 +44,10 @@ pub(super) struct Arguments {
     /// A row for each channel: extremes, codes in use, effective bits
     #[arg(long)]
     channels: bool,
+    /// The same tensor of other variants on the same bins, each with its error: of these models, or without any
+    /// named, of the whole family
+    #[arg(long, value_name = "MODEL", num_args = 0.., conflicts_with_all = ["raw", "channel", "channels", "range"])]
+    compare: Option<Vec<String>>,
     /// The axis of the channels; without it, that of the scales or of the layer's outputs
     #[arg(long, value_name = "AXIS", allow_negative_numbers = true)]
     axis: Option<i64>,
@@ -63,6 +68,10 @@ impl Command for Weights {
         Example {
             line: "weights layer1.conv1 --model resnet8_int8.pt --channels",
             shows: "each filter's codes in use and effective bits",
+        },
+        Example {
+            line: "open .; weights layer1.conv1 --model resnet8.onnx --compare",
+            shows: "float, int8 and uint8 on the same bins, with the errors",
         },
     ];
 
@@ -93,6 +102,10 @@ impl Command for Weights {
             None => tensor_of_model(arguments.tensor.as_deref().unwrap_or_default(), model.info())?,
         };
         let subject = Subject { model: &model, layer, tensor, axis: arguments.axis };
+        if let Some(names) = &arguments.compare {
+            let others = compare::Others::load(&model, names, playground, &task)?;
+            return compare::report(&subject, others, &arguments, &task);
+        }
         if arguments.channels {
             return channels::report(&subject, &task);
         }
