@@ -15,6 +15,7 @@ pub mod dirs;
 pub mod env;
 pub mod error;
 pub mod executor;
+pub mod file;
 pub mod input;
 pub mod inspect;
 pub mod language;

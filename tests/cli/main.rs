@@ -14,6 +14,7 @@ mod cache;
 mod errors;
 mod examples;
 mod formats;
+mod graph;
 mod input;
 mod inspect;
 mod open;

@@ -4,6 +4,7 @@ mod backends;
 mod cache;
 mod echo;
 mod format;
+mod graph;
 mod help;
 mod history;
 mod info;
@@ -165,6 +166,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<info::Info>(),
     Entry::of::<layers::Layers>(),
     Entry::of::<layer::Layer>(),
+    Entry::of::<graph::GraphCommand>(),
     Entry::of::<quant::Quant>(),
     Entry::of::<weights::Weights>(),
     Entry::of::<ranges::Ranges>(),

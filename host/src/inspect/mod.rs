@@ -3,6 +3,7 @@
 
 pub mod contrast;
 pub mod elements;
+pub mod graph;
 pub mod pairing;
 pub mod range;
 pub mod summary;

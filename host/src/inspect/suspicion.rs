@@ -103,7 +103,8 @@ impl<'a> Wiring<'a> {
     }
 }
 
-fn is_plumbing(layer: &LayerInfo) -> bool {
+/// Whether a layer only quantizes or dequantizes what others compute.
+pub fn is_plumbing(layer: &LayerInfo) -> bool {
     matches!(layer.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear")
 }
 

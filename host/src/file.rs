@@ -1,0 +1,70 @@
+//! Files that the user asks for.
+
+use crate::error::{Error, Result};
+use std::io::Write;
+use std::path::Path;
+
+/// Writes a file as a whole or not at all. One that exists is replaced only if `may_replace`.
+///
+/// # Errors
+/// `InvalidInput` for one that exists; `Io`, `NotFound` when it cannot be written.
+pub fn write(path: &Path, bytes: &[u8], may_replace: bool) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::invalid_input(format!("`{}` is a folder", path.display()))
+            .with_hint("Give the path of a file in it."));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |error: std::io::Error| {
+        let explained = Error::io("write", path, &error);
+        if folder.is_dir() { explained } else { explained.with_hint("Make the folder first.") }
+    };
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    temporary.write_all(bytes).map_err(failed)?;
+    open_to_others(&temporary).map_err(failed)?;
+    let kept = if may_replace { temporary.persist(path) } else { temporary.persist_noclobber(path) };
+    match kept {
+        Ok(_) => Ok(()),
+        Err(refused) if !may_replace && refused.error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(Error::invalid_input(format!("`{}` exists already", path.display()))
+                .with_hint("Choose another name, or replace it with `--force`."))
+        }
+        Err(refused) => Err(failed(refused.error)),
+    }
+}
+
+/// Temporary files are readable by their owner alone; what the user asks for is as other new files are.
+fn open_to_others(file: &tempfile::NamedTempFile) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    let _ = file;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_file_that_exists_is_replaced_only_if_it_may() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("graph.dot");
+        write(&path, b"one", false).unwrap();
+        let error = write(&path, b"two", false).unwrap_err();
+        assert_eq!((error.kind(), std::fs::read(&path).unwrap()), (ErrorKind::InvalidInput, b"one".to_vec()));
+        write(&path, b"two", true).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write(&folder.path().join("no/graph.dot"), b"", false).unwrap_err();
+        assert_eq!(error.hints(), ["Make the folder first."]);
+        assert_eq!(write(folder.path(), b"", true).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}

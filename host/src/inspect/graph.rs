@@ -1,0 +1,172 @@
+//! A model as nodes and edges: who computes what, and who reads it.
+
+use super::suspicion::{Wiring, is_plumbing};
+use crate::model::{LayerInfo, ModelInfo, QuantizationParameters, ValueInfo};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// How many layers that only quantize and dequantize are looked through in a row.
+const MAX_PLUMBING: usize = 16;
+
+/// The graph of a model. Stored tensors are no nodes.
+pub struct Graph<'a> {
+    /// The inputs, the layers in their order, the outputs.
+    pub nodes: Vec<Node<'a>>,
+    /// The edges, by the node that reads.
+    pub edges: Vec<Edge<'a>>,
+    /// Layers that only quantize and dequantize, and are no nodes: edges go through them.
+    pub hidden: usize,
+    incoming: Vec<Vec<usize>>,
+    outgoing: Vec<Vec<usize>>,
+}
+
+/// A node.
+#[derive(Clone, Copy, Debug)]
+pub enum Node<'a> {
+    /// An input of the model.
+    Input(&'a ValueInfo),
+    /// A layer.
+    Layer(&'a LayerInfo),
+    /// An output of the model.
+    Output(&'a ValueInfo),
+}
+
+impl<'a> Node<'a> {
+    /// The layer's path, the name of the input or output.
+    pub fn name(&self) -> &'a str {
+        match self {
+            Self::Input(value) | Self::Output(value) => &value.name,
+            Self::Layer(layer) => &layer.path,
+        }
+    }
+
+    /// The op type; what it is if it is no layer.
+    pub fn kind(&self) -> &'a str {
+        match self {
+            Self::Input(_) => "input",
+            Self::Layer(layer) if layer.op_type.is_empty() => "?",
+            Self::Layer(layer) => &layer.op_type,
+            Self::Output(_) => "output",
+        }
+    }
+}
+
+/// A value on its way from the node that computes it to one that reads it.
+#[derive(Clone, Copy, Debug)]
+pub struct Edge<'a> {
+    /// The node that computes it.
+    pub from: usize,
+    /// The node that reads it.
+    pub to: usize,
+    /// Its name where it is computed.
+    pub value: &'a str,
+    /// What is known of it there.
+    pub info: Option<&'a ValueInfo>,
+    /// The codes to which it is rounded on the way.
+    pub quantization: Option<&'a QuantizationParameters>,
+}
+
+impl<'a> Graph<'a> {
+    /// The graph of `info`; with `is_whole` every layer is a node, else those that only quantize and dequantize
+    /// are seen through. Linear in the size of the model.
+    pub fn of(info: &'a ModelInfo, is_whole: bool) -> Self {
+        let wiring = Wiring::of(info);
+        let is_hidden = |layer: &LayerInfo| !is_whole && is_plumbing(layer);
+        let inputs = info.inputs.iter().map(Node::Input);
+        let layers = info.layers.iter().filter(|layer| !is_hidden(layer)).map(Node::Layer);
+        let nodes: Vec<Node<'_>> =
+            inputs.chain(layers).chain(info.outputs.iter().map(Node::Output)).collect();
+        let mut producers: HashMap<&str, usize> = HashMap::new();
+        for (index, node) in nodes.iter().enumerate() {
+            match node {
+                Node::Input(value) => {
+                    producers.insert(&value.name, index);
+                }
+                // In a graph that is no graph the first to compute a name is its producer.
+                Node::Layer(layer) => layer.outputs.iter().for_each(|name| {
+                    producers.entry(name).or_insert(index);
+                }),
+                Node::Output(_) => {}
+            }
+        }
+        let through: HashMap<&str, &str> = info
+            .layers
+            .iter()
+            .filter(|layer| is_hidden(layer))
+            .filter_map(|layer| Some((layer.outputs.first()?.as_str(), layer.inputs.first()?.as_str())))
+            .collect();
+        let values: HashMap<&str, &ValueInfo> = info
+            .inputs
+            .iter()
+            .chain(&info.values)
+            .chain(&info.outputs)
+            .map(|value| (value.name.as_str(), value))
+            .collect();
+        let mut graph = Self {
+            hidden: info.layers.iter().filter(|layer| is_hidden(layer)).count(),
+            edges: Vec::new(),
+            incoming: vec![Vec::new(); nodes.len()],
+            outgoing: vec![Vec::new(); nodes.len()],
+            nodes: Vec::new(),
+        };
+        for (to, node) in nodes.iter().enumerate() {
+            let names: Vec<&str> = match node {
+                Node::Input(_) => Vec::new(),
+                Node::Layer(layer) => layer.inputs.iter().map(String::as_str).collect(),
+                Node::Output(value) => vec![&value.name],
+            };
+            for name in names {
+                let mut value = name;
+                let mut quantization = wiring.parameters(name);
+                for _ in 0..MAX_PLUMBING {
+                    let Some(source) = through.get(value) else { break };
+                    value = source;
+                    quantization = quantization.or_else(|| wiring.parameters(value));
+                }
+                let Some(&from) = producers.get(value).filter(|from| **from != to) else { continue };
+                let info = values.get(value).copied();
+                let index = graph.edges.len();
+                graph.edges.push(Edge { from, to, value, info, quantization });
+                graph.incoming[to].push(index);
+                graph.outgoing[from].push(index);
+            }
+        }
+        graph.nodes = nodes;
+        graph
+    }
+
+    /// The node of the layer of that path.
+    pub fn layer(&self, path: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| matches!(node, Node::Layer(layer) if layer.path == path))
+    }
+
+    /// The edges that end at a node.
+    pub fn incoming(&self, node: usize) -> impl Iterator<Item = &Edge<'a>> {
+        self.incoming.get(node).into_iter().flatten().map(|index| &self.edges[*index])
+    }
+
+    /// The edges that begin at a node.
+    pub fn outgoing(&self, node: usize) -> impl Iterator<Item = &Edge<'a>> {
+        self.outgoing.get(node).into_iter().flatten().map(|index| &self.edges[*index])
+    }
+
+    /// The nodes at most `depth` edges away, against or along their direction, the node itself included; in the
+    /// order of the nodes.
+    pub fn around(&self, node: usize, depth: usize) -> Vec<usize> {
+        let mut seen = HashSet::from([node]);
+        let mut waiting = VecDeque::from([(node, 0)]);
+        while let Some((node, distance)) = waiting.pop_front() {
+            if distance == depth {
+                continue;
+            }
+            let before = self.incoming(node).map(|edge| edge.from);
+            for next in before.chain(self.outgoing(node).map(|edge| edge.to)) {
+                if seen.insert(next) {
+                    waiting.push_back((next, distance + 1));
+                }
+            }
+        }
+        let mut found: Vec<usize> = seen.into_iter().collect();
+        found.sort_unstable();
+        found
+    }
+}
