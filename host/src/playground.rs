@@ -66,7 +66,8 @@ impl Loaded {
         self.lock_key().hash_text()
     }
 
-    fn files(&self) -> Vec<PathBuf> {
+    /// The model's file and those of its folder that it refers to.
+    pub fn files(&self) -> Vec<PathBuf> {
         files_of(&self.path, self.info())
     }
 

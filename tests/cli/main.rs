@@ -11,6 +11,7 @@
 mod support;
 
 mod cache;
+mod diff;
 mod errors;
 mod examples;
 mod formats;

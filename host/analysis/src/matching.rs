@@ -360,6 +360,14 @@ const UNKNOWN: &str = "";
 
 const LAYERS_WITH_WEIGHTS: &[&str] = &["conv", "linear", "normalization", "embedding"];
 
+/// Whether two op types, of any framework, are one kind of layer: `Conv`, `Conv2d` and `QLinearConv` are. Types
+/// of which nothing is known are one kind only if they are equal.
+pub fn are_of_one_kind(left: &str, right: &str) -> bool {
+    let (left_family, right_family) = (family(left), family(right));
+    left.eq_ignore_ascii_case(right)
+        || (left_family == right_family && !matches!(left_family, UNKNOWN | "other"))
+}
+
 /// What op types of several frameworks are together; all that have no name of their own here are `other`.
 fn family(kind: &str) -> &'static str {
     let lower = kind.to_ascii_lowercase();

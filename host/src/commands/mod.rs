@@ -2,6 +2,7 @@
 
 mod backends;
 mod cache;
+mod diff;
 mod echo;
 mod format;
 mod graph;
@@ -170,6 +171,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<quant::Quant>(),
     Entry::of::<weights::Weights>(),
     Entry::of::<ranges::Ranges>(),
+    Entry::of::<diff::Diff>(),
     Entry::of::<stats::Stats>(),
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),

@@ -1,10 +1,12 @@
 //! Which stored tensor of one variant of a network is which of another. `qp_analysis::matching` decides; every
 //! command asks here.
 
+use super::suspicion::is_plumbing;
 use super::weight::{Stored, all_stored};
-use crate::model::ModelInfo;
+use crate::model::{LayerInfo, ModelInfo};
 use qp_analysis::{Item, ShapeFit, Why, match_items};
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// Two stored tensors that are the same one of the network.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +70,64 @@ pub fn tensors<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Tensor
         unmatched_reference: matching.unmatched_reference.iter().map(|index| references[*index]).collect(),
         unmatched_candidate: matching.unmatched_candidate.iter().map(|index| candidates[*index]).collect(),
     }
+}
+
+/// Two layers that are the same one of the network.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerPair<'a> {
+    /// The reference's.
+    pub reference: &'a LayerInfo,
+    /// The candidate's.
+    pub candidate: &'a LayerInfo,
+    /// How sure it is that they belong together, and why.
+    pub ground: Ground,
+}
+
+/// What belongs together and what is left over.
+#[derive(Clone, Debug, Default)]
+pub struct LayerPairs<'a> {
+    /// The pairs, in the reference's order.
+    pub pairs: Vec<LayerPair<'a>>,
+    /// The reference's layers without a partner.
+    pub unmatched_reference: Vec<&'a LayerInfo>,
+    /// The candidate's layers without a partner.
+    pub unmatched_candidate: Vec<&'a LayerInfo>,
+}
+
+/// Pairs the layers of two variants; those that only quantize and dequantize are none, nor are modules that only
+/// hold others.
+pub fn layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPairs<'a> {
+    let computing = |info: &'a ModelInfo| -> Vec<&'a LayerInfo> {
+        let holders: HashSet<&str> = info.layers.iter().filter_map(|layer| holder(&layer.path)).collect();
+        let is_holder = |layer: &LayerInfo| {
+            layer.outputs.is_empty() && layer.tensors.is_empty() && holders.contains(layer.path.as_str())
+        };
+        info.layers.iter().filter(|layer| !is_plumbing(layer) && !is_holder(layer)).collect()
+    };
+    let (references, candidates) = (computing(reference), computing(candidate));
+    // What a layer computes has another shape with another batch: names and kinds decide.
+    let items = |layers: &[&'a LayerInfo]| -> Vec<Item<'a>> {
+        layers.iter().map(|layer| Item { name: &layer.path, shape: None, kind: &layer.op_type }).collect()
+    };
+    let matching = match_items(&items(&references), &items(&candidates));
+    LayerPairs {
+        pairs: matching
+            .pairs
+            .iter()
+            .map(|pair| LayerPair {
+                reference: references[pair.reference],
+                candidate: candidates[pair.candidate],
+                ground: Ground::of(pair),
+            })
+            .collect(),
+        unmatched_reference: matching.unmatched_reference.iter().map(|index| references[*index]).collect(),
+        unmatched_candidate: matching.unmatched_candidate.iter().map(|index| candidates[*index]).collect(),
+    }
+}
+
+/// The module that a path is in.
+fn holder(path: &str) -> Option<&str> {
+    path.rfind('.').map(|end| &path[..end])
 }
 
 fn shapes(stored: &[Stored<'_>]) -> Vec<Vec<Option<u64>>> {

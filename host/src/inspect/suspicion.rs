@@ -105,7 +105,16 @@ impl<'a> Wiring<'a> {
 
 /// Whether a layer only quantizes or dequantizes what others compute.
 pub fn is_plumbing(layer: &LayerInfo) -> bool {
-    matches!(layer.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear")
+    matches!(
+        layer.op_type.as_str(),
+        "QuantizeLinear"
+            | "DequantizeLinear"
+            | "quantize_per_tensor"
+            | "dequantize_per_tensor"
+            | "quantize_per_channel"
+            | "dequantize_per_channel"
+            | "dequantize"
+    )
 }
 
 /// The channels of a quantized weight that are all zeros.

@@ -1,0 +1,99 @@
+//! The stored tensors of two models, those that belong together compared by their real values.
+
+use crate::backend::Progress;
+use crate::error::{Error, ErrorKind, Result};
+use crate::input::shape_text;
+use crate::inspect::pairing::{self, Ground, TensorPair};
+use crate::inspect::weight::Stored;
+use crate::inspect::{Errors, contrast};
+use crate::model::TensorInfo;
+use crate::playground::Loaded;
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(super) struct Tensors<'a> {
+    /// Pairs whose types and real values are the same.
+    pub same: usize,
+    pub pairs: Vec<Pair<'a>>,
+    pub only_reference: Vec<&'a str>,
+    pub only_candidate: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Pair<'a> {
+    pub reference: &'a str,
+    pub candidate: &'a str,
+    #[serde(flatten)]
+    pub ground: Ground,
+    /// Type and shape of both.
+    pub reference_type: String,
+    pub candidate_type: String,
+    /// Whether quantization parameters differ, or only one has any.
+    pub is_requantized: bool,
+    /// Of the real values; none when they were not read.
+    pub errors: Option<Errors>,
+    /// Why they were not compared.
+    pub obstacle: Option<Error>,
+}
+
+impl Pair<'_> {
+    pub(super) fn differs(&self) -> bool {
+        self.reference_type != self.candidate_type
+            || self.is_requantized
+            || self.obstacle.is_some()
+            || self
+                .errors
+                .as_ref()
+                .is_some_and(|errors| errors.max_abs_error.is_some_and(|error| error != 0.0))
+    }
+}
+
+/// Pairs and compares; with `reads_values` element by element.
+pub(super) fn compare<'a>(
+    reference: &'a Loaded,
+    candidate: &'a Loaded,
+    reads_values: bool,
+    progress: &dyn Progress,
+) -> Result<Tensors<'a>> {
+    let paired = pairing::tensors(reference.info(), candidate.info());
+    let total = paired.pairs.len() as u64;
+    let mut pairs = Vec::new();
+    for (index, pair) in paired.pairs.iter().enumerate() {
+        progress.update("comparing tensors", index as u64, total);
+        let (errors, obstacle) =
+            match reads_values.then(|| contrast::errors(reference, candidate, pair, progress)) {
+                Some(Ok(errors)) => (Some(Errors::from(&errors)), None),
+                Some(Err(error)) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                Some(Err(error)) => (None, Some(error)),
+                None => (None, None),
+            };
+        pairs.push(described(pair, errors, obstacle));
+    }
+    let names = |stored: &[Stored<'a>]| stored.iter().map(|stored| stored.tensor.name.as_str()).collect();
+    Ok(Tensors {
+        same: pairs.iter().filter(|pair| !pair.differs()).count(),
+        pairs,
+        only_reference: names(&paired.unmatched_reference),
+        only_candidate: names(&paired.unmatched_candidate),
+    })
+}
+
+fn described<'a>(pair: &TensorPair<'a>, errors: Option<Errors>, obstacle: Option<Error>) -> Pair<'a> {
+    let (reference, candidate) = (pair.reference.tensor, pair.candidate.tensor);
+    let type_text = |tensor: &TensorInfo| format!("{} {}", tensor.dtype, shape_text(&tensor.shape));
+    // Where the parameters are stored is nobody's business here.
+    let parameters = |tensor: &TensorInfo| {
+        let found = tensor.quantization.as_ref()?;
+        Some((found.dtype, found.scales.clone(), found.zero_points.clone(), found.axis, found.block_size))
+    };
+    Pair {
+        reference: &reference.name,
+        candidate: &candidate.name,
+        ground: pair.ground,
+        reference_type: type_text(reference),
+        candidate_type: type_text(candidate),
+        is_requantized: parameters(reference) != parameters(candidate),
+        errors,
+        obstacle,
+    }
+}

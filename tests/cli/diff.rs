@@ -1,0 +1,58 @@
+//! `diff`.
+
+use crate::support::world::World;
+use serde_json::Value;
+
+fn names(list: &Value, key: &str) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|row| row[key].as_str().unwrap().to_owned()).collect()
+}
+
+/// What `quantize_static` did to the file: seven ReLUs are folded, 52 nodes quantize and dequantize, and each
+/// layer with weights is a pair. SQNR: NumPy in float64, as in `weights --compare`.
+#[test]
+fn a_quantized_file_is_the_same_network_quantized() {
+    let world = World::new();
+    let found = world.json("diff models/resnet8.onnx models/resnet8_int8.onnx");
+    let layers = &found["layers"];
+    let removed = names(&layers["only_reference"], "op_type");
+    assert_eq!((removed.len(), removed.iter().all(|op| op == "Relu")), (7, true), "{removed:?}");
+    assert_eq!(layers["only_candidate"], serde_json::json!([]));
+    assert_eq!((&layers["plumbing_reference"], &layers["plumbing_candidate"]), (&0.into(), &52.into()));
+    for pair in layers["pairs"].as_array().unwrap() {
+        assert_eq!(pair["reference"], pair["candidate"]);
+    }
+    let tensors = found["tensors"]["pairs"].as_array().unwrap();
+    assert_eq!((tensors.len(), &found["tensors"]["same"]), (22, &2.into()));
+    let weight = tensors.iter().find(|pair| pair["reference"] == "layer1.conv1.weight").unwrap();
+    assert_eq!(weight["candidate"], "layer1.conv1.weight_quantized");
+    assert!((weight["errors"]["sqnr_db"].as_f64().unwrap() - 41.913_965_883_220_3).abs() < 1e-9, "{weight}");
+}
+
+#[test]
+fn the_same_weights_in_another_format_are_alike() {
+    let world = World::new();
+    let found = world.json("diff models/resnet8.onnx models/resnet8_traced.pt");
+    // 20 weights and biases, which one `state_dict` gave to both files.
+    assert_eq!(found["tensors"]["same"], 20);
+    let pairs = found["layers"]["pairs"].as_array().unwrap();
+    let changed: Vec<_> = pairs.iter().filter(|pair| pair["changes"] != serde_json::json!([])).collect();
+    // `Conv` and `Conv2d` are one kind; the exporter wrote a Reshape for flatten.
+    assert_eq!((pairs.len(), changed.len(), &changed[0]["reference"]), (20, 1, &"flatten".into()));
+}
+
+#[test]
+fn a_copy_is_identical_and_one_bit_is_not() {
+    let world = World::new();
+    let mut bytes = std::fs::read(world.path("models/resnet8.onnx")).unwrap();
+    world.write("copy.onnx", &bytes);
+    let ran = world.run("diff models/resnet8.onnx copy.onnx");
+    assert!(ran.output.ends_with("the files are identical\n"), "{}", ran.output);
+    // A bit of the last weight: the file ends with the graph's outputs, some dozens of bytes.
+    let place = bytes.len() / 2;
+    bytes[place] ^= 1;
+    world.write("changed.onnx", &bytes);
+    let found = world.json("diff models/resnet8.onnx changed.onnx");
+    let differing = found["tensors"]["pairs"].as_array().unwrap().len() as u64
+        - found["tensors"]["same"].as_u64().unwrap();
+    assert_eq!((&found["is_identical"], differing), (&false.into(), 1));
+}
