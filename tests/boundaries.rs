@@ -85,6 +85,17 @@ fn what_looks_inside_shows_nothing() {
 }
 
 #[test]
+fn pictures_are_drawn_from_values_alone() {
+    let others = ["crate::commands", "crate::playground", "crate::backend", "crate::inspect", "crate::model"];
+    forbid("host/src/plot", &others, &[]);
+    forbid(
+        "host/src",
+        &["plotters"],
+        &["plot/mod.rs", "canvas.rs", "histogram.rs", "ranges.rs", "channels.rs"],
+    );
+}
+
+#[test]
 fn the_language_knows_words_only() {
     forbid(
         "host/src/language",

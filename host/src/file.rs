@@ -25,11 +25,16 @@ pub fn write(path: &Path, bytes: &[u8], may_replace: bool) -> Result<()> {
     match kept {
         Ok(_) => Ok(()),
         Err(refused) if !may_replace && refused.error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(Error::invalid_input(format!("`{}` exists already", path.display()))
-                .with_hint("Choose another name, or replace it with `--force`."))
+            Err(exists(path))
         }
         Err(refused) => Err(failed(refused.error)),
     }
+}
+
+/// The refusal to replace a file.
+pub fn exists(path: &Path) -> Error {
+    Error::invalid_input(format!("`{}` exists already", path.display()))
+        .with_hint("Choose another name, or replace it with `--force`.")
 }
 
 /// Temporary files are readable by their owner alone; what the user asks for is as other new files are.

@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod language;
 pub mod model;
 pub mod playground;
+pub mod plot;
 pub mod render;
 pub mod repl;
 pub mod script;

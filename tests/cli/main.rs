@@ -19,6 +19,7 @@ mod graph;
 mod input;
 mod inspect;
 mod open;
+mod plot;
 mod promises;
 mod ranges;
 mod run;

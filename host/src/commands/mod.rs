@@ -17,6 +17,7 @@ mod listing;
 mod load;
 mod models;
 mod open;
+mod plot;
 mod quant;
 mod quit;
 mod ranges;
@@ -172,6 +173,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<weights::Weights>(),
     Entry::of::<ranges::Ranges>(),
     Entry::of::<diff::Diff>(),
+    Entry::of::<plot::Plot>(),
     Entry::of::<stats::Stats>(),
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),
