@@ -5,11 +5,12 @@ use crate::findings;
 use crate::graph::{Layer, ValueId};
 use crate::quant::Quantization;
 use crate::quant::parameters::Reader;
+use crate::shape::{Fact, Facts};
 use crate::value_type::ValueType;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{
-    DType, Dimension, LayerInfo, ModelInfo, Pair, QuantizationParameters, RNone, ROption, RSome, RString,
-    RVec, TensorInfo, ValueInfo,
+    DType, LayerInfo, ModelInfo, Pair, QuantizationParameters, RNone, ROption, RSome, RString, RVec,
+    TensorInfo, ValueInfo,
 };
 use std::collections::BTreeSet;
 
@@ -24,7 +25,8 @@ pub fn describe(document: &Document, found: &Quantization) -> ModelInfo {
     let model = &document.model;
     let findings = findings::of(document, found);
     let reader = Reader { graph: &document.graph, tensors: &document.tensors };
-    let values = |ids: &[ValueId]| ids.iter().map(|&id| value_info(reader, found, id)).collect();
+    let facts = Facts::of(document);
+    let values = |ids: &[ValueId]| ids.iter().map(|&id| value_info(reader, found, &facts, id)).collect();
     ModelInfo {
         precision: found.verdict.precision.as_str().into(),
         scheme: found.verdict.scheme.as_str().into(),
@@ -32,7 +34,7 @@ pub fn describe(document: &Document, found: &Quantization) -> ModelInfo {
         versions: versions(document),
         inputs: values(&document.graph.inputs),
         outputs: values(&document.graph.outputs),
-        values: activations(reader, found),
+        values: activations(reader, found, &facts),
         layers: layers(document, found),
         tensors: tensors(document, found),
         metadata: model
@@ -99,71 +101,39 @@ fn quantization(found: Option<&QuantizationParameters>) -> ROption<QuantizationP
     found.map_or(RNone, |found| RSome(found.clone()))
 }
 
-fn value_info(reader: Reader<'_>, found: &Quantization, id: ValueId) -> ValueInfo {
+fn value_info(reader: Reader<'_>, found: &Quantization, facts: &Facts, id: ValueId) -> ValueInfo {
     let value = &reader.graph.values[id];
     let ty = value.ty.as_ref();
     let is_other = ty.is_some_and(|ty| !matches!(ty, ValueType::Tensor(..)));
-    let stored = value.stored.map(|stored| reader.tensors.get(stored));
-    let shape = ty.and_then(ValueType::tensor_shape).map(<[Dimension]>::to_vec).or_else(|| match stored {
-        Some(tensor) => Some(tensor.shape.iter().map(|&size| Dimension::fixed(size)).collect()),
-        None => computed_shape(reader, id),
-    });
+    let fact = facts.get(id);
+    let codes =
+        || found.values[id].as_ref().filter(|_| is_code(reader, id)).map(|parameters| parameters.dtype);
     ValueInfo {
         name: value.name.as_str().into(),
-        dtype: reader.dtype(id).or_else(|| computed_dtype(reader, found, id)).unwrap_or(DType::UNDEFINED),
-        shape: shape.map_or(RNone, |shape| RSome(shape.into())),
+        dtype: fact.dtype.or_else(codes).unwrap_or(DType::UNDEFINED),
+        shape: fact.shape.clone().map_or(RNone, |shape| RSome(shape.into())),
         quantization: quantization(found.values[id].as_ref()),
         type_name: ty.filter(|_| is_other).map_or_else(RString::new, |ty| ty.to_string().into()),
     }
 }
 
-/// The shape that follows from the operator where the file does not say: quantizers keep that of their input.
-fn computed_shape(reader: Reader<'_>, id: ValueId) -> Option<Vec<Dimension>> {
-    const MAX_STEPS: usize = 4;
-    let mut at = id;
-    for _ in 0..MAX_STEPS {
-        let (op, layer) = reader.producer(at)?;
-        if !matches!(op, "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear")
-            || layer.output(0) != Some(at)
-        {
-            return None;
-        }
-        at = layer.input(0)?;
-        if let Some(stored) = reader.graph.values[at].stored {
-            let shape = reader.tensors.get(stored).shape.iter();
-            return Some(shape.map(|&size| Dimension::fixed(size)).collect());
-        }
-        let known = reader.graph.values[at].ty.as_ref().and_then(ValueType::tensor_shape);
-        if let Some(shape) = known {
-            return Some(shape.to_vec());
-        }
-    }
-    None
-}
-
-/// The type that follows from the operator where the file does not say: quantizers write codes.
-fn computed_dtype(reader: Reader<'_>, found: &Quantization, id: ValueId) -> Option<DType> {
-    let (op, layer) = reader.producer(id)?;
-    match op {
-        "QuantizeLinear" => Some(found.values[id].as_ref()?.dtype),
-        "DynamicQuantizeLinear" if layer.output(0) == Some(id) => Some(DType::UINT8),
-        "DequantizeLinear" => layer.input(1).and_then(|scale| reader.dtype(scale)),
-        name if name.starts_with("QLinear") => Some(found.values[id].as_ref()?.dtype),
-        _ => None,
-    }
+/// Whether a value is computed as codes: their type is that of its parameters.
+fn is_code(reader: Reader<'_>, id: ValueId) -> bool {
+    reader.producer(id).is_some_and(|(op, _)| op == "QuantizeLinear" || op.starts_with("QLinear"))
 }
 
 /// The values between layers of which a type or parameters are known, without the graph's own inputs and
 /// outputs and without the stored tensors.
-fn activations(reader: Reader<'_>, found: &Quantization) -> RVec<ValueInfo> {
+fn activations(reader: Reader<'_>, found: &Quantization, facts: &Facts) -> RVec<ValueInfo> {
     let outer: BTreeSet<ValueId> = reader.graph.inputs.iter().chain(&reader.graph.outputs).copied().collect();
     let is_known = |id: ValueId| {
         let value = &reader.graph.values[id];
-        value.stored.is_none() && !outer.contains(&id) && (value.ty.is_some() || found.values[id].is_some())
+        let is_said = value.ty.is_some() || found.values[id].is_some() || *facts.get(id) != Fact::default();
+        value.stored.is_none() && !outer.contains(&id) && is_said
     };
     (0..reader.graph.values.len())
         .filter(|&id| is_known(id))
-        .map(|id| value_info(reader, found, id))
+        .map(|id| value_info(reader, found, facts, id))
         .collect()
 }
 

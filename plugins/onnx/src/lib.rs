@@ -19,6 +19,7 @@ pub mod model;
 pub mod proto;
 pub mod quant;
 pub mod runtime;
+pub mod shape;
 pub mod source;
 pub mod value_type;
 pub mod wire;

@@ -241,7 +241,8 @@ impl Builder {
                         path = format!("{path}[{index}]");
                     }
                     let inner = self.scope(path.clone(), Some(scope));
-                    self.graph(graph, inner);
+                    let (_, outputs) = self.graph(graph, inner);
+                    self.graph.subgraphs.insert(path.clone(), outputs);
                     names.push(RString::from(path));
                 }
                 AttributeValue::Graphs(names.into())

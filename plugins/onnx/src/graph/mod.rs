@@ -21,7 +21,7 @@ use crate::proto::{SparseTensorProto, TensorProto};
 use crate::value_type::ValueType;
 pub use builder::index;
 use qp_abi::sdk::{Attribute, AttributeValue};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The index of a value in [`Graph::values`].
 pub type ValueId = usize;
@@ -40,6 +40,8 @@ pub struct Graph {
     pub inputs: Vec<ValueId>,
     /// The main graph's outputs.
     pub outputs: Vec<ValueId>,
+    /// The outputs of the graphs inside of nodes, by their scope.
+    pub subgraphs: HashMap<String, Vec<ValueId>>,
     /// Domain and name of the model's own functions.
     pub functions: HashSet<(String, String)>,
 }

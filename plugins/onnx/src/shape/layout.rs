@@ -1,0 +1,531 @@
+//! Operators that move, choose, repeat and count elements.
+
+use super::elementwise::broadcast;
+use super::node::{Node, axis_of, one, product, product_dimension, size};
+use super::{Element, Fact, MAX_RANK};
+use qp_abi::sdk::{AttributeValue, DType, Dimension};
+
+/// What is known of the outputs; `None` for an operator of another kind.
+pub(super) fn infer(node: &Node<'_>) -> Option<Vec<Fact>> {
+    let dtype = node.dtype(0);
+    match node.op {
+        "Reshape" => one(dtype, reshape(node)),
+        "Flatten" => one(dtype, flatten(node)),
+        "Transpose" => one(dtype, transpose(node)),
+        "Concat" => one(dtype, concat(node, &(0..node.layer.inputs.len()).collect::<Vec<_>>())),
+        "QLinearConcat" => {
+            let slots: Vec<usize> = (2..node.layer.inputs.len().saturating_sub(2)).step_by(3).collect();
+            one(node.dtype(1), concat(node, &slots))
+        }
+        "Split" => Some(split(node)),
+        "Slice" => one(dtype, slice(node)),
+        "Gather" => one(dtype, gather(node)),
+        "GatherElements" => one(dtype, node.owned_shape(1)),
+        "GatherND" => one(dtype, gather_nd(node)),
+        "Squeeze" => one(dtype, squeeze(node)),
+        "Unsqueeze" => one(dtype, unsqueeze(node)),
+        "ArgMax" | "ArgMin" => {
+            let axis = node.rank(0).zip(node.int_or("axis", 0)).and_then(|(rank, axis)| axis_of(axis, rank));
+            one(Some(DType::INT64), axis.and_then(|axis| reduce(node, &[axis])))
+        }
+        name if name.starts_with("Reduce") => one(dtype, reduce_axes(node)),
+        "QLinearReduceMean" => one(dtype, reduce_axes(node)),
+        "Pad" => one(dtype, pad(node)),
+        "Resize" | "Upsample" => one(dtype, resize(node)),
+        "Expand" => {
+            let target =
+                node.elements(1).map(|elements| elements.iter().map(Dimension::from).collect::<Vec<_>>());
+            one(dtype, target.zip(node.shape(0)).and_then(|(target, shape)| broadcast(&[shape, &target])))
+        }
+        "Tile" => one(dtype, tile(node)),
+        "Shape" => one(
+            Some(DType::INT64),
+            node.rank(0).and_then(|rank| {
+                let (start, end) = shape_bounds(node, rank)?;
+                Some(vec![Dimension::fixed(i64::try_from(end.saturating_sub(start)).ok()?)])
+            }),
+        ),
+        "Size" => one(Some(DType::INT64), Some(Vec::new())),
+        "ConstantOfShape" => one(constant_dtype(node), elements_as_shape(node, 0)),
+        "Range" => {
+            one(dtype, Some(vec![range_length(node).map_or_else(Dimension::unknown, Dimension::fixed)]))
+        }
+        "TopK" => {
+            let shape = top_k(node);
+            Some(vec![Fact::new(dtype, shape.clone()), Fact::new(Some(DType::INT64), shape)])
+        }
+        "NonZero" => {
+            let rank = node.rank(0).and_then(|rank| i64::try_from(rank).ok());
+            one(Some(DType::INT64), rank.map(|rank| vec![Dimension::fixed(rank), Dimension::unknown()]))
+        }
+        "NonMaxSuppression" => one(Some(DType::INT64), Some(vec![Dimension::unknown(), Dimension::fixed(3)])),
+        "OneHot" => one(node.dtype(2), one_hot(node)),
+        "DepthToSpace" => one(dtype, blocks(node, true)),
+        "SpaceToDepth" => one(dtype, blocks(node, false)),
+        "RandomNormal" | "RandomUniform" => {
+            let dtype = if node.has_attribute("dtype") {
+                node.dtype_attribute("dtype")
+            } else {
+                Some(DType::FLOAT32)
+            };
+            one(dtype, node.ints("shape").map(|sizes| sizes.into_iter().map(Dimension::fixed).collect()))
+        }
+        _ => None,
+    }
+}
+
+fn elements_as_shape(node: &Node<'_>, slot: usize) -> Option<Vec<Dimension>> {
+    Some(node.elements(slot)?.iter().map(Dimension::from).collect())
+}
+
+fn reshape(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let target = match node.has(1) {
+        true => match node.elements(1) {
+            Some(target) => target,
+            // Its length at least may be known.
+            None => {
+                let rank =
+                    usize::try_from(size(node.shape(1)?.first()?)?).ok().filter(|rank| *rank <= MAX_RANK)?;
+                return Some(vec![Dimension::unknown(); rank]);
+            }
+        },
+        false => node.ints("shape")?.into_iter().map(Element::Number).collect(),
+    };
+    let keeps_zero = node.int_or("allowzero", 0)? != 0;
+    let input = node.shape(0);
+    let mut shape: Vec<Dimension> = Vec::with_capacity(target.len());
+    let mut rest = None;
+    for (index, element) in target.iter().enumerate() {
+        shape.push(match element {
+            Element::Number(0) if !keeps_zero => input.map_or_else(Dimension::unknown, |input| {
+                input.get(index).cloned().unwrap_or_else(Dimension::unknown)
+            }),
+            Element::Number(-1) => {
+                rest = Some(index);
+                Dimension::unknown()
+            }
+            element => Dimension::from(element),
+        });
+    }
+    if let (Some(rest), Some(input)) = (rest, input) {
+        let others: Vec<Dimension> = shape
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| *index != rest)
+            .map(|(_, dimension)| dimension.clone())
+            .collect();
+        shape[rest] = quotient(input, &others);
+    }
+    Some(shape)
+}
+
+/// The dimension that is left when a product is shared out: of sizes, and of names that are on both sides.
+fn quotient(whole: &[Dimension], parts: &[Dimension]) -> Dimension {
+    let mut whole: Vec<Dimension> = whole.to_vec();
+    let mut sizes = 1_i64;
+    for part in parts {
+        match size(part) {
+            Some(size) => match sizes.checked_mul(size) {
+                Some(product) => sizes = product,
+                None => return Dimension::unknown(),
+            },
+            None if part.symbol.is_empty() => return Dimension::unknown(),
+            None => match whole.iter().position(|dimension| dimension == part) {
+                Some(place) => drop(whole.remove(place)),
+                None => return Dimension::unknown(),
+            },
+        }
+    }
+    let fixed: Vec<Dimension> = whole.iter().filter(|dimension| dimension.size >= 0).cloned().collect();
+    let free: Vec<Dimension> = whole.iter().filter(|dimension| dimension.size < 0).cloned().collect();
+    match (product(&fixed), &free[..]) {
+        (Some(total), []) if sizes > 0 && total % sizes == 0 => Dimension::fixed(total / sizes),
+        (Some(total), [only]) if total == sizes && total > 0 => only.clone(),
+        _ => Dimension::unknown(),
+    }
+}
+
+fn flatten(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let shape = node.shape(0)?;
+    let axis = match node.int_or("axis", 1)? {
+        axis if axis == i64::try_from(shape.len()).ok()? => shape.len(),
+        axis => axis_of(axis, shape.len()).or((shape.is_empty() && axis == 0).then_some(0))?,
+    };
+    Some(vec![product_dimension(&shape[..axis]), product_dimension(&shape[axis..])])
+}
+
+fn transpose(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let shape = node.shape(0)?;
+    if !node.has_attribute("perm") {
+        return Some(shape.iter().rev().cloned().collect());
+    }
+    let order = node.ints("perm").filter(|order| order.len() == shape.len())?;
+    order.into_iter().map(|axis| Some(shape[axis_of(axis, shape.len())?].clone())).collect()
+}
+
+fn concat(node: &Node<'_>, slots: &[usize]) -> Option<Vec<Dimension>> {
+    let shapes = slots.iter().map(|slot| node.shape(*slot)).collect::<Option<Vec<_>>>()?;
+    let first = *shapes.first()?;
+    // Before version 4 the axis could be left out.
+    let axis = axis_of(node.int("axis").or((node.opset < 4).then_some(1))?, first.len())?;
+    if shapes.iter().any(|shape| shape.len() != first.len()) {
+        return None;
+    }
+    let mut shape = first.to_vec();
+    for (index, dimension) in shape.iter_mut().enumerate() {
+        if index == axis {
+            let total = shapes.iter().try_fold(0_i64, |total, shape| total.checked_add(size(&shape[axis])?));
+            *dimension = match total {
+                Some(total) => Dimension::fixed(total),
+                None if shapes.len() == 1 => first[axis].clone(),
+                None => Dimension::unknown(),
+            };
+        } else if let Some(fixed) = shapes.iter().map(|shape| &shape[index]).find(|other| other.size >= 0) {
+            *dimension = fixed.clone();
+        }
+    }
+    Some(shape)
+}
+
+fn split(node: &Node<'_>) -> Vec<Fact> {
+    let outputs = node.layer.outputs.len();
+    let dtype = node.dtype(0);
+    let shapes = || {
+        let shape = node.shape(0)?;
+        let axis = axis_of(node.int_or("axis", 0)?, shape.len())?;
+        let given = match (node.has(1), node.has_attribute("split")) {
+            (true, _) => node.numbers(1),
+            (false, true) => node.ints("split"),
+            (false, false) => size(&shape[axis]).and_then(|total| {
+                let count = node.int("num_outputs").unwrap_or(i64::try_from(outputs).ok()?).max(1);
+                // The last piece is smaller where it does not divide.
+                let piece = total.checked_add(count - 1)? / count;
+                let pieces = (0..count).map(|index| (total - index * piece).clamp(0, piece));
+                Some(pieces.take(outputs).collect())
+            }),
+        };
+        let piece = |index: usize| {
+            let mut shape = shape.to_vec();
+            let size = given.as_ref().and_then(|given| given.get(index));
+            shape[axis] = size.map_or_else(Dimension::unknown, |&size| Dimension::fixed(size));
+            shape
+        };
+        Some((0..outputs).map(piece).collect::<Vec<_>>())
+    };
+    match shapes() {
+        Some(shapes) => shapes.into_iter().map(|shape| Fact::new(dtype, Some(shape))).collect(),
+        None => vec![Fact::new(dtype, None); outputs],
+    }
+}
+
+fn slice(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let mut shape = node.owned_shape(0)?;
+    let (starts, ends, axes, steps) = if node.opset < 10 {
+        (
+            node.ints("starts")?,
+            node.ints("ends")?,
+            if node.has_attribute("axes") { Some(node.ints("axes")?) } else { None },
+            None,
+        )
+    } else {
+        let optional = |slot: usize| if node.has(slot) { node.numbers(slot).map(Some) } else { Some(None) };
+        let axes = optional(3);
+        let Some((Some(starts), Some(ends), axes, steps)) = axes
+            .clone()
+            .zip(optional(4))
+            .map(|(axes, steps)| (node.numbers(1), node.numbers(2), axes, steps))
+        else {
+            // What is cut is not known, but along which axes it may be.
+            let axes = axes.flatten();
+            for (axis, dimension) in shape.iter_mut().enumerate() {
+                let may_be_cut = axes.as_ref().is_none_or(|axes| {
+                    axes.iter().any(|given| axis_of(*given, node.rank(0).unwrap_or(0)) == Some(axis))
+                });
+                if may_be_cut {
+                    *dimension = Dimension::unknown();
+                }
+            }
+            return Some(shape);
+        };
+        (starts, ends, axes, steps)
+    };
+    let rank = shape.len();
+    for (index, (start, end)) in starts.iter().zip(&ends).enumerate() {
+        let axis = match &axes {
+            Some(axes) => axis_of(*axes.get(index)?, rank)?,
+            None if index < rank => index,
+            None => return None,
+        };
+        let step = steps.as_ref().map_or(Some(1), |steps| steps.get(index).copied())?;
+        if step == 0 {
+            return None;
+        }
+        let is_all = *start == 0 && *end >= i64::from(i32::MAX) && step == 1;
+        if is_all {
+            continue;
+        }
+        shape[axis] = match size(&shape[axis]) {
+            Some(size) => Dimension::fixed(sliced(size, *start, *end, step)?),
+            None => Dimension::unknown(),
+        };
+    }
+    Some(shape)
+}
+
+/// How many elements of `size` a slice has.
+pub(super) fn sliced(size: i64, start: i64, end: i64, step: i64) -> Option<i64> {
+    let absolute = |bound: i64| if bound < 0 { bound.saturating_add(size) } else { bound };
+    let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
+    let start = absolute(start).clamp(if step > 0 { 0 } else { -1 }, high);
+    // A negative end before the beginning is the beginning.
+    let end = absolute(end).clamp(low, high);
+    let distance = if step > 0 { end - start } else { start - end };
+    let step = step.checked_abs()?;
+    Some(if distance <= 0 { 0 } else { (distance - 1) / step + 1 })
+}
+
+fn gather(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let (data, indices) = (node.shape(0)?, node.shape(1)?);
+    let axis = axis_of(node.int_or("axis", 0)?, data.len())?;
+    Some(data[..axis].iter().chain(indices).chain(&data[axis + 1..]).cloned().collect())
+}
+
+fn gather_nd(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let (data, indices) = (node.shape(0)?, node.shape(1)?);
+    let batch = usize::try_from(node.int_or("batch_dims", 0)?).ok()?;
+    let depth = usize::try_from(size(indices.last()?)?).ok()?;
+    let behind = data.get(batch.checked_add(depth)?..)?;
+    Some(indices[..indices.len() - 1].iter().chain(behind).cloned().collect())
+}
+
+fn squeeze(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let shape = node.shape(0)?;
+    let axes = node.axes(1, shape.len())?;
+    if axes.is_empty() && !node.has(1) && !node.has_attribute("axes") {
+        // All ones go; what may be one or not leaves the rank open.
+        return shape
+            .iter()
+            .all(|dimension| dimension.size >= 0)
+            .then(|| shape.iter().filter(|dimension| dimension.size != 1).cloned().collect());
+    }
+    let kept = shape.iter().enumerate().filter(|(axis, _)| !axes.contains(axis));
+    Some(kept.map(|(_, dimension)| dimension.clone()).collect())
+}
+
+fn unsqueeze(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let shape = node.shape(0)?;
+    let given = if node.has(1) { node.numbers(1)? } else { node.ints("axes")? };
+    let rank = shape.len().checked_add(given.len()).filter(|rank| *rank <= MAX_RANK)?;
+    let axes = given.into_iter().map(|axis| axis_of(axis, rank)).collect::<Option<Vec<_>>>()?;
+    let mut rest = shape.iter();
+    (0..rank)
+        .map(|axis| if axes.contains(&axis) { Some(Dimension::fixed(1)) } else { rest.next().cloned() })
+        .collect()
+}
+
+fn reduce_axes(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let rank = node.rank(0)?;
+    // QLinearReduceMean has scales at the places of the axes of others.
+    let slot = if node.op == "QLinearReduceMean" { usize::MAX } else { 1 };
+    let axes = node.axes(slot, rank)?;
+    if !axes.is_empty() {
+        return reduce(node, &axes);
+    }
+    if node.int_or("noop_with_empty_axes", 0)? != 0 {
+        return node.owned_shape(0);
+    }
+    reduce(node, &(0..rank).collect::<Vec<_>>())
+}
+
+fn reduce(node: &Node<'_>, axes: &[usize]) -> Option<Vec<Dimension>> {
+    let keeps = node.int_or("keepdims", 1)? != 0;
+    let shape = node.shape(0)?.iter().enumerate();
+    let reduced = shape.filter_map(|(axis, dimension)| match (axes.contains(&axis), keeps) {
+        (false, _) => Some(dimension.clone()),
+        (true, true) => Some(Dimension::fixed(1)),
+        (true, false) => None,
+    });
+    Some(reduced.collect())
+}
+
+fn pad(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let shape = node.shape(0)?;
+    let unknown = || Some(vec![Dimension::unknown(); shape.len()]);
+    let pads = match node.has(1) {
+        true => node.numbers(1),
+        false => node.ints("pads").or_else(|| node.ints("paddings")),
+    };
+    let Some(pads) = pads else { return unknown() };
+    let axes = match node.has(3) {
+        true => match node.numbers(3) {
+            Some(axes) => {
+                axes.into_iter().map(|axis| axis_of(axis, shape.len())).collect::<Option<Vec<_>>>()?
+            }
+            None => return unknown(),
+        },
+        false => (0..shape.len()).collect(),
+    };
+    if pads.len() != 2 * axes.len() {
+        return None;
+    }
+    let mut padded = shape.to_vec();
+    for (index, axis) in axes.iter().enumerate() {
+        let added = pads[index].checked_add(pads[index + axes.len()])?;
+        if added != 0 {
+            let size = size(&shape[*axis]).and_then(|size| size.checked_add(added)).filter(|size| *size >= 0);
+            padded[*axis] = size.map_or_else(Dimension::unknown, Dimension::fixed);
+        }
+    }
+    Some(padded)
+}
+
+fn resize(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let shape = node.shape(0)?;
+    let is_old = node.op == "Upsample" || node.opset < 11;
+    let is_plain = !node.has_attribute("axes")
+        && node.text("keep_aspect_ratio_policy").is_none_or(|policy| policy == "stretch");
+    if !is_old && node.has(3) {
+        let sizes = elements_as_shape(node, 3).filter(|sizes| is_plain && sizes.len() == shape.len());
+        return Some(sizes.unwrap_or_else(|| vec![Dimension::unknown(); shape.len()]));
+    }
+    let scales = match (is_old, node.has(if is_old { 1 } else { 2 })) {
+        (true, true) => node.reals(1),
+        (true, false) => node.floats("scales"),
+        (false, true) => node.reals(2),
+        (false, false) => None,
+    };
+    let scales = scales.filter(|scales| is_plain && scales.len() == shape.len());
+    let scaled = |(dimension, scale): (&Dimension, &f64)| match size(dimension) {
+        _ if *scale == 1.0 => dimension.clone(),
+        // Scales are float32: so is the product.
+        Some(size) if scale.is_finite() && *scale > 0.0 => {
+            Dimension::fixed((f64::from(size as f32 * *scale as f32)).floor() as i64)
+        }
+        _ => Dimension::unknown(),
+    };
+    Some(match scales {
+        Some(scales) => shape.iter().zip(&scales).map(scaled).collect(),
+        None => vec![Dimension::unknown(); shape.len()],
+    })
+}
+
+fn tile(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let shape = node.shape(0)?;
+    let Some(repeats) = node.numbers(1).filter(|repeats| repeats.len() == shape.len()) else {
+        // The first version has one number of tiles and an axis.
+        return (node.opset >= 6).then(|| vec![Dimension::unknown(); shape.len()]);
+    };
+    let tiled = |(dimension, repeat): (&Dimension, &i64)| match size(dimension) {
+        _ if *repeat == 1 => dimension.clone(),
+        Some(size) => size
+            .checked_mul(*repeat)
+            .filter(|size| *size >= 0)
+            .map_or_else(Dimension::unknown, Dimension::fixed),
+        None => Dimension::unknown(),
+    };
+    Some(shape.iter().zip(&repeats).map(tiled).collect())
+}
+
+/// The part of the shape that `Shape` gives.
+pub(super) fn shape_bounds(node: &Node<'_>, rank: usize) -> Option<(usize, usize)> {
+    let length = i64::try_from(rank).ok()?;
+    let bound = |name: &str, default: i64| {
+        let bound = node.int_or(name, default)?;
+        let bound = if bound < 0 { bound.saturating_add(length) } else { bound };
+        usize::try_from(bound.clamp(0, length)).ok()
+    };
+    Some((bound("start", 0)?, bound("end", length)?))
+}
+
+fn constant_dtype(node: &Node<'_>) -> Option<DType> {
+    let value = node.layer.attributes.iter().find(|attribute| attribute.name == "value");
+    match value.map(|attribute| &attribute.value) {
+        None => Some(DType::FLOAT32),
+        Some(AttributeValue::Tensor(_)) => {
+            let stored = *node.layer.tensors.first()?;
+            Some(node.reader.tensors.get(stored).dtype).filter(|dtype| *dtype != DType::UNDEFINED)
+        }
+        Some(_) => None,
+    }
+}
+
+fn range_length(node: &Node<'_>) -> Option<i64> {
+    let only = |slot: usize| match node.numbers(slot)?[..] {
+        [number] => Some(number),
+        _ => None,
+    };
+    let (start, limit, delta) = (only(0)?, only(1)?, only(2)?);
+    if delta == 0 {
+        return None;
+    }
+    let distance = limit.checked_sub(start)?;
+    let steps =
+        distance.checked_div(delta)? + i64::from(distance % delta != 0 && (distance < 0) == (delta < 0));
+    Some(steps.max(0))
+}
+
+fn top_k(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let mut shape = node.owned_shape(0)?;
+    let axis = axis_of(node.int_or("axis", -1)?, shape.len())?;
+    let count = match node.opset < 10 {
+        true => node.int("k"),
+        false => node.numbers(1).and_then(|count| count.first().copied()),
+    };
+    shape[axis] = count.filter(|count| *count >= 0).map_or_else(Dimension::unknown, Dimension::fixed);
+    Some(shape)
+}
+
+fn one_hot(node: &Node<'_>) -> Option<Vec<Dimension>> {
+    let mut shape = node.owned_shape(0)?;
+    let axis = axis_of(node.int_or("axis", -1)?, shape.len() + 1)?;
+    let depth = node.numbers(1).and_then(|depth| depth.first().copied()).filter(|depth| *depth >= 0);
+    shape.insert(axis, depth.map_or_else(Dimension::unknown, Dimension::fixed));
+    Some(shape)
+}
+
+fn blocks(node: &Node<'_>, into_space: bool) -> Option<Vec<Dimension>> {
+    let [batch, channels, height, width] = node.shape(0)? else { return None };
+    let block = node.int("blocksize").filter(|block| *block > 0)?;
+    let area = block.checked_mul(block)?;
+    let times = |dimension: &Dimension, factor: i64| {
+        size(dimension)
+            .and_then(|size| size.checked_mul(factor))
+            .map_or_else(Dimension::unknown, Dimension::fixed)
+    };
+    let over = |dimension: &Dimension, divisor: i64| match size(dimension) {
+        Some(size) if size % divisor == 0 => Dimension::fixed(size / divisor),
+        _ => Dimension::unknown(),
+    };
+    Some(match into_space {
+        true => vec![batch.clone(), over(channels, area), times(height, block), times(width, block)],
+        false => vec![batch.clone(), times(channels, area), over(height, block), over(width, block)],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `len(range(size)[start:end:step])` in Python.
+    #[test]
+    fn a_slice_has_pythons_length() {
+        let cases = [((10, 2, 8, 1), 6), ((10, -3, 100, 1), 3), ((10, 9, -11, -1), 10), ((10, 8, 2, -2), 3)];
+        for ((size, start, end, step), expected) in cases {
+            assert_eq!(sliced(size, start, end, step), Some(expected), "{start}:{end}:{step}");
+        }
+        assert_eq!(sliced(10, 5, 2, 1), Some(0));
+        assert_eq!(sliced(10, i64::MAX, i64::MIN, i64::MIN), None);
+        assert_eq!(sliced(10, -1, i64::MIN, -1), Some(10));
+    }
+
+    #[test]
+    fn what_is_left_of_a_product_keeps_its_name() {
+        let (batch, four) = (Dimension::symbolic("batch"), Dimension::fixed(4));
+        let whole = [batch.clone(), four.clone(), Dimension::fixed(6)];
+        assert_eq!(quotient(&whole, std::slice::from_ref(&batch)), Dimension::fixed(24));
+        assert_eq!(quotient(&whole, &[Dimension::fixed(24)]), batch);
+        assert_eq!(quotient(&whole, &[Dimension::fixed(8)]), Dimension::unknown());
+        assert_eq!(quotient(&whole, &[Dimension::unknown()]), Dimension::unknown());
+        assert_eq!(quotient(&[four], &[Dimension::fixed(0)]), Dimension::unknown());
+    }
+}

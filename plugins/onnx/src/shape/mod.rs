@@ -1,0 +1,218 @@
+//! Types and shapes that follow from the operators where the file does not declare them.
+//!
+//! One rule for each operator, from the operator documents of ONNX and of ONNX Runtime's `com.microsoft` domain.
+//! What does not follow is not known: no rule guesses. What the file declares holds; rules only fill in what it
+//! leaves open. Small whole-number tensors are computed too, symbols included, because shapes are made of them:
+//! `Shape`, `Gather`, `Concat`, `Reshape`.
+//!
+//! A Loop's carried values and a function's body may have other shapes each time: of them nothing is inferred.
+
+mod elementwise;
+mod fold;
+mod layout;
+mod matrix;
+mod node;
+mod window;
+
+use crate::document::Document;
+use crate::graph::ValueId;
+use crate::quant::parameters::Reader;
+use crate::value_type::ValueType;
+use node::Node;
+use qp_abi::sdk::{AttributeValue, DType, Dimension};
+
+/// Whole-number tensors up to this many elements are computed.
+const MAX_FOLDED: usize = 256;
+/// A value of more dimensions than this is not looked at.
+const MAX_RANK: usize = 64;
+/// How often all layers are looked at while something new is found: files whose nodes are not in order, and
+/// graphs inside of nodes, need more than once.
+const MAX_PASSES: usize = 4;
+
+/// What is known of a value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fact {
+    /// The element type.
+    pub dtype: Option<DType>,
+    /// The shape; `None` when not even the number of dimensions is known.
+    pub shape: Option<Vec<Dimension>>,
+}
+
+impl Fact {
+    fn new(dtype: Option<DType>, shape: Option<Vec<Dimension>>) -> Self {
+        Self { dtype, shape }
+    }
+
+    /// Fills in what is not known; whether there was any.
+    fn fill(&mut self, other: Self) -> bool {
+        let before = (self.dtype, self.known_dimensions());
+        self.dtype = self.dtype.or(other.dtype);
+        match (&mut self.shape, other.shape) {
+            (Some(known), Some(found)) if known.len() == found.len() => {
+                for (known, found) in known.iter_mut().zip(found) {
+                    if is_unknown(known) {
+                        *known = found;
+                    }
+                }
+            }
+            (shape @ None, found) => *shape = found.filter(|shape| shape.len() <= MAX_RANK),
+            _ => {}
+        }
+        before != (self.dtype, self.known_dimensions())
+    }
+
+    fn known_dimensions(&self) -> Option<usize> {
+        Some(self.shape.as_ref()?.iter().filter(|dimension| !is_unknown(dimension)).count())
+    }
+}
+
+/// Whether not even a name is known of a dimension.
+fn is_unknown(dimension: &Dimension) -> bool {
+    dimension.size < 0 && dimension.symbol.is_empty()
+}
+
+/// The elements of a whole-number tensor: sizes, symbols, or unknown. A number may be negative, which no
+/// dimension is: it is kept beside.
+#[derive(Clone, Debug, PartialEq)]
+enum Element {
+    Number(i64),
+    Symbol(String),
+    Unknown,
+}
+
+impl From<&Dimension> for Element {
+    fn from(dimension: &Dimension) -> Self {
+        match dimension {
+            dimension if dimension.size >= 0 => Self::Number(dimension.size),
+            dimension if !dimension.symbol.is_empty() => Self::Symbol(dimension.symbol.to_string()),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl From<&Element> for Dimension {
+    fn from(element: &Element) -> Self {
+        match element {
+            Element::Number(size) if *size >= 0 => Self::fixed(*size),
+            Element::Symbol(symbol) => Self::symbolic(symbol.clone()),
+            _ => Self::unknown(),
+        }
+    }
+}
+
+/// The facts of all values of a model, by their ids.
+pub struct Facts {
+    facts: Vec<Fact>,
+    elements: Vec<Option<Vec<Element>>>,
+}
+
+impl Facts {
+    /// What the file declares and what follows from it.
+    pub fn of(document: &Document) -> Self {
+        let graph = &document.graph;
+        let reader = Reader { graph, tensors: &document.tensors };
+        let mut facts = Self {
+            facts: (0..graph.values.len()).map(|id| declared(reader, id)).collect(),
+            elements: vec![None; graph.values.len()],
+        };
+        let opset = opset(document);
+        for _ in 0..MAX_PASSES {
+            let mut is_new = false;
+            for layer in &graph.layers {
+                let op = reader.op(layer);
+                if op.is_empty() {
+                    continue;
+                }
+                let (found, elements) = {
+                    let node = Node { op, layer, opset, reader, facts: &facts };
+                    (infer(&node), fold::elements(&node))
+                };
+                for (output, fact) in layer.outputs.iter().zip(found) {
+                    if let Some(id) = *output
+                        && is_tensor(reader, id)
+                    {
+                        is_new |= facts.facts[id].fill(fact);
+                    }
+                }
+                if let (Some(id), Some(elements)) = (layer.output(0), elements)
+                    && facts.elements[id].is_none()
+                {
+                    facts.elements[id] = Some(elements);
+                    is_new = true;
+                }
+            }
+            if !is_new {
+                break;
+            }
+        }
+        facts
+    }
+
+    /// What is known of a value.
+    pub fn get(&self, id: ValueId) -> &Fact {
+        &self.facts[id]
+    }
+}
+
+fn is_tensor(reader: Reader<'_>, id: ValueId) -> bool {
+    let ty = reader.graph.values[id].ty.as_ref();
+    ty.is_none_or(|ty| matches!(ty, ValueType::Tensor(..)))
+}
+
+fn declared(reader: Reader<'_>, id: ValueId) -> Fact {
+    let value = &reader.graph.values[id];
+    let shape = match value.stored {
+        Some(stored) => {
+            let shape = &reader.tensors.get(stored).shape;
+            Some(shape.iter().map(|&size| Dimension::fixed(size)).collect())
+        }
+        None => value.ty.as_ref().and_then(ValueType::tensor_shape).map(<[Dimension]>::to_vec),
+    };
+    Fact { dtype: reader.dtype(id), shape }
+}
+
+/// The version of ONNX's own operators; that of the IR's first files where none is named.
+fn opset(document: &Document) -> i64 {
+    let own = |domain: Option<&str>| matches!(domain, None | Some("" | "ai.onnx"));
+    let opsets = document.model.opset_import.iter();
+    opsets.filter(|opset| own(opset.domain.as_deref())).filter_map(|opset| opset.version).next().unwrap_or(1)
+}
+
+/// What is known of a node's outputs, in order; fewer where nothing is.
+fn infer(node: &Node<'_>) -> Vec<Fact> {
+    elementwise::infer(node)
+        .or_else(|| window::infer(node))
+        .or_else(|| matrix::infer(node))
+        .or_else(|| layout::infer(node))
+        .or_else(|| branches(node))
+        .unwrap_or_default()
+}
+
+/// An If's outputs: what both branches agree on.
+fn branches(node: &Node<'_>) -> Option<Vec<Fact>> {
+    if node.op != "If" {
+        return None;
+    }
+    let outputs = |name: &str| {
+        let attribute = node.layer.attributes.iter().find(|attribute| attribute.name == name)?;
+        match &attribute.value {
+            AttributeValue::Graphs(graphs) => node.reader.graph.subgraphs.get(graphs.first()?.as_str()),
+            _ => None,
+        }
+    };
+    let (then, other) = (outputs("then_branch")?, outputs("else_branch")?);
+    let common = |(&left, &right): (&ValueId, &ValueId)| {
+        let (left, right) = (node.facts.get(left), node.facts.get(right));
+        let shape = match (&left.shape, &right.shape) {
+            (Some(left), Some(right)) if left.len() == right.len() => {
+                let same = |(left, right): (&Dimension, &Dimension)| {
+                    if left == right { left.clone() } else { Dimension::unknown() }
+                };
+                Some(left.iter().zip(right).map(same).collect())
+            }
+            _ => None,
+        };
+        Fact::new(left.dtype.filter(|_| left.dtype == right.dtype), shape)
+    };
+    Some(then.iter().zip(other).map(common).collect())
+}
