@@ -10,7 +10,7 @@ use crate::input::Input;
 use crate::language::Variables;
 use crate::model::ModelInfo;
 use crate::settings::Settings;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -155,9 +155,13 @@ impl Playground {
             family: variant.family.clone(),
         });
         let mut targets: Vec<Target> = catalog.collect();
-        let known: Vec<String> = targets.iter().map(|target| slot_name(&target.path)).collect();
+        if self.models.iter().next().is_none() {
+            return targets;
+        }
+        let mut folders = Folders::default();
+        let known: HashSet<String> = targets.iter().map(|target| folders.slot_name(&target.path)).collect();
         for (slot, loaded, _) in self.models.iter() {
-            if !known.iter().any(|known| known == slot) {
+            if !known.contains(slot) {
                 targets.push(Target {
                     id: loaded.path.display().to_string(),
                     path: loaded.path.clone(),
@@ -174,6 +178,9 @@ impl Playground {
     /// `NotFound`, `Ambiguous`.
     pub fn find_all(&self, name: &str) -> Result<Vec<Target>> {
         let names = self.names();
+        if let Some(target) = self.plain_file(name, &names) {
+            return Ok(vec![target]);
+        }
         let targets = self.targets();
         match name::find_all(name, &names) {
             Ok(found) => Ok(found
@@ -193,6 +200,9 @@ impl Playground {
     /// `NotFound`, `Ambiguous`.
     pub fn find_one(&self, name: &str) -> Result<Target> {
         let names = self.names();
+        if let Some(target) = self.plain_file(name, &names) {
+            return Ok(target);
+        }
         match name::find_one(name, &names) {
             Ok(named) => self
                 .targets()
@@ -203,10 +213,24 @@ impl Playground {
         }
     }
 
+    /// The file at a path that is no name of anything: found before names that resemble it are looked for.
+    fn plain_file(&self, text: &str, names: &[Named]) -> Option<Target> {
+        let is_name = |named: &Named| {
+            named.id == text || named.family == text || named.other_names.iter().any(|other| other == text)
+        };
+        if names.iter().any(is_name) { None } else { self.file_target(text) }
+    }
+
     fn file_target(&self, text: &str) -> Option<Target> {
         let path = self.path(text);
         let slot = slot_name(&path);
-        let known = self.targets().into_iter().find(|target| slot_name(&target.path) == slot);
+        let mut folders = Folders::default();
+        // The file's own name is part of what it is called by any path.
+        let may_be = |target: &Target| target.path.file_name() == path.file_name();
+        let known = self
+            .targets()
+            .into_iter()
+            .find(|target| may_be(target) && folders.slot_name(&target.path) == slot);
         let unknown = || {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             Target { id: text.to_owned(), family: family::family_name(&stem).to_owned(), path: path.clone() }
@@ -438,9 +462,27 @@ fn files_of(path: &Path, info: &ModelInfo) -> Vec<PathBuf> {
 
 /// The same for every way to write a path: its folder resolved, its own name as it is.
 fn identity(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match (folder.canonicalize(), path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => path.to_owned(),
+    Folders::default().identity(path)
+}
+
+/// Folders that were resolved, each once: thousands of models are often in one.
+#[derive(Default)]
+struct Folders(HashMap<PathBuf, Option<PathBuf>>);
+
+impl Folders {
+    fn slot_name(&mut self, path: &Path) -> String {
+        self.identity(path).to_string_lossy().into_owned()
+    }
+
+    fn identity(&mut self, path: &Path) -> PathBuf {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let resolved = match self.0.get(folder) {
+            Some(resolved) => resolved,
+            None => self.0.entry(folder.to_owned()).or_insert_with(|| folder.canonicalize().ok()),
+        };
+        match (resolved, path.file_name()) {
+            (Some(folder), Some(name)) => folder.join(name),
+            _ => path.to_owned(),
+        }
     }
 }
