@@ -17,6 +17,7 @@ fn the_backend_keeps_the_contract() {
         sample("resnet8_int8.pt"),
         data.join("dynamic.pt"),
         data.join("exported.pt2"),
+        data.join("subclass.pt"),
         data.join("tensors_legacy.pt"),
     ];
     let setup = support::native::setup().unwrap_or_default();

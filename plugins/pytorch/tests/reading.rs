@@ -5,7 +5,9 @@
 
 mod support;
 
-use qp_abi::sdk::{AttributeValue, DType, ErrorKind, ModelInfo, ROption, Severity, TensorInfo, TensorRole};
+use qp_abi::sdk::{
+    AttributeValue, DType, ErrorKind, ModelInfo, RNone, ROption, RSome, Severity, TensorInfo, TensorRole,
+};
 use std::path::{Path, PathBuf};
 use support::{Received, backend, inspect, open, read_tensor, sample};
 
@@ -208,4 +210,19 @@ fn what_is_no_model_is_refused_with_its_kind() {
     assert_eq!(error.kind, ErrorKind::UNSUPPORTED_FORMAT);
     assert!(error.message.contains("tar"), "{error:?}");
     assert_eq!(inspect(&sample("digits.npz")).unwrap_err().kind, ErrorKind::UNSUPPORTED_FORMAT);
+}
+
+/// `subclass.pt` of tests/data/make.py: what torchao was given.
+#[test]
+fn codes_of_a_tensor_subclass_have_the_scales_beside_them() {
+    let info = inspect(&data("subclass.pt")).unwrap();
+    let rows = tensor(&info, "fc.weight.qdata").quantization.as_ref().into_option().unwrap();
+    assert_eq!((&rows.scales[..], rows.axis), (&[0.5, 0.25, 2.0, 1.0][..], RSome(0)));
+    assert_eq!((&rows.zero_points[..], rows.block_size), (&[1.0, 0.0, -1.0, 2.0][..], RNone));
+    let blocks = tensor(&info, "blocks.weight.qdata").quantization.as_ref().into_option().unwrap();
+    let quarters: Vec<f64> = (1..9).map(|index| f64::from(index) / 4.0).collect();
+    assert_eq!((&blocks.scales[..], blocks.axis, blocks.block_size), (&quarters[..], RSome(1), RSome(2)));
+    assert!(blocks.zero_points.is_empty());
+    let layer = info.layers.iter().find(|layer| layer.path == "fc").unwrap();
+    assert_eq!(layer.quantization, "torchao");
 }

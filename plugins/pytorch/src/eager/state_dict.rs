@@ -7,11 +7,12 @@
 use super::module::{is_parameter_of_codes, layer, packed_parameters};
 use crate::document::{Collector, value};
 use crate::pickle::{Global, Ref};
-use crate::quant::numbers;
+use crate::quant::{numbers, subclass};
 use crate::rebuild::{Composite, Found, Rebuild, Rebuilt};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{
-    Attribute, AttributeValue, DType, Finding, QuantizationParameters, RString, Result, Severity, TensorRole,
+    Attribute, AttributeValue, DType, Finding, QuantizationParameters, RSome, RString, Result, Severity,
+    TensorRole,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -71,6 +72,8 @@ struct Reader {
     classes: BTreeMap<String, String>,
     scales: BTreeMap<String, (Option<f64>, Option<f64>)>,
     has_graph_scales: bool,
+    /// The parameters of codes that a tensor subclass is made of, by the codes' name.
+    codes: HashMap<String, QuantizationParameters>,
 }
 
 impl Reader {
@@ -112,6 +115,9 @@ impl Reader {
             .into(),
             subjects: composite.parts.iter().map(|(part, _)| format!("{name}.{part}").into()).collect(),
         });
+        if let Some(parameters) = subclass::parameters(composite, &collector.document.data)? {
+            self.codes.insert(format!("{name}.qdata"), parameters);
+        }
         Ok(())
     }
 
@@ -138,7 +144,11 @@ impl Reader {
         } else {
             TensorRole::PARAMETER
         };
+        let codes = self.codes.remove(name);
         let name = collector.add(name, &owner, role, found)?;
+        if let (Some(codes), Some(tensor)) = (codes, collector.document.info.tensors.last_mut()) {
+            tensor.quantization = RSome(codes);
+        }
         self.module(&owner).push(name);
         Ok(())
     }
@@ -172,12 +182,12 @@ impl Reader {
             let is_dynamic = self.scales.get(path) == Some(&(Some(1.0), Some(0.0)));
             let has_codes = tensors.iter().any(|name| quantized.contains(name));
             let is_torchao = self.classes.keys().any(|name| owner(name) == path);
-            let quantization = if has_codes && is_dynamic {
+            let quantization = if is_torchao {
+                "torchao"
+            } else if has_codes && is_dynamic {
                 "dynamic"
             } else if has_codes {
                 "static"
-            } else if is_torchao {
-                "torchao"
             } else {
                 ""
             };

@@ -2,5 +2,6 @@
 
 pub mod dtype;
 mod parameters;
+pub mod subclass;
 
 pub use parameters::{Quantizer, Scheme, numbers};

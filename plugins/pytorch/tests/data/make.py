@@ -104,3 +104,23 @@ for name, path in (("resnet8_traced.pt", "stem.weight"), ("resnet8_int8.pt", "st
     else:
         weight, bias = module.stem._packed_params.unpack()
         print(name, path, weight.int_repr().long().sum().item(), weight.q_per_channel_scales()[:2].tolist(), bias.double().sum().item(), module.layer3.conv2.scale, module.layer3.conv2.zero_point)
+
+
+def subclass():
+    """A state dict with torchao's int8 tensors: a scale for each row, and one for each two columns of a row."""
+    from torchao.quantization import Int8Tensor
+
+    codes = torch.arange(-8, 8, dtype=torch.int8).reshape(4, 4)
+    rows = torch.tensor([[0.5], [0.25], [2.0], [1.0]])
+    blocks = torch.arange(1, 9, dtype=torch.float32).reshape(4, 2) / 4
+    zeros = torch.tensor([[1], [0], [-1], [2]], dtype=torch.int8)
+    tensors = {
+        "fc.weight": Int8Tensor(codes, rows, [1, 4], torch.float32, zeros),
+        "fc.bias": torch.zeros(4),
+        "blocks.weight": Int8Tensor(codes, blocks, [1, 2], torch.float32),
+    }
+    torch.save(tensors, here / "subclass.pt")
+
+
+# Needs torchao 0.18.
+subclass()
