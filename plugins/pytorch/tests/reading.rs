@@ -6,7 +6,7 @@
 mod support;
 
 use qp_abi::sdk::{
-    AttributeValue, DType, ErrorKind, ModelInfo, RNone, ROption, RSome, Severity, TensorInfo, TensorRole,
+    AttributeValue, DType, ErrorKind, ModelInfo, RNone, RSome, Severity, TensorInfo, TensorRole,
 };
 use std::path::{Path, PathBuf};
 use support::{Received, backend, inspect, open, read_tensor, sample};
@@ -48,7 +48,7 @@ fn a_traced_float_model_is_described() {
     assert_eq!(parameters.map(|tensor| tensor.shape.iter().product::<i64>()).sum::<i64>(), 77_706);
     let weight = read(&sample("resnet8_traced.pt"), "stem.weight");
     assert!((sum(&weight) - -8.621128803293686).abs() < 1e-12);
-    assert!(matches!(info.run_obstacle, ROption::RNone));
+    assert!(matches!(info.run_obstacle, RNone));
     assert!(info.findings.is_empty());
 }
 
@@ -58,7 +58,7 @@ fn an_int8_model_is_described_with_all_its_scales() {
     assert_eq!((info.precision.as_str(), info.scheme.as_str()), ("int8", "FX"));
     let parameters = tensor(&info, "stem.weight").quantization.as_ref().into_option().unwrap();
     assert_eq!(parameters.dtype, DType::INT8);
-    assert_eq!((parameters.axis, parameters.scale_count), (ROption::RSome(0), 16));
+    assert_eq!((parameters.axis, parameters.scale_count), (RSome(0), 16));
     assert_eq!(parameters.scales[..2], [0.012168709188699722, 0.014702733606100082]);
     let codes = read(&sample("resnet8_int8.pt"), "stem.weight");
     assert_eq!(codes.bytes.iter().map(|&code| i64::from(code.cast_signed())).sum::<i64>(), -1098);
@@ -157,7 +157,7 @@ fn an_exported_program_is_described() {
     let codes = tensor(&info, "codes");
     assert_eq!((codes.layer.as_str(), codes.role), ("linear", TensorRole::PARAMETER));
     let parameters = codes.quantization.as_ref().into_option().unwrap();
-    assert_eq!((parameters.axis, parameters.scales.as_slice()), (ROption::RSome(0), &[0.5, 0.25][..]));
+    assert_eq!((parameters.axis, parameters.scales.as_slice()), (RSome(0), &[0.5, 0.25][..]));
     assert_eq!(
         (parameters.scale_name.as_str(), tensor(&info, "scales").role),
         ("scales", TensorRole::QUANTIZATION)

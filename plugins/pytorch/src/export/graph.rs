@@ -281,8 +281,12 @@ impl Reader<'_> {
         for weight in weights {
             let graph = in_graph.get(weight.name.as_str()).copied().unwrap_or_default();
             let quantization = self.quantization.get(graph);
+            // PT2E leaves the float weights in the file when it has put quantized ones in their place.
+            let is_left_over = !self.quantization.is_empty() && !self.owners.contains_key(&weight.name);
             let role = if self.scales.contains(&weight.name) {
                 TensorRole::QUANTIZATION
+            } else if is_left_over {
+                TensorRole::CONSTANT
             } else if weight.found.is_parameter || quantization.is_some() {
                 TensorRole::PARAMETER
             } else if weight.is_constant {
