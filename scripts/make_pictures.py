@@ -3,7 +3,8 @@
 
     scripts/make_pictures.py [--qp target/release/qp]
 
-Each picture is a script of the folder models/, run with colors at a fixed width. Needs nothing but Python.
+Each picture is a script of the folder models/, run with colors at a fixed width, or what `plot` draws. Needs nothing but
+Python.
 """
 
 import argparse
@@ -14,7 +15,12 @@ import re
 import subprocess
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
-PICTURES = {"session.svg": ("models/readme.qp", 110)}
+PICTURES = {"session.svg": ("models/readme.qp", 110), "look.svg": ("models/look.qp", 110)}
+# What `plot` draws of the sample models.
+PLOTS = {
+    "histogram.svg": "weights layer1.conv1 --model resnet8.onnx --compare resnet8_int8.onnx resnet8_int8.pt --bins 40",
+    "ranges.svg": "ranges resnet8.onnx resnet8_int8.onnx --log",
+}
 
 CELL_WIDTH, LINE_HEIGHT, MARGIN = 8.4, 19, 18
 BACKGROUND, FOREGROUND = "#10151c", "#c9d1d9"
@@ -89,6 +95,10 @@ def main():
         shown = subprocess.run(command, cwd=CHECKOUT, env=environment, check=True, capture_output=True, text=True)
         (folder / name).write_text(draw(shown.stdout), encoding="utf-8")
         print(f"scripts/pictures/{name}: {len(shown.stdout.splitlines())} lines")
+    for name, command in PLOTS.items():
+        line = f"open models; plot --force '{folder / name}' {command}"
+        subprocess.run([arguments.qp, "-c", line], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
+        print(f"scripts/pictures/{name}")
 
 
 if __name__ == "__main__":

@@ -30,19 +30,29 @@ fn steady_line(line: &str) -> String {
     steady.join(" ")
 }
 
-#[test]
-fn the_session_of_the_readme_is_real() {
+/// Compares what follows the mark of `script` in the README with what the script prints.
+fn compare(script: &str) {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let after = readme.split("<!-- golden: models/readme.qp").nth(1).unwrap();
+    let after = readme.split(&format!("<!-- golden: {script}")).nth(1).unwrap();
     let shown = after.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
     let world = World::new();
     let mut command = world.qp();
-    let output = command.env("COLUMNS", "110").args(["run", "--echo", "models/readme.qp"]).output().unwrap();
+    let output = command.env("COLUMNS", "110").args(["run", "--echo", script]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
         steady(shown),
         steady(&printed),
-        "the README is behind: run qp run --echo models/readme.qp\n{printed}"
+        "the README is behind: run COLUMNS=110 qp run --echo {script}\n{printed}"
     );
+}
+
+#[test]
+fn the_session_of_the_readme_is_real() {
+    compare("models/readme.qp");
+}
+
+#[test]
+fn what_the_readme_shows_of_looking_inside_is_real() {
+    compare("models/look.qp");
 }
