@@ -25,7 +25,7 @@ pub use element::ElementType;
 pub use error_metrics::{ErrorMetrics, Metrics};
 pub use granularity::{Granularity, ParameterMap};
 pub use histogram::{Bins, BinsError, EdgePrecision, Histogram};
-pub use matching::{Item, Matching, Pair, ShapeFit, Why, are_of_one_kind, match_items};
+pub use matching::{Item, Matching, Pair, ShapeFit, Why, are_of_one_kind, is_anonymous, match_items};
 pub use params::{Affine, AffineList, ScaleSummary};
 pub use quantize::{Arithmetic, Quantizer};
 pub use range::{CodeRange, RangeCount, ValueRange};

@@ -360,6 +360,11 @@ const UNKNOWN: &str = "";
 
 const LAYERS_WITH_WEIGHTS: &[&str] = &["conv", "linear", "normalization", "embedding"];
 
+/// Whether a name is only a number that an exporter gave: `onnx::Conv_123`, `_frozen_param0`.
+pub fn is_anonymous(name: &str) -> bool {
+    Name::of(name).is_anonymous
+}
+
 /// Whether two op types, of any framework, are one kind of layer: `Conv`, `Conv2d` and `QLinearConv` are. Types
 /// of which nothing is known are one kind only if they are equal.
 pub fn are_of_one_kind(left: &str, right: &str) -> bool {

@@ -74,6 +74,22 @@ struct Compared<'a> {
     rows: Vec<Row<'a>>,
     /// Tensors of further models that belong to no row.
     unmatched: Vec<Unmatched<'a>>,
+    /// Tensors that could not be read.
+    unread: Vec<Unread<'a>>,
+}
+
+#[derive(Serialize)]
+struct Unread<'a> {
+    tensor: &'a str,
+    reason: Error,
+}
+
+/// What is found of the weights of several models.
+#[derive(Default)]
+struct Found<'a> {
+    rows: Vec<Row<'a>>,
+    unmatched: Vec<Unmatched<'a>>,
+    unread: Vec<Unread<'a>>,
 }
 
 impl Compared<'_> {
@@ -140,11 +156,14 @@ impl Command for Ranges {
             is_logarithmic: arguments.log,
             rows: Vec::new(),
             unmatched: Vec::new(),
+            unread: Vec::new(),
         };
         if arguments.activations {
             compared.rows = activation_rows(&models);
         } else {
-            (compared.rows, compared.unmatched) = weight_rows(&models, arguments.all, &task)?;
+            let found = weight_rows(&models, arguments.all, &task)?;
+            (compared.rows, compared.unmatched, compared.unread) =
+                (found.rows, found.unmatched, found.unread);
         }
         drop(task);
         if let Some(pattern) = &arguments.pattern {
@@ -193,17 +212,14 @@ fn models(
 
 /// A row for each weight of the first model, the same tensors of the others beside it; then what only the
 /// others have.
-fn weight_rows<'a>(
-    models: &'a [Arc<Loaded>],
-    all: bool,
-    progress: &dyn Progress,
-) -> Result<(Vec<Row<'a>>, Vec<Unmatched<'a>>)> {
-    let Some((reference, others)) = models.split_first() else { return Ok(Default::default()) };
+fn weight_rows<'a>(models: &'a [Arc<Loaded>], all: bool, progress: &dyn Progress) -> Result<Found<'a>> {
+    let Some((reference, others)) = models.split_first() else { return Ok(Found::default()) };
     let stored = weights_and_more(reference.info(), all);
-    let extents = extents(reference, &stored, progress)?;
+    let mut unread = Vec::new();
+    let own = extents(reference, &stored, &mut unread, progress)?;
     let mut rows: Vec<Row<'_>> = stored
         .iter()
-        .zip(extents)
+        .zip(own)
         .map(|(stored, extent)| {
             let ground = Ground::SAME;
             let variant =
@@ -222,7 +238,7 @@ fn weight_rows<'a>(
             .filter_map(|pair| Some((*places.get(pair.reference.tensor.name.as_str())?, pair)))
             .collect();
         let partners: Vec<Stored<'_>> = found.iter().map(|(_, pair)| pair.candidate).collect();
-        for ((place, pair), extent) in found.iter().zip(self::extents(model, &partners, progress)?) {
+        for ((place, pair), extent) in found.iter().zip(extents(model, &partners, &mut unread, progress)?) {
             let tensor = &pair.candidate.tensor.name;
             let ground = pair.ground;
             let variant = Variant { model: index + 1, tensor, ground, extent, is_outlier: false };
@@ -238,7 +254,7 @@ fn weight_rows<'a>(
                 .map(|stored| Unmatched { model: index + 1, tensor: &stored.tensor.name }),
         );
     }
-    Ok((rows, unmatched))
+    Ok(Found { rows, unmatched, unread })
 }
 
 fn row_name<'a>(stored: &Stored<'a>, all: bool) -> &'a str {
@@ -248,13 +264,27 @@ fn row_name<'a>(stored: &Stored<'a>, all: bool) -> &'a str {
     }
 }
 
-fn extents(model: &Loaded, stored: &[Stored<'_>], progress: &dyn Progress) -> Result<Vec<Extent>> {
+fn extents<'a>(
+    model: &Loaded,
+    stored: &[Stored<'a>],
+    unread: &mut Vec<Unread<'a>>,
+    progress: &dyn Progress,
+) -> Result<Vec<Extent>> {
     let tensors: Vec<_> = stored.iter().map(|stored| stored.tensor).collect();
     let summaries = survey::summaries(model, &tensors, progress)?;
     Ok(tensors
         .iter()
         .zip(summaries)
-        .map(|(tensor, summary)| Extent::new(tensor.dtype, summary.ok(), tensor.quantization.as_ref()))
+        .map(|(tensor, summary)| {
+            let numbers = match summary {
+                Ok(numbers) => Some(numbers),
+                Err(reason) => {
+                    unread.push(Unread { tensor: &tensor.name, reason });
+                    None
+                }
+            };
+            Extent::new(tensor.dtype, numbers, tensor.quantization.as_ref())
+        })
         .collect())
 }
 
@@ -388,6 +418,14 @@ fn report(compared: &Compared<'_>) -> Result<Report> {
         "─ from min to max, ━ within 3 σ of the mean, ▲ outlier"
     };
     report = report.toned_line([(Tone::Dim, legend.to_owned())]).table(table);
+    const MOST_REASONS: usize = 3;
+    for unread in compared.unread.iter().take(MOST_REASONS) {
+        report = report
+            .toned_line([(Tone::Warning, "not read: ".to_owned()), (Tone::Plain, unread.reason.one_line())]);
+    }
+    if compared.unread.len() > MOST_REASONS {
+        report = report.line(format!("and {} more; see `stats`", compared.unread.len() - MOST_REASONS));
+    }
     for (index, model) in compared.models.iter().enumerate() {
         let lonely: Vec<&str> = compared
             .unmatched

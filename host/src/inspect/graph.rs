@@ -15,6 +15,7 @@ pub struct Graph<'a> {
     pub edges: Vec<Edge<'a>>,
     /// Layers that only quantize and dequantize, and are no nodes: edges go through them.
     pub hidden: usize,
+    values: HashMap<&'a str, &'a ValueInfo>,
     incoming: Vec<Vec<usize>>,
     outgoing: Vec<Vec<usize>>,
 }
@@ -107,6 +108,7 @@ impl<'a> Graph<'a> {
             incoming: vec![Vec::new(); nodes.len()],
             outgoing: vec![Vec::new(); nodes.len()],
             nodes: Vec::new(),
+            values,
         };
         for (to, node) in nodes.iter().enumerate() {
             let names: Vec<&str> = match node {
@@ -123,7 +125,7 @@ impl<'a> Graph<'a> {
                     quantization = quantization.or_else(|| wiring.parameters(value));
                 }
                 let Some(&from) = producers.get(value).filter(|from| **from != to) else { continue };
-                let info = values.get(value).copied();
+                let info = graph.values.get(value).copied();
                 let index = graph.edges.len();
                 graph.edges.push(Edge { from, to, value, info, quantization });
                 graph.incoming[to].push(index);
@@ -137,6 +139,16 @@ impl<'a> Graph<'a> {
     /// The node of the layer of that path.
     pub fn layer(&self, path: &str) -> Option<usize> {
         self.nodes.iter().position(|node| matches!(node, Node::Layer(layer) if layer.path == path))
+    }
+
+    /// What a node hands on: a layer's first output of which anything is known.
+    pub fn output(&self, node: usize) -> Option<&'a ValueInfo> {
+        match self.nodes.get(node)? {
+            Node::Input(value) | Node::Output(value) => Some(value),
+            Node::Layer(layer) => {
+                layer.outputs.iter().find_map(|name| self.values.get(name.as_str()).copied())
+            }
+        }
     }
 
     /// The edges that end at a node.

@@ -21,6 +21,9 @@ pub(super) fn report(difference: &Difference<'_>, all: bool) -> Result<Report> {
         return Ok(report);
     }
     report = report.line(layers_line(difference)).line(tensors_line(difference));
+    if let Some(text) = folded(difference) {
+        report = report.toned_line([(Tone::Warning, text)]);
+    }
     let properties = properties(difference, all);
     if !properties.rows.is_empty() {
         report = report.table(properties);
@@ -75,6 +78,29 @@ fn layers_line(difference: &Difference<'_>) -> String {
         ));
     }
     format!("layers: {}", parts.join(", "))
+}
+
+/// Batch normalizations that only one side has are in the weights of the other.
+fn folded(difference: &Difference<'_>) -> Option<String> {
+    // A state dict names no classes, but has the statistics.
+    let count = |lonely: &[Lonely<'_>], tensors: &[&str]| {
+        let layers = lonely.iter().filter(|layer| layer.op_type.to_ascii_lowercase().contains("batchnorm"));
+        layers.count().max(tensors.iter().filter(|name| name.ends_with("running_mean")).count())
+    };
+    let (layers, tensors) = (&difference.layers, &difference.tensors);
+    let (removed, added) = (
+        count(&layers.only_reference, &tensors.only_reference),
+        count(&layers.only_candidate, &tensors.only_candidate),
+    );
+    let (count, folded) = match (removed, added) {
+        (count @ 1.., 0) => (count, difference.candidate),
+        (0, count @ 1..) => (count, difference.reference),
+        _ => return None,
+    };
+    Some(format!(
+        "{} folded into the weights of {folded}: these differ for that reason alone",
+        counted(count, "batch normalization")
+    ))
 }
 
 fn tensors_line(difference: &Difference<'_>) -> String {

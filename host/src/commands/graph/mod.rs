@@ -156,7 +156,7 @@ fn drawn<'a>(
         ShownNode {
             name: name(*index),
             kind: graph.nodes[*index].kind(),
-            output: output(graph, *index),
+            output: graph.output(*index),
             quantization: match graph.nodes[*index] {
                 Node::Layer(layer) => layer.quantization.as_deref(),
                 Node::Input(_) | Node::Output(_) => None,
@@ -183,14 +183,6 @@ fn drawn<'a>(
             .collect(),
         hidden: graph.hidden,
         dot,
-    }
-}
-
-/// What a node hands on.
-fn output<'a>(graph: &Graph<'a>, node: usize) -> Option<&'a ValueInfo> {
-    match graph.nodes[node] {
-        Node::Input(value) | Node::Output(value) => Some(value),
-        Node::Layer(_) => graph.outgoing(node).find_map(|edge| edge.info),
     }
 }
 
