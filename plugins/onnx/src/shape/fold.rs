@@ -1,7 +1,8 @@
 //! Small whole-number tensors, computed where shapes are made of them.
 
-use super::layout::{shape_bounds, sliced};
+use super::layout::shape_bounds;
 use super::node::{Node, axis_of, product};
+use super::select::sliced;
 use super::{Element, MAX_FOLDED};
 use qp_abi::sdk::DType;
 

@@ -12,6 +12,7 @@ mod fold;
 mod layout;
 mod matrix;
 mod node;
+mod select;
 mod window;
 
 use crate::document::Document;
