@@ -35,7 +35,7 @@ impl Backend for OnnxBackend {
             }]
             .into(),
             url_schemes: vec![].into(),
-            features: vec!["inspect".into(), "run".into()].into(),
+            features: vec!["inspect".into(), "run".into(), "capture".into()].into(),
             extra: vec![].into(),
         }
     }

@@ -27,6 +27,8 @@ pub struct OnnxModel {
     names: HashMap<String, usize>,
     runtime: Arc<Runtime>,
     session: Mutex<Option<Session>>,
+    /// The session of the last capture.
+    capture: Mutex<Option<Session>>,
 }
 
 impl OnnxModel {
@@ -41,7 +43,15 @@ impl OnnxModel {
         let Document { source, tensors, .. } = document;
         let names =
             tensors.descriptions().iter().enumerate().map(|(index, t)| (t.name.clone(), index)).collect();
-        Ok(Self { source, info, tensors, names, runtime, session: Mutex::default() })
+        Ok(Self {
+            source,
+            info,
+            tensors,
+            names,
+            runtime,
+            session: Mutex::default(),
+            capture: Mutex::default(),
+        })
     }
 }
 
@@ -96,19 +106,21 @@ impl Model for OnnxModel {
             return Err(obstacle.clone());
         }
         let plan = Plan::new(&self.info, request)?;
+        // What is captured needs a session of its own; that of ordinary runs is kept.
+        let slot = if plan.captured.is_empty() { &self.session } else { &self.capture };
         // A panic while the session was in use leaves it in doubt: it is made anew.
-        let mut kept = self.session.lock().unwrap_or_else(|poisoned| {
+        let mut kept = slot.lock().unwrap_or_else(|poisoned| {
             let mut kept = PoisonError::into_inner(poisoned);
             *kept = None;
             kept
         });
-        if kept.as_ref().is_none_or(|session| session.settings() != plan.settings) {
+        if kept.as_ref().is_none_or(|session| !session.fits(&plan)) {
             *kept = None;
             let has_external = self.info.tensors.iter().any(|tensor| !tensor.external_file.is_empty());
-            *kept = Some(Session::open(&self.runtime, &self.source, has_external, plan.settings, progress)?);
+            *kept = Some(Session::open(&self.runtime, &self.source, has_external, &plan, progress)?);
         }
         match kept.as_mut() {
-            Some(session) => session.run(&plan, &self.info, sink, progress),
+            Some(session) => session.run(&plan, sink, progress),
             None => Err(BackendError::internal("the session was lost")),
         }
     }

@@ -1,5 +1,6 @@
 //! ONNX Runtime: found when asked for, loaded at the first run, one for the whole process.
 
+pub mod capture;
 pub mod library;
 pub mod plan;
 pub mod session;

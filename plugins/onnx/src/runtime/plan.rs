@@ -1,5 +1,6 @@
 //! A request to run, checked against the model before the runtime sees it.
 
+use super::capture;
 use super::tensor::unpack_strings;
 use ort::session::builder::GraphOptimizationLevel;
 use qp_abi::sdk::{
@@ -92,8 +93,10 @@ pub struct Plan<'a> {
     pub settings: Settings,
     /// The inputs by the model's names, in the model's order.
     pub inputs: Vec<(&'a str, TensorView<'a>)>,
-    /// The indices of the outputs to deliver, in order.
-    pub wanted: Vec<usize>,
+    /// The names of the values to deliver, in order.
+    pub wanted: Vec<&'a str>,
+    /// Those of them that are no outputs of the model.
+    pub captured: Vec<&'a str>,
 }
 
 impl<'a> Plan<'a> {
@@ -111,7 +114,9 @@ impl<'a> Plan<'a> {
             return Err(BackendError::invalid_input(format!("the model has no input `{}`", view.name))
                 .with_help(format!("Its inputs are {}.", names(info.inputs.as_slice()))));
         }
-        let mut plan = Self { settings, inputs: Vec::new(), wanted };
+        let is_output = |name: &str| info.outputs.iter().any(|output| output.name == name);
+        let captured = wanted.iter().copied().filter(|name| !is_output(name)).collect();
+        let mut plan = Self { settings, inputs: Vec::new(), wanted, captured };
         for input in &info.inputs {
             let mut given = views.iter().filter(|view| view.name == input.name);
             let view = given.next().ok_or_else(|| {
@@ -140,46 +145,33 @@ fn names(values: &[ValueInfo]) -> String {
     values.iter().map(|value| format!("`{}`", value.name)).collect::<Vec<_>>().join(", ")
 }
 
-fn wanted(info: &ModelInfo, request: &RunRequest<'_>) -> Result<Vec<usize>> {
-    let wanted = match request.fetch {
-        Fetch::OUTPUTS => (0..info.outputs.len()).collect(),
+fn wanted<'a>(info: &'a ModelInfo, request: &RunRequest<'a>) -> Result<Vec<&'a str>> {
+    match request.fetch {
+        Fetch::OUTPUTS => info.outputs.iter().map(|output| delivered(output)).collect(),
         Fetch::NAMED => {
-            let names = request.names.as_slice().iter();
-            names.map(|name| output(info, name.as_str())).collect::<Result<Vec<_>>>()?
+            let names: &'a [_] = request.names.as_slice();
+            names.iter().map(|name| named(info, name.as_str())).collect()
         }
-        Fetch::LAYERS => {
-            return Err(BackendError::unsupported_op("this version cannot capture the values of layers"));
-        }
-        other => {
-            return Err(BackendError::unsupported_op(format!("the request to fetch {} is unknown", other.0)));
-        }
-    };
-    for &index in &wanted {
-        let output = &info.outputs[index];
-        if output.type_name.contains("map(") {
-            return Err(BackendError::unsupported_op(format!(
-                "the output `{}` is of type `{}`, which is no tensor",
-                output.name, output.type_name
-            )));
-        }
+        Fetch::LAYERS => Ok(capture::computed(info).collect()),
+        other => Err(BackendError::unsupported_op(format!("the request to fetch {} is unknown", other.0))),
     }
-    Ok(wanted)
 }
 
-fn output(info: &ModelInfo, name: &str) -> Result<usize> {
-    if let Some(index) = info.outputs.iter().position(|output| output.name == name) {
-        return Ok(index);
+fn named<'a>(info: &'a ModelInfo, name: &'a str) -> Result<&'a str> {
+    match info.outputs.iter().find(|output| output.name == name) {
+        Some(output) => delivered(output),
+        None => capture::check(info, name).map(|()| name),
     }
-    let is_inner = info.values.iter().any(|value| value.name == name)
-        || info.layers.iter().any(|layer| layer.outputs.iter().any(|output| output == name));
-    Err(if is_inner {
-        BackendError::unsupported_op(format!(
-            "`{name}` is no output, and this version cannot capture other values"
-        ))
-    } else {
-        BackendError::not_found(format!("the model has no output `{name}`"))
-            .with_help(format!("Its outputs are {}.", names(info.outputs.as_slice())))
-    })
+}
+
+fn delivered(output: &ValueInfo) -> Result<&str> {
+    if output.type_name.contains("map(") {
+        return Err(BackendError::unsupported_op(format!(
+            "the output `{}` is of type `{}`, which is no tensor",
+            output.name, output.type_name
+        )));
+    }
+    Ok(output.name.as_str())
 }
 
 fn check_input(input: &ValueInfo, view: &TensorView<'_>) -> Result<()> {

@@ -1,5 +1,6 @@
 //! One model prepared to run, and one run of it.
 
+use super::capture;
 use super::plan::{Plan, Settings};
 use super::tensor::{deliver, to_input};
 use super::{NAME, Runtime};
@@ -7,14 +8,18 @@ use crate::source::Source;
 use ort::session::builder::SessionBuilder;
 use ort::session::{NoSelectedOutputs, RunOptions, SessionInputValue, SessionOutputs};
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, ErrorKind, ModelInfo, Progress, Result, RunReport, Sink};
+use qp_abi::sdk::{BackendError, ErrorKind, Progress, Result, RunReport, Sink};
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A run that is expected to take no longer is not watched for cancellation: to start the watcher would cost
 /// more than it is worth.
 const UNWATCHED: Duration = Duration::from_millis(30);
+
+/// The session option that names the folder of external data of a model in memory; ONNX Runtime 1.20 and later.
+const EXTERNAL_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// How often the host is asked whether a run is still wanted.
 const POLL: Duration = Duration::from_millis(20);
@@ -24,6 +29,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Session {
     inner: ort::session::Session,
     settings: Settings,
+    /// Values that are no outputs of the model, and are delivered all the same.
+    captured: Vec<String>,
     threads: usize,
     version: String,
     /// Time and input bytes of the last run, to guess how long the next one takes.
@@ -31,7 +38,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Prepares the model; loads the runtime when this is the first time.
+    /// Prepares the model, with further values as outputs; loads the runtime when this is the first time.
     ///
     /// # Errors
     /// Those of [`Runtime::load`], `RuntimeFailed` or `UnsupportedOp` when the runtime refuses the model.
@@ -39,9 +46,10 @@ impl Session {
         runtime: &Runtime,
         source: &Source,
         has_external: bool,
-        settings: Settings,
+        plan: &Plan<'_>,
         progress: &Progress<'_>,
     ) -> Result<Self> {
+        let settings = plan.settings;
         progress.update("preparing the model", 0, 0)?;
         let is_unchanged = source.is_unchanged();
         if !is_unchanged && (has_external || !source.is_in_memory()) {
@@ -54,7 +62,17 @@ impl Session {
         let loaded = runtime.load()?;
         let refused = |error: &ort::Error| explain(error, &format!("{NAME} refuses `{}`", source.name()));
         let mut builder = builder(&loaded.environment, settings).map_err(|error| refused(&error))?;
-        let inner = if is_unchanged {
+        let captured: Vec<String> = plan.captured.iter().map(|name| (*name).to_owned()).collect();
+        let inner = if !captured.is_empty() {
+            // From memory the runtime does not know where external data is.
+            if let Some(folder) = source.path().parent().filter(|_| has_external) {
+                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+                builder = builder.with_config_entry(EXTERNAL_FOLDER, folder.to_string_lossy()).map_err(
+                    |error| explain(&error.into(), &format!("{NAME} refuses `{}`", source.name())),
+                )?;
+            }
+            builder.commit_from_memory(&capture::with_outputs(source.bytes(), &captured))
+        } else if is_unchanged {
             builder.commit_from_file(source.path())
         } else {
             builder.commit_from_memory(source.bytes())
@@ -63,15 +81,18 @@ impl Session {
         Ok(Self {
             inner,
             settings,
+            captured,
             threads: settings.threads.unwrap_or(loaded.threads),
             version: loaded.version.to_string(),
             last: None,
         })
     }
 
-    /// How it was prepared.
-    pub fn settings(&self) -> Settings {
-        self.settings
+    /// Whether it is prepared as the plan needs it.
+    pub fn fits(&self, plan: &Plan<'_>) -> bool {
+        self.settings == plan.settings
+            && self.captured.len() == plan.captured.len()
+            && self.captured.iter().zip(&plan.captured).all(|(ours, wanted)| ours == wanted)
     }
 
     /// Runs the plan and delivers what it wants.
@@ -81,7 +102,6 @@ impl Session {
     pub fn run(
         &mut self,
         plan: &Plan<'_>,
-        info: &ModelInfo,
         sink: &mut Sink<'_>,
         progress: &Progress<'_>,
     ) -> Result<RunReport> {
@@ -104,11 +124,10 @@ impl Session {
         let elapsed = start.elapsed();
         let outputs = outcome?;
         self.last = Some((elapsed, bytes));
-        for &index in &plan.wanted {
-            let name = info.outputs[index].name.as_str();
-            let value = outputs.get(name).ok_or_else(|| {
-                BackendError::runtime_failed(format!("{NAME} did not compute the output `{name}`"))
-            })?;
+        for &name in &plan.wanted {
+            let value = outputs
+                .get(name)
+                .ok_or_else(|| BackendError::runtime_failed(format!("{NAME} did not compute `{name}`")))?;
             deliver(name, value, sink)?;
         }
         Ok(RunReport {
