@@ -9,6 +9,7 @@ pub mod args;
 pub mod backend;
 pub mod cache;
 pub mod cancel;
+pub mod capture;
 pub mod catalog;
 pub mod commands;
 pub mod dirs;

@@ -11,6 +11,7 @@
 mod support;
 
 mod cache;
+mod compare;
 mod diff;
 mod errors;
 mod examples;

@@ -2,6 +2,7 @@
 
 mod backends;
 mod cache;
+mod compare;
 mod diff;
 mod echo;
 mod format;
@@ -177,6 +178,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<stats::Stats>(),
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),
+    Entry::of::<compare::Compare>(),
     Entry::of::<cache::Cache>(),
     Entry::of::<backends::Backends>(),
     Entry::of::<format::Format>(),

@@ -16,6 +16,7 @@ pub struct Graph<'a> {
     /// Layers that only quantize and dequantize, and are no nodes: edges go through them.
     pub hidden: usize,
     values: HashMap<&'a str, &'a ValueInfo>,
+    producers: HashMap<&'a str, usize>,
     incoming: Vec<Vec<usize>>,
     outgoing: Vec<Vec<usize>>,
 }
@@ -109,6 +110,7 @@ impl<'a> Graph<'a> {
             outgoing: vec![Vec::new(); nodes.len()],
             nodes: Vec::new(),
             values,
+            producers,
         };
         for (to, node) in nodes.iter().enumerate() {
             let names: Vec<&str> = match node {
@@ -124,7 +126,7 @@ impl<'a> Graph<'a> {
                     value = source;
                     quantization = quantization.or_else(|| wiring.parameters(value));
                 }
-                let Some(&from) = producers.get(value).filter(|from| **from != to) else { continue };
+                let Some(&from) = graph.producers.get(value).filter(|from| **from != to) else { continue };
                 let info = graph.values.get(value).copied();
                 let index = graph.edges.len();
                 graph.edges.push(Edge { from, to, value, info, quantization });
@@ -139,6 +141,11 @@ impl<'a> Graph<'a> {
     /// The node of the layer of that path.
     pub fn layer(&self, path: &str) -> Option<usize> {
         self.nodes.iter().position(|node| matches!(node, Node::Layer(layer) if layer.path == path))
+    }
+
+    /// The node that computes a value.
+    pub fn producer(&self, value: &str) -> Option<usize> {
+        self.producers.get(value).copied()
     }
 
     /// What a node hands on: a layer's first output of which anything is known.

@@ -4,7 +4,7 @@
 use super::suspicion::is_plumbing;
 use super::weight::{Stored, all_stored};
 use crate::model::{LayerInfo, ModelInfo, TensorRole};
-use qp_analysis::{Item, ShapeFit, Why, are_of_one_kind, is_anonymous, match_items};
+use qp_analysis::{Item, Pair, ShapeFit, Why, are_of_one_kind, is_anonymous, match_items};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -35,7 +35,7 @@ impl Ground {
     /// Of something that is compared with itself.
     pub const SAME: Self = Self { why: "exact", confidence: 1.0 };
 
-    fn of(pair: &qp_analysis::Pair) -> Self {
+    fn of(pair: &Pair) -> Self {
         Self { why: Why::code(pair.why), confidence: pair.confidence() }
     }
 }
@@ -66,29 +66,52 @@ pub fn tensors<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Tensor
         &items(&references, &reference_names, &reference_shapes),
         &items(&candidates, &candidate_names, &candidate_shapes),
     );
+    let is_renamed = |pair: &Pair| {
+        matches!(reference_names[pair.reference], Cow::Owned(_))
+            || matches!(candidate_names[pair.candidate], Cow::Owned(_))
+    };
+    let ground = |pair: &Pair| match Ground::of(pair) {
+        ground if is_renamed(pair) && pair.why <= Why::Tail => {
+            Ground { why: "layer", confidence: ground.confidence * 0.9 }
+        }
+        ground => ground,
+    };
+    let pair = |pair: &Pair, ground: Ground| TensorPair {
+        reference: references[pair.reference],
+        candidate: candidates[pair.candidate],
+        ground,
+        fit: pair.fit,
+    };
     let mut found = TensorPairs {
-        pairs: matching
-            .pairs
-            .iter()
-            .map(|pair| TensorPair {
-                reference: references[pair.reference],
-                candidate: candidates[pair.candidate],
-                ground: Ground::of(pair),
-                fit: pair.fit,
-            })
-            .collect(),
+        pairs: matching.pairs.iter().map(|found| pair(found, ground(found))).collect(),
         unmatched_reference: matching.unmatched_reference.iter().map(|index| references[*index]).collect(),
         unmatched_candidate: matching.unmatched_candidate.iter().map(|index| candidates[*index]).collect(),
     };
-    for (pair, found) in matching.pairs.iter().zip(&mut found.pairs) {
-        let is_renamed = |names: &[Cow<'_, str>], index: usize| matches!(names[index], Cow::Owned(_));
-        let has_new_name =
-            is_renamed(&reference_names, pair.reference) || is_renamed(&candidate_names, pair.candidate);
-        if has_new_name && pair.why <= Why::Tail {
-            found.ground = Ground { why: "layer", confidence: found.ground.confidence * 0.9 };
-        }
-    }
+    by_own_names(&mut found);
+    let place: HashMap<&str, usize> =
+        references.iter().enumerate().map(|(place, stored)| (stored.tensor.name.as_str(), place)).collect();
+    found.pairs.sort_by_key(|pair| place.get(pair.reference.tensor.name.as_str()).copied());
     found
+}
+
+/// What is left over once more, by the names that the files give: names that say nothing leave it to the shapes.
+fn by_own_names(found: &mut TensorPairs<'_>) {
+    let own = |stored: &[Stored<'_>]| -> Vec<Cow<'static, str>> {
+        stored.iter().map(|stored| Cow::Owned(stored.tensor.name.clone())).collect()
+    };
+    let (references, candidates) = (found.unmatched_reference.clone(), found.unmatched_candidate.clone());
+    let names = (own(&references), own(&candidates));
+    let shapes = (shapes(&references), shapes(&candidates));
+    let matching =
+        match_items(&items(&references, &names.0, &shapes.0), &items(&candidates, &names.1, &shapes.1));
+    found.pairs.extend(matching.pairs.iter().map(|pair| TensorPair {
+        reference: references[pair.reference],
+        candidate: candidates[pair.candidate],
+        ground: Ground::of(pair),
+        fit: pair.fit,
+    }));
+    found.unmatched_reference = matching.unmatched_reference.iter().map(|index| references[*index]).collect();
+    found.unmatched_candidate = matching.unmatched_candidate.iter().map(|index| candidates[*index]).collect();
 }
 
 /// What tensors are matched by: their names, and where a name says nothing of the layer that has it, what the

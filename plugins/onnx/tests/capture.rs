@@ -38,7 +38,7 @@ fn every_layer_is_captured_as_python_computes_it() {
     let names: Vec<_> = values.iter().map(|value| value.name.as_str()).collect();
     assert_eq!((names.len(), names[0], names[24]), (25, "normalize.transpose_output", "probabilities"));
     for (name, shape, sum, largest) in [
-        ("stem_output", vec![1, 16, 32, 32], -1950.247_532_337_904, 7.239_971_160_888_672),
+        ("stem_output", vec![1, 16, 32, 32], -1_950.247_532_337_904, 7.239_971_160_888_672),
         ("relu_output", vec![1, 16, 32, 32], 13_337.795_792_609_453, 7.239_971_160_888_672),
         ("layer2.add_output", vec![1, 32, 16, 16], 1_555.414_041_537_791_5, 10.634_757_995_605_469),
         ("pool_output", vec![1, 64, 1, 1], 302.771_276_321_262_1, 13.891_478_538_513_184),

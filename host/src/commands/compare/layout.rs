@@ -1,0 +1,145 @@
+//! A comparison for people.
+
+use super::{Found, Ran, Row};
+use crate::commands::listing::counted;
+use crate::error::Result;
+use crate::inspect::Errors;
+use crate::render::chart::Chart;
+use crate::render::number;
+use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::style::Tone;
+
+/// A bar as long as its column stands for this SQNR.
+const FULL_BAR_DB: f64 = 60.0;
+
+/// Layers without a partner that are named.
+const MOST_NAMES: usize = 10;
+
+/// One line of what was done, a sentence, the table, and what was not matched.
+pub(super) fn report(found: &Found<'_>) -> Result<Report> {
+    let how = if found.is_optimized { "as the runtime executes them" } else { "graphs as written" };
+    let mut report = Report::new(found)?
+        .toned_line([
+            (Tone::Name, found.candidate.to_owned()),
+            (Tone::Plain, " against ".to_owned()),
+            (Tone::Name, found.reference.to_owned()),
+            (
+                Tone::Plain,
+                format!(
+                    " on {} of {}, {how}",
+                    counted(usize::try_from(found.samples).unwrap_or(usize::MAX), "sample"),
+                    found.input
+                ),
+            ),
+        ])
+        .toned_line([(Tone::Dim, settings(found))])
+        .toned_line(verdict(found))
+        .table(table(found));
+    for (names, of) in
+        [(&found.unmatched_reference, found.reference), (&found.unmatched_candidate, found.candidate)]
+    {
+        if !names.is_empty() {
+            let mut text = names.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
+            if names.len() > MOST_NAMES {
+                text = format!("{text} and {} more", names.len() - MOST_NAMES);
+            }
+            report = report.toned_line([(Tone::Dim, format!("not matched, of {of}: ")), (Tone::Plain, text)]);
+        }
+    }
+    for row in &found.layers {
+        if let Some(obstacle) = &row.obstacle {
+            report = report.toned_line([
+                (Tone::Warning, "not compared: ".to_owned()),
+                (Tone::Name, row.layer.to_owned()),
+                (Tone::Plain, format!(": {}", obstacle.one_line())),
+            ]);
+        }
+    }
+    Ok(report)
+}
+
+/// `ONNX Runtime 1.31.1: provider CPU, optimization disable, threads 2`, once if both are the same.
+fn settings(found: &Found<'_>) -> String {
+    let text = |ran: &Option<Ran>| {
+        ran.as_ref().map(|ran| {
+            let settings: Vec<String> =
+                ran.settings.iter().map(|setting| format!("{} {}", setting.name, setting.value)).collect();
+            format!("{} {}: {}", ran.runtime, ran.version, settings.join(", "))
+        })
+    };
+    match (text(&found.reference_run), text(&found.candidate_run)) {
+        (Some(left), Some(right)) if left != right => format!("{left}; {right}"),
+        (left, right) => left.or(right).unwrap_or_default(),
+    }
+}
+
+fn verdict(found: &Found<'_>) -> Vec<(Tone, String)> {
+    let threshold = format!("{} dB", number::real(found.threshold_db));
+    let Some((worst, sqnr)) = found.worst_layer.zip(found.min_sqnr_db) else {
+        return vec![(Tone::Plain, "no layer has a finite SQNR".to_owned())];
+    };
+    let mut pieces = match found.first_below {
+        Some(first) => vec![
+            (Tone::Warning, format!("first below {threshold}: ")),
+            (Tone::Name, first.to_owned()),
+            (Tone::Plain, "; ".to_owned()),
+        ],
+        None => {
+            vec![(Tone::Good, format!("every layer is above {threshold}")), (Tone::Plain, "; ".to_owned())]
+        }
+    };
+    pieces.extend([
+        (Tone::Plain, "worst: ".to_owned()),
+        (Tone::Name, worst.to_owned()),
+        (Tone::Plain, format!(" with {sqnr:.1} dB")),
+    ]);
+    pieces
+}
+
+fn table(found: &Found<'_>) -> Table {
+    let mut table = Table::new([
+        Column::text("layer"),
+        Column::text("type").rank(5),
+        Column::text("why").rank(4),
+        Column::text("through").rank(6),
+        Column::number("SQNR dB"),
+        Column::chart("").rank(1),
+        Column::number("cosine").rank(3),
+        Column::number("max error"),
+        Column::number("mean error").rank(7),
+        Column::number("rel. L2").rank(8),
+        Column::number("clipped").rank(2),
+    ]);
+    for row in &found.layers {
+        table.row(cells(row, found.threshold_db));
+    }
+    table
+}
+
+fn cells(row: &Row<'_>, threshold: f64) -> Vec<Cell> {
+    let of = |value: fn(&Errors) -> Option<f64>| row.errors.as_ref().and_then(value);
+    let number = |value: fn(&Errors) -> Option<f64>| Cell::option(of(value), Cell::real);
+    let sqnr = of(|errors| errors.sqnr_db);
+    let tone = match sqnr {
+        Some(sqnr) if sqnr < threshold => Tone::Bad,
+        _ => Tone::Good,
+    };
+    let decibels = Cell::option(sqnr, |sqnr| match sqnr.is_finite() {
+        true => Cell { text: format!("{sqnr:.2}"), ..Cell::real(sqnr) },
+        false => Cell::real(sqnr),
+    });
+    let bar = sqnr.map(|sqnr| Chart::Bar((sqnr / FULL_BAR_DB).clamp(0.0, 1.0)));
+    vec![
+        Cell::name(row.layer),
+        Cell::text(row.op_type),
+        Cell::text(row.ground.why).tone(Tone::Dim),
+        Cell::text(row.through.join(", ")).tone(Tone::Dim),
+        decibels.tone(if tone == Tone::Bad { Tone::Bad } else { Tone::Plain }),
+        bar.map_or_else(Cell::default, |bar| Cell::chart(bar).tone(tone)),
+        number(|errors| errors.cosine_similarity),
+        number(|errors| errors.max_abs_error),
+        number(|errors| errors.mean_abs_error),
+        number(|errors| errors.relative_l2),
+        Cell::option(row.clipped_share, Cell::percent),
+    ]
+}

@@ -1,0 +1,266 @@
+//! `compare`: layer by layer, how far one model leaves another on the current input.
+
+mod layout;
+
+use super::{Command, Example, Group, Scope};
+use crate::backend::{Progress, RunOptions, RunReport};
+use crate::capture::comparison::Side;
+use crate::capture::pairing::{self, ActivationPair};
+use crate::capture::{Compared, Comparison};
+use crate::catalog::name::matches_pattern;
+use crate::error::{Error, Result};
+use crate::input::Fitted;
+use crate::inspect::Errors;
+use crate::inspect::pairing::Ground;
+use crate::model::Property;
+use crate::playground::{Loaded, Playground};
+use crate::render::report::Report;
+use serde::Serialize;
+
+/// `compare REF CAND`
+pub(super) struct Compare;
+
+/// The arguments of `compare`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The reference, most often the float model
+    #[arg(value_name = "MODEL")]
+    reference: String,
+    /// The candidate
+    #[arg(value_name = "MODEL")]
+    candidate: String,
+    /// Only the first samples of the input
+    #[arg(long, value_name = "COUNT")]
+    samples: Option<u64>,
+    /// Samples that are run together
+    #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    batch: u64,
+    /// Only layers whose path fits a pattern such as `layer1*`
+    #[arg(long = "match", value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// The order of the rows
+    #[arg(long, value_enum, value_name = "KEY", default_value_t)]
+    sort: SortKey,
+    /// Only so many rows
+    #[arg(long, value_name = "COUNT")]
+    top: Option<usize>,
+    /// Mark layers below this SQNR
+    #[arg(long, value_name = "DB", default_value_t = 20.0, allow_negative_numbers = true)]
+    threshold: f64,
+    /// As the runtime really executes the models, in place of the graphs as they are written
+    #[arg(long)]
+    optimized: bool,
+    /// Threads of the runtime
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<u32>,
+}
+
+/// What rows are sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum SortKey {
+    /// The order of the reference's layers
+    #[default]
+    Graph,
+    /// The lowest SQNR first
+    Sqnr,
+    /// The largest absolute error first
+    Error,
+    /// The largest clipped share first
+    Clipped,
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    reference: &'a str,
+    candidate: &'a str,
+    input: String,
+    samples: u64,
+    is_optimized: bool,
+    reference_run: Option<Ran>,
+    candidate_run: Option<Ran>,
+    threshold_db: f64,
+    /// The lowest SQNR of all layers, and which has it.
+    min_sqnr_db: Option<f64>,
+    worst_layer: Option<&'a str>,
+    /// The first layer, in the reference's order, below the threshold.
+    first_below: Option<&'a str>,
+    /// Rows there are, those left out by `--top` included.
+    total: usize,
+    layers: Vec<Row<'a>>,
+    unmatched_reference: Vec<&'a str>,
+    unmatched_candidate: Vec<&'a str>,
+}
+
+/// The runtime and the settings that took effect.
+#[derive(Serialize)]
+struct Ran {
+    runtime: String,
+    version: String,
+    settings: Vec<Property>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    layer: &'a str,
+    op_type: &'a str,
+    candidate_layer: &'a str,
+    #[serde(flatten)]
+    ground: Ground,
+    /// The values compared.
+    reference_value: &'a str,
+    candidate_value: &'a str,
+    /// The layers of the reference, or of the candidate, that are part of the other side's layer.
+    through: Vec<&'a str>,
+    #[serde(flatten)]
+    errors: Option<Errors>,
+    /// The share of the reference's values that the candidate's codes cannot represent.
+    clipped_share: Option<f64>,
+    obstacle: Option<Error>,
+}
+
+impl Command for Compare {
+    type Arguments = Arguments;
+    const NAME: &'static str = "compare";
+    const SUMMARY: &'static str = "Compare what the layers of two models compute, layer by layer";
+    const GROUP: Group = Group::Run;
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            line: "input digits.npz:images[0:32]; compare resnet8.onnx resnet8_int8.onnx",
+            shows: "where the int8 model leaves the float one",
+        },
+        Example {
+            line: "input digits.npz:images[0:8]; compare resnet8.onnx resnet8_uint8.onnx --sort sqnr --top 3",
+            shows: "the three worst layers",
+        },
+    ];
+
+    fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
+        let task = scope.ui.task(scope.cancel);
+        let reference = playground.model(Some(&arguments.reference), &task)?;
+        let candidate = playground.model(Some(&arguments.candidate), &task)?;
+        for model in [&reference, &candidate] {
+            can_be_captured(model)?;
+        }
+        let Some(input) = playground.input.clone() else {
+            return Err(Error::state("no input is chosen")
+                .with_hint("Choose one with `input FILE:KEY[0:32]` or `input random`."));
+        };
+        let fit = |model: &Loaded, progress: &dyn Progress| -> Result<Fitted> {
+            let sibling = playground.outspoken_sibling(model, progress);
+            input.fit(model.info(), sibling.as_ref())
+        };
+        let fitted = (fit(&reference, &task)?, fit(&candidate, &task)?);
+        let mut values = pairing::activations(reference.info(), candidate.info());
+        if let Some(pattern) = &arguments.pattern {
+            values.pairs.retain(|pair| {
+                matches_pattern(pattern, &pair.reference.path)
+                    || matches_pattern(pattern, &pair.candidate.path)
+            });
+        }
+        if values.pairs.is_empty() {
+            return Err(Error::not_found("no layer of the two models belongs together")
+                .with_hint("See `diff` for what was matched with what."));
+        }
+        let comparison = Comparison::run(
+            &Side { model: &reference, tensors: &fitted.0.tensors },
+            &Side { model: &candidate, tensors: &fitted.1.tensors },
+            &values.pairs,
+            (arguments.samples, arguments.batch),
+            &options(&arguments),
+            &task,
+        )?;
+        drop(task);
+        let mut rows: Vec<Row<'_>> =
+            values.pairs.iter().zip(&comparison.compared).map(|(pair, found)| row(pair, found)).collect();
+        let sqnr = |row: &Row<'_>| row.errors.as_ref().and_then(|errors| errors.sqnr_db);
+        let worst = rows
+            .iter()
+            .filter_map(|row| Some((sqnr(row)?, row.layer)))
+            .min_by(|left, right| left.0.total_cmp(&right.0));
+        let first_below = rows
+            .iter()
+            .find(|row| sqnr(row).is_some_and(|sqnr| sqnr < arguments.threshold))
+            .map(|row| row.layer);
+        sort(&mut rows, arguments.sort);
+        let total = rows.len();
+        rows.truncate(arguments.top.unwrap_or(usize::MAX));
+        layout::report(&Found {
+            reference: &reference.id,
+            candidate: &candidate.id,
+            input: input.source,
+            samples: comparison.samples,
+            is_optimized: arguments.optimized,
+            reference_run: comparison.reference_run.map(Ran::from),
+            candidate_run: comparison.candidate_run.map(Ran::from),
+            threshold_db: arguments.threshold,
+            min_sqnr_db: worst.map(|(sqnr, _)| sqnr).filter(|sqnr| sqnr.is_finite()),
+            worst_layer: worst.map(|(_, layer)| layer),
+            first_below,
+            total,
+            layers: rows,
+            unmatched_reference: values.unmatched_reference.iter().map(|layer| layer.path.as_str()).collect(),
+            unmatched_candidate: values.unmatched_candidate.iter().map(|layer| layer.path.as_str()).collect(),
+        })
+    }
+}
+
+impl From<RunReport> for Ran {
+    fn from(report: RunReport) -> Self {
+        Self { runtime: report.runtime, version: report.runtime_version, settings: report.settings }
+    }
+}
+
+fn can_be_captured(model: &Loaded) -> Result<()> {
+    if let Some(obstacle) = &model.info().run_obstacle {
+        return Err(obstacle.clone());
+    }
+    let manifest = model.session.plugin();
+    if manifest.features.iter().any(|feature| feature == "capture") {
+        return Ok(());
+    }
+    Err(Error::new(
+        crate::error::ErrorKind::UnsupportedOp,
+        format!("the backend `{}` of `{}` cannot capture what layers compute", manifest.id, model.id),
+    )
+    .with_hint("Compare ONNX models; see the features in `backends info`."))
+}
+
+fn options(arguments: &Arguments) -> RunOptions {
+    let mut options = RunOptions::new();
+    let optimization = if arguments.optimized { "all" } else { "disable" };
+    options.insert("optimization".to_owned(), optimization.to_owned());
+    if let Some(threads) = arguments.threads {
+        options.insert("threads".to_owned(), threads.to_string());
+    }
+    options
+}
+
+fn row<'a>(pair: &ActivationPair<'a>, found: &Compared) -> Row<'a> {
+    let was_compared = found.obstacle.is_none() && found.errors.count() > 0;
+    let through = pair.reference_value.through.iter().chain(&pair.candidate_value.through);
+    Row {
+        layer: &pair.reference.path,
+        op_type: &pair.reference.op_type,
+        candidate_layer: &pair.candidate.path,
+        ground: pair.ground,
+        reference_value: pair.reference_value.name,
+        candidate_value: pair.candidate_value.name,
+        through: through.copied().collect(),
+        errors: was_compared.then(|| Errors::from(&found.errors)),
+        clipped_share: found.within.inside_share().map(|inside| 1.0 - inside),
+        obstacle: found.obstacle.clone(),
+    }
+}
+
+fn sort(rows: &mut [Row<'_>], key: SortKey) {
+    let mut by = |value: fn(&Row<'_>) -> Option<f64>| {
+        let number = |row: &Row<'_>| value(row).unwrap_or(f64::NEG_INFINITY);
+        rows.sort_by(|left, right| number(right).total_cmp(&number(left)));
+    };
+    match key {
+        SortKey::Graph => {}
+        SortKey::Sqnr => by(|row| Some(-row.errors.as_ref()?.sqnr_db?)),
+        SortKey::Error => by(|row| row.errors.as_ref()?.max_abs_error),
+        SortKey::Clipped => by(|row| row.clipped_share),
+    }
+}
