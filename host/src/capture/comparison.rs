@@ -2,14 +2,16 @@
 
 use super::batch::Batches;
 use super::pairing::{ActivationPair, Followed};
-use super::real::append_values;
-use crate::backend::{Fetch, Progress, RunOptions, RunReport};
+use super::real::Real;
+use crate::backend::{Fetch, Progress, RunOptions, RunOutcome, RunReport};
 use crate::error::{Error, Result};
+use crate::input::Input;
 use crate::inspect::range::representable;
-use crate::model::{QuantizationParameters, Tensor};
+use crate::model::{ModelInfo, QuantizationParameters, Tensor};
 use crate::playground::Loaded;
 use qp_analysis::{ErrorMetrics, RangeCount, ValueRange};
 use std::collections::HashMap;
+use std::num::NonZero;
 
 /// What was found of one pair.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +40,21 @@ pub struct Comparison {
 pub struct Side<'a> {
     /// The model.
     pub model: &'a Loaded,
-    /// Its input.
-    pub tensors: &'a [Tensor],
+    /// Another variant that says what this one leaves open of its inputs.
+    pub sibling: Option<ModelInfo>,
+}
+
+impl Side<'_> {
+    fn run(
+        &self,
+        batch: &Input,
+        fetch: &Fetch,
+        options: &RunOptions,
+        progress: &dyn Progress,
+    ) -> Result<RunOutcome> {
+        let fitted = batch.fit(self.model.info(), self.sibling.as_ref())?;
+        self.model.session.run(&fitted.tensors, fetch, options, progress)
+    }
 }
 
 impl Comparison {
@@ -52,7 +67,7 @@ impl Comparison {
         reference: &Side<'_>,
         candidate: &Side<'_>,
         pairs: &[ActivationPair<'_>],
-        (samples, batch): (Option<u64>, u64),
+        (input, samples, batch): (&Input, Option<u64>, u64),
         options: &RunOptions,
         progress: &dyn Progress,
     ) -> Result<Self> {
@@ -64,27 +79,27 @@ impl Comparison {
         };
         let fetch_reference = names(|pair| pair.reference_value.name.to_owned());
         let fetch_candidate = names(|pair| pair.candidate_value.name.to_owned());
-        let references = Batches::new(reference.tensors, samples, batch)?;
-        let candidates = Batches::new(candidate.tensors, samples, batch)?;
-        let total = references.samples();
-        if total != candidates.samples() {
-            return Err(Error::invalid_input("the two models do not take as many samples"));
-        }
+        let available = input.sample_count(reference.model.info(), reference.sibling.as_ref());
+        let batches = Batches::new(input, available, samples, batch)?;
+        let total = batches.samples();
         let mut comparison = Self {
             compared: vec![Compared::default(); pairs.len()],
             samples: 0,
             reference_run: None,
             candidate_run: None,
         };
-        for (reference_batch, candidate_batch) in references.zip(candidates) {
+        for (count, batch) in batches {
             if progress.is_cancelled() {
                 return Err(Error::cancelled());
             }
             progress.update("comparing samples", comparison.samples, total);
-            let count = reference_batch.first().and_then(|tensor| tensor.shape.first()).copied().unwrap_or(1);
-            let ours = reference.model.session.run(&reference_batch, &fetch_reference, options, progress)?;
-            let theirs =
-                candidate.model.session.run(&candidate_batch, &fetch_candidate, options, progress)?;
+            // Two models side by side make better use of the cores than one after the other on all of them.
+            let (ours, theirs) = std::thread::scope(|scope| {
+                let ours = scope.spawn(|| reference.run(&batch, &fetch_reference, options, progress));
+                let theirs = candidate.run(&batch, &fetch_candidate, options, progress);
+                (ours.join().unwrap_or_else(|_| Err(Error::internal("a run panicked"))), theirs)
+            });
+            let (ours, theirs) = (ours?, theirs?);
             comparison.add(pairs, &ours.tensors, &theirs.tensors);
             comparison.samples += count;
             comparison.reference_run = Some(ours.report);
@@ -98,10 +113,9 @@ impl Comparison {
             tensors.iter().enumerate().map(|(place, tensor)| (tensor.name.clone(), place)).collect()
         };
         let (reference_places, candidate_places) = (by_name(references), by_name(candidates));
-        let (mut expected, mut found) = (Vec::new(), Vec::new());
-        for (pair, compared) in pairs.iter().zip(&mut self.compared) {
+        let work = |pair: &ActivationPair<'_>, compared: &mut Compared| {
             if compared.obstacle.is_some() {
-                continue;
+                return;
             }
             let place =
                 |places: &HashMap<String, usize>, value: &Followed<'_>| places.get(value.name).copied();
@@ -109,25 +123,31 @@ impl Comparison {
                 .zip(place(&candidate_places, &pair.candidate_value))
                 .map(|(reference, candidate)| (&references[reference], &candidates[candidate]));
             let outcome = match tensors {
-                Some((reference, candidate)) => {
-                    compared.add(pair, reference, candidate, &mut expected, &mut found)
-                }
+                Some((reference, candidate)) => compared.add(pair, reference, candidate),
                 None => Err(Error::internal("a value was not delivered")),
             };
             compared.obstacle = outcome.err();
+        };
+        // Neighbours are of about the same size: taken in turns, each thread has its share.
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(pairs.len().max(1));
+        let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+        for (place, one) in pairs.iter().zip(&mut self.compared).enumerate() {
+            shares[place % threads].push(one);
         }
+        let work = &work;
+        std::thread::scope(|scope| {
+            let mut shares = shares.into_iter();
+            let own = shares.next();
+            for share in shares {
+                scope.spawn(move || share.into_iter().for_each(|(pair, compared)| work(pair, compared)));
+            }
+            own.into_iter().flatten().for_each(|(pair, compared)| work(pair, compared));
+        });
     }
 }
 
 impl Compared {
-    fn add(
-        &mut self,
-        pair: &ActivationPair<'_>,
-        reference: &Tensor,
-        candidate: &Tensor,
-        expected: &mut Vec<f64>,
-        found: &mut Vec<f64>,
-    ) -> Result<()> {
+    fn add(&mut self, pair: &ActivationPair<'_>, reference: &Tensor, candidate: &Tensor) -> Result<()> {
         for (tensor, value) in [(reference, &pair.reference_value), (candidate, &pair.candidate_value)] {
             let other = if std::ptr::eq(tensor, reference) { candidate } else { reference };
             if tensor.dtype.is_integer() && other.dtype.is_float() && value.quantization.is_none() {
@@ -137,22 +157,26 @@ impl Compared {
                 )));
             }
         }
-        expected.clear();
-        found.clear();
-        append_values(reference, pair.reference_value.quantization, expected)?;
-        append_values(candidate, pair.candidate_value.quantization, found)?;
         if is_other_shape(&reference.shape, &candidate.shape) {
             return Err(Error::invalid_input(format!(
                 "the shapes {:?} and {:?} do not belong together",
                 reference.shape, candidate.shape
             )));
         }
-        self.errors.add(expected, found).map_err(|mismatch| Error::internal(mismatch.to_string()))?;
+        let reference = Real::of(reference, pair.reference_value.quantization)?;
+        let candidate = Real::of(candidate, pair.candidate_value.quantization)?;
         let range = pair.candidate_value.quantization.and_then(range_of);
-        if let Some(range) = range {
-            self.within.add(expected, range);
+        let mut mismatch = None;
+        reference.each_pair(&candidate, |expected, found| {
+            mismatch = self.errors.add(expected, found).err().or(mismatch);
+            if let Some(range) = range {
+                self.within.add(expected, range);
+            }
+        });
+        match mismatch {
+            Some(mismatch) => Err(Error::internal(mismatch.to_string())),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -1,28 +1,77 @@
-//! The real values of a captured tensor.
+//! The real values of captured tensors.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::element_type;
 use crate::model::{QuantizationParameters, Tensor};
-use qp_analysis::{AffineList, Granularity, ParameterMap};
+use qp_analysis::{AffineList, ElementType, Granularity, ParameterMap};
 
-/// Appends the values of `tensor`; codes are dequantized with `parameters`.
-///
-/// # Errors
-/// `UnsupportedOp` for elements that are no real numbers; `CorruptFile` for parameters that do not fit.
-pub fn append_values(
+/// A captured tensor as real values: codes are dequantized.
+pub struct Real<'a> {
+    bytes: &'a [u8],
+    element: ElementType,
+    count: usize,
+    dequantization: Option<(ParameterMap, AffineList<'a>)>,
+}
+
+impl<'a> Real<'a> {
+    /// The values of `tensor`; integers are codes with `parameters` where there are any.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` for elements that are no real numbers; `CorruptFile` for parameters that do not fit.
+    pub fn of(tensor: &'a Tensor, parameters: Option<&'a QuantizationParameters>) -> Result<Self> {
+        let element = element_type(tensor.dtype).ok_or_else(|| {
+            Error::new(
+                ErrorKind::UnsupportedOp,
+                format!("`{}` holds {}, no real numbers", tensor.name, tensor.dtype),
+            )
+        })?;
+        let elements = crate::model::element_count(&tensor.shape).unwrap_or(u64::MAX);
+        let count =
+            usize::try_from(elements).unwrap_or(usize::MAX).min(element.elements_in(tensor.bytes.len()));
+        let dequantization = match parameters.filter(|_| tensor.dtype.is_integer()) {
+            Some(parameters) => Some(dequantization(tensor, parameters)?),
+            None => None,
+        };
+        Ok(Self { bytes: &tensor.bytes, element, count, dequantization })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Hands on the values of two tensors in blocks of equal length, in row-major order; as many as both have.
+    pub fn each_pair(&self, other: &Self, mut receive: impl FnMut(&[f64], &[f64])) {
+        let mut first = 0;
+        self.element.for_each_block(self.bytes, self.count.min(other.count), |ours| {
+            self.dequantize(first, ours);
+            let bytes = other.bytes.get(other.element.packed_bytes(first)..).unwrap_or_default();
+            // Blocks of both begin at the same elements, and are of the same length.
+            other.element.for_each_block(bytes, ours.len(), |theirs| {
+                other.dequantize(first, theirs);
+                receive(ours, theirs);
+            });
+            first += ours.len();
+        });
+    }
+
+    fn dequantize(&self, first: usize, values: &mut [f64]) {
+        if let Some((map, list)) = &self.dequantization {
+            // The counts were compared when this was made.
+            let _ = map.dequantize_in_place(first as u64, values, *list);
+        }
+    }
+}
+
+fn dequantization<'a>(
     tensor: &Tensor,
-    parameters: Option<&QuantizationParameters>,
-    values: &mut Vec<f64>,
-) -> Result<()> {
-    let element = element_type(tensor.dtype).ok_or_else(|| {
-        Error::new(
-            ErrorKind::UnsupportedOp,
-            format!("`{}` holds {}, no real numbers", tensor.name, tensor.dtype),
-        )
-    })?;
-    let begin = values.len();
-    element.decode_chunk(&tensor.bytes, usize::MAX, values);
-    let Some(parameters) = parameters.filter(|_| tensor.dtype.is_integer()) else { return Ok(()) };
+    parameters: &'a QuantizationParameters,
+) -> Result<(ParameterMap, AffineList<'a>)> {
     let unfit = |cause: String| {
         Error::new(ErrorKind::CorruptFile, format!("`{}` cannot be dequantized", tensor.name))
             .with_cause(cause)
@@ -35,5 +84,37 @@ pub fn append_values(
     let map = ParameterMap::new(&tensor.shape, granularity).map_err(|error| unfit(error.to_string()))?;
     let list = AffineList::new(&parameters.scales, &parameters.zero_points)
         .map_err(|mismatch| unfit(mismatch.to_string()))?;
-    map.dequantize_in_place(0, &mut values[begin..], list).map_err(|mismatch| unfit(mismatch.to_string()))
+    map.expect_count(list).map_err(|mismatch| unfit(mismatch.to_string()))?;
+    Ok((map, list))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::DType;
+
+    /// 0.5 · (q - 1) of 0, 1, 2, … against 0, 1, 2, …, over more elements than a block has.
+    #[test]
+    fn codes_and_floats_go_by_side_by_side() {
+        let tensor = |dtype, bytes: Vec<u8>, count| Tensor {
+            name: "x".into(),
+            dtype,
+            shape: vec![count],
+            bytes,
+            quantization: None,
+        };
+        let codes = tensor(DType::UINT8, (0..3000_u32).map(|index| (index % 200) as u8).collect(), 3000);
+        let floats = (0..3000_u32).flat_map(|index| (index as f32).to_le_bytes()).collect();
+        let floats = tensor(DType::FLOAT32, floats, 3000);
+        let parameters = QuantizationParameters::per_tensor(DType::UINT8, 0.5, 1.0);
+        let (left, right) = (Real::of(&floats, None).unwrap(), Real::of(&codes, Some(&parameters)).unwrap());
+        let mut seen = 0;
+        left.each_pair(&right, |floats, codes| {
+            for (float, code) in floats.iter().zip(codes) {
+                assert_eq!((*float, *code), (seen as f64, 0.5 * ((seen % 200) as f64 - 1.0)));
+                seen += 1;
+            }
+        });
+        assert_eq!(seen, 3000);
+    }
 }

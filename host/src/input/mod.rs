@@ -63,6 +63,28 @@ impl Input {
         Ok(Self { source, content, may_round: false })
     }
 
+    /// How many samples there are along the first dimension, where the model's input has as many dimensions; 1 for
+    /// what is fitted as a whole.
+    pub fn sample_count(&self, info: &ModelInfo, sibling: Option<&ModelInfo>) -> u64 {
+        let Content::Array(array) = &self.content else { return 1 };
+        let [value] = &info.inputs[..] else { return 1 };
+        let value = completed(value, sibling.and_then(|sibling| sibling.inputs.first()));
+        let rank = value.shape.map(|shape| shape.len());
+        match array.shape.first() {
+            Some(samples) if rank == Some(array.shape.len()) && array.dtype.bits() >= 8 => *samples,
+            _ => 1,
+        }
+    }
+
+    /// The samples from `first` to before `end`; the whole of what is no array.
+    pub fn samples(&self, first: u64, end: u64) -> Self {
+        let content = match &self.content {
+            Content::Array(array) => Content::Array(array.samples(first, end)),
+            whole => whole.clone(),
+        };
+        Self { source: self.source.clone(), content, may_round: self.may_round }
+    }
+
     /// The tensors for a model's inputs, in their order. `sibling` is another variant of the network, asked
     /// for what this one does not say of its inputs.
     ///

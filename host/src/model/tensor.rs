@@ -131,6 +131,28 @@ pub struct Tensor {
     pub quantization: Option<QuantizationParameters>,
 }
 
+impl Tensor {
+    /// The part from `first` to before `end` along the first dimension. Types below one byte, whose elements do
+    /// not begin at bytes, and scalars are handed on whole.
+    pub fn samples(&self, first: u64, end: u64) -> Self {
+        let Some(&all) = self.shape.first().filter(|_| self.dtype.bits() >= 8) else { return self.clone() };
+        let (first, end) = (first.min(all), end.min(all));
+        let sample = element_count(&self.shape[1..]).unwrap_or(0);
+        let sample_bytes = sample.saturating_mul(u64::from(self.dtype.bits()) / 8);
+        let place = |index: u64| usize::try_from(index.saturating_mul(sample_bytes)).unwrap_or(usize::MAX);
+        let mut shape = self.shape.clone();
+        shape[0] = end.saturating_sub(first);
+        let bytes = self.bytes.get(place(first)..place(end)).unwrap_or_default().to_vec();
+        Self {
+            name: self.name.clone(),
+            dtype: self.dtype,
+            shape,
+            bytes,
+            quantization: self.quantization.clone(),
+        }
+    }
+}
+
 /// A tensor, or a piece of one, that is valid during a call only. Its elements lie as in [`Tensor`].
 #[derive(Clone, Copy, Debug)]
 pub struct TensorChunk<'a> {
@@ -165,6 +187,22 @@ mod tests {
     fn a_shape_serializes_as_numbers_names_and_nulls() {
         let shape = [Dimension::Symbolic("batch".into()), Dimension::Fixed(3), Dimension::Unknown];
         assert_eq!(serde_json::to_string(&shape).unwrap(), r#"["batch",3,null]"#);
+    }
+
+    #[test]
+    fn samples_are_cut_along_the_first_dimension() {
+        let tensor = Tensor {
+            name: "x".into(),
+            dtype: DType::UINT16,
+            shape: vec![3, 2],
+            bytes: (0..12).collect(),
+            quantization: None,
+        };
+        let last = tensor.samples(1, 9);
+        assert_eq!((last.shape, last.bytes), (vec![2, 2], (4..12).collect::<Vec<u8>>()));
+        assert_eq!(tensor.samples(5, 9).shape, [0, 2]);
+        let scalar = Tensor { shape: Vec::new(), bytes: vec![1, 0], ..tensor };
+        assert_eq!(scalar.samples(0, 1), scalar);
     }
 
     #[test]

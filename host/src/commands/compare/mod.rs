@@ -3,13 +3,12 @@
 mod layout;
 
 use super::{Command, Example, Group, Scope};
-use crate::backend::{Progress, RunOptions, RunReport};
+use crate::backend::{RunOptions, RunReport};
 use crate::capture::comparison::Side;
 use crate::capture::pairing::{self, ActivationPair};
 use crate::capture::{Compared, Comparison};
 use crate::catalog::name::matches_pattern;
 use crate::error::{Error, Result};
-use crate::input::Fitted;
 use crate::inspect::Errors;
 use crate::inspect::pairing::Ground;
 use crate::model::Property;
@@ -33,7 +32,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT")]
     samples: Option<u64>,
     /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
     batch: u64,
     /// Only layers whose path fits a pattern such as `layer1*`
     #[arg(long = "match", value_name = "PATTERN")]
@@ -50,7 +49,7 @@ pub(super) struct Arguments {
     /// As the runtime really executes the models, in place of the graphs as they are written
     #[arg(long)]
     optimized: bool,
-    /// Threads of the runtime
+    /// Threads of the runtime for each of the two models; without it, half of the machine's
     #[arg(long, value_name = "COUNT")]
     threads: Option<u32>,
 }
@@ -141,15 +140,10 @@ impl Command for Compare {
         for model in [&reference, &candidate] {
             can_be_captured(model)?;
         }
-        let Some(input) = playground.input.clone() else {
+        let Some(input) = playground.input.as_ref() else {
             return Err(Error::state("no input is chosen")
                 .with_hint("Choose one with `input FILE:KEY[0:32]` or `input random`."));
         };
-        let fit = |model: &Loaded, progress: &dyn Progress| -> Result<Fitted> {
-            let sibling = playground.outspoken_sibling(model, progress);
-            input.fit(model.info(), sibling.as_ref())
-        };
-        let fitted = (fit(&reference, &task)?, fit(&candidate, &task)?);
         let mut values = pairing::activations(reference.info(), candidate.info());
         if let Some(pattern) = &arguments.pattern {
             values.pairs.retain(|pair| {
@@ -162,10 +156,10 @@ impl Command for Compare {
                 .with_hint("See `diff` for what was matched with what."));
         }
         let comparison = Comparison::run(
-            &Side { model: &reference, tensors: &fitted.0.tensors },
-            &Side { model: &candidate, tensors: &fitted.1.tensors },
+            &Side { model: &reference, sibling: playground.outspoken_sibling(&reference, &task) },
+            &Side { model: &candidate, sibling: playground.outspoken_sibling(&candidate, &task) },
             &values.pairs,
-            (arguments.samples, arguments.batch),
+            (input, arguments.samples, arguments.batch),
             &options(&arguments),
             &task,
         )?;
@@ -187,7 +181,7 @@ impl Command for Compare {
         layout::report(&Found {
             reference: &reference.id,
             candidate: &candidate.id,
-            input: input.source,
+            input: input.source.clone(),
             samples: comparison.samples,
             is_optimized: arguments.optimized,
             reference_run: comparison.reference_run.map(Ran::from),
@@ -229,9 +223,10 @@ fn options(arguments: &Arguments) -> RunOptions {
     let mut options = RunOptions::new();
     let optimization = if arguments.optimized { "all" } else { "disable" };
     options.insert("optimization".to_owned(), optimization.to_owned());
-    if let Some(threads) = arguments.threads {
-        options.insert("threads".to_owned(), threads.to_string());
-    }
+    // The two models run side by side.
+    let half = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    let threads = arguments.threads.map_or(half, |threads| threads as usize);
+    options.insert("threads".to_owned(), threads.to_string());
     options
 }
 

@@ -60,8 +60,10 @@ impl Session {
             .with_help("Reload the model."));
         }
         let loaded = runtime.load()?;
+        let capture_threads = (!plan.captured.is_empty()).then_some(loaded.threads);
         let refused = |error: &ort::Error| explain(error, &format!("{NAME} refuses `{}`", source.name()));
-        let mut builder = builder(&loaded.environment, settings).map_err(|error| refused(&error))?;
+        let mut builder =
+            builder(&loaded.environment, settings, capture_threads).map_err(|error| refused(&error))?;
         let captured: Vec<String> = plan.captured.iter().map(|name| (*name).to_owned()).collect();
         let inner = if !captured.is_empty() {
             // From memory the runtime does not know where external data is.
@@ -154,12 +156,17 @@ impl Session {
 fn builder(
     environment: &ort::environment::Environment,
     settings: Settings,
+    capture_threads: Option<usize>,
 ) -> std::result::Result<SessionBuilder, ort::Error> {
     let mut builder = ort::session::Session::builder(environment)?
         .with_log_level(ort::logging::LogLevel::Fatal)?
         .with_optimization_level(settings.optimization.level())?;
-    if let Some(threads) = settings.threads {
+    if let Some(threads) = settings.threads.or(capture_threads) {
         builder = builder.with_independent_thread_pool()?.with_intra_threads(threads)?;
+    }
+    if capture_threads.is_some() {
+        // Between two captures the host computes with what was captured: threads that wait must not spin.
+        builder = builder.with_intra_op_spinning(false)?;
     }
     Ok(builder)
 }

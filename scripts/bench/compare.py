@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Time and peak memory of `qp compare` as a whole process, beside ONNX Runtime's qdq_loss_debug on the same files.
+
+    scripts/bench/compare.py [--qp target/release/qp] [--samples 1 32 256 2048] REFERENCE.onnx CANDIDATE.onnx
+
+Needs the packages of scripts/requirements-models.txt. The samples are random images in a temporary file. Each figure is
+the best of three; the rival is measured up to 256 samples, since it keeps every value of every sample. Linux only.
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+RIVAL = """
+import sys, numpy, onnx
+from onnxruntime.quantization.calibrate import CalibrationDataReader
+from onnxruntime.quantization import qdq_loss_debug as debug
+images = numpy.load(sys.argv[3])[: int(sys.argv[4])].astype("float32")
+
+class Reader(CalibrationDataReader):
+    def __init__(self, name):
+        self.rest = iter([{name: image[None]} for image in images])
+    def get_next(self):
+        return next(self.rest, None)
+
+def collect(path, out):
+    name = onnx.load(path).graph.input[0].name
+    debug.modify_model_output_intermediate_tensors(path, out)
+    return debug.collect_activations(out, Reader(name))
+
+ours = collect(sys.argv[1], sys.argv[5] + "/a.onnx")
+theirs = collect(sys.argv[2], sys.argv[5] + "/b.onnx")
+debug.compute_activation_error(debug.create_activation_matching(theirs, ours))
+"""
+
+
+def best(command, rounds=3):
+    """Seconds and MiB at their least."""
+    seconds, memory = [], []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            sys.exit(f"{command[0]} failed")
+        seconds.append(time.perf_counter() - begin)
+        memory.append(usage.ru_maxrss / 1024)
+    return min(seconds), min(memory)
+
+
+def main():
+    import numpy
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", type=pathlib.Path)
+    parser.add_argument("--samples", nargs="+", default=[1, 32, 256, 2048], type=int)
+    parser.add_argument("reference", type=pathlib.Path)
+    parser.add_argument("candidate", type=pathlib.Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        images = pathlib.Path(folder) / "images.npy"
+        random = numpy.random.default_rng(0)
+        numpy.save(images, random.integers(0, 256, (max(arguments.samples), 32, 32, 3), numpy.uint8))
+        for count in arguments.samples:
+            line = f"input '{images}[0:{count}]'; compare '{arguments.reference}' '{arguments.candidate}'"
+            seconds, memory = best([str(arguments.qp), "-c", line])
+            text = f"{count:5} samples: qp {seconds:6.2f} s {memory:5.0f} MiB"
+            if count <= 256:
+                rival = [sys.executable, "-c", RIVAL, str(arguments.reference), str(arguments.candidate)]
+                slow, large = best([*rival, str(images), str(count), folder])
+                text += f"   qdq_loss_debug {slow:6.2f} s {large:5.0f} MiB   {slow / seconds:.1f} times"
+            print(text)
+
+
+if __name__ == "__main__":
+    main()
