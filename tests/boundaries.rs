@@ -54,7 +54,8 @@ fn forbid(folder: &str, words: &[&str], except: &[&str]) {
 #[test]
 fn only_the_backend_module_knows_what_a_plugin_is() {
     let words = ["qp_abi", "abi_stable", "libloading"];
-    for module in ["commands", "render", "language", "repl", "catalog", "cache", "input", "inspect", "model"]
+    for module in
+        ["commands", "render", "language", "repl", "catalog", "cache", "capture", "input", "inspect", "model"]
     {
         forbid(&format!("host/src/{module}"), &words, &[]);
     }
@@ -81,7 +82,9 @@ fn the_renderer_knows_no_session_and_no_backend_but_progress() {
 
 #[test]
 fn what_looks_inside_shows_nothing() {
-    forbid("host/src/inspect", &["crate::commands", "crate::render", "crate::repl"], &[]);
+    for room in ["inspect", "capture"] {
+        forbid(&format!("host/src/{room}"), &["crate::commands", "crate::render", "crate::repl"], &[]);
+    }
 }
 
 #[test]

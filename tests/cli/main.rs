@@ -23,6 +23,7 @@ mod open;
 mod plot;
 mod promises;
 mod ranges;
+mod residuals;
 mod run;
 mod scripts;
 mod session;

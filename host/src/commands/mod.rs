@@ -23,6 +23,7 @@ mod quant;
 mod quit;
 mod ranges;
 mod reload;
+mod residuals;
 mod run;
 mod select;
 mod source;
@@ -173,6 +174,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<quant::Quant>(),
     Entry::of::<weights::Weights>(),
     Entry::of::<ranges::Ranges>(),
+    Entry::of::<residuals::Residuals>(),
     Entry::of::<diff::Diff>(),
     Entry::of::<plot::Plot>(),
     Entry::of::<stats::Stats>(),

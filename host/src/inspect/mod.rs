@@ -6,6 +6,7 @@ pub mod elements;
 pub mod graph;
 pub mod pairing;
 pub mod range;
+pub mod residual;
 pub mod summary;
 pub mod survey;
 pub mod suspicion;
