@@ -4,7 +4,8 @@ ONNX Runtime gives for the same nodes.
 
     scripts/check/compare.py [--qp target/release/qp] [--samples 32] DIGITS.npz REFERENCE.onnx CANDIDATE.onnx…
 
-Needs the packages of scripts/requirements-models.txt. Both run with graph optimization off; values of integer codes
+Needs the packages of scripts/requirements-models.txt. Both run with graph optimization off and all
+samples together, on which dynamic scales depend; values of integer codes
 are dequantized with the scale and zero point of the file. Prints for each candidate how many rows were compared, the
 largest difference in dB, and how many values of the same name qdq_loss_debug would pair otherwise, with its number.
 Fails when a row differs by more than 1e-3 dB.
@@ -56,7 +57,7 @@ def sqnr(x, y):
 
 
 def check(qp, digits, reference, candidate, samples):
-    line = f"input '{digits}:images[0:{samples}]'; compare '{reference}' '{candidate}'"
+    line = f"input '{digits}:images[0:{samples}]'; compare '{reference}' '{candidate}' --batch {samples}"
     shown = subprocess.run([qp, "--format", "json", "-c", line], capture_output=True, text=True, check=False)
     found = json.loads(shown.stdout.splitlines()[-1])
     if "error" in found:
@@ -86,7 +87,7 @@ def check(qp, digits, reference, candidate, samples):
             if by_name is not None:
                 other.append((name, round(given, 1), round(sqnr(x, by_name.astype(numpy.float64)), 1)))
     print(f"{candidate.name:34} rows {len(rows):3}, unmatched {len(found['unmatched_reference'])} and"
-          f" {len(found['unmatched_candidate'])}, largest difference {worst:.1e} dB, lowest SQNR {found['min_sqnr_db']:.1f} dB")
+          f" {len(found['unmatched_candidate'])}, largest difference {worst:.1e} dB, lowest SQNR {found['min_sqnr_db'] or numpy.inf:.1f} dB")
     for name, given, by_name in other:
         print(f"{'':34} {name}: {given} dB, paired by name {by_name} dB")
     return worst

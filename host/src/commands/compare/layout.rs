@@ -33,8 +33,15 @@ pub(super) fn report(found: &Found<'_>) -> Result<Report> {
             ),
         ])
         .toned_line([(Tone::Dim, settings(found))])
-        .toned_line(verdict(found))
-        .table(table(found));
+        .toned_line(verdict(found));
+    if found.is_batch_dependent && found.batch > 1 {
+        let text = format!(
+            "scales are computed from the {} samples of each batch: `--batch` changes the numbers",
+            found.batch
+        );
+        report = report.toned_line([(Tone::Warning, text)]);
+    }
+    report = report.table(table(found));
     for (names, of) in
         [(&found.unmatched_reference, found.reference), (&found.unmatched_candidate, found.candidate)]
     {

@@ -74,6 +74,10 @@ struct Found<'a> {
     candidate: &'a str,
     input: String,
     samples: u64,
+    /// Samples that were run together.
+    batch: u64,
+    /// Whether scales are computed from each batch, and so depend on its size.
+    is_batch_dependent: bool,
     is_optimized: bool,
     reference_run: Option<Ran>,
     candidate_run: Option<Ran>,
@@ -183,6 +187,8 @@ impl Command for Compare {
             candidate: &candidate.id,
             input: input.source.clone(),
             samples: comparison.samples,
+            batch: arguments.batch.min(comparison.samples),
+            is_batch_dependent: [&reference, &candidate].into_iter().any(|model| has_dynamic_scales(model)),
             is_optimized: arguments.optimized,
             reference_run: comparison.reference_run.map(Ran::from),
             candidate_run: comparison.candidate_run.map(Ran::from),
@@ -202,6 +208,12 @@ impl From<RunReport> for Ran {
     fn from(report: RunReport) -> Self {
         Self { runtime: report.runtime, version: report.runtime_version, settings: report.settings }
     }
+}
+
+/// A dynamic scale is that of all samples that are run together.
+fn has_dynamic_scales(model: &Loaded) -> bool {
+    let values = &model.info().values;
+    values.iter().any(|value| value.quantization.as_ref().is_some_and(|codes| codes.is_dynamic))
 }
 
 fn can_be_captured(model: &Loaded) -> Result<()> {
