@@ -81,3 +81,41 @@ fn what_cannot_be_compared_is_said_before_anything_is_run() {
     let many = "input models/digits.npz:images[0:4]; compare models/resnet8.onnx models/resnet8_int8.onnx --samples 9";
     assert_eq!(error(many), "the input has 4 samples, not 9");
 }
+
+/// NumPy in float64 on what Python's ONNX Runtime gives with optimization off; kernels of another CPU differ in the
+/// last digits of float32.
+#[test]
+fn activations_have_the_statistics_of_numpy() {
+    let world = World::new();
+    let found = world.json(
+        "input models/digits.npz:images[0:16]; activations layer1.conv2 --model models/resnet8.onnx --bins 6",
+    );
+    let numbers = &found["statistics"];
+    let is_near = |value: &Value, expected: f64| (value.as_f64().unwrap() - expected).abs() < 1e-4;
+    assert_eq!((&numbers["count"], &found["samples"]), (&262_144.into(), &16.into()));
+    assert!(is_near(&numbers["min"], -4.427_517_414_093_018), "{numbers}");
+    assert!(is_near(&numbers["max"], 7.362_427_711_486_816), "{numbers}");
+    assert!(is_near(&numbers["mean"], -0.008_407_604_592_068_907), "{numbers}");
+    assert!(is_near(&numbers["standard_deviation"], 0.971_014_282_633_793_7), "{numbers}");
+    let counts: Vec<f64> =
+        found["counts"].as_array().unwrap().iter().map(|count| count.as_f64().unwrap()).collect();
+    for (count, expected) in counts.iter().zip([2664.0, 68_670.0, 175_397.0, 14_910.0, 432.0, 71.0]) {
+        assert!((count - expected).abs() <= 2.0, "{counts:?}");
+    }
+    assert_eq!((&found["representable"], &found["clipped_share"]), (&Value::Null, &Value::Null));
+}
+
+/// scale 0.049873288720846176 and zero point -27 of the quantization behind the convolution, from `onnx.load`.
+#[test]
+fn activations_stand_next_to_what_their_codes_reach() {
+    let world = World::new();
+    let found = world.json(
+        "input models/digits.npz:images[0:4]; activations layer1.conv2 --model models/resnet8_int8.onnx",
+    );
+    let scale = 0.049_873_288_720_846_176;
+    assert_eq!(found["representable"], serde_json::json!([scale * (-128.0 + 27.0), scale * (127.0 + 27.0)]));
+    assert_eq!(found["clipped_share"], 0.0);
+    assert_eq!(found["value"], "layer1.conv2_output");
+    let ran = world.run("input random; activations fc --model models/resnet8_int8.pt");
+    assert!(ran.error().contains("cannot capture"), "{}", ran.talk);
+}

@@ -45,7 +45,8 @@ pub struct Side<'a> {
 }
 
 impl Side<'_> {
-    fn run(
+    /// Fits a batch and captures values of it.
+    pub(super) fn run(
         &self,
         batch: &Input,
         fetch: &Fetch,

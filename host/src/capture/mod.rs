@@ -5,6 +5,7 @@ pub mod batch;
 pub mod comparison;
 pub mod pairing;
 pub mod real;
+pub mod survey;
 
 pub use comparison::{Compared, Comparison};
 pub use pairing::ActivationPair;

@@ -60,6 +60,16 @@ impl<'a> Real<'a> {
         });
     }
 
+    /// Hands on the values in blocks, in row-major order.
+    pub fn each(&self, receive: &mut dyn FnMut(&[f64])) {
+        let mut first = 0;
+        self.element.for_each_block(self.bytes, self.count, |values| {
+            self.dequantize(first, values);
+            receive(values);
+            first += values.len();
+        });
+    }
+
     fn dequantize(&self, first: usize, values: &mut [f64]) {
         if let Some((map, list)) = &self.dequantization {
             // The counts were compared when this was made.

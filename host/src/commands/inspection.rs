@@ -1,8 +1,12 @@
-//! What the commands that look inside share: finding a layer.
+//! What the commands that look inside share: finding a layer, drawing a histogram.
 
 use crate::catalog::name::nearest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{LayerInfo, ModelInfo};
+use crate::playground::Loaded;
+use crate::render::chart::Chart;
+use crate::render::report::{Cell, Column, Table};
+use crate::render::style::Tone;
 
 /// The layer of that path, or the only one whose path ends so.
 pub(super) fn find_layer<'a>(text: &str, info: &'a ModelInfo) -> Result<&'a LayerInfo> {
@@ -29,4 +33,41 @@ pub(super) fn find_layer<'a>(text: &str, info: &'a ModelInfo) -> Result<&'a Laye
                 .with_hint(format!("Choose one of {}.", paths.join(", "))))
         }
     }
+}
+
+/// Checks that what a model's layers compute can be captured.
+pub(super) fn can_be_captured(model: &Loaded) -> Result<()> {
+    if let Some(obstacle) = &model.info().run_obstacle {
+        return Err(obstacle.clone());
+    }
+    let manifest = model.session.plugin();
+    if manifest.features.iter().any(|feature| feature == "capture") {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::UnsupportedOp,
+        format!("the backend `{}` of `{}` cannot capture what layers compute", manifest.id, model.id),
+    )
+    .with_hint("Compare ONNX models; see the features in `backends info`."))
+}
+
+/// A row for each bin with a bar; those that are `marked` are green.
+pub(super) fn histogram_table(edges: &[f64], counts: &[u64], marked: impl Fn(f64, f64) -> bool) -> Table {
+    let most = counts.iter().copied().max().unwrap_or(1).max(1) as f64;
+    let mut table = Table::new([
+        Column::number("from"),
+        Column::number("to"),
+        Column::number("count"),
+        Column::chart(""),
+    ]);
+    for (edges, count) in edges.windows(2).zip(counts) {
+        let tone = if marked(edges[0], edges[1]) { Tone::Good } else { Tone::Dim };
+        table.row([
+            Cell::real(edges[0]),
+            Cell::real(edges[1]),
+            Cell::count(*count),
+            Cell::chart(Chart::Bar(*count as f64 / most)).tone(tone),
+        ]);
+    }
+    table
 }

@@ -1,5 +1,6 @@
 //! The commands: one table drives dispatch, help, completion and the tests that guard it.
 
+mod activations;
 mod backends;
 mod cache;
 mod compare;
@@ -180,6 +181,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<stats::Stats>(),
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),
+    Entry::of::<activations::Activations>(),
     Entry::of::<compare::Compare>(),
     Entry::of::<cache::Cache>(),
     Entry::of::<backends::Backends>(),

@@ -2,6 +2,7 @@
 
 mod layout;
 
+use super::inspection::can_be_captured;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{RunOptions, RunReport};
 use crate::capture::comparison::Side;
@@ -214,21 +215,6 @@ impl From<RunReport> for Ran {
 fn has_dynamic_scales(model: &Loaded) -> bool {
     let values = &model.info().values;
     values.iter().any(|value| value.quantization.as_ref().is_some_and(|codes| codes.is_dynamic))
-}
-
-fn can_be_captured(model: &Loaded) -> Result<()> {
-    if let Some(obstacle) = &model.info().run_obstacle {
-        return Err(obstacle.clone());
-    }
-    let manifest = model.session.plugin();
-    if manifest.features.iter().any(|feature| feature == "capture") {
-        return Ok(());
-    }
-    Err(Error::new(
-        crate::error::ErrorKind::UnsupportedOp,
-        format!("the backend `{}` of `{}` cannot capture what layers compute", manifest.id, model.id),
-    )
-    .with_hint("Compare ONNX models; see the features in `backends info`."))
 }
 
 fn options(arguments: &Arguments) -> RunOptions {

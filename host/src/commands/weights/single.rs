@@ -2,13 +2,13 @@
 
 use super::{Arguments, Subject};
 use crate::backend::Progress;
+use crate::commands::inspection::histogram_table;
 use crate::error::Result;
 use crate::input::shape_text;
 use crate::inspect::{CodeSummary, Elements, Summary};
 use crate::model::TensorInfo;
-use crate::render::chart::Chart;
 use crate::render::number;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
 use qp_analysis::histogram::EdgePrecision;
 use qp_analysis::{Bins, Histogram, RangeCount, Statistics, ValueRange};
@@ -190,7 +190,13 @@ fn lay_out(looked: &Looked<'_>) -> Result<Report> {
         ));
     }
     let report = Report::new(looked)?.fields(fields);
-    Ok(if looked.counts.is_empty() { report } else { report.table(histogram_table(looked)) })
+    if looked.counts.is_empty() {
+        return Ok(report);
+    }
+    // What a range highlights is green.
+    let is_within =
+        |low: f64, high: f64| looked.range.as_ref().is_none_or(|range| range.min <= low && high <= range.max);
+    Ok(report.table(histogram_table(&looked.edges, &looked.counts, is_within)))
 }
 
 /// `164 of 256 used, -127 to 109, 7.36 effective bits`.
@@ -201,30 +207,4 @@ fn codes_text(codes: &CodeSummary) -> String {
         .zip(codes.largest)
         .map_or_else(String::new, |(smallest, largest)| format!(", {smallest} to {largest}"));
     format!("{} of {} used{extremes}{bits}", codes.used, codes.available)
-}
-
-fn histogram_table(looked: &Looked<'_>) -> Table {
-    let most = looked.counts.iter().copied().max().unwrap_or(1).max(1) as f64;
-    let mut table = Table::new([
-        Column::number("from"),
-        Column::number("to"),
-        Column::number("count"),
-        Column::chart(""),
-    ]);
-    for (edges, count) in looked.edges.windows(2).zip(&looked.counts) {
-        // What a range highlights is green.
-        let is_within =
-            looked.range.as_ref().is_none_or(|range| range.min <= edges[0] && edges[1] <= range.max);
-        table.row([
-            Cell::real(edges[0]),
-            Cell::real(edges[1]),
-            Cell::count(*count),
-            Cell::chart(Chart::Bar(*count as f64 / most)).tone(if is_within {
-                Tone::Good
-            } else {
-                Tone::Dim
-            }),
-        ]);
-    }
-    table
 }

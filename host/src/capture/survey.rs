@@ -1,0 +1,62 @@
+//! One value of a model over all samples of an input.
+
+use super::batch::Batches;
+use super::comparison::Side;
+use super::real::Real;
+use crate::backend::{Fetch, Progress, RunOptions, RunReport};
+use crate::error::{Error, Result};
+use crate::input::Input;
+use crate::model::QuantizationParameters;
+
+/// A value to be captured.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What its codes stand for; `None` for the numbers as they are.
+    pub quantization: Option<&'a QuantizationParameters>,
+}
+
+/// On what a model is run.
+#[derive(Clone, Copy)]
+pub struct Feed<'a> {
+    /// The input.
+    pub input: &'a Input,
+    /// Only the first so many samples.
+    pub samples: Option<u64>,
+    /// Samples that are run together.
+    pub batch: u64,
+}
+
+/// Runs the model on all samples and hands on the values block by block; returns how many samples there were and
+/// what the runtime said of the last batch.
+///
+/// # Errors
+/// What the backend says; `UnsupportedOp` for a value that holds no real numbers; `Cancelled`.
+pub fn each_block(
+    side: &Side<'_>,
+    wanted: Wanted<'_>,
+    feed: Feed<'_>,
+    options: &RunOptions,
+    progress: &dyn Progress,
+    receive: &mut dyn FnMut(&[f64]),
+) -> Result<(u64, Option<RunReport>)> {
+    let available = feed.input.sample_count(side.model.info(), side.sibling.as_ref());
+    let batches = Batches::new(feed.input, available, feed.samples, feed.batch)?;
+    let total = batches.samples();
+    let fetch = Fetch::Named(vec![wanted.name.to_owned()]);
+    let (mut samples, mut report) = (0, None);
+    for (count, batch) in batches {
+        if progress.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        progress.update("capturing samples", samples, total);
+        let outcome = side.run(&batch, &fetch, options, progress)?;
+        for tensor in &outcome.tensors {
+            Real::of(tensor, wanted.quantization)?.each(&mut *receive);
+        }
+        samples += count;
+        report = Some(outcome.report);
+    }
+    Ok((samples, report))
+}

@@ -1,0 +1,213 @@
+//! `activations`: what a layer computes on the current input: statistics, histogram, and what its codes clip.
+
+use super::inspection::{can_be_captured, find_layer, histogram_table};
+use super::{Command, Example, Group, Scope};
+use crate::backend::RunOptions;
+use crate::capture::comparison::Side;
+use crate::capture::survey::{Feed, Wanted, each_block};
+use crate::error::{Error, Result};
+use crate::inspect::Summary;
+use crate::inspect::graph::Graph;
+use crate::inspect::range::representable;
+use crate::model::{LayerInfo, Property, QuantizationParameters};
+use crate::playground::Playground;
+use crate::render::number;
+use crate::render::report::{Cell, Report};
+use crate::render::style::Tone;
+use qp_analysis::histogram::EdgePrecision;
+use qp_analysis::{Bins, Histogram, RangeCount, Statistics, ValueRange};
+use serde::Serialize;
+
+/// `activations [LAYER]`
+pub(super) struct Activations;
+
+/// The arguments of `activations`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The layer; without it, the current one
+    #[arg(value_name = "LAYER")]
+    layer: Option<String>,
+    /// The model; without it, the current one
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Only the first samples of the input
+    #[arg(long, value_name = "COUNT")]
+    samples: Option<u64>,
+    /// Samples that are run together
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    batch: u64,
+    /// Bars of the histogram
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u16).range(2..=200))]
+    bins: u16,
+    /// Integer codes as they are
+    #[arg(long)]
+    raw: bool,
+    /// As the runtime really executes the model, in place of the graph as it is written
+    #[arg(long)]
+    optimized: bool,
+}
+
+#[derive(Serialize)]
+struct Captured<'a> {
+    model: &'a str,
+    layer: &'a str,
+    value: &'a str,
+    input: &'a str,
+    samples: u64,
+    runtime: Option<String>,
+    runtime_version: Option<String>,
+    settings: Vec<Property>,
+    statistics: Summary,
+    /// As `numpy.histogram` gives them for float64 values; none without a finite value.
+    edges: Vec<f64>,
+    counts: Vec<u64>,
+    /// The codes to which the value is rounded, or is.
+    quantization: Option<&'a QuantizationParameters>,
+    /// The real values of the smallest and the largest code, where there is one scale.
+    representable: Option<(f64, f64)>,
+    /// The share of the values that lie outside.
+    clipped_share: Option<f64>,
+}
+
+impl Command for Activations {
+    type Arguments = Arguments;
+    const NAME: &'static str = "activations";
+    const SUMMARY: &'static str = "Show what a layer computes on the current input, and what its codes clip";
+    const GROUP: Group = Group::Run;
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            line: "input digits.npz:images[0:16]; activations layer1.conv2 --model resnet8_int8.onnx",
+            shows: "values next to what the codes can represent",
+        },
+        Example {
+            line: "input digits.npz:images[0]; activations fc --model resnet8.onnx --bins 8",
+            shows: "the scores before the softmax",
+        },
+    ];
+
+    fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
+        let task = scope.ui.task(scope.cancel);
+        let model = playground.model(arguments.model.as_deref(), &task)?;
+        let text = arguments.layer.as_ref().or(playground.layer.as_ref()).ok_or_else(|| {
+            Error::usage("`activations` needs a layer")
+                .with_hint("Name one, or choose one with `layer PATH`.")
+        })?;
+        let layer = find_layer(text, model.info())?;
+        can_be_captured(&model)?;
+        let Some(input) = playground.input.as_ref() else {
+            return Err(Error::state("no input is chosen")
+                .with_hint("Choose one with `input FILE:KEY[0:32]` or `input random`."));
+        };
+        let (value, quantization) = value_of(layer, model.info())?;
+        let wanted = Wanted { name: value, quantization: quantization.filter(|_| !arguments.raw) };
+        let side = Side { model: &model, sibling: playground.outspoken_sibling(&model, &task) };
+        let feed = Feed { input, samples: arguments.samples, batch: arguments.batch };
+        let options = options(arguments.optimized);
+        let range = quantization
+            .filter(|codes| codes.scales.len() == 1 && !arguments.raw)
+            .and_then(representable)
+            .and_then(|(low, high)| ValueRange::new(low, high));
+        let (mut statistics, mut within) = (Statistics::new(), RangeCount::new());
+        let (samples, report) = each_block(&side, wanted, feed, &options, &task, &mut |values| {
+            statistics.add(values);
+            if let Some(range) = range {
+                within.add(values, range);
+            }
+        })?;
+        // Once more, now that the ends are known: nothing of a sample is kept.
+        let bins = statistics.min().zip(statistics.max()).and_then(|(min, max)| {
+            Bins::of_extremes(min, max, usize::from(arguments.bins), EdgePrecision::Float64).ok()
+        });
+        let histogram = match bins {
+            Some(bins) => {
+                let mut histogram = Histogram::new(bins);
+                each_block(&side, wanted, feed, &options, &task, &mut |values| histogram.add(values))?;
+                Some(histogram)
+            }
+            None => None,
+        };
+        drop(task);
+        let (runtime, runtime_version, settings) = match report {
+            Some(report) => (Some(report.runtime), Some(report.runtime_version), report.settings),
+            None => (None, None, Vec::new()),
+        };
+        lay_out(&Captured {
+            model: &model.id,
+            layer: &layer.path,
+            value,
+            input: &input.source,
+            samples,
+            runtime,
+            runtime_version,
+            settings,
+            statistics: Summary::from(&statistics),
+            edges: histogram.as_ref().map(|histogram| histogram.bins().edges().to_vec()).unwrap_or_default(),
+            counts: histogram.map(|histogram| histogram.counts().to_vec()).unwrap_or_default(),
+            quantization,
+            representable: range.map(|range| (range.low(), range.high())),
+            clipped_share: range.and_then(|_| within.inside_share()).map(|inside| 1.0 - inside),
+        })
+    }
+}
+
+fn options(is_optimized: bool) -> RunOptions {
+    let optimization = if is_optimized { "all" } else { "disable" };
+    RunOptions::from([("optimization".to_owned(), optimization.to_owned())])
+}
+
+/// The first value that a layer computes, and the codes that it is, or to which what is behind it rounds it.
+fn value_of<'a>(
+    layer: &'a LayerInfo,
+    info: &'a crate::model::ModelInfo,
+) -> Result<(&'a str, Option<&'a QuantizationParameters>)> {
+    let value = layer.outputs.iter().find(|name| !name.is_empty()).ok_or_else(|| {
+        Error::not_found(format!("the file does not say what `{}` computes", layer.path))
+            .with_hint("A traced or exported file says more.")
+    })?;
+    let own = info.value(value).and_then(|value| value.quantization.as_ref());
+    let rounded = || {
+        let graph = Graph::of(info, false);
+        let node = graph.producer(value)?;
+        graph.outgoing(node).find_map(|edge| edge.quantization)
+    };
+    Ok((value, own.or_else(rounded)))
+}
+
+fn lay_out(captured: &Captured<'_>) -> Result<Report> {
+    let numbers = &captured.statistics;
+    let mut fields = vec![
+        ("layer", Cell::name(captured.layer)),
+        ("model", Cell::text(captured.model)),
+        ("value", Cell::text(captured.value)),
+        ("samples", Cell::text(format!("{} of {}", number::count(captured.samples), captured.input))),
+        ("count", Cell::count(numbers.count)),
+        ("min", Cell::option(numbers.min, Cell::real)),
+        ("max", Cell::option(numbers.max, Cell::real)),
+        ("mean", Cell::option(numbers.mean, Cell::real)),
+        ("std", Cell::option(numbers.standard_deviation, Cell::real)),
+        ("zeros", Cell::count(numbers.zeros)),
+    ];
+    if numbers.non_finite() > 0 {
+        fields.push(("NaN, inf", Cell::count(numbers.non_finite()).tone(Tone::Bad)));
+    }
+    if let Some((low, high)) = captured.representable {
+        fields.push(("codes reach", Cell::text(format!("{} to {}", number::real(low), number::real(high)))));
+    }
+    if let Some(share) = captured.clipped_share {
+        let tone = if share > 0.0 { Tone::Warning } else { Tone::Good };
+        fields.push(("clipped", Cell::percent(share).tone(tone)));
+    }
+    if let (Some(runtime), Some(version)) = (&captured.runtime, &captured.runtime_version) {
+        let settings: Vec<String> =
+            captured.settings.iter().map(|setting| format!("{} {}", setting.name, setting.value)).collect();
+        fields.push(("runtime", Cell::text(format!("{runtime} {version}: {}", settings.join(", ")))));
+    }
+    let report = Report::new(captured)?.fields(fields);
+    if captured.counts.is_empty() {
+        return Ok(report);
+    }
+    // What the codes cannot represent is not green.
+    let is_representable =
+        |low: f64, high: f64| captured.representable.is_none_or(|(least, most)| least <= high && low <= most);
+    Ok(report.table(histogram_table(&captured.edges, &captured.counts, is_representable)))
+}
