@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 PICTURES = {"session.svg": ("models/readme.qp", 110), "look.svg": ("models/look.qp", 110)}
@@ -93,6 +94,9 @@ def main():
         command = [arguments.qp, "run", "--color", "always", "--echo", script]
         environment = {**os.environ, "COLUMNS": str(columns)}
         shown = subprocess.run(command, cwd=CHECKOUT, env=environment, check=True, capture_output=True, text=True)
+        places = {str(pathlib.Path(arguments.qp).resolve().parent), str(CHECKOUT), str(pathlib.Path.home())}
+        if any(place in shown.stdout for place in places):
+            sys.exit(f"{script} shows a path of this machine: build qp with all its plugins and the engine first")
         (folder / name).write_text(draw(shown.stdout), encoding="utf-8")
         print(f"scripts/pictures/{name}: {len(shown.stdout.splitlines())} lines")
     for name, command in PLOTS.items():
