@@ -4,7 +4,7 @@ use super::inspection::find_layer;
 use super::listing::counted;
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::input::element_type;
 use crate::inspect::Elements;
 use crate::inspect::suspicion::{Wiring, zero_channels};
@@ -40,6 +40,9 @@ pub(super) struct Arguments {
 #[derive(Serialize)]
 struct Found<'a> {
     model: &'a str,
+    /// The layer asked for; none for all.
+    layer: Option<&'a str>,
+    precision: &'a str,
     /// Tensors looked at, those left out by `--suspicious` included.
     total: usize,
     tensors: Vec<Row<'a>>,
@@ -110,18 +113,22 @@ impl Command for Quant {
         };
         let mut tensors = rows(&model, layer, &task)?;
         drop(task);
-        if tensors.is_empty() {
-            let what = layer
-                .map_or_else(|| format!("`{}`", model.id), |layer| format!("`{layer}` of `{}`", model.id));
-            return Err(Error::not_found(format!("nothing of {what} is quantized"))
-                .with_hint("See `summary` for the variants that are."));
-        }
         let total = tensors.len();
         let suspicious = tensors.iter().filter(|row| !row.suspicions.is_empty()).count();
         if arguments.suspicious {
             tensors.retain(|row| !row.suspicions.is_empty());
         }
-        report(&Found { model: &model.id, total, tensors, suspicious }, arguments.channels)
+        report(
+            &Found {
+                model: &model.id,
+                layer,
+                precision: &model.info().precision,
+                total,
+                tensors,
+                suspicious,
+            },
+            arguments.channels,
+        )
     }
 }
 
@@ -300,6 +307,8 @@ fn report(found: &Found<'_>, shows_channels: bool) -> Result<Report> {
         }
     }
     let verdict = match found.suspicious {
+        0 if found.total == 0 && found.layer.is_none() => (Tone::Plain, format!("it is {}", found.precision)),
+        0 if found.total == 0 => (Tone::Plain, "this layer is not quantized".to_owned()),
         0 => (Tone::Good, "nothing suspicious".to_owned()),
         count => (Tone::Warning, format!("{} suspicious", counted(count, "tensor"))),
     };
