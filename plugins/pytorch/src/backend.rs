@@ -51,7 +51,7 @@ impl sdk::Backend for Backend {
                 })
                 .collect(),
             url_schemes: RVec::new(),
-            features: texts(&["inspect", "run"]),
+            features: texts(&["inspect", "run", "capture"]),
             extra: RVec::new(),
         }
     }

@@ -1,9 +1,9 @@
 //! An open model.
 
 use crate::document::Document;
-use crate::runtime::Runtime;
+use crate::runtime::{Prepared, Runtime};
 use qp_abi::sdk::{
-    self, BackendError, ModelBox, ModelInfo, Pair, Progress, ROption, Result, RunReport, RunRequest, Sink,
+    self, BackendError, ModelInfo, Pair, Progress, ROption, Result, RunReport, RunRequest, Sink,
 };
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ pub struct Model {
     options: Vec<Pair>,
     runtime: Arc<Runtime>,
     /// The model as the engine has prepared it, from the first run on.
-    prepared: Mutex<Option<ModelBox>>,
+    prepared: Mutex<Option<Prepared>>,
 }
 
 impl Model {
@@ -52,8 +52,10 @@ impl sdk::Model for Model {
             self.prepared.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
         let model = match &mut *prepared {
             Some(model) => model,
-            none => none.insert(self.runtime.open(&self.path, &self.options, progress)?),
+            none => {
+                none.insert(self.runtime.open(&self.path, &self.options, &self.document.info, progress)?)
+            }
         };
-        self.runtime.run(model, &self.document.info, request, sink, progress)
+        model.run(&self.document.info, request, sink, progress)
     }
 }

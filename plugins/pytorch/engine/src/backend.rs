@@ -5,7 +5,6 @@ use crate::shim;
 use qp_abi::sdk::{
     self, BackendError, Manifest, ModelInfo, Pair, Progress, RNone, RVec, Result, RuntimeStatus, Setup,
 };
-use std::path::PathBuf;
 
 /// Runs TorchScript files. It reads none: `inspect` and `info` are the work of the `pytorch` plugin.
 pub struct Engine {
@@ -23,7 +22,7 @@ impl sdk::Backend for Engine {
             description: "runs TorchScript for the `pytorch` plugin".into(),
             formats: RVec::new(),
             url_schemes: RVec::new(),
-            features: vec!["run".into()].into(),
+            features: vec!["run".into(), "capture".into()].into(),
             extra: RVec::new(),
         }
     }
@@ -34,7 +33,7 @@ impl sdk::Backend for Engine {
         // the first, in time and in the last digits.
         let set = tch::jit::f_set_profiling_mode(false)
             .and_then(|()| tch::jit::f_set_graph_executor_optimize(false));
-        set.map_err(|error| crate::error::failed("libtorch could not be set up", &error))?;
+        set.map_err(|error| crate::error::failed("libtorch could not be set up", error))?;
         Ok(Self { library: setup.library_path.into() })
     }
 
@@ -57,7 +56,7 @@ impl sdk::Backend for Engine {
     }
 
     fn open(&self, location: &str, options: &[Pair], progress: &Progress<'_>) -> Result<Model> {
-        Model::load(PathBuf::from(location), options, progress)
+        Model::load(location, options, progress)
     }
 }
 

@@ -3,12 +3,27 @@
 use qp_abi::sdk::BackendError;
 use tch::TchError;
 
+/// What libtorch said.
+pub(crate) struct Said(String);
+
+impl From<TchError> for Said {
+    fn from(error: TchError) -> Self {
+        match error {
+            TchError::Torch(text) => Self(text),
+            other => Self(other.to_string()),
+        }
+    }
+}
+
+impl From<String> for Said {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 /// An error of libtorch while it did `what`.
-pub(crate) fn failed(what: &str, error: &TchError) -> BackendError {
-    let text = match error {
-        TchError::Torch(text) => text.clone(),
-        other => other.to_string(),
-    };
+pub(crate) fn failed(what: &str, said: impl Into<Said>) -> BackendError {
+    let Said(text) = said.into();
     BackendError::runtime_failed(what).with_cause(summary(&text)).with_detail(text)
 }
 

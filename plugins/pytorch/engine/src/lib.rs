@@ -6,6 +6,9 @@
 mod backend;
 mod error;
 mod model;
+/// The same names as the plugin gives: one source of them.
+#[path = "../../src/names.rs"]
+mod names;
 mod shim;
 mod tensor;
 

@@ -1,96 +1,150 @@
 //! A loaded TorchScript module.
 
-use crate::backend::not_here;
 use crate::error::failed;
-use crate::{shim, tensor};
+use crate::names::Names;
+use crate::shim::{self, Given, Module, Stop, Tap};
+use crate::tensor;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{
-    self, BackendError, Fetch, ModelInfo, Pair, Progress, Result, RunReport, RunRequest, Sink, lookup,
+    self, BackendError, Fetch, LayerInfo, ModelInfo, Pair, Progress, RString, RVec, Result, RunReport,
+    RunRequest, Sink, lookup,
 };
-use std::path::PathBuf;
+use std::ops::ControlFlow;
 use std::sync::{Mutex, OnceLock};
-use std::time::Instant;
-use tch::{CModule, IValue, Tensor};
+use tch::Tensor;
 
 /// Threads that libtorch uses unless a run wants another number.
 static DEFAULT_THREADS: OnceLock<i32> = OnceLock::new();
 const MAX_THREADS: i32 = 1024;
+/// Begins the name of an output that is asked for by its number.
+const OUTPUT: &str = "output:";
 
 /// A module in libtorch's memory.
 pub struct Model {
     module: Mutex<Module>,
+    /// What can be captured, in the order of execution: each value by its unique name.
+    values: Vec<Value>,
     threads: Option<i32>,
 }
 
-/// A module of libtorch's.
-struct Module(CModule);
-
-#[expect(unsafe_code, reason = "libtorch's modules may move between threads")]
-// SAFETY: a `CModule` owns a reference-counted module of libtorch, which is bound to no thread; the mutex
-// around it keeps two threads from using it at once.
-unsafe impl Send for Module {}
+struct Value {
+    name: String,
+    /// `conv2d`; empty for a module.
+    operator: String,
+}
 
 impl Model {
     /// Loads the file at `path`.
     ///
     /// # Errors
     /// `RuntimeFailed` when libtorch refuses it, `InvalidInput` for an unknown option.
-    pub(crate) fn load(path: PathBuf, options: &[Pair], progress: &Progress<'_>) -> Result<Self> {
+    pub(crate) fn load(path: &str, options: &[Pair], progress: &Progress<'_>) -> Result<Self> {
         shim::silence();
         DEFAULT_THREADS.get_or_init(tch::get_num_threads);
         let threads = threads(options)?;
         progress.update("loading into libtorch", 0, 0)?;
-        let mut module = CModule::load(&path).map_err(|error| {
-            failed(&format!("libtorch cannot load `{}`", path.display()), &error).with_help(
+        let module = Module::load(path).map_err(|text| {
+            failed(&format!("libtorch cannot load `{path}`"), text).with_help(
                 "Save the model again with the PyTorch that made it, or inspect it without running it.",
             )
         })?;
-        module
-            .f_set_eval()
-            .map_err(|error| failed("libtorch cannot set the module to evaluation", &error))?;
-        Ok(Self { module: Mutex::new(Module(module)), threads })
+        let names = module.names().map_err(|text| failed(&format!("libtorch cannot list `{path}`"), text))?;
+        Ok(Self { module: Mutex::new(module), values: values(&names), threads })
     }
 }
 
+/// The values that can be captured, under the names that the `pytorch` plugin gives them.
+fn values(listed: &shim::Names) -> Vec<Value> {
+    let mut names = Names::default();
+    for name in listed.modules.iter().chain(&listed.inputs) {
+        names.claim(name, '_', 1);
+    }
+    let mut called = std::collections::HashSet::new();
+    let values = listed.taps.iter().map(|tap| match tap {
+        // The path itself is the name of what the first call computes.
+        Tap::Module(path) if called.insert(path) => Value { name: path.clone(), operator: String::new() },
+        Tap::Module(path) => Value { name: names.claim(path, '_', 1), operator: String::new() },
+        Tap::Operator(scope, operator) => {
+            let stem = if scope.is_empty() { operator.clone() } else { format!("{scope}.{operator}") };
+            Value { name: names.claim(&stem, '_', 1), operator: operator.clone() }
+        }
+    });
+    values.collect()
+}
+
 impl sdk::Model for Model {
+    /// The values that a run can capture, each as a layer that computes it.
     fn info(&self) -> Result<ModelInfo> {
-        Err(not_here())
+        let layers = self.values.iter().map(|value| LayerInfo {
+            path: value.name.as_str().into(),
+            op_type: value.operator.as_str().into(),
+            domain: RString::new(),
+            scope: RString::new(),
+            inputs: RVec::new(),
+            outputs: vec![RString::from(value.name.as_str())].into(),
+            tensors: RVec::new(),
+            attributes: RVec::new(),
+            quantization: RString::new(),
+        });
+        Ok(ModelInfo { layers: layers.collect::<Vec<_>>().into(), ..ModelInfo::new("torchscript") })
     }
 
     fn read_tensor(&self, _name: &str, _sink: &mut Sink<'_>, _progress: &Progress<'_>) -> Result<()> {
-        Err(not_here())
+        Err(crate::backend::not_here())
     }
 
-    /// Runs `forward` with the inputs in the order of the request. `names` are those of the outputs, in
-    /// order; outputs beyond them, and all when their number differs, are called `output_0`, `output_1`, …
+    /// Runs `forward` with the inputs in the order of the request.
+    ///
+    /// For the outputs, `names` are theirs, in order; outputs beyond them, and all when their number differs, are
+    /// called `output_0`, `output_1`, … By name, `names` are those of [`Self::info`], or `output:N` for output N.
     fn run(
         &self,
         request: &RunRequest<'_>,
         sink: &mut Sink<'_>,
         progress: &Progress<'_>,
     ) -> Result<RunReport> {
-        if request.fetch != Fetch::OUTPUTS {
-            return Err(BackendError::unsupported_op("the engine delivers the outputs of a model only"));
-        }
         shim::silence();
         let threads = threads(request.options.as_slice())?.or(self.threads);
         let threads = threads.or(DEFAULT_THREADS.get().copied()).unwrap_or(1);
-        let inputs = request.inputs.iter().map(|view| Ok(IValue::Tensor(tensor::input(view)?)));
-        let inputs: Vec<IValue> = inputs.collect::<Result<_>>()?;
-        let module = self.module.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
+        let inputs = request.inputs.iter().map(tensor::input);
+        let inputs: Vec<Tensor> = inputs.collect::<Result<_>>()?;
+        let mut wanted = Wanted::of(request, &self.values)?;
+        let mut module = self.module.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
         progress.update("running", 0, 0)?;
         if tch::get_num_threads() != threads {
             tch::set_num_threads(threads);
         }
-        let start = Instant::now();
-        let result = tch::no_grad(|| module.0.forward_is(&inputs));
-        let elapsed = start.elapsed();
-        let result = result.map_err(|error| failed("libtorch failed to run the model", &error))?;
+        let mut outputs = Vec::new();
+        let mut fault = None;
+        let mut receive = |given: Given<'_>| {
+            let taken = match given {
+                Given::Tapped(index, tensor) => progress
+                    .update("running", index as u64, self.values.len() as u64)
+                    .and_then(|()| tensor.map_or(Ok(()), |tensor| wanted.tapped(index, tensor, sink))),
+                Given::Output(key, tensor) => {
+                    outputs.push((key.map(str::to_owned), tensor));
+                    Ok(())
+                }
+            };
+            match taken {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    fault = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        };
+        let flags = wanted_flags(request, &self.values);
+        let result = tch::no_grad(|| module.run(&inputs, &flags, &mut receive));
         drop(module);
-        // libtorch cannot be interrupted: what was asked meanwhile is answered now.
-        progress.update("running", 1, 1)?;
-        let outputs = tensor::flatten(result)?;
-        tch::no_grad(|| deliver(&outputs, request, sink))?;
+        let elapsed = match result {
+            Ok(elapsed) => elapsed,
+            Err(Stop::Stopped) => {
+                return Err(fault.unwrap_or_else(|| BackendError::internal("a run stopped without a reason")));
+            }
+            Err(Stop::Failed(text)) => return Err(failed("libtorch failed to run the model", text)),
+        };
+        tch::no_grad(|| wanted.finish(outputs, sink))?;
         Ok(RunReport {
             runtime: "libtorch".into(),
             runtime_version: shim::version().into(),
@@ -106,14 +160,102 @@ impl sdk::Model for Model {
     }
 }
 
-fn deliver(
+fn wanted_flags(request: &RunRequest<'_>, values: &[Value]) -> Vec<bool> {
+    let is_named = request.fetch == Fetch::NAMED;
+    let names: std::collections::HashSet<&str> =
+        request.names.iter().filter(|_| is_named).map(|name| name.as_str()).collect();
+    values.iter().map(|value| names.contains(value.name.as_str())).collect()
+}
+
+/// What is still to be delivered, in the order of the request.
+enum Wanted<'a> {
+    /// The outputs, under these names if there are as many.
+    Outputs(&'a [RString]),
+    Named {
+        due: Vec<Due<'a>>,
+        /// How many are delivered.
+        delivered: usize,
+    },
+}
+
+struct Due<'a> {
+    name: &'a str,
+    source: Source,
+    /// What came before its turn, copied: the model may overwrite its own.
+    kept: Option<Tensor>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Source {
+    Value(usize),
+    Output(usize),
+}
+
+impl<'a> Wanted<'a> {
+    fn of(request: &RunRequest<'a>, values: &[Value]) -> Result<Self> {
+        match request.fetch {
+            Fetch::OUTPUTS => Ok(Self::Outputs(request.names.as_slice())),
+            Fetch::NAMED => {
+                let due = request.names.as_slice().iter().map(|name| {
+                    let output = name.strip_prefix(OUTPUT).and_then(|number| number.parse().ok());
+                    let value = || values.iter().position(|value| value.name == name.as_str());
+                    let source = output.map(Source::Output).or_else(|| value().map(Source::Value));
+                    let source = source.ok_or_else(|| {
+                        BackendError::not_found(format!("libtorch computes no `{name}` in this model"))
+                    })?;
+                    Ok(Due { name: name.as_str(), source, kept: None })
+                });
+                Ok(Self::Named { due: due.collect::<Result<_>>()?, delivered: 0 })
+            }
+            _ => Err(BackendError::unsupported_op("the engine delivers outputs and named values only")),
+        }
+    }
+
+    fn tapped(&mut self, index: usize, tensor: Tensor, sink: &mut Sink<'_>) -> Result<()> {
+        self.take(&Source::Value(index), tensor, sink)
+    }
+
+    fn take(&mut self, source: &Source, tensor: Tensor, sink: &mut Sink<'_>) -> Result<()> {
+        let Self::Named { due, delivered } = self else { return Ok(()) };
+        let Some(at) = due.iter().position(|due| due.source == *source) else { return Ok(()) };
+        if at == *delivered {
+            tensor::deliver(due[at].name, &tensor, sink)?;
+            *delivered += 1;
+            while let Some(Due { name, kept: Some(tensor), .. }) = due.get(*delivered) {
+                tensor::deliver(name, tensor, sink)?;
+                due[*delivered].kept = None;
+                *delivered += 1;
+            }
+        } else {
+            due[at].kept = Some(tensor::copied(due[at].name, &tensor)?);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, outputs: Vec<(Option<String>, Tensor)>, sink: &mut Sink<'_>) -> Result<()> {
+        if let Self::Outputs(names) = self {
+            return deliver_outputs(names, &outputs, sink);
+        }
+        for (index, (_, tensor)) in outputs.into_iter().enumerate() {
+            self.take(&Source::Output(index), tensor, sink)?;
+        }
+        match self {
+            Self::Named { due, delivered } if *delivered < due.len() => Err(BackendError::runtime_failed(
+                format!("`{}` was not computed, or is no tensor", due[*delivered].name),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn deliver_outputs(
+    names: &[RString],
     outputs: &[(Option<String>, Tensor)],
-    request: &RunRequest<'_>,
     sink: &mut Sink<'_>,
 ) -> Result<()> {
-    let has_names = outputs.len() == request.names.len();
+    let has_names = outputs.len() == names.len();
     for (index, (key, output)) in outputs.iter().enumerate() {
-        let given = request.names.get(index).filter(|_| has_names).map(|name| name.to_string());
+        let given = names.get(index).filter(|_| has_names).map(|name| name.to_string());
         let name = given.or_else(|| key.clone());
         let name = name.unwrap_or_else(|| {
             if outputs.len() == 1 { "output".to_owned() } else { format!("output_{index}") }

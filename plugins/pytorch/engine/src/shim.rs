@@ -1,16 +1,52 @@
-//! The functions of the C++ shim.
+//! The functions of the C++ shim, made safe.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ops::ControlFlow;
+use std::ptr::NonNull;
+use std::time::Duration;
+use tch::Tensor;
 
 #[expect(unsafe_code, reason = "the C++ shim")]
 mod raw {
-    use super::c_char;
+    use super::{c_char, c_int, c_void};
 
-    // SAFETY: these are the signatures in shim/shim.cpp; all are `noexcept` and take no arguments.
+    /// A tensor of libtorch's, as `tch` points at it.
+    pub(super) type TensorPointer = *mut c_void;
+    pub(super) type Receive =
+        extern "C" fn(context: *mut c_void, index: i64, name: *const c_char, tensor: TensorPointer) -> c_int;
+    pub(super) type Visit =
+        extern "C" fn(context: *mut c_void, kind: c_int, scope: *const c_char, name: *const c_char);
+
+    #[repr(C)]
+    pub(super) struct Module {
+        _private: [u8; 0],
+    }
+
+    // SAFETY: these are the signatures in shim/shim.cpp; all are `noexcept`.
     unsafe extern "C" {
         pub(super) safe fn qp_torch_silence();
         pub(super) safe fn qp_torch_quantized_engine() -> *const c_char;
         pub(super) safe fn qp_torch_version() -> *const c_char;
+        pub(super) fn qp_torch_free_text(text: *mut c_char);
+        pub(super) fn qp_torch_load(path: *const c_char, loaded: *mut *mut Module) -> *mut c_char;
+        pub(super) fn qp_torch_release(module: *mut Module);
+        pub(super) fn qp_torch_layers(
+            module: *const Module,
+            context: *mut c_void,
+            visit: Visit,
+        ) -> *mut c_char;
+        pub(super) fn qp_torch_run(
+            module: *mut Module,
+            inputs: *const TensorPointer,
+            count: usize,
+            wanted: *const u8,
+            wanted_count: usize,
+            context: *mut c_void,
+            tapped: Receive,
+            output: Receive,
+            nanoseconds: *mut u64,
+            is_stopped: *mut c_int,
+        ) -> *mut c_char;
     }
 }
 
@@ -21,17 +57,211 @@ pub(crate) fn silence() {
 
 /// The engine that runs quantized operators: `x86`, `fbgemm`, …
 pub(crate) fn quantized_engine() -> &'static str {
-    text(raw::qp_torch_quantized_engine())
+    fixed(raw::qp_torch_quantized_engine())
 }
 
 /// The version of libtorch.
 pub(crate) fn version() -> &'static str {
-    text(raw::qp_torch_version())
+    fixed(raw::qp_torch_version())
 }
 
-fn text(pointer: *const c_char) -> &'static str {
+fn fixed(pointer: *const c_char) -> &'static str {
     // SAFETY: the shim returns pointers to static texts that end with a zero byte.
     #[expect(unsafe_code, reason = "a C string of the shim")]
     let text = unsafe { CStr::from_ptr(pointer) };
     text.to_str().unwrap_or("unknown")
+}
+
+/// The text of an error, which is freed.
+fn taken(error: *mut c_char) -> Result<(), String> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a pointer that is not null is a text of the shim's, which ends with a zero byte and is ours to free,
+    // once.
+    #[expect(unsafe_code, reason = "a C string of the shim")]
+    let text = unsafe {
+        let text = CStr::from_ptr(error).to_string_lossy().into_owned();
+        raw::qp_torch_free_text(error);
+        text
+    };
+    Err(text)
+}
+
+/// What can be tapped of a module while it runs.
+#[derive(Debug, Clone)]
+pub(crate) enum Tap {
+    /// What a module computes, by its path.
+    Module(String),
+    /// What an operator computes: the path of the module that calls it, and the operator's name.
+    Operator(String, String),
+}
+
+/// The names in a module.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// The paths of all modules.
+    pub(crate) modules: Vec<String>,
+    /// The inputs of `forward`.
+    pub(crate) inputs: Vec<String>,
+    /// What can be tapped, in the order of execution.
+    pub(crate) taps: Vec<Tap>,
+}
+
+/// A tensor that a run gives.
+pub(crate) enum Given<'a> {
+    /// Tapped, by its index among the taps; without a tensor where none is wanted.
+    Tapped(usize, Option<Tensor>),
+    /// A result of `forward`, in order, with the key of the dictionary it comes from.
+    Output(Option<&'a str>, Tensor),
+}
+
+/// A run that did not end well.
+pub(crate) enum Stop {
+    /// The receiver wanted no more.
+    Stopped,
+    /// What libtorch says.
+    Failed(String),
+}
+
+/// A TorchScript module in evaluation mode.
+pub(crate) struct Module(NonNull<raw::Module>);
+
+#[expect(unsafe_code, reason = "libtorch's modules may move between threads")]
+// SAFETY: the shim's module owns reference-counted objects of libtorch, which are bound to no thread.
+unsafe impl Send for Module {}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from `qp_torch_load` and is released here only.
+        #[expect(unsafe_code, reason = "the C++ shim")]
+        unsafe {
+            raw::qp_torch_release(self.0.as_ptr());
+        }
+    }
+}
+
+impl Module {
+    /// Loads the archive at `path`.
+    ///
+    /// # Errors
+    /// What libtorch says.
+    pub(crate) fn load(path: &str) -> Result<Self, String> {
+        let path = CString::new(path).map_err(|_| "the path has a zero byte in it".to_owned())?;
+        let mut loaded = std::ptr::null_mut();
+        // SAFETY: the path ends with a zero byte, and `loaded` is written before the call returns.
+        #[expect(unsafe_code, reason = "the C++ shim")]
+        taken(unsafe { raw::qp_torch_load(path.as_ptr(), &raw mut loaded) })?;
+        NonNull::new(loaded).map(Self).ok_or_else(|| "no module was loaded".to_owned())
+    }
+
+    /// The names in the module.
+    ///
+    /// # Errors
+    /// What libtorch says.
+    pub(crate) fn names(&self) -> Result<Names, String> {
+        let mut names = Names::default();
+        // SAFETY: `visit` is called before the call returns, with this `names` and texts that end with a zero byte.
+        #[expect(unsafe_code, reason = "the C++ shim")]
+        taken(unsafe { raw::qp_torch_layers(self.0.as_ptr(), (&raw mut names).cast(), visit) })?;
+        Ok(names)
+    }
+
+    /// Runs `forward`. `wanted` says for each tap whether its tensor is given; `receive` gets the tensors, and is
+    /// called at each tap, so that it can end the run there. The time is that of `forward`.
+    ///
+    /// # Errors
+    /// [`Stop::Stopped`] when `receive` breaks, or what libtorch says.
+    pub(crate) fn run(
+        &mut self,
+        inputs: &[Tensor],
+        wanted: &[bool],
+        receive: &mut dyn FnMut(Given<'_>) -> ControlFlow<()>,
+    ) -> Result<Duration, Stop> {
+        let inputs: Vec<raw::TensorPointer> =
+            inputs.iter().map(|tensor| tensor.as_ptr().cast_mut().cast()).collect();
+        let wanted: Vec<u8> = wanted.iter().map(|wanted| u8::from(*wanted)).collect();
+        let mut receiver = Receiver { receive };
+        let (mut nanoseconds, mut is_stopped) = (0_u64, 0);
+        // SAFETY: the pointers to inputs are those of tensors that live until the call returns and are only read;
+        // lengths are those of the vectors; the two functions are called before it returns, on this thread, with
+        // this `receiver`, which nothing else uses meanwhile.
+        #[expect(unsafe_code, reason = "the C++ shim")]
+        let result = taken(unsafe {
+            raw::qp_torch_run(
+                self.0.as_ptr(),
+                inputs.as_ptr(),
+                inputs.len(),
+                wanted.as_ptr(),
+                wanted.len(),
+                (&raw mut receiver).cast(),
+                tapped,
+                output,
+                &raw mut nanoseconds,
+                &raw mut is_stopped,
+            )
+        });
+        match result {
+            Ok(()) => Ok(Duration::from_nanos(nanoseconds)),
+            Err(_) if is_stopped != 0 => Err(Stop::Stopped),
+            Err(text) => Err(Stop::Failed(text)),
+        }
+    }
+}
+
+struct Receiver<'a> {
+    receive: &'a mut dyn FnMut(Given<'_>) -> ControlFlow<()>,
+}
+
+extern "C" fn visit(context: *mut c_void, kind: c_int, scope: *const c_char, name: *const c_char) {
+    // SAFETY: `Module::names` passes its `Names`, and the shim texts that end with a zero byte.
+    #[expect(unsafe_code, reason = "called by the C++ shim")]
+    let (names, scope, name) = unsafe {
+        let text = |text: *const c_char| CStr::from_ptr(text).to_string_lossy().into_owned();
+        (&mut *context.cast::<Names>(), text(scope), text(name))
+    };
+    match kind {
+        0 => names.modules.push(scope),
+        1 => names.inputs.push(name),
+        2 => names.taps.push(Tap::Module(scope)),
+        _ => names.taps.push(Tap::Operator(scope, name)),
+    }
+}
+
+extern "C" fn tapped(
+    context: *mut c_void,
+    index: i64,
+    _name: *const c_char,
+    tensor: raw::TensorPointer,
+) -> c_int {
+    give(context, tensor, |tensor| Some(Given::Tapped(usize::try_from(index).ok()?, tensor)))
+}
+
+extern "C" fn output(
+    context: *mut c_void,
+    _index: i64,
+    name: *const c_char,
+    tensor: raw::TensorPointer,
+) -> c_int {
+    // SAFETY: the shim passes a text that ends with a zero byte and lives until this call returns, or none.
+    #[expect(unsafe_code, reason = "called by the C++ shim")]
+    let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy());
+    give(context, tensor, |tensor| Some(Given::Output(name.as_deref(), tensor?)))
+}
+
+fn give<'a>(
+    context: *mut c_void,
+    tensor: raw::TensorPointer,
+    given: impl FnOnce(Option<Tensor>) -> Option<Given<'a>>,
+) -> c_int {
+    // SAFETY: `Module::run` passes its receiver, which nothing else uses meanwhile; the shim gives the tensor away.
+    #[expect(unsafe_code, reason = "called by the C++ shim")]
+    let (receiver, tensor) = unsafe {
+        let tensor = (!tensor.is_null()).then(|| Tensor::from_ptr(tensor.cast()));
+        (&mut *context.cast::<Receiver<'_>>(), tensor)
+    };
+    match given(tensor).map_or(ControlFlow::Break(()), |given| (receiver.receive)(given)) {
+        ControlFlow::Continue(()) => 0,
+        ControlFlow::Break(()) => 1,
+    }
 }

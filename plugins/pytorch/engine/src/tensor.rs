@@ -2,7 +2,7 @@
 
 use crate::error::failed;
 use qp_abi::sdk::{BackendError, DType, QuantizationParameters, ROption, Result, Sink, TensorView};
-use tch::{IValue, Kind, TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 /// The types that both sides know.
 const KINDS: [(Kind, DType); 17] = [
@@ -47,60 +47,19 @@ pub(crate) fn input(view: &TensorView<'_>) -> Result<Tensor> {
         return Err(BackendError::invalid_input(message));
     }
     Tensor::f_from_data_size(view.bytes.as_slice(), view.shape.as_slice(), kind)
-        .map_err(|error| failed(&format!("libtorch refused input `{name}`"), &error))
+        .map_err(|error| failed(&format!("libtorch refused input `{name}`"), error))
 }
 
-/// The tensors in what `forward` returned, with the names that dictionaries give them.
+/// A tensor of its own with the elements of `tensor` as they are now.
 ///
 /// # Errors
-/// `UnsupportedOp` for results that are no data.
-pub(crate) fn flatten(value: IValue) -> Result<Vec<(Option<String>, Tensor)>> {
-    let mut tensors = Vec::new();
-    collect(value, None, &mut tensors)?;
-    Ok(tensors)
-}
-
-fn collect(value: IValue, name: Option<String>, tensors: &mut Vec<(Option<String>, Tensor)>) -> Result<()> {
-    let inner = |step: &str| name.as_ref().map(|name| format!("{name}.{step}"));
-    match value {
-        IValue::None => {}
-        IValue::Tensor(tensor) => tensors.push((name, tensor)),
-        IValue::Int(number) => tensors.push((name, Tensor::from(number))),
-        IValue::Double(number) => tensors.push((name, Tensor::from(number))),
-        IValue::Bool(flag) => tensors.push((name, Tensor::from(flag))),
-        IValue::IntList(numbers) => tensors.push((name, Tensor::from_slice(&numbers))),
-        IValue::DoubleList(numbers) => tensors.push((name, Tensor::from_slice(&numbers))),
-        IValue::BoolList(flags) => tensors.push((name, Tensor::from_slice(&flags))),
-        IValue::TensorList(list) => {
-            for (index, tensor) in list.into_iter().enumerate() {
-                tensors.push((inner(&index.to_string()), tensor));
-            }
-        }
-        IValue::Tuple(values) | IValue::GenericList(values) => {
-            for (index, value) in values.into_iter().enumerate() {
-                collect(value, inner(&index.to_string()), tensors)?;
-            }
-        }
-        IValue::GenericDict(entries) => {
-            for (key, value) in entries {
-                let key = match key {
-                    IValue::String(key) => key,
-                    IValue::Int(key) => key.to_string(),
-                    _ => {
-                        return Err(BackendError::unsupported_op(
-                            "`forward` returned a dictionary whose keys are no texts",
-                        ));
-                    }
-                };
-                collect(value, Some(inner(&key).unwrap_or(key)), tensors)?;
-            }
-        }
-        // Texts, devices, objects, and what libtorch may add.
-        _ => {
-            return Err(BackendError::unsupported_op("`forward` returned something that is no tensor"));
-        }
-    }
-    Ok(())
+/// `RuntimeFailed` when libtorch refuses.
+pub(crate) fn copied(name: &str, tensor: &Tensor) -> Result<Tensor> {
+    let mut copy = tensor
+        .f_empty_like()
+        .map_err(|error| failed(&format!("libtorch has no room for a copy of `{name}`"), error))?;
+    copy.f_copy_(tensor).map_err(|error| failed(&format!("libtorch cannot copy `{name}`"), error))?;
+    Ok(copy)
 }
 
 /// Delivers a tensor of libtorch's: dense, a quantized one as its codes.
@@ -109,7 +68,7 @@ fn collect(value: IValue, name: Option<String>, tensors: &mut Vec<(Option<String
 /// `UnsupportedOp` for what has no dense form, `RuntimeFailed`, and what the sink answers.
 pub(crate) fn deliver(name: &str, tensor: &Tensor, sink: &mut Sink<'_>) -> Result<()> {
     let refused =
-        |error: TchError| failed(&format!("libtorch cannot give the elements of output `{name}`"), &error);
+        |error: TchError| failed(&format!("libtorch cannot give the elements of output `{name}`"), error);
     let quantization = parameters(tensor).map_err(refused)?;
     let dense = if quantization.is_some() { tensor.f_int_repr() } else { tensor.f_resolve_conj() };
     let dense = dense

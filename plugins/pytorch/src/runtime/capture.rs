@@ -1,0 +1,142 @@
+//! A model that the engine has opened, and the values it can deliver.
+
+use super::in_order;
+use qp_abi::abi_stable::RMut;
+use qp_abi::abi_stable::sabi_trait::TD_Opaque;
+use qp_abi::abi_stable::std_types::{RSlice, RString};
+use qp_abi::sdk::{
+    BackendError, Fetch, ModelBox, ModelInfo, Progress, Result, RunReport, RunRequest, Sink, TensorView,
+};
+use qp_abi::sink::{FnSink, TensorSink_TO};
+use std::collections::{HashMap, HashSet};
+
+/// A model as the engine has prepared it.
+pub struct Prepared {
+    pub(super) model: ModelBox,
+    /// The values of layers that the engine delivers under the same name, in the order of execution.
+    pub(super) values: Vec<RString>,
+}
+
+/// The values that stand for the same in what was read and in what libtorch computes. Both sides number the calls
+/// of one operator, or of one module; where they do not count the same calls, no number is to be trusted.
+pub fn values(read: &ModelInfo, computed: &ModelInfo) -> Vec<RString> {
+    let listed = |info: &ModelInfo| -> Vec<RString> {
+        info.layers.iter().flat_map(|layer| layer.outputs.iter().cloned()).collect()
+    };
+    let (read, computed) = (listed(read), listed(computed));
+    let (of_read, of_computed) = (families(&read), families(&computed));
+    let known: HashSet<&RString> = read.iter().collect();
+    let is_sure = |name: &RString| {
+        let stem = stem(name);
+        known.contains(name) && of_read.get(stem) == of_computed.get(stem)
+    };
+    computed.iter().filter(|name| is_sure(name)).cloned().collect()
+}
+
+/// The names of each stem, in order.
+fn families(names: &[RString]) -> HashMap<&str, Vec<&RString>> {
+    let mut families: HashMap<&str, Vec<&RString>> = HashMap::new();
+    for name in names {
+        families.entry(stem(name)).or_default().push(name);
+    }
+    families
+}
+
+/// A name without its number: `add` of `add_2`.
+fn stem(name: &str) -> &str {
+    match name.rsplit_once('_') {
+        Some((stem, number)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            stem
+        }
+        _ => name,
+    }
+}
+
+impl Prepared {
+    /// Runs the model.
+    ///
+    /// # Errors
+    /// `InvalidInput` for inputs and options that do not fit, `NotFound` for values that do not exist,
+    /// `RuntimeFailed`, and what the sink and the progress answer.
+    pub fn run(
+        &self,
+        info: &ModelInfo,
+        request: &RunRequest<'_>,
+        sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<RunReport> {
+        let inputs = in_order(info, request)?;
+        let outputs: Vec<RString> = info.outputs.iter().map(|output| output.name.clone()).collect();
+        let request = RunRequest { inputs: RSlice::from_slice(&inputs), ..*request };
+        if request.fetch == Fetch::OUTPUTS {
+            let all = RunRequest { names: RSlice::from_slice(&outputs), ..request };
+            return self.model.run(all, sink.as_raw(), progress.as_raw()).into_result();
+        }
+        let wanted = match request.fetch {
+            Fetch::NAMED => request.names.as_slice(),
+            Fetch::LAYERS => &self.values,
+            _ => {
+                return Err(BackendError::unsupported_op(
+                    "this backend does not know what is to be delivered",
+                ));
+            }
+        };
+        let known: HashSet<&RString> = self.values.iter().collect();
+        let names = wanted.iter().map(|name| {
+            let output = || outputs.iter().position(|output| output == name);
+            match known.get(name) {
+                Some(_) => Ok(name.clone()),
+                None => output().map(|index| RString::from(format!("output:{index}"))).ok_or_else(|| {
+                    BackendError::not_found(format!("nothing that can be captured is called `{name}`"))
+                        .with_help("See `layers` for what computes a value.")
+                }),
+            }
+        });
+        let names: Vec<RString> = names.collect::<Result<_>>()?;
+        let mut delivered = wanted.iter();
+        let mut rename = FnSink(|view: TensorView<'_>| {
+            let name =
+                delivered.next().ok_or_else(|| BackendError::internal("the engine delivers too much"))?;
+            sink.tensor(TensorView { name: name.as_str().into(), ..view })
+        });
+        let rename = TensorSink_TO::from_ptr(RMut::new(&mut rename), TD_Opaque);
+        let request = RunRequest { fetch: Fetch::NAMED, names: RSlice::from_slice(&names), ..request };
+        self.model.run(request, rename, progress.as_raw()).into_result()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{stem, values};
+    use qp_abi::sdk::{LayerInfo, ModelInfo, RString, RVec};
+
+    fn info(names: &[&str]) -> ModelInfo {
+        let layers = names.iter().map(|name| LayerInfo {
+            path: (*name).into(),
+            domain: RString::new(),
+            scope: RString::new(),
+            inputs: RVec::new(),
+            outputs: vec![RString::from(*name)].into(),
+            tensors: RVec::new(),
+            attributes: RVec::new(),
+            quantization: RString::new(),
+        });
+        ModelInfo { layers: layers.collect::<Vec<_>>().into(), ..ModelInfo::new("torchscript") }
+    }
+
+    #[test]
+    fn a_stem_is_a_name_without_its_number() {
+        assert_eq!(
+            ["add", "add_2", "layer1.conv1", "relu_"].map(stem),
+            ["add", "add", "layer1.conv1", "relu_"]
+        );
+    }
+
+    #[test]
+    fn numbered_values_count_only_where_both_sides_count_the_same() {
+        let read = info(&["stem", "add", "relu", "add_1", "head"]);
+        let computed = info(&["stem", "add", "relu", "relu_1", "add_1", "other"]);
+        let same: Vec<String> = values(&read, &computed).iter().map(ToString::to_string).collect();
+        assert_eq!(same, ["stem", "add", "add_1"]);
+    }
+}
