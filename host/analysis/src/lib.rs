@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod code_usage;
+pub mod concordance;
 pub mod element;
 pub mod error_metrics;
 pub mod granularity;
@@ -21,11 +22,12 @@ mod sum;
 pub mod suspicion;
 
 pub use code_usage::CodeUsage;
+pub use concordance::concordance;
 pub use element::ElementType;
 pub use error_metrics::{ErrorMetrics, Metrics};
 pub use granularity::{Granularity, ParameterMap};
 pub use histogram::{Bins, BinsError, EdgePrecision, Histogram};
-pub use matching::{Item, Matching, Pair, ShapeFit, Why, are_of_one_kind, is_anonymous, match_items};
+pub use matching::{Item, Matching, Pair, ShapeFit, Why, align, are_of_one_kind, is_anonymous, match_items};
 pub use params::{Affine, AffineList, ScaleSummary};
 pub use quantize::{Arithmetic, Quantizer};
 pub use range::{CodeRange, RangeCount, ValueRange};

@@ -5,9 +5,11 @@
 //! matched by shape and order, and only where one of the two names says nothing. Each pass looks names up in
 //! a table, so that the whole is linear but for sorting.
 
+mod alignment;
 mod name;
 mod shape;
 
+pub use alignment::align;
 pub use shape::ShapeFit;
 
 use name::{Name, Part};

@@ -1,14 +1,15 @@
 //! The errors of a candidate's layers against the reference's, taken as batches go by.
 
 use super::batch::Batches;
+use super::order::Order;
 use super::pairing::{ActivationPair, Followed};
 use super::real::Real;
-use crate::backend::{Fetch, Progress, RunOptions, RunOutcome, RunReport};
+use super::side::Side;
+use crate::backend::{Fetch, Progress, RunReport};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::inspect::range::representable;
-use crate::model::{ModelInfo, QuantizationParameters, Tensor};
-use crate::playground::Loaded;
+use crate::model::{QuantizationParameters, Tensor};
 use qp_analysis::{ErrorMetrics, RangeCount, ValueRange};
 use std::collections::HashMap;
 use std::num::NonZero;
@@ -20,6 +21,8 @@ pub struct Compared {
     pub errors: ErrorMetrics,
     /// How many of the reference's values the candidate's codes can represent.
     pub within: RangeCount,
+    /// How the candidate's elements lie, once it is known.
+    pub order: Option<Order>,
     /// Why nothing was compared.
     pub obstacle: Option<Error>,
 }
@@ -36,28 +39,6 @@ pub struct Comparison {
     pub candidate_run: Option<RunReport>,
 }
 
-/// One of the two models with what it is run on.
-pub struct Side<'a> {
-    /// The model.
-    pub model: &'a Loaded,
-    /// Another variant that says what this one leaves open of its inputs.
-    pub sibling: Option<ModelInfo>,
-}
-
-impl Side<'_> {
-    /// Fits a batch and captures values of it.
-    pub(super) fn run(
-        &self,
-        batch: &Input,
-        fetch: &Fetch,
-        options: &RunOptions,
-        progress: &dyn Progress,
-    ) -> Result<RunOutcome> {
-        let fitted = batch.fit(self.model.info(), self.sibling.as_ref())?;
-        self.model.session.run(&fitted.tensors, fetch, options, progress)
-    }
-}
-
 impl Comparison {
     /// Runs both models on the same samples, `batch` at a time, and compares the values of each pair. Memory holds
     /// the values of one batch of both.
@@ -69,7 +50,6 @@ impl Comparison {
         candidate: &Side<'_>,
         pairs: &[ActivationPair<'_>],
         (input, samples, batch): (&Input, Option<u64>, u64),
-        options: &RunOptions,
         progress: &dyn Progress,
     ) -> Result<Self> {
         let names = |value: fn(&ActivationPair<'_>) -> String| -> Fetch {
@@ -96,8 +76,8 @@ impl Comparison {
             progress.update("comparing samples", comparison.samples, total);
             // Two models side by side make better use of the cores than one after the other on all of them.
             let (ours, theirs) = std::thread::scope(|scope| {
-                let ours = scope.spawn(|| reference.run(&batch, &fetch_reference, options, progress));
-                let theirs = candidate.run(&batch, &fetch_candidate, options, progress);
+                let ours = scope.spawn(|| reference.run(&batch, &fetch_reference, progress));
+                let theirs = candidate.run(&batch, &fetch_candidate, progress);
                 (ours.join().unwrap_or_else(|_| Err(Error::internal("a run panicked"))), theirs)
             });
             let (ours, theirs) = (ours?, theirs?);
@@ -158,22 +138,27 @@ impl Compared {
                 )));
             }
         }
-        if is_other_shape(&reference.shape, &candidate.shape) {
-            return Err(Error::invalid_input(format!(
-                "the shapes {:?} and {:?} do not belong together",
-                reference.shape, candidate.shape
-            )));
-        }
+        let (reference_shape, candidate_shape) = (&reference.shape, &candidate.shape);
         let reference = Real::of(reference, pair.reference_value.quantization)?;
         let candidate = Real::of(candidate, pair.candidate_value.quantization)?;
+        let order = match self.order.or(pair.order) {
+            Some(order) => order,
+            None => find_order((&reference, reference_shape), (&candidate, candidate_shape))?,
+        };
+        self.order = Some(order);
         let range = pair.candidate_value.quantization.and_then(range_of);
         let mut mismatch = None;
-        reference.each_pair(&candidate, |expected, found| {
+        let mut add = |expected: &[f64], found: &[f64]| {
             mismatch = self.errors.add(expected, found).err().or(mismatch);
             if let Some(range) = range {
                 self.within.add(expected, range);
             }
-        });
+        };
+        if order == Order::Same {
+            reference.each_pair(&candidate, add);
+        } else {
+            add(&reference.to_vec(), &order.restored(&candidate.to_vec(), candidate_shape));
+        }
         match mismatch {
             Some(mismatch) => Err(Error::internal(mismatch.to_string())),
             None => Ok(()),
@@ -181,10 +166,20 @@ impl Compared {
     }
 }
 
-/// Shapes whose elements lie in the same order are equal but for dimensions of 1.
-fn is_other_shape(reference: &[u64], candidate: &[u64]) -> bool {
-    let essential = |shape: &[u64]| shape.iter().copied().filter(|size| *size != 1).collect::<Vec<_>>();
-    essential(reference) != essential(candidate)
+/// The order of the candidate's elements: what the shapes say, and the values where shapes leave it open.
+fn find_order(reference: (&Real<'_>, &[u64]), candidate: (&Real<'_>, &[u64])) -> Result<Order> {
+    let mut fitting = Order::that_fit(reference.1, candidate.1);
+    match (fitting.next(), fitting.next()) {
+        (Some(only), None) => Ok(only),
+        (Some(first), Some(_)) => {
+            let (ours, theirs) = (reference.0.to_vec(), candidate.0.to_vec());
+            Ok(Order::of_values((&ours, reference.1), (&theirs, candidate.1)).map_or(first, |found| found.0))
+        }
+        (None, _) => Err(Error::invalid_input(format!(
+            "the shapes {:?} and {:?} do not belong together",
+            reference.1, candidate.1
+        ))),
+    }
 }
 
 /// Of channels that have ranges of their own nothing is said.

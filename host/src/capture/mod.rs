@@ -2,10 +2,14 @@
 //! number of samples. Nothing here is shown to anyone.
 
 pub mod batch;
+pub mod by_value;
 pub mod comparison;
+pub mod order;
 pub mod pairing;
 pub mod real;
+pub mod side;
 pub mod survey;
 
 pub use comparison::{Compared, Comparison};
 pub use pairing::ActivationPair;
+pub use side::{Execution, Side};

@@ -6,6 +6,7 @@
 //! quantization that rounds it, and through activations and batch normalizations that the other side has no layer
 //! for, because they are part of it there.
 
+use super::order::Order;
 use crate::inspect::graph::{Graph, Node};
 use crate::inspect::pairing::{self, Ground};
 use crate::inspect::suspicion::is_plumbing;
@@ -28,6 +29,8 @@ pub struct ActivationPair<'a> {
     pub reference_value: Followed<'a>,
     /// The value of the candidate.
     pub candidate_value: Followed<'a>,
+    /// How the candidate's elements lie; `None` if the shapes are to say.
+    pub order: Option<Order>,
 }
 
 /// Where a layer's value was followed to.
@@ -73,6 +76,7 @@ pub fn activations<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Ac
                 ground: pair.ground,
                 reference_value,
                 candidate_value,
+                order: None,
             });
         }
     }
@@ -87,7 +91,7 @@ pub fn activations<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Ac
     found
 }
 
-struct Follower<'a> {
+pub(super) struct Follower<'a> {
     info: &'a ModelInfo,
     graph: Graph<'a>,
     /// Layers that the other side has no layer for.
@@ -95,13 +99,14 @@ struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    fn new(info: &'a ModelInfo, lonely: &[&'a LayerInfo]) -> Self {
+    /// `lonely` are the layers that the other side has none for.
+    pub(super) fn new(info: &'a ModelInfo, lonely: &[&'a LayerInfo]) -> Self {
         let lonely = lonely.iter().map(|layer| layer.path.as_str()).collect();
         Self { info, graph: Graph::of(info, true), lonely }
     }
 
     /// Where the first value of a layer means what the other side's means.
-    fn follow(&self, layer: &'a LayerInfo) -> Option<Followed<'a>> {
+    pub(super) fn follow(&self, layer: &'a LayerInfo) -> Option<Followed<'a>> {
         let name = layer.outputs.first().filter(|name| !name.is_empty())?;
         let mut followed = Followed { name, quantization: None, through: Vec::new() };
         let mut conversion = vec!["Add", "Mul", "Cast"];
@@ -124,7 +129,7 @@ impl<'a> Follower<'a> {
 
     /// The one layer that reads a value, if no other does and it is no output; of several that do the same to it,
     /// as when each reader has a quantizer of its own, the first.
-    fn only_reader(&self, value: &str) -> Option<&'a LayerInfo> {
+    pub(super) fn only_reader(&self, value: &str) -> Option<&'a LayerInfo> {
         let producer = self.graph.producer(value)?;
         let mut readers = self.graph.outgoing(producer).filter(|edge| edge.value == value);
         let reader = |node: usize| match self.graph.nodes[node] {
@@ -142,7 +147,9 @@ impl<'a> Follower<'a> {
     fn is_folded(&self, layer: &LayerInfo) -> bool {
         let op = layer.op_type.to_ascii_lowercase();
         let is_part = ["relu", "clip", "hardtanh", "batchnorm", "identity", "dropout"];
-        self.lonely.contains(layer.path.as_str()) && is_part.iter().any(|part| op.contains(part))
+        // What computes of several values, such as `add_relu`, is part of none of them.
+        let is_of_one = layer.inputs.iter().filter(|input| self.graph.producer(input).is_some()).count() <= 1;
+        self.lonely.contains(layer.path.as_str()) && is_of_one && is_part.iter().any(|part| op.contains(part))
     }
 
     /// An integer product becomes real by a cast, the product of the scales and the bias, each once, in this order;

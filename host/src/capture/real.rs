@@ -60,6 +60,13 @@ impl<'a> Real<'a> {
         });
     }
 
+    /// All values, in row-major order.
+    pub fn to_vec(&self) -> Vec<f64> {
+        let mut values = Vec::with_capacity(self.count);
+        self.each(&mut |block| values.extend_from_slice(block));
+        values
+    }
+
     /// Hands on the values in blocks, in row-major order.
     pub fn each(&self, receive: &mut dyn FnMut(&[f64])) {
         let mut first = 0;

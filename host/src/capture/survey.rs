@@ -1,9 +1,9 @@
 //! One value of a model over all samples of an input.
 
 use super::batch::Batches;
-use super::comparison::Side;
 use super::real::Real;
-use crate::backend::{Fetch, Progress, RunOptions, RunReport};
+use super::side::Side;
+use crate::backend::{Fetch, Progress, RunReport};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::model::QuantizationParameters;
@@ -37,7 +37,6 @@ pub fn each_block(
     side: &Side<'_>,
     wanted: Wanted<'_>,
     feed: Feed<'_>,
-    options: &RunOptions,
     progress: &dyn Progress,
     receive: &mut dyn FnMut(&[f64]),
 ) -> Result<(u64, Option<RunReport>)> {
@@ -51,7 +50,7 @@ pub fn each_block(
             return Err(Error::cancelled());
         }
         progress.update("capturing samples", samples, total);
-        let outcome = side.run(&batch, &fetch, options, progress)?;
+        let outcome = side.run(&batch, &fetch, progress)?;
         for tensor in &outcome.tensors {
             Real::of(tensor, wanted.quantization)?.each(&mut *receive);
         }

@@ -2,9 +2,8 @@
 
 use super::inspection::{can_be_captured, find_layer, histogram_table};
 use super::{Command, Example, Group, Scope};
-use crate::backend::RunOptions;
-use crate::capture::comparison::Side;
 use crate::capture::survey::{Feed, Wanted, each_block};
+use crate::capture::{Execution, Side};
 use crate::error::{Error, Result};
 use crate::inspect::Summary;
 use crate::inspect::graph::Graph;
@@ -100,15 +99,19 @@ impl Command for Activations {
         };
         let (value, quantization) = value_of(layer, model.info())?;
         let wanted = Wanted { name: value, quantization: quantization.filter(|_| !arguments.raw) };
-        let side = Side { model: &model, sibling: playground.outspoken_sibling(&model, &task) };
+        let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
+        let side = Side {
+            model: &model,
+            sibling: playground.outspoken_sibling(&model, &task),
+            options: execution.options(&model, None),
+        };
         let feed = Feed { input, samples: arguments.samples, batch: arguments.batch };
-        let options = options(arguments.optimized);
         let range = quantization
             .filter(|codes| codes.scales.len() == 1 && !arguments.raw)
             .and_then(representable)
             .and_then(|(low, high)| ValueRange::new(low, high));
         let (mut statistics, mut within) = (Statistics::new(), RangeCount::new());
-        let (samples, report) = each_block(&side, wanted, feed, &options, &task, &mut |values| {
+        let (samples, report) = each_block(&side, wanted, feed, &task, &mut |values| {
             statistics.add(values);
             if let Some(range) = range {
                 within.add(values, range);
@@ -121,7 +124,7 @@ impl Command for Activations {
         let histogram = match bins {
             Some(bins) => {
                 let mut histogram = Histogram::new(bins);
-                each_block(&side, wanted, feed, &options, &task, &mut |values| histogram.add(values))?;
+                each_block(&side, wanted, feed, &task, &mut |values| histogram.add(values))?;
                 Some(histogram)
             }
             None => None,
@@ -148,11 +151,6 @@ impl Command for Activations {
             clipped_share: range.and_then(|_| within.inside_share()).map(|inside| 1.0 - inside),
         })
     }
-}
-
-fn options(is_optimized: bool) -> RunOptions {
-    let optimization = if is_optimized { "all" } else { "disable" };
-    RunOptions::from([("optimization".to_owned(), optimization.to_owned())])
 }
 
 /// The first value that a layer computes, and the codes that it is, or to which what is behind it rounds it.

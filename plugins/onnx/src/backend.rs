@@ -35,7 +35,7 @@ impl Backend for OnnxBackend {
             }]
             .into(),
             url_schemes: vec![].into(),
-            features: vec!["inspect".into(), "run".into(), "capture".into()].into(),
+            features: vec!["inspect".into(), "run".into(), "capture".into(), "optimization".into()].into(),
             extra: vec![].into(),
         }
     }

@@ -1,6 +1,7 @@
 //! A comparison for people.
 
 use super::{Found, Ran, Row};
+use crate::capture::order::Order;
 use crate::commands::listing::counted;
 use crate::error::Result;
 use crate::inspect::Errors;
@@ -123,6 +124,22 @@ fn table(found: &Found<'_>) -> Table {
     table
 }
 
+/// Why the layers are a pair: what was found by values with how well they agree.
+fn why(row: &Row<'_>) -> String {
+    let mut why = row.ground.why.to_owned();
+    if why == "value" {
+        // Rounded down: only what is equal agrees by 1.
+        let thousandths = (row.ground.confidence * 1000.0).floor() / 1000.0;
+        why.push_str(&format!(" {thousandths:.3}"));
+    }
+    match row.order {
+        Some(Order::ChannelsLast) => why.push_str(", NHWC"),
+        Some(Order::ChannelsFirst) => why.push_str(", NCHW"),
+        Some(Order::Same) | None => {}
+    }
+    why
+}
+
 fn cells(row: &Row<'_>, threshold: f64) -> Vec<Cell> {
     let of = |value: fn(&Errors) -> Option<f64>| row.errors.as_ref().and_then(value);
     let number = |value: fn(&Errors) -> Option<f64>| Cell::option(of(value), Cell::real);
@@ -139,7 +156,7 @@ fn cells(row: &Row<'_>, threshold: f64) -> Vec<Cell> {
     vec![
         Cell::name(row.layer),
         Cell::text(row.op_type),
-        Cell::text(row.ground.why).tone(Tone::Dim),
+        Cell::text(why(row)).tone(Tone::Dim),
         Cell::text(row.through.join(", ")).tone(Tone::Dim),
         decibels.tone(if tone == Tone::Bad { Tone::Bad } else { Tone::Plain }),
         bar.map_or_else(Cell::default, |bar| Cell::chart(bar).tone(tone)),

@@ -4,10 +4,12 @@ mod layout;
 
 use super::inspection::can_be_captured;
 use super::{Command, Example, Group, Scope};
-use crate::backend::{RunOptions, RunReport};
-use crate::capture::comparison::Side;
+use crate::backend::RunReport;
+use crate::capture::batch::Batches;
+use crate::capture::order::Order;
 use crate::capture::pairing::{self, ActivationPair};
-use crate::capture::{Compared, Comparison};
+use crate::capture::side::half_of_the_threads;
+use crate::capture::{Compared, Comparison, Execution, Side, by_value};
 use crate::catalog::name::matches_pattern;
 use crate::error::{Error, Result};
 use crate::inspect::Errors;
@@ -115,6 +117,8 @@ struct Row<'a> {
     candidate_value: &'a str,
     /// The layers of the reference, or of the candidate, that are part of the other side's layer.
     through: Vec<&'a str>,
+    /// How the candidate's elements lie.
+    order: Option<Order>,
     #[serde(flatten)]
     errors: Option<Errors>,
     /// The share of the reference's values that the candidate's codes cannot represent.
@@ -149,7 +153,20 @@ impl Command for Compare {
             return Err(Error::state("no input is chosen")
                 .with_hint("Choose one with `input FILE:KEY[0:32]` or `input random`."));
         };
+        let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
+        let threads = arguments.threads.map_or_else(half_of_the_threads, |threads| threads as usize);
+        let side = |model| Side {
+            model,
+            sibling: playground.outspoken_sibling(model, &task),
+            options: execution.options(model, Some(threads)),
+        };
+        let (ours, theirs) = (side(&reference), side(&candidate));
         let mut values = pairing::activations(reference.info(), candidate.info());
+        let available = input.sample_count(ours.model.info(), ours.sibling.as_ref());
+        let first = Batches::new(input, available, arguments.samples, arguments.batch)?.next();
+        if let Some((_, batch)) = first {
+            by_value::pair(&mut values, &ours, &theirs, &batch, &task)?;
+        }
         if let Some(pattern) = &arguments.pattern {
             values.pairs.retain(|pair| {
                 matches_pattern(pattern, &pair.reference.path)
@@ -161,11 +178,10 @@ impl Command for Compare {
                 .with_hint("See `diff` for what was matched with what."));
         }
         let comparison = Comparison::run(
-            &Side { model: &reference, sibling: playground.outspoken_sibling(&reference, &task) },
-            &Side { model: &candidate, sibling: playground.outspoken_sibling(&candidate, &task) },
+            &ours,
+            &theirs,
             &values.pairs,
             (input, arguments.samples, arguments.batch),
-            &options(&arguments),
             &task,
         )?;
         drop(task);
@@ -217,17 +233,6 @@ fn has_dynamic_scales(model: &Loaded) -> bool {
     values.iter().any(|value| value.quantization.as_ref().is_some_and(|codes| codes.is_dynamic))
 }
 
-fn options(arguments: &Arguments) -> RunOptions {
-    let mut options = RunOptions::new();
-    let optimization = if arguments.optimized { "all" } else { "disable" };
-    options.insert("optimization".to_owned(), optimization.to_owned());
-    // The two models run side by side.
-    let half = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
-    let threads = arguments.threads.map_or(half, |threads| threads as usize);
-    options.insert("threads".to_owned(), threads.to_string());
-    options
-}
-
 fn row<'a>(pair: &ActivationPair<'a>, found: &Compared) -> Row<'a> {
     let was_compared = found.obstacle.is_none() && found.errors.count() > 0;
     let through = pair.reference_value.through.iter().chain(&pair.candidate_value.through);
@@ -239,6 +244,7 @@ fn row<'a>(pair: &ActivationPair<'a>, found: &Compared) -> Row<'a> {
         reference_value: pair.reference_value.name,
         candidate_value: pair.candidate_value.name,
         through: through.copied().collect(),
+        order: found.order,
         errors: was_compared.then(|| Errors::from(&found.errors)),
         clipped_share: found.within.inside_share().map(|inside| 1.0 - inside),
         obstacle: found.obstacle.clone(),

@@ -1,0 +1,166 @@
+//! Pairs layers that nothing else pairs by what they compute of the same input.
+//!
+//! Two backends give the same layer different names, cut a network into layers in different ways, and order
+//! dimensions differently. What the layers that are left over compute of one batch still says which are the same: the
+//! values that agree best, in graph order.
+
+use super::order::Order;
+use super::pairing::{ActivationPair, Activations, Followed, Follower};
+use super::real::Real;
+use super::side::Side;
+use crate::backend::{Fetch, Progress};
+use crate::error::{Error, Result};
+use crate::input::Input;
+use crate::inspect::pairing::Ground;
+use crate::model::{LayerInfo, QuantizationParameters, Tensor};
+use qp_analysis::{align, are_of_one_kind};
+use std::collections::HashMap;
+
+/// Values that agree less are no pair: what is 6 dB above its error has a concordance of about 0.9.
+const LEAST_CONCORDANCE: f64 = 0.9;
+/// With fewer elements, agreement says little.
+const LEAST_ELEMENTS: usize = 8;
+/// Elements of a value that are looked at.
+const MOST_ELEMENTS: usize = 1 << 14;
+/// Layers of a side that are looked at: each is held against each.
+const MOST_LAYERS: usize = 512;
+/// Of two layers that compute the same, the one of the same kind is the partner.
+const SAME_KIND: f64 = 1e-3;
+
+/// What a layer computed of the batch.
+struct Computed<'a> {
+    layer: &'a LayerInfo,
+    value: Followed<'a>,
+    values: Vec<f64>,
+    shape: Vec<u64>,
+}
+
+/// Adds pairs of the layers that are left over, which both models compute of `batch`.
+///
+/// # Errors
+/// What the backends say; `Cancelled`.
+pub fn pair<'a>(
+    found: &mut Activations<'a>,
+    reference: &Side<'a>,
+    candidate: &Side<'a>,
+    batch: &Input,
+    progress: &dyn Progress,
+) -> Result<()> {
+    if found.unmatched_reference.is_empty() || found.unmatched_candidate.is_empty() {
+        return Ok(());
+    }
+    progress.update("pairing layers by what they compute", 0, 0);
+    let references = computed(reference, &found.unmatched_reference, batch, progress)?;
+    let candidates = computed(candidate, &found.unmatched_candidate, batch, progress)?;
+    let mut agreements: HashMap<(usize, usize), (Order, f64)> = HashMap::new();
+    for (left, ours) in references.iter().enumerate() {
+        if progress.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        for (right, theirs) in candidates.iter().enumerate() {
+            let agreement = Order::of_values((&ours.values, &ours.shape), (&theirs.values, &theirs.shape));
+            if let Some((order, Some(concordance))) = agreement {
+                agreements.insert((left, right), (order, concordance));
+            }
+        }
+    }
+    let aligned = align(references.len(), candidates.len(), |left, right| {
+        let (_, concordance) = agreements.get(&(left, right))?;
+        let is_alike = are_of_one_kind(&references[left].layer.op_type, &candidates[right].layer.op_type);
+        let bonus = if is_alike { SAME_KIND } else { 0.0 };
+        (*concordance >= LEAST_CONCORDANCE).then_some(concordance - LEAST_CONCORDANCE + SAME_KIND + bonus)
+    });
+    for (left, right) in aligned {
+        let Some((order, concordance)) = agreements.get(&(left, right)) else { continue };
+        let (ours, theirs) = (&references[left], &candidates[right]);
+        found.pairs.push(ActivationPair {
+            reference: ours.layer,
+            candidate: theirs.layer,
+            ground: Ground { why: "value", confidence: *concordance },
+            reference_value: ours.value.clone(),
+            candidate_value: theirs.value.clone(),
+            order: Some(*order),
+        });
+        found.unmatched_reference.retain(|layer| layer.path != ours.layer.path);
+        found.unmatched_candidate.retain(|layer| layer.path != theirs.layer.path);
+    }
+    take_in(found, reference, candidate);
+    let layers = &reference.model.info().layers;
+    let place: HashMap<&str, usize> =
+        layers.iter().enumerate().map(|(place, layer)| (layer.path.as_str(), place)).collect();
+    found.pairs.sort_by_key(|pair| place.get(pair.reference.path.as_str()).copied());
+    Ok(())
+}
+
+/// A layer that is left over and whose value only a layer paired by value reads is part of that layer on the other
+/// side: an addition, of an addition with ReLU.
+fn take_in<'a>(found: &mut Activations<'a>, reference: &Side<'a>, candidate: &Side<'a>) {
+    let Activations { pairs, unmatched_reference, unmatched_candidate } = found;
+    let of_reference = Follower::new(reference.model.info(), &[]);
+    unmatched_reference.retain(|layer| {
+        let reader = reader(&of_reference, layer);
+        let pair = pairs.iter_mut().find(|pair| {
+            pair.ground.why == "value" && reader.is_some_and(|reader| reader.path == pair.reference.path)
+        });
+        let Some(pair) = pair else { return true };
+        pair.reference_value.through.insert(0, &pair.reference.path);
+        pair.reference = layer;
+        false
+    });
+    let of_candidate = Follower::new(candidate.model.info(), &[]);
+    unmatched_candidate.retain(|layer| {
+        let reader = reader(&of_candidate, layer);
+        let pair = pairs.iter_mut().find(|pair| {
+            pair.ground.why == "value" && reader.is_some_and(|reader| reader.path == pair.candidate.path)
+        });
+        let Some(pair) = pair else { return true };
+        pair.candidate_value.through.insert(0, &pair.candidate.path);
+        pair.candidate = layer;
+        false
+    });
+}
+
+/// The one layer that reads what a layer computes, if it does nothing but clip it.
+fn reader<'a>(follower: &Follower<'a>, layer: &'a LayerInfo) -> Option<&'a LayerInfo> {
+    let value = follower.follow(layer)?;
+    let reader = follower.only_reader(value.name)?;
+    let op = reader.op_type.to_ascii_lowercase();
+    (op == "clip" || op.contains("relu") || op.contains("hardtanh")).then_some(reader)
+}
+
+/// What layers compute of the batch; what holds no real numbers, or too few, is left out.
+fn computed<'a>(
+    side: &Side<'a>,
+    layers: &[&'a LayerInfo],
+    batch: &Input,
+    progress: &dyn Progress,
+) -> Result<Vec<Computed<'a>>> {
+    let follower = Follower::new(side.model.info(), &[]);
+    let wanted: Vec<_> = layers
+        .iter()
+        .take(MOST_LAYERS)
+        .filter_map(|layer| follower.follow(layer).map(|value| (*layer, value)))
+        .collect();
+    let mut names: Vec<String> = wanted.iter().map(|(_, value)| value.name.to_owned()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let outcome = side.run(batch, &Fetch::Named(names), progress)?;
+    let computed = wanted.into_iter().filter_map(|(layer, value)| {
+        let tensor = outcome.tensors.iter().find(|tensor| tensor.name == value.name)?;
+        let (values, shape) = sketch(tensor, value.quantization)?;
+        Some(Computed { layer, value, values, shape })
+    });
+    Ok(computed.collect())
+}
+
+/// The first samples of a value, as many as are looked at, and their shape.
+fn sketch(tensor: &Tensor, quantization: Option<&QuantizationParameters>) -> Option<(Vec<f64>, Vec<u64>)> {
+    let mut values = Real::of(tensor, quantization).ok()?.to_vec();
+    let mut shape = tensor.shape.clone();
+    let samples = usize::try_from(*shape.first()?).ok().filter(|samples| *samples > 0)?;
+    let of_one = values.len() / samples;
+    let kept = (MOST_ELEMENTS / of_one.max(1)).clamp(1, samples);
+    values.truncate(kept * of_one);
+    *shape.first_mut()? = kept as u64;
+    (values.len() >= LEAST_ELEMENTS).then_some((values, shape))
+}

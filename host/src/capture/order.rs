@@ -1,0 +1,120 @@
+//! The order of the dimensions of what two models compute.
+
+use qp_analysis::concordance;
+use serde::Serialize;
+
+/// How the elements of a candidate lie, compared with the reference's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// As the reference's.
+    #[default]
+    Same,
+    /// With the second of four dimensions last: NHWC, where the reference has NCHW.
+    ChannelsLast,
+    /// With the last of four dimensions second: NCHW, where the reference has NHWC.
+    ChannelsFirst,
+}
+
+impl Order {
+    const ALL: [Self; 3] = [Self::Same, Self::ChannelsLast, Self::ChannelsFirst];
+
+    /// The orders in which a candidate of shape `candidate` has the reference's shape.
+    pub fn that_fit<'a>(reference: &'a [u64], candidate: &'a [u64]) -> impl Iterator<Item = Self> + 'a {
+        Self::ALL.into_iter().filter(move |order| match order.permutation() {
+            None => essential(reference) == essential(candidate),
+            Some(permutation) => {
+                let [batch, ..] = reference else { return false };
+                reference.len() == 4
+                    && candidate.len() == 4
+                    && *batch == candidate[0]
+                    // Where it makes no difference, nothing is moved.
+                    && candidate[1..].iter().filter(|size| **size != 1).count() > 1
+                    && permutation.iter().zip(reference).all(|(from, size)| candidate[*from] == *size)
+            }
+        })
+    }
+
+    /// The order in which the candidate's values agree best with the reference's, and how well they do, if the
+    /// shapes fit in any.
+    pub fn of_values(
+        reference: (&[f64], &[u64]),
+        candidate: (&[f64], &[u64]),
+    ) -> Option<(Self, Option<f64>)> {
+        let agreement = |order: Self| concordance(reference.0, &order.restored(candidate.0, candidate.1));
+        let fitting = Self::that_fit(reference.1, candidate.1).map(|order| (order, agreement(order)));
+        fitting.reduce(|best, next| if next.1.unwrap_or(-1.0) > best.1.unwrap_or(-1.0) { next } else { best })
+    }
+
+    /// The candidate's values in the reference's order; `shape` is the candidate's.
+    pub fn restored(self, values: &[f64], shape: &[u64]) -> Vec<f64> {
+        let (Some(permutation), [_, _, _, _]) = (self.permutation(), shape) else { return values.to_vec() };
+        let sizes: Vec<usize> =
+            shape.iter().map(|size| usize::try_from(*size).unwrap_or(usize::MAX)).collect();
+        let strides = [sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1];
+        let [first, second, third, fourth] = permutation.map(|from| (sizes[from], strides[from]));
+        let mut restored = Vec::with_capacity(values.len());
+        for a in 0..first.0 {
+            for b in 0..second.0 {
+                for c in 0..third.0 {
+                    let start = a * first.1 + b * second.1 + c * third.1;
+                    restored.extend(
+                        (0..fourth.0).map(|d| values.get(start + d * fourth.1).copied().unwrap_or(f64::NAN)),
+                    );
+                }
+            }
+        }
+        restored
+    }
+
+    /// The candidate's dimension for each of the reference's.
+    fn permutation(self) -> Option<[usize; 4]> {
+        match self {
+            Self::Same => None,
+            Self::ChannelsLast => Some([0, 3, 1, 2]),
+            Self::ChannelsFirst => Some([0, 2, 3, 1]),
+        }
+    }
+}
+
+/// Shapes whose elements lie in the same order are equal but for dimensions of 1.
+fn essential(shape: &[u64]) -> Vec<u64> {
+    shape.iter().copied().filter(|size| *size != 1).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Order;
+
+    /// NumPy: `np.arange(12).reshape(1, 2, 2, 3)` as NHWC, and its `.transpose(0, 3, 1, 2)`.
+    #[test]
+    fn channels_come_back_to_their_place() {
+        let values: Vec<f64> = (0..12).map(f64::from).collect();
+        let restored = Order::ChannelsLast.restored(&values, &[1, 2, 2, 3]);
+        assert_eq!(restored, [0.0, 3.0, 6.0, 9.0, 1.0, 4.0, 7.0, 10.0, 2.0, 5.0, 8.0, 11.0]);
+        assert_eq!(Order::ChannelsFirst.restored(&restored, &[1, 3, 2, 2]), values);
+    }
+
+    #[test]
+    fn the_shapes_say_which_orders_there_may_be() {
+        let fit = |reference: &[u64], candidate: &[u64]| -> Vec<Order> {
+            Order::that_fit(reference, candidate).collect()
+        };
+        assert_eq!(fit(&[8, 3, 32, 32], &[8, 32, 32, 3]), [Order::ChannelsLast]);
+        assert_eq!(
+            fit(&[8, 4, 4, 4], &[8, 4, 4, 4]),
+            [Order::Same, Order::ChannelsLast, Order::ChannelsFirst]
+        );
+        assert_eq!(fit(&[8, 64, 1, 1], &[8, 64]), [Order::Same]);
+        assert_eq!(fit(&[8, 64], &[8, 32]), []);
+    }
+
+    #[test]
+    fn of_several_orders_the_values_decide() {
+        let reference: Vec<f64> = (0..16).map(|index| f64::from(index * index)).collect();
+        let shape = [2, 2, 2, 2];
+        let moved = Order::ChannelsFirst.restored(&reference, &shape);
+        let found = Order::of_values((&reference, &shape), (&moved, &shape));
+        assert_eq!(found, Some((Order::ChannelsLast, Some(1.0))));
+    }
+}

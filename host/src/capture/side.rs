@@ -1,0 +1,59 @@
+//! A model that is run for what its layers compute, and how.
+
+use crate::backend::{Fetch, Progress, RunOptions, RunOutcome};
+use crate::error::Result;
+use crate::input::Input;
+use crate::model::ModelInfo;
+use crate::playground::Loaded;
+use std::num::NonZero;
+
+/// A model with what it is run on.
+pub struct Side<'a> {
+    /// The model.
+    pub model: &'a Loaded,
+    /// Another variant that says what this one leaves open of its inputs.
+    pub sibling: Option<ModelInfo>,
+    /// The settings of its runs.
+    pub options: RunOptions,
+}
+
+impl Side<'_> {
+    /// Fits a batch and runs it.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the batch does not fit, and what the backend says.
+    pub fn run(&self, batch: &Input, fetch: &Fetch, progress: &dyn Progress) -> Result<RunOutcome> {
+        let fitted = batch.fit(self.model.info(), self.sibling.as_ref())?;
+        self.model.session.run(&fitted.tensors, fetch, &self.options, progress)
+    }
+}
+
+/// Whether a runtime may rewrite the graph before it runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Execution {
+    /// The graph as it is written.
+    AsWritten,
+    /// As the runtime does it when nothing is captured.
+    Optimized,
+}
+
+impl Execution {
+    /// The settings of a run of `model` on so many threads; a backend that always executes what is written has no
+    /// levels of optimization.
+    pub fn options(self, model: &Loaded, threads: Option<usize>) -> RunOptions {
+        let mut options = RunOptions::new();
+        if model.session.plugin().features.iter().any(|feature| feature == "optimization") {
+            let level = if self == Self::Optimized { "all" } else { "disable" };
+            options.insert("optimization".to_owned(), level.to_owned());
+        }
+        if let Some(threads) = threads {
+            options.insert("threads".to_owned(), threads.to_string());
+        }
+        options
+    }
+}
+
+/// The threads of each of two models that run side by side: half of the machine's.
+pub fn half_of_the_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get).div_ceil(2)
+}
