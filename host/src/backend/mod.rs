@@ -21,7 +21,7 @@ pub use check::{CheckLine, CheckReport, CheckVerdict};
 pub use manifest::{Format, Manifest};
 pub use plugin::{PluginEntry, PluginState};
 pub use progress::{NoProgress, Progress};
-pub use session::{Fetch, RunOptions, RunOutcome, RunReport, Session};
+pub use session::{Edit, Fetch, RunOptions, RunOutcome, RunReport, Session};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::ModelInfo;

@@ -6,7 +6,7 @@ use super::manifest::Manifest;
 use super::progress::{Progress, Ticker};
 use super::receive::{Due, Receiver};
 use crate::error::{Error, Result};
-use crate::model::{ModelInfo, Property, Tensor, TensorChunk, element_count};
+use crate::model::{DType, ModelInfo, Property, Tensor, TensorChunk, element_count};
 use qp_abi::abi_stable::std_types::{ROption, RString};
 use qp_abi::backend::{self as abi, RunRequest};
 use qp_abi::{ModelBox, QuantizationParameters, TensorView};
@@ -33,6 +33,39 @@ pub enum Fetch {
     Named(Vec<String>),
     /// Every value that a layer computes, in the order of computation (feature `capture`).
     Layers,
+}
+
+/// One change to a model; what there is to do and its arguments are the plugin's own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Edit {
+    /// What to do.
+    pub action: &'static str,
+    /// The layer, value or tensor it is done to.
+    pub target: String,
+    /// Arguments of the action.
+    pub arguments: Vec<(String, String)>,
+    /// The element type that the action needs, and the elements, where it needs some.
+    pub elements: Option<(DType, Vec<u64>, Vec<u8>)>,
+}
+
+impl Edit {
+    fn to_plugin(&self) -> Result<abi::Edit> {
+        let (dtype, shape, bytes) = match &self.elements {
+            Some((dtype, shape, bytes)) => (*dtype, shape.as_slice(), bytes.as_slice()),
+            None => (DType::UNDEFINED, [].as_slice(), [].as_slice()),
+        };
+        let sizes = shape.iter().map(|size| i64::try_from(*size)).collect::<std::result::Result<Vec<_>, _>>();
+        let sizes = sizes.map_err(|_| Error::invalid_input(format!("the shape {shape:?} is too large")))?;
+        let pair = |(name, text): &(String, String)| qp_abi::manifest::pair(name.clone(), text.clone());
+        Ok(abi::Edit {
+            action: self.action.into(),
+            target: self.target.as_str().into(),
+            arguments: self.arguments.iter().map(pair).collect::<Vec<_>>().into(),
+            dtype: qp_abi::DType(dtype.code()),
+            shape: sizes.into(),
+            bytes: bytes.to_vec().into(),
+        })
+    }
 }
 
 /// Settings of one run: `threads`, `optimization`, …
@@ -183,7 +216,17 @@ impl Session {
         Ok(RunOutcome { tensors: collected.tensors, report })
     }
 
-    /// The outputs that are tensors, if the file says which there are.
+    /// The same model with changes; this one stays as it is (feature `edit`).
+    ///
+    /// # Errors
+    /// What the plugin says of changes that do not fit.
+    pub fn edit(&self, edits: &[Edit], progress: &dyn Progress) -> Result<Self> {
+        let edits: Vec<abi::Edit> = edits.iter().map(Edit::to_plugin).collect::<Result<_>>()?;
+        let model = self.model.edit(edits.as_slice().into(), Ticker(progress).as_object()).into_result();
+        let model = model.map_err(|error| from_plugin(&self.manifest.id, error))?;
+        Self::new(Arc::clone(&self.manifest), model)
+    }
+
     /// The outputs that a run must deliver, where the model says that each is one tensor. A sequence comes as
     /// several, and TorchScript does not say what its outputs are.
     fn due_outputs(&self) -> Due<'_> {

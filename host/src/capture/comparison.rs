@@ -1,6 +1,7 @@
 //! The errors of a candidate's layers against the reference's, taken as batches go by.
 
 use super::batch::Batches;
+use super::emulation::{Emulation, StandIn};
 use super::order::Order;
 use super::pairing::{ActivationPair, Followed};
 use super::real::Real;
@@ -19,6 +20,8 @@ use std::num::NonZero;
 pub struct Compared {
     /// The sums over all elements of all samples.
     pub errors: ErrorMetrics,
+    /// The same of the layer alone, fed the reference's values.
+    pub local: ErrorMetrics,
     /// How many of the reference's values the candidate's codes can represent.
     pub within: RangeCount,
     /// How the candidate's elements lie, once it is known.
@@ -50,6 +53,7 @@ impl Comparison {
         candidate: &Side<'_>,
         pairs: &[ActivationPair<'_>],
         (input, samples, batch): (&Input, Option<u64>, u64),
+        emulation: Option<&Emulation>,
         progress: &dyn Progress,
     ) -> Result<Self> {
         let names = |value: fn(&ActivationPair<'_>) -> String| -> Fetch {
@@ -58,7 +62,11 @@ impl Comparison {
             names.retain(|name| seen.insert(name.clone()));
             Fetch::Named(names)
         };
-        let fetch_reference = names(|pair| pair.reference_value.name.to_owned());
+        let mut fetch_reference = names(|pair| pair.reference_value.name.to_owned());
+        if let (Fetch::Named(names), Some(emulation)) = (&mut fetch_reference, emulation) {
+            names.extend(emulation.layers.iter().filter_map(|stand_in| stand_in.value.clone()));
+        }
+        let session = emulation.map_or(&reference.model.session, |emulation| &emulation.session);
         let fetch_candidate = names(|pair| pair.candidate_value.name.to_owned());
         let available = input.sample_count(reference.model.info(), reference.sibling.as_ref());
         let batches = Batches::new(input, available, samples, batch)?;
@@ -76,12 +84,12 @@ impl Comparison {
             progress.update("comparing samples", comparison.samples, total);
             // Two models side by side make better use of the cores than one after the other on all of them.
             let (ours, theirs) = std::thread::scope(|scope| {
-                let ours = scope.spawn(|| reference.run(&batch, &fetch_reference, progress));
+                let ours = scope.spawn(|| reference.run_as(session, &[], &batch, &fetch_reference, progress));
                 let theirs = candidate.run(&batch, &fetch_candidate, progress);
                 (ours.join().unwrap_or_else(|_| Err(Error::internal("a run panicked"))), theirs)
             });
             let (ours, theirs) = (ours?, theirs?);
-            comparison.add(pairs, &ours.tensors, &theirs.tensors);
+            comparison.add(pairs, emulation, &ours.tensors, &theirs.tensors);
             comparison.samples += count;
             comparison.reference_run = Some(ours.report);
             comparison.candidate_run = Some(theirs.report);
@@ -89,12 +97,18 @@ impl Comparison {
         Ok(comparison)
     }
 
-    fn add(&mut self, pairs: &[ActivationPair<'_>], references: &[Tensor], candidates: &[Tensor]) {
+    fn add(
+        &mut self,
+        pairs: &[ActivationPair<'_>],
+        emulation: Option<&Emulation>,
+        references: &[Tensor],
+        candidates: &[Tensor],
+    ) {
         let by_name = |tensors: &[Tensor]| -> HashMap<String, usize> {
             tensors.iter().enumerate().map(|(place, tensor)| (tensor.name.clone(), place)).collect()
         };
         let (reference_places, candidate_places) = (by_name(references), by_name(candidates));
-        let work = |pair: &ActivationPair<'_>, compared: &mut Compared| {
+        let work = |pair: &ActivationPair<'_>, stand_in: Option<&StandIn>, compared: &mut Compared| {
             if compared.obstacle.is_some() {
                 return;
             }
@@ -108,26 +122,45 @@ impl Comparison {
                 None => Err(Error::internal("a value was not delivered")),
             };
             compared.obstacle = outcome.err();
+            let alone = stand_in.and_then(|stand_in| stand_in.value.as_deref());
+            let alone = alone.and_then(|name| reference_places.get(name)).map(|place| &references[*place]);
+            if let (Some(alone), Some((reference, _))) = (alone, tensors) {
+                compared.add_local(pair, reference, alone);
+            }
         };
         // Neighbours are of about the same size: taken in turns, each thread has its share.
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(pairs.len().max(1));
         let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
-        for (place, one) in pairs.iter().zip(&mut self.compared).enumerate() {
-            shares[place % threads].push(one);
+        for (place, (pair, compared)) in pairs.iter().zip(&mut self.compared).enumerate() {
+            let stand_in = emulation.and_then(|emulation| emulation.layers.get(place));
+            shares[place % threads].push((pair, stand_in, compared));
         }
         let work = &work;
         std::thread::scope(|scope| {
             let mut shares = shares.into_iter();
             let own = shares.next();
             for share in shares {
-                scope.spawn(move || share.into_iter().for_each(|(pair, compared)| work(pair, compared)));
+                scope.spawn(move || {
+                    share.into_iter().for_each(|(pair, alone, compared)| work(pair, alone, compared))
+                });
             }
-            own.into_iter().flatten().for_each(|(pair, compared)| work(pair, compared));
+            own.into_iter().flatten().for_each(|(pair, alone, compared)| work(pair, alone, compared));
         });
     }
 }
 
 impl Compared {
+    /// What a layer alone computes, in the reference's own form.
+    fn add_local(&mut self, pair: &ActivationPair<'_>, reference: &Tensor, alone: &Tensor) {
+        let real = |tensor| Real::of(tensor, pair.reference_value.quantization);
+        if let (Ok(reference), Ok(alone)) = (real(reference), real(alone)) {
+            reference.each_pair(&alone, |expected, found| {
+                // Blocks of both are of one length.
+                let _ = self.local.add(expected, found);
+            });
+        }
+    }
+
     fn add(&mut self, pair: &ActivationPair<'_>, reference: &Tensor, candidate: &Tensor) -> Result<()> {
         for (tensor, value) in [(reference, &pair.reference_value), (candidate, &pair.candidate_value)] {
             let other = if std::ptr::eq(tensor, reference) { candidate } else { reference };

@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod by_value;
 pub mod comparison;
+pub mod emulation;
 pub mod order;
 pub mod pairing;
 pub mod real;

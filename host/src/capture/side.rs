@@ -1,9 +1,9 @@
 //! A model that is run for what its layers compute, and how.
 
-use crate::backend::{Fetch, Progress, RunOptions, RunOutcome};
+use crate::backend::{Fetch, Progress, RunOptions, RunOutcome, Session};
 use crate::error::Result;
 use crate::input::Input;
-use crate::model::ModelInfo;
+use crate::model::{ModelInfo, Tensor};
 use crate::playground::Loaded;
 use std::num::NonZero;
 
@@ -23,8 +23,35 @@ impl Side<'_> {
     /// # Errors
     /// `InvalidInput` when the batch does not fit, and what the backend says.
     pub fn run(&self, batch: &Input, fetch: &Fetch, progress: &dyn Progress) -> Result<RunOutcome> {
-        let fitted = batch.fit(self.model.info(), self.sibling.as_ref())?;
-        self.model.session.run(&fitted.tensors, fetch, &self.options, progress)
+        self.run_as(&self.model.session, &[], batch, fetch, progress)
+    }
+
+    /// The same with `session`, a changed form of the model that takes `further` inputs.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_as(
+        &self,
+        session: &Session,
+        further: &[Tensor],
+        batch: &Input,
+        fetch: &Fetch,
+        progress: &dyn Progress,
+    ) -> Result<RunOutcome> {
+        let mut fitted = batch.fit(self.model.info(), self.sibling.as_ref())?;
+        fitted.tensors.extend_from_slice(further);
+        session.run(&fitted.tensors, fetch, &self.options, &OnlyCancel(progress))
+    }
+}
+
+/// Progress of a run within longer work: what the run says of itself is not shown.
+pub struct OnlyCancel<'a>(pub &'a dyn Progress);
+
+impl Progress for OnlyCancel<'_> {
+    fn update(&self, _stage: &str, _done: u64, _total: u64) {}
+
+    fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
     }
 }
 

@@ -51,6 +51,11 @@ pub(super) fn can_be_captured(model: &Loaded) -> Result<()> {
     .with_hint("Compare ONNX models; see the features in `backends info`."))
 }
 
+/// Whether changed forms of a model can be made.
+pub(super) fn can_be_edited(model: &Loaded) -> bool {
+    model.session.plugin().features.iter().any(|feature| feature == "edit")
+}
+
 /// A row for each bin with a bar; those that are `marked` are green.
 pub(super) fn histogram_table(edges: &[f64], counts: &[u64], marked: impl Fn(f64, f64) -> bool) -> Table {
     let most = counts.iter().copied().max().unwrap_or(1).max(1) as f64;

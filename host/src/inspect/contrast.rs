@@ -85,6 +85,43 @@ pub fn errors(
     Ok(errors)
 }
 
+/// The candidate's real values in the reference's order of elements.
+///
+/// # Errors
+/// As [`errors`].
+pub fn values_in_reference_order(
+    candidate: &Loaded,
+    pair: &TensorPair<'_>,
+    progress: &dyn Progress,
+) -> Result<Vec<f64>> {
+    let order = Order::of(pair)?;
+    let count = usize::try_from(pair.reference.tensor.element_count())
+        .map_err(|_| Error::invalid_input("the tensor is too large"))?;
+    let mut values = vec![f64::NAN; count];
+    let mut put = |index: usize, value: f64| {
+        if let Some(place) = values.get_mut(index) {
+            *place = value;
+        }
+    };
+    Elements::values(candidate, pair.candidate.tensor, progress)?.each_block(
+        progress,
+        &mut |first, numbers| {
+            match &order {
+                Order::Same => {
+                    numbers.iter().enumerate().for_each(|(index, value)| put(first as usize + index, *value));
+                }
+                Order::Permuted(walk) => {
+                    walk.from(first)
+                        .zip(numbers.iter())
+                        .for_each(|(index, value)| put(index as usize, *value));
+                }
+            }
+            Ok(())
+        },
+    )?;
+    Ok(values)
+}
+
 /// In which order the candidate has the reference's elements.
 enum Order {
     Same,

@@ -35,7 +35,14 @@ impl Backend for OnnxBackend {
             }]
             .into(),
             url_schemes: vec![].into(),
-            features: vec!["inspect".into(), "run".into(), "capture".into(), "optimization".into()].into(),
+            features: vec![
+                "inspect".into(),
+                "run".into(),
+                "capture".into(),
+                "optimization".into(),
+                "edit".into(),
+            ]
+            .into(),
             extra: vec![].into(),
         }
     }

@@ -34,11 +34,18 @@ impl Document {
     /// content contradict each other. External data that cannot be read is no error here.
     pub fn open(path: &Path, progress: &Progress<'_>) -> Result<Self> {
         progress.update("reading the model", 0, 0)?;
-        let source = Source::open(path)?;
+        Self::of(Source::open(path)?)
+    }
+
+    /// Reads what `source` holds.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn of(source: Source) -> Result<Self> {
         let mut model = proto::decode_model(source.bytes(), &source.name())?;
         let mut graph = graph::index(&mut model);
         let stored = std::mem::take(&mut graph.tensors);
-        let tensors = Tensors::new(stored, ExternalFiles::beside(path))?;
+        let tensors = Tensors::new(stored, ExternalFiles::beside(source.path()))?;
         Ok(Self { source, model, graph, tensors })
     }
 }

@@ -11,6 +11,7 @@
 pub mod backend;
 pub mod convert;
 pub mod document;
+mod edit;
 pub mod external_data;
 pub mod findings;
 pub mod graph;

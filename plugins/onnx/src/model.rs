@@ -1,14 +1,18 @@
 //! An open model.
 
 use crate::document::{Document, Tensors};
+use crate::edit;
 use crate::info;
+use crate::proto;
 use crate::quant;
 use crate::runtime::Runtime;
 use crate::runtime::plan::Plan;
 use crate::runtime::session::Session;
 use crate::source::Source;
+use prost::Message;
+use qp_abi::sdk::boundary::model_object;
 use qp_abi::sdk::{
-    BackendError, Model, ModelInfo, Progress, Result, RunReport, RunRequest, Sink, TensorView,
+    BackendError, Edit, Model, ModelBox, ModelInfo, Progress, Result, RunReport, RunRequest, Sink, TensorView,
 };
 use std::collections::HashMap;
 use std::path::Path;
@@ -37,7 +41,10 @@ impl OnnxModel {
     /// # Errors
     /// Those of [`Document::open`].
     pub fn open(path: &Path, runtime: Arc<Runtime>, progress: &Progress<'_>) -> Result<Self> {
-        let document = Document::open(path, progress)?;
+        Self::of(Document::open(path, progress)?, runtime, progress)
+    }
+
+    fn of(document: Document, runtime: Arc<Runtime>, progress: &Progress<'_>) -> Result<Self> {
         progress.update("reading the quantization", 0, 0)?;
         let info = info::describe(&document, &quant::analyze(&document));
         let Document { source, tensors, .. } = document;
@@ -94,6 +101,15 @@ impl Model for OnnxModel {
             }
             progress.update("reading the tensor", at as u64, total as u64)?;
         }
+    }
+
+    fn edit(&self, edits: &[Edit], progress: &Progress<'_>) -> Result<ModelBox> {
+        self.source.check()?;
+        let mut model = proto::decode_model(self.source.bytes(), &self.source.name())?;
+        edit::apply(&mut model, edits)?;
+        let source = self.source.edited(model.encode_to_vec().into());
+        let document = Document::of(source)?;
+        Ok(model_object(Self::of(document, Arc::clone(&self.runtime), progress)?))
     }
 
     fn run(

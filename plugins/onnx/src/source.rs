@@ -20,6 +20,8 @@ pub struct Source {
     stamp: Stamp,
     /// Kept to ask for the size of a mapped file.
     mapped: Option<File>,
+    /// Whether the bytes are those of the file, changed.
+    is_edited: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -53,14 +55,37 @@ impl Source {
             let mut content = Vec::with_capacity(usize::try_from(stamp.bytes).unwrap_or_default());
             // A file that grows meanwhile is still read within bounds.
             (&mut file).take(MAPPED_FROM_BYTES).read_to_end(&mut content).map_err(|error| io(&error))?;
-            return Ok(Self { path: path.to_owned(), bytes: content.into(), stamp, mapped: None });
+            return Ok(Self {
+                path: path.to_owned(),
+                bytes: content.into(),
+                stamp,
+                mapped: None,
+                is_edited: false,
+            });
         }
         #[expect(unsafe_code, reason = "there is no safe way to map a file")]
         // SAFETY: the map is private to this process and only read. Another process that changes the file may
         // change what is read, and each byte is checked as untrusted; one that shortens it would make a read
         // of the lost pages fail, so `check` compares the size before each read of a tensor.
         let map = unsafe { Mmap::map(&file) }.map_err(|error| io(&error))?;
-        Ok(Self { path: path.to_owned(), bytes: Bytes::from_owner(map), stamp, mapped: Some(file) })
+        Ok(Self {
+            path: path.to_owned(),
+            bytes: Bytes::from_owner(map),
+            stamp,
+            mapped: Some(file),
+            is_edited: false,
+        })
+    }
+
+    /// The same file with other bytes.
+    pub fn edited(&self, bytes: Bytes) -> Self {
+        let stamp = Stamp { bytes: self.stamp.bytes, modified: self.stamp.modified };
+        Self { path: self.path.clone(), bytes, stamp, mapped: None, is_edited: true }
+    }
+
+    /// Whether the bytes are no longer those of the file.
+    pub fn is_edited(&self) -> bool {
+        self.is_edited
     }
 
     /// The path it was opened at.

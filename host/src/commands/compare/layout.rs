@@ -111,6 +111,7 @@ fn table(found: &Found<'_>) -> Table {
         Column::text("why").rank(4),
         Column::text("through").rank(6),
         Column::number("SQNR dB"),
+        Column::number("alone dB").rank(2),
         Column::chart("").rank(1),
         Column::number("cosine").rank(3),
         Column::number("max error"),
@@ -148,17 +149,20 @@ fn cells(row: &Row<'_>, threshold: f64) -> Vec<Cell> {
         Some(sqnr) if sqnr < threshold => Tone::Bad,
         _ => Tone::Good,
     };
-    let decibels = Cell::option(sqnr, |sqnr| match sqnr.is_finite() {
-        true => Cell { text: format!("{sqnr:.2}"), ..Cell::real(sqnr) },
-        false => Cell::real(sqnr),
-    });
+    let decibels = |sqnr: Option<f64>| {
+        Cell::option(sqnr, |sqnr| match sqnr.is_finite() {
+            true => Cell { text: format!("{sqnr:.2}"), ..Cell::real(sqnr) },
+            false => Cell::real(sqnr),
+        })
+    };
     let bar = sqnr.map(|sqnr| Chart::Bar((sqnr / FULL_BAR_DB).clamp(0.0, 1.0)));
     vec![
         Cell::name(row.layer),
         Cell::text(row.op_type),
         Cell::text(why(row)).tone(Tone::Dim),
         Cell::text(row.through.join(", ")).tone(Tone::Dim),
-        decibels.tone(if tone == Tone::Bad { Tone::Bad } else { Tone::Plain }),
+        decibels(sqnr).tone(if tone == Tone::Bad { Tone::Bad } else { Tone::Plain }),
+        decibels(row.local.as_ref().and_then(|local| local.sqnr_db)),
         bar.map_or_else(Cell::default, |bar| Cell::chart(bar).tone(tone)),
         number(|errors| errors.cosine_similarity),
         number(|errors| errors.max_abs_error),

@@ -2,10 +2,11 @@
 
 mod layout;
 
-use super::inspection::can_be_captured;
+use super::inspection::{can_be_captured, can_be_edited};
 use super::{Command, Example, Group, Scope};
 use crate::backend::RunReport;
 use crate::capture::batch::Batches;
+use crate::capture::emulation::{Emulation, Place, StandIn};
 use crate::capture::order::Order;
 use crate::capture::pairing::{self, ActivationPair};
 use crate::capture::side::half_of_the_threads;
@@ -49,6 +50,9 @@ pub(super) struct Arguments {
     /// Mark layers below this SQNR
     #[arg(long, value_name = "DB", default_value_t = 20.0, allow_negative_numbers = true)]
     threshold: f64,
+    /// Only the accumulated errors: faster, as no layer is computed alone
+    #[arg(long)]
+    accumulated: bool,
     /// As the runtime really executes the models, in place of the graphs as they are written
     #[arg(long)]
     optimized: bool,
@@ -121,6 +125,9 @@ struct Row<'a> {
     order: Option<Order>,
     #[serde(flatten)]
     errors: Option<Errors>,
+    /// The same of this layer alone, fed the reference's values; `None` where the candidate does not quantize it.
+    local: Option<Errors>,
+    local_obstacle: Option<Error>,
     /// The share of the reference's values that the candidate's codes cannot represent.
     clipped_share: Option<f64>,
     obstacle: Option<Error>,
@@ -177,16 +184,25 @@ impl Command for Compare {
             return Err(Error::not_found("no layer of the two models belongs together")
                 .with_hint("See `diff` for what was matched with what."));
         }
+        let is_local = !arguments.accumulated && !arguments.optimized;
+        let emulation = if is_local && can_be_edited(&reference) {
+            Some(Emulation::new(&reference, &candidate, &values.pairs, Place::Beside, &task)?)
+        } else {
+            None
+        };
         let comparison = Comparison::run(
             &ours,
             &theirs,
             &values.pairs,
             (input, arguments.samples, arguments.batch),
+            emulation.as_ref(),
             &task,
         )?;
         drop(task);
+        let stand_in = |index| emulation.as_ref().and_then(|emulation| emulation.layers.get(index));
+        let pairs = values.pairs.iter().zip(&comparison.compared).enumerate();
         let mut rows: Vec<Row<'_>> =
-            values.pairs.iter().zip(&comparison.compared).map(|(pair, found)| row(pair, found)).collect();
+            pairs.map(|(index, (pair, found))| row(pair, stand_in(index), found)).collect();
         let sqnr = |row: &Row<'_>| row.errors.as_ref().and_then(|errors| errors.sqnr_db);
         let worst = rows
             .iter()
@@ -233,7 +249,7 @@ fn has_dynamic_scales(model: &Loaded) -> bool {
     values.iter().any(|value| value.quantization.as_ref().is_some_and(|codes| codes.is_dynamic))
 }
 
-fn row<'a>(pair: &ActivationPair<'a>, found: &Compared) -> Row<'a> {
+fn row<'a>(pair: &ActivationPair<'a>, stand_in: Option<&StandIn>, found: &Compared) -> Row<'a> {
     let was_compared = found.obstacle.is_none() && found.errors.count() > 0;
     let through = pair.reference_value.through.iter().chain(&pair.candidate_value.through);
     Row {
@@ -246,6 +262,8 @@ fn row<'a>(pair: &ActivationPair<'a>, found: &Compared) -> Row<'a> {
         through: through.copied().collect(),
         order: found.order,
         errors: was_compared.then(|| Errors::from(&found.errors)),
+        local: (found.local.count() > 0).then(|| Errors::from(&found.local)),
+        local_obstacle: stand_in.and_then(|stand_in| stand_in.obstacle.clone()),
         clipped_share: found.within.inside_share().map(|inside| 1.0 - inside),
         obstacle: found.obstacle.clone(),
     }

@@ -65,7 +65,7 @@ impl Session {
         let mut builder =
             builder(&loaded.environment, settings, capture_threads).map_err(|error| refused(&error))?;
         let captured: Vec<String> = plan.captured.iter().map(|name| (*name).to_owned()).collect();
-        let inner = if !captured.is_empty() {
+        let inner = if !captured.is_empty() || source.is_edited() {
             // From memory the runtime does not know where external data is.
             if let Some(folder) = source.path().parent().filter(|_| has_external) {
                 let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

@@ -1,0 +1,266 @@
+//! Changes to a model in memory.
+//!
+//! The actions are small, and build on each other: what one adds, the next may name.
+//!
+//! | action | target | does |
+//! |---|---|---|
+//! | `store` | a new name | adds a stored tensor with the given elements |
+//! | `copy-layer` | a value | adds a copy of the node that computes it; its outputs are named as the original's with `suffix` behind; `input:OLD` = NEW reads another value, `append` = NAME adds an input |
+//! | `quantize` | a value | adds the value `as`: the target quantized to `dtype` and back, with `scales` and `zero-points` (one, or one for each channel along `axis`), or with `dynamic` ones |
+//! | `select` | a value | whoever reads the target gets the value `then` when the new boolean input `switch` is true |
+//!
+//! Numbers are computed as ONNX Runtime computes them: by its own QuantizeLinear and DequantizeLinear, of the domain
+//! `com.microsoft`, which know 16-bit codes whatever opset the model has.
+
+use crate::proto::type_proto::{Tensor, Value};
+use crate::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TypeProto, ValueInfoProto, code,
+};
+use half::f16;
+use qp_abi::manifest::Pair;
+use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
+use std::collections::HashSet;
+
+const CONTRIB: &str = "com.microsoft";
+
+/// Changes the model.
+///
+/// # Errors
+/// `NotFound` for a target that does not exist, `InvalidInput` for arguments that make no sense, `UnsupportedOp` for
+/// an unknown action.
+pub fn apply(model: &mut ModelProto, edits: &[Edit]) -> Result<()> {
+    let graph = model.graph.get_or_insert_default();
+    let mut editor = Editor { names: names(graph), graph };
+    for edit in edits {
+        match edit.action.as_str() {
+            "store" => editor.store(edit)?,
+            "copy-layer" => editor.copy_layer(edit)?,
+            "quantize" => editor.quantize(edit)?,
+            "select" => editor.select(edit)?,
+            other => {
+                return Err(BackendError::unsupported_op(format!("`{other}` is no change to an ONNX model"))
+                    .with_help("The changes are `store`, `copy-layer`, `quantize` and `select`."));
+            }
+        }
+    }
+    let quantizes = edits.iter().any(|edit| edit.action == "quantize");
+    let knows_contrib = model.opset_import.iter().any(|opset| opset.domain.as_deref() == Some(CONTRIB));
+    if quantizes && !knows_contrib {
+        model.opset_import.push(OperatorSetIdProto { domain: Some(CONTRIB.to_owned()), version: Some(1) });
+    }
+    Ok(())
+}
+
+/// The names of all values of the main graph.
+fn names(graph: &GraphProto) -> HashSet<String> {
+    let inputs = graph.input.iter().filter_map(|value| value.name.as_ref());
+    let stored = graph.initializer.iter().filter_map(|tensor| tensor.name.as_ref());
+    let computed = graph.node.iter().flat_map(|node| &node.output);
+    inputs.chain(stored).chain(computed).cloned().collect()
+}
+
+struct Editor<'a> {
+    graph: &'a mut GraphProto,
+    names: HashSet<String>,
+}
+
+impl Editor<'_> {
+    fn claim(&mut self, name: &str) -> Result<String> {
+        if name.is_empty() || !self.names.insert(name.to_owned()) {
+            return Err(BackendError::invalid_input(format!("the name `{name}` is empty or taken")));
+        }
+        Ok(name.to_owned())
+    }
+
+    fn known(&self, name: &str) -> Result<String> {
+        if self.names.contains(name) {
+            return Ok(name.to_owned());
+        }
+        Err(BackendError::not_found(format!("the graph has no value `{name}`")))
+    }
+
+    fn store(&mut self, edit: &Edit) -> Result<()> {
+        let name = self.claim(&edit.target)?;
+        self.add_tensor(name, edit.dtype, edit.shape.to_vec(), edit.bytes.to_vec());
+        Ok(())
+    }
+
+    fn add_tensor(&mut self, name: String, dtype: DType, dims: Vec<i64>, bytes: Vec<u8>) {
+        self.graph.initializer.push(TensorProto {
+            name: Some(name),
+            data_type: Some(i32::from(dtype.0)),
+            dims,
+            raw_data: Some(bytes.into()),
+            ..TensorProto::default()
+        });
+    }
+
+    fn copy_layer(&mut self, edit: &Edit) -> Result<()> {
+        let arguments = edit.arguments.as_slice();
+        let suffix = needed(arguments, "suffix")?.to_owned();
+        let original = self
+            .graph
+            .node
+            .iter()
+            .find(|node| node.output.iter().any(|output| *output == edit.target))
+            .ok_or_else(|| BackendError::not_found(format!("no layer computes `{}`", edit.target)))?;
+        let mut copy = original.clone();
+        for argument in arguments {
+            let new = argument.1.to_string();
+            if argument.0 == "append" {
+                copy.input.push(self.known(&new)?);
+            } else if let Some(old) = argument.0.strip_prefix("input:") {
+                let new = self.known(&new)?;
+                copy.input.iter_mut().filter(|input| *input == old).for_each(|input| input.clone_from(&new));
+            }
+        }
+        for output in copy.output.iter_mut().filter(|output| !output.is_empty()) {
+            *output = self.claim(&format!("{output}{suffix}"))?;
+        }
+        copy.name = copy.name.map(|name| format!("{name}{suffix}"));
+        self.graph.node.push(copy);
+        Ok(())
+    }
+
+    fn quantize(&mut self, edit: &Edit) -> Result<()> {
+        let arguments = edit.arguments.as_slice();
+        let target = self.known(&edit.target)?;
+        let result = self.claim(needed(arguments, "as")?)?;
+        let named = |part: &str| format!("{result}/{part}");
+        let (codes, scale, zero_point) = (named("codes"), named("scale"), named("zero_point"));
+        for name in [&codes, &scale, &zero_point] {
+            self.claim(name)?;
+        }
+        if lookup(arguments, "dynamic").is_some() {
+            let outputs = [codes.clone(), scale.clone(), zero_point.clone()];
+            self.node("DynamicQuantizeLinear", "", &[target], &outputs, Vec::new());
+            self.node("DequantizeLinear", CONTRIB, &[codes, scale, zero_point], &[result], Vec::new());
+            return Ok(());
+        }
+        let scales = numbers(arguments, "scales")?;
+        let zero_points = numbers(arguments, "zero-points")?;
+        if scales.is_empty() || scales.len() != zero_points.len() {
+            return Err(BackendError::invalid_input(format!(
+                "`{target}` is to be quantized with {} scales and {} zero points",
+                scales.len(),
+                zero_points.len()
+            )));
+        }
+        let axis = lookup(arguments, "axis").map(|text| {
+            text.parse::<i64>().map_err(|_| BackendError::invalid_input(format!("`{text}` is no axis")))
+        });
+        let axis = axis.transpose()?;
+        let dims = if axis.is_some() { vec![scales.len() as i64] } else { Vec::new() };
+        if axis.is_none() && scales.len() != 1 {
+            return Err(BackendError::invalid_input(format!("`{target}` needs an axis for its scales")));
+        }
+        let (real, scales) = match lookup(arguments, "real") {
+            Some("float16") => (
+                DType::FLOAT16,
+                scales.iter().flat_map(|scale| f16::from_f64(*scale).to_le_bytes()).collect(),
+            ),
+            _ => (DType::FLOAT32, scales.iter().flat_map(|scale| (*scale as f32).to_le_bytes()).collect()),
+        };
+        self.add_tensor(scale.clone(), real, dims.clone(), scales);
+        let zero_points = pack(&zero_points, edit.dtype)?;
+        self.add_tensor(zero_point.clone(), edit.dtype, dims, zero_points);
+        let attributes = || -> Vec<AttributeProto> {
+            let axis = axis.map(|axis| AttributeProto {
+                name: Some("axis".to_owned()),
+                i: Some(axis),
+                r#type: Some(code::INT),
+                ..AttributeProto::default()
+            });
+            axis.into_iter().collect()
+        };
+        let inputs = |first: String| [first, scale.clone(), zero_point.clone()];
+        self.node("QuantizeLinear", CONTRIB, &inputs(target), std::slice::from_ref(&codes), attributes());
+        self.node("DequantizeLinear", CONTRIB, &inputs(codes.clone()), &[result], attributes());
+        Ok(())
+    }
+
+    fn select(&mut self, edit: &Edit) -> Result<()> {
+        let arguments = edit.arguments.as_slice();
+        let switch = needed(arguments, "switch")?.to_owned();
+        let then = self.known(needed(arguments, "then")?)?;
+        let target = edit.target.to_string();
+        let original = self.claim(&format!("{target}#original"))?;
+        let producer =
+            self.graph.node.iter_mut().find(|node| node.output.contains(&target)).ok_or_else(|| {
+                BackendError::not_found(format!("no layer computes `{target}`"))
+                    .with_help("Inputs and stored tensors cannot be switched.")
+            })?;
+        for output in producer.output.iter_mut().filter(|output| **output == target) {
+            output.clone_from(&original);
+        }
+        // What was added to stand in for the target is made of what the target was, not of what it becomes.
+        if self.names.insert(switch.clone()) {
+            let tensor = Tensor {
+                elem_type: Some(i32::from(DType::BOOL.0)),
+                shape: Some(TensorShapeProto::default()),
+            };
+            self.graph.input.push(ValueInfoProto {
+                name: Some(switch.clone()),
+                r#type: Some(TypeProto { value: Some(Value::TensorType(tensor)), denotation: None }),
+                ..ValueInfoProto::default()
+            });
+        }
+        self.node("Where", "", &[switch, then, original], &[target], Vec::new());
+        Ok(())
+    }
+
+    fn node(
+        &mut self,
+        op_type: &str,
+        domain: &str,
+        inputs: &[String],
+        outputs: &[String],
+        attribute: Vec<AttributeProto>,
+    ) {
+        self.graph.node.push(NodeProto {
+            op_type: Some(op_type.to_owned()),
+            domain: (!domain.is_empty()).then(|| domain.to_owned()),
+            name: outputs.first().map(|output| format!("{output}/{op_type}")),
+            input: inputs.to_vec(),
+            output: outputs.to_vec(),
+            attribute,
+            ..NodeProto::default()
+        });
+    }
+}
+
+fn needed<'a>(arguments: &'a [Pair], name: &str) -> Result<&'a str> {
+    lookup(arguments, name)
+        .ok_or_else(|| BackendError::invalid_input(format!("the change needs the argument `{name}`")))
+}
+
+/// Numbers with commas between them.
+fn numbers(arguments: &[Pair], name: &str) -> Result<Vec<f64>> {
+    let text = needed(arguments, name)?;
+    let number = |text: &str| text.trim().parse().ok().filter(|number: &f64| number.is_finite());
+    text.split(',')
+        .map(number)
+        .collect::<Option<_>>()
+        .ok_or_else(|| BackendError::invalid_input(format!("`{name}` is `{text}`")))
+}
+
+/// Codes as a tensor of their type stores them.
+fn pack(codes: &[f64], dtype: DType) -> Result<Vec<u8>> {
+    let nibbles = |low: f64, high: f64| {
+        let nibble = move |code: f64| (code.clamp(low, high) as i64 & 0xf) as u8;
+        codes.chunks(2).map(move |pair| nibble(pair[0]) | pair.get(1).map_or(0, |code| nibble(*code) << 4))
+    };
+    Ok(match dtype {
+        DType::INT8 => codes.iter().map(|code| (*code as i8) as u8).collect(),
+        DType::UINT8 => codes.iter().map(|code| *code as u8).collect(),
+        DType::INT16 => codes.iter().flat_map(|code| (*code as i16).to_le_bytes()).collect(),
+        DType::UINT16 => codes.iter().flat_map(|code| (*code as u16).to_le_bytes()).collect(),
+        DType::INT32 => codes.iter().flat_map(|code| (*code as i32).to_le_bytes()).collect(),
+        DType::INT4 => nibbles(-8.0, 7.0).collect(),
+        DType::UINT4 => nibbles(0.0, 15.0).collect(),
+        other => {
+            return Err(BackendError::unsupported_op(format!("values cannot be quantized to {other}")));
+        }
+    })
+}
