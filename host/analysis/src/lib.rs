@@ -16,6 +16,7 @@ pub mod matching;
 pub mod params;
 pub mod quantize;
 pub mod range;
+pub mod ranking;
 pub mod residual;
 pub mod statistics;
 mod sum;
@@ -31,6 +32,7 @@ pub use matching::{Item, Matching, Pair, ShapeFit, Why, align, are_of_one_kind, 
 pub use params::{Affine, AffineList, ScaleSummary};
 pub use quantize::{Arithmetic, Quantizer};
 pub use range::{CodeRange, RangeCount, ValueRange};
+pub use ranking::argmax;
 pub use residual::ResidualMismatch;
 pub use statistics::Statistics;
 pub use suspicion::{Reason, Suspicion, Thresholds};

@@ -10,6 +10,7 @@ pub mod pairing;
 pub mod real;
 pub mod side;
 pub mod survey;
+pub mod switched;
 
 pub use comparison::{Compared, Comparison};
 pub use pairing::ActivationPair;

@@ -6,6 +6,7 @@ mod cache;
 mod compare;
 mod diff;
 mod echo;
+mod evidence;
 mod format;
 mod graph;
 mod help;
@@ -27,6 +28,7 @@ mod reload;
 mod residuals;
 mod run;
 mod select;
+mod sensitivity;
 mod source;
 mod stats;
 mod summary;
@@ -183,6 +185,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<run::Run>(),
     Entry::of::<activations::Activations>(),
     Entry::of::<compare::Compare>(),
+    Entry::of::<sensitivity::Sensitivity>(),
     Entry::of::<cache::Cache>(),
     Entry::of::<backends::Backends>(),
     Entry::of::<format::Format>(),

@@ -2,11 +2,13 @@
 
 mod fit;
 mod generate;
+mod labels;
 mod picture;
 mod read;
 
 pub use fit::Fitted;
 pub use generate::Generator;
+pub use labels::labels;
 pub use read::Selection;
 
 use crate::error::{Error, Result};

@@ -80,16 +80,27 @@ pub(super) fn npy(path: &Path, selection: &Selection) -> Result<Tensor> {
     array(BufReader::new(file), path, &path.file_stem().unwrap_or_default().to_string_lossy(), selection)
 }
 
+/// The names of the arrays in an `.npz` file.
+pub(super) fn npz_keys(path: &Path) -> Result<Vec<String>> {
+    let file = open_file(path)?;
+    let archive =
+        zip::ZipArchive::new(BufReader::new(file)).map_err(|error| corrupt(path, &error.to_string()))?;
+    Ok(keys(&archive))
+}
+
+fn keys<R>(archive: &zip::ZipArchive<R>) -> Vec<String>
+where
+    R: Read + std::io::Seek,
+{
+    archive.file_names().flatten().filter_map(|name| name.strip_suffix(".npy").map(str::to_owned)).collect()
+}
+
 /// Reads one array of an `.npz` file.
 pub(super) fn npz(path: &Path, selection: &Selection) -> Result<Tensor> {
     let file = open_file(path)?;
     let mut archive =
         zip::ZipArchive::new(BufReader::new(file)).map_err(|error| corrupt(path, &error.to_string()))?;
-    let keys: Vec<String> = archive
-        .file_names()
-        .flatten()
-        .filter_map(|name| name.strip_suffix(".npy").map(str::to_owned))
-        .collect();
+    let keys = keys(&archive);
     let key = match (&selection.key, &keys[..]) {
         (Some(key), _) if keys.contains(key) => key,
         (None, [only]) => only,

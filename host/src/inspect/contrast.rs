@@ -31,7 +31,11 @@ pub struct Errors {
     pub relative_l2: Option<f64>,
 }
 
-fn number_or_text<S: serde::Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+/// A number; those that JSON lacks as texts: `inf`, `-inf`, `NaN`.
+///
+/// # Errors
+/// The serializer's.
+pub fn number_or_text<S: serde::Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) if value.is_finite() => serializer.serialize_f64(*value),
         Some(value) if value.is_nan() => serializer.serialize_str("NaN"),

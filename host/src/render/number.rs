@@ -55,6 +55,11 @@ pub fn duration(value: Duration) -> String {
     format!("{} {unit}", significant(scaled, 3))
 }
 
+/// A ratio in decibels: `31.3 dB`.
+pub fn decibels(value: f64) -> String {
+    if value.is_finite() { format!("{value:.1} dB") } else { format!("{} dB", non_finite(value)) }
+}
+
 /// A real number with about six significant digits, without trailing zeros: `0.0117647`, `1.5e-9`, `-inf`.
 pub fn real(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {

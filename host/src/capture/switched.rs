@@ -1,0 +1,164 @@
+//! The reference with any set of its layers quantized as the candidate has them.
+
+use super::batch::Batches;
+use super::emulation::{Emulation, Place};
+use super::pairing::ActivationPair;
+use super::real::Real;
+use super::side::Side;
+use crate::backend::{Fetch, Progress, RunReport};
+use crate::error::{Error, ErrorKind, Result};
+use crate::input::Input;
+use crate::model::Tensor;
+use qp_analysis::{ErrorMetrics, argmax};
+
+/// The reference behind switches, one for each layer that the candidate quantizes.
+pub struct Switched<'a> {
+    side: &'a Side<'a>,
+    emulation: Emulation,
+    /// The value that is looked at; `None` for the first output.
+    value: Option<&'a str>,
+    /// The pairs that have a switch.
+    pub layers: Vec<usize>,
+}
+
+impl<'a> Switched<'a> {
+    /// Prepares the reference.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` for a reference that cannot be edited, `State` when the candidate quantizes none of its layers.
+    pub fn new(
+        reference: &'a Side<'a>,
+        candidate: &Side<'_>,
+        pairs: &[ActivationPair<'_>],
+        value: Option<&'a str>,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let emulation = Emulation::new(reference.model, candidate.model, pairs, Place::Switched, progress)?;
+        let layers: Vec<usize> =
+            (0..pairs.len()).filter(|index| emulation.layers[*index].switch.is_some()).collect();
+        if layers.is_empty() {
+            return Err(Error::state(format!(
+                "`{}` quantizes no layer of `{}`",
+                candidate.model.id, reference.model.id
+            ))
+            .with_hint("See `diff` for what was matched with what."));
+        }
+        Ok(Self { side: reference, emulation, value, layers })
+    }
+
+    /// Why layers that the candidate quantizes have no switch, by the index of their pair.
+    pub fn obstacles(&self) -> impl Iterator<Item = (usize, &Error)> {
+        self.emulation
+            .layers
+            .iter()
+            .enumerate()
+            .filter_map(|(index, layer)| Some((index, layer.obstacle.as_ref()?)))
+    }
+
+    /// What the network computes of a batch with the layers that `is_on` says quantized.
+    ///
+    /// # Errors
+    /// What the backend says; `Cancelled`.
+    pub fn run(
+        &self,
+        batch: &Input,
+        is_on: impl Fn(usize) -> bool,
+        progress: &dyn Progress,
+    ) -> Result<(Tensor, RunReport)> {
+        let switches = self.emulation.switches(is_on);
+        let fetch = fetch(self.value);
+        let outcome = self.side.run_as(&self.emulation.session, &switches, batch, &fetch, progress)?;
+        Ok((first(outcome.tensors)?, outcome.report))
+    }
+}
+
+/// One value, or the outputs.
+pub fn fetch(value: Option<&str>) -> Fetch {
+    value.map_or(Fetch::Outputs, |value| Fetch::Named(vec![value.to_owned()]))
+}
+
+/// The first of the tensors that a run delivered.
+///
+/// # Errors
+/// `RuntimeFailed` when it delivered none.
+pub fn first(tensors: Vec<Tensor>) -> Result<Tensor> {
+    tensors
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::new(ErrorKind::RuntimeFailed, "the model delivered no output"))
+}
+
+/// What a change of some layers does to the output, over all samples.
+#[derive(Clone, Debug, Default)]
+pub struct Effect {
+    /// The errors of the output.
+    pub errors: ErrorMetrics,
+    /// Samples whose class is the label.
+    pub correct: u64,
+    /// Samples whose class is another than the reference's.
+    pub changed: u64,
+}
+
+impl Effect {
+    /// Takes in what was computed of one batch.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the two are not of one size.
+    pub fn add(&mut self, reference: &Tensor, found: &Tensor, labels: Option<&[i64]>) -> Result<()> {
+        let quantization = found.quantization.as_ref();
+        let (expected, found_values) =
+            (Real::of(reference, reference.quantization.as_ref())?, Real::of(found, quantization)?);
+        if expected.len() != found_values.len() {
+            return Err(Error::invalid_input(format!(
+                "the outputs {:?} and {:?} do not belong together",
+                reference.shape, found.shape
+            )));
+        }
+        expected.each_pair(&found_values, |expected, found| {
+            let _ = self.errors.add(expected, found);
+        });
+        let (ours, theirs) = (classes(reference)?, classes(found)?);
+        self.changed += ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs).count() as u64;
+        if let Some(labels) = labels {
+            let is_right = |(class, label): &(&usize, &i64)| i64::try_from(**class).ok() == Some(**label);
+            self.correct += theirs.iter().zip(labels).filter(is_right).count() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The class with the highest score of each sample: the first dimension is that of the samples.
+///
+/// # Errors
+/// `UnsupportedOp` for an output that holds no real numbers.
+pub fn classes(output: &Tensor) -> Result<Vec<usize>> {
+    Ok(scores(output)?.iter().map(|scores| argmax(scores).unwrap_or(0)).collect())
+}
+
+/// The scores of each sample.
+///
+/// # Errors
+/// As [`classes`].
+pub fn scores(output: &Tensor) -> Result<Vec<Vec<f64>>> {
+    let values = Real::of(output, output.quantization.as_ref())?.to_vec();
+    let samples = match output.shape[..] {
+        [] | [_] => 1,
+        [samples, ..] => usize::try_from(samples).unwrap_or(1).max(1),
+    };
+    let size = (values.len() / samples).max(1);
+    Ok(values.chunks(size).map(<[f64]>::to_vec).collect())
+}
+
+/// The batches of an input with the labels of each.
+pub fn labelled<'b>(
+    batches: Batches<'b>,
+    labels: Option<&'b [i64]>,
+) -> impl Iterator<Item = (Input, Option<&'b [i64]>, u64)> {
+    let mut done = 0_usize;
+    batches.map(move |(count, batch)| {
+        let end = done.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
+        let own = labels.map(|labels| labels.get(done..end).unwrap_or_default());
+        done = end;
+        (batch, own, count)
+    })
+}

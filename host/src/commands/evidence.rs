@@ -1,0 +1,155 @@
+//! What several commands need to hold two models against each other: the models, the samples, the labels, the pairs.
+
+use super::inspection::{can_be_captured, find_layer};
+use crate::backend::Progress;
+use crate::capture::batch::Batches;
+use crate::capture::pairing::{self, Activations};
+use crate::capture::side::half_of_the_threads;
+use crate::capture::{Execution, Side, by_value};
+use crate::error::{Error, Result};
+use crate::input::{Input, Selection, labels};
+use crate::model::{ModelInfo, Property};
+use crate::playground::{Loaded, Playground};
+use std::sync::Arc;
+
+/// Which samples, and how they are run.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Choice {
+    /// Samples, with their labels if an `.npz` has both; without it, the current input
+    #[arg(long, value_name = "PATH")]
+    data: Option<String>,
+    /// The labels, as in digits.npz:labels
+    #[arg(long, value_name = "PATH")]
+    labels: Option<String>,
+    /// Only the first samples
+    #[arg(long, value_name = "COUNT")]
+    samples: Option<u64>,
+    /// Samples that are run together
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    batch: u64,
+    /// Threads of the runtime for each of the two models; without it, half of the machine's
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<u32>,
+}
+
+/// Two models and what they are run on.
+pub(super) struct Evidence {
+    pub(super) reference_model: Arc<Loaded>,
+    pub(super) candidate_model: Arc<Loaded>,
+    reference_sibling: Option<ModelInfo>,
+    candidate_sibling: Option<ModelInfo>,
+    pub(super) input: Input,
+    pub(super) labels: Option<Vec<i64>>,
+    arguments: Choice,
+}
+
+impl Evidence {
+    /// Loads the models and reads the samples.
+    ///
+    /// # Errors
+    /// `State` without an input; what reading says; `UnsupportedOp` for models whose layers cannot be captured.
+    pub(super) fn gather(
+        playground: &mut Playground,
+        reference: &str,
+        candidate: &str,
+        arguments: &Choice,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let reference_model = playground.model(Some(reference), progress)?;
+        let candidate_model = playground.model(Some(candidate), progress)?;
+        for model in [&reference_model, &candidate_model] {
+            can_be_captured(model)?;
+        }
+        let (input, own_labels) = match (&arguments.data, &playground.input) {
+            (Some(data), _) => {
+                let (file, selection) = Selection::parse(data)?;
+                Input::with_labels(&playground.path(file), &selection, data.clone())?
+            }
+            (None, Some(input)) => (input.clone(), None),
+            (None, None) => {
+                return Err(Error::state("no input is chosen")
+                    .with_hint("Give `--data FILE`, or choose one with `input FILE:KEY[0:32]`."));
+            }
+        };
+        let labels = match &arguments.labels {
+            Some(text) => {
+                let (file, selection) = Selection::parse(text)?;
+                Some(labels(&playground.path(file), &selection)?)
+            }
+            None => own_labels,
+        };
+        Ok(Self {
+            reference_sibling: playground.outspoken_sibling(&reference_model, progress),
+            candidate_sibling: playground.outspoken_sibling(&candidate_model, progress),
+            reference_model,
+            candidate_model,
+            input,
+            labels,
+            arguments: arguments.clone(),
+        })
+    }
+
+    /// The reference, its graph as written.
+    pub(super) fn reference(&self) -> Side<'_> {
+        self.side(&self.reference_model, self.reference_sibling.clone())
+    }
+
+    /// The candidate, its graph as written.
+    pub(super) fn candidate(&self) -> Side<'_> {
+        self.side(&self.candidate_model, self.candidate_sibling.clone())
+    }
+
+    fn side<'a>(&self, model: &'a Loaded, sibling: Option<ModelInfo>) -> Side<'a> {
+        let threads = self.arguments.threads.map_or_else(half_of_the_threads, |threads| threads as usize);
+        Side { model, sibling, options: Execution::AsWritten.options(model, Some(threads)) }
+    }
+
+    /// The samples, some at a time.
+    ///
+    /// # Errors
+    /// `InvalidInput` for more samples than there are, and for fewer labels.
+    pub(super) fn batches(&self, reference: &Side<'_>) -> Result<Batches<'_>> {
+        let available = self.input.sample_count(reference.model.info(), reference.sibling.as_ref());
+        let batches = Batches::new(&self.input, available, self.arguments.samples, self.arguments.batch)?;
+        match &self.labels {
+            Some(labels) if (labels.len() as u64) < batches.samples() => Err(Error::invalid_input(format!(
+                "there are {} labels for {} samples",
+                labels.len(),
+                batches.samples()
+            ))),
+            _ => Ok(batches),
+        }
+    }
+
+    /// What belongs together, by names and by what is computed of the first batch.
+    ///
+    /// # Errors
+    /// What the backends say; `Cancelled`.
+    pub(super) fn pairs<'a>(
+        &self,
+        reference: &Side<'a>,
+        candidate: &Side<'a>,
+        progress: &dyn Progress,
+    ) -> Result<Activations<'a>> {
+        let mut values = pairing::activations(reference.model.info(), candidate.model.info());
+        if let Some((_, batch)) = self.batches(reference)?.next() {
+            by_value::pair(&mut values, reference, candidate, &batch, progress)?;
+        }
+        Ok(values)
+    }
+
+    /// The path of the reference's layer that the user means.
+    ///
+    /// # Errors
+    /// `NotFound`, `Ambiguous`.
+    pub(super) fn pair_of(&self, layer: &str) -> Result<&str> {
+        Ok(&find_layer(layer, self.reference_model.info())?.path)
+    }
+}
+
+/// `ONNX Runtime 1.31.1: provider CPU, optimization disable, threads 2`.
+pub(super) fn settings_line(runtime: &str, version: &str, settings: &[Property]) -> String {
+    let settings: Vec<String> =
+        settings.iter().map(|setting| format!("{} {}", setting.name, setting.value)).collect();
+    format!("{runtime} {version}: {}", settings.join(", "))
+}

@@ -1,0 +1,71 @@
+//! Labelled data: samples and the classes they belong to.
+
+use super::{Content, Input, Selection, element_type, read};
+use crate::error::{Error, Result};
+use crate::model::Tensor;
+use std::path::Path;
+
+/// What arrays of samples are called.
+const SAMPLES: [&str; 10] =
+    ["images", "x", "X", "inputs", "input", "data", "x_test", "X_test", "test_images", "arr_0"];
+/// What arrays of labels are called.
+const LABELS: [&str; 8] = ["labels", "label", "y", "targets", "target", "y_test", "test_labels", "arr_1"];
+
+impl Input {
+    /// The samples and the labels of an `.npz` file that holds both; any other file has no labels.
+    ///
+    /// # Errors
+    /// As [`Input::from_file`]; `InvalidInput` when there are not as many labels as samples.
+    pub fn with_labels(
+        path: &Path,
+        selection: &Selection,
+        source: String,
+    ) -> Result<(Self, Option<Vec<i64>>)> {
+        let is_archive = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"));
+        if !is_archive || selection.key.is_some() {
+            return Ok((Self::from_file(path, selection, source)?, None));
+        }
+        let keys = read::npz_keys(path)?;
+        let named = |names: &[&'static str]| names.iter().copied().find(|name| keys.iter().any(|key| key == name));
+        let key = |name: &str| Selection { key: Some(name.to_owned()), ..selection.clone() };
+        let Some(samples) = named(&SAMPLES) else {
+            // One array, or a choice that only the user can make.
+            return Ok((Self::from_file(path, selection, source)?, None));
+        };
+        let input = Self::from_file(path, &key(samples), source)?;
+        let Some(name) = named(&LABELS) else { return Ok((input, None)) };
+        let labels = labels(path, &key(name))?;
+        let count = match &input.content {
+            Content::Array(array) => array.shape.first().copied(),
+            _ => None,
+        };
+        if count != Some(labels.len() as u64) {
+            return Err(Error::invalid_input(format!(
+                "`{}` has {} labels in `{name}` for {} samples in `{samples}`",
+                path.display(),
+                labels.len(),
+                count.unwrap_or(1)
+            )));
+        }
+        Ok((input, Some(labels)))
+    }
+}
+
+/// The labels in an array of whole numbers of one dimension.
+///
+/// # Errors
+/// Those of reading; `InvalidInput` for what are no labels.
+pub fn labels(path: &Path, selection: &Selection) -> Result<Vec<i64>> {
+    let is_archive = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"));
+    let array = if is_archive { read::npz(path, selection)? } else { read::npy(path, selection)? };
+    let Tensor { name, dtype, shape, bytes, .. } = array;
+    let element = element_type(dtype).filter(|_| dtype.is_integer() && shape.len() == 1);
+    let element = element.ok_or_else(|| {
+        Error::invalid_input(format!(
+            "`{name}` in `{}` is {dtype} of {} dimensions: labels are whole numbers of one",
+            path.display(),
+            shape.len()
+        ))
+    })?;
+    Ok(element.decode(&bytes, element.elements_in(bytes.len())).map(|label| label as i64).collect())
+}
