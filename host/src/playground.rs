@@ -28,6 +28,8 @@ pub struct Playground {
     pub layer: Option<String>,
     /// What models are run on.
     pub input: Option<Input>,
+    /// What the last `flips` held against each other, for `explain`.
+    pub flips: Option<FlipsContext>,
     /// The variables of the command language.
     pub variables: Variables,
     /// The lines typed so far, the oldest first.
@@ -37,6 +39,17 @@ pub struct Playground {
     models: Cache<Arc<Loaded>>,
     aliases: BTreeMap<String, PathBuf>,
     evicted: Vec<String>,
+}
+
+/// What a search for changed predictions held against each other.
+#[derive(Clone, Debug)]
+pub struct FlipsContext {
+    /// The reference, as the user named it.
+    pub reference: String,
+    /// The candidate.
+    pub candidate: String,
+    /// The samples, if they were not the current input.
+    pub data: Option<String>,
 }
 
 /// A loaded model.
@@ -112,6 +125,7 @@ impl Playground {
             current: None,
             layer: None,
             input: None,
+            flips: None,
             variables: Variables::default(),
             history: Vec::new(),
             base,

@@ -246,7 +246,10 @@ impl<'a> Builder<'a> {
         });
         let is_quantized = self.candidate_layer_is_quantized(pair);
         let mut stored = 0;
-        for name in pair.reference.inputs.iter().filter(|name| self.reference.tensor(name).is_some()) {
+        // Shapes and axes are no weights.
+        let is_real =
+            |name: &&String| self.reference.tensor(name).is_some_and(|tensor| tensor.dtype.is_float());
+        for name in pair.reference.inputs.iter().filter(is_real) {
             let Some(matched) = self.weights.get(name.as_str()) else {
                 let is_weight = self.reference.tensor(name).is_some_and(|tensor| tensor.shape.len() > 1);
                 if is_weight && is_quantized {

@@ -17,13 +17,13 @@ use std::sync::Arc;
 pub(super) struct Choice {
     /// Samples, with their labels if an `.npz` has both; without it, the current input
     #[arg(long, value_name = "PATH")]
-    data: Option<String>,
+    pub(super) data: Option<String>,
     /// The labels, as in digits.npz:labels
     #[arg(long, value_name = "PATH")]
     labels: Option<String>,
     /// Only the first samples
     #[arg(long, value_name = "COUNT")]
-    samples: Option<u64>,
+    pub(super) samples: Option<u64>,
     /// Samples that are run together
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
     batch: u64,

@@ -7,6 +7,8 @@ mod compare;
 mod diff;
 mod echo;
 mod evidence;
+mod explain;
+mod flips;
 mod format;
 mod graph;
 mod help;
@@ -186,6 +188,8 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<activations::Activations>(),
     Entry::of::<compare::Compare>(),
     Entry::of::<sensitivity::Sensitivity>(),
+    Entry::of::<flips::Flips>(),
+    Entry::of::<explain::Explain>(),
     Entry::of::<cache::Cache>(),
     Entry::of::<backends::Backends>(),
     Entry::of::<format::Format>(),

@@ -26,7 +26,8 @@ impl Input {
             return Ok((Self::from_file(path, selection, source)?, None));
         }
         let keys = read::npz_keys(path)?;
-        let named = |names: &[&'static str]| names.iter().copied().find(|name| keys.iter().any(|key| key == name));
+        let named =
+            |names: &[&'static str]| names.iter().copied().find(|name| keys.iter().any(|key| key == name));
         let key = |name: &str| Selection { key: Some(name.to_owned()), ..selection.clone() };
         let Some(samples) = named(&SAMPLES) else {
             // One array, or a choice that only the user can make.
