@@ -36,6 +36,8 @@ pub struct Comparison {
     pub compared: Vec<Compared>,
     /// How many samples were run.
     pub samples: u64,
+    /// Why not all of the samples were run; what is here is of those that were.
+    pub stopped: Option<Error>,
     /// What the reference's runtime said of the last batch.
     pub reference_run: Option<RunReport>,
     /// What the candidate's runtime said of the last batch.
@@ -47,7 +49,7 @@ impl Comparison {
     /// the values of one batch of both.
     ///
     /// # Errors
-    /// What the backends say; `Cancelled`.
+    /// What the backends say; `Cancelled` before the first batch was compared.
     pub fn run(
         reference: &Side<'_>,
         candidate: &Side<'_>,
@@ -74,13 +76,11 @@ impl Comparison {
         let mut comparison = Self {
             compared: vec![Compared::default(); pairs.len()],
             samples: 0,
+            stopped: None,
             reference_run: None,
             candidate_run: None,
         };
         for (count, batch) in batches {
-            if progress.is_cancelled() {
-                return Err(Error::cancelled());
-            }
             progress.update("comparing samples", comparison.samples, total);
             // Two models side by side make better use of the cores than one after the other on all of them.
             let (ours, theirs) = std::thread::scope(|scope| {
@@ -88,7 +88,20 @@ impl Comparison {
                 let theirs = candidate.run(&batch, &fetch_candidate, progress);
                 (ours.join().unwrap_or_else(|_| Err(Error::internal("a run panicked"))), theirs)
             });
-            let (ours, theirs) = (ours?, theirs?);
+            let (ours, theirs) = match (ours, theirs) {
+                _ if progress.is_cancelled() => {
+                    let error = Error::cancelled().with_cause(format!(
+                        "{} of {total} samples were compared",
+                        comparison.samples
+                    ));
+                    if comparison.samples == 0 {
+                        return Err(error);
+                    }
+                    comparison.stopped = Some(error);
+                    break;
+                }
+                (ours, theirs) => (ours?, theirs?),
+            };
             comparison.add(pairs, emulation, &ours.tensors, &theirs.tensors);
             comparison.samples += count;
             comparison.reference_run = Some(ours.report);

@@ -129,7 +129,9 @@ impl Ui {
         let is_drawn = self.appearance.is_talk_terminal && !self.appearance.is_quiet;
         Task {
             cancel,
-            bar: is_drawn.then(spinner),
+            bar: is_drawn.then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())),
+            styles: Styles::new(),
+            stage: Mutex::default(),
             started: Instant::now(),
             is_shown: AtomicBool::new(false),
         }
@@ -175,18 +177,31 @@ fn write(stream: &Mutex<Box<dyn Write + Send>>, text: &str, is_colored: bool) ->
     stream.flush()
 }
 
-fn spinner() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-        bar.set_style(style);
+/// How work is shown: of unknown and of known length.
+struct Styles {
+    spinner: ProgressStyle,
+    bar: ProgressStyle,
+}
+
+impl Styles {
+    fn new() -> Self {
+        let style = |template: &str| {
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+        };
+        Self {
+            spinner: style("{spinner} {msg}"),
+            bar: style("{spinner} {msg} {bar:20} {pos}/{len} ({per_sec}, {eta} left)"),
+        }
     }
-    bar
 }
 
 /// Work that the user waits for.
 pub struct Task<'a> {
     cancel: &'a CancelFlag,
     bar: Option<ProgressBar>,
+    styles: Styles,
+    /// The stage that the bar shows.
+    stage: Mutex<String>,
     started: Instant,
     is_shown: AtomicBool,
 }
@@ -201,10 +216,21 @@ impl Progress for Task<'_> {
             bar.set_draw_target(ProgressDrawTarget::stderr());
             bar.enable_steady_tick(Duration::from_millis(100));
         }
-        bar.set_message(match total {
-            0 => format!("{stage} …"),
-            total => format!("{stage} {done}/{total}"),
-        });
+        if total == 0 {
+            bar.set_style(self.styles.spinner.clone());
+            bar.set_message(format!("{stage} …"));
+            return;
+        }
+        // The rate and the time left are those of this stage.
+        let mut current = self.stage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *current != stage {
+            stage.clone_into(&mut current);
+            bar.reset();
+            bar.set_style(self.styles.bar.clone());
+        }
+        bar.set_length(total);
+        bar.set_position(done);
+        bar.set_message(stage.to_owned());
     }
 
     fn is_cancelled(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::inspect::Errors;
 use crate::inspect::pairing::Ground;
 use crate::model::Property;
 use crate::playground::{Loaded, Playground};
-use crate::render::report::Report;
+use crate::render::report::{Effect, Report};
 use serde::Serialize;
 
 /// `compare REF CAND`
@@ -215,7 +215,7 @@ impl Command for Compare {
         sort(&mut rows, arguments.sort);
         let total = rows.len();
         rows.truncate(arguments.top.unwrap_or(usize::MAX));
-        layout::report(&Found {
+        let report = layout::report(&Found {
             reference: &reference.id,
             candidate: &candidate.id,
             input: input.source.clone(),
@@ -233,6 +233,10 @@ impl Command for Compare {
             layers: rows,
             unmatched_reference: values.unmatched_reference.iter().map(|layer| layer.path.as_str()).collect(),
             unmatched_candidate: values.unmatched_candidate.iter().map(|layer| layer.path.as_str()).collect(),
+        })?;
+        Ok(match comparison.stopped {
+            Some(error) => report.effect(Effect::Fail(error)),
+            None => report,
         })
     }
 }
