@@ -1,7 +1,8 @@
 //! An input of many samples, some at a time.
 
+use super::side::Side;
 use crate::error::{Error, Result};
-use crate::input::Input;
+use crate::input::{Input, fixed_batch};
 
 /// An input, `size` samples at a time. Only the samples of one batch are ever fitted to a model.
 pub struct Batches<'a> {
@@ -10,6 +11,8 @@ pub struct Batches<'a> {
     samples: u64,
     size: u64,
     next: u64,
+    /// What a model's file fixes the batch to.
+    fixed: Option<u64>,
 }
 
 impl<'a> Batches<'a> {
@@ -23,7 +26,41 @@ impl<'a> Batches<'a> {
             return Err(Error::invalid_input(format!("the input has {available} samples, not {samples}"))
                 .with_hint("Choose more with `input FILE:KEY[0:N]`."));
         }
-        Ok(Self { input, available, samples, size: size.max(1), next: 0 })
+        Ok(Self { input, available, samples, size: size.max(1), next: 0, fixed: None })
+    }
+
+    /// The samples that `sides` are run on, the same for all; the first says how many there are. A model whose file
+    /// fixes the number of its samples gets so many at a time.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; `InvalidInput` when the models take different numbers, or some samples would be left over.
+    pub fn of(input: &'a Input, sides: &[&Side<'_>], samples: Option<u64>, size: u64) -> Result<Self> {
+        let Some(first) = sides.first() else { return Self::new(input, 1, samples, size) };
+        let available = input.sample_count(first.model.info(), first.sibling.as_ref());
+        let mut batches = Self::new(input, available, samples, size)?;
+        for side in sides {
+            let Some(fixed) = fixed_batch(side.model.info(), side.sibling.as_ref()) else { continue };
+            if batches.samples % fixed != 0 {
+                return Err(Error::invalid_input(format!(
+                    "`{}` takes {fixed} samples at a time, and there are {}",
+                    side.model.id, batches.samples
+                ))
+                .with_hint(format!(
+                    "Choose a multiple, as in `--samples {}`.",
+                    batches.samples / fixed * fixed
+                )));
+            }
+            batches.fixed = match batches.fixed {
+                Some(other) if other != fixed => {
+                    return Err(Error::invalid_input(format!(
+                        "one model takes {other} samples at a time, the other {fixed}"
+                    )));
+                }
+                _ => Some(fixed),
+            };
+        }
+        batches.size = batches.fixed.unwrap_or(batches.size);
+        Ok(batches)
     }
 
     /// How many samples there are in all batches.
@@ -67,7 +104,7 @@ mod tests {
         let found: Vec<_> = batches
             .map(|(count, batch)| match batch.content {
                 Content::Array(array) => (count, array.shape, array.bytes),
-                Content::Generated(_) | Content::Picture(_) => unreachable!("an array was cut"),
+                _ => unreachable!("an array was cut"),
             })
             .collect();
         assert_eq!(

@@ -70,8 +70,7 @@ impl Comparison {
         }
         let session = emulation.map_or(&reference.model.session, |emulation| &emulation.session);
         let fetch_candidate = names(|pair| pair.candidate_value.name.to_owned());
-        let available = input.sample_count(reference.model.info(), reference.sibling.as_ref());
-        let batches = Batches::new(input, available, samples, batch)?;
+        let batches = Batches::of(input, &[reference, candidate], samples, batch)?;
         let total = batches.samples();
         let mut comparison = Self {
             compared: vec![Compared::default(); pairs.len()],
@@ -90,10 +89,8 @@ impl Comparison {
             });
             let (ours, theirs) = match (ours, theirs) {
                 _ if progress.is_cancelled() => {
-                    let error = Error::cancelled().with_cause(format!(
-                        "{} of {total} samples were compared",
-                        comparison.samples
-                    ));
+                    let error = Error::cancelled()
+                        .with_cause(format!("{} of {total} samples were compared", comparison.samples));
                     if comparison.samples == 0 {
                         return Err(error);
                     }

@@ -40,8 +40,7 @@ pub fn each_block(
     progress: &dyn Progress,
     receive: &mut dyn FnMut(&[f64]),
 ) -> Result<(u64, Option<RunReport>)> {
-    let available = feed.input.sample_count(side.model.info(), side.sibling.as_ref());
-    let batches = Batches::new(feed.input, available, feed.samples, feed.batch)?;
+    let batches = Batches::of(feed.input, &[side], feed.samples, feed.batch)?;
     let total = batches.samples();
     let fetch = Fetch::Named(vec![wanted.name.to_owned()]);
     let (mut samples, mut report) = (0, None);

@@ -108,9 +108,8 @@ impl Evidence {
     ///
     /// # Errors
     /// `InvalidInput` for more samples than there are, and for fewer labels.
-    pub(super) fn batches(&self, reference: &Side<'_>) -> Result<Batches<'_>> {
-        let available = self.input.sample_count(reference.model.info(), reference.sibling.as_ref());
-        let batches = Batches::new(&self.input, available, self.arguments.samples, self.arguments.batch)?;
+    pub(super) fn batches(&self, sides: &[&Side<'_>]) -> Result<Batches<'_>> {
+        let batches = Batches::of(&self.input, sides, self.arguments.samples, self.arguments.batch)?;
         match &self.labels {
             Some(labels) if (labels.len() as u64) < batches.samples() => Err(Error::invalid_input(format!(
                 "there are {} labels for {} samples",
@@ -132,7 +131,7 @@ impl Evidence {
         progress: &dyn Progress,
     ) -> Result<Activations<'a>> {
         let mut values = pairing::activations(reference.model.info(), candidate.model.info());
-        if let Some((_, batch)) = self.batches(reference)?.next() {
+        if let Some((_, batch)) = self.batches(&[reference, candidate])?.next() {
             by_value::pair(&mut values, reference, candidate, &batch, progress)?;
         }
         Ok(values)

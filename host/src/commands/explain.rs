@@ -91,7 +91,7 @@ impl Command for Explain {
         let task = scope.ui.task(scope.cancel);
         let evidence = Evidence::gather(playground, &reference, &candidate, &choice, &task)?;
         let (ours, theirs) = (evidence.reference(), evidence.candidate());
-        let count = evidence.batches(&ours)?.samples();
+        let count = evidence.batches(&[&ours])?.samples();
         if arguments.sample >= count {
             return Err(Error::invalid_input(format!(
                 "there is no sample {}: `{}` has {count}",

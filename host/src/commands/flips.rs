@@ -114,7 +114,7 @@ impl Command for Flips {
             data: arguments.evidence.data.clone(),
         });
         let (reference, candidate) = (evidence.reference(), evidence.candidate());
-        let batches = evidence.batches(&reference)?;
+        let batches = evidence.batches(&[&reference, &candidate])?;
         let wanted = batches.samples();
         let labels = evidence.labels.as_deref();
         let (counted, stop) = count(&reference, &candidate, batches, labels, &task);

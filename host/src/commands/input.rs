@@ -2,7 +2,10 @@
 
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
-use crate::input::{self, Content, Fitted, Generator, Selection, shape_text};
+use crate::input::{
+    self, Content, Fill, Fitted, Generator, PictureLayout, PictureOptions, Resize, Selection, shape_text,
+};
+use crate::model::{DType, ValueInfo};
 use crate::playground::Playground;
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
@@ -14,18 +17,55 @@ pub(super) struct Input;
 /// The arguments of `input`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// `random`, `zeros`, FILE.npy, FILE.npz:KEY, a PNG or JPEG picture; `[3]` or `[0:8]` behind an array chooses samples
+    /// `random`, `zeros`, `ones`, FILE.npy, FILE.npz:KEY, a PNG or JPEG picture, raw elements in FILE.bin, or a folder of samples; `[3]` or `[0:8]` behind an array or a folder chooses samples; for a model of several inputs NAME=SOURCE for each
     #[arg(value_name = "PATH")]
-    source: Option<String>,
+    sources: Vec<String>,
     /// Where random values begin
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
-    /// The shape to make up, where the model does not say, as in 1,32,32,3
+    /// How random floats are spread: between 0 and 1, or with mean 0 and standard deviation 1
+    #[arg(long = "dist", value_enum, value_name = "KIND", default_value_t)]
+    distribution: Distribution,
+    /// How many samples to make up
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    batch: Option<u64>,
+    /// The shape of what is made up, or of a raw file, where the model does not say, as in 1,32,32,3
     #[arg(long, value_name = "SIZES", value_delimiter = ',')]
     shape: Vec<u64>,
+    /// The type of a raw file's elements, as in float32
+    #[arg(long, value_name = "DTYPE")]
+    dtype: Option<String>,
+    /// Where a picture's channels go, where the model does not say
+    #[arg(long, value_enum, value_name = "LAYOUT")]
+    layout: Option<PictureLayout>,
+    /// How a picture of another size is made to fit
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    resize: Resize,
+    /// Taken from the channels of a picture scaled to 0 to 1, as in 0.485,0.456,0.406
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', allow_negative_numbers = true)]
+    mean: Vec<f64>,
+    /// What the channels are divided by then, as in 0.229,0.224,0.225
+    #[arg(long = "std", value_name = "NUMBERS", value_delimiter = ',')]
+    deviation: Vec<f64>,
+    /// What white becomes; without it 255, or 1 with a mean or a standard deviation
+    #[arg(long, value_name = "NUMBER")]
+    white: Option<f64>,
     /// Round values that the model's dtype cannot hold
     #[arg(long)]
     cast: bool,
+}
+
+/// Samples of a folder, or made up, that are fitted when they are chosen.
+const MOST_CHECKED: u64 = 16;
+
+/// How random floats are spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Distribution {
+    /// Between 0 and 1
+    #[default]
+    Uniform,
+    /// Mean 0, standard deviation 1
+    Normal,
 }
 
 #[derive(Serialize)]
@@ -54,43 +94,148 @@ impl Command for Input {
             shows: "the first of the sample digits",
         },
         Example {
-            line: "use resnet8.onnx; input random --seed 7",
+            line: "use resnet8.onnx; input random --seed 7 --batch 4",
             shows: "values made up, the same on every machine",
+        },
+        Example {
+            line: "input image=zeros mask=ones",
+            shows: "one source for each input of a model with several",
         },
     ];
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
-        let Some(source) = &arguments.source else { return current(playground, scope) };
-        let chosen = read(source, &arguments, playground)?;
+        if arguments.sources.is_empty() {
+            return current(playground, scope);
+        }
+        let chosen = read(&arguments, playground, scope)?;
         let report = describe(&chosen, playground, scope)?;
         playground.input = Some(chosen);
         Ok(report)
     }
 }
 
-fn read(source: &str, arguments: &Arguments, playground: &Playground) -> Result<input::Input> {
-    let shape = (!arguments.shape.is_empty()).then(|| arguments.shape.clone());
-    let sizes: Vec<String> = arguments.shape.iter().map(ToString::to_string).collect();
-    let shape_text = if sizes.is_empty() { String::new() } else { format!(" --shape {}", sizes.join(",")) };
-    let generated = |seed: Option<u64>, source: String| input::Input {
-        source: format!("{source}{shape_text}"),
-        content: Content::Generated(Generator { seed, shape: shape.clone() }),
-        may_round: false,
-    };
-    match source {
-        "random" => Ok(generated(Some(arguments.seed), format!("random --seed {}", arguments.seed))),
-        "zeros" => Ok(generated(None, "zeros".to_owned())),
-        text => {
-            if shape.is_some() {
-                return Err(Error::usage("`--shape` goes with `random` and `zeros` only"));
-            }
-            let (file, selection) = Selection::parse(text)?;
-            let path = playground.path(file);
-            let mut read = input::Input::from_file(&path, &selection, text.to_owned())?;
-            read.may_round = arguments.cast;
-            Ok(read)
+/// Reads all sources: one for every input of a model, or one for each by its name.
+fn read(arguments: &Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<input::Input> {
+    let mut source: Vec<String> = arguments.sources.clone();
+    let contents = match &arguments.sources[..] {
+        [one] if named(one).is_none() => content(one, arguments, None, playground, scope)?,
+        several => {
+            let parts = several.iter().map(|text| {
+                let (name, text) = named(text).ok_or_else(|| {
+                    Error::usage(format!("`{text}` does not say which input it is for"))
+                        .with_hint("With several, write each as `NAME=SOURCE`.")
+                })?;
+                Ok((name.to_owned(), content(text, arguments, Some(name), playground, scope)?))
+            });
+            Content::Named(parts.collect::<Result<_>>()?)
         }
+    };
+    if source.iter().any(|source| source.ends_with("random")) {
+        source.push(format!("--seed {}", arguments.seed));
     }
+    if !arguments.shape.is_empty() {
+        let sizes: Vec<String> = arguments.shape.iter().map(ToString::to_string).collect();
+        source.push(format!("--shape {}", sizes.join(",")));
+    }
+    if arguments.distribution != Distribution::Uniform {
+        source.push("--dist normal".to_owned());
+    }
+    if let Some(batch) = arguments.batch {
+        source.push(format!("--batch {batch}"));
+    }
+    Ok(input::Input { source: source.join(" "), content: contents, may_round: arguments.cast })
+}
+
+/// The name and the source in `NAME=SOURCE`; a path may hold an equals sign behind a separator.
+fn named(text: &str) -> Option<(&str, &str)> {
+    text.split_once('=').filter(|(name, _)| !name.is_empty() && !name.contains(['/', '\\']))
+}
+
+fn content(
+    text: &str,
+    arguments: &Arguments,
+    name: Option<&str>,
+    playground: &mut Playground,
+    scope: &Scope<'_>,
+) -> Result<Content> {
+    let shape = (!arguments.shape.is_empty()).then(|| arguments.shape.clone());
+    let generated = |fill: Fill| {
+        Ok(Content::Generated(Generator { fill, shape: shape.clone(), batch: arguments.batch, window: None }))
+    };
+    match text {
+        "random" => {
+            return generated(match arguments.distribution {
+                Distribution::Uniform => Fill::Uniform(arguments.seed),
+                Distribution::Normal => Fill::Normal(arguments.seed),
+            });
+        }
+        "zeros" => return generated(Fill::Zeros),
+        "ones" => return generated(Fill::Ones),
+        _ => {}
+    }
+    if arguments.batch.is_some() {
+        return Err(Error::usage("`--batch` goes with `random`, `zeros` and `ones` only")
+            .with_hint("Choose samples of a file as in `[0:8]`."));
+    }
+    let (file, selection) = Selection::parse(text)?;
+    let path = playground.path(file);
+    let is_raw = path
+        .extension()
+        .is_some_and(|ending| ["bin", "raw"].iter().any(|raw| ending.eq_ignore_ascii_case(raw)));
+    if is_raw {
+        let value = expected(name, playground, scope)?;
+        let dtype = arguments.dtype.as_deref().map(parse_dtype).transpose()?;
+        return Ok(Content::Array(input::raw(&path, dtype, shape.as_deref(), value.as_ref())?));
+    }
+    if shape.is_some() || arguments.dtype.is_some() {
+        return Err(Error::usage("`--shape` and `--dtype` go with made-up values and raw files only"));
+    }
+    let options = PictureOptions {
+        layout: arguments.layout,
+        resize: arguments.resize,
+        mean: arguments.mean.clone(),
+        deviation: arguments.deviation.clone(),
+        white: arguments.white,
+    };
+    if options.deviation.iter().any(|deviation| *deviation == 0.0 || !deviation.is_finite()) {
+        return Err(Error::usage("a standard deviation of 0 cannot be divided by"));
+    }
+    Content::read(&path, &selection, &options)
+}
+
+/// What the current model says of its input, or of the one of that name.
+fn expected(name: Option<&str>, playground: &mut Playground, scope: &Scope<'_>) -> Result<Option<ValueInfo>> {
+    if playground.current.is_none() {
+        return Ok(None);
+    }
+    let task = scope.ui.task(scope.cancel);
+    let model = playground.model(None, &task)?;
+    let sibling = playground.outspoken_sibling(&model, &task);
+    let declared = input::declared(model.info(), sibling.as_ref());
+    Ok(match name {
+        Some(name) => declared.into_iter().find(|value| value.name == name),
+        None => declared.into_iter().next(),
+    })
+}
+
+fn parse_dtype(text: &str) -> Result<DType> {
+    let known = [
+        DType::UINT8,
+        DType::INT8,
+        DType::UINT16,
+        DType::INT16,
+        DType::INT32,
+        DType::INT64,
+        DType::FLOAT16,
+        DType::BFLOAT16,
+        DType::FLOAT32,
+        DType::FLOAT64,
+        DType::BOOL,
+    ];
+    known.into_iter().find(|dtype| dtype.to_string() == text).ok_or_else(|| {
+        let names: Vec<String> = known.iter().map(ToString::to_string).collect();
+        Error::usage(format!("`{text}` is no type")).with_hint(format!("Choose one of {}.", names.join(", ")))
+    })
 }
 
 fn current(playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
@@ -109,7 +254,20 @@ fn describe(chosen: &input::Input, playground: &mut Playground, scope: &Scope<'_
     let (model, fitted) = if playground.current.is_some() {
         let model = playground.model(None, &task)?;
         let sibling = playground.outspoken_sibling(&model, &task);
-        (Some(model.id.clone()), chosen.fit(model.info(), sibling.as_ref())?)
+        // Of many samples the first few are checked: the others are read when they are run.
+        let count = chosen.sample_count(model.info(), sibling.as_ref());
+        let fixed = input::fixed_batch(model.info(), sibling.as_ref());
+        let looked_at = match (&chosen.content, fixed) {
+            (Content::Array(_), None) => count,
+            (_, Some(fixed)) => fixed.min(count),
+            (_, None) => count.min(MOST_CHECKED),
+        };
+        let part = if looked_at < count { chosen.samples(0, looked_at) } else { chosen.clone() };
+        let mut fitted = part.fit(model.info(), sibling.as_ref())?;
+        if looked_at < count {
+            fitted.steps.push(format!("{looked_at} of {count} samples looked at"));
+        }
+        (Some(model.id.clone()), fitted)
     } else {
         (None, unfitted(chosen))
     };
@@ -145,7 +303,7 @@ fn describe(chosen: &input::Input, playground: &mut Playground, scope: &Scope<'_
 fn unfitted(chosen: &input::Input) -> Fitted {
     let tensors = match &chosen.content {
         Content::Array(array) => vec![array.clone()],
-        Content::Generated(_) | Content::Picture(_) => Vec::new(),
+        _ => Vec::new(),
     };
     Fitted { tensors, steps: Vec::new() }
 }

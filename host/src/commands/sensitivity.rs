@@ -139,7 +139,7 @@ impl Command for Sensitivity {
         let at = at.transpose()?;
         let value = at.map(|pair| pair.reference_value.name);
         let switched = Switched::new(&reference, &candidate, &values.pairs, value, &task)?;
-        let batches = evidence.batches(&reference)?;
+        let batches = evidence.batches(&[&reference, &candidate])?;
         let wanted = batches.samples();
         let theirs = fetch(at.map(|pair| pair.candidate_value.name));
         let quantization = at.and_then(|pair| pair.candidate_value.quantization);

@@ -41,6 +41,37 @@ pub(super) fn array(array: &Tensor, value: &ValueInfo, may_round: bool) -> Resul
     Ok(Fitted { tensors: vec![tensor], steps })
 }
 
+/// Samples that were fitted one by one, as one batch.
+pub(super) fn joined(each: impl Iterator<Item = Result<Fitted>>, value: &ValueInfo) -> Result<Fitted> {
+    let mut joined: Option<Fitted> = None;
+    for fitted in each {
+        let mut fitted = fitted?;
+        let Some(joined) = &mut joined else {
+            joined = Some(fitted);
+            continue;
+        };
+        let (Some(whole), Some(sample)) = (joined.tensors.first_mut(), fitted.tensors.pop()) else {
+            continue;
+        };
+        if whole.shape.get(1..) != sample.shape.get(1..) || whole.dtype != sample.dtype {
+            return Err(Error::invalid_input(format!(
+                "samples for `{}` differ: {} {} and {} {}",
+                value.name,
+                whole.dtype,
+                shape_text(&whole.shape),
+                sample.dtype,
+                shape_text(&sample.shape)
+            ))
+            .with_hint("Resize them to one size first, or choose a model that says its size."));
+        }
+        whole.bytes.extend(sample.bytes);
+        if let (Some(count), Some(more)) = (whole.shape.first_mut(), sample.shape.first()) {
+            *count += more;
+        }
+    }
+    joined.ok_or_else(|| Error::invalid_input("there are no samples"))
+}
+
 fn fit_shape(array: &Tensor, value: &ValueInfo, steps: &mut Vec<String>) -> Result<Vec<u64>> {
     let Some(declared) = &value.shape else { return Ok(array.shape.clone()) };
     if shape_agrees(&array.shape, declared) {

@@ -4,17 +4,20 @@ mod fit;
 mod generate;
 mod labels;
 mod picture;
+mod raw;
 mod read;
 
 pub use fit::Fitted;
-pub use generate::Generator;
+pub use generate::{Fill, Generator};
 pub use labels::labels;
-pub use read::Selection;
+pub use picture::{Picture, PictureLayout, PictureOptions, Resize};
+pub use raw::raw;
+pub use read::{Samples, Selection};
 
-use crate::error::{Error, Result};
-use crate::model::{DType, ModelInfo, Tensor, ValueInfo};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{DType, Dimension, ModelInfo, Tensor, ValueInfo};
 use qp_analysis::ElementType;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The input of a session.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,56 +38,185 @@ pub enum Content {
     /// An array from a file.
     Array(Tensor),
     /// A picture, decoded: its layout follows the model's.
-    Picture(picture::Picture),
+    Picture(Picture, PictureOptions),
+    /// Files of a folder, each of which is one sample, read when it is needed.
+    Files(Vec<PathBuf>, PictureOptions),
+    /// One for each input of a model, by name.
+    Named(Vec<(String, Content)>),
+}
+
+/// What files of samples end in.
+const ENDINGS: [&str; 5] = ["npy", "npz", "png", "jpg", "jpeg"];
+
+fn ending(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase()
+}
+
+impl Content {
+    /// Reads from a file, chosen by the file name's ending, or finds the samples of a folder.
+    ///
+    /// # Errors
+    /// `NotFound`, `CorruptFile`, `InvalidInput`, and `UnsupportedFormat` for an unknown ending.
+    pub fn read(path: &Path, selection: &Selection, options: &PictureOptions) -> Result<Self> {
+        if path.is_dir() {
+            return Self::folder(path, selection, options);
+        }
+        match ending(path).as_str() {
+            "npy" => Ok(Self::Array(read::npy(path, selection)?)),
+            "npz" => Ok(Self::Array(read::npz(path, selection)?)),
+            "png" | "jpg" | "jpeg" if *selection != Selection::default() => Err(Error::usage(format!(
+                "`{}` is a picture, which is one sample: there is nothing to choose",
+                path.display()
+            ))),
+            "png" | "jpg" | "jpeg" => Ok(Self::Picture(Picture::read(path)?, options.clone())),
+            _ => Err(Error::new(
+                ErrorKind::UnsupportedFormat,
+                format!("`{}` is no input that qp reads", path.display()),
+            )
+            .with_hint(
+                "Give a file that ends in .npy, .npz, .png, .jpg, .bin or .raw, a folder of them, or say `random`, `zeros` or `ones`.",
+            )),
+        }
+    }
+
+    /// The files of a folder in the order of their names.
+    fn folder(path: &Path, selection: &Selection, options: &PictureOptions) -> Result<Self> {
+        let entries = std::fs::read_dir(path).map_err(|error| Error::io("read", path, &error))?;
+        let mut files: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| ENDINGS.contains(&ending(path).as_str()) && path.is_file())
+            .collect();
+        files.sort();
+        let count = files.len() as u64;
+        let (first, end) = match selection.samples {
+            None => (0, count),
+            Some(Samples::One(index)) => (index, index.saturating_add(1)),
+            Some(Samples::Range(ref range)) => (range.start, range.end.min(count)),
+        };
+        if count == 0 {
+            return Err(Error::not_found(format!("`{}` holds no samples", path.display()))
+                .with_hint("Samples are files that end in .npy, .npz, .png or .jpg."));
+        }
+        if first >= end || end > count {
+            return Err(Error::invalid_input(format!(
+                "sample {first} of `{}` does not exist: it has {count}",
+                path.display()
+            )));
+        }
+        let part = files.get(first as usize..end as usize).unwrap_or_default();
+        Ok(Self::Files(part.to_vec(), options.clone()))
+    }
+
+    /// How many samples there are for an input with `rank` dimensions; `None` for what is fitted as a whole.
+    fn sample_count(&self, rank: Option<usize>) -> Option<u64> {
+        match self {
+            Self::Generated(generator) => Some(generator.samples()),
+            Self::Array(array) => match array.shape.first() {
+                Some(samples) if rank == Some(array.shape.len()) && array.dtype.bits() >= 8 => Some(*samples),
+                _ => None,
+            },
+            Self::Picture(..) => Some(1),
+            Self::Files(files, _) => Some(files.len() as u64),
+            Self::Named(parts) => {
+                let mut counts = parts.iter().map(|(_, part)| match part {
+                    Self::Array(array) => array.shape.first().copied().filter(|_| array.dtype.bits() >= 8),
+                    other => other.sample_count(None),
+                });
+                let first = counts.next()??;
+                counts.all(|count| count == Some(first)).then_some(first)
+            }
+        }
+    }
+
+    fn samples(&self, first: u64, end: u64) -> Self {
+        match self {
+            Self::Generated(generator) => {
+                Self::Generated(Generator { window: Some((first, end)), ..generator.clone() })
+            }
+            Self::Array(array) => Self::Array(array.samples(first, end)),
+            Self::Picture(..) => self.clone(),
+            Self::Files(files, options) => {
+                let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(files.len());
+                Self::Files(files.get(place(first)..place(end)).unwrap_or_default().to_vec(), options.clone())
+            }
+            Self::Named(parts) => Self::Named(
+                parts.iter().map(|(name, part)| (name.clone(), part.samples(first, end))).collect(),
+            ),
+        }
+    }
+
+    fn fit(&self, declared: &[ValueInfo], may_round: bool) -> Result<Fitted> {
+        match self {
+            Self::Generated(generator) => generator.tensors(declared),
+            Self::Array(array) => fit::array(array, only_input(declared)?, may_round),
+            Self::Picture(picture, options) => picture.fit(only_input(declared)?, options),
+            Self::Files(files, options) => {
+                let value = only_input(declared)?;
+                // Each sample is fitted as a batch of one.
+                let mut one = value.clone();
+                if let Some(batch) = one.shape.as_mut().and_then(|shape| shape.first_mut()) {
+                    *batch = Dimension::Fixed(1);
+                }
+                let each = files.iter().map(|path| {
+                    let content = Self::read(path, &Selection::default(), options)?;
+                    content
+                        .fit(std::slice::from_ref(&one), may_round)
+                        .map_err(|error| error.within(format!("`{}` does not fit", path.display())))
+                });
+                fit::joined(each, value)
+            }
+            Self::Named(parts) => {
+                let mut fitted = Fitted { tensors: Vec::new(), steps: Vec::new() };
+                for value in declared {
+                    let part = parts.iter().find(|(name, _)| *name == value.name);
+                    let (_, part) = part.ok_or_else(|| {
+                        Error::invalid_input(format!("nothing is given for input `{}`", value.name))
+                            .with_hint(format!("Add `{}=FILE` to the `input` command.", value.name))
+                    })?;
+                    let own = part.fit(std::slice::from_ref(value), may_round)?;
+                    fitted.tensors.extend(own.tensors);
+                    fitted.steps.extend(own.steps.into_iter().map(|step| format!("{}: {step}", value.name)));
+                }
+                let unknown =
+                    parts.iter().find(|(name, _)| !declared.iter().any(|value| value.name == *name));
+                if let Some((name, _)) = unknown {
+                    let names: Vec<_> = declared.iter().map(|value| format!("`{}`", value.name)).collect();
+                    return Err(Error::invalid_input(format!("the model has no input `{name}`"))
+                        .with_hint(format!("Its inputs are {}.", names.join(", "))));
+                }
+                Ok(fitted)
+            }
+        }
+    }
 }
 
 impl Input {
     /// Reads an input from a file, chosen by the file name's ending.
     ///
     /// # Errors
-    /// `NotFound`, `CorruptFile`, `InvalidInput`, and `UnsupportedFormat` for an unknown ending.
+    /// As [`Content::read`].
     pub fn from_file(path: &Path, selection: &Selection, source: String) -> Result<Self> {
-        let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        let content = match ending.as_str() {
-            "npy" => Content::Array(read::npy(path, selection)?),
-            "npz" => Content::Array(read::npz(path, selection)?),
-            "png" | "jpg" | "jpeg" if *selection != Selection::default() => {
-                return Err(Error::usage(format!("`{source}` chooses from a picture, which is one sample")));
-            }
-            "png" | "jpg" | "jpeg" => Content::Picture(picture::Picture::read(path)?),
-            _ => {
-                return Err(Error::new(
-                    crate::error::ErrorKind::UnsupportedFormat,
-                    format!("`{}` is no input that qp reads", path.display()),
-                )
-                .with_hint(
-                    "Give a file that ends in .npy, .npz, .png or .jpg, or say `random` or `zeros`.",
-                ));
-            }
-        };
+        let content = Content::read(path, selection, &PictureOptions::default())?;
         Ok(Self { source, content, may_round: false })
     }
 
     /// How many samples there are along the first dimension, where the model's input has as many dimensions; 1 for
     /// what is fitted as a whole.
     pub fn sample_count(&self, info: &ModelInfo, sibling: Option<&ModelInfo>) -> u64 {
-        let Content::Array(array) = &self.content else { return 1 };
-        let [value] = &info.inputs[..] else { return 1 };
-        let value = completed(value, sibling.and_then(|sibling| sibling.inputs.first()));
-        let rank = value.shape.map(|shape| shape.len());
-        match array.shape.first() {
-            Some(samples) if rank == Some(array.shape.len()) && array.dtype.bits() >= 8 => *samples,
-            _ => 1,
-        }
+        let first = info.inputs.first();
+        let rank = first
+            .map(|value| completed(value, sibling.and_then(|sibling| sibling.inputs.first())))
+            .and_then(|value| value.shape.map(|shape| shape.len()));
+        self.content.sample_count(rank.filter(|_| info.inputs.len() == 1)).unwrap_or(1)
     }
 
     /// The samples from `first` to before `end`; the whole of what is no array.
     pub fn samples(&self, first: u64, end: u64) -> Self {
-        let content = match &self.content {
-            Content::Array(array) => Content::Array(array.samples(first, end)),
-            whole => whole.clone(),
-        };
-        Self { source: self.source.clone(), content, may_round: self.may_round }
+        Self {
+            source: self.source.clone(),
+            content: self.content.samples(first, end),
+            may_round: self.may_round,
+        }
     }
 
     /// The tensors for a model's inputs, in their order. `sibling` is another variant of the network, asked
@@ -93,21 +225,25 @@ impl Input {
     /// # Errors
     /// `InvalidInput` that names both sides when it does not fit.
     pub fn fit(&self, info: &ModelInfo, sibling: Option<&ModelInfo>) -> Result<Fitted> {
-        let declared: Vec<ValueInfo> = info
-            .inputs
-            .iter()
-            .enumerate()
-            .map(|(index, value)| completed(value, sibling.and_then(|sibling| sibling.inputs.get(index))))
-            .collect();
-        match &self.content {
-            Content::Generated(generator) => generator.tensors(&declared),
-            Content::Array(array) => {
-                let value = only_input(&declared)?;
-                fit::array(array, value, self.may_round)
-            }
-            Content::Picture(picture) => picture.fit(only_input(&declared)?),
-        }
+        self.content.fit(&declared(info, sibling), self.may_round)
     }
+}
+
+/// What a model takes, where it does not say as another variant of the network says it.
+pub fn declared(info: &ModelInfo, sibling: Option<&ModelInfo>) -> Vec<ValueInfo> {
+    info.inputs
+        .iter()
+        .enumerate()
+        .map(|(index, value)| completed(value, sibling.and_then(|sibling| sibling.inputs.get(index))))
+        .collect()
+}
+
+/// The number of samples that a model takes at once, if its file fixes one.
+pub fn fixed_batch(info: &ModelInfo, sibling: Option<&ModelInfo>) -> Option<u64> {
+    let declared = declared(info, sibling);
+    let [one] = &declared[..] else { return None };
+    // Fewer dimensions have none for samples.
+    one.shape.as_ref().filter(|shape| shape.len() > 1)?.first()?.size().filter(|size| *size > 0)
 }
 
 /// What `value` says, and where it says nothing what its sibling says.
@@ -135,7 +271,7 @@ fn only_input(declared: &[ValueInfo]) -> Result<&ValueInfo> {
                 several.len(),
                 names.join(", ")
             ))
-            .with_hint("Use `input random` or `input zeros`, which fill all of them."))
+            .with_hint("Give one for each, as in `input NAME=FILE NAME=zeros`, or use `input random`, which fills all."))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Pictures as inputs: decoded, resized to what the model takes, laid out as it wants.
 
 use super::read::open_file;
-use super::{Fitted, type_text};
+use super::{Fitted, element_type, type_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Dimension, Tensor, ValueInfo};
 use image::{DynamicImage, imageops::FilterType};
@@ -11,6 +11,61 @@ use std::path::Path;
 /// A decoded picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture(DynamicImage);
+
+/// How pictures become tensors.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PictureOptions {
+    /// Where the channels go; `None` for where the model has 1 or 3 of them.
+    pub layout: Option<PictureLayout>,
+    /// How a picture of another size is made to fit.
+    pub resize: Resize,
+    /// What is taken from each channel, after values were scaled to 0 to 1; one for all or one for each.
+    pub mean: Vec<f64>,
+    /// By what each channel is divided then.
+    pub deviation: Vec<f64>,
+    /// What white is, if not 255 without and 1 with a mean or a deviation.
+    pub white: Option<f64>,
+}
+
+/// The order of a picture's dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum PictureLayout {
+    /// Channels before height and width
+    Nchw,
+    /// Channels last
+    Nhwc,
+}
+
+/// How a picture of another size is made to fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Resize {
+    /// Both sides to the wanted size
+    #[default]
+    Stretch,
+    /// The shorter side to the wanted size, what is left over cut off evenly
+    Crop,
+    /// The longer side to the wanted size, black around
+    Pad,
+}
+
+impl PictureOptions {
+    /// The values of a channel, from bytes.
+    fn value(&self, byte: u8, channel: usize) -> f64 {
+        let of = |list: &[f64], default: f64| match list {
+            [] => default,
+            [one] => *one,
+            many => many.get(channel).copied().unwrap_or(default),
+        };
+        let is_normalized = !self.mean.is_empty() || !self.deviation.is_empty();
+        let white = self.white.unwrap_or(if is_normalized { 1.0 } else { 255.0 });
+        let scaled = f64::from(byte) / 255.0 * white;
+        (scaled - of(&self.mean, 0.0)) / of(&self.deviation, 1.0)
+    }
+
+    fn changes_values(&self) -> bool {
+        !self.mean.is_empty() || !self.deviation.is_empty() || self.white.is_some_and(|white| white != 255.0)
+    }
+}
 
 /// Where the channels of a batch of pictures are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +98,12 @@ impl Picture {
     }
 
     /// The tensor for an input of four dimensions with 1 or 3 channels, first or last; values 0 to 255.
-    pub(super) fn fit(&self, value: &ValueInfo) -> Result<Fitted> {
+    pub(super) fn fit(&self, value: &ValueInfo, options: &PictureOptions) -> Result<Fitted> {
         let misfit = || {
             Error::invalid_input(format!("input `{}` takes {}, not a picture", value.name, type_text(value)))
                 .with_hint("A picture fits an input of shape N×H×W×C or N×C×H×W with 1 or 3 channels.")
         };
-        let layout = layout(value.shape.as_deref().ok_or_else(misfit)?).ok_or_else(misfit)?;
+        let layout = layout(value.shape.as_deref().ok_or_else(misfit)?, options.layout).ok_or_else(misfit)?;
         let (own_width, own_height) = (u64::from(self.0.width()), u64::from(self.0.height()));
         let (width, height) = (layout.width.unwrap_or(own_width), layout.height.unwrap_or(own_height));
         let mut steps = Vec::new();
@@ -59,8 +114,9 @@ impl Picture {
             let (Some(new_width), Some(new_height)) = (size(width), size(height)) else {
                 return Err(misfit());
             };
-            steps.push(format!("resized {own_width}×{own_height} → {width}×{height}, bilinear"));
-            self.0.resize_exact(new_width, new_height, FilterType::Triangle)
+            let (how, resized) = resized(&self.0, new_width, new_height, options.resize);
+            steps.push(format!("resized {own_width}×{own_height} → {width}×{height}, {how}bilinear"));
+            resized
         };
         let interleaved =
             if layout.channels == 1 { resized.to_luma8().into_raw() } else { resized.to_rgb8().into_raw() };
@@ -73,10 +129,32 @@ impl Picture {
             (planes.collect(), vec![1, layout.channels, height, width])
         };
         let (dtype, bytes) = match value.dtype {
+            DType::UINT8 if options.changes_values() => {
+                return Err(Error::invalid_input(format!(
+                    "input `{}` takes uint8: `--mean`, `--std` and `--white` are for floats",
+                    value.name
+                )));
+            }
             DType::UINT8 => (DType::UINT8, elements),
-            DType::FLOAT32 | DType::UNDEFINED => {
-                steps.push("values 0 to 255 as float32".to_owned());
-                (DType::FLOAT32, elements.iter().flat_map(|&byte| f32::from(byte).to_le_bytes()).collect())
+            DType::FLOAT32 | DType::FLOAT16 | DType::FLOAT64 | DType::UNDEFINED => {
+                let dtype = if value.dtype == DType::UNDEFINED { DType::FLOAT32 } else { value.dtype };
+                steps.push(match options.changes_values() {
+                    false => format!("values 0 to 255 as {dtype}"),
+                    true => {
+                        let (black, white) = (options.value(0, 0), options.value(255, 0));
+                        format!("values {black:.3} to {white:.3} as {dtype}")
+                    }
+                });
+                let channels = layout.channels as usize;
+                let plane = elements.len() / channels.max(1);
+                let element = element_type(dtype).ok_or_else(misfit)?;
+                let mut bytes = Vec::with_capacity(element.packed_bytes(elements.len()));
+                for (index, byte) in elements.iter().enumerate() {
+                    let channel =
+                        if layout.is_channels_last { index % channels } else { index / plane.max(1) };
+                    element.push(&mut bytes, options.value(*byte, channel)).ok_or_else(misfit)?;
+                }
+                (dtype, bytes)
             }
             _ => return Err(misfit()),
         };
@@ -85,10 +163,30 @@ impl Picture {
     }
 }
 
-fn layout(shape: &[Dimension]) -> Option<Layout> {
+/// The picture with the wanted size, and in a word how.
+fn resized(picture: &DynamicImage, width: u32, height: u32, how: Resize) -> (&'static str, DynamicImage) {
+    match how {
+        Resize::Stretch => ("", picture.resize_exact(width, height, FilterType::Triangle)),
+        Resize::Crop => ("cropped, ", picture.resize_to_fill(width, height, FilterType::Triangle)),
+        Resize::Pad => {
+            let inner = picture.resize(width, height, FilterType::Triangle);
+            let mut whole = DynamicImage::new(width, height, inner.color());
+            let (left, top) = ((width - inner.width()) / 2, (height - inner.height()) / 2);
+            image::imageops::overlay(&mut whole, &inner, i64::from(left), i64::from(top));
+            ("padded, ", whole)
+        }
+    }
+}
+
+fn layout(shape: &[Dimension], wanted: Option<PictureLayout>) -> Option<Layout> {
     let [_, second, third, fourth] = shape else { return None };
-    let is_channel_count = |dimension: &Dimension| dimension.size().filter(|&size| size == 1 || size == 3);
-    match (is_channel_count(fourth), is_channel_count(second)) {
+    let is_channel_count = |dimension: &Dimension, layout: PictureLayout| {
+        let allowed = wanted.is_none_or(|wanted| wanted == layout);
+        // A free dimension that is to hold the channels holds three.
+        let size = dimension.size().or(wanted.map(|_| 3));
+        size.filter(|size| allowed && matches!(size, 1 | 3))
+    };
+    match (is_channel_count(fourth, PictureLayout::Nhwc), is_channel_count(second, PictureLayout::Nchw)) {
         (Some(channels), _) => {
             Some(Layout { is_channels_last: true, channels, height: second.size(), width: third.size() })
         }
@@ -114,9 +212,51 @@ mod tests {
         pixels.put_pixel(0, 0, image::Rgb([1, 2, 3]));
         pixels.put_pixel(1, 0, image::Rgb([4, 5, 6]));
         let picture = Picture(DynamicImage::ImageRgb8(pixels));
-        assert_eq!(picture.fit(&value([1, 1, 2, 3])).unwrap().tensors[0].bytes, [1, 2, 3, 4, 5, 6]);
-        assert_eq!(picture.fit(&value([1, 3, 1, 2])).unwrap().tensors[0].bytes, [1, 4, 2, 5, 3, 6]);
-        assert!(picture.fit(&value([1, 7, 7, 7])).is_err());
+        assert_eq!(
+            picture.fit(&value([1, 1, 2, 3]), &PictureOptions::default()).unwrap().tensors[0].bytes,
+            [1, 2, 3, 4, 5, 6]
+        );
+        assert_eq!(
+            picture.fit(&value([1, 3, 1, 2]), &PictureOptions::default()).unwrap().tensors[0].bytes,
+            [1, 4, 2, 5, 3, 6]
+        );
+        assert!(picture.fit(&value([1, 7, 7, 7]), &PictureOptions::default()).is_err());
+    }
+
+    /// torchvision: `Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(ToTensor()(picture))`.
+    #[test]
+    fn channels_are_normalized_as_torchvision_does_it() {
+        let mut pixels = image::RgbImage::new(1, 1);
+        pixels.put_pixel(0, 0, image::Rgb([255, 128, 0]));
+        let picture = Picture(DynamicImage::ImageRgb8(pixels));
+        let options = PictureOptions {
+            mean: vec![0.485, 0.456, 0.406],
+            deviation: vec![0.229, 0.224, 0.225],
+            ..PictureOptions::default()
+        };
+        let float = ValueInfo { dtype: DType::FLOAT32, ..value([1, 3, 1, 1]) };
+        let fitted = picture.fit(&float, &options).unwrap();
+        let bytes = &fitted.tensors[0].bytes;
+        let numbers: Vec<f32> =
+            bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+        for (found, expected) in numbers.iter().zip([2.248_908_3, 0.205_182_15, -1.804_444_4]) {
+            assert!((found - expected).abs() < 1e-6, "{numbers:?}");
+        }
+        assert!(picture.fit(&value([1, 3, 1, 1]), &options).is_err());
+    }
+
+    #[test]
+    fn a_picture_of_another_form_is_stretched_cut_or_padded() {
+        let pixels = image::RgbImage::from_pixel(4, 2, image::Rgb([200, 200, 200]));
+        let picture = Picture(DynamicImage::ImageRgb8(pixels));
+        let bytes = |resize| {
+            let options = PictureOptions { resize, ..PictureOptions::default() };
+            picture.fit(&value([1, 4, 4, 1]), &options).unwrap().tensors.remove(0).bytes
+        };
+        assert_eq!(bytes(Resize::Stretch), [200; 16]);
+        assert_eq!(bytes(Resize::Crop), [200; 16]);
+        let padded = bytes(Resize::Pad);
+        assert_eq!((&padded[..4], &padded[4..12], &padded[12..]), (&[0; 4][..], &[200; 8][..], &[0; 4][..]));
     }
 
     #[test]

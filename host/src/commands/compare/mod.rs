@@ -169,8 +169,7 @@ impl Command for Compare {
         };
         let (ours, theirs) = (side(&reference), side(&candidate));
         let mut values = pairing::activations(reference.info(), candidate.info());
-        let available = input.sample_count(ours.model.info(), ours.sibling.as_ref());
-        let first = Batches::new(input, available, arguments.samples, arguments.batch)?.next();
+        let first = Batches::of(input, &[&ours, &theirs], arguments.samples, arguments.batch)?.next();
         if let Some((_, batch)) = first {
             by_value::pair(&mut values, &ours, &theirs, &batch, &task)?;
         }
