@@ -9,6 +9,18 @@ use std::path::Path;
 /// # Errors
 /// `InvalidInput` for one that exists; `Io`, `NotFound` when it cannot be written.
 pub fn write(path: &Path, bytes: &[u8], may_replace: bool) -> Result<()> {
+    keep(path, may_replace, |file| file.write_all(bytes))
+}
+
+/// The same with what `fill` writes.
+///
+/// # Errors
+/// As [`write`], and those of `fill`.
+pub fn keep(
+    path: &Path,
+    may_replace: bool,
+    fill: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>,
+) -> Result<()> {
     if path.is_dir() {
         return Err(Error::invalid_input(format!("`{}` is a folder", path.display()))
             .with_hint("Give the path of a file in it."));
@@ -19,7 +31,7 @@ pub fn write(path: &Path, bytes: &[u8], may_replace: bool) -> Result<()> {
         if folder.is_dir() { explained } else { explained.with_hint("Make the folder first.") }
     };
     let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    temporary.write_all(bytes).map_err(failed)?;
+    fill(temporary.as_file_mut()).map_err(failed)?;
     open_to_others(&temporary).map_err(failed)?;
     let kept = if may_replace { temporary.persist(path) } else { temporary.persist_noclobber(path) };
     match kept {

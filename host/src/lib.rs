@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod args;
+pub mod array_file;
 pub mod backend;
 pub mod cache;
 pub mod cancel;

@@ -200,6 +200,37 @@ impl Session {
         })
     }
 
+    /// Computes, and hands on what was asked for, each tensor as a whole; one at a time is kept.
+    ///
+    /// # Errors
+    /// As [`Self::run_into`].
+    pub fn run_each(
+        &self,
+        inputs: &[Tensor],
+        fetch: &Fetch,
+        options: &RunOptions,
+        receive: &mut dyn FnMut(Tensor) -> Result<()>,
+        progress: &dyn Progress,
+    ) -> Result<RunReport> {
+        let mut collected = Collector::default();
+        let report = self.run_into(
+            inputs,
+            fetch,
+            options,
+            &mut |chunk| {
+                if chunk.first_element == 0
+                    && let Some(whole) = collected.tensors.pop()
+                {
+                    receive(whole)?;
+                }
+                collected.add(chunk)
+            },
+            progress,
+        )?;
+        collected.tensors.pop().map_or(Ok(()), receive)?;
+        Ok(report)
+    }
+
     /// Computes, and collects what was asked for.
     ///
     /// # Errors

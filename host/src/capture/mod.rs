@@ -9,6 +9,7 @@ pub mod order;
 pub mod pairing;
 pub mod real;
 pub mod side;
+pub mod streaming;
 pub mod survey;
 pub mod switched;
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::element_type;
-use crate::model::{QuantizationParameters, Tensor};
+use crate::model::{DType, QuantizationParameters, Tensor};
 use qp_analysis::{AffineList, ElementType, Granularity, ParameterMap};
 
 /// A captured tensor as real values: codes are dequantized.
@@ -60,6 +60,29 @@ impl<'a> Real<'a> {
         });
     }
 
+    /// What is kept of a tensor in a file of arrays: codes, and types that the file lacks, as the `float32` they stand
+    /// for; anything else as it is. With `is_raw` codes stay codes.
+    ///
+    /// # Errors
+    /// As [`Real::of`].
+    pub fn kept(
+        tensor: &'a Tensor,
+        parameters: Option<&'a QuantizationParameters>,
+        is_raw: bool,
+        is_writable: impl Fn(DType) -> bool,
+    ) -> Result<(DType, std::borrow::Cow<'a, [u8]>)> {
+        let is_code = parameters.is_some() && tensor.dtype.is_integer();
+        if is_writable(tensor.dtype) && (is_raw || !is_code) {
+            return Ok((tensor.dtype, tensor.bytes.as_slice().into()));
+        }
+        let real = Self::of(tensor, parameters.filter(|_| !is_raw))?;
+        let mut bytes = Vec::with_capacity(real.len() * 4);
+        real.each(&mut |values| {
+            bytes.extend(values.iter().flat_map(|value| (*value as f32).to_le_bytes()));
+        });
+        Ok((DType::FLOAT32, bytes.into()))
+    }
+
     /// All values, in row-major order.
     pub fn to_vec(&self) -> Vec<f64> {
         let mut values = Vec::with_capacity(self.count);
@@ -108,7 +131,6 @@ fn dequantization<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::DType;
 
     /// 0.5 · (q - 1) of 0, 1, 2, … against 0, 1, 2, …, over more elements than a block has.
     #[test]

@@ -3,6 +3,7 @@
 mod activations;
 mod backends;
 mod cache;
+mod capture;
 mod compare;
 mod diff;
 mod echo;
@@ -185,6 +186,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<stats::Stats>(),
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),
+    Entry::of::<capture::Capture>(),
     Entry::of::<activations::Activations>(),
     Entry::of::<compare::Compare>(),
     Entry::of::<sensitivity::Sensitivity>(),

@@ -1,0 +1,88 @@
+//! Every value of a model over all samples of an input, each tensor seen once and let go.
+
+use super::batch::Batches;
+use super::side::{OnlyCancel, Side};
+use crate::backend::{Fetch, Progress, RunReport};
+use crate::error::{Error, Result};
+use crate::input::Input;
+use crate::model::{DType, Tensor, element_count};
+
+/// What was run.
+#[derive(Debug, Default)]
+pub struct Streamed {
+    /// Samples that every value was captured of.
+    pub samples: u64,
+    /// In how many groups the values were captured.
+    pub groups: usize,
+    /// What the runtime said of the last run.
+    pub report: Option<RunReport>,
+    /// Why it is not all.
+    pub stopped: Option<Error>,
+}
+
+/// Splits values into groups whose tensors of one batch take no more than `budget` bytes together; a value of which
+/// the size is not known counts as nothing, and one that is larger is a group of its own.
+pub fn groups(side: &Side<'_>, names: &[String], batch: u64, budget: u64) -> Vec<Vec<String>> {
+    let info = side.model.info();
+    let bytes = |name: &String| {
+        let value = info.value(name)?;
+        let shape: Vec<u64> =
+            value.shape.as_ref()?.iter().map(|dimension| dimension.size().unwrap_or(batch)).collect();
+        let dtype = if value.dtype == DType::UNDEFINED { DType::FLOAT32 } else { value.dtype };
+        dtype.packed_bytes(element_count(&shape)?)
+    };
+    let (mut groups, mut size): (Vec<Vec<String>>, u64) = (Vec::new(), 0);
+    for name in names {
+        let own = bytes(name).unwrap_or(0);
+        match groups.last_mut() {
+            Some(group) if size.saturating_add(own) <= budget => group.push(name.clone()),
+            _ => {
+                groups.push(vec![name.clone()]);
+                size = 0;
+            }
+        }
+        size = size.saturating_add(own);
+    }
+    groups
+}
+
+/// Runs the model on all samples, once for each group of values, and hands on each tensor.
+///
+/// # Errors
+/// What the backend says and what `receive` answers; `Cancelled` before the first batch was captured.
+pub fn each_tensor(
+    side: &Side<'_>,
+    groups: &[Vec<String>],
+    (input, samples, batch): (&Input, Option<u64>, u64),
+    progress: &dyn Progress,
+    receive: &mut dyn FnMut(Tensor) -> Result<()>,
+) -> Result<Streamed> {
+    let mut streamed = Streamed { groups: groups.len(), ..Streamed::default() };
+    for (place, group) in groups.iter().enumerate() {
+        let batches = Batches::of(input, &[side], samples, batch)?;
+        let (fetch, wanted, mut done) = (Fetch::Named(group.clone()), batches.samples(), 0);
+        let total = wanted * groups.len() as u64;
+        for (count, batch) in batches {
+            progress.update("capturing samples", wanted * place as u64 + done, total);
+            let fitted = batch.fit(side.model.info(), side.sibling.as_ref())?;
+            let session = &side.model.session;
+            let outcome =
+                session.run_each(&fitted.tensors, &fetch, &side.options, receive, &OnlyCancel(progress));
+            if progress.is_cancelled() {
+                let error = Error::cancelled()
+                    .with_cause(format!("{done} of {wanted} samples were captured in group {}", place + 1));
+                if done == 0 && place == 0 {
+                    return Err(error);
+                }
+                streamed.stopped = Some(error);
+                return Ok(streamed);
+            }
+            streamed.report = Some(outcome?);
+            done += count;
+            if place == 0 {
+                streamed.samples = done;
+            }
+        }
+    }
+    Ok(streamed)
+}

@@ -1,0 +1,378 @@
+//! `capture`: what every layer computes, over all samples.
+
+use super::evidence::settings_line;
+use super::inspection::can_be_captured;
+use super::listing::counted;
+use super::{Command, Example, Group, Scope};
+use crate::array_file::ArrayWriter;
+use crate::backend::Progress;
+use crate::capture::real::Real;
+use crate::capture::streaming::{each_tensor, groups};
+use crate::capture::{Execution, Side};
+use crate::catalog::name::matches_pattern;
+use crate::error::{Error, Result};
+use crate::input::shape_text;
+use crate::inspect::range::representable;
+use crate::inspect::{Summary, graph::Graph};
+use crate::model::{LayerInfo, ModelInfo, Property, QuantizationParameters};
+use crate::playground::{Loaded, Playground};
+use crate::render::number;
+use crate::render::report::{Cell, Column, Effect, Report, Table};
+use crate::render::style::Tone;
+use qp_analysis::{GrowingHistogram, RangeCount, Statistics, ValueRange};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The bins of a histogram that is kept of each value.
+const BINS: usize = 128;
+/// The columns of a histogram in a table.
+const COLUMNS: usize = 16;
+/// What the values of one batch may take.
+const BUDGET: &str = "512MiB";
+
+/// `capture [NAME…]`
+pub(super) struct Capture;
+
+/// The arguments of `capture`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The models; without any, the current one
+    #[arg(value_name = "MODEL")]
+    names: Vec<String>,
+    /// Only layers whose path fits a pattern such as `layer1*`
+    #[arg(long = "match", value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// Only the first samples of the input
+    #[arg(long, value_name = "COUNT")]
+    samples: Option<u64>,
+    /// Samples that are run together
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    batch: u64,
+    /// What the values of one batch may take in memory: more are captured in several passes
+    #[arg(long, value_name = "SIZE", default_value = BUDGET)]
+    budget: String,
+    /// As the runtime really executes the model, in place of the graph as it is written
+    #[arg(long)]
+    optimized: bool,
+    /// Codes as they are, not the values that they stand for
+    #[arg(long)]
+    raw: bool,
+    /// Write what was captured to FILE.npz or FILE.safetensors
+    #[arg(long, value_name = "PATH")]
+    save: Option<String>,
+    /// Replace a file that exists
+    #[arg(long, requires = "save")]
+    force: bool,
+}
+
+#[derive(Serialize)]
+struct Found {
+    input: String,
+    models: Vec<Captured>,
+    /// The file that was written.
+    saved: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Captured {
+    model: String,
+    samples: u64,
+    batch: u64,
+    /// In how many passes, so that the values of one batch fit the budget.
+    groups: usize,
+    is_optimized: bool,
+    runtime: String,
+    runtime_version: String,
+    settings: Vec<Property>,
+    layers: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    layer: String,
+    op_type: String,
+    value: String,
+    dtype: String,
+    /// Of one batch.
+    shape: Vec<u64>,
+    #[serde(flatten)]
+    statistics: Summary,
+    /// The edges of bins that are a power of two wide, and how many values each holds.
+    edges: Vec<f64>,
+    counts: Vec<u64>,
+    /// The share of the values that the codes behind the layer cannot represent.
+    clipped_share: Option<f64>,
+    #[serde(skip)]
+    sketch: Vec<f64>,
+}
+
+/// What is gathered of one value.
+struct Gathered<'a> {
+    layer: &'a LayerInfo,
+    codes: Option<&'a QuantizationParameters>,
+    range: Option<ValueRange>,
+    dtype: String,
+    shape: Vec<u64>,
+    statistics: Statistics,
+    histogram: GrowingHistogram,
+    within: RangeCount,
+}
+
+impl Command for Capture {
+    type Arguments = Arguments;
+    const NAME: &'static str = "capture";
+    const SUMMARY: &'static str = "Capture what every layer computes on the current input";
+    const GROUP: Group = Group::Run;
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            line: "use resnet8_int8.onnx; input digits.npz:images[0:32]; capture",
+            shows: "statistics and a histogram of every layer's values",
+        },
+        Example {
+            line: "input digits.npz:images[0:8]; capture resnet8.onnx resnet8_traced.pt --match layer1*",
+            shows: "some layers of two models",
+        },
+    ];
+
+    fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
+        let budget = number::parse_bytes(&arguments.budget).ok_or_else(|| {
+            Error::usage(format!("`{}` is no size", arguments.budget)).with_hint("Write it as in 256MiB.")
+        })?;
+        let task = scope.ui.task(scope.cancel);
+        let models: Vec<Arc<Loaded>> = match &arguments.names[..] {
+            [] => vec![playground.model(None, &task)?],
+            names => names.iter().map(|name| playground.model(Some(name), &task)).collect::<Result<_>>()?,
+        };
+        models.iter().try_for_each(|model| can_be_captured(model))?;
+        let Some(input) = playground.input.clone() else {
+            return Err(Error::state("no input is chosen")
+                .with_hint("Choose one with `input FILE:KEY[0:32]` or `input random`."));
+        };
+        let mut writer = match &arguments.save {
+            Some(path) => Some(ArrayWriter::new(&playground.path(path), arguments.force)?),
+            None => None,
+        };
+        let (mut captured, mut stopped) = (Vec::new(), None);
+        for model in &models {
+            let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
+            let side = Side {
+                model,
+                sibling: playground.outspoken_sibling(model, &task),
+                options: execution.options(model, None),
+            };
+            let prefix = if models.len() > 1 { format!("{}/", model.id) } else { String::new() };
+            let one = one(&side, &arguments, &input, budget, (&mut writer, &prefix), &task)?;
+            captured.push(one.0);
+            stopped = one.1;
+            if stopped.is_some() {
+                break;
+            }
+        }
+        drop(task);
+        let saved = match (writer, &arguments.save) {
+            (Some(writer), Some(path)) => {
+                writer.finish()?;
+                Some(path.clone())
+            }
+            _ => None,
+        };
+        let report = lay_out(&Found { input: input.source.clone(), models: captured, saved })?;
+        Ok(match stopped {
+            Some(error) => report.effect(Effect::Fail(error)),
+            None => report,
+        })
+    }
+}
+
+/// Captures one model.
+fn one(
+    side: &Side<'_>,
+    arguments: &Arguments,
+    input: &crate::input::Input,
+    budget: u64,
+    (writer, prefix): (&mut Option<ArrayWriter>, &str),
+    progress: &dyn Progress,
+) -> Result<(Captured, Option<Error>)> {
+    let info = side.model.info();
+    let mut wanted = computing(info);
+    if let Some(pattern) = &arguments.pattern {
+        wanted.retain(|(layer, _)| matches_pattern(pattern, &layer.path));
+    }
+    if wanted.is_empty() {
+        return Err(Error::not_found(format!("no layer of `{}` fits", side.model.id))
+            .with_hint("See `layers` for what it has."));
+    }
+    let names: Vec<String> = wanted.iter().map(|(_, value)| (*value).to_owned()).collect();
+    let graph = Graph::of(info, false);
+    let mut gathered: HashMap<&str, Gathered<'_>> =
+        wanted.iter().map(|(layer, value)| (*value, Gathered::new(layer, value, info, &graph))).collect();
+    let groups = groups(side, &names, arguments.batch, budget);
+    let samples = (input, arguments.samples, arguments.batch);
+    let streamed = each_tensor(side, &groups, samples, progress, &mut |tensor| {
+        let Some(one) = gathered.get_mut(tensor.name.as_str()) else { return Ok(()) };
+        let codes = tensor.quantization.as_ref().or(one.codes).filter(|_| tensor.dtype.is_integer());
+        if let Some(writer) = writer {
+            let (dtype, bytes) = Real::kept(&tensor, codes, arguments.raw, |dtype| writer.takes(dtype))?;
+            writer.append(&format!("{prefix}{}", tensor.name), dtype, &tensor.shape, &bytes)?;
+        }
+        one.dtype = tensor.dtype.to_string();
+        one.shape.clone_from(&tensor.shape);
+        // What holds no real numbers has no statistics.
+        let Ok(real) = Real::of(&tensor, codes.filter(|_| !arguments.raw)) else { return Ok(()) };
+        let range = one.range.filter(|_| !arguments.raw);
+        real.each(&mut |values| {
+            one.statistics.add(values);
+            one.histogram.add(values);
+            range.into_iter().for_each(|range| one.within.add(values, range));
+        });
+        Ok(())
+    })?;
+    let rows = wanted.iter().filter_map(|(_, value)| gathered.remove(value).map(|one| one.row(value)));
+    let (runtime, runtime_version, settings) = match streamed.report {
+        Some(report) => (report.runtime, report.runtime_version, report.settings),
+        None => Default::default(),
+    };
+    let captured = Captured {
+        model: side.model.id.clone(),
+        samples: streamed.samples,
+        batch: arguments.batch,
+        groups: streamed.groups,
+        is_optimized: arguments.optimized,
+        runtime,
+        runtime_version,
+        settings,
+        layers: rows.collect(),
+    };
+    Ok((captured, streamed.stopped))
+}
+
+/// The layers with the first value that each computes; of a layer inside of a node nothing can leave it.
+fn computing(info: &ModelInfo) -> Vec<(&LayerInfo, &str)> {
+    let is_reachable = |layer: &&LayerInfo| info.format != "onnx" || layer.scope.is_none();
+    let is_tensor = |name: &str| {
+        info.value(name).is_none_or(|value| value.type_name.is_none()) && info.tensor(name).is_none()
+    };
+    let value =
+        |layer: &'_ LayerInfo| layer.outputs.iter().position(|name| !name.is_empty() && is_tensor(name));
+    info.layers
+        .iter()
+        .filter(is_reachable)
+        .filter_map(|layer| Some((layer, layer.outputs.get(value(layer)?)?.as_str())))
+        .collect()
+}
+
+impl<'a> Gathered<'a> {
+    fn new(layer: &'a LayerInfo, value: &str, info: &'a ModelInfo, graph: &Graph<'a>) -> Self {
+        let codes = info.value(value).and_then(|value| value.quantization.as_ref());
+        let behind = || graph.outgoing(graph.producer(value)?).find_map(|edge| edge.quantization);
+        let range = codes
+            .or_else(behind)
+            .filter(|codes| codes.scales.len() == 1)
+            .and_then(representable)
+            .and_then(|(low, high)| ValueRange::new(low, high));
+        Self {
+            layer,
+            codes,
+            range,
+            dtype: String::new(),
+            shape: Vec::new(),
+            statistics: Statistics::new(),
+            histogram: GrowingHistogram::new(BINS),
+            within: RangeCount::new(),
+        }
+    }
+
+    fn row(self, value: &str) -> Row {
+        let (edges, counts) = self.histogram.bins();
+        let ends = self.statistics.min().zip(self.statistics.max());
+        Row {
+            layer: self.layer.path.clone(),
+            op_type: self.layer.op_type.clone(),
+            value: value.to_owned(),
+            dtype: self.dtype,
+            shape: self.shape,
+            sketch: ends.map(|(min, max)| self.histogram.parts(min, max, COLUMNS)).unwrap_or_default(),
+            edges,
+            counts: counts.to_vec(),
+            clipped_share: self.within.inside_share().map(|inside| 1.0 - inside),
+            statistics: Summary::from(&self.statistics),
+        }
+    }
+}
+
+/// A histogram in one line, the fullest part as high as the line.
+fn sketch(parts: &[f64]) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = parts.iter().copied().fold(0.0, f64::max);
+    let level = |part: &f64| match *part {
+        part if part <= 0.0 => ' ',
+        part => LEVELS[((part / most * 8.0).ceil() as usize).clamp(1, 8) - 1],
+    };
+    parts.iter().map(level).collect::<String>().trim_end().to_owned()
+}
+
+fn lay_out(found: &Found) -> Result<Report> {
+    let mut report = Report::new(found)?;
+    for captured in &found.models {
+        let how = if captured.is_optimized { "as the runtime executes it" } else { "graph as written" };
+        let passes =
+            if captured.groups > 1 { format!(", in {} passes", captured.groups) } else { String::new() };
+        report = report
+            .toned_line([
+                (Tone::Name, captured.model.clone()),
+                (
+                    Tone::Plain,
+                    format!(
+                        " on {} of {}, {how}{passes}",
+                        counted(captured.samples as usize, "sample"),
+                        found.input
+                    ),
+                ),
+            ])
+            .toned_line([(
+                Tone::Dim,
+                settings_line(&captured.runtime, &captured.runtime_version, &captured.settings),
+            )])
+            .table(table(captured));
+    }
+    if let Some(path) = &found.saved {
+        report = report.toned_line([(Tone::Good, "written: ".to_owned()), (Tone::Name, path.clone())]);
+    }
+    Ok(report)
+}
+
+fn table(captured: &Captured) -> Table {
+    let mut table = Table::new([
+        Column::text("layer"),
+        Column::text("type").rank(3),
+        Column::text("value of one batch").rank(4),
+        Column::number("min"),
+        Column::number("max"),
+        Column::number("mean").rank(2),
+        Column::number("std").rank(2),
+        Column::number("zeros").rank(5),
+        Column::text("from min to max").rank(1),
+        Column::number("clipped").rank(1),
+    ]);
+    for row in &captured.layers {
+        let numbers = &row.statistics;
+        let zeros = (numbers.count > 0).then(|| numbers.zeros as f64 / numbers.count as f64);
+        let clipped =
+            if row.clipped_share.is_some_and(|share| share > 0.0) { Tone::Warning } else { Tone::Plain };
+        let odd = if numbers.non_finite() > 0 { Tone::Bad } else { Tone::Plain };
+        table.row([
+            Cell::name(&row.layer).tone(if odd == Tone::Bad { Tone::Bad } else { Tone::Name }),
+            Cell::text(&row.op_type),
+            Cell::text(format!("{} {}", row.dtype, shape_text(&row.shape))).tone(Tone::Dim),
+            Cell::option(numbers.min, Cell::real),
+            Cell::option(numbers.max, Cell::real),
+            Cell::option(numbers.mean, Cell::real),
+            Cell::option(numbers.standard_deviation, Cell::real),
+            Cell::option(zeros, Cell::percent),
+            Cell::text(sketch(&row.sketch)).tone(Tone::Good),
+            Cell::option(row.clipped_share, Cell::percent).tone(clipped),
+        ]);
+    }
+    table
+}
