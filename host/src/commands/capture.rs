@@ -13,6 +13,7 @@ use crate::catalog::name::matches_pattern;
 use crate::error::{Error, Result};
 use crate::input::shape_text;
 use crate::inspect::range::representable;
+use crate::inspect::suspicion::is_plumbing;
 use crate::inspect::{Summary, graph::Graph};
 use crate::model::{LayerInfo, ModelInfo, Property, QuantizationParameters};
 use crate::playground::{Loaded, Playground};
@@ -55,6 +56,9 @@ pub(super) struct Arguments {
     /// As the runtime really executes the model, in place of the graph as it is written
     #[arg(long)]
     optimized: bool,
+    /// Layers that only quantize and dequantize, too
+    #[arg(long)]
+    all: bool,
     /// Codes as they are, not the values that they stand for
     #[arg(long)]
     raw: bool,
@@ -196,6 +200,7 @@ fn one(
 ) -> Result<(Captured, Option<Error>)> {
     let info = side.model.info();
     let mut wanted = computing(info);
+    wanted.retain(|(layer, _)| arguments.all || !is_plumbing(layer));
     if let Some(pattern) = &arguments.pattern {
         wanted.retain(|(layer, _)| matches_pattern(pattern, &layer.path));
     }

@@ -1,15 +1,21 @@
 //! `run`: compute a model's outputs on the current input.
 
 use super::{Command, Example, Group, Scope};
-use crate::backend::{Fetch, RunOptions, RunOutcome};
+use crate::array_file::ArrayWriter;
+use crate::backend::{Fetch, Progress, RunOptions, RunOutcome};
+use crate::capture::Side;
+use crate::capture::real::Real;
+use crate::capture::side::OnlyCancel;
+use crate::capture::switched::scores;
 use crate::error::{Error, Result};
-use crate::input::{element_type, shape_text};
+use crate::input::{Fitted, Input, element_type, fixed_batch, shape_text};
 use crate::model::{Property, Tensor, element_count};
 use crate::playground::Playground;
 use crate::render::chart::Chart;
 use crate::render::number;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
+use qp_analysis::argmax;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -20,21 +26,36 @@ const SHOWN_VALUES: usize = 8;
 /// Classes that are printed.
 const TOP: usize = 5;
 
-/// `run [NAME]`
+/// Samples that are printed when several models are run.
+const SHOWN_SAMPLES: usize = 20;
+
+/// `run [NAME…]`
 pub(super) struct Run;
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The model; without it, the current one
+    /// The models; without any, the current one
     #[arg(value_name = "MODEL")]
-    name: Option<String>,
+    names: Vec<String>,
     /// How many times; the latency is then the median, after one run that is not counted
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     repeat: u32,
     /// A setting of the runtime, as in threads=1; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
+    /// Write the outputs to FILE.npz or FILE.safetensors
+    #[arg(long, value_name = "PATH")]
+    save: Option<String>,
+    /// Replace a file that exists
+    #[arg(long, requires = "save")]
+    force: bool,
+}
+
+/// Several models on one input.
+#[derive(Serialize)]
+struct SideBySide {
+    models: Vec<Ran>,
 }
 
 #[derive(Serialize)]
@@ -48,6 +69,9 @@ struct Ran {
     runs: usize,
     latency_ms: f64,
     outputs: Vec<Output>,
+    /// The scores of each sample, if the first output holds some.
+    #[serde(skip)]
+    scores: Vec<Vec<f64>>,
 }
 
 #[derive(Serialize)]
@@ -80,6 +104,10 @@ impl Command for Run {
             shows: "the five most likely classes",
         },
         Example {
+            line: "input digits.npz:images[0:4]; run resnet8.onnx resnet8_int8.onnx resnet8_int8.pt",
+            shows: "the classes that three models see, side by side",
+        },
+        Example {
             line: "use resnet8.onnx; input random; run resnet8_int8.onnx --repeat 20",
             shows: "the median latency of 20 runs",
         },
@@ -88,29 +116,119 @@ impl Command for Run {
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let options = options(&arguments.settings)?;
         let task = scope.ui.task(scope.cancel);
-        let model = playground.model(arguments.name.as_deref(), &task)?;
+        let models: Vec<_> = match &arguments.names[..] {
+            [] => vec![playground.model(None, &task)?],
+            names => names.iter().map(|name| playground.model(Some(name), &task)).collect::<Result<_>>()?,
+        };
         let Some(input) = playground.input.clone() else {
             return Err(Error::state("no input is chosen")
                 .with_hint("Choose one with `input random` or `input FILE`."));
         };
-        if let Some(obstacle) = &model.info().run_obstacle {
-            return Err(obstacle.clone());
-        }
-        let sibling = playground.outspoken_sibling(&model, &task);
-        let fitted = input.fit(model.info(), sibling.as_ref())?;
-        let mut outcome = model.session.run(&fitted.tensors, &Fetch::Outputs, &options, &task)?;
-        let mut latencies = vec![outcome.report.elapsed];
-        if arguments.repeat > 1 {
-            latencies.clear();
-            for _ in 0..arguments.repeat {
-                scope.cancel.check()?;
-                outcome = model.session.run(&fitted.tensors, &Fetch::Outputs, &options, &task)?;
-                latencies.push(outcome.report.elapsed);
+        let mut writer = match &arguments.save {
+            Some(path) => Some(ArrayWriter::new(&playground.path(path), arguments.force)?),
+            None => None,
+        };
+        let mut ran = Vec::new();
+        for model in &models {
+            if let Some(obstacle) = &model.info().run_obstacle {
+                return Err(obstacle.clone());
             }
+            let sibling = playground.outspoken_sibling(model, &task);
+            let side = Side { model, sibling, options: options.clone() };
+            let (steps, outcome, latencies) = repeated(&side, &input, arguments.repeat, &task)?;
+            if let Some(writer) = &mut writer {
+                let prefix = if models.len() > 1 { format!("{}/", model.id) } else { String::new() };
+                save(writer, &prefix, &outcome)?;
+            }
+            ran.push(described(&model.id, input.source.clone(), steps, outcome, latencies));
         }
         drop(task);
-        report(&model.id, input.source, fitted.steps, outcome, latencies)
+        if let Some(writer) = writer {
+            writer.finish()?;
+        }
+        let report = if ran.len() == 1 { report(&ran[0])? } else { side_by_side(ran)? };
+        Ok(match arguments.save {
+            Some(path) => report.toned_line([(Tone::Good, "written: ".to_owned()), (Tone::Name, path)]),
+            None => report,
+        })
     }
+}
+
+/// Runs a model as often as is wanted; of several runs the first is not counted. A model whose file fixes the number
+/// of its samples is run on so many at a time.
+fn repeated(
+    side: &Side<'_>,
+    input: &Input,
+    repeat: u32,
+    progress: &dyn Progress,
+) -> Result<(Vec<String>, RunOutcome, Vec<Duration>)> {
+    let (info, sibling) = (side.model.info(), side.sibling.as_ref());
+    let count = input.sample_count(info, sibling);
+    let mut parts: Vec<Fitted> = Vec::new();
+    match fixed_batch(info, sibling).filter(|fixed| *fixed < count && count % fixed == 0) {
+        Some(fixed) => {
+            for first in (0..count).step_by(usize::try_from(fixed).unwrap_or(1)) {
+                parts.push(input.samples(first, first + fixed).fit(info, sibling)?);
+            }
+        }
+        None => parts.push(input.fit(info, sibling)?),
+    }
+    let mut steps = parts.first().map(|part| part.steps.clone()).unwrap_or_default();
+    if parts.len() > 1 {
+        steps.push(format!(
+            "{} runs of {} samples, as the model fixes it",
+            parts.len(),
+            count / parts.len() as u64
+        ));
+    }
+    let once = || -> Result<RunOutcome> {
+        let mut whole: Option<RunOutcome> = None;
+        for part in &parts {
+            let own = side.model.session.run(
+                &part.tensors,
+                &Fetch::Outputs,
+                &side.options,
+                &OnlyCancel(progress),
+            )?;
+            match &mut whole {
+                None => whole = Some(own),
+                Some(whole) => {
+                    whole.report.elapsed += own.report.elapsed;
+                    for (whole, own) in whole.tensors.iter_mut().zip(own.tensors) {
+                        whole.bytes.extend(own.bytes);
+                        if let (Some(count), Some(more)) = (whole.shape.first_mut(), own.shape.first()) {
+                            *count += more;
+                        }
+                    }
+                }
+            }
+        }
+        whole.ok_or_else(|| Error::internal("nothing was run"))
+    };
+    progress.update("running", 0, 0);
+    let mut outcome = once()?;
+    let mut latencies = vec![outcome.report.elapsed];
+    if repeat > 1 {
+        latencies.clear();
+        for done in 0..repeat {
+            if progress.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            progress.update("running", u64::from(done), u64::from(repeat));
+            outcome = once()?;
+            latencies.push(outcome.report.elapsed);
+        }
+    }
+    Ok((steps, outcome, latencies))
+}
+
+fn save(writer: &mut ArrayWriter, prefix: &str, outcome: &RunOutcome) -> Result<()> {
+    for tensor in &outcome.tensors {
+        let (dtype, bytes) =
+            Real::kept(tensor, tensor.quantization.as_ref(), false, |dtype| writer.takes(dtype))?;
+        writer.append(&format!("{prefix}{}", tensor.name), dtype, &tensor.shape, &bytes)?;
+    }
+    Ok(())
 }
 
 fn options(settings: &[String]) -> Result<RunOptions> {
@@ -123,16 +241,16 @@ fn options(settings: &[String]) -> Result<RunOptions> {
     settings.iter().map(pair).collect()
 }
 
-fn report(
+fn described(
     model: &str,
     input: String,
     steps: Vec<String>,
     outcome: RunOutcome,
     mut latencies: Vec<Duration>,
-) -> Result<Report> {
+) -> Ran {
     latencies.sort();
     let median = latencies.get(latencies.len() / 2).copied().unwrap_or_default();
-    let ran = Ran {
+    Ran {
         model: model.to_owned(),
         input,
         steps,
@@ -142,16 +260,95 @@ fn report(
         runs: latencies.len(),
         latency_ms: median.as_secs_f64() * 1e3,
         outputs: outcome.tensors.iter().map(output).collect(),
-    };
+        scores: outcome.tensors.first().map(scores_of).unwrap_or_default(),
+    }
+}
+
+/// The scores of each sample, of an output of shape `samples×classes`.
+fn scores_of(output: &Tensor) -> Vec<Vec<f64>> {
+    let is_scores = matches!(output.shape[..], [_, classes] if classes > 1);
+    if is_scores { scores(output).unwrap_or_default() } else { Vec::new() }
+}
+
+/// One model's outputs.
+fn report(ran: &Ran) -> Result<Report> {
+    push_ran(Report::new(ran)?, ran)
+}
+
+/// Several models: where all give scores, a table of their classes.
+fn side_by_side(models: Vec<Ran>) -> Result<Report> {
+    let shape = |ran: &Ran| (ran.scores.len(), ran.scores.first().map_or(0, Vec::len));
+    let first = models.first().map(shape).unwrap_or_default();
+    let are_comparable = first.0 > 0 && models.iter().all(|ran| shape(ran) == first);
+    let models = SideBySide { models };
+    let mut report = Report::new(&models)?;
+    if !are_comparable {
+        for ran in &models.models {
+            report = push_ran(report, ran)?;
+        }
+        return Ok(report);
+    }
+    for ran in &models.models {
+        report = report.toned_line(head(ran));
+    }
+    let mut columns = vec![Column::number(if first.0 == 1 { "class" } else { "sample" })];
+    for ran in &models.models {
+        columns.push(Column::number(ran.model.clone()));
+        if first.0 > 1 {
+            columns.push(Column::number("score"));
+        }
+    }
+    let mut table = Table::new(columns);
+    let plain = |number: usize| Cell { text: number.to_string(), raw: number.into(), ..Cell::default() };
+    if first.0 == 1 {
+        // The highest of any model, in the order of the first one.
+        let score = |ran: &Ran, class: usize| ran.scores[0].get(class).copied().unwrap_or(f64::NAN);
+        let mut classes: Vec<usize> = (0..first.1).collect();
+        let best = |class: usize| {
+            models.models.iter().map(|ran| score(ran, class)).fold(f64::NEG_INFINITY, f64::max)
+        };
+        classes.sort_by(|one, other| best(*other).total_cmp(&best(*one)));
+        for class in classes.into_iter().take(TOP) {
+            let mut cells = vec![plain(class)];
+            cells.extend(models.models.iter().map(|ran| Cell::real(score(ran, class))));
+            table.row(cells);
+        }
+        return Ok(report.table(table));
+    }
+    for sample in 0..first.0.min(SHOWN_SAMPLES) {
+        let class = |ran: &Ran| argmax(&ran.scores[sample]).unwrap_or(0);
+        let expected = models.models.first().map(class);
+        let mut cells = vec![plain(sample)];
+        for ran in &models.models {
+            let own = class(ran);
+            let tone = if Some(own) == expected { Tone::Plain } else { Tone::Bad };
+            cells.extend([plain(own).tone(tone), Cell::real(ran.scores[sample][own])]);
+        }
+        table.row(cells);
+    }
+    report = report.table(table);
+    if first.0 > SHOWN_SAMPLES {
+        report = report
+            .line(format!("and {} more samples; `flips` lists those that differ", first.0 - SHOWN_SAMPLES));
+    }
+    Ok(report)
+}
+
+fn head(ran: &Ran) -> [(Tone, String); 3] {
     let how_often = match ran.runs {
         1 => "1 run".to_owned(),
         runs => format!("median of {runs} runs"),
     };
-    let mut report = Report::new(&ran)?.toned_line([
+    let median = Duration::from_secs_f64(ran.latency_ms / 1e3);
+    [
         (Tone::Name, ran.model.clone()),
         (Tone::Plain, format!(" on {}: {} ", ran.input, number::duration(median))),
         (Tone::Dim, format!("({how_often}, {} {})", ran.runtime, ran.runtime_version)),
-    ]);
+    ]
+}
+
+fn push_ran(report: Report, ran: &Ran) -> Result<Report> {
+    let mut report = report.toned_line(head(ran));
     if !ran.steps.is_empty() {
         report = report.toned_line([(Tone::Dim, format!("  input fitted: {}", ran.steps.join(", ")))]);
     }

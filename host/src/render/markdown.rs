@@ -28,7 +28,7 @@ fn pipe_table(table: &Table) -> String {
     if !table.title.is_empty() {
         let _ = writeln!(text, "**{}**\n", escape(&table.title));
     }
-    let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+    let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_ref()).collect();
     let marks: Vec<&str> =
         table.columns.iter().map(|column| if column.is_right_aligned { "---:" } else { "---" }).collect();
     let _ = writeln!(text, "| {} |", names.join(" | "));

@@ -6,6 +6,7 @@ use crate::render::number;
 use crate::render::style::Tone;
 use serde::Serialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,10 +55,10 @@ pub struct Table {
 }
 
 /// One column of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// The heading.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Whether its cells end at the right, as numbers do.
     pub is_right_aligned: bool,
     /// Columns of a higher rank are left out first when the terminal is too narrow; rank 0 always stays.
@@ -69,22 +70,22 @@ pub struct Column {
 
 impl Column {
     /// A column of text that always stays.
-    pub const fn text(name: &'static str) -> Self {
-        Self { name, is_right_aligned: false, rank: 0, is_chart: false }
+    pub fn text(name: impl Into<Cow<'static, str>>) -> Self {
+        Self { name: name.into(), is_right_aligned: false, rank: 0, is_chart: false }
     }
 
     /// A column of numbers that always stays.
-    pub const fn number(name: &'static str) -> Self {
-        Self { name, is_right_aligned: true, ..Self::text(name) }
+    pub fn number(name: impl Into<Cow<'static, str>>) -> Self {
+        Self { is_right_aligned: true, ..Self::text(name) }
     }
 
     /// A column of charts that always stays.
-    pub const fn chart(name: &'static str) -> Self {
+    pub fn chart(name: impl Into<Cow<'static, str>>) -> Self {
         Self { is_chart: true, ..Self::text(name) }
     }
 
     /// The same column, left out of a narrow terminal before those of a lower rank.
-    pub const fn rank(self, rank: u8) -> Self {
+    pub fn rank(self, rank: u8) -> Self {
         Self { rank, ..self }
     }
 }

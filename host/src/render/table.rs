@@ -103,8 +103,8 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
         drawing.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     drawing.set_header(shown.iter().map(|&index| {
-        let column = table.columns[index];
-        align(Tone::Heading, column.name, column)
+        let column = &table.columns[index];
+        align(Tone::Heading, &column.name, column)
     }));
     let chart_width = chart_width(table, &shown, width);
     for row in &table.rows {
@@ -114,7 +114,7 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
                 Some(chart) => chart.draw(chart_width),
                 None => printable(&cell.text),
             };
-            align(cell.tone, &text, table.columns[index])
+            align(cell.tone, &text, &table.columns[index])
         }));
     }
     for (position, &index) in shown.iter().enumerate() {
@@ -156,7 +156,7 @@ fn trim_end(line: &str) -> String {
     text
 }
 
-fn align(tone: Tone, text: &str, column: Column) -> comfy_table::Cell {
+fn align(tone: Tone, text: &str, column: &Column) -> comfy_table::Cell {
     let alignment = if column.is_right_aligned { CellAlignment::Right } else { CellAlignment::Left };
     comfy_table::Cell::new(tone.paint(text)).set_alignment(alignment)
 }
@@ -166,7 +166,7 @@ fn line_style() -> TableStyle {
 }
 
 /// The columns to show, and the names of those left out, so that the table fits if it can.
-fn choose_columns(table: &Table, width: Option<u16>) -> (Vec<usize>, Vec<&'static str>) {
+fn choose_columns(table: &Table, width: Option<u16>) -> (Vec<usize>, Vec<&str>) {
     let mut shown: Vec<usize> = (0..table.columns.len()).collect();
     let mut hidden = Vec::new();
     let Some(width) = width else { return (shown, hidden) };
@@ -175,7 +175,7 @@ fn choose_columns(table: &Table, width: Option<u16>) -> (Vec<usize>, Vec<&'stati
         match last {
             Some((place, &index)) if table.columns[index].rank > 0 => {
                 shown.remove(place);
-                hidden.push(table.columns[index].name);
+                hidden.push(table.columns[index].name.as_ref());
             }
             _ => break,
         }
