@@ -19,6 +19,7 @@ pub mod quantize;
 pub mod range;
 pub mod ranking;
 pub mod residual;
+pub mod saturation;
 pub mod statistics;
 mod sum;
 pub mod suspicion;

@@ -7,6 +7,7 @@ pub mod comparison;
 pub mod emulation;
 pub mod order;
 pub mod pairing;
+pub mod products;
 pub mod real;
 pub mod side;
 pub mod streaming;

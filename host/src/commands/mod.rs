@@ -6,6 +6,7 @@ mod cache;
 mod capture;
 mod compare;
 mod diff;
+mod drift;
 mod echo;
 mod evidence;
 mod explain;
@@ -30,6 +31,7 @@ mod ranges;
 mod reload;
 mod residuals;
 mod run;
+mod saturation;
 mod select;
 mod sensitivity;
 mod source;
@@ -192,6 +194,8 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<sensitivity::Sensitivity>(),
     Entry::of::<flips::Flips>(),
     Entry::of::<explain::Explain>(),
+    Entry::of::<drift::Drift>(),
+    Entry::of::<saturation::Saturation>(),
     Entry::of::<cache::Cache>(),
     Entry::of::<backends::Backends>(),
     Entry::of::<format::Format>(),

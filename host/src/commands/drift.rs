@@ -1,0 +1,278 @@
+//! `drift`: whether one file gives the same answer under other settings of the runtime.
+
+use super::listing::counted;
+use super::{Command, Example, Group, Scope};
+use crate::backend::{Fetch, Progress, RunOptions, RunReport};
+use crate::capture::Side;
+use crate::capture::batch::Batches;
+use crate::capture::real::Real;
+use crate::capture::switched::{classes, first};
+use crate::error::{Error, ErrorKind, Result};
+use crate::inspect::graph::{Graph, Node};
+use crate::model::{ModelInfo, Property, Tensor};
+use crate::playground::{Loaded, Playground};
+use crate::render::report::{Cell, Column, Effect, Report, Table};
+use crate::render::style::Tone;
+use serde::Serialize;
+
+/// The levels of optimization, the least first.
+const LEVELS: [&str; 4] = ["disable", "basic", "extended", "all"];
+
+/// `drift [NAME]`
+pub(super) struct Drift;
+
+/// The arguments of `drift`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The model; without it, the current one
+    #[arg(value_name = "MODEL")]
+    name: Option<String>,
+    /// Only the first samples of the input
+    #[arg(long, value_name = "COUNT")]
+    samples: Option<u64>,
+    /// Samples that are run together
+    #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    batch: u64,
+    /// The numbers of threads to try, as in 1,2,8; without them 1 and all of the machine's
+    #[arg(long, value_name = "COUNTS", value_delimiter = ',')]
+    threads: Vec<u32>,
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    model: &'a str,
+    input: &'a str,
+    samples: u64,
+    runtime: String,
+    runtime_version: String,
+    /// One step of the codes that the output is rounded to, if it is.
+    step: Option<f64>,
+    /// Whether all settings give the same bits.
+    is_same: bool,
+    rows: Vec<Row>,
+}
+
+#[derive(Clone, Serialize)]
+struct Row {
+    /// What was asked for.
+    optimization: Option<&'static str>,
+    threads: u32,
+    /// What took effect.
+    settings: Vec<Property>,
+    /// Elements that differ from those of the first row.
+    differing: u64,
+    elements: u64,
+    max_abs_difference: f64,
+    /// The same in steps of the output's codes.
+    max_steps: Option<f64>,
+    /// Samples whose class is another.
+    changed: u64,
+}
+
+impl Command for Drift {
+    type Arguments = Arguments;
+    const NAME: &'static str = "drift";
+    const SUMMARY: &'static str = "Compare a model with itself under other settings of the runtime";
+    const GROUP: Group = Group::Run;
+    const EXAMPLES: &'static [Example] = &[Example {
+        line: "input digits.npz:images[0:64]; drift resnet8_int8.onnx",
+        shows: "each level of optimization with 1 thread and with all",
+    }];
+
+    fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
+        let task = scope.ui.task(scope.cancel);
+        let model = playground.model(arguments.name.as_deref(), &task)?;
+        if let Some(obstacle) = &model.info().run_obstacle {
+            return Err(obstacle.clone());
+        }
+        let Some(input) = playground.input.clone() else {
+            return Err(Error::state("no input is chosen")
+                .with_hint("Choose one with `input FILE:KEY[0:32]` or `input random`."));
+        };
+        let sibling = playground.outspoken_sibling(&model, &task);
+        let variations = variations(&model, &arguments.threads);
+        let mut rows: Vec<Row> = Vec::new();
+        let mut baseline: Vec<Tensor> = Vec::new();
+        let (mut samples, mut report, mut stopped) = (0, None, None);
+        for (place, (level, threads)) in variations.iter().enumerate() {
+            let side = Side { model: &model, sibling: sibling.clone(), options: options(*level, *threads) };
+            let batches = Batches::of(&input, &[&side], arguments.samples, arguments.batch)?;
+            let total = batches.samples() * variations.len() as u64;
+            samples = batches.samples();
+            task.update("running with other settings", samples * place as u64, total);
+            match outputs(&side, batches, &task) {
+                Ok((outputs, last)) => {
+                    if place == 0 {
+                        baseline.clone_from(&outputs);
+                    }
+                    rows.push(row(
+                        &baseline,
+                        &outputs,
+                        (*level, *threads),
+                        last.as_ref(),
+                        step(model.info()),
+                    )?);
+                    report = last;
+                }
+                Err(error) if error.kind() == ErrorKind::Cancelled && place > 1 => {
+                    stopped = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        drop(task);
+        let (runtime, runtime_version) =
+            report.map(|report| (report.runtime, report.runtime_version)).unwrap_or_default();
+        let report = lay_out(&Found {
+            model: &model.id,
+            input: &input.source,
+            samples,
+            runtime,
+            runtime_version,
+            step: step(model.info()),
+            is_same: rows.iter().all(|row| row.differing == 0),
+            rows,
+        })?;
+        Ok(match stopped {
+            Some(error) => report.effect(Effect::Fail(error)),
+            None => report,
+        })
+    }
+}
+
+/// The settings to try: the graph as written with one thread comes first.
+fn variations(model: &Loaded, threads: &[u32]) -> Vec<(Option<&'static str>, u32)> {
+    let all = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+    let mut counts = if threads.is_empty() { vec![1, all.max(2)] } else { threads.to_vec() };
+    counts.dedup();
+    let has_levels = model.session.plugin().features.iter().any(|feature| feature == "optimization");
+    let levels: Vec<Option<&'static str>> =
+        if has_levels { LEVELS.iter().copied().map(Some).collect() } else { vec![None] };
+    levels.into_iter().flat_map(|level| counts.iter().map(move |count| (level, *count))).collect()
+}
+
+fn options(level: Option<&str>, threads: u32) -> RunOptions {
+    let mut options = RunOptions::from([("threads".to_owned(), threads.to_string())]);
+    options.extend(level.map(|level| ("optimization".to_owned(), level.to_owned())));
+    options
+}
+
+/// The first output of every batch.
+fn outputs(
+    side: &Side<'_>,
+    batches: Batches<'_>,
+    progress: &dyn Progress,
+) -> Result<(Vec<Tensor>, Option<RunReport>)> {
+    let (mut outputs, mut report) = (Vec::new(), None);
+    for (_, batch) in batches {
+        if progress.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        let outcome = side.run(&batch, &Fetch::Outputs, progress)?;
+        outputs.push(first(outcome.tensors)?);
+        report = Some(outcome.report);
+    }
+    Ok((outputs, report))
+}
+
+/// One step of the codes that the first output is, or is rounded to.
+fn step(info: &ModelInfo) -> Option<f64> {
+    let output = info.outputs.first()?;
+    let graph = Graph::of(info, false);
+    let node = graph
+        .nodes
+        .iter()
+        .position(|node| matches!(node, Node::Output(value) if value.name == output.name))?;
+    let rounded = || graph.incoming(node).find_map(|edge| edge.quantization);
+    let codes = output.quantization.as_ref().or_else(rounded)?;
+    match codes.scales[..] {
+        [scale] => Some(scale),
+        _ => None,
+    }
+}
+
+fn row(
+    baseline: &[Tensor],
+    outputs: &[Tensor],
+    (optimization, threads): (Option<&'static str>, u32),
+    report: Option<&RunReport>,
+    step: Option<f64>,
+) -> Result<Row> {
+    let mut row = Row {
+        optimization,
+        threads,
+        settings: report.map(|report| report.settings.clone()).unwrap_or_default(),
+        differing: 0,
+        elements: 0,
+        max_abs_difference: 0.0,
+        max_steps: None,
+        changed: 0,
+    };
+    for (expected, found) in baseline.iter().zip(outputs) {
+        let real = |tensor| Real::of(tensor, None);
+        let (expected_codes, found_codes) = match (&expected.quantization, &found.quantization) {
+            (Some(ours), Some(theirs)) => (Real::of(expected, Some(ours))?, Real::of(found, Some(theirs))?),
+            _ => (real(expected)?, real(found)?),
+        };
+        expected_codes.each_pair(&found_codes, |expected, found| {
+            for (expected, found) in expected.iter().zip(found) {
+                row.elements += 1;
+                let is_same = expected == found || (expected.is_nan() && found.is_nan());
+                row.differing += u64::from(!is_same);
+                let difference = (expected - found).abs();
+                row.max_abs_difference =
+                    if is_same { row.max_abs_difference } else { row.max_abs_difference.max(difference) };
+            }
+        });
+        let (ours, theirs) = (classes(expected)?, classes(found)?);
+        row.changed += ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs).count() as u64;
+    }
+    row.max_steps = step.map(|step| row.max_abs_difference / step);
+    Ok(row)
+}
+
+fn lay_out(found: &Found<'_>) -> Result<Report> {
+    let verdict = if found.is_same {
+        (Tone::Good, "the same to the last bit under all settings".to_owned())
+    } else {
+        let worst = found.rows.iter().map(|row| row.changed).max().unwrap_or(0);
+        let tone = if worst > 0 { Tone::Bad } else { Tone::Warning };
+        let classes = match worst {
+            0 => "and no class".to_owned(),
+            worst => format!("and the class of {}", counted(worst as usize, "sample")),
+        };
+        (tone, format!("settings change the output, {classes}"))
+    };
+    let mut table = Table::new([
+        Column::text("optimization"),
+        Column::number("threads"),
+        Column::number("differing").rank(1),
+        Column::number("largest difference"),
+        Column::number("in steps"),
+        Column::number("changed classes"),
+    ]);
+    for row in &found.rows {
+        let share = row.differing as f64 / row.elements.max(1) as f64;
+        let tone = if row.changed > 0 { Tone::Bad } else { Tone::Plain };
+        table.row([
+            Cell::name(row.optimization.unwrap_or("as written")),
+            Cell::count(u64::from(row.threads)),
+            Cell::percent(share),
+            Cell::real(row.max_abs_difference),
+            Cell::option(row.max_steps, |steps| Cell { text: format!("{steps:.2}"), ..Cell::real(steps) }),
+            Cell::count(row.changed).tone(tone),
+        ]);
+    }
+    Ok(Report::new(found)?
+        .toned_line([
+            (Tone::Name, found.model.to_owned()),
+            (Tone::Plain, format!(" on {} of {}: ", counted(found.samples as usize, "sample"), found.input)),
+            verdict,
+        ])
+        .toned_line([(
+            Tone::Dim,
+            format!("{} {}; differences from the first row", found.runtime, found.runtime_version),
+        )])
+        .table(table))
+}
