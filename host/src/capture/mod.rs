@@ -2,6 +2,7 @@
 //! number of samples. Nothing here is shown to anyone.
 
 pub mod batch;
+pub mod branches;
 pub mod by_value;
 pub mod comparison;
 pub mod emulation;

@@ -120,6 +120,16 @@ impl Evidence {
         }
     }
 
+    /// Only the first so many samples, if the user said so.
+    pub(super) fn samples(&self) -> Option<u64> {
+        self.arguments.samples
+    }
+
+    /// Samples that are run together.
+    pub(super) fn batch(&self) -> u64 {
+        self.arguments.batch
+    }
+
     /// What belongs together, by names and by what is computed of the first batch.
     ///
     /// # Errors

@@ -1,12 +1,19 @@
 //! `residuals`: where two branches meet, and what their scales cost.
 
+use super::evidence::{Choice, Evidence, settings_line};
 use super::listing::counted;
 use super::{Command, Example, Group, Scope};
+use crate::backend::{Progress, RunReport};
+use crate::capture::branches::{Addition, measure};
+use crate::capture::pairing::Activations;
 use crate::error::{Error, Result};
+use crate::inspect::contrast::number_or_text;
+use crate::inspect::graph::Graph;
 use crate::inspect::residual::{Branch, Residual, residuals};
 use crate::playground::Playground;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
+use qp_analysis::ErrorMetrics;
 use serde::Serialize;
 
 /// `residuals [NAME]`
@@ -24,11 +31,20 @@ pub(super) struct Arguments {
     /// Mark mismatches from this ratio on
     #[arg(long, value_name = "RATIO", default_value_t = 2.0)]
     threshold: f64,
+    /// Measure on this float model's values what the scales cost, and what others would
+    #[arg(long, value_name = "MODEL")]
+    reference: Option<String>,
+    #[command(flatten)]
+    evidence: Choice,
 }
 
 #[derive(Serialize)]
 struct Found<'a> {
     model: &'a str,
+    /// The model whose values were measured.
+    reference: Option<&'a str>,
+    samples: u64,
+    runtime: Option<String>,
     threshold: f64,
     /// The largest ratio of two branches' scales.
     max_ratio: Option<f64>,
@@ -49,6 +65,29 @@ struct Row<'a> {
     bits_lost: Option<f64>,
     /// Which branch is the finer one; none where the scales are equal.
     finer: Option<usize>,
+    /// Bits of the branch's codes that count once its values have the other's scale.
+    effective_bits: Option<f64>,
+    /// What was measured.
+    measured: Option<Costs>,
+    obstacle: Option<Error>,
+}
+
+/// SQNR in decibels, of the reference's values.
+#[derive(Serialize)]
+struct Costs {
+    #[serde(serialize_with = "number_or_text")]
+    first_db: Option<f64>,
+    #[serde(serialize_with = "number_or_text")]
+    second_db: Option<f64>,
+    clipped_shares: [Option<f64>; 2],
+    #[serde(serialize_with = "number_or_text")]
+    sum_db: Option<f64>,
+    /// If both branches had the larger scale.
+    #[serde(serialize_with = "number_or_text")]
+    shared_scale_db: Option<f64>,
+    /// If every scale were the next power of two.
+    #[serde(serialize_with = "number_or_text")]
+    power_of_two_db: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -68,6 +107,10 @@ impl Command for Residuals {
     const EXAMPLES: &'static [Example] = &[
         Example { line: "residuals resnet8_int8.onnx", shows: "the largest mismatch first" },
         Example {
+            line: "residuals resnet8_int8.onnx --reference resnet8.onnx --data digits.npz[0:32]",
+            shows: "what the scales cost, and what a shared scale or powers of two would",
+        },
+        Example {
             line: "residuals resnet8_int8.pt --graph-order",
             shows: "additions of a TorchScript model",
         },
@@ -76,8 +119,18 @@ impl Command for Residuals {
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
         let model = playground.model(arguments.name.as_deref(), &task)?;
+        let found = residuals(model.info());
+        let mut rows: Vec<Row<'_>> = found.iter().map(row).collect();
+        let (mut samples, mut runtime, mut reference) = (0, None, None);
+        if let Some(name) = &arguments.reference {
+            let evidence = Evidence::gather(playground, name, &model.id, &arguments.evidence, &task)?;
+            reference = Some(evidence.reference_model.id.clone());
+            let report;
+            (samples, report) = measure_rows(&evidence, &found, &mut rows, &task)?;
+            runtime = report
+                .map(|report| settings_line(&report.runtime, &report.runtime_version, &report.settings));
+        }
         drop(task);
-        let mut rows: Vec<Row<'_>> = residuals(model.info()).iter().map(row).collect();
         if rows.is_empty() {
             return Err(Error::not_found(format!("`{}` adds no two branches", model.id))
                 .with_hint("See `graph` for how its layers are connected."));
@@ -89,6 +142,9 @@ impl Command for Residuals {
         let is_above = |row: &&Row<'_>| row.ratio.is_some_and(|ratio| ratio >= arguments.threshold);
         report(&Found {
             model: &model.id,
+            reference: reference.as_deref(),
+            samples,
+            runtime,
             threshold: arguments.threshold,
             max_ratio: rows.iter().filter_map(|row| row.ratio).reduce(f64::max),
             above: rows.iter().filter(is_above).count(),
@@ -117,7 +173,93 @@ fn row<'a>(residual: &Residual<'a>) -> Row<'a> {
         ratio: mismatch.map(|mismatch| mismatch.ratio()),
         bits_lost: mismatch.map(|mismatch| mismatch.bits_lost()),
         finer: residual.finer(),
+        effective_bits: mismatch.and_then(|mismatch| {
+            let finer = residual.branches[residual.finer().unwrap_or(0)].quantization?;
+            Some(f64::from(finer.dtype.bits()) - mismatch.bits_lost())
+        }),
+        measured: None,
+        obstacle: None,
     }
+}
+
+/// Measures every addition of which both branches are quantized and which has a partner in the reference.
+fn measure_rows(
+    evidence: &Evidence,
+    residuals: &[Residual<'_>],
+    rows: &mut [Row<'_>],
+    progress: &dyn Progress,
+) -> Result<(u64, Option<RunReport>)> {
+    let (reference, candidate) = (evidence.reference(), evidence.candidate());
+    let pairs = evidence.pairs(&reference, &candidate, progress)?;
+    let graph = Graph::of(reference.model.info(), false);
+    let (mut additions, mut places) = (Vec::new(), Vec::new());
+    for (place, residual) in residuals.iter().enumerate() {
+        match addition(residual, &pairs, &graph) {
+            Ok(addition) => {
+                additions.push(addition);
+                places.push(place);
+            }
+            Err(error) => rows[place].obstacle = Some(error),
+        }
+    }
+    if additions.is_empty() {
+        return Ok((0, None));
+    }
+    let feed = (&evidence.input, evidence.samples(), evidence.batch());
+    let (measured, samples, report) = measure(&reference, &additions, feed, progress)?;
+    for (place, measured) in places.into_iter().zip(measured) {
+        let sqnr = |errors: &ErrorMetrics| errors.metrics().sqnr_db;
+        rows[place].measured = measured.obstacle.is_none().then(|| Costs {
+            first_db: sqnr(&measured.branches[0]),
+            second_db: sqnr(&measured.branches[1]),
+            clipped_shares: measured.within.map(|within| within.inside_share().map(|inside| 1.0 - inside)),
+            sum_db: sqnr(&measured.sum),
+            shared_scale_db: sqnr(&measured.shared),
+            power_of_two_db: sqnr(&measured.power_of_two),
+        });
+        rows[place].obstacle = measured.obstacle;
+    }
+    Ok((samples, report))
+}
+
+/// The addition in the reference's values.
+fn addition<'a>(residual: &Residual<'a>, pairs: &Activations<'a>, graph: &Graph<'a>) -> Result<Addition<'a>> {
+    let of_branch = |place: usize| {
+        residual.branches[place].quantization.ok_or_else(|| Error::state("a branch is not quantized"))
+    };
+    let codes = [of_branch(0)?, of_branch(1)?];
+    let pair = pairs.pairs.iter().find(|pair| {
+        pair.candidate.path == residual.layer.path
+            || pair.candidate_value.through.contains(&residual.layer.path.as_str())
+    });
+    let pair = pair.ok_or_else(|| Error::not_found("the reference has no such addition"))?;
+    let node = graph.layer(&pair.reference.path);
+    let branches: Vec<&str> =
+        node.into_iter().flat_map(|node| graph.incoming(node)).map(|edge| edge.value).collect();
+    let [first, second] = branches[..] else {
+        return Err(Error::not_found("the reference adds no two values there"));
+    };
+    // Where the layers before the branches are a pair the other way round, so are the branches.
+    let producer = |value: &str| {
+        let of = |pair: &&crate::capture::ActivationPair<'_>| {
+            pair.reference.outputs.iter().any(|name| name == value) || pair.reference_value.name == value
+        };
+        pairs.pairs.iter().find(of).map(|pair| pair.candidate.path.as_str())
+    };
+    let ends_with = |place: usize, value: &str| {
+        let last = residual.branches[place].layers.last().copied();
+        last.is_some() && producer(value) == last
+    };
+    let is_crossed = ends_with(0, second) || ends_with(1, first);
+    let through = pair.reference_value.through.iter().chain(&pair.candidate_value.through);
+    let is_relu = |text: &str| text.to_ascii_lowercase().contains("relu");
+    Ok(Addition {
+        branches: if is_crossed { [second, first] } else { [first, second] },
+        sum: pair.reference_value.name,
+        has_relu: is_relu(&pair.candidate.op_type) || through.copied().any(is_relu),
+        codes,
+        output: residual.output,
+    })
 }
 
 fn report(found: &Found<'_>) -> Result<Report> {
@@ -166,12 +308,71 @@ fn report(found: &Found<'_>) -> Result<Report> {
             (Tone::Warning, format!("{above} with scales {} times apart or more", found.threshold))
         }
     };
-    Ok(Report::new(found)?
+    let report = Report::new(found)?
         .toned_line([
             (Tone::Plain, format!("{} in ", counted(found.residuals.len(), "residual addition"))),
             (Tone::Name, found.model.to_owned()),
             (Tone::Plain, ": ".to_owned()),
             verdict,
         ])
-        .table(table))
+        .table(table);
+    match found.reference {
+        Some(reference) => Ok(costs(report, found, reference)),
+        None => Ok(report),
+    }
+}
+
+/// What was measured: the branches, the sum, and the sum with other scales.
+fn costs(report: Report, found: &Found<'_>, reference: &str) -> Report {
+    let mut table = Table::new([
+        Column::text("addition"),
+        Column::number("branch dB"),
+        Column::number("other dB"),
+        Column::number("clipped").rank(2),
+        Column::number("other clipped").rank(2),
+        Column::number("sum dB"),
+        Column::number("if one scale").rank(1),
+        Column::number("if powers of two").rank(1),
+    ]);
+    for row in &found.residuals {
+        let Some(costs) = &row.measured else { continue };
+        let decibels = |sqnr: Option<f64>| {
+            Cell::option(sqnr, |sqnr| match sqnr.is_finite() {
+                true => Cell { text: format!("{sqnr:.2}"), ..Cell::real(sqnr) },
+                false => Cell::real(sqnr),
+            })
+        };
+        let better = |sqnr: Option<f64>| {
+            let is_better = sqnr.zip(costs.sum_db).is_some_and(|(other, own)| other > own + 0.1);
+            decibels(sqnr).tone(if is_better { Tone::Good } else { Tone::Plain })
+        };
+        table.row([
+            Cell::name(row.layer),
+            decibels(costs.first_db),
+            decibels(costs.second_db),
+            Cell::option(costs.clipped_shares[0], Cell::percent),
+            Cell::option(costs.clipped_shares[1], Cell::percent),
+            decibels(costs.sum_db),
+            better(costs.shared_scale_db),
+            better(costs.power_of_two_db),
+        ]);
+    }
+    let mut report = report
+        .toned_line([
+            (Tone::Plain, "rounded values of ".to_owned()),
+            (Tone::Name, reference.to_owned()),
+            (Tone::Plain, format!(", SQNR on {}:", counted(found.samples as usize, "sample"))),
+        ])
+        .toned_line([(Tone::Dim, found.runtime.clone().unwrap_or_default())])
+        .table(table);
+    for row in &found.residuals {
+        if let Some(obstacle) = &row.obstacle {
+            report = report.toned_line([
+                (Tone::Warning, "not measured: ".to_owned()),
+                (Tone::Name, row.layer.to_owned()),
+                (Tone::Plain, format!(": {}", obstacle.one_line())),
+            ]);
+        }
+    }
+    report
 }
