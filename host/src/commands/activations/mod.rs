@@ -1,5 +1,7 @@
 //! `activations`: what a layer computes on the current input: statistics, histogram, and what its codes clip.
 
+mod variants;
+
 use super::inspection::{can_be_captured, find_layer, histogram_table};
 use super::{Command, Example, Group, Scope};
 use crate::capture::survey::{Feed, Wanted, each_block};
@@ -41,6 +43,9 @@ pub(super) struct Arguments {
     /// Integer codes as they are
     #[arg(long)]
     raw: bool,
+    /// Put other variants on the same bins: these, or without a name every loaded one
+    #[arg(long, value_name = "MODEL", num_args = 0..)]
+    compare: Option<Vec<String>>,
     /// As the runtime really executes the model, in place of the graph as it is written
     #[arg(long)]
     optimized: bool,
@@ -79,6 +84,10 @@ impl Command for Activations {
             shows: "values next to what the codes can represent",
         },
         Example {
+            line: "input digits.npz:images[0:8]; activations stem --model resnet8.onnx --compare resnet8_int8.onnx resnet8_int8.pt",
+            shows: "the same layer of three variants on the same bins",
+        },
+        Example {
             line: "input digits.npz:images[0]; activations fc --model resnet8.onnx --bins 8",
             shows: "the scores before the softmax",
         },
@@ -93,10 +102,14 @@ impl Command for Activations {
         })?;
         let layer = find_layer(text, model.info())?;
         can_be_captured(&model)?;
-        let Some(input) = playground.input.as_ref() else {
+        let Some(input) = playground.input.clone() else {
             return Err(Error::state("no input is chosen")
                 .with_hint("Choose one with `input FILE:KEY[0:32]` or `input random`."));
         };
+        if let Some(names) = &arguments.compare {
+            let others = variants::others(names, &model, playground, &task)?;
+            return variants::run(&arguments, (&model, layer), &others, input, playground, task);
+        }
         let (value, quantization) = value_of(layer, model.info())?;
         let wanted = Wanted { name: value, quantization: quantization.filter(|_| !arguments.raw) };
         let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
@@ -105,7 +118,7 @@ impl Command for Activations {
             sibling: playground.outspoken_sibling(&model, &task),
             options: execution.options(&model, None),
         };
-        let feed = Feed { input, samples: arguments.samples, batch: arguments.batch };
+        let feed = Feed { input: &input, samples: arguments.samples, batch: arguments.batch };
         let range = quantization
             .filter(|codes| codes.scales.len() == 1 && !arguments.raw)
             .and_then(representable)
