@@ -57,6 +57,219 @@ fn a_damaged_layer_is_named_first() {
     );
     assert_eq!(found["first_below"], "layer1.conv1");
     assert!(found["min_sqnr_db"].as_f64().unwrap() < 10.0, "{found}");
+    let alone = row(&found, "layer1.conv1")["local"]["sqnr_db"].as_f64().unwrap();
+    assert!(alone < 10.0, "{alone}");
+    let ranked = world
+        .json("sensitivity models/resnet8.onnx damaged.onnx --data models/digits.npz[0:8] --at fc --top 2");
+    assert_eq!(ranked["layers"][0]["layer"], "layer1.conv1");
+}
+
+/// The whole is more than a sum here: with every layer emulated the output is the candidate's own, but for what its
+/// integer kernels round inside (with graph optimization off there are none).
+#[test]
+fn every_layer_quantized_at_once_is_the_candidate() {
+    let world = World::new();
+    let found = world.json(
+        "sensitivity models/resnet8.onnx models/resnet8_int8.onnx --data models/digits.npz --samples 16",
+    );
+    let of = |outcome: &Value| outcome["sqnr_db"].as_f64().unwrap();
+    assert!((of(&found["all"]) - of(&found["candidate_itself"])).abs() < 0.2, "{found}");
+    assert_eq!((&found["has_labels"], &found["left_out"]), (&true.into(), &serde_json::json!([])));
+    let layers = found["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 17);
+    // Worst first, and each alone better than all together.
+    let only: Vec<f64> = layers.iter().filter_map(|row| row["only"]["sqnr_db"].as_f64()).collect();
+    assert!(only.is_sorted() && only[0] >= of(&found["all"]) - 0.5, "{only:?}");
+}
+
+/// The first layer reads the exact input: alone or in the network, its error is the same.
+#[test]
+fn the_first_layers_own_error_is_its_accumulated_one() {
+    let world = World::new();
+    for candidate in ["resnet8_int8.onnx", "resnet8_uint8.onnx"] {
+        let found = world.json(&format!(
+            "input models/digits.npz:images[0:8]; compare models/resnet8.onnx models/{candidate}"
+        ));
+        let stem = row(&found, "stem");
+        let (both, alone) = (stem["sqnr_db"].as_f64().unwrap(), stem["local"]["sqnr_db"].as_f64().unwrap());
+        assert!((both - alone).abs() < 0.01, "{candidate}: {both} {alone}");
+        let deep = row(&found, "layer3.conv2");
+        assert!(deep["local"]["sqnr_db"].as_f64().unwrap() > deep["sqnr_db"].as_f64().unwrap() + 3.0);
+    }
+}
+
+/// Two runtimes of their own compute the same layers: float32 leaves about 130 dB.
+#[test]
+fn torchscript_is_captured_layer_by_layer_and_agrees_with_onnx_runtime() {
+    let world = World::new();
+    let found = world
+        .json("input models/digits.npz:images[0:8]; compare models/resnet8.onnx models/resnet8_traced.pt");
+    let rows = found["layers"].as_array().unwrap();
+    assert_eq!(rows.len(), 25);
+    for row in rows {
+        let sqnr = row["sqnr_db"].as_f64().unwrap_or(f64::INFINITY);
+        assert!(sqnr > 110.0, "{row}");
+    }
+    assert_eq!(
+        (&found["unmatched_reference"], &found["unmatched_candidate"]),
+        (&serde_json::json!([]), &serde_json::json!([]))
+    );
+}
+
+/// Read off both graphs by hand: the transposition, the normalization and the three additions, which have no name in
+/// common; the ReLU behind an addition is part of it.
+#[test]
+fn onnx_against_pytorch_int8_pairs_by_value_what_names_do_not() {
+    let world = World::new();
+    let found =
+        world.json("input models/digits.npz:images[0:8]; compare models/resnet8.onnx models/resnet8_int8.pt");
+    let by_value: Vec<(&str, &str)> = found["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["why"] == "value")
+        .map(|row| (row["layer"].as_str().unwrap(), row["candidate_layer"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        by_value,
+        [
+            ("normalize.transpose", "permute"),
+            ("normalize.mul", "mul"),
+            ("layer1.add", "add_relu"),
+            ("layer2.add", "add_relu_1"),
+            ("layer3.add", "add_relu_2"),
+        ]
+    );
+    assert_eq!((&found["total"], &found["first_below"]), (&18.into(), &Value::Null));
+    assert_eq!(found["unmatched_reference"], serde_json::json!([]));
+    assert_eq!(found["unmatched_candidate"], serde_json::json!([]));
+    assert_eq!(row(&found, "layer1.add")["through"], serde_json::json!(["layer1.relu2"]));
+}
+
+/// Python's ONNX Runtime and PyTorch on all 540 digits: they differ in one, which the float model gets wrong.
+#[test]
+fn a_changed_class_is_listed_and_explained() {
+    let world = World::new();
+    let found =
+        world.json("flips models/resnet8.onnx models/resnet8_int8.onnx --data models/digits.npz[320:335]");
+    let flips = found["flips"].as_array().unwrap();
+    assert_eq!(found["flipped"], 1);
+    assert_eq!(
+        (&flips[0]["sample"], &flips[0]["label"], &flips[0]["reference_class"], &flips[0]["candidate_class"]),
+        (&7.into(), &3.into(), &9.into(), &3.into())
+    );
+    assert_eq!(found["became_right"], 1);
+    let found = world.json(
+        "flips models/resnet8.onnx models/resnet8_int8.onnx --data models/digits.npz[320:335]; explain 7",
+    );
+    assert_eq!((&found["is_reproduced"], &found["emulated_class"]), (&true.into(), &3.into()));
+    assert_eq!(found["smallest"], serde_json::json!(["stem"]));
+    let same = world.json("explain 3 models/resnet8.onnx models/resnet8_int8.onnx --data models/digits.npz");
+    assert_eq!(same["smallest"], serde_json::json!([]));
+    assert!(world.run("explain 3").error().contains("not said which models"));
+}
+
+/// By hand from the weights of `quant`: weights reach ±127 and codes 255, two of them 64,770; PyTorch's default
+/// configuration keeps activations to seven bits for this very reason.
+#[test]
+fn pair_sums_overflow_where_codes_use_all_eight_bits() {
+    let world = World::new();
+    let counted =
+        |model: &str| world.json(&format!("input models/digits.npz:images[0:16]; saturation models/{model}"));
+    let onnx = counted("resnet8_int8.onnx");
+    assert_eq!(onnx["verdict"], "overflows");
+    assert_eq!(onnx["layers"][0]["layer"], "stem");
+    assert!(onnx["layers"][0]["saturated"].as_u64().unwrap() > 0);
+    let pytorch = counted("resnet8_int8.pt");
+    assert_eq!(pytorch["verdict"], "data");
+    assert!(pytorch["layers"].as_array().unwrap().iter().all(|row| row["saturated"] == 0));
+    // Unsigned weights take another path.
+    assert_eq!(counted("resnet8_uint8.onnx")["verdict"], "safe");
+    assert_eq!(world.json("saturation models/resnet8_int8.onnx")["verdict"], "possible");
+    assert!(world.run("saturation models/resnet8.onnx").error().contains("multiplies no 8-bit codes"));
+}
+
+#[test]
+fn one_file_is_compared_with_itself_under_other_settings() {
+    let world = World::new();
+    let found =
+        world.json("input models/digits.npz:images[0:16]; drift models/resnet8_int8.onnx --threads 1,2");
+    let rows = found["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 8);
+    assert_eq!((&rows[0]["differing"], &rows[1]["differing"]), (&0.into(), &0.into()));
+    // As written it computes in float, optimized in integers.
+    assert!(rows[6]["differing"].as_u64().unwrap() > 0, "{found}");
+    assert!(rows.iter().all(|row| row["max_abs_difference"].as_f64().unwrap() < 0.01), "{found}");
+    let torch = world.json("input models/digits.npz:images[0:4]; drift models/resnet8_traced.pt");
+    assert_eq!(torch["rows"][0]["optimization"], Value::Null);
+}
+
+/// NumPy: `fake_quantize` of the float values of both branches with the scales that `quant` shows; the sum within what
+/// `compare` gives for the layer alone.
+#[test]
+fn residuals_are_measured_on_the_reference() {
+    let world = World::new();
+    let found = world.json(
+        "residuals models/resnet8_int8.onnx --reference models/resnet8.onnx --data models/digits.npz[0:16]",
+    );
+    let alone = world
+        .json("input models/digits.npz:images[0:16]; compare models/resnet8.onnx models/resnet8_int8.onnx");
+    for residual in found["residuals"].as_array().unwrap() {
+        let measured = &residual["measured"];
+        let sum = measured["sum_db"].as_f64().unwrap();
+        let local = row(&alone, residual["layer"].as_str().unwrap())["local"]["sqnr_db"].as_f64().unwrap();
+        assert!((sum - local).abs() < 0.01, "{residual} {local}");
+        // The larger scale for both rounds the finer branch more.
+        assert!(measured["shared_scale_db"].as_f64().unwrap() < sum);
+    }
+}
+
+/// The same statistics as `activations`, which NumPy checks; the same bytes in the file, as NumPy reads it.
+#[test]
+fn capture_sees_every_layer_once_whatever_the_budget() {
+    let world = World::new();
+    let line = "use models/resnet8.onnx; input models/digits.npz:images[0:16]; capture";
+    let (whole, parts) = (world.json(line), world.json(&format!("{line} --budget 1MiB")));
+    assert_eq!(whole["models"][0]["groups"], 1);
+    assert!(parts["models"][0]["groups"].as_u64().unwrap() > 1);
+    let layers = |found: &Value| found["models"][0]["layers"].clone();
+    assert_eq!(layers(&whole), layers(&parts));
+    let rows = layers(&whole);
+    let conv = rows.as_array().unwrap().iter().find(|row| row["layer"] == "layer1.conv2").unwrap();
+    assert!((conv["mean"].as_f64().unwrap() + 0.008_407_604_592).abs() < 1e-4, "{conv}");
+    let counts = conv["counts"].as_array().unwrap();
+    assert_eq!(counts.iter().map(|count| count.as_u64().unwrap()).sum::<u64>(), 262_144);
+}
+
+#[test]
+fn what_was_captured_is_saved_and_read_again() {
+    let world = World::new();
+    let saved = world.json(
+        "use models/resnet8.onnx; input models/digits.npz:images[0:6]; capture --match fc --batch 4 --save fc.npz",
+    );
+    assert_eq!(saved["saved"], "fc.npz");
+    // `fc_output` has a row for each sample, of two batches.
+    let read = world.json("input fc.npz");
+    assert_eq!(read["tensors"][0]["shape"], serde_json::json!([6, 10]));
+    let again =
+        "use models/resnet8.onnx; input models/digits.npz:images[0:6]; capture --match fc --save fc.npz";
+    assert!(world.run(again).error().contains("exists already"));
+    assert_eq!(world.run(&format!("{again} --force")).code, 0);
+}
+
+/// Of a network of three variants, on the same bins.
+#[test]
+fn variants_are_put_on_the_same_bins() {
+    let world = World::new();
+    let found = world.json(
+        "input models/digits.npz:images[0:4]; activations stem --model models/resnet8.onnx --bins 5 --compare models/resnet8_int8.onnx models/resnet8_int8.pt",
+    );
+    let variants = found["variants"].as_array().unwrap();
+    assert_eq!((variants.len(), found["edges"].as_array().unwrap().len()), (3, 6));
+    for variant in variants {
+        let counts = variant["counts"].as_array().unwrap();
+        assert_eq!(counts.iter().map(|count| count.as_u64().unwrap()).sum::<u64>(), 65_536);
+    }
 }
 
 #[test]
@@ -74,10 +287,6 @@ fn what_cannot_be_compared_is_said_before_anything_is_run() {
     let error = |line: &str| world.run(line).error().to_owned();
     assert_eq!(error("compare models/resnet8.onnx models/resnet8_int8.onnx"), "no input is chosen");
     assert!(error("input random; compare models/resnet8.onnx models/resnet8.pt").contains("eager"));
-    assert_eq!(
-        error("input random; compare models/resnet8.onnx models/resnet8_int8.pt"),
-        "the backend `pytorch` of `models/resnet8_int8.pt` cannot capture what layers compute"
-    );
     let many = "input models/digits.npz:images[0:4]; compare models/resnet8.onnx models/resnet8_int8.onnx --samples 9";
     assert_eq!(error(many), "the input has 4 samples, not 9");
 }
@@ -116,6 +325,4 @@ fn activations_stand_next_to_what_their_codes_reach() {
     assert_eq!(found["representable"], serde_json::json!([scale * (-128.0 + 27.0), scale * (127.0 + 27.0)]));
     assert_eq!(found["clipped_share"], 0.0);
     assert_eq!(found["value"], "layer1.conv2_output");
-    let ran = world.run("input random; activations fc --model models/resnet8_int8.pt");
-    assert!(ran.error().contains("cannot capture"), "{}", ran.talk);
 }

@@ -165,7 +165,7 @@ fn repeated(
     let (info, sibling) = (side.model.info(), side.sibling.as_ref());
     let count = input.sample_count(info, sibling);
     let mut parts: Vec<Fitted> = Vec::new();
-    match fixed_batch(info, sibling).filter(|fixed| *fixed < count && count % fixed == 0) {
+    match fixed_batch(info, sibling).filter(|fixed| *fixed < count && count.is_multiple_of(*fixed)) {
         Some(fixed) => {
             for first in (0..count).step_by(usize::try_from(fixed).unwrap_or(1)) {
                 parts.push(input.samples(first, first + fixed).fit(info, sibling)?);

@@ -98,9 +98,34 @@ fn inputs_that_do_not_fit_are_refused_before_libtorch_sees_them() {
     }
     let error = run_for(&model, &[good], &[], Fetch::NAMED, &[RString::from("nothing")]).unwrap_err();
     assert_eq!(error.kind, ErrorKind::NOT_FOUND);
-    let error = run_for(&model, &[good], &[], Fetch::LAYERS, &[]).unwrap_err();
+    let error = run_for(&model, &[good], &[], Fetch(99), &[]).unwrap_err();
     assert_eq!(error.kind, ErrorKind::UNSUPPORTED_OP);
     assert!(run(&model, &[good], &[]).is_ok());
+}
+
+/// The 25 calls in `forward` of models/resnet8_traced.pt, read off its code; the last one is the output.
+#[test]
+fn every_layer_is_delivered_in_order_and_single_ones_in_the_order_asked_for() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let model = open(&backend, &sample("resnet8_traced.pt")).unwrap();
+    let input = model.info().into_result().unwrap().inputs[0].name.to_string();
+    let bytes = bytes_of(&[100.0; 32 * 32 * 3]);
+    let view = TensorView::whole(&input, DType::FLOAT32, &[1, 32, 32, 3], &bytes);
+    let (_, all) = run_for(&model, &[view], &[], Fetch::LAYERS, &[]).unwrap();
+    let names: Vec<&str> = all.iter().map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!((names.len(), names[0], names[1], names[24]), (25, "permute", "mul", "softmax"));
+    let wanted = ["softmax", "layer2.relu1", "stem"].map(RString::from);
+    let (_, some) = run_for(&model, &[view], &[], Fetch::NAMED, &wanted).unwrap();
+    let found: Vec<&str> = some.iter().map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(found, ["softmax", "layer2.relu1", "stem"]);
+    assert_eq!(some[1].shape, [1, 32, 16, 16]);
+    for tensor in &some {
+        let same = all.iter().find(|other| other.name == tensor.name).unwrap();
+        assert_eq!(same.floats(), tensor.floats());
+    }
+    let (_, outputs) = run(&model, &[view], &[]).unwrap();
+    assert_eq!(outputs[0].floats(), some[0].floats());
 }
 
 #[test]

@@ -113,6 +113,7 @@ mod tests {
     fn info(names: &[&str]) -> ModelInfo {
         let layers = names.iter().map(|name| LayerInfo {
             path: (*name).into(),
+            op_type: "Conv2d".into(),
             domain: RString::new(),
             scope: RString::new(),
             inputs: RVec::new(),
