@@ -4,7 +4,6 @@ use super::inspection::{can_be_captured, find_layer};
 use crate::backend::Progress;
 use crate::capture::batch::Batches;
 use crate::capture::pairing::{self, Activations};
-use crate::capture::side::half_of_the_threads;
 use crate::capture::{Execution, Side, by_value};
 use crate::error::{Error, Result};
 use crate::input::{Input, Selection, labels};
@@ -27,7 +26,7 @@ pub(super) struct Choice {
     /// Samples that are run together
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
     batch: u64,
-    /// Threads of the runtime for each of the two models; without it, half of the machine's
+    /// Threads of the runtime; without it, those of the machine
     #[arg(long, value_name = "COUNT")]
     threads: Option<u32>,
 }
@@ -100,8 +99,9 @@ impl Evidence {
     }
 
     fn side<'a>(&self, model: &'a Loaded, sibling: Option<ModelInfo>) -> Side<'a> {
-        let threads = self.arguments.threads.map_or_else(half_of_the_threads, |threads| threads as usize);
-        Side { model, sibling, options: Execution::AsWritten.options(model, Some(threads)) }
+        // The models run one after the other: each has the whole machine.
+        let threads = self.arguments.threads.map(|threads| threads as usize);
+        Side { model, sibling, options: Execution::AsWritten.options(model, threads) }
     }
 
     /// The samples, some at a time.

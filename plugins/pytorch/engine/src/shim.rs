@@ -25,6 +25,7 @@ mod raw {
     // SAFETY: these are the signatures in shim/shim.cpp; all are `noexcept`.
     unsafe extern "C" {
         pub(super) safe fn qp_torch_silence();
+        pub(super) safe fn qp_torch_keep_memory();
         pub(super) safe fn qp_torch_quantized_engine() -> *const c_char;
         pub(super) safe fn qp_torch_version() -> *const c_char;
         pub(super) fn qp_torch_free_text(text: *mut c_char);
@@ -53,6 +54,11 @@ mod raw {
 /// Keeps libtorch's warnings on this thread off the screen.
 pub(crate) fn silence() {
     raw::qp_torch_silence();
+}
+
+/// Lets memory of freed tensors stay for the next ones.
+pub(crate) fn keep_memory() {
+    raw::qp_torch_keep_memory();
 }
 
 /// The engine that runs quantized operators: `x86`, `fbgemm`, …
