@@ -15,7 +15,7 @@ pub fn write(path: &Path, bytes: &[u8], may_replace: bool) -> Result<()> {
 /// The same with what `fill` writes.
 ///
 /// # Errors
-/// As [`write`], and those of `fill`.
+/// As [`write()`], and those of `fill`.
 pub fn keep(
     path: &Path,
     may_replace: bool,

@@ -326,3 +326,15 @@ fn activations_stand_next_to_what_their_codes_reach() {
     assert_eq!(found["clipped_share"], 0.0);
     assert_eq!(found["value"], "layer1.conv2_output");
 }
+
+/// What the README shows; its digits depend on the processor.
+#[test]
+fn the_script_of_the_readme_runs() {
+    let world = World::new();
+    let output = world.qp().args(["run", "models/compare.qp"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    for text in ["costs most", "gives the class back", "another answer on x86 without VNNI"] {
+        assert!(shown.contains(text), "{shown}");
+    }
+}

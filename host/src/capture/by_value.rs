@@ -9,7 +9,7 @@ use super::pairing::{ActivationPair, Activations, Followed, Follower};
 use super::real::Real;
 use super::side::Side;
 use crate::backend::{Fetch, Progress};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::inspect::pairing::Ground;
 use crate::model::{LayerInfo, QuantizationParameters, Tensor};
@@ -37,8 +37,10 @@ struct Computed<'a> {
 
 /// Adds pairs of the layers that are left over, which both models compute of `batch`.
 ///
+/// A value that a backend cannot deliver leaves all pairs as they are: those found by names do not depend on it.
+///
 /// # Errors
-/// What the backends say; `Cancelled`.
+/// `Cancelled`.
 pub fn pair<'a>(
     found: &mut Activations<'a>,
     reference: &Side<'a>,
@@ -50,8 +52,12 @@ pub fn pair<'a>(
         return Ok(());
     }
     progress.update("pairing layers by what they compute", 0, 0);
-    let references = computed(reference, &found.unmatched_reference, batch, progress)?;
-    let candidates = computed(candidate, &found.unmatched_candidate, batch, progress)?;
+    let both = computed(reference, &found.unmatched_reference, batch, progress)
+        .and_then(|ours| Ok((ours, computed(candidate, &found.unmatched_candidate, batch, progress)?)));
+    let (references, candidates) = match both {
+        Err(error) if error.kind() != ErrorKind::Cancelled => return Ok(()),
+        both => both?,
+    };
     let mut agreements: HashMap<(usize, usize), (Order, f64)> = HashMap::new();
     for (left, ours) in references.iter().enumerate() {
         if progress.is_cancelled() {

@@ -62,6 +62,13 @@ pub(super) fn report(found: &Found<'_>) -> Result<Report> {
                 (Tone::Plain, format!(": {}", obstacle.one_line())),
             ]);
         }
+        if let Some(obstacle) = &row.local_obstacle {
+            report = report.toned_line([
+                (Tone::Dim, "not computed alone: ".to_owned()),
+                (Tone::Name, row.layer.to_owned()),
+                (Tone::Plain, format!(": {}", obstacle.one_line())),
+            ]);
+        }
     }
     Ok(report)
 }

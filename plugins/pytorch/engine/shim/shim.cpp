@@ -170,7 +170,9 @@ class Tapper {
     }
     const bool is_own_method = *path == scope;
     if (!is_own_method && is_layer(*path)) {
-      add(node, {*path, ""});
+      if (node->outputs().size() > 0 && node->output(0)->type()->kind() != c10::TypeKind::NoneType) {
+        add(node, {*path, ""});
+      }
       return;
     }
     auto* callee = jit::tryToGraphFunction(type->getMethod(node->s(c10::attr::name)));

@@ -321,10 +321,17 @@ impl<'a> Tracer<'a> {
             return body.unwrap_or(Symbol::Other);
         }
         let inputs = names_of(&arguments);
+        // An observer that was traced computes nothing.
+        let computes = body.is_none_or(|body| body.returns != "NoneType");
         let result = body.map(|body| self.call(module, body, arguments, true, place.depth + 1));
         let name = if is_first { called.path.clone() } else { self.names.claim(&called.path, '_', 1) };
         let mut layer = called.layer.clone();
         layer.path = name.as_str().into();
+        if !computes {
+            layer.inputs = inputs.into();
+            self.flow.layers.push(layer);
+            return Symbol::Other;
+        }
         self.list(layer, &name, inputs, result.as_ref().and_then(quantization_of))
     }
 
