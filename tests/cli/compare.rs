@@ -200,6 +200,12 @@ fn one_file_is_compared_with_itself_under_other_settings() {
     // As written it computes in float, optimized in integers.
     assert!(rows[6]["differing"].as_u64().unwrap() > 0, "{found}");
     assert!(rows.iter().all(|row| row["max_abs_difference"].as_f64().unwrap() < 0.01), "{found}");
+    // What is rounded to codes differs by whole steps.
+    assert_eq!(found["at"], "fc_output_DequantizeLinear_Output");
+    for row in rows {
+        let steps = row["max_steps"].as_f64().unwrap();
+        assert!((steps - steps.round()).abs() < 1e-4 && steps < 4.0, "{row}");
+    }
     let torch = world.json("input models/digits.npz:images[0:4]; drift models/resnet8_traced.pt");
     assert_eq!(torch["rows"][0]["optimization"], Value::Null);
 }

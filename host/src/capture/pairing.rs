@@ -91,7 +91,8 @@ pub fn activations<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Ac
     found
 }
 
-pub(super) struct Follower<'a> {
+/// Follows values of one model.
+pub struct Follower<'a> {
     info: &'a ModelInfo,
     graph: Graph<'a>,
     /// Layers that the other side has no layer for.
@@ -100,13 +101,13 @@ pub(super) struct Follower<'a> {
 
 impl<'a> Follower<'a> {
     /// `lonely` are the layers that the other side has none for.
-    pub(super) fn new(info: &'a ModelInfo, lonely: &[&'a LayerInfo]) -> Self {
+    pub fn new(info: &'a ModelInfo, lonely: &[&'a LayerInfo]) -> Self {
         let lonely = lonely.iter().map(|layer| layer.path.as_str()).collect();
         Self { info, graph: Graph::of(info, true), lonely }
     }
 
     /// Where the first value of a layer means what the other side's means.
-    pub(super) fn follow(&self, layer: &'a LayerInfo) -> Option<Followed<'a>> {
+    pub fn follow(&self, layer: &'a LayerInfo) -> Option<Followed<'a>> {
         let name = layer.outputs.first().filter(|name| !name.is_empty())?;
         let mut followed = Followed { name, quantization: None, through: Vec::new() };
         let mut conversion = vec!["Add", "Mul", "Cast"];
@@ -129,7 +130,7 @@ impl<'a> Follower<'a> {
 
     /// The one layer that reads a value, if no other does and it is no output; of several that do the same to it,
     /// as when each reader has a quantizer of its own, the first.
-    pub(super) fn only_reader(&self, value: &str) -> Option<&'a LayerInfo> {
+    pub fn only_reader(&self, value: &str) -> Option<&'a LayerInfo> {
         let producer = self.graph.producer(value)?;
         let mut readers = self.graph.outgoing(producer).filter(|edge| edge.value == value);
         let reader = |node: usize| match self.graph.nodes[node] {

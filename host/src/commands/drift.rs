@@ -5,10 +5,10 @@ use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunOptions, RunReport};
 use crate::capture::Side;
 use crate::capture::batch::Batches;
+use crate::capture::pairing::{Followed, Follower};
 use crate::capture::real::Real;
 use crate::capture::switched::{classes, first};
 use crate::error::{Error, ErrorKind, Result};
-use crate::inspect::graph::{Graph, Node};
 use crate::model::{ModelInfo, Property, Tensor};
 use crate::playground::{Loaded, Playground};
 use crate::render::report::{Cell, Column, Effect, Report, Table};
@@ -45,7 +45,8 @@ struct Found<'a> {
     samples: u64,
     runtime: String,
     runtime_version: String,
-    /// One step of the codes that the output is rounded to, if it is.
+    /// The last value that is rounded to codes, and one step of them.
+    at: Option<&'a str>,
     step: Option<f64>,
     /// Whether all settings give the same bits.
     is_same: bool,
@@ -63,7 +64,7 @@ struct Row {
     differing: u64,
     elements: u64,
     max_abs_difference: f64,
-    /// The same in steps of the output's codes.
+    /// The largest difference of the last value that is rounded to codes, in their steps.
     max_steps: Option<f64>,
     /// Samples whose class is another.
     changed: u64,
@@ -91,8 +92,11 @@ impl Command for Drift {
         };
         let sibling = playground.outspoken_sibling(&model, &task);
         let variations = variations(&model, &arguments.threads);
+        let is_captured = model.session.plugin().features.iter().any(|feature| feature == "capture");
+        let codes = last_codes(model.info()).filter(|_| is_captured);
+        let scale = codes.as_ref().and_then(|value| value.quantization?.scales.first().copied());
         let mut rows: Vec<Row> = Vec::new();
-        let mut baseline: Vec<Tensor> = Vec::new();
+        let mut baseline: Vec<Batch> = Vec::new();
         let (mut samples, mut report, mut stopped) = (0, None, None);
         for (place, (level, threads)) in variations.iter().enumerate() {
             let side = Side { model: &model, sibling: sibling.clone(), options: options(*level, *threads) };
@@ -100,18 +104,12 @@ impl Command for Drift {
             let total = batches.samples() * variations.len() as u64;
             samples = batches.samples();
             task.update("running with other settings", samples * place as u64, total);
-            match outputs(&side, batches, &task) {
+            match outputs(&side, batches, codes.as_ref(), &task) {
                 Ok((outputs, last)) => {
                     if place == 0 {
                         baseline.clone_from(&outputs);
                     }
-                    rows.push(row(
-                        &baseline,
-                        &outputs,
-                        (*level, *threads),
-                        last.as_ref(),
-                        step(model.info()),
-                    )?);
+                    rows.push(row(&baseline, &outputs, (*level, *threads), last.as_ref(), scale)?);
                     report = last;
                 }
                 Err(error) if error.kind() == ErrorKind::Cancelled && place > 1 => {
@@ -130,7 +128,8 @@ impl Command for Drift {
             samples,
             runtime,
             runtime_version,
-            step: step(model.info()),
+            at: codes.as_ref().map(|value| value.name),
+            step: scale,
             is_same: rows.iter().all(|row| row.differing == 0),
             rows,
         })?;
@@ -158,43 +157,58 @@ fn options(level: Option<&str>, threads: u32) -> RunOptions {
     options
 }
 
-/// The first output of every batch.
+/// What a model computes of one batch: its first output, and the real values of what is rounded to codes.
+#[derive(Clone)]
+struct Batch {
+    output: Tensor,
+    rounded: Vec<f64>,
+}
+
+/// The first output of every batch, and the value that is rounded to codes.
 fn outputs(
     side: &Side<'_>,
     batches: Batches<'_>,
+    codes: Option<&Followed<'_>>,
     progress: &dyn Progress,
-) -> Result<(Vec<Tensor>, Option<RunReport>)> {
+) -> Result<(Vec<Batch>, Option<RunReport>)> {
+    let name = side.model.info().outputs.first().map(|output| output.name.clone());
+    let name = name.ok_or_else(|| Error::state("the model says nothing of its outputs"))?;
+    let names = std::iter::once(name.as_str()).chain(codes.map(|value| value.name));
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.dedup();
+    let fetch = if names.len() > 1 { Fetch::Named(names) } else { Fetch::Outputs };
     let (mut outputs, mut report) = (Vec::new(), None);
     for (_, batch) in batches {
         if progress.is_cancelled() {
             return Err(Error::cancelled());
         }
-        let outcome = side.run(&batch, &Fetch::Outputs, progress)?;
-        outputs.push(first(outcome.tensors)?);
+        let outcome = side.run(&batch, &fetch, progress)?;
+        let last = outcome.tensors.last().zip(codes);
+        let rounded = last.map(|(tensor, value)| {
+            let codes = tensor.quantization.as_ref().or(value.quantization);
+            Ok(Real::of(tensor, codes)?.to_vec())
+        });
+        let rounded = rounded.transpose()?.unwrap_or_default();
+        outputs.push(Batch { output: first(outcome.tensors)?, rounded });
         report = Some(outcome.report);
     }
     Ok((outputs, report))
 }
 
-/// One step of the codes that the first output is, or is rounded to.
-fn step(info: &ModelInfo) -> Option<f64> {
+/// The last value that is rounded to codes of one scale, where there is one: the output, or what comes before its
+/// softmax.
+fn last_codes(info: &ModelInfo) -> Option<Followed<'_>> {
+    let follower = Follower::new(info, &[]);
     let output = info.outputs.first()?;
-    let graph = Graph::of(info, false);
-    let node = graph
-        .nodes
-        .iter()
-        .position(|node| matches!(node, Node::Output(value) if value.name == output.name))?;
-    let rounded = || graph.incoming(node).find_map(|edge| edge.quantization);
-    let codes = output.quantization.as_ref().or_else(rounded)?;
-    match codes.scales[..] {
-        [scale] => Some(scale),
-        _ => None,
-    }
+    let followed = info.layers.iter().rev().filter_map(|layer| follower.follow(layer));
+    followed
+        .filter(|value| value.quantization.is_some_and(|codes| codes.scales.len() == 1 && !codes.is_dynamic))
+        .find(|value| value.name != output.name || output.quantization.is_some())
 }
 
 fn row(
-    baseline: &[Tensor],
-    outputs: &[Tensor],
+    baseline: &[Batch],
+    outputs: &[Batch],
     (optimization, threads): (Option<&'static str>, u32),
     report: Option<&RunReport>,
     step: Option<f64>,
@@ -209,7 +223,11 @@ fn row(
         max_steps: None,
         changed: 0,
     };
+    let mut largest = 0.0_f64;
     for (expected, found) in baseline.iter().zip(outputs) {
+        let pairs = expected.rounded.iter().zip(&found.rounded);
+        largest = pairs.map(|(expected, found)| (expected - found).abs()).fold(largest, f64::max);
+        let (expected, found) = (&expected.output, &found.output);
         let real = |tensor| Real::of(tensor, None);
         let (expected_codes, found_codes) = match (&expected.quantization, &found.quantization) {
             (Some(ours), Some(theirs)) => (Real::of(expected, Some(ours))?, Real::of(found, Some(theirs))?),
@@ -228,7 +246,7 @@ fn row(
         let (ours, theirs) = (classes(expected)?, classes(found)?);
         row.changed += ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs).count() as u64;
     }
-    row.max_steps = step.map(|step| row.max_abs_difference / step);
+    row.max_steps = step.map(|step| largest / step);
     Ok(row)
 }
 
@@ -249,7 +267,7 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
         Column::number("threads"),
         Column::number("differing").rank(1),
         Column::number("largest difference"),
-        Column::number("in steps"),
+        Column::number("steps of codes"),
         Column::number("changed classes"),
     ]);
     for row in &found.rows {
@@ -272,7 +290,12 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
         ])
         .toned_line([(
             Tone::Dim,
-            format!("{} {}; differences from the first row", found.runtime, found.runtime_version),
+            format!(
+                "{} {}; differences from the first row{}",
+                found.runtime,
+                found.runtime_version,
+                found.at.map(|value| format!("; steps are those of `{value}`")).unwrap_or_default()
+            ),
         )])
         .table(table))
 }

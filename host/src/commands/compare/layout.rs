@@ -54,6 +54,12 @@ pub(super) fn report(found: &Found<'_>) -> Result<Report> {
             report = report.toned_line([(Tone::Dim, format!("not matched, of {of}: ")), (Tone::Plain, text)]);
         }
     }
+    if let Some(obstacle) = &found.local_obstacle {
+        report = report.toned_line([
+            (Tone::Warning, "no layer was computed alone: ".to_owned()),
+            (Tone::Plain, obstacle.one_line()),
+        ]);
+    }
     for row in &found.layers {
         if let Some(obstacle) = &row.obstacle {
             report = report.toned_line([

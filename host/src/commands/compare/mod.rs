@@ -12,7 +12,7 @@ use crate::capture::pairing::{self, ActivationPair};
 use crate::capture::side::half_of_the_threads;
 use crate::capture::{Compared, Comparison, Execution, Side, by_value};
 use crate::catalog::name::matches_pattern;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::Errors;
 use crate::inspect::pairing::Ground;
 use crate::model::Property;
@@ -97,6 +97,8 @@ struct Found<'a> {
     /// Rows there are, those left out by `--top` included.
     total: usize,
     layers: Vec<Row<'a>>,
+    /// Why no layer was computed alone.
+    local_obstacle: Option<Error>,
     unmatched_reference: Vec<&'a str>,
     unmatched_candidate: Vec<&'a str>,
 }
@@ -184,19 +186,29 @@ impl Command for Compare {
                 .with_hint("See `diff` for what was matched with what."));
         }
         let is_local = !arguments.accumulated && !arguments.optimized;
-        let emulation = if is_local && can_be_edited(&reference) {
-            Some(Emulation::new(&reference, &candidate, &values.pairs, Place::Beside, &task)?)
-        } else {
-            None
+        let compare = |emulation: Option<&Emulation>| {
+            let feed = (input, arguments.samples, arguments.batch);
+            Comparison::run(&ours, &theirs, &values.pairs, feed, emulation, &task)
         };
-        let comparison = Comparison::run(
-            &ours,
-            &theirs,
-            &values.pairs,
-            (input, arguments.samples, arguments.batch),
-            emulation.as_ref(),
-            &task,
-        )?;
+        let (mut emulation, mut local_obstacle) = (None, None);
+        if is_local && can_be_edited(&reference) {
+            match Emulation::new(&reference, &candidate, &values.pairs, Place::Beside, &task) {
+                Ok(made) => emulation = Some(made),
+                Err(error) => local_obstacle = Some(error),
+            }
+        }
+        let mut comparison = compare(emulation.as_ref());
+        if let (Err(error), true) = (&comparison, emulation.is_some())
+            && error.kind() != ErrorKind::Cancelled
+        {
+            // The runtime may refuse the changed graph, and not the one that was written.
+            let plain = compare(None);
+            if plain.is_ok() {
+                (emulation, local_obstacle) = (None, Some(error.clone()));
+            }
+            comparison = plain;
+        }
+        let comparison = comparison?;
         drop(task);
         let stand_in = |index| emulation.as_ref().and_then(|emulation| emulation.layers.get(index));
         let pairs = values.pairs.iter().zip(&comparison.compared).enumerate();
@@ -230,6 +242,7 @@ impl Command for Compare {
             first_below,
             total,
             layers: rows,
+            local_obstacle,
             unmatched_reference: values.unmatched_reference.iter().map(|layer| layer.path.as_str()).collect(),
             unmatched_candidate: values.unmatched_candidate.iter().map(|layer| layer.path.as_str()).collect(),
         })?;

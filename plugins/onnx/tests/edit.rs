@@ -1,0 +1,146 @@
+//! Changes to models in memory, run with ONNX Runtime.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may fail where it stands"
+)]
+
+mod support;
+
+use qp_abi::manifest::{Pair, pair};
+use qp_abi::sdk::{DType, Edit, ErrorKind, Fetch, Model, RString, RunRequest, TensorView};
+use qp_plugin_onnx::model::OnnxModel;
+use support::build::{floats, graph, model, node, saved, value};
+use support::{bytes_of, collect, open, runner, with_progress};
+
+/// y = relu(x + b) for four numbers.
+fn small() -> (tempfile::TempDir, std::path::PathBuf) {
+    let mut whole = graph(
+        vec![node("Add", &["x", "b"], &["sum"]), node("Relu", &["sum"], &["y"])],
+        vec![floats("b", &[4], &[0.25, 0.0, 0.0, -1.0])],
+    );
+    whole.input = vec![value("x", DType::FLOAT32, Some(&[4]))];
+    whole.output = vec![value("y", DType::FLOAT32, Some(&[4]))];
+    saved(&model(whole))
+}
+
+fn edit(action: &str, target: &str, arguments: Vec<Pair>) -> Edit {
+    Edit {
+        action: action.into(),
+        target: target.into(),
+        arguments: arguments.into(),
+        dtype: DType::UINT8,
+        shape: Vec::new().into(),
+        bytes: Vec::new().into(),
+    }
+}
+
+fn rounded(target: &str, result: &str) -> Edit {
+    let arguments = vec![pair("as", result), pair("scales", "0.5"), pair("zero-points", "2")];
+    edit("quantize", target, arguments)
+}
+
+/// The named values of x = (0.6, -0.3, 200, 1), with the switch if there is one.
+fn values(edited: &qp_abi::ModelBox, wanted: &[&str], switch: Option<bool>) -> Vec<Vec<f32>> {
+    let bytes = bytes_of(&[0.6, -0.3, 200.0, 1.0]);
+    let flag = [u8::from(switch.unwrap_or_default())];
+    let mut inputs = vec![TensorView::whole("x", DType::FLOAT32, &[4], &bytes)];
+    if switch.is_some() {
+        inputs.push(TensorView::whole("on", DType::BOOL, &[], &flag));
+    }
+    let names: Vec<RString> = wanted.iter().map(|name| RString::from(*name)).collect();
+    let request = RunRequest {
+        inputs: inputs.as_slice().into(),
+        fetch: Fetch::NAMED,
+        names: names.as_slice().into(),
+        options: [].as_slice().into(),
+    };
+    let received = collect(|sink| {
+        with_progress(|progress| {
+            edited.run(request, sink.as_raw(), progress.as_raw()).into_result().map(|_| ())
+        })
+    });
+    received.unwrap().iter().map(support::Received::floats).collect()
+}
+
+fn edited(model: &OnnxModel, edits: &[Edit]) -> Result<qp_abi::ModelBox, qp_abi::sdk::BackendError> {
+    with_progress(|progress| model.edit(edits, progress))
+}
+
+/// By hand: round half to even of value / 0.5, plus 2, kept to 0..=255, and back.
+#[test]
+fn a_stand_in_computes_beside_its_layer_and_in_its_place() {
+    let (_folder, path) = small();
+    let model = open(&runner(), &path).unwrap();
+    let beside = vec![
+        rounded("x", "x.rounded"),
+        edit("copy-layer", "sum", vec![pair("suffix", "#2"), pair("input:x", "x.rounded")]),
+        edit("copy-layer", "y", vec![pair("suffix", "#2"), pair("input:sum", "sum#2")]),
+    ];
+    let changed = edited(&model, &beside).unwrap();
+    let found = values(&changed, &["x.rounded", "y#2", "y"], None);
+    assert_eq!(found[0], [0.5, -0.5, 126.5, 1.0]);
+    assert_eq!(found[1], [0.75, 0.0, 126.5, 0.0]);
+    assert_eq!(found[2], [0.85, 0.0, 200.0, 0.0]);
+
+    let mut switched = beside;
+    switched.push(edit("select", "y", vec![pair("switch", "on"), pair("then", "y#2")]));
+    let changed = edited(&model, &switched).unwrap();
+    assert_eq!(changed.info().into_result().unwrap().inputs.len(), 2);
+    assert_eq!(values(&changed, &["y"], Some(true))[0], [0.75, 0.0, 126.5, 0.0]);
+    assert_eq!(values(&changed, &["y"], Some(false))[0], [0.85, 0.0, 200.0, 0.0]);
+}
+
+/// A scale for each of four channels, and a stored tensor in place of another.
+#[test]
+fn channels_have_scales_of_their_own_and_weights_are_replaced() {
+    let (_folder, path) = small();
+    let model = open(&runner(), &path).unwrap();
+    let channels = vec![
+        pair("as", "x.rounded"),
+        pair("scales", "1,0.25,100,0.3"),
+        pair("zero-points", "128,128,128,128"),
+        pair("axis", "0"),
+    ];
+    let store = Edit {
+        dtype: DType::FLOAT32,
+        shape: vec![4].into(),
+        bytes: bytes_of(&[10.0; 4]).into(),
+        ..edit("store", "ten", Vec::new())
+    };
+    let changed = edited(
+        &model,
+        &[
+            edit("quantize", "x", channels),
+            store,
+            edit("copy-layer", "sum", vec![pair("suffix", "#2"), pair("input:b", "ten")]),
+        ],
+    )
+    .unwrap();
+    let found = values(&changed, &["x.rounded", "sum#2"], None);
+    for (found, expected) in found[0].iter().zip([1.0, -0.25, 200.0, 0.9]) {
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    }
+    assert_eq!(found[1], [10.6, 9.7, 210.0, 11.0]);
+}
+
+#[test]
+fn changes_that_make_no_sense_are_refused_and_change_nothing() {
+    let (_folder, path) = small();
+    let model = open(&runner(), &path).unwrap();
+    let refused = |edit: Edit| edited(&model, &[edit]).err().unwrap().kind;
+    assert_eq!(refused(edit("remove", "y", Vec::new())), ErrorKind::UNSUPPORTED_OP);
+    assert_eq!(refused(rounded("nothing", "z")), ErrorKind::NOT_FOUND);
+    assert_eq!(refused(rounded("x", "y")), ErrorKind::INVALID_INPUT);
+    assert_eq!(refused(edit("quantize", "x", vec![pair("as", "z")])), ErrorKind::INVALID_INPUT);
+    let many = vec![pair("as", "z"), pair("scales", "1,2"), pair("zero-points", "0,0")];
+    assert_eq!(refused(edit("quantize", "x", many)), ErrorKind::INVALID_INPUT);
+    let odd = vec![pair("as", "z"), pair("scales", "NaN"), pair("zero-points", "0")];
+    assert_eq!(refused(edit("quantize", "x", odd)), ErrorKind::INVALID_INPUT);
+    assert_eq!(refused(edit("copy-layer", "b", vec![pair("suffix", "#2")])), ErrorKind::NOT_FOUND);
+    let select = vec![pair("switch", "on"), pair("then", "b")];
+    assert_eq!(refused(edit("select", "x", select)), ErrorKind::NOT_FOUND);
+    assert_eq!(model.info().unwrap().inputs.len(), 1);
+}
