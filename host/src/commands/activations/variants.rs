@@ -198,7 +198,7 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
     let mut columns = vec![Column::number("from"), Column::number("to")];
     for variant in &found.variants {
         columns.push(Column::number(variant.model.to_owned()));
-        columns.push(Column::chart(""));
+        columns.push(Column::chart("").rank(1));
     }
     let mut histogram = Table::new(columns);
     let most = found.variants.iter().flat_map(|variant| &variant.counts).copied().max().unwrap_or(1).max(1);
