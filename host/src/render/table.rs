@@ -180,6 +180,8 @@ fn choose_columns(table: &Table, width: Option<u16>) -> (Vec<usize>, Vec<&str>) 
             _ => break,
         }
     }
+    // A chart has no heading.
+    hidden.retain(|name| !name.is_empty());
     hidden.reverse();
     (shown, hidden)
 }
@@ -193,7 +195,9 @@ fn chart_width(table: &Table, shown: &[usize], width: Option<u16>) -> usize {
     let Some(width) = width else { return chart::DEFAULT_WIDTH };
     let charts = shown.iter().filter(|index| table.columns[**index].is_chart).count().max(1);
     let left = usize::from(width).saturating_sub(needed_width(table, shown));
-    (chart::min_width(charts) + left / charts).min(chart::MAX_WIDTH)
+    // As narrow as was reckoned with, which is by all charts, those left out too.
+    let all = table.columns.iter().filter(|column| column.is_chart).count();
+    (chart::min_width(all) + left / charts).min(chart::MAX_WIDTH)
 }
 
 fn natural_width(table: &Table, index: usize) -> usize {
