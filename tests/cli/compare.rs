@@ -344,3 +344,28 @@ fn the_script_of_the_readme_runs() {
         assert!(shown.contains(text), "{shown}");
     }
 }
+
+/// 540 samples, one at a time, take minutes here: Ctrl-C ends the command, and what was measured is shown.
+#[cfg(unix)]
+#[test]
+fn what_was_gathered_is_shown_when_the_user_stops() {
+    let world = World::new();
+    let line =
+        "sensitivity models/resnet8.onnx models/resnet8_int8.onnx --data models/digits.npz --batch 1 --json";
+    let mut command = world.qp();
+    command.args(["-c", line]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // A machine too slow for one sample in that time has nothing to show.
+    if found["error"].is_null() {
+        let samples = found["samples"].as_u64().unwrap();
+        assert!((1..540).contains(&samples), "{samples}");
+        assert_eq!((&found["samples_wanted"], found["layers"].as_array().unwrap().len()), (&540.into(), 17));
+    }
+}

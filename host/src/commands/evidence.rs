@@ -1,7 +1,7 @@
 //! What several commands need to hold two models against each other: the models, the samples, the labels, the pairs.
 
 use super::inspection::{can_be_captured, find_layer};
-use crate::backend::Progress;
+use crate::backend::{Progress, RunReport};
 use crate::capture::batch::Batches;
 use crate::capture::pairing::{self, Activations};
 use crate::capture::{Execution, Side, by_value};
@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::input::{Input, Selection, labels};
 use crate::model::{ModelInfo, Property};
 use crate::playground::{Loaded, Playground};
+use serde::Serialize;
 use std::sync::Arc;
 
 /// Which samples, and how they are run.
@@ -153,6 +154,27 @@ impl Evidence {
     /// `NotFound`, `Ambiguous`.
     pub(super) fn pair_of(&self, layer: &str) -> Result<&str> {
         Ok(&find_layer(layer, self.reference_model.info())?.path)
+    }
+}
+
+/// The runtime of a run and the settings that took effect.
+#[derive(Serialize)]
+pub(super) struct Ran {
+    runtime: String,
+    version: String,
+    settings: Vec<Property>,
+}
+
+impl From<RunReport> for Ran {
+    fn from(report: RunReport) -> Self {
+        Self { runtime: report.runtime, version: report.runtime_version, settings: report.settings }
+    }
+}
+
+impl Ran {
+    /// As [`settings_line`].
+    pub(super) fn text(&self) -> String {
+        settings_line(&self.runtime, &self.version, &self.settings)
     }
 }
 

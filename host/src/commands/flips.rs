@@ -1,6 +1,6 @@
 //! `flips`: the samples that two models see as different classes.
 
-use super::evidence::{Choice, Evidence, settings_line};
+use super::evidence::{Choice, Evidence, Ran};
 use super::listing::counted;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunReport};
@@ -9,7 +9,6 @@ use crate::capture::batch::Batches;
 use crate::capture::switched::{first, labelled, scores};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
-use crate::model::Property;
 use crate::playground::{FlipsContext, Playground};
 use crate::render::report::{Cell, Column, Effect, Report, Table};
 use crate::render::style::Tone;
@@ -54,13 +53,6 @@ struct Found<'a> {
     became_wrong: Option<usize>,
     became_right: Option<usize>,
     flips: Vec<Flip>,
-}
-
-#[derive(Serialize)]
-struct Ran {
-    runtime: String,
-    version: String,
-    settings: Vec<Property>,
 }
 
 #[derive(Serialize)]
@@ -222,18 +214,6 @@ fn margin(scores: &[f64]) -> f64 {
     match sorted[..] {
         [first, second, ..] => first - second,
         _ => f64::NAN,
-    }
-}
-
-impl From<RunReport> for Ran {
-    fn from(report: RunReport) -> Self {
-        Self { runtime: report.runtime, version: report.runtime_version, settings: report.settings }
-    }
-}
-
-impl Ran {
-    fn text(&self) -> String {
-        settings_line(&self.runtime, &self.version, &self.settings)
     }
 }
 

@@ -336,12 +336,7 @@ fn costs(report: Report, found: &Found<'_>, reference: &str) -> Report {
     ]);
     for row in &found.residuals {
         let Some(costs) = &row.measured else { continue };
-        let decibels = |sqnr: Option<f64>| {
-            Cell::option(sqnr, |sqnr| match sqnr.is_finite() {
-                true => Cell { text: format!("{sqnr:.2}"), ..Cell::real(sqnr) },
-                false => Cell::real(sqnr),
-            })
-        };
+        let decibels = |sqnr: Option<f64>| Cell::option(sqnr, Cell::decibels);
         let better = |sqnr: Option<f64>| {
             let is_better = sqnr.zip(costs.sum_db).is_some_and(|(other, own)| other > own + 0.1);
             decibels(sqnr).tone(if is_better { Tone::Good } else { Tone::Plain })

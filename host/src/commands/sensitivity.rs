@@ -281,13 +281,6 @@ fn outcome(effect: &Effect, measured: &Measured, has_labels: bool) -> Outcome {
     }
 }
 
-fn decibels(sqnr: Option<f64>) -> Cell {
-    Cell::option(sqnr, |sqnr| match sqnr.is_finite() {
-        true => Cell { text: format!("{sqnr:.2}"), ..Cell::real(sqnr) },
-        false => Cell::real(sqnr),
-    })
-}
-
 fn lay_out(found: &Found<'_>) -> Result<Report> {
     let mut columns = vec![
         Column::text("layer"),
@@ -309,9 +302,9 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
         let mut cells = vec![
             Cell::name(row.layer),
             Cell::text(row.op_type),
-            decibels(row.only.sqnr_db),
+            Cell::option(row.only.sqnr_db, Cell::decibels),
             bar.map_or_else(Cell::default, |bar| Cell::chart(bar).tone(Tone::Good)),
-            decibels(row.all_but.sqnr_db),
+            Cell::option(row.all_but.sqnr_db, Cell::decibels),
             Cell::option(row.gain_db, |gain| Cell { text: format!("{gain:+.2}"), ..Cell::real(gain) }),
             Cell::count(row.only.changed),
         ];

@@ -110,6 +110,14 @@ impl Cell {
         Self { raw: Value::String(text.clone()), text, ..Self::default() }
     }
 
+    /// A ratio in decibels, with two decimals.
+    pub fn decibels(value: f64) -> Self {
+        match value.is_finite() {
+            true => Self { text: format!("{value:.2}"), ..Self::real(value) },
+            false => Self::real(value),
+        }
+    }
+
     /// The name of something.
     pub fn name(text: impl Into<String>) -> Self {
         Self::text(text).tone(Tone::Name)

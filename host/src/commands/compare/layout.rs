@@ -1,7 +1,8 @@
 //! A comparison for people.
 
-use super::{Found, Ran, Row};
+use super::{Found, Row};
 use crate::capture::order::Order;
+use crate::commands::evidence::Ran;
 use crate::commands::listing::counted;
 use crate::error::Result;
 use crate::inspect::Errors;
@@ -79,19 +80,12 @@ pub(super) fn report(found: &Found<'_>) -> Result<Report> {
     Ok(report)
 }
 
-/// `ONNX Runtime 1.31.1: provider CPU, optimization disable, threads 2`, once if both are the same.
+/// What both runtimes say of their runs, once if it is the same.
 fn settings(found: &Found<'_>) -> String {
-    let text = |ran: &Option<Ran>| {
-        ran.as_ref().map(|ran| {
-            let settings: Vec<String> =
-                ran.settings.iter().map(|setting| format!("{} {}", setting.name, setting.value)).collect();
-            format!("{} {}: {}", ran.runtime, ran.version, settings.join(", "))
-        })
-    };
-    match (text(&found.reference_run), text(&found.candidate_run)) {
-        (Some(left), Some(right)) if left != right => format!("{left}; {right}"),
-        (left, right) => left.or(right).unwrap_or_default(),
-    }
+    let mut texts: Vec<String> =
+        [&found.reference_run, &found.candidate_run].into_iter().flatten().map(Ran::text).collect();
+    texts.dedup();
+    texts.join("; ")
 }
 
 fn verdict(found: &Found<'_>) -> Vec<(Tone, String)> {
@@ -162,12 +156,7 @@ fn cells(row: &Row<'_>, threshold: f64) -> Vec<Cell> {
         Some(sqnr) if sqnr < threshold => Tone::Bad,
         _ => Tone::Good,
     };
-    let decibels = |sqnr: Option<f64>| {
-        Cell::option(sqnr, |sqnr| match sqnr.is_finite() {
-            true => Cell { text: format!("{sqnr:.2}"), ..Cell::real(sqnr) },
-            false => Cell::real(sqnr),
-        })
-    };
+    let decibels = |sqnr: Option<f64>| Cell::option(sqnr, Cell::decibels);
     let bar = sqnr.map(|sqnr| Chart::Bar((sqnr / FULL_BAR_DB).clamp(0.0, 1.0)));
     vec![
         Cell::name(row.layer),

@@ -2,9 +2,9 @@
 
 mod layout;
 
+use super::evidence::Ran;
 use super::inspection::{can_be_captured, can_be_edited};
 use super::{Command, Example, Group, Scope};
-use crate::backend::RunReport;
 use crate::capture::batch::Batches;
 use crate::capture::emulation::{Emulation, Place, StandIn};
 use crate::capture::order::Order;
@@ -15,7 +15,6 @@ use crate::catalog::name::matches_pattern;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::Errors;
 use crate::inspect::pairing::Ground;
-use crate::model::Property;
 use crate::playground::{Loaded, Playground};
 use crate::render::report::{Effect, Report};
 use serde::Serialize;
@@ -103,14 +102,6 @@ struct Found<'a> {
     unmatched_candidate: Vec<&'a str>,
 }
 
-/// The runtime and the settings that took effect.
-#[derive(Serialize)]
-struct Ran {
-    runtime: String,
-    version: String,
-    settings: Vec<Property>,
-}
-
 #[derive(Serialize)]
 struct Row<'a> {
     layer: &'a str,
@@ -196,6 +187,11 @@ impl Command for Compare {
                 Ok(made) => emulation = Some(made),
                 Err(error) => local_obstacle = Some(error),
             }
+        } else if is_local {
+            local_obstacle = Some(Error::new(
+                ErrorKind::UnsupportedOp,
+                format!("that needs an ONNX model as the reference, and `{}` is none", reference.id),
+            ));
         }
         let mut comparison = compare(emulation.as_ref());
         if let (Err(error), true) = (&comparison, emulation.is_some())
@@ -250,12 +246,6 @@ impl Command for Compare {
             Some(error) => report.effect(Effect::Fail(error)),
             None => report,
         })
-    }
-}
-
-impl From<RunReport> for Ran {
-    fn from(report: RunReport) -> Self {
-        Self { runtime: report.runtime, version: report.runtime_version, settings: report.settings }
     }
 }
 
