@@ -369,3 +369,20 @@ fn what_was_gathered_is_shown_when_the_user_stops() {
         assert_eq!((&found["samples_wanted"], found["layers"].as_array().unwrap().len()), (&540.into(), 17));
     }
 }
+
+/// What `capture` writes is a file of weights to the `pytorch` backend: the same numbers come back.
+#[test]
+fn saved_safetensors_are_read_as_a_model_file() {
+    let world = World::new();
+    let captured = world.json(
+        "use models/resnet8.onnx; input models/digits.npz:images[0:6]; capture --match fc --batch 4 --save fc.safetensors",
+    );
+    let row = &captured["models"][0]["layers"][0];
+    let stored = &world.json("stats fc.safetensors")["tensors"][0];
+    assert_eq!((&stored["name"], &stored["count"]), (&"fc_output".into(), &60.into()));
+    for key in ["min", "max"] {
+        assert_eq!(stored[key], row[key]);
+    }
+    let (ours, theirs) = (stored["mean"].as_f64().unwrap(), row["mean"].as_f64().unwrap());
+    assert!((ours - theirs).abs() < 1e-12, "{ours} {theirs}");
+}

@@ -5,6 +5,7 @@ use crate::legacy;
 use crate::model::Model;
 use crate::open::{self, TAR_MAGIC};
 use crate::runtime::Runtime;
+use crate::safetensors;
 use qp_abi::sdk::{
     self, Format, Manifest, ModelInfo, Pair, Progress, RString, RVec, Result, RuntimeStatus, Setup,
 };
@@ -19,7 +20,7 @@ pub struct Backend {
 /// Name, extensions, magic bytes and description of each format.
 type FormatRow = (&'static str, &'static [&'static str], &'static [u8], &'static str);
 
-const FORMATS: [FormatRow; 4] = [
+const FORMATS: [FormatRow; 5] = [
     (
         "torchscript",
         &["pt", "pth", "ptl", "ts", "torchscript"],
@@ -29,6 +30,7 @@ const FORMATS: [FormatRow; 4] = [
     ("pickle", &["pt", "pth", "ckpt", "bin", "pkl"], archive::MAGIC, "modules and state dicts: `torch.save`"),
     ("pickle-legacy", &["pt", "pth", "ckpt", "bin", "pkl"], legacy::MAGIC, "`torch.save` before PyTorch 1.6"),
     ("pt2", &["pt2"], archive::MAGIC, "exported programs: `torch.export.save`"),
+    ("safetensors", &["safetensors"], b"", "weights of the safetensors library"),
 ];
 
 impl sdk::Backend for Backend {
@@ -46,7 +48,12 @@ impl sdk::Backend for Backend {
                 .map(|&(name, extensions, magic, description)| Format {
                     name: name.into(),
                     extensions: texts(extensions),
-                    magic: vec![RVec::from(magic.to_vec())].into(),
+                    // Some formats begin with nothing fixed.
+                    magic: Some(magic)
+                        .filter(|magic| !magic.is_empty())
+                        .map(|magic| magic.to_vec().into())
+                        .into_iter()
+                        .collect(),
                     description: description.into(),
                 })
                 .collect(),
@@ -97,6 +104,9 @@ fn probe(head: &[u8], file_name: &str) -> Option<&'static str> {
             None if is_certain => Some("torchscript"),
             None => None,
         };
+    }
+    if extension == "safetensors" {
+        return safetensors::looks_like(head).then_some("safetensors");
     }
     if is_ours && head.get(TAR_MAGIC.0..).is_some_and(|rest| rest.starts_with(TAR_MAGIC.1)) {
         return Some("pickle-legacy");

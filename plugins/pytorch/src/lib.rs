@@ -15,6 +15,7 @@ mod precision;
 mod quant;
 mod rebuild;
 mod runtime;
+mod safetensors;
 mod source;
 mod tensor;
 mod torchscript;

@@ -2,7 +2,7 @@
 
 mod module;
 mod root;
-mod state_dict;
+pub mod state_dict;
 
 pub use module::{attribute, is_parameter_of_codes, packed_parameters, quantization_of};
 pub use root::read;

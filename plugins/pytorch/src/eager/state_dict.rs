@@ -49,12 +49,15 @@ pub fn read(rebuild: Rebuild<'_>, at: Ref, collector: &mut Collector) -> Result<
             }
         }
     }
-    let is_quantized = found.iter().any(|(_, tensor)| tensor.quantizer.is_some());
-    for (name, tensor) in found {
-        reader.tensor(&name, tensor, is_quantized, collector)?;
-    }
-    reader.finish(is_quantized, collector);
-    Ok(())
+    reader.all(found, collector)
+}
+
+/// Adds tensors by their names, and the layers they belong to.
+///
+/// # Errors
+/// `CorruptFile` when a tensor lies outside of its storage.
+pub fn add(found: Vec<(String, Found)>, collector: &mut Collector) -> Result<()> {
+    Reader::default().all(found, collector)
 }
 
 /// The path of the module that owns a name; packed parameters belong to the module that packs them.
@@ -91,6 +94,15 @@ impl Reader {
             }
             self.module(path);
         }
+    }
+
+    fn all(mut self, found: Vec<(String, Found)>, collector: &mut Collector) -> Result<()> {
+        let is_quantized = found.iter().any(|(_, tensor)| tensor.quantizer.is_some());
+        for (name, tensor) in found {
+            self.tensor(&name, tensor, is_quantized, collector)?;
+        }
+        self.finish(is_quantized, collector);
+        Ok(())
     }
 
     fn module(&mut self, path: &str) -> &mut Vec<RString> {

@@ -1,0 +1,212 @@
+//! Files of the safetensors library: a JSON header that says where each tensor's bytes are, and the bytes.
+//!
+//! Nothing in such a file can execute anything. What its header claims is checked all the same: sizes against
+//! shapes, places against the end of the file. Source: the format description of huggingface/safetensors.
+
+use crate::document::{Collector, Document};
+use crate::eager::state_dict;
+use crate::rebuild::Found;
+use crate::source::Source;
+use crate::tensor::{Data, Place, StoredTensor};
+use qp_abi::manifest::pair;
+use qp_abi::sdk::{BackendError, DType, RSome, Result};
+use serde_json::{Map, Value};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A header of more bytes is refused: that of a model of a thousand layers has a tenth of a megabyte.
+const MAX_HEADER_BYTES: u64 = 32 << 20;
+/// The key of what is no tensor.
+const METADATA: &str = "__metadata__";
+
+/// Whether a file may be one, by its first bytes: the size of the header, and the brace that begins it.
+pub fn looks_like(head: &[u8]) -> bool {
+    let Some((size, rest)) = head.split_first_chunk::<8>() else { return false };
+    let size = u64::from_le_bytes(*size);
+    rest.first() == Some(&b'{') && (2..=MAX_HEADER_BYTES).contains(&size)
+}
+
+/// Reads the file; no tensor is touched.
+///
+/// # Errors
+/// `CorruptFile` when the header makes no sense, `UnsupportedFormat` for an element type that is not known.
+pub fn read(source: Arc<Source>) -> Result<Document> {
+    let bytes = source.bytes()?;
+    let length = bytes.len() as u64;
+    let (header, start) = header(bytes)?;
+    let mut collector = Collector::new("safetensors", Data::of_file(source));
+    let mut found = Vec::with_capacity(header.len());
+    for (name, entry) in &header {
+        if name == METADATA {
+            let texts = entry.as_object().into_iter().flatten();
+            let pairs = texts.filter_map(|(key, value)| Some(pair(key.as_str(), value.as_str()?)));
+            collector.document.info.metadata.extend(pairs);
+            continue;
+        }
+        let tensor = tensor(name, entry, start..length)?;
+        found.push((name.clone(), Found { tensor, quantizer: None, is_parameter: false }));
+    }
+    if found.is_empty() {
+        return Err(corrupt("it holds no tensors"));
+    }
+    state_dict::add(found, &mut collector)?;
+    let obstacle = BackendError::unsupported_op("the file holds weights and no computation").with_help(
+        "Save the model itself: `model.load_state_dict(safetensors.torch.load_file(PATH))`, then `torch.jit.trace(model.eval(), example).save(\"model_traced.pt\")`.",
+    );
+    collector.document.info.run_obstacle = RSome(obstacle);
+    collector.document.info.producer = "safetensors".into();
+    Ok(collector.document)
+}
+
+fn corrupt(cause: impl Into<String>) -> BackendError {
+    BackendError::corrupt_file("the file is damaged safetensors").with_cause(cause.into())
+}
+
+/// The header, and where the tensors' bytes begin.
+fn header(bytes: &[u8]) -> Result<(Map<String, Value>, u64)> {
+    let (size, rest) =
+        bytes.split_first_chunk::<8>().ok_or_else(|| corrupt("it is shorter than a header"))?;
+    let size = u64::from_le_bytes(*size);
+    if size > MAX_HEADER_BYTES {
+        return Err(corrupt(format!("its header claims {size} bytes")));
+    }
+    let text = usize::try_from(size).ok().and_then(|size| rest.get(..size));
+    let text = text.ok_or_else(|| corrupt("it ends within its header"))?;
+    match serde_json::from_slice(text) {
+        Ok(Value::Object(header)) => Ok((header, 8 + size)),
+        Ok(_) => Err(corrupt("its header is no JSON object")),
+        Err(error) => Err(corrupt(format!("its header is no JSON: {error}"))),
+    }
+}
+
+/// One tensor; `data` is where in the file all of them are.
+fn tensor(name: &str, entry: &Value, data: Range<u64>) -> Result<StoredTensor> {
+    let fault = |what: &str| corrupt(format!("tensor `{}` {what}", name.escape_debug()));
+    let text = entry.get("dtype").and_then(Value::as_str).ok_or_else(|| fault("has no dtype"))?;
+    let dtype = dtype(text).ok_or_else(|| {
+        BackendError::unsupported_format(format!(
+            "tensor `{}` is of the type `{}`, which is not known",
+            name.escape_debug(),
+            text.escape_debug()
+        ))
+    })?;
+    let numbers =
+        |key: &str| -> Option<Vec<u64>> { entry.get(key)?.as_array()?.iter().map(Value::as_u64).collect() };
+    let shape = numbers("shape").ok_or_else(|| fault("has no shape"))?;
+    let shape: Option<Vec<i64>> = shape.into_iter().map(|size| i64::try_from(size).ok()).collect();
+    let shape = shape.ok_or_else(|| fault("has an impossible shape"))?;
+    let Some([begin, end]) = numbers("data_offsets").and_then(|offsets| <[u64; 2]>::try_from(offsets).ok())
+    else {
+        return Err(fault("does not say where it is"));
+    };
+    let (Some(bytes), Some(place)) = (end.checked_sub(begin), data.start.checked_add(begin)) else {
+        return Err(fault("ends before it begins"));
+    };
+    if place.checked_add(bytes).is_none_or(|end| end > data.end) {
+        return Err(fault("ends behind the file"));
+    }
+    let mut strides = vec![1_i64; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis].max(1));
+    }
+    let tensor = StoredTensor {
+        place: Place::Span { start: place, bytes },
+        dtype,
+        offset: 0,
+        shape,
+        strides,
+        is_big_endian: false,
+    };
+    if tensor.bytes() != Some(bytes) {
+        return Err(fault(&format!("has {bytes} bytes, which its shape does not need")));
+    }
+    Ok(tensor)
+}
+
+fn dtype(text: &str) -> Option<DType> {
+    Some(match text {
+        "BOOL" => DType::BOOL,
+        "U8" => DType::UINT8,
+        "I8" => DType::INT8,
+        "U16" => DType::UINT16,
+        "I16" => DType::INT16,
+        "U32" => DType::UINT32,
+        "I32" => DType::INT32,
+        "U64" => DType::UINT64,
+        "I64" => DType::INT64,
+        "F16" => DType::FLOAT16,
+        "BF16" => DType::BFLOAT16,
+        "F32" => DType::FLOAT32,
+        "F64" => DType::FLOAT64,
+        "F8_E4M3" => DType::FLOAT8_E4M3FN,
+        "F8_E5M2" => DType::FLOAT8_E5M2,
+        "C64" => DType::COMPLEX64,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qp_abi::sdk::ErrorKind;
+
+    fn parse(header: &str, data: &[u8]) -> Result<Document> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(data);
+        std::fs::write(&path, bytes).unwrap();
+        read(Arc::new(Source::open(&path)?))
+    }
+
+    /// Laid out by hand as the format's description says.
+    #[test]
+    fn layers_follow_from_the_names_and_elements_lie_where_the_header_says() {
+        let header = r#"{"__metadata__":{"format":"pt"},
+            "conv1.weight":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},
+            "bn1.running_mean":{"dtype":"F16","shape":[2],"data_offsets":[8,12]},
+            "fc.weight":{"dtype":"I8","shape":[3],"data_offsets":[12,15]}}"#;
+        let mut data = [1.5_f32, -2.0].iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
+        data.extend_from_slice(&[0, 0x3c, 0, 0xc0, 1, 2, 255]);
+        let document = parse(header, &data).unwrap();
+        let layers: Vec<&str> = document.info.layers.iter().map(|layer| layer.path.as_str()).collect();
+        assert_eq!(layers, ["conv1", "bn1", "fc"]);
+        let dense = |name: &str| document.tensor(name).unwrap().0.dense(&document.data).unwrap().to_vec();
+        assert_eq!(dense("conv1.weight"), &data[..8]);
+        assert_eq!(dense("fc.weight"), [1, 2, 255]);
+        assert_eq!(document.info.metadata[0].1, "pt");
+        assert!(document.info.run_obstacle.is_some());
+    }
+
+    #[test]
+    fn a_header_that_lies_is_corrupt() {
+        let one = |entry: &str| format!("{{\"w\":{entry}}}");
+        for header in [
+            one(r#"{"dtype":"F32","shape":[2],"data_offsets":[0,9]}"#),
+            one(r#"{"dtype":"F32","shape":[2],"data_offsets":[8,0]}"#),
+            one(r#"{"dtype":"F32","shape":[2],"data_offsets":[4,12]}"#),
+            one(r#"{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}"#),
+            one(r#"{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}"#),
+            one(r#"{"dtype":"F32","data_offsets":[0,8]}"#),
+            one(r#"{"dtype":"F32","shape":[2],"data_offsets":[18446744073709551615,18446744073709551615]}"#),
+            one("7"),
+            "[]".to_owned(),
+            "{".to_owned(),
+            "{}".to_owned(),
+        ] {
+            let error = parse(&header, &[0; 8]).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::CORRUPT_FILE, "{header}: {error:?}");
+        }
+        let unknown = parse(r#"{"w":{"dtype":"F3","shape":[1],"data_offsets":[0,1]}}"#, &[0]).unwrap_err();
+        assert_eq!(unknown.kind, ErrorKind::UNSUPPORTED_FORMAT);
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_first_bytes() {
+        assert!(looks_like(b"\x40\0\0\0\0\0\0\0{\"a"));
+        assert!(!looks_like(b"\x40\0\0\0\0\0\0\0[\"a"));
+        assert!(!looks_like(b"\xff\xff\xff\xff\xff\xff\xff\xff{"));
+        assert!(!looks_like(b"PK\x03\x04"));
+    }
+}
