@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
-PICTURES = {"session.svg": ("models/readme.qp", 110), "look.svg": ("models/look.qp", 110)}
+PICTURES = {"session.svg": ("models/readme.qp", 110), "look.svg": ("models/look.qp", 110), "compare.svg": ("models/compare.qp", 110)}
 # What `plot` draws of the sample models.
 PLOTS = {
     "histogram.svg": "weights layer1.conv1 --model resnet8.onnx --compare resnet8_int8.onnx resnet8_int8.pt --bins 40",
