@@ -166,6 +166,13 @@ impl Content {
                 fit::joined(each, value)
             }
             Self::Named(parts) => {
+                let unknown =
+                    parts.iter().find(|(name, _)| !declared.iter().any(|value| value.name == *name));
+                if let Some((name, _)) = unknown {
+                    let names: Vec<_> = declared.iter().map(|value| format!("`{}`", value.name)).collect();
+                    return Err(Error::invalid_input(format!("the model has no input `{name}`"))
+                        .with_hint(format!("Its inputs are {}.", names.join(", "))));
+                }
                 let mut fitted = Fitted { tensors: Vec::new(), steps: Vec::new() };
                 for value in declared {
                     let part = parts.iter().find(|(name, _)| *name == value.name);
@@ -176,13 +183,6 @@ impl Content {
                     let own = part.fit(std::slice::from_ref(value), may_round)?;
                     fitted.tensors.extend(own.tensors);
                     fitted.steps.extend(own.steps.into_iter().map(|step| format!("{}: {step}", value.name)));
-                }
-                let unknown =
-                    parts.iter().find(|(name, _)| !declared.iter().any(|value| value.name == *name));
-                if let Some((name, _)) = unknown {
-                    let names: Vec<_> = declared.iter().map(|value| format!("`{}`", value.name)).collect();
-                    return Err(Error::invalid_input(format!("the model has no input `{name}`"))
-                        .with_hint(format!("Its inputs are {}.", names.join(", "))));
                 }
                 Ok(fitted)
             }
