@@ -83,7 +83,8 @@ impl Comparison {
             progress.update("comparing samples", comparison.samples, total);
             // Two models side by side make better use of the cores than one after the other on all of them.
             let (ours, theirs) = std::thread::scope(|scope| {
-                let ours = scope.spawn(|| reference.run_as(session, &[], &batch, &fetch_reference, progress));
+                let ours = scope
+                    .spawn(|| reference.run_on(session, &reference.fit(&batch)?, &fetch_reference, progress));
                 let theirs = candidate.run(&batch, &fetch_candidate, progress);
                 (ours.join().unwrap_or_else(|_| Err(Error::internal("a run panicked"))), theirs)
             });

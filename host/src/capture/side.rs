@@ -18,29 +18,34 @@ pub struct Side<'a> {
 }
 
 impl Side<'_> {
+    /// The tensors that the model takes for a batch.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the batch does not fit.
+    pub fn fit(&self, batch: &Input) -> Result<Vec<Tensor>> {
+        Ok(batch.fit(self.model.info(), self.sibling.as_ref())?.tensors)
+    }
+
     /// Fits a batch and runs it.
     ///
     /// # Errors
     /// `InvalidInput` when the batch does not fit, and what the backend says.
     pub fn run(&self, batch: &Input, fetch: &Fetch, progress: &dyn Progress) -> Result<RunOutcome> {
-        self.run_as(&self.model.session, &[], batch, fetch, progress)
+        self.run_on(&self.model.session, &self.fit(batch)?, fetch, progress)
     }
 
-    /// The same with `session`, a changed form of the model that takes `further` inputs.
+    /// Runs `session`, the model or a changed form of it, on what was fitted.
     ///
     /// # Errors
-    /// As [`Self::run`].
-    pub fn run_as(
+    /// What the backend says.
+    pub fn run_on(
         &self,
         session: &Session,
-        further: &[Tensor],
-        batch: &Input,
+        inputs: &[Tensor],
         fetch: &Fetch,
         progress: &dyn Progress,
     ) -> Result<RunOutcome> {
-        let mut fitted = batch.fit(self.model.info(), self.sibling.as_ref())?;
-        fitted.tensors.extend_from_slice(further);
-        session.run(&fitted.tensors, fetch, &self.options, &OnlyCancel(progress))
+        session.run(inputs, fetch, &self.options, &OnlyCancel(progress))
     }
 }
 

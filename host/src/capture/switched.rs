@@ -55,21 +55,38 @@ impl<'a> Switched<'a> {
             .filter_map(|(index, layer)| Some((index, layer.obstacle.as_ref()?)))
     }
 
+    /// A batch as the reference takes it: fitted once for any number of runs.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it does not fit.
+    pub fn feed(&self, batch: &Input) -> Result<Feed> {
+        let inputs = self.side.fit(batch)?;
+        Ok(Feed { own: inputs.len(), inputs })
+    }
+
     /// What the network computes of a batch with the layers that `is_on` says quantized.
     ///
     /// # Errors
     /// What the backend says; `Cancelled`.
     pub fn run(
         &self,
-        batch: &Input,
+        feed: &mut Feed,
         is_on: impl Fn(usize) -> bool,
         progress: &dyn Progress,
     ) -> Result<(Tensor, RunReport)> {
-        let switches = self.emulation.switches(is_on);
+        feed.inputs.truncate(feed.own);
+        feed.inputs.extend(self.emulation.switches(is_on));
         let fetch = fetch(self.value);
-        let outcome = self.side.run_as(&self.emulation.session, &switches, batch, &fetch, progress)?;
+        let outcome = self.side.run_on(&self.emulation.session, &feed.inputs, &fetch, progress)?;
         Ok((first(outcome.tensors)?, outcome.report))
     }
+}
+
+/// A fitted batch, with the switches of its last run behind it.
+pub struct Feed {
+    inputs: Vec<Tensor>,
+    /// How many of them are the model's own.
+    own: usize,
 }
 
 /// One value, or the outputs.
@@ -90,7 +107,7 @@ pub fn first(tensors: Vec<Tensor>) -> Result<Tensor> {
 
 /// What a change of some layers does to the output, over all samples.
 #[derive(Clone, Debug, Default)]
-pub struct Effect {
+pub struct OutputChange {
     /// The errors of the output.
     pub errors: ErrorMetrics,
     /// Samples whose class is the label.
@@ -99,7 +116,7 @@ pub struct Effect {
     pub changed: u64,
 }
 
-impl Effect {
+impl OutputChange {
     /// Takes in what was computed of one batch.
     ///
     /// # Errors

@@ -4,9 +4,8 @@ use super::evidence::{Choice, Evidence, settings_line};
 use super::listing::counted;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunReport};
-use crate::capture::switched::{Switched, classes, first};
+use crate::capture::switched::{Feed, Switched, classes, first};
 use crate::error::{Error, Result};
-use crate::input::Input;
 use crate::model::Property;
 use crate::playground::Playground;
 use crate::render::report::{Cell, Column, Report, Table};
@@ -104,8 +103,13 @@ impl Command for Explain {
         };
         let values = evidence.pairs(&ours, &theirs, &task)?;
         let switched = Switched::new(&ours, &theirs, &values.pairs, None, &task)?;
-        let mut search =
-            Search { switched: &switched, sample: &sample, progress: &task, runs: 0, report: None };
+        let mut search = Search {
+            switched: &switched,
+            feed: switched.feed(&sample)?,
+            progress: &task,
+            runs: 0,
+            report: None,
+        };
         let reference_class = search.class(&BTreeSet::new())?;
         let candidate_class = class_of(first(theirs.run(&sample, &Fetch::Outputs, &task)?.tensors)?)?;
         let all: BTreeSet<usize> = switched.layers.iter().copied().collect();
@@ -164,7 +168,7 @@ fn class_of(output: crate::model::Tensor) -> Result<usize> {
 /// A search among sets of quantized layers.
 struct Search<'a> {
     switched: &'a Switched<'a>,
-    sample: &'a Input,
+    feed: Feed,
     progress: &'a dyn Progress,
     runs: usize,
     report: Option<RunReport>,
@@ -178,7 +182,7 @@ impl Search<'_> {
         }
         self.progress.update(&format!("putting layers back to float, run {}", self.runs + 1), 0, 0);
         let (output, report) =
-            self.switched.run(self.sample, |index| quantized.contains(&index), self.progress)?;
+            self.switched.run(&mut self.feed, |index| quantized.contains(&index), self.progress)?;
         self.runs += 1;
         self.report = Some(report);
         class_of(output)

@@ -4,14 +4,14 @@ use super::evidence::{Evidence, settings_line};
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Progress, RunReport};
 use crate::capture::batch::Batches;
-use crate::capture::switched::{Effect, Switched, fetch, first, labelled};
+use crate::capture::switched::{OutputChange, Switched, fetch, first, labelled};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::contrast::number_or_text;
 use crate::model::Property;
 use crate::playground::Playground;
 use crate::render::chart::Chart;
 use crate::render::number;
-use crate::render::report::{Cell, Column, Effect as Pending, Report, Table};
+use crate::render::report::{Cell, Column, Effect, Report, Table};
 use crate::render::style::Tone;
 use serde::Serialize;
 
@@ -94,11 +94,11 @@ struct LeftOut<'a> {
 /// What was measured so far.
 #[derive(Clone)]
 struct Measured {
-    exact: Effect,
-    all: Effect,
-    candidate: Effect,
-    only: Vec<Effect>,
-    all_but: Vec<Effect>,
+    exact: OutputChange,
+    all: OutputChange,
+    candidate: OutputChange,
+    only: Vec<OutputChange>,
+    all_but: Vec<OutputChange>,
     samples: u64,
     report: Option<RunReport>,
 }
@@ -156,7 +156,7 @@ impl Command for Sensitivity {
         }
         drop(task);
         let has_labels = evidence.labels.is_some();
-        let outcome = |effect: &Effect| outcome(effect, &measured, has_labels);
+        let outcome = |change: &OutputChange| outcome(change, &measured, has_labels);
         let all = outcome(&measured.all);
         let mut rows: Vec<Row<'_>> = switched
             .layers
@@ -203,7 +203,7 @@ impl Command for Sensitivity {
         };
         let report = lay_out(&found)?;
         Ok(match stop {
-            Some(error) => report.effect(Pending::Fail(error.with_cause(format!(
+            Some(error) => report.effect(Effect::Fail(error.with_cause(format!(
                 "the numbers above are those of {} of {wanted} samples",
                 found.samples
             )))),
@@ -222,11 +222,11 @@ fn measure(
 ) -> (Measured, Option<Error>) {
     let layers = switched.layers.len();
     let mut measured = Measured {
-        exact: Effect::default(),
-        all: Effect::default(),
-        candidate: Effect::default(),
-        only: vec![Effect::default(); layers],
-        all_but: vec![Effect::default(); layers],
+        exact: OutputChange::default(),
+        all: OutputChange::default(),
+        candidate: OutputChange::default(),
+        only: vec![OutputChange::default(); layers],
+        all_but: vec![OutputChange::default(); layers],
         samples: 0,
         report: None,
     };
@@ -236,19 +236,20 @@ fn measure(
         let mut next = measured.clone();
         let mut done = measured.samples * runs;
         let mut step = || -> Result<()> {
-            let (exact, report) = switched.run(&batch, |_| false, progress)?;
+            let mut feed = switched.feed(&batch)?;
+            let (exact, report) = switched.run(&mut feed, |_| false, progress)?;
             next.exact.add(&exact, &exact, labels)?;
             next.report = Some(report);
-            next.all.add(&exact, &switched.run(&batch, |_| true, progress)?.0, labels)?;
+            next.all.add(&exact, &switched.run(&mut feed, |_| true, progress)?.0, labels)?;
             next.candidate.add(&exact, &own(&batch)?, labels)?;
             for (place, layer) in switched.layers.iter().enumerate() {
                 if progress.is_cancelled() {
                     return Err(Error::cancelled());
                 }
                 progress.update("quantizing layer by layer", done, total);
-                let only = switched.run(&batch, |index| index == *layer, progress)?.0;
+                let only = switched.run(&mut feed, |index| index == *layer, progress)?.0;
                 next.only[place].add(&exact, &only, labels)?;
-                let all_but = switched.run(&batch, |index| index != *layer, progress)?.0;
+                let all_but = switched.run(&mut feed, |index| index != *layer, progress)?.0;
                 next.all_but[place].add(&exact, &all_but, labels)?;
                 done += 2 * count;
             }
@@ -272,11 +273,11 @@ fn share(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }
 
-fn outcome(effect: &Effect, measured: &Measured, has_labels: bool) -> Outcome {
-    let lost = share(measured.exact.correct, measured.samples) - share(effect.correct, measured.samples);
+fn outcome(change: &OutputChange, measured: &Measured, has_labels: bool) -> Outcome {
+    let lost = share(measured.exact.correct, measured.samples) - share(change.correct, measured.samples);
     Outcome {
-        sqnr_db: effect.errors.metrics().sqnr_db,
-        changed: effect.changed,
+        sqnr_db: change.errors.metrics().sqnr_db,
+        changed: change.changed,
         accuracy_drop: has_labels.then_some(lost * 100.0),
     }
 }
