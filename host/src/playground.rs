@@ -27,7 +27,7 @@ pub struct Playground {
     /// The path of the layer that commands mean when they are given none; of the current model.
     pub layer: Option<String>,
     /// What models are run on.
-    pub input: Option<Input>,
+    pub input: Option<Arc<Input>>,
     /// What the last `flips` held against each other, for `explain`.
     pub flips: Option<FlipsContext>,
     /// The variables of the command language.
@@ -408,6 +408,16 @@ impl Playground {
     /// The loaded models.
     pub fn loaded(&self) -> impl Iterator<Item = &Arc<Loaded>> {
         self.models.iter().map(|(_, loaded, _)| loaded)
+    }
+
+    /// What models are run on.
+    ///
+    /// # Errors
+    /// `State` when nothing was chosen.
+    pub fn chosen_input(&self) -> Result<Arc<Input>> {
+        self.input.clone().ok_or_else(|| {
+            Error::state("no input is chosen").with_hint("Choose one with `input random` or `input FILE`.")
+        })
     }
 
     /// The model at that path, if it is loaded.

@@ -25,6 +25,13 @@ pub struct Manifest {
     pub features: Vec<String>,
 }
 
+impl Manifest {
+    /// Whether the plugin says that it can do `feature`.
+    pub fn has_feature(&self, feature: &str) -> bool {
+        self.features.iter().any(|known| known == feature)
+    }
+}
+
 /// One file format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Format {

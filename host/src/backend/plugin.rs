@@ -105,7 +105,7 @@ impl PluginEntry {
 
     /// Whether it says that it can do `feature`.
     pub fn has_feature(&self, feature: &str) -> bool {
-        self.features().iter().any(|known| known == feature)
+        self.manifest().is_some_and(|manifest| manifest.has_feature(feature))
     }
 
     /// How far it is now.

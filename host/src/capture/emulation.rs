@@ -65,7 +65,7 @@ impl Emulation {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let manifest = reference.session.plugin();
-        if !manifest.features.iter().any(|feature| feature == "edit") {
+        if !manifest.has_feature("edit") {
             return Err(Error::new(
                 ErrorKind::UnsupportedOp,
                 format!("the backend `{}` of `{}` cannot edit models", manifest.id, reference.id),

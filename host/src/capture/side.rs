@@ -74,7 +74,7 @@ impl Execution {
     /// levels of optimization.
     pub fn options(self, model: &Loaded, threads: Option<usize>) -> RunOptions {
         let mut options = RunOptions::new();
-        if model.session.plugin().features.iter().any(|feature| feature == "optimization") {
+        if model.session.plugin().has_feature("optimization") {
             let level = if self == Self::Optimized { "all" } else { "disable" };
             options.insert("optimization".to_owned(), level.to_owned());
         }

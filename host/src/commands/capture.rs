@@ -149,10 +149,7 @@ impl Command for Capture {
             names => names.iter().map(|name| playground.model(Some(name), &task)).collect::<Result<_>>()?,
         };
         models.iter().try_for_each(|model| can_be_captured(model))?;
-        let Some(input) = playground.input.clone() else {
-            return Err(Error::state("no input is chosen")
-                .with_hint("Choose one with `input FILE:KEY[0:32]` or `input random`."));
-        };
+        let input = playground.chosen_input()?;
         let mut writer = match &arguments.save {
             Some(path) => Some(ArrayWriter::new(&playground.path(path), arguments.force)?),
             None => None,

@@ -86,13 +86,10 @@ impl Command for Drift {
         if let Some(obstacle) = &model.info().run_obstacle {
             return Err(obstacle.clone());
         }
-        let Some(input) = playground.input.clone() else {
-            return Err(Error::state("no input is chosen")
-                .with_hint("Choose one with `input FILE:KEY[0:32]` or `input random`."));
-        };
+        let input = playground.chosen_input()?;
         let sibling = playground.outspoken_sibling(&model, &task);
         let variations = variations(&model, &arguments.threads);
-        let is_captured = model.session.plugin().features.iter().any(|feature| feature == "capture");
+        let is_captured = model.session.plugin().has_feature("capture");
         let codes = last_codes(model.info()).filter(|_| is_captured);
         let scale = codes.as_ref().and_then(|value| value.quantization?.scales.first().copied());
         let mut rows: Vec<Row> = Vec::new();
@@ -145,7 +142,7 @@ fn variations(model: &Loaded, threads: &[u32]) -> Vec<(Option<&'static str>, u32
     let all = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
     let mut counts = if threads.is_empty() { vec![1, all.max(2)] } else { threads.to_vec() };
     counts.dedup();
-    let has_levels = model.session.plugin().features.iter().any(|feature| feature == "optimization");
+    let has_levels = model.session.plugin().has_feature("optimization");
     let levels: Vec<Option<&'static str>> =
         if has_levels { LEVELS.iter().copied().map(Some).collect() } else { vec![None] };
     levels.into_iter().flat_map(|level| counts.iter().map(move |count| (level, *count))).collect()

@@ -38,7 +38,7 @@ pub(super) struct Evidence {
     pub(super) candidate_model: Arc<Loaded>,
     reference_sibling: Option<ModelInfo>,
     candidate_sibling: Option<ModelInfo>,
-    pub(super) input: Input,
+    pub(super) input: Arc<Input>,
     pub(super) labels: Option<Vec<i64>>,
     arguments: Choice,
 }
@@ -60,15 +60,15 @@ impl Evidence {
         for model in [&reference_model, &candidate_model] {
             can_be_captured(model)?;
         }
-        let (input, own_labels) = match (&arguments.data, &playground.input) {
-            (Some(data), _) => {
+        let (input, own_labels) = match &arguments.data {
+            Some(data) => {
                 let (file, selection) = Selection::parse(data)?;
-                Input::with_labels(&playground.path(file), &selection, data.clone())?
+                let (input, labels) = Input::with_labels(&playground.path(file), &selection, data.clone())?;
+                (Arc::new(input), labels)
             }
-            (None, Some(input)) => (input.clone(), None),
-            (None, None) => {
-                return Err(Error::state("no input is chosen")
-                    .with_hint("Give `--data FILE`, or choose one with `input FILE:KEY[0:32]`."));
+            None => {
+                let chosen = playground.chosen_input();
+                (chosen.map_err(|error| error.with_hint("Or give `--data FILE`."))?, None)
             }
         };
         let labels = match &arguments.labels {

@@ -6,6 +6,7 @@ use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunReport};
 use crate::capture::switched::{Feed, Switched, classes, first};
 use crate::error::{Error, Result};
+use crate::input::Input;
 use crate::model::Property;
 use crate::playground::Playground;
 use crate::render::report::{Cell, Column, Report, Table};
@@ -98,7 +99,7 @@ impl Command for Explain {
             )));
         }
         let sample = match count {
-            1 => evidence.input.clone(),
+            1 => Input::clone(&evidence.input),
             _ => evidence.input.samples(arguments.sample, arguments.sample + 1),
         };
         let values = evidence.pairs(&ours, &theirs, &task)?;

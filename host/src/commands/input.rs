@@ -10,6 +10,7 @@ use crate::playground::Playground;
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// `input random | zeros | FILE`
 pub(super) struct Input;
@@ -109,7 +110,7 @@ impl Command for Input {
         }
         let chosen = read(&arguments, playground, scope)?;
         let report = describe(&chosen, playground, scope)?;
-        playground.input = Some(chosen);
+        playground.input = Some(Arc::new(chosen));
         Ok(report)
     }
 }
@@ -239,13 +240,8 @@ fn parse_dtype(text: &str) -> Result<DType> {
 }
 
 fn current(playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
-    match playground.input.clone() {
-        Some(input) => describe(&input, playground, scope),
-        None => {
-            Err(Error::state("no input is chosen")
-                .with_hint("Choose one with `input random` or `input FILE`."))
-        }
-    }
+    let input = playground.chosen_input()?;
+    describe(&input, playground, scope)
 }
 
 /// Checks the input against the current model, if there is one, and says what became of it.

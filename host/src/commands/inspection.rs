@@ -41,7 +41,7 @@ pub(super) fn can_be_captured(model: &Loaded) -> Result<()> {
         return Err(obstacle.clone());
     }
     let manifest = model.session.plugin();
-    if manifest.features.iter().any(|feature| feature == "capture") {
+    if manifest.has_feature("capture") {
         return Ok(());
     }
     Err(Error::new(
@@ -53,7 +53,7 @@ pub(super) fn can_be_captured(model: &Loaded) -> Result<()> {
 
 /// Whether changed forms of a model can be made.
 pub(super) fn can_be_edited(model: &Loaded) -> bool {
-    model.session.plugin().features.iter().any(|feature| feature == "edit")
+    model.session.plugin().has_feature("edit")
 }
 
 /// A row for each bin with a bar; those that are `marked` are green.

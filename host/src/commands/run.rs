@@ -120,10 +120,7 @@ impl Command for Run {
             [] => vec![playground.model(None, &task)?],
             names => names.iter().map(|name| playground.model(Some(name), &task)).collect::<Result<_>>()?,
         };
-        let Some(input) = playground.input.clone() else {
-            return Err(Error::state("no input is chosen")
-                .with_hint("Choose one with `input random` or `input FILE`."));
-        };
+        let input = playground.chosen_input()?;
         let mut writer = match &arguments.save {
             Some(path) => Some(ArrayWriter::new(&playground.path(path), arguments.force)?),
             None => None,

@@ -98,7 +98,7 @@ impl Command for Saturation {
             let mut names: Vec<String> = wanted.iter().map(|product| product.input.to_owned()).collect();
             names.sort_unstable();
             names.dedup();
-            let feed = (input, arguments.samples, arguments.batch);
+            let feed = (&**input, arguments.samples, arguments.batch);
             let streamed = each_tensor(&side, &[names], feed, &task, &mut |tensor| {
                 for (product, count) in products.iter().zip(&mut counts) {
                     if product.input == tensor.name && product.exempt.is_none() {

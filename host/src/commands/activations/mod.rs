@@ -102,13 +102,10 @@ impl Command for Activations {
         })?;
         let layer = find_layer(text, model.info())?;
         can_be_captured(&model)?;
-        let Some(input) = playground.input.clone() else {
-            return Err(Error::state("no input is chosen")
-                .with_hint("Choose one with `input FILE:KEY[0:32]` or `input random`."));
-        };
+        let input = playground.chosen_input()?;
         if let Some(names) = &arguments.compare {
             let others = variants::others(names, &model, playground, &task)?;
-            return variants::run(&arguments, (&model, layer), &others, input, playground, task);
+            return variants::run(&arguments, (&model, layer), &others, &input, playground, task);
         }
         let (value, quantization) = value_of(layer, model.info())?;
         let wanted = Wanted { name: value, quantization: quantization.filter(|_| !arguments.raw) };

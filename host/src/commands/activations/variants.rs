@@ -80,7 +80,7 @@ pub(super) fn run(
     arguments: &Arguments,
     (model, layer): (&Arc<Loaded>, &LayerInfo),
     others: &[Arc<Loaded>],
-    input: Input,
+    input: &Input,
     playground: &Playground,
     task: Task<'_>,
 ) -> Result<Report> {
@@ -90,7 +90,7 @@ pub(super) fn run(
         let (ours, theirs) =
             (side(model, execution, playground, &task), side(other, execution, playground, &task));
         let mut pairs = pairing::activations(model.info(), other.info());
-        let first = Batches::of(&input, &[&ours, &theirs], arguments.samples, arguments.batch)?.next();
+        let first = Batches::of(input, &[&ours, &theirs], arguments.samples, arguments.batch)?.next();
         if let Some((_, batch)) = first {
             by_value::pair(&mut pairs, &ours, &theirs, &batch, &task)?;
         }
@@ -121,7 +121,7 @@ pub(super) fn run(
             confidence: pair.ground.confidence,
         });
     }
-    let feed = Feed { input: &input, samples: arguments.samples, batch: arguments.batch };
+    let feed = Feed { input, samples: arguments.samples, batch: arguments.batch };
     let mut samples = 0;
     let mut each = |place: &Place, receive: &mut dyn FnMut(&[f64])| -> Result<()> {
         let wanted = Wanted {

@@ -149,10 +149,7 @@ impl Command for Compare {
         for model in [&reference, &candidate] {
             can_be_captured(model)?;
         }
-        let Some(input) = playground.input.as_ref() else {
-            return Err(Error::state("no input is chosen")
-                .with_hint("Choose one with `input FILE:KEY[0:32]` or `input random`."));
-        };
+        let input = playground.chosen_input()?;
         let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
         let threads = arguments.threads.map_or_else(half_of_the_threads, |threads| threads as usize);
         let side = |model| Side {
@@ -162,7 +159,7 @@ impl Command for Compare {
         };
         let (ours, theirs) = (side(&reference), side(&candidate));
         let mut values = pairing::activations(reference.info(), candidate.info());
-        let first = Batches::of(input, &[&ours, &theirs], arguments.samples, arguments.batch)?.next();
+        let first = Batches::of(&input, &[&ours, &theirs], arguments.samples, arguments.batch)?.next();
         if let Some((_, batch)) = first {
             by_value::pair(&mut values, &ours, &theirs, &batch, &task)?;
         }
@@ -178,7 +175,7 @@ impl Command for Compare {
         }
         let is_local = !arguments.accumulated && !arguments.optimized;
         let compare = |emulation: Option<&Emulation>| {
-            let feed = (input, arguments.samples, arguments.batch);
+            let feed = (&*input, arguments.samples, arguments.batch);
             Comparison::run(&ours, &theirs, &values.pairs, feed, emulation, &task)
         };
         let (mut emulation, mut local_obstacle) = (None, None);
