@@ -216,10 +216,9 @@ impl<'a> Builder<'a> {
     ) -> Result<String> {
         let (mut exact, mut value) = (first.to_owned(), value);
         for path in &followed.through {
-            let layer = self.reference.layers.iter().find(|layer| layer.path == **path);
-            let layer = layer.ok_or_else(|| Error::internal(format!("`{path}` is no layer")))?;
+            let layer = self.layer(path).ok_or_else(|| Error::internal(format!("`{path}` is no layer")))?;
             let output = layer.outputs.first().cloned().unwrap_or_default();
-            if !layer.op_type.to_ascii_lowercase().contains("batchnorm") {
+            if !is_normalization(layer) {
                 let arguments = vec![argument("suffix", mark), (format!("input:{exact}"), value)];
                 edits.push(Edit { action: "copy-layer", target: output.clone(), arguments, elements: None });
                 value = format!("{output}{mark}");
@@ -238,12 +237,8 @@ impl<'a> Builder<'a> {
         copy: &mut Vec<(String, String)>,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let is_folded = pair.reference_value.through.iter().any(|path| {
-            path.to_ascii_lowercase().contains("norm") || {
-                let layer = self.reference.layers.iter().find(|layer| layer.path == **path);
-                layer.is_some_and(|layer| layer.op_type.to_ascii_lowercase().contains("batchnorm"))
-            }
-        });
+        let through = &pair.reference_value.through;
+        let is_folded = through.iter().any(|path| self.layer(path).is_some_and(is_normalization));
         let is_quantized = self.candidate_layer_is_quantized(pair);
         let mut stored = 0;
         // Shapes and axes are no weights.
@@ -354,10 +349,20 @@ impl<'a> Builder<'a> {
         Ok(inputs)
     }
 
+    /// The reference's layer of that path.
+    fn layer(&self, path: &str) -> Option<&'a LayerInfo> {
+        self.reference.layers.iter().find(|layer| layer.path == path)
+    }
+
     /// The type of a value that is quantized.
     fn real_type(&self, name: &str) -> DType {
         self.reference.value(name).map_or(DType::FLOAT32, |value| value.dtype)
     }
+}
+
+/// Whether a layer normalizes a batch: what a candidate's weights may hold already.
+fn is_normalization(layer: &LayerInfo) -> bool {
+    layer.op_type.to_ascii_lowercase().contains("batchnorm")
 }
 
 fn argument(name: &str, text: &str) -> (String, String) {
