@@ -21,9 +21,10 @@ pub struct Product<'a> {
     /// The value it reads.
     pub input: &'a str,
     codes: &'a QuantizationParameters,
-    /// For each output channel the weights in the order of the kernel: rows, columns, channels.
-    weights: Vec<Vec<i32>>,
-    /// For each output channel the pairs that may not fit.
+    /// The lowest and highest sum of a pair for any activations.
+    pub bounds: (i32, i32),
+    /// For each output channel the pairs that may not fit, of weights in the order of the kernel: rows, columns,
+    /// channels.
     at_risk: Vec<Vec<Pair>>,
     window: Option<Window>,
     /// Why its sums are not of pairs.
@@ -147,19 +148,16 @@ impl<'a> Product<'a> {
         } else {
             None
         };
-        let at_risk = weights.iter().map(|weights: &Vec<i32>| pairs_at_risk(weights)).collect();
-        Ok(Some(Self { layer, input, codes, weights, at_risk, window, exempt }))
-    }
-
-    /// The lowest and highest sum of a pair for any activations.
-    pub fn bounds(&self) -> (i32, i32) {
-        let bounds = self.weights.iter().map(|weights| pair_bounds(weights, 0, 255));
-        bounds.fold((0, 0), |all, own| (all.0.min(own.0), all.1.max(own.1)))
+        let weights: Vec<Vec<i32>> = weights;
+        let bounds = weights.iter().map(|weights| pair_bounds(weights, 0, 255));
+        let bounds = bounds.fold((0, 0), |all, own| (all.0.min(own.0), all.1.max(own.1)));
+        let at_risk = weights.iter().map(|weights| pairs_at_risk(weights)).collect();
+        Ok(Some(Self { layer, input, codes, bounds, at_risk, window, exempt }))
     }
 
     /// How many output channels have a pair whose sum may not fit, and how many there are.
     pub fn channels_at_risk(&self) -> (usize, usize) {
-        (self.at_risk.iter().filter(|pairs| !pairs.is_empty()).count(), self.weights.len())
+        (self.at_risk.iter().filter(|pairs| !pairs.is_empty()).count(), self.at_risk.len())
     }
 
     /// Counts the sums that do not fit for what the layer reads of one batch.
@@ -209,7 +207,7 @@ impl<'a> Product<'a> {
         let positions = samples * rows * columns;
         let step = positions.div_ceil(MOST_POSITIONS).max(1);
         let per_group = channels / window.groups.max(1);
-        let outputs = self.weights.len() / window.groups.max(1);
+        let outputs = self.at_risk.len() / window.groups.max(1);
         let mut patch = Vec::with_capacity(window.kernel[0] * window.kernel[1] * per_group);
         for position in (0..positions).step_by(step) {
             let (sample, place) = (position / (rows * columns), position % (rows * columns));

@@ -83,7 +83,7 @@ impl Command for Saturation {
             return Err(Error::state(format!("`{}` multiplies no 8-bit codes by 8-bit weights", model.id))
                 .with_hint("See `quant` for how it is quantized."));
         }
-        let at_risk = |product: &&Product<'_>| product.exempt.is_none() && !fits(product.bounds());
+        let at_risk = |product: &&Product<'_>| product.exempt.is_none() && !fits(product.bounds);
         let mut counts: Vec<Option<Counted>> = vec![None; products.len()];
         let (mut samples, mut stopped) = (0, None);
         let input = playground.input.clone();
@@ -136,7 +136,7 @@ impl Command for Saturation {
 
 fn row<'a>(product: &Product<'a>, counted: Option<&Counted>) -> Row<'a> {
     let (channels_at_risk, channels) = product.channels_at_risk();
-    let bounds = product.bounds();
+    let bounds = product.bounds;
     Row {
         layer: &product.layer.path,
         op_type: &product.layer.op_type,

@@ -389,10 +389,10 @@ char* qp_torch_run(QpTorchModule* module, at::Tensor* const* inputs, size_t coun
   char* error = guarded([&] {
     jit::Stack stack;
     stack.reserve(count + 1);
+    stack.emplace_back(module->module._ivalue());
     for (size_t index = 0; index < count; ++index) {
       stack.emplace_back(*inputs[index]);
     }
-    stack.insert(stack.begin(), module->module._ivalue());
     module->module.get_method("forward").function().getSchema().checkAndNormalizeInputs(stack);
     const auto start = std::chrono::steady_clock::now();
     current_run = &run;

@@ -109,6 +109,7 @@ impl sdk::Model for Model {
         let inputs = request.inputs.iter().map(tensor::input);
         let inputs: Vec<Tensor> = inputs.collect::<Result<_>>()?;
         let mut wanted = Wanted::of(request, &self.values)?;
+        let flags = wanted.flags(self.values.len());
         let mut module = self.module.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
         progress.update("running", 0, 0)?;
         if tch::get_num_threads() != threads {
@@ -134,7 +135,6 @@ impl sdk::Model for Model {
                 }
             }
         };
-        let flags = wanted_flags(request, &self.values);
         let result = tch::no_grad(|| module.run(&inputs, &flags, &mut receive));
         drop(module);
         let elapsed = match result {
@@ -158,13 +158,6 @@ impl sdk::Model for Model {
             .into(),
         })
     }
-}
-
-fn wanted_flags(request: &RunRequest<'_>, values: &[Value]) -> Vec<bool> {
-    let is_named = request.fetch == Fetch::NAMED;
-    let names: std::collections::HashSet<&str> =
-        request.names.iter().filter(|_| is_named).map(|name| name.as_str()).collect();
-    values.iter().map(|value| names.contains(value.name.as_str())).collect()
 }
 
 /// What is still to be delivered, in the order of the request.
@@ -209,6 +202,19 @@ impl<'a> Wanted<'a> {
             }
             _ => Err(BackendError::unsupported_op("the engine delivers outputs and named values only")),
         }
+    }
+
+    /// For each of `count` values whether it is due.
+    fn flags(&self, count: usize) -> Vec<bool> {
+        let mut flags = vec![false; count];
+        if let Self::Named { due, .. } = self {
+            for due in due {
+                if let Source::Value(index) = due.source {
+                    flags[index] = true;
+                }
+            }
+        }
+        flags
     }
 
     fn tapped(&mut self, index: usize, tensor: Tensor, sink: &mut Sink<'_>) -> Result<()> {
