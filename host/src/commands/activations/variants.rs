@@ -85,14 +85,16 @@ pub(super) fn run(
     task: Task<'_>,
 ) -> Result<Report> {
     let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
+    // What a variant leaves open of its input another says, which may have to be read: each side is made once.
+    let ours = side(model, execution, playground, &task);
+    let theirs: Vec<Side<'_>> =
+        others.iter().map(|other| side(other, execution, playground, &task)).collect();
     let mut places = Vec::new();
-    for other in others {
-        let (ours, theirs) =
-            (side(model, execution, playground, &task), side(other, execution, playground, &task));
+    for (other, theirs) in others.iter().zip(&theirs) {
         let mut pairs = pairing::activations(model.info(), other.info());
-        let first = Batches::of(input, &[&ours, &theirs], arguments.samples, arguments.batch)?.next();
+        let first = Batches::of(input, &[&ours, theirs], arguments.samples, arguments.batch)?.next();
         if let Some((_, batch)) = first {
-            by_value::pair(&mut pairs, &ours, &theirs, &batch, &task)?;
+            by_value::pair(&mut pairs, &ours, theirs, &batch, &task)?;
         }
         let pair = pairs.pairs.iter().find(|pair| {
             pair.reference.path == layer.path || pair.reference_value.through.contains(&layer.path.as_str())
@@ -123,19 +125,19 @@ pub(super) fn run(
     }
     let feed = Feed { input, samples: arguments.samples, batch: arguments.batch };
     let mut samples = 0;
-    let mut each = |place: &Place, receive: &mut dyn FnMut(&[f64])| -> Result<()> {
+    let mut each = |side: &Side<'_>, place: &Place, receive: &mut dyn FnMut(&[f64])| -> Result<()> {
         let wanted = Wanted {
             name: &place.value,
             quantization: place.quantization.as_ref().filter(|_| !arguments.raw),
         };
-        samples =
-            each_block(&side(&place.model, execution, playground, &task), wanted, feed, &task, receive)?.0;
+        samples = each_block(side, wanted, feed, &task, receive)?.0;
         Ok(())
     };
     let mut statistics = Vec::new();
-    for place in &places {
+    let sides = || std::iter::once(&ours).chain(&theirs);
+    for (side, place) in sides().zip(&places) {
         let mut own = Statistics::new();
-        each(place, &mut |values| own.add(values))?;
+        each(side, place, &mut |values| own.add(values))?;
         statistics.push(own);
     }
     let low = statistics.iter().filter_map(Statistics::min).reduce(f64::min);
@@ -146,9 +148,9 @@ pub(super) fn run(
     let bins = bins.ok_or_else(|| Error::invalid_input("no variant computes a finite value"))?;
     let edges = bins.edges().to_vec();
     let mut variants = Vec::new();
-    for (place, statistics) in places.iter().zip(&statistics) {
+    for ((side, place), statistics) in sides().zip(&places).zip(&statistics) {
         let mut histogram = Histogram::new(bins.clone());
-        each(place, &mut |values| histogram.add(values))?;
+        each(side, place, &mut |values| histogram.add(values))?;
         variants.push(Variant {
             model: &place.model.id,
             layer: place.layer.clone(),
