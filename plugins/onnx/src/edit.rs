@@ -7,7 +7,7 @@
 //! | `store` | a new name | adds a stored tensor with the given elements |
 //! | `copy-layer` | a value | adds a copy of the node that computes it; its outputs are named as the original's with `suffix` behind; `input:OLD` = NEW reads another value, `append` = NAME adds an input |
 //! | `quantize` | a value | adds the value `as`: the target quantized to `dtype` and back, with `scales` and `zero-points` (one, or one for each channel along `axis`), or with `dynamic` ones |
-//! | `select` | a value | whoever reads the target gets the value `then` when the new boolean input `switch` is true |
+//! | `select` | a value | whoever reads the target gets the value `then`, which must not be made of it, when the new boolean input `switch` is true |
 //!
 //! Numbers are computed as ONNX Runtime computes them: by its own QuantizeLinear and DequantizeLinear, of the domain
 //! `com.microsoft`, which know 16-bit codes whatever opset the model has.
@@ -194,7 +194,6 @@ impl Editor<'_> {
         for output in producer.output.iter_mut().filter(|output| **output == target) {
             output.clone_from(&original);
         }
-        // What was added to stand in for the target is made of what the target was, not of what it becomes.
         if self.names.insert(switch.clone()) {
             let tensor = Tensor {
                 elem_type: Some(i32::from(DType::BOOL.0)),
