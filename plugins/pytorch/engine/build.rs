@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    println!("cargo:rerun-if-changed=shim/shim.cpp");
+    println!("cargo:rerun-if-changed=shim");
     let Some(libtorch) = std::env::var_os("LIBTORCH").map(PathBuf::from) else {
         panic!("LIBTORCH is not set: run `scripts/setup.sh` and build with the environment it prints");
     };
@@ -20,7 +20,9 @@ fn main() {
         .flag(include.as_os_str())
         .flag("-isystem")
         .flag(include.join("torch/csrc/api/include").as_os_str())
-        .file("shim/shim.cpp")
+        .files(["shim/shim.cpp", "shim/program.cpp", "shim/decomposed.cpp"])
+        // The operators in decomposed.cpp register themselves: nothing refers to them by name.
+        .link_lib_modifier("+whole-archive")
         .compile("qp_torch_shim");
     println!("cargo:rustc-link-lib=dylib=c10");
     println!("cargo:rustc-link-lib=dylib=torch_cpu");

@@ -1,6 +1,7 @@
 //! What was read from one file: the description for the host, and the tensors behind it.
 
 use crate::names::Names;
+use crate::program::Program;
 use crate::quant::Quantizer;
 use crate::rebuild::Found;
 use crate::tensor::{Data, Place, StoredTensor};
@@ -22,12 +23,14 @@ pub struct Document {
     pub tensors: HashMap<String, StoredTensor>,
     /// Their bytes.
     pub data: Data,
+    /// What the engine is to call, for formats that libtorch does not load by itself.
+    pub program: Option<Program>,
 }
 
 impl Document {
     /// The document of a file of that format, with nothing in it yet.
     pub fn new(format: &str, data: Data) -> Self {
-        Self { info: ModelInfo::new(format), tensors: HashMap::new(), data }
+        Self { info: ModelInfo::new(format), tensors: HashMap::new(), data, program: None }
     }
 
     /// The stored tensor of that name.

@@ -12,6 +12,7 @@ mod names;
 mod open;
 pub mod pickle;
 mod precision;
+mod program;
 mod quant;
 mod rebuild;
 mod runtime;

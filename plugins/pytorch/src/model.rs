@@ -2,11 +2,15 @@
 
 use crate::document::Document;
 use crate::runtime::{Prepared, Runtime};
+use qp_abi::abi_stable::std_types::RSlice;
 use qp_abi::sdk::{
     self, BackendError, ModelInfo, Pair, Progress, ROption, Result, RunReport, RunRequest, Sink,
 };
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+
+/// Options that a model is prepared with: weights are packed for an engine, and kept in a precision.
+const PREPARED: [&str; 2] = ["qengine", "precision"];
 
 /// A model of this backend.
 pub struct Model {
@@ -14,8 +18,8 @@ pub struct Model {
     path: PathBuf,
     options: Vec<Pair>,
     runtime: Arc<Runtime>,
-    /// The model as the engine has prepared it, from the first run on.
-    prepared: Mutex<Option<Prepared>>,
+    /// The model as the engine has prepared it for the last run, and with which options.
+    prepared: Mutex<Option<(Vec<Pair>, Prepared)>>,
 }
 
 impl Model {
@@ -50,12 +54,15 @@ impl sdk::Model for Model {
         }
         let mut prepared =
             self.prepared.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
-        let model = match &mut *prepared {
-            Some(model) => model,
-            none => {
-                none.insert(self.runtime.open(&self.path, &self.options, &self.document.info, progress)?)
-            }
+        let all = self.options.iter().chain(request.options.as_slice()).cloned();
+        let (fixed, of_run): (Vec<Pair>, Vec<Pair>) =
+            all.partition(|option| PREPARED.contains(&option.0.as_str()));
+        let model = match prepared.take() {
+            Some((options, model)) if options == fixed => model,
+            _ => self.runtime.open(&self.path, &fixed, &self.document, progress)?,
         };
-        model.run(&self.document.info, request, sink, progress)
+        let (_, model) = prepared.insert((fixed, model));
+        let request = RunRequest { options: RSlice::from_slice(&of_run), ..*request };
+        model.run(&self.document.info, &request, sink, progress)
     }
 }

@@ -3,6 +3,8 @@
 // No function throws. Those that can fail return a text, which the caller gives back to `qp_torch_free_text`, or a
 // null pointer when all went well.
 
+#include "module.h"
+
 #include <ATen/Context.h>
 #include <c10/util/Exception.h>
 #include <c10/util/Logging.h>
@@ -42,28 +44,6 @@ class Silence final : public c10::WarningHandler {
  public:
   void process(const c10::Warning&) override {}
 };
-
-// A text for the caller.
-char* text_of(const std::string& text) noexcept {
-  char* copy = static_cast<char*>(std::malloc(text.size() + 1));
-  if (copy != nullptr) {
-    std::memcpy(copy, text.c_str(), text.size() + 1);
-  }
-  return copy;
-}
-
-// Runs `work`; what it throws becomes the text that is returned.
-template <typename Work>
-char* guarded(Work&& work) noexcept {
-  try {
-    work();
-    return nullptr;
-  } catch (const std::exception& error) {
-    return text_of(error.what());
-  } catch (...) {
-    return text_of("an exception that is no std::exception");
-  }
-}
 
 // The caller's function for a tensor, which it owns from then on. Another answer than 0 ends the run.
 using Receive = int (*)(void* context, int64_t index, const char* name, at::Tensor* tensor);
@@ -122,13 +102,6 @@ void tap(jit::Stack& stack) {
 const jit::RegisterOperators registered({jit::Operator(
     "qp::tap(Any value, int index) -> ()", [](jit::Stack& stack) { tap(stack); },
     c10::AliasAnalysisKind::CONSERVATIVE)});
-
-// A value that a run can deliver.
-struct Tapped {
-  // Of a module: its path, and no operator. Of an operator: the path of the module that calls it.
-  std::string scope;
-  std::string operation;
-};
 
 // Puts taps into the graph of `forward`: after each module without modules of its own, and after each operator
 // that another module calls. Calls of modules with children are inlined on the way.
@@ -292,16 +265,35 @@ void flatten(const c10::IValue& value, const std::string* name, int64_t& count, 
   }
 }
 
+// What the code is called with.
+jit::Stack arguments(const QpTorchModule& module, at::Tensor* const* inputs, size_t count) {
+  jit::Stack stack;
+  stack.reserve(count + module.stored.size() + 1);
+  if (module.module) {
+    stack.emplace_back(module.module->_ivalue());
+    for (size_t index = 0; index < count; ++index) {
+      stack.emplace_back(*inputs[index]);
+    }
+    module.module->get_method("forward").function().getSchema().checkAndNormalizeInputs(stack);
+    return stack;
+  }
+  TORCH_CHECK(count == module.int_inputs.size(), "the program takes ", module.int_inputs.size(), " inputs");
+  for (const Stored& stored : module.stored) {
+    stack.emplace_back(stored.is_written ? c10::IValue(stored.value.toTensor().clone()) : stored.value);
+  }
+  for (size_t index = 0; index < count; ++index) {
+    if (module.int_inputs[index]) {
+      stack.emplace_back(inputs[index]->item().toLong());
+    } else {
+      stack.emplace_back(*inputs[index]);
+    }
+  }
+  return stack;
+}
+
 }  // namespace
 
 extern "C" {
-
-// A module in evaluation mode, its code, and what can be tapped of it.
-struct QpTorchModule {
-  jit::Module module;
-  jit::Code code;
-  std::vector<Tapped> tapped;
-};
 
 // Silences the warnings of the calling thread, and the log of all threads below errors.
 void qp_torch_silence() noexcept {
@@ -335,6 +327,30 @@ const char* qp_torch_quantized_engine() noexcept {
   return "unknown";
 }
 
+// The engines of quantized operators that can be chosen: a bit for each number of `c10::QEngine`.
+uint32_t qp_torch_supported_engines() noexcept {
+  uint32_t engines = 0;
+  try {
+    for (const at::QEngine engine : at::globalContext().supportedQEngines()) {
+      engines |= 1U << static_cast<int>(engine);
+    }
+  } catch (...) {
+  }
+  return engines;
+}
+
+// Chooses an engine that is supported; any other number changes nothing.
+void qp_torch_choose_engine(int engine) noexcept {
+  if (engine >= 0 && engine < 32 && (qp_torch_supported_engines() >> engine & 1U) != 0) {
+    (void)guarded([&] { at::globalContext().setQEngine(static_cast<at::QEngine>(engine)); });
+  }
+}
+
+// Turns the float tensors of a TorchScript module into those of the type with that number in `c10::ScalarType`.
+char* qp_torch_convert(QpTorchModule* module, int kind) noexcept {
+  return guarded([&] { module->module->to(static_cast<at::ScalarType>(kind)); });
+}
+
 // The version of libtorch that the engine was built with: a static text.
 const char* qp_torch_version() noexcept { return TORCH_VERSION; }
 
@@ -351,7 +367,7 @@ char* qp_torch_load(const char* path, QpTorchModule** loaded) noexcept {
     std::vector<Tapped> tapped = Tapper(module, graph).run();
     jit::Inline(*graph);
     jit::Code code(graph, "forward");
-    *loaded = new QpTorchModule{std::move(module), std::move(code), std::move(tapped)};
+    *loaded = new QpTorchModule{std::move(module), std::move(code), std::move(tapped), {}, {}};
   });
 }
 
@@ -365,10 +381,10 @@ void qp_torch_release(QpTorchModule* module) noexcept {
 char* qp_torch_layers(const QpTorchModule* module, void* context,
                       void (*visit)(void* context, int kind, const char* scope, const char* name)) noexcept {
   return guarded([&] {
-    for (const auto& named : module->module.named_modules()) {
+    for (const auto& named : module->module->named_modules()) {
       visit(context, 0, named.name.c_str(), "");
     }
-    const auto& arguments = module->module.get_method("forward").function().getSchema().arguments();
+    const auto& arguments = module->module->get_method("forward").function().getSchema().arguments();
     for (size_t index = 1; index < arguments.size(); ++index) {
       visit(context, 1, "", arguments[index].name().c_str());
     }
@@ -387,13 +403,7 @@ char* qp_torch_run(QpTorchModule* module, at::Tensor* const* inputs, size_t coun
                    int* is_stopped) noexcept {
   Run run{wanted, wanted_count, context, tapped};
   char* error = guarded([&] {
-    jit::Stack stack;
-    stack.reserve(count + 1);
-    stack.emplace_back(module->module._ivalue());
-    for (size_t index = 0; index < count; ++index) {
-      stack.emplace_back(*inputs[index]);
-    }
-    module->module.get_method("forward").function().getSchema().checkAndNormalizeInputs(stack);
+    jit::Stack stack = arguments(*module, inputs, count);
     const auto start = std::chrono::steady_clock::now();
     current_run = &run;
     jit::InterpreterState(module->code).run(stack);

@@ -1,14 +1,20 @@
-//! Runs TorchScript through libtorch.
+//! Runs TorchScript, and programs that the plugin has read from other files, through libtorch.
 //!
 //! This is a plugin library of the same contract as every other, but it is no backend that a user sees: the
 //! `pytorch` plugin opens it at the first run, after libtorch, and hands it the models that it has read.
 
 mod backend;
 mod error;
+mod graph;
 mod model;
 /// The same names as the plugin gives: one source of them.
 #[path = "../../src/names.rs"]
 mod names;
+mod prepare;
+/// What the plugin writes, this engine runs: one definition.
+#[path = "../../src/program.rs"]
+mod program;
+mod settings;
 mod shim;
 mod tensor;
 

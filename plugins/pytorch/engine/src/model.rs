@@ -1,7 +1,10 @@
-//! A loaded TorchScript module.
+//! A model in libtorch's memory: a TorchScript module, or a program.
 
 use crate::error::failed;
 use crate::names::Names;
+use crate::prepare::{self, prepare};
+use crate::program::{Program, STORE};
+use crate::settings::{PROGRAM, Settings};
 use crate::shim::{self, Given, Module, Stop, Tap};
 use crate::tensor;
 use qp_abi::manifest::pair;
@@ -15,16 +18,21 @@ use tch::Tensor;
 
 /// Threads that libtorch uses unless a run wants another number.
 static DEFAULT_THREADS: OnceLock<i32> = OnceLock::new();
-const MAX_THREADS: i32 = 1024;
 /// Begins the name of an output that is asked for by its number.
 const OUTPUT: &str = "output:";
 
-/// A module in libtorch's memory.
+/// A model in libtorch's memory.
 pub struct Model {
-    module: Mutex<Module>,
+    state: Mutex<State>,
     /// What can be captured, in the order of execution: each value by its unique name.
     values: Vec<Value>,
-    threads: Option<i32>,
+    settings: Settings,
+}
+
+enum State {
+    /// A program that waits for its stored tensors.
+    Waiting(Box<Program>),
+    Ready(Module),
 }
 
 struct Value {
@@ -34,22 +42,58 @@ struct Value {
 }
 
 impl Model {
-    /// Loads the file at `path`.
+    /// Loads the TorchScript file at `path`, or takes the program that the options hold.
     ///
     /// # Errors
     /// `RuntimeFailed` when libtorch refuses it, `InvalidInput` for an unknown option.
     pub(crate) fn load(path: &str, options: &[Pair], progress: &Progress<'_>) -> Result<Self> {
         shim::silence();
         DEFAULT_THREADS.get_or_init(tch::get_num_threads);
-        let threads = threads(options)?;
+        let settings = Settings::read(options)?;
         progress.update("loading into libtorch", 0, 0)?;
-        let module = Module::load(path).map_err(|text| {
+        if let Some(text) = lookup(options, PROGRAM) {
+            return Self::of_program(text, settings);
+        }
+        shim::choose_engine(settings.engine.as_deref());
+        let mut module = Module::load(path).map_err(|text| {
             failed(&format!("libtorch cannot load `{path}`"), text).with_help(
                 "Save the model again with the PyTorch that made it, or inspect it without running it.",
             )
         })?;
+        if let Some(kind) = settings.precision {
+            module
+                .convert(kind)
+                .map_err(|text| failed(&format!("libtorch cannot convert `{path}`"), text))?;
+        }
         let names = module.names().map_err(|text| failed(&format!("libtorch cannot list `{path}`"), text))?;
-        Ok(Self { module: Mutex::new(module), values: values(&names), threads })
+        Ok(Self { state: Mutex::new(State::Ready(module)), values: values(&names), settings })
+    }
+
+    fn of_program(text: &str, settings: Settings) -> Result<Self> {
+        let program: Program = serde_json::from_str(text).map_err(|error| {
+            BackendError::internal("the program cannot be read").with_cause(error.to_string())
+        })?;
+        let values = prepare::tapped(&program);
+        let values = values.map(|name| Value { name: name.to_owned(), operator: String::new() }).collect();
+        Ok(Self { state: Mutex::new(State::Waiting(Box::new(program))), values, settings })
+    }
+
+    /// Gives a program its stored tensors, in the order in which it names them; it can run from then on.
+    fn store(&self, request: &RunRequest<'_>, progress: &Progress<'_>) -> Result<()> {
+        let mut state = self.state.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
+        let State::Waiting(program) = &*state else {
+            return Err(BackendError::internal("the stored tensors were given before"));
+        };
+        let total = request.inputs.len() as u64;
+        let mut stored = Vec::with_capacity(request.inputs.len());
+        for (index, view) in request.inputs.iter().enumerate() {
+            progress.update("loading into libtorch", index as u64, total)?;
+            stored.push(self.settings.converted(tensor::stored(view)?));
+        }
+        shim::choose_engine(self.settings.engine.as_deref());
+        let module = tch::no_grad(|| prepare(program, stored))?;
+        *state = State::Ready(module);
+        Ok(())
     }
 }
 
@@ -93,7 +137,8 @@ impl sdk::Model for Model {
         Err(crate::backend::not_here())
     }
 
-    /// Runs `forward` with the inputs in the order of the request.
+    /// Runs `forward` with the inputs in the order of the request. With [`STORE`], the inputs are the stored tensors
+    /// of a program, and nothing is run.
     ///
     /// For the outputs, `names` are theirs, in order; outputs beyond them, and all when their number differs, are
     /// called `output_0`, `output_1`, … By name, `names` are those of [`Self::info`], or `output:N` for output N.
@@ -104,14 +149,22 @@ impl sdk::Model for Model {
         progress: &Progress<'_>,
     ) -> Result<RunReport> {
         shim::silence();
-        let threads = threads(request.options.as_slice())?.or(self.threads);
+        if request.fetch.0 == STORE {
+            self.store(request, progress)?;
+            return Ok(self.report(1, 0));
+        }
+        let threads = Settings::read(request.options.as_slice())?.threads.or(self.settings.threads);
         let threads = threads.or(DEFAULT_THREADS.get().copied()).unwrap_or(1);
-        let inputs = request.inputs.iter().map(tensor::input);
+        let inputs = request.inputs.iter().map(|view| Ok(self.settings.converted(tensor::input(view)?)));
         let inputs: Vec<Tensor> = inputs.collect::<Result<_>>()?;
         let mut wanted = Wanted::of(request, &self.values)?;
         let flags = wanted.flags(self.values.len());
-        let mut module = self.module.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
+        let mut state = self.state.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
+        let State::Ready(module) = &mut *state else {
+            return Err(BackendError::internal("the program has not been given its stored tensors"));
+        };
         progress.update("running", 0, 0)?;
+        shim::choose_engine(self.settings.engine.as_deref());
         if tch::get_num_threads() != threads {
             tch::set_num_threads(threads);
         }
@@ -136,7 +189,7 @@ impl sdk::Model for Model {
             }
         };
         let result = tch::no_grad(|| module.run(&inputs, &flags, &mut receive));
-        drop(module);
+        drop(state);
         let elapsed = match result {
             Ok(elapsed) => elapsed,
             Err(Stop::Stopped) => {
@@ -145,18 +198,25 @@ impl sdk::Model for Model {
             Err(Stop::Failed(text)) => return Err(failed("libtorch failed to run the model", text)),
         };
         tch::no_grad(|| wanted.finish(outputs, sink))?;
-        Ok(RunReport {
+        Ok(self.report(threads, u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Model {
+    fn report(&self, threads: i32, elapsed_ns: u64) -> RunReport {
+        let mut settings = vec![
+            pair("threads", threads.to_string()),
+            pair("qengine", shim::quantized_engine()),
+            pair("device", "cpu"),
+            pair("mode", "eval"),
+        ];
+        settings.extend(self.settings.precision_name().map(|name| pair("precision", name)));
+        RunReport {
             runtime: "libtorch".into(),
             runtime_version: shim::version().into(),
-            elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
-            settings: vec![
-                pair("threads", threads.to_string()),
-                pair("qengine", shim::quantized_engine()),
-                pair("device", "cpu"),
-                pair("mode", "eval"),
-            ]
-            .into(),
-        })
+            elapsed_ns,
+            settings: settings.into(),
+        }
     }
 }
 
@@ -269,16 +329,4 @@ fn deliver_outputs(
         tensor::deliver(&name, output, sink)?;
     }
     Ok(())
-}
-
-/// The option `threads`; any other is refused.
-fn threads(options: &[Pair]) -> Result<Option<i32>> {
-    if let Some(unknown) = options.iter().find(|option| option.0 != "threads") {
-        return Err(BackendError::invalid_input(format!("option `{}` is unknown to libtorch", unknown.0))
-            .with_help("Use `threads`."));
-    }
-    let Some(text) = lookup(options, "threads") else { return Ok(None) };
-    let number = text.parse().ok().filter(|number| (1..=MAX_THREADS).contains(number));
-    let message = || BackendError::invalid_input(format!("option `threads` is `{text}`"));
-    number.map(Some).ok_or_else(|| message().with_help(format!("Use a number from 1 to {MAX_THREADS}.")))
 }

@@ -3,11 +3,12 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ops::ControlFlow;
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 use std::time::Duration;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 #[expect(unsafe_code, reason = "the C++ shim")]
-mod raw {
+pub(crate) mod raw {
     use super::{c_char, c_int, c_void};
 
     /// A tensor of libtorch's, as `tch` points at it.
@@ -17,8 +18,9 @@ mod raw {
     pub(super) type Visit =
         extern "C" fn(context: *mut c_void, kind: c_int, scope: *const c_char, name: *const c_char);
 
+    /// A module of the shim's.
     #[repr(C)]
-    pub(super) struct Module {
+    pub(crate) struct Module {
         _private: [u8; 0],
     }
 
@@ -27,7 +29,10 @@ mod raw {
         pub(super) safe fn qp_torch_silence();
         pub(super) safe fn qp_torch_keep_memory();
         pub(super) safe fn qp_torch_quantized_engine() -> *const c_char;
+        pub(super) safe fn qp_torch_supported_engines() -> u32;
+        pub(super) safe fn qp_torch_choose_engine(engine: c_int);
         pub(super) safe fn qp_torch_version() -> *const c_char;
+        pub(super) fn qp_torch_convert(module: *mut Module, kind: c_int) -> *mut c_char;
         pub(super) fn qp_torch_free_text(text: *mut c_char);
         pub(super) fn qp_torch_load(path: *const c_char, loaded: *mut *mut Module) -> *mut c_char;
         pub(super) fn qp_torch_release(module: *mut Module);
@@ -66,6 +71,29 @@ pub(crate) fn quantized_engine() -> &'static str {
     fixed(raw::qp_torch_quantized_engine())
 }
 
+/// The engines of quantized operators by their number in `c10::QEngine`.
+const ENGINES: [&str; 5] = ["none", "fbgemm", "qnnpack", "onednn", "x86"];
+
+/// The engines that this machine's libtorch has.
+pub(crate) fn supported_engines() -> Vec<&'static str> {
+    let supported = raw::qp_torch_supported_engines();
+    (1_u32..)
+        .zip(&ENGINES[1..])
+        .filter(|(number, _)| supported & (1 << number) != 0)
+        .map(|(_, name)| *name)
+        .collect()
+}
+
+/// Makes an engine the one that packs weights and runs quantized operators; without one, libtorch's own choice.
+pub(crate) fn choose_engine(engine: Option<&str>) {
+    static OWN: OnceLock<&'static str> = OnceLock::new();
+    let own = *OWN.get_or_init(quantized_engine);
+    let wanted = ENGINES.iter().position(|known| *known == engine.unwrap_or(own));
+    if let Some(number) = wanted.and_then(|number| c_int::try_from(number).ok()) {
+        raw::qp_torch_choose_engine(number);
+    }
+}
+
 /// The version of libtorch.
 pub(crate) fn version() -> &'static str {
     fixed(raw::qp_torch_version())
@@ -79,7 +107,7 @@ fn fixed(pointer: *const c_char) -> &'static str {
 }
 
 /// The text of an error, which is freed.
-fn taken(error: *mut c_char) -> Result<(), String> {
+pub(crate) fn taken(error: *mut c_char) -> Result<(), String> {
     if error.is_null() {
         return Ok(());
     }
@@ -158,7 +186,33 @@ impl Module {
         // SAFETY: the path ends with a zero byte, and `loaded` is written before the call returns.
         #[expect(unsafe_code, reason = "the C++ shim")]
         taken(unsafe { raw::qp_torch_load(path.as_ptr(), &raw mut loaded) })?;
-        NonNull::new(loaded).map(Self).ok_or_else(|| "no module was loaded".to_owned())
+        Self::owned(loaded)
+    }
+
+    /// The module that the shim has made and gives away.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn owned(module: *mut raw::Module) -> Result<Self, String> {
+        NonNull::new(module).map(Self).ok_or_else(|| "no module was made".to_owned())
+    }
+
+    /// Turns the float tensors of the module into those of another type.
+    ///
+    /// # Errors
+    /// What libtorch says.
+    pub(crate) fn convert(&mut self, kind: Kind) -> Result<(), String> {
+        // Numbers of `c10::ScalarType`.
+        let number = match kind {
+            Kind::Half => 5,
+            Kind::Float => 6,
+            Kind::Double => 7,
+            Kind::BFloat16 => 15,
+            other => return Err(format!("a module cannot be turned into {other:?}")),
+        };
+        // SAFETY: the module is this one's own.
+        #[expect(unsafe_code, reason = "the C++ shim")]
+        taken(unsafe { raw::qp_torch_convert(self.0.as_ptr(), number) })
     }
 
     /// The names in the module.

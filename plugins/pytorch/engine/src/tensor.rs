@@ -1,6 +1,7 @@
 //! Tensors across the boundary: views of the host in, dense tensors out.
 
 use crate::error::failed;
+use crate::graph;
 use qp_abi::sdk::{BackendError, DType, QuantizationParameters, ROption, Result, Sink, TensorView};
 use tch::{Kind, TchError, Tensor};
 
@@ -48,6 +49,39 @@ pub(crate) fn input(view: &TensorView<'_>) -> Result<Tensor> {
     }
     Tensor::f_from_data_size(view.bytes.as_slice(), view.shape.as_slice(), kind)
         .map_err(|error| failed(&format!("libtorch refused input `{name}`"), error))
+}
+
+/// A stored tensor: as [`input`], and a quantized one where the view has quantization parameters.
+///
+/// # Errors
+/// As [`input`], and `RuntimeFailed` when libtorch has no such quantized tensor.
+pub(crate) fn stored(view: &TensorView<'_>) -> Result<Tensor> {
+    let codes = input(view)?;
+    let ROption::RSome(parameters) = view.quantization else { return Ok(codes) };
+    let scales = Tensor::f_from_slice(parameters.scales.as_slice());
+    let zero_points = zero_points(parameters);
+    let axis = match parameters.axis {
+        ROption::RSome(axis) => Some(axis),
+        ROption::RNone => None,
+    };
+    let made = scales.and_then(|scales| Ok((scales, zero_points?)));
+    let made = made.map_err(|error| error.to_string());
+    made.and_then(|(scales, zero_points)| graph::quantized(&codes, &scales, &zero_points, axis))
+        .map_err(|text| failed(&format!("libtorch refused the quantized tensor `{}`", view.name), text))
+}
+
+/// One zero point for each scale: whole numbers, but where the file has fractions.
+fn zero_points(parameters: &QuantizationParameters) -> Result<Tensor, TchError> {
+    let listed = parameters.zero_points.as_slice();
+    let all: Vec<f64> = match listed {
+        [] => vec![0.0; parameters.scales.len()],
+        [one] => vec![*one; parameters.scales.len()],
+        several => several.to_vec(),
+    };
+    if all.iter().any(|zero_point| zero_point.fract() != 0.0) {
+        return Tensor::f_from_slice(&all)?.f_to_kind(Kind::Float);
+    }
+    Tensor::f_from_slice(&all)?.f_to_kind(Kind::Int64)
 }
 
 /// A tensor of its own with the elements of `tensor` as they are now.

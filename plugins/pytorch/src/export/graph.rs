@@ -86,26 +86,16 @@ impl Signature {
     fn read(signature: &Value) -> Self {
         let mut read = Self { stored: HashMap::new(), inputs: Vec::new(), outputs: Vec::new() };
         let rows = |name: &str| signature.get(name).and_then(Value::as_array).into_iter().flatten();
+        let stored = json::stored_names(signature);
+        read.stored.extend(stored.into_iter().map(|(graph, name)| (graph.to_owned(), name.to_owned())));
         for spec in rows("input_specs") {
-            let kinds = [
-                ("parameter", "parameter_name"),
-                ("buffer", "buffer_name"),
-                ("tensor_constant", "tensor_constant_name"),
-            ];
-            for (kind, field) in kinds {
-                let argument = spec.pointer(&format!("/{kind}/arg/name")).and_then(Value::as_str);
-                let name = spec.pointer(&format!("/{kind}/{field}")).and_then(Value::as_str);
-                read.stored.extend(
-                    argument.zip(name).map(|(argument, name)| (argument.to_owned(), name.to_owned())),
-                );
-            }
             if let Some(argument) = spec.pointer("/user_input/arg") {
-                read.inputs.extend(json::tensor_names(argument).into_iter().map(str::to_owned));
+                read.inputs.extend(json::value_names(argument).into_iter().map(|(name, _)| name.to_owned()));
             }
         }
         for spec in rows("output_specs") {
             if let Some(argument) = spec.pointer("/user_output/arg") {
-                read.outputs.extend(json::tensor_names(argument).into_iter().map(str::to_owned));
+                read.outputs.extend(json::value_names(argument).into_iter().map(|(name, _)| name.to_owned()));
             }
         }
         read

@@ -43,6 +43,56 @@ pub fn tensor_names(argument: &Value) -> Vec<&str> {
     names
 }
 
+/// The names of the values in an argument, and for each whether it is a number and no tensor.
+pub fn value_names(argument: &Value) -> Vec<(&str, bool)> {
+    let mut names: Vec<(&str, bool)> = tensor_names(argument).into_iter().map(|name| (name, false)).collect();
+    for kind in ["as_sym_int", "as_sym_bool", "as_sym_float"] {
+        names.extend(
+            argument.get(kind).and_then(|number| number.get("as_name")?.as_str()).map(|name| (name, true)),
+        );
+    }
+    names
+}
+
+/// The arguments of a node.
+pub fn inputs(node: &Value) -> impl Iterator<Item = &Value> {
+    node.get("inputs").and_then(Value::as_array).into_iter().flatten().filter_map(|input| input.get("arg"))
+}
+
+/// What a node is called in messages: its own name, or that of what it computes.
+pub fn node_name(node: &Value) -> &str {
+    let output =
+        || node.get("outputs")?.as_array()?.iter().flat_map(value_names).map(|(name, _)| name).next();
+    node.get("name").and_then(Value::as_str).or_else(output).unwrap_or("?")
+}
+
+/// What the signature binds to stored tensors: names in the graph, and the names of the tensors.
+pub fn stored_names(signature: &Value) -> Vec<(&str, &str)> {
+    const KINDS: [(&str, &str); 3] = [
+        ("/parameter/arg/name", "/parameter/parameter_name"),
+        ("/buffer/arg/name", "/buffer/buffer_name"),
+        ("/tensor_constant/arg/name", "/tensor_constant/tensor_constant_name"),
+    ];
+    let specs = signature.get("input_specs").and_then(Value::as_array).into_iter().flatten();
+    let names = specs.flat_map(|spec| {
+        KINDS.iter().filter_map(|(argument, name)| {
+            spec.pointer(argument).and_then(Value::as_str).zip(spec.pointer(name).and_then(Value::as_str))
+        })
+    });
+    names.collect()
+}
+
+/// A real number; the infinities and what is none are texts.
+pub fn real(value: &Value) -> Option<f64> {
+    match value.as_str() {
+        Some("Infinity") => Some(f64::INFINITY),
+        Some("-Infinity") => Some(f64::NEG_INFINITY),
+        Some("NaN") => Some(f64::NAN),
+        Some(_) => None,
+        None => value.as_f64(),
+    }
+}
+
 /// The argument of that name of a node.
 pub fn argument<'a>(node: &'a Value, name: &str) -> Option<&'a Value> {
     let inputs = node.get("inputs")?.as_array()?;

@@ -2,6 +2,7 @@
 
 mod graph;
 mod json;
+mod program;
 mod weights;
 
 use crate::archive::Archive;
@@ -68,10 +69,10 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
     };
     let weights = weights::read(archive, entry)?;
     graph::read(&program, &weights, &mut collector)?;
-    let message = "exported programs are read and not yet run";
-    let help = "Run it in Python with `torch.export.load(PATH).module()`, or trace the model it came from: \
-                `torch.jit.trace(model.eval(), example_input).save(\"model_traced.pt\")`.";
-    collector.document.info.run_obstacle = RSome(BackendError::unsupported_op(message).with_help(help));
+    match program::read(program.get("graph_module").unwrap_or(&Value::Null), &weights) {
+        Ok(program) => collector.document.program = Some(program),
+        Err(obstacle) => collector.document.info.run_obstacle = RSome(obstacle),
+    }
     judge(sample_findings(archive)?, &mut collector);
     Ok(collector.document)
 }

@@ -66,6 +66,9 @@ pub fn from_storage_name(name: &str) -> Option<ElementType> {
     }
 }
 
+/// Numbers of `c10::ScalarType` are below this one.
+const MAX_SCALAR_TYPE: i64 = 64;
+
 /// The type that TorchScript code writes as this number (`c10::ScalarType`).
 pub fn from_scalar_type(number: i64) -> Option<ElementType> {
     const NAMES: [&str; 29] = [
@@ -101,8 +104,23 @@ pub fn from_scalar_type(number: i64) -> Option<ElementType> {
     ];
     match number {
         29 => plain(DType::UINT64),
+        44 => plain(DType::FLOAT8_E8M0),
         _ => from_torch_name(NAMES.get(usize::try_from(number).ok()?)?),
     }
+}
+
+/// The number of a type in `c10::ScalarType`.
+pub fn scalar_type(dtype: DType) -> Option<i64> {
+    (0..MAX_SCALAR_TYPE).find(|&number| {
+        from_scalar_type(number).is_some_and(|found| found.dtype == dtype && !found.is_quantized)
+    })
+}
+
+/// The number of a quantized type in `c10::ScalarType`.
+pub fn quantized_scalar_type(dtype: DType) -> Option<i64> {
+    (0..MAX_SCALAR_TYPE).find(|&number| {
+        from_scalar_type(number).is_some_and(|found| found.dtype == dtype && found.is_quantized)
+    })
 }
 
 /// The type that a `.pt2` file writes as this number (`ScalarType` of the export schema).

@@ -4,14 +4,19 @@ mod capture;
 mod library;
 mod search;
 
+use crate::document::Document;
+use crate::program::{Program, STORE};
 pub use capture::Prepared;
 use library::Engine;
+use qp_abi::abi_stable::RMut;
+use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::RSlice;
-use qp_abi::manifest::Pair;
+use qp_abi::manifest::{Pair, pair};
 use qp_abi::sdk::{
-    BackendError, DType, ModelInfo, Progress, RNone, RSome, Result, RunRequest, RuntimeStatus, Setup,
-    TensorView,
+    BackendError, DType, Fetch, ModelBox, ModelInfo, Progress, RNone, RSome, Result, RunRequest,
+    RuntimeStatus, Setup, TensorView,
 };
+use qp_abi::sink::{FnSink, TensorSink_TO};
 use search::Found;
 use std::path::Path;
 use std::sync::Mutex;
@@ -44,7 +49,8 @@ impl Runtime {
         }
     }
 
-    /// Hands the file at `path` to the engine, which is opened now if it was not.
+    /// Hands the model at `path` to the engine, which is opened now if it was not: a file that libtorch loads by
+    /// itself, or the program that was read from it, with its stored tensors.
     ///
     /// # Errors
     /// `RuntimeMissing` when libtorch or the engine is not there, `RuntimeFailed` when they refuse.
@@ -52,7 +58,7 @@ impl Runtime {
         &self,
         path: &Path,
         options: &[Pair],
-        info: &ModelInfo,
+        document: &Document,
         progress: &Progress<'_>,
     ) -> Result<Prepared> {
         let mut engine =
@@ -66,11 +72,53 @@ impl Runtime {
         };
         let path =
             path.to_str().ok_or_else(|| BackendError::invalid_input("the path of the file is no UTF-8"))?;
-        let model =
-            engine.backend.open(path.into(), RSlice::from_slice(options), progress.as_raw()).into_result()?;
+        let mut options = options.to_vec();
+        if let Some(program) = &document.program {
+            let text = serde_json::to_string(program).map_err(|error| {
+                BackendError::internal("the program cannot be written").with_cause(error.to_string())
+            })?;
+            options.push(pair("program", text));
+        }
+        let model = engine
+            .backend
+            .open(path.into(), RSlice::from_slice(&options), progress.as_raw())
+            .into_result()?;
         let computed = model.info().into_result()?;
-        Ok(Prepared { model, values: capture::values(info, &computed) })
+        let values = match &document.program {
+            Some(program) => {
+                store(&model, program, document, progress)?;
+                computed.layers.into_iter().flat_map(|layer| layer.outputs).collect()
+            }
+            None => capture::values(&document.info, &computed),
+        };
+        Ok(Prepared { model, values })
     }
+}
+
+/// Gives the engine the stored tensors of a program, borrowed from the file where they lie in it as they are.
+fn store(model: &ModelBox, program: &Program, document: &Document, progress: &Progress<'_>) -> Result<()> {
+    let mut tensors = Vec::with_capacity(program.stored.len());
+    for stored in &program.stored {
+        let (tensor, info) = document.tensor(&stored.name)?;
+        let quantization = if stored.is_quantized { info.quantization.as_ref() } else { RNone };
+        tensors.push((tensor, info.name.as_str(), quantization, tensor.dense(&document.data)?));
+    }
+    let views: Vec<TensorView<'_>> = tensors
+        .iter()
+        .map(|(tensor, name, quantization, bytes)| TensorView {
+            quantization: *quantization,
+            ..TensorView::whole(name, tensor.dtype, &tensor.shape, bytes)
+        })
+        .collect();
+    let request = RunRequest {
+        inputs: RSlice::from_slice(&views),
+        fetch: Fetch(STORE),
+        names: RSlice::EMPTY,
+        options: RSlice::EMPTY,
+    };
+    let mut nothing = FnSink(|_: TensorView<'_>| Ok(()));
+    let nothing = TensorSink_TO::from_ptr(RMut::new(&mut nothing), TD_Opaque);
+    model.run(request, nothing, progress.as_raw()).into_result().map(drop)
 }
 
 /// The inputs of the request in the order of `forward`, checked before libtorch sees them.

@@ -1,0 +1,62 @@
+// What the files of the shim share: texts for the caller, and a model that is ready to run.
+
+#pragma once
+
+#include <ATen/core/ivalue.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/runtime/interpreter.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <string>
+#include <vector>
+
+// A text for the caller, who frees it.
+inline char* text_of(const std::string& text) noexcept {
+  char* copy = static_cast<char*>(std::malloc(text.size() + 1));
+  if (copy != nullptr) {
+    std::memcpy(copy, text.c_str(), text.size() + 1);
+  }
+  return copy;
+}
+
+// Runs `work`; what it throws becomes the text that is returned.
+template <typename Work>
+char* guarded(Work&& work) noexcept {
+  try {
+    work();
+    return nullptr;
+  } catch (const std::exception& error) {
+    return text_of(error.what());
+  } catch (...) {
+    return text_of("an exception that is no std::exception");
+  }
+}
+
+// A value that a run can deliver.
+struct Tapped {
+  // Of a module: its path, and no operator. Of an operator: the path of the module that calls it.
+  std::string scope;
+  std::string operation;
+};
+
+// An argument that a program brings along.
+struct Stored {
+  c10::IValue value;
+  // Whether the program writes into it: each run then gets a copy, so that all runs begin alike.
+  bool is_written = false;
+};
+
+// What runs: a TorchScript module in evaluation mode, or a program.
+struct QpTorchModule {
+  // None for a program.
+  std::optional<torch::jit::Module> module;
+  torch::jit::Code code;
+  // What can be tapped of a TorchScript module.
+  std::vector<Tapped> tapped;
+  // Of a program: its first arguments, and for each input whether it is a whole number.
+  std::vector<Stored> stored;
+  std::vector<bool> int_inputs;
+};

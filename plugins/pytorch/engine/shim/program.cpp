@@ -1,0 +1,515 @@
+// Programs: calls of operators by name, put together into a graph of TorchScript's, which runs as any other.
+//
+// The caller adds what is stored and the inputs, pushes the arguments of a call, makes the call, and gets numbers for
+// its results. libtorch's own rules find the overload, fill in defaults and convert arguments, as TorchScript's
+// compiler does. A graph of calls can be run at once, so that what depends on stored tensors alone is computed once.
+
+#include "module.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/_make_per_channel_quantized_tensor.h>
+#include <ATen/ops/_make_per_tensor_quantized_tensor.h>
+#include <torch/csrc/jit/frontend/schema_matching.h>
+#include <torch/csrc/jit/ir/ir.h>
+#include <torch/csrc/jit/runtime/operator.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <unordered_set>
+#include <variant>
+
+namespace {
+
+namespace jit = torch::jit;
+namespace prim = c10::prim;
+using c10::IValue;
+
+// A list without elements: its type is that of the argument it becomes.
+struct Empty {};
+// What can be an argument: known now, or computed by the graph.
+using Item = std::variant<IValue, jit::Value*, Empty>;
+
+struct Keyword {
+  std::string name;
+  Item item;
+};
+
+bool is_tensor(const jit::Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
+
+// A list of constants with the type that fits all of them; `None` when they need a graph to be one.
+std::optional<IValue> constant_list(const std::vector<Item>& items) {
+  const auto all = [&](auto&& test) {
+    return std::all_of(items.begin(), items.end(), [&](const Item& item) {
+      const IValue* value = std::get_if<IValue>(&item);
+      return value != nullptr && test(*value);
+    });
+  };
+  const auto list = [&](auto element, auto&& convert) {
+    c10::List<decltype(element)> list;
+    for (const Item& item : items) {
+      list.push_back(convert(std::get<IValue>(item)));
+    }
+    return IValue(list);
+  };
+  if (all([](const IValue& value) { return value.isInt(); })) {
+    return list(int64_t{}, [](const IValue& value) { return value.toInt(); });
+  }
+  if (all([](const IValue& value) { return value.isInt() || value.isDouble(); })) {
+    return list(double{}, [](const IValue& value) { return value.toScalar().toDouble(); });
+  }
+  if (all([](const IValue& value) { return value.isBool(); })) {
+    return list(bool{}, [](const IValue& value) { return value.toBool(); });
+  }
+  if (all([](const IValue& value) { return value.isString(); })) {
+    return list(std::string{}, [](const IValue& value) { return value.toStringRef(); });
+  }
+  if (!items.empty() && all([](const IValue& value) { return value.isIntList(); })) {
+    c10::impl::GenericList lists(c10::ListType::ofInts());
+    for (const Item& item : items) {
+      lists.push_back(std::get<IValue>(item));
+    }
+    return IValue(lists);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+extern "C" {
+
+// A graph in the making.
+struct QpTorchProgram {
+  std::shared_ptr<jit::Graph> graph = std::make_shared<jit::Graph>();
+  std::vector<jit::Value*> values;
+  std::vector<Stored> stored;
+  std::vector<bool> int_inputs;
+  std::vector<Item> items;
+  std::vector<Keyword> keywords;
+  // The stored value that a value is, or is a view of.
+  std::unordered_map<const jit::Value*, size_t> origin;
+  std::string place;
+
+  // The place as a source text, so that libtorch's messages show it.
+  jit::SourceRange range() const {
+    return {std::make_shared<jit::Source>(place), 0, place.size()};
+  }
+
+  // Binds all that is stored as the graph's first inputs.
+  void begin() {
+    for (size_t index = 0; index < stored.size(); ++index) {
+      jit::Value* value = graph->addInput();
+      value->setType(stored[index].value.type());
+      origin[value] = index;
+      values.push_back(value);
+    }
+  }
+
+  jit::Value* value_of(const Item& item, const c10::TypePtr& wanted) {
+    if (const IValue* constant = std::get_if<IValue>(&item)) {
+      return graph->insertConstant(*constant, range());
+    }
+    if (jit::Value* const* value = std::get_if<jit::Value*>(&item)) {
+      return *value;
+    }
+    c10::TypePtr element = c10::IntType::get();
+    if (wanted) {
+      c10::TypePtr list = wanted;
+      if (const auto optional = list->cast<c10::OptionalType>()) {
+        list = optional->getElementType();
+      }
+      if (const auto known = list->cast<c10::ListType>()) {
+        element = known->getElementType();
+      }
+    }
+    return graph->insertNode(graph->createList(element, {}))->output();
+  }
+
+  // The last `count` items, in the order in which they were pushed.
+  std::vector<Item> taken(size_t count) {
+    TORCH_CHECK(count <= items.size(), "a list has more elements than there are");
+    std::vector<Item> last(items.end() - static_cast<ptrdiff_t>(count), items.end());
+    items.resize(items.size() - count);
+    return last;
+  }
+
+  void list(size_t count) {
+    const std::vector<Item> elements = taken(count);
+    if (elements.empty()) {
+      items.emplace_back(Empty{});
+      return;
+    }
+    if (auto constant = constant_list(elements)) {
+      items.emplace_back(std::move(*constant));
+      return;
+    }
+    std::vector<jit::Value*> inputs;
+    bool has_none = false;
+    bool has_float = false;
+    c10::TypePtr element;
+    for (const Item& item : elements) {
+      jit::Value* value = value_of(item, nullptr);
+      inputs.push_back(value);
+      has_none |= value->type()->kind() == c10::TypeKind::NoneType;
+      has_float |= value->type()->kind() == c10::TypeKind::FloatType;
+      if (value->type()->kind() != c10::TypeKind::NoneType && !element) {
+        element = is_tensor(value) ? c10::TypePtr(c10::TensorType::get()) : value->type();
+      }
+    }
+    if (has_float) {
+      element = c10::FloatType::get();
+      for (jit::Value*& value : inputs) {
+        if (value->type()->kind() == c10::TypeKind::IntType) {
+          value = graph->insert(c10::aten::Float, {value});
+        }
+      }
+    }
+    TORCH_CHECK(element, "a list holds nothing but `None`");
+    if (has_none) {
+      element = c10::OptionalType::create(element);
+    }
+    items.emplace_back(graph->insertNode(graph->createList(element, inputs))->output());
+  }
+
+  void tuple(size_t count) {
+    std::vector<jit::Value*> elements;
+    for (const Item& item : taken(count)) {
+      elements.push_back(value_of(item, nullptr));
+    }
+    items.emplace_back(graph->insertNode(graph->createTuple(elements))->output());
+  }
+
+  // Remembers which results are views of stored values, and which stored values are written into.
+  void follow(const jit::Node* node, const c10::FunctionSchema& schema) {
+    const auto& formal = schema.arguments();
+    for (size_t index = 0; index < formal.size() && index < node->inputs().size(); ++index) {
+      const auto* alias = formal[index].alias_info();
+      const auto found = origin.find(node->input(index));
+      if (alias == nullptr || found == origin.end()) {
+        continue;
+      }
+      if (alias->isWrite()) {
+        stored[found->second].is_written = true;
+      }
+      for (const jit::Value* output : node->outputs()) {
+        origin.emplace(output, found->second);
+      }
+    }
+  }
+
+  void follow_inserted(const jit::Node* before) {
+    for (jit::Node* node = before->next(); node != graph->return_node(); node = node->next()) {
+      if (const auto* schema = node->maybeSchema()) {
+        follow(node, *schema);
+      }
+    }
+  }
+
+  // The overload of an operator that the file names, with libtorch's conversions of its arguments.
+  jit::Value* call_overload(const jit::Operator& found, std::vector<jit::Value*>& each) {
+    const c10::FunctionSchema& schema = found.schema();
+    std::vector<jit::NamedValue> positional;
+    for (size_t index = 0; index < items.size(); ++index) {
+      const c10::TypePtr wanted =
+          index < schema.arguments().size() ? c10::TypePtr(schema.arguments()[index].type()) : nullptr;
+      positional.emplace_back(range(), value_of(items[index], wanted));
+    }
+    std::vector<jit::NamedValue> named;
+    for (const Keyword& keyword : keywords) {
+      const auto& formal = schema.arguments();
+      const auto known = std::find_if(formal.begin(), formal.end(), [&](const c10::Argument& argument) {
+        return argument.name() == keyword.name;
+      });
+      const c10::TypePtr wanted = known == formal.end() ? nullptr : c10::TypePtr(known->type());
+      named.emplace_back(range(), keyword.name, value_of(keyword.item, wanted));
+    }
+    const jit::MatchedSchema matched = jit::matchSchema(schema, range(), *graph, positional, named);
+    jit::Node* node = graph->insertNode(
+        graph->create(c10::Symbol::fromQualString(schema.name()), matched.inputs, 0));
+    node->setSourceRange(range());
+    for (const c10::TypePtr& type : matched.return_types) {
+      each.push_back(node->addOutput()->setType(type));
+    }
+    // Fails here, where the place is known, if no kernel takes these arguments.
+    node->getOperation();
+    follow(node, schema);
+    return each.size() == 1 ? each.front() : nullptr;
+  }
+
+  // The operator whose overload the arguments decide.
+  jit::Value* call_any(const std::string& name) {
+    std::vector<jit::NamedValue> positional;
+    for (const Item& item : items) {
+      positional.emplace_back(range(), value_of(item, nullptr));
+    }
+    std::vector<jit::NamedValue> named;
+    for (const Keyword& keyword : keywords) {
+      named.emplace_back(range(), keyword.name, value_of(keyword.item, nullptr));
+    }
+    jit::Node* last = graph->return_node()->prev();
+    jit::Value* result =
+        jit::emitBuiltinCall(range(), *graph, c10::Symbol::fromQualString(name), positional, named);
+    follow_inserted(last);
+    return result;
+  }
+
+  int64_t constant_index(const Item& item) const {
+    const IValue* value = std::get_if<IValue>(&item);
+    TORCH_CHECK(value != nullptr && value->isInt(), "the index is no number that is known before the run");
+    return value->toInt();
+  }
+
+  // `value[index]` as Python does it.
+  jit::Value* get_item() {
+    TORCH_CHECK(items.size() == 2, "`getitem` takes a value and an index");
+    jit::Value* value = value_of(items[0], nullptr);
+    if (value->type()->kind() == c10::TypeKind::TupleType) {
+      const auto count = static_cast<int64_t>(value->type()->expectRef<c10::TupleType>().elements().size());
+      int64_t index = constant_index(items[1]);
+      index = index < 0 ? index + count : index;
+      TORCH_CHECK(index >= 0 && index < count, "there is no element ", index, " in a tuple of ", count);
+      jit::Value* at = graph->insertConstant(index, range());
+      const c10::TypePtr type = value->type()->expectRef<c10::TupleType>().elements()[static_cast<size_t>(index)];
+      return graph->insertNode(graph->createTupleIndex(value, at, type))->output();
+    }
+    jit::Value* index = value_of(items[1], nullptr);
+    if (!is_tensor(value)) {
+      return graph->insert(c10::aten::__getitem__, {value, index});
+    }
+    if (index->type()->kind() == c10::TypeKind::IntType) {
+      return graph->insert(c10::aten::select, {value, 0, index});
+    }
+    TORCH_CHECK(is_tensor(index), "a tensor is indexed by something that is no number, slice or tensor");
+    jit::Value* indices =
+        graph->insertNode(graph->createList(c10::OptionalType::create(c10::TensorType::get()), {index}))->output();
+    return graph->insert(c10::aten::index, {value, indices});
+  }
+
+  // `value.name` as Python does it.
+  jit::Value* get_attribute() {
+    const IValue* constant = items.size() == 2 ? std::get_if<IValue>(&items[1]) : nullptr;
+    TORCH_CHECK(constant != nullptr && constant->isString(), "`getattr` takes a value and a name");
+    const std::string& name = constant->toStringRef();
+    jit::Value* value = value_of(items[0], nullptr);
+    if (const auto tuple = value->type()->cast<c10::TupleType>()) {
+      const auto& schema = tuple->schema();
+      TORCH_CHECK(schema, "a tuple has no attribute `", name, "`");
+      const auto& fields = schema->arguments();
+      for (size_t index = 0; index < fields.size(); ++index) {
+        if (fields[index].name() == name) {
+          jit::Value* at = graph->insertConstant(static_cast<int64_t>(index), range());
+          return graph->insertNode(graph->createTupleIndex(value, at, tuple->elements()[index]))->output();
+        }
+      }
+      TORCH_CHECK(false, "the result has no attribute `", name, "`");
+    }
+    static const std::unordered_map<std::string, const char*> operators = {
+        {"shape", "aten::size"},  {"ndim", "aten::dim"},       {"dtype", "prim::dtype"}, {"device", "prim::device"},
+        {"T", "aten::numpy_T"},   {"mT", "aten::mT"},          {"H", "aten::matrix_H"},  {"real", "aten::real"},
+        {"imag", "aten::imag"},   {"data", "aten::detach"},    {"layout", "prim::layout"},
+    };
+    const auto found = operators.find(name);
+    TORCH_CHECK(is_tensor(value) && found != operators.end(), "a value has no attribute `", name, "`");
+    return graph->insert(c10::Symbol::fromQualString(found->second), {value});
+  }
+
+  // One number for each result: of a tuple or list of `count` elements, of each of them.
+  void give(jit::Value* result, std::vector<jit::Value*> each, size_t count, bool is_each) {
+    if (!is_each) {
+      values.push_back(result != nullptr ? result : graph->insertNode(graph->createTuple(each))->output());
+      return;
+    }
+    if (result != nullptr && result->type()->kind() == c10::TypeKind::TupleType) {
+      const auto unpacked = graph->insertNode(graph->createTupleUnpack(result))->outputs();
+      each.assign(unpacked.begin(), unpacked.end());
+    } else if (result != nullptr && result->type()->kind() == c10::TypeKind::ListType) {
+      const auto unpacked = graph->insertNode(graph->createListUnpack(result, count))->outputs();
+      each.assign(unpacked.begin(), unpacked.end());
+    } else if (result != nullptr) {
+      each = {result};
+    }
+    TORCH_CHECK(each.size() >= count, "the operator gives ", each.size(), " results and not ", count);
+    values.insert(values.end(), each.begin(), each.begin() + static_cast<ptrdiff_t>(count));
+  }
+};
+
+QpTorchProgram* qp_torch_program() noexcept {
+  try {
+    return new QpTorchProgram();
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+void qp_torch_program_release(QpTorchProgram* program) noexcept {
+  (void)guarded([&] { delete program; });
+}
+
+// How many overloads libtorch knows of the operator `name`; with `overload`, 1 or 0.
+int qp_torch_overloads(const char* name, const char* overload) noexcept {
+  int count = 0;
+  char* error = guarded([&] {
+    for (const auto& found : jit::getAllOperatorsFor(c10::Symbol::fromQualString(name))) {
+      count += overload == nullptr || found->schema().overload_name() == overload ? 1 : 0;
+    }
+  });
+  std::free(error);
+  return count;
+}
+
+// Adds a stored tensor, which is shared with the caller. All must be added before anything else.
+char* qp_torch_program_store(QpTorchProgram* program, const at::Tensor* tensor) noexcept {
+  return guarded([&] { program->stored.push_back({*tensor}); });
+}
+
+// Begins the graph with what is stored: its numbers are 0, 1, …
+char* qp_torch_program_begin(QpTorchProgram* program) noexcept {
+  return guarded([&] { program->begin(); });
+}
+
+// Adds an input, a whole number or a tensor, under the next number.
+char* qp_torch_program_input(QpTorchProgram* program, int is_int) noexcept {
+  return guarded([&] {
+    jit::Value* value = program->graph->addInput();
+    if (is_int != 0) {
+      value->setType(c10::IntType::get());
+    }
+    program->int_inputs.push_back(is_int != 0);
+    program->values.push_back(value);
+  });
+}
+
+// Pushes an argument: `kind` says which of the others is it.
+enum QpTorchItem { kNone = 0, kBool = 1, kInt = 2, kFloat = 3, kComplex = 4, kText = 5, kDevice = 6, kValue = 7,
+                   kList = 8, kTuple = 9 };
+
+char* qp_torch_program_push(QpTorchProgram* program, int kind, int64_t number, double real, double imaginary,
+                            const char* text) noexcept {
+  return guarded([&] {
+    std::vector<Item>& items = program->items;
+    switch (kind) {
+      case kNone: items.emplace_back(IValue()); break;
+      case kBool: items.emplace_back(IValue(number != 0)); break;
+      case kInt: items.emplace_back(IValue(number)); break;
+      case kFloat: items.emplace_back(IValue(real)); break;
+      case kComplex: items.emplace_back(IValue(c10::complex<double>(real, imaginary))); break;
+      case kText: items.emplace_back(IValue(std::string(text))); break;
+      case kDevice: items.emplace_back(IValue(c10::Device(c10::kCPU))); break;
+      case kValue: items.emplace_back(program->values.at(static_cast<size_t>(number))); break;
+      case kList: program->list(static_cast<size_t>(number)); break;
+      case kTuple: program->tuple(static_cast<size_t>(number)); break;
+      default: TORCH_CHECK(false, "an argument of an unknown kind");
+    }
+  });
+}
+
+// Makes the argument that was pushed last one that goes by its name.
+char* qp_torch_program_name(QpTorchProgram* program, const char* name) noexcept {
+  return guarded([&] { program->keywords.push_back({name, program->taken(1).front()}); });
+}
+
+// Calls `name` with all arguments that were pushed. The results get the next numbers: one for all of them, or one for
+// each of the `count` first if `is_each`. `place` is where the call stands in the model, for messages.
+char* qp_torch_program_call(QpTorchProgram* program, const char* name, const char* overload, const char* place,
+                            size_t count, int is_each) noexcept {
+  char* error = guarded([&] {
+    program->place = place;
+    const jit::WithInsertPoint guard(program->graph->return_node());
+    const std::string full(name);
+    std::vector<jit::Value*> each;
+    jit::Value* result = nullptr;
+    if (full == "python::getitem") {
+      result = program->get_item();
+    } else if (full == "python::getattr") {
+      result = program->get_attribute();
+    } else if (overload == nullptr) {
+      result = program->call_any(full);
+    } else {
+      const auto& known = jit::getAllOperatorsFor(c10::Symbol::fromQualString(full));
+      const auto found = std::find_if(known.begin(), known.end(), [&](const auto& candidate) {
+        return candidate->schema().overload_name() == overload;
+      });
+      TORCH_CHECK(found != known.end(), "libtorch has no operator `", full, ".", overload, "`");
+      result = program->call_overload(**found, each);
+    }
+    program->give(result, std::move(each), count, is_each != 0);
+  });
+  program->items.clear();
+  program->keywords.clear();
+  return error;
+}
+
+// Puts a tap with that number behind a value, if it is a tensor or holds some.
+char* qp_torch_program_tap(QpTorchProgram* program, uint32_t value, int64_t number) noexcept {
+  return guarded([&] {
+    jit::Graph& graph = *program->graph;
+    const jit::WithInsertPoint guard(graph.return_node());
+    jit::Value* index = graph.insertConstant(number);
+    graph.insertNode(
+        graph.create(c10::Symbol::fromQualString("qp::tap"), {program->values.at(value), index}, 0));
+  });
+}
+
+// Runs the calls so far, and begins again with their results, and all before them, as what is stored.
+char* qp_torch_program_freeze(QpTorchProgram* program) noexcept {
+  return guarded([&] {
+    for (jit::Value* value : program->values) {
+      program->graph->registerOutput(value);
+    }
+    const jit::Code code(program->graph, "setup");
+    jit::Stack stack;
+    for (const Stored& stored : program->stored) {
+      stack.push_back(stored.value);
+    }
+    jit::InterpreterState(code).run(stack);
+    program->graph = std::make_shared<jit::Graph>();
+    program->values.clear();
+    program->stored.clear();
+    program->origin.clear();
+    for (IValue& value : stack) {
+      program->stored.push_back({std::move(value)});
+    }
+    program->begin();
+  });
+}
+
+// Makes the argument that was pushed last the next output.
+char* qp_torch_program_output(QpTorchProgram* program) noexcept {
+  return guarded([&] {
+    const jit::WithInsertPoint guard(program->graph->return_node());
+    const Item item = program->taken(1).front();
+    program->graph->registerOutput(program->value_of(item, nullptr));
+  });
+}
+
+// Makes a module of the program, whose outputs are a tuple. The program can only be released after.
+char* qp_torch_program_finish(QpTorchProgram* program, QpTorchModule** finished) noexcept {
+  return guarded([&] {
+    jit::Graph& graph = *program->graph;
+    const jit::WithInsertPoint guard(graph.return_node());
+    const std::vector<jit::Value*> outputs(graph.outputs().begin(), graph.outputs().end());
+    jit::Value* all = graph.insertNode(graph.createTuple(outputs))->output();
+    while (!graph.outputs().empty()) {
+      graph.eraseOutput(graph.outputs().size() - 1);
+    }
+    graph.registerOutput(all);
+    jit::Code code(program->graph, "forward");
+    *finished = new QpTorchModule{std::nullopt, std::move(code), {}, std::move(program->stored),
+                                  std::move(program->int_inputs)};
+  });
+}
+
+// A quantized tensor of codes (int8, uint8 or int32) and one scale and zero point, or one for each index along `axis`.
+char* qp_torch_quantized(const at::Tensor* codes, const at::Tensor* scales, const at::Tensor* zero_points,
+                         int64_t axis, at::Tensor** made) noexcept {
+  return guarded([&] {
+    if (axis < 0) {
+      *made = new at::Tensor(at::_make_per_tensor_quantized_tensor(*codes, scales->item().toDouble(),
+                                                                   zero_points->item().toLong()));
+    } else {
+      *made = new at::Tensor(at::_make_per_channel_quantized_tensor(*codes, *scales, *zero_points, axis));
+    }
+  });
+}
+}

@@ -1,0 +1,87 @@
+//! From a program and its stored tensors to a module that runs.
+
+use crate::error::failed;
+use crate::graph::{self, Graph};
+use crate::program::{Call, PYTHON, Program, Register};
+use crate::shim::Module;
+use qp_abi::sdk::{BackendError, Result};
+use tch::Tensor;
+
+/// Builds the module of a program. `stored` has one tensor for each that the program names, in its order.
+///
+/// # Errors
+/// `UnsupportedOp` for an operator that libtorch lacks, with the node that calls it; `RuntimeFailed` when libtorch
+/// refuses a call.
+pub(crate) fn prepare(program: &Program, stored: Vec<Tensor>) -> Result<Module> {
+    for call in program.setup.iter().chain(&program.calls) {
+        check(call)?;
+    }
+    let inputs = count(program.inputs.len());
+    let stored: Vec<(Register, Tensor)> = stored
+        .into_iter()
+        .enumerate()
+        .map(|(index, tensor)| (Register(inputs + count(index)), tensor))
+        .collect();
+    let mut next = Register(inputs + count(stored.len()));
+    let refused = |text: String| failed("libtorch cannot prepare the model", text);
+    let mut graph = Graph::new(&stored).map_err(refused)?;
+    let mut add = |graph: &mut Graph, call: &Call| -> Result<Register> {
+        let first = next;
+        graph.call(call, first).map_err(|text| {
+            failed(&format!("libtorch refuses `{}` at `{}`", operator(call), call.place), text)
+        })?;
+        next.0 += count(call.results.names().len());
+        Ok(first)
+    };
+    for call in &program.setup {
+        add(&mut graph, call)?;
+    }
+    if !program.setup.is_empty() {
+        graph.freeze().map_err(|text| failed("libtorch cannot pack the weights", text))?;
+    }
+    for (index, input) in program.inputs.iter().enumerate() {
+        graph.input(Register(count(index)), input.is_int).map_err(refused)?;
+    }
+    let mut taps = 0;
+    for call in &program.calls {
+        let first = add(&mut graph, call)?;
+        for (index, name) in call.results.names().iter().enumerate() {
+            if name.is_some() {
+                graph.tap(Register(first.0 + count(index)), taps).map_err(refused)?;
+                taps += 1;
+            }
+        }
+    }
+    for (_, output) in &program.outputs {
+        graph.output(output).map_err(refused)?;
+    }
+    graph.finish().map_err(refused)
+}
+
+/// The names of what can be captured, in the order of the taps.
+pub(crate) fn tapped(program: &Program) -> impl Iterator<Item = &str> {
+    program.calls.iter().flat_map(|call| call.results.names()).filter_map(Option::as_deref)
+}
+
+/// An operator with its overload, as PyTorch writes it.
+fn operator(call: &Call) -> String {
+    match call.overload.as_deref() {
+        None | Some("") => call.operator.clone(),
+        Some(overload) => format!("{}.{overload}", call.operator),
+    }
+}
+
+fn check(call: &Call) -> Result<()> {
+    let is_pythons = call.operator.split("::").next() == Some(PYTHON);
+    if is_pythons || graph::overloads(&call.operator, call.overload.as_deref()) > 0 {
+        return Ok(());
+    }
+    let message = format!("libtorch has no operator `{}`, which `{}` calls", operator(call), call.place);
+    Err(BackendError::unsupported_op(message).with_help(
+        "Export the model with operators of PyTorch itself: `exported.run_decompositions()` replaces many others.",
+    ))
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

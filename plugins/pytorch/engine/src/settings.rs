@@ -1,0 +1,93 @@
+//! The settings of a model and of a run: threads, the engine of quantized operators, the precision of float tensors.
+
+use crate::shim;
+use qp_abi::sdk::{BackendError, Pair, Result, lookup};
+use tch::{Kind, Tensor};
+
+/// The most threads that can be asked for.
+const MAX_THREADS: i32 = 1024;
+/// The option with the text of a program.
+pub(crate) const PROGRAM: &str = "program";
+const THREADS: &str = "threads";
+const ENGINE: &str = "qengine";
+const PRECISION: &str = "precision";
+const PRECISIONS: [(&str, Kind); 4] = [
+    ("float32", Kind::Float),
+    ("float64", Kind::Double),
+    ("bfloat16", Kind::BFloat16),
+    ("float16", Kind::Half),
+];
+
+/// What the options say; nothing where they say nothing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    /// Threads within one operator.
+    pub(crate) threads: Option<i32>,
+    /// The engine of quantized operators. Packed weights belong to one: it is chosen before they are packed.
+    pub(crate) engine: Option<String>,
+    /// What float tensors are turned into before anything is computed.
+    pub(crate) precision: Option<Kind>,
+}
+
+impl Settings {
+    /// Reads options, in which later ones count.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an option that is not known or a value that is none of its.
+    pub(crate) fn read(options: &[Pair]) -> Result<Self> {
+        let known = [PROGRAM, THREADS, ENGINE, PRECISION];
+        if let Some(unknown) = options.iter().find(|option| !known.contains(&option.0.as_str())) {
+            let message = format!("option `{}` is unknown to libtorch", unknown.0);
+            return Err(
+                BackendError::invalid_input(message).with_help("Use `threads`, `qengine` or `precision`.")
+            );
+        }
+        Ok(Self {
+            threads: lookup(options, THREADS).map(threads).transpose()?,
+            engine: lookup(options, ENGINE).map(engine).transpose()?,
+            precision: lookup(options, PRECISION).map(precision).transpose()?,
+        })
+    }
+
+    /// A float tensor in the precision that is asked for; any other as it is.
+    pub(crate) fn converted(&self, tensor: Tensor) -> Tensor {
+        let is_float = PRECISIONS.iter().any(|(_, kind)| *kind == tensor.kind());
+        match self.precision {
+            Some(kind) if is_float && kind != tensor.kind() => tensor.to_kind(kind),
+            _ => tensor,
+        }
+    }
+
+    /// The name of the precision that is asked for.
+    pub(crate) fn precision_name(&self) -> Option<&'static str> {
+        let wanted = self.precision?;
+        PRECISIONS.iter().find(|(_, kind)| *kind == wanted).map(|(name, _)| *name)
+    }
+}
+
+fn threads(text: &str) -> Result<i32> {
+    let number = text.parse().ok().filter(|number| (1..=MAX_THREADS).contains(number));
+    number.ok_or_else(|| {
+        BackendError::invalid_input(format!("option `{THREADS}` is `{text}`"))
+            .with_help(format!("Use a number from 1 to {MAX_THREADS}."))
+    })
+}
+
+fn engine(text: &str) -> Result<String> {
+    let supported = shim::supported_engines();
+    if supported.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    let names: Vec<String> = supported.iter().map(|name| format!("`{name}`")).collect();
+    Err(BackendError::invalid_input(format!("option `{ENGINE}` is `{text}`"))
+        .with_help(format!("This machine has {}.", names.join(", "))))
+}
+
+fn precision(text: &str) -> Result<Kind> {
+    let found = PRECISIONS.iter().find(|(name, _)| *name == text);
+    found.map(|(_, kind)| *kind).ok_or_else(|| {
+        let names: Vec<String> = PRECISIONS.iter().map(|(name, _)| format!("`{name}`")).collect();
+        BackendError::invalid_input(format!("option `{PRECISION}` is `{text}`"))
+            .with_help(format!("Use {}.", names.join(", ")))
+    })
+}

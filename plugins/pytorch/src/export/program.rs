@@ -1,0 +1,300 @@
+//! The graph of an exported program as calls that the engine can make.
+
+use super::json;
+use super::weights::Weight;
+use crate::program::{Argument, Call, Input, Program, Register, ResultName, Results, Stored};
+use crate::quant::dtype::{from_export_type, scalar_type};
+use qp_abi::sdk::{BackendError, Result};
+use serde_json::Value;
+use std::collections::{HashMap, HashSet};
+
+/// Lists within lists in an argument.
+const MAX_DEPTH: u32 = 8;
+
+/// The calls of the program with that graph module.
+///
+/// # Errors
+/// `UnsupportedOp` for what the engine has no way to call, with the node; `CorruptFile` for a graph that contradicts
+/// itself.
+pub fn read(module: &Value, weights: &[Weight]) -> Result<Program> {
+    let graph = module.get("graph").unwrap_or(&Value::Null);
+    let nodes = graph.get("nodes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let signature = module.get("signature").unwrap_or(&Value::Null);
+    let mut writer = Writer::default();
+    writer.inputs(signature, nodes, weights)?;
+    for node in nodes {
+        writer.node(node)?;
+    }
+    writer.outputs(signature)?;
+    Ok(writer.program)
+}
+
+#[derive(Default)]
+struct Writer {
+    program: Program,
+    /// The registers of the graph's values.
+    registers: HashMap<String, Register>,
+    /// Inputs that the export has fixed to a constant.
+    constants: HashMap<String, Argument>,
+    next: u32,
+}
+
+impl Writer {
+    fn claim(&mut self, name: &str) {
+        self.registers.insert(name.to_owned(), Register(self.next));
+        self.next += 1;
+    }
+
+    fn inputs(&mut self, signature: &Value, nodes: &[Value], weights: &[Weight]) -> Result<()> {
+        let specs = rows(signature, "input_specs");
+        for argument in specs.iter().filter_map(|spec| spec.pointer("/user_input/arg")) {
+            for (name, is_int) in json::value_names(argument) {
+                self.claim(name);
+                self.program.inputs.push(Input { name: name.to_owned(), is_int });
+            }
+        }
+        let known: HashSet<&str> = weights.iter().map(|weight| weight.name.as_str()).collect();
+        let used: HashSet<&str> = nodes.iter().flat_map(json::inputs).flat_map(json::tensor_names).collect();
+        let returned =
+            rows(signature, "output_specs").iter().filter_map(|spec| spec.pointer("/user_output/arg"));
+        let returned: HashSet<&str> = returned.flat_map(json::tensor_names).collect();
+        for (in_graph, name) in json::stored_names(signature) {
+            if !used.contains(in_graph) && !returned.contains(in_graph) {
+                continue;
+            }
+            if !known.contains(name) {
+                return Err(corrupt(format!("has no elements for `{name}`")));
+            }
+            self.claim(in_graph);
+            self.program.stored.push(Stored { name: name.to_owned(), is_quantized: false });
+        }
+        for spec in specs {
+            if let Some(name) = spec.pointer("/constant_input/name").and_then(Value::as_str)
+                && let Some(value) = spec.pointer("/constant_input/value")
+            {
+                let value = self.argument(value, "", 0)?;
+                self.constants.insert(name.to_owned(), value);
+            }
+            if let Some(class) = spec.pointer("/custom_obj/arg/class_fqn").and_then(Value::as_str) {
+                return Err(unsupported(format!("the program needs an object of the class `{class}`")));
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &Value) -> Result<()> {
+        let target = node.get("target").and_then(Value::as_str).unwrap_or_default();
+        let name = json::node_name(node);
+        if is_check(target) {
+            return Ok(());
+        }
+        let (operator, overload) = operator(target, name)?;
+        let mut call = Call {
+            operator,
+            overload,
+            arguments: Vec::new(),
+            keywords: Vec::new(),
+            results: Results::One(None),
+            place: name.to_owned(),
+        };
+        let is_pythons = call.overload.is_none();
+        for input in node.get("inputs").and_then(Value::as_array).into_iter().flatten() {
+            let Some(argument) = input.get("arg") else { continue };
+            let argument = self.argument(argument, name, 0)?;
+            let argument_name = input.get("name").and_then(Value::as_str).unwrap_or_default();
+            match is_pythons || argument_name.is_empty() {
+                true => call.arguments.push(argument),
+                false => call.keywords.push((argument_name.to_owned(), argument)),
+            }
+        }
+        let (results, names) = results(node);
+        call.results = results;
+        for name in names {
+            self.claim(name);
+        }
+        self.program.calls.push(call);
+        Ok(())
+    }
+
+    fn outputs(&mut self, signature: &Value) -> Result<()> {
+        for spec in rows(signature, "output_specs") {
+            let Some(argument) = spec.pointer("/user_output/arg") else { continue };
+            for (name, _) in json::value_names(argument) {
+                let register = self.register(name)?;
+                self.program.outputs.push((name.to_owned(), register));
+            }
+        }
+        match self.program.outputs.is_empty() {
+            true => Err(unsupported("the program returns nothing that is computed")),
+            false => Ok(()),
+        }
+    }
+
+    fn register(&self, name: &str) -> Result<Argument> {
+        let computed = self.registers.get(name).map(|register| Argument::Value(*register));
+        let found = computed.or_else(|| self.constants.get(name).cloned());
+        found.ok_or_else(|| corrupt(format!("reads `{}` before it is computed", name.escape_debug())))
+    }
+
+    /// An argument in the words of the export schema: an object with one key that says its kind.
+    fn argument(&self, argument: &Value, node: &str, depth: u32) -> Result<Argument> {
+        let (kind, value) = argument
+            .as_object()
+            .and_then(|object| object.iter().next())
+            .ok_or_else(|| corrupt(format!("has an argument of no kind at `{}`", node.escape_debug())))?;
+        let wrong = || corrupt(format!("has an argument `{}` that is none at `{node}`", kind.escape_debug()));
+        let int = || value.as_i64().ok_or_else(wrong);
+        if depth > MAX_DEPTH {
+            return Err(wrong());
+        }
+        let list = |kind: &str| -> Result<Argument> {
+            let elements = value.as_array().ok_or_else(wrong)?;
+            let elements = elements.iter().map(|element| {
+                let wrapped = Value::Object(serde_json::Map::from_iter([(kind.to_owned(), element.clone())]));
+                self.argument(&wrapped, node, depth + 1)
+            });
+            Ok(Argument::List(elements.collect::<Result<_>>()?))
+        };
+        Ok(match kind.as_str() {
+            "as_none" => Argument::None,
+            "as_bool" => Argument::Bool(value.as_bool().ok_or_else(wrong)?),
+            "as_int" => Argument::Int(int()?),
+            "as_float" => Argument::Float(json::real(value).ok_or_else(wrong)?),
+            "as_string" => Argument::Text(value.as_str().ok_or_else(wrong)?.to_owned()),
+            "as_complex" => {
+                let part = |name: &str| value.get(name).and_then(json::real).ok_or_else(wrong);
+                Argument::Complex(part("real")?, part("imag")?)
+            }
+            "as_tensor" | "as_name" => {
+                let name = value.as_str().or_else(|| value.get("name").and_then(Value::as_str));
+                self.register(name.ok_or_else(wrong)?)?
+            }
+            // Each holds one more object that says the kind, or `None`.
+            "as_sym_int" | "as_sym_bool" | "as_sym_float" | "as_optional_tensor" => {
+                self.argument(value, node, depth + 1)?
+            }
+            "as_scalar_type" => Argument::Code(
+                from_export_type(int()?).and_then(|element| scalar_type(element.dtype)).ok_or_else(wrong)?,
+            ),
+            "as_memory_format" => Argument::Code(match int()? {
+                2 => 2,
+                3 => 3,
+                4 => 1,
+                _ => 0,
+            }),
+            "as_layout" if int()? == 7 => Argument::Code(0),
+            "as_device" => Argument::Device,
+            "as_ints" => list("as_int")?,
+            "as_floats" => list("as_float")?,
+            "as_bools" => list("as_bool")?,
+            "as_strings" => list("as_string")?,
+            "as_tensors" => list("as_tensor")?,
+            "as_sym_ints" => list("as_sym_int")?,
+            "as_sym_bools" => list("as_sym_bool")?,
+            "as_sym_floats" => list("as_sym_float")?,
+            "as_optional_tensors" => list("as_optional_tensor")?,
+            "as_nested_tensors" => list("as_tensors")?,
+            "as_int_lists" => list("as_ints")?,
+            "as_float_lists" => list("as_floats")?,
+            other => {
+                let what = other.strip_prefix("as_").unwrap_or(other).replace('_', " ");
+                return Err(unsupported(format!("node `{node}` takes a {what}, which the engine does not")));
+            }
+        })
+    }
+}
+
+/// The rows of a part of the signature.
+fn rows<'a>(signature: &'a Value, part: &str) -> &'a [Value] {
+    signature.get(part).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Whether a call only checks what was true at the export.
+fn is_check(target: &str) -> bool {
+    let name = target.strip_prefix("torch.ops.aten.").unwrap_or_default();
+    name.starts_with("_assert") || name.starts_with("sym_constrain_range")
+}
+
+/// The operator that a target is, with its overload; without one where Python computes with numbers.
+fn operator(target: &str, node: &str) -> Result<(String, Option<String>)> {
+    if let Some(rest) = target.strip_prefix("torch.ops.") {
+        let parts: Vec<&str> = rest.split('.').collect();
+        let [namespace, name, overload] = parts[..] else {
+            return Err(corrupt(format!("calls `{}` at `{node}`", target.escape_debug())));
+        };
+        if namespace == "higher_order" {
+            let message =
+                format!("node `{node}` is the higher-order operator `{name}`, which the engine lacks");
+            return Err(unsupported(message));
+        }
+        // The symbolic forms differ from these in what they give to a tracer alone.
+        let name = match (namespace, name) {
+            ("aten", "sym_size") => "size",
+            ("aten", "sym_stride") => "stride",
+            ("aten", "sym_numel") => "numel",
+            ("aten", "sym_storage_offset") => "storage_offset",
+            _ => name,
+        };
+        let overload = if overload == "default" { "" } else { overload };
+        return Ok((format!("{namespace}::{name}"), Some(overload.to_owned())));
+    }
+    let name = match target {
+        "_operator.add" => "aten::add",
+        "_operator.sub" => "aten::sub",
+        "_operator.mul" => "aten::mul",
+        "_operator.floordiv" => "aten::floordiv",
+        "_operator.truediv" => "aten::div",
+        "_operator.mod" => "aten::remainder",
+        "_operator.pow" => "aten::pow",
+        "_operator.neg" => "aten::neg",
+        "_operator.eq" => "aten::eq",
+        "_operator.ne" => "aten::ne",
+        "_operator.le" => "aten::le",
+        "_operator.ge" => "aten::ge",
+        "_operator.lt" => "aten::lt",
+        "_operator.gt" => "aten::gt",
+        "_operator.and_" => "aten::__and__",
+        "_operator.or_" => "aten::__or__",
+        "_operator.lshift" => "aten::__lshift__",
+        "_operator.rshift" => "aten::__rshift__",
+        "math.trunc" | "torch.sym_int" => "aten::Int",
+        "torch.sym_float" => "aten::Float",
+        "torch.sym_not" => "aten::__not__",
+        "torch.sym_max" => "prim::max",
+        "torch.sym_min" => "prim::min",
+        "torch._sym_sqrt" | "torch.sym_sqrt" => "aten::sqrt",
+        other => {
+            let message =
+                format!("node `{node}` calls `{}`, which the engine does not", other.escape_debug());
+            return Err(unsupported(message));
+        }
+    };
+    Ok((name.to_owned(), None))
+}
+
+/// How a node's results become registers, and their names in the graph.
+fn results(node: &Value) -> (Results, Vec<&str>) {
+    let outputs = node.get("outputs").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut names = Vec::new();
+    let mut captured: Vec<ResultName> = Vec::new();
+    for output in outputs {
+        let found = json::value_names(output);
+        captured.extend(found.iter().map(|(name, is_int)| (!is_int).then(|| (*name).to_owned())));
+        names.extend(found.into_iter().map(|(name, _)| name));
+    }
+    let is_list = outputs.iter().any(|output| output.get("as_tensors").is_some());
+    match (&mut captured[..], is_list) {
+        ([one], false) => (Results::One(one.take()), names),
+        _ => (Results::Each(captured), names),
+    }
+}
+
+fn corrupt(what: impl std::fmt::Display) -> BackendError {
+    BackendError::corrupt_file(format!("the graph of the program {what}"))
+}
+
+fn unsupported(message: impl Into<String>) -> BackendError {
+    BackendError::unsupported_op(message).with_help(
+        "Run it in Python with `torch.export.load(PATH).module()`; `layers` shows what it computes.",
+    )
+}
