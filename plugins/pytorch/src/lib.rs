@@ -6,6 +6,7 @@ mod backend;
 mod document;
 mod eager;
 mod export;
+mod forward;
 mod legacy;
 mod model;
 mod names;

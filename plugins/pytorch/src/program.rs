@@ -6,8 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A value of the program, numbered from 0: the inputs, then the stored tensors, then the results of the calls in
-/// the order of the calls.
+/// A value of the program: an input, a stored tensor, or a result of a call. Each has a number of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Register(pub u32);
 
@@ -29,6 +28,8 @@ pub struct Program {
 /// An input of a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
+    /// The value.
+    pub register: Register,
     /// Its name.
     pub name: String,
     /// Whether the program takes it as a whole number and not as a tensor.
@@ -38,6 +39,8 @@ pub struct Input {
 /// A stored tensor that a program reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
+    /// The value.
+    pub register: Register,
     /// Its name in the file.
     pub name: String,
     /// Whether it is one of PyTorch's quantized tensors; codes that operators of the program turn into real values
@@ -56,33 +59,39 @@ pub struct Call {
     pub arguments: Vec<Argument>,
     /// The arguments by name.
     pub keywords: Vec<(String, Argument)>,
-    /// What the results are called.
+    /// The values that it computes.
     pub results: Results,
     /// Where the call stands in the model, for messages: a node or the path of a module.
     pub place: String,
 }
 
-/// How the results of a call become registers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// How the results of a call become values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Results {
     /// Whatever there is as one value, which may be a tuple or a list.
-    One(ResultName),
-    /// One register for each result, or for each element of a list.
-    Each(Vec<ResultName>),
+    One(CallResult),
+    /// One value for each result, or for each element of a list.
+    Each(Vec<CallResult>),
 }
 
 impl Results {
-    /// The names, in order.
-    pub fn names(&self) -> &[ResultName] {
+    /// The values, in order.
+    pub fn all(&self) -> &[CallResult] {
         match self {
-            Self::One(name) => std::slice::from_ref(name),
-            Self::Each(names) => names,
+            Self::One(result) => std::slice::from_ref(result),
+            Self::Each(results) => results,
         }
     }
 }
 
-/// The name under which a result can be captured; `None` for one that is no layer's.
-pub type ResultName = Option<String>;
+/// A value that a call computes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallResult {
+    /// The value.
+    pub register: Register,
+    /// The name under which it can be captured; `None` for one that is no layer's.
+    pub name: Option<String>,
+}
 
 /// The code of `Fetch` with which the plugin gives the engine the stored tensors of a program.
 pub const STORE: u8 = 128;

@@ -423,6 +423,9 @@ char* qp_torch_program_call(QpTorchProgram* program, const char* name, const cha
       result = program->get_item();
     } else if (full == "python::getattr") {
       result = program->get_attribute();
+    } else if (full == "python::same") {
+      // A value under one more name.
+      result = program->value_of(program->taken(1).front(), nullptr);
     } else if (overload == nullptr) {
       result = program->call_any(full);
     } else {

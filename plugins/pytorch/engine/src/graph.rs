@@ -116,7 +116,7 @@ pub(crate) fn quantized(
     Ok(tensor)
 }
 
-/// A graph to which calls are added, in the order of a program's registers.
+/// A graph to which calls are added.
 pub(crate) struct Graph {
     program: NonNull<raw::Program>,
     /// The shim's number of each register.
@@ -219,11 +219,11 @@ impl Graph {
         }
     }
 
-    /// Adds a call; its results get the registers from `first` on.
+    /// Adds a call.
     ///
     /// # Errors
     /// What libtorch says.
-    pub(crate) fn call(&mut self, call: &Call, first: Register) -> Result<(), String> {
+    pub(crate) fn call(&mut self, call: &Call) -> Result<(), String> {
         for (name, argument) in &call.keywords {
             self.push(argument)?;
             let name = c_text(name)?;
@@ -234,7 +234,7 @@ impl Graph {
         call.arguments.iter().try_for_each(|argument| self.push(argument))?;
         let (operator, place) = (c_text(&call.operator)?, c_text(&call.place)?);
         let overload = call.overload.as_deref().map(c_text).transpose()?;
-        let count = call.results.names().len();
+        let results = call.results.all();
         // SAFETY: the program is this graph's own, the texts end with a zero byte, and the overload may be null.
         #[expect(unsafe_code, reason = "the C++ shim")]
         taken(unsafe {
@@ -243,12 +243,12 @@ impl Graph {
                 operator.as_ptr(),
                 overload.as_ref().map_or(std::ptr::null(), |overload| overload.as_ptr()),
                 place.as_ptr(),
-                count,
+                results.len(),
                 c_int::from(matches!(call.results, Results::Each(_))),
             )
         })?;
-        for index in 0..count {
-            self.number(Register(first.0 + u32::try_from(index).unwrap_or(u32::MAX)));
+        for result in results {
+            self.number(result.register);
         }
         Ok(())
     }

@@ -16,22 +16,14 @@ pub(crate) fn prepare(program: &Program, stored: Vec<Tensor>) -> Result<Module> 
     for call in program.setup.iter().chain(&program.calls) {
         check(call)?;
     }
-    let inputs = count(program.inputs.len());
-    let stored: Vec<(Register, Tensor)> = stored
-        .into_iter()
-        .enumerate()
-        .map(|(index, tensor)| (Register(inputs + count(index)), tensor))
-        .collect();
-    let mut next = Register(inputs + count(stored.len()));
+    let stored: Vec<(Register, Tensor)> =
+        program.stored.iter().map(|stored| stored.register).zip(stored).collect();
     let refused = |text: String| failed("libtorch cannot prepare the model", text);
     let mut graph = Graph::new(&stored).map_err(refused)?;
-    let mut add = |graph: &mut Graph, call: &Call| -> Result<Register> {
-        let first = next;
-        graph.call(call, first).map_err(|text| {
+    let add = |graph: &mut Graph, call: &Call| -> Result<()> {
+        graph.call(call).map_err(|text| {
             failed(&format!("libtorch refuses `{}` at `{}`", operator(call), call.place), text)
-        })?;
-        next.0 += count(call.results.names().len());
-        Ok(first)
+        })
     };
     for call in &program.setup {
         add(&mut graph, call)?;
@@ -39,17 +31,15 @@ pub(crate) fn prepare(program: &Program, stored: Vec<Tensor>) -> Result<Module> 
     if !program.setup.is_empty() {
         graph.freeze().map_err(|text| failed("libtorch cannot pack the weights", text))?;
     }
-    for (index, input) in program.inputs.iter().enumerate() {
-        graph.input(Register(count(index)), input.is_int).map_err(refused)?;
+    for input in &program.inputs {
+        graph.input(input.register, input.is_int).map_err(refused)?;
     }
-    let mut taps = 0;
+    let mut taps = 0..;
     for call in &program.calls {
-        let first = add(&mut graph, call)?;
-        for (index, name) in call.results.names().iter().enumerate() {
-            if name.is_some() {
-                graph.tap(Register(first.0 + count(index)), taps).map_err(refused)?;
-                taps += 1;
-            }
+        add(&mut graph, call)?;
+        let tapped = call.results.all().iter().filter(|result| result.name.is_some());
+        for (result, number) in tapped.zip(&mut taps) {
+            graph.tap(result.register, number).map_err(refused)?;
         }
     }
     for (_, output) in &program.outputs {
@@ -60,7 +50,7 @@ pub(crate) fn prepare(program: &Program, stored: Vec<Tensor>) -> Result<Module> 
 
 /// The names of what can be captured, in the order of the taps.
 pub(crate) fn tapped(program: &Program) -> impl Iterator<Item = &str> {
-    program.calls.iter().flat_map(|call| call.results.names()).filter_map(Option::as_deref)
+    program.calls.iter().flat_map(|call| call.results.all()).filter_map(|result| result.name.as_deref())
 }
 
 /// An operator with its overload, as PyTorch writes it.
@@ -80,8 +70,4 @@ fn check(call: &Call) -> Result<()> {
     Err(BackendError::unsupported_op(message).with_help(
         "Export the model with operators of PyTorch itself: `exported.run_decompositions()` replaces many others.",
     ))
-}
-
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -4,5 +4,5 @@ mod module;
 mod root;
 pub mod state_dict;
 
-pub use module::{attribute, is_parameter_of_codes, packed_parameters, quantization_of};
+pub use module::{Module, Modules, attribute, is_parameter_of_codes, packed_parameters, quantization_of};
 pub use root::read;

@@ -7,10 +7,45 @@ use qp_abi::sdk::{
     Attribute, AttributeValue, BackendError, DType, LayerInfo, QuantizationParameters, RString, RVec, Result,
     TensorRole,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 const MAX_DEPTH: usize = 128;
 const MAX_MODULES: usize = 1 << 18;
+
+/// A module as the pickle has it.
+#[derive(Debug, Clone)]
+pub struct Module {
+    /// Its path; empty for the root.
+    pub path: String,
+    /// Its class.
+    pub class: Global,
+    /// The code of an fx graph: the imports, and the body with its `forward`.
+    pub code: Option<Code>,
+    /// Its children, in order.
+    pub children: Vec<(String, Ref)>,
+    /// Its attributes that are neither modules nor tensors.
+    pub attributes: HashMap<String, Ref>,
+    /// The names in the file of its tensors, by the names of the attributes.
+    pub tensors: HashMap<String, RString>,
+}
+
+/// The code of an fx graph.
+#[derive(Debug, Clone, Copy)]
+pub struct Code {
+    /// The text of the imports.
+    pub imports: Option<Ref>,
+    /// The text of `forward`.
+    pub forward: Ref,
+}
+
+/// All modules of a pickle.
+#[derive(Debug, Default)]
+pub struct Modules {
+    /// By their place in the pickle.
+    pub all: HashMap<Ref, Module>,
+    /// The class of the root.
+    pub class: String,
+}
 
 /// Whether the value at `at` is a module.
 pub fn is_module(pickle: &Pickle, at: Ref) -> bool {
@@ -31,6 +66,16 @@ fn is_graph_module(pickle: &Pickle, object: &Object) -> bool {
         .is_some_and(|global| global.module == "torch.fx.graph_module" && global.name.starts_with("reduce_"))
 }
 
+/// The code of the graph module at `at`.
+fn code(pickle: &Pickle, at: Ref) -> Option<Code> {
+    let object = pickle.object(at).filter(|object| is_graph_module(pickle, object))?;
+    let arguments = pickle.arguments(object);
+    let body = *arguments.first()?;
+    let forward = pickle.entry(body, "_code").or_else(|| pickle.entry(body, "code"))?;
+    let imports = arguments.iter().skip(1).rev().find(|at| pickle.text(**at).is_some()).copied();
+    pickle.text(forward).map(|_| Code { imports, forward })
+}
+
 fn class(pickle: &Pickle, at: Ref) -> Global {
     let object = pickle.object(at);
     match object {
@@ -42,19 +87,19 @@ fn class(pickle: &Pickle, at: Ref) -> Global {
     }
 }
 
-/// Adds the modules under the one at `root`, with their tensors; gives back the root's class.
+/// Adds the modules under the one at `root`, with their tensors.
 ///
 /// # Errors
 /// `CorruptFile` when a tensor's description makes no sense, or modules are nested too deep.
-pub fn read(rebuild: Rebuild<'_>, root: Ref, collector: &mut Collector) -> Result<String> {
-    let mut walk = Walk { rebuild, visited: HashSet::new(), scheme: "" };
+pub fn read(rebuild: Rebuild<'_>, root: Ref, collector: &mut Collector) -> Result<Modules> {
+    let mut walk = Walk { rebuild, visited: HashSet::new(), scheme: "", modules: HashMap::new() };
     walk.module(root, "", 0, collector)?;
     let class = class(rebuild.pickle, root);
     if !walk.scheme.is_empty() {
         let scheme = if class.name == "GraphModule" && walk.scheme == "eager" { "FX" } else { walk.scheme };
         collector.document.info.scheme = scheme.into();
     }
-    Ok(class.to_string())
+    Ok(Modules { all: walk.modules, class: class.to_string() })
 }
 
 struct Walk<'a> {
@@ -62,6 +107,7 @@ struct Walk<'a> {
     /// A module that is used twice is listed once, as `named_modules` does.
     visited: HashSet<Ref>,
     scheme: &'static str,
+    modules: HashMap<Ref, Module>,
 }
 
 impl Walk<'_> {
@@ -83,9 +129,10 @@ impl Walk<'_> {
             self.scheme = if quantization == "dynamic" { "dynamic" } else { "eager" };
         }
         let tensors = self.tensors(state, path, collector)?;
+        let mut module = self.described(at, state, path, &class, &tensors);
         if !path.is_empty() {
             let mut layer = layer(path, &class, quantization);
-            layer.tensors = tensors;
+            layer.tensors = tensors.into_iter().map(|(_, name)| name).collect();
             layer.attributes = attributes(pickle, state);
             if let Some(parameters) = self.output(state).filter(|_| quantization == "static") {
                 layer.outputs.push(path.into());
@@ -96,13 +143,46 @@ impl Walk<'_> {
                 collector.document.info.layers.push(layer);
             }
         }
-        let modules =
-            pickle.entry(state, "_modules").map(|modules| pickle.named_entries(modules)).unwrap_or_default();
-        for (name, child) in modules {
-            let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        for (name, child) in module.children.clone() {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             self.module(child, &path, depth + 1, collector)?;
+            // What is packed there is the weight and the bias of this module.
+            if name == "_packed_params"
+                && let Some(packed) = self.modules.get(&child)
+            {
+                module.tensors.extend(packed.tensors.clone());
+            }
         }
+        self.modules.insert(at, module);
         Ok(())
+    }
+
+    fn described(
+        &self,
+        at: Ref,
+        state: Ref,
+        path: &str,
+        class: &Global,
+        tensors: &[(String, RString)],
+    ) -> Module {
+        let pickle = self.rebuild.pickle;
+        let group =
+            |name: &str| pickle.entry(state, name).map(|at| pickle.named_entries(at)).unwrap_or_default();
+        let own = pickle.named_entries(state);
+        let tensors: HashMap<String, RString> = tensors.iter().cloned().collect();
+        // A bias that is `None` is among the parameters too.
+        let attributes = own.into_iter().chain(group("_parameters")).chain(group("_buffers"));
+        Module {
+            path: path.to_owned(),
+            class: class.clone(),
+            code: code(pickle, at),
+            children: group("_modules").into_iter().map(|(name, at)| (name.to_owned(), at)).collect(),
+            attributes: attributes
+                .filter(|(name, _)| !tensors.contains_key(*name))
+                .map(|(name, at)| (name.to_owned(), at))
+                .collect(),
+            tensors,
+        }
     }
 
     /// A quantized convolution, whose state is a tuple.
@@ -114,14 +194,29 @@ impl Walk<'_> {
         if self.scheme.is_empty() {
             self.scheme = "eager";
         }
-        let mut layer = layer(path, &class(pickle, at), "static");
+        let class = class(pickle, at);
+        let mut layer = layer(path, &class, "static");
+        let mut module = Module {
+            path: path.to_owned(),
+            class,
+            code: None,
+            children: Vec::new(),
+            attributes: CONVOLUTION_FIELDS
+                .iter()
+                .zip(fields)
+                .map(|(name, at)| ((*name).to_owned(), *at))
+                .collect(),
+            tensors: HashMap::new(),
+        };
         let (mut scale, mut zero_point) = (None, None);
         for (&name, &field) in CONVOLUTION_FIELDS.iter().zip(fields) {
             match name {
                 "weight" | "bias" => {
                     if let Some(found) = self.rebuild.plain(field)? {
-                        let name = format!("{path}.{name}");
-                        layer.tensors.push(collector.add(&name, path, TensorRole::PARAMETER, found)?);
+                        let full = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+                        let full = collector.add(&full, path, TensorRole::PARAMETER, found)?;
+                        module.tensors.insert(name.to_owned(), full.clone());
+                        layer.tensors.push(full);
                     }
                 }
                 "scale" => scale = pickle.float(field),
@@ -138,13 +233,17 @@ impl Walk<'_> {
             layer.outputs.push(path.into());
             collector.document.info.values.push(value(path, Some(parameters)));
         }
-        collector.document.info.layers.push(layer);
+        self.modules.insert(at, module);
+        if !path.is_empty() {
+            collector.document.info.layers.push(layer);
+        }
         Ok(())
     }
 
-    fn tensors(&self, state: Ref, path: &str, collector: &mut Collector) -> Result<RVec<RString>> {
+    /// Adds the tensors of a module; gives back the attribute and the name of each.
+    fn tensors(&self, state: Ref, path: &str, collector: &mut Collector) -> Result<Vec<(String, RString)>> {
         let pickle = self.rebuild.pickle;
-        let mut names = RVec::new();
+        let mut names = Vec::new();
         let owner = path.strip_suffix("._packed_params").unwrap_or(path);
         let join = |name: &str| if owner.is_empty() { name.to_owned() } else { format!("{owner}.{name}") };
         for (group, role) in [("_parameters", TensorRole::PARAMETER), ("_buffers", TensorRole::BUFFER)] {
@@ -157,16 +256,13 @@ impl Walk<'_> {
                 };
                 match self.rebuild.tensor(value)? {
                     Some(Rebuilt::Plain(found)) => {
-                        names.push(collector.add(&join(name), owner, role, found)?)
+                        names.push((name.to_owned(), collector.add(&join(name), owner, role, found)?));
                     }
                     Some(Rebuilt::Composite(composite)) => {
                         for (part, found) in composite.parts {
-                            names.push(collector.add(
-                                &join(&format!("{name}.{part}")),
-                                owner,
-                                role,
-                                found,
-                            )?);
+                            let part = format!("{name}.{part}");
+                            let full = collector.add(&join(&part), owner, role, found)?;
+                            names.push((part, full));
                         }
                     }
                     None => {}
@@ -175,7 +271,8 @@ impl Walk<'_> {
         }
         if let Some(packed) = pickle.entry(state, "_packed_params") {
             for (name, found) in packed_parameters(self.rebuild, packed)? {
-                names.push(collector.add(&join(name), owner, TensorRole::PARAMETER, found)?);
+                let full = collector.add(&join(name), owner, TensorRole::PARAMETER, found)?;
+                names.push((name.to_owned(), full));
             }
         }
         // A quantized convolution gives its weight and bias as plain attributes.
@@ -183,7 +280,8 @@ impl Walk<'_> {
             if let Some(value) = pickle.entry(state, name)
                 && let Some(found) = self.rebuild.plain(value)?
             {
-                names.push(collector.add(&join(name), owner, TensorRole::PARAMETER, found)?);
+                let full = collector.add(&join(name), owner, TensorRole::PARAMETER, found)?;
+                names.push((name.to_owned(), full));
             }
         }
         Ok(names)

@@ -2,6 +2,7 @@
 
 use super::{module, state_dict};
 use crate::document::Collector;
+use crate::forward;
 use crate::pickle::{Pickle, Ref, Value};
 use crate::rebuild::{Rebuild, Rebuilt};
 use qp_abi::manifest::pair;
@@ -50,10 +51,12 @@ pub fn read(rebuild: Rebuild<'_>, collector: &mut Collector) -> Result<()> {
     };
     let obstacle = match kind {
         Kind::Module => {
-            let class = module::read(rebuild, found, collector)?;
-            let is_graph = class.ends_with("GraphModule");
-            collector.document.info.metadata.push(pair("class", class));
-            module_obstacle(is_graph, pickle, found == root)
+            let modules = module::read(rebuild, found, collector)?;
+            collector.document.info.metadata.push(pair("class", modules.class.clone()));
+            match forward::follow(rebuild, &modules, found, collector) {
+                Ok(()) => return Ok(()),
+                Err(reason) => module_obstacle(reason, pickle, found == root),
+            }
         }
         Kind::StateDict => {
             state_dict::read(rebuild, found, collector)?;
@@ -71,7 +74,8 @@ pub fn read(rebuild: Rebuild<'_>, collector: &mut Collector) -> Result<()> {
     Ok(())
 }
 
-fn module_obstacle(is_graph: bool, pickle: &Pickle, is_root: bool) -> BackendError {
+/// Why a module cannot be run, and how to export one that can.
+fn module_obstacle(reason: BackendError, pickle: &Pickle, is_root: bool) -> BackendError {
     let key = pickle
         .entries(pickle.root())
         .filter(|_| !is_root)
@@ -80,12 +84,7 @@ fn module_obstacle(is_graph: bool, pickle: &Pickle, is_root: bool) -> BackendErr
         Some(key) => format!("model = torch.load(PATH, weights_only=False)[\"{key}\"]"),
         None => "model = torch.load(PATH, weights_only=False)".to_owned(),
     };
-    let message = if is_graph {
-        "an eager fx module is Python code, which this backend reads and does not run"
-    } else {
-        "an eager module needs the Python class it was saved from, which is not in the file"
-    };
-    BackendError::unsupported_op(message).with_help(trace_help(&load))
+    reason.with_help(trace_help(&load))
 }
 
 fn trace_help(load: &str) -> String {

@@ -2,7 +2,7 @@
 
 use super::json;
 use super::weights::Weight;
-use crate::program::{Argument, Call, Input, Program, Register, ResultName, Results, Stored};
+use crate::program::{Argument, Call, CallResult, Input, Program, Register, Results, Stored};
 use crate::quant::dtype::{from_export_type, scalar_type};
 use qp_abi::sdk::{BackendError, Result};
 use serde_json::Value;
@@ -40,17 +40,19 @@ struct Writer {
 }
 
 impl Writer {
-    fn claim(&mut self, name: &str) {
-        self.registers.insert(name.to_owned(), Register(self.next));
+    fn claim(&mut self, name: &str) -> Register {
+        let register = Register(self.next);
+        self.registers.insert(name.to_owned(), register);
         self.next += 1;
+        register
     }
 
     fn inputs(&mut self, signature: &Value, nodes: &[Value], weights: &[Weight]) -> Result<()> {
         let specs = rows(signature, "input_specs");
         for argument in specs.iter().filter_map(|spec| spec.pointer("/user_input/arg")) {
             for (name, is_int) in json::value_names(argument) {
-                self.claim(name);
-                self.program.inputs.push(Input { name: name.to_owned(), is_int });
+                let register = self.claim(name);
+                self.program.inputs.push(Input { register, name: name.to_owned(), is_int });
             }
         }
         let known: HashSet<&str> = weights.iter().map(|weight| weight.name.as_str()).collect();
@@ -65,8 +67,8 @@ impl Writer {
             if !known.contains(name) {
                 return Err(corrupt(format!("has no elements for `{name}`")));
             }
-            self.claim(in_graph);
-            self.program.stored.push(Stored { name: name.to_owned(), is_quantized: false });
+            let register = self.claim(in_graph);
+            self.program.stored.push(Stored { register, name: name.to_owned(), is_quantized: false });
         }
         for spec in specs {
             if let Some(name) = spec.pointer("/constant_input/name").and_then(Value::as_str)
@@ -89,31 +91,44 @@ impl Writer {
             return Ok(());
         }
         let (operator, overload) = operator(target, name)?;
-        let mut call = Call {
-            operator,
-            overload,
-            arguments: Vec::new(),
-            keywords: Vec::new(),
-            results: Results::One(None),
-            place: name.to_owned(),
-        };
-        let is_pythons = call.overload.is_none();
+        let (mut arguments, mut keywords) = (Vec::new(), Vec::new());
         for input in node.get("inputs").and_then(Value::as_array).into_iter().flatten() {
             let Some(argument) = input.get("arg") else { continue };
             let argument = self.argument(argument, name, 0)?;
-            let argument_name = input.get("name").and_then(Value::as_str).unwrap_or_default();
-            match is_pythons || argument_name.is_empty() {
-                true => call.arguments.push(argument),
-                false => call.keywords.push((argument_name.to_owned(), argument)),
+            match input.get("name").and_then(Value::as_str) {
+                Some(argument_name) if overload.is_some() && !argument_name.is_empty() => {
+                    keywords.push((argument_name.to_owned(), argument));
+                }
+                _ => arguments.push(argument),
             }
         }
-        let (results, names) = results(node);
-        call.results = results;
-        for name in names {
-            self.claim(name);
-        }
-        self.program.calls.push(call);
+        let results = self.results(node);
+        self.program.calls.push(Call {
+            operator,
+            overload,
+            arguments,
+            keywords,
+            results,
+            place: name.to_owned(),
+        });
         Ok(())
+    }
+
+    /// The values that a node computes. What is no tensor cannot be captured.
+    fn results(&mut self, node: &Value) -> Results {
+        let outputs = node.get("outputs").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let names = outputs.iter().flat_map(json::value_names);
+        let mut results: Vec<CallResult> = names
+            .map(|(name, is_int)| CallResult {
+                register: self.claim(name),
+                name: (!is_int).then(|| name.to_owned()),
+            })
+            .collect();
+        let is_list = outputs.iter().any(|output| output.get("as_tensors").is_some());
+        match (results.len(), is_list) {
+            (1, false) => Results::One(results.remove(0)),
+            _ => Results::Each(results),
+        }
     }
 
     fn outputs(&mut self, signature: &Value) -> Result<()> {
@@ -270,23 +285,6 @@ fn operator(target: &str, node: &str) -> Result<(String, Option<String>)> {
         }
     };
     Ok((name.to_owned(), None))
-}
-
-/// How a node's results become registers, and their names in the graph.
-fn results(node: &Value) -> (Results, Vec<&str>) {
-    let outputs = node.get("outputs").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let mut names = Vec::new();
-    let mut captured: Vec<ResultName> = Vec::new();
-    for output in outputs {
-        let found = json::value_names(output);
-        captured.extend(found.iter().map(|(name, is_int)| (!is_int).then(|| (*name).to_owned())));
-        names.extend(found.into_iter().map(|(name, _)| name));
-    }
-    let is_list = outputs.iter().any(|output| output.get("as_tensors").is_some());
-    match (&mut captured[..], is_list) {
-        ([one], false) => (Results::One(one.take()), names),
-        _ => (Results::Each(captured), names),
-    }
 }
 
 fn corrupt(what: impl std::fmt::Display) -> BackendError {

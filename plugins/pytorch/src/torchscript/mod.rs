@@ -5,7 +5,7 @@ mod code;
 mod forward;
 mod lexer;
 mod modules;
-mod operator;
+pub(crate) mod operator;
 
 use crate::archive::Archive;
 use crate::document::{Collector, Document, value};

@@ -99,6 +99,11 @@ impl Operator {
         Self { namespace: "functional".to_owned(), name: name.to_owned() }
     }
 
+    /// Whether the result has the codes and the parameters of what the operator is given.
+    pub fn preserves_codes(&self) -> bool {
+        PRESERVES_CODES.contains(&self.name.as_str())
+    }
+
     /// Whether the result is a tensor.
     pub fn gives_tensor(&self) -> bool {
         !NO_TENSOR.contains(&self.name.as_str()) && !self.name.contains("pack") && self.namespace != "prim"
@@ -136,7 +141,7 @@ pub(super) fn quantization(
             }
             _ => first(),
         },
-        (name, _) if PRESERVES_CODES.contains(&name) => first(),
+        _ if operator.preserves_codes() => first(),
         _ => None,
     }
 }

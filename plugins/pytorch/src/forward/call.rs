@@ -1,0 +1,330 @@
+//! Calls: of modules, of functions by their path, of methods.
+
+use super::interpreter::{Frame, Interpreter, receiver};
+use super::layers::Computed;
+use super::python::Function;
+use super::unsupported;
+use super::value::Value;
+use crate::eager::quantization_of;
+use crate::pickle::Ref;
+use crate::program::PYTHON;
+use crate::torchscript::operator::Operator;
+use qp_abi::sdk::Result;
+
+type Keywords = Vec<(String, Value)>;
+
+impl Interpreter<'_> {
+    /// `callee(arguments)`.
+    pub(super) fn call(
+        &mut self,
+        callee: Value,
+        positional: Vec<Value>,
+        keywords: Keywords,
+        frame: &Frame,
+    ) -> Result<Value> {
+        self.deeper(|interpreter| match callee {
+            Value::Path(path) => interpreter.call_path(&path, positional, keywords, frame),
+            Value::Module(at) => interpreter.call_module(at, positional, keywords, frame),
+            Value::Method(value, name) => interpreter.call_method(*value, &name, positional, keywords, frame),
+            Value::Bound(function, at) => {
+                let inner = Frame { scope: frame.scope.clone(), ..Frame::default() };
+                interpreter.call_function(&function, at, positional, keywords, inner, frame)
+            }
+            // `torch.float32` and its like are types that nothing calls.
+            other => Err(unsupported(format!("the code calls {}", other.kind()))),
+        })
+    }
+
+    /// A function by its path.
+    fn call_path(
+        &mut self,
+        path: &str,
+        positional: Vec<Value>,
+        keywords: Keywords,
+        frame: &Frame,
+    ) -> Result<Value> {
+        if let Some(function) = self.library.function(path).cloned() {
+            let name = path.rsplit('.').next().unwrap_or(path).to_owned();
+            let inner =
+                |layer: Option<usize>| Frame { layer, scope: frame.scope.clone(), ..Frame::default() };
+            let operator = Operator { namespace: "functional".to_owned(), name };
+            let is_layer =
+                frame.layer.is_none() && takes_tensor(&positional, &keywords) && operator.gives_tensor();
+            if !is_layer {
+                return self.run(&function, positional, keywords, inner(frame.layer));
+            }
+            let layer = self.function_layer(&operator, frame, &positional, &keywords);
+            let result = self.run(&function, positional, keywords, inner(Some(layer)))?;
+            return self.computed_by(layer, result);
+        }
+        let (module, name) = path.rsplit_once('.').unwrap_or(("", path));
+        match module {
+            "builtins" | "math" | "operator" => {
+                if let Some(value) = self.builtin(module, name, &positional, frame)? {
+                    return Ok(value);
+                }
+            }
+            "qp" => {
+                if let Some(value) = self.of_file(name, &positional)? {
+                    return Ok(value);
+                }
+                // An operator whose name is put together.
+                if let ("operator", [Value::Text(operator), rest @ ..]) = (name, &positional[..]) {
+                    let (operator, rest) = (operator.clone(), rest.to_vec());
+                    return self.emit(&operator, None, rest, keywords, frame);
+                }
+            }
+            _ => {}
+        }
+        match (path, &positional[..]) {
+            ("torch.device", _) => return Ok(Value::Device),
+            ("torch.Size" | "torch.jit.annotate" | "typing.cast", [.., value]) => return Ok(value.clone()),
+            (
+                "torch._assert"
+                | "torch._assert_async"
+                | "torch._check"
+                | "torch.fx._symbolic_trace._assert_is_none",
+                _,
+            ) => {
+                return Ok(Value::None);
+            }
+            ("torch.fx._pytree.tree_flatten_spec", [structure, ..]) => {
+                let mut leaves = Vec::new();
+                flattened(structure, &mut leaves);
+                return Ok(Value::List(leaves));
+            }
+            ("torch.utils._pytree.tree_unflatten", [Value::List(leaves), ..]) => {
+                return Ok(match &leaves[..] {
+                    [one] => one.clone(),
+                    several => Value::Tuple(several.to_vec()),
+                });
+            }
+            _ => {}
+        }
+        if let Some(rest) = path.strip_prefix("torch.ops.") {
+            let parts: Vec<&str> = rest.split('.').collect();
+            return match parts[..] {
+                [namespace, name] => {
+                    self.emit(&format!("{namespace}::{name}"), None, positional, keywords, frame)
+                }
+                [namespace, name, overload] => {
+                    let overload = if overload == "default" { "" } else { overload };
+                    self.emit(&format!("{namespace}::{name}"), Some(overload), positional, keywords, frame)
+                }
+                _ => Err(unsupported(format!("the code calls `{path}`"))),
+            };
+        }
+        let operator = match module {
+            "torch"
+            | "torch.nn.functional"
+            | "torch._C._nn"
+            | "torch._C._VariableFunctions"
+            | "torch._VF"
+            | "torch._C._VariableFunctionsClass"
+            | "torch.functional"
+            | "torch.Tensor"
+            | "torch._tensor.Tensor" => {
+                format!("aten::{name}")
+            }
+            "torch.special" | "torch._C._special" => {
+                format!("aten::special_{}", name.trim_start_matches("special_"))
+            }
+            "torch.linalg" | "torch._C._linalg" => {
+                format!("aten::linalg_{}", name.trim_start_matches("linalg_"))
+            }
+            "torch.fft" | "torch._C._fft" => format!("aten::fft_{}", name.trim_start_matches("fft_")),
+            _ => return Err(unsupported(format!("the code calls `{path}`, which is not in the file"))),
+        };
+        self.emit(&operator, None, positional, keywords, frame)
+    }
+
+    fn call_method(
+        &mut self,
+        value: Value,
+        name: &str,
+        positional: Vec<Value>,
+        keywords: Keywords,
+        frame: &Frame,
+    ) -> Result<Value> {
+        match (&value, name) {
+            (Value::Dictionary(entries), "items") => {
+                let pairs = entries.iter().map(|(key, value)| Value::Tuple(vec![key.clone(), value.clone()]));
+                return Ok(Value::List(pairs.collect()));
+            }
+            (Value::Dictionary(entries), "values") => {
+                return Ok(Value::List(entries.iter().map(|(_, value)| value.clone()).collect()));
+            }
+            (Value::Dictionary(entries), "keys") => {
+                return Ok(Value::List(entries.iter().map(|(key, _)| key.clone()).collect()));
+            }
+            (Value::List(_) | Value::Dictionary(_), _) => {
+                return Err(unsupported(format!("the code calls `{name}` of {}", value.kind())));
+            }
+            (Value::Stored(stored), "size" | "dim") => {
+                if let Some(shape) = self.stored_shape(stored) {
+                    return match (name, positional.first()) {
+                        ("size", Some(axis)) => self.index(Value::Tuple(shape), axis.clone()),
+                        ("size", None) => Ok(Value::Tuple(shape)),
+                        _ => Ok(Value::Int(i64::try_from(shape.len()).unwrap_or(0))),
+                    };
+                }
+            }
+            _ => {}
+        }
+        let mut all = vec![value];
+        all.extend(positional);
+        if self.library.function(&format!("torch.Tensor.{name}")).is_some() {
+            return self.call_path(&format!("torch.Tensor.{name}"), all, keywords, frame);
+        }
+        self.emit(&format!("aten::{name}"), None, all, keywords, frame)
+    }
+
+    /// A module of the pickle.
+    fn call_module(
+        &mut self,
+        at: Ref,
+        positional: Vec<Value>,
+        keywords: Keywords,
+        frame: &Frame,
+    ) -> Result<Value> {
+        let (function, inner) = self.forward(at, self.module(at)?)?;
+        self.call_function(&function, at, positional, keywords, inner, frame)
+    }
+
+    /// A method of a module. Called by a container, it is the layer of the module, unless that is a container too.
+    fn call_function(
+        &mut self,
+        function: &Function,
+        at: Ref,
+        positional: Vec<Value>,
+        keywords: Keywords,
+        mut inner: Frame,
+        frame: &Frame,
+    ) -> Result<Value> {
+        let module = self.module(at)?;
+        inner.variables.insert(receiver(function).to_owned(), Value::Module(at));
+        let class = self.class_path(at);
+        let is_container =
+            module.code.is_some() || class.as_deref().is_some_and(|class| self.library.is_container(class));
+        let is_first = self.met.insert(at);
+        if frame.layer.is_some() || is_container {
+            inner.layer = frame.layer;
+            return self.run(function, positional, keywords, inner);
+        }
+        let path = if is_first { module.path.clone() } else { self.names.claim(&module.path, '_', 1) };
+        let inputs = self.wires_of(&positional, &keywords);
+        self.layers.push(Computed {
+            path,
+            module: module.path.clone(),
+            op_type: module.class.name.clone(),
+            domain: module.class.module.clone(),
+            scope: module.path.rsplit_once('.').map(|(scope, _)| scope.to_owned()).unwrap_or_default(),
+            inputs,
+            outputs: Vec::new(),
+            tensors: Vec::new(),
+            quantization: quantization_of(&module.class.module),
+        });
+        let layer = self.layers.len() - 1;
+        inner.layer = Some(layer);
+        let result = self.run(function, positional, keywords, inner)?;
+        self.computed_by(layer, result)
+    }
+
+    /// Lists a function that a container calls.
+    pub(super) fn function_layer(
+        &mut self,
+        operator: &Operator,
+        frame: &Frame,
+        positional: &[Value],
+        keywords: &[(String, Value)],
+    ) -> usize {
+        let scope = frame.scope.clone();
+        let stem =
+            if scope.is_empty() { operator.name.clone() } else { format!("{scope}.{}", operator.name) };
+        let path = self.names.claim(&stem, '_', 1);
+        let inputs = self.wires_of(positional, keywords);
+        self.layers.push(Computed {
+            path,
+            module: String::new(),
+            op_type: operator.name.clone(),
+            domain: operator.namespace.clone(),
+            scope,
+            inputs,
+            outputs: Vec::new(),
+            tensors: Vec::new(),
+            quantization: if operator.is_quantized() { "static" } else { "" },
+        });
+        self.layers.len() - 1
+    }
+
+    /// Gives the value that a layer returns the layer's name. A value that has a name already, or that no call of the
+    /// program computes, is passed on under this one too.
+    pub(super) fn computed_by(&mut self, layer: usize, result: Value) -> Result<Value> {
+        let first = |values: &[Value]| values.iter().position(Value::is_computed);
+        match result {
+            Value::Computed(_) | Value::Stored(_) => self.named(layer, result),
+            Value::Tuple(mut values) => {
+                if let Some(at) = first(&values) {
+                    values[at] = self.computed_by(layer, values[at].clone())?;
+                }
+                Ok(Value::Tuple(values))
+            }
+            Value::List(mut values) => {
+                if let Some(at) = first(&values) {
+                    values[at] = self.computed_by(layer, values[at].clone())?;
+                }
+                Ok(Value::List(values))
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn named(&mut self, layer: usize, value: Value) -> Result<Value> {
+        let place = match &value {
+            Value::Computed(register) => self.producers.get(register).copied(),
+            _ => None,
+        };
+        let own = place.and_then(|(call, result)| {
+            let results = &self.program.calls.get(call)?.results;
+            results.all().get(result).filter(|result| result.name.is_none()).map(|result| result.register)
+        });
+        let register = match (own, place) {
+            (Some(register), Some(place)) if !self.numbers.contains(&register) => {
+                self.name_result(place, layer);
+                register
+            }
+            _ => {
+                let Value::Computed(register) = self.emit_plain(&format!("{PYTHON}::same"), vec![value])?
+                else {
+                    return Err(unsupported("a value is lost"));
+                };
+                if let Some(place) = self.producers.get(&register).copied() {
+                    self.name_result(place, layer);
+                }
+                register
+            }
+        };
+        let name = self.layers.get(layer).map(|layer| layer.path.clone()).unwrap_or_default();
+        self.wires.insert(register, name.as_str().into());
+        if let Some(layer) = self.layers.get_mut(layer) {
+            layer.outputs.push(name.into());
+        }
+        Ok(Value::Computed(register))
+    }
+}
+
+/// Whether one of the arguments is computed or stored.
+pub(super) fn takes_tensor(positional: &[Value], keywords: &[(String, Value)]) -> bool {
+    positional.iter().chain(keywords.iter().map(|(_, value)| value)).any(Value::is_computed)
+}
+
+/// The leaves of a structure of lists, tuples and dictionaries.
+fn flattened(value: &Value, leaves: &mut Vec<Value>) {
+    match value {
+        Value::List(elements) | Value::Tuple(elements) => {
+            elements.iter().for_each(|element| flattened(element, leaves));
+        }
+        Value::Dictionary(entries) => entries.iter().for_each(|(_, value)| flattened(value, leaves)),
+        leaf => leaves.push(leaf.clone()),
+    }
+}

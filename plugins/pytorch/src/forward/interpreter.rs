@@ -1,0 +1,349 @@
+//! The state while code is followed, functions and statements.
+
+use super::layers::Computed;
+use super::library::Library;
+use super::python::{Expression, Function, Statement, parse};
+use super::unsupported;
+use super::value::Value;
+use crate::document::Document;
+use crate::eager::{Module, Modules};
+use crate::names::Names;
+use crate::pickle::Ref;
+use crate::program::{Input, Program, Register};
+use crate::rebuild::Rebuild;
+use qp_abi::sdk::{QuantizationParameters, RString, Result};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Expressions within expressions, those of called functions counted on: a bound for the stack.
+const MAX_NESTING: u32 = 250;
+/// Statements and expressions that are followed at all.
+const MAX_STEPS: u32 = 1 << 21;
+/// Values in a list, those of lists in it too.
+pub(super) const MAX_ELEMENTS: usize = 1 << 14;
+
+/// Follows code.
+pub(super) struct Interpreter<'a> {
+    pub(super) library: &'static Library,
+    pub(super) rebuild: Rebuild<'a>,
+    pub(super) modules: &'a Modules,
+    pub(super) document: &'a Document,
+    pub(super) program: Program,
+    /// The next value's number.
+    pub(super) next: u32,
+    /// The values of stored tensors that are in the program already.
+    pub(super) stored: HashMap<RString, Register>,
+    /// Values that depend on stored tensors alone.
+    pub(super) fixed: HashSet<Register>,
+    /// Values that are numbers or lists of numbers and no tensors.
+    pub(super) numbers: HashSet<Register>,
+    /// The call and the result in it that a value comes from.
+    pub(super) producers: HashMap<Register, (usize, usize)>,
+    /// The name that a value, or the one it was taken from, has in the description of the model.
+    pub(super) wires: HashMap<Register, RString>,
+    pub(super) quantization: HashMap<Register, QuantizationParameters>,
+    pub(super) names: Names,
+    pub(super) layers: Vec<Computed>,
+    /// Modules that were called.
+    pub(super) met: HashSet<Ref>,
+    steps: u32,
+    nesting: u32,
+    returned: Value,
+}
+
+/// What following a module has found.
+pub(super) struct Flow {
+    pub(super) program: Program,
+    pub(super) layers: Vec<Computed>,
+    /// The quantization parameters of named values.
+    pub(super) values: Vec<(RString, QuantizationParameters)>,
+}
+
+/// The variables of a function, and where it stands.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Frame {
+    pub(super) variables: HashMap<String, Value>,
+    /// The path of the container whose code this is.
+    pub(super) scope: String,
+    /// The layer that this is a part of; nothing within it is listed.
+    pub(super) layer: Option<usize>,
+}
+
+impl<'a> Interpreter<'a> {
+    pub(super) fn new(rebuild: Rebuild<'a>, modules: &'a Modules, document: &'a Document) -> Self {
+        Self {
+            library: Library::get(),
+            rebuild,
+            modules,
+            document,
+            program: Program::default(),
+            next: 0,
+            stored: HashMap::new(),
+            fixed: HashSet::new(),
+            numbers: HashSet::new(),
+            producers: HashMap::new(),
+            wires: HashMap::new(),
+            quantization: HashMap::new(),
+            names: Names::default(),
+            layers: Vec::new(),
+            met: HashSet::new(),
+            steps: 0,
+            nesting: 0,
+            returned: Value::None,
+        }
+    }
+
+    /// Follows the root module from its inputs to what it returns.
+    pub(super) fn root(&mut self, root: Ref) -> Result<()> {
+        let module = self.module(root)?;
+        let (function, mut frame) = self.forward(root, module)?;
+        let paths: Vec<&str> = self.modules.all.values().map(|module| module.path.as_str()).collect();
+        for path in paths.into_iter().filter(|path| !path.is_empty()) {
+            self.names.claim(path, '_', 1);
+        }
+        let mut given = Vec::new();
+        for parameter in function.parameters.iter().skip(1) {
+            if parameter.is_rest {
+                return Err(unsupported("the number of inputs is not known before the run"));
+            }
+            if parameter.default.is_some() {
+                break;
+            }
+            let register = self.register();
+            let name = self.names.claim(&parameter.name, '_', 1);
+            self.wires.insert(register, name.as_str().into());
+            self.program.inputs.push(Input { register, name, is_int: false });
+            given.push(Value::Computed(register));
+        }
+        self.met.insert(root);
+        frame.variables.insert(receiver(&function).to_owned(), Value::Module(root));
+        self.returned = self.run(&function, given, Vec::new(), frame)?;
+        Ok(())
+    }
+
+    /// What was followed, with its outputs.
+    pub(super) fn finish(mut self) -> Result<Flow> {
+        let returned = std::mem::replace(&mut self.returned, Value::None);
+        self.outputs(&returned, None)?;
+        if self.program.outputs.is_empty() {
+            return Err(unsupported("the model returns nothing that is computed"));
+        }
+        let named = self.program.calls.iter().flat_map(|call| call.results.all());
+        let values = named.filter_map(|result| {
+            let parameters = self.quantization.get(&result.register)?;
+            Some((RString::from(result.name.as_deref()?), parameters.clone()))
+        });
+        Ok(Flow { values: values.collect(), program: self.program, layers: self.layers })
+    }
+
+    /// Adds what is returned to the outputs: tensors under their own names or the keys of a dictionary.
+    fn outputs(&mut self, value: &Value, key: Option<&str>) -> Result<()> {
+        let join = |step: &str| key.map_or_else(|| step.to_owned(), |key| format!("{key}.{step}"));
+        match value {
+            Value::Computed(_) | Value::Stored(_) => {
+                let own = match value {
+                    Value::Computed(register) => self.wires.get(register).map(RString::to_string),
+                    _ => None,
+                };
+                let name = key.map(str::to_owned).or(own).unwrap_or_else(|| "output".to_owned());
+                let taken = self.program.outputs.iter().any(|(known, _)| *known == name);
+                let name = if taken { format!("output_{}", self.program.outputs.len()) } else { name };
+                let argument = self.argument(value)?;
+                self.program.outputs.push((name, argument));
+            }
+            Value::List(elements) | Value::Tuple(elements) => {
+                for (index, element) in elements.iter().enumerate() {
+                    let key = key.map(|_| join(&index.to_string()));
+                    self.outputs(element, key.as_deref())?;
+                }
+            }
+            Value::Dictionary(entries) => {
+                for (name, element) in entries {
+                    let name = match name {
+                        Value::Text(name) => name.clone(),
+                        Value::Int(name) => name.to_string(),
+                        _ => {
+                            return Err(unsupported("the model returns a dictionary whose keys are no texts"));
+                        }
+                    };
+                    self.outputs(element, Some(&join(&name)))?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The module at `at`.
+    pub(super) fn module(&self, at: Ref) -> Result<&'a Module> {
+        self.modules.all.get(&at).ok_or_else(|| unsupported("the code calls something that is no module"))
+    }
+
+    /// The `forward` of a module, and the frame it starts with: the imports of a graph.
+    pub(super) fn forward(&self, at: Ref, module: &Module) -> Result<(Arc<Function>, Frame)> {
+        let mut frame = Frame { scope: module.path.clone(), ..Frame::default() };
+        let pickle = self.rebuild.pickle;
+        if let Some(code) = module.code {
+            let imports = code.imports.and_then(|at| pickle.text(at)).unwrap_or_default();
+            // What is imported counts as a variable.
+            for statement in parse(imports)? {
+                if let Statement::Import(name, path) = statement {
+                    frame.variables.insert(name, Value::Path(path));
+                }
+            }
+            let statements = parse(pickle.text(code.forward).unwrap_or_default())?;
+            let found = statements.into_iter().find_map(|statement| match statement {
+                Statement::Function(function) if function.name == "forward" => Some(function),
+                _ => None,
+            });
+            let function = found.ok_or_else(|| unsupported("the code of the graph has no `forward`"))?;
+            return Ok((Arc::new(function), frame));
+        }
+        let class = self.class_path(at);
+        let function = class.as_deref().and_then(|class| self.library.method(class, "forward"));
+        let function = function.ok_or_else(|| {
+            let shown =
+                if module.path.is_empty() { "the model".to_owned() } else { format!("`{}`", module.path) };
+            unsupported(format!("{shown} is a `{}`, whose computation is not in the file", module.class))
+        })?;
+        Ok((Arc::clone(function), frame))
+    }
+
+    /// The path by which the library has the class of a module.
+    pub(super) fn class_path(&self, at: Ref) -> Option<String> {
+        let class = &self.modules.all.get(&at)?.class;
+        self.library.class_path(&class.module, &class.name)
+    }
+
+    /// Calls a function: its parameters get the arguments, its receiver is in the frame already.
+    pub(super) fn run(
+        &mut self,
+        function: &Function,
+        positional: Vec<Value>,
+        mut keywords: Vec<(String, Value)>,
+        mut frame: Frame,
+    ) -> Result<Value> {
+        let mut given = positional.into_iter();
+        let has_receiver =
+            function.parameters.first().is_some_and(|first| frame.variables.contains_key(&first.name));
+        for parameter in function.parameters.iter().skip(usize::from(has_receiver)) {
+            if parameter.is_rest {
+                frame.variables.insert(parameter.name.clone(), Value::Tuple(given.by_ref().collect()));
+                continue;
+            }
+            let named = keywords.iter().position(|(name, _)| *name == parameter.name);
+            let value = match (given.next(), named, &parameter.default) {
+                (Some(value), None, _) => value,
+                (None, Some(at), _) => keywords.swap_remove(at).1,
+                (None, None, Some(default)) => self.evaluate(default, &frame)?,
+                _ => {
+                    let message = format!("`{}` is called with other arguments than it takes", function.name);
+                    return Err(unsupported(message));
+                }
+            };
+            frame.variables.insert(parameter.name.clone(), value);
+        }
+        if let Some((name, _)) = keywords.first() {
+            return Err(unsupported(format!(
+                "`{}` is called with `{name}`, which is not known",
+                function.name
+            )));
+        }
+        if given.next().is_some() {
+            return Err(unsupported(format!("`{}` is called with too many arguments", function.name)));
+        }
+        Ok(self.body(&function.body, &mut frame)?.unwrap_or(Value::None))
+    }
+
+    /// Follows statements; gives back what is returned.
+    fn body(&mut self, statements: &[Statement], frame: &mut Frame) -> Result<Option<Value>> {
+        for statement in statements {
+            self.step()?;
+            match statement {
+                Statement::Return(value) => return self.evaluate(value, frame).map(Some),
+                Statement::Evaluate(value) => drop(self.evaluate(value, frame)?),
+                Statement::Assign(targets, value) => {
+                    let value = self.evaluate(value, frame)?;
+                    self.assign(targets, value, frame)?;
+                }
+                Statement::If(condition, branch, other) => {
+                    let condition = self.evaluate(condition, frame)?;
+                    let is_true = condition.is_true().ok_or_else(|| {
+                        unsupported("what the code does depends on values that only a run can tell")
+                    })?;
+                    if let Some(value) = self.body(if is_true { branch } else { other }, frame)? {
+                        return Ok(Some(value));
+                    }
+                }
+                Statement::For(name, values, body) => {
+                    let values = self.evaluate(values, frame)?;
+                    for value in self.iterated(&values)? {
+                        frame.variables.insert(name.clone(), value);
+                        if let Some(value) = self.body(body, frame)? {
+                            return Ok(Some(value));
+                        }
+                    }
+                }
+                Statement::Import(name, path) => {
+                    frame.variables.insert(name.clone(), Value::Path(path.clone()));
+                }
+                Statement::Raise(text) => return Err(unsupported(text.clone())),
+                Statement::Function(_) | Statement::Class(_) => {
+                    return Err(unsupported("the code defines functions of its own"));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn assign(&mut self, targets: &[Expression], value: Value, frame: &mut Frame) -> Result<()> {
+        if let [Expression::Name(name)] = targets {
+            frame.variables.insert(name.clone(), value);
+            return Ok(());
+        }
+        let targets = match targets {
+            [Expression::Tuple(targets) | Expression::List(targets)] => targets.as_slice(),
+            targets => targets,
+        };
+        let parts = self.unpacked(value, targets.len())?;
+        for (target, part) in targets.iter().zip(parts) {
+            match target {
+                Expression::Name(name) => drop(frame.variables.insert(name.clone(), part)),
+                nested @ (Expression::Tuple(_) | Expression::List(_)) => {
+                    self.assign(std::slice::from_ref(nested), part, frame)?;
+                }
+                _ => return Err(unsupported("the code writes into something that is no variable")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a step.
+    pub(super) fn step(&mut self) -> Result<()> {
+        self.steps += 1;
+        if self.steps > MAX_STEPS { Err(unsupported("the code is too long to be followed")) } else { Ok(()) }
+    }
+
+    /// Goes one level deeper for `work`.
+    pub(super) fn deeper<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.nesting >= MAX_NESTING {
+            return Err(unsupported("the code is nested too deep to be followed"));
+        }
+        self.nesting += 1;
+        let done = work(self);
+        self.nesting -= 1;
+        done
+    }
+
+    /// A number for a new value.
+    pub(super) fn register(&mut self) -> Register {
+        let register = Register(self.next);
+        self.next += 1;
+        register
+    }
+}
+
+/// The name of a function's first parameter.
+pub(super) fn receiver(function: &Function) -> &str {
+    function.parameters.first().map_or("self", |first| first.name.as_str())
+}

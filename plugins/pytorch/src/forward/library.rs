@@ -1,0 +1,198 @@
+//! What the modules and functions of PyTorch compute, in the same Python in which graphs are saved.
+//!
+//! The files in `library/` are data: they are parsed once, followed by the same interpreter as the code in a model
+//! file, and never run by a Python. They state, from the documentation of each class, how its attributes become the
+//! arguments of an operator.
+
+use super::python::{Class, Expression, Function, Statement, parse};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+const SOURCES: [(&str, &str); 5] = [
+    ("functional.py", include_str!("library/functional.py")),
+    ("modules.py", include_str!("library/modules.py")),
+    ("quantized.py", include_str!("library/quantized.py")),
+    ("recurrent.py", include_str!("library/recurrent.py")),
+    ("onnx2torch.py", include_str!("library/onnx2torch.py")),
+];
+
+/// Where classes are, and the name by which the library has them; the first that fits counts.
+const PLACES: [(&str, &str); 17] = [
+    ("torch.nn.modules", "torch.nn"),
+    ("torch.nn.quantized.dynamic", "torch.ao.nn.quantized.dynamic"),
+    ("torch.nn.quantized", "torch.ao.nn.quantized"),
+    ("torch.nn.intrinsic.quantized.dynamic", "torch.ao.nn.intrinsic.quantized.dynamic"),
+    ("torch.nn.intrinsic.quantized", "torch.ao.nn.intrinsic.quantized"),
+    ("torch.nn.intrinsic", "torch.ao.nn.intrinsic"),
+    ("torch.ao.nn.quantized.dynamic", "torch.ao.nn.quantized.dynamic"),
+    ("torch.ao.nn.quantized", "torch.ao.nn.quantized"),
+    ("torch.ao.nn.intrinsic.quantized.dynamic", "torch.ao.nn.intrinsic.quantized.dynamic"),
+    ("torch.ao.nn.intrinsic.quantized", "torch.ao.nn.intrinsic.quantized"),
+    ("torch.ao.nn.intrinsic.modules", "torch.ao.nn.intrinsic"),
+    ("torch.ao.quantization", "torch.ao.quantization"),
+    ("torch.quantization", "torch.ao.quantization"),
+    ("torch.nn", "torch.nn"),
+    ("torchvision.ops", "torchvision.ops"),
+    ("onnx2torch.node_converters", "onnx2torch"),
+    ("onnx2torch", "onnx2torch"),
+];
+
+/// Functions and classes by their paths.
+#[derive(Debug, Default)]
+pub struct Library {
+    functions: HashMap<String, Arc<Function>>,
+    classes: HashMap<String, Definition>,
+}
+
+/// A class of the library.
+#[derive(Debug)]
+pub struct Definition {
+    bases: Vec<String>,
+    methods: HashMap<String, Arc<Function>>,
+    attributes: HashMap<String, Expression>,
+}
+
+impl Library {
+    /// The library.
+    pub fn get() -> &'static Self {
+        static LIBRARY: OnceLock<Library> = OnceLock::new();
+        LIBRARY.get_or_init(|| {
+            let mut library = Self::default();
+            for (_, source) in SOURCES {
+                // The files are part of the program; `every_file_is_read_whole` tests that all of them are read.
+                library.add(parse(source).unwrap_or_default());
+            }
+            library
+        })
+    }
+
+    fn add(&mut self, statements: Vec<Statement>) {
+        for statement in statements {
+            match statement {
+                Statement::Function(function) => {
+                    self.functions.insert(function.name.clone(), Arc::new(function));
+                }
+                Statement::Class(class) => {
+                    self.classes.insert(class.name.clone(), definition(class));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The function at a path.
+    pub fn function(&self, path: &str) -> Option<&Arc<Function>> {
+        self.functions.get(path)
+    }
+
+    /// The path by which the library has the class `name` of the Python module `module`; `None` if it has not.
+    pub fn class_path(&self, module: &str, name: &str) -> Option<String> {
+        let full = format!("{module}.{name}");
+        let last = name.rsplit('.').next().unwrap_or(name);
+        PLACES.iter().find_map(|(place, known)| {
+            full.strip_prefix(place).filter(|rest| rest.starts_with('.'))?;
+            let path = format!("{known}.{last}");
+            self.classes.contains_key(&path).then_some(path)
+        })
+    }
+
+    /// A method of a class, its own or of one that it takes over from.
+    pub fn method(&self, class: &str, name: &str) -> Option<&Arc<Function>> {
+        self.lineage(class).into_iter().find_map(|class| class.methods.get(name))
+    }
+
+    /// What an attribute is where a module has none of its own.
+    pub fn attribute(&self, class: &str, name: &str) -> Option<&Expression> {
+        self.lineage(class).into_iter().find_map(|class| class.attributes.get(name))
+    }
+
+    /// Whether a class is no layer itself: its children are.
+    pub fn is_container(&self, class: &str) -> bool {
+        self.attribute(class, "is_container") == Some(&Expression::Bool(true))
+    }
+
+    fn lineage(&self, class: &str) -> Vec<&Definition> {
+        const MAX_CLASSES: usize = 16;
+        let mut lineage = Vec::new();
+        let mut waiting = vec![class];
+        while let Some(class) = waiting.pop() {
+            if let Some(definition) = self.classes.get(class) {
+                waiting.extend(definition.bases.iter().rev().map(String::as_str));
+                lineage.push(definition);
+            }
+            if lineage.len() > MAX_CLASSES {
+                break;
+            }
+        }
+        lineage
+    }
+}
+
+fn definition(class: Class) -> Definition {
+    let (mut methods, mut attributes) = (HashMap::new(), HashMap::new());
+    for statement in class.body {
+        match statement {
+            Statement::Function(function) => {
+                methods.insert(function.name.clone(), Arc::new(function));
+            }
+            Statement::Assign(targets, value) => {
+                if let [Expression::Name(name)] = targets.as_slice() {
+                    attributes.insert(name.clone(), value);
+                }
+            }
+            _ => {}
+        }
+    }
+    Definition { bases: class.bases, methods, attributes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_read_whole() {
+        for (name, source) in SOURCES {
+            let statements = parse(source).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            let known = |statement: &Statement| match statement {
+                Statement::Function(_) | Statement::Class(_) => true,
+                // The text at the head of a file.
+                Statement::Evaluate(Expression::Text(_)) => true,
+                _ => false,
+            };
+            assert!(statements.iter().all(known), "{name}");
+        }
+    }
+
+    #[test]
+    fn classes_are_found_under_old_and_new_names() {
+        let library = Library::get();
+        for (module, name, path) in [
+            ("torch.nn.modules.conv", "Conv2d", "torch.nn.Conv2d"),
+            ("torch.nn.quantized.modules.conv", "Conv2d", "torch.ao.nn.quantized.Conv2d"),
+            (
+                "torch.ao.nn.quantized.dynamic.modules.linear",
+                "Linear",
+                "torch.ao.nn.quantized.dynamic.Linear",
+            ),
+            (
+                "torch.ao.nn.intrinsic.quantized.modules.conv_relu",
+                "ConvReLU2d",
+                "torch.ao.nn.intrinsic.quantized.ConvReLU2d",
+            ),
+            ("onnx2torch.node_converters.pad", "OnnxPadStatic", "onnx2torch.OnnxPadStatic"),
+        ] {
+            assert_eq!(library.class_path(module, name).as_deref(), Some(path));
+        }
+        assert_eq!(library.class_path("resnet8_model", "Conv2d"), None);
+        assert_eq!(library.class_path("torch.nnx", "Conv2d"), None);
+    }
+
+    #[test]
+    fn a_class_takes_over_what_it_does_not_define() {
+        let library = Library::get();
+        assert!(library.is_container("torch.ao.nn.intrinsic.ConvReLU2d"));
+        assert!(library.method("torch.ao.nn.intrinsic.ConvReLU2d", "forward").is_some());
+        assert!(!library.is_container("torch.nn.Conv2d"));
+    }
+}

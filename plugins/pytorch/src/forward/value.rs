@@ -1,0 +1,141 @@
+//! What a variable stands for while code is followed.
+
+use super::python::Function;
+use crate::pickle::Ref;
+use crate::program::Register;
+use qp_abi::sdk::RString;
+use std::sync::Arc;
+
+/// A value: known before the run, or computed by it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// `None`.
+    None,
+    /// `...`.
+    Ellipsis,
+    /// A boolean.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A real number.
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// An element type, by its number in `c10::ScalarType`.
+    Dtype(i64),
+    /// A memory format or a layout, by its number in `c10`.
+    Code(i64),
+    /// A device.
+    Device,
+    /// A list.
+    List(Vec<Value>),
+    /// A tuple.
+    Tuple(Vec<Value>),
+    /// A dictionary.
+    Dictionary(Vec<(Value, Value)>),
+    /// `start:stop:step`.
+    Slice(Box<[Value; 3]>),
+    /// A value that the run computes, or is given.
+    Computed(Register),
+    /// A stored tensor, by its name in the file.
+    Stored(RString),
+    /// A module of the pickle.
+    Module(Ref),
+    /// A function, class or module of Python by its path: `torch.nn.functional.relu`.
+    Path(String),
+    /// A method of a value.
+    Method(Box<Value>, String),
+    /// A function of our library with the module it is called on.
+    Bound(Arc<Function>, Ref),
+    /// Something of the pickle that no computation can use.
+    Opaque(String),
+}
+
+impl Value {
+    /// The elements of a list or tuple.
+    pub fn elements(&self) -> Option<&[Self]> {
+        match self {
+            Self::List(elements) | Self::Tuple(elements) => Some(elements),
+            _ => None,
+        }
+    }
+
+    /// The number, if it is a known one; a boolean is one in Python.
+    pub fn real(&self) -> Option<f64> {
+        match self {
+            Self::Int(number) => Some(*number as f64),
+            Self::Float(number) => Some(*number),
+            Self::Bool(flag) => Some(f64::from(u8::from(*flag))),
+            _ => None,
+        }
+    }
+
+    /// The whole number, if it is a known one.
+    pub fn int(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) => Some(*number),
+            Self::Bool(flag) => Some(i64::from(*flag)),
+            _ => None,
+        }
+    }
+
+    /// Whether Python counts it as true; `None` for what only the run can tell.
+    pub fn is_true(&self) -> Option<bool> {
+        Some(match self {
+            Self::None => false,
+            Self::Bool(flag) => *flag,
+            Self::Int(number) => *number != 0,
+            Self::Float(number) => *number != 0.0,
+            Self::Text(text) => !text.is_empty(),
+            Self::List(elements) | Self::Tuple(elements) => !elements.is_empty(),
+            Self::Dictionary(entries) => !entries.is_empty(),
+            Self::Computed(_) | Self::Stored(_) => return None,
+            _ => true,
+        })
+    }
+
+    /// Whether the run has to compute something to know it.
+    pub fn is_computed(&self) -> bool {
+        match self {
+            Self::Computed(_) | Self::Stored(_) => true,
+            Self::List(elements) | Self::Tuple(elements) => elements.iter().any(Self::is_computed),
+            Self::Slice(parts) => parts.iter().any(Self::is_computed),
+            Self::Dictionary(entries) => entries.iter().any(|(_, value)| value.is_computed()),
+            _ => false,
+        }
+    }
+
+    /// How many values it is made of.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::List(elements) | Self::Tuple(elements) => {
+                elements.iter().map(Self::size).sum::<usize>() + 1
+            }
+            Self::Dictionary(entries) => entries.iter().map(|(_, value)| value.size() + 1).sum::<usize>() + 1,
+            _ => 1,
+        }
+    }
+
+    /// What kind of value it is, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::None => "`None`",
+            Self::Ellipsis => "an ellipsis",
+            Self::Bool(_) => "a boolean",
+            Self::Int(_) | Self::Float(_) => "a number",
+            Self::Text(_) => "a text",
+            Self::Dtype(_) => "a dtype",
+            Self::Code(_) => "a memory format",
+            Self::Device => "a device",
+            Self::List(_) => "a list",
+            Self::Tuple(_) => "a tuple",
+            Self::Dictionary(_) => "a dictionary",
+            Self::Slice(_) => "a slice",
+            Self::Computed(_) => "a computed value",
+            Self::Stored(_) => "a stored tensor",
+            Self::Module(_) => "a module",
+            Self::Path(_) | Self::Method(..) | Self::Bound(..) => "a function",
+            Self::Opaque(_) => "an object",
+        }
+    }
+}
