@@ -3,6 +3,7 @@
 use super::evidence::settings_line;
 use super::inspection::can_be_captured;
 use super::listing::counted;
+use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
 use crate::backend::Progress;
@@ -68,6 +69,8 @@ pub(super) struct Arguments {
     /// Replace a file that exists
     #[arg(long, requires = "save")]
     force: bool,
+    #[command(flatten)]
+    running: Running,
 }
 
 #[derive(Serialize)]
@@ -149,6 +152,7 @@ impl Command for Capture {
             names => names.iter().map(|name| playground.model(Some(name), &task)).collect::<Result<_>>()?,
         };
         models.iter().try_for_each(|model| can_be_captured(model))?;
+        arguments.running.check(&models.iter().map(|model| &**model).collect::<Vec<_>>())?;
         let input = playground.chosen_input()?;
         let mut writer = match &arguments.save {
             Some(path) => Some(ArrayWriter::new(&playground.path(path), arguments.force)?),
@@ -160,7 +164,7 @@ impl Command for Capture {
             let side = Side {
                 model,
                 sibling: playground.outspoken_sibling(model, &task),
-                options: execution.options(model, None),
+                options: arguments.running.options_of(model, execution, None),
             };
             let prefix = if models.len() > 1 { format!("{}/", model.id) } else { String::new() };
             let one = one(&side, &arguments, &input, budget, (&mut writer, &prefix), &task)?;

@@ -36,6 +36,12 @@ pub(super) struct Arguments {
     /// The numbers of threads to try, as in 1,2,8; without them 1 and all of the machine's
     #[arg(long, value_name = "COUNTS", value_delimiter = ',')]
     threads: Vec<u32>,
+    /// The engines of PyTorch's quantized operators to try, as in x86,fbgemm,onednn,qnnpack
+    #[arg(long, value_name = "ENGINES", value_delimiter = ',')]
+    qengine: Vec<String>,
+    /// The precisions that PyTorch computes floats in to try, as in float64,float32,bfloat16
+    #[arg(long, value_name = "DTYPES", value_delimiter = ',')]
+    precision: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -56,8 +62,8 @@ struct Found<'a> {
 #[derive(Clone, Serialize)]
 struct Row {
     /// What was asked for.
-    optimization: Option<&'static str>,
-    threads: u32,
+    #[serde(flatten)]
+    variation: Variation,
     /// What took effect.
     settings: Vec<Property>,
     /// Elements that differ from those of the first row.
@@ -70,15 +76,30 @@ struct Row {
     changed: u64,
 }
 
+/// Settings of one run.
+#[derive(Clone, Debug, Serialize)]
+struct Variation {
+    optimization: Option<&'static str>,
+    threads: u32,
+    qengine: Option<String>,
+    precision: Option<String>,
+}
+
 impl Command for Drift {
     type Arguments = Arguments;
     const NAME: &'static str = "drift";
     const SUMMARY: &'static str = "Compare a model with itself under other settings of the runtime";
     const GROUP: Group = Group::Run;
-    const EXAMPLES: &'static [Example] = &[Example {
-        line: "input digits.npz:images[0:64]; drift resnet8_int8.onnx",
-        shows: "each level of optimization with 1 thread and with all",
-    }];
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            line: "input digits.npz:images[0:64]; drift resnet8_int8.onnx",
+            shows: "each level of optimization with 1 thread and with all",
+        },
+        Example {
+            line: "input digits.npz:images[0:64]; drift resnet8_int8.pt --threads 1 --qengine fbgemm,x86,onednn",
+            shows: "whether engines of PyTorch's give the same codes",
+        },
+    ];
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -88,15 +109,15 @@ impl Command for Drift {
         }
         let input = playground.chosen_input()?;
         let sibling = playground.outspoken_sibling(&model, &task);
-        let variations = variations(&model, &arguments.threads);
+        let variations = variations(&model, &arguments)?;
         let is_captured = model.session.plugin().has_feature("capture");
         let codes = last_codes(model.info()).filter(|_| is_captured);
         let scale = codes.as_ref().and_then(|value| value.quantization?.scales.first().copied());
         let mut rows: Vec<Row> = Vec::new();
         let mut baseline: Vec<Batch> = Vec::new();
         let (mut samples, mut report, mut stopped) = (0, None, None);
-        for (place, (level, threads)) in variations.iter().enumerate() {
-            let side = Side { model: &model, sibling: sibling.clone(), options: options(*level, *threads) };
+        for (place, variation) in variations.iter().enumerate() {
+            let side = Side { model: &model, sibling: sibling.clone(), options: options(variation) };
             let batches = Batches::of(&input, &[&side], arguments.samples, arguments.batch)?;
             let total = batches.samples() * variations.len() as u64;
             samples = batches.samples();
@@ -106,7 +127,7 @@ impl Command for Drift {
                     if place == 0 {
                         baseline.clone_from(&outputs);
                     }
-                    rows.push(row(&baseline, &outputs, (*level, *threads), last.as_ref(), scale)?);
+                    rows.push(row(&baseline, &outputs, variation.clone(), last.as_ref(), scale)?);
                     report = last;
                 }
                 Err(error) if error.kind() == ErrorKind::Cancelled && place > 1 => {
@@ -138,19 +159,50 @@ impl Command for Drift {
 }
 
 /// The settings to try: the graph as written with one thread comes first.
-fn variations(model: &Loaded, threads: &[u32]) -> Vec<(Option<&'static str>, u32)> {
+fn variations(model: &Loaded, arguments: &Arguments) -> Result<Vec<Variation>> {
     let all = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
-    let mut counts = if threads.is_empty() { vec![1, all.max(2)] } else { threads.to_vec() };
+    let mut counts = arguments.threads.clone();
+    if counts.is_empty() {
+        counts = vec![1, all.max(2)];
+    }
     counts.dedup();
-    let has_levels = model.session.plugin().has_feature("optimization");
+    let plugin = model.session.plugin();
+    let listed = |name: &str, values: &[String]| match values {
+        [] => Ok(vec![None]),
+        values if plugin.has_feature(name) => Ok(values.iter().cloned().map(Some).collect()),
+        _ => Err(Error::usage(format!("`--{name}` is a setting that {} lacks", plugin.name))
+            .with_hint(format!("Leave `--{name}` out."))),
+    };
+    let engines = listed("qengine", &arguments.qengine)?;
+    let precisions = listed("precision", &arguments.precision)?;
     let levels: Vec<Option<&'static str>> =
-        if has_levels { LEVELS.iter().copied().map(Some).collect() } else { vec![None] };
-    levels.into_iter().flat_map(|level| counts.iter().map(move |count| (level, *count))).collect()
+        if plugin.has_feature("optimization") { LEVELS.map(Some).to_vec() } else { vec![None] };
+    let mut variations = Vec::new();
+    for optimization in levels {
+        for qengine in &engines {
+            for precision in &precisions {
+                let (qengine, precision) = (qengine.clone(), precision.clone());
+                variations.extend(counts.iter().map(|threads| Variation {
+                    optimization,
+                    threads: *threads,
+                    qengine: qengine.clone(),
+                    precision: precision.clone(),
+                }));
+            }
+        }
+    }
+    Ok(variations)
 }
 
-fn options(level: Option<&str>, threads: u32) -> RunOptions {
-    let mut options = RunOptions::from([("threads".to_owned(), threads.to_string())]);
-    options.extend(level.map(|level| ("optimization".to_owned(), level.to_owned())));
+fn options(variation: &Variation) -> RunOptions {
+    let mut options = RunOptions::from([("threads".to_owned(), variation.threads.to_string())]);
+    let optimization = variation.optimization.map(str::to_owned);
+    let named = [
+        ("optimization", optimization),
+        ("qengine", variation.qengine.clone()),
+        ("precision", variation.precision.clone()),
+    ];
+    options.extend(named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     options
 }
 
@@ -206,13 +258,12 @@ fn last_codes(info: &ModelInfo) -> Option<Followed<'_>> {
 fn row(
     baseline: &[Batch],
     outputs: &[Batch],
-    (optimization, threads): (Option<&'static str>, u32),
+    variation: Variation,
     report: Option<&RunReport>,
     step: Option<f64>,
 ) -> Result<Row> {
     let mut row = Row {
-        optimization,
-        threads,
+        variation,
         settings: report.map(|report| report.settings.clone()).unwrap_or_default(),
         differing: 0,
         elements: 0,
@@ -259,25 +310,35 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
         };
         (tone, format!("settings change the output, {classes}"))
     };
-    let mut table = Table::new([
-        Column::text("optimization"),
+    let has_engines = found.rows.iter().any(|row| row.variation.qengine.is_some());
+    let has_precisions = found.rows.iter().any(|row| row.variation.precision.is_some());
+    let mut columns = vec![Column::text("optimization")];
+    columns.extend(has_engines.then(|| Column::text("qengine")));
+    columns.extend(has_precisions.then(|| Column::text("precision")));
+    columns.extend([
         Column::number("threads"),
         Column::number("differing").rank(1),
         Column::number("largest difference"),
         Column::number("steps of codes"),
         Column::number("changed classes"),
     ]);
+    let mut table = Table::new(columns);
     for row in &found.rows {
         let share = row.differing as f64 / row.elements.max(1) as f64;
         let tone = if row.changed > 0 { Tone::Bad } else { Tone::Plain };
-        table.row([
-            Cell::name(row.optimization.unwrap_or("as written")),
-            Cell::count(u64::from(row.threads)),
+        let variation = &row.variation;
+        let mut cells = vec![Cell::name(variation.optimization.unwrap_or("as written"))];
+        for (is_shown, value) in [(has_engines, &variation.qengine), (has_precisions, &variation.precision)] {
+            cells.extend(is_shown.then(|| Cell::option(value.clone(), Cell::text)));
+        }
+        cells.extend([
+            Cell::count(u64::from(variation.threads)),
             Cell::percent(share),
             Cell::real(row.max_abs_difference),
             Cell::option(row.max_steps, |steps| Cell { text: format!("{steps:.2}"), ..Cell::real(steps) }),
             Cell::count(row.changed).tone(tone),
         ]);
+        table.row(cells);
     }
     Ok(Report::new(found)?
         .toned_line([

@@ -1,6 +1,7 @@
 //! What several commands need to hold two models against each other: the models, the samples, the labels, the pairs.
 
 use super::inspection::{can_be_captured, find_layer};
+use super::running::Running;
 use crate::backend::{Progress, RunReport};
 use crate::capture::batch::Batches;
 use crate::capture::pairing::{self, Activations};
@@ -27,9 +28,8 @@ pub(super) struct Choice {
     /// Samples that are run together
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
     batch: u64,
-    /// Threads of the runtime; without it, those of the machine
-    #[arg(long, value_name = "COUNT")]
-    threads: Option<u32>,
+    #[command(flatten)]
+    running: Running,
 }
 
 /// Two models and what they are run on.
@@ -60,6 +60,7 @@ impl Evidence {
         for model in [&reference_model, &candidate_model] {
             can_be_captured(model)?;
         }
+        arguments.running.check(&[&reference_model, &candidate_model])?;
         let (input, own_labels) = match &arguments.data {
             Some(data) => {
                 let (file, selection) = Selection::parse(data)?;
@@ -101,8 +102,8 @@ impl Evidence {
 
     fn side<'a>(&self, model: &'a Loaded, sibling: Option<ModelInfo>) -> Side<'a> {
         // The models run one after the other: each has the whole machine.
-        let threads = self.arguments.threads.map(|threads| threads as usize);
-        Side { model, sibling, options: Execution::AsWritten.options(model, threads) }
+        let options = self.arguments.running.options_of(model, Execution::AsWritten, None);
+        Side { model, sibling, options }
     }
 
     /// The samples, some at a time.

@@ -31,6 +31,7 @@ mod ranges;
 mod reload;
 mod residuals;
 mod run;
+mod running;
 mod saturation;
 mod select;
 mod sensitivity;

@@ -1,5 +1,6 @@
 //! `run`: compute a model's outputs on the current input.
 
+use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
 use crate::backend::{Fetch, Progress, RunOptions, RunOutcome};
@@ -50,6 +51,8 @@ pub(super) struct Arguments {
     /// Replace a file that exists
     #[arg(long, requires = "save")]
     force: bool,
+    #[command(flatten)]
+    running: Running,
 }
 
 /// Several models on one input.
@@ -111,15 +114,20 @@ impl Command for Run {
             line: "use resnet8.onnx; input random; run resnet8_int8.onnx --repeat 20",
             shows: "the median latency of 20 runs",
         },
+        Example {
+            line: "input digits.npz:images[0:4]; run resnet8_int8.pt --qengine fbgemm --threads 1",
+            shows: "the classes that one engine of PyTorch's sees",
+        },
     ];
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
-        let options = options(&arguments.settings)?;
+        let own_options = options(&arguments.settings)?;
         let task = scope.ui.task(scope.cancel);
         let models: Vec<_> = match &arguments.names[..] {
             [] => vec![playground.model(None, &task)?],
             names => names.iter().map(|name| playground.model(Some(name), &task)).collect::<Result<_>>()?,
         };
+        arguments.running.check(&models.iter().map(|model| &**model).collect::<Vec<_>>())?;
         let input = playground.chosen_input()?;
         let mut writer = match &arguments.save {
             Some(path) => Some(ArrayWriter::new(&playground.path(path), arguments.force)?),
@@ -131,7 +139,9 @@ impl Command for Run {
                 return Err(obstacle.clone());
             }
             let sibling = playground.outspoken_sibling(model, &task);
-            let side = Side { model, sibling, options: options.clone() };
+            let mut options = arguments.running.options(model);
+            options.extend(own_options.clone());
+            let side = Side { model, sibling, options };
             let (steps, outcome, latencies) = repeated(&side, &input, arguments.repeat, &task)?;
             if let Some(writer) = &mut writer {
                 let prefix = if models.len() > 1 { format!("{}/", model.id) } else { String::new() };

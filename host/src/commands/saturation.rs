@@ -2,6 +2,7 @@
 
 use super::inspection::can_be_captured;
 use super::listing::counted;
+use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::capture::products::{Counted, Product, products};
 use crate::capture::streaming::each_tensor;
@@ -29,6 +30,8 @@ pub(super) struct Arguments {
     /// Samples that are run together
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
     batch: u64,
+    #[command(flatten)]
+    running: Running,
 }
 
 #[derive(Serialize)]
@@ -90,10 +93,11 @@ impl Command for Saturation {
         let wanted: Vec<&Product<'_>> = products.iter().filter(at_risk).collect();
         if let Some(input) = input.as_ref().filter(|_| !wanted.is_empty()) {
             can_be_captured(&model)?;
+            arguments.running.check(&[&model])?;
             let side = Side {
                 model: &model,
                 sibling: playground.outspoken_sibling(&model, &task),
-                options: Execution::AsWritten.options(&model, None),
+                options: arguments.running.options_of(&model, Execution::AsWritten, None),
             };
             let mut names: Vec<String> = wanted.iter().map(|product| product.input.to_owned()).collect();
             names.sort_unstable();

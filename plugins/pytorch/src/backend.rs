@@ -58,7 +58,7 @@ impl sdk::Backend for Backend {
                 })
                 .collect(),
             url_schemes: RVec::new(),
-            features: texts(&["inspect", "run", "capture"]),
+            features: texts(&["inspect", "run", "capture", "qengine", "precision"]),
             extra: RVec::new(),
         }
     }

@@ -48,6 +48,13 @@ fn the_traced_model_gives_pythons_outputs() {
 }
 
 #[test]
+fn the_eager_model_gives_pythons_outputs() {
+    let Some(largest) = largest_difference("resnet8.pt") else { return };
+    println!("largest absolute difference: {largest}");
+    assert!(largest <= FLOAT_TOLERANCE, "{largest}");
+}
+
+#[test]
 fn the_int8_model_gives_pythons_outputs() {
     let Some(largest) = largest_difference("resnet8_int8.pt") else { return };
     println!("largest absolute difference: {largest}");

@@ -3,6 +3,7 @@
 mod variants;
 
 use super::inspection::{can_be_captured, find_layer, histogram_table};
+use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::capture::survey::{Feed, Wanted, each_block};
 use crate::capture::{Execution, Side};
@@ -11,7 +12,7 @@ use crate::inspect::Summary;
 use crate::inspect::graph::Graph;
 use crate::inspect::range::representable;
 use crate::model::{LayerInfo, Property, QuantizationParameters};
-use crate::playground::Playground;
+use crate::playground::{Loaded, Playground};
 use crate::render::number;
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
@@ -49,6 +50,8 @@ pub(super) struct Arguments {
     /// As the runtime really executes the model, in place of the graph as it is written
     #[arg(long)]
     optimized: bool,
+    #[command(flatten)]
+    running: Running,
 }
 
 #[derive(Serialize)]
@@ -105,15 +108,18 @@ impl Command for Activations {
         let input = playground.chosen_input()?;
         if let Some(names) = &arguments.compare {
             let others = variants::others(names, &model, playground, &task)?;
+            let all: Vec<&Loaded> = others.iter().chain([&model]).map(|model| &**model).collect();
+            arguments.running.check(&all)?;
             return variants::run(&arguments, (&model, layer), &others, &input, playground, task);
         }
+        arguments.running.check(&[&model])?;
         let (value, quantization) = value_of(layer, model.info())?;
         let wanted = Wanted { name: value, quantization: quantization.filter(|_| !arguments.raw) };
         let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
         let side = Side {
             model: &model,
             sibling: playground.outspoken_sibling(&model, &task),
-            options: execution.options(&model, None),
+            options: arguments.running.options_of(&model, execution, None),
         };
         let feed = Feed { input: &input, samples: arguments.samples, batch: arguments.batch };
         let range = quantization

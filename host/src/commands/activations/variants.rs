@@ -84,11 +84,10 @@ pub(super) fn run(
     playground: &Playground,
     task: Task<'_>,
 ) -> Result<Report> {
-    let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
     // What a variant leaves open of its input another says, which may have to be read: each side is made once.
-    let ours = side(model, execution, playground, &task);
+    let ours = side(model, arguments, playground, &task);
     let theirs: Vec<Side<'_>> =
-        others.iter().map(|other| side(other, execution, playground, &task)).collect();
+        others.iter().map(|other| side(other, arguments, playground, &task)).collect();
     let mut places = Vec::new();
     for (other, theirs) in others.iter().zip(&theirs) {
         let mut pairs = pairing::activations(model.info(), other.info());
@@ -167,12 +166,13 @@ pub(super) fn run(
 
 fn side<'a>(
     model: &'a Arc<Loaded>,
-    execution: Execution,
+    arguments: &Arguments,
     playground: &Playground,
     progress: &dyn Progress,
 ) -> Side<'a> {
     let sibling = playground.outspoken_sibling(model, progress);
-    Side { model, sibling, options: execution.options(model, None) }
+    let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
+    Side { model, sibling, options: arguments.running.options_of(model, execution, None) }
 }
 
 fn lay_out(found: &Found<'_>) -> Result<Report> {

@@ -4,6 +4,7 @@ mod layout;
 
 use super::evidence::Ran;
 use super::inspection::{can_be_captured, can_be_edited};
+use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::capture::batch::Batches;
 use crate::capture::emulation::{Emulation, Place, StandIn};
@@ -55,9 +56,8 @@ pub(super) struct Arguments {
     /// As the runtime really executes the models, in place of the graphs as they are written
     #[arg(long)]
     optimized: bool,
-    /// Threads of the runtime for each of the two models; without it, half of the machine's
-    #[arg(long, value_name = "COUNT")]
-    threads: Option<u32>,
+    #[command(flatten)]
+    running: Running,
 }
 
 /// What rows are sorted by.
@@ -151,11 +151,13 @@ impl Command for Compare {
         }
         let input = playground.chosen_input()?;
         let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
-        let threads = arguments.threads.map_or_else(half_of_the_threads, |threads| threads as usize);
+        arguments.running.check(&[&reference, &candidate])?;
+        // Both run at once.
+        let threads = Some(half_of_the_threads());
         let side = |model| Side {
             model,
             sibling: playground.outspoken_sibling(model, &task),
-            options: execution.options(model, Some(threads)),
+            options: arguments.running.options_of(model, execution, threads),
         };
         let (ours, theirs) = (side(&reference), side(&candidate));
         let mut values = pairing::activations(reference.info(), candidate.info());

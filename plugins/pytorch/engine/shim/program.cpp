@@ -91,9 +91,10 @@ struct QpTorchProgram {
   std::unordered_map<const jit::Value*, size_t> origin;
   std::string place;
 
-  // The place as a source text, so that libtorch's messages show it.
+  // The place as a source text: libtorch's messages show it, and `failed_at` in src/error.rs finds it there.
   jit::SourceRange range() const {
-    return {std::make_shared<jit::Source>(place), 0, place.size()};
+    const auto source = std::make_shared<jit::Source>("layer `" + place + "`\n");
+    return {source, 0, source->size()};
   }
 
   // Binds all that is stored as the graph's first inputs.
@@ -206,14 +207,44 @@ struct QpTorchProgram {
     }
   }
 
-  // The overload of an operator that the file names, with libtorch's conversions of its arguments.
-  jit::Value* call_overload(const jit::Operator& found, std::vector<jit::Value*>& each) {
+  // An argument for a parameter of that type. Python passes a number wherever a tensor is wanted.
+  jit::Value* value_for(const Item& item, const c10::TypePtr& wanted, bool wraps_numbers) {
+    jit::Value* value = value_of(item, wanted);
+    const bool is_number = value->type()->isSubtypeOf(*c10::NumberType::get());
+    if (wraps_numbers && is_number && wanted && wanted->kind() == c10::TypeKind::TensorType) {
+      return graph->insert(prim::NumToTensor, {value});
+    }
+    return value;
+  }
+
+  // The overload of an operator that the file names. Where it takes a tensor and is given a number, the overload for
+  // numbers is what Python's result agrees with in its type; where there is none, the number becomes a tensor.
+  jit::Value* call_named(const jit::Operator& found, std::vector<jit::Value*>& each) {
+    try {
+      return call_overload(found, each, false);
+    } catch (const std::exception&) {
+      each.clear();
+      const std::exception_ptr first = std::current_exception();
+      try {
+        return call_any(found.schema().name());
+      } catch (const std::exception&) {
+      }
+      try {
+        return call_overload(found, each, true);
+      } catch (const std::exception&) {
+        std::rethrow_exception(first);
+      }
+    }
+  }
+
+  // A call of one overload, with libtorch's conversions of its arguments.
+  jit::Value* call_overload(const jit::Operator& found, std::vector<jit::Value*>& each, bool wraps_numbers) {
     const c10::FunctionSchema& schema = found.schema();
     std::vector<jit::NamedValue> positional;
     for (size_t index = 0; index < items.size(); ++index) {
       const c10::TypePtr wanted =
           index < schema.arguments().size() ? c10::TypePtr(schema.arguments()[index].type()) : nullptr;
-      positional.emplace_back(range(), value_of(items[index], wanted));
+      positional.emplace_back(range(), value_for(items[index], wanted, wraps_numbers));
     }
     std::vector<jit::NamedValue> named;
     for (const Keyword& keyword : keywords) {
@@ -222,7 +253,7 @@ struct QpTorchProgram {
         return argument.name() == keyword.name;
       });
       const c10::TypePtr wanted = known == formal.end() ? nullptr : c10::TypePtr(known->type());
-      named.emplace_back(range(), keyword.name, value_of(keyword.item, wanted));
+      named.emplace_back(range(), keyword.name, value_for(keyword.item, wanted, wraps_numbers));
     }
     const jit::MatchedSchema matched = jit::matchSchema(schema, range(), *graph, positional, named);
     jit::Node* node = graph->insertNode(
@@ -434,7 +465,7 @@ char* qp_torch_program_call(QpTorchProgram* program, const char* name, const cha
         return candidate->schema().overload_name() == overload;
       });
       TORCH_CHECK(found != known.end(), "libtorch has no operator `", full, ".", overload, "`");
-      result = program->call_overload(**found, each);
+      result = program->call_named(**found, each);
     }
     program->give(result, std::move(each), count, is_each != 0);
   });

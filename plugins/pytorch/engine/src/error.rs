@@ -27,6 +27,17 @@ pub(crate) fn failed(what: &str, said: impl Into<Said>) -> BackendError {
     BackendError::runtime_failed(what).with_cause(summary(&text)).with_detail(text)
 }
 
+/// An error of libtorch in the middle of a run. Of a program, TorchScript's traceback shows the place of the call as
+/// its source: see `range` in shim/program.cpp.
+pub(crate) fn failed_at(text: &str) -> BackendError {
+    let place = text.lines().find_map(|line| line.strip_prefix("layer `")?.strip_suffix('`'));
+    let what = match place {
+        Some(place) => format!("libtorch failed to compute `{place}`"),
+        None => "libtorch failed to run the model".to_owned(),
+    };
+    failed(&what, text.to_owned())
+}
+
 /// The line that says what went wrong: TorchScript puts its traceback before it, C++ its stack after it.
 fn summary(text: &str) -> String {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());

@@ -1,6 +1,6 @@
 //! A model in libtorch's memory: a TorchScript module, or a program.
 
-use crate::error::failed;
+use crate::error::{failed, failed_at};
 use crate::names::Names;
 use crate::prepare::{self, prepare};
 use crate::program::{Program, STORE};
@@ -195,7 +195,7 @@ impl sdk::Model for Model {
             Err(Stop::Stopped) => {
                 return Err(fault.unwrap_or_else(|| BackendError::internal("a run stopped without a reason")));
             }
-            Err(Stop::Failed(text)) => return Err(failed("libtorch failed to run the model", text)),
+            Err(Stop::Failed(text)) => return Err(failed_at(&text)),
         };
         tch::no_grad(|| wanted.finish(outputs, sink))?;
         Ok(self.report(threads, u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)))

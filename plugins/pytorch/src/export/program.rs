@@ -234,14 +234,14 @@ fn is_check(target: &str) -> bool {
 fn operator(target: &str, node: &str) -> Result<(String, Option<String>)> {
     if let Some(rest) = target.strip_prefix("torch.ops.") {
         let parts: Vec<&str> = rest.split('.').collect();
-        let [namespace, name, overload] = parts[..] else {
-            return Err(corrupt(format!("calls `{}` at `{node}`", target.escape_debug())));
-        };
-        if namespace == "higher_order" {
+        if let ["higher_order", name, ..] = parts[..] {
             let message =
                 format!("node `{node}` is the higher-order operator `{name}`, which the engine lacks");
             return Err(unsupported(message));
         }
+        let [namespace, name, overload] = parts[..] else {
+            return Err(corrupt(format!("calls `{}` at `{node}`", target.escape_debug())));
+        };
         // The symbolic forms differ from these in what they give to a tracer alone.
         let name = match (namespace, name) {
             ("aten", "sym_size") => "size",

@@ -1,0 +1,203 @@
+//! Exported programs through libtorch, against what Python's PyTorch computes: see `data/make_programs.py`.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use qp_abi::sdk::{DType, ErrorKind, Fetch, RString};
+use qp_abi::{ModelBox, TensorView};
+use serde_json::Value;
+use std::io::Read;
+use std::path::Path;
+use support::native::{run, run_for, setup};
+use support::{Received, backend_with, open};
+use zip::ZipArchive;
+
+/// Float results of one operator after another: what vector units of another width add up differently.
+const FLOAT_TOLERANCE: f64 = 1e-6;
+
+/// A case: its program in a file of its own, and what goes in and comes out.
+struct Case {
+    name: String,
+    folder: tempfile::TempDir,
+    values: Value,
+}
+
+fn cases() -> Vec<Case> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/programs.zip");
+    let mut archive = ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
+    let names: Vec<String> = archive
+        .file_names()
+        .map(|name| name.unwrap().into_owned())
+        .filter(|name| name.ends_with(".pt2"))
+        .collect();
+    let mut content = |name: &str| {
+        let mut bytes = Vec::new();
+        archive.by_name(name).unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    let cases = names.into_iter().map(|file| {
+        let name = file.trim_end_matches(".pt2").to_owned();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(&file), content(&file)).unwrap();
+        let values = serde_json::from_slice(&content(&format!("{name}.json"))).unwrap();
+        Case { name, folder, values }
+    });
+    cases.collect()
+}
+
+impl Case {
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join(format!("{}.pt2", self.name))
+    }
+
+    /// Runs the program on the case's inputs.
+    fn run(&self, model: &ModelBox) -> Result<Vec<Received>, qp_abi::sdk::BackendError> {
+        let info = model.info().into_result().unwrap();
+        let given: Vec<Tensor> = self.values["inputs"].as_array().unwrap().iter().map(Tensor::of).collect();
+        assert_eq!(given.len(), info.inputs.len(), "{}", self.name);
+        let views: Vec<TensorView<'_>> = info
+            .inputs
+            .iter()
+            .zip(&given)
+            .map(|(input, tensor)| {
+                TensorView::whole(input.name.as_str(), tensor.dtype, &tensor.shape, &tensor.bytes)
+            })
+            .collect();
+        run(model, &views, &[]).map(|(_, outputs)| outputs)
+    }
+}
+
+/// A tensor of a case.
+struct Tensor {
+    dtype: DType,
+    shape: Vec<i64>,
+    numbers: Vec<f64>,
+    bytes: Vec<u8>,
+}
+
+impl Tensor {
+    fn of(value: &Value) -> Self {
+        let dtype = DType::from_name(value["dtype"].as_str().unwrap()).unwrap();
+        let shape = value["shape"].as_array().unwrap().iter().map(|size| size.as_i64().unwrap()).collect();
+        let number = |number: &Value| match number.as_str() {
+            Some(text) => text.parse().unwrap(),
+            None => number.as_f64().unwrap(),
+        };
+        let numbers: Vec<f64> = value["numbers"].as_array().unwrap().iter().map(number).collect();
+        let bytes = numbers.iter().flat_map(|number| encoded(dtype, *number)).collect();
+        Self { dtype, shape, numbers, bytes }
+    }
+}
+
+fn encoded(dtype: DType, number: f64) -> Vec<u8> {
+    match dtype {
+        DType::FLOAT64 => number.to_le_bytes().to_vec(),
+        DType::FLOAT32 => (number as f32).to_le_bytes().to_vec(),
+        DType::FLOAT16 => half::f16::from_f64(number).to_le_bytes().to_vec(),
+        DType::INT64 => (number as i64).to_le_bytes().to_vec(),
+        DType::INT16 => (number as i16).to_le_bytes().to_vec(),
+        DType::INT8 => (number as i8).to_le_bytes().to_vec(),
+        DType::UINT8 => (number as u8).to_le_bytes().to_vec(),
+        other => panic!("{other}"),
+    }
+}
+
+fn decoded(received: &Received) -> Vec<f64> {
+    let bytes = received.bytes.as_slice();
+    match received.dtype.unwrap() {
+        DType::FLOAT64 => bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect(),
+        DType::FLOAT32 => bytes.as_chunks().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
+        DType::FLOAT16 => bytes.as_chunks().0.iter().map(|&b| half::f16::from_le_bytes(b).to_f64()).collect(),
+        DType::INT64 => bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f64).collect(),
+        DType::INT16 => bytes.as_chunks().0.iter().map(|&b| f64::from(i16::from_le_bytes(b))).collect(),
+        DType::INT8 => bytes.iter().map(|b| f64::from(b.cast_signed())).collect(),
+        DType::UINT8 => bytes.iter().map(|b| f64::from(*b)).collect(),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn every_program_gives_pythons_outputs_again_and_again() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let cases = cases();
+    assert!(cases.len() > 30);
+    for case in cases.iter().filter(|case| !case.name.starts_with("refused")) {
+        let model = open(&backend, &case.path()).unwrap();
+        // A second run begins as the first did: what a program writes into its buffers does not stay.
+        for run in 0..2 {
+            let outputs =
+                case.run(&model).unwrap_or_else(|error| panic!("{}: {error:?} {}", case.name, error.detail));
+            let expected: Vec<Tensor> =
+                case.values["outputs"].as_array().unwrap().iter().map(Tensor::of).collect();
+            assert_eq!(outputs.len(), expected.len(), "{}", case.name);
+            for (output, expected) in outputs.iter().zip(expected) {
+                assert_eq!(output.dtype, Some(expected.dtype), "{} {run}", case.name);
+                assert_eq!(output.shape, expected.shape, "{} {run}", case.name);
+                for (one, other) in decoded(output).iter().zip(&expected.numbers) {
+                    let scale = other.abs().max(1.0);
+                    let is_same = one == other
+                        || (expected.dtype.is_float() && (one - other).abs() <= FLOAT_TOLERANCE * scale);
+                    assert!(is_same, "{} {run}: {one} {other}", case.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_libtorch_lacks_is_named_with_its_node() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let cases = cases();
+    let case = |name: &str| cases.iter().find(|case| case.name == name).unwrap();
+    // A higher-order operator is known to be one before anything runs.
+    let model = open(&backend, &case("refused_higher_order").path()).unwrap();
+    let info = model.info().into_result().unwrap();
+    let obstacle = info.run_obstacle.into_option().unwrap();
+    assert_eq!(obstacle.kind, ErrorKind::UNSUPPORTED_OP, "{obstacle:?}");
+    assert!(obstacle.message.contains("`cond`"), "{obstacle:?}");
+    assert!(info.layers.iter().any(|layer| layer.op_type == "cond"), "it is inspected all the same");
+    let model = open(&backend, &case("refused_custom_operator").path()).unwrap();
+    let error = case("refused_custom_operator").run(&model).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::UNSUPPORTED_OP);
+    assert_eq!(error.message, "libtorch has no operator `qp_test::double`, which `double` calls");
+}
+
+#[test]
+fn every_value_of_a_program_is_captured_under_the_name_of_the_graph() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let cases = cases();
+    let case = cases.iter().find(|case| case.name == "small").unwrap();
+    let model = open(&backend, &case.path()).unwrap();
+    let info = model.info().into_result().unwrap();
+    let paths: Vec<&str> = info.layers.iter().map(|layer| layer.path.as_str()).collect();
+    assert_eq!(paths, ["conv", "bn", "act", "mean", "fc"]);
+    let input = Tensor::of(&case.values["inputs"][0]);
+    let view = TensorView::whole(info.inputs[0].name.as_str(), input.dtype, &input.shape, &input.bytes);
+    let (_, all) = run_for(&model, &[view], &[], Fetch::LAYERS, &[]).unwrap();
+    let names: Vec<&str> = all.iter().map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(names, ["conv2d", "batch_norm", "hardswish", "mean", "linear"]);
+    assert_eq!(all[0].shape, [3, 3, 4, 4]);
+    let wanted = ["linear", "conv2d"].map(RString::from);
+    let (_, some) = run_for(&model, &[view], &[], Fetch::NAMED, &wanted).unwrap();
+    assert_eq!((some[0].bytes.clone(), some[1].bytes.clone()), (all[4].bytes.clone(), all[0].bytes.clone()));
+}
+
+#[test]
+fn a_program_whose_inputs_do_not_fit_says_where_it_failed_in_one_line() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let cases = cases();
+    let case = cases.iter().find(|case| case.name == "small").unwrap();
+    let model = open(&backend, &case.path()).unwrap();
+    let bytes = vec![0_u8; 4 * 5 * 16];
+    let view = TensorView::whole("x", DType::FLOAT32, &[1, 5, 4, 4], &bytes);
+    let error = run(&model, &[view], &[]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::RUNTIME_FAILED);
+    assert_eq!(error.message, "libtorch failed to compute `conv2d`", "{}", error.detail);
+    assert!(error.causes[0].contains("to have 2 channels, but got 5 channels"), "{error:?}");
+    assert!(!error.causes[0].contains('\n'));
+}
