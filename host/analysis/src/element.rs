@@ -1,7 +1,8 @@
 //! Elements of tensors as numbers: from packed little-endian bytes to `f64`, and back.
 //!
 //! The small float formats follow the OCP 8-bit floating point specification (E4M3FN, E5M2), the ONNX
-//! documentation of their FNUZ forms, and the OCP microscaling specification (E2M1, E8M0).
+//! documentation of their FNUZ forms, and the OCP microscaling specification (E2M1, E8M0). NF4 is a table of 16
+//! numbers: the paper on QLoRA, appendix E.
 
 mod code_count;
 mod decode;
@@ -34,6 +35,8 @@ pub enum ElementType {
     Float8E8M0,
     /// 2 exponent and 1 fraction bits, bias 1, two elements in a byte.
     Float4E2M1,
+    /// One of the 16 numbers of NF4, from -1 to 1, two elements in a byte.
+    Nf4,
     /// A whole number.
     Int {
         /// Bits of one element: 2, 4, 8, 16, 32 or 64; below 8 several share a byte, the first in the low
@@ -53,7 +56,7 @@ impl ElementType {
             Self::Float64 => 64,
             Self::Float32 => 32,
             Self::Float16 | Self::BFloat16 => 16,
-            Self::Float4E2M1 => 4,
+            Self::Float4E2M1 | Self::Nf4 => 4,
             Self::Int { bits, .. } => bits,
             _ => 8,
         }
@@ -117,7 +120,8 @@ impl ElementType {
             | Self::Float8E4M3Fnuz
             | Self::Float8E5M2
             | Self::Float8E5M2Fnuz
-            | Self::Float4E2M1 => small_float::value(self, code as u8),
+            | Self::Float4E2M1
+            | Self::Nf4 => small_float::value(self, code as u8),
         }
     }
 
@@ -179,6 +183,16 @@ mod tests {
         assert_eq!([byte(Float8E8M0, 127), byte(Float8E8M0, 0)], [1.0, 2f64.powi(-127)]);
         let e2m1: Vec<f64> = Float4E2M1.decode(&[0x10, 0x32, 0x54, 0x76], 8).collect();
         assert_eq!(e2m1, [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]);
+    }
+
+    /// The construction of the paper: quantiles of the normal distribution, 7 below zero and 8 above, scaled to
+    /// -1 to 1. Checked at the codes whose values are exact, and by the table's order.
+    #[test]
+    fn nf4_rises_from_minus_one_through_zero_to_one() {
+        let values: Vec<f64> = (0..16).map(|code| byte(ElementType::Nf4, code)).collect();
+        assert_eq!([values[0], values[7], values[15]], [-1.0, 0.0, 1.0]);
+        assert!(values.is_sorted());
+        assert_eq!(ElementType::Nf4.decode(&[0xf0], 2).collect::<Vec<_>>(), [-1.0, 1.0]);
     }
 
     #[test]

@@ -290,6 +290,7 @@ pub fn element_type(dtype: DType) -> Option<ElementType> {
         DType::FLOAT8_E5M2FNUZ => ElementType::Float8E5M2Fnuz,
         DType::FLOAT8_E8M0 => ElementType::Float8E8M0,
         DType::FLOAT4_E2M1 => ElementType::Float4E2M1,
+        DType::NF4 => ElementType::Nf4,
         DType::BOOL => ElementType::Bool,
         dtype if dtype.is_integer() => {
             ElementType::Int { bits: dtype.bits(), is_signed: dtype.is_signed_integer() }

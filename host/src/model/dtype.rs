@@ -66,6 +66,7 @@ dtypes! {
     UINT2 = 25, "uint2", 2;
     INT2 = 26, "int2", 2;
     COMPLEX32 = 64, "complex32", 32;
+    NF4 = 65, "nf4", 4;
 }
 
 impl DType {
@@ -109,6 +110,7 @@ impl DType {
                 | Self::FLOAT64
                 | Self::BFLOAT16
                 | Self::FLOAT4_E2M1
+                | Self::NF4
                 | Self::FLOAT8_E4M3FN
                 | Self::FLOAT8_E4M3FNUZ
                 | Self::FLOAT8_E5M2

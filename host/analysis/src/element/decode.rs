@@ -71,7 +71,7 @@ impl ElementType {
                 unpack::<4>(bytes, values, |code| f64::from((i32::from(code) ^ 2) - 2))
             }
             Self::Int { bits: 2, is_signed: false } => unpack::<4>(bytes, values, f64::from),
-            Self::Float4E2M1 => {
+            Self::Float4E2M1 | Self::Nf4 => {
                 let codes: [f64; 16] = std::array::from_fn(|code| small_float::value(self, code as u8));
                 unpack::<2>(bytes, values, |code| codes[usize::from(code & 0xf)]);
             }
@@ -153,6 +153,7 @@ mod tests {
             Float8E5M2Fnuz,
             Float8E8M0,
             Float4E2M1,
+            Nf4,
             Bool,
         ];
         for bits in [2, 4, 8, 16, 32, 64] {

@@ -2,6 +2,26 @@
 
 use super::ElementType;
 
+/// The numbers of NF4 as bitsandbytes has them.
+const NF4: [f32; 16] = [
+    -1.0,
+    -0.696_192_8,
+    -0.525_073_05,
+    -0.394_917_5,
+    -0.284_441_38,
+    -0.184_773_43,
+    -0.091_050_036,
+    0.0,
+    0.079_580_3,
+    0.160_930_2,
+    0.246_112_3,
+    0.337_915_24,
+    0.440_709_83,
+    0.562_617,
+    0.722_956_84,
+    1.0,
+];
+
 struct SmallFloat {
     exponent_bits: u32,
     fraction_bits: u32,
@@ -36,6 +56,9 @@ impl SmallFloat {
 
 /// The number that `code` stands for; NaN for an element type that is no small float.
 pub(super) fn value(element: ElementType, code: u8) -> f64 {
+    if element == ElementType::Nf4 {
+        return f64::from(NF4[usize::from(code & 0xf)]);
+    }
     let Some(format) = SmallFloat::of(element) else { return f64::NAN };
     let fraction = i32::from(code) & ((1 << format.fraction_bits) - 1);
     let largest_exponent = (1 << format.exponent_bits) - 1;
