@@ -4,7 +4,8 @@ use super::Elements;
 use super::pairing::TensorPair;
 use super::weight::{Stored, channel_axis};
 use crate::backend::Progress;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::TensorInfo;
 use crate::playground::Loaded;
 use qp_analysis::{ErrorMetrics, Metrics, ShapeFit};
 use serde::Serialize;
@@ -63,6 +64,7 @@ pub fn errors(
     pair: &TensorPair<'_>,
     progress: &dyn Progress,
 ) -> Result<ErrorMetrics> {
+    require_values(pair)?;
     let order = Order::of(pair)?;
     let stored = Elements::values(reference, pair.reference.tensor, progress)?;
     let values = stored.in_memory(progress)?;
@@ -98,6 +100,7 @@ pub fn values_in_reference_order(
     pair: &TensorPair<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<f64>> {
+    require_values(pair)?;
     let order = Order::of(pair)?;
     let count = usize::try_from(pair.reference.tensor.element_count())
         .map_err(|_| Error::invalid_input("the tensor is too large"))?;
@@ -124,6 +127,24 @@ pub fn values_in_reference_order(
         },
     )?;
     Ok(values)
+}
+
+/// Refuses to compare codes without scales with anything but codes of the same type.
+fn require_values(pair: &TensorPair<'_>) -> Result<()> {
+    let (reference, candidate) = (pair.reference.tensor, pair.candidate.tensor);
+    let is_open = |tensor: &TensorInfo| tensor.is_quantized() && tensor.quantization.is_none();
+    let (is_reference_open, is_candidate_open) = (is_open(reference), is_open(candidate));
+    if is_reference_open && is_candidate_open && reference.dtype == candidate.dtype {
+        return Ok(());
+    }
+    match if is_candidate_open { Some(candidate) } else { is_reference_open.then_some(reference) } {
+        Some(open) => Err(Error::new(
+            ErrorKind::UnsupportedOp,
+            format!("`{}` holds {} codes whose real values are not known", open.name, open.dtype),
+        )
+        .with_hint("See `info` for why.")),
+        None => Ok(()),
+    }
 }
 
 /// In which order the candidate has the reference's elements.

@@ -45,8 +45,11 @@ const MARKS: &[(&str, u8)] = &[
     (".int_data", 2),
     (".qdata", 2),
     (".packed_weight", 2),
+    ("_packed", 2),
+    ("_blocks", 2),
     (".layout_tensor", 0),
     (".tensor_impl", 0),
+    (".original_weight_tensor", 0),
     ("._packed_params", 2),
     ("_fused_bn", 0),
     ("_bn_folded", 0),
@@ -55,7 +58,8 @@ const MARKS: &[(&str, u8)] = &[
 ];
 
 /// Marks of packed elements, among [`MARKS`].
-const PACKED: &[&str] = &["_Q2", "_Q4", "_Q8", ".packed_weight", ".qdata", ".int_data", "_quantized"];
+const PACKED: &[&str] =
+    &["_Q2", "_Q4", "_Q8", ".packed_weight", ".qdata", ".int_data", "_packed", "_blocks", "_quantized"];
 
 /// What ONNX Runtime puts before the weight that it folded something into.
 const FOLDED: &[&str] = &[
@@ -242,6 +246,8 @@ mod tests {
             "conv.weight_Q4",
             "conv.weight_quantized_DequantizeLinear",
             "conv.weight.tensor_impl.int_data",
+            "conv.weight.original_weight_tensor.tensor_impl.int_data",
+            "conv.weight_packed",
             "conv.weight_fused_bn",
             "ConvBnFusion_W_conv.weight",
             "ConvBnFusion_W_conv.weight_token_17",
