@@ -154,7 +154,7 @@ impl Playground {
     pub fn names(&self) -> Vec<Named> {
         let named = |target: Target| {
             let file_name = target.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let stem = target.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let stem = self.backends.stem(&target.path);
             let alias = self.alias(&target.path).map_or_else(|| target.id.clone(), str::to_owned);
             Named { id: target.id, other_names: vec![alias, file_name, stem], family: target.family }
         };
@@ -246,7 +246,7 @@ impl Playground {
             .into_iter()
             .find(|target| may_be(target) && folders.slot_name(&target.path) == slot);
         let unknown = || {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            let stem = self.backends.stem(&path);
             Target { id: text.to_owned(), family: family::family_name(&stem).to_owned(), path: path.clone() }
         };
         std::fs::metadata(&path)

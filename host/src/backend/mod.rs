@@ -138,6 +138,12 @@ impl Backends {
         file_name(path).is_some_and(|name| !probe::by_extension(self.manifests(), name).is_empty())
     }
 
+    /// The file's name without the extension that its format has, which may be of several parts.
+    pub fn stem(&self, path: &Path) -> String {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        probe::stem(self.manifests(), &name).to_owned()
+    }
+
     /// The backend and the format of a file: by its extension, then by its first bytes, then by what the
     /// plugins say of it. Opens a library only where the first two leave it open.
     ///

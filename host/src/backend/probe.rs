@@ -71,6 +71,22 @@ pub(super) fn by_extension<'a>(
     candidates
 }
 
+/// The file's name without the longest extension that a format has, or without its last one: that of
+/// `model.safetensors.index.json` may be `model`.
+pub(super) fn stem<'a, 'b>(manifests: impl Iterator<Item = &'a Manifest>, file_name: &'b str) -> &'b str {
+    let lower = file_name.to_ascii_lowercase();
+    let extensions = all(manifests).flat_map(|candidate| &candidate.format.extensions);
+    let fitting =
+        extensions.filter_map(|extension| lower.strip_suffix(extension.as_str())?.strip_suffix('.'));
+    match fitting.map(str::len).filter(|length| *length > 0).min() {
+        Some(length) => file_name.get(..length).unwrap_or(file_name),
+        None => match file_name.rsplit_once('.') {
+            Some((stem, _)) if !stem.is_empty() => stem,
+            _ => file_name,
+        },
+    }
+}
+
 /// Those of the formats that have a mark which the file starts with.
 pub(super) fn by_magic<'a>(
     candidates: impl Iterator<Item = Candidate<'a>>,
@@ -172,6 +188,22 @@ mod tests {
         assert_eq!(found("model.pack.onnx"), ["packs/pack"]);
         assert!(found("onnx").is_empty());
         assert!(found(".onnx").is_empty());
+    }
+
+    #[test]
+    fn a_stem_has_no_extension_of_any_length() {
+        let manifests =
+            [manifest("p", &[("one", &["onnx", "json"], b""), ("many", &["safetensors.index.json"], b"")])];
+        for (name, expected) in [
+            ("resnet8.v2.ONNX", "resnet8.v2"),
+            ("Model.safetensors.index.json", "Model"),
+            ("safetensors.index.json", "safetensors.index"),
+            ("other.txt", "other"),
+            (".onnx", ".onnx"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(stem(manifests.iter(), name), expected, "{name}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::backend::{Backends, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Finding, ModelInfo, Severity};
 use serde::Serialize;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// What `open` found.
@@ -110,8 +111,12 @@ impl Catalog {
         };
         let found = scan::inspect_all(&files, backends, progress)?;
 
+        let parts = parts_of_others(&files, &found);
         let (mut variants, mut skipped) = (Vec::new(), Vec::new());
         for (file, inspection) in files.into_iter().zip(found) {
+            if parts.contains(&file) {
+                continue;
+            }
             // A name alone promises little: a folder may hold a `labels.bin`. One file that the user named
             // themselves is another matter.
             let is_foreign = inspection.outcome.as_ref().is_err_and(|error| {
@@ -121,7 +126,8 @@ impl Catalog {
                 skipped.push(file);
                 continue;
             }
-            variants.push(variant(root, file, inspection, &accuracies));
+            let stem = backends.stem(&file);
+            variants.push(variant(root, file, &stem, inspection, &accuracies));
         }
         if variants.is_empty() {
             return Err(no_models(path, &skipped, backends));
@@ -153,22 +159,31 @@ impl Catalog {
     }
 }
 
+/// The files that hold tensors of another model: no models of their own. A file that is itself part of another
+/// makes none of its parts disappear, so that two which name each other both stay.
+fn parts_of_others(files: &[PathBuf], found: &[scan::Inspection]) -> HashSet<PathBuf> {
+    let named: HashSet<&PathBuf> = found.iter().flat_map(|inspection| &inspection.external_files).collect();
+    let wholes = files.iter().zip(found).filter(|(file, _)| !named.contains(file));
+    wholes.flat_map(|(_, inspection)| inspection.external_files.iter().cloned()).collect()
+}
+
 fn variant(
     root: &Path,
     path: PathBuf,
+    stem: &str,
     inspection: scan::Inspection,
     accuracies: &accuracy::Accuracies,
 ) -> Variant {
     let below_root = path.strip_prefix(root).unwrap_or(&path);
     let id = below_root.to_string_lossy().replace('\\', "/");
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let own_family = family::family_name(&stem);
+    let own_family = family::family_name(stem);
     let family = match below_root.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) => format!("{}/{own_family}", folder.to_string_lossy()),
         None => own_family.to_owned(),
     };
-    let external: u64 = inspection.external_bytes;
-    let own_bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+    let bytes = |file: &Path| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+    let external: u64 = inspection.external_files.iter().map(|file| bytes(file)).sum();
+    let own_bytes = bytes(&path);
     Variant {
         accuracy: accuracies.get(&id).cloned(),
         id,

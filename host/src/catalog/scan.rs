@@ -14,7 +14,8 @@ const MAX_DEPTH: usize = 12;
 pub(super) struct Inspection {
     pub backend: String,
     pub format: String,
-    pub external_bytes: u64,
+    /// Files beside it that hold some of its tensors.
+    pub external_files: Vec<PathBuf>,
     pub outcome: Result<Digest>,
 }
 
@@ -102,20 +103,17 @@ fn inspect(file: &Path, backends: &Backends, progress: &dyn Progress) -> Inspect
             return Inspection {
                 backend: String::new(),
                 format: String::new(),
-                external_bytes: 0,
+                external_files: Vec::new(),
                 outcome: Err(error),
             };
         }
     };
     let info = backends.inspect_with(&recognized.backend, file, progress);
-    let external_bytes = info.as_ref().map_or(0, |info| {
-        let bytes = |data: &PathBuf| std::fs::metadata(data).map_or(0, |metadata| metadata.len());
-        info.local_files(file).iter().map(bytes).sum()
-    });
+    let external_files = info.as_ref().map(|info| info.local_files(file)).unwrap_or_default();
     Inspection {
         backend: recognized.backend,
         format: info.as_ref().map_or(recognized.format, |info| info.format.clone()),
-        external_bytes,
+        external_files,
         outcome: info.map(|info| Digest::new(&info)),
     }
 }
