@@ -6,6 +6,7 @@ use crate::model::Model;
 use crate::open::{self, TAR_MAGIC};
 use crate::runtime::Runtime;
 use crate::safetensors;
+use crate::sharded;
 use qp_abi::sdk::{
     self, Format, Manifest, ModelInfo, Pair, Progress, RString, RVec, Result, RuntimeStatus, Setup,
 };
@@ -20,7 +21,24 @@ pub struct Backend {
 /// Name, extensions, magic bytes and description of each format.
 type FormatRow = (&'static str, &'static [&'static str], &'static [u8], &'static str);
 
-const FORMATS: [FormatRow; 5] = [
+/// How Hugging Face's libraries end the names of an index, their variants included.
+const INDICES: &[&str] = &[
+    "safetensors.index.json",
+    "safetensors.index.fp16.json",
+    "safetensors.index.bf16.json",
+    "safetensors.index.fp32.json",
+    "safetensors.index.fp8.json",
+    "safetensors.index.int8.json",
+    "safetensors.index.non_ema.json",
+    "bin.index.json",
+    "bin.index.fp16.json",
+    "bin.index.bf16.json",
+    "bin.index.fp32.json",
+    "pt.index.json",
+    "pth.index.json",
+];
+
+const FORMATS: [FormatRow; 6] = [
     (
         "torchscript",
         &["pt", "pth", "ptl", "ts", "torchscript"],
@@ -31,6 +49,7 @@ const FORMATS: [FormatRow; 5] = [
     ("pickle-legacy", &["pt", "pth", "ckpt", "bin", "pkl"], legacy::MAGIC, "`torch.save` before PyTorch 1.6"),
     ("pt2", &["pt2"], archive::MAGIC, "exported programs: `torch.export.save`"),
     ("safetensors", &["safetensors"], b"", "weights of the safetensors library"),
+    ("sharded", INDICES, b"", "the index of a checkpoint in several files"),
 ];
 
 impl sdk::Backend for Backend {
@@ -107,6 +126,9 @@ fn probe(head: &[u8], file_name: &str) -> Option<&'static str> {
     }
     if extension == "safetensors" {
         return safetensors::looks_like(head).then_some("safetensors");
+    }
+    if sharded::looks_like(head, file_name) {
+        return Some("sharded");
     }
     if is_ours && head.get(TAR_MAGIC.0..).is_some_and(|rest| rest.starts_with(TAR_MAGIC.1)) {
         return Some("pickle-legacy");

@@ -84,6 +84,7 @@ impl Collector {
         };
         let alias_of = match (&tensor.place, self.first_of_storage.get(&tensor.place)) {
             (Place::Nowhere, _) => RString::new(),
+            (Place::Shard { place, .. }, _) if **place == Place::Nowhere => RString::new(),
             (_, Some(first)) => first.clone(),
             (place, None) => {
                 self.first_of_storage.insert(place.clone(), name.as_str().into());
@@ -98,7 +99,7 @@ impl Collector {
             bytes: tensor.bytes().unwrap_or(0),
             layer: layer.into(),
             quantization,
-            external_file: RString::new(),
+            external_file: self.document.data.file_of(&tensor.place).unwrap_or_default().into(),
             alias_of,
         };
         self.document.info.tensors.push(info);

@@ -14,11 +14,37 @@ use std::sync::Arc;
 /// The first pickle: the number 0x1950a86a20f9469cfc6c.
 pub const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
+/// What a legacy file is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The pickle of what was saved.
+    pub pickle: Pickle,
+    /// Where its storages are.
+    pub storages: Storages,
+    /// Whether they are big-endian.
+    pub is_big_endian: bool,
+}
+
 /// Reads a legacy file.
 ///
 /// # Errors
 /// `CorruptFile`, or `UnsupportedFormat` for another protocol.
 pub fn read(source: Arc<Source>) -> Result<Document> {
+    let Parts { pickle, storages, is_big_endian } = parts(&source)?;
+    let mut collector = Collector::new("pickle-legacy", Data::of_file(source));
+    let info = &mut collector.document.info;
+    info.versions.push(pair("legacy protocol", "1001"));
+    info.metadata.push(pair("byteorder", if is_big_endian { "big" } else { "little" }));
+    let rebuild = Rebuild { pickle: &pickle, storages: &storages, is_big_endian };
+    super::open::eager(rebuild, &mut collector)?;
+    Ok(collector.document)
+}
+
+/// Takes a legacy file apart.
+///
+/// # Errors
+/// As [`read`].
+pub fn parts(source: &Source) -> Result<Parts> {
     let bytes = source.bytes()?;
     let mut position = MAGIC.len();
     let mut next = || -> Result<Pickle> {
@@ -38,13 +64,7 @@ pub fn read(source: Arc<Source>) -> Result<Document> {
     let pickle = next()?;
     let keys = next()?;
     let storages = storages(bytes, position, &pickle, &keys, is_big_endian)?;
-    let mut collector = Collector::new("pickle-legacy", Data::of_file(Arc::clone(&source)));
-    let info = &mut collector.document.info;
-    info.versions.push(pair("legacy protocol", "1001"));
-    info.metadata.push(pair("byteorder", if is_big_endian { "big" } else { "little" }));
-    let rebuild = Rebuild { pickle: &pickle, storages: &storages, is_big_endian };
-    super::open::eager(rebuild, &mut collector)?;
-    Ok(collector.document)
+    Ok(Parts { pickle, storages, is_big_endian })
 }
 
 /// Where each storage is: a count of elements and then the elements, in the order of the keys.

@@ -3,6 +3,7 @@
 
 pub mod archive;
 mod backend;
+mod derived;
 mod document;
 mod eager;
 mod export;
@@ -10,6 +11,7 @@ mod forward;
 mod legacy;
 mod model;
 mod names;
+mod obstacle;
 mod open;
 pub mod pickle;
 mod precision;
@@ -18,9 +20,11 @@ mod quant;
 mod rebuild;
 mod runtime;
 mod safetensors;
+mod sharded;
 mod source;
 mod tensor;
 mod torchscript;
+mod weight;
 
 pub use backend::Backend;
 

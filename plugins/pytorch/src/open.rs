@@ -7,7 +7,7 @@ use crate::precision::precision;
 use crate::rebuild::{Rebuild, Storages};
 use crate::source::Source;
 use crate::tensor::Data;
-use crate::{eager, export, legacy, safetensors, torchscript};
+use crate::{eager, export, legacy, safetensors, sharded, torchscript};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, Finding, ModelInfo, RSome, RString, Result};
 use std::collections::{HashMap, HashSet};
@@ -38,6 +38,8 @@ pub fn read(source: Arc<Source>) -> Result<Document> {
         legacy::read(source)?
     } else if safetensors::looks_like(bytes.get(..9).unwrap_or_default()) {
         safetensors::read(source)?
+    } else if sharded::is_index(bytes) {
+        sharded::read(source)?
     } else if bytes.get(TAR_MAGIC.0..).is_some_and(|rest| rest.starts_with(TAR_MAGIC.1)) {
         return Err(BackendError::unsupported_format("the file is a tar archive of PyTorch before 0.1.10")
             .with_help("Load it with that PyTorch and save it again with `torch.save`."));

@@ -10,7 +10,8 @@ const MAIN_SHARE: f64 = 0.9;
 /// The precision of the weights: the matrices and filters among the parameters, or whatever tensors there
 /// are when none has two dimensions.
 pub fn precision(tensors: &[TensorInfo]) -> String {
-    let is_weight = |tensor: &&TensorInfo| tensor.role == TensorRole::PARAMETER;
+    let is_weight =
+        |tensor: &&TensorInfo| tensor.role == TensorRole::PARAMETER && tensor.dtype != DType::UNDEFINED;
     let weights = || tensors.iter().filter(is_weight);
     let matrices: Vec<&TensorInfo> = weights().filter(|tensor| tensor.shape.len() >= 2).collect();
     let counted = match (matrices.is_empty(), weights().next().is_some()) {

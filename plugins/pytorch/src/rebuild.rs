@@ -17,6 +17,21 @@ pub enum Storages {
     Folder(String),
     /// Parts of the file, by key.
     Table(HashMap<String, Place>),
+    /// Those of a shard, by its number.
+    Shard(usize, Box<Storages>),
+}
+
+impl Storages {
+    /// Where the storage with that key is; `None` when the file has none.
+    fn place(&self, key: &str) -> Option<Place> {
+        match self {
+            Self::Folder(folder) => Some(Place::Entry(format!("{folder}{key}"))),
+            Self::Table(table) => table.get(key).cloned(),
+            Self::Shard(number, storages) => {
+                Some(Place::Shard { number: *number, place: Box::new(storages.place(key)?) })
+            }
+        }
+    }
 }
 
 /// A tensor in a pickle.
@@ -33,8 +48,8 @@ pub struct Found {
 /// A tensor of a class that is made of other tensors: torchao's, sparse ones.
 #[derive(Debug, Clone)]
 pub struct Composite {
-    /// The class.
-    pub class: String,
+    /// The class, and after it those of the parts that are made of tensors themselves.
+    pub classes: Vec<String>,
     /// What the class stands in for.
     pub dtype: DType,
     /// The shape it shows.
@@ -180,12 +195,7 @@ impl Rebuild<'_> {
         let view_offset =
             view.first().and_then(|&view| self.pickle.sequence(view)).and_then(|view| view.get(1).copied());
         let view_offset = view_offset.and_then(|offset| self.pickle.int(offset)).unwrap_or(0);
-        let place = match self.storages {
-            Storages::Folder(folder) => Place::Entry(format!("{folder}{key}")),
-            Storages::Table(table) => {
-                table.get(&key).cloned().ok_or_else(|| corrupt("a storage that is not there"))?
-            }
-        };
+        let place = self.storages.place(&key).ok_or_else(|| corrupt("a storage that is not there"))?;
         Ok((place, element_type, view_offset))
     }
 
@@ -247,7 +257,7 @@ impl Rebuild<'_> {
             return Ok(self.call(&function.name, arguments, depth)?.map(Rebuilt::Plain));
         }
         let mut composite = Composite {
-            class: self.pickle.global(class).map(|class| class.name.clone()).unwrap_or_default(),
+            classes: vec![self.pickle.global(class).map(|class| class.name.clone()).unwrap_or_default()],
             dtype: self.element_type(*dtype).map_or(DType::UNDEFINED, |found| found.dtype),
             shape: self.pickle.ints(*shape).unwrap_or_default(),
             parts: Vec::new(),
@@ -262,9 +272,12 @@ impl Rebuild<'_> {
             match self.tensor_within(value, depth + 1)? {
                 Some(Rebuilt::Plain(found)) => composite.parts.push((name.to_owned(), found)),
                 Some(Rebuilt::Composite(inner)) => {
-                    let inner =
-                        inner.parts.into_iter().map(|(part, found)| (format!("{name}.{part}"), found));
-                    composite.parts.extend(inner);
+                    let join = |part: String| format!("{name}.{part}");
+                    composite.classes.extend(inner.classes);
+                    composite.parts.extend(inner.parts.into_iter().map(|(part, found)| (join(part), found)));
+                    composite
+                        .attributes
+                        .extend(inner.attributes.into_iter().map(|(part, value)| (join(part), value)));
                 }
                 None => composite.attributes.push((name.to_owned(), value)),
             }
@@ -275,7 +288,7 @@ impl Rebuild<'_> {
     fn sparse(&self, arguments: Ref, depth: u32) -> Result<Rebuilt> {
         let arguments = self.pickle.sequence(arguments).unwrap_or_default();
         let mut composite = Composite {
-            class: "sparse tensor".to_owned(),
+            classes: vec!["sparse tensor".to_owned()],
             dtype: DType::UNDEFINED,
             shape: Vec::new(),
             parts: Vec::new(),

@@ -4,15 +4,15 @@
 //! shapes, places against the end of the file. Source: the format description of huggingface/safetensors.
 
 use crate::document::{Collector, Document};
-use crate::eager::state_dict;
-use crate::rebuild::Found;
+use crate::eager::StateDict;
+use crate::obstacle::{self, Loader};
 use crate::source::Source;
 use crate::tensor::{Data, Place, StoredTensor};
-use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, DType, RSome, Result};
 use serde_json::{Map, Value};
-use std::ops::Range;
 use std::sync::Arc;
+
+pub mod subclasses;
 
 /// A header of more bytes is refused: that of a model of a thousand layers has a tenth of a megabyte.
 const MAX_HEADER_BYTES: u64 = 32 << 20;
@@ -26,35 +26,77 @@ pub fn looks_like(head: &[u8]) -> bool {
     rest.first() == Some(&b'{') && (2..=MAX_HEADER_BYTES).contains(&size)
 }
 
-/// Reads the file; no tensor is touched.
+/// What a header says.
+#[derive(Debug)]
+pub struct Contents {
+    /// The tensors in the order of the header, or what is wrong with their description.
+    pub tensors: Vec<(String, Result<StoredTensor>)>,
+    /// Where the file ends.
+    length: u64,
+    /// The file's own metadata.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// Reads the header; no tensor is touched.
+///
+/// # Errors
+/// `CorruptFile` when it makes no sense.
+pub fn contents(source: &Source) -> Result<Contents> {
+    let bytes = source.bytes()?;
+    let length = bytes.len() as u64;
+    let (header, start) = header(bytes)?;
+    let mut contents = Contents { tensors: Vec::with_capacity(header.len()), metadata: Vec::new(), length };
+    for (name, entry) in header {
+        if name == METADATA {
+            let texts = entry.as_object().into_iter().flatten();
+            let pairs = texts.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+            contents.metadata.extend(pairs);
+            continue;
+        }
+        let tensor = tensor(&name, &entry, start);
+        contents.tensors.push((name, tensor));
+    }
+    Ok(contents)
+}
+
+impl Contents {
+    /// Whether a tensor lies within the file.
+    ///
+    /// # Errors
+    /// `CorruptFile` when it does not: the file was cut.
+    pub fn check(&self, name: &str, tensor: &StoredTensor) -> Result<()> {
+        match &tensor.place {
+            Place::Span { start, bytes } if start.checked_add(*bytes).is_none_or(|end| end > self.length) => {
+                Err(corrupt(format!("tensor `{}` ends behind the file", name.escape_debug())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the file; no tensor is touched but those that describe others.
 ///
 /// # Errors
 /// `CorruptFile` when the header makes no sense, `UnsupportedFormat` for an element type that is not known.
 pub fn read(source: Arc<Source>) -> Result<Document> {
-    let bytes = source.bytes()?;
-    let length = bytes.len() as u64;
-    let (header, start) = header(bytes)?;
-    let mut collector = Collector::new("safetensors", Data::of_file(source));
-    let mut found = Vec::with_capacity(header.len());
-    for (name, entry) in &header {
-        if name == METADATA {
-            let texts = entry.as_object().into_iter().flatten();
-            let pairs = texts.filter_map(|(key, value)| Some(pair(key.as_str(), value.as_str()?)));
-            collector.document.info.metadata.extend(pairs);
-            continue;
-        }
-        let tensor = tensor(name, entry, start..length)?;
-        found.push((name.clone(), Found { tensor, quantizer: None, is_parameter: false }));
-    }
-    if found.is_empty() {
+    let contents = contents(&source)?;
+    if contents.tensors.is_empty() {
         return Err(corrupt("it holds no tensors"));
     }
-    state_dict::add(found, &mut collector)?;
-    let obstacle = BackendError::unsupported_op("the file holds weights and no computation").with_help(
-        "Save the model itself: `model.load_state_dict(safetensors.torch.load_file(PATH))`, then `torch.jit.trace(model.eval(), example).save(\"model_traced.pt\")`.",
-    );
-    collector.document.info.run_obstacle = RSome(obstacle);
-    collector.document.info.producer = "safetensors".into();
+    let path = source.path().to_owned();
+    let mut collector = Collector::new("safetensors", Data::of_file(source));
+    let mut state = StateDict::default();
+    let check = |(name, tensor): &(String, Result<StoredTensor>)| {
+        let tensor = tensor.clone()?;
+        contents.check(name, &tensor)?;
+        Ok((name.clone(), tensor))
+    };
+    let tensors: Result<Vec<_>> = contents.tensors.iter().map(check).collect();
+    subclasses::add(tensors?, &contents.metadata, &mut state, &mut collector)?;
+    state.finish(&mut collector)?;
+    let info = &mut collector.document.info;
+    info.run_obstacle = RSome(obstacle::weights_alone(Loader::Safetensors, &path, info));
+    info.producer = "safetensors".into();
     Ok(collector.document)
 }
 
@@ -79,8 +121,8 @@ fn header(bytes: &[u8]) -> Result<(Map<String, Value>, u64)> {
     }
 }
 
-/// One tensor; `data` is where in the file all of them are.
-fn tensor(name: &str, entry: &Value, data: Range<u64>) -> Result<StoredTensor> {
+/// One tensor; `data` is where in the file all of them begin.
+fn tensor(name: &str, entry: &Value, data: u64) -> Result<StoredTensor> {
     let fault = |what: &str| corrupt(format!("tensor `{}` {what}", name.escape_debug()));
     let text = entry.get("dtype").and_then(Value::as_str).ok_or_else(|| fault("has no dtype"))?;
     let dtype = dtype(text).ok_or_else(|| {
@@ -99,24 +141,10 @@ fn tensor(name: &str, entry: &Value, data: Range<u64>) -> Result<StoredTensor> {
     else {
         return Err(fault("does not say where it is"));
     };
-    let (Some(bytes), Some(place)) = (end.checked_sub(begin), data.start.checked_add(begin)) else {
+    let (Some(bytes), Some(place)) = (end.checked_sub(begin), data.checked_add(begin)) else {
         return Err(fault("ends before it begins"));
     };
-    if place.checked_add(bytes).is_none_or(|end| end > data.end) {
-        return Err(fault("ends behind the file"));
-    }
-    let mut strides = vec![1_i64; shape.len()];
-    for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis].saturating_mul(shape[axis].max(1));
-    }
-    let tensor = StoredTensor {
-        place: Place::Span { start: place, bytes },
-        dtype,
-        offset: 0,
-        shape,
-        strides,
-        is_big_endian: false,
-    };
+    let tensor = StoredTensor::dense_at(Place::Span { start: place, bytes }, dtype, shape);
     if tensor.bytes() != Some(bytes) {
         return Err(fault(&format!("has {bytes} bytes, which its shape does not need")));
     }
@@ -140,6 +168,10 @@ fn dtype(text: &str) -> Option<DType> {
         "F64" => DType::FLOAT64,
         "F8_E4M3" => DType::FLOAT8_E4M3FN,
         "F8_E5M2" => DType::FLOAT8_E5M2,
+        "F8_E4M3FNUZ" => DType::FLOAT8_E4M3FNUZ,
+        "F8_E5M2FNUZ" => DType::FLOAT8_E5M2FNUZ,
+        "F8_E8M0" => DType::FLOAT8_E8M0,
+        "F4" => DType::FLOAT4_E2M1,
         "C64" => DType::COMPLEX64,
         _ => return None,
     })

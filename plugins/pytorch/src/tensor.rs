@@ -1,15 +1,17 @@
 //! Stored tensors: where their elements are, and how they are delivered.
 
 use crate::archive::Archive;
+use crate::derived::Derived;
 use crate::source::Source;
 use qp_abi::sdk::{
     BackendError, DType, Progress, QuantizationParameters, ROption, Result, Sink, TensorView, element_count,
 };
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes that go to the sink at once.
-const PIECE_BYTES: usize = 4 << 20;
+pub const PIECE_BYTES: usize = 4 << 20;
 /// A tensor that repeats its storage (stride 0) is delivered up to this size.
 const MAX_REPEATED_BYTES: u64 = 1 << 30;
 
@@ -18,17 +20,53 @@ const MAX_REPEATED_BYTES: u64 = 1 << 30;
 pub struct Data {
     source: Arc<Source>,
     archive: Option<Arc<Archive>>,
+    shards: Vec<Shard>,
+}
+
+/// One of the files that a model's tensors are spread over.
+#[derive(Debug, Clone)]
+pub struct Shard {
+    /// The file, relative to the model's folder.
+    pub name: String,
+    /// Its bytes; none when it is not there.
+    pub data: Option<Data>,
 }
 
 impl Data {
     /// Storages that are entries of an archive.
     pub fn of_archive(archive: Arc<Archive>) -> Self {
-        Self { source: Arc::clone(archive.source()), archive: Some(archive) }
+        Self { source: Arc::clone(archive.source()), archive: Some(archive), shards: Vec::new() }
     }
 
     /// Storages that are parts of one file.
     pub fn of_file(source: Arc<Source>) -> Self {
-        Self { source, archive: None }
+        Self { source, archive: None, shards: Vec::new() }
+    }
+
+    /// The model file.
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// Adds a file; gives back the number that [`Place::Shard`] knows it by.
+    pub fn add_shard(&mut self, shard: Shard) -> usize {
+        self.shards.push(shard);
+        self.shards.len() - 1
+    }
+
+    /// The file beside the model that holds a storage; `None` when it is the model file itself.
+    pub fn file_of(&self, place: &Place) -> Option<&str> {
+        match place {
+            Place::Shard { number, .. } => self.shards.get(*number).map(|shard| shard.name.as_str()),
+            Place::Derived(derived) => self.file_of(&derived.origin().place),
+            Place::Entry(_) | Place::Span { .. } | Place::Nowhere => None,
+        }
+    }
+
+    fn shard(&self, number: usize) -> Result<&Self> {
+        let shard = self.shards.get(number);
+        let shard = shard.ok_or_else(|| BackendError::internal("a tensor in a shard of no number"))?;
+        shard.data.as_ref().ok_or_else(|| missing(&shard.name))
     }
 
     /// The bytes of a storage, borrowed where the file holds them as they are.
@@ -53,6 +91,13 @@ impl Data {
                     .map(Cow::Borrowed)
                     .ok_or_else(|| BackendError::corrupt_file("a storage ends behind the file"))
             }
+            Place::Shard { number, place } => match (self.shard(*number)?, &**place) {
+                (_, Place::Nowhere) => {
+                    Err(missing(self.shards.get(*number).map_or("", |shard| shard.name.as_str())))
+                }
+                (shard, place) => shard.storage(place),
+            },
+            Place::Derived(_) => Err(BackendError::internal("computed elements have no storage")),
             Place::Nowhere => {
                 Err(BackendError::unsupported_op("the file holds the shape of this tensor but no elements"))
             }
@@ -64,7 +109,8 @@ impl Data {
         match place {
             Place::Entry(name) => self.archive.as_ref()?.record(name).map(|record| record.size),
             Place::Span { bytes, .. } => Some(*bytes),
-            Place::Nowhere => None,
+            Place::Shard { number, place } => self.shard(*number).ok()?.storage_bytes(place),
+            Place::Derived(_) | Place::Nowhere => None,
         }
     }
 }
@@ -81,12 +127,21 @@ pub enum Place {
         /// How long it is.
         bytes: u64,
     },
+    /// In one of the files that the tensors are spread over.
+    Shard {
+        /// The number of the file, from [`Data::add_shard`].
+        number: usize,
+        /// Where in it.
+        place: Box<Place>,
+    },
+    /// The elements are computed from those of other tensors while they are read.
+    Derived(Arc<Derived>),
     /// No elements are stored, as for tensors of the `meta` device.
     Nowhere,
 }
 
 /// A tensor as a view of a storage.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StoredTensor {
     /// The storage.
     pub place: Place,
@@ -103,6 +158,23 @@ pub struct StoredTensor {
 }
 
 impl StoredTensor {
+    /// A tensor whose elements lie at `place` one after the other, little-endian.
+    pub fn dense_at(place: Place, dtype: DType, shape: Vec<i64>) -> Self {
+        let mut strides = vec![1_i64; shape.len()];
+        for axis in (1..shape.len()).rev() {
+            strides[axis - 1] = strides[axis].saturating_mul(shape[axis].max(1));
+        }
+        Self { place, dtype, offset: 0, shape, strides, is_big_endian: false }
+    }
+
+    /// The matrix with rows and columns exchanged: a view of the same elements.
+    pub fn transposed(&self) -> Self {
+        let mut turned = self.clone();
+        turned.shape.reverse();
+        turned.strides.reverse();
+        turned
+    }
+
     /// The number of elements; `None` when the shape is impossible.
     pub fn element_count(&self) -> Option<u64> {
         element_count(&self.shape)
@@ -124,9 +196,15 @@ impl StoredTensor {
             return Err(corrupt("has another number of strides than of dimensions"));
         }
         let count = self.element_count().ok_or_else(|| corrupt("has an impossible shape"))?;
-        self.bytes().ok_or_else(|| corrupt("has an impossible size"))?;
-        if self.place == Place::Nowhere {
-            return Ok(());
+        match &self.place {
+            // Of what is missing not even the type may be known.
+            Place::Shard { place, .. } if **place == Place::Nowhere => return Ok(()),
+            _ => self.bytes().map(|_| ()).ok_or_else(|| corrupt("has an impossible size"))?,
+        }
+        match &self.place {
+            Place::Nowhere => return Ok(()),
+            Place::Derived(derived) => return derived.check(name, data),
+            Place::Entry(_) | Place::Span { .. } | Place::Shard { .. } => {}
         }
         let available =
             data.storage_bytes(&self.place).ok_or_else(|| corrupt("has no storage in the file"))?;
@@ -164,15 +242,20 @@ impl StoredTensor {
     /// `CorruptFile` when they are not there, `UnsupportedOp` for what has no dense form.
     pub fn dense<'a>(&self, data: &'a Data) -> Result<Cow<'a, [u8]>> {
         let mut collected = Vec::new();
+        let mut collect = |_: u64, piece: &[u8]| {
+            collected.extend_from_slice(piece);
+            Ok(())
+        };
+        if let Place::Derived(derived) = &self.place {
+            derived.pieces(data, &mut collect)?;
+            return Ok(Cow::Owned(collected));
+        }
         let storage = data.storage(&self.place)?;
         if let (Cow::Borrowed(storage), Some(range)) = (&storage, self.plain_range()) {
             let plain = storage.get(range).ok_or_else(outside)?;
             return Ok(Cow::Borrowed(plain));
         }
-        self.pieces(&storage, &mut |_, piece| {
-            collected.extend_from_slice(piece);
-            Ok(())
-        })?;
+        self.pieces(&storage, &mut collect)?;
         Ok(Cow::Owned(collected))
     }
 
@@ -188,10 +271,9 @@ impl StoredTensor {
         sink: &mut Sink<'_>,
         progress: &Progress<'_>,
     ) -> Result<()> {
-        let storage = data.storage(&self.place)?;
         let total = self.bytes().unwrap_or(0);
         let mut done = 0_u64;
-        self.pieces(&storage, &mut |first_element, bytes| {
+        let mut hand_on = |first_element: u64, bytes: &[u8]| {
             progress.update("reading", done, total)?;
             sink.tensor(TensorView {
                 first_element,
@@ -200,7 +282,11 @@ impl StoredTensor {
             })?;
             done += bytes.len() as u64;
             Ok(())
-        })
+        };
+        match &self.place {
+            Place::Derived(derived) => derived.pieces(data, &mut hand_on),
+            place => self.pieces(&data.storage(place)?, &mut hand_on),
+        }
     }
 
     /// The bytes of the storage that are this tensor, when they are so without any change.
@@ -284,6 +370,11 @@ impl StoredTensor {
         }
         if piece.is_empty() { Ok(()) } else { take(first_element, &piece) }
     }
+}
+
+fn missing(file: &str) -> BackendError {
+    BackendError::not_found(format!("`{}` does not hold this tensor", file.escape_debug()))
+        .with_help("See the findings of `info`.")
 }
 
 fn outside() -> BackendError {

@@ -2,7 +2,9 @@
 
 mod module;
 mod root;
-pub mod state_dict;
+mod state_dict;
+mod training;
 
 pub use module::{Module, Modules, attribute, is_parameter_of_codes, packed_parameters, quantization_of};
 pub use root::read;
+pub use state_dict::StateDict;

@@ -1,13 +1,15 @@
 //! Finds the model in a pickle: the root itself, or what a training script put under a name.
 
+use super::training;
 use super::{module, state_dict};
 use crate::document::Collector;
 use crate::forward;
-use crate::pickle::{Pickle, Ref, Value};
-use crate::rebuild::{Rebuild, Rebuilt};
+use crate::obstacle::{self, Loader, export_help, python};
+use crate::pickle::{Ref, verdict};
+use crate::rebuild::Rebuild;
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, Finding, RSome, Result, Severity, TensorRole};
-use std::collections::HashSet;
+use qp_abi::sdk::{BackendError, Finding, RSome, Result, Severity};
+use std::path::Path;
 
 /// Where training scripts put the model, the likeliest first.
 const MODEL_KEYS: &[&str] = &[
@@ -49,25 +51,25 @@ pub fn read(rebuild: Rebuild<'_>, collector: &mut Collector) -> Result<()> {
         Kind::Other => inside(rebuild, root, collector)?,
         kind => (root, kind),
     };
+    let entries = pickle.named_entries(root);
+    let key = entries.iter().find(|(_, value)| *value == found && found != root).map(|(key, _)| *key);
     let obstacle = match kind {
         Kind::Module => {
             let modules = module::read(rebuild, found, collector)?;
             collector.document.info.metadata.push(pair("class", modules.class.clone()));
             match forward::follow(rebuild, &modules, found, collector) {
                 Ok(()) => return Ok(()),
-                Err(reason) => module_obstacle(reason, pickle, found == root),
+                Err(reason) => module_obstacle(reason, key, collector.document.data.path()),
             }
         }
         Kind::StateDict => {
             state_dict::read(rebuild, found, collector)?;
-            BackendError::unsupported_op("a state dict holds weights and no computation")
-                .with_help(trace_help("model.load_state_dict(torch.load(PATH, weights_only=True))"))
+            let loader = Loader::Pickle { key, is_plain: verdict::findings(pickle).is_empty() };
+            obstacle::weights_alone(loader, collector.document.data.path(), &collector.document.info)
         }
         Kind::Other => {
-            loose_tensors(rebuild, root, collector)?;
-            BackendError::unsupported_op("the file holds no module").with_help(
-                "Save the model itself: `torch.jit.trace(model.eval(), example).save(\"model_traced.pt\")`.",
-            )
+            let is_optimizer = training::read_loose(rebuild, root, collector)?;
+            obstacle::loose_tensors(is_optimizer, collector.document.data.path())
         }
     };
     collector.document.info.run_obstacle = RSome(obstacle);
@@ -75,23 +77,13 @@ pub fn read(rebuild: Rebuild<'_>, collector: &mut Collector) -> Result<()> {
 }
 
 /// Why a module cannot be run, and how to export one that can.
-fn module_obstacle(reason: BackendError, pickle: &Pickle, is_root: bool) -> BackendError {
-    let key = pickle
-        .entries(pickle.root())
-        .filter(|_| !is_root)
-        .and_then(|_| MODEL_KEYS.iter().find(|key| pickle.entry(pickle.root(), key).is_some()));
+fn module_obstacle(reason: BackendError, key: Option<&str>, path: &Path) -> BackendError {
+    let path = python(path);
     let load = match key {
-        Some(key) => format!("model = torch.load(PATH, weights_only=False)[\"{key}\"]"),
-        None => "model = torch.load(PATH, weights_only=False)".to_owned(),
+        Some(key) => format!("model = torch.load({path}, weights_only=False)[\"{key}\"]"),
+        None => format!("model = torch.load({path}, weights_only=False)"),
     };
-    reason.with_help(trace_help(&load))
-}
-
-fn trace_help(load: &str) -> String {
-    format!(
-        "Export it in Python, where its code is trusted: `{load}`, then \
-         `torch.jit.trace(model.eval(), example_input).save(\"model_traced.pt\")`."
-    )
+    reason.with_help(export_help("Export it in Python, where its code is trusted", &load))
 }
 
 fn kind(rebuild: Rebuild<'_>, at: Ref) -> Result<Kind> {
@@ -120,12 +112,8 @@ fn inside(rebuild: Rebuild<'_>, root: Ref, collector: &mut Collector) -> Result<
             }
         }
     }
+    training::describe(pickle, root, &models.iter().map(|&(key, ..)| key).collect::<Vec<_>>(), collector);
     let info = &mut collector.document.info;
-    for (key, value) in pickle.named_entries(root) {
-        if let Some(text) = scalar(pickle, value) {
-            info.metadata.push(pair(key, text));
-        }
-    }
     let Some(&(key, value, kind)) = models.first() else { return Ok((root, Kind::Other)) };
     info.extra.push(pair("pickle.key", key));
     // A module beside its own state dict is one model.
@@ -139,56 +127,4 @@ fn inside(rebuild: Rebuild<'_>, root: Ref, collector: &mut Collector) -> Result<
         });
     }
     Ok((value, kind))
-}
-
-/// The text of a number, a text or a boolean.
-pub(super) fn scalar(pickle: &Pickle, at: Ref) -> Option<String> {
-    const MAX_TEXT: usize = 1000;
-    match pickle.get(at) {
-        Value::Bool(flag) => Some(if *flag { "true" } else { "false" }.to_owned()),
-        Value::Int(number) => Some(number.to_string()),
-        Value::Float(number) => Some(number.to_string()),
-        Value::Text(text) if text.len() <= MAX_TEXT => Some(text.to_string()),
-        _ => None,
-    }
-}
-
-/// Every tensor that the root reaches, named by the way to it.
-fn loose_tensors(rebuild: Rebuild<'_>, root: Ref, collector: &mut Collector) -> Result<()> {
-    let pickle = rebuild.pickle;
-    let mut visited = HashSet::new();
-    let mut waiting = vec![(root, String::new())];
-    while let Some((at, path)) = waiting.pop() {
-        // Names grow with every step: a path this long is no name any more.
-        if !visited.insert(at) || path.len() > 1024 {
-            continue;
-        }
-        match rebuild.tensor(at)? {
-            Some(Rebuilt::Plain(found)) => {
-                collector.add(&path, "", TensorRole::PARAMETER, found)?;
-                continue;
-            }
-            Some(Rebuilt::Composite(composite)) => {
-                for (part, found) in composite.parts {
-                    collector.add(&format!("{path}.{part}"), "", TensorRole::PARAMETER, found)?;
-                }
-                continue;
-            }
-            None => {}
-        }
-        let join = |step: &str| if path.is_empty() { step.to_owned() } else { format!("{path}.{step}") };
-        let mut next = Vec::new();
-        if let Some(elements) = pickle.sequence(at) {
-            next.extend(
-                elements.iter().enumerate().map(|(index, &element)| (element, join(&index.to_string()))),
-            );
-        }
-        next.extend(pickle.named_entries(at).into_iter().map(|(name, value)| (value, join(name))));
-        if let Some(object) = pickle.object(at) {
-            next.extend(object.state.map(|state| (state, path.clone())));
-        }
-        next.reverse();
-        waiting.extend(next);
-    }
-    Ok(())
 }

@@ -1,63 +1,50 @@
 //! State dicts: names and tensors, and the paths of the modules they came from.
 //!
 //! Such a file names no classes: every layer is a `Module`. A tensor that is no quantized one is a parameter
-//! unless its name is one of batch normalization's statistics, or that of a scale or zero point beside
-//! quantized tensors.
+//! unless its name is one of batch normalization's statistics, that of a scale or zero point beside quantized
+//! tensors, or it is a part of a quantized weight.
 
 use super::module::{is_parameter_of_codes, layer, packed_parameters};
 use crate::document::{Collector, value};
 use crate::pickle::{Global, Ref};
-use crate::quant::{numbers, subclass};
+use crate::quant::numbers;
 use crate::rebuild::{Composite, Found, Rebuild, Rebuilt};
+use crate::tensor::StoredTensor;
+use crate::weight::torchao::Subclass;
+use crate::weight::{self, Weight};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{
-    Attribute, AttributeValue, DType, Finding, QuantizationParameters, RSome, RString, Result, Severity,
-    TensorRole,
+    Attribute, AttributeValue, DType, QuantizationParameters, RSome, RString, Result, TensorRole,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+mod weights;
+
+use weights::Weights;
+
 const STATISTICS: &[&str] = &["running_mean", "running_var", "num_batches_tracked"];
+
+/// Collects what one model's state dicts hold, and then adds it to a document: layers, tensors, scheme.
+#[derive(Default)]
+pub struct StateDict {
+    /// The modules in the order of the file, with the tensors of each.
+    paths: Vec<String>,
+    tensors: HashMap<String, Vec<RString>>,
+    versions: HashMap<String, i64>,
+    scales: BTreeMap<String, (Option<f64>, Option<f64>)>,
+    has_graph_scales: bool,
+    found: Vec<(String, Found)>,
+    weights: Weights,
+}
 
 /// Adds the tensors of the state dict at `at`, and the layers they belong to.
 ///
 /// # Errors
 /// `CorruptFile` when a tensor's description makes no sense.
 pub fn read(rebuild: Rebuild<'_>, at: Ref, collector: &mut Collector) -> Result<()> {
-    let pickle = rebuild.pickle;
-    let mut reader = Reader::default();
-    reader.modules_of_metadata(rebuild, at);
-    let entries = pickle.named_entries(at);
-    let mut found = Vec::with_capacity(entries.len());
-    for (name, value) in entries {
-        match rebuild.tensor(value)? {
-            Some(Rebuilt::Plain(tensor)) => found.push((name.to_owned(), tensor)),
-            Some(Rebuilt::Composite(composite)) => {
-                reader.composite(name, &composite, collector)?;
-                for (part, tensor) in composite.parts {
-                    found.push((format!("{name}.{part}"), tensor));
-                }
-            }
-            None => {
-                let owner = owner(name);
-                if let Some(text) = super::root::scalar(pickle, value) {
-                    collector.document.info.metadata.push(pair(name, text));
-                }
-                for (part, tensor) in packed_parameters(rebuild, value)? {
-                    let name = if owner.is_empty() { part.to_owned() } else { format!("{owner}.{part}") };
-                    found.push((name, tensor));
-                }
-            }
-        }
-    }
-    reader.all(found, collector)
-}
-
-/// Adds tensors by their names, and the layers they belong to.
-///
-/// # Errors
-/// `CorruptFile` when a tensor lies outside of its storage.
-pub fn add(found: Vec<(String, Found)>, collector: &mut Collector) -> Result<()> {
-    Reader::default().all(found, collector)
+    let mut state = StateDict::default();
+    state.add_pickled(rebuild, at, &|_| true, collector)?;
+    state.finish(collector)
 }
 
 /// The path of the module that owns a name; packed parameters belong to the module that packs them.
@@ -66,20 +53,82 @@ fn owner(name: &str) -> &str {
     owner.strip_suffix("._packed_params").or((owner == "_packed_params").then_some("")).unwrap_or(owner)
 }
 
-#[derive(Default)]
-struct Reader {
-    /// The modules in the order of the file, with the tensors of each.
-    paths: Vec<String>,
-    tensors: HashMap<String, Vec<RString>>,
-    versions: HashMap<String, i64>,
-    classes: BTreeMap<String, String>,
-    scales: BTreeMap<String, (Option<f64>, Option<f64>)>,
-    has_graph_scales: bool,
-    /// The parameters of codes that a tensor subclass is made of, by the codes' name.
-    codes: HashMap<String, QuantizationParameters>,
-}
+impl StateDict {
+    /// Takes what the pickled state dict at `at` holds under the names that are wanted.
+    ///
+    /// # Errors
+    /// `CorruptFile` when a tensor's description makes no sense.
+    pub fn add_pickled(
+        &mut self,
+        rebuild: Rebuild<'_>,
+        at: Ref,
+        is_wanted: &dyn Fn(&str) -> bool,
+        collector: &mut Collector,
+    ) -> Result<()> {
+        let pickle = rebuild.pickle;
+        self.modules_of_metadata(rebuild, at);
+        for (name, value) in pickle.named_entries(at) {
+            if !is_wanted(name) {
+                continue;
+            }
+            match rebuild.tensor(value)? {
+                Some(rebuilt) => self.add_rebuilt(rebuild, name, rebuilt, collector)?,
+                None => {
+                    let owner = owner(name);
+                    if let Some(text) = super::training::scalar(pickle, value) {
+                        collector.document.info.metadata.push(pair(name, text));
+                    }
+                    for (part, tensor) in packed_parameters(rebuild, value)? {
+                        let name = if owner.is_empty() { part.to_owned() } else { format!("{owner}.{part}") };
+                        self.found.push((name, tensor));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 
-impl Reader {
+    /// Takes a tensor.
+    pub fn add(&mut self, name: String, tensor: StoredTensor) {
+        self.found.push((name, Found { tensor, quantizer: None, is_parameter: false }));
+    }
+
+    /// The names of all tensors that it has taken.
+    pub fn names(&self) -> HashSet<String> {
+        self.found.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Takes a weight of a subclass, its parts under its own name.
+    ///
+    /// # Errors
+    /// `CorruptFile` when its scales cannot be read.
+    pub fn add_subclass(&mut self, subclass: &Subclass, collector: &mut Collector) -> Result<()> {
+        for (part, tensor) in &subclass.parts {
+            self.add(format!("{}.{part}", subclass.name), tensor.clone());
+        }
+        self.weights.add_subclass(subclass, owner(&subclass.name), &mut collector.document)
+    }
+
+    /// Takes a tensor of a pickle.
+    ///
+    /// # Errors
+    /// As [`Self::add_subclass`].
+    pub fn add_rebuilt(
+        &mut self,
+        rebuild: Rebuild<'_>,
+        name: &str,
+        rebuilt: Rebuilt,
+        collector: &mut Collector,
+    ) -> Result<()> {
+        match rebuilt {
+            Rebuilt::Plain(tensor) => self.found.push((name.to_owned(), tensor)),
+            Rebuilt::Composite(composite) => {
+                self.add_subclass(&subclass(rebuild, name, composite), collector)?;
+            }
+        }
+        Ok(())
+    }
+
     /// `OrderedDict._metadata` lists every module, those without tensors too, with its version.
     fn modules_of_metadata(&mut self, rebuild: Rebuild<'_>, at: Ref) {
         let pickle = rebuild.pickle;
@@ -96,12 +145,43 @@ impl Reader {
         }
     }
 
-    fn all(mut self, found: Vec<(String, Found)>, collector: &mut Collector) -> Result<()> {
+    /// Adds everything to the document.
+    ///
+    /// # Errors
+    /// `CorruptFile` when a tensor lies outside of its storage, or what describes a quantized weight makes no
+    /// sense.
+    pub fn finish(mut self, collector: &mut Collector) -> Result<()> {
+        let mut found = std::mem::take(&mut self.found);
+        self.recognize(&found, collector)?;
         let is_quantized = found.iter().any(|(_, tensor)| tensor.quantizer.is_some());
+        for (name, tensor) in &mut found {
+            if let Some(view) = self.weights.view(name) {
+                tensor.tensor = view;
+            }
+        }
         for (name, tensor) in found {
             self.tensor(&name, tensor, is_quantized, collector)?;
         }
-        self.finish(is_quantized, collector);
+        self.layers(is_quantized, collector);
+        Ok(())
+    }
+
+    /// Finds the weights that several tensors make up.
+    fn recognize(&mut self, found: &[(String, Found)], collector: &mut Collector) -> Result<()> {
+        let plain =
+            || found.iter().filter(|(name, tensor)| tensor.quantizer.is_none() && !self.weights.has(name));
+        let names: Vec<&str> = plain().map(|(name, _)| name.as_str()).collect();
+        let data = &collector.document.data;
+        // Scales are read to describe a weight: what lies outside of its storage must be found before.
+        for (name, found) in plain() {
+            found.tensor.check(name, data)?;
+        }
+        let tensors = weight::Tensors::new(plain().map(|(name, found)| (name.as_str(), &found.tensor)), data);
+        let weights: Vec<Weight> = weight::recognize(&tensors, &names)?;
+        for weight in weights {
+            let path = owner(&weight.codes_name).to_owned();
+            self.weights.add(weight, &path, &mut collector.document)?;
+        }
         Ok(())
     }
 
@@ -112,27 +192,6 @@ impl Reader {
         self.tensors.entry(path.to_owned()).or_default()
     }
 
-    fn composite(&mut self, name: &str, composite: &Composite, collector: &mut Collector) -> Result<()> {
-        self.classes.insert(name.to_owned(), composite.class.clone());
-        let shape: Vec<String> = composite.shape.iter().map(i64::to_string).collect();
-        collector.document.info.findings.push(Finding {
-            severity: Severity::NOTE,
-            code: "pytorch.tensor-subclass".into(),
-            message: format!(
-                "`{name}` is a {} that stands in for {} [{}]; the tensors it is made of are listed",
-                composite.class,
-                composite.dtype,
-                shape.join(", ")
-            )
-            .into(),
-            subjects: composite.parts.iter().map(|(part, _)| format!("{name}.{part}").into()).collect(),
-        });
-        if let Some(parameters) = subclass::parameters(composite, &collector.document.data)? {
-            self.codes.insert(format!("{name}.qdata"), parameters);
-        }
-        Ok(())
-    }
-
     fn tensor(
         &mut self,
         name: &str,
@@ -140,14 +199,10 @@ impl Reader {
         is_quantized: bool,
         collector: &mut Collector,
     ) -> Result<()> {
-        let base = self
-            .classes
-            .keys()
-            .find(|class| name.strip_prefix(class.as_str()).is_some_and(|rest| rest.starts_with('.')));
-        let owner = owner(base.map_or(name, String::as_str)).to_owned();
+        let owner = self.weights.owner(name).unwrap_or_else(|| owner(name)).to_owned();
         let last = name.rsplit('.').next().unwrap_or_default();
-        let role = if base.is_some() && last != "qdata" {
-            TensorRole::QUANTIZATION
+        let role = if let Some(role) = self.weights.role(name) {
+            role
         } else if found.quantizer.is_none() && !found.is_parameter && STATISTICS.contains(&last) {
             TensorRole::BUFFER
         } else if is_quantized && found.quantizer.is_none() && is_parameter_of_codes(last) {
@@ -156,12 +211,18 @@ impl Reader {
         } else {
             TensorRole::PARAMETER
         };
-        let codes = self.codes.remove(name);
-        let name = collector.add(name, &owner, role, found)?;
+        let (codes, computed) = self.weights.take_codes(name);
+        let added = collector.add(name, &owner, role, found)?;
         if let (Some(codes), Some(tensor)) = (codes, collector.document.info.tensors.last_mut()) {
             tensor.quantization = RSome(codes);
         }
-        self.module(&owner).push(name);
+        self.module(&owner).push(added);
+        for side in computed {
+            let found = Found { tensor: side.tensor, quantizer: None, is_parameter: false };
+            let name = collector.add(&side.name, &owner, TensorRole::QUANTIZATION, found)?;
+            self.weights.note_computed(&name, side.origin.as_deref());
+            self.module(&owner).push(name);
+        }
         Ok(())
     }
 
@@ -179,7 +240,7 @@ impl Reader {
         }
     }
 
-    fn finish(self, is_quantized: bool, collector: &mut Collector) {
+    fn layers(self, is_quantized: bool, collector: &mut Collector) {
         let info = &mut collector.document.info;
         let class = Global::new("", "Module");
         let quantized: HashSet<RString> = info
@@ -193,26 +254,18 @@ impl Reader {
             // Dynamically quantized modules write the scale 1 and the zero point 0, which they never use.
             let is_dynamic = self.scales.get(path) == Some(&(Some(1.0), Some(0.0)));
             let has_codes = tensors.iter().any(|name| quantized.contains(name));
-            let is_torchao = self.classes.keys().any(|name| owner(name) == path);
-            let quantization = if is_torchao {
-                "torchao"
-            } else if has_codes && is_dynamic {
-                "dynamic"
-            } else if has_codes {
-                "static"
-            } else {
-                ""
+            let form = match self.weights.form(path) {
+                Some(form) => form,
+                None if has_codes && is_dynamic => "dynamic".to_owned(),
+                None if has_codes => "static".to_owned(),
+                None => String::new(),
             };
-            let mut layer = layer(path, &class, quantization);
+            let mut layer = layer(path, &class, &form);
             if let Some(version) = self.versions.get(path) {
                 let value = AttributeValue::Int(*version);
                 layer.attributes.push(Attribute { name: "state dict version".into(), value });
             }
-            for (name, class) in self.classes.iter().filter(|(name, _)| owner(name) == path) {
-                let name = name.rsplit('.').next().unwrap_or_default();
-                let value = AttributeValue::Text(class.as_str().into());
-                layer.attributes.push(Attribute { name: format!("{name} class").into(), value });
-            }
+            layer.attributes.extend(self.weights.attributes(path));
             if let Some((Some(scale), Some(zero_point))) = self.scales.get(path).filter(|_| !is_dynamic) {
                 let parameters = QuantizationParameters::per_tensor(DType::UINT8, *scale, *zero_point);
                 layer.outputs.push(path.as_str().into());
@@ -223,13 +276,49 @@ impl Reader {
         }
         let has = |form: &str| info.layers.iter().any(|layer| layer.quantization == form);
         let is_all_dynamic = has("dynamic") && !info.layers.iter().any(|layer| !layer.outputs.is_empty());
-        let scheme = match (is_quantized, self.classes.is_empty()) {
-            (true, _) if is_all_dynamic => "dynamic",
-            (true, _) if self.has_graph_scales => "FX",
-            (true, _) => "eager",
-            (false, false) => "torchao",
-            (false, true) => "",
+        let scheme = match is_quantized {
+            true if is_all_dynamic => "dynamic".to_owned(),
+            true if self.has_graph_scales => "FX".to_owned(),
+            true => "eager".to_owned(),
+            false => self.weights.scheme(),
         };
         info.scheme = scheme.into();
+        self.weights.finish(&mut collector.document.info);
+    }
+}
+
+/// A tensor subclass of a pickle.
+fn subclass(rebuild: Rebuild<'_>, name: &str, composite: Composite) -> Subclass {
+    let pickle = rebuild.pickle;
+    let attribute = |wanted: &str| {
+        let mut named = composite.attributes.iter();
+        named.find(|(name, _)| name.rsplit('.').next() == Some(wanted)).map(|(_, value)| *value)
+    };
+    let is_set =
+        |wanted: &str| attribute(wanted).is_some_and(|at| *pickle.get(at) != crate::pickle::Value::None);
+    let global =
+        |wanted: &str| attribute(wanted).and_then(|at| pickle.global(at)).map(|found| found.name.clone());
+    let int = |wanted: &str| attribute(wanted).and_then(|at| pickle.int(at));
+    let range = match (int("quant_min"), int("quant_max")) {
+        (Some(-8), Some(7)) => Some("int4".to_owned()),
+        (Some(0), Some(15)) => Some("uint4".to_owned()),
+        _ => None,
+    };
+    // An enumeration: INT 1, FLOAT 2, NONE 3.
+    let domain = attribute("zero_point_domain").and_then(|at| pickle.object(at));
+    let domain = domain.and_then(|object| pickle.int(*pickle.arguments(object).first()?));
+    Subclass {
+        name: name.to_owned(),
+        block_size: attribute("block_size").and_then(|at| pickle.ints(at)),
+        target: global("target_dtype").or(range),
+        has_activation_settings: ["act_quant_kwargs", "activation_quantization", "input_quant_func"]
+            .iter()
+            .any(|name| is_set(name)),
+        is_swizzled: attribute("is_swizzled_scales").and_then(|at| pickle.int(at)) == Some(1),
+        has_float_zero_points: domain == Some(2),
+        classes: composite.classes.clone(),
+        dtype: composite.dtype,
+        shape: composite.shape.clone(),
+        parts: composite.parts.iter().map(|(part, found)| (part.clone(), found.tensor.clone())).collect(),
     }
 }

@@ -2,6 +2,5 @@
 
 pub mod dtype;
 mod parameters;
-pub mod subclass;
 
-pub use parameters::{Quantizer, Scheme, numbers};
+pub use parameters::{Quantizer, Scheme, numbers, reals};
