@@ -249,17 +249,36 @@ impl<'a> Elements<'a> {
         Ok(Stretch { elements: self, bytes })
     }
 
-    /// The codes that occur; `None` for types without codes.
+    /// The codes that occur, of the type that the parameters name: some files keep codes of 4 bits in bytes.
+    /// `None` for types without codes.
     ///
     /// # Errors
     /// As [`Self::each_block`].
     pub fn code_usage(&self, progress: &dyn Progress) -> Result<Option<CodeUsage>> {
-        let Some(mut usage) = CodeUsage::new(self.element) else { return Ok(None) };
-        self.each_chunk(progress, &mut |chunk, count| {
-            usage.add_elements(chunk.bytes, count);
-            Ok(())
-        })?;
+        let codes = self.codes();
+        let Some(mut usage) = CodeUsage::new(codes) else { return Ok(None) };
+        if codes == self.element {
+            self.each_chunk(progress, &mut |chunk, count| {
+                usage.add_elements(chunk.bytes, count);
+                Ok(())
+            })?;
+        } else {
+            Self { dequantization: None, ..*self }.each_block(progress, &mut |_, numbers| {
+                for code in numbers {
+                    usage.add_code(*code as i64);
+                }
+                Ok(())
+            })?;
+        }
         Ok(Some(usage))
+    }
+
+    /// The type of the codes: an integer that the stored one holds, or the stored one itself.
+    fn codes(&self) -> ElementType {
+        let named = self.tensor.quantization.as_ref().and_then(|parameters| element_type(parameters.dtype));
+        named
+            .filter(|codes| codes.is_integer() && codes.bits() <= self.element.bits())
+            .unwrap_or(self.element)
     }
 
     /// The codes that occur at each index along `axis`; `None` for types without codes.
@@ -267,7 +286,7 @@ impl<'a> Elements<'a> {
     /// # Errors
     /// As [`Self::channel_statistics`].
     pub fn channel_code_usage(&self, axis: i64, progress: &dyn Progress) -> Result<Option<Vec<CodeUsage>>> {
-        let Some(none) = CodeUsage::new(self.element) else { return Ok(None) };
+        let Some(none) = CodeUsage::new(self.codes()) else { return Ok(None) };
         let map = self.channels(axis)?;
         let mut channels = vec![none; self.channel_count(&map)?];
         let codes = Self { dequantization: None, ..*self };

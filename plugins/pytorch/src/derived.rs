@@ -237,7 +237,8 @@ struct Source<'a> {
     packing: &'a Packing,
     bytes: &'a [u8],
     word_bits: u32,
-    per_word: i64,
+    /// Logarithm of the codes in a word, where words have an order: then it is a power of two.
+    per_word_log2: u32,
     /// Words from one row of words to the next.
     row_words: i64,
     mask: u32,
@@ -245,8 +246,8 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn new(packing: &'a Packing, bytes: &'a [u8]) -> Self {
-        let word_bits = packing.words.dtype.bits().clamp(8, 32);
-        let per_word = i64::from(word_bits / packing.bits.clamp(1, 8));
+        let word_bits = if packing.words.dtype.bits() == 32 { 32 } else { 8 };
+        let per_word_log2 = (word_bits / packing.bits.clamp(1, 8)).ilog2();
         let row_words = match packing.packed {
             Packed::AlongRows => {
                 (packing.shape.1 * i64::from(packing.bits) + i64::from(word_bits) - 1) / i64::from(word_bits)
@@ -255,7 +256,7 @@ impl<'a> Source<'a> {
             Packed::Flat => 0,
         };
         let mask = (1_u32 << packing.bits.clamp(1, 8)) - 1;
-        Self { packing, bytes, word_bits, per_word, row_words, mask }
+        Self { packing, bytes, word_bits, per_word_log2, row_words, mask }
     }
 
     /// The code at a row and a column of the matrix as it is packed.
@@ -267,13 +268,13 @@ impl<'a> Source<'a> {
                 self.bits_of(column, |index| self.word(row * self.row_words + index))?
             }
             Packed::AlongRows => {
-                let slot = self.slot(order, column % self.per_word);
-                self.word(row * self.row_words + column / self.per_word)? >> (slot * bits)
+                let slot = self.slot(order, column);
+                self.word(row * self.row_words + (column >> self.per_word_log2))? >> (slot * bits)
             }
             Packed::Flat => {
                 let index = row * shape.1 + column;
-                let slot = self.slot(order, index % self.per_word);
-                self.word(index / self.per_word)? >> (slot * bits)
+                let slot = self.slot(order, index);
+                self.word(index >> self.per_word_log2)? >> (slot * bits)
             }
         };
         Some(((raw & self.mask) as u8).wrapping_add(*offset) & self.mask as u8)
@@ -281,15 +282,18 @@ impl<'a> Source<'a> {
 
     /// The bits of the code at `index` in a line of words, and some above them.
     fn bits_of(&self, index: i64, word: impl Fn(i64) -> Option<u32>) -> Option<u32> {
-        let (bits, word_bits) = (i64::from(self.packing.bits), i64::from(self.word_bits));
-        let (place, shift) = (index * bits / word_bits, index * bits % word_bits);
-        let next = if shift + bits > word_bits { word(place + 1)? } else { 0 };
-        Some(((u64::from(word(place)?) | u64::from(next) << word_bits) >> shift) as u32)
+        // Words have 8 or 32 bits: a shift and a mask in place of divisions.
+        let bit = index * i64::from(self.packing.bits);
+        let (place, shift) = (bit >> self.word_bits.ilog2(), bit as u32 & (self.word_bits - 1));
+        let straddles = shift + self.packing.bits > self.word_bits;
+        let next = if straddles { word(place + 1)? } else { 0 };
+        Some(((u64::from(word(place)?) | u64::from(next) << self.word_bits) >> shift) as u32)
     }
 
+    /// The place of the code at `index` within its word.
     fn slot(&self, order: &[u32], index: i64) -> u32 {
-        let index = index as usize;
-        order.get(index).copied().unwrap_or(index as u32)
+        let index = index as u32 & ((1 << self.per_word_log2) - 1);
+        order.get(index as usize).copied().unwrap_or(index)
     }
 
     fn word(&self, index: i64) -> Option<u32> {
