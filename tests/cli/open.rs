@@ -76,3 +76,42 @@ fn a_damaged_model_is_a_row_and_the_rest_still_works() {
     assert_eq!(failed[0]["error"]["kind"], "CorruptFile");
     assert_eq!((&results[1]["loaded"], &results[1]["failed"]), (&6.into(), &1.into()));
 }
+
+/// A file of the safetensors library with one float32 matrix of a row for each of `rows`.
+fn safetensors(name: &str, rows: &[[f32; 2]]) -> Vec<u8> {
+    let bytes: Vec<u8> = rows.iter().flatten().flat_map(|number| number.to_le_bytes()).collect();
+    let header = format!(
+        "{{\"{name}\":{{\"dtype\":\"F32\",\"shape\":[{},2],\"data_offsets\":[0,{}]}}}}",
+        rows.len(),
+        bytes.len()
+    );
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes].concat()
+}
+
+#[test]
+fn a_checkpoint_in_shards_is_listed_once_and_noticed_when_a_shard_changes() {
+    let world = World::new();
+    let first = safetensors("a.weight", &[[1.0, 2.0]]);
+    let second = safetensors("b.weight", &[[3.0, 4.0], [5.0, 6.0]]);
+    world.write("zoo/model-00001-of-00002.safetensors", &first);
+    world.write("zoo/model-00002-of-00002.safetensors", &second);
+    let index = r#"{"weight_map": {"a.weight": "model-00001-of-00002.safetensors", "b.weight": "model-00002-of-00002.safetensors"}}"#;
+    world.write("zoo/model.safetensors.index.json", index);
+    world.write("zoo/search.index.json", "{}");
+    let opened = world.json("open zoo");
+    assert_eq!(names(&opened), ["model.safetensors.index.json"]);
+    let model = &opened["models"][0];
+    assert_eq!((&model["family"], &model["format"]), (&"model".into(), &"sharded".into()));
+    assert_eq!(model["bytes"], (index.len() + first.len() + second.len()) as u64);
+    let mut session = world.session();
+    session.command("open zoo");
+    let before = session.command("stats model");
+    assert_eq!(before["tensors"][0]["max"], 2.0, "{before}");
+    world.write("zoo/model-00001-of-00002.safetensors", safetensors("a.weight", &[[1.0, 9.0]]));
+    assert_eq!(session.command("stats model")["tensors"][0]["max"], 9.0);
+    // A shard that is gone is still a part of the model.
+    std::fs::remove_file(world.path("zoo/model-00002-of-00002.safetensors")).unwrap();
+    let opened = world.json("open zoo");
+    assert_eq!(names(&opened), ["model.safetensors.index.json"]);
+    assert_eq!(session.command("info model")["findings"][0]["code"], "shards.missing");
+}

@@ -19,6 +19,10 @@ fn the_backend_keeps_the_contract() {
         data.join("exported.pt2"),
         data.join("subclass.pt"),
         data.join("tensors_legacy.pt"),
+        data.join("packed.safetensors"),
+        data.join("torchao.safetensors"),
+        data.join("torchao.pt"),
+        data.join("lightning.ckpt"),
     ];
     let setup = support::native::setup().unwrap_or_default();
     let backend = boundary::backend_object(qp_plugin_pytorch::Backend::create(setup).unwrap());
