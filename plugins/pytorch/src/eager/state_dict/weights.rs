@@ -6,12 +6,16 @@ use crate::tensor::StoredTensor;
 use crate::weight::torchao::Subclass;
 use crate::weight::{Activations, Side, Weight};
 use qp_abi::sdk::{
-    Attribute, DType, Finding, ModelInfo, QuantizationParameters, RString, Result, Severity, TensorRole,
+    Attribute, DType, Finding, ModelInfo, QuantizationParameters, RString, Result, Severity, TensorInfo,
+    TensorRole, element_count,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Subjects that a finding lists at most.
 const MAX_SUBJECTS: usize = 64;
+/// A model has the precision of its codes when at least this share of its matrices' elements is: what is left
+/// float on purpose, embeddings and a head, is a third of a small language model.
+const MAIN_SHARE: f64 = 0.5;
 
 /// What a tensor is to a weight.
 struct Part {
@@ -31,6 +35,8 @@ pub(super) struct Weights {
     forms: HashMap<String, BTreeSet<&'static str>>,
     attributes: HashMap<String, Vec<Attribute>>,
     schemes: BTreeMap<&'static str, BTreeSet<u8>>,
+    /// The tensors of codes.
+    codes: HashSet<String>,
     /// The types of the codes.
     dtypes: BTreeSet<String>,
     /// Why codes have no scales, with the codes' names.
@@ -96,6 +102,7 @@ impl Weights {
         for (name, view) in parts {
             self.parts.insert(name, part(TensorRole::QUANTIZATION, view, None, Vec::new()));
         }
+        self.codes.insert(codes_name.clone());
         let codes = part(TensorRole::PARAMETER, Some(codes), quantization, computed);
         self.parts.insert(codes_name, codes);
         Ok(())
@@ -176,9 +183,20 @@ impl Weights {
         self.schemes.keys().copied().collect::<Vec<_>>().join(" + ")
     }
 
+    /// The share of the matrices' elements that are codes.
+    fn share(&self, info: &ModelInfo) -> f64 {
+        let elements = |is_counted: &dyn Fn(&TensorInfo) -> bool| {
+            let matrices = info.tensors.iter().filter(|tensor| {
+                tensor.role == TensorRole::PARAMETER && tensor.shape.len() >= 2 && is_counted(tensor)
+            });
+            matrices.map(|tensor| element_count(&tensor.shape).unwrap_or(0) as f64).sum::<f64>()
+        };
+        elements(&|tensor| self.codes.contains(tensor.name.as_str())) / elements(&|_| true).max(1.0)
+    }
+
     /// Says of the model what its weights make of it.
-    pub fn finish(self, info: &mut ModelInfo) {
-        for (name, origin) in self.aliases {
+    pub fn finish(mut self, info: &mut ModelInfo) {
+        for (name, origin) in std::mem::take(&mut self.aliases) {
             if let Some(tensor) = info.tensors.iter_mut().find(|tensor| tensor.name == name) {
                 tensor.alias_of = origin;
             }
@@ -188,7 +206,7 @@ impl Weights {
             let (severity, code, message) = (Severity::NOTE, code.into(), message.into());
             info.findings.push(Finding { severity, code, message, subjects });
         };
-        for ((class, dtype), names) in self.subclasses {
+        for ((class, dtype), names) in std::mem::take(&mut self.subclasses) {
             let message = match &names[..] {
                 [first, _, ..] => format!(
                     "`{first}` and {} more are tensors of the class {class} that stand in for {dtype}; those \
@@ -203,7 +221,7 @@ impl Weights {
             };
             add("pytorch.tensor-subclass", message, names);
         }
-        for (gap, codes) in self.gaps {
+        for (gap, codes) in std::mem::take(&mut self.gaps) {
             let named = match &codes[..] {
                 [one] => format!("the real values of `{one}` are not known"),
                 [first, others @ ..] => {
@@ -217,20 +235,21 @@ impl Weights {
             let message = format!(
                 "whether the inputs of `{first}` and its like are quantized is not said here, but in `config.json`"
             );
-            add("weights.unknown-activations", message, self.unknown_activations);
+            add("weights.unknown-activations", message, self.unknown_activations.clone());
         }
         if self.schemes.is_empty() {
             return;
         }
+        let is_rest_larger = self.share(info) < MAIN_SHARE;
         let dtype = match self.dtypes.iter().collect::<Vec<_>>()[..] {
             [one] => one.clone(),
             _ => "mixed".to_owned(),
         };
         let mut activations = self.schemes.into_values().flatten().collect::<BTreeSet<u8>>().into_iter();
         info.precision = match (activations.next(), activations.next()) {
-            (Some(0), None) if dtype != "mixed" => format!("weight-only-{dtype}"),
-            (Some(1), None) if dtype != "mixed" => format!("dynamic-{dtype}"),
-            (_, None) => dtype,
+            (Some(0), None) if dtype != "mixed" && !is_rest_larger => format!("weight-only-{dtype}"),
+            (Some(1), None) if dtype != "mixed" && !is_rest_larger => format!("dynamic-{dtype}"),
+            (_, None) if !is_rest_larger => dtype,
             _ => "mixed".to_owned(),
         }
         .into();
