@@ -292,7 +292,9 @@ fn what_cannot_be_compared_is_said_before_anything_is_run() {
     let world = World::new();
     let error = |line: &str| world.run(line).error().to_owned();
     assert_eq!(error("compare models/resnet8.onnx models/resnet8_int8.onnx"), "no input is chosen");
-    assert!(error("input random; compare models/resnet8.onnx models/resnet8.pt").contains("eager"));
+    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/pytorch/tests/data/subclass.pt");
+    let line = format!("input models/digits.npz:images[0:4]; compare models/resnet8.onnx {weights}");
+    assert!(error(&line).contains("holds weights and no computation"), "{}", error(&line));
     let many = "input models/digits.npz:images[0:4]; compare models/resnet8.onnx models/resnet8_int8.onnx --samples 9";
     assert_eq!(error(many), "the input has 4 samples, not 9");
 }

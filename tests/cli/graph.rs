@@ -58,8 +58,19 @@ fn a_file_for_graphviz_is_written_once() {
 }
 
 #[test]
-fn a_tree_of_modules_is_no_graph() {
+fn weights_alone_are_no_graph() {
     let world = World::new();
-    let ran = world.run("graph --model models/resnet8.pt");
-    assert_eq!(ran.error(), "the file does not say how the layers of `models/resnet8.pt` are connected");
+    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/pytorch/tests/data/subclass.pt");
+    let ran = world.run(&format!("load {weights} --as weights; graph --model weights"));
+    assert!(ran.error().starts_with("the file does not say how the layers of"), "{}", ran.error());
+}
+
+/// `forward` of the file: each addition has two branches, and containers are no nodes.
+#[test]
+fn an_eager_module_has_the_graph_of_its_code() {
+    let world = World::new();
+    let found = world.json("graph --model models/resnet8.pt");
+    let text = found.to_string();
+    assert!(text.contains("layer2.shortcut") && text.contains("add_1"), "{text}");
+    assert!(!text.contains("\"Module\""), "{text}");
 }

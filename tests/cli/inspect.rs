@@ -17,11 +17,13 @@ fn info_tells_inputs_outputs_and_operators() {
 }
 
 #[test]
-fn an_eager_pickle_says_why_it_cannot_be_run() {
+fn weights_say_why_they_cannot_be_run_and_how_to_export_what_can() {
     let world = World::new();
-    let info = world.json("info models/resnet8.pt");
+    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/pytorch/tests/data/subclass.pt");
+    let info = world.json(&format!("info {weights}"));
     assert_eq!(info["run_obstacle"]["kind"], "UnsupportedOp");
-    assert!(info["run_obstacle"]["hints"].to_string().contains("torch.jit.trace"), "{info}");
+    let hints = info["run_obstacle"]["hints"].to_string();
+    assert!(hints.contains("torch.export.save") && hints.contains("torch.jit.trace"), "{info}");
 }
 
 #[test]

@@ -107,7 +107,8 @@ fn without_an_input_or_a_computation_it_says_what_to_do() {
         (ran.error(), ran.hint()),
         ("no input is chosen", "Choose one with `input random` or `input FILE`.")
     );
-    let ran = world.run("open models; use resnet8.onnx; input zeros; run resnet8.pt");
+    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/pytorch/tests/data/subclass.pt");
+    let ran = world.run(&format!("open models; use resnet8.onnx; input zeros; run {weights}"));
     assert_eq!(ran.code, 1);
     assert!(ran.talk.contains("torch.jit.trace"), "{}", ran.talk);
 }

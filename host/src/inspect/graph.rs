@@ -69,12 +69,13 @@ pub struct Edge<'a> {
 
 impl<'a> Graph<'a> {
     /// The graph of `info`; with `is_whole` every layer is a node, else those that only quantize and dequantize
-    /// are seen through. Linear in the size of the model.
+    /// are seen through. Modules that only hold others are no nodes. Linear in the size of the model.
     pub fn of(info: &'a ModelInfo, is_whole: bool) -> Self {
         let wiring = Wiring::of(info);
         let is_hidden = |layer: &LayerInfo| !is_whole && is_plumbing(layer);
         let inputs = info.inputs.iter().map(Node::Input);
-        let layers = info.layers.iter().filter(|layer| !is_hidden(layer)).map(Node::Layer);
+        let computes = |layer: &LayerInfo| !layer.inputs.is_empty() || !layer.outputs.is_empty();
+        let layers = info.layers.iter().filter(|layer| computes(layer) && !is_hidden(layer)).map(Node::Layer);
         let nodes: Vec<Node<'_>> =
             inputs.chain(layers).chain(info.outputs.iter().map(Node::Output)).collect();
         let mut producers: HashMap<&str, usize> = HashMap::new();

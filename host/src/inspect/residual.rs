@@ -1,7 +1,7 @@
 //! Residual connections: where two branches of a network meet in an addition.
 
 use super::graph::{Graph, Node};
-use crate::model::{LayerInfo, ModelInfo, QuantizationParameters};
+use crate::model::{AttributeValue, LayerInfo, ModelInfo, QuantizationParameters};
 use qp_analysis::ResidualMismatch;
 use std::collections::{BTreeSet, VecDeque};
 
@@ -63,18 +63,24 @@ pub fn residuals(info: &ModelInfo) -> Vec<Residual<'_>> {
 }
 
 fn is_addition(layer: &LayerInfo) -> bool {
-    matches!(
-        layer.op_type.as_str(),
-        "Add"
-            | "Sum"
-            | "QLinearAdd"
-            | "add"
-            | "add_"
-            | "add_relu"
-            | "AddReLU"
-            | "FloatFunctional"
-            | "QFunctional"
-    )
+    // A module that onnx2torch makes of an ONNX node says which function it calls.
+    let calls_add = layer.attributes.iter().any(|attribute| {
+        attribute.name == "math_op_function"
+            && attribute.value == AttributeValue::Text("torch.add".to_owned())
+    });
+    calls_add
+        || matches!(
+            layer.op_type.as_str(),
+            "Add"
+                | "Sum"
+                | "QLinearAdd"
+                | "add"
+                | "add_"
+                | "add_relu"
+                | "AddReLU"
+                | "FloatFunctional"
+                | "QFunctional"
+        )
 }
 
 /// `None` for an addition of anything but two computed values, such as that of a bias.

@@ -405,6 +405,13 @@ pub fn attribute(pickle: &Pickle, at: Ref) -> Option<AttributeValue> {
                 numbers.map(AttributeValue::Floats)
             })
         }
+        // A function of PyTorch's that the module calls: `getattr(torch._C._VariableFunctionsClass, "add")`.
+        Value::Object(object) => match (pickle.callable(object), pickle.arguments(object)) {
+            (Some(callable), [_, name]) if callable.is("builtins", "getattr") => {
+                pickle.text(*name).map(|name| AttributeValue::Text(format!("torch.{name}").into()))
+            }
+            _ => None,
+        },
         _ => None,
     }
 }

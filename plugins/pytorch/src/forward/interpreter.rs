@@ -163,7 +163,9 @@ impl<'a> Interpreter<'a> {
                         Value::Text(name) => name.clone(),
                         Value::Int(name) => name.to_string(),
                         _ => {
-                            return Err(unsupported("the model returns a dictionary whose keys are no texts"));
+                            return Err(unsupported(
+                                "the model returns a dictionary whose keys are no texts",
+                            ));
                         }
                     };
                     self.outputs(element, Some(&join(&name)))?;
