@@ -239,3 +239,33 @@ fn codes_of_a_tensor_subclass_have_the_scales_beside_them() {
     let layer = info.layers.iter().find(|layer| layer.path == "fc").unwrap();
     assert_eq!(layer.quantization, "torchao");
 }
+
+/// The entries that `torch._inductor.aoti_compile_and_package` of PyTorch 2.13 writes, the code itself cut short.
+#[test]
+fn a_compiled_package_is_recognised_and_its_code_is_never_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.pt2");
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let settings = r#"{"AOTI_DEVICE_KEY": "cpu", "AOTI_PLATFORM": "linux", "AOTI_MACHINE": "x86_64", "AOTI_CPU_ISA": "AVX512 AVX512_VNNI", "AOTI_COMPUTE_CAPABILITY": ""}"#;
+    for (name, content) in [
+        ("aoti/data/aotinductor/model/c2gse.wrapper.cpp", "int main() {}"),
+        ("aoti/data/aotinductor/model/c2gse.wrapper_metadata.json", settings),
+        ("aoti/data/aotinductor/model/c2gse.wrapper.so", "\x7fELF"),
+        ("aoti/archive_format", "pt2"),
+        ("aoti/archive_version", "0"),
+    ] {
+        archive.start_file(name, stored).unwrap();
+        std::io::Write::write_all(&mut archive, content.as_bytes()).unwrap();
+    }
+    archive.finish().unwrap();
+    let info = inspect(&path).unwrap();
+    assert_eq!((info.format.as_str(), info.producer.as_str()), ("pt2", "AOTInductor"));
+    assert_eq!((info.layers[0].path.as_str(), info.layers[0].op_type.as_str()), ("model", "AOTInductor"));
+    let isa = info.metadata.iter().find(|pair| pair.0 == "model: cpu isa").unwrap();
+    assert_eq!(isa.1, "AVX512 AVX512_VNNI");
+    assert_eq!(info.findings[0].code, "pt2.machine-code");
+    let obstacle = info.run_obstacle.into_option().unwrap();
+    assert_eq!(obstacle.kind, ErrorKind::UNSUPPORTED_OP);
+    assert!(obstacle.help.contains("aoti_load_package"));
+}

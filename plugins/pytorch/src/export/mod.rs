@@ -1,5 +1,6 @@
 //! Programs written by `torch.export.save`: a graph in JSON, weights as raw entries.
 
+mod compiled;
 mod graph;
 mod json;
 mod program;
@@ -12,7 +13,7 @@ use crate::pickle::{decode, verdict};
 use crate::source::Source;
 use crate::tensor::Data;
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, Finding, RSome, Result};
+use qp_abi::sdk::{BackendError, Finding, RSome, RString, Result, Severity};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ const MAX_SAMPLE_BYTES: u64 = 256 << 20;
 /// Whether the archive is one of `torch.export.save`.
 pub fn is_export(archive: &Archive) -> bool {
     archive.contains("archive_format")
+        || !compiled::models(archive).is_empty()
         || model_entry(archive).is_some()
         || archive.contains("serialized_exported_program.json")
 }
@@ -42,8 +44,13 @@ fn model_entry(archive: &Archive) -> Option<&str> {
 /// `UnsupportedFormat` for programs of another schema, `CorruptFile` for what contradicts itself.
 pub fn read(archive: &Arc<Archive>) -> Result<Document> {
     let Some(entry) = model_entry(archive) else {
+        if !compiled::models(archive).is_empty() {
+            let mut document = Document::new("pt2", Data::of_archive(Arc::clone(archive)));
+            compiled::describe(archive, &mut document)?;
+            return Ok(document);
+        }
         return Err(BackendError::unsupported_format(
-            "the exported program is of a layout before PyTorch 2.9, or compiled",
+            "the exported program is of a layout before PyTorch 2.9",
         )
         .with_help("Export it again with `torch.export.save` of PyTorch 2.9 or newer."));
     };
@@ -73,8 +80,24 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
         Ok(program) => collector.document.program = Some(program),
         Err(obstacle) => collector.document.info.run_obstacle = RSome(obstacle),
     }
+    let info = &mut collector.document.info;
+    info.findings.extend(compiled::finding(archive));
+    info.findings.extend(several_models(archive, entry));
     judge(sample_findings(archive)?, &mut collector);
     Ok(collector.document)
+}
+
+/// A package may hold several programs; one is described.
+fn several_models(archive: &Archive, entry: &str) -> Option<Finding> {
+    let models: Vec<&str> =
+        archive.names().filter_map(|name| name.strip_prefix("models/")?.strip_suffix(".json")).collect();
+    let chosen = entry.trim_start_matches("models/").trim_end_matches(".json");
+    (models.len() > 1).then(|| Finding {
+        severity: Severity::NOTE,
+        code: "pt2.several-models".into(),
+        message: format!("the package holds {} programs; this is `{chosen}`", models.len()).into(),
+        subjects: models.iter().map(|model| RString::from(*model)).collect(),
+    })
 }
 
 fn parse(archive: &Archive, entry: &str) -> Result<Value> {
