@@ -201,3 +201,69 @@ fn a_program_whose_inputs_do_not_fit_says_where_it_failed_in_one_line() {
     assert!(error.causes[0].contains("to have 2 channels, but got 5 channels"), "{error:?}");
     assert!(!error.causes[0].contains('\n'));
 }
+
+/// A program of one call, in the words of the export schema.
+fn program_of(target: &str, inputs: &Value) -> Vec<u8> {
+    let program = serde_json::json!({
+        "schema_version": {"major": 8, "minor": 20},
+        "graph_module": {
+            "graph": {
+                "inputs": [{"as_tensor": {"name": "x"}}],
+                "outputs": [{"as_tensor": {"name": "y"}}],
+                "nodes": [{
+                    "target": target, "name": "y", "inputs": inputs, "metadata": {},
+                    "outputs": [{"as_tensor": {"name": "y"}}],
+                }],
+                "tensor_values": {}, "sym_int_values": {}, "sym_bool_values": {},
+            },
+            "signature": {
+                "input_specs": [{"user_input": {"arg": {"as_tensor": {"name": "x"}}}}],
+                "output_specs": [{"user_output": {"arg": {"as_tensor": {"name": "y"}}}}],
+            },
+        },
+    });
+    let mut bytes = Vec::new();
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(&mut bytes));
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    archive.start_file("m/models/model.json", stored).unwrap();
+    std::io::Write::write_all(&mut archive, program.to_string().as_bytes()).unwrap();
+    archive.finish().unwrap();
+    bytes
+}
+
+#[test]
+fn a_program_that_reaches_for_files_is_refused() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let folder = tempfile::tempdir().unwrap();
+    let (path, target) = (folder.path().join("m.pt2"), folder.path().join("written"));
+    let inputs = serde_json::json!([
+        {"name": "filename", "arg": {"as_string": target.display().to_string()}, "kind": 1},
+        {"name": "shared", "arg": {"as_bool": true}, "kind": 1},
+        {"name": "size", "arg": {"as_int": 16}, "kind": 1},
+    ]);
+    std::fs::write(&path, program_of("torch.ops.aten.from_file.default", &inputs)).unwrap();
+    let model = open(&backend, &path).unwrap();
+    let view = TensorView::whole("x", DType::FLOAT32, &[1], &[0; 4]);
+    let error = run(&model, &[view], &[]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::UNSAFE_FILE, "{error:?}");
+    assert!(!target.exists());
+}
+
+#[test]
+fn a_graph_that_contradicts_itself_is_corrupt() {
+    let backend = support::backend();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.pt2");
+    for inputs in [
+        serde_json::json!([{"name": "self", "arg": {"as_tensor": {"name": "later"}}, "kind": 1}]),
+        serde_json::json!([{"name": "self", "arg": {"as_tensor": 7}, "kind": 1}]),
+        serde_json::json!([{"name": "self", "arg": {}, "kind": 1}]),
+        serde_json::json!([{"name": "self", "arg": {"as_scalar_type": 999}, "kind": 1}]),
+    ] {
+        std::fs::write(&path, program_of("torch.ops.aten.relu.default", &inputs)).unwrap();
+        let model = open(&backend, &path).unwrap();
+        let obstacle = model.info().into_result().unwrap().run_obstacle.into_option().unwrap();
+        assert_eq!(obstacle.kind, ErrorKind::CORRUPT_FILE, "{inputs}: {obstacle:?}");
+    }
+}

@@ -61,9 +61,41 @@ fn operator(call: &Call) -> String {
     }
 }
 
+/// Namespaces whose operators compute and do nothing else.
+const COMPUTING: [&str; 11] = [
+    "aten",
+    "prim",
+    "prims",
+    "quantized",
+    "quantized_decomposed",
+    "_quantized",
+    "onednn",
+    "mkldnn",
+    "sparse",
+    "torchvision",
+    "torchao",
+];
+/// Operators that reach files, the screen or other processes.
+const REACHING: [&str; 7] = [
+    "aten::from_file",
+    "aten::save",
+    "aten::_print",
+    "prim::Print",
+    "prim::rpc_async",
+    "prim::rpc_sync",
+    "prim::rpc_remote",
+];
+
 fn check(call: &Call) -> Result<()> {
-    let is_pythons = call.operator.split("::").next() == Some(PYTHON);
-    if is_pythons || graph::overloads(&call.operator, call.overload.as_deref()) > 0 {
+    let namespace = call.operator.split("::").next().unwrap_or_default();
+    if namespace == PYTHON {
+        return Ok(());
+    }
+    if REACHING.contains(&call.operator.as_str()) {
+        let message = format!("`{}` calls `{}`, which does more than compute", call.place, call.operator);
+        return Err(BackendError::unsafe_file(message).with_help("Do not run this file."));
+    }
+    if COMPUTING.contains(&namespace) && graph::overloads(&call.operator, call.overload.as_deref()) > 0 {
         return Ok(());
     }
     let message = format!("libtorch has no operator `{}`, which `{}` calls", operator(call), call.place);
