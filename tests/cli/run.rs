@@ -112,3 +112,23 @@ fn without_an_input_or_a_computation_it_says_what_to_do() {
     assert_eq!(ran.code, 1);
     assert!(ran.talk.contains("torch.jit.trace"), "{}", ran.talk);
 }
+
+#[test]
+fn a_setting_is_refused_where_no_backend_has_it_and_goes_to_those_that_do() {
+    let world = World::new();
+    let ran = world.run("input models/digits.npz:images[0:2]; run models/resnet8.onnx --qengine fbgemm");
+    assert_eq!((ran.code, ran.error()), (2, "`--qengine` is a setting that ONNX Runtime lacks"));
+    let found = world.json(
+        "input models/digits.npz:images[0:2]; run models/resnet8.onnx models/resnet8_int8.pt --qengine qnnpack --threads 1",
+    );
+    let settings = found["models"][1]["settings"].to_string();
+    assert!(settings.contains("qnnpack"), "{settings}");
+    assert!(!found["models"][0]["settings"].to_string().contains("qengine"));
+    let found = world.json(
+        "input models/digits.npz:images[0:8]; drift models/resnet8_int8.pt --threads 1 --qengine fbgemm,qnnpack",
+    );
+    let engines: Vec<&str> =
+        found["rows"].as_array().unwrap().iter().map(|row| row["qengine"].as_str().unwrap()).collect();
+    assert_eq!(engines, ["fbgemm", "qnnpack"]);
+    assert_eq!((&found["rows"][0]["differing"], &found["rows"][0]["elements"]), (&0.into(), &80.into()));
+}

@@ -189,3 +189,49 @@ fn dictionaries_and_quantized_tensors_are_delivered_by_name_and_as_codes() {
     let parameters = outputs[1].quantization.as_ref().unwrap();
     assert_eq!((parameters.scales[0], parameters.zero_points[0]), (0.5, 10.0));
 }
+
+/// float64 is what float32 rounds: a network of this size differs by less than this in its probabilities.
+const PRECISION_TOLERANCE: f64 = 1e-5;
+
+#[test]
+fn the_precision_of_floats_and_the_engine_of_codes_are_chosen_for_a_run_and_reported() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let bytes = bytes_of(&[100.0; 32 * 32 * 3]);
+    let setting = |report: &qp_abi::sdk::RunReport, name: &str| {
+        report.settings.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_string())
+    };
+    for file in ["resnet8_traced.pt", "resnet8.pt"] {
+        let model = open(&backend, &sample(file)).unwrap();
+        let input = model.info().into_result().unwrap().inputs[0].name.to_string();
+        let view = TensorView::whole(&input, DType::FLOAT32, &[1, 32, 32, 3], &bytes);
+        let (_, narrow) = run(&model, &[view], &[]).unwrap();
+        let (report, wide) = run(&model, &[view], &[pair("precision", "float64")]).unwrap();
+        assert_eq!(setting(&report, "precision").as_deref(), Some("float64"));
+        assert_eq!(wide[0].dtype, Some(DType::FLOAT64), "{file}");
+        let wide: Vec<f64> = wide[0].bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect();
+        for (one, other) in wide.iter().zip(narrow[0].floats()) {
+            assert!((one - f64::from(other)).abs() < PRECISION_TOLERANCE, "{file}");
+        }
+        // The next run is as the first again.
+        let (report, again) = run(&model, &[view], &[]).unwrap();
+        assert_eq!((setting(&report, "precision"), &again[0].bytes), (None, &narrow[0].bytes), "{file}");
+    }
+    let model = open(&backend, &sample("resnet8_int8.pt")).unwrap();
+    let view = TensorView::whole("image", DType::FLOAT32, &[1, 32, 32, 3], &bytes);
+    for engine in ["qnnpack", "fbgemm"] {
+        let (report, outputs) = run(&model, &[view], &[pair("qengine", engine)]).unwrap();
+        assert_eq!(setting(&report, "qengine").as_deref(), Some(engine));
+        assert!((outputs[0].floats().iter().sum::<f32>() - 1.0).abs() < 0.05);
+    }
+    for (option, help) in [
+        (pair("qengine", "cuda"), "`fbgemm`"),
+        (pair("precision", "int8"), "`float64`"),
+        (pair("speed", "high"), "`precision`"),
+    ] {
+        let error = run(&model, &[view], &[option]).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::INVALID_INPUT);
+        assert!(error.help.contains(help), "{error:?} {}", error.help);
+    }
+    assert!(run(&model, &[view], &[]).is_ok());
+}
