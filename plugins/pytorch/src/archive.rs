@@ -67,10 +67,16 @@ impl Archive {
         for index in 0..zip.len() {
             let entry = zip.by_index_raw(index).map_err(|error| corrupt_entry("?", &error))?;
             let name = entry.name().map_err(|error| corrupt_entry("?", &error))?.into_owned();
+            check_name(name.strip_suffix('/').unwrap_or(&name))?;
+            let header = entry.header_start();
+            check_header(source.bytes()?, header, entry.name_raw(), entry.size(), entry.compressed_size())?;
             if entry.is_dir() {
                 continue;
             }
-            check_name(&name)?;
+            if entry.is_symlink() {
+                let message = format!("entry `{name}` is a symbolic link");
+                return Err(BackendError::unsafe_file(message).with_help("Do not unpack this file."));
+            }
             if entry.encrypted() {
                 return Err(BackendError::unsupported_format(format!("entry `{name}` is encrypted")));
             }
@@ -189,6 +195,34 @@ fn check_name(name: &str) -> Result<()> {
     if leaves {
         let message = format!("entry `{}` has a name that leads out of the archive", name.escape_debug());
         return Err(BackendError::unsafe_file(message).with_help("Do not unpack this file."));
+    }
+    Ok(())
+}
+
+/// Compares an entry's own header with the table of contents: readers that go by the one see another file than
+/// those that go by the other.
+fn check_header(bytes: &[u8], start: u64, name: &[u8], size: u64, packed: u64) -> Result<()> {
+    const FIXED: usize = 30;
+    /// The sizes follow the content.
+    const SIZES_FOLLOW: u16 = 1 << 3;
+    /// The size is in a field of its own.
+    const IS_LONG: u32 = u32::MAX;
+    let header = usize::try_from(start).ok().and_then(|start| bytes.get(start..));
+    let fixed = header.and_then(|header| header.first_chunk::<FIXED>());
+    let shown = String::from_utf8_lossy(name);
+    let (Some(header), Some(fixed)) = (header, fixed) else {
+        return Err(corrupt(format!("entry `{shown}` has no header")));
+    };
+    let short = |at: usize| u16::from_le_bytes([fixed[at], fixed[at + 1]]);
+    let long = |at: usize| u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
+    let own_name = header.get(FIXED..FIXED + usize::from(short(26)));
+    let is_same = |own: u32, listed: u64| own == IS_LONG || u64::from(own) == listed;
+    let sizes_agree = short(6) & SIZES_FOLLOW != 0 || (is_same(long(18), packed) && is_same(long(22), size));
+    if !fixed.starts_with(MAGIC) || own_name != Some(name) || !sizes_agree {
+        return Err(corrupt(format!(
+            "entry `{shown}` has another name or size in its header than in the table of contents"
+        ))
+        .with_help("Two readers of such a file may see different models: get it from its source again."));
     }
     Ok(())
 }

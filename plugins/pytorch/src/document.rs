@@ -12,7 +12,12 @@ use qp_abi::sdk::{
 use std::collections::HashMap;
 
 /// More tensors than any model has.
-const MAX_TENSORS: usize = 1 << 20;
+const MAX_TENSORS: usize = 1 << 19;
+/// Bytes of a tensor's name, and of its layer's path.
+const MAX_NAME: usize = 4096;
+/// Scales that are listed in any case. Beyond them, as many as the file could store: one tensor of scales may
+/// be that of a hundred thousand tensors.
+const FREE_SCALES: usize = 1 << 16;
 
 /// A file that was read.
 #[derive(Debug)]
@@ -25,12 +30,25 @@ pub struct Document {
     pub data: Data,
     /// What the engine is to call, for formats that libtorch does not load by itself.
     pub program: Option<Program>,
+    /// Scales that its description lists.
+    listed_scales: usize,
 }
 
 impl Document {
     /// The document of a file of that format, with nothing in it yet.
     pub fn new(format: &str, data: Data) -> Self {
-        Self { info: ModelInfo::new(format), tensors: HashMap::new(), data, program: None }
+        Self { info: ModelInfo::new(format), tensors: HashMap::new(), data, program: None, listed_scales: 0 }
+    }
+
+    /// Scales that may still be listed.
+    pub fn scales(&self) -> usize {
+        let stored = usize::try_from(self.data.file_bytes() / 4).unwrap_or(usize::MAX);
+        stored.saturating_add(FREE_SCALES).saturating_sub(self.listed_scales)
+    }
+
+    /// Takes note of scales that are listed.
+    pub fn count_scales(&mut self, parameters: &QuantizationParameters) {
+        self.listed_scales = self.listed_scales.saturating_add(parameters.scales.len());
     }
 
     /// The stored tensor of that name.
@@ -70,9 +88,12 @@ impl Collector {
     /// number where there is one of that name already.
     ///
     /// # Errors
-    /// `CorruptFile` when it lies outside of its storage.
+    /// `CorruptFile` when it lies outside of its storage, or has no name that is one.
     pub fn add(&mut self, name: &str, layer: &str, role: TensorRole, found: Found) -> Result<RString> {
         let Found { tensor, quantizer, .. } = found;
+        if name.len().max(layer.len()) > MAX_NAME {
+            return Err(BackendError::corrupt_file(format!("a tensor's name has {} bytes", name.len())));
+        }
         tensor.check(name, &self.document.data)?;
         if self.document.info.tensors.len() >= MAX_TENSORS {
             return Err(BackendError::corrupt_file("the file has too many tensors"));
@@ -114,7 +135,8 @@ impl Collector {
         name: &str,
         layer: &str,
     ) -> Result<QuantizationParameters> {
-        let mut parameters = quantizer.parameters(&self.document.data)?;
+        let mut parameters = quantizer.parameters(&self.document.data, self.document.scales())?;
+        self.document.count_scales(&parameters);
         if let crate::quant::Scheme::PerChannel { scales, zero_points, .. } = &quantizer.scheme
             && parameters.scales.is_empty()
             && parameters.scale_count > 0

@@ -3,7 +3,7 @@
 use crate::document::{Collector, Document};
 use crate::pickle::{Pickle, Value, decode};
 use crate::quant::dtype;
-use crate::rebuild::{Rebuild, Storages};
+use crate::rebuild::{Rebuild, Storages, storage_key};
 use crate::source::Source;
 use crate::tensor::{Data, Place};
 use qp_abi::manifest::pair;
@@ -11,8 +11,23 @@ use qp_abi::sdk::{BackendError, DType, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The first pickle: the number 0x1950a86a20f9469cfc6c.
+/// The first pickle as PyTorch writes it: the number 0x1950a86a20f9469cfc6c.
 pub const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+
+/// The number that the first pickle is of, little-endian.
+const MAGIC_NUMBER: &[u8] = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+/// Pickles at the start: the number, the protocol, the system, the data, the keys of the storages.
+pub const PICKLES: usize = 5;
+
+/// Whether a pickle is the first of a legacy file, however it writes the number.
+pub fn is_magic(pickle: &Pickle) -> bool {
+    match pickle.get(pickle.root()) {
+        Value::BigInt(bytes) => {
+            bytes.strip_prefix(MAGIC_NUMBER).is_some_and(|rest| rest.iter().all(|&byte| byte == 0))
+        }
+        _ => false,
+    }
+}
 
 /// What a legacy file is made of.
 #[derive(Debug)]
@@ -25,18 +40,18 @@ pub struct Parts {
     pub is_big_endian: bool,
 }
 
-/// Reads a legacy file.
+/// Reads a legacy file; of a dangerous one as much as can be read.
 ///
 /// # Errors
 /// `CorruptFile`, or `UnsupportedFormat` for another protocol.
-pub fn read(source: Arc<Source>) -> Result<Document> {
+pub fn read(source: Arc<Source>, is_dangerous: bool) -> Result<Document> {
     let Parts { pickle, storages, is_big_endian } = parts(&source)?;
     let mut collector = Collector::new("pickle-legacy", Data::of_file(source));
     let info = &mut collector.document.info;
     info.versions.push(pair("legacy protocol", "1001"));
     info.metadata.push(pair("byteorder", if is_big_endian { "big" } else { "little" }));
     let rebuild = Rebuild { pickle: &pickle, storages: &storages, is_big_endian };
-    super::open::eager(rebuild, &mut collector)?;
+    super::open::eager(rebuild, &mut collector, is_dangerous)?;
     Ok(collector.document)
 }
 
@@ -46,7 +61,7 @@ pub fn read(source: Arc<Source>) -> Result<Document> {
 /// As [`read`].
 pub fn parts(source: &Source) -> Result<Parts> {
     let bytes = source.bytes()?;
-    let mut position = MAGIC.len();
+    let mut position = decode(bytes)?.length();
     let mut next = || -> Result<Pickle> {
         let pickle = decode(bytes.get(position..).unwrap_or_default())?;
         position += pickle.length();
@@ -80,11 +95,7 @@ fn storages(
     let mut table = HashMap::new();
     let mut position = start;
     for &key in keys.sequence(keys.root()).ok_or_else(|| corrupt("has no list of storages"))? {
-        let key = match keys.get(key) {
-            Value::Text(key) => key.to_string(),
-            Value::Int(key) => key.to_string(),
-            _ => return Err(corrupt("names a storage by no text")),
-        };
+        let key = storage_key(keys, key).ok_or_else(|| corrupt("names a storage by no text"))?;
         let count = bytes.get(position..).and_then(|rest| rest.first_chunk::<8>());
         let count = *count.ok_or_else(|| corrupt("ends before its storages do"))?;
         let count = if is_big_endian { u64::from_be_bytes(count) } else { u64::from_le_bytes(count) };
@@ -108,11 +119,7 @@ fn storage_types(pickle: &Pickle) -> HashMap<String, DType> {
     });
     ids.filter_map(|id| {
         let class = pickle.global(*id.get(1)?)?;
-        let key = match pickle.get(*id.get(2)?) {
-            Value::Text(key) => key.to_string(),
-            Value::Int(key) => key.to_string(),
-            _ => return None,
-        };
+        let key = storage_key(pickle, *id.get(2)?)?;
         Some((key, dtype::from_storage_name(&class.name)?.dtype))
     })
     .collect()

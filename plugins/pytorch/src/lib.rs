@@ -8,6 +8,7 @@ mod document;
 mod eager;
 mod export;
 mod forward;
+mod judge;
 mod legacy;
 mod model;
 mod names;
@@ -27,5 +28,6 @@ mod torchscript;
 mod weight;
 
 pub use backend::Backend;
+pub use open::describe;
 
 qp_abi::export_plugin!(Backend);

@@ -2,14 +2,15 @@
 
 use crate::archive::{self, Archive};
 use crate::document::{Collector, Document};
-use crate::pickle::{decode, verdict};
+use crate::pickle::verdict::Verdict;
+use crate::pickle::{Pickle, decode};
 use crate::precision::precision;
 use crate::rebuild::{Rebuild, Storages};
 use crate::source::Source;
 use crate::tensor::Data;
-use crate::{eager, export, legacy, safetensors, sharded, torchscript};
+use crate::{eager, export, judge, legacy, safetensors, sharded, torchscript};
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, Finding, ModelInfo, RSome, RString, Result};
+use qp_abi::sdk::{BackendError, ModelInfo, RSome, RString, Result};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -26,26 +27,63 @@ pub fn open(path: &Path) -> Result<Document> {
     read(Arc::new(Source::open(path)?))
 }
 
+/// The description of a file that is in memory under that name: what inspection makes of any bytes.
+///
+/// # Errors
+/// As [`open`].
+pub fn describe(bytes: Vec<u8>, name: &str) -> Result<ModelInfo> {
+    Ok(read(Arc::new(Source::from_bytes(Path::new(name), bytes)))?.info)
+}
+
 /// Reads a file that is open.
 ///
 /// # Errors
 /// As [`open`].
 pub fn read(source: Arc<Source>) -> Result<Document> {
+    judged(source).map_err(one_line)
+}
+
+/// The same error with a message that is one line, whatever names of the file are in it.
+fn one_line(error: BackendError) -> BackendError {
+    const MAX_CHARACTERS: usize = 500;
+    let has_control = error.message.chars().any(char::is_control);
+    if !has_control && error.message.len() <= MAX_CHARACTERS {
+        return error;
+    }
+    let printable = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+    let message: String = error.message.chars().take(MAX_CHARACTERS).map(printable).collect();
+    BackendError { message: message.into(), ..error }
+}
+
+/// Reads a file, with the verdict on it.
+fn judged(source: Arc<Source>) -> Result<Document> {
     let bytes = source.bytes()?;
-    let mut document = if bytes.starts_with(archive::MAGIC) {
-        of_archive(Arc::new(Archive::read(source)?))?
-    } else if bytes.starts_with(legacy::MAGIC) {
-        legacy::read(source)?
+    let (document, verdict) = if bytes.starts_with(archive::MAGIC) {
+        let archive = Arc::new(Archive::read(Arc::clone(&source))?);
+        let verdict = judge::of_archive(&archive);
+        (of_archive(archive, verdict.is_dangerous()), verdict)
     } else if safetensors::looks_like(bytes.get(..9).unwrap_or_default()) {
-        safetensors::read(source)?
+        (safetensors::read(Arc::clone(&source)), Verdict::default())
     } else if sharded::is_index(bytes) {
-        sharded::read(source)?
+        let (document, verdict) = sharded::read(Arc::clone(&source))?;
+        (Ok(document), verdict)
     } else if bytes.get(TAR_MAGIC.0..).is_some_and(|rest| rest.starts_with(TAR_MAGIC.1)) {
         return Err(BackendError::unsupported_format("the file is a tar archive of PyTorch before 0.1.10")
             .with_help("Load it with that PyTorch and save it again with `torch.save`."));
     } else {
-        bare_pickle(source)?
+        let verdict = judge::of_pickles(bytes);
+        (of_pickles(Arc::clone(&source), verdict.is_dangerous()), verdict)
     };
+    // What is dangerous must be reported even when nothing else in the file makes sense.
+    let mut document = match document {
+        Err(error) if verdict.is_dangerous() => {
+            let mut unread = Document::new("pickle", Data::of_file(source));
+            unread.info.metadata.push(pair("unreadable", error.message.to_string()));
+            unread
+        }
+        document => document?,
+    };
+    conclude(&verdict, &mut document.info);
     complete(&mut document.info);
     if document.info.precision == "unknown" {
         let weights = precision(&document.info.tensors);
@@ -71,13 +109,16 @@ fn complete(info: &mut ModelInfo) {
     }
 }
 
-fn of_archive(archive: Arc<Archive>) -> Result<Document> {
+fn of_archive(archive: Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     let mut document = if export::is_export(&archive) {
         export::read(&archive)?
     } else if archive.contains("constants.pkl") && archive.contains("data.pkl") {
-        torchscript::read(&archive)?
+        torchscript::read(&archive, is_dangerous)?
     } else if archive.contains("data.pkl") {
-        saved(&archive)?
+        saved(&archive, is_dangerous)?
+    } else if archive.names().any(|name| name.ends_with("/data.pkl")) {
+        return Err(BackendError::corrupt_file("the entries of the zip archive lie in several folders")
+            .with_help("Readers of such a file see different models: get it from its source again."));
     } else {
         return Err(BackendError::unsupported_format(
             "the zip archive is none of PyTorch's: it has no `data.pkl`",
@@ -104,52 +145,72 @@ fn of_archive(archive: Arc<Archive>) -> Result<Document> {
 }
 
 /// What `torch.save` wrote.
-fn saved(archive: &Arc<Archive>) -> Result<Document> {
+fn saved(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     let pickle = decode(&archive.content("data.pkl")?)?;
     let storages = Storages::Folder("data/".to_owned());
     let mut collector = Collector::new("pickle", Data::of_archive(Arc::clone(archive)));
     let rebuild = Rebuild { pickle: &pickle, storages: &storages, is_big_endian: archive.is_big_endian()? };
-    eager(rebuild, &mut collector)?;
+    eager(rebuild, &mut collector, is_dangerous)?;
     Ok(collector.document)
 }
 
-/// A pickle that is the whole file: no format of PyTorch's, but files of that kind go around as models.
-fn bare_pickle(source: Arc<Source>) -> Result<Document> {
-    let pickle = decode(source.bytes()?).map_err(|error| {
+/// A file that begins with a pickle: that of PyTorch before 1.6, or a pickle that is the whole file, which is
+/// no format of PyTorch's, but files of that kind go around as models.
+fn of_pickles(source: Arc<Source>, is_dangerous: bool) -> Result<Document> {
+    let bytes = source.bytes()?;
+    let pickle = decode(bytes).map_err(|error| {
+        if matches!(bytes, [0x80, 0..=5, ..]) {
+            return error;
+        }
         let cause = error.message.to_string();
         BackendError::unsupported_format("the file is neither a zip archive nor a pickle").with_cause(cause)
     })?;
-    let mut collector = Collector::new("pickle", Data::of_file(source));
+    if legacy::is_magic(&pickle) {
+        return legacy::read(Arc::clone(&source), is_dangerous);
+    }
+    let mut collector = Collector::new("pickle", Data::of_file(Arc::clone(&source)));
     let storages = Storages::Table(HashMap::new());
-    eager(Rebuild { pickle: &pickle, storages: &storages, is_big_endian: false }, &mut collector)?;
+    eager(
+        Rebuild { pickle: &pickle, storages: &storages, is_big_endian: false },
+        &mut collector,
+        is_dangerous,
+    )?;
     Ok(collector.document)
 }
 
-/// Adds what a pickle holds, and the verdict on it.
+/// Adds what a pickle holds; of a dangerous one as much as can be read.
 ///
 /// # Errors
 /// `CorruptFile` when a tensor's description makes no sense.
-pub fn eager(rebuild: Rebuild<'_>, collector: &mut Collector) -> Result<()> {
-    let findings = verdict::findings(rebuild.pickle);
+pub fn eager(rebuild: Rebuild<'_>, collector: &mut Collector, is_dangerous: bool) -> Result<()> {
     collector.document.info.versions.push(pair("pickle protocol", rebuild.pickle.protocol().to_string()));
-    match eager::read(rebuild, collector) {
-        Ok(()) => {}
-        // What is dangerous must be reported even when nothing else in the file makes sense.
-        Err(error) if verdict::is_dangerous(&findings) => {
+    let read = eager::read(rebuild, collector).and_then(|()| whole(rebuild.pickle));
+    match read {
+        Err(error) if is_dangerous => {
             collector.document.info.metadata.push(pair("unreadable", error.message.to_string()));
+            Ok(())
         }
-        Err(error) => return Err(error),
+        read => read,
     }
-    judge(findings, collector);
+}
+
+/// Whether all of a pickle could be looked at.
+///
+/// # Errors
+/// `CorruptFile`.
+pub fn whole(pickle: &Pickle) -> Result<()> {
+    if pickle.is_exhausted() {
+        return Err(BackendError::corrupt_file("the pickle repeats its parts beyond any use"));
+    }
     Ok(())
 }
 
-/// Adds findings; a dangerous file is never run.
-pub fn judge(findings: Vec<Finding>, collector: &mut Collector) {
-    let info = &mut collector.document.info;
-    if verdict::is_dangerous(&findings) {
-        let subjects = findings.iter().flat_map(|finding| &finding.subjects);
-        let named: Vec<String> = subjects.take(3).map(|subject| format!("`{subject}`")).collect();
+/// Adds the verdict; a dangerous file is never run.
+fn conclude(verdict: &Verdict, info: &mut ModelInfo) {
+    let Some(word) = verdict.word() else { return };
+    info.extra.push(pair("verdict", word));
+    if verdict.is_dangerous() {
+        let named: Vec<String> = verdict.names().take(3).map(|subject| format!("`{subject}`")).collect();
         let message = match named.is_empty() {
             true => "loading this file would run code that it brings along".to_owned(),
             false => format!("loading this file would run {}", named.join(", ")),
@@ -158,5 +219,5 @@ pub fn judge(findings: Vec<Finding>, collector: &mut Collector) {
             "Do not load it with PyTorch; ask its author for the weights as safetensors or a TorchScript file.",
         ));
     }
-    info.findings.extend(findings);
+    info.findings.extend(verdict.findings());
 }

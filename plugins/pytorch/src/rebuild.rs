@@ -9,6 +9,15 @@ use std::collections::HashMap;
 
 /// Calls within calls until a tensor is reached: parameter, subclass, tensor.
 const MAX_DEPTH: u32 = 16;
+/// What a tensor is made of, and is no composite itself, is looked for this much nearer to the end: two ways
+/// on at each level are many thousands at the last.
+const PART_DEPTH: u32 = MAX_DEPTH / 2;
+/// Dimensions, as many as PyTorch has; more are refused before they are copied.
+const MAX_RANK: usize = 64;
+/// Bytes of a storage's key.
+const MAX_KEY: usize = 255;
+/// Tensors that a tensor is made of.
+const MAX_PARTS: usize = 64;
 
 /// Where the storages of a pickle are.
 #[derive(Debug, Clone)]
@@ -161,10 +170,15 @@ impl Rebuild<'_> {
     }
 
     fn found(&self, place: Place, dtype: DType, offset: i64, shape: Ref, strides: Ref) -> Result<Found> {
-        let (shape, strides) = (self.pickle.ints(shape), self.pickle.ints(strides));
+        let (shape, strides) = (self.sizes(shape), self.sizes(strides));
         let (shape, strides) = shape.zip(strides).ok_or_else(|| corrupt("a shape that is none"))?;
         let tensor = StoredTensor { place, dtype, offset, shape, strides, is_big_endian: self.is_big_endian };
         Ok(Found { tensor, quantizer: None, is_parameter: false })
+    }
+
+    fn sizes(&self, at: Ref) -> Option<Vec<i64>> {
+        self.pickle.sequence(at).filter(|sizes| sizes.len() <= MAX_RANK)?;
+        self.pickle.ints(at)
     }
 
     /// The storage of a persistent id `('storage', type, key, location, elements[, view])`.
@@ -186,11 +200,7 @@ impl Rebuild<'_> {
         let class = self.pickle.global(*class).map(|class| class.name.as_str()).unwrap_or_default();
         let element_type = dtype::from_storage_name(class)
             .ok_or_else(|| corrupt(&format!("an unknown storage type `{class}`")))?;
-        let key = match self.pickle.get(*key) {
-            Value::Text(key) => key.to_string(),
-            Value::Int(key) => key.to_string(),
-            _ => return Err(corrupt("a storage key that is no text")),
-        };
+        let key = storage_key(self.pickle, *key).ok_or_else(|| corrupt("a storage key that is no text"))?;
         // In the legacy format a storage may be a part of another: (its own key, offset, elements).
         let view_offset =
             view.first().and_then(|&view| self.pickle.sequence(view)).and_then(|view| view.get(1).copied());
@@ -211,7 +221,7 @@ impl Rebuild<'_> {
                 Scheme::PerTensor { scale, zero_point }
             }
             [scheme, scales, zero_points, axis] if self.is_named(*scheme, "per_channel") => {
-                let plain = |at, what| match self.tensor_within(at, depth + 1)? {
+                let plain = |at, what| match self.tensor_within(at, depth + PART_DEPTH)? {
                     Some(Rebuilt::Plain(found)) => Ok(found),
                     _ => Err(corrupt(what)),
                 };
@@ -259,7 +269,7 @@ impl Rebuild<'_> {
         let mut composite = Composite {
             classes: vec![self.pickle.global(class).map(|class| class.name.clone()).unwrap_or_default()],
             dtype: self.element_type(*dtype).map_or(DType::UNDEFINED, |found| found.dtype),
-            shape: self.pickle.ints(*shape).unwrap_or_default(),
+            shape: self.sizes(*shape).unwrap_or_default(),
             parts: Vec::new(),
             attributes: Vec::new(),
         };
@@ -281,6 +291,9 @@ impl Rebuild<'_> {
                 }
                 None => composite.attributes.push((name.to_owned(), value)),
             }
+            if composite.parts.len() > MAX_PARTS {
+                return Err(corrupt("too many parts"));
+            }
         }
         Ok(Some(Rebuilt::Composite(composite)))
     }
@@ -300,13 +313,12 @@ impl Rebuild<'_> {
             &["indices", "values"]
         };
         for (name, &argument) in names.iter().zip(arguments) {
-            if let Some(Rebuilt::Plain(found)) = self.tensor_within(argument, depth + 1)? {
+            if let Some(Rebuilt::Plain(found)) = self.tensor_within(argument, depth + PART_DEPTH)? {
                 composite.dtype = found.tensor.dtype;
                 composite.parts.push(((*name).to_owned(), found));
             }
         }
-        composite.shape =
-            arguments.iter().find_map(|&argument| self.pickle.ints(argument)).unwrap_or_default();
+        composite.shape = arguments.iter().find_map(|&argument| self.sizes(argument)).unwrap_or_default();
         Ok(Rebuilt::Composite(composite))
     }
 
@@ -327,17 +339,26 @@ impl Rebuild<'_> {
                 continue;
             }
             if let Some(elements) = self.pickle.sequence(at) {
-                waiting.extend(elements.iter().rev());
+                waiting.extend(elements.iter().take(MAX_VISITED).rev());
             } else if let Some(object @ Object { state, elements, .. }) = self.pickle.object(at) {
                 // `torch.jit._pickle.build_tensorlist([…])`
                 if self.pickle.callable(object).is_some_and(|global| global.module == "torch.jit._pickle") {
-                    waiting.extend(self.pickle.arguments(object).iter().rev());
+                    waiting.extend(self.pickle.arguments(object).iter().take(MAX_VISITED).rev());
                 }
-                waiting.extend(elements.iter().rev());
+                waiting.extend(elements.iter().take(MAX_VISITED).rev());
                 waiting.extend(state);
             }
         }
         Ok(found)
+    }
+}
+
+/// The key of a storage; `None` for what is none.
+pub fn storage_key(pickle: &Pickle, at: Ref) -> Option<String> {
+    match pickle.get(at) {
+        Value::Text(key) if key.len() <= MAX_KEY => Some(key.to_string()),
+        Value::Int(key) => Some(key.to_string()),
+        _ => None,
     }
 }
 

@@ -10,11 +10,12 @@ use crate::archive::{self, Archive};
 use crate::document::{Collector, Document};
 use crate::eager::StateDict;
 use crate::obstacle::{self, Loader};
-use crate::pickle::{decode, verdict};
+use crate::pickle::decode;
+use crate::pickle::verdict::Verdict;
 use crate::rebuild::{Rebuild, Storages};
 use crate::source::Source;
 use crate::tensor::{Data, Place, Shard, StoredTensor};
-use crate::{legacy, open, safetensors};
+use crate::{judge, legacy, safetensors};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, DType, ErrorKind, Finding, RSome, RString, Result, Severity};
 use serde_json::{Map, Value};
@@ -55,7 +56,7 @@ fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
 ///
 /// # Errors
 /// `CorruptFile` when the index makes no sense, or no shard can be read.
-pub fn read(source: Arc<Source>) -> Result<Document> {
+pub fn read(source: Arc<Source>) -> Result<(Document, Verdict)> {
     let index: Value = serde_json::from_slice(source.bytes()?)
         .map_err(|error| corrupt("it is no JSON").with_cause(error.to_string()))?;
     let map = index.get(MAP).and_then(Value::as_object).ok_or_else(|| corrupt("it maps no tensors"))?;
@@ -66,7 +67,7 @@ pub fn read(source: Arc<Source>) -> Result<Document> {
         collector: Collector::new("sharded", Data::of_file(source)),
         state: StateDict::default(),
         absent: BTreeMap::new(),
-        findings: Vec::new(),
+        verdict: Verdict::default(),
         is_pickled: false,
     };
     let metadata = index.get("metadata").and_then(Value::as_object).into_iter().flatten();
@@ -131,8 +132,8 @@ struct Reader {
     state: StateDict,
     /// What is not there, by file and reason.
     absent: BTreeMap<(String, String), (BackendError, Vec<String>)>,
-    /// The verdicts on pickles.
-    findings: Vec<Finding>,
+    /// That on the pickles of all shards.
+    verdict: Verdict,
     is_pickled: bool,
 }
 
@@ -201,18 +202,15 @@ impl Reader {
         let is_archive = source.bytes()?.starts_with(archive::MAGIC);
         let (pickle, storages, data, is_big_endian) = if is_archive {
             let archive = Arc::new(Archive::read(source)?);
+            self.verdict.absorb(judge::of_archive(&archive));
             let pickle = decode(&archive.content("data.pkl")?)?;
             let is_big_endian = archive.is_big_endian()?;
             (pickle, Storages::Folder("data/".to_owned()), Data::of_archive(archive), is_big_endian)
         } else {
+            self.verdict.absorb(judge::of_pickles(source.bytes()?));
             let parts = legacy::parts(&source)?;
             (parts.pickle, parts.storages, Data::of_file(source), parts.is_big_endian)
         };
-        for finding in verdict::findings(&pickle) {
-            if !self.findings.contains(&finding) {
-                self.findings.push(finding);
-            }
-        }
         let number = self.add_shard(file, Some(data));
         let storages = Storages::Shard(number, Box::new(storages));
         let rebuild = Rebuild { pickle: &pickle, storages: &storages, is_big_endian };
@@ -274,8 +272,8 @@ impl Reader {
         }
     }
 
-    fn finish(self, count: usize, path: &Path) -> Result<Document> {
-        let Self { mut collector, state, absent, findings, is_pickled } = self;
+    fn finish(self, count: usize, path: &Path) -> Result<(Document, Verdict)> {
+        let Self { mut collector, state, absent, verdict, is_pickled } = self;
         state.finish(&mut collector)?;
         let info = &mut collector.document.info;
         info.versions.push(pair("shards", count.to_string()));
@@ -299,8 +297,7 @@ impl Reader {
             };
             info.findings.push(finding(severity, code, message, names));
         }
-        open::judge(findings, &mut collector);
-        Ok(collector.document)
+        Ok((collector.document, verdict))
     }
 }
 

@@ -57,6 +57,14 @@ impl Source {
         &self.path
     }
 
+    /// Bytes that it had when it was opened.
+    pub fn length(&self) -> u64 {
+        match &self.content {
+            Content::Owned(bytes) => bytes.len() as u64,
+            Content::Mapped { map, .. } => map.len() as u64,
+        }
+    }
+
     /// All bytes. A mapped file must still have the size it had when it was opened: behind the end of a file
     /// that was cut, a mapping has no pages.
     ///

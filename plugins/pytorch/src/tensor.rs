@@ -69,6 +69,12 @@ impl Data {
         shard.data.as_ref().ok_or_else(|| missing(&shard.name))
     }
 
+    /// Bytes of the whole file, and of those beside it.
+    pub fn file_bytes(&self) -> u64 {
+        let shards = self.shards.iter().filter_map(|shard| shard.data.as_ref());
+        shards.fold(self.source.length(), |bytes, shard| bytes.saturating_add(shard.source.length()))
+    }
+
     /// The bytes of a storage, borrowed where the file holds them as they are.
     ///
     /// # Errors

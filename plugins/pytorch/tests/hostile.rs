@@ -179,6 +179,129 @@ fn bombs_of_memo_depth_and_length_cost_nothing() {
     assert_error(&saved(b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\xffabc."), ErrorKind::CORRUPT_FILE);
 }
 
+/// `BINUNICODE`
+fn text(text: &str) -> Vec<u8> {
+    [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
+}
+
+fn get(module: &str, name: &str) -> Vec<u8> {
+    format!("c{module}\n{name}\n").into_bytes()
+}
+
+/// `{name: value, …}` with a name for each of `count` values.
+fn dictionary(count: usize, value: &[u8]) -> Vec<u8> {
+    let entries = (0..count).map(|index| [text(&format!("t{index}")), value.to_vec()].concat());
+    [b"}(".to_vec(), entries.collect::<Vec<_>>().concat(), b"u".to_vec()].concat()
+}
+
+/// What is in a file once and is meant thousands of times costs what the file costs: each of these would
+/// take gigabytes, or hours, if it was copied or walked for each use.
+#[test]
+fn shared_parts_are_not_paid_for_by_each_use() {
+    let storage = [
+        b"(".to_vec(),
+        text("storage"),
+        get("torch", "FloatStorage"),
+        text("0"),
+        text("cpu"),
+        b"K\x04tQ".to_vec(),
+    ]
+    .concat();
+    let rest = [b"\x89".to_vec(), get("collections", "OrderedDict"), b")R".to_vec()].concat();
+    let rebuild = |function: &str, arguments: &[&[u8]]| {
+        [get("torch._utils", function), b"(".to_vec(), arguments.concat(), b"tR".to_vec()].concat()
+    };
+    let program = |parts: &[&[u8]]| [b"\x80\x02".to_vec(), parts.concat(), b".".to_vec()].concat();
+    // A shape of a hundred thousand sizes, for three thousand tensors.
+    let shape = [b"(".to_vec(), b"K\x01".repeat(100_000), b"tq\x010".to_vec()].concat();
+    let tensor = rebuild("_rebuild_tensor_v2", &[&storage, b"K\x00h\x01h\x01", &rest]);
+    assert_error(&saved(&program(&[&shape, &dictionary(3_000, &tensor)])), ErrorKind::CORRUPT_FILE);
+    // A name of a megabyte, for three thousand tensors.
+    let scalar = rebuild("_rebuild_tensor_v2", &[&storage, b"K\x00))", &rest]);
+    let entries = [b"h\x01".to_vec(), scalar.clone()].concat().repeat(3_000);
+    let name = text(&"n".repeat(1 << 20));
+    examine(&saved(&program(&[&name, b"q\x010}(", &entries, b"u"]))).unwrap();
+    // A class of a megabyte.
+    let class = get("torch.nn", &"N".repeat(1 << 20));
+    assert_error(&saved(&program(&[&class])), ErrorKind::CORRUPT_FILE);
+    // Tensors made of tensors, two of each at each level.
+    let wrapper = |inner: &[u8]| {
+        let state = [b"}(".to_vec(), text("a"), inner.to_vec(), text("b"), b"h\x02u".to_vec()].concat();
+        let call =
+            [get("torch._utils", "_rebuild_wrapper_subclass"), get("torchao", "Tensor"), b"(".to_vec()]
+                .concat();
+        let arguments = [b"N".to_vec(), get("torch", "float32"), b"K\x01\x85t".to_vec()].concat();
+        [
+            get("torch._tensor", "_rebuild_from_type_v2"),
+            b"(".to_vec(),
+            call,
+            arguments,
+            state,
+            b"tRq\x02".to_vec(),
+        ]
+        .concat()
+    };
+    let nested = (0..14).fold(b"Nq\x02".to_vec(), |inner, _| wrapper(&inner));
+    assert_error(&saved(&program(&[&nested, b"0", &dictionary(200, b"h\x02")])), ErrorKind::CORRUPT_FILE);
+    let sparse = (0..14).fold(b"Nq\x02".to_vec(), |inner, _| {
+        let arguments = [b"N(".to_vec(), inner, b"h\x02h\x02t".to_vec()].concat();
+        [rebuild("_rebuild_sparse_tensor", &[&arguments]), b"q\x02".to_vec()].concat()
+    });
+    assert_error(&saved(&program(&[&sparse, b"0", &dictionary(200, b"h\x02")])), ErrorKind::CORRUPT_FILE);
+    // One source of a megabyte, run a thousand times: too much to be judged.
+    let graph = [b"}(".to_vec(), text("_code"), text(&" ".repeat(1 << 20)), b"uq\x01".to_vec()].concat();
+    let reducer = [get("torch.fx.graph_module", "reduce_graph_module"), b"q\x02".to_vec()].concat();
+    let calls = b"h\x02h\x01\x85R0".repeat(1_000);
+    assert_dangerous(&program(&[&graph, b"0", &reducer, b"0", &calls, b"N"]), "computed");
+}
+
+/// Sixteen thousand scales, stored once, for ten thousand tensors: 2.5 GB if each listed its own.
+#[test]
+fn scales_that_tensors_share_are_listed_as_often_as_the_file_could_store_them() {
+    const SCALES: i32 = 16_384;
+    let count = [b"J".to_vec(), SCALES.to_le_bytes().to_vec()].concat();
+    let view = |storage: &str, elements: &[u8]| {
+        let id = [
+            b"(".to_vec(),
+            text("storage"),
+            get("torch", storage),
+            text("0"),
+            text("cpu"),
+            elements.to_vec(),
+            b"tQ".to_vec(),
+        ];
+        [id.concat(), b"K\x00".to_vec(), count.clone(), b"\x85K\x01\x85".to_vec()].concat()
+    };
+    let rest = [b"\x89".to_vec(), get("collections", "OrderedDict"), b")R".to_vec()].concat();
+    let call = |function: &str, arguments: Vec<u8>| {
+        [get("torch._utils", function), b"(".to_vec(), arguments, b"tR".to_vec()].concat()
+    };
+    let scales = call("_rebuild_tensor_v2", [view("FloatStorage", &count), rest.clone()].concat());
+    let quantizer =
+        [b"(".to_vec(), get("torch", "per_channel_affine"), scales.clone(), scales, b"K\x00tq\x01".to_vec()]
+            .concat();
+    let codes = call("_rebuild_qtensor", [view("QInt8Storage", &count), b"h\x01".to_vec(), rest].concat());
+    let pickle =
+        [b"\x80\x02".to_vec(), quantizer, b"0".to_vec(), dictionary(10_000, &codes), b".".to_vec()].concat();
+    let content = vec![0; 4 * SCALES as usize];
+    let bytes = archive(&[("m/data.pkl", &pickle), ("m/data/0", &content), ("m/version", b"3\n")], stored());
+    let length = bytes.len();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("model.pt");
+    std::fs::write(&path, bytes).unwrap();
+    let info = inspect(&path).unwrap();
+    let listed: usize = info
+        .tensors
+        .iter()
+        .filter_map(|tensor| tensor.quantization.as_ref().into_option())
+        .map(|parameters| parameters.scales.len())
+        .sum();
+    assert!(listed <= length / 4 + (1 << 16), "{listed} scales of a file of {length} bytes");
+    let last = info.tensors.iter().find(|tensor| tensor.name == "t9999").unwrap();
+    let parameters = last.quantization.as_ref().into_option().unwrap();
+    assert_eq!((parameters.scale_count, parameters.scale_name.as_str()), (SCALES as u64, "t9999.scales"));
+}
+
 #[test]
 fn tensors_that_leave_their_storage_are_refused() {
     let tensor = |offset: &[u8], size: &[u8], stride: &[u8]| {
@@ -236,6 +359,11 @@ fn archives_that_lie_are_refused() {
         lying[directory + field..directory + field + 4].copy_from_slice(&value.to_le_bytes());
         assert_error(&lying, ErrorKind::CORRUPT_FILE);
     }
+    // A name with a line feed, which the headers have in two ways.
+    let mut named = archive(&[("m/da\nta.pkl", pickle)], stored());
+    named[30] = b'n';
+    let error = examine(&named).map(|info| info.format).unwrap_err();
+    assert_eq!((error.kind, error.message.contains('\n')), (ErrorKind::CORRUPT_FILE, false));
     // Byte orders that do not exist.
     assert_error(
         &archive(&[("m/data.pkl", pickle), ("m/byteorder", b"middle")], stored()),
@@ -262,6 +390,9 @@ fn code_that_doubles_nests_and_calls_itself_is_followed_only_so_far() {
     assert_eq!(examine(&script(&doubling)).unwrap().format, "torchscript");
     let nested = format!("    return {}x{}\n", "(self).forward(".repeat(90), ")".repeat(90));
     assert!(examine(&script(&net(&nested))).is_ok());
+    // A list of four thousand, handed on twenty thousand times.
+    let list = format!("    x = [{}]\n{}    return x\n", "x, ".repeat(4_000), "    x = x\n".repeat(20_000));
+    assert!(examine(&script(&net(&list))).is_ok());
     let repeated = net(&"    x = torch.relu(x)\n".repeat(50_000)) + "    return x\n";
     assert_eq!(examine(&script(&repeated)).unwrap().layers.len(), 50_000);
 }

@@ -11,6 +11,11 @@ use std::collections::{HashMap, HashSet};
 
 const MAX_DEPTH: usize = 128;
 const MAX_MODULES: usize = 1 << 18;
+/// Bytes of a module's path.
+const MAX_PATH: usize = 2048;
+/// Settings of one module, and bytes of a text among them.
+const MAX_ATTRIBUTES: usize = 256;
+const MAX_TEXT: usize = 1024;
 
 /// A module as the pickle has it.
 #[derive(Debug, Clone)]
@@ -56,7 +61,7 @@ pub fn is_module(pickle: &Pickle, at: Ref) -> bool {
 fn state(pickle: &Pickle, at: Ref) -> Option<Ref> {
     let object = pickle.object(at)?;
     let body = if is_graph_module(pickle, object) { pickle.arguments(object).first().copied() } else { None };
-    let state = body.or(object.state)?;
+    let state = body.or_else(|| pickle.attributes(object))?;
     matches!(pickle.get(state), Value::Dict(_)).then_some(state)
 }
 
@@ -117,7 +122,7 @@ impl Walk<'_> {
             return self.convolution(at, path, fields, collector);
         }
         let Some(state) = state(pickle, at) else { return Ok(()) };
-        if depth > MAX_DEPTH || self.visited.len() > MAX_MODULES {
+        if depth > MAX_DEPTH || path.len() > MAX_PATH || self.visited.len() > MAX_MODULES {
             return Err(BackendError::corrupt_file("the modules are nested too deep"));
         }
         if !self.visited.insert(at) {
@@ -388,6 +393,7 @@ pub fn attributes(pickle: &Pickle, state: Ref) -> RVec<Attribute> {
         .filter(|(name, _)| !name.starts_with('_') && *name != "training");
     entries
         .filter_map(|(name, at)| Some(Attribute { name: name.into(), value: attribute(pickle, at)? }))
+        .take(MAX_ATTRIBUTES)
         .collect()
 }
 
@@ -397,7 +403,7 @@ pub fn attribute(pickle: &Pickle, at: Ref) -> Option<AttributeValue> {
         Value::Bool(flag) => Some(AttributeValue::Int((*flag).into())),
         Value::Int(number) => Some(AttributeValue::Int(*number)),
         Value::Float(number) => Some(AttributeValue::Float(*number)),
-        Value::Text(text) => Some(AttributeValue::Text((&**text).into())),
+        Value::Text(text) if text.len() <= MAX_TEXT => Some(AttributeValue::Text((&**text).into())),
         Value::Tuple(elements) if elements.len() <= 16 => {
             pickle.ints(at).map(|numbers| AttributeValue::Ints(numbers.into())).or_else(|| {
                 let numbers: Option<RVec<f64>> =

@@ -64,7 +64,7 @@ pub fn read(rebuild: Rebuild<'_>, collector: &mut Collector) -> Result<()> {
         }
         Kind::StateDict => {
             state_dict::read(rebuild, found, collector)?;
-            let loader = Loader::Pickle { key, is_plain: verdict::findings(pickle).is_empty() };
+            let loader = Loader::Pickle { key, is_plain: verdict::is_plain(pickle) };
             obstacle::weights_alone(loader, collector.document.data.path(), &collector.document.info)
         }
         Kind::Other => {

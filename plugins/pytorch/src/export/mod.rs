@@ -8,20 +8,14 @@ mod weights;
 
 use crate::archive::Archive;
 use crate::document::{Collector, Document};
-use crate::open::judge;
-use crate::pickle::{decode, verdict};
-use crate::source::Source;
 use crate::tensor::Data;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, Finding, RSome, RString, Result, Severity};
 use serde_json::Value;
-use std::path::Path;
 use std::sync::Arc;
 
 /// Graphs of more than this are no model's.
 const MAX_JSON_BYTES: u64 = 512 << 20;
-/// Sample inputs beyond this size are not looked at.
-const MAX_SAMPLE_BYTES: u64 = 256 << 20;
 
 /// Whether the archive is one of `torch.export.save`.
 pub fn is_export(archive: &Archive) -> bool {
@@ -83,7 +77,6 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
     let info = &mut collector.document.info;
     info.findings.extend(compiled::finding(archive));
     info.findings.extend(several_models(archive, entry));
-    judge(sample_findings(archive)?, &mut collector);
     Ok(collector.document)
 }
 
@@ -108,21 +101,4 @@ fn parse(archive: &Archive, entry: &str) -> Result<Value> {
         BackendError::corrupt_file(format!("entry `{entry}` is no JSON of a program"))
             .with_cause(error.to_string())
     })
-}
-
-/// The verdict on the sample inputs, which are files of `torch.save` within the archive.
-fn sample_findings(archive: &Archive) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
-    for name in archive.names().filter(|name| name.ends_with(".pt")) {
-        if archive.record(name).is_none_or(|record| record.size > MAX_SAMPLE_BYTES) {
-            continue;
-        }
-        let content = archive.content(name)?.into_owned();
-        let source = Arc::new(Source::from_bytes(Path::new(name), content));
-        let inner = Archive::read(source)?;
-        if inner.contains("data.pkl") {
-            findings.extend(verdict::findings(&decode(&inner.content("data.pkl")?)?));
-        }
-    }
-    Ok(findings)
 }

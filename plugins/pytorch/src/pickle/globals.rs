@@ -1,5 +1,6 @@
 //! Which classes and functions a pickle may name, and what each would mean to a Python that loads it.
 
+use super::machine::COMPUTED;
 use super::value::Global;
 
 /// What loading a pickle that names a global amounts to.
@@ -17,23 +18,35 @@ pub enum Standing {
 const DANGEROUS_MODULES: &[&str] = &[
     "_aix_support",
     "_ctypes",
+    "_frozen_importlib",
+    "_frozen_importlib_external",
+    "_imp",
+    "_interpreters",
     "_io",
+    "_osx_support",
     "_pickle",
     "_posixsubprocess",
     "_pyrepl",
     "_socket",
+    "_testcapi",
     "_thread",
+    "_xxsubinterpreters",
     "aiohttp",
+    "antigravity",
     "asyncio",
     "bdb",
-    "builtins.__import__",
+    "bz2",
     "cProfile",
+    "cffi",
     "cloudpickle",
     "code",
     "codeop",
     "commands",
+    "compileall",
     "concurrent",
+    "crypt",
     "ctypes",
+    "dbm",
     "dill",
     "distutils",
     "doctest",
@@ -42,6 +55,7 @@ const DANGEROUS_MODULES: &[&str] = &[
     "ftplib",
     "gc",
     "glob",
+    "gzip",
     "http",
     "httpx",
     "idlelib",
@@ -53,16 +67,25 @@ const DANGEROUS_MODULES: &[&str] = &[
     "joblib",
     "linecache",
     "logging",
+    "lzma",
     "marshal",
     "mmap",
+    "msvcrt",
     "multiprocessing",
     "nt",
     "ntpath",
+    "nturl2path",
+    "numpy.ctypeslib",
+    "numpy.distutils",
+    "numpy.f2py",
+    "numpy.testing",
     "os",
+    "pandas.io",
     "paramiko",
     "pathlib",
     "pdb",
     "pickle",
+    "pickletools",
     "pip",
     "pkgutil",
     "platform",
@@ -71,6 +94,8 @@ const DANGEROUS_MODULES: &[&str] = &[
     "posixpath",
     "profile",
     "pty",
+    "py_compile",
+    "pyclbr",
     "pydoc",
     "requests",
     "resource",
@@ -89,13 +114,25 @@ const DANGEROUS_MODULES: &[&str] = &[
     "subprocess",
     "sys",
     "sysconfig",
+    "tarfile",
     "telnetlib",
     "tempfile",
     "test",
     "threading",
     "timeit",
+    "tkinter",
+    "torch._dynamo",
+    "torch._inductor",
     "torch.hub",
+    "torch.multiprocessing",
+    "torch.package",
+    "torch.utils._config_module",
+    "torch.utils.bottleneck",
+    "torch.utils.collect_env",
     "torch.utils.cpp_extension",
+    "torch.utils.model_zoo",
+    "torchvision.datasets",
+    "torchvision.io",
     "trace",
     "traceback",
     "tracemalloc",
@@ -104,16 +141,19 @@ const DANGEROUS_MODULES: &[&str] = &[
     "urllib3",
     "uuid",
     "venv",
-    "webbrowser",
     "weakref",
+    "webbrowser",
     "winreg",
+    "wsgiref",
     "xmlrpc",
-    "zipimport",
     "zipapp",
+    "zipfile",
+    "zipimport",
 ];
 
 /// Single names that are dangerous in modules that are not.
 const DANGEROUS_NAMES: &[(&str, &str)] = &[
+    ("_codecs", "lookup"),
     ("builtins", "__import__"),
     ("builtins", "apply"),
     ("builtins", "breakpoint"),
@@ -134,14 +174,19 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("builtins", "input"),
     ("builtins", "locals"),
     ("builtins", "map"),
+    ("builtins", "max"),
     ("builtins", "memoryview"),
+    ("builtins", "min"),
     ("builtins", "open"),
     ("builtins", "quit"),
     ("builtins", "reload"),
     ("builtins", "setattr"),
+    ("builtins", "sorted"),
+    ("builtins", "staticmethod"),
     ("builtins", "super"),
     ("builtins", "type"),
     ("builtins", "vars"),
+    ("codecs", "open"),
     ("copyreg", "__newobj_ex__"),
     ("copyreg", "add_extension"),
     ("copyreg", "pickle"),
@@ -149,37 +194,68 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("functools", "partialmethod"),
     ("functools", "reduce"),
     ("itertools", "accumulate"),
+    ("itertools", "dropwhile"),
+    ("itertools", "filterfalse"),
+    ("itertools", "groupby"),
     ("itertools", "starmap"),
+    ("itertools", "takewhile"),
+    ("numpy", "apply_along_axis"),
     ("numpy", "fromfile"),
+    ("numpy", "frompyfunc"),
+    ("numpy", "genfromtxt"),
     ("numpy", "load"),
-    ("numpy.testing._private.utils", "runstring"),
-    ("numpy.f2py", "compile"),
+    ("numpy", "loadtxt"),
+    ("numpy", "memmap"),
+    ("numpy", "save"),
+    ("numpy", "savetxt"),
+    ("numpy", "savez"),
+    ("numpy", "vectorize"),
+    ("numpy.lib._npyio_impl", "load"),
+    ("numpy.lib.npyio", "load"),
     ("operator", "attrgetter"),
     ("operator", "call"),
+    ("operator", "delitem"),
     ("operator", "itemgetter"),
     ("operator", "methodcaller"),
+    ("operator", "setitem"),
+    ("pandas", "eval"),
+    ("pandas", "read_pickle"),
+    ("string", "Formatter"),
+    ("torch", "classes"),
     ("torch", "compile"),
+    ("torch", "export"),
     ("torch", "from_file"),
+    ("torch", "hub"),
     ("torch", "load"),
+    ("torch", "ops"),
     ("torch", "save"),
-    ("torch._inductor.codecache", "compile_file"),
+    ("torch._ops", "load_library"),
+    ("torch._utils", "_import_dotted_name"),
+    ("torch.classes", "load_library"),
+    ("torch.export", "load"),
+    ("torch.fx", "GraphModule"),
+    ("torch.fx._lazy_graph_module", "_LazyGraphModule"),
     ("torch.fx._symbolic_trace", "wrap"),
+    ("torch.fx.graph_module", "GraphModule"),
     ("torch.fx.graph_module", "_exec_with_source"),
     ("torch.fx.graph_module", "_forward_from_src"),
     ("torch.fx.graph_module", "_method_from_src"),
+    ("torch.jit", "CompilationUnit"),
     ("torch.jit", "load"),
     ("torch.jit.unsupported_tensor_ops", "execWrapper"),
+    ("torch.ops", "load_library"),
     ("torch.serialization", "load"),
     ("torch.serialization", "save"),
     ("torch.storage", "_load_from_bytes"),
-    ("torch.utils._config_module", "load_config"),
-    ("torch.utils.bottleneck.__main__", "run_cprofile"),
-    ("torch.utils.collect_env", "run"),
     ("types", "CodeType"),
     ("types", "FunctionType"),
     ("types", "LambdaType"),
     ("types", "MethodType"),
     ("types", "ModuleType"),
+    ("typing", "ForwardRef"),
+    ("typing", "get_type_hints"),
+    ("yaml", "load"),
+    ("yaml", "unsafe_load"),
 ];
 
 /// What PyTorch's formats are made of, by exact name.
@@ -296,7 +372,9 @@ const KNOWN_PACKAGES: &[&str] = &[
     "torch.quantization",
     "torch.distributed._tensor",
     "torchao",
-    "torchvision",
+    "torchvision.models",
+    "torchvision.ops",
+    "torchvision.transforms",
 ];
 
 /// What naming `global` amounts to.
@@ -311,21 +389,27 @@ pub fn standing(global: &Global) -> Standing {
 }
 
 fn is_dangerous(global: &Global) -> bool {
-    let (module, name) = (global.module.as_str(), global.name.as_str());
-    if DANGEROUS_MODULES.iter().any(|dangerous| is_within(module, dangerous)) {
-        return true;
-    }
+    let name = global.name.as_str();
     // From protocol 4 on, a name is a path of attributes, and modules are attributes of those that import
-    // them: `torch.serialization` `os.system`.
-    let mut path = name.split('.');
-    let first = path.next().unwrap_or_default();
-    let path_is_dangerous = name.contains('.')
-        && name.split('.').any(|part| part.starts_with("__") || DANGEROUS_MODULES.contains(&part));
-    path_is_dangerous
-        || DANGEROUS_MODULES.contains(&name)
-        || DANGEROUS_NAMES.iter().any(|&(in_module, dangerous)| {
+    // them: `torch.serialization` `os.system`, `torch` `hub.load`.
+    let path = format!("{}.{name}", global.module);
+    let is_module = |part: &str| DANGEROUS_MODULES.contains(&part.trim_start_matches('_'));
+    let passes_a_module =
+        name.contains('.') && name.split('.').any(|part| part.starts_with("__") || is_module(part));
+    // Nested classes and methods are pickled as paths of classes. Other paths are PyTorch's, within `torch.nn`.
+    let is_in_torch = global.module == "torch" && name.starts_with("nn.");
+    let leaves_classes = name.rsplit_once('.').is_some_and(|(classes, _)| {
+        !classes.split('.').all(|class| class.trim_start_matches('_').starts_with(|c: char| c.is_uppercase()))
+    });
+    passes_a_module
+        || (leaves_classes && !is_in_torch)
+        || [&global.module, &global.name].into_iter().any(|part| part == COMPUTED)
+        || DANGEROUS_MODULES.iter().any(|module| *module == name || is_within(&path, module))
+        || DANGEROUS_NAMES.iter().any(|&(module, dangerous)| {
+            let rest = path.strip_prefix(module).and_then(|rest| rest.strip_prefix('.'));
             // Anything that imports a builtin's namespace re-exports its names; `torch.eval` is no such thing.
-            (module == in_module && first == dangerous) || (name == dangerous && dangerous.starts_with("__"))
+            rest.is_some_and(|rest| is_within(rest, dangerous))
+                || (name == dangerous && dangerous.starts_with("__"))
         })
 }
 
@@ -376,6 +460,11 @@ mod tests {
             ("operator", "attrgetter"),
             ("importlib.util", "find_spec"),
             ("torch.hub", "load"),
+            ("torch", "hub.load"),
+            ("torch", "utils.cpp_extension.load"),
+            ("builtins", "eval.__call__"),
+            ("torchvision.datasets.mnist", "MNIST"),
+            ("torch.fx.graph_module", "GraphModule"),
         ] {
             assert_eq!(standing_of(module, name), Standing::Dangerous, "{module} {name}");
         }

@@ -3,8 +3,8 @@
 use super::opcode as op;
 use super::reader::Reader;
 use super::scalar;
-use super::value::{Creation, Global, Object, Pickle, Ref, Value};
-use qp_abi::sdk::Result;
+use super::value::{Change, Creation, Effect, Global, Object, Pickle, Ref, Value, Work};
+use qp_abi::sdk::{BackendError, Result};
 use std::collections::HashMap;
 
 /// More values than the largest checkpoints have; a pickle that asks for more is refused before it costs
@@ -12,6 +12,14 @@ use std::collections::HashMap;
 const MAX_VALUES: usize = 1 << 24;
 /// Marks are nested as deep as tuples within tuples.
 const MAX_MARKS: usize = 1 << 16;
+/// What stands for a part of a global's name that a call has made.
+pub(super) const COMPUTED: &str = "<computed>";
+/// Bytes of a module's name, and of a name in it.
+const MAX_NAME: usize = 1024;
+/// What the names of globals may take together: so many times the bytes of the pickle, and this much in any
+/// case. Protocol 4 composes names of texts that are in the pickle once.
+const NAMES_RATIO: usize = 4;
+const FREE_NAME_BYTES: usize = 1 << 20;
 
 /// Decodes the pickle at the start of `bytes`.
 ///
@@ -19,16 +27,36 @@ const MAX_MARKS: usize = 1 << 16;
 /// `CorruptFile` with the place, for anything that Python's unpickler would refuse too, and for pickles
 /// beyond the limits.
 pub fn decode(bytes: &[u8]) -> Result<Pickle> {
+    match decode_part(bytes) {
+        (pickle, None) => Ok(pickle),
+        (_, Some(damage)) => Err(damage),
+    }
+}
+
+/// Decodes the pickle at the start of `bytes` as far as it can be, with what ended it too early. Python has
+/// done whatever stands before such a place when it comes to it. The root of a damaged pickle is `None`.
+pub fn decode_part(bytes: &[u8]) -> (Pickle, Option<BackendError>) {
     let mut machine = Machine::new(bytes);
-    while !machine.step()? {}
-    let root = machine.pop()?;
-    Ok(Pickle {
+    let root = loop {
+        match machine.step() {
+            Ok(false) => {}
+            Ok(true) => break machine.pop(),
+            Err(error) => break Err(error),
+        }
+    };
+    let (root, damage) = match root {
+        Ok(root) => (root, None),
+        Err(error) => (NONE, Some(error)),
+    };
+    let pickle = Pickle {
+        work: Work::new(machine.values.len()),
         values: machine.values,
         root,
         length: machine.reader.position(),
         protocol: machine.protocol,
-        changed_globals: machine.changed_globals,
-    })
+        changes: machine.changes,
+    };
+    (pickle, damage)
 }
 
 struct Machine<'a> {
@@ -39,7 +67,9 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: HashMap<u64, Ref>,
     globals: HashMap<Global, Ref>,
-    changed_globals: Vec<Ref>,
+    /// Bytes that the names of globals may still take.
+    name_bytes: usize,
+    changes: Vec<Change>,
     protocol: u8,
 }
 
@@ -56,7 +86,8 @@ impl<'a> Machine<'a> {
             marks: Vec::new(),
             memo: HashMap::new(),
             globals: HashMap::new(),
-            changed_globals: Vec::new(),
+            name_bytes: bytes.len().saturating_mul(NAMES_RATIO).saturating_add(FREE_NAME_BYTES),
+            changes: Vec::new(),
             protocol: 0,
         }
     }
@@ -67,13 +98,17 @@ impl<'a> Machine<'a> {
         match opcode {
             op::STOP => return Ok(true),
             op::PROTO => {
-                self.protocol = self.reader.u8()?;
-                if self.protocol > 5 {
-                    return Err(self.reader.error(format_args!("protocol {} is unknown", self.protocol)));
+                let protocol = self.reader.u8()?;
+                if protocol > 5 {
+                    return Err(self.reader.error(format_args!("protocol {protocol} is unknown")));
                 }
+                self.protocol = self.protocol.max(protocol);
             }
             // A frame only tells how much to read ahead.
-            op::FRAME => drop(self.reader.u64()?),
+            op::FRAME => {
+                let length = self.reader.u64()?;
+                self.reader.frame(length)?;
+            }
             op::MARK => {
                 if self.marks.len() >= MAX_MARKS {
                     return Err(self.reader.error("too many open marks"));
@@ -97,7 +132,15 @@ impl<'a> Machine<'a> {
             op::NEWTRUE => self.push_ref(TRUE)?,
             op::NEWFALSE => self.push_ref(FALSE)?,
             op::NEXT_BUFFER => self.push(Value::Buffer)?,
-            op::READONLY_BUFFER => drop(self.top()?),
+            op::READONLY_BUFFER => {
+                let top = self.top()?;
+                if !matches!(
+                    self.values.get(top.0 as usize),
+                    Some(Value::Buffer | Value::Bytes(_) | Value::Object(_))
+                ) {
+                    return Err(self.reader.error("what is made read-only is no buffer"));
+                }
+            }
             op::INT
             | op::BININT
             | op::BININT1
@@ -143,7 +186,7 @@ impl<'a> Machine<'a> {
             }
             op::FROZENSET => {
                 let elements = self.pop_to_mark()?;
-                self.push(Value::Set(elements))?;
+                self.push(Value::FrozenSet(elements))?;
             }
             op::DICT => {
                 let entries = self.pop_to_mark()?;
@@ -156,7 +199,7 @@ impl<'a> Machine<'a> {
             }
             op::APPEND | op::APPENDS | op::ADDITEMS => {
                 let elements = if opcode == op::APPEND { vec![self.pop()?] } else { self.pop_to_mark()? };
-                self.extend(&elements)?;
+                self.extend(elements, opcode == op::ADDITEMS)?;
             }
             op::SETITEM | op::SETITEMS => {
                 let flat = if opcode == op::SETITEM { self.pop_many(2)? } else { self.pop_to_mark()? };
@@ -186,24 +229,27 @@ impl<'a> Machine<'a> {
                     op::EXT2 => i64::from(self.reader.u16()?),
                     _ => i64::from(self.reader.i32()?),
                 };
+                if code <= 0 {
+                    return Err(self.reader.error(format_args!("the extension code {code} is none")));
+                }
                 self.push(Value::Extension(code))
             }
             op::GLOBAL => {
-                let (module, name) = (self.reader.text_line()?, self.reader.text_line()?);
+                let (module, name) = (self.reader.name_line()?, self.reader.name_line()?);
                 let global = self.global(module, name)?;
                 self.push_ref(global)
             }
             op::STACK_GLOBAL => {
                 let names = self.pop_many(2)?;
-                let names: Vec<Box<str>> = names.iter().filter_map(|&name| self.text(name)).collect();
+                let names: Vec<String> = names.iter().filter_map(|&name| self.name(name)).collect();
                 let [module, name] = names.as_slice() else {
-                    return Err(self.reader.error("the name of a global is no text"));
+                    return Err(self.reader.error("the name of a global is no text, or too long"));
                 };
                 let global = self.global(module, name)?;
                 self.push_ref(global)
             }
             op::INST => {
-                let (module, name) = (self.reader.text_line()?, self.reader.text_line()?);
+                let (module, name) = (self.reader.name_line()?, self.reader.name_line()?);
                 let callable = self.global(module, name)?;
                 let arguments = self.pop_to_mark()?;
                 let arguments = self.store(Value::Tuple(arguments))?;
@@ -242,6 +288,19 @@ impl<'a> Machine<'a> {
         arguments: Ref,
         keywords: Option<Ref>,
     ) -> Result<()> {
+        // What a call gives may be a tuple or a dictionary of a class of its own.
+        let may_be = |at: Ref, is_one: fn(&Value) -> bool| {
+            self.values.get(at.0 as usize).is_some_and(|value| {
+                is_one(value)
+                    || matches!(value, Value::Object(_) | Value::Persistent(_) | Value::Extension(_))
+            })
+        };
+        if !may_be(arguments, |value| matches!(value, Value::Tuple(_))) {
+            return Err(self.reader.error("the arguments of a call are no tuple"));
+        }
+        if !keywords.is_none_or(|keywords| may_be(keywords, |value| matches!(value, Value::Dict(_)))) {
+            return Err(self.reader.error("the keyword arguments of a call are no dictionary"));
+        }
         let (items, elements) = (Vec::new(), Vec::new());
         let object = Object { creation, callable, arguments, keywords, state: None, items, elements };
         self.push(Value::Object(Box::new(object)))
@@ -251,25 +310,24 @@ impl<'a> Machine<'a> {
         let state = self.pop()?;
         let target = self.top()?;
         match self.value_mut(target) {
-            Some(Value::Object(object)) => {
-                object.state = Some(state);
-                Ok(())
-            }
-            Some(Value::Global(_)) => {
-                self.changed_globals.push(target);
-                Ok(())
-            }
-            _ => Err(self.reader.error("a state is given to what is no object")),
+            Some(Value::Object(object)) => object.state = Some(state),
+            Some(Value::Global(_) | Value::Extension(_) | Value::Persistent(_)) => {}
+            // What has no `__setstate__` is left alone when there is nothing to set.
+            _ if state == NONE => return Ok(()),
+            _ => return Err(self.reader.error("a state is given to what is no object")),
         }
+        self.change(target, Effect::State(state));
+        Ok(())
     }
 
-    fn extend(&mut self, elements: &[Ref]) -> Result<()> {
+    fn extend(&mut self, elements: Vec<Ref>, is_set: bool) -> Result<()> {
         let target = self.top()?;
         match self.value_mut(target) {
-            Some(Value::List(list) | Value::Set(list)) => list.extend_from_slice(elements),
-            Some(Value::Object(object)) => object.elements.extend_from_slice(elements),
-            Some(Value::Global(_)) => self.changed_globals.push(target),
-            _ => return Err(self.reader.error("elements are added to what is no list")),
+            Some(Value::List(list)) if !is_set => list.extend(elements),
+            Some(Value::Set(set)) if is_set => set.extend(elements),
+            Some(Value::Object(object)) => object.elements.extend(elements),
+            Some(Value::Global(_) | Value::Extension(_)) => self.change(target, Effect::Elements(elements)),
+            _ => return Err(self.reader.error("elements are added to what takes none")),
         }
         Ok(())
     }
@@ -279,10 +337,33 @@ impl<'a> Machine<'a> {
         match self.value_mut(target) {
             Some(Value::Dict(dict)) => dict.extend(entries),
             Some(Value::Object(object)) => object.items.extend(entries),
-            Some(Value::Global(_)) => self.changed_globals.push(target),
+            Some(Value::Global(_) | Value::Extension(_)) => self.change(target, Effect::Items(entries)),
+            Some(Value::List(_)) => return self.replace(target, &entries),
             _ => return Err(self.reader.error("entries are added to what is no dictionary")),
         }
         Ok(())
+    }
+
+    /// `list[index] = value`.
+    fn replace(&mut self, list: Ref, entries: &[(Ref, Ref)]) -> Result<()> {
+        for &(index, value) in entries {
+            let index = match self.values.get(index.0 as usize) {
+                Some(Value::Int(index)) => *index,
+                _ => return Err(self.reader.error("an index is no number")),
+            };
+            let Some(Value::List(elements)) = self.value_mut(list) else { continue };
+            let from_end = index.checked_add_unsigned(elements.len() as u64);
+            let place = usize::try_from(index).ok().or_else(|| usize::try_from(from_end?).ok());
+            match place.and_then(|place| elements.get_mut(place)) {
+                Some(element) => *element = value,
+                None => return Err(self.reader.error("a list is too short for an index")),
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, target: Ref, effect: Effect) {
+        self.changes.push(Change { after: self.values.len(), target, effect });
     }
 
     fn get(&mut self, opcode: u8) -> Result<()> {
@@ -308,25 +389,31 @@ impl<'a> Machine<'a> {
             op::BINGET | op::BINPUT => self.reader.u8()?.into(),
             op::LONG_BINGET | op::LONG_BINPUT => self.reader.u32()?.into(),
             _ => {
-                let line = self.reader.text_line()?;
+                let line = self.reader.number_line()?;
                 line.trim().parse().map_err(|_| self.reader.error("a memo index is no number"))?
             }
         })
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<Ref> {
+        if module.len() > MAX_NAME || name.len() > MAX_NAME {
+            return Err(self.reader.error("the name of a global is too long"));
+        }
         let global = Global::new(module, name);
         if let Some(&known) = self.globals.get(&global) {
             return Ok(known);
         }
+        let left = self.name_bytes.checked_sub(module.len() + name.len());
+        self.name_bytes = left.ok_or_else(|| self.reader.error("its names are too long"))?;
         let stored = self.store(Value::Global(Box::new(global.clone())))?;
         self.globals.insert(global, stored);
         Ok(stored)
     }
 
-    fn text(&self, at: Ref) -> Option<Box<str>> {
+    fn name(&self, at: Ref) -> Option<String> {
         match self.values.get(at.0 as usize) {
-            Some(Value::Text(text)) => Some(text.clone()),
+            Some(Value::Text(text)) if text.len() <= MAX_NAME => Some(text.to_string()),
+            Some(Value::Object(_) | Value::Persistent(_) | Value::Extension(_)) => Some(COMPUTED.to_owned()),
             _ => None,
         }
     }

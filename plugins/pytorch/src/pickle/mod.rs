@@ -4,13 +4,16 @@
 //! call or construct becomes an [`Object`], a description of the call. [`verdict`] says what would have
 //! happened, by the lists in [`globals`].
 
+mod call;
 pub mod globals;
 mod machine;
 mod opcode;
 mod reader;
+mod renamed;
 mod scalar;
+mod source;
 mod value;
 pub mod verdict;
 
-pub use machine::decode;
-pub use value::{Creation, Global, Object, Pickle, Ref, Value};
+pub use machine::{decode, decode_part};
+pub use value::{Change, Creation, Effect, Global, Object, Pickle, Ref, Value};

@@ -5,11 +5,13 @@ use qp_abi::sdk::{BackendError, Result};
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     position: usize,
+    /// Where the frame ends that the position is in, or was in last.
+    frame_end: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 0 }
+        Self { bytes, position: 0, frame_end: 0 }
     }
 
     pub(super) fn position(&self) -> usize {
@@ -25,8 +27,29 @@ impl<'a> Reader<'a> {
         let end = usize::try_from(count).ok().and_then(|count| start.checked_add(count));
         let taken = end.and_then(|end| self.bytes.get(start..end));
         let taken = taken.ok_or_else(|| self.error("it ends too early"))?;
-        self.position += taken.len();
+        self.advance(taken.len())?;
         Ok(taken)
+    }
+
+    /// Begins a frame. What reaches over its end is read in one way by CPython's unpickler in C, which loses the
+    /// part within, and in another by everybody else.
+    pub(super) fn frame(&mut self, length: u64) -> Result<()> {
+        if self.position < self.frame_end {
+            return Err(self.error("a frame begins within another"));
+        }
+        let end = usize::try_from(length).ok().and_then(|length| self.position.checked_add(length));
+        let end = end.filter(|end| *end <= self.bytes.len());
+        self.frame_end = end.ok_or_else(|| self.error("a frame ends behind it"))?;
+        Ok(())
+    }
+
+    fn advance(&mut self, count: usize) -> Result<()> {
+        let end = self.position + count;
+        if self.position < self.frame_end && end > self.frame_end {
+            return Err(self.error("something reaches over the end of a frame"));
+        }
+        self.position = end;
+        Ok(())
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
@@ -70,7 +93,7 @@ impl<'a> Reader<'a> {
         let rest = self.bytes.get(self.position..).unwrap_or_default();
         let length =
             rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| self.error("a line has no end"))?;
-        self.position += length + 1;
+        self.advance(length + 1)?;
         Ok(rest.get(..length).unwrap_or_default())
     }
 
@@ -80,9 +103,39 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(line).map_err(|_| self.error("a name is no UTF-8"))
     }
 
+    /// A line of text that is not empty, as names are.
+    pub(super) fn name_line(&mut self) -> Result<&'a str> {
+        let line = self.text_line()?;
+        if line.is_empty() { Err(self.error("a name is empty")) } else { Ok(line) }
+    }
+
+    /// A line with a number, which CPython reads as C does: up to a NUL.
+    pub(super) fn number_line(&mut self) -> Result<&'a str> {
+        let line = self.line()?;
+        let line = line.split(|&byte| byte == 0).next().unwrap_or_default();
+        std::str::from_utf8(line).map_err(|_| self.error("a number is none"))
+    }
+
+    /// A text of that many bytes. Python writes lone surrogates too (`surrogatepass`): they are replaced.
     pub(super) fn text(&mut self, length: u64) -> Result<Box<str>> {
-        let bytes = self.take(length)?;
-        // Python writes lone surrogates too (`surrogatepass`): they are replaced.
-        Ok(String::from_utf8_lossy(bytes).into())
+        let mut rest = self.take(length)?;
+        let mut text = String::new();
+        loop {
+            let error = match std::str::from_utf8(rest) {
+                Ok(valid) if text.is_empty() => return Ok(valid.into()),
+                Ok(valid) => {
+                    text.push_str(valid);
+                    return Ok(text.into());
+                }
+                Err(error) => error,
+            };
+            let (valid, invalid) = rest.split_at(error.valid_up_to());
+            let [0xed, 0xa0..=0xbf, 0x80..=0xbf, after @ ..] = invalid else {
+                return Err(self.error("a text is no UTF-8"));
+            };
+            text.push_str(&String::from_utf8_lossy(valid));
+            text.push(char::REPLACEMENT_CHARACTER);
+            rest = after;
+        }
     }
 }

@@ -5,6 +5,9 @@ use super::reader::Reader;
 use super::value::Value;
 use qp_abi::sdk::Result;
 
+/// Decimal digits of one number: as many as CPython converts (`sys.int_info.default_max_str_digits`).
+const MAX_DIGITS: usize = 4300;
+
 /// The number that an opcode pushes.
 pub(super) fn number(reader: &mut Reader<'_>, opcode: u8) -> Result<Value> {
     Ok(match opcode {
@@ -17,25 +20,21 @@ pub(super) fn number(reader: &mut Reader<'_>, opcode: u8) -> Result<Value> {
             whole_number(reader.take(length)?)
         }
         op::FLOAT => {
-            let line = reader.text_line()?;
+            let line = reader.number_line()?;
             Value::Float(line.parse().map_err(|_| reader.error("a number is none"))?)
         }
-        _ => {
-            let line = reader.text_line()?;
-            match (opcode, line) {
-                (op::INT, "00") => Value::Bool(false),
-                (op::INT, "01") => Value::Bool(true),
-                _ => {
-                    let digits = line.trim().trim_end_matches('L');
-                    // A longer number is kept as its digits: nothing in a model file is computed from it.
-                    let is_number = digits.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
-                    match digits.parse() {
-                        Ok(number) => Value::Int(number),
-                        Err(_) if is_number && !digits.is_empty() => Value::BigInt(digits.as_bytes().into()),
-                        Err(_) => return Err(reader.error("a number is none")),
-                    }
-                }
+        op::INT => {
+            let line = reader.number_line()?;
+            match line {
+                "00" => Value::Bool(false),
+                "01" => Value::Bool(true),
+                _ => literal(line).ok_or_else(|| reader.error("a number is none"))?,
             }
+        }
+        _ => {
+            let line = reader.number_line()?;
+            let digits = line.strip_suffix('L').unwrap_or(line);
+            literal(digits).ok_or_else(|| reader.error("a number is none"))?
         }
     })
 }
@@ -49,10 +48,15 @@ pub(super) fn string(reader: &mut Reader<'_>, opcode: u8) -> Result<Value> {
                 [b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"'] => Some(inner),
                 _ => None,
             };
-            let quoted = quoted.ok_or_else(|| reader.error("a string has no quotes"))?;
-            return Ok(text_or_bytes(&unescape(quoted)));
+            let plain = quoted.ok_or_else(|| reader.error("a string has no quotes"))?;
+            let plain = bytes_literal(plain).ok_or_else(|| reader.error("an escape is incomplete"))?;
+            return Ok(text_or_bytes(&plain));
         }
-        op::UNICODE => return Ok(text_or_bytes(&unescape(reader.line()?))),
+        op::UNICODE => {
+            let line = reader.line()?;
+            let text = raw_unicode(line).ok_or_else(|| reader.error("an escape is incomplete"))?;
+            return Ok(Value::Text(text.into()));
+        }
         op::SHORT_BINSTRING | op::SHORT_BINUNICODE | op::SHORT_BINBYTES => reader.u8()?.into(),
         op::BINSTRING => reader.signed_length()?,
         op::BINUNICODE | op::BINBYTES => reader.u32()?.into(),
@@ -68,14 +72,59 @@ pub(super) fn string(reader: &mut Reader<'_>, opcode: u8) -> Result<Value> {
 /// A little-endian two's complement number of any length.
 fn whole_number(bytes: &[u8]) -> Value {
     let is_negative = bytes.last().is_some_and(|last| last & 0x80 != 0);
-    let mut wide = if is_negative { [0xff_u8; 8] } else { [0_u8; 8] };
-    match wide.get_mut(..bytes.len()) {
-        Some(low) => {
-            low.copy_from_slice(bytes);
-            Value::Int(i64::from_le_bytes(wide))
-        }
-        None => Value::BigInt(bytes.into()),
+    let filler = if is_negative { 0xff } else { 0 };
+    let mut wide = [filler; 8];
+    let (low, high) = bytes.split_at(bytes.len().min(8));
+    wide[..low.len()].copy_from_slice(low);
+    let fits = high.iter().all(|&byte| byte == filler) && (wide[7] & 0x80 != 0) == is_negative;
+    if fits { Value::Int(i64::from_le_bytes(wide)) } else { Value::BigInt(bytes.into()) }
+}
+
+/// A whole number as Python's `int(text, 0)` reads it, and C's `strtol`, which also takes `010` for eight.
+fn literal(text: &str) -> Option<Value> {
+    let text = text.trim();
+    let (is_negative, digits) = match text.strip_prefix(['-', '+']) {
+        Some(digits) => (text.starts_with('-'), digits),
+        None => (false, text),
+    };
+    let lower = digits.get(..2).map(str::to_ascii_lowercase);
+    let (radix, digits) = match lower.as_deref() {
+        Some("0x") => (16, &digits[2..]),
+        Some("0o") => (8, &digits[2..]),
+        Some("0b") => (2, &digits[2..]),
+        _ if digits.starts_with('0') && digits.bytes().any(|digit| digit != b'0') => (8, digits),
+        _ => (10, digits),
+    };
+    let digits: Vec<u32> = digits
+        .chars()
+        .filter(|&character| character != '_')
+        .map(|character| character.to_digit(radix))
+        .collect::<Option<_>>()?;
+    if digits.is_empty() || digits.len() > MAX_DIGITS || text.ends_with('_') || text.contains("__") {
+        return None;
     }
+    let mut limbs: Vec<u32> = Vec::new();
+    for digit in digits {
+        let mut carry = u64::from(digit);
+        for limb in &mut limbs {
+            carry += u64::from(*limb) * u64::from(radix);
+            *limb = carry as u32;
+            carry >>= 32;
+        }
+        if carry > 0 {
+            limbs.push(carry as u32);
+        }
+    }
+    // One more for the sign.
+    limbs.push(0);
+    if is_negative {
+        let mut carry = true;
+        for limb in &mut limbs {
+            (*limb, carry) = (!*limb).overflowing_add(u32::from(carry));
+        }
+    }
+    let magnitude: Vec<u8> = limbs.iter().flat_map(|limb| limb.to_le_bytes()).collect();
+    Some(whole_number(&magnitude))
 }
 
 fn text_or_bytes(bytes: &[u8]) -> Value {
@@ -85,8 +134,9 @@ fn text_or_bytes(bytes: &[u8]) -> Value {
     }
 }
 
-/// The escapes of Python's string literals that pickles of protocol 0 use; an unknown one stays as it is.
-fn unescape(bytes: &[u8]) -> Vec<u8> {
+/// What Python's literal `b'…'` means, by which protocol 0 writes strings; an unknown escape stays as it is.
+/// `None` for one that is incomplete.
+fn bytes_literal(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let [first, after @ ..] = rest {
@@ -95,37 +145,67 @@ fn unescape(bytes: &[u8]) -> Vec<u8> {
             plain.push(*first);
             continue;
         }
-        let (length, is_unicode) = match rest.first() {
-            Some(b'x') => (2, false),
-            Some(b'u') => (4, true),
-            Some(b'U') => (8, true),
-            Some(other) => {
-                let byte = match other {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    same => *same,
-                };
-                plain.push(byte);
+        let (escape, after) = rest.split_first()?;
+        rest = after;
+        match escape {
+            b'\\' | b'\'' | b'"' => plain.push(*escape),
+            b'a' => plain.push(0x07),
+            b'b' => plain.push(0x08),
+            b'f' => plain.push(0x0c),
+            b'n' => plain.push(b'\n'),
+            b'r' => plain.push(b'\r'),
+            b't' => plain.push(b'\t'),
+            b'v' => plain.push(0x0b),
+            b'0'..=b'7' => {
+                let more = rest.iter().take(2).take_while(|digit| matches!(digit, b'0'..=b'7')).count();
+                let digits = rest.get(..more).unwrap_or_default();
+                let value = digits.iter().fold(escape - b'0', |value, digit| (value << 3) | (digit - b'0'));
+                plain.push(value);
+                rest = rest.get(more..).unwrap_or_default();
+            }
+            b'x' => {
+                plain.push(u8::try_from(hexadecimal(rest, 2)?).ok()?);
+                rest = rest.get(2..).unwrap_or_default();
+            }
+            unknown => plain.extend([b'\\', *unknown]),
+        }
+    }
+    Some(plain)
+}
+
+/// Python's codec `raw-unicode-escape`: Latin-1, in which `\u0041` and `\U00000041` alone are escapes.
+/// Surrogates are replaced. `None` for an escape that is incomplete.
+fn raw_unicode(bytes: &[u8]) -> Option<String> {
+    let mut text = String::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, after @ ..] = rest {
+        rest = after;
+        let digits = match (first, rest.first()) {
+            (b'\\', Some(b'u')) => 4,
+            (b'\\', Some(b'U')) => 8,
+            // Of two backslashes the second begins no escape.
+            (b'\\', Some(other)) => {
+                text.extend(['\\', char::from(*other)]);
                 rest = rest.get(1..).unwrap_or_default();
                 continue;
             }
-            None => (0, false),
-        };
-        let digits = rest.get(1..=length).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()) {
-            Some(code) if length > 0 => {
-                rest = rest.get(1 + length..).unwrap_or_default();
-                match (is_unicode, u8::try_from(code)) {
-                    (false, Ok(byte)) => plain.push(byte),
-                    _ => {
-                        let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-                        plain.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                    }
-                }
+            _ => {
+                text.push(char::from(*first));
+                continue;
             }
-            _ => plain.push(b'\\'),
+        };
+        let code = hexadecimal(rest.get(1..)?, digits)?;
+        if code > 0x10_ffff {
+            return None;
         }
+        text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+        rest = rest.get(1 + digits..).unwrap_or_default();
     }
-    plain
+    Some(text)
+}
+
+/// The number that the first `count` bytes write in hexadecimal digits.
+fn hexadecimal(bytes: &[u8], count: usize) -> Option<u32> {
+    let digits = bytes.get(..count)?;
+    digits.iter().try_fold(0, |value, &digit| Some((value << 4) | char::from(digit).to_digit(16)?))
 }

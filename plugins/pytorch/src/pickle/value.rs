@@ -1,5 +1,10 @@
 //! What a pickle describes: a graph of inert values in one arena.
 
+use super::renamed::renamed;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// A value in the arena of its [`Pickle`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ref(pub(super) u32);
@@ -25,8 +30,10 @@ pub enum Value {
     List(Vec<Ref>),
     /// A tuple.
     Tuple(Vec<Ref>),
-    /// A set or frozen set.
+    /// A set.
     Set(Vec<Ref>),
+    /// A set that cannot change.
+    FrozenSet(Vec<Ref>),
     /// A dictionary in the order of insertion; of equal keys the last one counts.
     Dict(Vec<(Ref, Ref)>),
     /// A class or function by its name; it is never looked up.
@@ -41,6 +48,28 @@ pub enum Value {
     Buffer,
 }
 
+impl Value {
+    /// Whether it is made with one of the wanted values, other than as a call of it.
+    pub fn mentions(&self, is_wanted: impl Fn(Ref) -> bool) -> bool {
+        match self {
+            Self::List(elements)
+            | Self::Tuple(elements)
+            | Self::Set(elements)
+            | Self::FrozenSet(elements) => elements.iter().any(|&element| is_wanted(element)),
+            Self::Dict(entries) => entries.iter().any(|&(key, value)| is_wanted(key) || is_wanted(value)),
+            Self::Persistent(id) => is_wanted(*id),
+            Self::Object(object) => {
+                is_wanted(object.arguments)
+                    || object.keywords.is_some_and(&is_wanted)
+                    || object.state.is_some_and(&is_wanted)
+                    || object.elements.iter().any(|&element| is_wanted(element))
+                    || object.items.iter().any(|&(key, value)| is_wanted(key) || is_wanted(value))
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The name of a class or function.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Global {
@@ -51,14 +80,9 @@ pub struct Global {
 }
 
 impl Global {
-    /// The name with Python 2's modules renamed as Python 3 does.
+    /// The name, one of Python 2 as Python 3 has it.
     pub fn new(module: &str, name: &str) -> Self {
-        let module = match module {
-            "__builtin__" => "builtins",
-            "copy_reg" => "copyreg",
-            "commands" => "subprocess",
-            other => other,
-        };
+        let (module, name) = renamed(module, name);
         Self { module: module.to_owned(), name: name.to_owned() }
     }
 
@@ -102,6 +126,29 @@ pub struct Object {
     pub elements: Vec<Ref>,
 }
 
+/// What a pickle does to a value after it has made it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// How many values there were when it happened: the order among calls.
+    pub after: usize,
+    /// What is changed.
+    pub target: Ref,
+    /// How.
+    pub effect: Effect,
+}
+
+/// The kinds of [`Change`]. States are recorded of every object, the others of what a pickle does not make
+/// itself alone: classes, functions, modules.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// `__setstate__(state)`, or the attributes of a dictionary.
+    State(Ref),
+    /// `extend(elements)`.
+    Elements(Vec<Ref>),
+    /// `target[key] = value`.
+    Items(Vec<(Ref, Ref)>),
+}
+
 /// A decoded pickle.
 #[derive(Debug, Clone)]
 pub struct Pickle {
@@ -109,7 +156,33 @@ pub struct Pickle {
     pub(super) root: Ref,
     pub(super) length: usize,
     pub(super) protocol: u8,
-    pub(super) changed_globals: Vec<Ref>,
+    pub(super) changes: Vec<Change>,
+    pub(super) work: Work,
+}
+
+/// How many entries of dictionaries may still be looked at. Files share what they say twice, and one of some
+/// kilobytes can make a million modules of one dictionary: whoever walks a pickle sees nothing more when this
+/// is used up, and [`Pickle::is_exhausted`] tells.
+#[derive(Debug)]
+pub(super) struct Work(AtomicU64);
+
+impl Work {
+    /// Honest files are looked at some ten times.
+    pub(super) fn new(values: usize) -> Self {
+        Self(AtomicU64::new((values as u64).saturating_mul(64).saturating_add(1 << 18)))
+    }
+
+    /// Takes so much; false when there is no more.
+    fn take(&self, entries: usize) -> bool {
+        let less = |left: u64| Some(left.saturating_sub(entries as u64));
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok_and(|before| before > 0)
+    }
+}
+
+impl Clone for Work {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
 }
 
 impl Pickle {
@@ -128,14 +201,24 @@ impl Pickle {
         self.protocol
     }
 
-    /// Every value, those too that the root does not reach.
+    /// Every value in the order in which the pickle makes it, those too that the root does not reach.
     pub fn values(&self) -> &[Value] {
         &self.values
     }
 
-    /// Classes, functions and modules whose content the pickle would have changed.
-    pub fn changed_globals(&self) -> &[Ref] {
-        &self.changed_globals
+    /// Every value with its place.
+    pub fn enumerated(&self) -> impl Iterator<Item = (Ref, &Value)> {
+        (0_u32..).map(Ref).zip(&self.values)
+    }
+
+    /// What happens to values after they are made, in order.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Whether so much of it was looked at that the rest stayed unseen.
+    pub fn is_exhausted(&self) -> bool {
+        self.work.0.load(Ordering::Relaxed) == 0
     }
 
     /// The value at `at`.
@@ -222,10 +305,28 @@ impl Pickle {
         }
     }
 
+    /// The state of an object that is a dictionary of attributes: with one of slots beside it, the pair that
+    /// `copyreg` makes of them, that is the first.
+    pub fn attributes(&self, object: &Object) -> Option<Ref> {
+        let state = object.state?;
+        match self.get(state) {
+            Value::Tuple(pair) => match pair.as_slice() {
+                [attributes, slots] if matches!(self.get(*slots), Value::Dict(_)) => Some(*attributes),
+                _ => None,
+            },
+            _ => Some(state),
+        }
+        .filter(|&attributes| matches!(self.get(attributes), Value::Dict(_)))
+    }
+
     /// The entries of a dictionary or `OrderedDict`, in order; `None` for anything else.
     pub fn entries(&self, at: Ref) -> Option<Vec<(Ref, Ref)>> {
-        match self.get(at) {
-            Value::Dict(entries) => Some(entries.clone()),
+        self.borrowed_entries(at).map(Cow::into_owned)
+    }
+
+    fn borrowed_entries(&self, at: Ref) -> Option<Cow<'_, [(Ref, Ref)]>> {
+        let entries = match self.get(at) {
+            Value::Dict(entries) => Cow::Borrowed(entries.as_slice()),
             Value::Object(object) => {
                 let global = self.callable(object)?;
                 let is_mapping = global.is("collections", "OrderedDict")
@@ -234,33 +335,54 @@ impl Pickle {
                 if !is_mapping {
                     return None;
                 }
-                let mut entries = Vec::new();
-                // `OrderedDict([[key, value], …])` is how protocols 0 and 1 write it.
-                for &argument in self.arguments(object) {
-                    for &pair in self.sequence(argument).unwrap_or_default() {
-                        if let Some(&[key, value]) = self.sequence(pair) {
-                            entries.push((key, value));
-                        }
-                    }
-                    if let Value::Dict(more) = self.get(argument) {
-                        entries.extend_from_slice(more);
-                    }
-                }
-                entries.extend_from_slice(&object.items);
-                Some(entries)
+                self.mapping_entries(object)
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(if self.work.take(entries.len() + 1) { entries } else { Cow::Borrowed(&[]) })
     }
 
-    /// The entries of a dictionary whose keys are texts; others are left out.
+    fn mapping_entries(&self, object: &Object) -> Cow<'_, [(Ref, Ref)]> {
+        let mut entries = Vec::new();
+        // `OrderedDict([[key, value], …])` is how protocols 0 and 1 write it.
+        for &argument in self.arguments(object) {
+            let pairs = self.sequence(argument).unwrap_or_default();
+            let given = if let Value::Dict(given) = self.get(argument) { given.as_slice() } else { &[] };
+            if !self.work.take(pairs.len() + given.len()) {
+                break;
+            }
+            for &pair in pairs {
+                if let Some(&[key, value]) = self.sequence(pair) {
+                    entries.push((key, value));
+                }
+            }
+            entries.extend_from_slice(given);
+        }
+        entries.extend_from_slice(&object.items);
+        Cow::Owned(entries)
+    }
+
+    /// The entries of a dictionary whose keys are texts, each key once, as Python keeps them: where it was set
+    /// first, with what it was set to last. Keys that are too long for a name are left out.
     pub fn named_entries(&self, at: Ref) -> Vec<(&str, Ref)> {
-        let entries = self.entries(at).unwrap_or_default();
-        entries.into_iter().filter_map(|(key, value)| Some((self.text(key)?, value))).collect()
+        const MAX_NAME: usize = 1024;
+        let entries = self.borrowed_entries(at).unwrap_or_default();
+        let mut places: HashMap<&str, usize> = HashMap::with_capacity(entries.len());
+        let mut named: Vec<(&str, Ref)> = Vec::with_capacity(entries.len());
+        for &(key, value) in entries.iter() {
+            let Some(key) = self.text(key).filter(|key| key.len() <= MAX_NAME) else { continue };
+            let place = *places.entry(key).or_insert(named.len());
+            match named.get_mut(place) {
+                Some(entry) => entry.1 = value,
+                None => named.push((key, value)),
+            }
+        }
+        named
     }
 
     /// What a dictionary holds under `name`.
     pub fn entry(&self, at: Ref, name: &str) -> Option<Ref> {
-        self.named_entries(at).into_iter().rev().find(|(key, _)| *key == name).map(|(_, value)| value)
+        let entries = self.borrowed_entries(at)?;
+        entries.iter().rev().find(|&&(key, _)| self.text(key) == Some(name)).map(|&(_, value)| value)
     }
 }

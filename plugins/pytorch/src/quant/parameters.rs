@@ -34,18 +34,18 @@ pub enum Scheme {
 }
 
 impl Quantizer {
-    /// The parameters, their values read from the file.
+    /// The parameters, their values read from the file when there are not more than `most`.
     ///
     /// # Errors
     /// `CorruptFile` when a tensor of parameters is none.
-    pub fn parameters(&self, data: &Data) -> Result<QuantizationParameters> {
+    pub fn parameters(&self, data: &Data, most: usize) -> Result<QuantizationParameters> {
         match &self.scheme {
             Scheme::PerTensor { scale, zero_point } => {
                 Ok(QuantizationParameters::per_tensor(self.dtype, *scale, *zero_point))
             }
             Scheme::PerChannel { scales, zero_points, axis } => {
                 let count = scales.element_count().unwrap_or(0);
-                let is_inline = count <= QuantizationParameters::MAX_INLINE as u64;
+                let is_inline = count <= QuantizationParameters::MAX_INLINE.min(most) as u64;
                 let (scales, zero_points) = if is_inline {
                     (numbers(scales, data)?, numbers(zero_points, data)?)
                 } else {

@@ -15,9 +15,12 @@ use qp_abi::sdk::{LayerInfo, QuantizationParameters, RString, RVec, ValueInfo};
 use std::collections::{HashMap, HashSet};
 
 const MAX_DEPTH: u32 = 64;
-const MAX_STEPS: u32 = 1 << 20;
+/// Statements, and elements of what they give: lists, scales, the tensors of a layer.
+const MAX_STEPS: usize = 1 << 20;
 /// Expressions within expressions, those of called methods counted on: a bound for the stack.
 const MAX_NESTING: u32 = 200;
+/// Bytes of an operator's name.
+const MAX_NAME: usize = 1024;
 /// Elements of a list, those of lists in it too: a line of code may double the list of the line before.
 const MAX_ELEMENTS: usize = 4096;
 
@@ -139,7 +142,7 @@ struct Tracer<'a> {
     names: Names,
     /// Modules that are in the list of layers.
     met: HashSet<usize>,
-    steps: u32,
+    steps: usize,
     nesting: u32,
 }
 
@@ -199,7 +202,8 @@ impl<'a> Tracer<'a> {
         self.nesting += 1;
         let symbol = self.evaluate_nested(expression, variables, place);
         self.nesting -= 1;
-        if elements(&symbol) > MAX_ELEMENTS { Symbol::Other } else { symbol }
+        self.steps = self.steps.saturating_add(cost(&symbol));
+        if self.steps > MAX_STEPS || elements(&symbol) > MAX_ELEMENTS { Symbol::Other } else { symbol }
     }
 
     fn evaluate_nested(&mut self, expression: &Expression, variables: &Variables, place: Place) -> Symbol {
@@ -320,6 +324,7 @@ impl<'a> Tracer<'a> {
             let body = body.map(|body| self.call(module, body, arguments, false, place.depth + 1));
             return body.unwrap_or(Symbol::Other);
         }
+        self.steps += called.layer.tensors.len() + called.layer.attributes.len();
         let inputs = names_of(&arguments);
         // An observer that was traced computes nothing.
         let computes = body.is_none_or(|body| body.returns != "NoneType");
@@ -348,7 +353,7 @@ impl<'a> Tracer<'a> {
     fn operator(&mut self, operator: Operator, arguments: &[Symbol], place: Place) -> Symbol {
         let inputs = names_of(arguments);
         let takes_tensors = arguments.iter().any(has_value);
-        if !takes_tensors || !operator.gives_tensor() {
+        if !takes_tensors || !operator.gives_tensor() || operator.name.len() > MAX_NAME {
             return Symbol::Other;
         }
         let numbers = |symbol: &Symbol| self.number(symbol);
@@ -437,6 +442,17 @@ fn names_of(arguments: &[Symbol]) -> Vec<RString> {
         }
     }
     names
+}
+
+/// What copying a symbol costs, in steps.
+fn cost(symbol: &Symbol) -> usize {
+    match symbol {
+        Symbol::Sequence(all) => all.iter().map(cost).sum::<usize>() + 1,
+        Symbol::Named(all) => all.iter().map(|(_, symbol)| cost(symbol)).sum::<usize>() + 1,
+        Symbol::Value { name, .. } | Symbol::Stored(name, _) => 1 + name.len() / 64,
+        Symbol::Function(path) => 1 + path.len() / 64,
+        _ => 1,
+    }
 }
 
 /// How many symbols a symbol is made of.

@@ -10,8 +10,8 @@ pub(crate) mod operator;
 use crate::archive::Archive;
 use crate::document::{Collector, Document, value};
 use crate::eager::packed_parameters;
-use crate::open::judge;
-use crate::pickle::{Pickle, decode, verdict};
+use crate::open::whole;
+use crate::pickle::{Pickle, decode};
 use crate::rebuild::{Rebuild, Storages};
 use crate::tensor::{Data, StoredTensor};
 use code::Class;
@@ -24,25 +24,23 @@ use std::sync::Arc;
 /// Code of more than this is no model's.
 const MAX_CODE_BYTES: u64 = 64 << 20;
 
-/// Reads a TorchScript archive.
+/// Reads a TorchScript archive; of a dangerous one as much as can be read.
 ///
 /// # Errors
 /// `CorruptFile` when its pickles or tensors make no sense.
-pub fn read(archive: &Arc<Archive>) -> Result<Document> {
+pub fn read(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     let is_big_endian = archive.is_big_endian()?;
     let mut collector = Collector::new("torchscript", Data::of_archive(Arc::clone(archive)));
     let classes = classes(archive)?;
     let data = decode(&archive.content("data.pkl")?)?;
     let constants = decode(&archive.content("constants.pkl")?)?;
-    let mut findings = verdict::findings(&data);
-    findings.extend(verdict::findings(&constants));
 
     let folder = |name: &str| Storages::Folder(name.to_owned());
     let storages = folder("data/");
     let rebuild = Rebuild { pickle: &data, storages: &storages, is_big_endian };
     let modules = match Modules::read(rebuild, &classes, &mut collector) {
         Ok(modules) => modules,
-        Err(_) if verdict::is_dangerous(&findings) => Modules::default(),
+        Err(_) if is_dangerous => Modules::default(),
         Err(error) => return Err(error),
     };
     let storages = folder("constants/");
@@ -74,7 +72,7 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
     if modules.all.first().is_some_and(|root| !has_forward(&classes, &root.class.qualified)) {
         info.run_obstacle = RSome(BackendError::unsupported_op("the module has no method `forward`"));
     }
-    judge(findings, &mut collector);
+    whole(&data)?;
     Ok(collector.document)
 }
 

@@ -12,6 +12,8 @@ use std::collections::HashMap;
 
 const MAX_DEPTH: usize = 128;
 const MAX_MODULES: usize = 1 << 18;
+/// Bytes of a module's path.
+const MAX_PATH: usize = 2048;
 
 /// One module.
 #[derive(Debug)]
@@ -87,7 +89,7 @@ impl Reader<'_> {
         if let Some(&known) = modules.index.get(&at) {
             return Ok(known);
         }
-        if depth > MAX_DEPTH || modules.all.len() > MAX_MODULES {
+        if depth > MAX_DEPTH || path.len() > MAX_PATH || modules.all.len() > MAX_MODULES {
             return Err(BackendError::corrupt_file("the modules are nested too deep"));
         }
         let class = script_class(pickle, at).unwrap_or_default();
@@ -104,10 +106,11 @@ impl Reader<'_> {
             attributes: RVec::new(),
             quantization: quantization_of(&class.module).into(),
         };
-        let definition = self.classes.get(&class.qualified).cloned().unwrap_or_default();
+        let nothing = Class::default();
+        let definition = self.classes.get(&class.qualified).unwrap_or(&nothing);
         modules.all.push(Module { path: path.to_owned(), class, fields: HashMap::new(), layer });
-        for (name, value) in self.fields(at, &definition) {
-            let field = self.field(modules, index, &definition, &name, value, depth)?;
+        for (name, value) in self.fields(at, definition) {
+            let field = self.field(modules, index, definition, &name, value, depth)?;
             if let Some(module) = modules.all.get_mut(index) {
                 module.fields.insert(name, field);
             }

@@ -97,7 +97,7 @@ impl Side {
 
 impl Affine {
     /// The parameters as the contract writes them, and the computed tensors that they name; `None` when there
-    /// are not as many scales as the codes need.
+    /// are not as many scales as the codes need. More than `most` scales are named and not listed.
     ///
     /// # Errors
     /// `CorruptFile` when scales or zero points cannot be read.
@@ -105,13 +105,14 @@ impl Affine {
         &self,
         codes: &StoredTensor,
         data: &Data,
+        most: usize,
     ) -> Result<Option<(QuantizationParameters, Vec<&Side>)>> {
         let count = self.scales.tensor.element_count().unwrap_or(0);
         let fits = self.zero_points.as_ref().is_none_or(|side| side.tensor.element_count() == Some(count));
         if self.sharing.scale_count(&codes.shape) != Some(count) || !fits {
             return Ok(None);
         }
-        let is_inline = count <= QuantizationParameters::MAX_INLINE as u64;
+        let is_inline = count <= QuantizationParameters::MAX_INLINE.min(most) as u64;
         let (scales, scale_name) = self.scales.resolved(is_inline, data)?;
         let (zero_points, zero_point_name) = match &self.zero_points {
             Some(side) => side.resolved(is_inline, data)?,

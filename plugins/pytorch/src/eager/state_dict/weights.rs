@@ -62,7 +62,7 @@ impl Weights {
             let sides = [Some(&affine.scales), affine.zero_points.as_ref()].into_iter().flatten();
             sides.into_iter().try_for_each(|side| side.tensor.check(&side.name, &document.data))?;
             dtype = affine.dtype;
-            match affine.parameters(&codes, &document.data)? {
+            match affine.parameters(&codes, &document.data, document.scales())? {
                 Some((parameters, sides)) => {
                     quantization = Some(parameters);
                     computed = sides
@@ -73,6 +73,7 @@ impl Weights {
                             origin: side.origin.clone(),
                         })
                         .collect();
+                    quantization.iter().for_each(|parameters| document.count_scales(parameters));
                 }
                 None => gap = Some("it has not as many scales or zero points as its codes need".to_owned()),
             }

@@ -1,0 +1,99 @@
+//! The verdict on a file: on every pickle in it, wherever its format has one.
+
+use crate::archive::{self, Archive};
+use crate::legacy;
+use crate::pickle::verdict::Verdict;
+use crate::pickle::{Pickle, decode_part};
+use crate::source::Source;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Files within files.
+const MAX_DEPTH: usize = 4;
+/// Pickles in a row, behind the first one, that are judged.
+const MAX_PICKLES: usize = 1024;
+/// Names of entries that are pickles, or files of `torch.save`.
+const NAMES: &[&str] = &[".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin"];
+/// Folders in which an exported program keeps tensors, some of them as files of `torch.save`.
+const FOLDERS: &[&str] = &["data/weights/", "data/constants/"];
+
+/// The verdict on an archive.
+pub fn of_archive(archive: &Archive) -> Verdict {
+    let mut verdict = Verdict::default();
+    add_archive(archive, &mut verdict, 0);
+    verdict
+}
+
+/// The verdict on a file that is no archive: pickles in a row.
+pub fn of_pickles(bytes: &[u8]) -> Verdict {
+    let mut verdict = Verdict::default();
+    add_pickles(bytes, &mut verdict, 0);
+    verdict
+}
+
+fn add_archive(archive: &Archive, verdict: &mut Verdict, depth: usize) {
+    for name in archive.names() {
+        let is_named = NAMES.iter().any(|end| name.ends_with(end));
+        if !is_named && !FOLDERS.iter().any(|folder| name.starts_with(folder)) {
+            continue;
+        }
+        // What cannot be unpacked is said by whoever reads the file; Python cannot load it either.
+        let Ok(content) = archive.content(name) else { continue };
+        if is_file(&content) {
+            add_file(&content, verdict, depth + 1);
+        } else if is_named {
+            add_pickles(&content, verdict, depth);
+        }
+    }
+}
+
+/// Whether these are the first bytes of a file that `torch.save` wrote.
+fn is_file(bytes: &[u8]) -> bool {
+    bytes.starts_with(archive::MAGIC) || bytes.starts_with(legacy::MAGIC)
+}
+
+fn add_file(bytes: &[u8], verdict: &mut Verdict, depth: usize) {
+    if depth > MAX_DEPTH {
+        verdict.add_danger("<files within files>");
+        return;
+    }
+    if !bytes.starts_with(archive::MAGIC) {
+        return add_pickles(bytes, verdict, depth);
+    }
+    let source = Arc::new(Source::from_bytes(Path::new(""), bytes.to_vec()));
+    if let Ok(archive) = Archive::read(source) {
+        add_archive(&archive, verdict, depth);
+    }
+}
+
+/// Each load takes one pickle: a loop takes all that there are. A damaged one is judged up to the damage.
+fn add_pickles(bytes: &[u8], verdict: &mut Verdict, depth: usize) {
+    let mut nested = |bytes: &[u8]| {
+        let mut verdict = Verdict::default();
+        add_file(bytes, &mut verdict, depth + 1);
+        verdict
+    };
+    let mut rest = bytes;
+    let mut most = MAX_PICKLES;
+    for index in 0.. {
+        if rest.is_empty() || index >= most {
+            break;
+        }
+        let (pickle, damage) = decode_part(rest);
+        if index == 0 && legacy::is_magic(&pickle) {
+            most = legacy::PICKLES;
+        }
+        // Bytes that only follow a pickle are no damaged one.
+        if index == 0 || damage.is_none() || is_more_than_data(&pickle) {
+            verdict.add(&pickle, &mut nested);
+        }
+        if damage.is_some() {
+            break;
+        }
+        rest = rest.get(pickle.length()..).unwrap_or_default();
+    }
+}
+
+fn is_more_than_data(pickle: &Pickle) -> bool {
+    pickle.values().iter().any(|value| matches!(value, crate::pickle::Value::Object(_)))
+}
