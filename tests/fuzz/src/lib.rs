@@ -1,0 +1,92 @@
+//! What the fuzz targets do with their bytes. A target fails by panicking, hanging or taking too much memory.
+//!
+//! The ordinary tests run the same functions over seeds and some thousands of mutations of them.
+
+use qp_abi::sdk::{ErrorKind, ModelInfo};
+use qp_plugin_pytorch::describe;
+use std::collections::HashSet;
+use std::io::{Cursor, Write};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+/// The pickle machine, the verdict with its calls, and the reading of modules and tensors: a pickle by itself,
+/// the same as what `torch.save` writes, and as a TorchScript module.
+pub fn pickle(bytes: &[u8]) {
+    examine(bytes.to_vec(), "model.pkl");
+    examine(archive_of(&[("m/data.pkl", bytes), ("m/data/0", &[0; 64]), ("m/version", b"3\n")]), "model.pt");
+    let code = b"class Net(Module):\n  def forward(self: __torch__.Net,\n    x: Tensor) -> Tensor:\n    return (self.a).forward(x, )\n";
+    let script: [(&str, &[u8]); 5] = [
+        ("m/data.pkl", bytes),
+        ("m/constants.pkl", bytes),
+        ("m/code/__torch__.py", code),
+        ("m/data/0", &[0; 64]),
+        ("m/version", b"3\n"),
+    ];
+    examine(archive_of(&script), "model.pt");
+}
+
+/// Any file of PyTorch's formats, read as a whole: the zip reader, the legacy format, and what is in them.
+pub fn archive(bytes: &[u8]) {
+    examine(bytes.to_vec(), "model.pt");
+}
+
+/// The graph of an exported program, in an archive that is otherwise sound.
+pub fn program(bytes: &[u8]) {
+    let weights = br#"{"config":{"w":{"path_name":"weight_0","is_param":true,"use_pickle":false,"tensor_meta":{"dtype":7,"sizes":[{"as_int":4}],"strides":[{"as_int":1}],"storage_offset":{"as_int":0}}},"s":{"path_name":"weight_0","is_param":false,"use_pickle":false,"tensor_meta":{"dtype":7,"sizes":[{"as_int":2}],"strides":[{"as_int":1}],"storage_offset":{"as_int":0}}}}}"#;
+    let entries: [(&str, &[u8]); 6] = [
+        ("m/archive_format", b"pt2"),
+        ("m/archive_version", b"0"),
+        ("m/byteorder", b"little"),
+        ("m/models/model.json", bytes),
+        ("m/data/weights/model_weights_config.json", weights),
+        ("m/data/weights/weight_0", &[0; 16]),
+    ];
+    examine(archive_of(&entries), "model.pt2");
+}
+
+/// A file of the safetensors library.
+pub fn safetensors(bytes: &[u8]) {
+    examine(bytes.to_vec(), "model.safetensors");
+    // The size of the header is what a fuzzer guesses last.
+    if let Some(end) = bytes.iter().rposition(|&byte| byte == b'}') {
+        let sized = [&(end as u64 + 1).to_le_bytes(), bytes].concat();
+        examine(sized, "model.safetensors");
+    }
+}
+
+fn archive_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for (name, content) in entries {
+        writer.start_file(*name, options).expect("an archive can be written to memory");
+        writer.write_all(content).expect("an archive can be written to memory");
+    }
+    writer.finish().expect("an archive can be written to memory").into_inner()
+}
+
+/// Describes a file, and checks what every answer promises.
+fn examine(bytes: Vec<u8>, name: &str) {
+    match describe(bytes, name) {
+        Ok(info) => check(&info),
+        Err(error) => {
+            assert!(error.kind != ErrorKind::INTERNAL, "{error:?}");
+            assert!(!error.message.is_empty() && !error.message.contains('\n'), "{error:?}");
+        }
+    }
+}
+
+fn check(info: &ModelInfo) {
+    let mut names = HashSet::new();
+    assert!(
+        info.tensors.iter().all(|tensor| names.insert(tensor.name.as_str())),
+        "a tensor's name is not unique"
+    );
+    for finding in &info.findings {
+        assert!(finding.subjects.len() <= 65 || !finding.code.starts_with("pickle."), "{finding:?}");
+        assert!(finding.subjects.iter().all(|subject| subject.len() <= 4096), "{finding:?}");
+    }
+    let is_dangerous = info.extra.iter().any(|pair| pair.0 == "verdict" && pair.1 == "dangerous");
+    let is_refused =
+        info.run_obstacle.as_ref().into_option().is_some_and(|error| error.kind == ErrorKind::UNSAFE_FILE);
+    assert_eq!(is_dangerous, is_refused);
+}
