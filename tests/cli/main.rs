@@ -29,3 +29,4 @@ mod scripts;
 mod session;
 mod stats;
 mod summary;
+mod verdict;

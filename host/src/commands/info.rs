@@ -5,7 +5,7 @@ use super::{Command, Example, Group, Scope};
 use crate::catalog::Digest;
 use crate::error::Result;
 use crate::input::type_text;
-use crate::model::{ModelInfo, Property, ValueInfo};
+use crate::model::{Finding, ModelInfo, Property, Severity, ValueInfo};
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
 use crate::render::report::{Cell, Report};
@@ -30,6 +30,9 @@ struct Described<'a> {
     format: &'a str,
     #[serde(flatten)]
     digest: Digest,
+    /// What the file's own tool would do with it, where files can hold code: `safe`, `unknown globals`,
+    /// `dangerous`.
+    verdict: Option<&'a str>,
     bytes: u64,
     hash: Option<String>,
     producer: &'a Option<String>,
@@ -40,7 +43,7 @@ struct Described<'a> {
     tensors: usize,
     external_files: Vec<&'a str>,
     metadata: &'a [Property],
-    findings: &'a [crate::model::Finding],
+    findings: &'a [Finding],
     run_obstacle: &'a Option<crate::error::Error>,
 }
 
@@ -92,6 +95,11 @@ fn report(model: &Loaded) -> Result<Report> {
         ),
         ("tensors".to_owned(), Cell::count(described.tensors as u64)),
     ];
+    if let Some(verdict) = described.verdict {
+        let gravest = info.findings.iter().map(|finding| finding.severity).max();
+        let tone = if verdict == "safe" { Tone::Plain } else { gravest.map_or(Tone::Plain, severity_tone) };
+        fields.push(("verdict".to_owned(), Cell::text(verdict).tone(tone)));
+    }
     for (role, values) in [("input", &info.inputs), ("output", &info.outputs)] {
         fields.extend(
             values
@@ -106,7 +114,10 @@ fn report(model: &Loaded) -> Result<Report> {
         .collect();
     fields.push((
         "layers".to_owned(),
-        Cell::text(format!("{}: {}", number::count(info.layer_count() as u64), ops.join(", "))),
+        match ops.is_empty() {
+            true => Cell::count(0),
+            false => Cell::text(format!("{}: {}", number::count(info.layer_count() as u64), ops.join(", "))),
+        },
     ));
     if !described.external_files.is_empty() {
         fields.push(("external data".to_owned(), Cell::text(described.external_files.join(", "))));
@@ -120,6 +131,9 @@ fn report(model: &Loaded) -> Result<Report> {
     for finding in &info.findings {
         let (tone, word) = (severity_tone(finding.severity), severity_word(finding.severity));
         report = report.toned_line([(tone, format!("{word}: ")), (Tone::Plain, finding.message.clone())]);
+        for line in subject_lines(finding) {
+            report = report.line(line);
+        }
     }
     if let Some(obstacle) = &info.run_obstacle {
         report = report
@@ -137,6 +151,7 @@ fn describe<'a>(model: &'a Loaded, info: &'a ModelInfo) -> Described<'a> {
         backend: &model.session.plugin().id,
         format: &info.format,
         digest: Digest::new(info),
+        verdict: info.extra.iter().find(|pair| pair.name == "verdict").map(|pair| pair.value.as_str()),
         bytes: model.bytes,
         hash: model.hash_text(),
         producer: &info.producer,
@@ -154,6 +169,26 @@ fn describe<'a>(model: &'a Loaded, info: &'a ModelInfo) -> Described<'a> {
         findings: &info.findings,
         run_obstacle: &info.run_obstacle,
     }
+}
+
+/// What a finding that matters is about: calls one a line and numbered, names together.
+fn subject_lines(finding: &Finding) -> Vec<String> {
+    const MOST_CALLS: usize = 20;
+    const MOST_NAMES: usize = 12;
+    if finding.severity == Severity::Note || finding.subjects.is_empty() {
+        return Vec::new();
+    }
+    let are_calls = finding.code.ends_with(".calls");
+    let most = if are_calls { MOST_CALLS } else { MOST_NAMES };
+    let shown = finding.subjects.iter().take(most);
+    let more = finding.subjects.len().saturating_sub(most);
+    let more = (more > 0).then(|| format!("… and {more} more, with --json"));
+    if are_calls {
+        let numbered = shown.enumerate().map(|(index, call)| format!("  {:>2}  {call}", index + 1));
+        return numbered.chain(more.map(|more| format!("      {more}"))).collect();
+    }
+    let names: Vec<String> = shown.cloned().chain(more).collect();
+    vec![format!("  {}", names.join(", "))]
 }
 
 fn properties_cell(properties: &[Property]) -> Cell {

@@ -4,7 +4,7 @@ use crate::render::chart;
 use crate::render::report::{Block, Cell, Column, Report, Table};
 use crate::render::style::{self, Tone};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, TableStyle, Width};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// The whole report, styled; lines end with a newline.
 pub fn report(report: &Report, width: Option<u16>) -> String {
@@ -46,17 +46,33 @@ fn push_line(text: &mut String, pieces: &[(Tone, String)], width: Option<u16>) {
     let indent = " ".repeat(first.len() - first.trim_start().len() + 2);
     let mut column = 0;
     for (tone, piece) in pieces {
-        for word in printable(piece).split_inclusive(' ') {
+        for word in printable(piece).split_inclusive(' ').flat_map(|word| parts(word, room, indent.len())) {
             if column > indent.len() && column + word.trim_end().width() > room {
                 text.push('\n');
                 text.push_str(&indent);
                 column = indent.len();
             }
-            text.push_str(&tone.paint(word));
+            text.push_str(&tone.paint(&word));
             column += word.width();
         }
     }
     text.push('\n');
+}
+
+/// A word, in several parts when it is wider than a line that is indented so far.
+fn parts(word: &str, room: usize, indent: usize) -> Vec<String> {
+    let most = room.saturating_sub(indent).max(1);
+    if word.trim_end().width() <= most {
+        return vec![word.to_owned()];
+    }
+    let mut parts = vec![String::new()];
+    for letter in word.chars() {
+        match parts.last_mut() {
+            Some(part) if part.width() + letter.width().unwrap_or(0) <= most => part.push(letter),
+            _ => parts.push(letter.to_string()),
+        }
+    }
+    parts
 }
 
 fn push_fields(text: &mut String, fields: &[(String, Cell)], width: Option<u16>) {
