@@ -109,7 +109,10 @@ struct QpTorchProgram {
 
   jit::Value* value_of(const Item& item, const c10::TypePtr& wanted) {
     if (const IValue* constant = std::get_if<IValue>(&item)) {
-      return graph->insertConstant(*constant, range());
+      // Python writes a real number without its point, too.
+      const bool is_real = constant->isInt() && wanted && c10::FloatType::get()->isSubtypeOf(*wanted) &&
+                           !c10::IntType::get()->isSubtypeOf(*wanted);
+      return graph->insertConstant(is_real ? IValue(static_cast<double>(constant->toInt())) : *constant, range());
     }
     if (jit::Value* const* value = std::get_if<jit::Value*>(&item)) {
       return *value;
@@ -268,19 +271,42 @@ struct QpTorchProgram {
     return each.size() == 1 ? each.front() : nullptr;
   }
 
+  // The type of an argument in all overloads that have it: the one at `index`, or the one called `name`. None where
+  // they differ.
+  static c10::TypePtr common_type(c10::Symbol symbol, size_t index, const std::string* name) {
+    c10::TypePtr common;
+    for (const auto& known : jit::getAllOperatorsFor(symbol)) {
+      const auto& formal = known->schema().arguments();
+      if (name != nullptr) {
+        const auto found = std::find_if(formal.begin(), formal.end(), [&](const c10::Argument& argument) {
+          return argument.name() == *name;
+        });
+        index = static_cast<size_t>(found - formal.begin());
+      }
+      if (index >= formal.size()) {
+        continue;
+      }
+      if (common && *common != *formal[index].type()) {
+        return nullptr;
+      }
+      common = formal[index].type();
+    }
+    return common;
+  }
+
   // The operator whose overload the arguments decide.
   jit::Value* call_any(const std::string& name) {
+    const c10::Symbol symbol = c10::Symbol::fromQualString(name);
     std::vector<jit::NamedValue> positional;
-    for (const Item& item : items) {
-      positional.emplace_back(range(), value_of(item, nullptr));
+    for (size_t index = 0; index < items.size(); ++index) {
+      positional.emplace_back(range(), value_of(items[index], common_type(symbol, index, nullptr)));
     }
     std::vector<jit::NamedValue> named;
     for (const Keyword& keyword : keywords) {
-      named.emplace_back(range(), keyword.name, value_of(keyword.item, nullptr));
+      named.emplace_back(range(), keyword.name, value_of(keyword.item, common_type(symbol, 0, &keyword.name)));
     }
     jit::Node* last = graph->return_node()->prev();
-    jit::Value* result =
-        jit::emitBuiltinCall(range(), *graph, c10::Symbol::fromQualString(name), positional, named);
+    jit::Value* result = jit::emitBuiltinCall(range(), *graph, symbol, positional, named);
     follow_inserted(last);
     return result;
   }
@@ -454,6 +480,13 @@ char* qp_torch_program_call(QpTorchProgram* program, const char* name, const cha
       result = program->get_item();
     } else if (full == "python::getattr") {
       result = program->get_attribute();
+    } else if (full == "python::ints") {
+      // The elements of a tensor as a list of whole numbers.
+      jit::Value* tensor = program->value_of(program->taken(1).front(), nullptr);
+      const std::vector<int64_t> flat{-1};
+      tensor = program->graph->insert(c10::aten::reshape, {tensor, flat});
+      tensor = program->graph->insert(c10::aten::to, {tensor, c10::ScalarType::Long});
+      result = program->graph->insertToList(tensor, c10::ListType::ofInts());
     } else if (full == "python::same") {
       // A value under one more name.
       result = program->value_of(program->taken(1).front(), nullptr);

@@ -30,6 +30,21 @@ impl Interpreter<'_> {
         }
     }
 
+    /// `left operator= right`: a tensor is changed in its place, of anything else there is a new value.
+    pub(super) fn in_place(
+        &mut self,
+        operator: Binary,
+        left: Value,
+        right: Value,
+        frame: &Frame,
+    ) -> Result<Value> {
+        let is_tensor = matches!(left, Value::Computed(_) | Value::Stored(_)) && !self.is_number(&left);
+        match name_in_place(operator).filter(|_| is_tensor) {
+            Some(name) => self.emit(name, None, vec![left, right], Vec::new(), frame),
+            None => self.binary(operator, left, right, frame),
+        }
+    }
+
     /// An operator between its operands.
     pub(super) fn binary(
         &mut self,
@@ -53,7 +68,11 @@ impl Interpreter<'_> {
             _ => {}
         }
         let is_sequence = |value: &Value| matches!(value, Value::List(_) | Value::Tuple(_));
-        if (left.is_computed() || right.is_computed()) && !is_sequence(&left) && !is_sequence(&right) {
+        // A shape and a list are joined by the run; two lists are joined here, whatever is in them.
+        let is_joined =
+            is_sequence(&left) != is_sequence(&right) && (self.is_number(&left) || self.is_number(&right));
+        let is_apart = !is_sequence(&left) && !is_sequence(&right);
+        if (left.is_computed() || right.is_computed()) && (is_apart || is_joined) {
             // A comparison with `None` is known: a computed value never is.
             if matches!(left, Value::None) || matches!(right, Value::None) {
                 return match operator {
@@ -68,6 +87,25 @@ impl Interpreter<'_> {
             unsupported(format!("the code computes with {} and {}", left.kind(), right.kind()))
         })
     }
+}
+
+/// The operator that changes a tensor in its place; `None` for what none does.
+fn name_in_place(operator: Binary) -> Option<&'static str> {
+    Some(match operator {
+        Binary::Add => "aten::add_",
+        Binary::Subtract => "aten::sub_",
+        Binary::Multiply => "aten::mul_",
+        Binary::Divide => "aten::div_",
+        Binary::FloorDivide => "aten::floor_divide_",
+        Binary::Remainder => "aten::remainder_",
+        Binary::Power => "aten::pow_",
+        Binary::ShiftLeft => "aten::__ilshift__",
+        Binary::ShiftRight => "aten::__irshift__",
+        Binary::BitAnd => "aten::__iand__",
+        Binary::BitOr => "aten::__ior__",
+        Binary::BitXor => "aten::__ixor__",
+        _ => return None,
+    })
 }
 
 /// The operator of TorchScript that does what Python's does, for numbers and tensors alike.

@@ -4,8 +4,7 @@ use super::interpreter::{Frame, Interpreter};
 use super::python::{Binary, Unary};
 use super::unsupported;
 use super::value::Value;
-use crate::quant::numbers;
-use qp_abi::sdk::{RString, Result};
+use qp_abi::sdk::Result;
 
 impl Interpreter<'_> {
     /// A function of `builtins`, `math` or `operator`; `None` when it is none that is known.
@@ -30,6 +29,7 @@ impl Interpreter<'_> {
                     | "zip"
                     | "enumerate"
                     | "reversed"
+                    | "sum"
                     | "slice"
                     | "len"
             )
@@ -71,6 +71,11 @@ impl Interpreter<'_> {
             ("list", [value @ Value::Computed(_)]) => value.clone(),
             ("list", [value]) => Value::List(self.iterated(value)?),
             ("list", []) => Value::List(Vec::new()),
+            ("sorted", [value]) => sorted(self.iterated(value)?).ok_or_else(wrong)?,
+            ("str", [Value::Int(number)]) => Value::Text(number.to_string()),
+            ("str", [value @ Value::Text(_)]) => value.clone(),
+            ("round", [Value::Float(number)]) => Value::Int(number.round_ties_even() as i64),
+            ("pow", [base, exponent]) => self.binary(Binary::Power, base.clone(), exponent.clone(), frame)?,
             ("reversed", [value]) => {
                 let mut values = self.iterated(value)?;
                 values.reverse();
@@ -95,7 +100,10 @@ impl Interpreter<'_> {
                 let row = |at: usize| columns.iter().filter_map(|column| column.get(at).cloned()).collect();
                 Value::List((0..rows).map(|at| Value::Tuple(row(at))).collect())
             }
-            ("isinstance", [value, class]) => Value::Bool(is_instance(value, class).ok_or_else(wrong)?),
+            ("isinstance", [value, class]) => {
+                let value = if self.is_number(value) { &Value::Opaque("a number".to_owned()) } else { value };
+                Value::Bool(is_instance(value, class).ok_or_else(wrong)?)
+            }
             ("int", [value]) => match value {
                 Value::Float(number) => Value::Int(number.trunc() as i64),
                 value => Value::Int(value.int().ok_or_else(wrong)?),
@@ -146,12 +154,15 @@ impl Interpreter<'_> {
             "gt" => Binary::Greater,
             "ge" => Binary::GreaterEqual,
             "contains" => Binary::In,
+            "is" => Binary::Is,
+            "is_not" => Binary::IsNot,
             "getitem" => {
                 return match arguments {
                     [value, index] => self.index(value.clone(), index.clone()).map(Some),
                     _ => Ok(None),
                 };
             }
+            "abs" => return self.builtin("builtins", "abs", arguments, frame),
             "neg" | "invert" | "inv" | "not" | "pos" => {
                 let operator = match name.trim_matches('_') {
                     "neg" => Unary::Negate,
@@ -166,7 +177,11 @@ impl Interpreter<'_> {
             }
             _ => return Ok(None),
         };
+        let is_in_place = name.trim_matches('_').starts_with('i') && !name.starts_with("is");
         match arguments {
+            [left, right] if is_in_place => {
+                self.in_place(binary, left.clone(), right.clone(), frame).map(Some)
+            }
             [left, right] => self.binary(binary, left.clone(), right.clone(), frame).map(Some),
             _ => Ok(None),
         }
@@ -178,40 +193,6 @@ impl Interpreter<'_> {
             total = self.binary(operator, total, value, frame)?;
         }
         Ok(total)
-    }
-
-    /// Functions of the library's own, in the module `qp`: what only the file can tell.
-    pub(super) fn of_file(&self, name: &str, arguments: &[Value]) -> Result<Option<Value>> {
-        Ok(match (name, arguments) {
-            // The elements of a short stored tensor as numbers.
-            ("numbers", [Value::Stored(stored)]) => {
-                let (tensor, _) = self.document.tensor(stored)?;
-                let numbers = numbers(tensor, &self.document.data)?;
-                let is_whole = !tensor.dtype.is_float();
-                let value =
-                    |number: f64| if is_whole { Value::Int(number as i64) } else { Value::Float(number) };
-                Some(Value::List(numbers.into_iter().map(value).collect()))
-            }
-            // Whether a module has an attribute of that name in the file.
-            ("has", [Value::Module(at), Value::Text(name)]) => {
-                let module = self.module(*at)?;
-                let is_child = module.children.iter().any(|(child, _)| child == name);
-                Some(Value::Bool(
-                    is_child || module.tensors.contains_key(name) || module.attributes.contains_key(name),
-                ))
-            }
-            // The name of the operator of a family for one, two or three dimensions.
-            ("join", [Value::Text(start), Value::Int(number), Value::Text(end)]) => {
-                Some(Value::Text(format!("{start}{number}{end}")))
-            }
-            _ => None,
-        })
-    }
-
-    /// The shape of a stored tensor.
-    pub(super) fn stored_shape(&self, name: &RString) -> Option<Vec<Value>> {
-        let (tensor, _) = self.document.tensor(name).ok()?;
-        Some(tensor.shape.iter().map(|size| Value::Int(*size)).collect())
     }
 }
 
@@ -230,6 +211,17 @@ fn mathematical(name: &str, arguments: &[Value]) -> Option<Value> {
         "prod" => return None,
         _ => return None,
     })
+}
+
+fn sorted(mut values: Vec<Value>) -> Option<Value> {
+    if values.iter().any(|value| value.real().is_none()) {
+        return None;
+    }
+    values.sort_by(|one, other| {
+        let numbers = one.real().zip(other.real());
+        numbers.map_or(std::cmp::Ordering::Equal, |(one, other)| one.total_cmp(&other))
+    });
+    Some(Value::List(values))
 }
 
 fn range(arguments: &[Value]) -> Option<Value> {
@@ -274,10 +266,13 @@ fn is_instance(value: &Value, class: &Value) -> Option<bool> {
     }
     let Value::Path(class) = class else { return None };
     Some(match class.as_str() {
-        "builtins.int" => matches!(value, Value::Int(_) | Value::Bool(_)),
+        "builtins.int" | "torch.SymInt" => matches!(value, Value::Int(_) | Value::Bool(_)),
         "builtins.float" => matches!(value, Value::Float(_)),
         "builtins.bool" => matches!(value, Value::Bool(_)),
-        "builtins.tuple" => matches!(value, Value::Tuple(_)),
+        "builtins.str" => matches!(value, Value::Text(_)),
+        "torch.dtype" => matches!(value, Value::Dtype(_)),
+        "torch.device" => matches!(value, Value::Device),
+        "builtins.tuple" | "torch.Size" => matches!(value, Value::Tuple(_)),
         "builtins.list" => matches!(value, Value::List(_)),
         "torch.Tensor" => matches!(value, Value::Computed(_) | Value::Stored(_)),
         _ => return None,

@@ -1,15 +1,16 @@
 //! Calls: of modules, of functions by their path, of methods.
 
+use super::hook::Moment;
 use super::interpreter::{Frame, Interpreter, receiver};
 use super::layers::Computed;
 use super::python::Function;
 use super::unsupported;
 use super::value::Value;
-use crate::eager::quantization_of;
+use crate::eager::{Module, quantization_of};
 use crate::pickle::Ref;
 use crate::program::PYTHON;
 use crate::torchscript::operator::Operator;
-use qp_abi::sdk::Result;
+use qp_abi::sdk::{BackendError, Result};
 
 type Keywords = Vec<(String, Value)>;
 
@@ -27,7 +28,7 @@ impl Interpreter<'_> {
             Value::Module(at) => interpreter.call_module(at, positional, keywords, frame),
             Value::Method(value, name) => interpreter.call_method(*value, &name, positional, keywords, frame),
             Value::Bound(function, at) => {
-                let inner = Frame { scope: frame.scope.clone(), ..Frame::default() };
+                let inner = frame.within(frame.layer);
                 interpreter.call_function(&function, at, positional, keywords, inner, frame)
             }
             // `torch.float32` and its like are types that nothing calls.
@@ -44,17 +45,20 @@ impl Interpreter<'_> {
         frame: &Frame,
     ) -> Result<Value> {
         if let Some(function) = self.library.function(path).cloned() {
+            if path.starts_with("qp.") {
+                return self.run(&function, positional, keywords, frame.within(frame.layer));
+            }
             let name = path.rsplit('.').next().unwrap_or(path).to_owned();
-            let inner =
-                |layer: Option<usize>| Frame { layer, scope: frame.scope.clone(), ..Frame::default() };
             let operator = Operator { namespace: "functional".to_owned(), name };
             let is_layer =
                 frame.layer.is_none() && takes_tensor(&positional, &keywords) && operator.gives_tensor();
             if !is_layer {
-                return self.run(&function, positional, keywords, inner(frame.layer));
+                return self.run(&function, positional, keywords, frame.within(frame.layer));
             }
             let layer = self.function_layer(&operator, frame, &positional, &keywords);
-            let result = self.run(&function, positional, keywords, inner(Some(layer)))?;
+            let result = self
+                .run(&function, positional, keywords, frame.within(Some(layer)))
+                .map_err(|error| within(error, format!("`{path}`")))?;
             return self.computed_by(layer, result);
         }
         let (module, name) = path.rsplit_once('.').unwrap_or(("", path));
@@ -65,13 +69,8 @@ impl Interpreter<'_> {
                 }
             }
             "qp" => {
-                if let Some(value) = self.of_file(name, &positional)? {
+                if let Some(value) = self.of_file(name, &positional, &keywords, frame)? {
                     return Ok(value);
-                }
-                // An operator whose name is put together.
-                if let ("operator", [Value::Text(operator), rest @ ..]) = (name, &positional[..]) {
-                    let (operator, rest) = (operator.clone(), rest.to_vec());
-                    return self.emit(&operator, None, rest, keywords, frame);
                 }
             }
             _ => {}
@@ -161,11 +160,11 @@ impl Interpreter<'_> {
                 return Err(unsupported(format!("the code calls `{name}` of {}", value.kind())));
             }
             (Value::Stored(stored), "size" | "dim") => {
-                if let Some(shape) = self.stored_shape(stored) {
-                    return match (name, positional.first()) {
-                        ("size", Some(axis)) => self.index(Value::Tuple(shape), axis.clone()),
-                        ("size", None) => Ok(Value::Tuple(shape)),
-                        _ => Ok(Value::Int(i64::try_from(shape.len()).unwrap_or(0))),
+                let known = self.stored_attribute(stored, if name == "size" { "shape" } else { "ndim" });
+                if let Some(known) = known {
+                    return match positional.first() {
+                        Some(axis) => self.index(known, axis.clone()),
+                        None => Ok(known),
                     };
                 }
             }
@@ -196,12 +195,15 @@ impl Interpreter<'_> {
         &mut self,
         function: &Function,
         at: Ref,
-        positional: Vec<Value>,
+        mut positional: Vec<Value>,
         keywords: Keywords,
         mut inner: Frame,
         frame: &Frame,
     ) -> Result<Value> {
         let module = self.module(at)?;
+        if let Some(first) = positional.first_mut().filter(|_| function.name == "forward") {
+            *first = self.hooked(module, Moment::Before, first.clone(), frame)?;
+        }
         inner.variables.insert(receiver(function).to_owned(), Value::Module(at));
         let class = self.class_path(at);
         let is_container =
@@ -209,7 +211,8 @@ impl Interpreter<'_> {
         let is_first = self.met.insert(at);
         if frame.layer.is_some() || is_container {
             inner.layer = frame.layer;
-            return self.run(function, positional, keywords, inner);
+            let result = self.run(function, positional, keywords, inner)?;
+            return self.left_by(function, module, result, frame);
         }
         let path = if is_first { module.path.clone() } else { self.names.claim(&module.path, '_', 1) };
         let inputs = self.wires_of(&positional, &keywords);
@@ -226,8 +229,26 @@ impl Interpreter<'_> {
         });
         let layer = self.layers.len() - 1;
         inner.layer = Some(layer);
-        let result = self.run(function, positional, keywords, inner)?;
-        self.computed_by(layer, result)
+        let result = self
+            .run(function, positional, keywords, inner)
+            .map_err(|error| within(error, format!("`{}` (`{}`)", module.path, module.class.name)))?;
+        let result = self.computed_by(layer, result)?;
+        self.left_by(function, module, result, frame)
+    }
+
+    /// What a module returns, behind its hooks.
+    fn left_by(
+        &mut self,
+        function: &Function,
+        module: &Module,
+        result: Value,
+        frame: &Frame,
+    ) -> Result<Value> {
+        if function.name == "forward" {
+            self.hooked(module, Moment::After, result, frame)
+        } else {
+            Ok(result)
+        }
     }
 
     /// Lists a function that a container calls.
@@ -311,6 +332,11 @@ impl Interpreter<'_> {
         }
         Ok(Value::Computed(register))
     }
+}
+
+/// An error of a layer's computation, with the layer in front of its message.
+fn within(error: BackendError, place: String) -> BackendError {
+    BackendError { message: format!("{place}: {}", error.message).into(), ..error }
 }
 
 /// Whether one of the arguments is computed or stored.

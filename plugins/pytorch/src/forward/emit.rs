@@ -65,7 +65,13 @@ impl Interpreter<'_> {
         layer: Option<usize>,
     ) -> Result<Value> {
         let known = described(operator);
-        let quantization = self.quantization(&known, &positional);
+        let quantization = self.quantization(&known, &positional, &keywords);
+        let rank = self.rank(&known, &positional);
+        let is_list = self.gives_list(&known, &positional, &keywords);
+        let stored = match (known.name.as_str(), &positional[..]) {
+            ("same", [Value::Stored(stored)]) => Some(stored.clone()),
+            _ => None,
+        };
         let wire = positional.iter().find_map(|value| self.wire_of(value));
         if let Some(layer) = layer {
             self.read_by(layer, &positional, &keywords);
@@ -99,6 +105,9 @@ impl Interpreter<'_> {
         if let Some(wire) = wire {
             self.wires.insert(register, wire);
         }
+        self.lists.extend(is_list.then_some(register));
+        self.passed_on.extend(stored.map(|stored| (register, stored)));
+        self.ranks.extend(rank.map(|rank| (register, rank)));
         if let Some(quantization) = quantization {
             self.quantization.insert(register, quantization);
         }
@@ -121,8 +130,21 @@ impl Interpreter<'_> {
 
     /// Whether an operator gives a number or a list of numbers: by its name, or because it is given nothing else.
     fn gives_number(&self, operator: &Operator, positional: &[Value], keywords: &[(String, Value)]) -> bool {
-        const NUMBERS: [&str; 10] =
-            ["size", "dim", "numel", "len", "item", "stride", "Int", "Float", "Bool", "storage_offset"];
+        const NUMBERS: [&str; 13] = [
+            "size",
+            "dim",
+            "numel",
+            "len",
+            "item",
+            "stride",
+            "Int",
+            "Float",
+            "Bool",
+            "storage_offset",
+            "is_floating_point",
+            "result_type",
+            "ints",
+        ];
         if NUMBERS.contains(&operator.name.as_str()) {
             return true;
         }
@@ -148,6 +170,7 @@ impl Interpreter<'_> {
                 | "gt"
                 | "ge"
                 | "getitem"
+                | "slice"
                 | "max"
                 | "min"
                 | "__not__"
@@ -163,6 +186,22 @@ impl Interpreter<'_> {
                 && keywords.is_empty()
                 && takes_tensor(positional, &[])
                 && positional.iter().all(is_number))
+    }
+
+    /// Whether an operator that gives numbers gives a list of them.
+    fn gives_list(&self, operator: &Operator, positional: &[Value], keywords: &[(String, Value)]) -> bool {
+        let is_list =
+            |value: &Value| matches!(value, Value::Computed(register) if self.lists.contains(register));
+        match (operator.name.as_str(), positional) {
+            ("size" | "stride", [_]) => keywords.is_empty(),
+            ("getattr", [_, Value::Text(name)]) => name == "shape",
+            ("ints", _) => true,
+            ("add" | "mul" | "slice" | "same", _) => {
+                positional.iter().any(is_list)
+                    || (operator.name != "same" && positional.iter().any(|value| value.elements().is_some()))
+            }
+            _ => false,
+        }
     }
 
     /// A value as an argument of a call.
@@ -194,7 +233,7 @@ impl Interpreter<'_> {
         if let Some(register) = self.stored.get(name) {
             return Ok(*register);
         }
-        let (_, info) = self.document.tensor(name)?;
+        let (_, info) = self.tensor(name)?;
         let register = self.register();
         let is_quantized = info.quantization.is_some();
         if let RSome(parameters) = &info.quantization {
@@ -248,7 +287,13 @@ impl Interpreter<'_> {
     }
 
     /// The quantization parameters of what an operator computes.
-    fn quantization(&self, operator: &Operator, arguments: &[Value]) -> Option<QuantizationParameters> {
+    fn quantization(
+        &self,
+        operator: &Operator,
+        arguments: &[Value],
+        keywords: &[(String, Value)],
+    ) -> Option<QuantizationParameters> {
+        let named = |name: &str| keywords.iter().find(|(known, _)| known == name).map(|(_, value)| value);
         let own = |value: &Value| match value {
             Value::Computed(register) => self.quantization.get(register).cloned(),
             _ => None,
@@ -264,6 +309,11 @@ impl Interpreter<'_> {
                 let dtype = from_scalar_type(*dtype)?.dtype;
                 Some(QuantizationParameters::per_tensor(dtype, self.number(scale)?, self.number(zero_point)?))
             }
+            (_, _) if operator.is_quantized() && named("scale").is_some() => {
+                let dtype = first().map_or(DType::UINT8, |parameters| parameters.dtype);
+                let (scale, zero_point) = (self.number(named("scale")?)?, self.number(named("zero_point")?)?);
+                Some(QuantizationParameters::per_tensor(dtype, scale, zero_point))
+            }
             // Operators on codes end with the scale and the zero point of their result.
             (_, [_, .., scale, zero_point]) if operator.is_quantized() => {
                 let dtype = first().map_or(DType::UINT8, |parameters| parameters.dtype);
@@ -278,10 +328,53 @@ impl Interpreter<'_> {
         }
     }
 
+    /// How many axes the result of an operator has, by its name or as what it is given.
+    fn rank(&self, operator: &Operator, arguments: &[Value]) -> Option<i64> {
+        const SAME: [&str; 24] = [
+            "add",
+            "sub",
+            "mul",
+            "div",
+            "relu",
+            "relu_",
+            "relu6",
+            "gelu",
+            "silu",
+            "silu_",
+            "sigmoid",
+            "tanh",
+            "batch_norm",
+            "instance_norm",
+            "group_norm",
+            "leaky_relu",
+            "leaky_relu_",
+            "hardswish",
+            "hardswish_",
+            "elu",
+            "pad",
+            "same",
+            "cat",
+            "add_",
+        ];
+        let name = operator.name.trim_end_matches('_');
+        let spatial = [("1d", 3), ("2d", 4), ("3d", 5)];
+        if let Some((_, rank)) = spatial.iter().find(|(end, _)| name.ends_with(end)) {
+            return Some(*rank);
+        }
+        let own = |value: &Value| match value {
+            Value::Computed(register) => self.ranks.get(register).copied(),
+            _ => None,
+        };
+        let first = arguments.iter().find_map(|value| {
+            own(value).or_else(|| value.elements().and_then(|elements| elements.iter().find_map(own)))
+        });
+        first.filter(|_| SAME.contains(&operator.name.as_str()))
+    }
+
     /// A known number, or that of a stored tensor of one element.
     fn number(&self, value: &Value) -> Option<f64> {
         let Value::Stored(name) = value else { return value.real() };
-        let (tensor, _) = self.document.tensor(name).ok()?;
+        let (tensor, _) = self.tensor(name).ok()?;
         let is_one = tensor.element_count() == Some(1);
         is_one.then(|| numbers(tensor, &self.document.data).ok()?.first().copied()).flatten()
     }

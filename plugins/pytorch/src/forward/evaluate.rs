@@ -1,6 +1,6 @@
 //! Expressions.
 
-use super::interpreter::{Frame, Interpreter, MAX_ELEMENTS};
+use super::interpreter::{Frame, Interpreter, MAX_ELEMENTS, MAX_LISTS};
 use super::object;
 use super::python::{Argument, Expression};
 use super::unsupported;
@@ -11,9 +11,10 @@ use qp_abi::sdk::Result;
 impl Interpreter<'_> {
     /// What an expression stands for.
     pub(super) fn evaluate(&mut self, expression: &Expression, frame: &Frame) -> Result<Value> {
-        self.step()?;
         let value = self.deeper(|interpreter| interpreter.evaluated(expression, frame))?;
-        if value.size() > MAX_ELEMENTS {
+        let (size, depth) = value.extent();
+        self.step(size)?;
+        if size > MAX_ELEMENTS || depth > MAX_LISTS {
             return Err(unsupported("the code makes a list that is too long to be followed"));
         }
         Ok(value)
@@ -41,12 +42,12 @@ impl Interpreter<'_> {
                     .map(|(key, value)| Ok((self.evaluate(key, frame)?, self.evaluate(value, frame)?)));
                 Value::Dictionary(entries.collect::<Result<_>>()?)
             }
-            Expression::Comprehension(element, name, values, condition) => {
+            Expression::Comprehension(element, names, values, condition) => {
                 let values = self.evaluate(values, frame)?;
                 let mut inner = frame.clone();
                 let mut elements = Vec::new();
                 for value in self.iterated(&values)? {
-                    inner.variables.insert(name.clone(), value);
+                    self.bind(names, value, &mut inner)?;
                     let is_wanted = match condition {
                         Some(condition) => self.truth(condition, &inner)?,
                         None => true,
@@ -173,10 +174,9 @@ impl Interpreter<'_> {
         match &value {
             Value::Path(path) => Ok(object::of_path(&format!("{path}.{name}"))),
             Value::Module(at) => self.module_attribute(*at, name),
-            Value::Stored(stored) => match (name, self.stored_shape(stored)) {
-                ("shape", Some(shape)) => Ok(Value::Tuple(shape)),
-                ("ndim", Some(shape)) => Ok(Value::Int(i64::try_from(shape.len()).unwrap_or(0))),
-                _ => self.emit_attribute(value.clone(), name),
+            Value::Stored(stored) => match self.stored_attribute(stored, name) {
+                Some(known) => Ok(known),
+                None => self.emit_attribute(value.clone(), name),
             },
             Value::Computed(_) => self.emit_attribute(value.clone(), name),
             other => Err(unsupported(format!("the code reads `{name}` of {}", other.kind()))),
@@ -187,145 +187,10 @@ impl Interpreter<'_> {
         let operator = format!("{PYTHON}::getattr");
         self.emit_plain(&operator, vec![value, Value::Text(name.to_owned())])
     }
-
-    /// `value[index]`.
-    pub(super) fn index(&mut self, value: Value, index: Value) -> Result<Value> {
-        match (&value, &index) {
-            (Value::List(elements) | Value::Tuple(elements), Value::Int(at)) => {
-                let count = i64::try_from(elements.len()).unwrap_or(0);
-                let at = if *at < 0 { at + count } else { *at };
-                let found = usize::try_from(at).ok().and_then(|at| elements.get(at));
-                found.cloned().ok_or_else(|| unsupported("the code reads behind the end of a list"))
-            }
-            (Value::List(elements) | Value::Tuple(elements), Value::Slice(parts)) => {
-                let chosen = sliced(elements, parts)?;
-                Ok(if matches!(value, Value::List(_)) { Value::List(chosen) } else { Value::Tuple(chosen) })
-            }
-            (Value::Dictionary(entries), key) => {
-                let found =
-                    entries.iter().rev().find(|(known, _)| known == key).map(|(_, value)| value.clone());
-                found.ok_or_else(|| unsupported("the code reads a key that a dictionary does not have"))
-            }
-            (Value::Module(at), Value::Int(index)) => {
-                let children = &self.module(*at)?.children;
-                let count = i64::try_from(children.len()).unwrap_or(0);
-                let index = if *index < 0 { index + count } else { *index };
-                let child = usize::try_from(index).ok().and_then(|index| children.get(index));
-                child
-                    .map(|(_, child)| Value::Module(*child))
-                    .ok_or_else(|| unsupported("the code reads behind the last child of a module"))
-            }
-            (Value::Module(at), Value::Text(name)) => self.module_attribute(*at, name),
-            (Value::Computed(_) | Value::Stored(_), _) => self.tensor_index(value, index),
-            (other, _) => Err(unsupported(format!("the code indexes {}", other.kind()))),
-        }
-    }
-
-    /// An index into what is most likely a tensor: a number may also count in a list, which the engine decides.
-    fn tensor_index(&mut self, value: Value, index: Value) -> Result<Value> {
-        let parts = match index {
-            Value::Tuple(parts) => parts,
-            index @ (Value::Slice(_) | Value::None | Value::Ellipsis) => vec![index],
-            index => return self.emit_plain(&format!("{PYTHON}::getitem"), vec![value, index]),
-        };
-        let tensors = parts
-            .iter()
-            .filter(|part| matches!(part, Value::Computed(_) | Value::Stored(_) | Value::List(_)));
-        if tensors.count() > 0 {
-            return Err(unsupported("the code indexes a tensor by tensors and slices at once"));
-        }
-        let takes_axis = |part: &&Value| matches!(part, Value::Slice(_) | Value::Int(_));
-        let mut value = value;
-        let mut axis = 0_i64;
-        // Behind an ellipsis axes count from the end: how many are still to come.
-        let mut to_come: Option<i64> = None;
-        for (at, part) in parts.iter().enumerate() {
-            match part {
-                Value::Ellipsis => {
-                    let rest = parts.get(at + 1..).unwrap_or_default();
-                    to_come = i64::try_from(rest.iter().filter(takes_axis).count()).ok();
-                }
-                Value::None => {
-                    let place = to_come.map_or(axis, |count| -count - 1);
-                    value = self.emit_plain("aten::unsqueeze", vec![value, Value::Int(place)])?;
-                    axis += 1;
-                }
-                Value::Slice(bounds) => {
-                    let place = Value::Int(to_come.map_or(axis, |count| -count));
-                    let [start, stop, step] = (**bounds).clone();
-                    let step = if step == Value::None { Value::Int(1) } else { step };
-                    if start != Value::None || stop != Value::None || step != Value::Int(1) {
-                        value = self.emit_plain("aten::slice", vec![value, place, start, stop, step])?;
-                    }
-                    axis += 1;
-                    to_come = to_come.map(|count| count - 1);
-                }
-                index => {
-                    let place = Value::Int(to_come.map_or(axis, |count| -count));
-                    value = self.emit_plain("aten::select", vec![value, place, index.clone()])?;
-                    to_come = to_come.map(|count| count - 1);
-                }
-            }
-        }
-        Ok(value)
-    }
 }
 
 fn known(condition: &Value) -> Result<bool> {
     condition
         .is_true()
         .ok_or_else(|| unsupported("what the code does depends on values that only a run can tell"))
-}
-
-/// The elements that `[start:stop:step]` chooses.
-fn sliced(elements: &[Value], parts: &[Value; 3]) -> Result<Vec<Value>> {
-    let count = i64::try_from(elements.len()).unwrap_or(i64::MAX);
-    let number = |value: &Value| match value {
-        Value::None => Ok(None),
-        value => value.int().map(Some).ok_or_else(|| unsupported("a slice has bounds that are no numbers")),
-    };
-    let step = number(&parts[2])?.unwrap_or(1);
-    if step == 0 {
-        return Err(unsupported("a slice has the step 0"));
-    }
-    let (low, high) = if step > 0 { (0, count) } else { (-1, count - 1) };
-    let bound = |value: Option<i64>, default: i64| match value {
-        None => default,
-        Some(at) if at < 0 => (at + count).clamp(low, high),
-        Some(at) => at.clamp(low, high),
-    };
-    let start = bound(number(&parts[0])?, if step > 0 { low } else { high });
-    let stop = bound(number(&parts[1])?, if step > 0 { high } else { low });
-    let mut chosen = Vec::new();
-    let mut at = start;
-    while if step > 0 { at < stop } else { at > stop } {
-        if let Some(element) = usize::try_from(at).ok().and_then(|at| elements.get(at)) {
-            chosen.push(element.clone());
-        }
-        at += step;
-    }
-    Ok(chosen)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As Python slices `[0, 1, 2, 3, 4]`.
-    #[test]
-    fn lists_are_sliced_as_in_python() {
-        let list: Vec<Value> = (0..5).map(Value::Int).collect();
-        let slice = |start: Option<i64>, stop: Option<i64>, step: Option<i64>| -> Vec<i64> {
-            let part = |number: Option<i64>| number.map_or(Value::None, Value::Int);
-            let chosen = sliced(&list, &[part(start), part(stop), part(step)]).unwrap();
-            chosen.iter().filter_map(Value::int).collect()
-        };
-        assert_eq!(slice(None, None, None), [0, 1, 2, 3, 4]);
-        assert_eq!(slice(Some(1), Some(-1), None), [1, 2, 3]);
-        assert_eq!(slice(Some(-2), None, None), [3, 4]);
-        assert_eq!(slice(None, None, Some(-1)), [4, 3, 2, 1, 0]);
-        assert_eq!(slice(Some(3), Some(0), Some(-2)), [3, 1]);
-        assert_eq!(slice(Some(7), Some(9), None), [0_i64; 0]);
-        assert_eq!(slice(None, Some(100), Some(2)), [0, 2, 4]);
-    }
 }

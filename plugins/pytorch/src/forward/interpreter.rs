@@ -1,7 +1,9 @@
 //! The state while code is followed, functions and statements.
 
+use super::hook::Moment;
 use super::layers::Computed;
 use super::library::Library;
+use super::object::of_path;
 use super::python::{Expression, Function, Statement, parse};
 use super::unsupported;
 use super::value::Value;
@@ -11,16 +13,19 @@ use crate::names::Names;
 use crate::pickle::Ref;
 use crate::program::{Input, Program, Register};
 use crate::rebuild::Rebuild;
-use qp_abi::sdk::{QuantizationParameters, RString, Result};
+use crate::tensor::StoredTensor;
+use qp_abi::sdk::{QuantizationParameters, RString, Result, TensorInfo};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Expressions within expressions, those of called functions counted on: a bound for the stack.
 const MAX_NESTING: u32 = 250;
-/// Statements and expressions that are followed at all.
-const MAX_STEPS: u32 = 1 << 21;
+/// Statements and expressions that are followed at all, and the elements of the values they have.
+const MAX_STEPS: usize = 1 << 22;
 /// Values in a list, those of lists in it too.
 pub(super) const MAX_ELEMENTS: usize = 1 << 14;
+/// Lists within lists.
+pub(super) const MAX_LISTS: usize = 32;
 
 /// Follows code.
 pub(super) struct Interpreter<'a> {
@@ -37,16 +42,25 @@ pub(super) struct Interpreter<'a> {
     pub(super) fixed: HashSet<Register>,
     /// Values that are numbers or lists of numbers and no tensors.
     pub(super) numbers: HashSet<Register>,
+    /// The stored tensors that values pass on.
+    pub(super) passed_on: HashMap<Register, RString>,
+    /// How many axes values have, as far as the operators that compute them suggest it.
+    pub(super) ranks: HashMap<Register, i64>,
+    /// The places of stored tensors in the description of the model.
+    described: HashMap<&'a str, usize>,
+    /// Of `numbers`, those that are lists.
+    pub(super) lists: HashSet<Register>,
     /// The call and the result in it that a value comes from.
     pub(super) producers: HashMap<Register, (usize, usize)>,
     /// The name that a value, or the one it was taken from, has in the description of the model.
     pub(super) wires: HashMap<Register, RString>,
     pub(super) quantization: HashMap<Register, QuantizationParameters>,
     pub(super) names: Names,
+    output_names: Names,
     pub(super) layers: Vec<Computed>,
     /// Modules that were called.
     pub(super) met: HashSet<Ref>,
-    steps: u32,
+    steps: usize,
     nesting: u32,
     returned: Value,
 }
@@ -69,8 +83,16 @@ pub(super) struct Frame {
     pub(super) layer: Option<usize>,
 }
 
+impl Frame {
+    /// The frame of a function that is called here, as a part of `layer`.
+    pub(super) fn within(&self, layer: Option<usize>) -> Self {
+        Self { layer, scope: self.scope.clone(), ..Self::default() }
+    }
+}
+
 impl<'a> Interpreter<'a> {
     pub(super) fn new(rebuild: Rebuild<'a>, modules: &'a Modules, document: &'a Document) -> Self {
+        let described = document.info.tensors.iter();
         Self {
             library: Library::get(),
             rebuild,
@@ -81,10 +103,15 @@ impl<'a> Interpreter<'a> {
             stored: HashMap::new(),
             fixed: HashSet::new(),
             numbers: HashSet::new(),
+            passed_on: HashMap::new(),
+            lists: HashSet::new(),
+            ranks: HashMap::new(),
+            described: described.enumerate().map(|(at, info)| (info.name.as_str(), at)).collect(),
             producers: HashMap::new(),
             wires: HashMap::new(),
             quantization: HashMap::new(),
             names: Names::default(),
+            output_names: Names::default(),
             layers: Vec::new(),
             met: HashSet::new(),
             steps: 0,
@@ -117,7 +144,12 @@ impl<'a> Interpreter<'a> {
         }
         self.met.insert(root);
         frame.variables.insert(receiver(&function).to_owned(), Value::Module(root));
-        self.returned = self.run(&function, given, Vec::new(), frame)?;
+        let outside = Frame::default();
+        if let Some(first) = given.first_mut() {
+            *first = self.hooked(module, Moment::Before, first.clone(), &outside)?;
+        }
+        let returned = self.run(&function, given, Vec::new(), frame)?;
+        self.returned = self.hooked(module, Moment::After, returned, &outside)?;
         Ok(())
     }
 
@@ -146,8 +178,7 @@ impl<'a> Interpreter<'a> {
                     _ => None,
                 };
                 let name = key.map(str::to_owned).or(own).unwrap_or_else(|| "output".to_owned());
-                let taken = self.program.outputs.iter().any(|(known, _)| *known == name);
-                let name = if taken { format!("output_{}", self.program.outputs.len()) } else { name };
+                let name = self.output_names.claim(&name, '_', 1);
                 let argument = self.argument(value)?;
                 self.program.outputs.push((name, argument));
             }
@@ -176,6 +207,13 @@ impl<'a> Interpreter<'a> {
         Ok(())
     }
 
+    /// The stored tensor `name` and its description.
+    pub(super) fn tensor(&self, name: &str) -> Result<(&'a StoredTensor, &'a TensorInfo)> {
+        let info = self.described.get(name).and_then(|at| self.document.info.tensors.get(*at));
+        let tensor = self.document.tensors.get(name);
+        tensor.zip(info).ok_or_else(|| unsupported(format!("the file has no tensor `{name}`")))
+    }
+
     /// The module at `at`.
     pub(super) fn module(&self, at: Ref) -> Result<&'a Module> {
         self.modules.all.get(&at).ok_or_else(|| unsupported("the code calls something that is no module"))
@@ -190,7 +228,7 @@ impl<'a> Interpreter<'a> {
             // What is imported counts as a variable.
             for statement in parse(imports)? {
                 if let Statement::Import(name, path) = statement {
-                    frame.variables.insert(name, Value::Path(path));
+                    frame.variables.insert(name, of_path(&imported(path)));
                 }
             }
             let statements = parse(pickle.text(code.forward).unwrap_or_default())?;
@@ -260,7 +298,7 @@ impl<'a> Interpreter<'a> {
     /// Follows statements; gives back what is returned.
     fn body(&mut self, statements: &[Statement], frame: &mut Frame) -> Result<Option<Value>> {
         for statement in statements {
-            self.step()?;
+            self.step(1)?;
             match statement {
                 Statement::Return(value) => return self.evaluate(value, frame).map(Some),
                 Statement::Evaluate(value) => drop(self.evaluate(value, frame)?),
@@ -277,17 +315,23 @@ impl<'a> Interpreter<'a> {
                         return Ok(Some(value));
                     }
                 }
-                Statement::For(name, values, body) => {
+                Statement::Augment(target, operator, value) => {
+                    let before = self.evaluate(target, frame)?;
+                    let value = self.evaluate(value, frame)?;
+                    let after = self.in_place(*operator, before, value, frame)?;
+                    self.assign(std::slice::from_ref(target), after, frame)?;
+                }
+                Statement::For(names, values, body) => {
                     let values = self.evaluate(values, frame)?;
                     for value in self.iterated(&values)? {
-                        frame.variables.insert(name.clone(), value);
+                        self.bind(names, value, frame)?;
                         if let Some(value) = self.body(body, frame)? {
                             return Ok(Some(value));
                         }
                     }
                 }
                 Statement::Import(name, path) => {
-                    frame.variables.insert(name.clone(), Value::Path(path.clone()));
+                    frame.variables.insert(name.clone(), of_path(&imported(path.clone())));
                 }
                 Statement::Raise(text) => return Err(unsupported(text.clone())),
                 Statement::Function(_) | Statement::Class(_) => {
@@ -296,6 +340,17 @@ impl<'a> Interpreter<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Gives the names of a loop their values.
+    pub(super) fn bind(&mut self, names: &[String], value: Value, frame: &mut Frame) -> Result<()> {
+        if let [name] = names {
+            frame.variables.insert(name.clone(), value);
+            return Ok(());
+        }
+        let parts = self.unpacked(value, names.len())?;
+        frame.variables.extend(names.iter().cloned().zip(parts));
+        Ok(())
     }
 
     fn assign(&mut self, targets: &[Expression], value: Value, frame: &mut Frame) -> Result<()> {
@@ -320,9 +375,9 @@ impl<'a> Interpreter<'a> {
         Ok(())
     }
 
-    /// Counts a step.
-    pub(super) fn step(&mut self) -> Result<()> {
-        self.steps += 1;
+    /// Counts `steps` steps.
+    pub(super) fn step(&mut self, steps: usize) -> Result<()> {
+        self.steps = self.steps.saturating_add(steps);
         if self.steps > MAX_STEPS { Err(unsupported("the code is too long to be followed")) } else { Ok(()) }
     }
 
@@ -343,6 +398,11 @@ impl<'a> Interpreter<'a> {
         self.next += 1;
         register
     }
+}
+
+/// The path by which an import is known: `operator` is written in C under another name.
+fn imported(path: String) -> String {
+    path.strip_prefix("_operator.").map(|name| format!("operator.{name}")).unwrap_or(path)
 }
 
 /// The name of a function's first parameter.

@@ -13,10 +13,13 @@ mod builtin;
 mod call;
 mod emit;
 mod evaluate;
+mod hook;
+mod index;
 mod interpreter;
 mod layers;
 mod library;
 mod object;
+mod of_file;
 mod python;
 mod value;
 

@@ -11,7 +11,7 @@ use qp_abi::sdk::Result;
 const MAX_DEPTH: u32 = 32;
 
 /// Functions that Python has without an import.
-const BUILTINS: [&str; 20] = [
+const BUILTINS: [&str; 24] = [
     "abs",
     "all",
     "any",
@@ -26,9 +26,13 @@ const BUILTINS: [&str; 20] = [
     "list",
     "max",
     "min",
+    "pow",
     "range",
     "reversed",
+    "round",
     "slice",
+    "sorted",
+    "str",
     "sum",
     "tuple",
     "zip",
@@ -42,6 +46,7 @@ pub(super) fn of_name(name: &str) -> Option<Value> {
         "inf" => Some(Value::Float(f64::INFINITY)),
         "nan" => Some(Value::Float(f64::NAN)),
         "device" => Some(Value::Path("torch.device".to_owned())),
+        "Ellipsis" => Some(Value::Ellipsis),
         "NoneType" => Some(Value::Opaque("NoneType".to_owned())),
         "_operator" => Some(Value::Path("operator".to_owned())),
         _ if BUILTINS.contains(&name) => Some(Value::Path(format!("builtins.{name}"))),

@@ -105,14 +105,22 @@ impl Value {
         }
     }
 
-    /// How many values it is made of.
-    pub fn size(&self) -> usize {
+    /// How many values it is made of, a text counting by its length, and how deep they are nested.
+    pub fn extent(&self) -> (usize, usize) {
+        /// Bytes of a text that count as one value.
+        const TEXT: usize = 64;
+        let within = |extents: &mut dyn Iterator<Item = (usize, usize)>| {
+            extents.fold((1, 1), |(size, depth), (more, inner)| (size + more, depth.max(inner + 1)))
+        };
         match self {
-            Self::List(elements) | Self::Tuple(elements) => {
-                elements.iter().map(Self::size).sum::<usize>() + 1
+            Self::List(elements) | Self::Tuple(elements) => within(&mut elements.iter().map(Self::extent)),
+            Self::Dictionary(entries) => {
+                within(&mut entries.iter().flat_map(|(key, value)| [key.extent(), value.extent()]))
             }
-            Self::Dictionary(entries) => entries.iter().map(|(_, value)| value.size() + 1).sum::<usize>() + 1,
-            _ => 1,
+            Self::Slice(parts) => within(&mut parts.iter().map(Self::extent)),
+            Self::Method(value, _) => within(&mut std::iter::once(value.extent())),
+            Self::Text(text) => (1 + text.len() / TEXT, 1),
+            _ => (1, 1),
         }
     }
 

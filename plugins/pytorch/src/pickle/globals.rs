@@ -190,7 +190,6 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("copyreg", "__newobj_ex__"),
     ("copyreg", "add_extension"),
     ("copyreg", "pickle"),
-    ("functools", "partial"),
     ("functools", "partialmethod"),
     ("functools", "reduce"),
     ("itertools", "accumulate"),

@@ -81,7 +81,24 @@ fn graph_suspicions(pickle: &Pickle, object: &Object, left: &mut usize) -> Optio
 /// The first line of `source` that a traced graph does not have; `None` when all of it is imports of
 /// PyTorch's modules and functions without calls in their signature or names that run things.
 pub(super) fn suspicion(source: &str) -> Option<String> {
-    const MODULES: &[&str] = &["torch", "torchvision", "torchao", "math", "operator", "typing", "onnx2torch"];
+    const MODULES: &[&str] =
+        &["torch", "torchvision", "torchao", "math", "operator", "_operator", "typing", "onnx2torch"];
+    /// Functions of Python's own that graphs call, and that every source has without an import.
+    const BUILTINS: &[&str] = &[
+        "abs",
+        "bool",
+        "float",
+        "getattr",
+        "int",
+        "isinstance",
+        "len",
+        "max",
+        "min",
+        "round",
+        "slice",
+        "sum",
+    ];
+    const WRAP: &str = "torch.fx._symbolic_trace.wrap(\"";
     const RUNNING: &[&str] = &[
         "__import__",
         "__builtins__",
@@ -110,11 +127,17 @@ pub(super) fn suspicion(source: &str) -> Option<String> {
             [] | ["NoneType", "=", "type(None)"] => true,
             [first, ..] if first.starts_with('#') => true,
             _ if is_indented => !RUNNING.iter().any(|word| line.contains(word)),
+            ["from", "builtins", "import", name, "as", same] => name == same && BUILTINS.contains(name),
             ["import", module]
             | ["import", module, "as", _]
             | ["from", module, "import", _]
             | ["from", module, "import", _, "as", _] => {
                 MODULES.contains(&root(module).as_str()) && !line.contains(';')
+            }
+            // A function of the imports that is not to be followed when the graph is traced again.
+            [line] if line.starts_with(WRAP) => {
+                let name = line.strip_prefix(WRAP).and_then(|rest| rest.strip_suffix("\")"));
+                name.is_some_and(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))
             }
             ["def", ..] => {
                 line.matches('(').count() == 1

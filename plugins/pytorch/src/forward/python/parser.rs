@@ -177,8 +177,7 @@ impl Parser<'_> {
         if let Some(operator) = self.in_place() {
             self.advance();
             let value = self.sequence()?;
-            let value = Expression::Binary(operator, Box::new(first.clone()), Box::new(value));
-            into.push(Statement::Assign(vec![first], value));
+            into.push(Statement::Augment(first, operator, value));
             return Ok(());
         }
         if !self.is("=") {
@@ -329,12 +328,18 @@ impl Parser<'_> {
 
     fn repetition(&mut self) -> Parsed<Statement> {
         self.advance();
-        let name = self.name()?;
-        if !self.eat_word("in") {
-            return self.wrong("`in` is missing");
-        }
+        let names = self.loop_names()?;
         let values = self.expression()?;
-        Ok(Statement::For(name, values, self.nested(Self::block)?))
+        Ok(Statement::For(names, values, self.nested(Self::block)?))
+    }
+
+    /// The names between `for` and `in`.
+    fn loop_names(&mut self) -> Parsed<Vec<String>> {
+        let mut names = vec![self.name()?];
+        while self.eat(",") {
+            names.push(self.name()?);
+        }
+        if self.eat_word("in") { Ok(names) } else { self.wrong("`in` is missing") }
     }
 
     fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
@@ -641,14 +646,11 @@ impl Parser<'_> {
         while !self.is("]") {
             elements.push(self.expression()?);
             if elements.len() == 1 && self.eat_word("for") {
-                let name = self.name()?;
-                if !self.eat_word("in") {
-                    return self.wrong("`in` is missing");
-                }
+                let names = self.loop_names()?;
                 let values = Box::new(self.disjunction()?);
                 let condition = if self.eat_word("if") { Some(Box::new(self.disjunction()?)) } else { None };
                 self.expect("]")?;
-                return Ok(Expression::Comprehension(Box::new(elements.remove(0)), name, values, condition));
+                return Ok(Expression::Comprehension(Box::new(elements.remove(0)), names, values, condition));
             }
             if !self.eat(",") {
                 break;

@@ -5,14 +5,16 @@
 pub enum Statement {
     /// `target = value`; several targets take a sequence apart.
     Assign(Vec<Expression>, Expression),
+    /// `target += value` and its like, which change a tensor in its place.
+    Augment(Expression, Binary, Expression),
     /// An expression for its effect.
     Evaluate(Expression),
     /// `return value`.
     Return(Expression),
     /// `if`, its branch, and what `else` and `elif` lead to.
     If(Expression, Vec<Statement>, Vec<Statement>),
-    /// `for name in value`.
-    For(String, Expression, Vec<Statement>),
+    /// `for name in value`; several names take each value apart.
+    For(Vec<String>, Expression, Vec<Statement>),
     /// `def`.
     Function(Function),
     /// `class`.
@@ -79,8 +81,8 @@ pub enum Expression {
     Tuple(Vec<Expression>),
     /// `{key: value, …}`.
     Dictionary(Vec<(Expression, Expression)>),
-    /// `[element for name in values if condition]`.
-    Comprehension(Box<Expression>, String, Box<Expression>, Option<Box<Expression>>),
+    /// `[element for names in values if condition]`.
+    Comprehension(Box<Expression>, Vec<String>, Box<Expression>, Option<Box<Expression>>),
     /// `value.name`.
     Attribute(Box<Expression>, String),
     /// `value[index]`.
