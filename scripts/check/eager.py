@@ -91,7 +91,7 @@ def small():
     yield "sequential", stack, torch.randn(2, 3, 32, 32)
 
 
-def models(only):
+def models(only, most_millions):
     """name, module, input, whether it is quantized; a text in place of the module says why there is none."""
     for name, module, x in small():
         if not only or name in only:
@@ -102,7 +102,12 @@ def models(only):
             continue
         is_quantized = name.endswith("_int8")
         plain = name.removesuffix("_int8")
-        options = {"init_weights": True} if plain in ("googlenet", "inception_v3") else {}
+        options = {"init_weights": False} if plain in ("googlenet", "inception_v3") else {}
+        with torch.device("meta"):
+            count = sum(weight.numel() for weight in torchvision.models.get_model(plain, weights=None).parameters())
+        if count > most_millions * 1e6 and not only:
+            print(f"{name:28} left out: {count / 1e6:.0f} million parameters", flush=True)
+            continue
         module = torchvision.models.get_model(plain, weights=None, **options).eval()
         size = SIZES.get(plain, PICTURE)
         x = torch.randn(1, 3, size, size)
@@ -127,15 +132,16 @@ def check(qp, folder, name, module, x, is_quantized):
         expected = module(x)
     expected = expected[0] if isinstance(expected, tuple) else expected
     model, given, saved = (f"{folder}/{file}" for file in ("model.pt", "x.npy", "out.npz"))
+    pathlib.Path(saved).unlink(missing_ok=True)
     torch.save(module, model)
     numpy.save(given, x.numpy())
     began = time.perf_counter()
-    shown = subprocess.run([qp, "--format", "json", "-c", f"load '{model}' --as model; info"], capture_output=True, text=True, check=False)
+    shown = subprocess.run([qp, "--format", "json", "-c", f"load '{model}'; info"], capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - began
-    layers = subprocess.run([qp, "--format", "json", "-c", f"load '{model}' --as model; layers"], capture_output=True, text=True, check=False)
+    layers = subprocess.run([qp, "--format", "json", "-c", f"load '{model}'; layers"], capture_output=True, text=True, check=False)
     count = layers.stdout.count('"path"')
     engine = "--qengine fbgemm" if is_quantized else ""
-    line = f"load '{model}' --as model; input '{given}'; run {engine} --save '{saved}'"
+    line = f"load '{model}'; input '{given}'; run {engine} --save '{saved}'"
     ran = subprocess.run([qp, "-c", line], capture_output=True, text=True, check=False)
     if shown.returncode or ran.returncode:
         return f"{name:28} {count:5} layers  refused: {' '.join((ran.stderr or shown.stderr).split())[:220]}", False
@@ -149,12 +155,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", help="the program")
     parser.add_argument("--only", nargs="+", help="these models alone")
+    parser.add_argument("--most", default=100, type=int, help="millions of parameters of the largest model to try")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, module, x, is_quantized in models(arguments.only):
+        for name, module, x, is_quantized in models(arguments.only, arguments.most):
             row, is_right = check(str(arguments.qp), folder, name, module, x, is_quantized)
             print(row, flush=True)
             results.append(is_right)

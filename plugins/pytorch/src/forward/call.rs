@@ -1,7 +1,7 @@
 //! Calls: of modules, of functions by their path, of methods.
 
 use super::hook::Moment;
-use super::interpreter::{Frame, Interpreter, receiver};
+use super::interpreter::{CALL, Frame, Interpreter, receiver};
 use super::layers::Computed;
 use super::python::Function;
 use super::unsupported;
@@ -23,7 +23,7 @@ impl Interpreter<'_> {
         keywords: Keywords,
         frame: &Frame,
     ) -> Result<Value> {
-        self.deeper(|interpreter| match callee {
+        self.deeper(CALL, |interpreter| match callee {
             Value::Path(path) => interpreter.call_path(&path, positional, keywords, frame),
             Value::Module(at) => interpreter.call_module(at, positional, keywords, frame),
             Value::Method(value, name) => interpreter.call_method(*value, &name, positional, keywords, frame),

@@ -11,7 +11,7 @@ use qp_abi::sdk::Result;
 impl Interpreter<'_> {
     /// What an expression stands for.
     pub(super) fn evaluate(&mut self, expression: &Expression, frame: &Frame) -> Result<Value> {
-        let value = self.deeper(|interpreter| interpreter.evaluated(expression, frame))?;
+        let value = self.deeper(1, |interpreter| interpreter.evaluated(expression, frame))?;
         let (size, depth) = value.extent();
         self.step(size)?;
         if size > MAX_ELEMENTS || depth > MAX_LISTS {
@@ -43,20 +43,7 @@ impl Interpreter<'_> {
                 Value::Dictionary(entries.collect::<Result<_>>()?)
             }
             Expression::Comprehension(element, names, values, condition) => {
-                let values = self.evaluate(values, frame)?;
-                let mut inner = frame.clone();
-                let mut elements = Vec::new();
-                for value in self.iterated(&values)? {
-                    self.bind(names, value, &mut inner)?;
-                    let is_wanted = match condition {
-                        Some(condition) => self.truth(condition, &inner)?,
-                        None => true,
-                    };
-                    if is_wanted {
-                        elements.push(self.evaluate(element, &inner)?);
-                    }
-                }
-                Value::List(elements)
+                self.comprehended(element, names, values, condition.as_deref(), frame)?
             }
             Expression::Attribute(value, name) => {
                 let value = self.evaluate(value, frame)?;
@@ -76,21 +63,7 @@ impl Interpreter<'_> {
                 }
                 Value::Slice(Box::new(values))
             }
-            Expression::Call(callee, arguments) => {
-                let callee = match &**callee {
-                    // A method is looked up when it is called: an attribute of that name is something else.
-                    Expression::Attribute(value, name) => match self.evaluate(value, frame)? {
-                        value @ (Value::Computed(_)
-                        | Value::Stored(_)
-                        | Value::List(_)
-                        | Value::Dictionary(_)) => Value::Method(Box::new(value), name.clone()),
-                        value => self.attribute(value, name)?,
-                    },
-                    callee => self.evaluate(callee, frame)?,
-                };
-                let (positional, keywords) = self.arguments(arguments, frame)?;
-                self.call(callee, positional, keywords, frame)?
-            }
+            Expression::Call(callee, arguments) => self.called(callee, arguments, frame)?,
             Expression::Unary(operator, operand) => {
                 let operand = self.evaluate(operand, frame)?;
                 self.unary(*operator, operand, frame)?
@@ -114,6 +87,45 @@ impl Interpreter<'_> {
                 self.evaluate(if is_true { value } else { other }, frame)?
             }
         })
+    }
+
+    fn comprehended(
+        &mut self,
+        element: &Expression,
+        names: &[String],
+        values: &Expression,
+        condition: Option<&Expression>,
+        frame: &Frame,
+    ) -> Result<Value> {
+        let values = self.evaluate(values, frame)?;
+        let mut inner = frame.clone();
+        let mut elements = Vec::new();
+        for value in self.iterated(&values)? {
+            self.bind(names, value, &mut inner)?;
+            let is_wanted = match condition {
+                Some(condition) => self.truth(condition, &inner)?,
+                None => true,
+            };
+            if is_wanted {
+                elements.push(self.evaluate(element, &inner)?);
+            }
+        }
+        Ok(Value::List(elements))
+    }
+
+    fn called(&mut self, callee: &Expression, arguments: &[Argument], frame: &Frame) -> Result<Value> {
+        let callee = match callee {
+            // A method is looked up when it is called: an attribute of that name is something else.
+            Expression::Attribute(value, name) => match self.evaluate(value, frame)? {
+                value @ (Value::Computed(_) | Value::Stored(_) | Value::List(_) | Value::Dictionary(_)) => {
+                    Value::Method(Box::new(value), name.clone())
+                }
+                value => self.attribute(value, name)?,
+            },
+            callee => self.evaluate(callee, frame)?,
+        };
+        let (positional, keywords) = self.arguments(arguments, frame)?;
+        self.call(callee, positional, keywords, frame)
     }
 
     fn all(&mut self, expressions: &[Expression], frame: &Frame) -> Result<Vec<Value>> {

@@ -19,7 +19,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Expressions within expressions, those of called functions counted on: a bound for the stack.
-const MAX_NESTING: u32 = 250;
+const MAX_NESTING: u32 = 100;
+/// How many expressions a call counts as: it takes more of the stack.
+pub(super) const CALL: u32 = 3;
 /// Statements and expressions that are followed at all, and the elements of the values they have.
 const MAX_STEPS: usize = 1 << 22;
 /// Values in a list, those of lists in it too.
@@ -381,14 +383,14 @@ impl<'a> Interpreter<'a> {
         if self.steps > MAX_STEPS { Err(unsupported("the code is too long to be followed")) } else { Ok(()) }
     }
 
-    /// Goes one level deeper for `work`.
-    pub(super) fn deeper<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.nesting >= MAX_NESTING {
+    /// Goes `levels` deeper for `work`.
+    pub(super) fn deeper<T>(&mut self, levels: u32, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.nesting + levels > MAX_NESTING {
             return Err(unsupported("the code is nested too deep to be followed"));
         }
-        self.nesting += 1;
+        self.nesting += levels;
         let done = work(self);
-        self.nesting -= 1;
+        self.nesting -= levels;
         done
     }
 
