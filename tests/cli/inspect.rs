@@ -72,6 +72,40 @@ fn a_layer_knows_its_neighbours_and_its_quantization() {
     assert!(layer["inputs"].to_string().contains("\"dtype\":\"int8\""), "{layer}");
 }
 
+/// The class and the call are in `code/__torch__/torch/ao/nn/intrinsic/quantized/modules/conv_relu/` of the archive.
+#[test]
+fn the_code_of_a_layer_is_that_of_its_class() {
+    let world = World::new();
+    let code = world.json("layer layer1.conv1 --model models/resnet8_int8.pt --code");
+    assert_eq!(
+        (code["language"].as_str(), code["layer"].as_str()),
+        (Some("TorchScript"), Some("layer1.conv1"))
+    );
+    assert_eq!(code["class"], "torch.ao.nn.intrinsic.quantized.modules.conv_relu.ConvReLU2d");
+    let methods = code["methods"].as_array().unwrap();
+    let names: Vec<_> = methods.iter().map(|method| method["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["forward", "__getstate__", "__setstate__", "_weight_bias", "set_weight_bias"]);
+    let call = "  input = ops.quantized.conv2d_relu(argument_1, _packed_params, 0.043942004442214966, 0)\n";
+    assert!(methods[0]["text"].as_str().unwrap().contains(call), "{code}");
+}
+
+#[test]
+fn code_is_folded_to_the_width_with_its_indentation() {
+    let world = World::new();
+    let shown = world.run("layer layer1.conv1 --model models/resnet8_int8.pt --code").output;
+    let call = "    input = ops.quantized.conv2d_relu(argument_1, _packed_params, \n      0.043942004442214966, 0)\n";
+    assert!(shown.contains(call), "{shown}");
+}
+
+#[test]
+fn a_model_without_code_says_so_in_one_line() {
+    let world = World::new();
+    let ran = world.run("info models/resnet8_int8.onnx --code");
+    assert_eq!(ran.error(), "the backend `onnx` has no code of a model to show");
+    let ran = world.run("layer fc --model models/resnet8.pt --code");
+    assert_eq!(ran.error(), "of a file of the format `pickle` there is no code to show");
+}
+
 #[test]
 fn a_layer_can_be_named_by_its_end_where_that_is_unique() {
     let world = World::new();

@@ -97,6 +97,27 @@ fn a_session_that_breaks_the_contract_gives_clean_errors_and_goes_on() {
 }
 
 #[test]
+fn an_answer_to_a_request_is_what_is_due_or_a_breach() {
+    let world = World::with_toy();
+    let backends = world.discover();
+    let listing = |way: Option<&str>, layer: Option<&str>| {
+        let path = way.map_or_else(|| world.write("model.toy", TOY), |way| world.toy(way));
+        backends.open(&path, &NoProgress).unwrap().listing(layer, &NoProgress)
+    };
+    let found = listing(None, Some("fc.relu")).unwrap();
+    assert_eq!((found.language.as_str(), found.layer.as_str()), ("toy", "fc.relu"));
+    assert_eq!((found.inlined.len(), found.inlined[0].text.as_str()), (1, "Relu h -> a"));
+    assert_eq!(listing(None, None).unwrap().inlined.len(), 3);
+    assert_eq!(listing(None, Some("none")).unwrap_err().kind(), ErrorKind::NotFound);
+    for way in ["answer-no-json", "answer-other"] {
+        let error = listing(Some(way), None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Plugin, "{way}");
+        let start = "plugin `toy` broke the contract: it answers `code/1` with something else: ";
+        assert!(error.message().starts_with(start), "{way}: {}", error.message());
+    }
+}
+
+#[test]
 fn a_destructor_that_panics_is_not_noticed() {
     let world = World::with_toy();
     let backends = world.discover();

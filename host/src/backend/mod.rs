@@ -15,6 +15,7 @@ mod plugin;
 mod probe;
 mod progress;
 mod receive;
+mod request;
 mod session;
 
 pub use check::{CheckLine, CheckReport, CheckVerdict};

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 /// A model prepared to be read and run. It may be shared by threads; runs of one session wait for each other.
 pub struct Session {
-    manifest: Arc<Manifest>,
+    pub(super) manifest: Arc<Manifest>,
     info: ModelInfo,
-    model: ModelBox,
+    pub(super) model: ModelBox,
     /// Held by the one thread that runs.
     running: Mutex<()>,
 }

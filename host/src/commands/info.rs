@@ -1,7 +1,7 @@
 //! `info`: one model in detail.
 
 use super::listing::{precision_text, severity_tone, severity_word};
-use super::{Command, Example, Group, Scope};
+use super::{Command, Example, Group, Scope, code};
 use crate::catalog::Digest;
 use crate::error::Result;
 use crate::input::type_text;
@@ -21,6 +21,9 @@ pub(super) struct Arguments {
     /// The model; without it, the current one
     #[arg(value_name = "MODEL")]
     name: Option<String>,
+    /// Show the code of the model: its methods, and all that it computes with every call inlined
+    #[arg(long)]
+    code: bool,
 }
 
 #[derive(Serialize)]
@@ -58,12 +61,17 @@ impl Command for Info {
     const NAME: &'static str = "info";
     const SUMMARY: &'static str = "Show a model's producer, inputs and outputs, size, operators and scheme";
     const GROUP: Group = Group::Inspect;
-    const EXAMPLES: &'static [Example] =
-        &[Example { line: "info resnet8_int8.onnx", shows: "all about one model" }];
+    const EXAMPLES: &'static [Example] = &[
+        Example { line: "info resnet8_int8.onnx", shows: "all about one model" },
+        Example { line: "info resnet8_traced.pt --code", shows: "the TorchScript of a whole model" },
+    ];
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
         let model = playground.model(arguments.name.as_deref(), &task)?;
+        if arguments.code {
+            return code::report(&model.id, "", &model.session.listing(None, &task)?);
+        }
         drop(task);
         report(&model)
     }

@@ -1,7 +1,7 @@
 //! `layer`: one layer in detail, which becomes the current one.
 
 use super::inspection::find_layer;
-use super::{Command, Example, Group, Scope};
+use super::{Command, Example, Group, Scope, code};
 use crate::error::{Error, Result};
 use crate::input::{shape_text, type_text};
 use crate::model::{AttributeValue, LayerInfo, ModelInfo, QuantizationParameters, TensorInfo, TensorRole};
@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     /// The model; without it, the current one
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
+    /// Show the code of the layer: the methods of its class, and all that it computes with every call inlined
+    #[arg(long)]
+    code: bool,
 }
 
 #[derive(Serialize)]
@@ -66,6 +69,10 @@ impl Command for Layer {
             shows: "one convolution and its neighbours",
         },
         Example { line: "layer fc --model resnet8.pt", shows: "a module of a pickle" },
+        Example {
+            line: "layer layer1.conv1 --model resnet8_int8.pt --code",
+            shows: "the TorchScript of a quantized convolution",
+        },
     ];
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
@@ -85,7 +92,13 @@ impl Command for Layer {
         let layer = info
             .layer(&path)
             .ok_or_else(|| Error::internal(format!("`{path}` was found and is not there")))?;
-        let report = report(&describe(&model.id, layer, info))?;
+        let report = match arguments.code {
+            true => {
+                let task = scope.ui.task(scope.cancel);
+                code::report(&model.id, &path, &model.session.listing(Some(&path), &task)?)?
+            }
+            false => report(&describe(&model.id, layer, info))?,
+        };
         playground.choose(Some(model.path.clone()));
         playground.layer = Some(path);
         Ok(report)

@@ -4,6 +4,7 @@ mod activations;
 mod backends;
 mod cache;
 mod capture;
+mod code;
 mod compare;
 mod diff;
 mod drift;

@@ -5,11 +5,13 @@
 
 mod dtype;
 mod layer;
+mod listing;
 mod quantization;
 mod tensor;
 
 pub use dtype::DType;
 pub use layer::{Attribute, AttributeValue, LayerInfo};
+pub use listing::{ListedMethod, ListedStep, Listing};
 pub use quantization::{Granularity, QuantizationParameters};
 pub use tensor::{Dimension, Tensor, TensorChunk, TensorInfo, TensorRole, ValueInfo, element_count};
 

@@ -1,10 +1,12 @@
 //! What was read from one file: the description for the host, and the tensors behind it.
 
+use crate::listing::Listing;
 use crate::names::Names;
 use crate::program::Program;
 use crate::quant::Quantizer;
 use crate::rebuild::Found;
 use crate::tensor::{Data, Place, StoredTensor};
+use crate::torchscript;
 use qp_abi::sdk::{
     BackendError, DType, ModelInfo, QuantizationParameters, RNone, RSome, RString, Result, TensorInfo,
     TensorRole, ValueInfo,
@@ -62,6 +64,27 @@ impl Document {
             BackendError::not_found(format!("the file has no tensor `{name}`"))
                 .with_help("See `layers` for what it holds.")
         })
+    }
+
+    /// The code of the layer of that path, or of the whole model if the path is empty; read anew from the file.
+    ///
+    /// # Errors
+    /// `NotFound` for a layer that is not there, `UnsupportedOp` for a file without code, what reading answers.
+    pub fn listing(&self, path: &str) -> Result<Listing> {
+        let layer = match path {
+            "" => None,
+            path => Some(self.info.layers.iter().find(|layer| layer.path == path).ok_or_else(|| {
+                BackendError::not_found(format!("no layer is called `{path}`"))
+                    .with_help("See `layers` for what there is.")
+            })?),
+        };
+        match (self.info.format.as_str(), self.data.archive()) {
+            ("torchscript", Some(archive)) => torchscript::listing(archive, layer),
+            (format, _) => Err(BackendError::unsupported_op(format!(
+                "of a file of the format `{format}` there is no code to show"
+            ))
+            .with_help("See `layer PATH` for what a layer reads and computes.")),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod export;
 mod forward;
 mod judge;
 mod legacy;
+mod listing;
 mod model;
 mod names;
 mod obstacle;

@@ -1,6 +1,7 @@
 //! An open model.
 
 use crate::document::Document;
+use crate::listing;
 use crate::runtime::{Prepared, Runtime};
 use qp_abi::abi_stable::std_types::RSlice;
 use qp_abi::sdk::{
@@ -64,5 +65,18 @@ impl sdk::Model for Model {
         let (_, model) = prepared.insert((fixed, model));
         let request = RunRequest { options: RSlice::from_slice(&of_run), ..*request };
         model.run(&self.document.info, &request, sink, progress)
+    }
+
+    fn request(
+        &self,
+        name: &str,
+        payload: &str,
+        _sink: &mut Sink<'_>,
+        _progress: &Progress<'_>,
+    ) -> Result<String> {
+        match name {
+            "code/1" => self.document.listing(&listing::Wanted::read(payload)?.layer)?.to_json(),
+            _ => Err(sdk::unknown_request(name)),
+        }
     }
 }

@@ -38,6 +38,11 @@ impl Data {
         Self { source: Arc::clone(archive.source()), archive: Some(archive), shards: Vec::new() }
     }
 
+    /// The archive, if it is one.
+    pub fn archive(&self) -> Option<&Arc<Archive>> {
+        self.archive.as_ref()
+    }
+
     /// Storages that are parts of one file.
     pub fn of_file(source: Arc<Source>) -> Self {
         Self { source, archive: None, shards: Vec::new() }

@@ -28,7 +28,7 @@ impl Backend for ToyBackend {
             }]
             .into(),
             url_schemes: RVec::new(),
-            features: vec!["inspect".into(), "run".into(), "capture".into()].into(),
+            features: vec!["inspect".into(), "run".into(), "capture".into(), "code".into()].into(),
             extra: RVec::new(),
         }
     }

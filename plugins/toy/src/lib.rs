@@ -15,6 +15,7 @@
 
 mod backend;
 mod file;
+mod listing;
 mod misbehaviour;
 mod model;
 mod network;

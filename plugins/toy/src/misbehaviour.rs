@@ -71,6 +71,10 @@ ways! {
     Silent = "silent";
     /// Goes on when the host refuses a tensor, and says that all went well.
     IgnoreRefusal = "ignore-refusal";
+    /// Answers a request with what is no JSON.
+    AnswerNoJson = "answer-no-json";
+    /// Answers a request with JSON of another form.
+    AnswerOther = "answer-other";
     /// Takes ten seconds for `read_tensor` and `run`, unless it is cancelled.
     Slow = "slow";
 }
@@ -120,6 +124,15 @@ impl Misbehaviour {
             _ => {}
         }
         info
+    }
+
+    /// The wrong answer to a request.
+    pub(crate) fn answer(asked: Option<Self>) -> Option<String> {
+        match asked {
+            Some(Self::AnswerNoJson) => Some("no JSON".to_owned()),
+            Some(Self::AnswerOther) => Some("[1, 2]".to_owned()),
+            _ => None,
+        }
     }
 
     /// Takes its time, if that was asked for.

@@ -1,5 +1,6 @@
 //! An open model: reads its tensors and runs itself.
 
+use crate::listing;
 use crate::misbehaviour::Misbehaviour;
 use crate::network::{Input, Network, Operator};
 use qp_abi::sdk::*;
@@ -134,6 +135,19 @@ impl Model for ToyModel {
             elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
             settings: vec![pair("threads", "1")].into(),
         })
+    }
+
+    fn request(
+        &self,
+        name: &str,
+        payload: &str,
+        _sink: &mut Sink<'_>,
+        _progress: &Progress<'_>,
+    ) -> Result<String> {
+        match name {
+            "code/1" => listing::answer(&self.network, payload, self.misbehaviour),
+            _ => Err(unknown_request(name)),
+        }
     }
 }
 

@@ -91,7 +91,8 @@ pub trait Model: Send + Sync + 'static {
     }
 }
 
-fn unknown_request(name: &str) -> BackendError {
+/// The answer to a request that a backend does not know.
+pub fn unknown_request(name: &str) -> BackendError {
     BackendError::unsupported_op(format!("this backend does not know the request `{name}`"))
         .with_help("Update the plugin, or see `backends info` for what it can do.")
 }

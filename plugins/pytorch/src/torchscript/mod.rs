@@ -4,8 +4,11 @@ mod class;
 mod code;
 mod forward;
 mod lexer;
+mod listing;
 mod modules;
 pub(crate) mod operator;
+
+pub use listing::listing;
 
 use crate::archive::Archive;
 use crate::document::{Collector, Document, value};
