@@ -92,7 +92,9 @@ fn the_code_of_a_layer_is_that_of_its_class() {
 #[test]
 fn code_is_folded_to_the_width_with_its_indentation() {
     let world = World::new();
-    let shown = world.run("layer layer1.conv1 --model models/resnet8_int8.pt --code").output;
+    let line = "layer layer1.conv1 --model models/resnet8_int8.pt --code";
+    let shown = world.qp().env("COLUMNS", "80").args(["-c", line]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
     let call = "    input = ops.quantized.conv2d_relu(argument_1, _packed_params, \n      0.043942004442214966, 0)\n";
     assert!(shown.contains(call), "{shown}");
 }

@@ -132,3 +132,21 @@ fn a_setting_is_refused_where_no_backend_has_it_and_goes_to_those_that_do() {
     assert_eq!(engines, ["fbgemm", "qnnpack"]);
     assert_eq!((&found["rows"][0]["differing"], &found["rows"][0]["elements"]), (&0.into(), &80.into()));
 }
+
+/// `refuses.pt` of plugins/pytorch/tests/data/make_torchscript.py prints and warns whenever it runs.
+#[test]
+fn what_a_torchscript_model_prints_and_warns_is_on_no_screen() {
+    let world = World::new();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/pytorch/tests/data/refuses.pt");
+    let ran = world.run_args(&["--format", "json", "-c", &format!("input ones --shape 4,3; run '{file}'")]);
+    assert_eq!((ran.code, ran.talk.as_str()), (0, ""));
+    let documents: Result<Vec<serde_json::Value>, _> = ran.output.lines().map(serde_json::from_str).collect();
+    assert_eq!(documents.unwrap().len(), 2, "{}", ran.output);
+    let ran = world.run(&format!("input ones --shape 2,3; run '{file}'"));
+    assert_eq!(ran.error(), "the model refuses to go on: ValueError: 2 samples are too few");
+    assert!(!format!("{}{}", ran.output, ran.talk).contains("ed by the model"), "{}{}", ran.output, ran.talk);
+    assert!(!ran.talk.contains("Traceback"), "{}", ran.talk);
+    let commands = format!("input ones --shape 2,3; run '{file}'");
+    let ran = world.run_args(&["--verbose", "-c", &commands]);
+    assert!(ran.talk.contains("Traceback of TorchScript"), "{}", ran.talk);
+}

@@ -112,6 +112,9 @@ struct Row {
     clipped_share: Option<f64>,
     #[serde(skip)]
     sketch: Vec<f64>,
+    /// The layer's path for the first value that it computes, the value's own name for others.
+    #[serde(skip)]
+    label: String,
 }
 
 /// What is gathered of one value.
@@ -253,18 +256,17 @@ fn one(
     Ok((captured, streamed.stopped))
 }
 
-/// The layers with the first value that each computes; of a layer inside of a node nothing can leave it.
+/// The values that layers compute, each with its layer; of a layer inside of a node nothing can leave it.
 fn computing(info: &ModelInfo) -> Vec<(&LayerInfo, &str)> {
     let is_reachable = |layer: &&LayerInfo| info.format != "onnx" || layer.scope.is_none();
     let is_tensor = |name: &str| {
         info.value(name).is_none_or(|value| value.type_name.is_none()) && info.tensor(name).is_none()
     };
-    let value =
-        |layer: &'_ LayerInfo| layer.outputs.iter().position(|name| !name.is_empty() && is_tensor(name));
     info.layers
         .iter()
         .filter(is_reachable)
-        .filter_map(|layer| Some((layer, layer.outputs.get(value(layer)?)?.as_str())))
+        .flat_map(|layer| layer.outputs.iter().map(move |value| (layer, value.as_str())))
+        .filter(|(_, value)| !value.is_empty() && is_tensor(value))
         .collect()
 }
 
@@ -292,7 +294,9 @@ impl<'a> Gathered<'a> {
     fn row(self, value: &str) -> Row {
         let (edges, counts) = self.histogram.bins();
         let ends = self.statistics.min().zip(self.statistics.max());
+        let is_first = self.layer.outputs.first().is_none_or(|first| first == value);
         Row {
+            label: if is_first { self.layer.path.clone() } else { value.to_owned() },
             layer: self.layer.path.clone(),
             op_type: self.layer.op_type.clone(),
             value: value.to_owned(),
@@ -368,7 +372,7 @@ fn table(captured: &Captured) -> Table {
             if row.clipped_share.is_some_and(|share| share > 0.0) { Tone::Warning } else { Tone::Plain };
         let odd = if numbers.non_finite() > 0 { Tone::Bad } else { Tone::Plain };
         table.row([
-            Cell::name(&row.layer).tone(if odd == Tone::Bad { Tone::Bad } else { Tone::Name }),
+            Cell::name(&row.label).tone(if odd == Tone::Bad { Tone::Bad } else { Tone::Name }),
             Cell::text(&row.op_type),
             Cell::text(format!("{} {}", row.dtype, shape_text(&row.shape))).tone(Tone::Dim),
             Cell::option(numbers.min, Cell::real),

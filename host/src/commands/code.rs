@@ -39,12 +39,13 @@ pub(super) fn report(model: &str, path: &str, listing: &Listing) -> Result<Repor
     report = report.line("").toned_line([(Tone::Heading, "with all calls inlined".to_owned())]);
     let mut layer = None;
     for step in &listing.inlined {
+        let indent = "  ".repeat(usize::from(step.depth.min(MAX_DEPTH)) + 1);
         if layer != Some(&step.layer) {
             let name = if step.layer.is_empty() { "the model itself" } else { &step.layer };
-            report = report.toned_line([(Tone::Dim, format!("  # {name}"))]);
+            report = report.toned_line([(Tone::Dim, format!("{indent}# {name}"))]);
             layer = Some(&step.layer);
         }
-        report = report.line(format!("  {}{}", "  ".repeat(step.depth.min(MAX_DEPTH).into()), step.text));
+        report = report.line(format!("{indent}{}", step.text));
     }
     Ok(report)
 }

@@ -3,7 +3,7 @@
 use crate::archive;
 use crate::legacy;
 use crate::model::Model;
-use crate::open::{self, TAR_MAGIC};
+use crate::open::{self, MOBILE_MAGIC, TAR_MAGIC};
 use crate::runtime::Runtime;
 use crate::safetensors;
 use crate::sharded;
@@ -41,7 +41,7 @@ const INDICES: &[&str] = &[
 const FORMATS: [FormatRow; 6] = [
     (
         "torchscript",
-        &["pt", "pth", "ptl", "ts", "torchscript"],
+        &["pt", "pth", "ptl", "ff", "ts", "torchscript"],
         archive::MAGIC,
         "TorchScript: `torch.jit.save`",
     ),
@@ -112,7 +112,11 @@ fn probe(head: &[u8], file_name: &str) -> Option<&'static str> {
     let extension = file_name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
     let extension = extension.as_deref().unwrap_or_default();
     let is_ours = FORMATS.iter().any(|(_, extensions, ..)| extensions.contains(&extension));
-    let is_certain = is_ours && !matches!(extension, "bin" | "ckpt" | "pkl" | "ts");
+    let is_certain = is_ours && !matches!(extension, "bin" | "ckpt" | "pkl" | "ts" | "ff");
+    // Recognized in order to say what it is.
+    if is_ours && head.get(MOBILE_MAGIC.0..).is_some_and(|rest| rest.starts_with(MOBILE_MAGIC.1)) {
+        return Some("torchscript");
+    }
     if head.starts_with(legacy::MAGIC) {
         return Some("pickle-legacy");
     }

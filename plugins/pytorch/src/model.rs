@@ -5,7 +5,7 @@ use crate::listing;
 use crate::runtime::{Prepared, Runtime};
 use qp_abi::abi_stable::std_types::RSlice;
 use qp_abi::sdk::{
-    self, BackendError, ModelInfo, Pair, Progress, ROption, Result, RunReport, RunRequest, Sink,
+    self, BackendError, ErrorKind, ModelInfo, Pair, Progress, ROption, Result, RunReport, RunRequest, Sink,
 };
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -60,7 +60,10 @@ impl sdk::Model for Model {
             all.partition(|option| PREPARED.contains(&option.0.as_str()));
         let model = match prepared.take() {
             Some((options, model)) if options == fixed => model,
-            _ => self.runtime.open(&self.path, &fixed, &self.document, progress)?,
+            _ => {
+                let opened = self.runtime.open(&self.path, &fixed, &self.document, progress);
+                opened.map_err(|error| with_layer(error, &self.document))?
+            }
         };
         let (_, model) = prepared.insert((fixed, model));
         let request = RunRequest { options: RSlice::from_slice(&of_run), ..*request };
@@ -78,5 +81,20 @@ impl sdk::Model for Model {
             "code/1" => self.document.listing(&listing::Wanted::read(payload)?.layer)?.to_json(),
             _ => Err(sdk::unknown_request(name)),
         }
+    }
+}
+
+/// An error about an operator that the runtime lacks, with the layer that needs it.
+fn with_layer(error: BackendError, document: &Document) -> BackendError {
+    let operator = error.message.split('`').nth(1).and_then(|name| name.split_once("::"));
+    let Some((namespace, name)) = operator.filter(|_| error.kind == ErrorKind::UNSUPPORTED_OP) else {
+        return error;
+    };
+    let call = format!("ops.{namespace}.{name}(");
+    let steps = document.listing("").map(|listing| listing.inlined).unwrap_or_default();
+    match steps.into_iter().find(|step| step.text.contains(&call)) {
+        Some(step) if step.layer.is_empty() => error.with_cause("the model itself computes with it"),
+        Some(step) => error.with_cause(format!("the layer `{}` computes with it", step.layer)),
+        None => error,
     }
 }

@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// The mark of a tar archive, and where it is.
 pub const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
 
+/// The mark of a mobile model in FlatBuffers form, and where it is.
+pub const MOBILE_MAGIC: (usize, &[u8]) = (4, b"PTMF");
+
 /// Reads the file at `path`.
 ///
 /// # Errors
@@ -62,6 +65,13 @@ fn judged(source: Arc<Source>) -> Result<Document> {
         let archive = Arc::new(Archive::read(Arc::clone(&source))?);
         let verdict = judge::of_archive(&archive);
         (of_archive(archive, verdict.is_dangerous()), verdict)
+    } else if bytes.get(MOBILE_MAGIC.0..).is_some_and(|rest| rest.starts_with(MOBILE_MAGIC.1)) {
+        return Err(BackendError::unsupported_format(
+            "the file is a mobile model in FlatBuffers form, which holds bytecode and no TorchScript",
+        )
+        .with_help(
+            "Save the module with `torch.jit.save`, or with `_save_for_lite_interpreter` without `_use_flatbuffer`.",
+        ));
     } else if safetensors::looks_like(bytes.get(..9).unwrap_or_default()) {
         (safetensors::read(Arc::clone(&source)), Verdict::default())
     } else if sharded::is_index(bytes) {

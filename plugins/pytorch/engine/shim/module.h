@@ -35,11 +35,13 @@ char* guarded(Work&& work) noexcept {
   }
 }
 
-// A value that a run can deliver.
+// A layer whose value a run can deliver.
 struct Tapped {
   // Of a module: its path, and no operator. Of an operator: the path of the module that calls it.
   std::string scope;
   std::string operation;
+  // How many values are tapped.
+  size_t values;
 };
 
 // An argument that a program brings along.

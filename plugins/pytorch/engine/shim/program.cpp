@@ -512,9 +512,11 @@ char* qp_torch_program_tap(QpTorchProgram* program, uint32_t value, int64_t numb
   return guarded([&] {
     jit::Graph& graph = *program->graph;
     const jit::WithInsertPoint guard(graph.return_node());
-    jit::Value* index = graph.insertConstant(number);
-    graph.insertNode(
-        graph.create(c10::Symbol::fromQualString("qp::tap"), {program->values.at(value), index}, 0));
+    jit::Value* const index = graph.insertConstant(number);
+    jit::Value* const part = graph.insertConstant(static_cast<int64_t>(0));
+    jit::Value* const is_only = graph.insertConstant(false);
+    graph.insertNode(graph.create(c10::Symbol::fromQualString("qp::tap"),
+                                  {program->values.at(value), index, part, is_only}, 0));
   });
 }
 

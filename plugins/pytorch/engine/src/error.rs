@@ -1,6 +1,6 @@
 //! Errors of libtorch as the contract wants them: one line, and the rest for `--verbose`.
 
-use qp_abi::sdk::BackendError;
+use qp_abi::sdk::{BackendError, ErrorKind};
 use tch::TchError;
 
 /// What libtorch said.
@@ -27,23 +27,102 @@ pub(crate) fn failed(what: &str, said: impl Into<Said>) -> BackendError {
     BackendError::runtime_failed(what).with_cause(summary(&text)).with_detail(text)
 }
 
-/// An error of libtorch in the middle of a run. Of a program, TorchScript's traceback shows the place of the call as
-/// its source: see `range` in shim/program.cpp.
-pub(crate) fn failed_at(text: &str) -> BackendError {
-    let place = text.lines().find_map(|line| line.strip_prefix("layer `")?.strip_suffix('`'));
-    let what = match place {
-        Some(place) => format!("libtorch failed to compute `{place}`"),
-        None => "libtorch failed to run the model".to_owned(),
+/// Why libtorch does not load the file at `path`: what it lacks is the file's affair.
+pub(crate) fn not_loaded(path: &str, text: String) -> BackendError {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let lacks = |what: String| {
+        BackendError::unsupported_op(what)
+            .with_help("Replace it by what PyTorch has and save the model again; qp loads no libraries of operators.")
+            .with_detail(text.clone())
     };
-    failed(&what, text.to_owned())
+    if let Some(operator) = first.strip_prefix("Unknown builtin op: ") {
+        return lacks(format!("libtorch has no operator `{}`", operator.trim_end_matches('.')));
+    }
+    if let Some(class) = first.strip_prefix("Unknown type name '__torch__.torch.classes.") {
+        return lacks(format!("libtorch has no class `{}`", class.trim_end_matches([':', '\''])));
+    }
+    failed(&format!("libtorch cannot load `{path}`"), text)
+        .with_help("Save the model again with the PyTorch that made it, or inspect it without running it.")
 }
 
-/// The line that says what went wrong: TorchScript puts its traceback before it, C++ its stack after it.
+/// Why a run failed. `layer` is the one whose value was to come next.
+pub(crate) fn not_run(layer: Option<&str>, text: String) -> BackendError {
+    if is_raised(&text) {
+        return BackendError::new(ErrorKind::RUNTIME_FAILED, "the model refuses to go on")
+            .with_cause(summary(&text))
+            .with_detail(text);
+    }
+    // Of a program, TorchScript's traceback shows the place of the call as its source: see `range` in shim/program.cpp.
+    let place = text.lines().find_map(|line| line.strip_prefix("layer `")?.strip_suffix('`'));
+    match place.or(layer).map(str::to_owned) {
+        Some(layer) => failed(&format!("libtorch failed to compute `{layer}`"), text),
+        None => failed("libtorch failed to run the model", text),
+    }
+}
+
+const MARK: &str = "<--- HERE";
+
+/// Whether the code of the model raises the error: the marked statement is the one that does.
+fn is_raised(text: &str) -> bool {
+    let mut before = "";
+    for line in text.lines() {
+        if line.contains(MARK) {
+            return before.contains("ops.prim.RaiseException(");
+        }
+        before = line;
+    }
+    false
+}
+
+/// The line that says what went wrong. TorchScript puts its traceback before it, of which the lines of code are
+/// indented; C++ puts its stack after it.
 fn summary(text: &str) -> String {
+    let behind = text.rfind(MARK).map(|at| &text[at + MARK.len()..]).unwrap_or_default();
+    let is_statement = |line: &&str| !line.is_empty() && !line.starts_with(char::is_whitespace);
+    let named = behind.lines().find(is_statement);
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let named = lines().rev().find_map(|line| {
-        let errors = ["RuntimeError: ", "ValueError: ", "IndexError: ", "NotImplementedError: "];
-        errors.iter().find_map(|error| line.strip_prefix(error))
-    });
-    named.or_else(|| lines().next()).unwrap_or("no message").to_owned()
+    let prefixed = || lines().rev().find(|line| line.starts_with("RuntimeError: "));
+    let line = named.or_else(prefixed).or_else(|| lines().next()).unwrap_or("no message").trim();
+    let line = line.strip_prefix("builtins.").unwrap_or(line);
+    line.strip_prefix("RuntimeError: ").unwrap_or(line).trim_end_matches(['.', ':']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As libtorch 2.13 writes it for `raise ValueError(…)` in a scripted module.
+    const RAISED: &str = "The following operation failed in the TorchScript interpreter.\nTraceback of TorchScript, \
+        serialized code (most recent call last):\n  File \"code/__torch__.py\", line 11, in forward\n    if \
+        torch.lt(torch.size(x, 0), 100):\n      ops.prim.RaiseException(_0, \"builtins.ValueError\")\n      \
+        ~~~~~~~~~~~~~~~~~~~~~~~ <--- HERE\n    else:\n      pass\n\nTraceback of TorchScript, original code (most \
+        recent call last):\n  File \"net.py\", line 40, in forward\n        if x.size(0) < 100:\n            raise \
+        ValueError(\"bad\")\n            ~~~~~~~~ <--- HERE\n        return self.inner(x)\nbuiltins.ValueError: bad \
+        value: 5\nsecond line\n";
+
+    #[test]
+    fn what_a_model_raises_is_its_own_affair_and_one_line() {
+        let error = not_run(Some("fc"), RAISED.to_owned());
+        assert_eq!(error.message, "the model refuses to go on");
+        assert_eq!(error.causes.as_slice(), ["ValueError: bad value: 5"]);
+        assert_eq!(error.detail, RAISED);
+    }
+
+    #[test]
+    fn the_layer_is_named_and_the_stack_of_cpp_is_detail() {
+        let text = "mat1 and mat2 shapes cannot be multiplied (3x5 and 3x2)\nException raised from meta at x.cpp:1\n";
+        let error = not_run(Some("inner.fc"), text.to_owned());
+        assert_eq!(error.message, "libtorch failed to compute `inner.fc`");
+        assert_eq!(error.causes.as_slice(), ["mat1 and mat2 shapes cannot be multiplied (3x5 and 3x2)"]);
+    }
+
+    #[test]
+    fn what_libtorch_lacks_is_named() {
+        let text = "Unknown builtin op: mylib::myop.\nCould not find any similar ops\n".to_owned();
+        let error = not_loaded("net.pt", text);
+        assert_eq!(error.kind, ErrorKind::UNSUPPORTED_OP);
+        assert_eq!(error.message, "libtorch has no operator `mylib::myop`");
+        let text = "\nUnknown type name '__torch__.torch.classes.quantized.Packed':\n  File".to_owned();
+        assert_eq!(not_loaded("net.pt", text).message, "libtorch has no class `quantized.Packed`");
+    }
 }

@@ -1,6 +1,6 @@
 //! A model in libtorch's memory: a TorchScript module, or a program.
 
-use crate::error::{failed, failed_at};
+use crate::error::{failed, not_loaded, not_run};
 use crate::names::Names;
 use crate::prepare::{self, prepare};
 use crate::program::{Program, STORE};
@@ -12,6 +12,7 @@ use qp_abi::sdk::{
     self, BackendError, Fetch, LayerInfo, ModelInfo, Pair, Progress, RString, RVec, Result, RunReport,
     RunRequest, Sink, lookup,
 };
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::{Mutex, OnceLock};
 use tch::Tensor;
@@ -55,11 +56,7 @@ impl Model {
             return Self::of_program(text, settings);
         }
         shim::choose_engine(settings.engine.as_deref());
-        let mut module = Module::load(path).map_err(|text| {
-            failed(&format!("libtorch cannot load `{path}`"), text).with_help(
-                "Save the model again with the PyTorch that made it, or inspect it without running it.",
-            )
-        })?;
+        let mut module = Module::load(path).map_err(|text| not_loaded(path, text))?;
         if let Some(kind) = settings.precision {
             module
                 .convert(kind)
@@ -103,7 +100,7 @@ fn values(listed: &shim::Names) -> Vec<Value> {
     for name in listed.modules.iter().chain(&listed.inputs) {
         names.claim(name, '_', 1);
     }
-    let mut called = std::collections::HashSet::new();
+    let mut called = HashSet::new();
     let values = listed.taps.iter().map(|tap| match tap {
         // The path itself is the name of what the first call computes.
         Tap::Module(path) if called.insert(path) => Value { name: path.clone(), operator: String::new() },
@@ -141,7 +138,9 @@ impl sdk::Model for Model {
     /// of a program, and nothing is run.
     ///
     /// For the outputs, `names` are theirs, in order; outputs beyond them, and all when their number differs, are
-    /// called `output_0`, `output_1`, … By name, `names` are those of [`Self::info`], or `output:N` for output N.
+    /// called `output_0`, `output_1`, … By name, `names` are those of [`Self::info`], with `:N` behind them for tensor N
+    /// of several, or `output:N` for output N. Of layers, `names` are such names in the order of execution, and what a
+    /// run does not compute of them is left out.
     fn run(
         &self,
         request: &RunRequest<'_>,
@@ -170,11 +169,18 @@ impl sdk::Model for Model {
         }
         let mut outputs = Vec::new();
         let mut fault = None;
+        // The layer whose value is to come.
+        let mut next = 0;
         let mut receive = |given: Given<'_>| {
+            if let Given::Tapped(index, ..) = &given {
+                next = index + 1;
+            }
             let taken = match given {
-                Given::Tapped(index, tensor) => progress
-                    .update("running", index as u64, self.values.len() as u64)
-                    .and_then(|()| tensor.map_or(Ok(()), |tensor| wanted.tapped(index, tensor, sink))),
+                Given::Tapped(index, part, tensor) => {
+                    progress.update("running", index as u64, self.values.len() as u64).and_then(|()| {
+                        tensor.map_or(Ok(()), |tensor| wanted.take(&Source::Value(index, part), tensor, sink))
+                    })
+                }
                 Given::Output(key, tensor) => {
                     outputs.push((key.map(str::to_owned), tensor));
                     Ok(())
@@ -195,7 +201,9 @@ impl sdk::Model for Model {
             Err(Stop::Stopped) => {
                 return Err(fault.unwrap_or_else(|| BackendError::internal("a run stopped without a reason")));
             }
-            Err(Stop::Failed(text)) => return Err(failed_at(&text)),
+            Err(Stop::Failed(text)) => {
+                return Err(not_run(self.values.get(next).map(|value| value.name.as_str()), text));
+            }
         };
         tch::no_grad(|| wanted.finish(outputs, sink))?;
         Ok(self.report(threads, u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)))
@@ -228,6 +236,8 @@ enum Wanted<'a> {
         due: Vec<Due<'a>>,
         /// How many are delivered.
         delivered: usize,
+        /// Whether what a run does not compute is left out; else that is an error.
+        is_lenient: bool,
     },
 }
 
@@ -240,25 +250,40 @@ struct Due<'a> {
 
 #[derive(PartialEq, Eq)]
 enum Source {
-    Value(usize),
+    /// One of the tensors that a layer computes.
+    Value(usize, usize),
     Output(usize),
+}
+
+impl Source {
+    /// `output:1`; `layer1.add`; the third of the tensors that `split` computes, `split:2`.
+    fn of(name: &str, values: &HashMap<&str, usize>) -> Option<Self> {
+        if let Some(&index) = values.get(name) {
+            return Some(Self::Value(index, 0));
+        }
+        if let Some(number) = name.strip_prefix(OUTPUT) {
+            return Some(Self::Output(number.parse().ok()?));
+        }
+        let (layer, part) = name.rsplit_once(':')?;
+        Some(Self::Value(*values.get(layer)?, part.parse().ok()?))
+    }
 }
 
 impl<'a> Wanted<'a> {
     fn of(request: &RunRequest<'a>, values: &[Value]) -> Result<Self> {
+        let is_lenient = request.fetch == Fetch::LAYERS;
         match request.fetch {
             Fetch::OUTPUTS => Ok(Self::Outputs(request.names.as_slice())),
-            Fetch::NAMED => {
+            Fetch::NAMED | Fetch::LAYERS => {
+                let values: HashMap<&str, usize> =
+                    values.iter().enumerate().map(|(index, value)| (value.name.as_str(), index)).collect();
                 let due = request.names.as_slice().iter().map(|name| {
-                    let output = name.strip_prefix(OUTPUT).and_then(|number| number.parse().ok());
-                    let value = || values.iter().position(|value| value.name == name.as_str());
-                    let source = output.map(Source::Output).or_else(|| value().map(Source::Value));
-                    let source = source.ok_or_else(|| {
+                    let source = Source::of(name, &values).ok_or_else(|| {
                         BackendError::not_found(format!("libtorch computes no `{name}` in this model"))
                     })?;
                     Ok(Due { name: name.as_str(), source, kept: None })
                 });
-                Ok(Self::Named { due: due.collect::<Result<_>>()?, delivered: 0 })
+                Ok(Self::Named { due: due.collect::<Result<_>>()?, delivered: 0, is_lenient })
             }
             _ => Err(BackendError::unsupported_op("the engine delivers outputs and named values only")),
         }
@@ -269,7 +294,7 @@ impl<'a> Wanted<'a> {
         let mut flags = vec![false; count];
         if let Self::Named { due, .. } = self {
             for due in due {
-                if let Source::Value(index) = due.source {
+                if let Source::Value(index, _) = due.source {
                     flags[index] = true;
                 }
             }
@@ -277,14 +302,12 @@ impl<'a> Wanted<'a> {
         flags
     }
 
-    fn tapped(&mut self, index: usize, tensor: Tensor, sink: &mut Sink<'_>) -> Result<()> {
-        self.take(&Source::Value(index), tensor, sink)
-    }
-
     fn take(&mut self, source: &Source, tensor: Tensor, sink: &mut Sink<'_>) -> Result<()> {
-        let Self::Named { due, delivered } = self else { return Ok(()) };
+        let Self::Named { due, delivered, is_lenient } = self else { return Ok(()) };
         let Some(at) = due.iter().position(|due| due.source == *source) else { return Ok(()) };
-        if at == *delivered {
+        if *is_lenient {
+            tensor::deliver(due[at].name, &tensor, sink)?;
+        } else if at == *delivered {
             tensor::deliver(due[at].name, &tensor, sink)?;
             *delivered += 1;
             while let Some(Due { name, kept: Some(tensor), .. }) = due.get(*delivered) {
@@ -306,9 +329,12 @@ impl<'a> Wanted<'a> {
             self.take(&Source::Output(index), tensor, sink)?;
         }
         match self {
-            Self::Named { due, delivered } if *delivered < due.len() => Err(BackendError::runtime_failed(
-                format!("`{}` was not computed, or is no tensor", due[*delivered].name),
-            )),
+            Self::Named { due, delivered, is_lenient: false } if *delivered < due.len() => {
+                Err(BackendError::runtime_failed(format!(
+                    "`{}` was not computed, or is no tensor",
+                    due[*delivered].name
+                )))
+            }
             _ => Ok(()),
         }
     }

@@ -13,8 +13,13 @@ pub(crate) mod raw {
 
     /// A tensor of libtorch's, as `tch` points at it.
     pub(super) type TensorPointer = *mut c_void;
-    pub(super) type Receive =
-        extern "C" fn(context: *mut c_void, index: i64, name: *const c_char, tensor: TensorPointer) -> c_int;
+    pub(super) type Receive = extern "C" fn(
+        context: *mut c_void,
+        index: i64,
+        part: i64,
+        name: *const c_char,
+        tensor: TensorPointer,
+    ) -> c_int;
     pub(super) type Visit =
         extern "C" fn(context: *mut c_void, kind: c_int, scope: *const c_char, name: *const c_char);
 
@@ -56,7 +61,7 @@ pub(crate) mod raw {
     }
 }
 
-/// Keeps libtorch's warnings on this thread off the screen.
+/// Keeps libtorch's warnings on this thread, its log, and what models print off the screen.
 pub(crate) fn silence() {
     raw::qp_torch_silence();
 }
@@ -127,7 +132,7 @@ pub(crate) fn taken(error: *mut c_char) -> Result<(), String> {
 pub(crate) enum Tap {
     /// What a module computes, by its path.
     Module(String),
-    /// What an operator computes: the path of the module that calls it, and the operator's name.
+    /// What an operator, an `if` or a loop computes: the path of the module that calls it, and its name.
     Operator(String, String),
 }
 
@@ -144,8 +149,9 @@ pub(crate) struct Names {
 
 /// A tensor that a run gives.
 pub(crate) enum Given<'a> {
-    /// Tapped, by its index among the taps; without a tensor where none is wanted.
-    Tapped(usize, Option<Tensor>),
+    /// Tapped, by its index among the taps and its number among what that layer computes; without a tensor where none
+    /// is wanted.
+    Tapped(usize, usize, Option<Tensor>),
     /// A result of `forward`, in order, with the key of the dictionary it comes from.
     Output(Option<&'a str>, Tensor),
 }
@@ -291,15 +297,19 @@ extern "C" fn visit(context: *mut c_void, kind: c_int, scope: *const c_char, nam
 extern "C" fn tapped(
     context: *mut c_void,
     index: i64,
+    part: i64,
     _name: *const c_char,
     tensor: raw::TensorPointer,
 ) -> c_int {
-    give(context, tensor, |tensor| Some(Given::Tapped(usize::try_from(index).ok()?, tensor)))
+    give(context, tensor, |tensor| {
+        Some(Given::Tapped(usize::try_from(index).ok()?, usize::try_from(part).ok()?, tensor))
+    })
 }
 
 extern "C" fn output(
     context: *mut c_void,
     _index: i64,
+    _part: i64,
     name: *const c_char,
     tensor: raw::TensorPointer,
 ) -> c_int {

@@ -17,20 +17,42 @@ pub struct Prepared {
     pub(super) values: Vec<RString>,
 }
 
-/// The values that stand for the same in what was read and in what libtorch computes. Both sides number the calls
-/// of one operator, or of one module; where they do not count the same calls, no number is to be trusted.
+/// The values that stand for the same in what was read and in what libtorch computes, in the order of execution. Both
+/// sides number the calls of one operator, or of one module; where they do not count the same calls, no number is to be
+/// trusted.
 pub fn values(read: &ModelInfo, computed: &ModelInfo) -> Vec<RString> {
-    let listed = |info: &ModelInfo| -> Vec<RString> {
-        info.layers.iter().flat_map(|layer| layer.outputs.iter().cloned()).collect()
-    };
-    let (read, computed) = (listed(read), listed(computed));
-    let (of_read, of_computed) = (families(&read), families(&computed));
-    let known: HashSet<&RString> = read.iter().collect();
-    let is_sure = |name: &RString| {
-        let stem = stem(name);
-        known.contains(name) && of_read.get(stem) == of_computed.get(stem)
-    };
-    computed.iter().filter(|name| is_sure(name)).cloned().collect()
+    let known = with_parts(read);
+    let of_read: Vec<RString> = known.iter().map(|(name, _)| (*name).clone()).collect();
+    let of_computed: Vec<RString> =
+        computed.layers.iter().flat_map(|layer| layer.outputs.iter().cloned()).collect();
+    let (read_families, computed_families) = (families(&of_read), families(&of_computed));
+    // The engine knows the layers; how many tensors each of them computes is known from the code.
+    let known: HashMap<&RString, Vec<&RString>> = known.into_iter().collect();
+    let is_sure = |name: &RString| read_families.get(stem(name)) == computed_families.get(stem(name));
+    of_computed
+        .iter()
+        .filter(|name| is_sure(name))
+        .filter_map(|name| known.get(name))
+        .flat_map(|parts| parts.iter().map(|name| (*name).clone()))
+        .collect()
+}
+
+/// The values that layers compute, each with itself and its parts: `split`, `split:1`.
+fn with_parts(info: &ModelInfo) -> Vec<(&RString, Vec<&RString>)> {
+    let mut values: Vec<(&RString, Vec<&RString>)> = Vec::new();
+    for layer in &info.layers {
+        let start = values.len();
+        for output in &layer.outputs {
+            let first = values.get_mut(start).filter(|(first, _)| {
+                output.strip_prefix(first.as_str()).is_some_and(|rest| rest.starts_with(':'))
+            });
+            match first {
+                Some((_, parts)) => parts.push(output),
+                None => values.push((output, vec![output])),
+            }
+        }
+    }
+    values
 }
 
 /// The names of each stem, in order.
@@ -86,23 +108,36 @@ impl Prepared {
             let output = || outputs.iter().position(|output| output == name);
             match known.get(name) {
                 Some(_) => Ok(name.clone()),
-                None => output().map(|index| RString::from(format!("output:{index}"))).ok_or_else(|| {
-                    BackendError::not_found(format!("nothing that can be captured is called `{name}`"))
-                        .with_help("See `layers` for what computes a value.")
-                }),
+                None => output()
+                    .map(|index| RString::from(format!("output:{index}")))
+                    .ok_or_else(|| not_captured(info, name)),
             }
         });
         let names: Vec<RString> = names.collect::<Result<_>>()?;
-        let mut delivered = wanted.iter();
+        // The engine knows an output that no layer computes by its number.
+        let renamed: HashMap<&RString, &RString> = names.iter().zip(wanted).collect();
         let mut rename = FnSink(|view: TensorView<'_>| {
-            let name =
-                delivered.next().ok_or_else(|| BackendError::internal("the engine delivers too much"))?;
+            let name = renamed
+                .get(&RString::from(view.name.as_str()))
+                .ok_or_else(|| BackendError::internal("the engine delivers what was not asked for"))?;
             sink.tensor(TensorView { name: name.as_str().into(), ..view })
         });
         let rename = TensorSink_TO::from_ptr(RMut::new(&mut rename), TD_Opaque);
-        let request = RunRequest { fetch: Fetch::NAMED, names: RSlice::from_slice(&names), ..request };
+        let request = RunRequest { names: RSlice::from_slice(&names), ..request };
         self.model.run(request, rename, progress.as_raw()).into_result()
     }
+}
+
+/// Why a value that the engine does not deliver is none, or cannot be captured.
+fn not_captured(info: &ModelInfo, name: &RString) -> BackendError {
+    if info.layers.iter().any(|layer| layer.outputs.contains(name)) {
+        let message = format!(
+            "`{name}` cannot be captured: libtorch and the code in the file count its calls otherwise"
+        );
+        return BackendError::unsupported_op(message).with_help("Capture other layers by their names.");
+    }
+    BackendError::not_found(format!("nothing that can be captured is called `{name}`"))
+        .with_help("See `layers` for what computes a value.")
 }
 
 #[cfg(test)]
@@ -139,5 +174,14 @@ mod tests {
         let computed = info(&["stem", "add", "relu", "relu_1", "add_1", "other"]);
         let same: Vec<String> = values(&read, &computed).iter().map(ToString::to_string).collect();
         assert_eq!(same, ["stem", "add", "add_1"]);
+    }
+
+    #[test]
+    fn all_that_the_code_unpacks_of_a_layer_can_be_captured() {
+        let mut read = info(&["split", "lstm"]);
+        read.layers[0].outputs.push("split:1".into());
+        let same: Vec<String> =
+            values(&read, &info(&["split", "lstm"])).iter().map(ToString::to_string).collect();
+        assert_eq!(same, ["split", "split:1", "lstm"]);
     }
 }

@@ -1,12 +1,24 @@
-//! The code records of TorchScript: Python's syntax, one class after another.
+//! The code records of TorchScript: Python's syntax, one class or function after another.
 //!
 //! The parser is tolerant: it knows the statements and expressions that TorchScript's printer writes, and what
-//! it does not know becomes [`Expression::Unknown`]. Control flow is flattened: every branch is listed.
+//! it does not know becomes [`Expression::Unknown`].
 
+use super::expression::{Expression, Parser};
 use super::lexer::{Token, tokens};
+use super::symbol::Kind;
 use std::collections::HashMap;
 
-const MAX_DEPTH: u32 = 100;
+/// Blocks within blocks; what is deeper is left out.
+const MAX_BLOCKS: usize = 64;
+
+/// All code of an archive, by qualified names.
+#[derive(Debug, Default)]
+pub struct Code {
+    /// The classes.
+    pub classes: HashMap<String, Class>,
+    /// The functions that belong to no class.
+    pub functions: HashMap<String, Method>,
+}
 
 /// A class, with what matters of it here.
 #[derive(Debug, Clone, Default)]
@@ -19,15 +31,19 @@ pub struct Class {
     pub methods: HashMap<String, Method>,
 }
 
-/// A method.
+/// A method, or a function.
 #[derive(Debug, Clone, Default)]
 pub struct Method {
-    /// The name of its first argument, mostly `self`.
+    /// The name of a method's first argument, mostly `self`; empty for a function.
     pub receiver: String,
     /// The names and types of the other arguments.
     pub arguments: Vec<(String, String)>,
+    /// What the types of these say of tensors.
+    pub kinds: Vec<Kind>,
     /// The type it returns.
     pub returns: String,
+    /// What that says of tensors.
+    pub returned: Kind,
     /// Its statements.
     pub body: Vec<Statement>,
 }
@@ -41,85 +57,86 @@ pub enum Statement {
     Return(Expression),
     /// An expression for its effect.
     Evaluate(Expression),
+    /// `if condition: … else: …`.
+    If(Expression, Vec<Statement>, Vec<Statement>),
+    /// `for name in values: …`.
+    For(Expression, Expression, Vec<Statement>),
+    /// `while condition: …`.
+    While(Expression, Vec<Statement>),
+    /// `with value as name: …`.
+    With(Expression, Vec<Statement>),
 }
 
-/// An expression.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Expression {
-    /// A variable, or the first part of a dotted name.
-    Name(String),
-    /// A number.
-    Number(f64),
-    /// A text.
-    Text(String),
-    /// A list or tuple.
-    Sequence(Vec<Expression>),
-    /// A dictionary.
-    Dictionary(Vec<(Expression, Expression)>),
-    /// `value.name`.
-    Attribute(Box<Expression>, String),
-    /// `value[index]`.
-    Index(Box<Expression>, Box<Expression>),
-    /// `callee(arguments)`.
-    Call(Box<Expression>, Vec<Expression>),
-    /// What the parser does not know.
-    Unknown,
-}
-
-impl Expression {
-    /// The text of a dotted name: `ops.quantized.add_relu`.
-    pub fn dotted(&self) -> Option<String> {
-        match self {
-            Self::Name(name) => Some(name.clone()),
-            Self::Attribute(value, name) => Some(format!("{}.{name}", value.dotted()?)),
-            _ => None,
+impl Code {
+    /// Adds the classes and functions of a code record; `module` is its name with dots.
+    pub fn add(&mut self, module: &str, source: &str) {
+        let lines = logical_lines(source);
+        let mut rest = lines.as_slice();
+        while let [(_, line), after @ ..] = rest {
+            let (block, others) = block_of(after, 0);
+            rest = others;
+            if let Some(header) = line.strip_prefix("class ") {
+                let end = header.find(['(', ':']).unwrap_or(header.len());
+                let name = header.get(..end).unwrap_or_default().trim();
+                self.classes.insert(format!("{module}.{name}"), class(block));
+            } else if let Some(header) = line.strip_prefix("def ") {
+                let (name, mut function) = method_header(header, false);
+                function.body = statements(block, 0);
+                self.functions.insert(format!("{module}.{name}"), function);
+            }
         }
+    }
+
+    /// A method of a class.
+    pub fn method(&self, class: &str, name: &str) -> Option<&Method> {
+        self.classes.get(class)?.methods.get(name)
     }
 }
 
-/// The classes of a code record, by name.
-pub fn classes(source: &str) -> HashMap<String, Class> {
-    let mut classes: HashMap<String, Class> = HashMap::new();
-    let mut class: Option<String> = None;
-    let mut method: Option<String> = None;
-    for (indent, line) in logical_lines(source) {
-        let line = line.trim();
-        if indent == 0 {
-            method = None;
-            class = line.strip_prefix("class ").map(|rest| {
-                let end = rest.find(['(', ':']).unwrap_or(rest.len());
-                rest.get(..end).unwrap_or_default().trim().to_owned()
-            });
-            if let Some(name) = &class {
-                classes.entry(name.clone()).or_default();
-            }
-            continue;
-        }
-        let Some(class) = class.as_ref().and_then(|class| classes.get_mut(class)) else { continue };
+impl Class {
+    /// The names of the methods but `forward`, and but those that save and load; sorted.
+    pub fn other_methods(&self) -> Vec<&str> {
+        let is_known = |name: &str| matches!(name, "forward" | "__getstate__" | "__setstate__");
+        let mut names: Vec<&str> =
+            self.methods.keys().map(String::as_str).filter(|name| !is_known(name)).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+type Line = (usize, String);
+
+/// The lines that are indented by more than `indent`, and what comes after them.
+fn block_of(lines: &[Line], indent: usize) -> (&[Line], &[Line]) {
+    let end = lines.iter().position(|(inner, _)| *inner <= indent).unwrap_or(lines.len());
+    lines.split_at(end)
+}
+
+fn class(lines: &[Line]) -> Class {
+    let mut class = Class::default();
+    let mut rest = lines;
+    while let [(indent, line), after @ ..] = rest {
+        let (block, others) = block_of(after, *indent);
+        rest = others;
         if let Some(header) = line.strip_prefix("def ") {
-            let (name, parsed) = method_header(header);
-            class.methods.insert(name.clone(), parsed);
-            method = Some(name);
-        } else if indent <= 2 {
-            method = None;
-            if let Some(list) = line.strip_prefix("__parameters__ =") {
-                class.parameters = texts(list);
-            } else if let Some(list) = line.strip_prefix("__buffers__ =") {
-                class.buffers = texts(list);
-            }
-        } else if let Some(method) = method.as_ref().and_then(|method| class.methods.get_mut(method)) {
-            method.body.extend(statement(line));
+            let (name, mut method) = method_header(header, true);
+            method.body = statements(block, 0);
+            class.methods.insert(name, method);
+        } else if let Some(list) = line.strip_prefix("__parameters__ =") {
+            class.parameters = texts(list);
+        } else if let Some(list) = line.strip_prefix("__buffers__ =") {
+            class.buffers = texts(list);
         }
     }
-    classes
+    class
 }
 
 /// Lines with their indentation; what is open in brackets goes on in the next line.
-fn logical_lines(source: &str) -> Vec<(usize, String)> {
-    let mut lines: Vec<(usize, String)> = Vec::new();
+fn logical_lines(source: &str) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
     let mut depth = 0_i64;
     for line in source.lines() {
-        let text = line.trim_start();
+        let text = line.trim();
         if text.is_empty() && depth == 0 {
             continue;
         }
@@ -128,7 +145,7 @@ fn logical_lines(source: &str) -> Vec<(usize, String)> {
                 open.push(' ');
                 open.push_str(text);
             }
-            _ => lines.push((line.len() - text.len(), text.to_owned())),
+            _ => lines.push((line.len() - line.trim_start().len(), text.to_owned())),
         }
         depth = (depth + open_brackets(text)).max(0);
     }
@@ -153,14 +170,14 @@ fn texts(list: &str) -> Vec<String> {
 }
 
 /// `forward(self: T, x: Tensor) -> Tensor:`.
-fn method_header(header: &str) -> (String, Method) {
+fn method_header(header: &str, has_receiver: bool) -> (String, Method) {
     let (name, rest) = header.split_once('(').unwrap_or((header, ""));
     let (arguments, returns) = match rest.rsplit_once("->") {
         Some((arguments, returns)) => (arguments, returns.trim().trim_end_matches(':').trim()),
         None => (rest, ""),
     };
     let arguments = arguments.trim().trim_end_matches(':').trim_end().trim_end_matches(')');
-    let mut parsed = Method { returns: returns.to_owned(), ..Method::default() };
+    let mut parsed = Method { returns: returns.to_owned(), returned: Kind::of(returns), ..Method::default() };
     let (mut depth, mut start) = (0_i64, 0);
     let mut parts = Vec::new();
     for (at, character) in arguments.char_indices() {
@@ -178,18 +195,57 @@ fn method_header(header: &str) -> (String, Method) {
     for part in parts {
         let (name, annotation) = part.split_once(':').unwrap_or((part, "Tensor"));
         let annotation = annotation.split('=').next().unwrap_or_default();
-        match (parsed.receiver.is_empty(), name.trim()) {
+        match (has_receiver && parsed.receiver.is_empty(), name.trim()) {
             (_, "") => {}
             (true, name) => parsed.receiver = name.to_owned(),
-            (false, name) => parsed.arguments.push((name.to_owned(), annotation.trim().to_owned())),
+            (false, name) => {
+                parsed.kinds.push(Kind::of(annotation));
+                parsed.arguments.push((name.to_owned(), annotation.trim().to_owned()));
+            }
         }
     }
     (name.trim().to_owned(), parsed)
 }
 
+fn statements(lines: &[Line], depth: usize) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    if depth > MAX_BLOCKS {
+        return statements;
+    }
+    let mut rest = lines;
+    while let [(indent, line), after @ ..] = rest {
+        let (block, others) = block_of(after, *indent);
+        rest = others;
+        let inner = || self::statements(block, depth + 1);
+        let head = |text: &str| Parser::new(&tokens(text.trim().trim_end_matches(':'))).sequence();
+        if let Some(condition) = line.strip_prefix("if ") {
+            let otherwise = match rest {
+                [(_, line), after @ ..] if line == "else:" => {
+                    let (block, others) = block_of(after, *indent);
+                    rest = others;
+                    self::statements(block, depth + 1)
+                }
+                _ => Vec::new(),
+            };
+            statements.push(Statement::If(head(condition), inner(), otherwise));
+        } else if let Some(condition) = line.strip_prefix("while ") {
+            statements.push(Statement::While(head(condition), inner()));
+        } else if let Some((target, values)) =
+            line.strip_prefix("for ").and_then(|line| line.split_once(" in "))
+        {
+            statements.push(Statement::For(head(target), head(values), inner()));
+        } else if let Some(value) = line.strip_prefix("with ") {
+            let value = value.split(" as ").next().unwrap_or_default();
+            statements.push(Statement::With(head(value), inner()));
+        } else {
+            statements.extend(statement(line));
+        }
+    }
+    statements
+}
+
 fn statement(line: &str) -> Option<Statement> {
-    let control = ["if ", "else:", "elif ", "for ", "while ", "pass", "with ", "assert "];
-    if control.iter().any(|word| line.starts_with(word)) {
+    if matches!(line, "pass" | "else:") {
         return None;
     }
     let tokens = tokens(line);
@@ -213,174 +269,32 @@ fn statement(line: &str) -> Option<Statement> {
     // `name : type = value`.
     let annotation = targets.iter().position(|token| *token == Token::Symbol(':')).unwrap_or(targets.len());
     let targets = match Parser::new(targets.get(..annotation).unwrap_or_default()).sequence() {
-        Expression::Sequence(targets) => targets,
+        Expression::Tuple(targets) => targets,
         target => vec![target],
     };
     Some(Statement::Assign(targets, Parser::new(value.get(1..).unwrap_or_default()).sequence()))
-}
-
-struct Parser<'a> {
-    tokens: &'a [Token],
-    depth: u32,
-}
-
-impl<'a> Parser<'a> {
-    fn new(tokens: &'a [Token]) -> Self {
-        Self { tokens, depth: 0 }
-    }
-
-    fn next(&mut self) -> Option<&'a Token> {
-        let (first, rest) = self.tokens.split_first()?;
-        self.tokens = rest;
-        Some(first)
-    }
-
-    fn eat(&mut self, symbol: char) -> bool {
-        let found = self.tokens.first() == Some(&Token::Symbol(symbol));
-        if found {
-            self.next();
-        }
-        found
-    }
-
-    /// One expression, or several with commas between and perhaps one at the end.
-    fn sequence(&mut self) -> Expression {
-        let first = self.expression();
-        if !self.eat(',') {
-            return first;
-        }
-        let mut elements = vec![first];
-        while !self.tokens.is_empty() {
-            elements.push(self.expression());
-            if !self.eat(',') {
-                break;
-            }
-        }
-        Expression::Sequence(elements)
-    }
-
-    fn expression(&mut self) -> Expression {
-        self.depth += 1;
-        let parsed = if self.depth > MAX_DEPTH { Expression::Unknown } else { self.postfix() };
-        self.depth -= 1;
-        // Operators and conditions: the value is the left side, what follows is skipped up to the next
-        // delimiter.
-        while let Some(Token::Name(word)) = self.tokens.first()
-            && matches!(word.as_str(), "if" | "else" | "and" | "or" | "is" | "in" | "not")
-        {
-            self.next();
-            if word == "if" || word == "else" {
-                self.postfix_within();
-            }
-        }
-        parsed
-    }
-
-    fn postfix_within(&mut self) {
-        self.depth += 1;
-        if self.depth <= MAX_DEPTH {
-            self.postfix();
-        }
-        self.depth -= 1;
-    }
-
-    fn postfix(&mut self) -> Expression {
-        let mut value = self.primary();
-        loop {
-            if self.eat('.') {
-                match self.next() {
-                    Some(Token::Name(name)) => value = Expression::Attribute(Box::new(value), name.clone()),
-                    _ => return Expression::Unknown,
-                }
-            } else if self.eat('(') {
-                let arguments = self.elements(')');
-                value = Expression::Call(Box::new(value), arguments);
-            } else if self.eat('[') {
-                let mut index = self.elements(']');
-                let index = if index.len() == 1 { index.remove(0) } else { Expression::Sequence(index) };
-                value = Expression::Index(Box::new(value), Box::new(index));
-            } else {
-                return value;
-            }
-        }
-    }
-
-    fn primary(&mut self) -> Expression {
-        match self.next() {
-            Some(Token::Name(name)) => Expression::Name(name.clone()),
-            Some(Token::Number(number)) => Expression::Number(*number),
-            Some(Token::Text(text)) => Expression::Text(text.clone()),
-            Some(Token::Symbol('-')) => match self.next() {
-                Some(Token::Number(number)) => Expression::Number(-number),
-                _ => Expression::Unknown,
-            },
-            Some(Token::Symbol('[')) => Expression::Sequence(self.elements(']')),
-            Some(Token::Symbol('{')) => self.dictionary(),
-            Some(Token::Symbol('(')) => {
-                let is_empty = self.tokens.first() == Some(&Token::Symbol(')'));
-                let first = if is_empty { None } else { Some(self.expression()) };
-                // `(x)` is `x`; `(x,)` and `(x, y)` are tuples.
-                match first {
-                    Some(first) if self.eat(')') => first,
-                    first => {
-                        self.eat(',');
-                        let mut elements: Vec<Expression> = first.into_iter().collect();
-                        elements.extend(self.elements(')'));
-                        Expression::Sequence(elements)
-                    }
-                }
-            }
-            _ => Expression::Unknown,
-        }
-    }
-
-    /// Expressions up to the closing bracket; keyword arguments are given by value.
-    fn elements(&mut self, close: char) -> Vec<Expression> {
-        let mut elements = Vec::new();
-        while !self.tokens.is_empty() && !self.eat(close) {
-            let before = self.tokens.len();
-            let mut element = self.expression();
-            if self.eat('=') {
-                element = self.expression();
-            }
-            elements.push(element);
-            self.eat(',');
-            if self.tokens.len() == before {
-                self.next();
-            }
-        }
-        elements
-    }
-
-    fn dictionary(&mut self) -> Expression {
-        let mut entries = Vec::new();
-        while !self.tokens.is_empty() && !self.eat('}') {
-            let before = self.tokens.len();
-            let key = self.expression();
-            let value = if self.eat(':') { self.expression() } else { Expression::Unknown };
-            entries.push((key, value));
-            self.eat(',');
-            if self.tokens.len() == before {
-                self.next();
-            }
-        }
-        Expression::Dictionary(entries)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parsed(source: &str) -> Code {
+        let mut code = Code::default();
+        code.add("m", source);
+        code
+    }
+
     #[test]
     fn a_class_has_its_parameters_methods_and_statements() {
         let source = "class Conv(Module):\n  __parameters__ = [\"weight\", \"bias\", ]\n  __buffers__ = []\n  \
              weight : Tensor\n  def forward(self: __torch__.Conv,\n    x: Tensor,\n    n: List[int]) -> Tensor:\n    \
              _0 = ops.quantized.conv2d_relu(x, self.w, 0.5, -3)\n    a, b, = (self.conv).forward(_0, )\n    return _0\n";
-        let classes = classes(source);
-        let class = classes.get("Conv").unwrap();
+        let code = parsed(source);
+        let class = code.classes.get("m.Conv").unwrap();
         assert_eq!(class.parameters, ["weight", "bias"]);
         let forward = class.methods.get("forward").unwrap();
+        assert_eq!(forward.receiver, "self");
         assert_eq!(forward.arguments, [("x".into(), "Tensor".into()), ("n".into(), "List[int]".into())]);
         assert_eq!(forward.returns, "Tensor");
         let Some(Statement::Assign(targets, Expression::Call(callee, arguments))) = forward.body.first()
@@ -389,20 +303,44 @@ mod tests {
         };
         assert_eq!(targets, &[Expression::Name("_0".into())]);
         assert_eq!(callee.dotted().as_deref(), Some("ops.quantized.conv2d_relu"));
-        assert_eq!(arguments.get(2..), Some(&[Expression::Number(0.5), Expression::Number(-3.0)][..]));
+        let numbers = [Expression::Number(0.5, true), Expression::Number(-3.0, false)];
+        assert_eq!(arguments.get(2..), Some(&numbers[..]));
         assert!(matches!(forward.body.get(1), Some(Statement::Assign(targets, _)) if targets.len() == 2));
         assert!(matches!(forward.body.get(2), Some(Statement::Return(Expression::Name(_)))));
     }
 
     #[test]
+    fn branches_and_loops_keep_their_statements() {
+        let code = parsed(
+            "def f(x: Tensor) -> Tensor:\n  if c:\n    y = x\n  else:\n    for i in range(3):\n      y = x\n      z = x\n  \
+             while b:\n    pass\n  return y\n",
+        );
+        let function = code.functions.get("m.f").unwrap();
+        assert_eq!((function.receiver.as_str(), function.arguments.len()), ("", 1));
+        let [Statement::If(_, then, otherwise), Statement::While(_, body), Statement::Return(_)] =
+            function.body.as_slice()
+        else {
+            panic!("{:?}", function.body)
+        };
+        assert_eq!((then.len(), otherwise.len(), body.len()), (1, 1, 0));
+        assert!(matches!(otherwise.first(), Some(Statement::For(_, _, body)) if body.len() == 2));
+    }
+
+    #[test]
     fn nonsense_is_parsed_without_end_or_panic() {
-        for source in
-            ["class (", "class A\n  def f(\n    ((((", "class A:\n  def f():\n    x = {[(,=:", "\u{feff}"]
-        {
-            classes(source);
+        for source in [
+            "class (",
+            "class A\n  def f(\n    ((((",
+            "class A:\n  def f():\n    x = {[(,=:",
+            "\u{feff}",
+            "  x",
+        ] {
+            parsed(source);
         }
-        classes(&format!("class A:\n  def f():\n    x = {}1", "-".repeat(100_000)));
+        parsed(&format!("class A:\n  def f():\n    x = {}1", "-".repeat(100_000)));
         let deep = format!("class A:\n  def f():\n    x = {}", "(".repeat(100_000));
-        assert_eq!(classes(&deep).len(), 1);
+        assert_eq!(parsed(&deep).classes.len(), 1);
+        let blocks: String = (0..2000).map(|depth| format!("{}if c:\n", " ".repeat(depth + 2))).collect();
+        assert_eq!(parsed(&format!("def f():\n{blocks}")).functions.len(), 1);
     }
 }

@@ -5,8 +5,8 @@
 pub enum Token {
     /// A name or keyword.
     Name(String),
-    /// A number.
-    Number(f64),
+    /// A number, and whether it is written as one that need not be whole.
+    Number(f64, bool),
     /// A text without its quotes.
     Text(String),
     /// Any other character.
@@ -46,7 +46,8 @@ pub fn tokens(line: &str) -> Vec<Token> {
                     text.push(next);
                     characters.next();
                 }
-                tokens.push(text.parse().map_or(Token::Name(text), Token::Number));
+                let is_real = text.contains(['.', 'e', 'E']);
+                tokens.push(text.parse().map_or(Token::Name(text), |number| Token::Number(number, is_real)));
             }
             _ if first.is_alphabetic() || first == '_' => {
                 let mut text = String::from(first);

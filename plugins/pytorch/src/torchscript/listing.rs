@@ -1,5 +1,6 @@
 //! The code of one module, for people.
 
+use super::inlined::inlined;
 use super::modules::{Module, Modules};
 use crate::archive::Archive;
 use crate::document::Collector;
@@ -16,32 +17,33 @@ use std::sync::Arc;
 /// `NotFound` when there is no such module; `CorruptFile` as in reading.
 pub fn listing(archive: &Arc<Archive>, layer: Option<&LayerInfo>) -> Result<Listing> {
     let mut collector = Collector::new("torchscript", Data::of_archive(Arc::clone(archive)));
-    let classes = super::classes(archive)?;
+    let code = super::code(archive)?;
     let data = decode(&archive.content("data.pkl")?)?;
     let storages = Storages::Folder("data/".to_owned());
     let rebuild = Rebuild { pickle: &data, storages: &storages, is_big_endian: archive.is_big_endian()? };
-    let modules = Modules::read(rebuild, &classes, &mut collector)?;
-    let module = find(&modules, layer)
+    let modules = Modules::read(rebuild, &code, &mut collector)?;
+    let (index, module) = find(&modules, layer)
         .ok_or_else(|| BackendError::not_found("the file holds no code of this layer"))?;
+    let forward = code.method(&module.class.qualified, "forward");
     let source = source(archive, &module.class.qualified)?;
     Ok(Listing {
         language: "TorchScript",
         layer: module.path.clone(),
-        class: format!("{}.{}", module.class.module, module.class.name).trim_start_matches('.').to_owned(),
+        class: module.class.full_name(),
         methods: methods(&source, module.class.qualified.rsplit('.').next().unwrap_or_default()),
-        inlined: Vec::new(),
+        inlined: forward.map(|forward| inlined(&modules, &code, index, forward)).unwrap_or_default(),
     })
 }
 
 /// The module of that path; that which is called once more, as `fc_1`; that which calls the operator.
-fn find<'a>(modules: &'a Modules, layer: Option<&LayerInfo>) -> Option<&'a Module> {
-    let Some(layer) = layer else { return modules.all.first() };
-    let named = |path: &str| modules.all.iter().find(|module| module.path == path);
+fn find<'a>(modules: &'a Modules, layer: Option<&LayerInfo>) -> Option<(usize, &'a Module)> {
+    let named = |path: &str| modules.all.iter().enumerate().find(|(_, module)| module.path == path);
+    let Some(layer) = layer else { return named("") };
     let path = layer.path.as_str();
     let once_more = || {
         let (stem, number) = path.rsplit_once('_')?;
         let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        named(stem).filter(|module| is_number && layer.op_type == module.class.name.as_str())
+        named(stem).filter(|(_, module)| is_number && layer.op_type == module.class.name.as_str())
     };
     named(path).or_else(once_more).or_else(|| named(&layer.scope))
 }

@@ -2,11 +2,16 @@
 
 mod class;
 mod code;
+mod control;
+mod expression;
 mod forward;
+mod inlined;
 mod lexer;
 mod listing;
 mod modules;
 pub(crate) mod operator;
+mod symbol;
+mod tracer;
 
 pub use listing::listing;
 
@@ -17,7 +22,7 @@ use crate::open::whole;
 use crate::pickle::{Pickle, decode};
 use crate::rebuild::{Rebuild, Storages};
 use crate::tensor::{Data, StoredTensor};
-use code::Class;
+use code::Code;
 use modules::Modules;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, Dimension, ModelInfo, RSome, RString, Result, TensorRole, ValueInfo};
@@ -34,14 +39,14 @@ const MAX_CODE_BYTES: u64 = 64 << 20;
 pub fn read(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     let is_big_endian = archive.is_big_endian()?;
     let mut collector = Collector::new("torchscript", Data::of_archive(Arc::clone(archive)));
-    let classes = classes(archive)?;
+    let code = code(archive)?;
     let data = decode(&archive.content("data.pkl")?)?;
     let constants = decode(&archive.content("constants.pkl")?)?;
 
     let folder = |name: &str| Storages::Folder(name.to_owned());
     let storages = folder("data/");
     let rebuild = Rebuild { pickle: &data, storages: &storages, is_big_endian };
-    let modules = match Modules::read(rebuild, &classes, &mut collector) {
+    let modules = match Modules::read(rebuild, &code, &mut collector) {
         Ok(modules) => modules,
         Err(_) if is_dangerous => Modules::default(),
         Err(error) => return Err(error),
@@ -49,7 +54,7 @@ pub fn read(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     let storages = folder("constants/");
     let constants =
         stored_constants(Rebuild { pickle: &constants, storages: &storages, is_big_endian }, &mut collector)?;
-    let flow = forward::follow(&modules, &classes, &constants, &collector);
+    let flow = forward::follow(&modules, &code, &constants, &collector);
 
     let info = &mut collector.document.info;
     info.layers = flow.layers.into();
@@ -59,7 +64,12 @@ pub fn read(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     own_constants(info);
     info.scheme = scheme(&modules, info).into();
     if let Some(root) = modules.all.first() {
-        info.metadata.push(pair("class", format!("{}.{}", root.class.module, root.class.name)));
+        info.metadata.push(pair("class", root.class.full_name()));
+        let others =
+            code.classes.get(&root.class.qualified).map(|class| class.other_methods()).unwrap_or_default();
+        if !others.is_empty() {
+            info.metadata.push(pair("methods beside forward", others.join(", ")));
+        }
         info.metadata.extend(root.layer.attributes.iter().filter_map(|attribute| match &attribute.value {
             qp_abi::sdk::AttributeValue::Text(text) => {
                 Some(pair(attribute.name.to_string(), text.to_string()))
@@ -67,25 +77,31 @@ pub fn read(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
             _ => None,
         }));
     }
+    if archive.contains("bytecode.pkl") {
+        let pickle = decode(&archive.content("bytecode.pkl")?)?;
+        let first = pickle.sequence(pickle.root()).and_then(|parts| parts.first());
+        if let Some(version) = first.and_then(|&at| pickle.float(at)) {
+            info.versions.push(pair("mobile bytecode", version.to_string()));
+        }
+        let text =
+            "with bytecode for the lite interpreter; what is read and run is the TorchScript beside it";
+        info.metadata.push(pair("mobile", text));
+    }
     if archive.contains("traced_inputs.pkl") {
         let storages = folder("traced_inputs/");
         let pickle = decode(&archive.content("traced_inputs.pkl")?)?;
         examples(Rebuild { pickle: &pickle, storages: &storages, is_big_endian }, info)?;
     }
-    if modules.all.first().is_some_and(|root| !has_forward(&classes, &root.class.qualified)) {
+    if modules.all.first().is_some_and(|root| code.method(&root.class.qualified, "forward").is_none()) {
         info.run_obstacle = RSome(BackendError::unsupported_op("the module has no method `forward`"));
     }
     whole(&data)?;
     Ok(collector.document)
 }
 
-fn has_forward(classes: &HashMap<String, Class>, class: &str) -> bool {
-    classes.get(class).is_some_and(|class| class.methods.contains_key("forward"))
-}
-
-/// The classes in `code/`, by qualified name.
-fn classes(archive: &Archive) -> Result<HashMap<String, Class>> {
-    let mut classes = HashMap::new();
+/// The classes and functions in `code/`.
+fn code(archive: &Archive) -> Result<Code> {
+    let mut code = Code::default();
     let mut bytes = 0;
     for name in archive.names().filter(|name| name.starts_with("code/") && name.ends_with(".py")) {
         bytes += archive.record(name).map_or(0, |record| record.size);
@@ -94,10 +110,9 @@ fn classes(archive: &Archive) -> Result<HashMap<String, Class>> {
         }
         let content = archive.content(name)?;
         let module = name.trim_start_matches("code/").trim_end_matches(".py").replace('/', ".");
-        let parsed = code::classes(&String::from_utf8_lossy(&content));
-        classes.extend(parsed.into_iter().map(|(class, parsed)| (format!("{module}.{class}"), parsed)));
+        code.add(&module, &String::from_utf8_lossy(&content));
     }
-    Ok(classes)
+    Ok(code)
 }
 
 /// The tensors of `constants.pkl`, by the names that code gives them: `c0`, `c1`, …

@@ -1,7 +1,8 @@
 //! The module tree of a TorchScript archive, from the objects in `data.pkl`.
 
-use super::class::TypeName;
-use super::code::{Class, Expression, Statement};
+use super::class::{TypeName, is_library, is_whole};
+use super::code::{Class, Code, Statement};
+use super::expression::Expression;
 use crate::document::Collector;
 use crate::eager::{attribute, is_parameter_of_codes, packed_parameters, quantization_of};
 use crate::pickle::{Pickle, Ref, Value};
@@ -37,6 +38,8 @@ pub enum Field {
     Tensor(RString, Box<StoredTensor>),
     /// A number.
     Number(f64),
+    /// True or false.
+    Flag(bool),
     /// Anything else.
     Other,
 }
@@ -54,13 +57,9 @@ impl Modules {
     ///
     /// # Errors
     /// `CorruptFile` when the root is no module, or a tensor's description makes no sense.
-    pub fn read(
-        rebuild: Rebuild<'_>,
-        classes: &HashMap<String, Class>,
-        collector: &mut Collector,
-    ) -> Result<Self> {
+    pub fn read(rebuild: Rebuild<'_>, code: &Code, collector: &mut Collector) -> Result<Self> {
         let mut modules = Self::default();
-        let mut reader = Reader { rebuild, classes, collector };
+        let mut reader = Reader { rebuild, code, collector };
         let root = rebuild.pickle.root();
         if script_class(rebuild.pickle, root).is_none() {
             return Err(BackendError::corrupt_file("`data.pkl` holds no module"));
@@ -68,11 +67,29 @@ impl Modules {
         reader.module(&mut modules, root, "", 0)?;
         Ok(modules)
     }
+
+    /// Whether a module holds others; packed parameters are none.
+    pub fn has_children(&self, module: usize) -> bool {
+        let is_child = |field: &Field| match field {
+            Field::Module(child) => {
+                self.all.get(*child).is_some_and(|child| child.class.name != "LinearPackedParams")
+            }
+            _ => false,
+        };
+        self.all.get(module).is_some_and(|module| module.fields.values().any(is_child))
+    }
+
+    /// Whether a module is one layer: nothing within it is listed.
+    pub fn is_layer(&self, module: usize) -> bool {
+        let Some(class) = self.all.get(module).map(|module| &module.class) else { return false };
+        let name = class.full_name();
+        is_whole(&name) || (is_library(&name) && !self.has_children(module))
+    }
 }
 
 struct Reader<'a> {
     rebuild: Rebuild<'a>,
-    classes: &'a HashMap<String, Class>,
+    code: &'a Code,
     collector: &'a mut Collector,
 }
 
@@ -107,7 +124,7 @@ impl Reader<'_> {
             quantization: quantization_of(&class.module).into(),
         };
         let nothing = Class::default();
-        let definition = self.classes.get(&class.qualified).unwrap_or(&nothing);
+        let definition = self.code.classes.get(&class.qualified).unwrap_or(&nothing);
         modules.all.push(Module { path: path.to_owned(), class, fields: HashMap::new(), layer });
         for (name, value) in self.fields(at, definition) {
             let field = self.field(modules, index, definition, &name, value, depth)?;
@@ -131,7 +148,7 @@ impl Reader<'_> {
         };
         let part = |expression: &Expression| match expression {
             Expression::Index(_, index) => match **index {
-                Expression::Number(number) => parts.get(number as usize).copied(),
+                Expression::Number(number, _) => parts.get(number as usize).copied(),
                 _ => None,
             },
             _ => None,
@@ -141,6 +158,7 @@ impl Reader<'_> {
             let (targets, value) = match statement {
                 Statement::Assign(targets, value) => (targets.as_slice(), value),
                 Statement::Evaluate(value) | Statement::Return(value) => (&[][..], value),
+                _ => continue,
             };
             match (targets, value) {
                 ([Expression::Attribute(_, name)], value) => {
@@ -220,7 +238,10 @@ impl Reader<'_> {
                 {
                     module.layer.attributes.push(Attribute { name: name.into(), value });
                 }
-                Ok(pickle.float(value).map_or(Field::Other, Field::Number))
+                Ok(match pickle.get(value) {
+                    Value::Bool(flag) => Field::Flag(*flag),
+                    _ => pickle.float(value).map_or(Field::Other, Field::Number),
+                })
             }
         }
     }

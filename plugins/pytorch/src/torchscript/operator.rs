@@ -1,6 +1,6 @@
 //! What is known of PyTorch's functions: which give tensors, and how their results are quantized.
 
-use super::forward::{Symbol, quantization_of};
+use super::symbol::{Symbol, has_value, quantization_of};
 use crate::quant::dtype::from_scalar_type;
 use qp_abi::sdk::{DType, QuantizationParameters};
 
@@ -16,29 +16,71 @@ pub struct Operator {
 /// Functions of tensors that give numbers, sizes, texts or nothing.
 const NO_TENSOR: &[&str] = &[
     "__contains__",
-    "__getitem__",
     "__is__",
     "__isnot__",
     "__not__",
-    "_set_item",
-    "append",
+    "allclose",
     "dim",
-    "eq",
+    "equal",
     "format",
-    "ge",
-    "gt",
-    "is_cuda",
+    "get_device",
+    "is_complex",
+    "is_contiguous",
     "is_floating_point",
+    "is_nonzero",
+    "is_same_size",
     "item",
-    "le",
     "len",
-    "lt",
-    "ne",
     "numel",
     "percentFormat",
-    "RaiseException",
+    "q_scale",
+    "q_zero_point",
+    "qscheme",
+    "storage_offset",
+    "stride",
     "size",
     "warn",
+];
+
+/// Functions of lists and dictionaries, which compute nothing.
+const CONTAINERS: &[&str] = &[
+    "Delete",
+    "__getitem__",
+    "_set_item",
+    "append",
+    "clear",
+    "copy",
+    "dict",
+    "extend",
+    "get",
+    "insert",
+    "items",
+    "keys",
+    "list",
+    "pop",
+    "remove",
+    "reverse",
+    "values",
+];
+
+/// Functions that make a tensor of none.
+const CREATORS: &[&str] = &[
+    "arange",
+    "as_tensor",
+    "empty",
+    "eye",
+    "full",
+    "linspace",
+    "ones",
+    "rand",
+    "randint",
+    "randn",
+    "randperm",
+    "scalar_tensor",
+    "tensor",
+    "tril_indices",
+    "triu_indices",
+    "zeros",
 ];
 
 /// Functions whose result has the codes and the parameters of what they are given.
@@ -94,11 +136,6 @@ impl Operator {
         Some(Self { namespace: namespace.to_owned(), name: name.to_owned() })
     }
 
-    /// A function by a name that says nothing else.
-    pub fn unknown(name: &str) -> Self {
-        Self { namespace: "functional".to_owned(), name: name.to_owned() }
-    }
-
     /// Whether the result has the codes and the parameters of what the operator is given.
     pub fn preserves_codes(&self) -> bool {
         PRESERVES_CODES.contains(&self.name.as_str())
@@ -106,12 +143,35 @@ impl Operator {
 
     /// Whether the result is a tensor.
     pub fn gives_tensor(&self) -> bool {
-        !NO_TENSOR.contains(&self.name.as_str()) && !self.name.contains("pack") && self.namespace != "prim"
+        let has_none = NO_TENSOR.contains(&self.name.as_str()) || self.namespace == "prim";
+        !has_none && !self.name.contains("pack")
     }
 
     /// Whether this is one of the operators on codes.
     pub fn is_quantized(&self) -> bool {
         self.namespace == "quantized" && !self.name.contains("dynamic")
+    }
+}
+
+/// The result of a function that computes nothing of tensors: what it is given, a new tensor, or no tensor. `None` for
+/// one that is a layer.
+pub(super) fn without_computing(operator: &Operator, arguments: &[Symbol]) -> Option<Symbol> {
+    let name = operator.name.as_str();
+    let has_tensor = arguments.iter().any(has_value);
+    match operator.namespace.as_str() {
+        "prim" => Some(match (name, arguments) {
+            ("unchecked_unwrap_optional" | "data", [value, ..]) => value.clone().surely(),
+            ("NumToTensor", _) => Symbol::unnamed(),
+            _ => Symbol::Other,
+        }),
+        "aten" => match (name, arguments) {
+            ("__not__", [Symbol::Flag(flag)]) => Some(Symbol::Flag(!flag)),
+            _ if CONTAINERS.contains(&name) && has_tensor => Some(Symbol::unnamed()),
+            _ if CONTAINERS.contains(&name) => Some(Symbol::Other),
+            _ if CREATORS.contains(&name) && !has_tensor => Some(Symbol::unnamed()),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
