@@ -20,7 +20,7 @@ fn main() {
         .flag(include.as_os_str())
         .flag("-isystem")
         .flag(include.join("torch/csrc/api/include").as_os_str())
-        .files(["shim/shim.cpp", "shim/program.cpp", "shim/decomposed.cpp"])
+        .files(["shim/shim.cpp", "shim/tapper.cpp", "shim/program.cpp", "shim/decomposed.cpp"])
         // The operators in decomposed.cpp register themselves: nothing refers to them by name.
         .link_lib_modifier("+whole-archive")
         .compile("qp_torch_shim");

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,6 +44,9 @@ struct Tapped {
   // How many values are tapped.
   size_t values;
 };
+
+// Puts taps into `graph`, which is a copy of that of the module's `forward`; what they tap, in the order of execution.
+std::vector<Tapped> put_taps(const torch::jit::Module& module, const std::shared_ptr<torch::jit::Graph>& graph);
 
 // An argument that a program brings along.
 struct Stored {

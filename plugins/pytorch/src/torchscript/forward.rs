@@ -5,7 +5,7 @@
 //! path names what it returns. What an `if` or a loop yields is one layer where it stands, and what is computed within is
 //! none. Scales and zero points are taken from the arguments of quantized operators, as numbers or as stored tensors.
 //!
-//! The engine walks the graph of the same code by the same rules (`engine/shim/shim.cpp`), so that both give a value
+//! The engine walks the graph of the same code by the same rules (`engine/shim/tapper.cpp`), so that both give a value
 //! the same name.
 
 use super::code::{Code, Statement};

@@ -1,5 +1,6 @@
 //! TorchScript archives: `data.pkl` has the modules, `code/` the classes, `constants.pkl` the constants.
 
+mod call;
 mod class;
 mod code;
 mod control;
@@ -7,6 +8,7 @@ mod expression;
 mod forward;
 mod inlined;
 mod lexer;
+mod listed;
 mod listing;
 mod modules;
 pub(crate) mod operator;

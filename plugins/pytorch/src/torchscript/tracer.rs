@@ -1,16 +1,13 @@
 //! Evaluates TorchScript's code with symbols in place of tensors.
 
-use super::class::is_library;
 use super::code::{Code, Method, Statement};
 use super::expression::Expression;
 use super::forward::{Listed, part_name, place_of};
 use super::modules::{Field, Modules};
-use super::operator::{self, Operator};
-use super::symbol::{Kind, Symbol, elements, has_value, is_sure, names_of, quantization_of};
-use crate::document;
+use super::symbol::{Kind, Symbol, elements, has_value};
 use crate::quant::numbers;
 use crate::tensor::{Data, StoredTensor};
-use qp_abi::sdk::{LayerInfo, QuantizationParameters, RString, RVec, ValueInfo};
+use qp_abi::sdk::{RString, ValueInfo};
 use std::collections::{HashMap, HashSet};
 
 const MAX_DEPTH: u32 = 64;
@@ -22,8 +19,8 @@ const MAX_ELEMENTS: usize = 4096;
 
 /// Follows the data through methods.
 pub(super) struct Tracer<'a> {
-    modules: &'a Modules,
-    code: &'a Code,
+    pub(super) modules: &'a Modules,
+    pub(super) code: &'a Code,
     constants: &'a HashMap<String, (RString, StoredTensor)>,
     data: &'a Data,
     /// Attributes whose value may change in a run.
@@ -31,14 +28,14 @@ pub(super) struct Tracer<'a> {
     /// The layers so far.
     pub(super) entries: Vec<Listed>,
     /// Where in `entries` the layer of each number is.
-    ids: Vec<usize>,
-    values: Vec<ValueInfo>,
+    pub(super) ids: Vec<usize>,
+    pub(super) values: Vec<ValueInfo>,
     /// Where modules that compute nothing so far are in `entries`, by their path.
-    idle: HashMap<RString, usize>,
+    pub(super) idle: HashMap<RString, usize>,
     /// The paths of modules that compute something.
-    computing: HashSet<RString>,
+    pub(super) computing: HashSet<RString>,
     /// Modules that are in the list of layers.
-    met: HashSet<usize>,
+    pub(super) met: HashSet<usize>,
     steps: usize,
     nesting: u32,
 }
@@ -73,7 +70,7 @@ impl Place {
         Self { module: 0, mode: Mode::Open, depth: 0 }
     }
 
-    fn within(self, module: usize, mode: Mode) -> Self {
+    pub(super) fn within(self, module: usize, mode: Mode) -> Self {
         Self { module, mode, depth: self.depth + 1 }
     }
 }
@@ -324,7 +321,7 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    fn field(&self, module: usize, name: &str) -> Symbol {
+    pub(super) fn field(&self, module: usize, name: &str) -> Symbol {
         match self.modules.all.get(module).and_then(|module| module.fields.get(name)) {
             Some(Field::Module(child)) => Symbol::Module(*child),
             Some(Field::Tensor(name, tensor)) => Symbol::Stored(name.clone(), tensor.clone()),
@@ -336,327 +333,8 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    fn called(
-        &mut self,
-        callee: &'a Expression,
-        arguments: &'a [Expression],
-        variables: &Variables,
-        place: Place,
-    ) -> Symbol {
-        if let Expression::Name(function) = callee {
-            return self.builtin(function, arguments, variables, place);
-        }
-        let Expression::Attribute(object, method) = callee else { return Symbol::Other };
-        if let Some(path) = callee.dotted()
-            && let Some(operator) = Operator::of(&path)
-        {
-            let arguments = self.all(arguments, variables, place);
-            return match path.starts_with("__torch__.") {
-                true => self.function(&path, arguments, place),
-                false => self.operator(&operator, &arguments, &Kind::Tensor, place),
-            };
-        }
-        let object = self.evaluate(object, variables, place);
-        let arguments = self.all(arguments, variables, place);
-        match object {
-            Symbol::Module(module) => self.module(module, method, arguments, place),
-            _ => Symbol::Other,
-        }
-    }
-
-    /// A call by a name without dots: what TorchScript has built in, or a function under a short name.
-    fn builtin(
-        &mut self,
-        function: &str,
-        arguments: &'a [Expression],
-        variables: &Variables,
-        place: Place,
-    ) -> Symbol {
-        match (function, arguments) {
-            ("annotate" | "unchecked_cast", [annotation, value]) => {
-                let value = self.evaluate(value, variables, place).surely();
-                let is_empty = matches!(&value, Symbol::List(elements) if elements.is_empty());
-                // An empty list of tensors is one of tensors all the same.
-                match is_empty && Kind::of(&annotation.to_string()) == Kind::Tensor {
-                    true => Symbol::List(vec![Symbol::unnamed()]),
-                    false => value,
-                }
-            }
-            ("uninitialized", [annotation]) => match Kind::of(&annotation.to_string()).has_tensor() {
-                true => Symbol::unnamed(),
-                false => Symbol::Other,
-            },
-            ("int" | "float", [value]) => {
-                let value = self.evaluate(value, variables, place);
-                self.number(&value).map_or(Symbol::Other, Symbol::Number)
-            }
-            ("bool", [value]) => match self.evaluate(value, variables, place) {
-                flag @ Symbol::Flag(_) => flag,
-                _ => Symbol::Other,
-            },
-            ("getattr", [value, Expression::Text(name)]) => match self.evaluate(value, variables, place) {
-                Symbol::Module(module) => self.field(module, name),
-                _ => Symbol::Other,
-            },
-            _ => {
-                let arguments = self.all(arguments, variables, place);
-                match variables.get(function) {
-                    Some(Symbol::Function(path)) => self.function(&path.clone(), arguments, place),
-                    _ => Symbol::Other,
-                }
-            }
-        }
-    }
-
-    fn all(&mut self, expressions: &'a [Expression], variables: &Variables, place: Place) -> Vec<Symbol> {
-        expressions.iter().map(|expression| self.evaluate(expression, variables, place)).collect()
-    }
-
-    /// A call of a function: one of a library is an operator, one of the user's own is part of the module that calls
-    /// it. What is no function makes a tuple.
-    fn function(&mut self, path: &str, arguments: Vec<Symbol>, place: Place) -> Symbol {
-        let known = self.code.functions.get(path);
-        if is_library(path.trim_start_matches("__torch__.")) {
-            let kind = known.map_or(Kind::Tensor, |function| function.returned.clone());
-            return match Operator::of(path) {
-                Some(operator) => self.operator(&operator, &arguments, &kind, place),
-                None => Symbol::Other,
-            };
-        }
-        match known {
-            Some(function) => self.call(function, arguments, place.within(place.module, place.mode)),
-            None => Symbol::Tuple(arguments),
-        }
-    }
-
-    /// A call of a module's method.
-    fn module(&mut self, module: usize, method: &str, arguments: Vec<Symbol>, place: Place) -> Symbol {
-        let modules = self.modules;
-        let Some(called) = modules.all.get(module) else { return Symbol::Other };
-        let body = self.code.method(&called.class.qualified, method);
-        if module == place.module {
-            let body = body.map(|body| self.call(body, arguments, place.within(module, place.mode)));
-            return body.unwrap_or(Symbol::Other);
-        }
-        let is_layer = body.is_none() || modules.is_layer(module);
-        match (place.mode, body) {
-            (Mode::Layer, body) => {
-                let body = body.map(|body| self.call(body, arguments, place.within(module, Mode::Layer)));
-                body.unwrap_or(Symbol::Other)
-            }
-            (Mode::Branch, body) => {
-                if self.met.insert(module) {
-                    self.push(called.layer.clone(), true, false);
-                }
-                let mode = if is_layer { Mode::Layer } else { Mode::Branch };
-                let body = body.map(|body| self.call(body, arguments, place.within(module, mode)));
-                body.unwrap_or_else(Symbol::unnamed)
-            }
-            (Mode::Open, Some(body)) if !is_layer => {
-                let is_first = self.met.insert(module);
-                if modules.has_children(module) {
-                    if is_first {
-                        self.push(called.layer.clone(), true, false);
-                    }
-                    return self.call(body, arguments, place.within(module, Mode::Open));
-                }
-                let start = self.entries.len();
-                let result = self.call(body, arguments, place.within(module, Mode::Open));
-                self.returned(&called.layer, start, result)
-            }
-            (Mode::Open, body) => self.one_layer(module, body, arguments, place),
-        }
-    }
-
-    /// A module that is one layer.
-    fn one_layer(
-        &mut self,
-        module: usize,
-        body: Option<&'a Method>,
-        arguments: Vec<Symbol>,
-        place: Place,
-    ) -> Symbol {
-        let modules = self.modules;
-        let Some(called) = modules.all.get(module) else { return Symbol::Other };
-        let mut layer = called.layer.clone();
-        layer.inputs = names_of(&arguments).into();
-        self.met.insert(module);
-        let result = body.map(|body| self.call(body, arguments, place.within(module, Mode::Layer)));
-        let kind = match body {
-            // An observer that was traced computes nothing.
-            Some(body) if body.returns == "NoneType" => Kind::Other,
-            Some(body) => body.returned.clone(),
-            None => Kind::Tensor,
-        };
-        let quantization = result.as_ref().and_then(quantization_of);
-        self.list(layer, true, &kind, quantization)
-    }
-
-    /// What a module of the user's own returns, of which the layers from `start` on are known. The operator that
-    /// computes it is the module; if there is no such one, the module hands on what others compute.
-    fn returned(&mut self, module: &LayerInfo, start: usize, result: Symbol) -> Symbol {
-        if let Symbol::Value { name, .. } = &result
-            && let Some((id, 0)) = place_of(name)
-            && let Some(&at) = self.ids.get(id)
-            && at >= start
-            && let Some(entry) = self.entries.get_mut(at)
-            && !entry.is_module
-            && entry.layer.scope == module.path
-            && entry.layer.outputs.len() == 1
-        {
-            let operator = std::mem::replace(&mut entry.layer, module.clone());
-            entry.is_module = true;
-            let own: HashSet<RString> = entry.layer.tensors.iter().cloned().collect();
-            entry.layer.tensors.extend(operator.tensors.into_iter().filter(|name| !own.contains(name)));
-            entry.layer.inputs = operator.inputs;
-            entry.layer.outputs = operator.outputs;
-            if entry.layer.quantization.is_empty() {
-                entry.layer.quantization = operator.quantization;
-            }
-            return result;
-        }
-        let mut layer = module.clone();
-        layer.inputs = names_of(std::slice::from_ref(&result)).into();
-        self.list_as(layer, true, &result)
-    }
-
-    /// A call of an operator.
-    fn operator(&mut self, operator: &Operator, arguments: &[Symbol], kind: &Kind, place: Place) -> Symbol {
-        if let Some(result) = operator::without_computing(operator, arguments) {
-            return result;
-        }
-        let inputs = names_of(arguments);
-        if !arguments.iter().any(has_value) || !operator.gives_tensor() || !kind.has_tensor() {
-            return Symbol::Other;
-        }
-        let quantization = operator::quantization(operator, arguments, &|symbol| self.number(symbol));
-        if place.mode != Mode::Open || !kind.is_sure() {
-            let mut unnamed = |_| RString::new();
-            return kind.to_symbol(&mut 0, &mut unnamed).quantized(quantization);
-        }
-        let mut layer = self.step(place, &operator.name, &operator.namespace, inputs);
-        layer.tensors = arguments
-            .iter()
-            .filter_map(|argument| match argument {
-                Symbol::Stored(name, _) => Some(name.clone()),
-                _ => None,
-            })
-            .collect();
-        layer.quantization = if operator.is_quantized() { "static".into() } else { RString::new() };
-        self.list(layer, false, kind, quantization)
-    }
-
-    /// The layer that something is which the module at `place` computes itself.
-    pub(super) fn step(&self, place: Place, op_type: &str, domain: &str, inputs: Vec<RString>) -> LayerInfo {
-        let scope = self.modules.all.get(place.module).map(|module| module.path.as_str()).unwrap_or_default();
-        let path = if scope.is_empty() { op_type.to_owned() } else { format!("{scope}.{op_type}") };
-        LayerInfo {
-            path: path.into(),
-            op_type: op_type.into(),
-            domain: domain.into(),
-            scope: scope.into(),
-            inputs: inputs.into(),
-            outputs: RVec::new(),
-            tensors: RVec::new(),
-            attributes: RVec::new(),
-            quantization: RString::new(),
-        }
-    }
-
-    /// Lists a layer that computes a value of that kind.
-    fn list(
-        &mut self,
-        layer: LayerInfo,
-        is_module: bool,
-        kind: &Kind,
-        quantization: Option<QuantizationParameters>,
-    ) -> Symbol {
-        if !kind.is_sure() {
-            if self.met_idle(&layer) {
-                self.push(layer, is_module, false);
-            }
-            return kind.to_symbol(&mut 0, &mut |_| RString::new());
-        }
-        let id = self.push(layer, is_module, true);
-        let mut outputs = Vec::new();
-        let symbol = kind.to_symbol(&mut 0, &mut |part| {
-            let name = part_name(&format!("%{id}"), part);
-            outputs.push(name.clone());
-            name
-        });
-        let symbol = symbol.quantized(quantization);
-        self.finish_entry(outputs, quantization_of(&symbol), *kind == Kind::Tensor);
-        symbol
-    }
-
-    /// Lists a layer whose result is like `symbol`.
-    pub(super) fn list_as(&mut self, layer: LayerInfo, is_module: bool, symbol: &Symbol) -> Symbol {
-        if !is_sure(symbol) {
-            if self.met_idle(&layer) {
-                self.push(layer, is_module, false);
-            }
-            return symbol.clone();
-        }
-        let id = self.push(layer, is_module, true);
-        let mut outputs = Vec::new();
-        let listed = super::forward::relabelled(symbol, &mut 0, &mut |part| {
-            let name = part_name(&format!("%{id}"), part);
-            outputs.push(name.clone());
-            name
-        });
-        self.finish_entry(outputs, quantization_of(&listed), matches!(symbol, Symbol::Value { .. }));
-        listed
-    }
-
-    /// Whether a module that computes nothing is to be listed: once.
-    fn met_idle(&self, layer: &LayerInfo) -> bool {
-        !self.idle.contains_key(&layer.path) && !self.computing.contains(&layer.path)
-    }
-
-    /// Gives the last layer its outputs; the parameters are those of the first.
-    fn finish_entry(
-        &mut self,
-        outputs: Vec<RString>,
-        quantization: Option<QuantizationParameters>,
-        is_list: bool,
-    ) {
-        if let (Some(first), true) = (outputs.first(), quantization.is_some()) {
-            self.values.push(document::value(first, quantization));
-        }
-        if let Some(entry) = self.entries.last_mut() {
-            entry.layer.outputs = outputs.into();
-            entry.is_list = is_list;
-        }
-    }
-
-    /// Adds a layer, and gives it a number if it computes something. It then stands for the same module where that was
-    /// listed without computing anything.
-    fn push(&mut self, layer: LayerInfo, is_module: bool, computes: bool) -> usize {
-        let (id, at) = (self.ids.len(), self.entries.len());
-        if computes {
-            if is_module {
-                self.computing.insert(layer.path.clone());
-            }
-            let idle = if is_module { self.idle.remove(&layer.path) } else { None };
-            if let Some(entry) = idle.and_then(|idle| self.entries.get_mut(idle)) {
-                entry.is_dropped = true;
-            }
-            self.ids.push(at);
-        } else {
-            self.idle.insert(layer.path.clone(), at);
-        }
-        self.entries.push(Listed {
-            layer,
-            is_module,
-            id: computes.then_some(id),
-            is_list: false,
-            is_dropped: false,
-        });
-        id
-    }
-
     /// The number that a symbol is, also when it is stored as a tensor of one element.
-    fn number(&self, symbol: &Symbol) -> Option<f64> {
+    pub(super) fn number(&self, symbol: &Symbol) -> Option<f64> {
         match symbol {
             Symbol::Number(number) => Some(*number),
             Symbol::Stored(_, tensor) if tensor.element_count() == Some(1) => {
