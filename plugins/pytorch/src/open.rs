@@ -58,6 +58,12 @@ fn one_line(error: BackendError) -> BackendError {
     BackendError { message: message.into(), ..error }
 }
 
+/// Whether a file is a mobile model in FlatBuffers form. It begins with a small offset, as no pickle does.
+fn is_mobile(bytes: &[u8]) -> bool {
+    let has_magic = bytes.get(MOBILE_MAGIC.0..).is_some_and(|rest| rest.starts_with(MOBILE_MAGIC.1));
+    has_magic && bytes.get(1..4) == Some(&[0; 3])
+}
+
 /// Reads a file, with the verdict on it.
 fn judged(source: Arc<Source>) -> Result<Document> {
     let bytes = source.bytes()?;
@@ -65,7 +71,7 @@ fn judged(source: Arc<Source>) -> Result<Document> {
         let archive = Arc::new(Archive::read(Arc::clone(&source))?);
         let verdict = judge::of_archive(&archive);
         (of_archive(archive, verdict.is_dangerous()), verdict)
-    } else if bytes.get(MOBILE_MAGIC.0..).is_some_and(|rest| rest.starts_with(MOBILE_MAGIC.1)) {
+    } else if is_mobile(bytes) {
         return Err(BackendError::unsupported_format(
             "the file is a mobile model in FlatBuffers form, which holds bytecode and no TorchScript",
         )
