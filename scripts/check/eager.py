@@ -103,8 +103,7 @@ def models(only, most_millions):
         is_quantized = name.endswith("_int8")
         plain = name.removesuffix("_int8")
         options = {"init_weights": False} if plain in ("googlenet", "inception_v3") else {}
-        with torch.device("meta"):
-            count = sum(weight.numel() for weight in torchvision.models.get_model(plain, weights=None).parameters())
+        count = torchvision.models.get_model_weights(plain).DEFAULT.meta["num_params"]
         if count > most_millions * 1e6 and not only:
             print(f"{name:28} left out: {count / 1e6:.0f} million parameters", flush=True)
             continue

@@ -5,14 +5,12 @@ use super::interpreter::{CALL, Frame, Interpreter, receiver};
 use super::layers::Computed;
 use super::python::Function;
 use super::unsupported;
-use super::value::Value;
+use super::value::{Keywords, Value};
 use crate::eager::{Module, quantization_of};
 use crate::pickle::Ref;
 use crate::program::PYTHON;
 use crate::torchscript::operator::Operator;
 use qp_abi::sdk::{BackendError, Result};
-
-type Keywords = Vec<(String, Value)>;
 
 impl Interpreter<'_> {
     /// `callee(arguments)`.

@@ -4,7 +4,7 @@ use super::interpreter::{Frame, Interpreter, MAX_ELEMENTS, MAX_LISTS};
 use super::object;
 use super::python::{Argument, Expression};
 use super::unsupported;
-use super::value::Value;
+use super::value::{Keywords, Value};
 use crate::program::PYTHON;
 use qp_abi::sdk::Result;
 
@@ -136,11 +136,7 @@ impl Interpreter<'_> {
         known(&self.evaluate(condition, frame)?)
     }
 
-    fn arguments(
-        &mut self,
-        arguments: &[Argument],
-        frame: &Frame,
-    ) -> Result<(Vec<Value>, Vec<(String, Value)>)> {
+    fn arguments(&mut self, arguments: &[Argument], frame: &Frame) -> Result<(Vec<Value>, Keywords)> {
         let (mut positional, mut keywords) = (Vec::new(), Vec::new());
         for argument in arguments {
             match argument {

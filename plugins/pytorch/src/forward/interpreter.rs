@@ -3,7 +3,7 @@
 use super::hook::Moment;
 use super::layers::Computed;
 use super::library::Library;
-use super::object::of_path;
+use super::object::of_import;
 use super::python::{Expression, Function, Statement, parse};
 use super::unsupported;
 use super::value::Value;
@@ -230,7 +230,7 @@ impl<'a> Interpreter<'a> {
             // What is imported counts as a variable.
             for statement in parse(imports)? {
                 if let Statement::Import(name, path) = statement {
-                    frame.variables.insert(name, of_path(&imported(path)));
+                    frame.variables.insert(name, of_import(&path));
                 }
             }
             let statements = parse(pickle.text(code.forward).unwrap_or_default())?;
@@ -333,7 +333,7 @@ impl<'a> Interpreter<'a> {
                     }
                 }
                 Statement::Import(name, path) => {
-                    frame.variables.insert(name.clone(), of_path(&imported(path.clone())));
+                    frame.variables.insert(name.clone(), of_import(path));
                 }
                 Statement::Raise(text) => return Err(unsupported(text.clone())),
                 Statement::Function(_) | Statement::Class(_) => {
@@ -400,11 +400,6 @@ impl<'a> Interpreter<'a> {
         self.next += 1;
         register
     }
-}
-
-/// The path by which an import is known: `operator` is written in C under another name.
-fn imported(path: String) -> String {
-    path.strip_prefix("_operator.").map(|name| format!("operator.{name}")).unwrap_or(path)
 }
 
 /// The name of a function's first parameter.

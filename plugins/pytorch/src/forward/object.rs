@@ -72,6 +72,14 @@ pub(super) fn of_path(path: &str) -> Value {
     dtype.map_or_else(|| Value::Path(path.to_owned()), Value::Dtype)
 }
 
+/// What is imported from a path: `operator` is written in C under another name.
+pub(super) fn of_import(path: &str) -> Value {
+    match path.strip_prefix("_operator.") {
+        Some(name) => of_path(&format!("operator.{name}")),
+        None => of_path(path),
+    }
+}
+
 fn number(element: ElementType) -> Option<i64> {
     if element.is_quantized { quantized_scalar_type(element.dtype) } else { scalar_type(element.dtype) }
 }

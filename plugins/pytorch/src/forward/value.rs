@@ -6,6 +6,9 @@ use crate::program::Register;
 use qp_abi::sdk::RString;
 use std::sync::Arc;
 
+/// Arguments by name.
+pub type Keywords = Vec<(String, Value)>;
+
 /// A value: known before the run, or computed by it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
