@@ -149,3 +149,32 @@ pub(super) fn suspicion(source: &str) -> Option<String> {
         (!is_harmless).then(|| line.trim().chars().take(120).collect())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::suspicion;
+
+    #[test]
+    fn the_imports_of_a_graph_are_told_from_others() {
+        for line in [
+            "import torch",
+            "from builtins import getattr as getattr",
+            "from math import sqrt as math_sqrt",
+            "from _operator import abs as _operator_abs",
+            "torch.fx._symbolic_trace.wrap(\"math_sqrt\")",
+        ] {
+            assert_eq!(suspicion(line), None);
+        }
+        for line in [
+            "import os",
+            "from builtins import eval as eval",
+            "from builtins import exec as getattr",
+            "from builtins import getattr",
+            "torch.fx._symbolic_trace.wrap(\"a\" + print(\"b\"))",
+            "torch.fx._symbolic_trace.wrap(\"a\");print(\"b\")",
+            "torch.hub.load(\"a\")",
+        ] {
+            assert!(suspicion(line).is_some(), "{line}");
+        }
+    }
+}
