@@ -133,8 +133,10 @@ fn of_archive(archive: Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     } else if archive.contains("data.pkl") {
         saved(&archive, is_dangerous)?
     } else if archive.names().any(|name| name.ends_with("/data.pkl")) {
-        return Err(BackendError::corrupt_file("the entries of the zip archive lie in several folders")
-            .with_help("Readers of such a file see different models: get it from its source again."));
+        return Err(BackendError::corrupt_file(
+            "entries of the zip archive lie outside of the folder of its `data.pkl`",
+        )
+        .with_help("Readers of such a file see different models: get it from its source again."));
     } else {
         return Err(BackendError::unsupported_format(
             "the zip archive is none of PyTorch's: it has no `data.pkl`",
