@@ -104,7 +104,8 @@ fn a_model_without_code_says_so_in_one_line() {
     let world = World::new();
     let ran = world.run("info models/resnet8_int8.onnx --code");
     assert_eq!(ran.error(), "the backend `onnx` has no code of a model to show");
-    let ran = world.run("layer fc --model models/resnet8.pt --code");
+    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/pytorch/tests/data/subclass.pt");
+    let ran = world.run(&format!("info {weights} --code"));
     assert_eq!(ran.error(), "of a file of the format `pickle` there is no code to show");
 }
 
@@ -251,4 +252,20 @@ fn layers_can_be_sorted_and_are_counted_by_operator() {
     let listing = world.json("layers models/resnet8_int8.onnx --sort path --op Conv");
     assert_eq!(listing["op_counts"], serde_json::json!([{"op_type": "Conv", "count": 9}]));
     assert_eq!(listing["layers"][0]["path"], "layer1.conv1");
+}
+
+/// `torch.conv2d(input, weight, bias, stride, padding, dilation, groups)` with what the file has of each.
+#[test]
+fn an_eager_layer_shows_the_calls_that_are_made_of_it() {
+    let world = World::new();
+    let shown = world.json("layer layer2.conv1 --code --model models/resnet8.pt");
+    let steps = shown["inlined"].as_array().unwrap();
+    assert_eq!(steps.len(), 1);
+    assert_eq!(
+        steps[0]["text"],
+        "layer2.conv1 = aten.conv2d(layer1.relu2, layer2.conv1.weight, layer2.conv1.bias, [2, 2], [1, 1], [1, 1], 1)"
+    );
+    let whole = world.json("info models/resnet8.pt --code");
+    assert!(whole["methods"][0]["text"].as_str().unwrap().starts_with("def forward(self, image)"), "{whole}");
+    assert_eq!(whole["inlined"].as_array().unwrap().len(), 25);
 }

@@ -1,5 +1,6 @@
 //! What was read from one file: the description for the host, and the tensors behind it.
 
+use crate::calls::{self, GraphCode};
 use crate::listing::Listing;
 use crate::names::Names;
 use crate::program::Program;
@@ -32,6 +33,8 @@ pub struct Document {
     pub data: Data,
     /// What the engine is to call, for formats that libtorch does not load by itself.
     pub program: Option<Program>,
+    /// The Python sources of fx graphs in a pickle.
+    pub code: Vec<GraphCode>,
     /// Scales that its description lists.
     listed_scales: usize,
 }
@@ -39,7 +42,14 @@ pub struct Document {
 impl Document {
     /// The document of a file of that format, with nothing in it yet.
     pub fn new(format: &str, data: Data) -> Self {
-        Self { info: ModelInfo::new(format), tensors: HashMap::new(), data, program: None, listed_scales: 0 }
+        Self {
+            info: ModelInfo::new(format),
+            tensors: HashMap::new(),
+            data,
+            program: None,
+            code: Vec::new(),
+            listed_scales: 0,
+        }
     }
 
     /// Scales that may still be listed.
@@ -78,6 +88,9 @@ impl Document {
                     .with_help("See `layers` for what there is.")
             })?),
         };
+        if let Some(program) = &self.program {
+            return Ok(calls::listing(self, program, layer));
+        }
         match (self.info.format.as_str(), self.data.archive()) {
             ("torchscript", Some(archive)) => torchscript::listing(archive, layer),
             (format, _) => Err(BackendError::unsupported_op(format!(

@@ -3,6 +3,7 @@
 
 pub mod archive;
 mod backend;
+mod calls;
 mod derived;
 mod document;
 mod eager;

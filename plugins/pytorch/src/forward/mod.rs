@@ -23,6 +23,7 @@ mod of_file;
 mod python;
 mod value;
 
+use crate::calls::GraphCode;
 use crate::document::{self, Collector};
 use crate::eager::Modules;
 use crate::pickle::Ref;
@@ -53,6 +54,11 @@ pub fn follow(rebuild: Rebuild<'_>, modules: &Modules, root: Ref, collector: &mu
     });
     info.outputs = outputs.collect();
     collector.document.program = Some(flow.program);
+    let graphs = modules.all.values().filter_map(|module| {
+        let text = rebuild.pickle.text(module.code?.forward)?.to_owned();
+        Some(GraphCode { path: module.path.clone(), class: module.class.to_string(), text })
+    });
+    collector.document.code = graphs.collect();
     Ok(())
 }
 
