@@ -10,7 +10,7 @@ use crate::source::Source;
 use crate::tensor::Data;
 use crate::{eager, export, judge, legacy, safetensors, sharded, torchscript};
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, ModelInfo, RSome, RString, Result};
+use qp_abi::sdk::{BackendError, ModelInfo, RSome, RString, Result, Severity};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -226,7 +226,9 @@ pub fn whole(pickle: &Pickle) -> Result<()> {
 /// Adds the verdict; a dangerous file is never run.
 fn conclude(verdict: &Verdict, info: &mut ModelInfo) {
     let Some(word) = verdict.word() else { return };
-    info.extra.push(pair("verdict", word));
+    // Code beside the pickles may be what is dangerous.
+    let has_danger = info.findings.iter().any(|finding| finding.severity == Severity::DANGER);
+    info.extra.push(pair("verdict", if has_danger { "dangerous" } else { word }));
     if verdict.is_dangerous() {
         let named: Vec<String> = verdict.names().take(3).map(|subject| format!("`{subject}`")).collect();
         let message = match named.is_empty() {

@@ -127,6 +127,14 @@ class Small(torch.nn.Module):
         return torch.relu(self.fc(x))
 
 
+class Saves(torch.nn.Module):
+    """Writes a file whenever it runs."""
+
+    def forward(self, x):
+        torch.save(x, "qp-test-was-here")
+        return x
+
+
 def without_traces(path):
     """Writes an archive again without debug records, which hold the paths of this machine."""
     with zipfile.ZipFile(path) as archive:
@@ -138,7 +146,7 @@ def without_traces(path):
 
 library = torch.library.Library("qp_test", "DEF")
 library.define("double(Tensor x) -> Tensor")
-for name, module in (("scripted", Scripted()), ("refuses", Refuses()), ("custom_op", Holder())):
+for name, module in (("scripted", Scripted()), ("refuses", Refuses()), ("custom_op", Holder()), ("saves", Saves())):
     torch.jit.script(module.eval()).save(here / f"{name}.pt")
     without_traces(here / f"{name}.pt")
 small = torch.jit.script(Small().eval())
