@@ -2,6 +2,7 @@
 //!
 //! It is parsed, and never handed to a Python. What is not of this part is an error with its line.
 
+mod expression;
 mod lexer;
 mod parser;
 mod syntax;

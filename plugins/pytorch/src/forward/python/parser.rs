@@ -1,13 +1,11 @@
-//! From tokens to statements.
+//! From tokens to statements; `expression.rs` has what they are made of.
 
 use super::lexer::{Kind, Token, tokens};
-use super::syntax::{Argument, Binary, Class, Expression, Function, Parameter, Statement, Unary};
+use super::syntax::{Argument, Binary, Class, Expression, Function, Parameter, Statement};
 use qp_abi::sdk::{BackendError, Result};
 
 /// Expressions within expressions: a bound for the stack.
-const MAX_DEPTH: u32 = 100;
-/// Operators in a row: each is one level of the tree.
-const MAX_CHAIN: u32 = 200;
+pub(super) const MAX_DEPTH: u32 = 100;
 
 /// The statements of `source`.
 ///
@@ -29,39 +27,39 @@ pub fn parse(source: &str) -> Result<Vec<Statement>> {
     Ok(statements)
 }
 
-type Parsed<T> = std::result::Result<T, (usize, String)>;
+pub(super) type Parsed<T> = std::result::Result<T, (usize, String)>;
 
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     tokens: &'a [Token],
     depth: u32,
     line: usize,
 }
 
 impl Parser<'_> {
-    fn peek(&self) -> Option<&Kind> {
+    pub(super) fn peek(&self) -> Option<&Kind> {
         self.tokens.first().map(|token| &token.kind)
     }
 
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         if let Some((first, rest)) = self.tokens.split_first() {
             self.line = first.line;
             self.tokens = rest;
         }
     }
 
-    fn wrong<T>(&self, what: impl Into<String>) -> Parsed<T> {
+    pub(super) fn wrong<T>(&self, what: impl Into<String>) -> Parsed<T> {
         Err((self.tokens.first().map_or(self.line, |token| token.line), what.into()))
     }
 
-    fn is(&self, symbol: &str) -> bool {
+    pub(super) fn is(&self, symbol: &str) -> bool {
         matches!(self.peek(), Some(Kind::Symbol(found)) if *found == symbol)
     }
 
-    fn is_word(&self, word: &str) -> bool {
+    pub(super) fn is_word(&self, word: &str) -> bool {
         matches!(self.peek(), Some(Kind::Name(found)) if found == word)
     }
 
-    fn eat(&mut self, symbol: &str) -> bool {
+    pub(super) fn eat(&mut self, symbol: &str) -> bool {
         let found = self.is(symbol);
         if found {
             self.advance();
@@ -69,7 +67,7 @@ impl Parser<'_> {
         found
     }
 
-    fn eat_word(&mut self, word: &str) -> bool {
+    pub(super) fn eat_word(&mut self, word: &str) -> bool {
         let found = self.is_word(word);
         if found {
             self.advance();
@@ -77,11 +75,11 @@ impl Parser<'_> {
         found
     }
 
-    fn expect(&mut self, symbol: &str) -> Parsed<()> {
+    pub(super) fn expect(&mut self, symbol: &str) -> Parsed<()> {
         if self.eat(symbol) { Ok(()) } else { self.wrong(format!("`{symbol}` is missing")) }
     }
 
-    fn name(&mut self) -> Parsed<String> {
+    pub(super) fn name(&mut self) -> Parsed<String> {
         match self.peek() {
             Some(Kind::Name(name)) => {
                 let name = name.clone();
@@ -334,7 +332,7 @@ impl Parser<'_> {
     }
 
     /// The names between `for` and `in`.
-    fn loop_names(&mut self) -> Parsed<Vec<String>> {
+    pub(super) fn loop_names(&mut self) -> Parsed<Vec<String>> {
         let mut names = vec![self.name()?];
         while self.eat(",") {
             names.push(self.name()?);
@@ -342,7 +340,7 @@ impl Parser<'_> {
         if self.eat_word("in") { Ok(names) } else { self.wrong("`in` is missing") }
     }
 
-    fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+    pub(super) fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return self.wrong("the code is nested too deep");
@@ -350,314 +348,6 @@ impl Parser<'_> {
         let parsed = parse(self);
         self.depth -= 1;
         parsed
-    }
-
-    /// One expression, or a tuple without parentheses.
-    fn sequence(&mut self) -> Parsed<Expression> {
-        let first = self.expression()?;
-        if !self.is(",") {
-            return Ok(first);
-        }
-        let mut elements = vec![first];
-        while self.eat(",") {
-            let is_end = matches!(self.peek(), None | Some(Kind::Newline))
-                || [")", "]", "=", ";"].iter().any(|end| self.is(end));
-            if is_end {
-                break;
-            }
-            elements.push(self.expression()?);
-        }
-        Ok(Expression::Tuple(elements))
-    }
-
-    fn expression(&mut self) -> Parsed<Expression> {
-        self.nested(|parser| {
-            let value = parser.disjunction()?;
-            if !parser.eat_word("if") {
-                return Ok(value);
-            }
-            let condition = parser.disjunction()?;
-            if !parser.eat_word("else") {
-                return parser.wrong("`else` is missing");
-            }
-            let other = parser.expression()?;
-            Ok(Expression::Conditional(Box::new([condition, value, other])))
-        })
-    }
-
-    /// Counts an operator of a chain of `links`.
-    fn link(&self, links: &mut u32) -> Parsed<()> {
-        *links += 1;
-        if *links > MAX_CHAIN { self.wrong("the expression is too long") } else { Ok(()) }
-    }
-
-    fn disjunction(&mut self) -> Parsed<Expression> {
-        let mut left = self.conjunction()?;
-        let mut links = 0;
-        while self.eat_word("or") {
-            self.link(&mut links)?;
-            left = Expression::Or(Box::new(left), Box::new(self.conjunction()?));
-        }
-        Ok(left)
-    }
-
-    fn conjunction(&mut self) -> Parsed<Expression> {
-        let mut left = self.negation()?;
-        let mut links = 0;
-        while self.eat_word("and") {
-            self.link(&mut links)?;
-            left = Expression::And(Box::new(left), Box::new(self.negation()?));
-        }
-        Ok(left)
-    }
-
-    fn negation(&mut self) -> Parsed<Expression> {
-        if self.eat_word("not") {
-            let operand = self.nested(Self::negation)?;
-            return Ok(Expression::Unary(Unary::Not, Box::new(operand)));
-        }
-        let mut left = self.binary(0)?;
-        let mut links = 0;
-        while let Some(operator) = self.comparison() {
-            self.link(&mut links)?;
-            left = Expression::Binary(operator, Box::new(left), Box::new(self.binary(0)?));
-        }
-        Ok(left)
-    }
-
-    /// A comparison, which is passed.
-    fn comparison(&mut self) -> Option<Binary> {
-        let operator = match self.peek()? {
-            Kind::Symbol("==") => Binary::Equal,
-            Kind::Symbol("!=") => Binary::NotEqual,
-            Kind::Symbol("<=") => Binary::LessEqual,
-            Kind::Symbol(">=") => Binary::GreaterEqual,
-            Kind::Symbol("<") => Binary::Less,
-            Kind::Symbol(">") => Binary::Greater,
-            Kind::Name(word) if word == "is" => Binary::Is,
-            Kind::Name(word) if word == "in" => Binary::In,
-            Kind::Name(word) if word == "not" => Binary::NotIn,
-            _ => return None,
-        };
-        self.advance();
-        if operator == Binary::NotIn {
-            self.eat_word("in");
-        }
-        Some(if operator == Binary::Is && self.eat_word("not") { Binary::IsNot } else { operator })
-    }
-
-    /// Operators of the level `level` and those that bind closer.
-    fn binary(&mut self, level: usize) -> Parsed<Expression> {
-        const LEVELS: [&[(&str, Binary)]; 6] = [
-            &[("|", Binary::BitOr)],
-            &[("^", Binary::BitXor)],
-            &[("&", Binary::BitAnd)],
-            &[("<<", Binary::ShiftLeft), (">>", Binary::ShiftRight)],
-            &[("+", Binary::Add), ("-", Binary::Subtract)],
-            &[
-                ("*", Binary::Multiply),
-                ("/", Binary::Divide),
-                ("//", Binary::FloorDivide),
-                ("%", Binary::Remainder),
-                ("@", Binary::MatrixMultiply),
-            ],
-        ];
-        let Some(operators) = LEVELS.get(level) else { return self.unary() };
-        let mut left = self.binary(level + 1)?;
-        let mut links = 0;
-        while let Some((_, operator)) = operators.iter().find(|(symbol, _)| self.is(symbol)) {
-            self.link(&mut links)?;
-            self.advance();
-            left = Expression::Binary(*operator, Box::new(left), Box::new(self.binary(level + 1)?));
-        }
-        Ok(left)
-    }
-
-    fn unary(&mut self) -> Parsed<Expression> {
-        let operator = match self.peek() {
-            Some(Kind::Symbol("-")) => Unary::Negate,
-            Some(Kind::Symbol("+")) => Unary::Plus,
-            Some(Kind::Symbol("~")) => Unary::Invert,
-            _ => return self.power(),
-        };
-        self.advance();
-        let operand = self.nested(Self::unary)?;
-        Ok(match (operator, operand) {
-            (Unary::Negate, Expression::Int(number)) => Expression::Int(number.wrapping_neg()),
-            (Unary::Negate, Expression::Float(number)) => Expression::Float(-number),
-            (operator, operand) => Expression::Unary(operator, Box::new(operand)),
-        })
-    }
-
-    fn power(&mut self) -> Parsed<Expression> {
-        let base = self.postfix()?;
-        if !self.eat("**") {
-            return Ok(base);
-        }
-        let exponent = self.nested(Self::unary)?;
-        Ok(Expression::Binary(Binary::Power, Box::new(base), Box::new(exponent)))
-    }
-
-    fn postfix(&mut self) -> Parsed<Expression> {
-        let mut value = self.primary()?;
-        // A chain is as deep a tree as brackets within brackets are.
-        for _ in 0..MAX_DEPTH {
-            if self.eat(".") {
-                value = Expression::Attribute(Box::new(value), self.name()?);
-            } else if self.eat("(") {
-                let arguments = self.arguments()?;
-                value = Expression::Call(Box::new(value), arguments);
-            } else if self.eat("[") {
-                let index = self.index()?;
-                self.expect("]")?;
-                value = Expression::Index(Box::new(value), Box::new(index));
-            } else {
-                return Ok(value);
-            }
-        }
-        self.wrong("the code is nested too deep")
-    }
-
-    fn arguments(&mut self) -> Parsed<Vec<Argument>> {
-        let mut arguments = Vec::new();
-        while !self.is(")") {
-            if self.eat("*") {
-                arguments.push(Argument::Spread(self.expression()?));
-            } else {
-                let value = self.expression()?;
-                arguments.push(match value {
-                    Expression::Name(name) if self.eat("=") => Argument::Keyword(name, self.expression()?),
-                    value => Argument::Positional(value),
-                });
-            }
-            if !self.eat(",") {
-                break;
-            }
-        }
-        self.expect(")")?;
-        Ok(arguments)
-    }
-
-    fn index(&mut self) -> Parsed<Expression> {
-        let mut elements = vec![self.slice()?];
-        let mut is_tuple = false;
-        while self.eat(",") {
-            is_tuple = true;
-            if self.is("]") {
-                break;
-            }
-            elements.push(self.slice()?);
-        }
-        Ok(if is_tuple { Expression::Tuple(elements) } else { elements.remove(0) })
-    }
-
-    fn slice(&mut self) -> Parsed<Expression> {
-        let mut parts = [const { None }; 3];
-        let mut at = 0;
-        loop {
-            if !self.is(":") && !self.is("]") && !self.is(",") {
-                parts[at] = Some(self.expression()?);
-            }
-            if at == 2 || !self.eat(":") {
-                break;
-            }
-            at += 1;
-        }
-        if at > 0 {
-            return Ok(Expression::Slice(Box::new(parts)));
-        }
-        let [first, ..] = parts;
-        first.map_or_else(|| self.wrong("an index is missing"), Ok)
-    }
-
-    fn primary(&mut self) -> Parsed<Expression> {
-        let Some(kind) = self.peek().cloned() else { return self.wrong("the code ends too early") };
-        match kind {
-            Kind::Name(name) => {
-                const WORDS: [&str; 8] =
-                    ["lambda", "else", "elif", "yield", "await", "def", "class", "return"];
-                if WORDS.contains(&name.as_str()) {
-                    return self.wrong(format!("`{name}` is not known here"));
-                }
-                self.advance();
-                Ok(match name.as_str() {
-                    "None" => Expression::None,
-                    "True" => Expression::Bool(true),
-                    "False" => Expression::Bool(false),
-                    _ => Expression::Name(name),
-                })
-            }
-            Kind::Int(number) => {
-                self.advance();
-                Ok(Expression::Int(number))
-            }
-            Kind::Float(number) => {
-                self.advance();
-                Ok(Expression::Float(number))
-            }
-            Kind::Text(text) => {
-                self.advance();
-                let mut whole = text;
-                // Texts beside each other are one.
-                while let Some(Kind::Text(more)) = self.peek() {
-                    whole.push_str(&more.clone());
-                    self.advance();
-                }
-                Ok(Expression::Text(whole))
-            }
-            Kind::Symbol("...") => {
-                self.advance();
-                Ok(Expression::Ellipsis)
-            }
-            Kind::Symbol("(") => {
-                self.advance();
-                if self.eat(")") {
-                    return Ok(Expression::Tuple(Vec::new()));
-                }
-                let inner = self.sequence()?;
-                self.expect(")")?;
-                Ok(inner)
-            }
-            Kind::Symbol("[") => {
-                self.advance();
-                self.list()
-            }
-            Kind::Symbol("{") => {
-                self.advance();
-                let mut entries = Vec::new();
-                while !self.is("}") {
-                    let key = self.expression()?;
-                    self.expect(":")?;
-                    entries.push((key, self.expression()?));
-                    if !self.eat(",") {
-                        break;
-                    }
-                }
-                self.expect("}")?;
-                Ok(Expression::Dictionary(entries))
-            }
-            Kind::Symbol(symbol) => self.wrong(format!("`{symbol}` is not expected")),
-            Kind::Newline | Kind::Indent | Kind::Dedent => self.wrong("the line ends too early"),
-        }
-    }
-
-    fn list(&mut self) -> Parsed<Expression> {
-        let mut elements = Vec::new();
-        while !self.is("]") {
-            elements.push(self.expression()?);
-            if elements.len() == 1 && self.eat_word("for") {
-                let names = self.loop_names()?;
-                let values = Box::new(self.disjunction()?);
-                let condition = if self.eat_word("if") { Some(Box::new(self.disjunction()?)) } else { None };
-                self.expect("]")?;
-                return Ok(Expression::Comprehension(Box::new(elements.remove(0)), names, values, condition));
-            }
-            if !self.eat(",") {
-                break;
-            }
-        }
-        self.expect("]")?;
-        Ok(Expression::List(elements))
     }
 }
 
