@@ -5,6 +5,7 @@
 
 mod backend;
 mod error;
+mod gate;
 mod graph;
 mod model;
 /// The same names as the plugin gives: one source of them.

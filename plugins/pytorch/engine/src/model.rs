@@ -1,6 +1,7 @@
 //! A model in libtorch's memory: a TorchScript module, or a program.
 
 use crate::error::{failed, not_loaded, not_run};
+use crate::gate::{Pass, enter};
 use crate::names::Names;
 use crate::prepare::{self, prepare};
 use crate::program::{Program, STORE};
@@ -14,11 +15,9 @@ use qp_abi::sdk::{
 };
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use tch::Tensor;
 
-/// Threads that libtorch uses unless a run wants another number.
-static DEFAULT_THREADS: OnceLock<i32> = OnceLock::new();
 /// Begins the name of an output that is asked for by its number.
 const OUTPUT: &str = "output:";
 
@@ -49,13 +48,12 @@ impl Model {
     /// `RuntimeFailed` when libtorch refuses it, `InvalidInput` for an unknown option.
     pub(crate) fn load(path: &str, options: &[Pair], progress: &Progress<'_>) -> Result<Self> {
         shim::silence();
-        DEFAULT_THREADS.get_or_init(tch::get_num_threads);
         let settings = Settings::read(options)?;
         progress.update("loading into libtorch", 0, 0)?;
         if let Some(text) = lookup(options, PROGRAM) {
             return Self::of_program(text, settings);
         }
-        shim::choose_engine(settings.engine.as_deref());
+        let _pass = enter(settings.engine.as_deref(), None, progress)?;
         let mut module = Module::load(path).map_err(|text| not_loaded(path, text))?;
         if let Some(kind) = settings.precision {
             module
@@ -76,7 +74,7 @@ impl Model {
     }
 
     /// Gives a program its stored tensors, in the order in which it names them; it can run from then on.
-    fn store(&self, request: &RunRequest<'_>, progress: &Progress<'_>) -> Result<()> {
+    fn store(&self, request: &RunRequest<'_>, progress: &Progress<'_>) -> Result<RunReport> {
         let mut state = self.state.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
         let State::Waiting(program) = &*state else {
             return Err(BackendError::internal("the stored tensors were given before"));
@@ -87,10 +85,10 @@ impl Model {
             progress.update("loading into libtorch", index as u64, total)?;
             stored.push(self.settings.converted(tensor::stored(view)?));
         }
-        shim::choose_engine(self.settings.engine.as_deref());
+        let pass = enter(self.settings.engine.as_deref(), None, progress)?;
         let module = tch::no_grad(|| prepare(program, stored))?;
         *state = State::Ready(module);
-        Ok(())
+        Ok(self.report(&pass, 0))
     }
 }
 
@@ -149,11 +147,9 @@ impl sdk::Model for Model {
     ) -> Result<RunReport> {
         shim::silence();
         if request.fetch.0 == STORE {
-            self.store(request, progress)?;
-            return Ok(self.report(1, 0));
+            return self.store(request, progress);
         }
         let threads = Settings::read(request.options.as_slice())?.threads.or(self.settings.threads);
-        let threads = threads.or(DEFAULT_THREADS.get().copied()).unwrap_or(1);
         let inputs = request.inputs.iter().map(|view| Ok(self.settings.converted(tensor::input(view)?)));
         let inputs: Vec<Tensor> = inputs.collect::<Result<_>>()?;
         let mut wanted = Wanted::of(request, &self.values)?;
@@ -163,10 +159,7 @@ impl sdk::Model for Model {
             return Err(BackendError::internal("the program has not been given its stored tensors"));
         };
         progress.update("running", 0, 0)?;
-        shim::choose_engine(self.settings.engine.as_deref());
-        if tch::get_num_threads() != threads {
-            tch::set_num_threads(threads);
-        }
+        let pass = enter(self.settings.engine.as_deref(), threads, progress)?;
         let mut outputs = Vec::new();
         let mut fault = None;
         // The layer whose value is to come.
@@ -206,15 +199,15 @@ impl sdk::Model for Model {
             }
         };
         tch::no_grad(|| wanted.finish(outputs, sink))?;
-        Ok(self.report(threads, u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)))
+        Ok(self.report(&pass, u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
 impl Model {
-    fn report(&self, threads: i32, elapsed_ns: u64) -> RunReport {
+    fn report(&self, pass: &Pass, elapsed_ns: u64) -> RunReport {
         let mut settings = vec![
-            pair("threads", threads.to_string()),
-            pair("qengine", shim::quantized_engine()),
+            pair("threads", pass.threads.to_string()),
+            pair("qengine", pass.engine),
             pair("device", "cpu"),
             pair("mode", "eval"),
         ];

@@ -98,41 +98,10 @@ impl Interpreter<'_> {
             }
             _ => {}
         }
-        if let Some(rest) = path.strip_prefix("torch.ops.") {
-            let parts: Vec<&str> = rest.split('.').collect();
-            return match parts[..] {
-                [namespace, name] => {
-                    self.emit(&format!("{namespace}::{name}"), None, positional, keywords, frame)
-                }
-                [namespace, name, overload] => {
-                    let overload = if overload == "default" { "" } else { overload };
-                    self.emit(&format!("{namespace}::{name}"), Some(overload), positional, keywords, frame)
-                }
-                _ => Err(unsupported(format!("the code calls `{path}`"))),
-            };
-        }
-        let operator = match module {
-            "torch"
-            | "torch.nn.functional"
-            | "torch._C._nn"
-            | "torch._C._VariableFunctions"
-            | "torch._VF"
-            | "torch._C._VariableFunctionsClass"
-            | "torch.functional"
-            | "torch.Tensor"
-            | "torch._tensor.Tensor" => {
-                format!("aten::{name}")
-            }
-            "torch.special" | "torch._C._special" => {
-                format!("aten::special_{}", name.trim_start_matches("special_"))
-            }
-            "torch.linalg" | "torch._C._linalg" => {
-                format!("aten::linalg_{}", name.trim_start_matches("linalg_"))
-            }
-            "torch.fft" | "torch._C._fft" => format!("aten::fft_{}", name.trim_start_matches("fft_")),
-            _ => return Err(unsupported(format!("the code calls `{path}`, which is not in the file"))),
+        let Some((operator, overload)) = operator(path) else {
+            return Err(unsupported(format!("the code calls `{path}`, which is not in the file")));
         };
-        self.emit(&operator, None, positional, keywords, frame)
+        self.emit(&operator, overload, positional, keywords, frame)
     }
 
     fn call_method(
@@ -335,6 +304,37 @@ impl Interpreter<'_> {
 /// An error of a layer's computation, with the layer in front of its message.
 fn within(error: BackendError, place: String) -> BackendError {
     BackendError { message: format!("{place}: {}", error.message).into(), ..error }
+}
+
+/// The operator that a path of Python's stands for, with its overload where the path has one.
+fn operator(path: &str) -> Option<(String, Option<&str>)> {
+    if let Some(rest) = path.strip_prefix("torch.ops.") {
+        let parts: Vec<&str> = rest.split('.').collect();
+        return match parts[..] {
+            [namespace, name] => Some((format!("{namespace}::{name}"), None)),
+            [namespace, name, "default"] => Some((format!("{namespace}::{name}"), Some(""))),
+            [namespace, name, overload] => Some((format!("{namespace}::{name}"), Some(overload))),
+            _ => None,
+        };
+    }
+    let (module, name) = path.rsplit_once('.')?;
+    let family = |prefix: &str| format!("aten::{prefix}{}", name.trim_start_matches(prefix));
+    let operator = match module {
+        "torch"
+        | "torch.nn.functional"
+        | "torch._C._nn"
+        | "torch._C._VariableFunctions"
+        | "torch._VF"
+        | "torch._C._VariableFunctionsClass"
+        | "torch.functional"
+        | "torch.Tensor"
+        | "torch._tensor.Tensor" => format!("aten::{name}"),
+        "torch.special" | "torch._C._special" => family("special_"),
+        "torch.linalg" | "torch._C._linalg" => family("linalg_"),
+        "torch.fft" | "torch._C._fft" => family("fft_"),
+        _ => return None,
+    };
+    Some((operator, None))
 }
 
 /// Whether one of the arguments is computed or stored.
