@@ -212,8 +212,8 @@ fn a_mobile_model_in_flatbuffers_is_recognized_and_refused() {
 
 #[test]
 fn code_that_writes_files_is_refused_before_libtorch_sees_it() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/saves.pt");
-    let info = support::inspect(&path).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/saves.pt");
+    let info = inspect(&path).unwrap();
     let obstacle = info.run_obstacle.into_option().unwrap();
     assert_eq!(obstacle.kind, ErrorKind::UNSAFE_FILE);
     assert_eq!(obstacle.message, "the TorchScript calls `save`, which does more than compute");
