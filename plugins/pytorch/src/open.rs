@@ -33,7 +33,7 @@ pub fn open(path: &Path) -> Result<Document> {
 /// The description of a file that is in memory under that name: what inspection makes of any bytes.
 ///
 /// # Errors
-/// As [`open`].
+/// `UnsupportedFormat`, `CorruptFile`, and `UnsafeFile` for archives that try to leave their folder or to fill the memory.
 pub fn describe(bytes: Vec<u8>, name: &str) -> Result<ModelInfo> {
     Ok(read(Arc::new(Source::from_bytes(Path::new(name), bytes)))?.info)
 }
