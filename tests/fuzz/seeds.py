@@ -1,5 +1,6 @@
 """Writes the seeds of the fuzz targets: small real files, taken apart. Usage: seeds.py FOLDER"""
 
+import io
 import json
 import pathlib
 import struct
@@ -17,20 +18,28 @@ def write(target, name, content):
     path.write_bytes(content)
 
 
-for path in sorted(data.iterdir()):
-    if path.suffix not in (".pt", ".pt2"):
+def models():
+    for path in sorted(data.iterdir()):
+        if path.suffix in (".pt", ".pt2"):
+            yield path.name, path.read_bytes()
+        if path.name in ("layouts.zip", "programs.zip"):
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if name.endswith(".pt2"):
+                        yield name, archive.read(name)
+
+
+for file, content in models():
+    write("archive", file, content)
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        write("pickle", file, content)
         continue
-    write("archive", path.name, path.read_bytes())
-    if not zipfile.is_zipfile(path):
-        write("pickle", path.name, path.read_bytes())
-        continue
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for name in archive.namelist():
-            flat = name.replace("/", "_")
             if name.endswith(".pkl"):
-                write("pickle", flat, archive.read(name))
-            if name.endswith("models/model.json"):
-                write("program", flat, archive.read(name))
+                write("pickle", f"{file}_{name}".replace("/", "_"), archive.read(name))
+            if name.endswith(("models/model.json", "serialized_exported_program.json")):
+                write("program", file, archive.read(name))
 rows = json.loads((data / "pickles.json").read_text())
 for index, (content, _) in enumerate(rows):
     write("pickle", f"cpython_{index}", bytes.fromhex(content))

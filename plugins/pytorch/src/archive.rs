@@ -7,6 +7,7 @@ use qp_abi::sdk::{BackendError, Result};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::ops::Range;
 use std::sync::Arc;
 use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
@@ -38,6 +39,18 @@ pub struct Record {
     is_stored: bool,
     /// Bytes of the content.
     pub size: u64,
+}
+
+impl Record {
+    /// Where in the file the content lies as it is; `None` when it is compressed.
+    fn range(&self, name: &str) -> Result<Option<Range<usize>>> {
+        if !self.is_stored {
+            return Ok(None);
+        }
+        let (start, size) = (usize::try_from(self.start).ok(), usize::try_from(self.size).ok());
+        let end = start.zip(size).and_then(|(start, size)| start.checked_add(size));
+        start.zip(end).map(|(start, end)| Some(start..end)).ok_or_else(|| too_large(name))
+    }
 }
 
 impl Archive {
@@ -136,15 +149,9 @@ impl Archive {
     /// # Errors
     /// `CorruptFile` when there is none, or its bytes are not what the table of contents says.
     pub fn content(&self, name: &str) -> Result<Cow<'_, [u8]>> {
-        let record =
-            self.records.get(name).ok_or_else(|| corrupt(format!("the archive has no entry `{name}`")))?;
-        if record.is_stored {
-            let start = usize::try_from(record.start).map_err(|_| too_large(name))?;
-            let size = usize::try_from(record.size).map_err(|_| too_large(name))?;
-            let bytes = start
-                .checked_add(size)
-                .and_then(|end| self.source.bytes().map(|all| all.get(start..end)).transpose());
-            return bytes.ok_or_else(|| too_large(name))?.map(Cow::Borrowed);
+        let record = self.found(name)?;
+        if let Some(range) = record.range(name)? {
+            return self.source.bytes()?.get(range).map(Cow::Borrowed).ok_or_else(|| too_large(name));
         }
         let mut zip = self.zip.clone();
         let entry = zip.by_index(record.index).map_err(|error| corrupt_entry(name, &error))?;
@@ -156,6 +163,21 @@ impl Archive {
             return Err(corrupt(format!("entry `{name}` does not have the {} bytes it claims", record.size)));
         }
         Ok(Cow::Owned(content))
+    }
+
+    /// An entry as a file of its own, which keeps this one open.
+    ///
+    /// # Errors
+    /// As [`Self::content`].
+    pub fn file(&self, name: &str) -> Result<Arc<Source>> {
+        Ok(Arc::new(match self.found(name)?.range(name)? {
+            Some(range) => Source::part(Arc::clone(&self.source), range),
+            None => Source::from_bytes(self.source.path(), self.content(name)?.into_owned()),
+        }))
+    }
+
+    fn found(&self, name: &str) -> Result<&Record> {
+        self.records.get(name).ok_or_else(|| corrupt(format!("the archive has no entry `{name}`")))
     }
 
     /// The content of a short entry as text without surrounding white space; `None` when there is none.

@@ -61,7 +61,7 @@ impl sdk::Backend for Backend {
             id: "pytorch".into(),
             name: "PyTorch".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            description: "reads every file format of PyTorch without executing it; runs TorchScript".into(),
+            description: "reads every file format of PyTorch without executing it; runs those that say what they compute".into(),
             formats: FORMATS
                 .iter()
                 .map(|&(name, extensions, magic, description)| Format {
@@ -163,7 +163,7 @@ fn format_of_entries(head: &[u8]) -> Option<&'static str> {
         let name = String::from_utf8_lossy(name);
         let inner = name.split_once('/').map_or(&*name, |(_, inner)| inner);
         match inner {
-            "archive_format" | "archive_version" => return Some("pt2"),
+            "archive_format" | "archive_version" | "serialized_exported_program.json" => return Some("pt2"),
             _ if inner.starts_with("data/weights/") || inner.starts_with("models/") => return Some("pt2"),
             "constants.pkl" => return Some("torchscript"),
             _ if inner.starts_with("code/") => return Some("torchscript"),

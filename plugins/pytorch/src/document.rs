@@ -63,6 +63,11 @@ impl Document {
         self.listed_scales = self.listed_scales.saturating_add(parameters.scales.len());
     }
 
+    /// The descriptions of the tensors by name, for those who ask for many.
+    pub fn described(&self) -> HashMap<&str, &TensorInfo> {
+        self.info.tensors.iter().map(|info| (info.name.as_str(), info)).collect()
+    }
+
     /// The stored tensor of that name.
     ///
     /// # Errors

@@ -38,11 +38,12 @@ fn add_archive(archive: &Archive, verdict: &mut Verdict, depth: usize) {
             continue;
         }
         // What cannot be unpacked is said by whoever reads the file; Python cannot load it either.
-        let Ok(content) = archive.content(name) else { continue };
-        if is_file(&content) {
-            add_file(&content, verdict, depth + 1);
+        let Ok(file) = archive.file(name) else { continue };
+        let Ok(content) = file.bytes() else { continue };
+        if is_file(content) {
+            add_file(&file, verdict, depth + 1);
         } else if is_named {
-            add_pickles(&content, verdict, depth);
+            add_pickles(content, verdict, depth);
         }
     }
 }
@@ -52,16 +53,16 @@ fn is_file(bytes: &[u8]) -> bool {
     bytes.starts_with(archive::MAGIC) || bytes.starts_with(legacy::MAGIC)
 }
 
-fn add_file(bytes: &[u8], verdict: &mut Verdict, depth: usize) {
+fn add_file(file: &Arc<Source>, verdict: &mut Verdict, depth: usize) {
     if depth > MAX_DEPTH {
         verdict.add_danger("<files within files>");
         return;
     }
+    let Ok(bytes) = file.bytes() else { return };
     if !bytes.starts_with(archive::MAGIC) {
         return add_pickles(bytes, verdict, depth);
     }
-    let source = Arc::new(Source::from_bytes(Path::new(""), bytes.to_vec()));
-    if let Ok(archive) = Archive::read(source) {
+    if let Ok(archive) = Archive::read(Arc::clone(file)) {
         add_archive(&archive, verdict, depth);
     }
 }
@@ -70,7 +71,8 @@ fn add_file(bytes: &[u8], verdict: &mut Verdict, depth: usize) {
 fn add_pickles(bytes: &[u8], verdict: &mut Verdict, depth: usize) {
     let mut nested = |bytes: &[u8]| {
         let mut verdict = Verdict::default();
-        add_file(bytes, &mut verdict, depth + 1);
+        let file = Arc::new(Source::from_bytes(Path::new(""), bytes.to_vec()));
+        add_file(&file, &mut verdict, depth + 1);
         verdict
     };
     let mut rest = bytes;

@@ -1,5 +1,6 @@
-//! The `pytorch` backend: reads every file format of PyTorch without executing it, and runs TorchScript
-//! through libtorch, which the engine library links and which is opened at the first run.
+//! The `pytorch` backend: reads every file format of PyTorch without executing it, and runs TorchScript,
+//! exported programs and eager modules through libtorch, which the engine library links and which is opened at the first
+//! run.
 
 pub mod archive;
 mod backend;

@@ -84,10 +84,12 @@ impl sdk::Model for Model {
     }
 }
 
-/// An error about an operator that the runtime lacks, with the layer that needs it.
+/// An error about an operator that the runtime lacks, with the layer that needs it: libtorch says which operator a
+/// TorchScript file needs, and not who calls it. The error of a program says both.
 fn with_layer(error: BackendError, document: &Document) -> BackendError {
     let operator = error.message.split('`').nth(1).and_then(|name| name.split_once("::"));
-    let Some((namespace, name)) = operator.filter(|_| error.kind == ErrorKind::UNSUPPORTED_OP) else {
+    let is_named = document.program.is_none() && error.kind == ErrorKind::UNSUPPORTED_OP;
+    let Some((namespace, name)) = operator.filter(|_| is_named) else {
         return error;
     };
     let call = format!("ops.{namespace}.{name}(");

@@ -225,7 +225,7 @@ impl Reader {
     }
 
     fn add_shard(&mut self, file: &str, data: Option<Data>) -> usize {
-        self.collector.document.data.add_shard(Shard { name: file.to_owned(), data })
+        self.collector.document.data.add_shard(Shard { name: file.to_owned(), is_entry: false, data })
     }
 
     /// Lists tensors of which nothing but their names is known, and says why.

@@ -1,9 +1,10 @@
-//! The bytes of a model file: mapped when it is large, read when it is small.
+//! The bytes of a model file: mapped when it is large, read when it is small; or of a file within it.
 
 use memmap2::Mmap;
 use qp_abi::sdk::{BackendError, Result};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub struct Source {
 enum Content {
     Owned(Vec<u8>),
     Mapped { map: Mmap, file: File },
+    Part { whole: Arc<Source>, range: Range<usize> },
 }
 
 impl Source {
@@ -52,6 +54,11 @@ impl Source {
         Self { path: path.to_owned(), content: Content::Owned(bytes) }
     }
 
+    /// A part of an open file, as a file of its own.
+    pub fn part(whole: Arc<Self>, range: Range<usize>) -> Self {
+        Self { path: whole.path.clone(), content: Content::Part { whole, range } }
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -62,6 +69,7 @@ impl Source {
         match &self.content {
             Content::Owned(bytes) => bytes.len() as u64,
             Content::Mapped { map, .. } => map.len() as u64,
+            Content::Part { range, .. } => range.len() as u64,
         }
     }
 
@@ -85,6 +93,10 @@ impl Source {
                 }
                 Ok(map)
             }
+            Content::Part { whole, range } => whole
+                .bytes()?
+                .get(range.clone())
+                .ok_or_else(|| BackendError::corrupt_file("a file within the file ends behind it")),
         }
     }
 }

@@ -23,11 +23,13 @@ pub struct Data {
     shards: Vec<Shard>,
 }
 
-/// One of the files that a model's tensors are spread over.
+/// One of the files that a model's tensors are spread over: beside the model file, or an entry of it.
 #[derive(Debug, Clone)]
 pub struct Shard {
-    /// The file, relative to the model's folder.
+    /// The file, relative to the model's folder; or the entry.
     pub name: String,
+    /// Whether it is an entry.
+    pub is_entry: bool,
     /// Its bytes; none when it is not there.
     pub data: Option<Data>,
 }
@@ -62,7 +64,9 @@ impl Data {
     /// The file beside the model that holds a storage; `None` when it is the model file itself.
     pub fn file_of(&self, place: &Place) -> Option<&str> {
         match place {
-            Place::Shard { number, .. } => self.shards.get(*number).map(|shard| shard.name.as_str()),
+            Place::Shard { number, .. } => {
+                self.shards.get(*number).filter(|shard| !shard.is_entry).map(|shard| shard.name.as_str())
+            }
             Place::Derived(derived) => self.file_of(&derived.origin().place),
             Place::Entry(_) | Place::Span { .. } | Place::Nowhere => None,
         }
@@ -76,7 +80,8 @@ impl Data {
 
     /// Bytes of the whole file, and of those beside it.
     pub fn file_bytes(&self) -> u64 {
-        let shards = self.shards.iter().filter_map(|shard| shard.data.as_ref());
+        let beside = self.shards.iter().filter(|shard| !shard.is_entry);
+        let shards = beside.filter_map(|shard| shard.data.as_ref());
         shards.fold(self.source.length(), |bytes, shard| bytes.saturating_add(shard.source.length()))
     }
 

@@ -397,6 +397,61 @@ fn code_that_doubles_nests_and_calls_itself_is_followed_only_so_far() {
     assert_eq!(examine(&script(&repeated)).unwrap().layers.len(), 50_000);
 }
 
+/// The entries of an exported program whose weights are a file of `torch.save`.
+fn program_of_torch_save() -> Vec<(String, Vec<u8>)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layouts.zip");
+    let unpacked = |bytes: Vec<u8>| -> Vec<(String, Vec<u8>)> {
+        let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+        let entries = (0..archive.len()).map(|index| {
+            let mut entry = archive.by_index(index).unwrap();
+            let mut content = Vec::new();
+            std::io::copy(&mut entry, &mut content).unwrap();
+            (entry.name().unwrap().into_owned(), content)
+        });
+        entries.collect()
+    };
+    let files = unpacked(std::fs::read(path).unwrap());
+    unpacked(files.into_iter().find(|(name, _)| name == "2.6_regions.pt2").unwrap().1)
+}
+
+#[test]
+fn a_file_within_a_program_is_checked_as_one_of_its_own() {
+    const WEIGHTS: &str = "serialized_state_dict.pt";
+    let entries = program_of_torch_save();
+    let with = |weights: &[u8], options| {
+        let entries: Vec<(&str, &[u8])> = entries
+            .iter()
+            .map(|(name, content)| {
+                (name.as_str(), if name == WEIGHTS { weights } else { content.as_slice() })
+            })
+            .collect();
+        archive(&entries, options)
+    };
+    let weights = entries.iter().find(|(name, _)| name == WEIGHTS).unwrap().1.clone();
+    let tensors = |info: &ModelInfo| info.tensors.len();
+    let stored_count = tensors(&examine(&with(&weights, stored())).unwrap());
+    // What another tool has packed is read all the same.
+    let deflated = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+    assert_eq!(tensors(&examine(&with(&weights, deflated)).unwrap()), stored_count);
+    for length in (1..weights.len()).step_by(11) {
+        let error = examine(&with(&weights[..length], stored())).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::CORRUPT_FILE, "cut at {length}: {error:?}");
+    }
+    // PyTorch writes nothing for a program that has none: here the graph then lacks its own.
+    let info = examine(&with(&[], stored())).unwrap();
+    assert_eq!(info.run_obstacle.into_option().unwrap().kind, ErrorKind::CORRUPT_FILE);
+    let info = examine(&with(&saved(b"cposix\nsystem\n(S'true'\ntR."), stored())).unwrap();
+    assert!(info.findings.iter().any(|finding| finding.severity == Severity::DANGER), "{:?}", info.findings);
+    assert_eq!(info.run_obstacle.into_option().unwrap().kind, ErrorKind::UNSAFE_FILE);
+    // A program for weights, within one, within one: nobody looks to the end of it.
+    let mut within = with(&weights, stored());
+    for _ in 0..6 {
+        within = with(&within, stored());
+    }
+    let info = examine(&within).unwrap();
+    assert!(info.findings.iter().any(|finding| finding.severity == Severity::DANGER), "{:?}", info.findings);
+}
+
 #[test]
 fn a_big_endian_archive_is_turned_around() {
     let storage =

@@ -1,10 +1,11 @@
-//! Exported programs through libtorch, against what Python's PyTorch computes: see `data/make_programs.py`.
+//! Exported programs through libtorch, against what Python's PyTorch computes: see `data/make_programs.py` and
+//! `data/make_layouts.py`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
-use qp_abi::sdk::{DType, ErrorKind, Fetch, RString};
+use qp_abi::sdk::{DType, ErrorKind, Fetch, RString, TensorRole};
 use qp_abi::{ModelBox, TensorView};
 use serde_json::Value;
 use std::io::Read;
@@ -24,7 +25,11 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/programs.zip");
+    cases_of("programs.zip")
+}
+
+fn cases_of(file: &str) -> Vec<Case> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
     let mut archive = ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
     let names: Vec<String> = archive
         .file_names()
@@ -65,6 +70,25 @@ impl Case {
             })
             .collect();
         run(model, &views, &[]).map(|(_, outputs)| outputs)
+    }
+
+    /// Checks that a run on the case's inputs gives what Python's PyTorch gave.
+    fn agrees(&self, model: &ModelBox) {
+        let name = &self.name;
+        let outputs = self.run(model).unwrap_or_else(|error| panic!("{name}: {error:?} {}", error.detail));
+        let expected: Vec<Tensor> =
+            self.values["outputs"].as_array().unwrap().iter().map(Tensor::of).collect();
+        assert_eq!(outputs.len(), expected.len(), "{name}");
+        for (output, expected) in outputs.iter().zip(expected) {
+            assert_eq!(output.dtype, Some(expected.dtype), "{name}");
+            assert_eq!(output.shape, expected.shape, "{name}");
+            for (one, other) in decoded(output).iter().zip(&expected.numbers) {
+                let scale = other.abs().max(1.0);
+                let is_same = one == other
+                    || (expected.dtype.is_float() && (one - other).abs() <= FLOAT_TOLERANCE * scale);
+                assert!(is_same, "{name}: {one} {other}");
+            }
+        }
     }
 }
 
@@ -126,23 +150,31 @@ fn every_program_gives_pythons_outputs_again_and_again() {
     for case in cases.iter().filter(|case| !case.name.starts_with("refused")) {
         let model = open(&backend, &case.path()).unwrap();
         // A second run begins as the first did: what a program writes into its buffers does not stay.
-        for run in 0..2 {
-            let outputs =
-                case.run(&model).unwrap_or_else(|error| panic!("{}: {error:?} {}", case.name, error.detail));
-            let expected: Vec<Tensor> =
-                case.values["outputs"].as_array().unwrap().iter().map(Tensor::of).collect();
-            assert_eq!(outputs.len(), expected.len(), "{}", case.name);
-            for (output, expected) in outputs.iter().zip(expected) {
-                assert_eq!(output.dtype, Some(expected.dtype), "{} {run}", case.name);
-                assert_eq!(output.shape, expected.shape, "{} {run}", case.name);
-                for (one, other) in decoded(output).iter().zip(&expected.numbers) {
-                    let scale = other.abs().max(1.0);
-                    let is_same = one == other
-                        || (expected.dtype.is_float() && (one - other).abs() <= FLOAT_TOLERANCE * scale);
-                    assert!(is_same, "{} {run}: {one} {other}", case.name);
-                }
-            }
+        case.agrees(&model);
+        case.agrees(&model);
+    }
+}
+
+#[test]
+fn programs_of_every_layout_run_with_their_regions_in_place() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let cases = cases_of("layouts.zip");
+    let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(names, ["2.13_regions", "2.6_quantized", "2.6_regions", "2.8_quantized", "2.8_regions"]);
+    for case in &cases {
+        let model = open(&backend, &case.path()).unwrap();
+        case.agrees(&model);
+        let info = model.info().into_result().unwrap();
+        assert!(info.layers.iter().all(|layer| !layer.op_type.starts_with("wrap_with")), "{}", case.name);
+        if case.name.ends_with("quantized") {
+            assert_eq!(info.scheme, "PT2E", "{}", case.name);
+            continue;
         }
+        assert!(info.layers.iter().any(|layer| layer.path == "stem" && layer.op_type == "Conv2d"));
+        let weight = info.tensors.iter().find(|tensor| tensor.name == "fc.weight").unwrap();
+        assert_eq!((weight.shape.as_slice(), weight.role), ([3, 2].as_slice(), TensorRole::PARAMETER));
+        assert!(weight.external_file.is_empty(), "{}", case.name);
     }
 }
 

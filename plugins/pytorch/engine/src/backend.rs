@@ -19,7 +19,7 @@ impl sdk::Backend for Engine {
             id: "pytorch-engine".into(),
             name: "libtorch".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            description: "runs TorchScript for the `pytorch` plugin".into(),
+            description: "runs what the `pytorch` plugin has read".into(),
             formats: RVec::new(),
             url_schemes: RVec::new(),
             features: vec!["run".into(), "capture".into()].into(),

@@ -29,13 +29,14 @@ pub fn read(program: &Value, weights: &[Weight], collector: &mut Collector) -> R
     let signature = Signature::read(module.get("signature").unwrap_or(&Value::Null));
     let mut reader = Reader {
         values: graph.get("tensor_values"),
+        weights: weights.iter().map(|weight| (weight.name.as_str(), weight)).collect(),
         stored: signature.stored,
         quantization: HashMap::new(),
         weight_of: HashMap::new(),
         owners: HashMap::new(),
         scales: HashSet::new(),
     };
-    reader.parameters(nodes, weights, collector);
+    reader.parameters(nodes, collector);
     let layers = reader.layers(nodes);
     reader.tensors(weights, collector)?;
     let mut values = Vec::new();
@@ -67,7 +68,11 @@ pub fn read(program: &Value, weights: &[Weight], collector: &mut Collector) -> R
         info.findings.push(Finding {
             severity: Severity::NOTE,
             code: "pt2.unused-tensors".into(),
-            message: format!("{} stored tensors are used by no operator of the graph", unused.len()).into(),
+            message: match &unused[..] {
+                [one] => format!("`{}` is used by no operator of the graph", one.name),
+                all => format!("{} stored tensors are used by no operator of the graph", all.len()),
+            }
+            .into(),
             subjects: unused.iter().take(64).map(|tensor| tensor.name.clone()).collect(),
         });
     }
@@ -104,6 +109,8 @@ impl Signature {
 
 struct Reader<'a> {
     values: Option<&'a Value>,
+    /// The stored tensors by name.
+    weights: HashMap<&'a str, &'a Weight>,
     stored: HashMap<String, String>,
     /// The parameters of values and stored tensors, by name in the graph.
     quantization: HashMap<String, QuantizationParameters>,
@@ -129,7 +136,7 @@ impl Reader<'_> {
     }
 
     /// Takes the parameters from the operators that quantize and dequantize.
-    fn parameters(&mut self, nodes: &[Value], weights: &[Weight], collector: &Collector) {
+    fn parameters(&mut self, nodes: &[Value], collector: &Collector) {
         for node in nodes {
             let (domain, operator) = target(node);
             if domain != "quantized_decomposed" || !operator.contains("quantize_per_") {
@@ -140,7 +147,7 @@ impl Reader<'_> {
                 .and_then(|names| names.first().copied());
             let output = outputs(node).into_iter().next();
             let Some((input, output)) = input.zip(output) else { continue };
-            let Some(parameters) = self.parameters_of(node, weights, collector) else { continue };
+            let Some(parameters) = self.parameters_of(node, collector) else { continue };
             if operator.starts_with("dequantize") && self.stored.contains_key(input) {
                 self.weight_of.insert(output.to_owned(), input.to_owned());
             }
@@ -150,12 +157,7 @@ impl Reader<'_> {
         }
     }
 
-    fn parameters_of(
-        &mut self,
-        node: &Value,
-        weights: &[Weight],
-        collector: &Collector,
-    ) -> Option<QuantizationParameters> {
+    fn parameters_of(&mut self, node: &Value, collector: &Collector) -> Option<QuantizationParameters> {
         let argument = |names: [&str; 2]| names.into_iter().find_map(|name| json::argument(node, name));
         let dtype = json::argument(node, "dtype")?.get("as_scalar_type")?.as_i64()?;
         let dtype = from_export_type(dtype)?.dtype;
@@ -166,7 +168,7 @@ impl Reader<'_> {
         }
         let mut stored = |argument: &Value| {
             let name = self.stored.get(*json::tensor_names(argument).first()?)?.clone();
-            let weight = weights.iter().find(|weight| weight.name == name)?;
+            let weight = self.weights.get(name.as_str())?;
             let values = numbers(&weight.found.tensor, &collector.document.data).ok()?;
             self.scales.insert(name.clone());
             Some((name, values))

@@ -1,14 +1,17 @@
-//! Programs written by `torch.export.save`: a graph in JSON, weights as raw entries.
+//! Programs written by `torch.export.save`: a graph in JSON, and stored tensors.
 
 mod compiled;
 mod graph;
 mod json;
+mod layout;
 mod program;
+mod region;
 mod weights;
 
 use crate::archive::Archive;
 use crate::document::{Collector, Document};
 use crate::tensor::Data;
+use layout::Layout;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, Finding, RSome, RString, Result, Severity};
 use serde_json::Value;
@@ -21,15 +24,7 @@ const MAX_JSON_BYTES: u64 = 512 << 20;
 pub fn is_export(archive: &Archive) -> bool {
     archive.contains("archive_format")
         || !compiled::models(archive).is_empty()
-        || model_entry(archive).is_some()
-        || archive.contains("serialized_exported_program.json")
-}
-
-/// The entry with the graph of the first model.
-fn model_entry(archive: &Archive) -> Option<&str> {
-    let mut models = archive.names().filter(|name| name.starts_with("models/") && name.ends_with(".json"));
-    let first = models.next();
-    if archive.contains("models/model.json") { Some("models/model.json") } else { first }
+        || Layout::of(archive).is_some()
 }
 
 /// Reads an exported program.
@@ -37,18 +32,15 @@ fn model_entry(archive: &Archive) -> Option<&str> {
 /// # Errors
 /// `UnsupportedFormat` for programs of another schema, `CorruptFile` for what contradicts itself.
 pub fn read(archive: &Arc<Archive>) -> Result<Document> {
-    let Some(entry) = model_entry(archive) else {
+    let Some(layout) = Layout::of(archive) else {
         if !compiled::models(archive).is_empty() {
             let mut document = Document::new("pt2", Data::of_archive(Arc::clone(archive)));
             compiled::describe(archive, &mut document)?;
             return Ok(document);
         }
-        return Err(BackendError::unsupported_format(
-            "the exported program is of a layout before PyTorch 2.9",
-        )
-        .with_help("Export it again with `torch.export.save` of PyTorch 2.9 or newer."));
+        return Err(BackendError::unsupported_format("the package holds no exported program"));
     };
-    let program = parse(archive, entry)?;
+    let mut program = parse(archive, &layout.graph())?;
     let schema = |part: &str| program.pointer(&format!("/schema_version/{part}")).and_then(Value::as_i64);
     let (major, minor) = (schema("major").unwrap_or(-1), schema("minor").unwrap_or(-1));
     if major != 8 {
@@ -56,6 +48,9 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
         return Err(
             BackendError::unsupported_format(message).with_help("Export it again with a recent PyTorch.")
         );
+    }
+    if let Some(module) = program.get_mut("graph_module") {
+        region::inline(module);
     }
     let mut collector = Collector::new("pt2", Data::of_archive(Arc::clone(archive)));
     let info = &mut collector.document.info;
@@ -68,7 +63,7 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
         Some(version) => format!("PyTorch {version}").into(),
         None => "PyTorch".into(),
     };
-    let weights = weights::read(archive, entry)?;
+    let weights = weights::read(archive, &layout, &mut collector.document.data)?;
     graph::read(&program, &weights, &mut collector)?;
     match program::read(program.get("graph_module").unwrap_or(&Value::Null), &weights) {
         Ok(program) => collector.document.program = Some(program),
@@ -76,15 +71,14 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
     }
     let info = &mut collector.document.info;
     info.findings.extend(compiled::finding(archive));
-    info.findings.extend(several_models(archive, entry));
+    info.findings.extend(several_models(archive, &layout));
     Ok(collector.document)
 }
 
 /// A package may hold several programs; one is described.
-fn several_models(archive: &Archive, entry: &str) -> Option<Finding> {
-    let models: Vec<&str> =
-        archive.names().filter_map(|name| name.strip_prefix("models/")?.strip_suffix(".json")).collect();
-    let chosen = entry.trim_start_matches("models/").trim_end_matches(".json");
+fn several_models(archive: &Archive, layout: &Layout) -> Option<Finding> {
+    let Layout::Package(chosen) = layout else { return None };
+    let models = layout::programs(archive);
     (models.len() > 1).then(|| Finding {
         severity: Severity::NOTE,
         code: "pt2.several-models".into(),

@@ -48,8 +48,8 @@ pub(super) struct Interpreter<'a> {
     pub(super) passed_on: HashMap<Register, RString>,
     /// How many axes values have, as far as the operators that compute them suggest it.
     pub(super) ranks: HashMap<Register, i64>,
-    /// The places of stored tensors in the description of the model.
-    described: HashMap<&'a str, usize>,
+    /// The descriptions of stored tensors.
+    described: HashMap<&'a str, &'a TensorInfo>,
     /// Of `numbers`, those that are lists.
     pub(super) lists: HashSet<Register>,
     /// The call and the result in it that a value comes from.
@@ -94,7 +94,6 @@ impl Frame {
 
 impl<'a> Interpreter<'a> {
     pub(super) fn new(rebuild: Rebuild<'a>, modules: &'a Modules, document: &'a Document) -> Self {
-        let described = document.info.tensors.iter();
         Self {
             library: Library::get(),
             rebuild,
@@ -108,7 +107,7 @@ impl<'a> Interpreter<'a> {
             passed_on: HashMap::new(),
             lists: HashSet::new(),
             ranks: HashMap::new(),
-            described: described.enumerate().map(|(at, info)| (info.name.as_str(), at)).collect(),
+            described: document.described(),
             producers: HashMap::new(),
             wires: HashMap::new(),
             quantization: HashMap::new(),
@@ -211,8 +210,7 @@ impl<'a> Interpreter<'a> {
 
     /// The stored tensor `name` and its description.
     pub(super) fn tensor(&self, name: &str) -> Result<(&'a StoredTensor, &'a TensorInfo)> {
-        let info = self.described.get(name).and_then(|at| self.document.info.tensors.get(*at));
-        let tensor = self.document.tensors.get(name);
+        let (tensor, info) = (self.document.tensors.get(name), self.described.get(name).copied());
         tensor.zip(info).ok_or_else(|| unsupported(format!("the file has no tensor `{name}`")))
     }
 

@@ -98,8 +98,15 @@ impl Runtime {
 /// Gives the engine the stored tensors of a program, borrowed from the file where they lie in it as they are.
 fn store(model: &ModelBox, program: &Program, document: &Document, progress: &Progress<'_>) -> Result<()> {
     let mut tensors = Vec::with_capacity(program.stored.len());
+    let described = document.described();
     for stored in &program.stored {
-        let (tensor, info) = document.tensor(&stored.name)?;
+        let known = document.tensors.get(&stored.name).zip(described.get(stored.name.as_str()));
+        let (tensor, info) = known.ok_or_else(|| {
+            BackendError::internal(format!(
+                "the program reads `{}`, which the file does not have",
+                stored.name
+            ))
+        })?;
         let quantization = if stored.is_quantized { info.quantization.as_ref() } else { RNone };
         tensors.push((tensor, info.name.as_str(), quantization, tensor.dense(&document.data)?));
     }
