@@ -6,7 +6,7 @@
 
 The first form captures every value of programs that take such images; Python's come from an interpreter of the graph.
 The second exports the classifiers of torchvision and some networks for text and sound, with random weights, float and
-quantized with PT2E, and compares their outputs. Needs the packages of scripts/requirements-models.txt, torchvision of
+quantized with PT2E and with torchao, and compares their outputs. Needs the packages of scripts/requirements-models.txt, torchvision of
 the version that fits, and torchao.
 
 Prints a line for each program; fails when a value differs by more than 1e-5 of the largest of its tensor, or when a
@@ -55,7 +55,11 @@ def difference(found, expected):
     expected = expected.detach().double().numpy()
     if found.shape != expected.shape:
         return float("inf")
-    return numpy.abs(found.astype(numpy.float64) - expected).max() / max(1.0, numpy.abs(expected).max())
+    found = found.astype(numpy.float64)
+    # A scale of zero makes both sides none of a number.
+    is_same = (found == expected) | (numpy.isnan(found) & numpy.isnan(expected))
+    apart = numpy.where(is_same, 0.0, numpy.nan_to_num(numpy.abs(found - expected), nan=numpy.inf))
+    return apart.max(initial=0.0) / max(1.0, numpy.nanmax(numpy.abs(expected), initial=0.0))
 
 
 def check_values(qp, digits, path, samples):
@@ -136,6 +140,23 @@ def quantized(model, example):
     return convert_pt2e(prepared)
 
 
+def forms_of_torchao(model):
+    """The model as torchao quantizes its linear layers, in several ways."""
+    import copy
+
+    import torchao.quantization as ao
+
+    for name, config in [
+        ("int8", ao.Int8WeightOnlyConfig()),
+        ("dynamic_int8", ao.Int8DynamicActivationInt8WeightConfig()),
+        ("dynamic_int4", ao.Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4)),
+        ("float8", ao.Float8WeightOnlyConfig()),
+    ]:
+        converted = copy.deepcopy(model)
+        ao.quantize_(converted, config)
+        yield name, converted
+
+
 def check_network(qp, name, model, example, folder):
     path, given, saved = folder / f"{name}.pt2", folder / "input.npy", folder / "output.npz"
     saved.unlink(missing_ok=True)
@@ -172,6 +193,9 @@ def main():
             folder = pathlib.Path(folder)
             for name, model, example in networks(arguments.match):
                 results.append(check_network(qp, name, model, example, folder))
+                if name in ("mobilenet_v2", "vit_b_16", "text"):
+                    for form, converted in forms_of_torchao(model):
+                        results.append(check_network(qp, f"{name}_{form}", converted, example, folder))
                 if name in ("resnet18", "mobilenet_v2", "squeezenet1_1", "vit_b_16"):
                     try:
                         converted = quantized(model, example)

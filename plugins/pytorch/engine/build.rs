@@ -20,8 +20,14 @@ fn main() {
         .flag(include.as_os_str())
         .flag("-isystem")
         .flag(include.join("torch/csrc/api/include").as_os_str())
-        .files(["shim/shim.cpp", "shim/tapper.cpp", "shim/program.cpp", "shim/decomposed.cpp"])
-        // The operators in decomposed.cpp register themselves: nothing refers to them by name.
+        .files([
+            "shim/shim.cpp",
+            "shim/tapper.cpp",
+            "shim/program.cpp",
+            "shim/decomposed.cpp",
+            "shim/torchao.cpp",
+        ])
+        // The operators in decomposed.cpp and torchao.cpp register themselves: nothing refers to them by name.
         .link_lib_modifier("+whole-archive")
         .compile("qp_torch_shim");
     println!("cargo:rustc-link-lib=dylib=c10");

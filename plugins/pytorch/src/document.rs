@@ -12,7 +12,7 @@ use qp_abi::sdk::{
     BackendError, DType, ModelInfo, QuantizationParameters, RNone, RSome, RString, Result, TensorInfo,
     TensorRole, ValueInfo,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// More tensors than any model has.
 const MAX_TENSORS: usize = 1 << 19;
@@ -29,6 +29,8 @@ pub struct Document {
     pub info: ModelInfo,
     /// The tensors by name.
     pub tensors: HashMap<String, StoredTensor>,
+    /// Those that a program reads in another form than they are shown in: as they are stored.
+    pub raw: HashMap<String, StoredTensor>,
     /// Their bytes.
     pub data: Data,
     /// What the engine is to call, for formats that libtorch does not load by itself.
@@ -45,6 +47,7 @@ impl Document {
         Self {
             info: ModelInfo::new(format),
             tensors: HashMap::new(),
+            raw: HashMap::new(),
             data,
             program: None,
             code: Vec::new(),
@@ -61,6 +64,11 @@ impl Document {
     /// Takes note of scales that are listed.
     pub fn count_scales(&mut self, parameters: &QuantizationParameters) {
         self.listed_scales = self.listed_scales.saturating_add(parameters.scales.len());
+    }
+
+    /// The names of the values that layers compute.
+    pub fn computed(&self) -> HashSet<&str> {
+        self.info.layers.iter().flat_map(|layer| &layer.outputs).map(RString::as_str).collect()
     }
 
     /// The descriptions of the tensors by name, for those who ask for many.

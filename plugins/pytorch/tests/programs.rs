@@ -1,151 +1,22 @@
-//! Exported programs through libtorch, against what Python's PyTorch computes: see `data/make_programs.py` and
-//! `data/make_layouts.py`.
+//! Exported programs through libtorch, against what Python's PyTorch computes: see `data/make_programs.py`,
+//! `data/make_layouts.py` and `data/make_torchao.py`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
+use qp_abi::TensorView;
 use qp_abi::sdk::{DType, ErrorKind, Fetch, RString, TensorRole};
-use qp_abi::{ModelBox, TensorView};
 use serde_json::Value;
-use std::io::Read;
-use std::path::Path;
+use support::cases::{Tensor, cases};
 use support::native::{run, run_for, setup};
-use support::{Received, backend_with, open};
-use zip::ZipArchive;
-
-/// Float results of one operator after another: what vector units of another width add up differently.
-const FLOAT_TOLERANCE: f64 = 1e-6;
-
-/// A case: its program in a file of its own, and what goes in and comes out.
-struct Case {
-    name: String,
-    folder: tempfile::TempDir,
-    values: Value,
-}
-
-fn cases() -> Vec<Case> {
-    cases_of("programs.zip")
-}
-
-fn cases_of(file: &str) -> Vec<Case> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
-    let mut archive = ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
-    let names: Vec<String> = archive
-        .file_names()
-        .map(|name| name.unwrap().into_owned())
-        .filter(|name| name.ends_with(".pt2"))
-        .collect();
-    let mut content = |name: &str| {
-        let mut bytes = Vec::new();
-        archive.by_name(name).unwrap().read_to_end(&mut bytes).unwrap();
-        bytes
-    };
-    let cases = names.into_iter().map(|file| {
-        let name = file.trim_end_matches(".pt2").to_owned();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(&file), content(&file)).unwrap();
-        let values = serde_json::from_slice(&content(&format!("{name}.json"))).unwrap();
-        Case { name, folder, values }
-    });
-    cases.collect()
-}
-
-impl Case {
-    fn path(&self) -> std::path::PathBuf {
-        self.folder.path().join(format!("{}.pt2", self.name))
-    }
-
-    /// Runs the program on the case's inputs.
-    fn run(&self, model: &ModelBox) -> Result<Vec<Received>, qp_abi::sdk::BackendError> {
-        let info = model.info().into_result().unwrap();
-        let given: Vec<Tensor> = self.values["inputs"].as_array().unwrap().iter().map(Tensor::of).collect();
-        assert_eq!(given.len(), info.inputs.len(), "{}", self.name);
-        let views: Vec<TensorView<'_>> = info
-            .inputs
-            .iter()
-            .zip(&given)
-            .map(|(input, tensor)| {
-                TensorView::whole(input.name.as_str(), tensor.dtype, &tensor.shape, &tensor.bytes)
-            })
-            .collect();
-        run(model, &views, &[]).map(|(_, outputs)| outputs)
-    }
-
-    /// Checks that a run on the case's inputs gives what Python's PyTorch gave.
-    fn agrees(&self, model: &ModelBox) {
-        let name = &self.name;
-        let outputs = self.run(model).unwrap_or_else(|error| panic!("{name}: {error:?} {}", error.detail));
-        let expected: Vec<Tensor> =
-            self.values["outputs"].as_array().unwrap().iter().map(Tensor::of).collect();
-        assert_eq!(outputs.len(), expected.len(), "{name}");
-        for (output, expected) in outputs.iter().zip(expected) {
-            assert_eq!(output.dtype, Some(expected.dtype), "{name}");
-            assert_eq!(output.shape, expected.shape, "{name}");
-            for (one, other) in decoded(output).iter().zip(&expected.numbers) {
-                let scale = other.abs().max(1.0);
-                let is_same = one == other
-                    || (expected.dtype.is_float() && (one - other).abs() <= FLOAT_TOLERANCE * scale);
-                assert!(is_same, "{name}: {one} {other}");
-            }
-        }
-    }
-}
-
-/// A tensor of a case.
-struct Tensor {
-    dtype: DType,
-    shape: Vec<i64>,
-    numbers: Vec<f64>,
-    bytes: Vec<u8>,
-}
-
-impl Tensor {
-    fn of(value: &Value) -> Self {
-        let dtype = DType::from_name(value["dtype"].as_str().unwrap()).unwrap();
-        let shape = value["shape"].as_array().unwrap().iter().map(|size| size.as_i64().unwrap()).collect();
-        let number = |number: &Value| match number.as_str() {
-            Some(text) => text.parse().unwrap(),
-            None => number.as_f64().unwrap(),
-        };
-        let numbers: Vec<f64> = value["numbers"].as_array().unwrap().iter().map(number).collect();
-        let bytes = numbers.iter().flat_map(|number| encoded(dtype, *number)).collect();
-        Self { dtype, shape, numbers, bytes }
-    }
-}
-
-fn encoded(dtype: DType, number: f64) -> Vec<u8> {
-    match dtype {
-        DType::FLOAT64 => number.to_le_bytes().to_vec(),
-        DType::FLOAT32 => (number as f32).to_le_bytes().to_vec(),
-        DType::FLOAT16 => half::f16::from_f64(number).to_le_bytes().to_vec(),
-        DType::INT64 => (number as i64).to_le_bytes().to_vec(),
-        DType::INT16 => (number as i16).to_le_bytes().to_vec(),
-        DType::INT8 => (number as i8).to_le_bytes().to_vec(),
-        DType::UINT8 => (number as u8).to_le_bytes().to_vec(),
-        other => panic!("{other}"),
-    }
-}
-
-fn decoded(received: &Received) -> Vec<f64> {
-    let bytes = received.bytes.as_slice();
-    match received.dtype.unwrap() {
-        DType::FLOAT64 => bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect(),
-        DType::FLOAT32 => bytes.as_chunks().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
-        DType::FLOAT16 => bytes.as_chunks().0.iter().map(|&b| half::f16::from_le_bytes(b).to_f64()).collect(),
-        DType::INT64 => bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f64).collect(),
-        DType::INT16 => bytes.as_chunks().0.iter().map(|&b| f64::from(i16::from_le_bytes(b))).collect(),
-        DType::INT8 => bytes.iter().map(|b| f64::from(b.cast_signed())).collect(),
-        DType::UINT8 => bytes.iter().map(|b| f64::from(*b)).collect(),
-        other => panic!("{other}"),
-    }
-}
+use support::{backend_with, open, read_tensor};
 
 #[test]
 fn every_program_gives_pythons_outputs_again_and_again() {
     let Some(setup) = setup() else { return };
     let backend = backend_with(setup);
-    let cases = cases();
+    let cases = cases("programs.zip");
     assert!(cases.len() > 30);
     for case in cases.iter().filter(|case| !case.name.starts_with("refused")) {
         let model = open(&backend, &case.path()).unwrap();
@@ -159,7 +30,7 @@ fn every_program_gives_pythons_outputs_again_and_again() {
 fn programs_of_every_layout_run_with_their_regions_in_place() {
     let Some(setup) = setup() else { return };
     let backend = backend_with(setup);
-    let cases = cases_of("layouts.zip");
+    let cases = cases("layouts.zip");
     let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
     assert_eq!(names, ["2.13_regions", "2.6_quantized", "2.6_regions", "2.8_quantized", "2.8_regions"]);
     for case in &cases {
@@ -179,10 +50,46 @@ fn programs_of_every_layout_run_with_their_regions_in_place() {
 }
 
 #[test]
+fn what_torchao_has_quantized_runs_and_shows_its_weights() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let cases = cases("torchao.zip");
+    assert!(cases.len() > 20);
+    for case in &cases {
+        let model = open(&backend, &case.path()).unwrap();
+        case.agrees(&model);
+        let info = model.info().into_result().unwrap();
+        let (precision, classes): (_, &[&str]) = match case.name.as_str() {
+            "weight_only_int8" => ("weight-only-int8", &["Linear", "GELU", "Linear"]),
+            "dynamic_int8" => ("dynamic-int8", &["Linear", "GELU", "Linear"]),
+            "dynamic_int4" => ("dynamic-int4", &["Linear", "GELU", "Linear"]),
+            "weight_only_int4" => ("weight-only-int4", &["Linear", "GELU", "Linear"]),
+            "weight_only_float8" => ("weight-only-float8_e4m3fn", &["Linear", "GELU", "Linear"]),
+            "unwrapped" => ("weight-only-int4", &["dequantize_affine", "linear"]),
+            "unwrapped_dynamic" => {
+                let quantizers = ["choose_qparams_affine", "quantize_affine", "dequantize_affine"];
+                ("dynamic-int4", &[quantizers[0], quantizers[1], quantizers[2], quantizers[2], "linear"])
+            }
+            _ => continue,
+        };
+        assert_eq!((info.precision.as_str(), info.scheme.as_str()), (precision, "torchao"), "{}", case.name);
+        let found: Vec<&str> = info.layers.iter().map(|layer| layer.op_type.as_str()).collect();
+        assert_eq!(found, classes, "{}", case.name);
+        let codes: Vec<_> = info.tensors.iter().filter(|tensor| tensor.quantization.is_some()).collect();
+        assert_eq!(codes.len(), if classes[0] == "Linear" { 2 } else { 1 }, "{}", case.name);
+        if let [first, second] = codes[..] {
+            assert_eq!((first.name.as_str(), first.layer.as_str()), ("0.weight.qdata", "0"), "{}", case.name);
+            assert_eq!((second.shape.as_slice(), second.layer.as_str()), ([32, 32].as_slice(), "2"));
+            assert_eq!(read_tensor(&model, &first.name).unwrap().bytes.len(), 32 * 64);
+        }
+    }
+}
+
+#[test]
 fn what_libtorch_lacks_is_named_with_its_node() {
     let Some(setup) = setup() else { return };
     let backend = backend_with(setup);
-    let cases = cases();
+    let cases = cases("programs.zip");
     let case = |name: &str| cases.iter().find(|case| case.name == name).unwrap();
     // A higher-order operator is known to be one before anything runs.
     let model = open(&backend, &case("refused_higher_order").path()).unwrap();
@@ -201,7 +108,7 @@ fn what_libtorch_lacks_is_named_with_its_node() {
 fn every_value_of_a_program_is_captured_under_the_name_of_the_graph() {
     let Some(setup) = setup() else { return };
     let backend = backend_with(setup);
-    let cases = cases();
+    let cases = cases("programs.zip");
     let case = cases.iter().find(|case| case.name == "small").unwrap();
     let model = open(&backend, &case.path()).unwrap();
     let info = model.info().into_result().unwrap();
@@ -222,7 +129,7 @@ fn every_value_of_a_program_is_captured_under_the_name_of_the_graph() {
 fn a_program_whose_inputs_do_not_fit_says_where_it_failed_in_one_line() {
     let Some(setup) = setup() else { return };
     let backend = backend_with(setup);
-    let cases = cases();
+    let cases = cases("programs.zip");
     let case = cases.iter().find(|case| case.name == "small").unwrap();
     let model = open(&backend, &case.path()).unwrap();
     let bytes = vec![0_u8; 4 * 5 * 16];

@@ -4,6 +4,8 @@
 //
 // real = (q - zero_point) * scale. A "token" is all but the last axis, a "group" so many elements along the last one.
 
+#include "codes.h"
+
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
@@ -17,26 +19,8 @@ namespace {
 
 using at::ScalarType;
 using at::Tensor;
-
-// The smallest and the largest code of an element type.
-std::pair<double, double> bounds(ScalarType dtype) {
-  switch (dtype) {
-    case at::kByte: return {0, 255};
-    case at::kChar: return {-128, 127};
-    case at::kUInt16: return {0, 65535};
-    case at::kShort: return {-32768, 32767};
-    case at::kInt: return {std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()};
-    case at::kFloat8_e5m2: return {-57344, 57344};
-    case at::kFloat8_e4m3fn: return {-448, 448};
-    default: TORCH_CHECK(false, "codes cannot be of the type ", dtype);
-  }
-}
-
-void check_bounds(int64_t quant_min, int64_t quant_max, ScalarType dtype) {
-  const auto [least, most] = bounds(dtype);
-  TORCH_CHECK(static_cast<double>(quant_min) >= least && static_cast<double>(quant_max) <= most, "the codes ",
-              quant_min, " to ", quant_max, " do not fit into ", dtype);
-}
+using qp::bounds;
+using qp::check_bounds;
 
 Tensor as_float(const Tensor& input) {
   const bool is_narrow = input.scalar_type() == at::kHalf || input.scalar_type() == at::kBFloat16;

@@ -8,19 +8,15 @@ use super::module::{is_parameter_of_codes, layer, packed_parameters};
 use crate::document::{Collector, value};
 use crate::pickle::{Global, Ref};
 use crate::quant::numbers;
-use crate::rebuild::{Composite, Found, Rebuild, Rebuilt};
+use crate::rebuild::{Found, Rebuild, Rebuilt};
 use crate::tensor::StoredTensor;
 use crate::weight::torchao::Subclass;
-use crate::weight::{self, Weight};
+use crate::weight::{self, Weight, Weights};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{
     Attribute, AttributeValue, DType, QuantizationParameters, RSome, RString, Result, TensorRole,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
-
-mod weights;
-
-use weights::Weights;
 
 const STATISTICS: &[&str] = &["running_mean", "running_var", "num_batches_tracked"];
 
@@ -123,7 +119,7 @@ impl StateDict {
         match rebuilt {
             Rebuilt::Plain(tensor) => self.found.push((name.to_owned(), tensor)),
             Rebuilt::Composite(composite) => {
-                self.add_subclass(&subclass(rebuild, name, composite), collector)?;
+                self.add_subclass(&Subclass::of_pickle(rebuild, name, composite), collector)?;
             }
         }
         Ok(())
@@ -284,41 +280,5 @@ impl StateDict {
         };
         info.scheme = scheme.into();
         self.weights.finish(&mut collector.document.info);
-    }
-}
-
-/// A tensor subclass of a pickle.
-fn subclass(rebuild: Rebuild<'_>, name: &str, composite: Composite) -> Subclass {
-    let pickle = rebuild.pickle;
-    let attribute = |wanted: &str| {
-        let mut named = composite.attributes.iter();
-        named.find(|(name, _)| name.rsplit('.').next() == Some(wanted)).map(|(_, value)| *value)
-    };
-    let is_set =
-        |wanted: &str| attribute(wanted).is_some_and(|at| *pickle.get(at) != crate::pickle::Value::None);
-    let global =
-        |wanted: &str| attribute(wanted).and_then(|at| pickle.global(at)).map(|found| found.name.clone());
-    let int = |wanted: &str| attribute(wanted).and_then(|at| pickle.int(at));
-    let range = match (int("quant_min"), int("quant_max")) {
-        (Some(-8), Some(7)) => Some("int4".to_owned()),
-        (Some(0), Some(15)) => Some("uint4".to_owned()),
-        _ => None,
-    };
-    // An enumeration: INT 1, FLOAT 2, NONE 3.
-    let domain = attribute("zero_point_domain").and_then(|at| pickle.object(at));
-    let domain = domain.and_then(|object| pickle.int(*pickle.arguments(object).first()?));
-    Subclass {
-        name: name.to_owned(),
-        block_size: attribute("block_size").and_then(|at| pickle.ints(at)),
-        target: global("target_dtype").or(range),
-        has_activation_settings: ["act_quant_kwargs", "activation_quantization", "input_quant_func"]
-            .iter()
-            .any(|name| is_set(name)),
-        is_swizzled: attribute("is_swizzled_scales").and_then(|at| pickle.int(at)) == Some(1),
-        has_float_zero_points: domain == Some(2),
-        classes: composite.classes.clone(),
-        dtype: composite.dtype,
-        shape: composite.shape.clone(),
-        parts: composite.parts.iter().map(|(part, found)| (part.clone(), found.tensor.clone())).collect(),
     }
 }

@@ -1,18 +1,20 @@
-//! The graph of an exported program, as layers and values.
+//! The graph of an exported program: its layers, values, tensors, and what is quantized.
 //!
-//! A module that computes with one operator is one layer under the module's path; every other operator is a
-//! layer under its own name. Operators of `quantized_decomposed` give the quantization parameters.
+//! The operators of `quantized_decomposed` give the quantization parameters; weights of torchao's have their own, or
+//! those of the operator that turns them into real values.
 
 use super::json;
-use super::weights::Weight;
+use super::layers::{self, Layer, module, outputs, target};
+use super::weights::{Weight, Weights};
 use crate::document::Collector;
-use crate::names::Names;
 use crate::precision::precision;
 use crate::quant::dtype::from_export_type;
 use crate::quant::numbers;
+use crate::rebuild::Found;
+use crate::weight::{self, Activations, Affine, Sharing, Side};
 use qp_abi::sdk::{
-    Attribute, AttributeValue, BackendError, DType, Finding, LayerInfo, QuantizationParameters, RNone, RSome,
-    RString, RVec, Result, Severity, TensorInfo, TensorRole, ValueInfo,
+    BackendError, DType, Finding, LayerInfo, QuantizationParameters, RNone, RSome, RString, Result, Severity,
+    TensorInfo, TensorRole, ValueInfo,
 };
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -21,15 +23,15 @@ use std::collections::{HashMap, HashSet};
 ///
 /// # Errors
 /// `CorruptFile` when the program has no graph or its weights make no sense.
-pub fn read(program: &Value, weights: &[Weight], collector: &mut Collector) -> Result<()> {
+pub fn read(program: &Value, weights: &Weights, collector: &mut Collector) -> Result<()> {
     let missing = || BackendError::corrupt_file("the program has no graph");
-    let module = program.get("graph_module").ok_or_else(missing)?;
-    let graph = module.get("graph").ok_or_else(missing)?;
+    let graph_module = program.get("graph_module").ok_or_else(missing)?;
+    let graph = graph_module.get("graph").ok_or_else(missing)?;
     let nodes = graph.get("nodes").and_then(Value::as_array).ok_or_else(missing)?;
-    let signature = Signature::read(module.get("signature").unwrap_or(&Value::Null));
+    let signature = Signature::read(graph_module.get("signature").unwrap_or(&Value::Null));
     let mut reader = Reader {
         values: graph.get("tensor_values"),
-        weights: weights.iter().map(|weight| (weight.name.as_str(), weight)).collect(),
+        weights: weights.all.iter().map(|weight| (weight.name.as_str(), weight)).collect(),
         stored: signature.stored,
         quantization: HashMap::new(),
         weight_of: HashMap::new(),
@@ -37,33 +39,53 @@ pub fn read(program: &Value, weights: &[Weight], collector: &mut Collector) -> R
         scales: HashSet::new(),
     };
     reader.parameters(nodes, collector);
-    let layers = reader.layers(nodes);
-    reader.tensors(weights, collector)?;
-    let mut values = Vec::new();
-    let mut seen = HashSet::new();
-    for layer in &layers {
-        values.extend(
-            layer.outputs.iter().filter(|name| seen.insert((*name).clone())).map(|name| reader.value(name)),
-        );
+    let returned = signature.outputs.iter().map(String::as_str).collect();
+    let mut layers: Vec<LayerInfo> = Vec::new();
+    for layer in layers::of(nodes, &returned) {
+        layers.push(reader.layer(layer));
     }
+    let mut quantized = weight::Weights::default();
+    for subclass in &weights.subclasses {
+        let owner = subclass
+            .parts
+            .iter()
+            .find_map(|(part, _)| reader.owners.get(&format!("{}.{part}", subclass.name)));
+        let owner = owner.cloned().unwrap_or_default();
+        quantized.add_subclass(subclass, &owner, &mut collector.document)?;
+    }
+    for weight in reader.affine(nodes, &quantized) {
+        let owner = reader.owners.get(&weight.codes_name).cloned().unwrap_or_default();
+        quantized.add(weight, &owner, &mut collector.document)?;
+    }
+    reader.tensors(&weights.all, &mut quantized, collector)?;
+    for layer in &mut layers {
+        if let Some(form) = quantized.form(&layer.path) {
+            layer.quantization = form.into();
+        }
+        layer.attributes.extend(quantized.attributes(&layer.path));
+    }
+    let mut seen = HashSet::new();
+    let computed = layers.iter().flat_map(|layer| &layer.outputs).filter(|name| seen.insert((*name).clone()));
+    let values = computed.map(|name| reader.value(name)).collect();
     let info = &mut collector.document.info;
     info.inputs = signature.inputs.iter().map(|name| reader.value(name)).collect();
     info.outputs = signature.outputs.iter().map(|name| reader.value(name)).collect();
-    info.values = values.into();
-    let is_quantized = layers.iter().any(|layer| layer.domain == "quantized_decomposed");
-    let is_torchao = layers.iter().any(|layer| layer.domain == "torchao");
-    info.scheme = if is_quantized {
-        "PT2E".into()
-    } else if is_torchao {
-        "torchao".into()
-    } else {
-        RString::new()
+    info.values = values;
+    let is_pt2e = nodes.iter().any(|node| target(node).0 == layers::QUANTIZERS);
+    info.scheme = match (is_pt2e, quantized.scheme()) {
+        (true, _) => "PT2E".into(),
+        (false, scheme) if scheme.is_empty() && nodes.iter().any(|node| target(node).0 == "torchao") => {
+            "torchao".into()
+        }
+        (false, scheme) => scheme.into(),
     };
     info.layers = layers.into();
     let used: HashSet<&RString> = info.layers.iter().flat_map(|layer| &layer.tensors).collect();
     let (used, unused): (Vec<TensorInfo>, Vec<TensorInfo>) =
         info.tensors.iter().cloned().partition(|tensor| used.contains(&tensor.name));
     info.precision = precision(&used).into();
+    // A part of a weight may be a zero point that is zero.
+    let unused: Vec<TensorInfo> = unused.into_iter().filter(|tensor| !quantized.has(&tensor.name)).collect();
     if !unused.is_empty() {
         info.findings.push(Finding {
             severity: Severity::NOTE,
@@ -76,6 +98,7 @@ pub fn read(program: &Value, weights: &[Weight], collector: &mut Collector) -> R
             subjects: unused.iter().take(64).map(|tensor| tensor.name.clone()).collect(),
         });
     }
+    quantized.finish(info);
     Ok(())
 }
 
@@ -111,6 +134,7 @@ struct Reader<'a> {
     values: Option<&'a Value>,
     /// The stored tensors by name.
     weights: HashMap<&'a str, &'a Weight>,
+    /// Their names by those in the graph.
     stored: HashMap<String, String>,
     /// The parameters of values and stored tensors, by name in the graph.
     quantization: HashMap<String, QuantizationParameters>,
@@ -122,7 +146,7 @@ struct Reader<'a> {
     scales: HashSet<String>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn value(&self, name: &str) -> ValueInfo {
         let meta = self.values.and_then(|values| values.get(name));
         let sizes = meta.and_then(|meta| meta.get("sizes")).and_then(Value::as_array);
@@ -135,11 +159,17 @@ impl Reader<'_> {
         }
     }
 
-    /// Takes the parameters from the operators that quantize and dequantize.
+    /// The stored tensor that an argument is.
+    fn stored_tensor(&self, argument: &Value) -> Option<&'a Weight> {
+        let name = self.stored.get(*json::tensor_names(argument).first()?)?;
+        self.weights.get(name.as_str()).copied()
+    }
+
+    /// Takes the parameters from the operators of PT2E.
     fn parameters(&mut self, nodes: &[Value], collector: &Collector) {
         for node in nodes {
             let (domain, operator) = target(node);
-            if domain != "quantized_decomposed" || !operator.contains("quantize_per_") {
+            if domain != layers::QUANTIZERS || !operator.contains("quantize_per_") {
                 continue;
             }
             let input = json::argument(node, "input")
@@ -167,11 +197,10 @@ impl Reader<'_> {
             return Some(QuantizationParameters::per_tensor(dtype, scale, zero_point));
         }
         let mut stored = |argument: &Value| {
-            let name = self.stored.get(*json::tensor_names(argument).first()?)?.clone();
-            let weight = self.weights.get(name.as_str())?;
+            let weight = self.stored_tensor(argument)?;
             let values = numbers(&weight.found.tensor, &collector.document.data).ok()?;
-            self.scales.insert(name.clone());
-            Some((name, values))
+            self.scales.insert(weight.name.clone());
+            Some((weight.name.as_str(), values))
         };
         let (scale_name, scales) = stored(scale)?;
         let (zero_point_name, zero_points) = stored(zero_point).unwrap_or_default();
@@ -185,89 +214,105 @@ impl Reader<'_> {
         Some(parameters)
     }
 
-    fn layers(&mut self, nodes: &[Value]) -> Vec<LayerInfo> {
-        let mut computing: HashMap<&str, usize> = HashMap::new();
-        let mut parents: HashSet<&str> = HashSet::new();
-        for node in nodes.iter().filter(|node| target(node).0 != "quantized_decomposed") {
-            let path = module(node).0;
-            *computing.entry(path).or_default() += 1;
-            parents.extend(path.match_indices('.').filter_map(|(dot, _)| path.get(..dot)));
-        }
-        let mut names = Names::default();
-        let mut layers = Vec::with_capacity(nodes.len());
+    /// The stored codes that torchao's operators turn into real values, but for those of `known` weights.
+    fn affine(&self, nodes: &[Value], known: &weight::Weights) -> Vec<weight::Weight> {
+        let is_torchao = |node: &&Value, name: &str| target(node) == ("torchao", name);
+        // Modules that choose scales for what they are given.
+        let chosen = nodes.iter().filter(|node| is_torchao(node, "choose_qparams_affine"));
+        let dynamic: HashSet<&str> = chosen.map(|node| module(node).0).collect();
+        let dequantized = nodes.iter().filter(|node| is_torchao(node, "dequantize_affine"));
+        let weights = dequantized.filter_map(|node| {
+            let argument = |name: &str| json::argument(node, name);
+            let codes = self.stored_tensor(argument("input")?)?;
+            let scale = self.stored_tensor(argument("scale")?)?;
+            if known.has(&codes.name) {
+                return None;
+            }
+            let zero_point = argument("zero_point").and_then(|argument| self.stored_tensor(argument));
+            let block_size = argument("block_size")?.get("as_ints")?.as_array()?;
+            let block_size: Option<Vec<i64>> = block_size.iter().map(Value::as_i64).collect();
+            let range = |name: &str| argument(name)?.get("as_int")?.as_i64();
+            let narrow =
+                (range("quant_min") == Some(-8) && range("quant_max") == Some(7)).then_some(DType::INT4);
+            let tensor = &codes.found.tensor;
+            let side = |weight: &Weight| Side::stored(weight.name.as_str(), &weight.found.tensor);
+            let affine = Sharing::of_blocks(&tensor.shape, &block_size?).map(|sharing| Affine {
+                dtype: narrow.unwrap_or(tensor.dtype),
+                sharing,
+                scales: side(scale),
+                zero_points: zero_point.map(side),
+            });
+            let is_dynamic = dynamic.contains(module(node).0);
+            Some(weight::Weight {
+                scheme: "torchao",
+                activations: if is_dynamic { Activations::Dynamic } else { Activations::Real },
+                codes_name: codes.name.clone(),
+                codes: tensor.clone(),
+                parts: [Some(scale), zero_point]
+                    .into_iter()
+                    .flatten()
+                    .map(|part| (part.name.clone(), None))
+                    .collect(),
+                gap: affine.is_none().then(|| "its scales fit no axis and no block of its shape".to_owned()),
+                affine,
+                precision: narrow.map(|dtype| dtype.to_string()),
+                attributes: Vec::new(),
+            })
+        });
+        weights.collect()
+    }
+
+    /// A layer with what its nodes read: values, stored tensors, and the settings of a single one.
+    fn layer(&mut self, layer: Layer<'_>) -> LayerInfo {
+        let Layer { nodes, mut info, is_quantizer, inner } = layer;
+        let is_single = nodes.len() == 1;
         for node in nodes {
-            let (domain, operator) = target(node);
-            let (path, class) = module(node);
-            let is_module = domain != "quantized_decomposed"
-                && !path.is_empty()
-                && computing.get(path) == Some(&1)
-                && !parents.contains(path);
-            let is_quantizer = domain == "quantized_decomposed";
-            let name = node.get("name").and_then(Value::as_str).or_else(|| outputs(node).first().copied());
-            let stem = match (is_module, is_quantizer, path) {
-                (true, ..) => path.to_owned(),
-                (_, true, _) => name.unwrap_or(operator).to_owned(),
-                (_, _, "") => operator.to_owned(),
-                _ => format!("{path}.{operator}"),
-            };
-            let unique = names.claim(&stem, '_', 1);
-            let mut layer = LayerInfo {
-                path: unique.as_str().into(),
-                op_type: if is_module {
-                    class.rsplit('.').next().unwrap_or(operator).into()
-                } else {
-                    operator.into()
-                },
-                domain: domain.into(),
-                scope: if is_module {
-                    path.rsplit_once('.').map_or("", |(scope, _)| scope).into()
-                } else {
-                    path.into()
-                },
-                inputs: RVec::new(),
-                outputs: outputs(node).into_iter().map(RString::from).collect(),
-                tensors: RVec::new(),
-                attributes: RVec::new(),
-                quantization: RString::new(),
-            };
-            self.inputs(node, &mut layer, is_quantizer);
-            if is_quantizer || layer.inputs.iter().any(|input| self.quantization.contains_key(input.as_str()))
-            {
-                layer.quantization = "qdq".into();
+            for name in json::inputs(node).flat_map(json::tensor_names).filter(|name| !inner.contains(name)) {
+                self.read_by(&mut info, name, is_quantizer);
             }
-            layers.push(layer);
+            if is_single {
+                info.attributes.extend(layers::settings(node));
+            }
         }
-        layers
+        if !is_single {
+            info.inputs.retain({
+                let own: HashSet<RString> = info.outputs.iter().cloned().collect();
+                let mut seen = HashSet::new();
+                move |name: &RString| !own.contains(name) && seen.insert(name.clone())
+            });
+        }
+        let mut seen = HashSet::new();
+        info.tensors.retain(|name| seen.insert(name.clone()));
+        if is_quantizer || info.inputs.iter().any(|input| self.quantization.contains_key(input.as_str())) {
+            info.quantization = "qdq".into();
+        }
+        info
     }
 
-    /// The arguments of a node: values and stored tensors it reads, and settings.
-    fn inputs(&mut self, node: &Value, layer: &mut LayerInfo, is_quantizer: bool) {
-        for input in node.get("inputs").and_then(Value::as_array).into_iter().flatten() {
-            let Some(argument) = input.get("arg") else { continue };
-            for name in json::tensor_names(argument) {
-                let weight = self.weight_of.get(name).map_or(name, String::as_str);
-                let Some(stored) = self.stored.get(weight).cloned() else {
-                    layer.inputs.push(name.into());
-                    continue;
-                };
-                // A weight behind a dequantize belongs to the layer that computes with it.
-                layer.inputs.push(if weight == name { stored.as_str().into() } else { name.into() });
-                layer.tensors.push(stored.as_str().into());
-                let owner = layer.path.to_string();
-                if is_quantizer {
-                    self.owners.entry(stored).or_insert(owner);
-                } else {
-                    self.owners.insert(stored, owner);
-                }
-            }
-            let name = input.get("name").and_then(Value::as_str).unwrap_or_default();
-            if let Some(value) = setting(argument) {
-                layer.attributes.push(Attribute { name: name.into(), value });
-            }
+    /// Notes that a layer reads a value or a stored tensor.
+    fn read_by(&mut self, layer: &mut LayerInfo, name: &str, is_quantizer: bool) {
+        let weight = self.weight_of.get(name).map_or(name, String::as_str);
+        let Some(stored) = self.stored.get(weight).cloned() else {
+            layer.inputs.push(name.into());
+            return;
+        };
+        // A weight behind a dequantize belongs to the layer that computes with it.
+        layer.inputs.push(if weight == name { stored.as_str().into() } else { name.into() });
+        layer.tensors.push(stored.as_str().into());
+        let owner = layer.path.to_string();
+        if is_quantizer {
+            self.owners.entry(stored).or_insert(owner);
+        } else {
+            self.owners.insert(stored, owner);
         }
     }
 
-    fn tensors(&self, weights: &[Weight], collector: &mut Collector) -> Result<()> {
+    fn tensors(
+        &self,
+        weights: &[Weight],
+        quantized: &mut weight::Weights,
+        collector: &mut Collector,
+    ) -> Result<()> {
         let in_graph: HashMap<&str, &str> =
             self.stored.iter().map(|(graph, stored)| (stored.as_str(), graph.as_str())).collect();
         for weight in weights {
@@ -275,7 +320,9 @@ impl Reader<'_> {
             let quantization = self.quantization.get(graph);
             // PT2E leaves the float weights in the file when it has put quantized ones in their place.
             let is_left_over = !self.quantization.is_empty() && !self.owners.contains_key(&weight.name);
-            let role = if self.scales.contains(&weight.name) {
+            let role = if let Some(role) = quantized.role(&weight.name) {
+                role
+            } else if self.scales.contains(&weight.name) {
                 TensorRole::QUANTIZATION
             } else if is_left_over {
                 TensorRole::CONSTANT
@@ -287,57 +334,26 @@ impl Reader<'_> {
                 TensorRole::BUFFER
             };
             let owner = self.owners.get(&weight.name).map(String::as_str).unwrap_or_default();
-            let name = collector.add(&weight.name, owner, role, weight.found.clone())?;
+            let (codes, computed) = quantized.take_codes(&weight.name);
+            let mut found = weight.found.clone();
+            if let Some(view) = quantized.view(&weight.name).filter(|view| *view != found.tensor) {
+                // The program reads what is stored.
+                collector.document.raw.insert(weight.name.clone(), found.tensor);
+                found.tensor = view;
+            }
+            let name = collector.add(&weight.name, owner, role, found)?;
             if let (Some(quantization), Some(info)) =
-                (quantization, collector.document.info.tensors.last_mut())
+                (codes.or_else(|| quantization.cloned()), collector.document.info.tensors.last_mut())
                 && info.name == name
             {
-                info.quantization = RSome(quantization.clone());
+                info.quantization = RSome(quantization);
+            }
+            for side in computed {
+                let found = Found { tensor: side.tensor, quantizer: None, is_parameter: false };
+                let name = collector.add(&side.name, owner, TensorRole::QUANTIZATION, found)?;
+                quantized.note_computed(&name, side.origin.as_deref());
             }
         }
         Ok(())
-    }
-}
-
-/// The namespace and the name of a node's operator: `torch.ops.aten.conv2d.default`.
-fn target(node: &Value) -> (&str, &str) {
-    let target = node.get("target").and_then(Value::as_str).unwrap_or_default();
-    match target.strip_prefix("torch.ops.").map(|rest| rest.splitn(3, '.').collect::<Vec<_>>()).as_deref() {
-        Some([namespace, name, ..]) => (namespace, name),
-        _ => ("", target.rsplit('.').next().unwrap_or(target)),
-    }
-}
-
-/// The path and the class of the module a node is in, the innermost of `nn_module_stack`.
-fn module(node: &Value) -> (&str, &str) {
-    let stack = node.pointer("/metadata/nn_module_stack").and_then(Value::as_str).unwrap_or_default();
-    let innermost = stack.split(';').next_back().unwrap_or_default();
-    let mut parts = innermost.splitn(3, ',').skip(1);
-    let path = parts.next().unwrap_or_default();
-    (path.trim_start_matches("L['self'].").trim_start_matches("L__self__."), parts.next().unwrap_or_default())
-}
-
-fn outputs(node: &Value) -> Vec<&str> {
-    let outputs = node.get("outputs").and_then(Value::as_array);
-    outputs.into_iter().flatten().flat_map(json::tensor_names).collect()
-}
-
-/// An argument that is no tensor.
-fn setting(argument: &Value) -> Option<AttributeValue> {
-    let (kind, value) = argument.as_object()?.iter().next()?;
-    match kind.as_str() {
-        "as_int" => value.as_i64().map(AttributeValue::Int),
-        "as_bool" => value.as_bool().map(|flag| AttributeValue::Int(flag.into())),
-        "as_float" => value.as_f64().map(AttributeValue::Float),
-        "as_string" => value.as_str().map(|text| AttributeValue::Text(text.into())),
-        "as_ints" => {
-            let numbers: Option<RVec<i64>> = value.as_array()?.iter().map(Value::as_i64).collect();
-            numbers.map(AttributeValue::Ints)
-        }
-        "as_scalar_type" => {
-            let dtype = from_export_type(value.as_i64()?)?.dtype;
-            Some(AttributeValue::Text(dtype.to_string().into()))
-        }
-        _ => None,
     }
 }

@@ -3,9 +3,11 @@
 mod compiled;
 mod graph;
 mod json;
+mod layers;
 mod layout;
 mod program;
 mod region;
+mod subclass;
 mod weights;
 
 use crate::archive::Archive;
@@ -49,9 +51,6 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
             BackendError::unsupported_format(message).with_help("Export it again with a recent PyTorch.")
         );
     }
-    if let Some(module) = program.get_mut("graph_module") {
-        region::inline(module);
-    }
     let mut collector = Collector::new("pt2", Data::of_archive(Arc::clone(archive)));
     let info = &mut collector.document.info;
     info.versions.push(pair("schema version", format!("{major}.{minor}")));
@@ -64,8 +63,13 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
         None => "PyTorch".into(),
     };
     let weights = weights::read(archive, &layout, &mut collector.document.data)?;
+    if let Some(module) = program.get_mut("graph_module") {
+        region::inline(module);
+        subclass::resolve(module, &weights.subclasses);
+    }
     graph::read(&program, &weights, &mut collector)?;
-    match program::read(program.get("graph_module").unwrap_or(&Value::Null), &weights) {
+    let captured = collector.document.computed();
+    match program::read(program.get("graph_module").unwrap_or(&Value::Null), &weights.all, &captured) {
         Ok(program) => collector.document.program = Some(program),
         Err(obstacle) => collector.document.info.run_obstacle = RSome(obstacle),
     }

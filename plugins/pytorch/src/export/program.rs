@@ -11,16 +11,22 @@ use std::collections::{HashMap, HashSet};
 /// Lists within lists in an argument.
 const MAX_DEPTH: u32 = 8;
 
-/// The calls of the program with that graph module.
+/// The calls of the program with that graph module. Of the values, `captured` are those that a run can deliver.
 ///
 /// # Errors
 /// `UnsupportedOp` for what the engine has no way to call, with the node; `CorruptFile` for a graph that contradicts
 /// itself.
-pub fn read(module: &Value, weights: &[Weight]) -> Result<Program> {
+pub fn read(module: &Value, weights: &[Weight], captured: &HashSet<&str>) -> Result<Program> {
     let graph = module.get("graph").unwrap_or(&Value::Null);
     let nodes = graph.get("nodes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let signature = module.get("signature").unwrap_or(&Value::Null);
-    let mut writer = Writer::default();
+    let mut writer = Writer {
+        captured,
+        program: Program::default(),
+        registers: HashMap::new(),
+        constants: HashMap::new(),
+        next: 0,
+    };
     writer.inputs(signature, nodes, weights)?;
     for node in nodes {
         writer.node(node)?;
@@ -29,8 +35,8 @@ pub fn read(module: &Value, weights: &[Weight]) -> Result<Program> {
     Ok(writer.program)
 }
 
-#[derive(Default)]
-struct Writer {
+struct Writer<'a> {
+    captured: &'a HashSet<&'a str>,
     program: Program,
     /// The registers of the graph's values.
     registers: HashMap<String, Register>,
@@ -39,7 +45,7 @@ struct Writer {
     next: u32,
 }
 
-impl Writer {
+impl Writer<'_> {
     fn claim(&mut self, name: &str) -> Register {
         let register = Register(self.next);
         self.registers.insert(name.to_owned(), register);
@@ -121,7 +127,7 @@ impl Writer {
         let mut results: Vec<CallResult> = names
             .map(|(name, is_int)| CallResult {
                 register: self.claim(name),
-                name: (!is_int).then(|| name.to_owned()),
+                name: (!is_int && self.captured.contains(name)).then(|| name.to_owned()),
             })
             .collect();
         let is_list = outputs.iter().any(|output| output.get("as_tensors").is_some());
@@ -225,7 +231,7 @@ fn rows<'a>(signature: &'a Value, part: &str) -> &'a [Value] {
 }
 
 /// Whether a call only checks what was true at the export.
-fn is_check(target: &str) -> bool {
+pub(super) fn is_check(target: &str) -> bool {
     let name = target.strip_prefix("torch.ops.aten.").unwrap_or_default();
     name.starts_with("_assert") || name.starts_with("sym_constrain_range")
 }

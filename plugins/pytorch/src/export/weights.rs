@@ -1,14 +1,24 @@
-//! The stored tensors of an exported program: raw entries and a table of what they are, or a file of `torch.save`.
+//! The stored tensors of an exported program: raw entries and a table of what they are, or files of `torch.save`.
 
 use super::layout::{Kind, Layout};
 use super::{json, parse};
 use crate::archive::Archive;
-use crate::pickle::decode;
+use crate::pickle::{Pickle, decode};
 use crate::rebuild::{Found, Rebuild, Rebuilt, Storages};
 use crate::tensor::{Data, Place, Shard, StoredTensor};
+use crate::weight::torchao::Subclass;
 use qp_abi::sdk::{BackendError, Result};
 use serde_json::Value;
 use std::sync::Arc;
+
+/// What a program stores.
+#[derive(Debug, Default)]
+pub struct Weights {
+    /// The tensors. Those that a tensor of a subclass is made of have its name before their own.
+    pub all: Vec<Weight>,
+    /// The tensors of subclasses.
+    pub subclasses: Vec<Subclass>,
+}
 
 /// A stored tensor, under the name that the program's signature uses.
 #[derive(Debug)]
@@ -24,73 +34,106 @@ pub struct Weight {
 /// The weights and constants of the program of that layout. Files of `torch.save` are added to `data`.
 ///
 /// # Errors
-/// `CorruptFile` when the table, or the file, makes no sense.
-pub fn read(archive: &Archive, layout: &Layout, data: &mut Data) -> Result<Vec<Weight>> {
-    let mut weights = Vec::new();
+/// `CorruptFile` when the table, or such a file, makes no sense.
+pub fn read(archive: &Archive, layout: &Layout, data: &mut Data) -> Result<Weights> {
+    let mut weights = Weights::default();
     for kind in Kind::ALL {
         match layout.table(kind).filter(|entry| archive.contains(entry)) {
-            Some(entry) => raw(archive, &entry, kind, &mut weights)?,
-            None => saved(archive, &layout.saved(kind), kind, data, &mut weights)?,
+            Some(entry) => weights.table(archive, &entry, kind, data)?,
+            None => weights.saved(archive, &layout.saved(kind), kind, data)?,
         }
     }
     Ok(weights)
 }
 
-/// Reads the table of raw entries.
-fn raw(archive: &Archive, entry: &str, kind: Kind, weights: &mut Vec<Weight>) -> Result<()> {
-    let is_big_endian = archive.is_big_endian()?;
-    let table = parse(archive, entry)?;
-    let rows = table.get("config").and_then(Value::as_object);
-    for (name, row) in rows.into_iter().flatten() {
-        let Some(meta) = row.get("tensor_meta").filter(|meta| !meta.is_null()) else { continue };
-        let corrupt =
-            || BackendError::corrupt_file(format!("the table of {} makes no sense at `{name}`", kind.name()));
-        let shape = json::fixed_sizes(meta.get("sizes")).ok_or_else(corrupt)?;
-        let strides = json::fixed_sizes(meta.get("strides")).ok_or_else(corrupt)?;
-        let offset = meta.pointer("/storage_offset/as_int").and_then(Value::as_i64).unwrap_or(0);
-        let path = row.get("path_name").and_then(Value::as_str).ok_or_else(corrupt)?;
-        // A tensor of a subclass is pickled; its elements are not raw.
-        let is_pickled = row.get("use_pickle").and_then(Value::as_bool) == Some(true);
-        let place =
-            if is_pickled { Place::Nowhere } else { Place::Entry(format!("{}{path}", kind.folder())) };
-        let tensor = StoredTensor { place, dtype: json::dtype(meta), offset, shape, strides, is_big_endian };
-        let is_parameter = row.get("is_param").and_then(Value::as_bool) == Some(true);
-        let found = Found { tensor, quantizer: None, is_parameter };
-        weights.push(Weight { name: name.clone(), found, is_constant: kind == Kind::Constants });
+impl Weights {
+    fn add(&mut self, name: String, found: Found, kind: Kind) {
+        self.all.push(Weight { name, found, is_constant: kind == Kind::Constants });
     }
-    Ok(())
+
+    /// Takes a tensor of a pickle.
+    fn add_rebuilt(&mut self, rebuild: Rebuild<'_>, name: &str, rebuilt: Rebuilt, kind: Kind) {
+        match rebuilt {
+            Rebuilt::Plain(found) => self.add(name.to_owned(), found, kind),
+            Rebuilt::Composite(composite) => {
+                for (part, found) in composite.parts.clone() {
+                    self.add(format!("{name}.{part}"), found, kind);
+                }
+                self.subclasses.push(Subclass::of_pickle(rebuild, name, composite));
+            }
+        }
+    }
+
+    /// Takes what a table says: most tensors are entries without any header.
+    fn table(&mut self, archive: &Archive, entry: &str, kind: Kind, data: &mut Data) -> Result<()> {
+        let is_big_endian = archive.is_big_endian()?;
+        let table = parse(archive, entry)?;
+        let rows = table.get("config").and_then(Value::as_object);
+        for (name, row) in rows.into_iter().flatten() {
+            let Some(meta) = row.get("tensor_meta").filter(|meta| !meta.is_null()) else { continue };
+            let corrupt = || {
+                let what =
+                    format!("the table of {} makes no sense at `{}`", kind.name(), name.escape_debug());
+                BackendError::corrupt_file(what)
+            };
+            let path = row.get("path_name").and_then(Value::as_str).ok_or_else(corrupt)?;
+            let place = format!("{}{path}", kind.folder());
+            // A tensor of a subclass is pickled.
+            if row.get("use_pickle").and_then(Value::as_bool) == Some(true) {
+                let file = SavedFile::read(archive, &place, data)?;
+                let rebuild = file.rebuild();
+                let rebuilt = rebuild.tensor(file.pickle.root())?.ok_or_else(corrupt)?;
+                self.add_rebuilt(rebuild, name, rebuilt, kind);
+                continue;
+            }
+            let shape = json::fixed_sizes(meta.get("sizes")).ok_or_else(corrupt)?;
+            let strides = json::fixed_sizes(meta.get("strides")).ok_or_else(corrupt)?;
+            let offset = meta.pointer("/storage_offset/as_int").and_then(Value::as_i64).unwrap_or(0);
+            let dtype = json::dtype(meta);
+            let tensor =
+                StoredTensor { place: Place::Entry(place), dtype, offset, shape, strides, is_big_endian };
+            let is_parameter = row.get("is_param").and_then(Value::as_bool) == Some(true);
+            self.add(name.clone(), Found { tensor, quantizer: None, is_parameter }, kind);
+        }
+        Ok(())
+    }
+
+    /// Takes what a file of `torch.save` holds: a dictionary of tensors.
+    fn saved(&mut self, archive: &Archive, entry: &str, kind: Kind, data: &mut Data) -> Result<()> {
+        // PyTorch has written nothing at all for an empty dictionary.
+        if archive.record(entry).is_none_or(|record| record.size == 0) {
+            return Ok(());
+        }
+        let file = SavedFile::read(archive, entry, data)?;
+        let rebuild = file.rebuild();
+        for (name, at) in file.pickle.named_entries(file.pickle.root()) {
+            if let Some(rebuilt) = rebuild.tensor(at)? {
+                self.add_rebuilt(rebuild, name, rebuilt, kind);
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Reads a file of `torch.save` with a dictionary of tensors, which is an entry of the archive.
-fn saved(
-    archive: &Archive,
-    entry: &str,
-    kind: Kind,
-    data: &mut Data,
-    weights: &mut Vec<Weight>,
-) -> Result<()> {
-    // PyTorch has written nothing at all for an empty dictionary.
-    if archive.record(entry).is_none_or(|record| record.size == 0) {
-        return Ok(());
+/// A file of `torch.save` that is an entry of the archive.
+struct SavedFile {
+    pickle: Pickle,
+    storages: Storages,
+    is_big_endian: bool,
+}
+
+impl SavedFile {
+    /// Reads the entry, and adds its storages to `data`.
+    fn read(archive: &Archive, entry: &str, data: &mut Data) -> Result<Self> {
+        let inner = Arc::new(Archive::read(archive.file(entry)?)?);
+        let pickle = decode(&inner.content("data.pkl")?)?;
+        let is_big_endian = inner.is_big_endian()?;
+        let file = Shard { name: entry.to_owned(), is_entry: true, data: Some(Data::of_archive(inner)) };
+        let storages = Storages::Shard(data.add_shard(file), Box::new(Storages::Folder("data/".to_owned())));
+        Ok(Self { pickle, storages, is_big_endian })
     }
-    let inner = Arc::new(Archive::read(archive.file(entry)?)?);
-    let pickle = decode(&inner.content("data.pkl")?)?;
-    let is_big_endian = inner.is_big_endian()?;
-    let file = Shard { name: entry.to_owned(), is_entry: true, data: Some(Data::of_archive(inner)) };
-    let storages = Storages::Shard(data.add_shard(file), Box::new(Storages::Folder("data/".to_owned())));
-    let rebuild = Rebuild { pickle: &pickle, storages: &storages, is_big_endian };
-    for (name, at) in pickle.named_entries(pickle.root()) {
-        let found = match rebuild.tensor(at)? {
-            Some(Rebuilt::Plain(found)) => found,
-            // A tensor of a subclass has no elements of its own.
-            Some(Rebuilt::Composite(composite)) => Found {
-                tensor: StoredTensor::dense_at(Place::Nowhere, composite.dtype, composite.shape),
-                quantizer: None,
-                is_parameter: false,
-            },
-            None => continue,
-        };
-        weights.push(Weight { name: name.to_owned(), found, is_constant: kind == Kind::Constants });
+
+    fn rebuild(&self) -> Rebuild<'_> {
+        Rebuild { pickle: &self.pickle, storages: &self.storages, is_big_endian: self.is_big_endian }
     }
-    Ok(())
 }

@@ -108,6 +108,7 @@ fn store(model: &ModelBox, program: &Program, document: &Document, progress: &Pr
             ))
         })?;
         let quantization = if stored.is_quantized { info.quantization.as_ref() } else { RNone };
+        let tensor = document.raw.get(&stored.name).unwrap_or(tensor);
         tensors.push((tensor, info.name.as_str(), quantization, tensor.dense(&document.data)?));
     }
     let views: Vec<TensorView<'_>> = tensors

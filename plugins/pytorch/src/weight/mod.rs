@@ -2,12 +2,14 @@
 //! quantizer needs to put them together again. Each scheme is known by the names that it gives them.
 
 mod bitsandbytes;
+mod collection;
 mod compressed;
 mod gptq;
 mod microscaling;
 mod sharing;
 pub mod torchao;
 
+pub use collection::Weights;
 pub use sharing::Sharing;
 
 use crate::quant::reals;

@@ -9,7 +9,9 @@
 use super::sharing::spread_over_rows;
 use super::{Activations, Affine, Sharing, Side, Weight, int, ints, text};
 use crate::derived::{Derived, Formula, Packed, Packing};
+use crate::pickle::Value;
 use crate::quant::numbers;
+use crate::rebuild::{Composite, Rebuild};
 use crate::tensor::{Data, Place, StoredTensor};
 use qp_abi::sdk::{Attribute, DType, Result};
 use std::sync::Arc;
@@ -43,6 +45,41 @@ pub struct Subclass {
 const CODES: &[&str] = &["qdata", "int_data", "float8_data", "packed_weight"];
 
 impl Subclass {
+    /// The subclass that the object of a pickle is, under the name of the weight.
+    pub fn of_pickle(rebuild: Rebuild<'_>, name: &str, composite: Composite) -> Self {
+        let pickle = rebuild.pickle;
+        let attribute = |wanted: &str| {
+            let mut named = composite.attributes.iter();
+            named.find(|(name, _)| name.rsplit('.').next() == Some(wanted)).map(|(_, value)| *value)
+        };
+        let is_set = |wanted: &str| attribute(wanted).is_some_and(|at| *pickle.get(at) != Value::None);
+        let global =
+            |wanted: &str| attribute(wanted).and_then(|at| pickle.global(at)).map(|found| found.name.clone());
+        let int = |wanted: &str| attribute(wanted).and_then(|at| pickle.int(at));
+        let range = match (int("quant_min"), int("quant_max")) {
+            (Some(-8), Some(7)) => Some("int4".to_owned()),
+            (Some(0), Some(15)) => Some("uint4".to_owned()),
+            _ => None,
+        };
+        // An enumeration: INT 1, FLOAT 2, NONE 3.
+        let domain = attribute("zero_point_domain").and_then(|at| pickle.object(at));
+        let domain = domain.and_then(|object| pickle.int(*pickle.arguments(object).first()?));
+        Self {
+            name: name.to_owned(),
+            block_size: attribute("block_size").and_then(|at| pickle.ints(at)),
+            target: global("target_dtype").or(range),
+            has_activation_settings: ["act_quant_kwargs", "activation_quantization", "input_quant_func"]
+                .iter()
+                .any(|name| is_set(name)),
+            is_swizzled: attribute("is_swizzled_scales").and_then(|at| pickle.int(at)) == Some(1),
+            has_float_zero_points: domain == Some(2),
+            classes: composite.classes.clone(),
+            dtype: composite.dtype,
+            shape: composite.shape.clone(),
+            parts: composite.parts.iter().map(|(part, found)| (part.clone(), found.tensor.clone())).collect(),
+        }
+    }
+
     fn part(&self, name: &str) -> Option<(&str, &StoredTensor)> {
         let found = self.parts.iter().find(|(part, _)| part.rsplit('.').next() == Some(name));
         found.map(|(part, tensor)| (part.as_str(), tensor))

@@ -6,17 +6,13 @@ The archive then holds one of each layout that `torch.export.save` has had since
 what PyTorch computes of it. Programs of other versions in the archive stay as they are.
 """
 
-import io
-import json
-import pathlib
 import warnings
-import zipfile
 
 import torch
+from cases import case, write
 
 warnings.filterwarnings("ignore")
 torch.manual_seed(7)
-path = pathlib.Path(__file__).parent / "layouts.zip"
 version = ".".join(torch.__version__.split(".")[:2])
 
 
@@ -85,57 +81,11 @@ def quantized(model, x):
     return convert_pt2e(prepared)
 
 
-def described(tensor):
-    tensor = tensor.detach()
-    return {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape), "numbers": tensor.double().flatten().tolist()}
-
-
-def stripped(value):
-    """JSON without stack traces and the like, which hold the paths of this machine."""
-    if isinstance(value, list):
-        return [stripped(element) for element in value]
-    if not isinstance(value, dict):
-        return value
-    kept = {key: stripped(entry) for key, entry in value.items()}
-    if "target" in kept and "metadata" in kept:
-        kept["metadata"] = {"nn_module_stack": kept["metadata"].get("nn_module_stack", "")}
-    return kept
-
-
-def plain(content):
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        entries = [(name, archive.read(name)) for name in archive.namelist()]
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, entry in entries:
-            if "sample_inputs" in name or "example_inputs" in name:
-                continue
-            if name.endswith(("models/model.json", "serialized_exported_program.json")):
-                entry = json.dumps(stripped(json.loads(entry))).encode()
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), entry)
-    return out.getvalue()
-
-
 x = torch.randn(2, 1, 5, 5)
 made = {}
-small = Quantizable().eval()
-for name, model in [("regions", Net().eval()), ("quantized", quantized(small, x))]:
-    if model is None:
-        continue
-    batch = {"dynamic_shapes": ({0: torch.export.Dim("batch", min=1, max=64)},)} if name == "regions" else {}
-    program = torch.export.export(model, (x,), **batch)
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer)
-    outputs = torch.utils._pytree.tree_leaves(model(x))
-    made[f"{version}_{name}.pt2"] = plain(buffer.getvalue())
-    values = {"inputs": [described(x)], "outputs": [described(output) for output in outputs]}
-    made[f"{version}_{name}.json"] = json.dumps(values).encode()
-    print(version, name, [list(output.shape) for output in outputs])
-
-entries = {}
-if path.exists():
-    with zipfile.ZipFile(path) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
-with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-    for name, content in sorted({**entries, **made}.items()):
-        archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED, 9)
+batch = ({0: torch.export.Dim("batch", min=1, max=64)},)
+made |= case(f"{version}_regions", Net().eval(), (x,), dynamic_shapes=batch)
+converted = quantized(Quantizable().eval(), x)
+if converted is not None:
+    made |= case(f"{version}_quantized", converted, (x,))
+write("layouts.zip", made, is_kept=True)

@@ -1,17 +1,13 @@
 """Makes programs.zip with PyTorch 2.13.0: exported programs, what they are given, and what PyTorch computes of it."""
 
-import io
-import json
-import pathlib
 import warnings
-import zipfile
 
 import torch
 import torch.ao.quantization.fx._decomposed  # registers the operators of quantized_decomposed
+from cases import case, write
 
 warnings.filterwarnings("ignore")
 torch.manual_seed(5)
-here = pathlib.Path(__file__).parent
 ops = torch.ops.quantized_decomposed
 Dim = torch.export.Dim
 batch = Dim("batch", min=1, max=64)
@@ -135,51 +131,7 @@ cases = [
     ("refused_custom_operator", module(lambda self, x: double(x)), (x23,), None, None),
 ]
 
-
-def described(tensor):
-    """A tensor as JSON: numbers that JSON lacks are texts."""
-    if not isinstance(tensor, torch.Tensor):
-        tensor = torch.tensor(tensor)
-    numbers = tensor.detach().double().flatten().tolist()
-    return {
-        "dtype": str(tensor.dtype).removeprefix("torch."),
-        "shape": list(tensor.shape),
-        "numbers": [number if abs(number) != float("inf") else str(number) for number in numbers],
-    }
-
-
-def plain(content):
-    """A program without stack traces and the like, which hold the paths of this machine."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        entries = [(name, archive.read(name)) for name in archive.namelist()]
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, entry in entries:
-            if "/sample_inputs/" in name:
-                continue
-            if name.endswith("models/model.json"):
-                program = json.loads(entry)
-                for node in program["graph_module"]["graph"]["nodes"]:
-                    node["metadata"] = {"nn_module_stack": node["metadata"].get("nn_module_stack", "")}
-                entry = json.dumps(program).encode()
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), entry)
-    return out.getvalue()
-
-
-with zipfile.ZipFile(here / "programs.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-
-    def write(name, content):
-        archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED, 9)
-
-    for name, model, example, dynamic, given in cases:
-        given = given or example
-        program = torch.export.export(model, example, dynamic_shapes=dynamic)
-        buffer = io.BytesIO()
-        torch.export.save(program, buffer)
-        with torch.no_grad():
-            outputs = model(*[value.clone() if isinstance(value, torch.Tensor) else value for value in given])
-        leaves = torch.utils._pytree.tree_leaves(outputs)
-        values = {"inputs": [described(value) for value in given], "outputs": [described(value) for value in leaves]}
-        write(f"{name}.pt2", plain(buffer.getvalue()))
-        write(f"{name}.json", json.dumps(values))
-        print(name, [list(leaf.shape) for leaf in leaves if isinstance(leaf, torch.Tensor)])
+made = {}
+for name, model, example, dynamic, given in cases:
+    made |= case(name, model, example, given, dynamic)
+write("programs.zip", made)

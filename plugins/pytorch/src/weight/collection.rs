@@ -1,10 +1,10 @@
-//! The quantized weights of a state dict: what each of its tensors is to one of them, and what that makes of the
+//! The quantized weights of a model: what each of its tensors is to one of them, and what that makes of the
 //! model.
 
+use super::torchao::Subclass;
+use super::{Activations, Side, Weight};
 use crate::document::Document;
 use crate::tensor::StoredTensor;
-use crate::weight::torchao::Subclass;
-use crate::weight::{Activations, Side, Weight};
 use qp_abi::sdk::{
     Attribute, DType, Finding, ModelInfo, QuantizationParameters, RString, Result, Severity, TensorInfo,
     TensorRole, element_count,
@@ -30,7 +30,7 @@ struct Part {
 
 /// The weights by their tensors and their layers.
 #[derive(Default)]
-pub(super) struct Weights {
+pub struct Weights {
     parts: HashMap<String, Part>,
     forms: HashMap<String, BTreeSet<&'static str>>,
     attributes: HashMap<String, Vec<Attribute>>,
