@@ -2,7 +2,7 @@
 
 use crate::document::Document;
 use crate::listing::{Listing, Method, Step};
-use crate::program::{Argument, Call, Program, Register};
+use crate::program::{Argument, Call, CallResult, Program, Register};
 use qp_abi::sdk::LayerInfo;
 use std::collections::{HashMap, HashSet};
 
@@ -63,10 +63,33 @@ fn steps(document: &Document, program: &Program, path: &str) -> Vec<Step> {
         let is_within = path.is_empty()
             || layer.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         if is_within {
-            steps.push(Step { layer: layer.to_owned(), depth: 0, text: line(call, &names) });
+            add_lines(call, layer, 0, &names, &mut steps);
         }
     }
     steps
+}
+
+/// A call, and below it the calls of its branches.
+fn add_lines(call: &Call, layer: &str, depth: u16, names: &HashMap<Register, String>, steps: &mut Vec<Step>) {
+    let mut add = |depth, text| steps.push(Step { layer: layer.to_owned(), depth, text });
+    add(depth, line(call, names));
+    for (branch, when) in call.branches.iter().zip(["if it is true:", "if it is not:"]) {
+        steps.push(Step { layer: layer.to_owned(), depth: depth + 1, text: when.to_owned() });
+        for call in &branch.calls {
+            add_lines(call, layer, depth + 2, names, steps);
+        }
+        let results: Vec<String> = branch.results.iter().map(|result| shown(result, names)).collect();
+        let text = format!("yield {}", results.join(", "));
+        steps.push(Step { layer: layer.to_owned(), depth: depth + 2, text });
+    }
+}
+
+/// The results of calls, those within branches too.
+fn add_results<'a>(calls: &'a [Call], results: &mut Vec<&'a CallResult>) {
+    for call in calls {
+        results.extend(call.results.all());
+        call.branches.iter().for_each(|branch| add_results(&branch.calls, results));
+    }
 }
 
 /// A name for each value: its own, or a number.
@@ -74,8 +97,10 @@ fn names(program: &Program) -> HashMap<Register, String> {
     let mut names = HashMap::new();
     names.extend(program.inputs.iter().map(|input| (input.register, input.name.clone())));
     names.extend(program.stored.iter().map(|stored| (stored.register, stored.name.clone())));
-    let results = program.setup.iter().chain(&program.calls).flat_map(|call| call.results.all());
-    names.extend(results.map(|result| {
+    let mut results = Vec::new();
+    add_results(&program.setup, &mut results);
+    add_results(&program.calls, &mut results);
+    names.extend(results.into_iter().map(|result| {
         let name = result.name.clone().unwrap_or_else(|| format!("%{}", result.register.0));
         (result.register, name)
     }));

@@ -59,10 +59,22 @@ pub struct Call {
     pub arguments: Vec<Argument>,
     /// The arguments by name.
     pub keywords: Vec<(String, Argument)>,
+    /// Of a call of [`CONDITION`], what is computed when its argument is true, and what when it is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<Branch>,
     /// The values that it computes.
     pub results: Results,
     /// Where the call stands in the model, for messages: a node or the path of a module.
     pub place: String,
+}
+
+/// Calls of which a condition decides whether they are made. Values that they compute are none outside.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Branch {
+    /// The calls.
+    pub calls: Vec<Call>,
+    /// The results, one for each of the condition's.
+    pub results: Vec<Argument>,
 }
 
 /// How the results of a call become values.
@@ -98,6 +110,9 @@ pub const STORE: u8 = 128;
 
 /// The namespace of what Python does with a value of any type: `getitem`, `getattr`.
 pub const PYTHON: &str = "python";
+
+/// The operator that makes the calls of one of its two branches.
+pub const CONDITION: &str = "python::cond";
 
 /// An argument of a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

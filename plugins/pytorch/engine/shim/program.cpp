@@ -64,6 +64,7 @@ char* qp_torch_program_push(QpTorchProgram* program, int kind, int64_t number, d
                             const char* text) noexcept {
   return guarded([&] {
     std::vector<Item>& items = program->items;
+    const jit::WithInsertPoint guard(program->end());
     switch (kind) {
       case kNone: items.emplace_back(IValue()); break;
       case kBool: items.emplace_back(IValue(number != 0)); break;
@@ -91,7 +92,7 @@ char* qp_torch_program_call(QpTorchProgram* program, const char* name, const cha
                             size_t count, int is_each) noexcept {
   char* error = guarded([&] {
     program->place = place;
-    const jit::WithInsertPoint guard(program->graph->return_node());
+    const jit::WithInsertPoint guard(program->end());
     const std::string full(name);
     std::vector<jit::Value*> each;
     jit::Value* result = nullptr;
@@ -124,6 +125,25 @@ char* qp_torch_program_call(QpTorchProgram* program, const char* name, const cha
   program->items.clear();
   program->keywords.clear();
   return error;
+}
+
+// Begins a condition: what was pushed last decides. The calls that follow are those of the branch that is taken when it
+// is true.
+char* qp_torch_program_condition(QpTorchProgram* program, const char* place) noexcept {
+  return guarded([&] {
+    program->place = place;
+    const jit::WithInsertPoint guard(program->end());
+    program->begin_condition(program->taken(1).front());
+  });
+}
+
+// Ends a branch, whose results are the `count` arguments that were pushed last. The calls that follow are those of the
+// other branch; behind that one, the condition's results get the next numbers, and calls are added where it stands.
+char* qp_torch_program_end_branch(QpTorchProgram* program, size_t count) noexcept {
+  return guarded([&] {
+    const jit::WithInsertPoint guard(program->end());
+    program->end_branch(program->taken(count));
+  });
 }
 
 // Puts a tap with that number behind a value, if it is a tensor or holds some.

@@ -95,6 +95,12 @@ struct QpTorchProgram {
   // The stored value that a value is, or is a view of.
   std::unordered_map<const jit::Value*, size_t> origin;
   std::string place;
+  // The branches that calls are added to, the innermost last, and the nodes that they are branches of.
+  std::vector<jit::Block*> branches;
+  std::vector<jit::Node*> conditions;
+
+  // What calls are put before: the end of the innermost branch, or of the graph.
+  jit::Node* end() const { return branches.empty() ? graph->return_node() : branches.back()->return_node(); }
 
   // The place as a source text: libtorch's messages show it, and `failed_at` in src/error.rs finds it there.
   jit::SourceRange range() const {
@@ -208,7 +214,7 @@ struct QpTorchProgram {
   }
 
   void follow_inserted(const jit::Node* before) {
-    for (jit::Node* node = before->next(); node != graph->return_node(); node = node->next()) {
+    for (jit::Node* node = before->next(); node != end(); node = node->next()) {
       if (const auto* schema = node->maybeSchema()) {
         follow(node, *schema);
       }
@@ -310,7 +316,7 @@ struct QpTorchProgram {
     for (const Keyword& keyword : keywords) {
       named.emplace_back(range(), keyword.name, value_of(keyword.item, common_type(symbol, 0, &keyword.name)));
     }
-    jit::Node* last = graph->return_node()->prev();
+    jit::Node* last = end()->prev();
     jit::Value* result = jit::emitBuiltinCall(range(), *graph, symbol, positional, named);
     follow_inserted(last);
     return result;
@@ -374,6 +380,43 @@ struct QpTorchProgram {
     const auto found = operators.find(name);
     TORCH_CHECK(is_tensor(value) && found != operators.end(), "a value has no attribute `", name, "`");
     return graph->insert(c10::Symbol::fromQualString(found->second), {value});
+  }
+
+  // Begins a condition with the branch that is taken when `item`, a boolean or a tensor of one element, is true.
+  void begin_condition(const Item& item) {
+    jit::Value* value = value_of(item, nullptr);
+    if (is_tensor(value)) {
+      value = graph->insert(c10::aten::Bool, {value});
+    }
+    TORCH_CHECK(value->type()->kind() == c10::TypeKind::BoolType, "a condition is no truth value");
+    jit::Node* node = graph->insertNode(graph->create(prim::If, {value}, 0));
+    branches.push_back(node->addBlock());
+    node->addBlock();
+    conditions.push_back(node);
+  }
+
+  // Ends the branch with its results. The first gives way to the second; behind that, the condition has results.
+  void end_branch(const std::vector<Item>& results) {
+    TORCH_CHECK(!branches.empty(), "no branch has begun");
+    for (const Item& item : results) {
+      branches.back()->registerOutput(value_of(item, nullptr));
+    }
+    jit::Node* node = conditions.back();
+    if (branches.back() == node->blocks()[0]) {
+      branches.back() = node->blocks()[1];
+      return;
+    }
+    branches.pop_back();
+    conditions.pop_back();
+    const auto first = node->blocks()[0]->outputs();
+    const auto second = node->blocks()[1]->outputs();
+    TORCH_CHECK(first.size() == second.size(), "the branches of a condition have ", first.size(), " and ",
+                second.size(), " results");
+    for (size_t index = 0; index < first.size(); ++index) {
+      const auto type = c10::unifyTypes(first[index]->type(), second[index]->type());
+      TORCH_CHECK(type, "the branches of a condition have results of different types");
+      values.push_back(node->addOutput()->setType(*type));
+    }
   }
 
   // One number for each result: of a tuple or list of `count` elements, of each of them.

@@ -1,6 +1,6 @@
 //! A graph of operator calls in the making: the program half of the C++ shim, made safe.
 
-use crate::program::{Argument, Call, Register, Results};
+use crate::program::{Argument, CONDITION, Call, Register, Results};
 use crate::shim::{Module, raw as shared, taken};
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int};
@@ -44,6 +44,8 @@ mod raw {
             count: usize,
             is_each: c_int,
         ) -> *mut c_char;
+        pub(super) fn qp_torch_program_condition(program: *mut Program, place: *const c_char) -> *mut c_char;
+        pub(super) fn qp_torch_program_end_branch(program: *mut Program, count: usize) -> *mut c_char;
         pub(super) fn qp_torch_program_tap(program: *mut Program, value: u32, number: i64) -> *mut c_char;
         pub(super) fn qp_torch_program_freeze(program: *mut Program) -> *mut c_char;
         pub(super) fn qp_torch_program_output(program: *mut Program) -> *mut c_char;
@@ -224,6 +226,9 @@ impl Graph {
     /// # Errors
     /// What libtorch says.
     pub(crate) fn call(&mut self, call: &Call) -> Result<(), String> {
+        if call.operator == CONDITION {
+            return self.condition(call);
+        }
         for (name, argument) in &call.keywords {
             self.push(argument)?;
             let name = c_text(name)?;
@@ -247,6 +252,40 @@ impl Graph {
                 c_int::from(matches!(call.results, Results::Each(_))),
             )
         })?;
+        for result in results {
+            self.number(result.register);
+        }
+        Ok(())
+    }
+
+    /// Adds a condition with the calls of its two branches. What they compute can be read in the same branch alone.
+    fn condition(&mut self, call: &Call) -> Result<(), String> {
+        let ([decides], [_, _]) = (&call.arguments[..], &call.branches[..]) else {
+            return Err("a condition has one argument and two branches".to_owned());
+        };
+        let results = call.results.all();
+        self.push(decides)?;
+        let place = c_text(&call.place)?;
+        // SAFETY: the program is this graph's own, and the text ends with a zero byte.
+        #[expect(unsafe_code, reason = "the C++ shim")]
+        taken(unsafe { raw::qp_torch_program_condition(self.program.as_ptr(), place.as_ptr()) })?;
+        for branch in &call.branches {
+            if branch.results.len() != results.len() {
+                return Err(format!(
+                    "a branch has {} results and not {}",
+                    branch.results.len(),
+                    results.len()
+                ));
+            }
+            branch.calls.iter().try_for_each(|call| self.call(call))?;
+            branch.results.iter().try_for_each(|result| self.push(result))?;
+            // SAFETY: the program is this graph's own.
+            #[expect(unsafe_code, reason = "the C++ shim")]
+            taken(unsafe { raw::qp_torch_program_end_branch(self.program.as_ptr(), results.len()) })?;
+            for result in branch.calls.iter().flat_map(|call| call.results.all()) {
+                self.numbers.remove(&result.register);
+            }
+        }
         for result in results {
             self.number(result.register);
         }

@@ -87,6 +87,7 @@ const REACHING: [&str; 7] = [
 ];
 
 fn check(call: &Call) -> Result<()> {
+    call.branches.iter().flat_map(|branch| &branch.calls).try_for_each(check)?;
     let namespace = call.operator.split("::").next().unwrap_or_default();
     if namespace == PYTHON {
         return Ok(());

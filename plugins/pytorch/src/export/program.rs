@@ -2,14 +2,18 @@
 
 use super::json;
 use super::weights::Weight;
-use crate::program::{Argument, Call, CallResult, Input, Program, Register, Results, Stored};
+use crate::program::{
+    Argument, Branch, CONDITION, Call, CallResult, Input, Program, Register, Results, Stored,
+};
 use crate::quant::dtype::{from_export_type, scalar_type};
 use qp_abi::sdk::{BackendError, Result};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
-/// Lists within lists in an argument.
+/// Lists within lists in an argument, and branches within branches.
 const MAX_DEPTH: u32 = 8;
+/// The target of `torch.cond`.
+const CONDITIONAL: &str = "torch.ops.higher_order.cond";
 
 /// The calls of the program with that graph module. Of the values, `captured` are those that a run can deliver.
 ///
@@ -26,6 +30,7 @@ pub fn read(module: &Value, weights: &[Weight], captured: &HashSet<&str>) -> Res
         registers: HashMap::new(),
         constants: HashMap::new(),
         next: 0,
+        depth: 0,
     };
     writer.inputs(signature, nodes, weights)?;
     for node in nodes {
@@ -40,9 +45,11 @@ struct Writer<'a> {
     program: Program,
     /// The registers of the graph's values.
     registers: HashMap<String, Register>,
-    /// Inputs that the export has fixed to a constant.
+    /// Inputs that the export has fixed to a constant; within a branch, what it is given.
     constants: HashMap<String, Argument>,
     next: u32,
+    /// Branches within branches.
+    depth: u32,
 }
 
 impl Writer<'_> {
@@ -96,6 +103,9 @@ impl Writer<'_> {
         if is_check(target) {
             return Ok(());
         }
+        if target == CONDITIONAL {
+            return self.condition(node);
+        }
         let (operator, overload) = operator(target, name)?;
         let (mut arguments, mut keywords) = (Vec::new(), Vec::new());
         for input in node.get("inputs").and_then(Value::as_array).into_iter().flatten() {
@@ -114,20 +124,75 @@ impl Writer<'_> {
             overload,
             arguments,
             keywords,
+            branches: Vec::new(),
             results,
             place: name.to_owned(),
         });
         Ok(())
     }
 
-    /// The values that a node computes. What is no tensor cannot be captured.
+    /// Adds the node of `torch.cond`: what decides, a graph for each way, and what both are given.
+    fn condition(&mut self, node: &Value) -> Result<()> {
+        let place = json::node_name(node).to_owned();
+        let arguments: Vec<&Value> = json::inputs(node).collect();
+        let [decides, first, second, given @ ..] = &arguments[..] else {
+            return Err(corrupt(format!("has a condition without branches at `{}`", place.escape_debug())));
+        };
+        let decides = self.argument(decides, &place, 0)?;
+        let mut operands = Vec::new();
+        for argument in given {
+            match self.argument(argument, &place, 0)? {
+                Argument::List(elements) => operands.extend(elements),
+                other => operands.push(other),
+            }
+        }
+        let branches = vec![self.branch(first, &operands, &place)?, self.branch(second, &operands, &place)?];
+        let results = self.results(node);
+        self.program.calls.push(Call {
+            operator: CONDITION.to_owned(),
+            overload: None,
+            arguments: vec![decides],
+            keywords: Vec::new(),
+            branches,
+            results,
+            place,
+        });
+        Ok(())
+    }
+
+    /// A graph within a node, whose values have names of their own.
+    fn branch(&mut self, graph: &Value, operands: &[Argument], place: &str) -> Result<Branch> {
+        let missing = || corrupt(format!("has a condition without branches at `{}`", place.escape_debug()));
+        let graph = graph.pointer("/as_graph/graph").ok_or_else(missing)?;
+        let names = |part: &str| -> Vec<&str> {
+            rows(graph, part).iter().flat_map(json::value_names).map(|(name, _)| name).collect()
+        };
+        let inputs = names("inputs");
+        if inputs.len() != operands.len() || self.depth >= MAX_DEPTH {
+            return Err(missing());
+        }
+        let given = inputs.into_iter().map(str::to_owned).zip(operands.iter().cloned()).collect();
+        let registers = std::mem::take(&mut self.registers);
+        let constants = std::mem::replace(&mut self.constants, given);
+        let calls = std::mem::take(&mut self.program.calls);
+        self.depth += 1;
+        let done = rows(graph, "nodes").iter().try_for_each(|node| self.node(node));
+        let results = names("outputs").into_iter().map(|name| self.register(name)).collect::<Result<_>>();
+        self.depth -= 1;
+        (self.registers, self.constants) = (registers, constants);
+        let calls = std::mem::replace(&mut self.program.calls, calls);
+        done?;
+        Ok(Branch { calls, results: results? })
+    }
+
+    /// The values that a node computes. What is no tensor cannot be captured, nor what is within a branch.
     fn results(&mut self, node: &Value) -> Results {
         let outputs = node.get("outputs").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let names = outputs.iter().flat_map(json::value_names);
         let mut results: Vec<CallResult> = names
             .map(|(name, is_int)| CallResult {
                 register: self.claim(name),
-                name: (!is_int && self.captured.contains(name)).then(|| name.to_owned()),
+                name: (!is_int && self.depth == 0 && self.captured.contains(name)).then(|| name.to_owned()),
             })
             .collect();
         let is_list = outputs.iter().any(|output| output.get("as_tensors").is_some());

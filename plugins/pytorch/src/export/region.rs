@@ -1,6 +1,6 @@
 //! Regions: parts of a program that were exported under a setting of their own, `torch.no_grad()` or
 //! `torch.autocast(…, enabled=False)`, as graphs within the graph. Neither changes what is computed here, so that the
-//! nodes of such a graph stand in the place of the node that holds it.
+//! nodes of such a graph stand in the place of the node that holds it, in the graphs of a condition as well.
 
 use super::json;
 use serde_json::{Map, Value};
@@ -33,7 +33,13 @@ impl Inliner {
     fn graph(&mut self, graph: &mut Value, depth: u32) -> Names {
         let mut aliases = Names::new();
         let Some(nodes) = graph.get_mut("nodes").and_then(Value::as_array_mut) else { return aliases };
-        if depth > MAX_DEPTH || !nodes.iter().any(|node| body(node).is_some()) {
+        if depth > MAX_DEPTH {
+            return aliases;
+        }
+        for node in nodes.iter_mut().filter(|node| body(node).is_none()) {
+            branches(node).for_each(|branch| drop(Self::default().graph(branch, depth + 1)));
+        }
+        if !nodes.iter().any(|node| body(node).is_some()) {
             return aliases;
         }
         let nodes = std::mem::take(nodes);
@@ -147,6 +153,12 @@ fn body(node: &Value) -> Option<Body<'_>> {
         _ => return None,
     };
     Some(Body { graph: inputs.get(at)?.pointer("/arg/as_graph/graph")?, arguments: inputs.get(at + 1..)? })
+}
+
+/// The graphs in a node, which have names of their own.
+fn branches(node: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let inputs = node.get_mut("inputs").and_then(Value::as_array_mut).into_iter().flatten();
+    inputs.filter_map(|input| input.pointer_mut("/arg/as_graph/graph"))
 }
 
 fn owned(from: &str, to: &str) -> (String, String) {

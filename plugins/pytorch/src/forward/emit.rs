@@ -86,6 +86,7 @@ impl Interpreter<'_> {
         }
         let register = self.register();
         let call = Call {
+            branches: Vec::new(),
             operator: operator.to_owned(),
             overload: overload.map(str::to_owned),
             place: place.unwrap_or_else(|| operator.to_owned()),

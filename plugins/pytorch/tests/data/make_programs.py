@@ -51,7 +51,25 @@ def counted(self, x):
 
 
 def conditional(self, x):
-    return torch.cond(x.sum() > 0, lambda x: x + 1, lambda x: x - 1, (x,))
+    return torch.cond(x.sum() > 0, lambda x: x + self.bias, lambda x: (x - 1) * 2, (x,))
+
+
+def by_size(self, x):
+    return torch.cond(x.shape[0] > 2, lambda x: x.sum(0), lambda x: x[0] * x.shape[0], (x,))
+
+
+def nested(self, x):
+    def within(x):
+        with torch.no_grad():
+            y = x * 3
+        return torch.cond(x[0, 0] > 0, lambda x, y: (x + y, y * 1), lambda x, y: (x - y, x * 1), (x, y))
+
+    one, two = torch.cond(x.sum() > 0, within, lambda x: (x * 5, x + 5), (x,))
+    return one - two, two
+
+
+def looping(self, x):
+    return torch._higher_order_ops.while_loop(lambda x: x.sum() < 10, lambda x: (x + 1,), (x,))
 
 
 @torch.library.custom_op("qp_test::double", mutates_args=())
@@ -127,7 +145,14 @@ cases = [
      (codes,), None, None),
     ("faked_per_channel", module(lambda self, x: ops.fake_quant_per_channel(x, self.s, self.z, 0, -128, 127), s=scales, z=zeros), (wide,), None, None),
     ("converted", module(lambda self, x: ops.convert_element_type.no_fuse(x, torch.float16)), (wide,), None, None),
-    ("refused_higher_order", module(conditional), (x23,), None, None),
+    ("condition_that_is_met", module(conditional, bias=torch.tensor([1.0, 2.0, 3.0])), (x23,), None, None),
+    ("condition_that_is_not_met", module(conditional, bias=torch.tensor([1.0, 2.0, 3.0])), (x23,), None, (-x23,)),
+    ("condition_of_sizes", module(by_size), (torch.randn(4, 3),), ({0: batch},), (torch.randn(2, 3),)),
+    ("condition_of_larger_sizes", module(by_size), (torch.randn(4, 3),), ({0: batch},), None),
+    ("conditions_within_one", module(nested), (x23,), None, None),
+    ("conditions_within_one_otherwise", module(nested), (x23,), None, (x23 * torch.tensor([-1.0, 1.0, 1.0]),)),
+    ("conditions_within_one_that_is_not_met", module(nested), (x23,), None, (-x23,)),
+    ("refused_higher_order", module(looping), (x23,), None, None),
     ("refused_custom_operator", module(lambda self, x: double(x)), (x23,), None, None),
 ]
 
