@@ -74,6 +74,17 @@ impl Loaded {
         self.session.info()
     }
 
+    /// Checks that it can be run.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn runnable(&self) -> Result<()> {
+        match &self.info().run_obstacle {
+            Some(obstacle) => Err(obstacle.clone()),
+            None => Ok(()),
+        }
+    }
+
     /// The hash of its files' content (BLAKE3, hexadecimal); `None` for large files.
     pub fn hash_text(&self) -> Option<String> {
         self.lock_key().hash_text()

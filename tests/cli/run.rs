@@ -150,3 +150,16 @@ fn what_a_torchscript_model_prints_and_warns_is_on_no_screen() {
     let ran = world.run_args(&["--verbose", "-c", &commands]);
     assert!(ran.talk.contains("Traceback of TorchScript"), "{}", ran.talk);
 }
+
+#[test]
+fn a_model_that_cannot_be_run_says_so_before_it_asks_for_an_input() {
+    let world = World::new();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/pytorch/tests/data/torchao.safetensors");
+    for command in ["run", "drift", "capture"] {
+        let error = world.run(&format!("{command} '{file}'")).error().to_owned();
+        assert!(error.contains("holds weights"), "{command}: {error}");
+    }
+    let ran = world.run(&format!("load '{file}'; input ones"));
+    assert_eq!(ran.code, 0, "{}", ran.talk);
+    assert!(ran.output.contains("cannot be run"), "{}", ran.output);
+}

@@ -104,9 +104,7 @@ impl Command for Drift {
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
         let model = playground.model(arguments.name.as_deref(), &task)?;
-        if let Some(obstacle) = &model.info().run_obstacle {
-            return Err(obstacle.clone());
-        }
+        model.runnable()?;
         let input = playground.chosen_input()?;
         let sibling = playground.outspoken_sibling(&model, &task);
         let variations = variations(&model, &arguments)?;

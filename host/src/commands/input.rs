@@ -247,8 +247,12 @@ fn current(playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
 /// Checks the input against the current model, if there is one, and says what became of it.
 fn describe(chosen: &input::Input, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
     let task = scope.ui.task(scope.cancel);
-    let (model, fitted) = if playground.current.is_some() {
-        let model = playground.model(None, &task)?;
+    let current = playground.current.is_some().then(|| playground.model(None, &task)).transpose()?;
+    let unchecked = match &current {
+        Some(model) if model.runnable().is_err() => format!("not checked: {} cannot be run", model.id),
+        _ => "not checked: no model is chosen".to_owned(),
+    };
+    let (model, fitted) = if let Some(model) = current.filter(|model| model.runnable().is_ok()) {
         let sibling = playground.outspoken_sibling(&model, &task);
         // Of many samples the first few are checked: the others are read when they are run.
         let count = chosen.sample_count(model.info(), sibling.as_ref());
@@ -284,8 +288,7 @@ fn describe(chosen: &input::Input, playground: &mut Playground, scope: &Scope<'_
     if !fitted.steps.is_empty() {
         fields.push(("fitted".to_owned(), Cell::text(fitted.steps.join(", "))));
     }
-    let text =
-        model.as_ref().map_or("not checked: no model is chosen".to_owned(), |model| format!("fits {model}"));
+    let text = model.as_ref().map_or(unchecked, |model| format!("fits {model}"));
     fields.push(("model".to_owned(), Cell::text(text).tone(Tone::Dim)));
     Ok(Report::new(&Chosen {
         source: chosen.source.clone(),

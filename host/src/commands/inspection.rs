@@ -37,9 +37,7 @@ pub(super) fn find_layer<'a>(text: &str, info: &'a ModelInfo) -> Result<&'a Laye
 
 /// Checks that what a model's layers compute can be captured.
 pub(super) fn can_be_captured(model: &Loaded) -> Result<()> {
-    if let Some(obstacle) = &model.info().run_obstacle {
-        return Err(obstacle.clone());
-    }
+    model.runnable()?;
     let manifest = model.session.plugin();
     if manifest.has_feature("capture") {
         return Ok(());

@@ -127,6 +127,7 @@ impl Command for Run {
             [] => vec![playground.model(None, &task)?],
             names => names.iter().map(|name| playground.model(Some(name), &task)).collect::<Result<_>>()?,
         };
+        models.iter().try_for_each(|model| model.runnable())?;
         arguments.running.check(&models.iter().map(|model| &**model).collect::<Vec<_>>())?;
         let input = playground.chosen_input()?;
         let mut writer = match &arguments.save {
@@ -135,9 +136,6 @@ impl Command for Run {
         };
         let mut ran = Vec::new();
         for model in &models {
-            if let Some(obstacle) = &model.info().run_obstacle {
-                return Err(obstacle.clone());
-            }
             let sibling = playground.outspoken_sibling(model, &task);
             let mut options = arguments.running.options(model);
             options.extend(own_options.clone());
