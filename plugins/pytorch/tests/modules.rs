@@ -135,8 +135,8 @@ fn problem(backend: &BackendBox, path: &Path, given: &Value, case: &Value) -> Op
         .zip(inputs.iter().zip(&bytes))
         .map(|(value, (input, bytes))| TensorView::whole(&value.name, input.dtype, &input.shape, bytes))
         .collect();
-    // The codes in the file of cases are those of FBGEMM's kernels.
-    let outputs = match run(&model, &views, &[pair("qengine", "fbgemm")]) {
+    // Codes are those of the kernels that have computed the case.
+    let outputs = match run(&model, &views, &[pair("qengine", case["engine"].as_str().unwrap())]) {
         Ok((_, outputs)) => outputs,
         Err(error) => return said(error),
     };

@@ -70,7 +70,7 @@ pub(crate) fn stored(view: &TensorView<'_>) -> Result<Tensor> {
         .map_err(|text| failed(&format!("libtorch refused the quantized tensor `{}`", view.name), text))
 }
 
-/// One zero point for each scale: whole numbers, but where the file has fractions.
+/// One zero point for each scale: whole numbers, but for tables and where the file has fractions.
 fn zero_points(parameters: &QuantizationParameters) -> Result<Tensor, TchError> {
     let listed = parameters.zero_points.as_slice();
     let all: Vec<f64> = match listed {
@@ -78,7 +78,9 @@ fn zero_points(parameters: &QuantizationParameters) -> Result<Tensor, TchError> 
         [one] => vec![*one; parameters.scales.len()],
         several => several.to_vec(),
     };
-    if all.iter().any(|zero_point| zero_point.fract() != 0.0) {
+    // Of unsigned codes, PyTorch has a scale for each channel in tables of embeddings alone, and real zero points there.
+    let is_table = parameters.dtype == DType::UINT8 && parameters.axis.is_some();
+    if is_table || all.iter().any(|zero_point| zero_point.fract() != 0.0) {
         return Tensor::f_from_slice(&all)?.f_to_kind(Kind::Float);
     }
     Tensor::f_from_slice(&all)?.f_to_kind(Kind::Int64)

@@ -16,6 +16,8 @@ const MAX_PATH: usize = 2048;
 /// Settings of one module, and bytes of a text among them.
 const MAX_ATTRIBUTES: usize = 256;
 const MAX_TEXT: usize = 1024;
+/// Modules that only hold the packed parameters of the one they are in.
+const PACKERS: [&str; 2] = ["LinearPackedParams", "EmbeddingPackedParams"];
 
 /// A module as the pickle has it.
 #[derive(Debug, Clone)]
@@ -144,7 +146,7 @@ impl Walk<'_> {
                 collector.document.info.values.push(value(path, Some(parameters)));
             }
             // Packed parameters are a container of their owner's tensors, which are listed there.
-            if class.name != "LinearPackedParams" {
+            if !PACKERS.contains(&class.name.as_str()) {
                 collector.document.info.layers.push(layer);
             }
         }
@@ -196,11 +198,13 @@ impl Walk<'_> {
         if !self.visited.insert(at) {
             return Ok(());
         }
-        if self.scheme.is_empty() {
-            self.scheme = "eager";
-        }
         let class = class(pickle, at);
-        let mut layer = layer(path, &class, "static");
+        let quantization = quantization_of(&class.module);
+        let is_dynamic = quantization == "dynamic";
+        if is_dynamic || self.scheme.is_empty() {
+            self.scheme = if is_dynamic { "dynamic" } else { "eager" };
+        }
+        let mut layer = layer(path, &class, quantization);
         let mut module = Module {
             path: path.to_owned(),
             class,
@@ -233,7 +237,7 @@ impl Walk<'_> {
                 }
             }
         }
-        if let Some((scale, zero_point)) = scale.zip(zero_point) {
+        if let Some((scale, zero_point)) = scale.zip(zero_point).filter(|_| !is_dynamic) {
             let parameters = QuantizationParameters::per_tensor(DType::UINT8, scale, zero_point);
             layer.outputs.push(path.into());
             collector.document.info.values.push(value(path, Some(parameters)));
@@ -274,7 +278,9 @@ impl Walk<'_> {
                 }
             }
         }
-        if let Some(packed) = pickle.entry(state, "_packed_params") {
+        let packed =
+            ["_packed_params", "_packed_weight"].into_iter().find_map(|name| pickle.entry(state, name));
+        if let Some(packed) = packed {
             for (name, found) in packed_parameters(self.rebuild, packed)? {
                 let full = collector.add(&join(name), owner, TensorRole::PARAMETER, found)?;
                 names.push((name.to_owned(), full));
@@ -324,7 +330,8 @@ pub const CONVOLUTION_FIELDS: [&str; 15] = [
 fn convolution_state(pickle: &Pickle, at: Ref) -> Option<&[Ref]> {
     let object = pickle.object(at)?;
     let class = pickle.callable(object)?;
-    let is_quantized = quantization_of(&class.module) == "static" && class.module.contains(".conv");
+    let is_quantized =
+        matches!(quantization_of(&class.module), "static" | "dynamic") && class.module.contains(".conv");
     let Value::Tuple(fields) = pickle.get(object.state?) else { return None };
     (is_quantized && fields.len() == CONVOLUTION_FIELDS.len()).then_some(fields)
 }

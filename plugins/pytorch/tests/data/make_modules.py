@@ -100,7 +100,8 @@ def add(name, model, *inputs, is_shaken=True):
     with torch.no_grad():
         outputs = flat(model(*copies))
     cases[name] = {"inputs": [shared(tensor) for tensor in inputs],
-                   "outputs": [output_of(tensor) for tensor in outputs]}
+                   "outputs": [output_of(tensor) for tensor in outputs],
+                   "engine": torch.backends.quantized.engine}
 
 
 def traced(name, model, *inputs, is_shaken=True):
@@ -666,6 +667,162 @@ class OfOnnx(fx.Tracer):
 shapes = ComputedShapes()
 add("onnx_computed_shapes", fx.GraphModule(shapes, OfOnnx().trace(shapes)), x2, is_shaken=False)
 
+# What is left of torch.nn: kinds of few dimensions, and those that a first run turns into others.
+for module, x in [
+    (nn.ZeroPad3d(1), x3), (nn.ReflectionPad3d(1), x3), (nn.CircularPad3d((1, 0, 2, 1, 0, 1)), x3), (nn.ReplicationPad1d((2, 1)), x1),
+    (nn.UpsamplingNearest2d(scale_factor=2), x2), (nn.LPPool3d(2, 2), x3), (nn.Dropout1d(), x1), (nn.Dropout3d(), x3),
+    (nn.FeatureAlphaDropout(), x3), (nn.InstanceNorm3d(2, affine=True), x3), (nn.InstanceNorm1d(4, track_running_stats=True), x1),
+]:
+    name = "rest_" + type(module).__name__.lower() + ("_tracked" if getattr(module, "track_running_stats", False) else "")
+    traced(name, nn.Sequential(module), x)
+for module, x in [(nn.LazyLinear(3), x2), (nn.LazyConv1d(3, 2), x1), (nn.LazyConv2d(3, 2), x2), (nn.LazyConv3d(3, 2), x3),
+                  (nn.LazyConvTranspose1d(3, 2), x1), (nn.LazyConvTranspose2d(3, 2), x2), (nn.LazyConvTranspose3d(3, 2), x3),
+                  (nn.LazyBatchNorm1d(), x1), (nn.LazyBatchNorm2d(), x2), (nn.LazyBatchNorm3d(), x3),
+                  (nn.LazyInstanceNorm1d(affine=True), x1), (nn.LazyInstanceNorm2d(affine=True), x2), (nn.LazyInstanceNorm3d(affine=True), x3)]:
+    name = "rest_" + type(module).__name__.lower()
+    model = nn.Sequential(module)
+    model(x)
+    add(name, model, x)
+add("rest_syncbatchnorm", nn.Sequential(nn.SyncBatchNorm(4)), x2)
+add("rest_transformer", graph_of(nn.Transformer(8, 2, 1, 1, 16, batch_first=True), 2), randn(2, 3, 8), randn(2, 4, 8))
+
+# What is left of quantization: fused modules before they are converted, in training, and after.
+fused, qat, iqat = ao.intrinsic, ao.qat, ao.intrinsic.qat
+for name, module, x in [
+    ("conv_bn1d", fused.ConvBn1d(nn.Conv1d(4, 3, 2), nn.BatchNorm1d(3)), x1), ("conv_bn2d", fused.ConvBn2d(nn.Conv2d(4, 3, 2), nn.BatchNorm2d(3)), x2),
+    ("conv_bn3d", fused.ConvBn3d(nn.Conv3d(2, 3, 2), nn.BatchNorm3d(3)), x3),
+    ("conv_bn_relu1d", fused.ConvBnReLU1d(nn.Conv1d(4, 3, 2), nn.BatchNorm1d(3), nn.ReLU()), x1),
+    ("conv_bn_relu3d", fused.ConvBnReLU3d(nn.Conv3d(2, 3, 2), nn.BatchNorm3d(3), nn.ReLU()), x3),
+    ("linear_bn1d", fused.LinearBn1d(nn.Linear(9, 4), nn.BatchNorm1d(4)), x1), ("bn_relu3d", fused.BNReLU3d(nn.BatchNorm3d(2), nn.ReLU()), x3),
+    ("linear_leaky_relu", fused.LinearLeakyReLU(nn.Linear(7, 3), nn.LeakyReLU(0.2)), x2), ("linear_tanh", fused.LinearTanh(nn.Linear(7, 3), nn.Tanh()), x2),
+]:
+    add(f"fused_{name}", nn.Sequential(module), x)
+quantization = torch.ao.quantization
+learning = quantization.get_default_qat_qconfig("fbgemm")
+for name, module, x in [
+    ("conv1d", qat.Conv1d(4, 3, 2, qconfig=learning), x1), ("conv3d", qat.Conv3d(2, 3, 2, qconfig=learning), x3),
+    ("conv_relu1d", iqat.ConvReLU1d(4, 3, 2, qconfig=learning), x1), ("conv_relu2d", iqat.ConvReLU2d(4, 3, 2, qconfig=learning), x2),
+    ("conv_relu3d", iqat.ConvReLU3d(2, 3, 2, qconfig=learning), x3), ("conv_bn1d", iqat.ConvBn1d(4, 3, 2, qconfig=learning), x1),
+    ("conv_bn2d", iqat.ConvBn2d(4, 3, 2, bias=True, qconfig=learning), x2), ("conv_bn3d", iqat.ConvBn3d(2, 3, 2, qconfig=learning), x3),
+    ("conv_bn_relu1d", iqat.ConvBnReLU1d(4, 3, 2, qconfig=learning), x1), ("conv_bn_relu3d", iqat.ConvBnReLU3d(2, 3, 2, qconfig=learning), x3),
+    ("linear_bn1d", iqat.LinearBn1d(4, 3, qconfig=learning), x2[:, :, 0, 0]),
+]:
+    model = nn.Sequential(module)
+    model.train()(x)
+    add(f"qat_{name}", model, x, is_shaken=False)
+for name, module in [("embedding", qat.Embedding(7, 3, qconfig=quantization.default_embedding_qat_qconfig)),
+                     ("embedding_bag", qat.EmbeddingBag(7, 3, mode="sum", qconfig=quantization.default_embedding_qat_qconfig))]:
+    model = nn.Sequential(module)
+    model.train()(text)
+    model.apply(quantization.disable_observer)
+    add(f"qat_{name}", model, text, is_shaken=False)
+
+
+def coded(table):
+    """A table of embeddings as codes, a real scale and zero point for each row."""
+    observer = quantization.PerChannelMinMaxObserver(dtype=torch.quint8, qscheme=torch.per_channel_affine_float_qparams, ch_axis=0)
+    observer(table)
+    return torch.quantize_per_channel(table, *observer.calculate_qparams(), 0, torch.quint8)
+
+
+# The zero points of the second table are whole numbers by chance.
+for name, table_of in [("", randn(7, 4)), ("_from_zero", randn(7, 4).abs())]:
+    module = aoq.Embedding(7, 4)
+    module.set_weight(coded(table_of))
+    add(f"quantized_embedding{name}", nn.Sequential(module), text, is_shaken=False)
+    module = aoq.EmbeddingBag(7, 4, mode="sum", include_last_offset=True)
+    module.set_weight(coded(table_of))
+    add(f"quantized_embedding_bag{name}", graph_of(module, 2), text.flatten(), torch.tensor([0, 3, 8]), is_shaken=False)
+quantized("transposed3d", weighted_per_tensor(aoq.ConvTranspose3d(2, 3, 2, 2), 2, 3, 2, 2, 2, count=3), x3)
+quantized("bn_relu3d", shaken(iq.BNReLU3d(2)), x3)
+quantized("dropout", aoq.Dropout(), x2)
+quantized("instance_norm1d", aoq.InstanceNorm1d(4, nn.Parameter(torch.rand(4)), nn.Parameter(randn(4)), 0.04, 90), x1)
+quantized("instance_norm3d", aoq.InstanceNorm3d(2, nn.Parameter(torch.rand(2)), nn.Parameter(randn(2)), 0.04, 90), x3)
+dynamic_of = aoq.dynamic
+for name, module, x in [
+    ("conv1d", dynamic_of.Conv1d(4, 3, 3), x1), ("conv2d", dynamic_of.Conv2d(4, 3, 3, padding=1), x2), ("conv3d", dynamic_of.Conv3d(2, 3, 2), x3),
+    ("transposed1d", dynamic_of.ConvTranspose1d(4, 3, 3), x1), ("transposed2d", dynamic_of.ConvTranspose2d(4, 3, 3), x2),
+    ("transposed3d", dynamic_of.ConvTranspose3d(2, 3, 2), x3),
+]:
+    float_weight = module.weight().dequantize()
+    module.set_weight_bias(torch.quantize_per_tensor(randn(*float_weight.shape), 0.02, 0, torch.qint8), randn(3))
+    add(f"dynamic_{name}", nn.Sequential(module), x, is_shaken=False)
+
+
+class Added(nn.Module):
+    """A convolution to which codes are added."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.quant = aoq.Quantize(0.05, 64, torch.quint8)
+        self.module = module
+
+    def forward(self, x, y):
+        return self.module(self.quant(x), self.quant(y))
+
+
+# What only one engine has.
+torch.backends.quantized.engine = "onednn"
+quantized("linear_leaky_relu", weighted(iq.LinearLeakyReLU(7, 3, 0.2), 3, 7), x2)
+quantized("linear_tanh", weighted(iq.LinearTanh(7, 3), 3, 7), x2)
+for name, module in [("conv_add2d", iq.ConvAdd2d(4, 3, 1)), ("conv_add_relu2d", iq.ConvAddReLU2d(4, 3, 1))]:
+    traced(f"quantized_{name}", Added(weighted(module, 3, 4, 1, 1)), x2, randn(2, 3, 6, 7), is_shaken=False)
+torch.backends.quantized.engine = "fbgemm"
+
+
+class Alone(nn.Module):
+    """Functions of quantization as modules: before it, and after."""
+
+    def __init__(self, functional):
+        super().__init__()
+        self.functional = functional
+
+    def forward(self, x, y):
+        return self.functional.add(self.functional.mul(x, y), y)
+
+
+for name, functional in [("float", aoq.FloatFunctional()), ("fx", aoq.FXFloatFunctional())]:
+    add(f"functional_{name}", fx.symbolic_trace(Alone(functional)), x2, x2 + 1, is_shaken=False)
+wrapped = quantization.QuantWrapper(nn.Linear(7, 3)).eval()
+wrapped.qconfig = quantization.get_default_qconfig("fbgemm")
+wrapped = quantization.prepare(wrapped)
+wrapped(x2)
+add("wrapped_prepared", nn.Sequential(wrapped), x2, is_shaken=False)
+traced("wrapped_converted", quantization.convert(wrapped), x2, is_shaken=False)
+for observer in (quantization.MinMaxObserver(), quantization.PerChannelMinMaxObserver(), quantization.PlaceholderObserver(),
+                 quantization.RecordingObserver(), quantization.NoopObserver(), quantization.observer.ReuseInputObserver()):
+    add("observed_" + type(observer).__name__, nn.Sequential(nn.Linear(7, 3), observer), x2)
+faked = nn.Sequential(nn.Linear(7, 3), quantization.FakeQuantize(observer=quantization.MinMaxObserver, quant_min=0, quant_max=255))
+faked(x2)
+faked.apply(quantization.disable_observer)
+add("faked", faked, x2, is_shaken=False)
+
+# Modules of torchvision.
+from torchvision import ops
+
+frozen = ops.FrozenBatchNorm2d(4)
+for name in ("weight", "bias", "running_mean", "running_var"):
+    setattr(frozen, name, torch.rand(4) + 0.5)
+for name, module, x in [
+    ("frozen_batch_norm", frozen, x2), ("squeeze_excitation", ops.SqueezeExcitation(4, 2, scale_activation=nn.Hardsigmoid), x2),
+    ("permute", ops.Permute([0, 2, 3, 1]), x2), ("stochastic_depth", ops.StochasticDepth(0.3, "row"), x2),
+    ("conv_norm_activation", ops.Conv2dNormActivation(4, 3, 3), x2), ("conv_norm_activation3d", ops.Conv3dNormActivation(2, 3, 2), x3),
+    ("mlp", ops.MLP(7, [5, 3]), x2),
+]:
+    add(f"torchvision_{name}", nn.Sequential(module), x, is_shaken=False)
+
+# What is left of onnx2torch.
+from onnx2torch.node_converters import batch_norm, dropout, einsum, isinf, isnan, nonzero
+
+onnx("ArgMax_old", arg_extrema.OnnxArgExtremumOld("ArgMax", 1, 0), x2)
+onnx("Einsum", einsum.OnnxEinsum("bchw,bdhw->bcd"), x2, y2)
+odd = torch.tensor([[1.0, math.inf, -math.inf], [math.nan, 0.0, 2.0]])
+onnx("is_infinite", isinf.OnnxIsInf(), odd)
+onnx("is_no_number", isnan.OnnxIsNaN(), odd)
+onnx("ConstantOfShape", constant_of_shape.OnnxConstantOfShape(torch.tensor([1.5])), ([2, 3],))
+onnx("Dropout", dropout.OnnxDropoutDynamic(), x2, 0.5, False)
+onnx("NonZero", nonzero.OnnxNonZero(), torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+onnx("Range", ranges.OnnxRange(), (1,), (9,), (2,))
 
 
 def write_to(archive, name, content, method):

@@ -17,10 +17,6 @@ class torch.nn.Bilinear:
         return torch.bilinear(input1, input2, self.weight, self.bias)
 
 
-class torch.nn.LazyLinear(torch.nn.Linear):
-    pass
-
-
 class torch.nn.Conv1d:
     padding_mode = "zeros"
 
@@ -79,30 +75,6 @@ class torch.nn.ConvTranspose3d:
         if output_size is not None:
             raise ValueError("a transposed convolution to a given size is not known")
         return torch.conv_transpose3d(input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
-
-
-class torch.nn.LazyConv1d(torch.nn.Conv1d):
-    pass
-
-
-class torch.nn.LazyConv2d(torch.nn.Conv2d):
-    pass
-
-
-class torch.nn.LazyConv3d(torch.nn.Conv3d):
-    pass
-
-
-class torch.nn.LazyConvTranspose1d(torch.nn.ConvTranspose1d):
-    pass
-
-
-class torch.nn.LazyConvTranspose2d(torch.nn.ConvTranspose2d):
-    pass
-
-
-class torch.nn.LazyConvTranspose3d(torch.nn.ConvTranspose3d):
-    pass
 
 
 class torch.nn.Embedding:

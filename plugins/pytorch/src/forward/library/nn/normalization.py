@@ -19,18 +19,6 @@ class torch.nn.SyncBatchNorm(torch.nn.BatchNorm1d):
     pass
 
 
-class torch.nn.LazyBatchNorm1d(torch.nn.BatchNorm1d):
-    pass
-
-
-class torch.nn.LazyBatchNorm2d(torch.nn.BatchNorm1d):
-    pass
-
-
-class torch.nn.LazyBatchNorm3d(torch.nn.BatchNorm1d):
-    pass
-
-
 class torch.nn.InstanceNorm1d:
     def forward(self, input):
         return torch.instance_norm(input, self.weight, self.bias, self.running_mean, self.running_var, not self.track_running_stats, 0.0 if self.momentum is None else self.momentum, self.eps, True)
@@ -41,18 +29,6 @@ class torch.nn.InstanceNorm2d(torch.nn.InstanceNorm1d):
 
 
 class torch.nn.InstanceNorm3d(torch.nn.InstanceNorm1d):
-    pass
-
-
-class torch.nn.LazyInstanceNorm1d(torch.nn.InstanceNorm1d):
-    pass
-
-
-class torch.nn.LazyInstanceNorm2d(torch.nn.InstanceNorm1d):
-    pass
-
-
-class torch.nn.LazyInstanceNorm3d(torch.nn.InstanceNorm1d):
     pass
 
 

@@ -169,12 +169,15 @@ class torch.ao.nn.quantized.QFunctional:
         return torch.ops.quantized.matmul(x, y, self.scale, self.zero_point)
 
 
+def qp.packed_table(module):
+    if module._packed_params.dtype == torch.quint4x2:
+        raise ValueError("its table has codes of 4 bits, which are not run here")
+    return torch.ops.quantized.embedding_bag_prepack(module.weight)
+
+
 class torch.ao.nn.quantized.Embedding:
     def forward(self, indices):
-        packed = torch.ops.quantized.embedding_bag_prepack(self.weight)
-        if self._packed_params.dtype == torch.quint4x2:
-            return torch.ops.quantized.embedding_4bit(packed, indices)
-        return torch.ops.quantized.embedding_byte(packed, indices)
+        return torch.ops.quantized.embedding_byte(qp.packed_table(self), indices)
 
 
 class torch.ao.nn.quantized.EmbeddingBag:
@@ -182,7 +185,4 @@ class torch.ao.nn.quantized.EmbeddingBag:
     pruned_weights = False
 
     def forward(self, indices, offsets=None, per_sample_weights=None, compressed_indices_mapping=None):
-        packed = torch.ops.quantized.embedding_bag_prepack(self.weight)
-        if self._packed_params.dtype == torch.quint4x2:
-            return torch.ops.quantized.embedding_bag_4bit(packed, indices, offsets, False, 0, self.pruned_weights, per_sample_weights, compressed_indices_mapping, self.include_last_offset)
-        return torch.ops.quantized.embedding_bag_byte(packed, indices, offsets, False, 0, self.pruned_weights, per_sample_weights, compressed_indices_mapping, self.include_last_offset)
+        return torch.ops.quantized.embedding_bag_byte(qp.packed_table(self), indices, offsets, False, 0, self.pruned_weights, per_sample_weights, compressed_indices_mapping, self.include_last_offset)
