@@ -120,6 +120,19 @@ impl BackendError {
         }
     }
 
+    /// The same error with a message that is one line of a bearable length, whatever names of a file are in it.
+    #[must_use]
+    pub fn one_line(self) -> Self {
+        const MAX_CHARACTERS: usize = 500;
+        let has_control = self.message.chars().any(char::is_control);
+        if !has_control && self.message.len() <= MAX_CHARACTERS {
+            return self;
+        }
+        let printable = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+        let message: String = self.message.chars().take(MAX_CHARACTERS).map(printable).collect();
+        Self { message: message.into(), ..self }
+    }
+
     /// The answer to a host that asked to stop.
     pub fn cancelled() -> Self {
         Self::new(ErrorKind::CANCELLED, "cancelled")

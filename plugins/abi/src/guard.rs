@@ -27,6 +27,7 @@ pub fn catch_in<T>(whose: &str, work: impl FnOnce() -> Result<T, BackendError>) 
     // What `work` leaves half changed stays behind its own locks, which a panic poisons.
     let outcome = catch_unwind(AssertUnwindSafe(work));
     DEPTH.with(|depth| depth.set(depth.get() - 1));
+    let outcome = outcome.map(|result| result.map_err(BackendError::one_line));
     outcome.unwrap_or_else(|payload| {
         let place = LAST_PANIC.with(|last| last.borrow_mut().take());
         let text = payload_text(payload.as_ref());

@@ -64,7 +64,7 @@ impl Backend for OnnxBackend {
         refuse_options(options)?;
         let document = Document::open(Path::new(location), progress)?;
         progress.update("reading the quantization", 0, 0)?;
-        Ok(info::describe(&document, &quant::analyze(&document)))
+        info::describe(&document, &quant::analyze(&document))
     }
 
     fn runtime(&self) -> RuntimeStatus {

@@ -9,8 +9,8 @@ use crate::shape::{Fact, Facts};
 use crate::value_type::ValueType;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{
-    DType, LayerInfo, ModelInfo, Pair, QuantizationParameters, RNone, ROption, RSome, RString, RVec,
-    TensorInfo, ValueInfo,
+    DType, LayerInfo, ModelInfo, Pair, QuantizationParameters, RNone, ROption, RSome, RString, RVec, Result,
+    TensorInfo, ValueInfo, settle,
 };
 use std::collections::BTreeSet;
 
@@ -21,13 +21,21 @@ pub const FORMAT: &str = "onnx";
 ///
 /// `extra` holds `functions` (how many the model defines), `quantized layers` (`9 of 10`: layers whose weight is
 /// quantized, of those that have a weight), `external files`, and `sparse tensors`, each where there are any.
-pub fn describe(document: &Document, found: &Quantization) -> ModelInfo {
+///
+/// # Errors
+/// `CorruptFile` for a graph that contradicts itself.
+pub fn describe(document: &Document, found: &Quantization) -> Result<ModelInfo> {
     let model = &document.model;
     let findings = findings::of(document, found);
     let reader = Reader { graph: &document.graph, tensors: &document.tensors };
     let facts = Facts::of(document);
-    let values = |ids: &[ValueId]| ids.iter().map(|&id| value_info(reader, found, &facts, id)).collect();
-    ModelInfo {
+    // A damaged file may list a value again, or one without a name.
+    let values = |ids: &[ValueId]| {
+        let mut names = BTreeSet::new();
+        let all = ids.iter().map(|&id| value_info(reader, found, &facts, id));
+        all.filter(|value| !value.name.is_empty() && names.insert(value.name.clone())).collect()
+    };
+    let mut info = ModelInfo {
         precision: found.verdict.precision.as_str().into(),
         scheme: found.verdict.scheme.as_str().into(),
         producer: producer(document).into(),
@@ -46,7 +54,9 @@ pub fn describe(document: &Document, found: &Quantization) -> ModelInfo {
         run_obstacle: findings.run_obstacle.map_or(RNone, RSome),
         extra: extra(document, found),
         ..ModelInfo::new(FORMAT)
-    }
+    };
+    settle(&mut info)?;
+    Ok(info)
 }
 
 fn text(bytes: Option<&[u8]>) -> String {

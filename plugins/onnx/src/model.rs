@@ -46,7 +46,7 @@ impl OnnxModel {
 
     fn of(document: Document, runtime: Arc<Runtime>, progress: &Progress<'_>) -> Result<Self> {
         progress.update("reading the quantization", 0, 0)?;
-        let info = info::describe(&document, &quant::analyze(&document));
+        let info = info::describe(&document, &quant::analyze(&document))?;
         let Document { source, tensors, .. } = document;
         let names =
             tensors.descriptions().iter().enumerate().map(|(index, t)| (t.name.clone(), index)).collect();

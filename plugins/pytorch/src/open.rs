@@ -10,8 +10,8 @@ use crate::source::Source;
 use crate::tensor::Data;
 use crate::{eager, export, judge, legacy, safetensors, sharded, torchscript};
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, ModelInfo, RSome, RString, Result, Severity};
-use std::collections::{HashMap, HashSet};
+use qp_abi::sdk::{BackendError, ModelInfo, RSome, Result, Severity, settle};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,19 +43,7 @@ pub fn describe(bytes: Vec<u8>, name: &str) -> Result<ModelInfo> {
 /// # Errors
 /// As [`open`].
 pub fn read(source: Arc<Source>) -> Result<Document> {
-    judged(source).map_err(one_line)
-}
-
-/// The same error with a message that is one line, whatever names of the file are in it.
-fn one_line(error: BackendError) -> BackendError {
-    const MAX_CHARACTERS: usize = 500;
-    let has_control = error.message.chars().any(char::is_control);
-    if !has_control && error.message.len() <= MAX_CHARACTERS {
-        return error;
-    }
-    let printable = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
-    let message: String = error.message.chars().take(MAX_CHARACTERS).map(printable).collect();
-    BackendError { message: message.into(), ..error }
+    judged(source).map_err(BackendError::one_line)
 }
 
 /// Whether a file is a mobile model in FlatBuffers form. It begins with a small offset, as no pickle does.
@@ -90,6 +78,10 @@ fn judged(source: Arc<Source>) -> Result<Document> {
         let verdict = judge::of_pickles(bytes);
         (of_pickles(Arc::clone(&source), verdict.is_dangerous()), verdict)
     };
+    let document = document.and_then(|mut document| {
+        settle(&mut document.info)?;
+        Ok(document)
+    });
     // What is dangerous must be reported even when nothing else in the file makes sense.
     let mut document = match document {
         Err(error) if verdict.is_dangerous() => {
@@ -100,7 +92,6 @@ fn judged(source: Arc<Source>) -> Result<Document> {
         document => document?,
     };
     conclude(&verdict, &mut document.info);
-    complete(&mut document.info);
     if document.info.precision == "unknown" {
         let weights = precision(&document.info.tensors);
         let is_dynamic = document.info.scheme == "dynamic" && weights != "unknown";
@@ -110,19 +101,6 @@ fn judged(source: Arc<Source>) -> Result<Document> {
         document.info.producer = "PyTorch".into();
     }
     Ok(document)
-}
-
-/// Sees to it that each layer lists all tensors that name it as their owner.
-fn complete(info: &mut ModelInfo) {
-    let mut owned: HashMap<RString, Vec<RString>> = HashMap::new();
-    for tensor in info.tensors.iter().filter(|tensor| !tensor.layer.is_empty()) {
-        owned.entry(tensor.layer.clone()).or_default().push(tensor.name.clone());
-    }
-    for layer in &mut info.layers {
-        let listed: HashSet<RString> = layer.tensors.iter().cloned().collect();
-        let missing = owned.remove(&layer.path).unwrap_or_default();
-        layer.tensors.extend(missing.into_iter().filter(|name| !listed.contains(name)));
-    }
 }
 
 fn of_archive(archive: Arc<Archive>, is_dangerous: bool) -> Result<Document> {

@@ -23,6 +23,7 @@ use crate::backend::BackendBox;
 use crate::error::ErrorKind;
 use crate::guard;
 use crate::manifest::Manifest;
+use crate::model::ModelInfo;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tools::{Failure, Outcome};
@@ -68,6 +69,16 @@ impl fmt::Display for Check {
             write!(f, " ({})", self.subject)?;
         }
         reason.map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
+}
+
+/// Whether a model's description keeps the contract by itself: names, shapes, sizes, quantization parameters. For
+/// tests that look at many files, good and bad.
+pub fn description(manifest: &Manifest, info: &ModelInfo) -> Verdict {
+    match description::model(manifest, info) {
+        Ok(()) => Verdict::Passed,
+        Err(Failure::Breach(reason)) => Verdict::Failed(reason),
+        Err(Failure::CannotTry(reason)) => Verdict::Skipped(reason),
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod boundary;
 pub mod conformance;
 mod handles;
+mod settle;
 
 pub use crate::backend::{Edit, Fetch, ModelBox, RunReport, RunRequest, RuntimeStatus};
 pub use crate::error::{BackendError, ErrorKind};
@@ -19,6 +20,7 @@ pub use crate::quant::QuantizationParameters;
 pub use crate::tensor::{DType, TensorView, element_count};
 pub use abi_stable::std_types::{RNone, ROption, RSome, RString, RVec};
 pub use handles::{Progress, Sink};
+pub use settle::settle;
 
 /// What a function of a plugin returns.
 pub type Result<T, E = BackendError> = std::result::Result<T, E>;

@@ -114,7 +114,9 @@ impl<'a> Reader<'a> {
         let scale = scale.unwrap_or_default();
         // More values than can be listed are read as tensors, both of them.
         let is_listed = scale.values.is_some() && (zero_point.values.is_some() || zero_point.count == 0);
-        let is_dynamic = scale.is_computed || zero_point.is_computed;
+        // A scale that a damaged file does not have is known at the run at the earliest.
+        let is_missing = scale.name.is_empty() && (scale.values.is_none() || !is_listed);
+        let is_dynamic = scale.is_computed || zero_point.is_computed || is_missing;
         let listed = |numbers: Option<Vec<f64>>| if is_listed { numbers.unwrap_or_default() } else { vec![] };
         let axis = axis.filter(|_| scale.count > 1).map(|axis| {
             let rank = codes.and_then(|codes| self.rank(codes));

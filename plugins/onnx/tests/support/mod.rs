@@ -9,7 +9,7 @@ use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::{RMut, RRef};
 use qp_abi::sdk::{
     Backend, BackendError, DType, Fetch, Model, Pair, Progress, RString, RunReport, RunRequest, Setup, Sink,
-    TensorView,
+    TensorView, conformance,
 };
 use qp_abi::sink::{FnProgress, FnSink, Progress_TO, TensorSink_TO};
 use qp_plugin_onnx::OnnxBackend;
@@ -100,7 +100,11 @@ pub fn sample(name: &str) -> PathBuf {
 }
 
 pub fn open(backend: &OnnxBackend, path: &Path) -> Result<OnnxModel, BackendError> {
-    with_progress(|progress| backend.open(path.to_str().unwrap(), &[], progress))
+    let model = with_progress(|progress| backend.open(path.to_str().unwrap(), &[], progress))?;
+    // What the host would not accept, a test does not either.
+    let verdict = conformance::description(&OnnxBackend::manifest(), &model.info()?);
+    assert_eq!(verdict, conformance::Verdict::Passed, "{}", path.display());
+    Ok(model)
 }
 
 pub fn read(model: &OnnxModel, name: &str) -> Result<Received, BackendError> {

@@ -17,7 +17,9 @@ const MAX_PATH: usize = 2048;
 const MAX_ATTRIBUTES: usize = 256;
 const MAX_TEXT: usize = 1024;
 /// Modules that only hold the packed parameters of the one they are in.
-const PACKERS: [&str; 2] = ["LinearPackedParams", "EmbeddingPackedParams"];
+const PACKERS: [&str; 3] = ["LinearPackedParams", "EmbeddingPackedParams", "PackedParameter"];
+/// Where quantized recurrent modules keep those of their cells.
+const CELLS: &str = "_all_weight_values.";
 
 /// A module as the pickle has it.
 #[derive(Debug, Clone)]
@@ -177,8 +179,10 @@ impl Walk<'_> {
             |name: &str| pickle.entry(state, name).map(|at| pickle.named_entries(at)).unwrap_or_default();
         let own = pickle.named_entries(state);
         let tensors: HashMap<String, RString> = tensors.iter().cloned().collect();
+        let cell = pickle.entry(state, "param").and_then(|at| reduced_range(pickle, at));
+        let own = own.into_iter().chain(cell.map(|at| ("reduce_range", at)));
         // A bias that is `None` is among the parameters too.
-        let attributes = own.into_iter().chain(group("_parameters")).chain(group("_buffers"));
+        let attributes = own.chain(group("_parameters")).chain(group("_buffers"));
         Module {
             path: path.to_owned(),
             class: class.clone(),
@@ -255,6 +259,15 @@ impl Walk<'_> {
         let mut names = Vec::new();
         let owner = path.strip_suffix("._packed_params").unwrap_or(path);
         let join = |name: &str| if owner.is_empty() { name.to_owned() } else { format!("{owner}.{name}") };
+        if let Some((recurrent, _)) = path.rsplit_once(CELLS)
+            && let Some(parameters) = pickle.entry(state, "param")
+        {
+            for (name, found) in cell_parameters(self.rebuild, parameters)? {
+                let owner = recurrent.trim_end_matches('.');
+                let full = collector.add(&join(name), owner, TensorRole::PARAMETER, found)?;
+                names.push((name.to_owned(), full));
+            }
+        }
         for (group, role) in [("_parameters", TensorRole::PARAMETER), ("_buffers", TensorRole::BUFFER)] {
             let Some(group) = pickle.entry(state, group) else { continue };
             for (name, value) in pickle.named_entries(group) {
@@ -354,6 +367,23 @@ pub fn packed_parameters(rebuild: Rebuild<'_>, at: Ref) -> Result<Vec<(&'static 
         }
     }
     Ok(named)
+}
+
+/// The weights and biases of a cell of a recurrent module: for the input, and for what was computed before.
+fn cell_parameters(rebuild: Rebuild<'_>, at: Ref) -> Result<Vec<(&'static str, Found)>> {
+    let all = rebuild.all_within(at)?;
+    let is_weight = |found: &&Found| found.tensor.shape.len() == 2;
+    let weights = ["weight_ih", "weight_hh"].into_iter().zip(all.iter().filter(is_weight));
+    // The biases come before the packed weights, which hold them once more.
+    let biases = ["bias_ih", "bias_hh"].into_iter().zip(all.iter().filter(|found| !is_weight(found)));
+    Ok(weights.chain(biases).map(|(name, found)| (name, found.clone())).collect())
+}
+
+/// Whether a cell's codes of activations keep to 7 bits, in `(kind, tensors, numbers, [this], packed)`.
+fn reduced_range(pickle: &Pickle, at: Ref) -> Option<Ref> {
+    let [content, ..] = pickle.sequence(pickle.object(at)?.state?)? else { return None };
+    let [_, _, _, whole_numbers, ..] = pickle.sequence(*content)? else { return None };
+    pickle.sequence(*whole_numbers)?.first().copied()
 }
 
 /// Whether a buffer of that name is a scale or a zero point, as FX mode and quantized modules name them.

@@ -11,7 +11,7 @@ use crate::quant::numbers;
 use crate::rebuild::{Found, Rebuild, Rebuilt};
 use crate::tensor::StoredTensor;
 use crate::weight::torchao::Subclass;
-use crate::weight::{self, Weight, Weights};
+use crate::weight::{self, Side, Weight, Weights};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{
     Attribute, AttributeValue, DType, QuantizationParameters, RSome, RString, Result, TensorRole,
@@ -155,8 +155,16 @@ impl StateDict {
                 tensor.tensor = view;
             }
         }
+        let mut sides = Vec::new();
         for (name, tensor) in found {
-            self.tensor(&name, tensor, is_quantized, collector)?;
+            self.tensor(&name, tensor, is_quantized, &mut sides, collector)?;
+        }
+        // What is computed from a tensor comes behind it.
+        for (owner, side) in sides {
+            let found = Found { tensor: side.tensor, quantizer: None, is_parameter: false };
+            let name = collector.add(&side.name, &owner, TensorRole::QUANTIZATION, found)?;
+            self.weights.note_computed(&name, side.origin.as_deref());
+            self.module(&owner).push(name);
         }
         self.layers(is_quantized, collector);
         Ok(())
@@ -193,6 +201,7 @@ impl StateDict {
         name: &str,
         found: Found,
         is_quantized: bool,
+        sides: &mut Vec<(String, Side)>,
         collector: &mut Collector,
     ) -> Result<()> {
         let owner = self.weights.owner(name).unwrap_or_else(|| owner(name)).to_owned();
@@ -213,12 +222,7 @@ impl StateDict {
             tensor.quantization = RSome(codes);
         }
         self.module(&owner).push(added);
-        for side in computed {
-            let found = Found { tensor: side.tensor, quantizer: None, is_parameter: false };
-            let name = collector.add(&side.name, &owner, TensorRole::QUANTIZATION, found)?;
-            self.weights.note_computed(&name, side.origin.as_deref());
-            self.module(&owner).push(name);
-        }
+        sides.extend(computed.into_iter().map(|side| (owner.clone(), side)));
         Ok(())
     }
 

@@ -39,7 +39,7 @@ pub fn read(program: &Value, weights: &Weights, collector: &mut Collector) -> Re
         scales: HashSet::new(),
     };
     reader.parameters(nodes, collector);
-    let returned = signature.outputs.iter().map(String::as_str).collect();
+    let returned = signature.outputs.iter().map(|(value, _)| value.as_str()).collect();
     let mut layers: Vec<LayerInfo> = Vec::new();
     for layer in layers::of(nodes, &returned) {
         layers.push(reader.layer(layer));
@@ -69,7 +69,10 @@ pub fn read(program: &Value, weights: &Weights, collector: &mut Collector) -> Re
     let values = computed.map(|name| reader.value(name)).collect();
     let info = &mut collector.document.info;
     info.inputs = signature.inputs.iter().map(|name| reader.value(name)).collect();
-    info.outputs = signature.outputs.iter().map(|name| reader.value(name)).collect();
+    let outputs = signature.outputs.iter();
+    info.outputs = outputs
+        .map(|(value, name)| ValueInfo { name: name.as_str().into(), ..reader.value(value) })
+        .collect();
     info.values = values;
     let is_pt2e = nodes.iter().any(|node| target(node).0 == layers::QUANTIZERS);
     info.scheme = match (is_pt2e, quantized.scheme()) {
@@ -107,7 +110,8 @@ struct Signature {
     /// Names in the graph to names of stored tensors.
     stored: HashMap<String, String>,
     inputs: Vec<String>,
-    outputs: Vec<String>,
+    /// The values that are returned, and what they are called.
+    outputs: Vec<(String, String)>,
 }
 
 impl Signature {
@@ -121,11 +125,8 @@ impl Signature {
                 read.inputs.extend(json::value_names(argument).into_iter().map(|(name, _)| name.to_owned()));
             }
         }
-        for spec in rows("output_specs") {
-            if let Some(argument) = spec.pointer("/user_output/arg") {
-                read.outputs.extend(json::value_names(argument).into_iter().map(|(name, _)| name.to_owned()));
-            }
-        }
+        let returned = json::returned(signature).into_iter();
+        read.outputs.extend(returned.map(|(value, name)| (value.to_owned(), name)));
         read
     }
 }
@@ -298,6 +299,9 @@ impl<'a> Reader<'a> {
         };
         // A weight behind a dequantize belongs to the layer that computes with it.
         layer.inputs.push(if weight == name { stored.as_str().into() } else { name.into() });
+        if !self.weights.contains_key(stored.as_str()) {
+            return;
+        }
         layer.tensors.push(stored.as_str().into());
         let owner = layer.path.to_string();
         if is_quantizer {
@@ -315,6 +319,7 @@ impl<'a> Reader<'a> {
     ) -> Result<()> {
         let in_graph: HashMap<&str, &str> =
             self.stored.iter().map(|(graph, stored)| (stored.as_str(), graph.as_str())).collect();
+        let mut sides: Vec<(&str, Side)> = Vec::new();
         for weight in weights {
             let graph = in_graph.get(weight.name.as_str()).copied().unwrap_or_default();
             let quantization = self.quantization.get(graph);
@@ -348,11 +353,13 @@ impl<'a> Reader<'a> {
             {
                 info.quantization = RSome(quantization);
             }
-            for side in computed {
-                let found = Found { tensor: side.tensor, quantizer: None, is_parameter: false };
-                let name = collector.add(&side.name, owner, TensorRole::QUANTIZATION, found)?;
-                quantized.note_computed(&name, side.origin.as_deref());
-            }
+            sides.extend(computed.into_iter().map(|side| (owner, side)));
+        }
+        // What is computed from a tensor comes behind it.
+        for (owner, side) in sides {
+            let found = Found { tensor: side.tensor, quantizer: None, is_parameter: false };
+            let name = collector.add(&side.name, owner, TensorRole::QUANTIZATION, found)?;
+            quantized.note_computed(&name, side.origin.as_deref());
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Pieces of the export schema: sizes, types, arguments.
 
+use crate::names::Names;
 use crate::quant::dtype::from_export_type;
 use qp_abi::sdk::{DType, Dimension};
 use serde_json::Value;
@@ -80,6 +81,15 @@ pub fn stored_names(signature: &Value) -> Vec<(&str, &str)> {
         })
     });
     names.collect()
+}
+
+/// What a program returns: the names of the values in the graph, and each with a name of its own, because one value may
+/// be returned twice.
+pub fn returned(signature: &Value) -> Vec<(&str, String)> {
+    let specs = signature.get("output_specs").and_then(Value::as_array).into_iter().flatten();
+    let values = specs.filter_map(|spec| spec.pointer("/user_output/arg")).flat_map(value_names);
+    let mut names = Names::default();
+    values.map(|(name, _)| (name, names.claim(name, '_', 1))).collect()
 }
 
 /// A real number; the infinities and what is none are texts.

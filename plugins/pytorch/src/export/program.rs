@@ -203,12 +203,9 @@ impl Writer<'_> {
     }
 
     fn outputs(&mut self, signature: &Value) -> Result<()> {
-        for spec in rows(signature, "output_specs") {
-            let Some(argument) = spec.pointer("/user_output/arg") else { continue };
-            for (name, _) in json::value_names(argument) {
-                let register = self.register(name)?;
-                self.program.outputs.push((name.to_owned(), register));
-            }
+        for (value, name) in json::returned(signature) {
+            let register = self.register(value)?;
+            self.program.outputs.push((name, register));
         }
         match self.program.outputs.is_empty() {
             true => Err(unsupported("the program returns nothing that is computed")),

@@ -181,7 +181,12 @@ impl Interpreter<'_> {
             let result = self.run(function, positional, keywords, inner)?;
             return self.left_by(function, module, result, frame);
         }
-        let path = if is_first { module.path.clone() } else { self.names.claim(&module.path, '_', 1) };
+        let path = match (module.path.as_str(), is_first) {
+            // The model itself has no path.
+            ("", _) => self.names.claim(&module.class.name, '_', 1),
+            (path, true) => path.to_owned(),
+            (path, false) => self.names.claim(path, '_', 1),
+        };
         let inputs = self.wires_of(&positional, &keywords);
         self.layers.push(Computed {
             path,

@@ -8,7 +8,7 @@ use super::python::{Class, Expression, Function, Statement, parse};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-const SOURCES: [(&str, &str); 19] = [
+const SOURCES: [(&str, &str); 20] = [
     ("tensor.py", include_str!("library/tensor.py")),
     ("functional/activation.py", include_str!("library/functional/activation.py")),
     ("functional/attention.py", include_str!("library/functional/attention.py")),
@@ -24,6 +24,7 @@ const SOURCES: [(&str, &str); 19] = [
     ("nn/shape.py", include_str!("library/nn/shape.py")),
     ("quantized/activation.py", include_str!("library/quantized/activation.py")),
     ("quantized/convolution.py", include_str!("library/quantized/convolution.py")),
+    ("quantized/recurrent.py", include_str!("library/quantized/recurrent.py")),
     ("quantized/training.py", include_str!("library/quantized/training.py")),
     ("torchvision.py", include_str!("library/torchvision.py")),
     ("onnx2torch/arithmetic.py", include_str!("library/onnx2torch/arithmetic.py")),

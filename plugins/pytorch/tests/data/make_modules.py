@@ -770,6 +770,11 @@ for name, module in [("conv_add2d", iq.ConvAdd2d(4, 3, 1)), ("conv_add_relu2d", 
 torch.backends.quantized.engine = "fbgemm"
 
 
+for name, module in [("lstm", nn.LSTM(3, 4)), ("lstm_deep", nn.LSTM(3, 2, 2, batch_first=True, bidirectional=True)),
+                     ("gru", nn.GRU(3, 4, 2, bidirectional=True)), ("gru_batch_first", nn.GRU(3, 4, batch_first=True))]:
+    add(f"dynamic_{name}", quantization.quantize_dynamic(module.eval(), {type(module)}, dtype=torch.qint8), sequence, is_shaken=False)
+
+
 class Alone(nn.Module):
     """Functions of quantization as modules: before it, and after."""
 

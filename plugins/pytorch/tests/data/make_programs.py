@@ -68,6 +68,11 @@ def nested(self, x):
     return one - two, two
 
 
+def twice(self, x):
+    y = x * 2
+    return y, x, y
+
+
 def looping(self, x):
     return torch._higher_order_ops.while_loop(lambda x: x.sum() < 10, lambda x: (x + 1,), (x,))
 
@@ -152,6 +157,7 @@ cases = [
     ("conditions_within_one", module(nested), (x23,), None, None),
     ("conditions_within_one_otherwise", module(nested), (x23,), None, (x23 * torch.tensor([-1.0, 1.0, 1.0]),)),
     ("conditions_within_one_that_is_not_met", module(nested), (x23,), None, (-x23,)),
+    ("one_value_twice", module(twice), (x23,), None, None),
     ("refused_higher_order", module(looping), (x23,), None, None),
     ("refused_custom_operator", module(lambda self, x: double(x)), (x23,), None, None),
 ]

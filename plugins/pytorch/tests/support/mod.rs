@@ -47,13 +47,24 @@ pub fn sample(name: &str) -> PathBuf {
 pub fn inspect(path: &Path) -> Result<ModelInfo, BackendError> {
     let progress = FnProgress(|_: &str, _, _| false);
     let progress = Progress_TO::from_ptr(RRef::new(&progress), TD_Opaque);
-    backend().inspect(path.to_str().unwrap().into(), RSlice::EMPTY, progress).into_result()
+    let info = backend().inspect(path.to_str().unwrap().into(), RSlice::EMPTY, progress).into_result()?;
+    keeps_the_contract(&info, path);
+    Ok(info)
+}
+
+/// What the host would not accept, a test does not either.
+fn keeps_the_contract(info: &ModelInfo, path: &Path) {
+    let manifest = <qp_plugin_pytorch::Backend as sdk::Backend>::manifest();
+    let verdict = sdk::conformance::description(&manifest, info);
+    assert_eq!(verdict, sdk::conformance::Verdict::Passed, "{}", path.display());
 }
 
 pub fn open(backend: &BackendBox, path: &Path) -> Result<ModelBox, BackendError> {
     let progress = FnProgress(|_: &str, _, _| false);
     let progress = Progress_TO::from_ptr(RRef::new(&progress), TD_Opaque);
-    backend.open(path.to_str().unwrap().into(), RSlice::EMPTY, progress).into_result()
+    let model = backend.open(path.to_str().unwrap().into(), RSlice::EMPTY, progress).into_result()?;
+    keeps_the_contract(&model.info().into_result()?, path);
+    Ok(model)
 }
 
 /// Reads a stored tensor, its pieces joined.

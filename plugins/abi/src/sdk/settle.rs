@@ -1,0 +1,261 @@
+//! Whatever a file says, its description keeps the contract: a damaged file is not taken for a broken plugin.
+
+use crate::error::BackendError;
+use crate::model::{ModelInfo, ValueInfo};
+use crate::quant::QuantizationParameters;
+use abi_stable::std_types::{RSome, RString};
+use std::collections::{HashMap, HashSet};
+
+/// What a layer is called, or its type, of which the file says nothing.
+const UNNAMED_LAYER: &str = "layer";
+/// What a stored tensor is called that has no name.
+const UNNAMED_TENSOR: &str = "tensor";
+
+/// Makes the description of a file hold together: gives each layer a name of its own and all the tensors that name it as
+/// their owner, and takes back what refers to nothing. For what was read from a file, which may be damaged.
+///
+/// # Errors
+/// `CorruptFile` for inputs and outputs that cannot be told apart, and for quantization parameters that do not fit what
+/// they are of.
+pub fn settle(info: &mut ModelInfo) -> Result<(), BackendError> {
+    layers(info);
+    tensors(info);
+    let stored: HashSet<RString> = info.tensors.iter().map(|tensor| tensor.name.clone()).collect();
+    let known: HashSet<RString> = info.layers.iter().map(|layer| layer.path.clone()).collect();
+    let mut owned: HashMap<RString, Vec<RString>> = HashMap::new();
+    let mut before: HashSet<RString> = HashSet::new();
+    for tensor in &mut info.tensors {
+        if !known.contains(&tensor.layer) {
+            tensor.layer = RString::new();
+        }
+        if !before.contains(&tensor.alias_of) {
+            tensor.alias_of = RString::new();
+        }
+        before.insert(tensor.name.clone());
+        if !tensor.layer.is_empty() {
+            owned.entry(tensor.layer.clone()).or_default().push(tensor.name.clone());
+        }
+        if let RSome(parameters) = &tensor.quantization {
+            check(&tensor.name, Some(&tensor.shape), parameters)?;
+        }
+    }
+    for layer in &mut info.layers {
+        layer.tensors.retain(|name| stored.contains(name));
+        let listed: HashSet<RString> = layer.tensors.iter().cloned().collect();
+        let missing = owned.remove(&layer.path).unwrap_or_default();
+        layer.tensors.extend(missing.into_iter().filter(|name| !listed.contains(name)));
+    }
+    if let RSome(obstacle) = &mut info.run_obstacle {
+        *obstacle = obstacle.clone().one_line();
+    }
+    told_apart("inputs", &info.inputs)?;
+    told_apart("outputs", &info.outputs)?;
+    info.values.retain(|value| !value.name.is_empty());
+    let values = info.inputs.iter().chain(&info.outputs).chain(&info.values);
+    for value in values {
+        if let RSome(parameters) = &value.quantization {
+            check(
+                &value.name,
+                value.shape.as_ref().map(|shape| vec![-1; shape.len()]).into_option().as_deref(),
+                parameters,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Hands out each name once; a second one like it gets a number.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<RString>,
+    /// The number that the next name of a stem is tried with: a file may repeat one a million times.
+    next: HashMap<RString, u64>,
+}
+
+impl Names {
+    fn claim(&mut self, stem: &RString) -> RString {
+        let mut name = stem.clone();
+        while !self.taken.insert(name.clone()) {
+            let number = self.next.entry(stem.clone()).or_insert(0);
+            *number += 1;
+            name = format!("{stem}_{number}").into();
+        }
+        name
+    }
+}
+
+fn layers(info: &mut ModelInfo) {
+    let mut names = Names::default();
+    for layer in &mut info.layers {
+        if layer.op_type.is_empty() {
+            layer.op_type = UNNAMED_LAYER.into();
+        }
+        layer.path = names.claim(if layer.path.is_empty() { &layer.op_type } else { &layer.path });
+    }
+}
+
+/// A tensor stays where it is in the list, by which a backend may know it.
+fn tensors(info: &mut ModelInfo) {
+    let mut names = Names::default();
+    for tensor in &mut info.tensors {
+        let stem = if tensor.name.is_empty() { UNNAMED_TENSOR.into() } else { tensor.name.clone() };
+        tensor.name = names.claim(&stem);
+    }
+}
+
+fn told_apart(what: &str, values: &[ValueInfo]) -> Result<(), BackendError> {
+    let mut names = HashSet::new();
+    match values.iter().find(|value| value.name.is_empty() || !names.insert(value.name.as_str())) {
+        Some(value) => Err(BackendError::corrupt_file(format!(
+            "two of the {what} are called `{}`, or one is called nothing",
+            value.name.as_str().escape_debug()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Checks parameters against a shape, in which -1 is a size that is not known.
+fn check(name: &str, shape: Option<&[i64]>, parameters: &QuantizationParameters) -> Result<(), BackendError> {
+    let wrong = |what: String| {
+        Err(BackendError::corrupt_file(format!(
+            "the quantization parameters of `{}` {what}",
+            name.escape_debug()
+        )))
+    };
+    let (scales, zero_points) = (parameters.scales.len(), parameters.zero_points.len());
+    if (scales > 0 && scales as u64 != parameters.scale_count) || (zero_points > 1 && zero_points != scales) {
+        return wrong(format!("have {scales} scales and {zero_points} zero points"));
+    }
+    if scales.max(zero_points) > QuantizationParameters::MAX_INLINE {
+        return wrong(format!("list {} numbers", scales.max(zero_points)));
+    }
+    if scales == 0 && !parameters.is_dynamic && parameters.scale_name.is_empty() {
+        return wrong("have no scale".to_owned());
+    }
+    let (RSome(axis), Some(shape)) = (parameters.axis, shape) else { return Ok(()) };
+    let size = usize::try_from(axis).ok().and_then(|axis| shape.get(axis));
+    match size {
+        None => wrong(format!("are those of an axis {axis}, in {} dimensions", shape.len())),
+        Some(&size)
+            if size >= 0 && parameters.block_size.is_none() && parameters.scale_count != size as u64 =>
+        {
+            wrong(format!("have {} scales for {size} channels", parameters.scale_count))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{Format, Manifest};
+    use crate::model::{LayerInfo, TensorInfo, TensorRole};
+    use crate::sdk::conformance::{Verdict, description};
+    use crate::tensor::DType;
+    use abi_stable::std_types::{RNone, RVec};
+
+    fn layer(path: &str, op_type: &str, tensors: &[&str]) -> LayerInfo {
+        LayerInfo {
+            path: path.into(),
+            op_type: op_type.into(),
+            domain: RString::new(),
+            scope: RString::new(),
+            inputs: RVec::new(),
+            outputs: RVec::new(),
+            tensors: tensors.iter().map(|name| RString::from(*name)).collect(),
+            attributes: RVec::new(),
+            quantization: RString::new(),
+        }
+    }
+
+    fn tensor(name: &str, layer: &str, alias_of: &str) -> TensorInfo {
+        TensorInfo {
+            name: name.into(),
+            role: TensorRole::PARAMETER,
+            dtype: DType::FLOAT32,
+            shape: vec![2].into(),
+            bytes: 8,
+            layer: layer.into(),
+            quantization: RNone,
+            external_file: RString::new(),
+            alias_of: alias_of.into(),
+        }
+    }
+
+    fn value(name: &str) -> ValueInfo {
+        ValueInfo {
+            name: name.into(),
+            dtype: DType::FLOAT32,
+            shape: RNone,
+            quantization: RNone,
+            type_name: RString::new(),
+        }
+    }
+
+    fn verdict(info: &ModelInfo) -> Verdict {
+        let format = Format {
+            name: "f".into(),
+            extensions: RVec::new(),
+            magic: RVec::new(),
+            description: RString::new(),
+        };
+        let manifest = Manifest {
+            id: "m".into(),
+            name: "m".into(),
+            version: "0".into(),
+            description: "m".into(),
+            formats: vec![format].into(),
+            url_schemes: RVec::new(),
+            features: RVec::new(),
+            extra: RVec::new(),
+        };
+        description(&manifest, info)
+    }
+
+    #[test]
+    fn what_refers_to_nothing_is_taken_back_and_every_name_is_one_of_its_own() {
+        let mut info = ModelInfo::new("f");
+        info.precision = "float32".into();
+        info.layers =
+            vec![layer("", "Relu", &[]), layer("a", "", &["w", "gone"]), layer("a", "Add", &[])].into();
+        info.tensors = vec![
+            tensor("w", "a", "later"),
+            tensor("later", "nowhere", ""),
+            tensor("", "a", "w"),
+            tensor("w", "", ""),
+        ]
+        .into();
+        info.values = vec![value("")].into();
+        info.run_obstacle = RSome(BackendError::unsupported_op("two\nlines"));
+        assert!(matches!(verdict(&info), Verdict::Failed(_)));
+        settle(&mut info).unwrap();
+        assert_eq!(verdict(&info), Verdict::Passed);
+        let paths: Vec<&str> = info.layers.iter().map(|layer| layer.path.as_str()).collect();
+        assert_eq!(paths, ["Relu", "a", "a_1"]);
+        let names: Vec<&str> = info.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!(names, ["w", "later", "tensor", "w_1"]);
+        assert_eq!(info.layers[1].tensors.as_slice(), ["w", "tensor"]);
+        assert_eq!((info.tensors[0].alias_of.as_str(), info.tensors[2].alias_of.as_str()), ("", "w"));
+    }
+
+    #[test]
+    fn inputs_that_cannot_be_told_apart_are_corrupt() {
+        let mut info = ModelInfo::new("f");
+        info.inputs = vec![value("x"), value("x")].into();
+        let error = settle(&mut info).unwrap_err();
+        assert_eq!(error.message, "two of the inputs are called `x`, or one is called nothing");
+    }
+
+    #[test]
+    fn parameters_of_no_axis_and_of_too_few_channels_are_corrupt() {
+        for (axis, scales) in [(1, 2), (0, 3)] {
+            let mut info = ModelInfo::new("f");
+            let mut found = tensor("w", "", "");
+            let parameters =
+                QuantizationParameters::per_channel(DType::INT8, vec![1.0; scales], vec![], axis);
+            found.quantization = RSome(parameters);
+            info.tensors = vec![found].into();
+            assert!(settle(&mut info).is_err(), "{axis} {scales}");
+        }
+    }
+}
