@@ -151,8 +151,7 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
     }
     if !hidden.is_empty() {
         let note = format!("  no room for: {}", hidden.join(", "));
-        text.push_str(&Tone::Dim.paint(&note));
-        text.push('\n');
+        push_line(text, &[(Tone::Dim, note)], width);
     }
 }
 

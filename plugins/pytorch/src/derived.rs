@@ -63,7 +63,7 @@ pub enum Formula {
         /// As many scales.
         scales: StoredTensor,
     },
-    /// map[code] · scale of the code's block + offset: scales of bitsandbytes that are quantized themselves.
+    /// `map[code]` · scale of the code's block + offset: scales of bitsandbytes that are quantized themselves.
     Nested {
         /// One byte each.
         codes: StoredTensor,

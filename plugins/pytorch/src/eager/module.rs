@@ -148,7 +148,9 @@ impl Walk<'_> {
                 collector.document.info.values.push(value(path, Some(parameters)));
             }
             // Packed parameters are a container of their owner's tensors, which are listed there.
-            if !PACKERS.contains(&class.name.as_str()) {
+            let is_packer =
+                PACKERS.contains(&class.name.as_str()) || path.ends_with(CELLS.trim_end_matches('.'));
+            if !is_packer {
                 collector.document.info.layers.push(layer);
             }
         }

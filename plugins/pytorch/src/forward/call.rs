@@ -9,6 +9,7 @@ use super::value::{Keywords, Value};
 use crate::eager::{Module, quantization_of};
 use crate::pickle::Ref;
 use crate::program::PYTHON;
+use crate::program::Register;
 use crate::torchscript::operator::Operator;
 use qp_abi::sdk::{BackendError, Result};
 
@@ -158,7 +159,7 @@ impl Interpreter<'_> {
     }
 
     /// A method of a module. Called by a container, it is the layer of the module, unless that is a container too.
-    fn call_function(
+    pub(super) fn call_function(
         &mut self,
         function: &Function,
         at: Ref,
@@ -189,7 +190,7 @@ impl Interpreter<'_> {
         };
         let inputs = self.wires_of(&positional, &keywords);
         self.layers.push(Computed {
-            path,
+            path: path.clone(),
             module: module.path.clone(),
             op_type: module.class.name.clone(),
             domain: module.class.module.clone(),
@@ -203,7 +204,7 @@ impl Interpreter<'_> {
         inner.layer = Some(layer);
         let result = self
             .run(function, positional, keywords, inner)
-            .map_err(|error| within(error, format!("`{}` (`{}`)", module.path, module.class.name)))?;
+            .map_err(|error| within(error, format!("`{}` (`{}`)", path, module.class.name)))?;
         let result = self.computed_by(layer, result)?;
         self.left_by(function, module, result, frame)
     }
@@ -250,54 +251,72 @@ impl Interpreter<'_> {
         self.layers.len() - 1
     }
 
-    /// Gives the value that a layer returns the layer's name. A value that has a name already, or that no call of the
-    /// program computes, is passed on under this one too.
+    /// Gives the value that a layer returns the layer's name; of several values the first, and the others its name with
+    /// their number. A first value that has a name already, or that no call of the program computes, is passed on under
+    /// this one too.
     pub(super) fn computed_by(&mut self, layer: usize, result: Value) -> Result<Value> {
-        let first = |values: &[Value]| values.iter().position(Value::is_computed);
+        self.computed_from(layer, result, &mut 0)
+    }
+
+    fn computed_from(&mut self, layer: usize, result: Value, number: &mut usize) -> Result<Value> {
+        let mut all = |values: Vec<Value>| -> Result<Vec<Value>> {
+            values.into_iter().map(|value| self.computed_from(layer, value, number)).collect()
+        };
         match result {
-            Value::Computed(_) | Value::Stored(_) => self.named(layer, result),
-            Value::Tuple(mut values) => {
-                if let Some(at) = first(&values) {
-                    values[at] = self.computed_by(layer, values[at].clone())?;
+            Value::Tuple(values) => Ok(Value::Tuple(all(values)?)),
+            Value::List(values) => Ok(Value::List(all(values)?)),
+            Value::Computed(_) | Value::Stored(_) => {
+                *number += 1;
+                if *number == 1 {
+                    self.named(layer, result)
+                } else {
+                    Ok(self.numbered(layer, result, *number - 1))
                 }
-                Ok(Value::Tuple(values))
-            }
-            Value::List(mut values) => {
-                if let Some(at) = first(&values) {
-                    values[at] = self.computed_by(layer, values[at].clone())?;
-                }
-                Ok(Value::List(values))
             }
             other => Ok(other),
         }
     }
 
+    /// The call and the result in it that a value comes from, if the value is a tensor without a name.
+    fn unnamed(&self, value: &Value) -> Option<(Register, (usize, usize))> {
+        let Value::Computed(register) = value else { return None };
+        let place = self.producers.get(register).copied()?;
+        let results = &self.program.calls.get(place.0)?.results;
+        let result = results.all().get(place.1).filter(|result| result.name.is_none())?;
+        (!self.numbers.contains(&result.register)).then_some((result.register, place))
+    }
+
+    /// Names one more value that a layer computes, unless it only passes it on.
+    fn numbered(&mut self, layer: usize, value: Value, number: usize) -> Value {
+        let Some((register, place)) = self.unnamed(&value) else { return value };
+        let path = self.layers.get(layer).map(|layer| layer.path.as_str()).unwrap_or_default();
+        let name = format!("{path}:{number}");
+        self.name_result(place, &name);
+        self.wires.insert(register, name.as_str().into());
+        if let Some(layer) = self.layers.get_mut(layer) {
+            layer.outputs.push(name.into());
+        }
+        Value::Computed(register)
+    }
+
     fn named(&mut self, layer: usize, value: Value) -> Result<Value> {
-        let place = match &value {
-            Value::Computed(register) => self.producers.get(register).copied(),
-            _ => None,
-        };
-        let own = place.and_then(|(call, result)| {
-            let results = &self.program.calls.get(call)?.results;
-            results.all().get(result).filter(|result| result.name.is_none()).map(|result| result.register)
-        });
-        let register = match (own, place) {
-            (Some(register), Some(place)) if !self.numbers.contains(&register) => {
-                self.name_result(place, layer);
+        let name = self.layers.get(layer).map(|layer| layer.path.clone()).unwrap_or_default();
+        let register = match self.unnamed(&value) {
+            Some((register, place)) => {
+                self.name_result(place, &name);
                 register
             }
-            _ => {
+            None => {
                 let Value::Computed(register) = self.emit_plain(&format!("{PYTHON}::same"), vec![value])?
                 else {
                     return Err(unsupported("a value is lost"));
                 };
                 if let Some(place) = self.producers.get(&register).copied() {
-                    self.name_result(place, layer);
+                    self.name_result(place, &name);
                 }
                 register
             }
         };
-        let name = self.layers.get(layer).map(|layer| layer.path.clone()).unwrap_or_default();
         self.wires.insert(register, name.as_str().into());
         if let Some(layer) = self.layers.get_mut(layer) {
             layer.outputs.push(name.into());

@@ -115,9 +115,8 @@ impl Interpreter<'_> {
         Ok(Value::Computed(register))
     }
 
-    /// Names a result of a call after a layer.
-    pub(super) fn name_result(&mut self, (call, result): (usize, usize), layer: usize) {
-        let name = self.layers.get(layer).map(|layer| layer.path.clone());
+    /// Names a result of a call.
+    pub(super) fn name_result(&mut self, (call, result): (usize, usize), name: &str) {
         let results = self.program.calls.get_mut(call).map(|call| &mut call.results);
         let found = match results {
             Some(Results::One(one)) => Some(one),
@@ -125,7 +124,7 @@ impl Interpreter<'_> {
             None => None,
         };
         if let Some(found) = found {
-            found.name = name;
+            found.name = Some(name.to_owned());
         }
     }
 

@@ -1,6 +1,5 @@
 //! The state while code is followed, functions and statements.
 
-use super::hook::Moment;
 use super::layers::Computed;
 use super::library::Library;
 use super::object::of_import;
@@ -124,7 +123,7 @@ impl<'a> Interpreter<'a> {
     /// Follows the root module from its inputs to what it returns.
     pub(super) fn root(&mut self, root: Ref) -> Result<()> {
         let module = self.module(root)?;
-        let (function, mut frame) = self.forward(root, module)?;
+        let (function, frame) = self.forward(root, module)?;
         let paths: Vec<&str> = self.modules.all.values().map(|module| module.path.as_str()).collect();
         for path in paths.into_iter().filter(|path| !path.is_empty()) {
             self.names.claim(path, '_', 1);
@@ -143,14 +142,7 @@ impl<'a> Interpreter<'a> {
             self.program.inputs.push(Input { register, name, is_int: false });
             given.push(Value::Computed(register));
         }
-        self.met.insert(root);
-        frame.variables.insert(receiver(&function).to_owned(), Value::Module(root));
-        let outside = Frame::default();
-        if let Some(first) = given.first_mut() {
-            *first = self.hooked(module, Moment::Before, first.clone(), &outside)?;
-        }
-        let returned = self.run(&function, given, Vec::new(), frame)?;
-        self.returned = self.hooked(module, Moment::After, returned, &outside)?;
+        self.returned = self.call_function(&function, root, given, Vec::new(), frame, &Frame::default())?;
         Ok(())
     }
 

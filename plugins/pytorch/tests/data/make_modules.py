@@ -772,7 +772,9 @@ torch.backends.quantized.engine = "fbgemm"
 
 for name, module in [("lstm", nn.LSTM(3, 4)), ("lstm_deep", nn.LSTM(3, 2, 2, batch_first=True, bidirectional=True)),
                      ("gru", nn.GRU(3, 4, 2, bidirectional=True)), ("gru_batch_first", nn.GRU(3, 4, batch_first=True))]:
-    add(f"dynamic_{name}", quantization.quantize_dynamic(module.eval(), {type(module)}, dtype=torch.qint8), sequence, is_shaken=False)
+    model = quantization.quantize_dynamic(nn.Sequential(module).eval(), {type(module)}, dtype=torch.qint8)
+    assert type(model[0]).__module__.startswith("torch.ao.nn.quantized.dynamic")
+    add(f"dynamic_{name}", model, sequence, is_shaken=False)
 
 
 class Alone(nn.Module):
