@@ -32,7 +32,8 @@ fn programs_of_every_layout_run_with_their_regions_in_place() {
     let backend = backend_with(setup);
     let cases = cases("layouts.zip");
     let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
-    assert_eq!(names, ["2.13_regions", "2.6_quantized", "2.6_regions", "2.8_quantized", "2.8_regions"]);
+    let of_2_6_and_2_8 = ["2.6_quantized", "2.6_regions", "2.8_quantized", "2.8_regions"];
+    assert_eq!(names, [["2.13_regions", "2.5_quantized"].as_slice(), &of_2_6_and_2_8].concat());
     for case in &cases {
         let model = open(&backend, &case.path()).unwrap();
         case.agrees(&model);

@@ -162,7 +162,10 @@ pub(super) fn module(node: &Value) -> (&str, &str) {
     let innermost = stack.split(';').next_back().unwrap_or_default();
     let mut parts = innermost.splitn(3, ',').skip(1);
     let path = parts.next().unwrap_or_default();
-    (path.trim_start_matches("L['self'].").trim_start_matches("L__self__."), parts.next().unwrap_or_default())
+    // What Dynamo calls the model: `L['self'].fc`, by the name that its `forward` has for it.
+    let named =
+        path.strip_prefix("L['").and_then(|rest| rest.split_once("'].")).map_or(path, |(_, path)| path);
+    (named.trim_start_matches("L__self__."), parts.next().unwrap_or_default())
 }
 
 /// The tensors that a node computes.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | PyTorch 2.9 and newer | `models/NAME.json` | `data/weights/NAME_weights_config.json` and raw entries |
 //! | PyTorch 2.8 | `models/NAME.json` | `data/weights/NAME.pt`, a file of `torch.save` |
-//! | PyTorch 2.1 to 2.7 | `serialized_exported_program.json` | `serialized_state_dict.pt`, likewise |
+//! | PyTorch 2.5 to 2.7 | `serialized_exported_program.json` | `serialized_state_dict.pt`, likewise |
 //!
 //! Constants lie beside the weights in the same way.
 

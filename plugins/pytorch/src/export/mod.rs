@@ -19,6 +19,8 @@ use qp_abi::sdk::{BackendError, Finding, RSome, RString, Result, Severity};
 use serde_json::Value;
 use std::sync::Arc;
 
+/// Major versions of the schema: 7 is that of PyTorch 2.5, and says the same in what is read here.
+const SCHEMAS: std::ops::RangeInclusive<i64> = 7..=8;
 /// Graphs of more than this are no model's.
 const MAX_JSON_BYTES: u64 = 512 << 20;
 
@@ -45,10 +47,10 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
     let mut program = parse(archive, &layout.graph())?;
     let schema = |part: &str| program.pointer(&format!("/schema_version/{part}")).and_then(Value::as_i64);
     let (major, minor) = (schema("major").unwrap_or(-1), schema("minor").unwrap_or(-1));
-    if major != 8 {
-        let message = format!("the exported program has schema {major}.{minor}, this backend reads schema 8");
+    if !SCHEMAS.contains(&major) {
+        let message = format!("the exported program has schema {major}.{minor}, this backend reads 7 and 8");
         return Err(
-            BackendError::unsupported_format(message).with_help("Export it again with a recent PyTorch.")
+            BackendError::unsupported_format(message).with_help("Export it again with PyTorch 2.5 or newer.")
         );
     }
     let mut collector = Collector::new("pt2", Data::of_archive(Arc::clone(archive)));
