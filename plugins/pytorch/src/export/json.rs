@@ -120,6 +120,15 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn numbers_are_read_to_the_last_bit() {
+        // The smallest float32, as masks of transformers are filled with it: one bit less overflows.
+        let number: Value = serde_json::from_str("-3.4028234663852886e+38").unwrap();
+        assert_eq!(real(&number), Some(f64::from(f32::MIN)));
+        let scale: Value = serde_json::from_str("0.0030196078431372549").unwrap();
+        assert_eq!(real(&scale), Some(0.77 / 255.0));
+    }
+
+    #[test]
     fn sizes_are_numbers_symbols_or_expressions() {
         assert_eq!(dimension(&json!({"as_int": 3})), Dimension::fixed(3));
         let symbol = json!({"as_expr": {"expr_str": "Symbol('s77', positive=True, integer=True)"}});

@@ -157,6 +157,7 @@ cases = [
     ("conditions_within_one", module(nested), (x23,), None, None),
     ("conditions_within_one_otherwise", module(nested), (x23,), None, (x23 * torch.tensor([-1.0, 1.0, 1.0]),)),
     ("conditions_within_one_that_is_not_met", module(nested), (x23,), None, (-x23,)),
+    ("the_smallest_number", module(lambda self, x: torch.where(x > 0, x, torch.finfo(x.dtype).min)), (x23,), None, None),
     ("one_value_twice", module(twice), (x23,), None, None),
     ("refused_higher_order", module(looping), (x23,), None, None),
     ("refused_custom_operator", module(lambda self, x: double(x)), (x23,), None, None),
