@@ -45,10 +45,12 @@ impl<'a> Batches<'a> {
                     "`{}` takes {fixed} samples at a time, and there are {}",
                     side.model.id, batches.samples
                 ))
-                .with_hint(format!(
-                    "Choose a multiple, as in `--samples {}`.",
-                    batches.samples / fixed * fixed
-                )));
+                .with_hint(match batches.samples / fixed * fixed {
+                    0 => format!(
+                        "Choose {fixed}, as in `input FILE.npy[0:{fixed}]` or `input random --batch {fixed}`."
+                    ),
+                    most => format!("Choose a multiple, as in `--samples {most}`."),
+                }));
             }
             batches.fixed = match batches.fixed {
                 Some(other) if other != fixed => {

@@ -30,6 +30,9 @@ pub(super) struct Arguments {
     /// How many samples to make up
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     batch: Option<u64>,
+    /// The largest random integer, as of tokens; without it 255, or as far as the dtype goes
+    #[arg(long = "max", value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(0..))]
+    largest: Option<i64>,
     /// The shape of what is made up, or of a raw file, where the model does not say, as in 1,32,32,3
     #[arg(long, value_name = "SIZES", value_delimiter = ',')]
     shape: Vec<u64>,
@@ -144,6 +147,9 @@ fn read(arguments: &Arguments, playground: &mut Playground, scope: &Scope<'_>) -
     if let Some(batch) = arguments.batch {
         source.push(format!("--batch {batch}"));
     }
+    if let Some(largest) = arguments.largest {
+        source.push(format!("--max {largest}"));
+    }
     Ok(input::Input { source: source.join(" "), content: contents, may_round: arguments.cast })
 }
 
@@ -161,7 +167,13 @@ fn content(
 ) -> Result<Content> {
     let shape = (!arguments.shape.is_empty()).then(|| arguments.shape.clone());
     let generated = |fill: Fill| {
-        Ok(Content::Generated(Generator { fill, shape: shape.clone(), batch: arguments.batch, window: None }))
+        Ok(Content::Generated(Generator {
+            fill,
+            shape: shape.clone(),
+            batch: arguments.batch,
+            largest: arguments.largest,
+            window: None,
+        }))
     };
     match text {
         "random" => {
@@ -174,8 +186,8 @@ fn content(
         "ones" => return generated(Fill::Ones),
         _ => {}
     }
-    if arguments.batch.is_some() {
-        return Err(Error::usage("`--batch` goes with `random`, `zeros` and `ones` only")
+    if arguments.batch.is_some() || arguments.largest.is_some() {
+        return Err(Error::usage("`--batch` and `--max` go with `random`, `zeros` and `ones` only")
             .with_hint("Choose samples of a file as in `[0:8]`."));
     }
     let (file, selection) = Selection::parse(text)?;

@@ -15,7 +15,7 @@ pub enum Fill {
     Zeros,
     /// Ones.
     Ones,
-    /// Uniform between 0 and 1, integers between 0 and 255 or as far as the dtype goes, from this seed.
+    /// Uniform between 0 and 1, integers between 0 and the largest, from this seed.
     Uniform(u64),
     /// Normal with mean 0 and standard deviation 1, from this seed; integers are uniform.
     Normal(u64),
@@ -30,6 +30,8 @@ pub struct Generator {
     pub shape: Option<Vec<u64>>,
     /// The size of the first dimension, if not the model's or 1.
     pub batch: Option<u64>,
+    /// The largest integer, if not 255 or what the dtype has.
+    pub largest: Option<i64>,
     /// Only these of the samples, which the first dimension counts.
     pub window: Option<(u64, u64)>,
 }
@@ -79,10 +81,11 @@ impl Generator {
                 value.name
             ))
         })?;
+        let wanted = self.largest.unwrap_or(255);
         let largest = match dtype.code_range() {
-            Some((_, largest)) => largest.min(255),
-            None if dtype == DType::BOOL => 1,
-            None => 255,
+            Some((_, largest)) => largest.min(wanted),
+            None if dtype == DType::BOOL => wanted.min(1),
+            None => wanted,
         };
         let mut bytes = Vec::with_capacity(element.packed_bytes(count as usize));
         let samples = shape.first().copied().unwrap_or(1).max(1);
@@ -154,6 +157,22 @@ fn normal(source: &mut fastrand::Rng) -> f64 {
 mod tests {
     use super::*;
     use crate::model::Dimension;
+
+    #[test]
+    fn integers_reach_the_largest_and_no_further() {
+        for (largest, dtype, most) in
+            [(None, DType::INT64, 255), (Some(99), DType::INT64, 99), (Some(999), DType::INT8, 127)]
+        {
+            let fill = Fill::Uniform(1);
+            let generator = Generator { fill, batch: Some(10_000), largest, ..Generator::default() };
+            let bytes = generator.tensors(&[value(dtype)]).unwrap().tensors.remove(0).bytes;
+            let numbers: Vec<i64> = match dtype {
+                DType::INT64 => bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect(),
+                _ => bytes.iter().map(|&byte| i64::from(byte.cast_signed())).collect(),
+            };
+            assert_eq!((numbers.iter().min(), numbers.iter().max()), (Some(&0), Some(&most)));
+        }
+    }
 
     /// Of 4 · 20 000 numbers: the standard error of the mean is 0.0035, that of the deviation 0.0025.
     #[test]

@@ -54,10 +54,17 @@ pub(crate) fn not_run(layer: Option<&str>, text: String) -> BackendError {
     }
     // Of a program, TorchScript's traceback shows the place of the call as its source: see `range` in shim/program.cpp.
     let place = text.lines().find_map(|line| line.strip_prefix("layer `")?.strip_suffix('`'));
-    match place.or(layer).map(str::to_owned) {
+    let is_no_token = text.contains("index out of range in self");
+    let error = match place.or(layer).map(str::to_owned) {
         Some(layer) => failed(&format!("libtorch failed to compute `{layer}`"), text),
         None => failed("libtorch failed to run the model", text),
+    };
+    if is_no_token {
+        return error.with_help(
+            "A table of embeddings has no such row: give numbers of tokens, or make up small ones with `input random --max 100`.",
+        );
     }
+    error
 }
 
 const MARK: &str = "<--- HERE";
