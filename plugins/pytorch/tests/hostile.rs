@@ -397,9 +397,9 @@ fn code_that_doubles_nests_and_calls_itself_is_followed_only_so_far() {
     assert_eq!(examine(&script(&repeated)).unwrap().layers.len(), 50_000);
 }
 
-/// The entries of an exported program whose weights are a file of `torch.save`.
-fn program_of_torch_save() -> Vec<(String, Vec<u8>)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/layouts.zip");
+/// The entries of an exported program in an archive of programs.
+fn entries_of(file: &str, program: &str) -> Vec<(String, Vec<u8>)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
     let unpacked = |bytes: Vec<u8>| -> Vec<(String, Vec<u8>)> {
         let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
         let entries = (0..archive.len()).map(|index| {
@@ -411,13 +411,42 @@ fn program_of_torch_save() -> Vec<(String, Vec<u8>)> {
         entries.collect()
     };
     let files = unpacked(std::fs::read(path).unwrap());
-    unpacked(files.into_iter().find(|(name, _)| name == "2.6_regions.pt2").unwrap().1)
+    unpacked(files.into_iter().find(|(name, _)| name == program).unwrap().1)
+}
+
+/// A pickle that calls a command.
+const CALLS: &[u8] = b"cposix\nsystem\n(S'true'\ntR.";
+
+#[test]
+fn a_pickled_weight_of_a_program_is_judged_and_checked() {
+    let entries = entries_of("torchao.zip", "weight_only_int8.pt2");
+    let with = |weight: &[u8]| {
+        let entries: Vec<(&str, &[u8])> = entries
+            .iter()
+            .map(|(name, content)| {
+                let is_weight = name.ends_with("data/weights/weight_0");
+                (name.as_str(), if is_weight { weight } else { content.as_slice() })
+            })
+            .collect();
+        archive(&entries, stored())
+    };
+    let weight = &entries.iter().find(|(name, _)| name.ends_with("data/weights/weight_0")).unwrap().1;
+    assert_eq!(examine(&with(weight)).unwrap().precision, "weight-only-int8");
+    let info = examine(&with(&saved(CALLS))).unwrap();
+    assert!(info.findings.iter().any(|finding| finding.severity == Severity::DANGER), "{:?}", info.findings);
+    assert_eq!(info.run_obstacle.into_option().unwrap().kind, ErrorKind::UNSAFE_FILE);
+    for length in (0..weight.len()).step_by(13) {
+        let error = examine(&with(&weight[..length])).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::CORRUPT_FILE, "cut at {length}: {error:?}");
+    }
+    // A tensor of another class than the graph takes apart, and no tensor at all.
+    assert_eq!(examine(&with(&saved(b"N."))).unwrap_err().kind, ErrorKind::CORRUPT_FILE);
 }
 
 #[test]
 fn a_file_within_a_program_is_checked_as_one_of_its_own() {
     const WEIGHTS: &str = "serialized_state_dict.pt";
-    let entries = program_of_torch_save();
+    let entries = entries_of("layouts.zip", "2.6_regions.pt2");
     let with = |weights: &[u8], options| {
         let entries: Vec<(&str, &[u8])> = entries
             .iter()
@@ -440,7 +469,7 @@ fn a_file_within_a_program_is_checked_as_one_of_its_own() {
     // PyTorch writes nothing for a program that has none: here the graph then lacks its own.
     let info = examine(&with(&[], stored())).unwrap();
     assert_eq!(info.run_obstacle.into_option().unwrap().kind, ErrorKind::CORRUPT_FILE);
-    let info = examine(&with(&saved(b"cposix\nsystem\n(S'true'\ntR."), stored())).unwrap();
+    let info = examine(&with(&saved(CALLS), stored())).unwrap();
     assert!(info.findings.iter().any(|finding| finding.severity == Severity::DANGER), "{:?}", info.findings);
     assert_eq!(info.run_obstacle.into_option().unwrap().kind, ErrorKind::UNSAFE_FILE);
     // A program for weights, within one, within one: nobody looks to the end of it.
