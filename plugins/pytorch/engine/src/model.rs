@@ -195,7 +195,13 @@ impl sdk::Model for Model {
                 return Err(fault.unwrap_or_else(|| BackendError::internal("a run stopped without a reason")));
             }
             Err(Stop::Failed(text)) => {
-                return Err(not_run(self.values.get(next).map(|value| value.name.as_str()), text));
+                let error = not_run(self.values.get(next).map(|value| value.name.as_str()), text);
+                return Err(match self.settings.precision_name() {
+                    Some(precision) if error.help.is_empty() => error.with_help(format!(
+                        "The model may name types of its own, which {precision} does not go with: run it without a precision."
+                    )),
+                    _ => error,
+                });
             }
         };
         tch::no_grad(|| wanted.finish(outputs, sink))?;
