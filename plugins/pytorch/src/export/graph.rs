@@ -11,13 +11,17 @@ use crate::precision::precision;
 use crate::quant::dtype::from_export_type;
 use crate::quant::numbers;
 use crate::rebuild::Found;
+use crate::weight::torchao::Subclass;
 use crate::weight::{self, Activations, Affine, Sharing, Side};
 use qp_abi::sdk::{
-    BackendError, DType, Finding, LayerInfo, QuantizationParameters, RNone, RSome, RString, Result, Severity,
-    TensorInfo, TensorRole, ValueInfo,
+    BackendError, DType, Finding, LayerInfo, ModelInfo, QuantizationParameters, RNone, RSome, RString,
+    Result, Severity, TensorInfo, TensorRole, ValueInfo,
 };
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
+
+/// Subjects that a finding lists at most.
+const MAX_SUBJECTS: usize = 64;
 
 /// Adds the graph of `program` to `collector`.
 ///
@@ -40,23 +44,9 @@ pub fn read(program: &Value, weights: &Weights, collector: &mut Collector) -> Re
     };
     reader.parameters(nodes, collector);
     let returned = signature.outputs.iter().map(|(value, _)| value.as_str()).collect();
-    let mut layers: Vec<LayerInfo> = Vec::new();
-    for layer in layers::of(nodes, &returned) {
-        layers.push(reader.layer(layer));
-    }
-    let mut quantized = weight::Weights::default();
-    for subclass in &weights.subclasses {
-        let owner = subclass
-            .parts
-            .iter()
-            .find_map(|(part, _)| reader.owners.get(&format!("{}.{part}", subclass.name)));
-        let owner = owner.cloned().unwrap_or_default();
-        quantized.add_subclass(subclass, &owner, &mut collector.document)?;
-    }
-    for weight in reader.affine(nodes, &quantized) {
-        let owner = reader.owners.get(&weight.codes_name).cloned().unwrap_or_default();
-        quantized.add(weight, &owner, &mut collector.document)?;
-    }
+    let layers = layers::of(nodes, &returned).into_iter();
+    let mut layers: Vec<LayerInfo> = layers.map(|layer| reader.layer(layer)).collect();
+    let mut quantized = reader.quantized(&weights.subclasses, nodes, collector)?;
     reader.tensors(&weights.all, &mut quantized, collector)?;
     for layer in &mut layers {
         if let Some(form) = quantized.form(&layer.path) {
@@ -74,35 +64,38 @@ pub fn read(program: &Value, weights: &Weights, collector: &mut Collector) -> Re
         .map(|(value, name)| ValueInfo { name: name.as_str().into(), ..reader.value(value) })
         .collect();
     info.values = values;
-    let is_pt2e = nodes.iter().any(|node| target(node).0 == layers::QUANTIZERS);
-    info.scheme = match (is_pt2e, quantized.scheme()) {
-        (true, _) => "PT2E".into(),
-        (false, scheme) if scheme.is_empty() && nodes.iter().any(|node| target(node).0 == "torchao") => {
-            "torchao".into()
-        }
-        (false, scheme) => scheme.into(),
-    };
     info.layers = layers.into();
+    let has = |domain: &str| nodes.iter().any(|node| target(node).0 == domain);
+    info.scheme = match quantized.scheme() {
+        _ if has(layers::QUANTIZERS) => "PT2E".into(),
+        scheme if scheme.is_empty() && has("torchao") => "torchao".into(),
+        scheme => scheme.into(),
+    };
+    judge_tensors(info, &quantized);
+    quantized.finish(info);
+    Ok(())
+}
+
+/// Says what the tensors that are used make of the model, and which ones are not.
+fn judge_tensors(info: &mut ModelInfo, quantized: &weight::Weights) {
     let used: HashSet<&RString> = info.layers.iter().flat_map(|layer| &layer.tensors).collect();
     let (used, unused): (Vec<TensorInfo>, Vec<TensorInfo>) =
         info.tensors.iter().cloned().partition(|tensor| used.contains(&tensor.name));
     info.precision = precision(&used).into();
     // A part of a weight may be a zero point that is zero.
-    let unused: Vec<TensorInfo> = unused.into_iter().filter(|tensor| !quantized.has(&tensor.name)).collect();
-    if !unused.is_empty() {
-        info.findings.push(Finding {
-            severity: Severity::NOTE,
-            code: "pt2.unused-tensors".into(),
-            message: match &unused[..] {
-                [one] => format!("`{}` is used by no operator of the graph", one.name),
-                all => format!("{} stored tensors are used by no operator of the graph", all.len()),
-            }
-            .into(),
-            subjects: unused.iter().take(64).map(|tensor| tensor.name.clone()).collect(),
-        });
-    }
-    quantized.finish(info);
-    Ok(())
+    let unused: Vec<&RString> =
+        unused.iter().map(|tensor| &tensor.name).filter(|name| !quantized.has(name)).collect();
+    let message = match &unused[..] {
+        [] => return,
+        [one] => format!("`{one}` is used by no operator of the graph"),
+        all => format!("{} stored tensors are used by no operator of the graph", all.len()),
+    };
+    info.findings.push(Finding {
+        severity: Severity::NOTE,
+        code: "pt2.unused-tensors".into(),
+        message: message.into(),
+        subjects: unused.into_iter().take(MAX_SUBJECTS).cloned().collect(),
+    });
 }
 
 /// What the inputs and outputs of the graph stand for.
@@ -213,6 +206,26 @@ impl<'a> Reader<'a> {
         parameters.scale_name = scale_name.into();
         parameters.zero_point_name = zero_point_name.into();
         Some(parameters)
+    }
+
+    /// The weights that are quantized by torchao: subclasses, and codes that its operators turn into real values.
+    fn quantized(
+        &self,
+        subclasses: &[Subclass],
+        nodes: &[Value],
+        collector: &mut Collector,
+    ) -> Result<weight::Weights> {
+        let mut quantized = weight::Weights::default();
+        for subclass in subclasses {
+            let mut parts = subclass.parts.iter().map(|(part, _)| format!("{}.{part}", subclass.name));
+            let owner = parts.find_map(|part| self.owners.get(&part)).cloned().unwrap_or_default();
+            quantized.add_subclass(subclass, &owner, &mut collector.document)?;
+        }
+        for weight in self.affine(nodes, &quantized) {
+            let owner = self.owners.get(&weight.codes_name).cloned().unwrap_or_default();
+            quantized.add(weight, &owner, &mut collector.document)?;
+        }
+        Ok(quantized)
     }
 
     /// The stored codes that torchao's operators turn into real values, but for those of `known` weights.
