@@ -82,6 +82,36 @@ fn every_layer_quantized_at_once_is_the_candidate() {
     assert!(only.is_sorted() && only[0] >= of(&found["all"]) - 0.5, "{only:?}");
 }
 
+/// The candidate fed the reference's values, and stand-ins in the reference's graph, are two ways to one number.
+#[test]
+fn a_layer_alone_is_the_same_from_the_candidate_itself_and_by_emulation() {
+    let world = World::new();
+    let compared = |reference: &str| {
+        world.json(&format!(
+            "input models/digits.npz:images[0:16]; compare models/{reference} models/resnet8_int8.pt"
+        ))
+    };
+    let (by_candidate, by_emulation) = (compared("resnet8.pt"), compared("resnet8.onnx"));
+    assert!(by_candidate["local_obstacle"].is_null(), "{}", by_candidate["local_obstacle"]);
+    let mut same = 0;
+    for row in by_candidate["layers"].as_array().unwrap() {
+        let layer = &row["candidate_layer"];
+        let mut others = by_emulation["layers"].as_array().unwrap().iter();
+        let Some(other) = others.find(|other| other["candidate_layer"] == *layer) else { continue };
+        let alone = |row: &Value| row["local"]["sqnr_db"].as_f64();
+        if let (Some(one), Some(other), "Conv2d") =
+            (alone(row), alone(other), row["op_type"].as_str().unwrap())
+        {
+            assert!((one - other).abs() < 0.1, "{layer}: {one} {other}");
+            same += 1;
+        }
+    }
+    assert_eq!(same, 9);
+    // Fed exact values, a deep layer does better than at the end of all the others.
+    let deep = row(&by_candidate, "layer3.conv2");
+    assert!(deep["local"]["sqnr_db"].as_f64().unwrap() > deep["sqnr_db"].as_f64().unwrap() + 3.0, "{deep}");
+}
+
 /// The first layer reads the exact input: alone or in the network, its error is the same.
 #[test]
 fn the_first_layers_own_error_is_its_accumulated_one() {

@@ -10,10 +10,30 @@ use crate::backend::{Fetch, Progress, RunReport};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::inspect::range::representable;
-use crate::model::{QuantizationParameters, Tensor};
+use crate::model::{DType, QuantizationParameters, Tensor};
 use qp_analysis::{ErrorMetrics, RangeCount, ValueRange};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
+
+/// How layers are computed alone, fed the reference's values.
+#[derive(Clone, Copy)]
+pub enum Alone<'a> {
+    /// Not at all.
+    Not,
+    /// By stand-ins in the reference's graph.
+    Emulated(&'a Emulation),
+    /// By the candidate itself: each value that it computes gives way to the reference's (feature `substitute`).
+    Substituted,
+}
+
+impl<'a> Alone<'a> {
+    fn emulation(self) -> Option<&'a Emulation> {
+        match self {
+            Self::Emulated(emulation) => Some(emulation),
+            Self::Not | Self::Substituted => None,
+        }
+    }
+}
 
 /// What was found of one pair.
 #[derive(Clone, Debug, Default)]
@@ -55,12 +75,13 @@ impl Comparison {
         candidate: &Side<'_>,
         pairs: &[ActivationPair<'_>],
         (input, samples, batch): (&Input, Option<u64>, u64),
-        emulation: Option<&Emulation>,
+        alone: Alone<'_>,
         progress: &dyn Progress,
     ) -> Result<Self> {
+        let emulation = alone.emulation();
         let names = |value: fn(&ActivationPair<'_>) -> String| -> Fetch {
             let mut names: Vec<String> = pairs.iter().map(value).collect();
-            let mut seen = std::collections::HashSet::new();
+            let mut seen = HashSet::new();
             names.retain(|name| seen.insert(name.clone()));
             Fetch::Named(names)
         };
@@ -101,11 +122,73 @@ impl Comparison {
                 (ours, theirs) => (ours?, theirs?),
             };
             comparison.add(pairs, emulation, &ours.tensors, &theirs.tensors);
+            if let Alone::Substituted = alone {
+                let mut inputs = candidate.fit(&batch)?;
+                inputs.extend(comparison.substitutes(pairs, &ours.tensors, &theirs.tensors));
+                let session = &candidate.model.session;
+                let outcome = candidate.run_on(session, &inputs, &fetch_candidate, progress);
+                // When it was stopped, the next round says so.
+                match outcome {
+                    Ok(outcome) => comparison.add_substituted(pairs, &ours.tensors, &outcome.tensors),
+                    Err(error) if !progress.is_cancelled() => return Err(error),
+                    Err(_) => {}
+                }
+            }
             comparison.samples += count;
             comparison.reference_run = Some(ours.report);
             comparison.candidate_run = Some(theirs.report);
         }
         Ok(comparison)
+    }
+
+    /// The reference's values under the candidate's names, with the codes that the candidate rounds them to; those that
+    /// lie in the same order.
+    fn substitutes(
+        &self,
+        pairs: &[ActivationPair<'_>],
+        references: &[Tensor],
+        candidates: &[Tensor],
+    ) -> Vec<Tensor> {
+        let (references, candidates) = (by_name(references), by_name(candidates));
+        let mut seen = HashSet::new();
+        let given = pairs.iter().zip(&self.compared).filter_map(|(pair, compared)| {
+            let reference = references.get(pair.reference_value.name)?;
+            let candidate = candidates.get(pair.candidate_value.name)?;
+            let is_alike = compared.obstacle.is_none()
+                && compared.order == Some(Order::Same)
+                && reference.shape == candidate.shape;
+            if !is_alike || !seen.insert(pair.candidate_value.name) {
+                return None;
+            }
+            let values = Real::of(reference, pair.reference_value.quantization).ok()?.to_vec();
+            Some(Tensor {
+                name: pair.candidate_value.name.to_owned(),
+                dtype: DType::FLOAT32,
+                shape: candidate.shape.clone(),
+                bytes: values.into_iter().flat_map(|value| (value as f32).to_le_bytes()).collect(),
+                quantization: pair.candidate_value.quantization.cloned(),
+            })
+        });
+        given.collect()
+    }
+
+    /// Adds what the candidate's layers make of the reference's values.
+    fn add_substituted(&mut self, pairs: &[ActivationPair<'_>], references: &[Tensor], alone: &[Tensor]) {
+        let (references, alone) = (by_name(references), by_name(alone));
+        for (pair, compared) in pairs.iter().zip(&mut self.compared) {
+            let reference = references.get(pair.reference_value.name);
+            let found = alone.get(pair.candidate_value.name);
+            if let (Some(reference), Some(found), Some(Order::Same)) = (reference, found, compared.order) {
+                let reference = Real::of(reference, pair.reference_value.quantization);
+                let found = Real::of(found, pair.candidate_value.quantization);
+                if let (Ok(reference), Ok(found)) = (reference, found) {
+                    reference.each_pair(&found, |expected, found| {
+                        // Blocks of both are of one length.
+                        let _ = compared.local.add(expected, found);
+                    });
+                }
+            }
+        }
     }
 
     fn add(
@@ -158,6 +241,10 @@ impl Comparison {
             own.into_iter().flatten().for_each(|(pair, alone, compared)| work(pair, alone, compared));
         });
     }
+}
+
+fn by_name(tensors: &[Tensor]) -> HashMap<&str, &Tensor> {
+    tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect()
 }
 
 impl Compared {

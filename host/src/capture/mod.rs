@@ -15,6 +15,6 @@ pub mod streaming;
 pub mod survey;
 pub mod switched;
 
-pub use comparison::{Compared, Comparison};
+pub use comparison::{Alone, Compared, Comparison};
 pub use pairing::ActivationPair;
 pub use side::{Execution, Side};

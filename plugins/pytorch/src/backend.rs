@@ -77,7 +77,7 @@ impl sdk::Backend for Backend {
                 })
                 .collect(),
             url_schemes: RVec::new(),
-            features: texts(&["inspect", "run", "capture", "qengine", "precision", "code"]),
+            features: texts(&["inspect", "run", "capture", "qengine", "precision", "substitute", "code"]),
             extra: RVec::new(),
         }
     }

@@ -126,6 +126,51 @@ fn every_value_of_a_program_is_captured_under_the_name_of_the_graph() {
     assert_eq!((some[0].bytes.clone(), some[1].bytes.clone()), (all[4].bytes.clone(), all[0].bytes.clone()));
 }
 
+/// `hardswish(x) = x · min(max(x + 3, 0), 6) / 6`, so that 1 gives 2/3.
+#[test]
+fn values_that_are_given_stand_in_place_of_those_that_are_computed_for_one_run() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let cases = cases("programs.zip");
+    let case = cases.iter().find(|case| case.name == "small").unwrap();
+    let model = open(&backend, &case.path()).unwrap();
+    let input = Tensor::of(&case.values["inputs"][0]);
+    let view = TensorView::whole("x", input.dtype, &input.shape, &input.bytes);
+    let (_, plain) = run_for(&model, &[view], &[], Fetch::LAYERS, &[]).unwrap();
+    let ones: Vec<u8> = std::iter::repeat_n(1.0_f32.to_le_bytes(), 3 * 3 * 16).flatten().collect();
+    let given = TensorView::whole("batch_norm", DType::FLOAT32, &[3, 3, 4, 4], &ones);
+    let (_, all) = run_for(&model, &[view, given], &[], Fetch::LAYERS, &[]).unwrap();
+    // What is replaced is delivered as it is computed.
+    assert_eq!((&all[0].bytes, &all[1].bytes), (&plain[0].bytes, &plain[1].bytes));
+    assert!(all[2].floats().iter().all(|value| (value - 2.0 / 3.0).abs() < 1e-6), "{:?}", all[2].floats());
+    // One of another shape is none of these values.
+    let other = TensorView::whole("batch_norm", DType::FLOAT32, &[1], &ones[..4]);
+    let (_, same) = run_for(&model, &[view, other], &[], Fetch::LAYERS, &[]).unwrap();
+    assert_eq!(same[4].bytes, plain[4].bytes);
+    let unknown = TensorView::whole("nothing", DType::FLOAT32, &[1], &ones[..4]);
+    assert_eq!(run(&model, &[view, unknown], &[]).unwrap_err().kind, ErrorKind::INVALID_INPUT);
+    case.agrees(&model);
+}
+
+/// The buffer that the program adds to is the value itself: what was put there must not stay.
+#[test]
+fn a_stored_tensor_has_its_own_values_again_after_a_run_with_others() {
+    let Some(setup) = setup() else { return };
+    let backend = backend_with(setup);
+    let cases = cases("programs.zip");
+    let case = cases.iter().find(|case| case.name == "a_buffer_that_is_written").unwrap();
+    let model = open(&backend, &case.path()).unwrap();
+    let info = model.info().into_result().unwrap();
+    let input = Tensor::of(&case.values["inputs"][0]);
+    let view = TensorView::whole(info.inputs[0].name.as_str(), input.dtype, &input.shape, &input.bytes);
+    let sevens: Vec<u8> = std::iter::repeat_n(7.0_f32.to_le_bytes(), 3).flatten().collect();
+    for layer in &info.layers {
+        let given = TensorView::whole(layer.outputs[0].as_str(), DType::FLOAT32, &[3], &sevens);
+        run_for(&model, &[view, given], &[], Fetch::LAYERS, &[]).unwrap();
+        case.agrees(&model);
+    }
+}
+
 #[test]
 fn a_program_whose_inputs_do_not_fit_says_where_it_failed_in_one_line() {
     let Some(setup) = setup() else { return };

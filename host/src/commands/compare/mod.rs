@@ -11,7 +11,7 @@ use crate::capture::emulation::{Emulation, Place, StandIn};
 use crate::capture::order::Order;
 use crate::capture::pairing::{self, ActivationPair};
 use crate::capture::side::half_of_the_threads;
-use crate::capture::{Compared, Comparison, Execution, Side, by_value};
+use crate::capture::{Alone, Compared, Comparison, Execution, Side, by_value};
 use crate::catalog::name::matches_pattern;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::Errors;
@@ -176,28 +176,35 @@ impl Command for Compare {
                 .with_hint("See `diff` for what was matched with what."));
         }
         let is_local = !arguments.accumulated && !arguments.optimized;
-        let compare = |emulation: Option<&Emulation>| {
+        let compare = |alone: Alone<'_>| {
             let feed = (&*input, arguments.samples, arguments.batch);
-            Comparison::run(&ours, &theirs, &values.pairs, feed, emulation, &task)
+            Comparison::run(&ours, &theirs, &values.pairs, feed, alone, &task)
         };
-        let (mut emulation, mut local_obstacle) = (None, None);
+        let (mut emulation, mut local_obstacle, mut is_substituted) = (None, None, false);
         if is_local && can_be_edited(&reference) {
             match Emulation::new(&reference, &candidate, &values.pairs, Place::Beside, &task) {
                 Ok(made) => emulation = Some(made),
                 Err(error) => local_obstacle = Some(error),
             }
+        } else if is_local && candidate.session.plugin().has_feature("substitute") {
+            is_substituted = true;
         } else if is_local {
             local_obstacle = Some(Error::new(
                 ErrorKind::UnsupportedOp,
                 format!("that needs an ONNX model as the reference, and `{}` is none", reference.id),
             ));
         }
-        let mut comparison = compare(emulation.as_ref());
-        if let (Err(error), true) = (&comparison, emulation.is_some())
+        let alone = match &emulation {
+            Some(emulation) => Alone::Emulated(emulation),
+            None if is_substituted => Alone::Substituted,
+            None => Alone::Not,
+        };
+        let mut comparison = compare(alone);
+        if let (Err(error), true) = (&comparison, emulation.is_some() || is_substituted)
             && error.kind() != ErrorKind::Cancelled
         {
             // The runtime may refuse the changed graph, and not the one that was written.
-            let plain = compare(None);
+            let plain = compare(Alone::Not);
             if plain.is_ok() {
                 (emulation, local_obstacle) = (None, Some(error.clone()));
             }
@@ -267,11 +274,17 @@ fn row<'a>(pair: &ActivationPair<'a>, stand_in: Option<&StandIn>, found: &Compar
         through: through.copied().collect(),
         order: found.order,
         errors: was_compared.then(|| Errors::from(&found.errors)),
-        local: (found.local.count() > 0).then(|| Errors::from(&found.local)),
+        local: is_alone(pair, stand_in, found).then(|| Errors::from(&found.local)),
         local_obstacle: stand_in.and_then(|stand_in| stand_in.obstacle.clone()),
         clipped_share: found.within.inside_share().map(|inside| 1.0 - inside),
         obstacle: found.obstacle.clone(),
     }
+}
+
+/// Whether there is something to say of the layer alone: the candidate quantizes it, or computes something else.
+fn is_alone(pair: &ActivationPair<'_>, stand_in: Option<&StandIn>, found: &Compared) -> bool {
+    let is_other = found.local.metrics().max_abs_error.is_some_and(|error| error > 0.0);
+    found.local.count() > 0 && (stand_in.is_some() || is_other || pair.candidate.quantization.is_some())
 }
 
 fn sort(rows: &mut [Row<'_>], key: SortKey) {

@@ -17,6 +17,7 @@ mod prepare;
 mod program;
 mod settings;
 mod shim;
+mod substitution;
 mod tensor;
 
 pub use backend::Engine;

@@ -7,11 +7,12 @@ use crate::prepare::{self, prepare};
 use crate::program::{Program, STORE};
 use crate::settings::{PROGRAM, Settings};
 use crate::shim::{self, Given, Module, Stop, Tap};
+use crate::substitution::Substitution;
 use crate::tensor;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{
     self, BackendError, Fetch, LayerInfo, ModelInfo, Pair, Progress, RString, RVec, Result, RunReport,
-    RunRequest, Sink, lookup,
+    RunRequest, Sink, TensorView, lookup,
 };
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -149,11 +150,20 @@ impl sdk::Model for Model {
         if request.fetch.0 == STORE {
             return self.store(request, progress);
         }
-        let threads = Settings::read(request.options.as_slice())?.threads.or(self.settings.threads);
-        let inputs = request.inputs.iter().map(|view| Ok(self.settings.converted(tensor::input(view)?)));
+        let of_run = Settings::read(request.options.as_slice())?;
+        let threads = of_run.threads.or(self.settings.threads);
+        let given = request.inputs.as_slice();
+        let (inputs, substitutes) = given
+            .len()
+            .checked_sub(of_run.substitutes)
+            .and_then(|end| given.split_at_checked(end))
+            .ok_or_else(|| BackendError::internal("more values are given than there are"))?;
+        let inputs = inputs.iter().map(|view| Ok(self.settings.converted(tensor::input(view)?)));
         let inputs: Vec<Tensor> = inputs.collect::<Result<_>>()?;
         let mut wanted = Wanted::of(request, &self.values)?;
-        let flags = wanted.flags(self.values.len());
+        let mut substitution = self.substitution(substitutes)?;
+        let mut flags = wanted.flags(self.values.len());
+        substitution.taps().for_each(|tap| flags[tap] = true);
         let mut state = self.state.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
         let State::Ready(module) = &mut *state else {
             return Err(BackendError::internal("the program has not been given its stored tensors"));
@@ -171,7 +181,11 @@ impl sdk::Model for Model {
             let taken = match given {
                 Given::Tapped(index, part, tensor) => {
                     progress.update("running", index as u64, self.values.len() as u64).and_then(|()| {
-                        tensor.map_or(Ok(()), |tensor| wanted.take(&Source::Value(index, part), tensor, sink))
+                        let Some(tensor) = tensor else { return Ok(()) };
+                        wanted.take(&Source::Value(index, part), &tensor, sink)?;
+                        substitution
+                            .put((index, part), &tensor)
+                            .map_err(|error| failed("libtorch cannot put a value in place of another", error))
                     })
                 }
                 Given::Output(key, tensor) => {
@@ -188,6 +202,7 @@ impl sdk::Model for Model {
             }
         };
         let result = tch::no_grad(|| module.run(&inputs, &flags, &mut receive));
+        tch::no_grad(|| drop(substitution));
         drop(state);
         let elapsed = match result {
             Ok(elapsed) => elapsed,
@@ -210,6 +225,16 @@ impl sdk::Model for Model {
 }
 
 impl Model {
+    /// What is put in place of computed values.
+    fn substitution(&self, views: &[TensorView<'_>]) -> Result<Substitution> {
+        let values: HashMap<&str, usize> =
+            self.values.iter().enumerate().map(|(index, value)| (value.name.as_str(), index)).collect();
+        Substitution::of(views, |name| match Source::of(name, &values) {
+            Some(Source::Value(index, part)) => Some((index, part)),
+            _ => None,
+        })
+    }
+
     fn report(&self, pass: &Pass, elapsed_ns: u64) -> RunReport {
         let mut settings = vec![
             pair("threads", pass.threads.to_string()),
@@ -301,13 +326,13 @@ impl<'a> Wanted<'a> {
         flags
     }
 
-    fn take(&mut self, source: &Source, tensor: Tensor, sink: &mut Sink<'_>) -> Result<()> {
+    fn take(&mut self, source: &Source, tensor: &Tensor, sink: &mut Sink<'_>) -> Result<()> {
         let Self::Named { due, delivered, is_lenient } = self else { return Ok(()) };
         let Some(at) = due.iter().position(|due| due.source == *source) else { return Ok(()) };
         if *is_lenient {
-            tensor::deliver(due[at].name, &tensor, sink)?;
+            tensor::deliver(due[at].name, tensor, sink)?;
         } else if at == *delivered {
-            tensor::deliver(due[at].name, &tensor, sink)?;
+            tensor::deliver(due[at].name, tensor, sink)?;
             *delivered += 1;
             while let Some(Due { name, kept: Some(tensor), .. }) = due.get(*delivered) {
                 tensor::deliver(name, tensor, sink)?;
@@ -315,7 +340,7 @@ impl<'a> Wanted<'a> {
                 *delivered += 1;
             }
         } else {
-            due[at].kept = Some(tensor::copied(due[at].name, &tensor)?);
+            due[at].kept = Some(tensor::copied(due[at].name, tensor)?);
         }
         Ok(())
     }
@@ -325,7 +350,7 @@ impl<'a> Wanted<'a> {
             return deliver_outputs(names, &outputs, sink);
         }
         for (index, (_, tensor)) in outputs.into_iter().enumerate() {
-            self.take(&Source::Output(index), tensor, sink)?;
+            self.take(&Source::Output(index), &tensor, sink)?;
         }
         match self {
             Self::Named { due, delivered, is_lenient: false } if *delivered < due.len() => {

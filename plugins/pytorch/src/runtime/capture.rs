@@ -4,6 +4,7 @@ use super::in_order;
 use qp_abi::abi_stable::RMut;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::{RSlice, RString};
+use qp_abi::manifest::pair;
 use qp_abi::sdk::{
     BackendError, Fetch, ModelBox, ModelInfo, Progress, Result, RunReport, RunRequest, Sink, TensorView,
 };
@@ -87,9 +88,24 @@ impl Prepared {
         sink: &mut Sink<'_>,
         progress: &Progress<'_>,
     ) -> Result<RunReport> {
-        let inputs = in_order(info, request)?;
+        // What is given besides the inputs takes the place of what layers compute.
+        let is_input =
+            |view: &&TensorView<'_>| info.inputs.iter().any(|input| input.name == view.name.as_str());
+        let known: HashSet<&RString> = self.values.iter().collect();
+        let (substitutes, given): (Vec<TensorView<'_>>, Vec<TensorView<'_>>) = request
+            .inputs
+            .iter()
+            .partition(|view| !is_input(view) && known.contains(&RString::from(view.name.as_str())));
+        let given = RunRequest { inputs: RSlice::from_slice(&given), ..*request };
+        let mut inputs = in_order(info, &given)?;
+        let mut options = request.options.to_vec();
+        if !substitutes.is_empty() {
+            options.push(pair("substitutes", substitutes.len().to_string()));
+            inputs.extend(substitutes);
+        }
         let outputs: Vec<RString> = info.outputs.iter().map(|output| output.name.clone()).collect();
-        let request = RunRequest { inputs: RSlice::from_slice(&inputs), ..*request };
+        let (inputs, options) = (RSlice::from_slice(&inputs), RSlice::from_slice(&options));
+        let request = RunRequest { inputs, options, ..*request };
         if request.fetch == Fetch::OUTPUTS {
             let all = RunRequest { names: RSlice::from_slice(&outputs), ..request };
             return self.model.run(all, sink.as_raw(), progress.as_raw()).into_result();
@@ -103,7 +119,6 @@ impl Prepared {
                 ));
             }
         };
-        let known: HashSet<&RString> = self.values.iter().collect();
         let names = wanted.iter().map(|name| {
             let output = || outputs.iter().position(|output| output == name);
             match known.get(name) {
