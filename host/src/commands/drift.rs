@@ -310,7 +310,10 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
     };
     let has_engines = found.rows.iter().any(|row| row.variation.qengine.is_some());
     let has_precisions = found.rows.iter().any(|row| row.variation.precision.is_some());
-    let mut columns = vec![Column::text("optimization")];
+    // A backend that always executes what is written has no levels.
+    let has_levels = found.rows.iter().any(|row| row.variation.optimization.is_some());
+    let mut columns = Vec::new();
+    columns.extend(has_levels.then(|| Column::text("optimization")));
     columns.extend(has_engines.then(|| Column::text("qengine")));
     columns.extend(has_precisions.then(|| Column::text("precision")));
     columns.extend([
@@ -325,7 +328,8 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
         let share = row.differing as f64 / row.elements.max(1) as f64;
         let tone = if row.changed > 0 { Tone::Bad } else { Tone::Plain };
         let variation = &row.variation;
-        let mut cells = vec![Cell::name(variation.optimization.unwrap_or("as written"))];
+        let mut cells = Vec::new();
+        cells.extend(has_levels.then(|| Cell::name(variation.optimization.unwrap_or("as written"))));
         for (is_shown, value) in [(has_engines, &variation.qengine), (has_precisions, &variation.precision)] {
             cells.extend(is_shown.then(|| Cell::option(value.clone(), Cell::text)));
         }
