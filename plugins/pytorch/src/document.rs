@@ -141,7 +141,10 @@ impl Collector {
     pub fn add(&mut self, name: &str, layer: &str, role: TensorRole, found: Found) -> Result<RString> {
         let Found { tensor, quantizer, .. } = found;
         if name.len().max(layer.len()) > MAX_NAME {
-            return Err(BackendError::corrupt_file(format!("a tensor's name has {} bytes", name.len())));
+            let longer = name.len().max(layer.len());
+            return Err(BackendError::corrupt_file(format!(
+                "the name of a tensor, or of its layer, has {longer} bytes"
+            )));
         }
         tensor.check(name, &self.document.data)?;
         if self.document.info.tensors.len() >= MAX_TENSORS {

@@ -11,6 +11,11 @@ pub struct Names {
 }
 
 impl Names {
+    /// Takes a name that something has already, once or more often.
+    pub fn take(&mut self, name: &str) {
+        self.taken.insert(name.to_owned());
+    }
+
     /// Takes `stem`, or `stem` with `separator` and a number from `first` on.
     pub fn claim(&mut self, stem: &str, separator: char, first: u64) -> String {
         if self.taken.insert(stem.to_owned()) {

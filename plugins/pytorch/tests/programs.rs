@@ -189,7 +189,11 @@ fn a_program_whose_inputs_do_not_fit_says_where_it_failed_in_one_line() {
 
 /// A program of one call, in the words of the export schema.
 fn program_of(target: &str, inputs: &Value) -> Vec<u8> {
-    let program = serde_json::json!({
+    packed(&program_text(target, inputs))
+}
+
+fn program_text(target: &str, inputs: &Value) -> Value {
+    serde_json::json!({
         "schema_version": {"major": 8, "minor": 20},
         "graph_module": {
             "graph": {
@@ -206,7 +210,10 @@ fn program_of(target: &str, inputs: &Value) -> Vec<u8> {
                 "output_specs": [{"user_output": {"arg": {"as_tensor": {"name": "y"}}}}],
             },
         },
-    });
+    })
+}
+
+fn packed(program: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(&mut bytes));
     let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
@@ -214,6 +221,48 @@ fn program_of(target: &str, inputs: &Value) -> Vec<u8> {
     std::io::Write::write_all(&mut archive, program.to_string().as_bytes()).unwrap();
     archive.finish().unwrap();
     bytes
+}
+
+/// Lists that name lists before them, and conditions that pass lists on: each would be some times as large as the last.
+#[test]
+fn what_a_name_stands_for_is_one_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.pt2");
+    let named = |name: &str| serde_json::json!({"as_name": name});
+    let mut inputs = vec![serde_json::json!({"user_input": {"arg": {"as_tensor": {"name": "x"}}}})];
+    for level in 1..12 {
+        let last = named(&format!("c{}", level - 1));
+        let value = serde_json::json!({"as_sym_ints": vec![last; 10]});
+        inputs.push(serde_json::json!({"constant_input": {"name": format!("c{level}"), "value": value}}));
+    }
+    inputs.insert(1, serde_json::json!({"constant_input": {"name": "c0", "value": {"as_ints": [1, 1]}}}));
+    let mut graph = serde_json::json!({"inputs": [], "outputs": [{"as_tensor": {"name": "y"}}], "nodes": []});
+    for _ in 0..8 {
+        let given = serde_json::json!([
+            {"name": "", "arg": {"as_bool": true}},
+            {"name": "", "arg": {"as_graph": {"name": "a", "graph": graph.clone()}}},
+            {"name": "", "arg": {"as_graph": {"name": "b", "graph": graph}}},
+            {"name": "", "arg": {"as_nested_tensors": [vec![serde_json::json!({"name": "l"}); 30]]}},
+        ]);
+        let node = serde_json::json!({
+            "target": "torch.ops.higher_order.cond", "inputs": given, "metadata": {},
+            "outputs": [{"as_tensor": {"name": "y"}}],
+        });
+        let input = serde_json::json!({"as_tensor": {"name": "l"}});
+        let output = serde_json::json!({"as_tensor": {"name": "y"}});
+        graph = serde_json::json!({"inputs": [input], "outputs": [output], "nodes": [node]});
+    }
+    let relu = serde_json::json!([{"name": "self", "arg": {"as_tensor": {"name": "x"}}, "kind": 1}]);
+    for is_condition in [false, true] {
+        let mut program = program_text("torch.ops.aten.relu.default", &relu);
+        match is_condition {
+            true => program["graph_module"]["graph"] = graph.clone(),
+            false => program["graph_module"]["signature"]["input_specs"] = inputs.clone().into(),
+        }
+        std::fs::write(&path, packed(&program)).unwrap();
+        let model = open(&support::backend(), &path).unwrap();
+        assert!(model.info().into_result().unwrap().run_obstacle.is_some());
+    }
 }
 
 #[test]

@@ -415,7 +415,19 @@ struct QpTorchProgram {
     for (size_t index = 0; index < first.size(); ++index) {
       const auto type = c10::unifyTypes(first[index]->type(), second[index]->type());
       TORCH_CHECK(type, "the branches of a condition have results of different types");
-      values.push_back(node->addOutput()->setType(*type));
+      jit::Value* output = node->addOutput()->setType(*type);
+      values.push_back(output);
+      // A branch may hand on what is stored. Of two, it is not known which one a write would reach.
+      const auto one = origin.find(first[index]);
+      const auto other = origin.find(second[index]);
+      if (one != origin.end() && other != origin.end() && one->second != other->second) {
+        stored[one->second].is_written = true;
+        stored[other->second].is_written = true;
+      }
+      if (one != origin.end() || other != origin.end()) {
+        const size_t from = one != origin.end() ? one->second : other->second;
+        origin.emplace(output, from);
+      }
     }
   }
 

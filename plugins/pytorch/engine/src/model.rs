@@ -97,7 +97,7 @@ impl Model {
 fn values(listed: &shim::Names) -> Vec<Value> {
     let mut names = Names::default();
     for name in listed.modules.iter().chain(&listed.inputs) {
-        names.claim(name, '_', 1);
+        names.take(name);
     }
     let mut called = HashSet::new();
     let values = listed.taps.iter().map(|tap| match tap {

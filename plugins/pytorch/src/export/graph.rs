@@ -32,7 +32,7 @@ pub fn read(program: &Value, weights: &Weights, collector: &mut Collector) -> Re
     let graph_module = program.get("graph_module").ok_or_else(missing)?;
     let graph = graph_module.get("graph").ok_or_else(missing)?;
     let nodes = graph.get("nodes").and_then(Value::as_array).ok_or_else(missing)?;
-    let signature = Signature::read(graph_module.get("signature").unwrap_or(&Value::Null));
+    let signature = Signature::read(graph_module);
     let mut reader = Reader {
         values: graph.get("tensor_values"),
         weights: weights.all.iter().map(|weight| (weight.name.as_str(), weight)).collect(),
@@ -108,7 +108,8 @@ struct Signature {
 }
 
 impl Signature {
-    fn read(signature: &Value) -> Self {
+    fn read(module: &Value) -> Self {
+        let signature = module.get("signature").unwrap_or(&Value::Null);
         let mut read = Self { stored: HashMap::new(), inputs: Vec::new(), outputs: Vec::new() };
         let rows = |name: &str| signature.get(name).and_then(Value::as_array).into_iter().flatten();
         let stored = json::stored_names(signature);
@@ -118,7 +119,7 @@ impl Signature {
                 read.inputs.extend(json::value_names(argument).into_iter().map(|(name, _)| name.to_owned()));
             }
         }
-        let returned = json::returned(signature).into_iter();
+        let returned = json::returned(module).into_iter();
         read.outputs.extend(returned.map(|(value, name)| (value.to_owned(), name)));
         read
     }

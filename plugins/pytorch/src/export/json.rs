@@ -4,6 +4,7 @@ use crate::names::Names;
 use crate::quant::dtype::from_export_type;
 use qp_abi::sdk::{DType, Dimension};
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// A size: `{"as_int": 3}` or `{"as_expr": {"expr_str": "Symbol('s77', …)"}}`.
 pub fn dimension(size: &Value) -> Dimension {
@@ -41,6 +42,10 @@ pub fn tensor_names(argument: &Value) -> Vec<&str> {
             names.extend(name);
         }
     }
+    names.extend(argument.pointer("/as_optional_tensor/as_tensor/name").and_then(Value::as_str));
+    let lists = argument.get("as_nested_tensors").and_then(Value::as_array).into_iter().flatten();
+    let nested = lists.filter_map(Value::as_array).flatten();
+    names.extend(nested.filter_map(|item| item.get("name").and_then(Value::as_str)));
     names
 }
 
@@ -85,11 +90,21 @@ pub fn stored_names(signature: &Value) -> Vec<(&str, &str)> {
 
 /// What a program returns: the names of the values in the graph, and each with a name of its own, because one value may
 /// be returned twice.
-pub fn returned(signature: &Value) -> Vec<(&str, String)> {
-    let specs = signature.get("output_specs").and_then(Value::as_array).into_iter().flatten();
+pub fn returned(module: &Value) -> Vec<(&str, String)> {
+    let rows = |path: &str| module.pointer(path).and_then(Value::as_array).into_iter().flatten();
+    let specs = rows("/signature/output_specs");
     let values = specs.filter_map(|spec| spec.pointer("/user_output/arg")).flat_map(value_names);
+    // A new name is that of no other value of the graph.
     let mut names = Names::default();
-    values.map(|(name, _)| (name, names.claim(name, '_', 1))).collect()
+    let computed = rows("/graph/nodes").filter_map(|node| node.get("outputs")?.as_array()).flatten();
+    let given = rows("/signature/input_specs").filter_map(|spec| spec.pointer("/user_input/arg"));
+    computed.chain(given).flat_map(value_names).for_each(|(name, _)| names.take(name));
+    let mut seen = HashSet::new();
+    let named = values.map(|(name, _)| {
+        let own = if seen.insert(name) { name.to_owned() } else { names.claim(name, '_', 1) };
+        (name, own)
+    });
+    named.collect()
 }
 
 /// A real number; the infinities and what is none are texts.

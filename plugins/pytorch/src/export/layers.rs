@@ -17,6 +17,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 pub(super) const QUANTIZERS: &str = "quantized_decomposed";
 /// Where modules come from that are known from outside, and are never opened.
 const LIBRARIES: [&str; 4] = ["torch.nn.", "torch.ao.", "torchao.", "torchvision.ops."];
+/// Bytes of a module's path.
+const MAX_PATH: usize = 2048;
 /// Operators that an attribute names at most.
 const MAX_OPERATORS: usize = 32;
 
@@ -43,8 +45,7 @@ pub(super) fn of<'a>(nodes: &'a [Value], returned: &HashSet<&str>) -> Vec<Layer<
         let (path, class) = module(node);
         let is_quantizer = domain == QUANTIZERS;
         let whole = modules.whole.get(path).filter(|_| !is_quantizer);
-        // A layer stands where the last of its nodes does.
-        if whole.is_some_and(|module| module.nodes.last() != Some(&index)) {
+        if whole.is_some_and(|module| module.place != index) {
             continue;
         }
         let name = node.get("name").and_then(Value::as_str).or_else(|| outputs(node).first().copied());
@@ -94,6 +95,8 @@ struct Modules<'a> {
 struct Whole<'a> {
     /// The places of its nodes.
     nodes: Vec<usize>,
+    /// Where it stands among the nodes: where what leaves it is computed.
+    place: usize,
     /// The one value that others read, if it has several.
     leaving: Option<&'a str>,
 }
@@ -131,13 +134,18 @@ impl<'a> Modules<'a> {
                 return None;
             }
             if places.len() == 1 {
-                return Some((path, Whole { nodes: places, leaving: None }));
+                let place = *places.first()?;
+                return Some((path, Whole { nodes: places, place, leaving: None }));
             }
             let class = module(nodes.get(*places.first()?)?).1;
             let is_known = LIBRARIES.iter().any(|library| class.starts_with(library));
             let leaving =
                 (leaving.len() == 1).then(|| leaving.first().copied()).flatten().filter(|_| is_known)?;
-            Some((path, Whole { nodes: places, leaving: Some(leaving) }))
+            let computes = |index: &&usize| {
+                nodes.get(**index).is_some_and(|node| results(node).any(|name| name == leaving))
+            };
+            let place = *places.iter().find(computes)?;
+            Some((path, Whole { nodes: places, place, leaving: Some(leaving) }))
         });
         Self { whole: whole.collect() }
     }
@@ -162,6 +170,8 @@ pub(super) fn module(node: &Value) -> (&str, &str) {
     let innermost = stack.split(';').next_back().unwrap_or_default();
     let mut parts = innermost.splitn(3, ',').skip(1);
     let path = parts.next().unwrap_or_default();
+    // A path of any length would be looked at in all its parts.
+    let path = if path.len() > MAX_PATH { "" } else { path };
     // What Dynamo calls the model: `L['self'].fc`, by the name that its `forward` has for it.
     let named =
         path.strip_prefix("L['").and_then(|rest| rest.split_once("'].")).map_or(path, |(_, path)| path);

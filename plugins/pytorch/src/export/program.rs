@@ -36,7 +36,7 @@ pub fn read(module: &Value, weights: &[Weight], captured: &HashSet<&str>) -> Res
     for node in nodes {
         writer.node(node)?;
     }
-    writer.outputs(signature)?;
+    writer.outputs(module)?;
     Ok(writer.program)
 }
 
@@ -73,6 +73,7 @@ impl Writer<'_> {
         let returned =
             rows(signature, "output_specs").iter().filter_map(|spec| spec.pointer("/user_output/arg"));
         let returned: HashSet<&str> = returned.flat_map(json::tensor_names).collect();
+        let mut stored: HashMap<&str, Register> = HashMap::new();
         for (in_graph, name) in json::stored_names(signature) {
             if !used.contains(in_graph) && !returned.contains(in_graph) {
                 continue;
@@ -80,7 +81,13 @@ impl Writer<'_> {
             if !known.contains(name) {
                 return Err(corrupt(format!("has no elements for `{name}`")));
             }
+            // One tensor may have several names in the graph: it is stored once.
+            if let Some(known) = stored.get(name) {
+                self.registers.insert(in_graph.to_owned(), *known);
+                continue;
+            }
             let register = self.claim(in_graph);
+            stored.insert(name, register);
             self.program.stored.push(Stored { register, name: name.to_owned(), is_quantized: false });
         }
         for spec in specs {
@@ -88,6 +95,7 @@ impl Writer<'_> {
                 && let Some(value) = spec.pointer("/constant_input/value")
             {
                 let value = self.argument(value, "", 0)?;
+                check_plain(&value, name)?;
                 self.constants.insert(name.to_owned(), value);
             }
             if let Some(class) = spec.pointer("/custom_obj/arg/class_fqn").and_then(Value::as_str) {
@@ -118,7 +126,15 @@ impl Writer<'_> {
                 _ => arguments.push(argument),
             }
         }
-        let results = self.results(node);
+        let number = number_kind(&operator, node);
+        let mut results = self.results(node);
+        // What is taken out of a tensor is any number to TorchScript, and of one kind to the program.
+        let converted = number.map(|convert| {
+            let any = Register(self.next);
+            self.next += 1;
+            let given = CallResult { register: any, name: None };
+            (convert, any, std::mem::replace(&mut results, Results::One(given)))
+        });
         self.program.calls.push(Call {
             operator,
             overload,
@@ -128,6 +144,17 @@ impl Writer<'_> {
             results,
             place: name.to_owned(),
         });
+        if let Some((convert, any, results)) = converted {
+            self.program.calls.push(Call {
+                operator: convert.to_owned(),
+                overload: Some("Scalar".to_owned()),
+                arguments: vec![Argument::Value(any)],
+                keywords: Vec::new(),
+                branches: Vec::new(),
+                results,
+                place: name.to_owned(),
+            });
+        }
         Ok(())
     }
 
@@ -146,6 +173,8 @@ impl Writer<'_> {
                 other => operands.push(other),
             }
         }
+        // A list for a name would be as large as one likes at the end of a few conditions within each other.
+        operands.iter().try_for_each(|operand| check_plain(operand, &place))?;
         let branches = vec![self.branch(first, &operands, &place)?, self.branch(second, &operands, &place)?];
         let results = self.results(node);
         self.program.calls.push(Call {
@@ -202,8 +231,8 @@ impl Writer<'_> {
         }
     }
 
-    fn outputs(&mut self, signature: &Value) -> Result<()> {
-        for (value, name) in json::returned(signature) {
+    fn outputs(&mut self, module: &Value) -> Result<()> {
+        for (value, name) in json::returned(module) {
             let register = self.register(value)?;
             self.program.outputs.push((name, register));
         }
@@ -287,9 +316,29 @@ impl Writer<'_> {
     }
 }
 
+/// A name stands for one value: a list would be copied wherever it is named.
+fn check_plain(argument: &Argument, place: &str) -> Result<()> {
+    match argument {
+        Argument::List(_) | Argument::Tuple(_) => {
+            Err(unsupported(format!("`{}` is given a list, which the engine is not", place.escape_debug())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The rows of a part of the signature.
 fn rows<'a>(signature: &'a Value, part: &str) -> &'a [Value] {
     signature.get(part).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The conversion of the number that a node takes out of a tensor to the kind that the program knows it as.
+fn number_kind(operator: &str, node: &Value) -> Option<&'static str> {
+    if !matches!(operator, "aten::item" | "aten::_local_scalar_dense") {
+        return None;
+    }
+    let output = node.get("outputs")?.as_array()?.first()?;
+    let kinds = [("as_sym_int", "aten::Int"), ("as_sym_float", "aten::Float")];
+    kinds.into_iter().find(|(kind, _)| output.get(*kind).is_some()).map(|(_, convert)| convert)
 }
 
 /// Whether a call only checks what was true at the export.

@@ -3,6 +3,7 @@
 //! nodes of such a graph stand in the place of the node that holds it, in the graphs of a condition as well.
 
 use super::json;
+use crate::names::Names;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 
@@ -20,18 +21,18 @@ pub fn inline(module: &mut Value) {
 }
 
 /// New names for values.
-type Names = HashMap<String, String>;
+type Renamed = HashMap<String, String>;
 
 #[derive(Default)]
 struct Inliner {
-    /// All names that values of the outer graph have.
-    taken: HashSet<String>,
+    /// Those that values of the outer graph have.
+    names: Names,
 }
 
 impl Inliner {
     /// Replaces the regions of a graph; gives back other names for values that a region only passes on.
-    fn graph(&mut self, graph: &mut Value, depth: u32) -> Names {
-        let mut aliases = Names::new();
+    fn graph(&mut self, graph: &mut Value, depth: u32) -> Renamed {
+        let mut aliases = Renamed::new();
         let Some(nodes) = graph.get_mut("nodes").and_then(Value::as_array_mut) else { return aliases };
         if depth > MAX_DEPTH {
             return aliases;
@@ -44,8 +45,8 @@ impl Inliner {
         }
         let nodes = std::mem::take(nodes);
         let values = graph.get("tensor_values").and_then(Value::as_object);
-        self.taken.extend(values.into_iter().flat_map(Map::keys).cloned());
-        self.taken.extend(nodes.iter().flat_map(results).map(str::to_owned));
+        values.into_iter().flat_map(Map::keys).for_each(|name| self.names.take(name));
+        nodes.iter().flat_map(results).for_each(|name| self.names.take(name));
         let mut flat = Vec::with_capacity(nodes.len());
         let mut described = Map::new();
         for mut node in nodes {
@@ -88,9 +89,10 @@ impl Inliner {
         {
             return None;
         }
-        let mut names: Names = inputs.iter().zip(&given).map(|(inner, outer)| owned(inner, outer)).collect();
+        let mut names: Renamed =
+            inputs.iter().zip(&given).map(|(inner, outer)| owned(inner, outer)).collect();
         let made: HashSet<&str> = nodes.as_array()?.iter().flat_map(results).collect();
-        let mut aliases = Names::new();
+        let mut aliases = Renamed::new();
         for (inner, outer) in outputs.iter().zip(&computed) {
             match names.get(*inner) {
                 Some(known) => drop(aliases.insert((*outer).to_owned(), known.clone())),
@@ -100,14 +102,15 @@ impl Inliner {
         }
         for name in made {
             if !names.contains_key(name) {
-                let unique = self.claim(name);
+                let unique = self.names.claim(name, '_', 1);
                 names.insert(name.to_owned(), unique);
             }
         }
         let mut values = Map::new();
         let described = graph.get("tensor_values").and_then(Value::as_object).into_iter().flatten();
         // Those of inputs are known outside.
-        for (inner, meta) in described.filter(|(inner, _)| !inputs.contains(&inner.as_str())) {
+        let inputs: HashSet<&str> = inputs.into_iter().collect();
+        for (inner, meta) in described.filter(|(inner, _)| !inputs.contains(inner.as_str())) {
             if let Some(name) = names.get(inner) {
                 values.insert(name.clone(), meta.clone());
             }
@@ -116,20 +119,12 @@ impl Inliner {
         nodes.iter_mut().for_each(|node| rename(node, &names));
         Some(Region { nodes, values, aliases })
     }
-
-    fn claim(&mut self, name: &str) -> String {
-        let numbered = (1..).map(|number| format!("{name}_{number}"));
-        let mut free = std::iter::once(name.to_owned()).chain(numbered);
-        let name = free.find(|name| !self.taken.contains(name)).unwrap_or_default();
-        self.taken.insert(name.clone());
-        name
-    }
 }
 
 struct Region {
     nodes: Vec<Value>,
     values: Map<String, Value>,
-    aliases: Names,
+    aliases: Renamed,
 }
 
 /// The graph within a node, and what is given to it.
@@ -178,14 +173,14 @@ fn names_of(arguments: &[Value]) -> Vec<&str> {
 }
 
 /// Gives the values that a node reads their new names.
-fn rename_reads(node: &mut Value, names: &Names) {
+fn rename_reads(node: &mut Value, names: &Renamed) {
     if let Some(inputs) = node.get_mut("inputs").filter(|_| !names.is_empty()) {
         rename(inputs, names);
     }
 }
 
 /// Gives values their new names, wherever one is named; not within a graph, which has names of its own.
-fn rename(value: &mut Value, names: &Names) {
+fn rename(value: &mut Value, names: &Renamed) {
     match value {
         Value::Array(elements) => elements.iter_mut().for_each(|element| rename(element, names)),
         Value::Object(entries) => {
@@ -197,6 +192,11 @@ fn rename(value: &mut Value, names: &Names) {
                     "as_tensors" => {
                         entry.as_array_mut().into_iter().flatten().for_each(|entry| rename_in(entry, names));
                     }
+                    "as_nested_tensors" => {
+                        let lists = entry.as_array_mut().into_iter().flatten();
+                        let tensors = lists.filter_map(Value::as_array_mut).flatten();
+                        tensors.for_each(|entry| rename_in(entry, names));
+                    }
                     _ => rename(entry, names),
                 }
             }
@@ -205,13 +205,13 @@ fn rename(value: &mut Value, names: &Names) {
     }
 }
 
-fn rename_in(tensor: &mut Value, names: &Names) {
+fn rename_in(tensor: &mut Value, names: &Renamed) {
     if let Some(name) = tensor.get_mut("name") {
         replace(name, names);
     }
 }
 
-fn replace(name: &mut Value, names: &Names) {
+fn replace(name: &mut Value, names: &Renamed) {
     if let Some(new) = name.as_str().and_then(|name| names.get(name)) {
         *name = Value::String(new.clone());
     }

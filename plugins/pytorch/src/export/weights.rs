@@ -9,6 +9,8 @@ use crate::tensor::{Data, Place, Shard, StoredTensor};
 use crate::weight::torchao::Subclass;
 use qp_abi::sdk::{BackendError, Result};
 use serde_json::Value;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// What a program stores.
@@ -68,6 +70,8 @@ impl Weights {
     fn table(&mut self, archive: &Archive, entry: &str, kind: Kind, data: &mut Data) -> Result<()> {
         let is_big_endian = archive.is_big_endian()?;
         let table = parse(archive, entry)?;
+        // Several rows may name one file.
+        let mut files: HashMap<String, SavedFile> = HashMap::new();
         let rows = table.get("config").and_then(Value::as_object);
         for (name, row) in rows.into_iter().flatten() {
             let Some(meta) = row.get("tensor_meta").filter(|meta| !meta.is_null()) else { continue };
@@ -80,7 +84,13 @@ impl Weights {
             let place = format!("{}{path}", kind.folder());
             // A tensor of a subclass is pickled.
             if row.get("use_pickle").and_then(Value::as_bool) == Some(true) {
-                let file = SavedFile::read(archive, &place, data)?;
+                let file = match files.entry(place) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => {
+                        let file = SavedFile::read(archive, new.key(), data)?;
+                        new.insert(file)
+                    }
+                };
                 let rebuild = file.rebuild();
                 let rebuilt = rebuild.tensor(file.pickle.root())?.ok_or_else(corrupt)?;
                 self.add_rebuilt(rebuild, name, rebuilt, kind);

@@ -18,6 +18,7 @@ use qp_abi::sdk::{
 };
 use qp_abi::sink::{FnSink, TensorSink_TO};
 use search::Found;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -135,17 +136,21 @@ fn in_order<'a>(info: &ModelInfo, request: &RunRequest<'a>) -> Result<Vec<Tensor
         let names: Vec<String> = info.inputs.iter().map(|input| format!("`{}`", input.name)).collect();
         format!("The model takes {}.", names.join(", "))
     };
-    for (index, view) in request.inputs.iter().enumerate() {
-        if !info.inputs.iter().any(|input| input.name == view.name.as_str()) {
-            return Err(BackendError::invalid_input(format!("the model has no input `{}`", view.name))
-                .with_help(expected()));
+    let known: HashSet<&str> = info.inputs.iter().map(|input| input.name.as_str()).collect();
+    let mut given: HashMap<&str, &TensorView<'a>> = HashMap::new();
+    for view in request.inputs.as_slice() {
+        let name = view.name.as_str();
+        if !known.contains(name) {
+            return Err(
+                BackendError::invalid_input(format!("the model has no input `{name}`")).with_help(expected())
+            );
         }
-        if request.inputs.iter().take(index).any(|earlier| earlier.name == view.name) {
-            return Err(BackendError::invalid_input(format!("input `{}` is given twice", view.name)));
+        if given.insert(name, view).is_some() {
+            return Err(BackendError::invalid_input(format!("input `{name}` is given twice")));
         }
     }
     let views = info.inputs.iter().map(|input| {
-        let view = request.inputs.iter().find(|view| input.name == view.name.as_str()).ok_or_else(|| {
+        let view = *given.get(input.name.as_str()).ok_or_else(|| {
             BackendError::invalid_input(format!("input `{}` is missing", input.name)).with_help(expected())
         })?;
         if input.dtype != DType::UNDEFINED && input.dtype != view.dtype {

@@ -197,9 +197,10 @@ impl Weights {
 
     /// Says of the model what its weights make of it.
     pub fn finish(mut self, info: &mut ModelInfo) {
-        for (name, origin) in std::mem::take(&mut self.aliases) {
-            if let Some(tensor) = info.tensors.iter_mut().find(|tensor| tensor.name == name) {
-                tensor.alias_of = origin;
+        let aliases: HashMap<RString, RString> = std::mem::take(&mut self.aliases).into_iter().collect();
+        for tensor in info.tensors.iter_mut().filter(|_| !aliases.is_empty()) {
+            if let Some(origin) = aliases.get(&tensor.name) {
+                tensor.alias_of = origin.clone();
             }
         }
         let mut add = |code: &str, message: String, subjects: Vec<RString>| {

@@ -73,6 +73,18 @@ def twice(self, x):
     return y, x, y
 
 
+def sized(self, n):
+    size = n.item()
+    torch._check(size >= 0)
+    return torch.zeros(size, 2) + size
+
+
+def again(self, x):
+    y = x + 1
+    z = y.sum(0)
+    return y, y, (z + 1) * 2
+
+
 def looping(self, x):
     return torch._higher_order_ops.while_loop(lambda x: x.sum() < 10, lambda x: (x + 1,), (x,))
 
@@ -158,6 +170,8 @@ cases = [
     ("conditions_within_one_otherwise", module(nested), (x23,), None, (x23 * torch.tensor([-1.0, 1.0, 1.0]),)),
     ("conditions_within_one_that_is_not_met", module(nested), (x23,), None, (-x23,)),
     ("the_smallest_number", module(lambda self, x: torch.where(x > 0, x, torch.finfo(x.dtype).min)), (x23,), None, None),
+    ("a_size_out_of_a_tensor", module(sized), (torch.tensor(3),), None, (torch.tensor(4),)),
+    ("one_value_twice_beside_a_name_like_it", module(again), (x23,), None, None),
     ("one_value_twice", module(twice), (x23,), None, None),
     ("refused_higher_order", module(looping), (x23,), None, None),
     ("refused_custom_operator", module(lambda self, x: double(x)), (x23,), None, None),
