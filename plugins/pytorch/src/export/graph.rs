@@ -111,14 +111,9 @@ impl Signature {
     fn read(module: &Value) -> Self {
         let signature = module.get("signature").unwrap_or(&Value::Null);
         let mut read = Self { stored: HashMap::new(), inputs: Vec::new(), outputs: Vec::new() };
-        let rows = |name: &str| signature.get(name).and_then(Value::as_array).into_iter().flatten();
         let stored = json::stored_names(signature);
         read.stored.extend(stored.into_iter().map(|(graph, name)| (graph.to_owned(), name.to_owned())));
-        for spec in rows("input_specs") {
-            if let Some(argument) = spec.pointer("/user_input/arg") {
-                read.inputs.extend(json::value_names(argument).into_iter().map(|(name, _)| name.to_owned()));
-            }
-        }
+        read.inputs.extend(json::given(signature).map(|(name, _)| name.to_owned()));
         let returned = json::returned(module).into_iter();
         read.outputs.extend(returned.map(|(value, name)| (value.to_owned(), name)));
         read
@@ -183,11 +178,12 @@ impl<'a> Reader<'a> {
     }
 
     fn parameters_of(&mut self, node: &Value, collector: &Collector) -> Option<QuantizationParameters> {
-        let argument = |names: [&str; 2]| names.into_iter().find_map(|name| json::argument(node, name));
-        let dtype = json::argument(node, "dtype")?.get("as_scalar_type")?.as_i64()?;
+        let argument = |name: &str| json::argument(node, name);
+        let either = |one: &str, many: &str| argument(one).or_else(|| argument(many));
+        let dtype = argument("dtype")?.get("as_scalar_type")?.as_i64()?;
         let dtype = from_export_type(dtype)?.dtype;
-        let (scale, zero_point) = (argument(["scale", "scales"])?, argument(["zero_point", "zero_points"])?);
-        let axis = argument(["axis", "axis"]).and_then(json::number);
+        let (scale, zero_point) = (either("scale", "scales")?, either("zero_point", "zero_points")?);
+        let axis = argument("axis").and_then(json::number);
         if let (Some(scale), Some(zero_point)) = (json::number(scale), json::number(zero_point)) {
             return Some(QuantizationParameters::per_tensor(dtype, scale, zero_point));
         }

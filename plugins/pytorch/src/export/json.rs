@@ -30,6 +30,11 @@ pub fn fixed_sizes(sizes: Option<&Value>) -> Option<Vec<i64>> {
     sizes?.as_array()?.iter().map(|size| size.get("as_int").and_then(Value::as_i64)).collect()
 }
 
+/// The elements of a part of a node, a graph or a signature.
+pub fn rows<'a>(whole: &'a Value, part: &str) -> &'a [Value] {
+    whole.get(part).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
 /// The names of the tensors in an argument: one, several, or none.
 pub fn tensor_names(argument: &Value) -> Vec<&str> {
     let mut names = Vec::new();
@@ -62,14 +67,17 @@ pub fn value_names(argument: &Value) -> Vec<(&str, bool)> {
 
 /// The arguments of a node.
 pub fn inputs(node: &Value) -> impl Iterator<Item = &Value> {
-    node.get("inputs").and_then(Value::as_array).into_iter().flatten().filter_map(|input| input.get("arg"))
+    rows(node, "inputs").iter().filter_map(|input| input.get("arg"))
+}
+
+/// The names of the values that a node computes, numbers too.
+pub fn results(node: &Value) -> impl Iterator<Item = &str> {
+    rows(node, "outputs").iter().flat_map(value_names).map(|(name, _)| name)
 }
 
 /// What a node is called in messages: its own name, or that of what it computes.
 pub fn node_name(node: &Value) -> &str {
-    let output =
-        || node.get("outputs")?.as_array()?.iter().flat_map(value_names).map(|(name, _)| name).next();
-    node.get("name").and_then(Value::as_str).or_else(output).unwrap_or("?")
+    node.get("name").and_then(Value::as_str).or_else(|| results(node).next()).unwrap_or("?")
 }
 
 /// What the signature binds to stored tensors: names in the graph, and the names of the tensors.
@@ -79,8 +87,7 @@ pub fn stored_names(signature: &Value) -> Vec<(&str, &str)> {
         ("/buffer/arg/name", "/buffer/buffer_name"),
         ("/tensor_constant/arg/name", "/tensor_constant/tensor_constant_name"),
     ];
-    let specs = signature.get("input_specs").and_then(Value::as_array).into_iter().flatten();
-    let names = specs.flat_map(|spec| {
+    let names = rows(signature, "input_specs").iter().flat_map(|spec| {
         KINDS.iter().filter_map(|(argument, name)| {
             spec.pointer(argument).and_then(Value::as_str).zip(spec.pointer(name).and_then(Value::as_str))
         })
@@ -88,17 +95,23 @@ pub fn stored_names(signature: &Value) -> Vec<(&str, &str)> {
     names.collect()
 }
 
+/// The names of the values that a program is given, and for each whether it is a number and no tensor.
+pub fn given(signature: &Value) -> impl Iterator<Item = (&str, bool)> {
+    let specs = rows(signature, "input_specs").iter();
+    specs.filter_map(|spec| spec.pointer("/user_input/arg")).flat_map(value_names)
+}
+
 /// What a program returns: the names of the values in the graph, and each with a name of its own, because one value may
 /// be returned twice.
 pub fn returned(module: &Value) -> Vec<(&str, String)> {
-    let rows = |path: &str| module.pointer(path).and_then(Value::as_array).into_iter().flatten();
-    let specs = rows("/signature/output_specs");
+    let part = |name: &str| module.get(name).unwrap_or(&Value::Null);
+    let (graph, signature) = (part("graph"), part("signature"));
+    let specs = rows(signature, "output_specs").iter();
     let values = specs.filter_map(|spec| spec.pointer("/user_output/arg")).flat_map(value_names);
     // A new name is that of no other value of the graph.
     let mut names = Names::default();
-    let computed = rows("/graph/nodes").filter_map(|node| node.get("outputs")?.as_array()).flatten();
-    let given = rows("/signature/input_specs").filter_map(|spec| spec.pointer("/user_input/arg"));
-    computed.chain(given).flat_map(value_names).for_each(|(name, _)| names.take(name));
+    rows(graph, "nodes").iter().flat_map(results).for_each(|name| names.take(name));
+    given(signature).for_each(|(name, _)| names.take(name));
     let mut seen = HashSet::new();
     let named = values.map(|(name, _)| {
         let own = if seen.insert(name) { name.to_owned() } else { names.claim(name, '_', 1) };
@@ -120,8 +133,8 @@ pub fn real(value: &Value) -> Option<f64> {
 
 /// The argument of that name of a node.
 pub fn argument<'a>(node: &'a Value, name: &str) -> Option<&'a Value> {
-    let inputs = node.get("inputs")?.as_array()?;
-    inputs.iter().find(|input| input.get("name").and_then(Value::as_str) == Some(name))?.get("arg")
+    let mut inputs = rows(node, "inputs").iter();
+    inputs.find(|input| input.get("name").and_then(Value::as_str) == Some(name))?.get("arg")
 }
 
 /// A number argument.

@@ -60,7 +60,7 @@ pub(super) fn of<'a>(nodes: &'a [Value], returned: &HashSet<&str>) -> Vec<Layer<
             None => vec![node],
         };
         let leaving = whole.and_then(|module| module.leaving);
-        let mut inner: HashSet<&str> = own.iter().flat_map(|node| results(node)).collect();
+        let mut inner: HashSet<&str> = own.iter().flat_map(|node| json::results(node)).collect();
         inner.retain(|name| leaving.is_some_and(|leaving| leaving != *name));
         let op_type = if whole.is_some() { class.rsplit('.').next().unwrap_or(operator) } else { operator };
         let scope = if whole.is_some() { path.rsplit_once('.').map_or("", |(scope, _)| scope) } else { path };
@@ -111,7 +111,7 @@ impl<'a> Modules<'a> {
             let path = module(node).0;
             modules.entry(path).or_default().0.push(index);
             parents.extend(path.match_indices('.').filter_map(|(dot, _)| path.get(..dot)));
-            owners.extend(results(node).map(|name| (name, path)));
+            owners.extend(json::results(node).map(|name| (name, path)));
         }
         for &node in nodes {
             let reader = (target(node).0 != QUANTIZERS).then(|| module(node).0);
@@ -142,7 +142,7 @@ impl<'a> Modules<'a> {
             let leaving =
                 (leaving.len() == 1).then(|| leaving.first().copied()).flatten().filter(|_| is_known)?;
             let computes = |index: &&usize| {
-                nodes.get(**index).is_some_and(|node| results(node).any(|name| name == leaving))
+                nodes.get(**index).is_some_and(|node| json::results(node).any(|name| name == leaving))
             };
             let place = *places.iter().find(computes)?;
             Some((path, Whole { nodes: places, place, leaving: Some(leaving) }))
@@ -180,20 +180,12 @@ pub(super) fn module(node: &Value) -> (&str, &str) {
 
 /// The tensors that a node computes.
 pub(super) fn outputs(node: &Value) -> Vec<&str> {
-    let outputs = node.get("outputs").and_then(Value::as_array);
-    outputs.into_iter().flatten().flat_map(json::tensor_names).collect()
-}
-
-/// The values that a node computes, numbers too.
-fn results(node: &Value) -> impl Iterator<Item = &str> {
-    let outputs = node.get("outputs").and_then(Value::as_array);
-    outputs.into_iter().flatten().flat_map(json::value_names).map(|(name, _)| name)
+    json::rows(node, "outputs").iter().flat_map(json::tensor_names).collect()
 }
 
 /// The arguments of a node that are no tensors.
 pub(super) fn settings(node: &Value) -> impl Iterator<Item = Attribute> {
-    let inputs = node.get("inputs").and_then(Value::as_array).into_iter().flatten();
-    inputs.filter_map(|input| {
+    json::rows(node, "inputs").iter().filter_map(|input| {
         let name = input.get("name").and_then(Value::as_str).unwrap_or_default();
         Some(Attribute { name: name.into(), value: setting(input.get("arg")?)? })
     })

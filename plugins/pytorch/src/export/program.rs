@@ -1,6 +1,6 @@
 //! The graph of an exported program as calls that the engine can make.
 
-use super::json;
+use super::json::{self, rows};
 use super::weights::Weight;
 use crate::program::{
     Argument, Branch, CONDITION, Call, CallResult, Input, Program, Register, Results, Stored,
@@ -22,7 +22,7 @@ const CONDITIONAL: &str = "torch.ops.higher_order.cond";
 /// itself.
 pub fn read(module: &Value, weights: &[Weight], captured: &HashSet<&str>) -> Result<Program> {
     let graph = module.get("graph").unwrap_or(&Value::Null);
-    let nodes = graph.get("nodes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let nodes = rows(graph, "nodes");
     let signature = module.get("signature").unwrap_or(&Value::Null);
     let mut writer = Writer {
         captured,
@@ -61,12 +61,9 @@ impl Writer<'_> {
     }
 
     fn inputs(&mut self, signature: &Value, nodes: &[Value], weights: &[Weight]) -> Result<()> {
-        let specs = rows(signature, "input_specs");
-        for argument in specs.iter().filter_map(|spec| spec.pointer("/user_input/arg")) {
-            for (name, is_int) in json::value_names(argument) {
-                let register = self.claim(name);
-                self.program.inputs.push(Input { register, name: name.to_owned(), is_int });
-            }
+        for (name, is_int) in json::given(signature) {
+            let register = self.claim(name);
+            self.program.inputs.push(Input { register, name: name.to_owned(), is_int });
         }
         let known: HashSet<&str> = weights.iter().map(|weight| weight.name.as_str()).collect();
         let used: HashSet<&str> = nodes.iter().flat_map(json::inputs).flat_map(json::tensor_names).collect();
@@ -90,7 +87,7 @@ impl Writer<'_> {
             stored.insert(name, register);
             self.program.stored.push(Stored { register, name: name.to_owned(), is_quantized: false });
         }
-        for spec in specs {
+        for spec in rows(signature, "input_specs") {
             if let Some(name) = spec.pointer("/constant_input/name").and_then(Value::as_str)
                 && let Some(value) = spec.pointer("/constant_input/value")
             {
@@ -116,7 +113,7 @@ impl Writer<'_> {
         }
         let (operator, overload) = operator(target, name)?;
         let (mut arguments, mut keywords) = (Vec::new(), Vec::new());
-        for input in node.get("inputs").and_then(Value::as_array).into_iter().flatten() {
+        for input in rows(node, "inputs") {
             let Some(argument) = input.get("arg") else { continue };
             let argument = self.argument(argument, name, 0)?;
             match input.get("name").and_then(Value::as_str) {
@@ -216,7 +213,7 @@ impl Writer<'_> {
 
     /// The values that a node computes. What is no tensor cannot be captured, nor what is within a branch.
     fn results(&mut self, node: &Value) -> Results {
-        let outputs = node.get("outputs").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let outputs = rows(node, "outputs");
         let names = outputs.iter().flat_map(json::value_names);
         let mut results: Vec<CallResult> = names
             .map(|(name, is_int)| CallResult {
@@ -324,11 +321,6 @@ fn check_plain(argument: &Argument, place: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// The rows of a part of the signature.
-fn rows<'a>(signature: &'a Value, part: &str) -> &'a [Value] {
-    signature.get(part).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The conversion of the number that a node takes out of a tensor to the kind that the program knows it as.

@@ -46,7 +46,7 @@ impl Inliner {
         let nodes = std::mem::take(nodes);
         let values = graph.get("tensor_values").and_then(Value::as_object);
         values.into_iter().flat_map(Map::keys).for_each(|name| self.names.take(name));
-        nodes.iter().flat_map(results).for_each(|name| self.names.take(name));
+        nodes.iter().flat_map(json::results).for_each(|name| self.names.take(name));
         let mut flat = Vec::with_capacity(nodes.len());
         let mut described = Map::new();
         for mut node in nodes {
@@ -81,7 +81,7 @@ impl Inliner {
         let given = names_of(body.arguments);
         let inputs = names_of(inputs.as_array()?);
         let outputs = names_of(outputs.as_array()?);
-        let computed: Vec<&str> = results(node).collect();
+        let computed: Vec<&str> = json::results(node).collect();
         // A constant that is given has no name.
         if inputs.len() != given.len()
             || given.len() != body.arguments.len()
@@ -91,7 +91,7 @@ impl Inliner {
         }
         let mut names: Renamed =
             inputs.iter().zip(&given).map(|(inner, outer)| owned(inner, outer)).collect();
-        let made: HashSet<&str> = nodes.as_array()?.iter().flat_map(results).collect();
+        let made: HashSet<&str> = nodes.as_array()?.iter().flat_map(json::results).collect();
         let mut aliases = Renamed::new();
         for (inner, outer) in outputs.iter().zip(&computed) {
             match names.get(*inner) {
@@ -158,12 +158,6 @@ fn branches(node: &mut Value) -> impl Iterator<Item = &mut Value> {
 
 fn owned(from: &str, to: &str) -> (String, String) {
     (from.to_owned(), to.to_owned())
-}
-
-/// The names of the values that a node computes.
-fn results(node: &Value) -> impl Iterator<Item = &str> {
-    let outputs = node.get("outputs").and_then(Value::as_array).into_iter().flatten();
-    outputs.flat_map(json::value_names).map(|(name, _)| name)
 }
 
 /// The names in arguments; an argument of a node has its value in `arg`.
