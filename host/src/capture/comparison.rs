@@ -1,9 +1,9 @@
 //! The errors of a candidate's layers against the reference's, taken as batches go by.
 
 use super::batch::Batches;
-use super::emulation::{Emulation, StandIn};
+use super::emulation::Emulation;
 use super::order::Order;
-use super::pairing::{ActivationPair, Followed};
+use super::pairing::ActivationPair;
 use super::real::Real;
 use super::side::Side;
 use crate::backend::{Fetch, Progress, RunReport};
@@ -172,25 +172,7 @@ impl Comparison {
         given.collect()
     }
 
-    /// Adds what the candidate's layers make of the reference's values.
-    fn add_substituted(&mut self, pairs: &[ActivationPair<'_>], references: &[Tensor], alone: &[Tensor]) {
-        let (references, alone) = (by_name(references), by_name(alone));
-        for (pair, compared) in pairs.iter().zip(&mut self.compared) {
-            let reference = references.get(pair.reference_value.name);
-            let found = alone.get(pair.candidate_value.name);
-            if let (Some(reference), Some(found), Some(Order::Same)) = (reference, found, compared.order) {
-                let reference = Real::of(reference, pair.reference_value.quantization);
-                let found = Real::of(found, pair.candidate_value.quantization);
-                if let (Ok(reference), Ok(found)) = (reference, found) {
-                    reference.each_pair(&found, |expected, found| {
-                        // Blocks of both are of one length.
-                        let _ = compared.local.add(expected, found);
-                    });
-                }
-            }
-        }
-    }
-
+    /// Adds the errors of one batch; of layers that were emulated, those of the layer alone too.
     fn add(
         &mut self,
         pairs: &[ActivationPair<'_>],
@@ -198,47 +180,61 @@ impl Comparison {
         references: &[Tensor],
         candidates: &[Tensor],
     ) {
-        let by_name = |tensors: &[Tensor]| -> HashMap<String, usize> {
-            tensors.iter().enumerate().map(|(place, tensor)| (tensor.name.clone(), place)).collect()
-        };
-        let (reference_places, candidate_places) = (by_name(references), by_name(candidates));
-        let work = |pair: &ActivationPair<'_>, stand_in: Option<&StandIn>, compared: &mut Compared| {
+        let (references, candidates) = (by_name(references), by_name(candidates));
+        self.each(pairs, |place, pair, compared| {
             if compared.obstacle.is_some() {
                 return;
             }
-            let place =
-                |places: &HashMap<String, usize>, value: &Followed<'_>| places.get(value.name).copied();
-            let tensors = place(&reference_places, &pair.reference_value)
-                .zip(place(&candidate_places, &pair.candidate_value))
-                .map(|(reference, candidate)| (&references[reference], &candidates[candidate]));
-            let outcome = match tensors {
-                Some((reference, candidate)) => compared.add(pair, reference, candidate),
-                None => Err(Error::internal("a value was not delivered")),
+            let reference = references.get(pair.reference_value.name);
+            let candidate = candidates.get(pair.candidate_value.name);
+            let Some((reference, candidate)) = reference.zip(candidate) else {
+                compared.obstacle = Some(Error::internal("a value was not delivered"));
+                return;
             };
-            compared.obstacle = outcome.err();
-            let alone = stand_in.and_then(|stand_in| stand_in.value.as_deref());
-            let alone = alone.and_then(|name| reference_places.get(name)).map(|place| &references[*place]);
-            if let (Some(alone), Some((reference, _))) = (alone, tensors) {
-                compared.add_local(pair, reference, alone);
+            compared.obstacle = compared.add(pair, reference, candidate).err();
+            let stand_in = emulation.and_then(|emulation| emulation.layers.get(place)?.value.as_deref());
+            if let Some(alone) = stand_in.and_then(|name| references.get(name)) {
+                // A stand-in has the reference's own form.
+                compared.add_local(pair, reference, (alone, pair.reference_value.quantization));
             }
-        };
+        });
+    }
+
+    /// Adds what the candidate's layers make of the reference's values.
+    fn add_substituted(&mut self, pairs: &[ActivationPair<'_>], references: &[Tensor], alone: &[Tensor]) {
+        let (references, alone) = (by_name(references), by_name(alone));
+        self.each(pairs, |_, pair, compared| {
+            let reference = references.get(pair.reference_value.name);
+            let alone = alone.get(pair.candidate_value.name);
+            if let (Some(reference), Some(alone), Some(Order::Same)) = (reference, alone, compared.order) {
+                compared.add_local(pair, reference, (alone, pair.candidate_value.quantization));
+            }
+        });
+    }
+
+    /// Does a work for each pair, given its place, on all cores.
+    fn each<'a>(
+        &mut self,
+        pairs: &'a [ActivationPair<'a>],
+        work: impl Fn(usize, &ActivationPair<'a>, &mut Compared) + Sync,
+    ) {
         // Neighbours are of about the same size: taken in turns, each thread has its share.
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(pairs.len().max(1));
         let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
         for (place, (pair, compared)) in pairs.iter().zip(&mut self.compared).enumerate() {
-            let stand_in = emulation.and_then(|emulation| emulation.layers.get(place));
-            shares[place % threads].push((pair, stand_in, compared));
+            shares[place % threads].push((place, pair, compared));
         }
+        let work = |share: Vec<_>| {
+            share.into_iter().for_each(|(place, pair, compared)| work(place, pair, compared));
+        };
         let work = &work;
         std::thread::scope(|scope| {
             let mut shares = shares.into_iter();
             let own = shares.next();
             for share in shares {
-                scope.spawn(move || {
-                    share.into_iter().for_each(|(pair, alone, compared)| work(pair, alone, compared))
-                });
+                scope.spawn(move || work(share));
             }
-            own.into_iter().flatten().for_each(|(pair, alone, compared)| work(pair, alone, compared));
+            own.into_iter().for_each(work);
         });
     }
 }
@@ -248,10 +244,15 @@ fn by_name(tensors: &[Tensor]) -> HashMap<&str, &Tensor> {
 }
 
 impl Compared {
-    /// What a layer alone computes, in the reference's own form.
-    fn add_local(&mut self, pair: &ActivationPair<'_>, reference: &Tensor, alone: &Tensor) {
-        let real = |tensor| Real::of(tensor, pair.reference_value.quantization);
-        if let (Ok(reference), Ok(alone)) = (real(reference), real(alone)) {
+    /// Adds what a layer alone computes, with the parameters of its codes.
+    fn add_local(
+        &mut self,
+        pair: &ActivationPair<'_>,
+        reference: &Tensor,
+        (alone, parameters): (&Tensor, Option<&QuantizationParameters>),
+    ) {
+        let reference = Real::of(reference, pair.reference_value.quantization);
+        if let (Ok(reference), Ok(alone)) = (reference, Real::of(alone, parameters)) {
             reference.each_pair(&alone, |expected, found| {
                 // Blocks of both are of one length.
                 let _ = self.local.add(expected, found);
