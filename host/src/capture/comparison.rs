@@ -16,18 +16,18 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 
 /// How layers are computed alone, fed the reference's values.
-#[derive(Clone, Copy)]
-pub enum Alone<'a> {
+pub enum Alone {
     /// Not at all.
     Not,
     /// By stand-ins in the reference's graph.
-    Emulated(&'a Emulation),
+    Emulated(Box<Emulation>),
     /// By the candidate itself: each value that it computes gives way to the reference's (feature `substitute`).
     Substituted,
 }
 
-impl<'a> Alone<'a> {
-    fn emulation(self) -> Option<&'a Emulation> {
+impl Alone {
+    /// The stand-ins, where there are any.
+    pub fn emulation(&self) -> Option<&Emulation> {
         match self {
             Self::Emulated(emulation) => Some(emulation),
             Self::Not | Self::Substituted => None,
@@ -75,7 +75,7 @@ impl Comparison {
         candidate: &Side<'_>,
         pairs: &[ActivationPair<'_>],
         (input, samples, batch): (&Input, Option<u64>, u64),
-        alone: Alone<'_>,
+        alone: &Alone,
         progress: &dyn Progress,
     ) -> Result<Self> {
         let emulation = alone.emulation();

@@ -6,6 +6,7 @@ use super::evidence::Ran;
 use super::inspection::{can_be_captured, can_be_edited};
 use super::running::Running;
 use super::{Command, Example, Group, Scope};
+use crate::backend::Progress;
 use crate::capture::batch::Batches;
 use crate::capture::emulation::{Emulation, Place, StandIn};
 use crate::capture::order::Order;
@@ -175,44 +176,32 @@ impl Command for Compare {
             return Err(Error::not_found("no layer of the two models belongs together")
                 .with_hint("See `diff` for what was matched with what."));
         }
-        let is_local = !arguments.accumulated && !arguments.optimized;
-        let compare = |alone: Alone<'_>| {
+        let compare = |alone: &Alone| {
             let feed = (&*input, arguments.samples, arguments.batch);
             Comparison::run(&ours, &theirs, &values.pairs, feed, alone, &task)
         };
-        let (mut emulation, mut local_obstacle, mut is_substituted) = (None, None, false);
-        if is_local && can_be_edited(&reference) {
-            match Emulation::new(&reference, &candidate, &values.pairs, Place::Beside, &task) {
-                Ok(made) => emulation = Some(made),
-                Err(error) => local_obstacle = Some(error),
-            }
-        } else if is_local && candidate.session.plugin().has_feature("substitute") {
-            is_substituted = true;
-        } else if is_local {
-            local_obstacle = Some(Error::new(
-                ErrorKind::UnsupportedOp,
-                format!("that needs an ONNX model as the reference, and `{}` is none", reference.id),
-            ));
-        }
-        let alone = match &emulation {
-            Some(emulation) => Alone::Emulated(emulation),
-            None if is_substituted => Alone::Substituted,
-            None => Alone::Not,
+        let is_local = !arguments.accumulated && !arguments.optimized;
+        let chosen =
+            if is_local { alone(&reference, &candidate, &values.pairs, &task) } else { Ok(Alone::Not) };
+        let (mut alone, mut local_obstacle) = match chosen {
+            Ok(alone) => (alone, None),
+            Err(error) => (Alone::Not, Some(error)),
         };
-        let mut comparison = compare(alone);
-        if let (Err(error), true) = (&comparison, emulation.is_some() || is_substituted)
+        let mut comparison = compare(&alone);
+        if let Err(error) = &comparison
+            && !matches!(alone, Alone::Not)
             && error.kind() != ErrorKind::Cancelled
         {
-            // The runtime may refuse the changed graph, and not the one that was written.
-            let plain = compare(Alone::Not);
+            // The runtime may refuse what is changed, and not what was written.
+            let plain = compare(&Alone::Not);
             if plain.is_ok() {
-                (emulation, local_obstacle) = (None, Some(error.clone()));
+                (alone, local_obstacle) = (Alone::Not, Some(error.clone()));
             }
             comparison = plain;
         }
         let comparison = comparison?;
         drop(task);
-        let stand_in = |index| emulation.as_ref().and_then(|emulation| emulation.layers.get(index));
+        let stand_in = |index| alone.emulation().and_then(|emulation| emulation.layers.get(index));
         let pairs = values.pairs.iter().zip(&comparison.compared).enumerate();
         let mut rows: Vec<Row<'_>> =
             pairs.map(|(index, (pair, found))| row(pair, stand_in(index), found)).collect();
@@ -253,6 +242,32 @@ impl Command for Compare {
             None => report,
         })
     }
+}
+
+/// How the layers of the candidate are computed alone.
+///
+/// # Errors
+/// `UnsupportedOp` where neither side offers a way; what the backend says of the changed graph.
+fn alone(
+    reference: &Loaded,
+    candidate: &Loaded,
+    pairs: &[ActivationPair<'_>],
+    progress: &dyn Progress,
+) -> Result<Alone> {
+    if can_be_edited(reference) {
+        let emulation = Emulation::new(reference, candidate, pairs, Place::Beside, progress)?;
+        return Ok(Alone::Emulated(Box::new(emulation)));
+    }
+    if candidate.session.plugin().has_feature("substitute") {
+        return Ok(Alone::Substituted);
+    }
+    Err(Error::new(
+        ErrorKind::UnsupportedOp,
+        format!(
+            "that needs an ONNX model as the reference, or a PyTorch model as the candidate; `{}` and `{}` are neither",
+            reference.id, candidate.id
+        ),
+    ))
 }
 
 /// A dynamic scale is that of all samples that are run together.
