@@ -64,4 +64,36 @@ impl QuantizationParameters {
             ..Self::per_tensor(dtype, 1.0, 0.0)
         }
     }
+
+    /// How the parameters contradict themselves, or the shape of what they are of, if they do. A size of -1 is one that
+    /// is not known.
+    pub fn contradiction(&self, shape: Option<&[i64]>) -> Option<String> {
+        let (scales, zero_points) = (self.scales.len(), self.zero_points.len());
+        if scales > 0 && scales as u64 != self.scale_count {
+            return Some(format!("counts {} scales and lists {scales}", self.scale_count));
+        }
+        if zero_points > 1 && zero_points != scales {
+            return Some(format!("has {scales} scales and {zero_points} zero points"));
+        }
+        if scales.max(zero_points) > Self::MAX_INLINE {
+            return Some(format!("lists more than {} scales", Self::MAX_INLINE));
+        }
+        if scales == 0 && !self.is_dynamic && self.scale_name.is_empty() {
+            return Some("lists no scale, names none and is not dynamic".to_owned());
+        }
+        let block_size = self.block_size.into_option();
+        if let Some(size) = block_size.filter(|size| *size <= 0) {
+            return Some(format!("has blocks of {size}"));
+        }
+        let (axis, shape) = (self.axis.into_option()?, shape?);
+        match usize::try_from(axis).ok().and_then(|axis| shape.get(axis)) {
+            None => Some(format!("has no axis {axis}")),
+            Some(&channels)
+                if channels >= 0 && block_size.is_none() && self.scale_count != channels as u64 =>
+            {
+                Some(format!("has {channels} channels and {} scales", self.scale_count))
+            }
+            Some(_) => None,
+        }
+    }
 }

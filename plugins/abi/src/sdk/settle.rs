@@ -54,11 +54,8 @@ pub fn settle(info: &mut ModelInfo) -> Result<(), BackendError> {
     let values = info.inputs.iter().chain(&info.outputs).chain(&info.values);
     for value in values {
         if let RSome(parameters) = &value.quantization {
-            check(
-                &value.name,
-                value.shape.as_ref().map(|shape| vec![-1; shape.len()]).into_option().as_deref(),
-                parameters,
-            )?;
+            let shape = value.shape.as_ref().map(|shape| vec![-1; shape.len()]).into_option();
+            check(&value.name, shape.as_deref(), parameters)?;
         }
     }
     Ok(())
@@ -116,32 +113,9 @@ fn told_apart(what: &str, values: &[ValueInfo]) -> Result<(), BackendError> {
 
 /// Checks parameters against a shape, in which -1 is a size that is not known.
 fn check(name: &str, shape: Option<&[i64]>, parameters: &QuantizationParameters) -> Result<(), BackendError> {
-    let wrong = |what: String| {
-        Err(BackendError::corrupt_file(format!(
-            "the quantization parameters of `{}` {what}",
-            name.escape_debug()
-        )))
-    };
-    let (scales, zero_points) = (parameters.scales.len(), parameters.zero_points.len());
-    if (scales > 0 && scales as u64 != parameters.scale_count) || (zero_points > 1 && zero_points != scales) {
-        return wrong(format!("have {scales} scales and {zero_points} zero points"));
-    }
-    if scales.max(zero_points) > QuantizationParameters::MAX_INLINE {
-        return wrong(format!("list {} numbers", scales.max(zero_points)));
-    }
-    if scales == 0 && !parameters.is_dynamic && parameters.scale_name.is_empty() {
-        return wrong("have no scale".to_owned());
-    }
-    let (RSome(axis), Some(shape)) = (parameters.axis, shape) else { return Ok(()) };
-    let size = usize::try_from(axis).ok().and_then(|axis| shape.get(axis));
-    match size {
-        None => wrong(format!("are those of an axis {axis}, in {} dimensions", shape.len())),
-        Some(&size)
-            if size >= 0 && parameters.block_size.is_none() && parameters.scale_count != size as u64 =>
-        {
-            wrong(format!("have {} scales for {size} channels", parameters.scale_count))
-        }
-        Some(_) => Ok(()),
+    match parameters.contradiction(shape) {
+        Some(what) => Err(BackendError::corrupt_file(format!("`{}` {what}", name.escape_debug()))),
+        None => Ok(()),
     }
 }
 
@@ -250,12 +224,14 @@ mod tests {
     fn parameters_of_no_axis_and_of_too_few_channels_are_corrupt() {
         for (axis, scales) in [(1, 2), (0, 3)] {
             let mut info = ModelInfo::new("f");
+            info.precision = "float32".into();
             let mut found = tensor("w", "", "");
             let parameters =
                 QuantizationParameters::per_channel(DType::INT8, vec![1.0; scales], vec![], axis);
             found.quantization = RSome(parameters);
             info.tensors = vec![found].into();
             assert!(settle(&mut info).is_err(), "{axis} {scales}");
+            assert!(matches!(verdict(&info), Verdict::Failed(_)), "{axis} {scales}");
         }
     }
 }

@@ -77,12 +77,9 @@ pub(super) fn model(manifest: &Manifest, info: &ModelInfo) -> Outcome {
         if value.name.is_empty() {
             return breach("a value has no name");
         }
-        let rank = match &value.shape {
-            RSome(shape) => Some(shape.len()),
-            ROption::RNone => None,
-        };
         if let RSome(parameters) = &value.quantization {
-            quantization(&value.name, rank, None, parameters)?;
+            let shape = value.shape.as_ref().map(|shape| vec![-1; shape.len()]).into_option();
+            quantization(&value.name, shape.as_deref(), parameters)?;
         }
     }
     if let RSome(obstacle) = &info.run_obstacle {
@@ -103,41 +100,14 @@ fn stored(tensor: &TensorInfo) -> Outcome {
         ));
     }
     match &tensor.quantization {
-        RSome(parameters) => quantization(name, Some(tensor.shape.len()), Some(&tensor.shape), parameters),
+        RSome(parameters) => quantization(name, Some(&tensor.shape), parameters),
         ROption::RNone => Ok(()),
     }
 }
 
-fn quantization(
-    name: &str,
-    rank: Option<usize>,
-    shape: Option<&[i64]>,
-    parameters: &QuantizationParameters,
-) -> Outcome {
-    let (scales, zero_points) = (parameters.scales.len(), parameters.zero_points.len());
-    if scales > 0 && scales as u64 != parameters.scale_count {
-        return breach(format!("`{name}` counts {} scales and lists {scales}", parameters.scale_count));
-    }
-    if zero_points > 1 && zero_points != scales {
-        return breach(format!("`{name}` has {scales} scales and {zero_points} zero points"));
-    }
-    if scales.max(zero_points) > QuantizationParameters::MAX_INLINE {
-        return breach(format!("`{name}` lists more than {} scales", QuantizationParameters::MAX_INLINE));
-    }
-    if scales == 0 && !parameters.is_dynamic && parameters.scale_name.is_empty() {
-        return breach(format!("`{name}` lists no scale, names none and is not dynamic"));
-    }
-    let RSome(axis) = parameters.axis else { return Ok(()) };
-    if rank.is_some_and(|rank| axis < 0 || axis >= rank as i64) {
-        return breach(format!("`{name}` has no axis {axis}"));
-    }
-    let channels = shape.and_then(|shape| shape.get(usize::try_from(axis).ok()?).copied());
-    match channels {
-        Some(channels) if parameters.block_size.is_none() && parameters.scale_count != channels as u64 => {
-            breach(format!("`{name}` has {channels} channels and {} scales", parameters.scale_count))
-        }
-        _ => Ok(()),
-    }
+/// Parameters against a shape, in which -1 is a size that is not known.
+fn quantization(name: &str, shape: Option<&[i64]>, parameters: &QuantizationParameters) -> Outcome {
+    parameters.contradiction(shape).map_or(Ok(()), |what| breach(format!("`{name}` {what}")))
 }
 
 fn unique<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Outcome {
