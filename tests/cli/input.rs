@@ -33,6 +33,15 @@ fn made_up_values_depend_on_the_seed_only() {
 }
 
 #[test]
+fn the_largest_integer_is_of_random_values_only() {
+    let world = World::new();
+    let refused = world.run("load models/resnet8.onnx; input zeros --max 3");
+    assert_eq!(refused.error(), "`--max` goes with `random` only");
+    let chosen = world.json("load models/resnet8.onnx; input random --max 3");
+    assert_eq!(chosen["source"], "random --seed 0 --max 3");
+}
+
+#[test]
 fn a_model_without_shapes_takes_those_of_its_family() {
     let world = World::new();
     let chosen = world.json("open models; use resnet8_traced.pt; input random");

@@ -134,7 +134,11 @@ fn read(arguments: &Arguments, playground: &mut Playground, scope: &Scope<'_>) -
             Content::Named(parts.collect::<Result<_>>()?)
         }
     };
-    if source.iter().any(|source| source.ends_with("random")) {
+    let is_random = source.iter().any(|source| source.ends_with("random"));
+    if arguments.largest.is_some() && !is_random {
+        return Err(Error::usage("`--max` goes with `random` only"));
+    }
+    if is_random {
         source.push(format!("--seed {}", arguments.seed));
     }
     if !arguments.shape.is_empty() {
@@ -186,8 +190,8 @@ fn content(
         "ones" => return generated(Fill::Ones),
         _ => {}
     }
-    if arguments.batch.is_some() || arguments.largest.is_some() {
-        return Err(Error::usage("`--batch` and `--max` go with `random`, `zeros` and `ones` only")
+    if arguments.batch.is_some() {
+        return Err(Error::usage("`--batch` goes with `random`, `zeros` and `ones` only")
             .with_hint("Choose samples of a file as in `[0:8]`."));
     }
     let (file, selection) = Selection::parse(text)?;
@@ -259,12 +263,12 @@ fn current(playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
 /// Checks the input against the current model, if there is one, and says what became of it.
 fn describe(chosen: &input::Input, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
     let task = scope.ui.task(scope.cancel);
-    let current = playground.current.is_some().then(|| playground.model(None, &task)).transpose()?;
-    let unchecked = match &current {
-        Some(model) if model.runnable().is_err() => format!("not checked: {} cannot be run", model.id),
-        _ => "not checked: no model is chosen".to_owned(),
-    };
-    let (model, fitted) = if let Some(model) = current.filter(|model| model.runnable().is_ok()) {
+    let mut unchecked = "not checked: no model is chosen".to_owned();
+    let mut current = playground.current.is_some().then(|| playground.model(None, &task)).transpose()?;
+    if let Some(model) = current.take_if(|model| model.runnable().is_err()) {
+        unchecked = format!("not checked: {} cannot be run", model.id);
+    }
+    let (model, fitted) = if let Some(model) = current {
         let sibling = playground.outspoken_sibling(&model, &task);
         // Of many samples the first few are checked: the others are read when they are run.
         let count = chosen.sample_count(model.info(), sibling.as_ref());
