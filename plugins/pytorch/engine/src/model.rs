@@ -227,6 +227,9 @@ impl sdk::Model for Model {
 impl Model {
     /// What is put in place of computed values.
     fn substitution(&self, views: &[TensorView<'_>]) -> Result<Substitution> {
+        if views.is_empty() {
+            return Ok(Substitution::default());
+        }
         let values: HashMap<&str, usize> =
             self.values.iter().enumerate().map(|(index, value)| (value.name.as_str(), index)).collect();
         Substitution::of(views, |name| match Source::of(name, &values) {
