@@ -51,7 +51,7 @@ def run(qp, line):
 
 
 def difference(found, expected):
-    """The largest difference, as a share of the largest expected value."""
+    """The largest difference, as a share of the largest expected value; infinite where only one is no number."""
     expected = expected.detach().double().numpy()
     if found.shape != expected.shape:
         return float("inf")
@@ -130,13 +130,14 @@ def networks(match):
         yield "sound", Sound().eval(), torch.randn(2, 1, 4000)
 
 
-def quantized(model, example):
+def with_pt2e(model, inputs):
+    """The model as PT2E quantizes it, calibrated with these inputs."""
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import X86InductorQuantizer, get_default_x86_inductor_quantization_config
 
     quantizer = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config())
-    prepared = prepare_pt2e(torch.export.export(model, (example,)).module(), quantizer)
-    prepared(example)
+    prepared = prepare_pt2e(torch.export.export(model, inputs).module(), quantizer)
+    prepared(*inputs)
     return convert_pt2e(prepared)
 
 
@@ -198,7 +199,7 @@ def main():
                         results.append(check_network(qp, f"{name}_{form}", converted, example, folder))
                 if name in ("resnet18", "mobilenet_v2", "squeezenet1_1", "vit_b_16"):
                     try:
-                        converted = quantized(model, example)
+                        converted = with_pt2e(model, (example,))
                     except ValueError as error:
                         print(f"{name}_pt2e: Python does not quantize it: {error}")
                         continue

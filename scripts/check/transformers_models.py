@@ -23,11 +23,10 @@ import warnings
 import numpy
 import torch
 import transformers as hf
+from exported import CHECKOUT, TOLERANCE, difference, with_pt2e
 
 warnings.filterwarnings("ignore")
 hf.logging.set_verbosity_error()
-CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
-TOLERANCE = 1e-5
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 TEXT = {**SIZES, "vocab_size": 99, "max_position_embeddings": 64}
@@ -107,16 +106,6 @@ class Flat(torch.nn.Module):
         return tuple(tensors(self.model(**dict(zip(self.names, inputs)), return_dict=False)))
 
 
-def with_pt2e(model, inputs):
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-    from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
-
-    quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
-    prepared = prepare_pt2e(torch.export.export(model, inputs).module(), quantizer)
-    prepared(*inputs)
-    return convert_pt2e(prepared)
-
-
 def with_torchao(config):
     import torchao.quantization as ao
 
@@ -134,16 +123,6 @@ FORMS = {
     "dynamic_int8": with_torchao("Int8DynamicActivationInt8WeightConfig"),
     "pt2e": with_pt2e,
 }
-
-
-def difference(found, expected):
-    """The largest difference, as a share of the largest expected value; infinite where only one is no number."""
-    found, expected = found.astype(numpy.float64), expected.detach().double().numpy()
-    if found.shape != expected.shape:
-        return float("inf")
-    is_same = (found == expected) | (numpy.isnan(found) & numpy.isnan(expected))
-    apart = numpy.where(is_same, 0.0, numpy.nan_to_num(numpy.abs(found - expected), nan=numpy.inf))
-    return apart.max(initial=0.0) / max(1.0, numpy.nanmax(numpy.abs(expected), initial=0.0))
 
 
 class Checker:
