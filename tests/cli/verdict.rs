@@ -69,7 +69,7 @@ fn names_that_nobody_knows_are_a_warning_and_a_safe_file_says_so_quietly() {
     let info = world.json("info own.pkl");
     assert_eq!(
         (&info["verdict"], &info["run_obstacle"]["kind"]),
-        (&"unknown globals".into(), &"UnsupportedOp".into())
+        (&"unknown".into(), &"UnsupportedOp".into())
     );
     let shown = world.run("info own.pkl").output;
     assert!(shown.contains("\n  my_package.model.Net\n"), "{shown}");

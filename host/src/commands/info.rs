@@ -33,8 +33,7 @@ struct Described<'a> {
     format: &'a str,
     #[serde(flatten)]
     digest: Digest,
-    /// What the file's own tool would do with it, where files can hold code: `safe`, `unknown globals`,
-    /// `dangerous`.
+    /// What the file's own tool would do with it, where files can hold code: `safe`, `unknown`, `dangerous`.
     verdict: Option<&'a str>,
     bytes: u64,
     hash: Option<String>,

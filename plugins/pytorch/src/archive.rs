@@ -2,6 +2,8 @@
 //!
 //! Nothing is unpacked to disk. Entries that other tools have deflated are read too, within limits.
 
+mod directory;
+
 use crate::source::{Source, SourceReader};
 use qp_abi::sdk::{BackendError, Result};
 use std::borrow::Cow;
@@ -29,6 +31,7 @@ pub struct Archive {
     zip: ZipArchive<SourceReader>,
     records: BTreeMap<String, Record>,
     folder: String,
+    ambiguities: Vec<String>,
 }
 
 /// One entry: where its bytes are.
@@ -57,8 +60,7 @@ impl Archive {
     /// Reads and checks the table of contents.
     ///
     /// # Errors
-    /// `CorruptFile` for what contradicts itself, `UnsafeFile` for names that leave the archive's folder and
-    /// for bombs, `UnsupportedFormat` for encryption and unknown compression.
+    /// `CorruptFile` for what makes no sense, `UnsafeFile` for names that leave the archive's folder and for bombs, `UnsupportedFormat` for encryption and unknown compression.
     pub fn read(source: Arc<Source>) -> Result<Self> {
         let length = source.bytes()?.len() as u64;
         let config = Config { archive_offset: ArchiveOffset::Known(0) };
@@ -67,13 +69,9 @@ impl Archive {
         if zip.len() > MAX_ENTRIES {
             return Err(corrupt(format!("the zip archive claims {} entries", zip.len())));
         }
-        if zip.has_duplicate_names() {
-            return Err(corrupt("the zip archive has two entries of the same name").with_help(
-                "Two readers of such a file may see different models: get it from its source again.",
-            ));
-        }
+        let mut ambiguities = directory::ambiguities(source.bytes()?, &zip);
         if zip.has_overlapping_files().map_err(|error| corrupt_entry("?", &error))? {
-            return Err(corrupt("entries of the zip archive overlap"));
+            ambiguities.push("entries of the zip archive overlap".to_owned());
         }
         let mut entries = Vec::with_capacity(zip.len());
         let mut inflated_bytes = 0_u64;
@@ -82,7 +80,13 @@ impl Archive {
             let name = entry.name().map_err(|error| corrupt_entry("?", &error))?.into_owned();
             check_name(name.strip_suffix('/').unwrap_or(&name))?;
             let header = entry.header_start();
-            check_header(source.bytes()?, header, entry.name_raw(), entry.size(), entry.compressed_size())?;
+            let listed = directory::Listed {
+                name: entry.name_raw(),
+                size: entry.size(),
+                packed: entry.compressed_size(),
+                method: entry.compression(),
+            };
+            ambiguities.extend(directory::header_ambiguity(source.bytes()?, header, &listed));
             if entry.is_dir() {
                 continue;
             }
@@ -114,9 +118,20 @@ impl Archive {
             entries.push((name, Record { index, start, is_stored, size }));
         }
         let folder = common_folder(entries.iter().map(|(name, _)| name.as_str()));
-        let records =
+        ambiguities.extend(directory::name_ambiguities(entries.iter().map(|(name, _)| name.as_str())));
+        let mut records: BTreeMap<String, Record> =
             entries.into_iter().map(|(name, record)| (name[folder.len()..].to_owned(), record)).collect();
-        Ok(Self { source, zip, records, folder })
+        // PyTorch finds entries whatever their case.
+        for known in ["data.pkl", "constants.pkl", "version", "byteorder"] {
+            let other =
+                records.keys().find(|name| name.eq_ignore_ascii_case(known) && *name != known).cloned();
+            if let Some(record) =
+                other.filter(|_| !records.contains_key(known)).and_then(|name| records.remove(&name))
+            {
+                records.insert(known.to_owned(), record);
+            }
+        }
+        Ok(Self { source, zip, records, folder, ambiguities })
     }
 
     /// The file itself.
@@ -127,6 +142,11 @@ impl Archive {
     /// The top folder with its slash; empty when the entries have none in common.
     pub fn folder(&self) -> &str {
         &self.folder
+    }
+
+    /// Where two readers of the archive see different files, a sentence each.
+    pub fn ambiguities(&self) -> &[String] {
+        &self.ambiguities
     }
 
     /// The names of the entries, without the top folder.
@@ -217,34 +237,6 @@ fn check_name(name: &str) -> Result<()> {
     if leaves {
         let message = format!("entry `{}` has a name that leads out of the archive", name.escape_debug());
         return Err(BackendError::unsafe_file(message).with_help("Do not unpack this file."));
-    }
-    Ok(())
-}
-
-/// Compares an entry's own header with the table of contents: readers that go by the one see another file than
-/// those that go by the other.
-fn check_header(bytes: &[u8], start: u64, name: &[u8], size: u64, packed: u64) -> Result<()> {
-    const FIXED: usize = 30;
-    /// The sizes follow the content.
-    const SIZES_FOLLOW: u16 = 1 << 3;
-    /// The size is in a field of its own.
-    const IS_LONG: u32 = u32::MAX;
-    let header = usize::try_from(start).ok().and_then(|start| bytes.get(start..));
-    let fixed = header.and_then(|header| header.first_chunk::<FIXED>());
-    let shown = String::from_utf8_lossy(name);
-    let (Some(header), Some(fixed)) = (header, fixed) else {
-        return Err(corrupt(format!("entry `{shown}` has no header")));
-    };
-    let short = |at: usize| u16::from_le_bytes([fixed[at], fixed[at + 1]]);
-    let long = |at: usize| u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
-    let own_name = header.get(FIXED..FIXED + usize::from(short(26)));
-    let is_same = |own: u32, listed: u64| own == IS_LONG || u64::from(own) == listed;
-    let sizes_agree = short(6) & SIZES_FOLLOW != 0 || (is_same(long(18), packed) && is_same(long(22), size));
-    if !fixed.starts_with(MAGIC) || own_name != Some(name) || !sizes_agree {
-        return Err(corrupt(format!(
-            "entry `{shown}` has another name or size in its header than in the table of contents"
-        ))
-        .with_help("Two readers of such a file may see different models: get it from its source again."));
     }
     Ok(())
 }

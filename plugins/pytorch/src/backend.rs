@@ -3,10 +3,11 @@
 use crate::archive;
 use crate::legacy;
 use crate::model::Model;
-use crate::open::{self, MOBILE_MAGIC, TAR_MAGIC};
+use crate::open::{self, MOBILE_MAGIC};
 use crate::runtime::Runtime;
 use crate::safetensors;
 use crate::sharded;
+use crate::tar;
 use qp_abi::sdk::{
     self, Format, Manifest, ModelInfo, Pair, Progress, RString, RVec, Result, RuntimeStatus, Setup,
 };
@@ -38,15 +39,19 @@ const INDICES: &[&str] = &[
     "pth.index.json",
 ];
 
-const FORMATS: [FormatRow; 6] = [
+/// How files of `torch.save` are called.
+const PICKLED: &[&str] = &["pt", "pth", "ckpt", "bin", "pkl", "th", "tar"];
+
+const FORMATS: [FormatRow; 7] = [
     (
         "torchscript",
-        &["pt", "pth", "ptl", "ff", "ts", "torchscript"],
+        &["pt", "pth", "ptl", "ff", "ts", "torchscript", "jit"],
         archive::MAGIC,
         "TorchScript: `torch.jit.save`",
     ),
-    ("pickle", &["pt", "pth", "ckpt", "bin", "pkl"], archive::MAGIC, "modules and state dicts: `torch.save`"),
-    ("pickle-legacy", &["pt", "pth", "ckpt", "bin", "pkl"], legacy::MAGIC, "`torch.save` before PyTorch 1.6"),
+    ("pickle", PICKLED, archive::MAGIC, "modules and state dicts: `torch.save`"),
+    ("pickle-legacy", PICKLED, legacy::MAGIC, "`torch.save` before PyTorch 1.6"),
+    ("pickle-tar", PICKLED, b"", "`torch.save` before PyTorch 0.1.10"),
     ("pt2", &["pt2"], archive::MAGIC, "exported programs: `torch.export.save`"),
     ("safetensors", &["safetensors"], b"", "weights of the safetensors library"),
     ("sharded", INDICES, b"", "the index of a checkpoint in several files"),
@@ -112,7 +117,7 @@ fn probe(head: &[u8], file_name: &str) -> Option<&'static str> {
     let extension = file_name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
     let extension = extension.as_deref().unwrap_or_default();
     let is_ours = FORMATS.iter().any(|(_, extensions, ..)| extensions.contains(&extension));
-    let is_certain = is_ours && !matches!(extension, "bin" | "ckpt" | "pkl" | "ts" | "ff");
+    let is_certain = is_ours && !matches!(extension, "bin" | "ckpt" | "pkl" | "ts" | "ff" | "tar");
     // Recognized in order to say what it is.
     if is_ours && head.get(MOBILE_MAGIC.0..).is_some_and(|rest| rest.starts_with(MOBILE_MAGIC.1)) {
         return Some("torchscript");
@@ -134,8 +139,8 @@ fn probe(head: &[u8], file_name: &str) -> Option<&'static str> {
     if sharded::looks_like(head, file_name) {
         return Some("sharded");
     }
-    if is_ours && head.get(TAR_MAGIC.0..).is_some_and(|rest| rest.starts_with(TAR_MAGIC.1)) {
-        return Some("pickle-legacy");
+    if is_ours && tar::is_tar(head) {
+        return (extension != "tar" || tar::is_model(head)).then_some("pickle-tar");
     }
     match head {
         [0x80, 2..=5, next, ..] if is_ours && is_first_opcode(*next) => Some("pickle"),

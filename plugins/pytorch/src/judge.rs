@@ -2,6 +2,7 @@
 
 use crate::archive::{self, Archive};
 use crate::legacy;
+use crate::pickle::proof::Loader;
 use crate::pickle::verdict::Verdict;
 use crate::pickle::{Pickle, decode_part};
 use crate::source::Source;
@@ -27,26 +28,42 @@ pub fn of_archive(archive: &Archive) -> Verdict {
 /// The verdict on a file that is no archive: pickles in a row.
 pub fn of_pickles(bytes: &[u8]) -> Verdict {
     let mut verdict = Verdict::default();
-    add_pickles(bytes, &mut verdict, 0);
+    add_pickles(bytes, Loader::Python, true, &mut verdict, 0);
     verdict
 }
 
 fn add_archive(archive: &Archive, verdict: &mut Verdict, depth: usize) {
+    archive.ambiguities().iter().for_each(|what| verdict.add_ambiguity(what));
+    let is_script = archive.contains("constants.pkl") && archive.contains("data.pkl");
     for name in archive.names() {
-        let is_named = NAMES.iter().any(|end| name.ends_with(end));
-        if !is_named && !FOLDERS.iter().any(|folder| name.starts_with(folder)) {
+        let lower = name.to_ascii_lowercase();
+        let is_named = NAMES.iter().any(|end| lower.ends_with(end));
+        if !is_named && !FOLDERS.iter().any(|folder| lower.contains(folder)) {
             continue;
         }
-        // What cannot be unpacked is said by whoever reads the file; Python cannot load it either.
-        let Ok(file) = archive.file(name) else { continue };
-        let Ok(content) = file.bytes() else { continue };
+        // PyTorch reads entries whose checksum is wrong.
+        let file = archive.file(name);
+        let Ok((file, Ok(content))) = file.as_ref().map(|file| (file, file.bytes())) else {
+            if is_named {
+                verdict.add_ambiguity(format!("entry `{}` cannot be unpacked here", name.escape_debug()));
+            }
+            continue;
+        };
         if is_file(content) {
-            add_file(&file, verdict, depth + 1);
-        } else if is_named {
-            add_pickles(content, verdict, depth);
+            add_file(file, verdict, depth + 1);
+        } else {
+            let loader = if is_script && SCRIPT.contains(&lower.as_str()) {
+                Loader::TorchScript
+            } else {
+                Loader::Python
+            };
+            add_pickles(content, loader, is_named, verdict, depth);
         }
     }
 }
+
+/// The pickles of a TorchScript archive that libtorch reads; Python reads the others, if anything does.
+const SCRIPT: &[&str] = &["attributes.pkl", "bytecode.pkl", "constants.pkl", "data.pkl", "tensors.pkl"];
 
 /// Whether these are the first bytes of a file that `torch.save` wrote.
 fn is_file(bytes: &[u8]) -> bool {
@@ -60,15 +77,16 @@ fn add_file(file: &Arc<Source>, verdict: &mut Verdict, depth: usize) {
     }
     let Ok(bytes) = file.bytes() else { return };
     if !bytes.starts_with(archive::MAGIC) {
-        return add_pickles(bytes, verdict, depth);
+        return add_pickles(bytes, Loader::Python, true, verdict, depth);
     }
     if let Ok(archive) = Archive::read(Arc::clone(file)) {
         add_archive(&archive, verdict, depth);
     }
 }
 
-/// Each load takes one pickle: a loop takes all that there are. A damaged one is judged up to the damage.
-fn add_pickles(bytes: &[u8], verdict: &mut Verdict, depth: usize) {
+/// Each load takes one pickle: a loop takes all that there are. A damaged one is judged up to the damage, if it is a
+/// pickle by its name or by what it does.
+pub fn add_pickles(bytes: &[u8], loader: Loader, is_named: bool, verdict: &mut Verdict, depth: usize) {
     let mut nested = |bytes: &[u8]| {
         let mut verdict = Verdict::default();
         let file = Arc::new(Source::from_bytes(Path::new(""), bytes.to_vec()));
@@ -86,8 +104,8 @@ fn add_pickles(bytes: &[u8], verdict: &mut Verdict, depth: usize) {
             most = legacy::PICKLES;
         }
         // Bytes that only follow a pickle are no damaged one.
-        if index == 0 || damage.is_none() || is_more_than_data(&pickle) {
-            verdict.add(&pickle, &mut nested);
+        if (is_named && (index == 0 || damage.is_none())) || is_more_than_data(&pickle) {
+            verdict.add(&pickle, loader, &mut nested);
         }
         if damage.is_some() {
             break;

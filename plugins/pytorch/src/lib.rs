@@ -26,6 +26,7 @@ mod runtime;
 mod safetensors;
 mod sharded;
 mod source;
+mod tar;
 mod tensor;
 mod torchscript;
 mod weight;

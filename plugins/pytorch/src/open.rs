@@ -8,15 +8,12 @@ use crate::precision::precision;
 use crate::rebuild::{Rebuild, Storages};
 use crate::source::Source;
 use crate::tensor::Data;
-use crate::{eager, export, judge, legacy, safetensors, sharded, torchscript};
+use crate::{eager, export, judge, legacy, safetensors, sharded, tar, torchscript};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, ModelInfo, RSome, Result, Severity, settle};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-
-/// The mark of a tar archive, and where it is.
-pub const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
 
 /// The mark of a mobile model in FlatBuffers form, and where it is.
 pub const MOBILE_MAGIC: (usize, &[u8]) = (4, b"PTMF");
@@ -59,6 +56,9 @@ fn judged(source: Arc<Source>) -> Result<Document> {
         let archive = Arc::new(Archive::read(Arc::clone(&source))?);
         let verdict = judge::of_archive(&archive);
         (of_archive(archive, verdict.is_dangerous()), verdict)
+    } else if tar::is_tar(bytes) {
+        let (document, verdict) = tar::read(Arc::clone(&source))?;
+        (Ok(document), verdict)
     } else if is_mobile(bytes) {
         return Err(BackendError::unsupported_format(
             "the file is a mobile model in FlatBuffers form, which holds bytecode and no TorchScript",
@@ -71,9 +71,6 @@ fn judged(source: Arc<Source>) -> Result<Document> {
     } else if sharded::is_index(bytes) {
         let (document, verdict) = sharded::read(Arc::clone(&source))?;
         (Ok(document), verdict)
-    } else if bytes.get(TAR_MAGIC.0..).is_some_and(|rest| rest.starts_with(TAR_MAGIC.1)) {
-        return Err(BackendError::unsupported_format("the file is a tar archive of PyTorch before 0.1.10")
-            .with_help("Load it with that PyTorch and save it again with `torch.save`."));
     } else {
         let verdict = judge::of_pickles(bytes);
         (of_pickles(Arc::clone(&source), verdict.is_dangerous()), verdict)
@@ -209,9 +206,11 @@ fn conclude(verdict: &Verdict, info: &mut ModelInfo) {
     info.extra.push(pair("verdict", if has_danger { "dangerous" } else { word }));
     if verdict.is_dangerous() {
         let named: Vec<String> = verdict.names().take(3).map(|subject| format!("`{subject}`")).collect();
-        let message = match named.is_empty() {
-            true => "loading this file would run code that it brings along".to_owned(),
-            false => format!("loading this file would run {}", named.join(", ")),
+        let ambiguity = verdict.ambiguities().next();
+        let message = match (named.is_empty(), ambiguity) {
+            (true, Some(what)) => format!("readers of this file see different things: {what}"),
+            (true, None) => "loading this file would run code that it brings along".to_owned(),
+            (false, _) => format!("loading this file would run {}", named.join(", ")),
         };
         info.run_obstacle = RSome(BackendError::unsafe_file(message).with_help(
             "Do not load it with PyTorch; ask its author for the weights as safetensors or a TorchScript file.",

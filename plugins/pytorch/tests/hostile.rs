@@ -61,6 +61,16 @@ fn assert_dangerous(pickle: &[u8], subject: &str) {
     }
 }
 
+/// Asserts that readers of an archive would see different things, and that the verdict says so.
+fn assert_ambiguous(archive: &[u8], what: &str) {
+    let info = examine(archive).unwrap();
+    let named: Vec<_> = info.findings.iter().filter(|finding| finding.code == "archive.ambiguous").collect();
+    assert!(named.iter().any(|finding| format!("{finding:?}").contains(what)), "{what}: {:?}", info.findings);
+    assert_eq!(info.extra.iter().find(|pair| pair.0 == "verdict").unwrap().1, "dangerous");
+    let refusal = info.run_obstacle.into_option().unwrap();
+    assert_eq!((refusal.kind, refusal.message.contains('\n')), (ErrorKind::UNSAFE_FILE, false));
+}
+
 fn assert_error(bytes: &[u8], kind: ErrorKind) {
     let error = examine(bytes).map(|info| info.format).unwrap_err();
     assert_eq!(error.kind, kind, "{error:?}");
@@ -135,7 +145,7 @@ fn source_within_a_graph_module_is_judged() {
     assert_dangerous(&graph("\ndef forward(self, x=print(1)):\n    return x"), "def forward");
     assert_dangerous(&graph("\ndef forward(self, x):\n    return x\nprint(1)"), "print(1)");
     // The imports and the code are one text.
-    assert_dangerous(&graph(" , evil\ndef forward(self, x):\n    return x"), "evil");
+    assert_dangerous(&graph(" , os\ndef forward(self, x):\n    return x"), "os");
     let reducer = b"ctorch.fx.graph_module\nreduce_graph_module\n".as_slice();
     // Hidden behind a computed text, computed arguments, another's call, and an entry that is set again.
     let hidden =
@@ -344,7 +354,7 @@ fn archives_that_lie_are_refused() {
         (0..doubled.len() - 10).filter(|&at| &doubled[at..at + 10] == b"m/data.pkX").collect();
     assert_eq!(starts.len(), 2);
     starts.iter().for_each(|&start| doubled[start + 9] = b'l');
-    assert_error(&doubled, ErrorKind::CORRUPT_FILE);
+    assert_ambiguous(&doubled, "two entries of the same name");
     // A bomb: 64 MiB of zeros in some 60 KiB.
     let deflated = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
     let zeros = vec![0_u8; 64 << 20];
@@ -362,8 +372,7 @@ fn archives_that_lie_are_refused() {
     // A name with a line feed, which the headers have in two ways.
     let mut named = archive(&[("m/da\nta.pkl", pickle)], stored());
     named[30] = b'n';
-    let error = examine(&named).map(|info| info.format).unwrap_err();
-    assert_eq!((error.kind, error.message.contains('\n')), (ErrorKind::CORRUPT_FILE, false));
+    assert_ambiguous(&named, "another name, size or compression");
     // Byte orders that do not exist.
     assert_error(
         &archive(&[("m/data.pkl", pickle), ("m/byteorder", b"middle")], stored()),

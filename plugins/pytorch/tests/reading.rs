@@ -217,12 +217,35 @@ fn what_is_no_model_is_refused_with_its_kind() {
     assert_eq!(inspect(&folder.path().join("none.pt")).unwrap_err().kind, ErrorKind::NOT_FOUND);
     assert_eq!(inspect(folder.path()).unwrap_err().kind, ErrorKind::UNSUPPORTED_FORMAT);
     assert_eq!(inspect(&write("empty.pt", b"")).unwrap_err().kind, ErrorKind::UNSUPPORTED_FORMAT);
-    let mut tar = vec![0_u8; 512];
-    tar[257..262].copy_from_slice(b"ustar");
-    let error = inspect(&write("old.pt", &tar)).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::UNSUPPORTED_FORMAT);
-    assert!(error.message.contains("tar"), "{error:?}");
     assert_eq!(inspect(&sample("digits.npz")).unwrap_err().kind, ErrorKind::UNSUPPORTED_FORMAT);
+}
+
+/// The format of PyTorch before 0.1.10, which `torch.load` still reads: `storages` and `tensors` have a pickle for each
+/// tensor, and `pickle` is the one of the whole.
+#[test]
+fn every_pickle_of_a_tar_archive_is_judged() {
+    let evil = b"\x80\x02cos\nsystem\nX\x01\x00\x00\x00x\x85R.".as_slice();
+    let none = b"\x80\x02K\x00.".as_slice();
+    let storage = b"\x80\x02K\x01X\x03\x00\x00\x00cpuctorch\nFloatStorage\n\x87.".as_slice();
+    let one = [b"\x80\x02K\x01.", storage, &2_u64.to_le_bytes(), &[0; 8]].concat();
+    let verdict = |storages: &[u8], tensors: &[u8], pickle: &[u8]| {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, content) in [("storages", storages), ("tensors", tensors), ("pickle", pickle)] {
+            // The oldest headers have no mark: the checksum alone says what they are.
+            let mut header = tar::Header::new_old();
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            builder.append_data(&mut header, name, content).unwrap();
+        }
+        let info = qp_plugin_pytorch::describe(builder.into_inner().unwrap(), "old.pth").unwrap();
+        assert_eq!(info.format, "pickle-tar");
+        info.extra.iter().find(|pair| pair.0 == "verdict").unwrap().1.to_string()
+    };
+    assert_eq!(verdict(&[&one, none].concat(), none, b"\x80\x02}."), "safe");
+    assert_eq!(verdict(&[&one, evil].concat(), none, b"\x80\x02}."), "dangerous");
+    assert_eq!(verdict(evil, none, none), "dangerous");
+    assert_eq!(verdict(none, evil, none), "dangerous");
+    assert_eq!(verdict(none, none, evil), "dangerous");
 }
 
 /// `subclass.pt` of tests/data/make.py: what torchao was given.

@@ -20,7 +20,7 @@ mod layers;
 mod library;
 mod object;
 mod of_file;
-mod python;
+pub(crate) mod python;
 mod value;
 
 use crate::calls::GraphCode;

@@ -55,6 +55,7 @@ pub fn decode_part(bytes: &[u8]) -> (Pickle, Option<BackendError>) {
         length: machine.reader.position(),
         protocol: machine.protocol,
         changes: machine.changes,
+        has_replaced_elements: machine.has_replaced_elements,
     };
     (pickle, damage)
 }
@@ -70,6 +71,7 @@ struct Machine<'a> {
     /// Bytes that the names of globals may still take.
     name_bytes: usize,
     changes: Vec<Change>,
+    has_replaced_elements: bool,
     protocol: u8,
 }
 
@@ -88,6 +90,7 @@ impl<'a> Machine<'a> {
             globals: HashMap::new(),
             name_bytes: bytes.len().saturating_mul(NAMES_RATIO).saturating_add(FREE_NAME_BYTES),
             changes: Vec::new(),
+            has_replaced_elements: false,
             protocol: 0,
         }
     }
@@ -346,6 +349,7 @@ impl<'a> Machine<'a> {
 
     /// `list[index] = value`.
     fn replace(&mut self, list: Ref, entries: &[(Ref, Ref)]) -> Result<()> {
+        self.has_replaced_elements |= !entries.is_empty();
         for &(index, value) in entries {
             let index = match self.values.get(index.0 as usize) {
                 Some(Value::Int(index)) => *index,

@@ -2,16 +2,20 @@
 //!
 //! [`decode`] runs the opcodes of protocols 0 to 5 on a machine that knows no callables: what a pickle would
 //! call or construct becomes an [`Object`], a description of the call. [`verdict`] says what would have
-//! happened, by the lists in [`globals`].
+//! happened: `proof` holds it against the list of harmless names in `names.tsv`, `danger` knows the harmful ones.
 
 mod call;
-pub mod globals;
+mod danger;
+pub mod list;
 mod machine;
 mod opcode;
+pub mod proof;
 mod reader;
 mod renamed;
+mod rule;
 mod scalar;
 mod source;
+mod subjects;
 mod value;
 pub mod verdict;
 

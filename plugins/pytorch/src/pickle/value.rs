@@ -157,6 +157,7 @@ pub struct Pickle {
     pub(super) length: usize,
     pub(super) protocol: u8,
     pub(super) changes: Vec<Change>,
+    pub(super) has_replaced_elements: bool,
     pub(super) work: Work,
 }
 
@@ -214,6 +215,11 @@ impl Pickle {
     /// What happens to values after they are made, in order.
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// Whether an element of a list gave way to another: what a list held at a time is then not what it holds.
+    pub fn has_replaced_elements(&self) -> bool {
+        self.has_replaced_elements
     }
 
     /// Whether so much of it was looked at that the rest stayed unseen.

@@ -1,14 +1,12 @@
-//! What loading pickles with Python would do besides building data.
+//! What loading pickles with Python would do besides building data: *safe* by proof, *dangerous* by what is known,
+//! *unknown* otherwise.
 
-use super::call;
-use super::globals::{Standing, standing};
-use super::source;
-use super::value::{Change, Creation, Effect, Global, Object, Pickle, Ref, Value};
+use super::proof::{Loader, Proof};
+use super::subjects::{MAX_SUBJECTS, Subjects};
+use super::value::{Change, Effect, Global, Object, Pickle, Ref, Value};
+use super::{call, danger, list, source};
 use qp_abi::sdk::{Finding, RString, Severity};
 use std::collections::{BTreeMap, HashSet};
-
-/// Subjects that a finding lists at most.
-const MAX_SUBJECTS: usize = 64;
 
 /// What is known of the pickles of a file. Everything is in the order in which loading them would meet it.
 #[derive(Debug, Default)]
@@ -16,69 +14,29 @@ pub struct Verdict {
     has_pickle: bool,
     dangerous: Subjects,
     unknown: Subjects,
+    uses: Subjects,
     changed: Subjects,
+    ambiguities: Subjects,
     has_computed_call: bool,
     has_source: bool,
-    suspicions: Subjects,
+    source_dangers: Subjects,
+    source_doubts: Subjects,
     calls: Vec<String>,
     /// Calls that are not listed.
     more_calls: usize,
 }
 
-/// Names, each once.
-#[derive(Debug, Default)]
-struct Subjects {
-    names: Vec<String>,
-    seen: HashSet<String>,
-    /// Names that are not listed.
-    more: usize,
-}
-
-impl Subjects {
-    fn add(&mut self, name: String) {
-        if self.seen.contains(&name) {
-            return;
-        }
-        if self.names.len() >= MAX_SUBJECTS {
-            self.more += 1;
-            return;
-        }
-        self.seen.insert(name.clone());
-        self.names.push(name);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.names.is_empty()
-    }
-
-    fn to_list(&self) -> Vec<String> {
-        let more = (self.more > 0).then(|| format!("… and {} more", self.more));
-        self.names.iter().cloned().chain(more).collect()
-    }
-}
-
 impl Verdict {
-    /// Adds a pickle. `nested` judges the files that a pickle holds as bytes and has PyTorch or Python load.
-    pub fn add(&mut self, pickle: &Pickle, nested: &mut dyn FnMut(&[u8]) -> Self) {
+    /// Adds a pickle that `loader` would load. `nested` judges the files that a pickle holds as bytes and has
+    /// PyTorch or Python load.
+    pub fn add(&mut self, pickle: &Pickle, loader: Loader, nested: &mut dyn FnMut(&[u8]) -> Self) {
         self.has_pickle = true;
         let nested = Nested::judge(pickle, nested);
         let sources = source::sources(pickle);
-        let harmless = Harmless {
-            getattr: only_use(pickle, is_getattr, reads_a_torch_function),
-            load_from_bytes: only_use(pickle, is_load_from_bytes, |pickle, object| {
-                plain_bytes(pickle, object).is_some() && object.creation == Creation::Call
-            }) && !nested.verdicts.values().any(Self::is_dangerous),
-        };
+        let doubts = Proof::new(pickle, loader).doubts();
         for value in pickle.values() {
-            match value {
-                Value::Global(global) => match harmless.standing(global) {
-                    Standing::Known => {}
-                    Standing::Unknown => self.unknown.add(name(global)),
-                    Standing::Dangerous => self.dangerous.add(name(global)),
-                },
-                Value::Extension(code) => self.unknown.add(format!("copyreg.extension({code})")),
-                Value::Object(object) => self.has_computed_call |= is_computed(pickle, object.callable),
-                _ => {}
+            if let Value::Object(object) = value {
+                self.has_computed_call |= is_computed(pickle, object.callable);
             }
         }
         for change in pickle.changes() {
@@ -91,12 +49,27 @@ impl Verdict {
         }
         self.has_source |= sources.are_there;
         let runs_source =
-            |object: &Object| !sources.suspicions.is_empty() && sources.reducers.contains(&object.callable);
-        self.list_calls(pickle, &harmless, &nested, &runs_source);
-        sources.suspicions.iter().for_each(|line| self.suspicions.add(line.clone()));
+            |object: &Object| !sources.dangers.is_empty() && sources.reducers.contains(&object.callable);
+        // A name of both lists is harmless in its one form: what was in doubt is to be seen.
+        let misused: HashSet<&String> = doubts.dangerous.names.iter().collect();
+        let is_harmless = |global: &Global| {
+            list::form(global).is_some() && (misused.is_empty() || !misused.contains(&name(global)))
+        };
+        self.list_calls(pickle, &is_harmless, &nested, &runs_source);
+        self.dangerous.absorb(doubts.dangerous);
+        self.unknown.absorb(doubts.unknown);
+        self.uses.absorb(doubts.uses);
+        sources.dangers.into_iter().for_each(|line| self.source_dangers.add(line));
+        sources.unknown.into_iter().for_each(|name| self.source_doubts.add(name));
         for verdict in nested.verdicts.into_values() {
             self.merge(verdict);
         }
+    }
+
+    /// Adds a way in which two readers of a file see different pickles.
+    pub fn add_ambiguity(&mut self, what: impl Into<String>) {
+        self.has_pickle = true;
+        self.ambiguities.add(what.into());
     }
 
     /// Adds what is no pickle's doing, but as bad: pickles within pickles beyond any use.
@@ -117,11 +90,13 @@ impl Verdict {
         for (to, from) in [
             (&mut self.dangerous, other.dangerous),
             (&mut self.unknown, other.unknown),
+            (&mut self.uses, other.uses),
             (&mut self.changed, other.changed),
-            (&mut self.suspicions, other.suspicions),
+            (&mut self.ambiguities, other.ambiguities),
+            (&mut self.source_dangers, other.source_dangers),
+            (&mut self.source_doubts, other.source_doubts),
         ] {
-            from.names.into_iter().for_each(|name| to.add(name));
-            to.more += from.more;
+            to.absorb(from);
         }
         self.has_computed_call |= other.has_computed_call;
         self.has_source |= other.has_source;
@@ -130,21 +105,21 @@ impl Verdict {
     fn list_calls(
         &mut self,
         pickle: &Pickle,
-        harmless: &Harmless,
+        is_harmless: &dyn Fn(&Global) -> bool,
         nested: &Nested,
         runs_source: &dyn Fn(&Object) -> bool,
     ) {
         let mut changes = pickle.changes().iter().peekable();
         for (made, (_, value)) in pickle.enumerated().enumerate() {
             while let Some(change) = changes.next_if(|change| change.after <= made) {
-                self.list_change(pickle, change, harmless);
+                self.list_change(pickle, change, is_harmless);
             }
             let Value::Object(object) = value else { continue };
-            let is_harmless = match pickle.get(object.callable) {
-                Value::Global(global) => harmless.standing(global) == Standing::Known,
+            let is_quiet = match pickle.get(object.callable) {
+                Value::Global(global) => is_harmless(global) && !nested.is_dangerous(pickle, object),
                 _ => false,
             };
-            if is_harmless && !runs_source(object) {
+            if is_quiet && !runs_source(object) {
                 continue;
             }
             self.list(|| call::of_object(pickle, object));
@@ -153,14 +128,14 @@ impl Verdict {
                 self.more_calls += inner.more_calls;
             }
         }
-        changes.for_each(|change| self.list_change(pickle, change, harmless));
+        changes.for_each(|change| self.list_change(pickle, change, is_harmless));
     }
 
-    fn list_change(&mut self, pickle: &Pickle, change: &Change, harmless: &Harmless) {
+    fn list_change(&mut self, pickle: &Pickle, change: &Change, is_harmless: &dyn Fn(&Global) -> bool) {
         // What a pickle does to an object of its own is that object's class's business.
         let is_own = match pickle.get(change.target) {
             Value::Object(object) => match pickle.get(object.callable) {
-                Value::Global(global) => harmless.standing(global) != Standing::Dangerous,
+                Value::Global(global) => is_harmless(global) || !danger::is_dangerous(global),
                 _ => false,
             },
             _ => false,
@@ -179,26 +154,36 @@ impl Verdict {
         }
     }
 
-    /// Whether handing the file to its own tool would run more than that tool's code.
+    /// Whether handing the file to its own tool would run more than that tool's code, or something else than is
+    /// described.
     pub fn is_dangerous(&self) -> bool {
         !self.dangerous.is_empty()
             || self.has_computed_call
             || !self.changed.is_empty()
-            || !self.suspicions.is_empty()
+            || !self.ambiguities.is_empty()
+            || !self.source_dangers.is_empty()
     }
 
     /// The verdict in a word; `None` where there is no pickle.
     pub fn word(&self) -> Option<&'static str> {
-        self.has_pickle.then_some(match (self.is_dangerous(), self.unknown.is_empty()) {
+        let is_proved = self.unknown.is_empty() && self.uses.is_empty() && !self.has_source;
+        self.has_pickle.then_some(match (self.is_dangerous(), is_proved) {
             (true, _) => "dangerous",
-            (false, false) => "unknown globals",
+            (false, false) => "unknown",
             (false, true) => "safe",
         })
     }
 
     /// What it would run, the first few names of it.
     pub fn names(&self) -> impl Iterator<Item = &String> {
-        [&self.dangerous, &self.changed, &self.suspicions].into_iter().flat_map(|subjects| &subjects.names)
+        [&self.dangerous, &self.changed, &self.source_dangers]
+            .into_iter()
+            .flat_map(|subjects| &subjects.names)
+    }
+
+    /// What two readers would see differently.
+    pub fn ambiguities(&self) -> impl Iterator<Item = &String> {
+        self.ambiguities.names.iter()
     }
 
     /// The findings, the gravest first; none when the pickles only build known data.
@@ -220,13 +205,21 @@ impl Verdict {
             let message = "the pickle would change classes or modules of the Python that loads it";
             add(Severity::DANGER, "pickle.changed-global", message, self.changed.to_list());
         }
-        if !self.suspicions.is_empty() {
+        if !self.ambiguities.is_empty() {
+            let message = "PyTorch and other readers see different things in this file";
+            add(Severity::DANGER, "archive.ambiguous", message, self.ambiguities.to_list());
+        }
+        if !self.source_dangers.is_empty() {
             let message =
                 "the file holds Python source that `torch.load` would run, and it is not just a traced graph";
-            add(Severity::DANGER, "pickle.embedded-source", message, self.suspicions.to_list());
+            add(Severity::DANGER, "pickle.embedded-source", message, self.source_dangers.to_list());
         } else if self.has_source {
             let message = "the file holds the Python source of an fx graph, which `torch.load` would run";
             add(Severity::WARNING, "pickle.embedded-source", message, vec!["GraphModule.forward".to_owned()]);
+        }
+        if !self.source_doubts.is_empty() {
+            let message = "the Python source in the file calls what qp does not know";
+            add(Severity::WARNING, "pickle.unknown-source", message, self.source_doubts.to_list());
         }
         if self.is_dangerous() && !self.calls.is_empty() {
             let more = (self.more_calls > 0).then(|| format!("… and {} more", self.more_calls));
@@ -236,8 +229,12 @@ impl Verdict {
         }
         if !self.unknown.is_empty() {
             let message =
-                "the pickle names classes or functions that are not PyTorch's; Python would import them";
+                "the pickle names what is not on the list of harmless names; Python would import it";
             add(Severity::WARNING, "pickle.unknown-global", message, self.unknown.to_list());
+        }
+        if !self.uses.is_empty() {
+            let message = "the pickle uses harmless names in a way that is not known to be harmless";
+            add(Severity::WARNING, "pickle.unknown-use", message, self.uses.to_list());
         }
         findings
     }
@@ -246,7 +243,7 @@ impl Verdict {
 /// Whether there is nothing to say of a pickle: PyTorch's loader that takes weights alone takes it.
 pub fn is_plain(pickle: &Pickle) -> bool {
     let mut verdict = Verdict::default();
-    verdict.add(pickle, &mut |_| {
+    verdict.add(pickle, Loader::Python, &mut |_| {
         let mut nested = Verdict::default();
         nested.add_danger("<a file within>");
         nested
@@ -263,57 +260,9 @@ fn is_computed(pickle: &Pickle, callable: Ref) -> bool {
     !matches!(pickle.get(callable), Value::Global(_) | Value::Extension(_))
 }
 
-/// Which of the dangerous names are used in the one way that does no harm.
-struct Harmless {
-    getattr: bool,
-    load_from_bytes: bool,
-}
-
-impl Harmless {
-    fn standing(&self, global: &Global) -> Standing {
-        let is_harmless =
-            (self.getattr && is_getattr(global)) || (self.load_from_bytes && is_load_from_bytes(global));
-        if is_harmless { Standing::Known } else { standing(global) }
-    }
-}
-
-fn is_getattr(global: &Global) -> bool {
-    global.is("builtins", "getattr")
-}
-
 /// With it, a pickle of tensors that `torch.save` did not write has PyTorch load what each tensor is.
 fn is_load_from_bytes(global: &Global) -> bool {
     global.is("torch.storage", "_load_from_bytes")
-}
-
-/// Whether all that a pickle does with a global are calls in this one form.
-fn only_use(
-    pickle: &Pickle,
-    is_it: impl Fn(&Global) -> bool,
-    is_the_form: impl Fn(&Pickle, &Object) -> bool,
-) -> bool {
-    let found =
-        pickle.enumerated().find(|(_, value)| matches!(value, Value::Global(global) if is_it(global)));
-    let Some((it, _)) = found else { return true };
-    pickle.root() != it
-        && pickle.changes().iter().all(|change| change.target != it)
-        && pickle.values().iter().all(|value| match value {
-            Value::Object(object) if object.callable == it => is_the_form(pickle, object),
-            other => !other.mentions(|at| at == it),
-        })
-}
-
-/// PyTorch pickles `torch.add` and its like as `getattr(torch._C._VariableFunctionsClass, "add")`.
-fn reads_a_torch_function(pickle: &Pickle, object: &Object) -> bool {
-    let [class, name] = pickle.arguments(object) else { return false };
-    let is_class = pickle.global(*class).is_some_and(|class| class.is("torch._C", "_VariableFunctionsClass"));
-    let is_plain_name = pickle.text(*name).is_some_and(|name| {
-        !name.starts_with('_')
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && name != "from_file"
-    });
-    let is_left_alone = object.state.is_none() && object.items.is_empty() && object.elements.is_empty();
-    object.creation == Creation::Call && is_class && is_plain_name && is_left_alone
 }
 
 /// The place of the bytes that are the one argument of a call.
@@ -341,6 +290,11 @@ impl Nested {
             }
         }
         Self { verdicts }
+    }
+
+    /// Whether a call loads bytes that are dangerous.
+    fn is_dangerous(&self, pickle: &Pickle, object: &Object) -> bool {
+        plain_bytes(pickle, object).and_then(|bytes| self.of(bytes)).is_some_and(Verdict::is_dangerous)
     }
 
     fn of(&self, bytes: Ref) -> Option<&Verdict> {

@@ -2,23 +2,31 @@
 
 /// A token, with the line it is on.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Token {
-    pub(super) kind: Kind,
+pub struct Token {
+    /// What it is.
+    pub kind: Kind,
     /// The line, from 1.
-    pub(super) line: usize,
+    pub line: usize,
 }
 
+/// The kinds of tokens.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// A name or a word of the language.
     Name(String),
+    /// A whole number.
     Int(i64),
+    /// A real number.
     Float(f64),
+    /// A text, without its quotation marks.
     Text(String),
     /// An operator or a delimiter.
     Symbol(&'static str),
     /// The end of a logical line.
     Newline,
+    /// A block begins.
     Indent,
+    /// A block ends.
     Dedent,
 }
 
@@ -36,7 +44,7 @@ const MAX_INDENTS: usize = 64;
 ///
 /// # Errors
 /// The line and what is wrong with it.
-pub(super) fn tokens(source: &str) -> Result<Vec<Token>, (usize, String)> {
+pub fn tokens(source: &str) -> Result<Vec<Token>, (usize, String)> {
     let mut lexer = Lexer { tokens: Vec::new(), indents: vec![0], open: 0, line: 1 };
     let mut rest = source;
     while !rest.is_empty() {

@@ -7,5 +7,6 @@ mod lexer;
 mod parser;
 mod syntax;
 
+pub use lexer::{Kind, Token, tokens};
 pub use parser::parse;
 pub use syntax::{Argument, Binary, Class, Expression, Function, Statement, Unary};

@@ -1,18 +1,8 @@
-//! Which classes and functions a pickle may name, and what each would mean to a Python that loads it.
+//! Names that run, write, load or connect. What is on no list is unknown, not harmless: this one says of which
+//! names it is known that they are not.
 
 use super::machine::COMPUTED;
 use super::value::Global;
-
-/// What loading a pickle that names a global amounts to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
-    /// PyTorch's own data: its loader builds it without running anything the file brings along.
-    Known,
-    /// A class or function that is neither known nor on the list of dangerous ones.
-    Unknown,
-    /// With it, a pickle runs commands, code, or reaches the file system or the network.
-    Dangerous,
-}
 
 /// Modules of which every name is dangerous, their submodules included.
 const DANGEROUS_MODULES: &[&str] = &[
@@ -112,6 +102,7 @@ const DANGEROUS_MODULES: &[&str] = &[
     "sqlite3",
     "ssl",
     "subprocess",
+    "sympy",
     "sys",
     "sysconfig",
     "tarfile",
@@ -149,6 +140,28 @@ const DANGEROUS_MODULES: &[&str] = &[
     "zipapp",
     "zipfile",
     "zipimport",
+];
+
+/// Names that are dangerous in whatever module they are found: others import them.
+const DANGEROUS_ANYWHERE: &[&str] = &[
+    "CodeType",
+    "CompilationUnit",
+    "FunctionType",
+    "LambdaType",
+    "MethodType",
+    "ModuleType",
+    "PackageExporter",
+    "PackageImporter",
+    "Popen",
+    "Unpickler",
+    "check_call",
+    "check_output",
+    "getoutput",
+    "getstatusoutput",
+    "import_module",
+    "load_inline",
+    "load_library",
+    "sympify",
 ];
 
 /// Single names that are dangerous in modules that are not.
@@ -257,137 +270,13 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("yaml", "unsafe_load"),
 ];
 
-/// What PyTorch's formats are made of, by exact name.
-const KNOWN_NAMES: &[(&str, &[&str])] = &[
-    ("collections", &["OrderedDict", "defaultdict", "Counter", "deque"]),
-    (
-        "builtins",
-        &[
-            "set",
-            "frozenset",
-            "complex",
-            "slice",
-            "bytearray",
-            "bytes",
-            "list",
-            "dict",
-            "tuple",
-            "int",
-            "float",
-            "bool",
-            "str",
-            "range",
-            "object",
-            "Ellipsis",
-            "NotImplemented",
-        ],
-    ),
-    ("copyreg", &["_reconstructor"]),
-    ("_codecs", &["encode"]),
-    ("argparse", &["Namespace"]),
-    ("datetime", &["datetime", "date", "timedelta", "timezone"]),
-    ("fractions", &["Fraction"]),
-    ("decimal", &["Decimal"]),
-    ("numpy", &["dtype", "ndarray", "bool_"]),
-    ("numpy.core.multiarray", &["_reconstruct", "scalar"]),
-    ("numpy._core.multiarray", &["_reconstruct", "scalar"]),
-    (
-        "torch",
-        &[
-            "Size",
-            "device",
-            "Tensor",
-            "dtype",
-            "layout",
-            "Generator",
-            "ScriptObject",
-            "nn.parameter.Parameter",
-            "per_tensor_affine",
-            "per_channel_affine",
-            "per_tensor_symmetric",
-            "per_channel_symmetric",
-            "per_channel_affine_float_qparams",
-            "strided",
-            "sparse_coo",
-            "sparse_csr",
-            "contiguous_format",
-            "channels_last",
-            "preserve_format",
-            "TypedStorage",
-            "UntypedStorage",
-        ],
-    ),
-    ("torch._C", &["_VariableFunctionsClass"]),
-    ("torch._tensor", &["_rebuild_from_type_v2", "Tensor"]),
-    (
-        "torch._utils",
-        &[
-            "_rebuild_tensor",
-            "_rebuild_tensor_v2",
-            "_rebuild_tensor_v3",
-            "_rebuild_qtensor",
-            "_rebuild_parameter",
-            "_rebuild_parameter_with_state",
-            "_rebuild_meta_tensor_no_storage",
-            "_rebuild_sparse_tensor",
-            "_rebuild_sparse_csr_tensor",
-            "_rebuild_nested_tensor",
-            "_rebuild_wrapper_subclass",
-            "_rebuild_device_tensor_from_numpy",
-            "_rebuild_device_tensor_from_cpu_tensor",
-            "_set_obj_state",
-        ],
-    ),
-    ("torch._tensor_docs", &[]),
-    ("torch.ao.quantization.fx._lower_to_native_backend", &["_save_packed_weight", "_load_packed_weight"]),
-    (
-        "torch.fx.graph_module",
-        &["reduce_graph_module", "reduce_package_graph_module", "reduce_deploy_graph_module"],
-    ),
-    (
-        "torch.jit._pickle",
-        &[
-            "restore_type_tag",
-            "build_tensor_from_id",
-            "build_tensorlist",
-            "build_intlist",
-            "build_doublelist",
-            "build_boollist",
-        ],
-    ),
-    ("torch.nn.parameter", &["Parameter", "Buffer", "UninitializedParameter"]),
-    ("torch.serialization", &["_get_layout"]),
-    ("torch.storage", &["UntypedStorage", "TypedStorage"]),
-];
-
-/// Packages of modules, observers and quantized tensors: their classes are known, their functions are not.
-const KNOWN_PACKAGES: &[&str] = &[
-    "__torch__",
-    "torch.nn",
-    "torch.ao.nn",
-    "torch.ao.quantization",
-    "torch.fx",
-    "torch.optim",
-    "torch.quantization",
-    "torch.distributed._tensor",
-    "torchao",
-    "torchvision.models",
-    "torchvision.ops",
-    "torchvision.transforms",
-];
-
-/// What naming `global` amounts to.
-pub fn standing(global: &Global) -> Standing {
-    if is_dangerous(global) {
-        Standing::Dangerous
-    } else if is_known(global) {
-        Standing::Known
-    } else {
-        Standing::Unknown
-    }
+/// Whether a path is that of a module of which every name is dangerous, or lies within one.
+pub(super) fn is_module(path: &str) -> bool {
+    DANGEROUS_MODULES.iter().any(|module| is_within(path, module))
 }
 
-fn is_dangerous(global: &Global) -> bool {
+/// Whether a Python that loads a pickle with this name in it may run, write, load or connect.
+pub(super) fn is_dangerous(global: &Global) -> bool {
     let name = global.name.as_str();
     // From protocol 4 on, a name is a path of attributes, and modules are attributes of those that import
     // them: `torch.serialization` `os.system`, `torch` `hub.load`.
@@ -403,6 +292,7 @@ fn is_dangerous(global: &Global) -> bool {
     passes_a_module
         || (leaves_classes && !is_in_torch)
         || [&global.module, &global.name].into_iter().any(|part| part == COMPUTED)
+        || DANGEROUS_ANYWHERE.contains(&name)
         || DANGEROUS_MODULES.iter().any(|module| *module == name || is_within(&path, module))
         || DANGEROUS_NAMES.iter().any(|&(module, dangerous)| {
             let rest = path.strip_prefix(module).and_then(|rest| rest.strip_prefix('.'));
@@ -412,36 +302,16 @@ fn is_dangerous(global: &Global) -> bool {
         })
 }
 
-fn is_known(global: &Global) -> bool {
-    let (module, name) = (global.module.as_str(), global.name.as_str());
-    let by_name = KNOWN_NAMES.iter().any(|(known, names)| *known == module && names.contains(&name));
-    by_name
-        || (module == "torch" && (is_storage(name) || crate::quant::dtype::from_torch_name(name).is_some()))
-        || (KNOWN_PACKAGES.iter().any(|package| is_within(module, package)) && is_class_name(name))
-        || (module == "torch"
-            && name.starts_with("nn.modules.")
-            && name.rsplit('.').next().is_some_and(is_class_name))
-}
-
-fn is_storage(name: &str) -> bool {
-    crate::quant::dtype::from_storage_name(name).is_some()
-}
-
 fn is_within(module: &str, package: &str) -> bool {
     module.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// Whether `name` is written as Python writes classes: `Conv2d`, `_WrappedHook`.
-fn is_class_name(name: &str) -> bool {
-    name.trim_start_matches('_').starts_with(|first: char| first.is_ascii_uppercase()) && !name.contains('.')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn standing_of(module: &str, name: &str) -> Standing {
-        standing(&Global::new(module, name))
+    fn is_danger(module: &str, name: &str) -> bool {
+        is_dangerous(&Global::new(module, name))
     }
 
     #[test]
@@ -464,36 +334,25 @@ mod tests {
             ("builtins", "eval.__call__"),
             ("torchvision.datasets.mnist", "MNIST"),
             ("torch.fx.graph_module", "GraphModule"),
+            ("torch.fx._symbolic_trace", "FunctionType"),
+            ("torch.fx._lazy_graph_module", "PackageExporter"),
+            ("torch.fx.experimental.symbolic_shapes", "sympy"),
         ] {
-            assert_eq!(standing_of(module, name), Standing::Dangerous, "{module} {name}");
+            assert!(is_danger(module, name), "{module} {name}");
         }
     }
 
     #[test]
-    fn pytorchs_own_data_is_known() {
+    fn other_names_are_not() {
         for (module, name) in [
             ("collections", "OrderedDict"),
-            ("torch", "FloatStorage"),
-            ("torch", "qint8"),
             ("torch._utils", "_rebuild_qtensor"),
             ("torch.nn.modules.conv", "Conv2d"),
-            ("torch.nn.modules.module", "_WrappedHook"),
-            ("torchao.quantization", "Int8Tensor"),
-            ("__torch__.resnet8_model.___torch_mangle_5", "Block"),
-        ] {
-            assert_eq!(standing_of(module, name), Standing::Known, "{module} {name}");
-        }
-    }
-
-    #[test]
-    fn other_peoples_classes_and_functions_are_unknown() {
-        for (module, name) in [
             ("onnx2torch.node_converters.transpose", "OnnxTranspose"),
-            ("resnet8_model", "ResNet8"),
             ("torch.nn.functional", "relu"),
             ("osmium", "system"),
         ] {
-            assert_eq!(standing_of(module, name), Standing::Unknown, "{module} {name}");
+            assert!(!is_danger(module, name), "{module} {name}");
         }
     }
 }
