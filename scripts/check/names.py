@@ -90,6 +90,8 @@ REVIEWED = {
     "torch.serialization:_get_layout": "31d3193d247f",
     "torch.storage:_load_from_bytes": "0a202212ac4a",
     "torchao.utils:_torchao_base_tensor__setstate__": "bfcb907e538c",
+    "torch.nn.modules.module:Module.__setattr__": "bda2bcfa60a0",
+    "torch.nn.modules.rnn:RNNBase.__setattr__": "325da9acb36b",
 }
 
 # Calls of what was passed in, that do no harm.
@@ -111,6 +113,8 @@ EXEMPT = {
     ("torch.nn.modules.module:Module.__setstate__", "self.__dict__.update"): "a method of dict",
     ("torch.nn.modules.pooling:AvgPool3d.__setstate__", "self.__dict__.setdefault"): "a method of dict",
     ("torch.nn.modules.rnn:RNNBase.__setstate__", "self._flat_weights_names.extend"): "a list that it has just made",
+    ("torch.nn.modules.module:Module.__setattr__", "self.__dict__.get"): "a method of dict",
+    ("torch.nn.modules.rnn:RNNBase.__setattr__", "self._flat_weights_names.index"): "a list, or nothing but a listed function",
     ("torch.optim.optimizer:Optimizer.__setstate__", "self.__dict__.update"): "a method of dict",
     ("torch.optim.optimizer:Optimizer.profile_hook_step", "func"): "the method `step` of the class",
     ("torch.ao.nn.quantized.modules.conv:_ConvNd.__setstate__", "self.set_weight_bias"): "a method, and no attribute was set",
@@ -214,8 +218,9 @@ def check_built(cls, faults, state):
         of = definer(cls, name)
         if of not in (None, object, torch.nn.Module):
             faults.append(f"has a `{name}`")
-    if definer(cls, "__setattr__") not in (object, torch.nn.Module):
-        faults.append("has a `__setattr__`")
+    of = definer(cls, "__setattr__")
+    if of is not object:
+        check_code(qualified(of, "__setattr__"), faults)
     of = definer(cls, "__setstate__")
     if state and of not in (None, object):
         check_code(qualified(of, "__setstate__"), faults)
@@ -292,6 +297,9 @@ def reached():
             cls = definer(value, "__setstate__")
             if cls not in (None, object):
                 paths.add(qualified(cls, "__setstate__"))
+                setter = definer(value, "__setattr__")
+                if setter is not object:
+                    paths.add(qualified(setter, "__setattr__"))
                 for base in cls.__mro__[1:]:
                     if "__setstate__" in base.__dict__ and base is not object:
                         paths.add(qualified(base, "__setstate__"))

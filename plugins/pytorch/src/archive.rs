@@ -122,7 +122,7 @@ impl Archive {
         let mut records: BTreeMap<String, Record> =
             entries.into_iter().map(|(name, record)| (name[folder.len()..].to_owned(), record)).collect();
         // PyTorch finds entries whatever their case.
-        for known in ["data.pkl", "constants.pkl", "version", "byteorder"] {
+        for known in ["data.pkl", "version", "byteorder"] {
             let other =
                 records.keys().find(|name| name.eq_ignore_ascii_case(known) && *name != known).cloned();
             if let Some(record) =

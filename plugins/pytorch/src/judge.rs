@@ -13,6 +13,8 @@ use std::sync::Arc;
 const MAX_DEPTH: usize = 4;
 /// Pickles in a row, behind the first one, that are judged.
 const MAX_PICKLES: usize = 1024;
+/// An entry of another name than that of a pickle is judged up to this size, if it turns out to be one.
+const MAX_OTHER_BYTES: u64 = 1 << 20;
 /// Names of entries that are pickles, or files of `torch.save`.
 const NAMES: &[&str] = &[".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin"];
 /// Folders in which an exported program keeps tensors, some of them as files of `torch.save`.
@@ -38,7 +40,9 @@ fn add_archive(archive: &Archive, verdict: &mut Verdict, depth: usize) {
     for name in archive.names() {
         let lower = name.to_ascii_lowercase();
         let is_named = NAMES.iter().any(|end| lower.ends_with(end));
-        if !is_named && !FOLDERS.iter().any(|folder| lower.contains(folder)) {
+        let is_storage = lower.starts_with("data/") && !FOLDERS.iter().any(|folder| lower.contains(folder));
+        let is_small = archive.record(name).is_some_and(|record| record.size <= MAX_OTHER_BYTES);
+        if !is_named && (is_storage || !is_small) && !FOLDERS.iter().any(|folder| lower.contains(folder)) {
             continue;
         }
         // PyTorch reads entries whose checksum is wrong.

@@ -9,6 +9,8 @@ use zip::{CompressionMethod, ZipArchive};
 /// The record at the end of an archive, and its bytes without the comment.
 const END: &[u8] = b"PK\x05\x06";
 const END_BYTES: usize = 22;
+/// Entries that decide what an archive is: some of PyTorch's readers find them in any case, others do not.
+const RECORDS: &[&str] = &["archive_format", "byteorder", "constants.pkl", "data.pkl", "version"];
 /// As many sentences as are of use.
 const MAX_SENTENCES: usize = 8;
 
@@ -29,34 +31,73 @@ pub(super) fn ambiguities(bytes: &[u8], zip: &ZipArchive<SourceReader>) -> Vec<S
     if record.len() != END_BYTES + short(20) {
         found.push("bytes follow the end of the zip archive".to_owned());
     }
-    let (count, size, start) = (short(10), long(12), long(16));
-    let is_long =
-        count == usize::from(u16::MAX) || size == u64::from(u32::MAX) || start == u64::from(u32::MAX);
-    if !is_long {
-        if count != zip.len() {
-            found.push(
-                "the zip archive has two entries of the same name, or claims another number of them"
-                    .to_owned(),
-            );
+    let plain = Table { count: short(10) as u64, size: long(12), start: long(16) };
+    let table = match long_table(bytes, end) {
+        // Readers go by the longer record if it is there, or if the plain one refers to it.
+        Some(longer) => {
+            let agrees = |plain: u64, longer: u64, mark: u64| plain == longer || plain == mark;
+            let is_agreed = agrees(plain.count, longer.count, u64::from(u16::MAX))
+                && agrees(plain.size, longer.size, u64::from(u32::MAX))
+                && agrees(plain.start, longer.start, u64::from(u32::MAX));
+            if !is_agreed || longer.start.checked_add(longer.size) != Some(longer.at) {
+                found.push("the zip archive has two end records that disagree".to_owned());
+            }
+            longer
         }
-        if start.saturating_add(size) != end as u64 {
-            // Between the two, and before the end record, an archive of more than 4 GiB has further records.
-            let is_followed = usize::try_from(start.saturating_add(size))
-                .ok()
-                .and_then(|next| bytes.get(next..))
-                .is_some_and(|next| next.starts_with(b"PK\x06\x06"));
-            if !is_followed {
+        None => {
+            if plain.start.saturating_add(plain.size) != end as u64 {
                 found.push("the table of contents is not where the end of the zip archive says".to_owned());
             }
+            LongTable { count: plain.count, size: plain.size, start: plain.start, at: end as u64 }
         }
-        if start != zip.central_directory_start() {
-            found.push("the zip archive has two tables of contents".to_owned());
-        }
+    };
+    if table.count != zip.len() as u64 {
+        found.push(
+            "the zip archive has two entries of the same name, or claims another number of them".to_owned(),
+        );
+    }
+    if table.start != zip.central_directory_start() {
+        found.push("the zip archive has two tables of contents".to_owned());
     }
     if zip.has_duplicate_names() {
         found.push("the zip archive has two entries of the same name".to_owned());
     }
     found
+}
+
+/// What an end record says of the table of contents.
+struct Table {
+    count: u64,
+    size: u64,
+    start: u64,
+}
+
+/// The same of the end record of archives beyond 4 GiB, with the place of that record.
+struct LongTable {
+    count: u64,
+    size: u64,
+    start: u64,
+    at: u64,
+}
+
+/// The longer end record, if what refers to it stands before the plain one at `end`.
+fn long_table(bytes: &[u8], end: usize) -> Option<LongTable> {
+    const LOCATOR: &[u8] = b"PK\x06\x07";
+    const LOCATOR_BYTES: usize = 20;
+    const RECORD: &[u8] = b"PK\x06\x06";
+    let locator = bytes.get(end.checked_sub(LOCATOR_BYTES)?..end)?;
+    if !locator.starts_with(LOCATOR) {
+        return None;
+    }
+    let number = |from: &[u8], at: usize| {
+        from.get(at..).and_then(|rest| rest.first_chunk::<8>()).map(|eight| u64::from_le_bytes(*eight))
+    };
+    let at = number(locator, 8)?;
+    let record = bytes.get(usize::try_from(at).ok()?..)?;
+    // What is no record is a table that nothing agrees with.
+    let is_one = record.starts_with(RECORD);
+    let field = |at: usize| if is_one { number(record, at).unwrap_or(0) } else { 0 };
+    Some(LongTable { count: field(32), size: field(40), start: field(48), at })
 }
 
 /// What the names give cause for, in the order of the table of contents.
@@ -68,6 +109,10 @@ pub(super) fn name_ambiguities<'a>(names: impl Iterator<Item = &'a str>) -> Vec<
     for name in names {
         if !seen.insert(name.to_ascii_lowercase()) && found.len() < MAX_SENTENCES {
             found.push(format!("entry `{}` is there a second time, in another case", shown(name)));
+        }
+        let inner = name.split_once('/').map_or(name, |(_, inner)| inner);
+        if RECORDS.iter().any(|record| inner.eq_ignore_ascii_case(record) && inner != *record) {
+            found.push(format!("entry `{}` is in another case than PyTorch writes it", shown(name)));
         }
         let root = name.split_once('/').map_or("", |(root, _)| root);
         match first {

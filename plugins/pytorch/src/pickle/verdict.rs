@@ -240,7 +240,7 @@ impl Verdict {
     }
 }
 
-/// Whether there is nothing to say of a pickle: PyTorch's loader that takes weights alone takes it.
+/// Whether PyTorch's loader that takes weights alone (`weights_only=True`) takes a pickle.
 pub fn is_plain(pickle: &Pickle) -> bool {
     let mut verdict = Verdict::default();
     verdict.add(pickle, Loader::Python, &mut |_| {
@@ -248,7 +248,20 @@ pub fn is_plain(pickle: &Pickle) -> bool {
         nested.add_danger("<a file within>");
         nested
     });
-    verdict.findings().is_empty()
+    let is_weight = |value: &Value| match value {
+        Value::Global(global) => match global.module.as_str() {
+            "collections" => matches!(global.name.as_str(), "OrderedDict" | "Counter"),
+            "builtins" => matches!(global.name.as_str(), "set" | "bytearray" | "complex"),
+            "torch" => global.name != "ScriptObject",
+            "torch._tensor" => global.name == "_rebuild_from_type_v2",
+            "torch.storage" => global.name != "_load_from_bytes",
+            "torch.nn.parameter" => global.name == "Parameter",
+            "_codecs" | "torch._utils" | "torch.serialization" => true,
+            _ => false,
+        },
+        _ => true,
+    };
+    verdict.findings().is_empty() && pickle.values().iter().all(is_weight)
 }
 
 fn name(global: &Global) -> String {
