@@ -22,6 +22,9 @@ fn main() {
         .flag(include.join("torch/csrc/api/include").as_os_str())
         .files([
             "shim/shim.cpp",
+            "shim/load.cpp",
+            "shim/guard.cpp",
+            "shim/registry.cpp",
             "shim/tapper.cpp",
             "shim/program.cpp",
             "shim/decomposed.cpp",

@@ -15,6 +15,7 @@ mod legacy;
 mod listing;
 mod model;
 mod names;
+pub mod nesting;
 mod obstacle;
 mod open;
 pub mod pickle;

@@ -5,6 +5,7 @@
 // compiler does. A graph of calls can be run at once, so that what depends on stored tensors alone is computed once.
 
 #include "program.h"
+#include "guard.h"
 
 #include <cstdlib>
 
@@ -165,6 +166,7 @@ char* qp_torch_program_freeze(QpTorchProgram* program) noexcept {
     for (jit::Value* value : program->values) {
       program->graph->registerOutput(value);
     }
+    qp::Guard(nullptr).admit(*program->graph);
     const jit::Code code(program->graph, "setup");
     jit::Stack stack;
     for (const Stored& stored : program->stored) {
@@ -202,6 +204,7 @@ char* qp_torch_program_finish(QpTorchProgram* program, QpTorchModule** finished)
       graph.eraseOutput(graph.outputs().size() - 1);
     }
     graph.registerOutput(all);
+    qp::Guard(nullptr).admit(graph);
     jit::Code code(program->graph, "forward");
     *finished = new QpTorchModule{std::nullopt, std::move(code), {}, std::move(program->stored),
                                   std::move(program->int_inputs)};

@@ -4,18 +4,16 @@
 // null pointer when all went well.
 
 #include "module.h"
+#include "run.h"
 
 #include <ATen/Context.h>
 #include <c10/util/Exception.h>
 #include <c10/util/Logging.h>
-#include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
-#include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/runtime/custom_operator.h>
 #include <torch/csrc/jit/runtime/interpreter.h>
 #include <torch/csrc/jit/runtime/print_handler.h>
-#include <torch/csrc/jit/serialization/import.h>
 #include <torch/version.h>
 
 #ifdef __GLIBC__
@@ -27,10 +25,13 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
+
+thread_local Run* current_run = nullptr;
 
 namespace {
 
@@ -41,30 +42,6 @@ class Silence final : public c10::WarningHandler {
  public:
   void process(const c10::Warning&) override {}
 };
-
-// The caller's function for a tensor, which it owns from then on: that of part `part` of what is tapped at `index`.
-// Another answer than 0 ends the run.
-using Receive = int (*)(void* context, int64_t index, int64_t part, const char* name, at::Tensor* tensor);
-
-// A run under way on this thread.
-struct Run {
-  const uint8_t* wanted;
-  size_t wanted_count;
-  void* context;
-  // Called with a null tensor where nothing is wanted: the moment to stop.
-  Receive receive;
-  bool is_stopped = false;
-
-  void give(int64_t index, int64_t part, const char* name, const at::Tensor* tensor) {
-    at::Tensor* owned = tensor == nullptr ? nullptr : new at::Tensor(*tensor);
-    if (receive(context, index, part, name, owned) != 0) {
-      is_stopped = true;
-      throw std::runtime_error("stopped");
-    }
-  }
-};
-
-thread_local Run* current_run = nullptr;
 
 // The first tensor in a list.
 std::optional<at::Tensor> first_tensor(const c10::IValue& list) {
@@ -116,9 +93,19 @@ void tap(jit::Stack& stack) {
   }
 }
 
-const jit::RegisterOperators registered({jit::Operator(
-    "qp::tap(Any value, int index, int part, bool is_only) -> ()", [](jit::Stack& stack) { tap(stack); },
-    c10::AliasAnalysisKind::CONSERVATIVE)});
+// The operator that each turn of a loop begins with.
+void alive(jit::Stack& stack) {
+  const bool is_idle = jit::pop(stack).toBool();
+  if (current_run != nullptr) {
+    current_run->turn(is_idle);
+  }
+}
+
+const jit::RegisterOperators registered(
+    {jit::Operator("qp::tap(Any value, int index, int part, bool is_only) -> ()",
+                   [](jit::Stack& stack) { tap(stack); }, c10::AliasAnalysisKind::CONSERVATIVE),
+     jit::Operator("qp::alive(bool is_idle) -> ()", [](jit::Stack& stack) { alive(stack); },
+                   c10::AliasAnalysisKind::CONSERVATIVE)});
 
 // Gives the tensors in what `forward` returned, with the names that dictionaries give them.
 void flatten(const c10::IValue& value, const std::string* name, int64_t& count, Run& run) {
@@ -254,20 +241,6 @@ const char* qp_torch_version() noexcept { return TORCH_VERSION; }
 // Frees a text that a function of this file returned.
 void qp_torch_free_text(char* text) noexcept { std::free(text); }
 
-// Loads the TorchScript archive at `path` (UTF-8) into `*loaded`, which the caller releases.
-char* qp_torch_load(const char* path, QpTorchModule** loaded) noexcept {
-  return guarded([&] {
-    jit::Module module = jit::load(std::string(path), at::kCPU);
-    module.eval();
-    const jit::Method forward = module.get_method("forward");
-    const auto graph = jit::toGraphFunction(forward.function()).graph()->copy();
-    std::vector<Tapped> tapped = put_taps(module, graph);
-    jit::Inline(*graph);
-    jit::Code code(graph, "forward");
-    *loaded = new QpTorchModule{std::move(module), std::move(code), std::move(tapped), {}, {}};
-  });
-}
-
 // Releases a module.
 void qp_torch_release(QpTorchModule* module) noexcept {
   (void)guarded([&] { delete module; });
@@ -302,16 +275,17 @@ char* qp_torch_run(QpTorchModule* module, at::Tensor* const* inputs, size_t coun
   char* error = guarded([&] {
     jit::Stack stack = arguments(*module, inputs, count);
     const auto start = std::chrono::steady_clock::now();
-    current_run = &run;
-    jit::InterpreterState(module->code).run(stack);
-    current_run = nullptr;
+    {
+      const Running running(run);
+      // What the model forks runs here, where it can be seen and stopped.
+      jit::InterpreterState(module->code, [](const std::function<void()>& work) { work(); }).run(stack);
+    }
     const auto elapsed = std::chrono::steady_clock::now() - start;
     *nanoseconds = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count());
     run.receive = output;
     int64_t given = 0;
     flatten(jit::pop(stack), nullptr, given, run);
   });
-  current_run = nullptr;
   *is_stopped = run.is_stopped ? 1 : 0;
   return error;
 }

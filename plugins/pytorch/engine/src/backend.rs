@@ -1,6 +1,7 @@
 //! The engine as the `pytorch` plugin sees it.
 
 use crate::model::Model;
+use crate::operators;
 use crate::shim;
 use qp_abi::sdk::{
     self, BackendError, Manifest, ModelInfo, Pair, Progress, RNone, RVec, Result, RuntimeStatus, Setup,
@@ -30,6 +31,7 @@ impl sdk::Backend for Engine {
     fn create(setup: Setup) -> Result<Self> {
         shim::silence();
         shim::keep_memory();
+        operators::restrict()?;
         // The profiling executor rewrites a graph at its second run: later runs would take another path than
         // the first, in time and in the last digits.
         let set = tch::jit::f_set_profiling_mode(false)

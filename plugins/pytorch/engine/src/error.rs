@@ -1,5 +1,6 @@
 //! Errors of libtorch as the contract wants them: one line, and the rest for `--verbose`.
 
+use crate::operators;
 use qp_abi::sdk::{BackendError, ErrorKind};
 use tch::TchError;
 
@@ -27,8 +28,35 @@ pub(crate) fn failed(what: &str, said: impl Into<Said>) -> BackendError {
     BackendError::runtime_failed(what).with_cause(summary(&text)).with_detail(text)
 }
 
+/// What the shim refuses, before libtorch executes any of it: `refuse` in shim/guard.h writes it.
+pub(crate) fn refusal(text: &str) -> Option<BackendError> {
+    let told = text.split_once("qp refuses\n")?.1;
+    let mut lines = told.lines();
+    let (reason, subject, place) = (lines.next()?, lines.next()?, lines.next().unwrap_or_default());
+    let error = match reason {
+        "operator" => operators::refused(subject, place),
+        "class" => BackendError::unsupported_op(format!("the file has an object of libtorch's class `{subject}`"))
+            .with_help("Save the model again without it: of libtorch's classes, qp makes those of packed weights."),
+        "code" => BackendError::corrupt_file(format!("a call in `{place}` cannot be made: {subject}"))
+            .with_help("Get the file from its source again."),
+        "endless" => BackendError::unsafe_file(format!("a loop in `{place}` never ends"))
+            .with_help("Do not run this file."),
+        "calls" => BackendError::unsafe_file(format!("functions call each other too deep below `{place}`"))
+            .with_help("Do not run this file."),
+        "blocks" => BackendError::unsafe_file(format!("`{place}` nests conditions and loops too deep"))
+            .with_help("Do not run this file."),
+        "large" => BackendError::unsafe_file(format!("`{place}` becomes too large when its calls are followed"))
+            .with_help("Do not run this file."),
+        _ => return None,
+    };
+    Some(error.with_detail(text.to_owned()))
+}
+
 /// Why libtorch does not load the file at `path`: what it lacks is the file's affair.
 pub(crate) fn not_loaded(path: &str, text: String) -> BackendError {
+    if let Some(error) = refusal(&text) {
+        return error;
+    }
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let lacks = |what: String| {
         BackendError::unsupported_op(what)
@@ -47,6 +75,9 @@ pub(crate) fn not_loaded(path: &str, text: String) -> BackendError {
 
 /// Why a run failed. `layer` is the one whose value was to come next.
 pub(crate) fn not_run(layer: Option<&str>, text: String) -> BackendError {
+    if let Some(error) = refusal(&text) {
+        return error;
+    }
     if is_raised(&text) {
         return BackendError::new(ErrorKind::RUNTIME_FAILED, "the model refuses to go on")
             .with_cause(summary(&text))

@@ -7,10 +7,15 @@ mod backend;
 mod error;
 mod gate;
 mod graph;
+mod load;
 mod model;
 /// The same names as the plugin gives: one source of them.
 #[path = "../../src/names.rs"]
 mod names;
+/// What libtorch's parser is spared; tested with the plugin, which links no libtorch.
+#[path = "../../src/nesting/mod.rs"]
+mod nesting;
+mod operators;
 mod prepare;
 /// What the plugin writes, this engine runs: one definition.
 #[path = "../../src/program.rs"]

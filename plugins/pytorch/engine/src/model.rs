@@ -1,7 +1,8 @@
 //! A model in libtorch's memory: a TorchScript module, or a program.
 
-use crate::error::{failed, not_loaded, not_run};
+use crate::error::{failed, not_run};
 use crate::gate::{Pass, enter};
+use crate::load;
 use crate::names::Names;
 use crate::prepare::{self, prepare};
 use crate::program::{Program, STORE};
@@ -55,7 +56,7 @@ impl Model {
             return Self::of_program(text, settings);
         }
         let _pass = enter(settings.engine.as_deref(), None, progress)?;
-        let mut module = Module::load(path).map_err(|text| not_loaded(path, text))?;
+        let mut module = load::load(path, progress)?;
         if let Some(kind) = settings.precision {
             module
                 .convert(kind)
@@ -179,6 +180,7 @@ impl sdk::Model for Model {
                 next = index + 1;
             }
             let taken = match given {
+                Given::Alive => progress.update("running", next as u64, self.values.len() as u64),
                 Given::Tapped(index, part, tensor) => {
                     progress.update("running", index as u64, self.values.len() as u64).and_then(|()| {
                         let Some(tensor) = tensor else { return Ok(()) };

@@ -1,7 +1,8 @@
 //! From a program and its stored tensors to a module that runs.
 
-use crate::error::failed;
+use crate::error::{failed, refusal};
 use crate::graph::{self, Graph};
+use crate::operators::{self, Verdict};
 use crate::program::{Call, PYTHON, Program, Register};
 use crate::shim::Module;
 use qp_abi::sdk::{BackendError, Result};
@@ -18,7 +19,8 @@ pub(crate) fn prepare(program: &Program, stored: Vec<Tensor>) -> Result<Module> 
     }
     let stored: Vec<(Register, Tensor)> =
         program.stored.iter().map(|stored| stored.register).zip(stored).collect();
-    let refused = |text: String| failed("libtorch cannot prepare the model", text);
+    let refused =
+        |text: String| refusal(&text).unwrap_or_else(|| failed("libtorch cannot prepare the model", text));
     let mut graph = Graph::new(&stored).map_err(refused)?;
     let add = |graph: &mut Graph, call: &Call| -> Result<()> {
         graph.call(call).map_err(|text| {
@@ -29,7 +31,9 @@ pub(crate) fn prepare(program: &Program, stored: Vec<Tensor>) -> Result<Module> 
         add(&mut graph, call)?;
     }
     if !program.setup.is_empty() {
-        graph.freeze().map_err(|text| failed("libtorch cannot pack the weights", text))?;
+        graph.freeze().map_err(|text| {
+            refusal(&text).unwrap_or_else(|| failed("libtorch cannot pack the weights", text))
+        })?;
     }
     for input in &program.inputs {
         graph.input(input.register, input.is_int).map_err(refused)?;
@@ -61,42 +65,17 @@ fn operator(call: &Call) -> String {
     }
 }
 
-/// Namespaces whose operators compute and do nothing else.
-const COMPUTING: [&str; 11] = [
-    "aten",
-    "prim",
-    "prims",
-    "quantized",
-    "quantized_decomposed",
-    "_quantized",
-    "onednn",
-    "mkldnn",
-    "sparse",
-    "torchvision",
-    "torchao",
-];
-/// Operators that reach files, the screen or other processes.
-const REACHING: [&str; 7] = [
-    "aten::from_file",
-    "aten::save",
-    "aten::_print",
-    "prim::Print",
-    "prim::rpc_async",
-    "prim::rpc_sync",
-    "prim::rpc_remote",
-];
-
 fn check(call: &Call) -> Result<()> {
     call.branches.iter().flat_map(|branch| &branch.calls).try_for_each(check)?;
-    let namespace = call.operator.split("::").next().unwrap_or_default();
-    if namespace == PYTHON {
+    if call.operator.split("::").next() == Some(PYTHON) {
         return Ok(());
     }
-    if REACHING.contains(&call.operator.as_str()) {
-        let message = format!("`{}` calls `{}`, which does more than compute", call.place, call.operator);
-        return Err(BackendError::unsafe_file(message).with_help("Do not run this file."));
+    if matches!(operators::verdict(&call.operator), Verdict::Refused(_) | Verdict::Unsafe(_)) {
+        return Err(operators::refused(&call.operator, &call.place));
     }
-    if COMPUTING.contains(&namespace) && graph::overloads(&call.operator, call.overload.as_deref()) > 0 {
+    if operators::verdict(&call.operator) == Verdict::Allowed
+        && graph::overloads(&call.operator, call.overload.as_deref()) > 0
+    {
         return Ok(());
     }
     let message = format!("libtorch has no operator `{}`, which `{}` calls", operator(call), call.place);

@@ -23,6 +23,15 @@ pub(crate) mod raw {
     pub(super) type Visit =
         extern "C" fn(context: *mut c_void, kind: c_int, scope: *const c_char, name: *const c_char);
 
+    pub(super) type Known = extern "C" fn(name: *const c_char) -> c_int;
+    pub(super) type Look = extern "C" fn(
+        context: *mut c_void,
+        kind: c_int,
+        name: *const c_char,
+        bytes: *const c_char,
+        size: usize,
+    ) -> c_int;
+
     /// A module of the shim's.
     #[repr(C)]
     pub(crate) struct Module {
@@ -39,7 +48,15 @@ pub(crate) mod raw {
         pub(super) safe fn qp_torch_version() -> *const c_char;
         pub(super) fn qp_torch_convert(module: *mut Module, kind: c_int) -> *mut c_char;
         pub(super) fn qp_torch_free_text(text: *mut c_char);
-        pub(super) fn qp_torch_load(path: *const c_char, loaded: *mut *mut Module) -> *mut c_char;
+        pub(super) fn qp_torch_restrict(known: Known) -> *mut c_char;
+        pub(super) fn qp_torch_load(
+            path: *const c_char,
+            context: *mut c_void,
+            look: Look,
+            alive: Receive,
+            loaded: *mut *mut Module,
+            is_stopped: *mut c_int,
+        ) -> *mut c_char;
         pub(super) fn qp_torch_release(module: *mut Module);
         pub(super) fn qp_torch_layers(
             module: *const Module,
@@ -69,6 +86,25 @@ pub(crate) fn silence() {
 /// Lets memory of freed tensors stay for the next ones.
 pub(crate) fn keep_memory() {
     raw::qp_torch_keep_memory();
+}
+
+/// Makes libtorch's registry of operators fail for models that call what `is_allowed` does not allow.
+///
+/// # Errors
+/// What libtorch says.
+pub(crate) fn restrict(is_allowed: fn(&str) -> bool) -> Result<(), String> {
+    static ALLOWED: OnceLock<fn(&str) -> bool> = OnceLock::new();
+    extern "C" fn known(name: *const c_char) -> c_int {
+        // SAFETY: the shim passes a text that ends with a zero byte and lives until this call returns.
+        #[expect(unsafe_code, reason = "called by the C++ shim")]
+        let name = unsafe { CStr::from_ptr(name) };
+        let is_known = ALLOWED.get().zip(name.to_str().ok()).is_some_and(|(allowed, name)| allowed(name));
+        c_int::from(is_known)
+    }
+    ALLOWED.get_or_init(|| is_allowed);
+    // SAFETY: the function may be called at any time, from any thread.
+    #[expect(unsafe_code, reason = "the C++ shim")]
+    taken(unsafe { raw::qp_torch_restrict(known) })
 }
 
 /// The engine that runs quantized operators: `x86`, `fbgemm`, …
@@ -147,8 +183,10 @@ pub(crate) struct Names {
     pub(crate) taps: Vec<Tap>,
 }
 
-/// A tensor that a run gives.
+/// What a run gives.
 pub(crate) enum Given<'a> {
+    /// A loop goes on: the moment to stop.
+    Alive,
     /// Tapped, by its index among the taps and its number among what that layer computes; without a tensor where none
     /// is wanted.
     Tapped(usize, usize, Option<Tensor>),
@@ -182,17 +220,38 @@ impl Drop for Module {
 }
 
 impl Module {
-    /// Loads the archive at `path`.
+    /// Loads the archive at `path`. `look` sees what is parsed before it is; `is_alive` is asked while code of the file
+    /// runs. Both end the loading by breaking.
     ///
     /// # Errors
-    /// What libtorch says.
-    pub(crate) fn load(path: &str) -> Result<Self, String> {
-        let path = CString::new(path).map_err(|_| "the path has a zero byte in it".to_owned())?;
-        let mut loaded = std::ptr::null_mut();
-        // SAFETY: the path ends with a zero byte, and `loaded` is written before the call returns.
+    /// [`Stop::Stopped`] when one of them breaks, or what libtorch says.
+    pub(crate) fn load(
+        path: &str,
+        look: &mut dyn FnMut(Parsed<'_>) -> ControlFlow<()>,
+        is_alive: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Self, Stop> {
+        let path = CString::new(path)
+            .map_err(|_| Stop::Failed("the path has a zero byte in it".to_owned()))?;
+        let (mut loaded, mut is_stopped) = (std::ptr::null_mut(), 0);
+        let mut loading = Loading { look, is_alive };
+        // SAFETY: the path ends with a zero byte; the two functions are called before the call returns, on this thread,
+        // with this `loading`, which nothing else uses meanwhile; the two results are written before it returns.
         #[expect(unsafe_code, reason = "the C++ shim")]
-        taken(unsafe { raw::qp_torch_load(path.as_ptr(), &raw mut loaded) })?;
-        Self::owned(loaded)
+        let result = taken(unsafe {
+            raw::qp_torch_load(
+                path.as_ptr(),
+                (&raw mut loading).cast(),
+                looked,
+                asked,
+                &raw mut loaded,
+                &raw mut is_stopped,
+            )
+        });
+        match result {
+            Ok(()) => Self::owned(loaded).map_err(Stop::Failed),
+            Err(_) if is_stopped != 0 => Err(Stop::Stopped),
+            Err(text) => Err(Stop::Failed(text)),
+        }
     }
 
     /// The module that the shim has made and gives away.
@@ -275,6 +334,55 @@ impl Module {
     }
 }
 
+/// Something that libtorch will parse.
+pub(crate) enum Parsed<'a> {
+    /// A source, by its name in the archive.
+    Source(&'a str, &'a [u8]),
+    /// A pickle.
+    Pickle(&'a str, &'a [u8]),
+    /// There is no more.
+    End,
+}
+
+struct Loading<'a> {
+    look: &'a mut dyn FnMut(Parsed<'_>) -> ControlFlow<()>,
+    is_alive: &'a mut dyn FnMut() -> ControlFlow<()>,
+}
+
+extern "C" fn looked(
+    context: *mut c_void,
+    kind: c_int,
+    name: *const c_char,
+    bytes: *const c_char,
+    size: usize,
+) -> c_int {
+    // SAFETY: `Module::load` passes its `Loading`; the shim a name that ends with a zero byte, and `size` bytes. Both
+    // live until this call returns.
+    #[expect(unsafe_code, reason = "called by the C++ shim")]
+    let (loading, name, bytes) = unsafe {
+        let bytes = if size == 0 { &[] } else { std::slice::from_raw_parts(bytes.cast::<u8>(), size) };
+        (&mut *context.cast::<Loading<'_>>(), CStr::from_ptr(name).to_string_lossy(), bytes)
+    };
+    c_int::from((loading.look)(match kind {
+        0 => Parsed::Source(&name, bytes),
+        1 => Parsed::Pickle(&name, bytes),
+        _ => Parsed::End,
+    }).is_break())
+}
+
+extern "C" fn asked(
+    context: *mut c_void,
+    _index: i64,
+    _part: i64,
+    _name: *const c_char,
+    _tensor: raw::TensorPointer,
+) -> c_int {
+    // SAFETY: `Module::load` passes its `Loading`, which nothing else uses meanwhile; no tensor comes here.
+    #[expect(unsafe_code, reason = "called by the C++ shim")]
+    let loading = unsafe { &mut *context.cast::<Loading<'_>>() };
+    c_int::from((loading.is_alive)().is_break())
+}
+
 struct Receiver<'a> {
     receive: &'a mut dyn FnMut(Given<'_>) -> ControlFlow<()>,
 }
@@ -302,6 +410,9 @@ extern "C" fn tapped(
     tensor: raw::TensorPointer,
 ) -> c_int {
     give(context, tensor, |tensor| {
+        if index < 0 {
+            return Some(Given::Alive);
+        }
         Some(Given::Tapped(usize::try_from(index).ok()?, usize::try_from(part).ok()?, tensor))
     })
 }

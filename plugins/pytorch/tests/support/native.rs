@@ -61,6 +61,25 @@ pub fn run_for(
     fetch: Fetch,
     names: &[RString],
 ) -> Result<(RunReport, Vec<Received>), BackendError> {
+    run_request(model, inputs, options, (fetch, names), &|| true)
+}
+
+/// Runs a model for as long as `is_wanted`.
+pub fn run_while(
+    model: &ModelBox,
+    inputs: &[TensorView<'_>],
+    is_wanted: &(dyn Fn() -> bool + Sync),
+) -> Result<(RunReport, Vec<Received>), BackendError> {
+    run_request(model, inputs, &[], (Fetch::OUTPUTS, &[]), is_wanted)
+}
+
+fn run_request(
+    model: &ModelBox,
+    inputs: &[TensorView<'_>],
+    options: &[Pair],
+    (fetch, names): (Fetch, &[RString]),
+    is_wanted: &(dyn Fn() -> bool + Sync),
+) -> Result<(RunReport, Vec<Received>), BackendError> {
     let mut outputs = Vec::new();
     let mut sink = FnSink(|view: TensorView<'_>| {
         let mut received = Received::default();
@@ -68,7 +87,7 @@ pub fn run_for(
         outputs.push(received);
         Ok(())
     });
-    let progress = FnProgress(|_: &str, _, _| false);
+    let progress = FnProgress(|_: &str, _, _| !is_wanted());
     let progress = Progress_TO::from_ptr(RRef::new(&progress), TD_Opaque);
     let sink = TensorSink_TO::from_ptr(RMut::new(&mut sink), TD_Opaque);
     let request = RunRequest {

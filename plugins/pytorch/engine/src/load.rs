@@ -1,0 +1,65 @@
+//! From a TorchScript archive to a module.
+
+use crate::error::not_loaded;
+use crate::nesting::{self, Sources};
+use crate::shim::{self, Module, Parsed, Stop};
+use qp_abi::sdk::{BackendError, Progress, Result};
+use std::ops::ControlFlow;
+
+/// What libtorch's parser, compiler and destructors get to work in: several times what the limits of `nesting` let a
+/// file take. Only what is used becomes memory.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Loads the archive at `path`.
+///
+/// # Errors
+/// `UnsafeFile` for what would harm, `Cancelled`, and what libtorch says.
+pub(crate) fn load(path: &str, progress: &Progress<'_>) -> Result<Module> {
+    let lost = |error: std::io::Error| {
+        BackendError::internal("a thread for loading cannot be made").with_cause(error.to_string())
+    };
+    std::thread::scope(|scope| {
+        let loading = std::thread::Builder::new()
+            .name("qp-load".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, || {
+                shim::silence();
+                tch::no_grad(|| load_here(path, progress))
+            });
+        let done = loading.map_err(lost)?.join();
+        done.unwrap_or_else(|_| Err(BackendError::internal("loading panicked")))
+    })
+}
+
+fn load_here(path: &str, progress: &Progress<'_>) -> Result<Module> {
+    let mut sources = Sources::default();
+    let mut fault = None;
+    let mut look = |parsed: Parsed<'_>| {
+        let found = match parsed {
+            Parsed::Source(name, bytes) => sources.read(name, bytes),
+            Parsed::Pickle(name, bytes) => nesting::check_pickle(name, bytes),
+            Parsed::End => sources.finish(),
+        };
+        let cancelled = || progress.update("loading into libtorch", 0, 0).err();
+        let found = found.err().map(|message| {
+            BackendError::unsafe_file(message).with_help("Do not run this file.")
+        });
+        fault = found.or_else(cancelled);
+        if fault.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let mut cancelled = None;
+    let mut is_alive = || match progress.update("loading into libtorch", 0, 0) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            cancelled = Some(error);
+            ControlFlow::Break(())
+        }
+    };
+    let loaded = Module::load(path, &mut look, &mut is_alive);
+    loaded.map_err(|stop| match stop {
+        Stop::Failed(text) => not_loaded(path, text),
+        Stop::Stopped => fault
+            .or(cancelled)
+            .unwrap_or_else(|| BackendError::internal("loading stopped without a reason")),
+    })
+}
