@@ -114,6 +114,8 @@ EXEMPT = {
     ("torch.nn.modules.pooling:AvgPool3d.__setstate__", "self.__dict__.setdefault"): "a method of dict",
     ("torch.nn.modules.rnn:RNNBase.__setstate__", "self._flat_weights_names.extend"): "a list that it has just made",
     ("torch.nn.modules.module:Module.__setattr__", "self.__dict__.get"): "a method of dict",
+    ("torch.nn.modules.module:Module.__setattr__", "self.register_parameter"): "a method: attributes of that name are data",
+    ("torch.nn.modules.module:Module.__setattr__", "self.register_buffer"): "a method: attributes of that name are data",
     ("torch.nn.modules.rnn:RNNBase.__setattr__", "self._flat_weights_names.index"): "a list, or nothing but a listed function",
     ("torch.optim.optimizer:Optimizer.__setstate__", "self.__dict__.update"): "a method of dict",
     ("torch.optim.optimizer:Optimizer.profile_hook_step", "func"): "the method `step` of the class",

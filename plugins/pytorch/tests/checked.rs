@@ -81,7 +81,8 @@ fn assert_refused(body: &str, kind: ErrorKind, words: &str) {
 
 #[test]
 fn a_module_that_computes_runs() {
-    let Some(result) = run_body("a = 0\nfor i in range(3):\n  a = torch.add(a, i)\nreturn torch.add(x, a)") else {
+    let Some(result) = run_body("a = 0\nfor i in range(3):\n  a = torch.add(a, i)\nreturn torch.add(x, a)")
+    else {
         return;
     };
     assert_eq!(result.unwrap()[0].floats(), [4.0; 16]);
@@ -105,9 +106,15 @@ fn operators_that_reach_out_are_refused_however_they_are_written() {
     ] {
         assert_refused(&format!("_0 = {call}\nreturn x"), ErrorKind::UNSAFE_FILE, "aten::save");
     }
-    let hidden = format!("if torch.gt(torch.dim(x), 5):\n  _0 = torch.save(\"text\", \"{file}\")\nelse:\n  pass\nreturn x");
+    let hidden = format!(
+        "if torch.gt(torch.dim(x), 5):\n  _0 = torch.save(\"text\", \"{file}\")\nelse:\n  pass\nreturn x"
+    );
     assert_refused(&hidden, ErrorKind::UNSAFE_FILE, "aten::save");
-    assert_refused("return torch.from_file(\"/etc/passwd\", False, 4)", ErrorKind::UNSAFE_FILE, "aten::from_file");
+    assert_refused(
+        "return torch.from_file(\"/etc/passwd\", False, 4)",
+        ErrorKind::UNSAFE_FILE,
+        "aten::from_file",
+    );
     assert_refused("torch._print(\"text\")\nreturn x", ErrorKind::UNSAFE_FILE, "aten::_print");
     assert!(!Path::new(file).exists());
 }
@@ -130,7 +137,11 @@ fn kernels_that_check_nothing_are_refused_by_name() {
             ErrorKind::UNSAFE_FILE,
             "inductor::_alloc_from_pool",
         ),
-        ("return torch._reshape_alias(x, [4, 4], [1000000, 1])", ErrorKind::UNSAFE_FILE, "aten::_reshape_alias"),
+        (
+            "return torch._reshape_alias(x, [4, 4], [1000000, 1])",
+            ErrorKind::UNSAFE_FILE,
+            "aten::_reshape_alias",
+        ),
         ("return ops.mylib.compute(x)", ErrorKind::UNSUPPORTED_OP, "mylib::compute"),
     ] {
         assert_refused(body, kind, name);
@@ -142,7 +153,11 @@ fn numbers_that_stand_for_no_dtype_are_refused_before_and_during_the_run() {
     for body in ["return torch.to(x, -1)", "return torch.to(x, 47)", "return torch.zeros([2], dtype=1000)"] {
         assert_refused(body, ErrorKind::CORRUPT_FILE, "there is no dtype");
     }
-    assert_refused("return torch.zeros([2], dtype=6, layout=99)", ErrorKind::CORRUPT_FILE, "there is no layout 99");
+    assert_refused(
+        "return torch.zeros([2], dtype=6, layout=99)",
+        ErrorKind::CORRUPT_FILE,
+        "there is no layout 99",
+    );
     assert_refused(
         "return torch.contiguous(x, memory_format=-3)",
         ErrorKind::CORRUPT_FILE,
@@ -154,7 +169,11 @@ fn numbers_that_stand_for_no_dtype_are_refused_before_and_during_the_run() {
         ErrorKind::RUNTIME_FAILED,
         "there is no dtype -1",
     );
-    assert_refused("return torch.to(x, torch.device(\"meta\"))", ErrorKind::RUNTIME_FAILED, "runs on the CPU");
+    assert_refused(
+        "return torch.to(x, torch.device(\"meta\"))",
+        ErrorKind::RUNTIME_FAILED,
+        "runs on the CPU",
+    );
     let Some(result) = run_body("return torch.to(torch.zeros([2], dtype=7), 6)") else { return };
     assert_eq!(result.unwrap()[0].floats(), [0.0; 2]);
 }
@@ -176,7 +195,11 @@ fn divisions_of_whole_numbers_fail_and_stop_nothing() {
                 .to_owned(),
             "too large",
         ),
-        ("y = torch.full([2], -2147483648, dtype=3)\na = torch.remainder(y, torch.full([2], -1, dtype=3))".to_owned(), "too large"),
+        (
+            "y = torch.full([2], -2147483648, dtype=3)\na = torch.remainder(y, torch.full([2], -1, dtype=3))"
+                .to_owned(),
+            "too large",
+        ),
     ] {
         assert_refused(&format!("{body}\nreturn torch.add(x, a)"), ErrorKind::RUNTIME_FAILED, words);
     }
@@ -202,7 +225,11 @@ fn what_runs_while_a_file_is_loaded_is_checked_before() {
     assert_eq!(result.unwrap()[0].floats(), [1.0; 16]);
     for (body, kind, words) in [
         (format!("_0 = torch.save(\"text\", \"{}\")", file.display()), ErrorKind::UNSAFE_FILE, "aten::save"),
-        ("a = 0\nwhile torch.ge(a, 0):\n  a = torch.remainder(torch.add(a, 1), 10)".to_owned(), ErrorKind::RUNTIME_FAILED, "turns"),
+        (
+            "a = 0\nwhile torch.ge(a, 0):\n  a = torch.remainder(torch.add(a, 1), 10)".to_owned(),
+            ErrorKind::RUNTIME_FAILED,
+            "turns",
+        ),
     ] {
         let (code, data) = stateful(&body);
         let error = run_code(&code, &data).unwrap().map(drop).unwrap_err();
@@ -210,7 +237,8 @@ fn what_runs_while_a_file_is_loaded_is_checked_before() {
         assert!(said(&error).contains(words), "{error:?}");
     }
     // A default value, which libtorch computes as soon as it reads it.
-    let code = module("return x").replace("x: Tensor)", &format!("x: Tensor, y: int=torch.save(\"text\", \"{}\"))", file.display()));
+    let code = module("return x")
+        .replace("x: Tensor)", &format!("x: Tensor, y: int=torch.save(\"text\", \"{}\"))", file.display()));
     let error = run_code(&code, MODULE).unwrap().map(drop).unwrap_err();
     assert_eq!(error.kind, ErrorKind::UNSAFE_FILE, "{error:?}");
     assert!(!file.exists());
@@ -256,12 +284,17 @@ fn what_the_limits_let_through_does_not_overflow_the_stack() {
         drop(result);
     }
     let blocks: String = (0..190).map(|level| format!("{}if True:\n", " ".repeat(level))).collect();
-    let Some(result) = run_body(&format!("{blocks}{}x = torch.neg(x)\nreturn x", " ".repeat(190))) else { return };
+    let Some(result) = run_body(&format!("{blocks}{}x = torch.neg(x)\nreturn x", " ".repeat(190))) else {
+        return;
+    };
     assert_eq!(result.unwrap()[0].floats(), [-1.0; 16]);
     let functions: String = (0..99)
         .map(|index| format!("def f{index}(x: Tensor) -> Tensor:\n  return __torch__.f{}(x)\n", index + 1))
         .collect();
-    let code = format!("{}{functions}def f99(x: Tensor) -> Tensor:\n  return torch.neg(x)\n", module("return __torch__.f1(x)"));
+    let code = format!(
+        "{}{functions}def f99(x: Tensor) -> Tensor:\n  return torch.neg(x)\n",
+        module("return __torch__.f1(x)")
+    );
     let Some(result) = run_code(&code, MODULE) else { return };
     assert_eq!(result.unwrap()[0].floats(), [-1.0; 16]);
 }
@@ -270,10 +303,16 @@ fn what_the_limits_let_through_does_not_overflow_the_stack() {
 fn code_that_grows_as_its_calls_are_followed_is_refused() {
     let functions: String = (0..40)
         .map(|index| {
-            format!("def f{index}(x: Tensor) -> Tensor:\n  return __torch__.f{0}(__torch__.f{0}(x))\n", index + 1)
+            format!(
+                "def f{index}(x: Tensor) -> Tensor:\n  return __torch__.f{0}(__torch__.f{0}(x))\n",
+                index + 1
+            )
         })
         .collect();
-    let code = format!("{}{functions}def f40(x: Tensor) -> Tensor:\n  return torch.neg(x)\n", module("return __torch__.f0(x)"));
+    let code = format!(
+        "{}{functions}def f40(x: Tensor) -> Tensor:\n  return torch.neg(x)\n",
+        module("return __torch__.f0(x)")
+    );
     let Some(result) = run_code(&code, MODULE) else { return };
     let error = result.map(drop).unwrap_err();
     assert!(error.message.contains("too large"), "{error:?}");

@@ -35,8 +35,12 @@ pub(crate) fn refusal(text: &str) -> Option<BackendError> {
     let (reason, subject, place) = (lines.next()?, lines.next()?, lines.next().unwrap_or_default());
     let error = match reason {
         "operator" => operators::refused(subject, place),
-        "class" => BackendError::unsupported_op(format!("the file has an object of libtorch's class `{subject}`"))
-            .with_help("Save the model again without it: of libtorch's classes, qp makes those of packed weights."),
+        "class" => BackendError::unsupported_op(format!(
+            "the file has an object of libtorch's class `{subject}`"
+        ))
+        .with_help(
+            "Save the model again without it: of libtorch's classes, qp makes those of packed weights.",
+        ),
         "code" => BackendError::corrupt_file(format!("a call in `{place}` cannot be made: {subject}"))
             .with_help("Get the file from its source again."),
         "endless" => BackendError::unsafe_file(format!("a loop in `{place}` never ends"))
@@ -45,8 +49,10 @@ pub(crate) fn refusal(text: &str) -> Option<BackendError> {
             .with_help("Do not run this file."),
         "blocks" => BackendError::unsafe_file(format!("`{place}` nests conditions and loops too deep"))
             .with_help("Do not run this file."),
-        "large" => BackendError::unsafe_file(format!("`{place}` becomes too large when its calls are followed"))
-            .with_help("Do not run this file."),
+        "large" => {
+            BackendError::unsafe_file(format!("`{place}` becomes too large when its calls are followed"))
+                .with_help("Do not run this file.")
+        }
         _ => return None,
     };
     Some(error.with_detail(text.to_owned()))

@@ -41,9 +41,8 @@ fn load_here(path: &str, progress: &Progress<'_>) -> Result<Module> {
             Parsed::End => sources.finish(),
         };
         let cancelled = || progress.update("loading into libtorch", 0, 0).err();
-        let found = found.err().map(|message| {
-            BackendError::unsafe_file(message).with_help("Do not run this file.")
-        });
+        let found =
+            found.err().map(|message| BackendError::unsafe_file(message).with_help("Do not run this file."));
         fault = found.or_else(cancelled);
         if fault.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -58,8 +57,8 @@ fn load_here(path: &str, progress: &Progress<'_>) -> Result<Module> {
     let loaded = Module::load(path, &mut look, &mut is_alive);
     loaded.map_err(|stop| match stop {
         Stop::Failed(text) => not_loaded(path, text),
-        Stop::Stopped => fault
-            .or(cancelled)
-            .unwrap_or_else(|| BackendError::internal("loading stopped without a reason")),
+        Stop::Stopped => {
+            fault.or(cancelled).unwrap_or_else(|| BackendError::internal("loading stopped without a reason"))
+        }
     })
 }

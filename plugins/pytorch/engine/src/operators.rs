@@ -76,14 +76,14 @@ pub(crate) fn refused(name: &str, place: &str) -> BackendError {
                 .with_cause(format!("such operators: {reason}"))
                 .with_help("Do not run this file.")
         }
-        Verdict::Refused(reason) => {
-            BackendError::unsupported_op(format!("{called}, which qp does not run"))
-                .with_cause(format!("such operators: {reason}"))
-                .with_help("Save the model again without it.")
-        }
-        Verdict::Unknown | Verdict::Allowed => {
-            BackendError::unsupported_op(format!("qp does not know the operator `{name}` of this file"))
-                .with_help("Replace it by what PyTorch has and save the model again; qp loads no libraries of operators.")
-        }
+        Verdict::Refused(reason) => BackendError::unsupported_op(format!("{called}, which qp does not run"))
+            .with_cause(format!("such operators: {reason}"))
+            .with_help("Save the model again without it."),
+        Verdict::Unknown | Verdict::Allowed => BackendError::unsupported_op(format!(
+            "qp does not know the operator `{name}` of this file"
+        ))
+        .with_help(
+            "Replace it by what PyTorch has and save the model again; qp loads no libraries of operators.",
+        ),
     }
 }

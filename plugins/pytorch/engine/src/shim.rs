@@ -230,8 +230,8 @@ impl Module {
         look: &mut dyn FnMut(Parsed<'_>) -> ControlFlow<()>,
         is_alive: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Self, Stop> {
-        let path = CString::new(path)
-            .map_err(|_| Stop::Failed("the path has a zero byte in it".to_owned()))?;
+        let path =
+            CString::new(path).map_err(|_| Stop::Failed("the path has a zero byte in it".to_owned()))?;
         let (mut loaded, mut is_stopped) = (std::ptr::null_mut(), 0);
         let mut loading = Loading { look, is_alive };
         // SAFETY: the path ends with a zero byte; the two functions are called before the call returns, on this thread,
@@ -363,11 +363,14 @@ extern "C" fn looked(
         let bytes = if size == 0 { &[] } else { std::slice::from_raw_parts(bytes.cast::<u8>(), size) };
         (&mut *context.cast::<Loading<'_>>(), CStr::from_ptr(name).to_string_lossy(), bytes)
     };
-    c_int::from((loading.look)(match kind {
-        0 => Parsed::Source(&name, bytes),
-        1 => Parsed::Pickle(&name, bytes),
-        _ => Parsed::End,
-    }).is_break())
+    c_int::from(
+        (loading.look)(match kind {
+            0 => Parsed::Source(&name, bytes),
+            1 => Parsed::Pickle(&name, bytes),
+            _ => Parsed::End,
+        })
+        .is_break(),
+    )
 }
 
 extern "C" fn asked(

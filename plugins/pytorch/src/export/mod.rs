@@ -12,11 +12,13 @@ mod weights;
 
 use crate::archive::Archive;
 use crate::document::{Collector, Document};
+use crate::operator_list::Judgement;
 use crate::tensor::Data;
 use layout::Layout;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, Finding, RSome, RString, Result, Severity};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Major versions of the schema: 7 is that of PyTorch 2.5, and says the same in what is read here.
@@ -64,6 +66,7 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
         Some(version) => format!("PyTorch {version}").into(),
         None => "PyTorch".into(),
     };
+    let operators = Judgement::of(operators(&program).iter().map(String::as_str));
     let weights = weights::read(archive, &layout, &mut collector.document.data)?;
     if let Some(module) = program.get_mut("graph_module") {
         region::inline(module);
@@ -76,9 +79,44 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
         Err(obstacle) => collector.document.info.run_obstacle = RSome(obstacle),
     }
     let info = &mut collector.document.info;
+    operators.report(info);
     info.findings.extend(compiled::finding(archive));
     info.findings.extend(several_models(archive, &layout));
     Ok(collector.document)
+}
+
+/// The operators that a program and the programs within it call, each as `aten::add`. What Python computes with shapes,
+/// `_operator.add` and `math.floor`, is none.
+fn operators(program: &Value) -> BTreeSet<String> {
+    const ARITHMETIC: [&str; 4] = ["_operator", "math", "operator", "torch.sym"];
+    let mut found = BTreeSet::new();
+    let mut left = vec![program];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Array(elements) => left.extend(elements),
+            Value::Object(entries) => {
+                let target =
+                    entries.get("target").and_then(Value::as_str).filter(|_| entries.contains_key("outputs"));
+                if let Some(target) = target {
+                    let mut parts = target.strip_prefix("torch.ops.").unwrap_or_default().splitn(3, '.');
+                    match (parts.next().filter(|part| !part.is_empty()), parts.next()) {
+                        // Programs within the program, and what takes the parts of a tensor's subclass.
+                        (Some("higher_order" | "export"), _) => {}
+                        (Some(namespace), Some(name)) => {
+                            found.insert(format!("{namespace}::{name}"));
+                        }
+                        _ if ARITHMETIC.iter().any(|prefix| target.starts_with(prefix)) => {}
+                        _ => {
+                            found.insert(target.to_owned());
+                        }
+                    }
+                }
+                left.extend(entries.values());
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// A package may hold several programs; one is described.

@@ -224,7 +224,9 @@ mod tests {
             bytes.extend([b"]r".as_slice(), &key.to_le_bytes(), b"0"].concat());
         }
         for key in 0..4999_u32 {
-            bytes.extend([b"j".as_slice(), &key.to_le_bytes(), b"j", &(key + 1).to_le_bytes(), b"a0"].concat());
+            bytes.extend(
+                [b"j".as_slice(), &key.to_le_bytes(), b"j", &(key + 1).to_le_bytes(), b"a0"].concat(),
+            );
         }
         assert!(check("data.pkl", &bytes).unwrap_err().contains("5000 deep"));
     }

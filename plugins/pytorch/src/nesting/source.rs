@@ -4,8 +4,7 @@ use super::chain::Definitions;
 use super::{MAX_BLANK, MAX_BLOCKS, MAX_EXPRESSION};
 
 /// Words that make an expression of others.
-const OPERATORS: [&[u8]; 9] =
-    [b"and", b"or", b"not", b"if", b"else", b"in", b"is", b"lambda", b"for"];
+const OPERATORS: [&[u8]; 9] = [b"and", b"or", b"not", b"if", b"else", b"in", b"is", b"lambda", b"for"];
 
 /// What may be called where a value is computed while the source is compiled.
 const CONSTANT_CALLS: [&str; 2] = ["annotate", "torch.device"];
@@ -385,8 +384,7 @@ impl Reader<'_> {
     }
 
     fn check(&self) -> Result<(), String> {
-        let is_deep =
-            self.levels.last().is_some_and(|level| level.chain + level.deepest > MAX_EXPRESSION);
+        let is_deep = self.levels.last().is_some_and(|level| level.chain + level.deepest > MAX_EXPRESSION);
         if is_deep { Err(self.too_deep()) } else { Ok(()) }
     }
 
@@ -410,7 +408,9 @@ mod tests {
     }
 
     fn body(line: &str) -> String {
-        format!("class M(Module):\n  x : int\n  def forward(s: __torch__.M,\n    x: Tensor) -> Tensor:\n    {line}\n    return x\n")
+        format!(
+            "class M(Module):\n  x : int\n  def forward(s: __torch__.M,\n    x: Tensor) -> Tensor:\n    {line}\n    return x\n"
+        )
     }
 
     #[test]
@@ -459,7 +459,8 @@ mod tests {
         };
         check(&body(&nested(20))).unwrap();
         assert!(check(&body(&nested(MAX_BLOCKS + 1))).unwrap_err().contains("nests blocks"));
-        let elifs = "if a:\n      y = 1\n    ".to_owned() + &"elif b:\n      y = 2\n    ".repeat(MAX_BLOCKS + 1);
+        let elifs =
+            "if a:\n      y = 1\n    ".to_owned() + &"elif b:\n      y = 2\n    ".repeat(MAX_BLOCKS + 1);
         assert!(check(&body(&elifs)).unwrap_err().contains("nests blocks"));
         check(&body(&"if a:\n      y = 1\n    elif b:\n      y = 2\n    ".repeat(10_000))).unwrap();
     }
@@ -478,7 +479,9 @@ mod tests {
             assert!(check(&functions(count)).unwrap_err().contains("need each other"));
         }
         let methods: String = (0..1000)
-            .map(|index| format!("  def f{index}(self, x: Tensor) -> Tensor:\n    return self.f{}(x)\n", index + 1))
+            .map(|index| {
+                format!("  def f{index}(self, x: Tensor) -> Tensor:\n    return self.f{}(x)\n", index + 1)
+            })
             .collect();
         assert!(check(&format!("class M(Module):\n{methods}")).unwrap_err().contains("need each other"));
         let classes: String = (0..1000)
@@ -489,13 +492,20 @@ mod tests {
 
     #[test]
     fn default_values_and_constants_of_classes_are_computed_by_nobody() {
-        let head = |value: &str| format!("def f(x: Tensor, y: int={value}, z: int=1) -> Tensor:\n  return x\n");
-        for fine in ["1", "-1", "[1, 2]", "None", "annotate(List[int], [])", "torch.device(\"cpu\")", "(1, (2, 3))"] {
+        let head =
+            |value: &str| format!("def f(x: Tensor, y: int={value}, z: int=1) -> Tensor:\n  return x\n");
+        for fine in
+            ["1", "-1", "[1, 2]", "None", "annotate(List[int], [])", "torch.device(\"cpu\")", "(1, (2, 3))"]
+        {
             check(&head(fine)).unwrap_or_else(|error| panic!("{fine}: {error}"));
         }
-        let constant = |value: &str| format!("class M(Module):\n  y : Final[int] = {value}\n  def f(self):\n    return 1\n");
+        let constant = |value: &str| {
+            format!("class M(Module):\n  y : Final[int] = {value}\n  def f(self):\n    return 1\n")
+        };
         check(&constant("3")).unwrap();
-        for computed in ["torch.save(1, \"f\")", "1 // 0", "[0] * 1000", "[a for a in b]", "1 if f(1) else 2", "(f)(1)"] {
+        for computed in
+            ["torch.save(1, \"f\")", "1 // 0", "[0] * 1000", "[a for a in b]", "1 if f(1) else 2", "(f)(1)"]
+        {
             for code in [head(computed), constant(computed)] {
                 assert!(check(&code).unwrap_err().contains("computes a value"), "{code}");
             }

@@ -316,9 +316,13 @@ impl<'a> Proof<'a> {
             _ => return Err("given a state that is no dictionary"),
         };
         self.look(entries.len())?;
-        // What is data cannot be called.
+        // What is data cannot be called; `register_parameter` and its like are, by `Module.__setattr__`.
         let is_special = |&(key, value): &(Ref, Ref)| {
-            self.level(value) != Level::Data && self.pickle.text(key).is_none_or(|key| key.starts_with("__"))
+            self.level(value) != Level::Data
+                && self
+                    .pickle
+                    .text(key)
+                    .is_none_or(|key| key.starts_with("__") || key.starts_with("register_"))
         };
         if entries.iter().any(is_special) {
             Err("given an attribute that Python looks up by itself")

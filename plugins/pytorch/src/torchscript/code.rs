@@ -5,9 +5,9 @@
 
 use super::expression::{Expression, Parser};
 use super::lexer::{Token, tokens};
-use super::reach::reaching;
+use super::reach::Reach;
 use super::symbol::Kind;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// Blocks within blocks; what is deeper is left out.
 const MAX_BLOCKS: usize = 64;
@@ -19,8 +19,8 @@ pub struct Code {
     pub classes: HashMap<String, Class>,
     /// The functions that belong to no class.
     pub functions: HashMap<String, Method>,
-    /// The operators it calls that do more than compute.
-    pub reaching: BTreeSet<&'static str>,
+    /// What it calls, by its names alone.
+    pub reach: Reach,
 }
 
 /// A class, with what matters of it here.
@@ -74,7 +74,7 @@ impl Code {
     /// Adds the classes and functions of a code record; `module` is its name with dots.
     pub fn add(&mut self, module: &str, source: &str) {
         let lines = logical_lines(source);
-        self.reaching.extend(lines.iter().flat_map(|(_, line)| reaching(line)));
+        self.reach.add(source);
         let mut rest = lines.as_slice();
         while let [(_, line), after @ ..] = rest {
             let (block, others) = block_of(after, 0);

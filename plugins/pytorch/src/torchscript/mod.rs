@@ -28,9 +28,7 @@ use crate::tensor::{Data, StoredTensor};
 use code::Code;
 use modules::Modules;
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{
-    BackendError, Dimension, Finding, ModelInfo, RSome, RString, Result, Severity, TensorRole, ValueInfo,
-};
+use qp_abi::sdk::{BackendError, Dimension, ModelInfo, RSome, RString, Result, TensorRole, ValueInfo};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -100,25 +98,10 @@ pub fn read(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     if modules.all.first().is_some_and(|root| code.method(&root.class.qualified, "forward").is_none()) {
         info.run_obstacle = RSome(BackendError::unsupported_op("the module has no method `forward`"));
     }
-    if !code.reaching.is_empty() {
-        refuse_reaching(&code, info);
-    }
+    // Such code runs as soon as libtorch loads the module.
+    code.reach.judge().report(info);
     whole(&data)?;
     Ok(collector.document)
-}
-
-/// Code that reaches files or other processes runs as soon as libtorch loads the module: such a file is not run.
-fn refuse_reaching(code: &Code, info: &mut ModelInfo) {
-    let names: Vec<String> = code.reaching.iter().map(|name| format!("`{name}`")).collect();
-    let message = format!("the TorchScript calls {}, which does more than compute", names.join(", "));
-    info.findings.push(Finding {
-        severity: Severity::DANGER,
-        code: "torchscript.reaches-out".into(),
-        message: message.as_str().into(),
-        subjects: code.reaching.iter().map(|name| RString::from(*name)).collect(),
-    });
-    let help = "Do not load it with PyTorch; `info --code` shows what it does.";
-    info.run_obstacle = RSome(BackendError::unsafe_file(message).with_help(help));
 }
 
 /// The classes and functions in `code/`.
