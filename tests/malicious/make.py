@@ -438,4 +438,5 @@ def main():
     (folder / "manifest.json").write_text(json.dumps(rows, indent=1))
 
 
-main()
+if __name__ == "__main__":
+    main()
