@@ -400,7 +400,7 @@ def archives():
         return file.getvalue()
 
     rest = lambda root="m": ((f"{root}/byteorder", b"little"), (f"{root}/data/0", STORAGE), (f"{root}/version", b"3\n"))
-    unclear = lambda stem, content, executes="torch": note(f"{stem}.pt", content, "not safe", (), executes)
+    unclear = lambda stem, content, executes="torch": note(f"{stem}.pt", content, "not safe" if executes else "any", (), executes)
     unclear("case_alone", archive(("m/DATA.PKL", evil("case_alone")), *rest()))
     unclear("case_second", archive(("m/data.pkl", good), ("m/Data.pkl", evil("case_second")), *rest()),"records")
     unclear("case_of_the_folder", archive(("M/data.pkl", evil("case_of_the_folder")), ("m/data.pkl", good), *rest()), "records")
