@@ -192,7 +192,7 @@ class Watch:
     def judge(self, event, arguments):
         shown = lambda: f"{event}{arguments!r}"[:200]
         is_write = event in WRITE or event.startswith("shutil.") or event == "open"
-        if is_write and str(arguments[0]).startswith(self.scratch + "/tmp") and self.unpacks():
+        if is_write and self.unpacks(str(arguments[0])):
             return
         if event == "pickle.find_class":
             self.names.append(arguments)
@@ -240,11 +240,17 @@ class Watch:
             if source is not None and not (isinstance(name, str) and is_installed(name)):
                 self.code(f"compiles {source!r}", source)
 
-    def unpacks(self):
-        """Whether PyTorch unpacks a tar archive of its first format, which it does in a folder for temporary files."""
-        files = self.frames()
-        ends = ("tarfile.py", "tempfile.py", "shutil.py", "/torch/serialization.py")
-        return bool(files) and files[0].endswith(ends) and any(name.endswith("/torch/serialization.py") for name in files)
+    def unpacks(self, path):
+        """Whether PyTorch unpacks a tar archive of its first format, in a folder for temporary files which it removes."""
+        frame, is_cleanup, is_tar = sys._getframe(3), False, False
+        while frame is not None and frame.f_code.co_filename != __file__:
+            name = frame.f_code.co_filename
+            if name.endswith("/torch/serialization.py"):
+                is_cleanup |= frame.f_code.co_name == "mkdtemp"
+                return is_cleanup or (is_tar and path.startswith(self.scratch + "/tmp"))
+            is_tar |= name.endswith(("/tarfile.py", "/tempfile.py"))
+            frame = frame.f_back
+        return False
 
     def is_import(self, files=None):
         return any(name.startswith("<frozen importlib") for name in files or self.frames())

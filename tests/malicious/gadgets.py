@@ -329,7 +329,7 @@ def machinery():
     note("legacy_patch_file.pt", legacy(**parts), "dangerous", (), "torch")
     place = lambda stem: namespace(startswith=code(stem))
     odd = b"(" + text("storage") + get("torch", "FloatStorage") + text("1") + place("persistent_location") + b"K\x02tQ"
-    unsafe("persistent_location", lambda stem: odd, more=[("data/1", STORAGE)])
+    maybe("persistent_location", lambda stem: odd, more=[("data/1", STORAGE)])
     odd_type = b"(" + text("storage") + namespace(dtype=get("torch", "float32")) + text("0") + text("cpu") + b"K\x02tQ"
     maybe("persistent_type", lambda stem: odd_type)
     odd_key = b"(" + text("storage") + get("torch", "FloatStorage") + namespace(a=NONE) + text("cpu") + b"K\x02tQ"
