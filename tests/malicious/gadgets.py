@@ -498,7 +498,8 @@ def archives():
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as made:
             for name in ("sys_info", "pickle", "storages", "tensors"):
                 number_ = b"\x80\x02K\x00."
-                content = evil(stem) if name == names else {"sys_info": b"\x80\x02}.", "pickle": b"\x80\x02N."}.get(name, number_)
+                plain = {"sys_info": b"\x80\x02}.", "pickle": b"\x80\x02N.", "storages": number_ + b"\x80\x02]."}
+                content = evil(stem) if name == names else plain.get(name, number_)
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
                 made.addfile(info, io.BytesIO(content))
