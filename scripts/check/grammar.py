@@ -611,9 +611,8 @@ class Loader:
                     self.errors[one["error"].partition(":")[0]] += 1
                     if one["error"].startswith("MemoryError"):
                         self.ends.append((number, pickle, "memory"))
-            traces = one["did"] + [note for note in one["noted"] if note == ["import", "pwned_module"]]
-            if traces:
-                self.findings.append((number, pickle, traces))
+            if one["did"]:
+                self.findings.append((number, pickle, one["did"]))
         whole = report["did"]
         numbers = {number for number, _, _ in self.findings}
         if whole and len(batch) - first > 1 and not any(number in numbers for number, _ in batch[first:]):
@@ -629,6 +628,31 @@ class Loader:
         return []
 
 
+def controls():
+    """Pickles that do more than build: a sandbox that does not notice each of them proves nothing."""
+    call = lambda name, text: f"c{name}\nX".encode() + struct.pack("<I", len(text)) + text.encode() + b"\x85R."
+    changed = b"ctorch.optim.lr_scheduler\nLambdaLR\nN}X\x06\x00\x00\x00get_lrNs\x86b."
+    pickles = (
+        call("os\nsystem", "touch pwned/control"),
+        call("builtins\neval", "1 + 1"),
+        call("torch._C\nPyTorchFileWriter", "pwned/control"),
+        call("torch.jit._pickle\nbuild_intlist", "nothing"),
+        call("importlib\nimport_module", "pwned_module"),
+        changed,
+    )
+    return [(-1 - number, b"\x80\x02" + pickle) for number, pickle in enumerate(pickles)]
+
+
+def is_watchful(box, folder):
+    """Whether each of the controls is noticed but for the one that does nothing."""
+    harmful = set()
+    for number, pickle in controls():
+        loader = Loader(box, folder)
+        loader.run([(number, pickle)])
+        harmful.update(number for number, _, _ in loader.findings)
+    return harmful == {-1, -2, -3, -5, -6}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100_000)
@@ -641,6 +665,8 @@ def main():
     start, counts, reasons, safe = time.monotonic(), collections.Counter(), collections.Counter(), 0
     shapes = collections.Counter()
     with sandbox.Sandbox(count=arguments.servers) as box, tempfile.TemporaryDirectory() as folder:
+        if not is_watchful(box, folder):
+            sys.exit("the sandbox does not notice what it has to notice")
         loader = Loader(box, folder)
         parts = range(0, arguments.count, 2_000)
         jobs = [(str(arguments.names), str(arguments.verdicts), first, min(2_000, arguments.count - first), arguments.seed) for first in parts]

@@ -528,6 +528,8 @@ def perform(job, root, attributes):
     shutil.rmtree(scratch, ignore_errors=True)
     for folder in ("pwned", "cases/marker", "markers"):
         (scratch / folder).mkdir(parents=True)
+    # Imported, it leaves a trace.
+    (scratch / "pwned_module.py").write_text("open('pwned/imported', 'w')\n")
     path = pathlib.Path(job["path"])
     for beside in path.parent.glob("*.py") if job["way"] in ("torch", "weights", "pickle") else ():
         if beside.stat().st_size < 20_000:

@@ -121,6 +121,7 @@ def unsafe(stem, harm, *names, verdict="unknown globals", executes="torch", alon
 
 
 def danger(stem, harm, *names, **more):
+    """A sample with a name that runs, writes, loads or connects."""
     unsafe(stem, harm, *names, verdict="dangerous", **more)
 
 
@@ -334,7 +335,7 @@ def machinery():
     maybe("persistent_type", lambda stem: odd_type)
     odd_key = b"(" + text("storage") + get("torch", "FloatStorage") + namespace(a=NONE) + text("cpu") + b"K\x02tQ"
     maybe("persistent_key", lambda stem: odd_key)
-    maybe("persistent_text", lambda stem: text("storage") + b"Q")
+    maybe("persistent_text", lambda stem: text("storage") + b"Q", verdict="any")
     unsafe("inst_of_a_class", lambda stem: b"(" + text(path(stem)) + b"itorch.package.package_exporter\nPackageExporter\n", "torch.package.package_exporter.PackageExporter", verdict="dangerous")
     unsafe("obj_of_a_class", lambda stem: b"(" + get("torch.package.package_exporter", "PackageExporter") + text(path(stem)) + b"o", "torch.package.package_exporter.PackageExporter", verdict="dangerous")
     write = lambda stem: call(get("torch._C", "PyTorchFileWriter"), text(path(stem)))
@@ -359,6 +360,8 @@ def machinery():
     content = lambda count: tup(number(1), tup(number(count)), kind, FALSE, raw(bytes(4 * count)))
     view = call(get("torch._utils", "_rebuild_device_tensor_from_numpy"), b"h\xf3", get("torch", "float32"), text("cpu"), FALSE)
     maybe("array_state_twice", lambda stem: array + b"q\xf3" + content(100_000) + b"b0" + view + b"q\xf4" + b"0" + build(b"h\xf3", content(1)) + b"0h\xf4")
+    whole = call(get("numpy._core.multiarray", "_reconstruct"), get("numpy", "ndarray"), tup(number(100_000)), text("f4"))
+    maybe("array_viewed_before_its_state", lambda stem: whole + b"q\xf3" + b"0" + view + b"q\xf4" + b"0" + build(b"h\xf3", content(1)) + b"0h\xf4")
     flags = lambda n: tup(number(3), text("|"), NONE, NONE, NONE, number(8), number(1), number(n))
     bent = call(get("numpy", "dtype"), text("V8"), FALSE, TRUE) + flags(63) + b"b"
     maybe("numpy_flags", lambda stem: build(array, tup(number(1), tup(number(1)), bent, FALSE, raw(b"A" * 8))))
