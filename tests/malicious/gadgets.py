@@ -5,7 +5,8 @@
 What is harmful about them is an empty file `pwned/NAME` in the working folder of whoever loads them, or what the
 sample's name says. `scripts/check/verdict.py FOLDER` loads them where they can do no harm, and says which of them
 execute. Standard library only; a few samples hold byte code, which runs in the version of Python that made it.
-The rows of the manifest are those of make.py, and
+The rows of the manifest are those of make.py, with two more verdicts: "not safe" is any but safe, a refusal too; "any" is
+any, since nothing happens. And
 
     executes  the way of verdict.py in which loading with PyTorch 2.13 executes something: "torch", "jit", "records";
               null where it is only dubious: changes a state, asks for much memory, or depends on what is installed
@@ -110,7 +111,7 @@ def note(file, content, verdict, names, executes):
     rows[-1]["executes"] = executes
 
 
-def unsafe(stem, harm, *names, verdict="unknown globals", executes="torch", alone=False, protocol=4, more=()):
+def unsafe(stem, harm, *names, verdict="not safe", executes="torch", alone=False, protocol=4, more=()):
     """A sample as an entry of a state dict, or by itself."""
     harm = harm(stem) if callable(harm) else harm
     if alone:
@@ -231,7 +232,7 @@ def pythons_own_names():
     danger("imap_stream", lambda stem: call(get("imaplib", "IMAP4_stream"), command(stem)), "imaplib.IMAP4_stream")
     danger("argparse_file_type", lambda stem: call(call(get("argparse", "FileType"), text("w")), text(path(stem))), "argparse.FileType")
     danger("create_function", lambda stem: call(get("dataclasses", "_create_fn"), text("f"), lst(text("a=" + source(stem))), lst(text("pass"))), "dataclasses._create_fn")
-    danger("make_dataclass", lambda stem: call(call(get("dataclasses", "make_dataclass"), text("X"), b"]") + b"0" + call(get("builtins", "type"), text("X"), EMPTY, dct(text("__init__") + code(stem))), b""), "builtins.type")
+    danger("make_dataclass", lambda stem: call(get("dataclasses", "make_dataclass"), text("X"), b"]") + b"0" + call(call(get("builtins", "type"), text("X"), EMPTY, dct(text("__init__") + code(stem)))), "builtins.type")
     unsafe("new_class", lambda stem: call(get("types", "new_class"), text("X"), EMPTY, NONE, code(stem)), "types.new_class")
     danger("class_with_del", lambda stem: call(call(get("builtins", "type"), text("X"), EMPTY, dct(text("__del__") + code(stem)))) + b"0N", "builtins.type")
     danger("metaclass", lambda stem: call(call(get("abc", "ABCMeta"), text("X"), EMPTY, dct(text("__new__") + code(stem)))), "abc.ABCMeta")
@@ -247,7 +248,7 @@ def pythons_own_names():
     danger("reconstructor_with_init", lambda stem: call(get("copyreg", "_reconstructor"), get("subprocess", "Popen"), get("subprocess", "Popen"), lst(text("touch"), text(path(stem)))), "subprocess.Popen")
     danger("reconstructor_of_a_package", lambda stem: call(get("copyreg", "_reconstructor"), get("torch.package", "PackageExporter"), get("torch.package", "PackageExporter"), text(path(stem))), "torch.package.PackageExporter")
     danger("extension_registry", lambda stem: call(get("copyreg", "add_extension"), text("os"), text("system"), number(240)) + b"0" + call(b"\x82\xf0", command(stem)), "copyreg.add_extension")
-    maybe("extension_unknown", lambda stem: call(b"\x82\xf0", command(stem)), "copyreg.extension(240)", verdict="unknown globals")
+    maybe("extension_unknown", lambda stem: call(b"\x82\xf0", command(stem)), "copyreg.extension(240)")
     danger("copyreg_pickle", lambda stem: call(get("copyreg", "pickle"), get("builtins", "complex"), code(stem)), "copyreg.pickle", executes=None)
     danger("resolve_name_of_mock", lambda stem: call(call(stack_get("unittest.mock", "pkgutil.resolve_name"), text("os:system")), command(stem)), "unittest.mock.pkgutil.resolve_name")
     danger("resolve_name", lambda stem: call(call(get("pkgutil", "resolve_name"), text("os:system")), command(stem)), "pkgutil.resolve_name")
@@ -344,13 +345,13 @@ def machinery():
     unsafe("called_and_dropped", lambda stem: write(stem) + b"0N", "torch._C.PyTorchFileWriter")
     unsafe("called_in_a_mark", lambda stem: b"(" + write(stem) + b"1N", "torch._C.PyTorchFileWriter")
     unsafe("called_in_keywords", lambda stem: get("argparse", "Namespace") + EMPTY + dct(text("a") + write(stem)) + b"\x92", "torch._C.PyTorchFileWriter")
-    note("called_before_the_end.pt", saved(b"\x80\x04" + write("called_before_the_end") + b"\xff"), "unknown globals", ("torch._C.PyTorchFileWriter",), "torch")
+    note("called_before_the_end.pt", saved(b"\x80\x04" + write("called_before_the_end") + b"\xff"), "not safe", ("torch._C.PyTorchFileWriter",), "torch")
     danger("composed_name", lambda stem: call(text("o") + b"0" + stack_get("os", "system"), command(stem)), "os.system")
     unsafe("name_of_python_2", lambda stem: call(get("__builtin__", "execfile"), text("x")), "builtins.execfile", verdict="dangerous", executes=None, protocol=2)
     danger("exception_of_python_2", lambda stem: call(get("exceptions", "eval"), text(source(stem))), executes=None, protocol=2)
     unsafe("name_with_spaces", lambda stem: call(get("os ", "system"), command(stem)), executes=None)
     danger("name_in_latin", lambda stem: call(stack_get("ｏｓ", "system"), command(stem)), executes=None)
-    rows[-1]["verdict"] = "unknown globals"
+    rows[-1]["verdict"] = "not safe"
     danger("dotted_through_class", lambda stem: call(stack_get("torch.nn", "Module.__init__.__globals__.get"), text("functools")) + b"0" + call(stack_get("torch.serialization", "os.system"), command(stem)), "torch.serialization.os.system")
     danger("dotted_subclasses", lambda stem: call(stack_get("torch.nn", "Module.__class__.__subclasses__"), get("builtins", "object")), executes=None)
     danger("module_names", lambda stem: call(call(stack_get("torch._utils", "sys.modules.get"), text("os")) + b"0" + stack_get("torch._utils", "sys.modules.__class__.get") + b"0" + get("os", "system"), command(stem)), "os.system")
