@@ -570,7 +570,7 @@ def judged(arguments):
         file.write(row_of(map(archived, pickles)))
         file.flush()
         shown = subprocess.run([program, file.name], capture_output=True, text=True, check=False)
-    lines = shown.stdout.splitlines()
+    lines = shown.stdout.split("\n")[:-1]
     if shown.returncode != 0 or len(lines) != count:
         raise SystemExit(f"{program} ended with {shown.returncode} after {len(lines)} of {count}: {shown.stderr[-500:]}")
     verdicts = [line.partition("\t")[0] for line in lines]

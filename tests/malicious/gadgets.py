@@ -355,7 +355,7 @@ def machinery():
     danger("dotted_through_class", lambda stem: call(stack_get("torch.nn", "Module.__init__.__globals__.get"), text("functools")) + b"0" + call(stack_get("torch.serialization", "os.system"), command(stem)), "torch.serialization.os.system")
     danger("dotted_subclasses", lambda stem: call(stack_get("torch.nn", "Module.__class__.__subclasses__"), get("builtins", "object")), executes=None)
     danger("module_names", lambda stem: call(call(stack_get("torch._utils", "sys.modules.get"), text("os")) + b"0" + stack_get("torch._utils", "sys.modules.__class__.get") + b"0" + get("os", "system"), command(stem)), "os.system")
-    maybe("attribute_items", lambda stem: call(get("torch._tensor", "_rebuild_from_type_v2"), get("torch._utils", "_rebuild_tensor_v2"), get("torch", "Tensor"), b"(" + tensor_arguments() + b"t", build(call(get("collections", "OrderedDict")), dct(text("items") + module()))))
+    maybe("attribute_items", lambda stem: call(get("torch._tensor", "_rebuild_from_type_v2"), get("torch._utils", "_rebuild_tensor_v2"), get("torch", "Tensor"), b"(" + tensor_arguments() + b"t", build(call(get("collections", "OrderedDict")) + text("a") + NONE + b"s", dct(text("items") + module(("torch.nn.modules.container", "ModuleList"))))))
     array = call(get("numpy._core.multiarray", "_reconstruct"), get("numpy", "ndarray"), tup(number(0)), raw(b"b"))
     kind = call(get("numpy", "dtype"), text("f4"), FALSE, TRUE) + tup(number(3), text("<"), NONE, NONE, NONE, number(-1), number(-1), number(0)) + b"b"
     content = lambda count: tup(number(1), tup(number(count)), kind, FALSE, raw(bytes(4 * count)))

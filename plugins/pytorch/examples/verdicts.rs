@@ -24,11 +24,16 @@ fn main() -> std::io::Result<()> {
                     let verdict = info.extra.iter().find(|pair| pair.0 == "verdict");
                     let subjects = info.findings.iter().flat_map(|finding| finding.subjects.iter());
                     let said: Vec<&str> = subjects.map(|subject| subject.as_str()).collect();
-                    writeln!(out, "{}\t{}", verdict.map_or("none", |pair| pair.1.as_str()), said.join("; "))?;
+                    let said = one_line(&said.join("; "));
+                    writeln!(out, "{}\t{said}", verdict.map_or("none", |pair| pair.1.as_str()))?;
                 }
-                Err(error) => writeln!(out, "refused\t{}", error.message)?,
+                Err(error) => writeln!(out, "refused\t{}", one_line(&error.message))?,
             }
         }
     }
     out.flush()
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
