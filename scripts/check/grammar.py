@@ -36,6 +36,7 @@ import sandbox
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
 BATCH = 400
+VERDICTS = ("safe\t", "unknown\t", "unknown globals\t", "dangerous\t", "refused\t", "none\t")
 TEXTS = (
     "touch pwned/shell",
     "__import__('os').system('touch pwned/eval')",
@@ -570,7 +571,7 @@ def judged(arguments):
         file.write(row_of(map(archived, pickles)))
         file.flush()
         shown = subprocess.run([program, file.name], capture_output=True, text=True, check=False)
-    lines = shown.stdout.split("\n")[:-1]
+    lines = [line for line in shown.stdout.split("\n") if line.startswith(VERDICTS)]
     if shown.returncode != 0 or len(lines) != count:
         raise SystemExit(f"{program} ended with {shown.returncode} after {len(lines)} of {count}: {shown.stderr[-500:]}")
     verdicts = [line.partition("\t")[0] for line in lines]

@@ -40,6 +40,7 @@ import json
 import os
 import pathlib
 import queue
+import re
 import resource
 import select
 import shutil
@@ -324,6 +325,9 @@ def archive_entries(data):
 
 
 def looks_like_pickle(name, content):
+    if re.search(r"(^|/)data/[0-9]+$", name):
+        # A storage, which nobody unpickles.
+        return False
     ends = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".p", ".dat")
     return name.lower().endswith(ends) or (content[:1] == b"\x80" and content[1:2] <= b"\x05" and content[1:2] > b"\x01")
 
