@@ -492,7 +492,7 @@ def archives():
     unclear("comment_is_a_pickle", archive(("m/data.pkl", good), *rest(), comment=evil("comment_is_a_pickle")), None)
     unclear("pickle_by_another_name", archive(("m/data.pkl", good), ("m/extra/notes.txt", evil("pickle_by_another_name")), *rest()), "records")
     unclear("file_within_a_file", archive(("m/data.pkl", good), ("m/more/inner.pt", saved(evil("file_within_a_file"))), *rest()), "records")
-    unclear("storage_is_a_pickle", archive(("m/data.pkl", good), ("m/data/1", evil("storage_is_a_pickle")), *rest()),"records")
+    unclear("storage_is_a_pickle", archive(("m/data.pkl", good), ("m/data/1", evil("storage_is_a_pickle")), *rest()),None)
     class_ = b"\x80\x02" + get("__torch__", "Net") + b")\x81."
     (folder / "__torch__.py").write_text(source("script_class_of_python") + "\nclass Net: pass\n")
     unclear("script_class_of_python", archive(("m/data.pkl", class_), ("m/code/__torch__.py", b"class Net(Module):\n  pass\n"), *rest()))
