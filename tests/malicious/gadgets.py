@@ -406,7 +406,7 @@ def archives():
     rest = lambda root="m": ((f"{root}/byteorder", b"little"), (f"{root}/data/0", STORAGE), (f"{root}/version", b"3\n"))
     unclear = lambda stem, content, executes="torch": note(f"{stem}.pt", content, "not safe" if executes else "any", (), executes)
     unclear("case_alone", archive(("m/DATA.PKL", evil("case_alone")), *rest()))
-    unclear("case_second", archive(("m/data.pkl", good), ("m/Data.pkl", evil("case_second")), *rest()),"records")
+    unclear("case_second", archive(("m/data.pkl", good), ("m/Data.pkl", evil("case_second")), *rest()), "records")
     unclear("case_of_the_folder", archive(("M/data.pkl", evil("case_of_the_folder")), ("m/data.pkl", good), *rest()), "records")
     unclear("first_folder_counts", archive(("a/data.pkl", evil("first_folder_counts")), *rest("a"), ("m/data.pkl", good), *rest()), "records")
     unclear("folder_of_another_first_entry", archive(("a/version", b"3\n"), ("m/data.pkl", good), *rest(), ("a/data.pkl", evil("folder_of_another_first_entry"))), "records")
@@ -492,7 +492,7 @@ def archives():
     unclear("comment_is_a_pickle", archive(("m/data.pkl", good), *rest(), comment=evil("comment_is_a_pickle")), None)
     unclear("pickle_by_another_name", archive(("m/data.pkl", good), ("m/extra/notes.txt", evil("pickle_by_another_name")), *rest()), "records")
     unclear("file_within_a_file", archive(("m/data.pkl", good), ("m/more/inner.pt", saved(evil("file_within_a_file"))), *rest()), "records")
-    unclear("storage_is_a_pickle", archive(("m/data.pkl", good), ("m/data/1", evil("storage_is_a_pickle")), *rest()),None)
+    unclear("storage_is_a_pickle", archive(("m/data.pkl", good), ("m/data/1", evil("storage_is_a_pickle")), *rest()), None)
     class_ = b"\x80\x02" + get("__torch__", "Net") + b")\x81."
     (folder / "__torch__.py").write_text(source("script_class_of_python") + "\nclass Net: pass\n")
     unclear("script_class_of_python", archive(("m/data.pkl", class_), ("m/code/__torch__.py", b"class Net(Module):\n  pass\n"), *rest()))
