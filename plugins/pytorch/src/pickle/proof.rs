@@ -10,6 +10,7 @@ use super::subjects::Subjects;
 use super::value::{Creation, Effect, Global, Object, Pickle, Ref, Value};
 use super::{call, danger, rule};
 use std::cell::Cell;
+use std::collections::HashMap;
 
 /// What is wrong with a use of a listed name, in a few words.
 pub(super) type Result<T = ()> = std::result::Result<T, &'static str>;
@@ -25,6 +26,8 @@ pub enum Loader {
 
 /// How far values are settled before the rest counts as anything: honest files need some five rounds.
 const MAX_ROUNDS: usize = 32;
+/// No listed function takes more.
+const MAX_ARGUMENTS: usize = 16;
 
 /// What a value is made of; the higher includes the lower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,10 +104,35 @@ impl<'a> Proof<'a> {
                 self.doubt_use(global, what, &mut doubts);
             }
         }
+        self.doubt_arrays(&mut doubts);
         if self.work.get() == 0 {
             doubts.uses.add("the pickle repeats its parts beyond any use".to_owned());
         }
         doubts
+    }
+
+    /// An array of NumPy's that is given a state again frees the bytes that a tensor may already look at.
+    fn doubt_arrays(&self, doubts: &mut Doubts) {
+        let mut given: HashMap<Ref, usize> = HashMap::new();
+        for change in self.pickle.changes() {
+            if self.sort(change.target) == Some(Sort::Array)
+                && given.insert(change.target, change.after).is_some()
+            {
+                doubts.uses.add("numpy.ndarray: given a state twice".to_owned());
+            }
+        }
+        if given.is_empty() {
+            return;
+        }
+        for (place, (_, value)) in self.pickle.enumerated().enumerate() {
+            let Value::Object(object) = value else { continue };
+            let arguments = self.positional(object).unwrap_or_default();
+            if arguments.len() <= MAX_ARGUMENTS
+                && arguments.iter().any(|at| given.get(at).is_some_and(|after| *after > place))
+            {
+                doubts.uses.add("numpy.ndarray: used before it was given its state".to_owned());
+            }
+        }
     }
 
     /// Takes so many looks; what is not looked at is not proved.

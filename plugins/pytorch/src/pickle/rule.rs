@@ -14,6 +14,9 @@ const PACKED: &[&str] = &[
     "__torch__.torch.classes.sparse.LinearPackedParamsBase",
 ];
 
+/// Bytes of one text of an array.
+const MAX_TEXT_BYTES: i64 = 1 << 16;
+
 /// Whether the class of a TorchScript file with that name is the file's own, or one of packed weights.
 pub(super) fn is_script_class(module: &str, name: &str) -> bool {
     let path = format!("{module}.{name}");
@@ -98,7 +101,8 @@ pub(super) fn check(proof: &Proof<'_>, global: &Global, object: &Object) -> Resu
                 ("numpy._core.multiarray" | "numpy.core.multiarray", "_reconstruct") => match arguments {
                     [class, shape, code]
                         if pickle.global(*class).is_some_and(|class| class.is("numpy", "ndarray"))
-                            && pickle.ints(*shape).is_some()
+                            // The state has the shape; another one here would only take memory.
+                            && pickle.ints(*shape).is_some_and(|shape| shape == [0])
                             && proof.is_bytes(*code) =>
                     {
                         Ok(())
@@ -255,8 +259,8 @@ fn element_type(proof: &Proof<'_>, object: &Object) -> Result<ElementKind> {
         let is_number = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
         let length: i64 = if is_number { length.parse().ok()? } else { return None };
         match kind {
-            "S" => Some(length),
-            "U" => length.checked_mul(4),
+            "S" if length <= MAX_TEXT_BYTES => Some(length),
+            "U" if length <= MAX_TEXT_BYTES => length.checked_mul(4),
             _ => None,
         }
     });
