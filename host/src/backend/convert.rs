@@ -8,36 +8,20 @@ use crate::model::{
 };
 use qp_abi::abi_stable::std_types::{RNone, RSome, RString, RVec};
 use qp_abi::manifest::{Pair, pair};
+use qp_abi::tensor::MOST_DIMENSIONS;
 use qp_abi::{model as abi, quant};
 use std::collections::HashSet;
 
-/// The most layers, stored tensors, values, findings or pairs that a description may list. The largest
-/// published networks have some ten thousand layers.
-const MOST_ITEMS: usize = 1 << 20;
-
-/// The most dimensions of a shape; NumPy stops at 64.
-const MOST_DIMENSIONS: usize = 64;
-
 /// A model's description in types of the host.
 pub(super) fn model_info(manifest: &Manifest, info: abi::ModelInfo) -> Result<ModelInfo, Breach> {
+    if let Some(what) = info.excess() {
+        return Err(format!("it lists {what}"));
+    }
     let format = info.format.into_string();
     if !manifest.formats.iter().any(|known| known.name == format) {
         return Err(format!(
             "it describes a model of the format `{format}`, which its manifest does not have"
         ));
-    }
-    for (what, count) in [
-        ("layers", info.layers.len()),
-        ("tensors", info.tensors.len()),
-        ("values", info.values.len()),
-        ("inputs", info.inputs.len()),
-        ("outputs", info.outputs.len()),
-        ("findings", info.findings.len()),
-        ("metadata", info.metadata.len()),
-    ] {
-        if count > MOST_ITEMS {
-            return Err(format!("it lists {count} {what}, more than the {MOST_ITEMS} that may be"));
-        }
     }
     let tensors = info.tensors.into_iter().map(tensor_info).collect::<Result<Vec<_>, _>>()?;
     require_unique("stored tensor", tensors.iter().map(|tensor| tensor.name.as_str()))?;

@@ -8,6 +8,7 @@ use qp_abi::abi_stable::RMut;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::{ROption, RResult};
 use qp_abi::sink::{TensorSink, TensorSink_TO, TensorSinkMut};
+use qp_abi::tensor::MOST_DIMENSIONS;
 use qp_abi::{BackendError, TensorView, guard};
 use std::collections::HashSet;
 
@@ -90,6 +91,17 @@ impl<'a> Receiver<'a> {
                         format!(
                             "tensor `{}` has the element type {}, which qp cannot read",
                             view.name, view.dtype
+                        ),
+                    ));
+                }
+                // What a model computes is as its file says, whoever runs it.
+                if view.shape.len() > MOST_DIMENSIONS {
+                    return Err(Error::new(
+                        ErrorKind::UnsupportedOp,
+                        format!(
+                            "`{}` has {} dimensions, more than the {MOST_DIMENSIONS} that qp takes",
+                            view.name,
+                            view.shape.len()
                         ),
                     ));
                 }

@@ -3,9 +3,13 @@
 use crate::error::BackendError;
 use crate::manifest::Pair;
 use crate::quant::QuantizationParameters;
-use crate::tensor::DType;
+use crate::tensor::{DType, MOST_DIMENSIONS, element_count};
 use abi_stable::StableAbi;
 use abi_stable::std_types::{ROption, RString, RVec};
+
+/// The most layers, stored tensors, values, findings or pairs that the host takes in one description. The largest
+/// published networks have some ten thousand layers.
+pub const MOST_ITEMS: usize = 1 << 20;
 
 /// One dimension of a shape: a size, a name for a size that is free, or neither.
 #[repr(C)]
@@ -159,6 +163,20 @@ pub struct TensorInfo {
     pub alias_of: RString,
 }
 
+impl TensorInfo {
+    /// What of shape and size contradicts itself, to be read after the tensor's name; `None` when nothing does.
+    pub fn contradiction(&self) -> Option<String> {
+        if self.shape.len() > MOST_DIMENSIONS {
+            return Some(format!("has {} dimensions", self.shape.len()));
+        }
+        let Some(elements) = element_count(&self.shape) else {
+            return Some(format!("has the shape {:?}", self.shape));
+        };
+        let is_as_large = self.dtype.bits() == 0 || self.dtype.packed_bytes(elements) == Some(self.bytes);
+        (!is_as_large).then(|| format!("is {} {:?} and has {} bytes", self.dtype, self.shape, self.bytes))
+    }
+}
+
 /// Something that the reader noticed and a careful user wants to know.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
@@ -225,6 +243,21 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
+    /// What it lists more of than [`MOST_ITEMS`], with the number; `None` when nothing.
+    pub fn excess(&self) -> Option<String> {
+        let counts = [
+            ("layers", self.layers.len()),
+            ("tensors", self.tensors.len()),
+            ("values", self.values.len()),
+            ("inputs", self.inputs.len()),
+            ("outputs", self.outputs.len()),
+            ("findings", self.findings.len()),
+            ("pairs of metadata", self.metadata.len()),
+        ];
+        let (what, count) = counts.into_iter().find(|(_, count)| *count > MOST_ITEMS)?;
+        Some(format!("{count} {what}, more than the {MOST_ITEMS} that may be listed"))
+    }
+
     /// The description of a model of that format of which nothing else is known yet.
     pub fn new(format: impl Into<String>) -> Self {
         Self {

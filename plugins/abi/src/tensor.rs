@@ -185,6 +185,9 @@ impl<'a> TensorView<'a> {
     }
 }
 
+/// The most dimensions of a shape that the host takes; NumPy stops there too.
+pub const MOST_DIMENSIONS: usize = 64;
+
 /// The product of the dimensions, 1 for a scalar; `None` when one is negative or the product overflows.
 pub fn element_count(shape: &[i64]) -> Option<u64> {
     shape.iter().try_fold(1u64, |total, &size| total.checked_mul(u64::try_from(size).ok()?))

@@ -17,7 +17,7 @@ pub use crate::model::{
     ValueInfo,
 };
 pub use crate::quant::QuantizationParameters;
-pub use crate::tensor::{DType, TensorView, element_count};
+pub use crate::tensor::{DType, MOST_DIMENSIONS, TensorView, element_count};
 pub use abi_stable::std_types::{RNone, ROption, RSome, RString, RVec};
 pub use handles::{Progress, Sink};
 pub use settle::settle;

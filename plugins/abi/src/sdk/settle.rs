@@ -3,6 +3,7 @@
 use crate::error::BackendError;
 use crate::model::{ModelInfo, ValueInfo};
 use crate::quant::QuantizationParameters;
+use crate::tensor::MOST_DIMENSIONS;
 use abi_stable::std_types::{RSome, RString};
 use std::collections::{HashMap, HashSet};
 
@@ -15,9 +16,12 @@ const UNNAMED_TENSOR: &str = "tensor";
 /// their owner, and takes back what refers to nothing. For what was read from a file, which may be damaged.
 ///
 /// # Errors
-/// `CorruptFile` for inputs and outputs that cannot be told apart, and for quantization parameters that do not fit what
-/// they are of.
+/// `CorruptFile` for inputs and outputs that cannot be told apart, for quantization parameters that do not fit what
+/// they are of, for shapes that no tensor has, and for more of anything than a description may list.
 pub fn settle(info: &mut ModelInfo) -> Result<(), BackendError> {
+    if let Some(what) = info.excess() {
+        return Err(BackendError::corrupt_file(format!("the file holds {what}")));
+    }
     layers(info);
     tensors(info);
     let stored: HashSet<RString> = info.tensors.iter().map(|tensor| tensor.name.clone()).collect();
@@ -34,6 +38,9 @@ pub fn settle(info: &mut ModelInfo) -> Result<(), BackendError> {
         before.insert(tensor.name.clone());
         if !tensor.layer.is_empty() {
             owned.entry(tensor.layer.clone()).or_default().push(tensor.name.clone());
+        }
+        if let Some(what) = tensor.contradiction() {
+            return Err(BackendError::corrupt_file(format!("`{}` {what}", tensor.name.escape_debug())));
         }
         if let RSome(parameters) = &tensor.quantization {
             check(&tensor.name, Some(&tensor.shape), parameters)?;
@@ -53,6 +60,13 @@ pub fn settle(info: &mut ModelInfo) -> Result<(), BackendError> {
     info.values.retain(|value| !value.name.is_empty());
     let values = info.inputs.iter().chain(&info.outputs).chain(&info.values);
     for value in values {
+        let dimensions = value.shape.as_ref().map_or(0, |shape| shape.len());
+        if dimensions > MOST_DIMENSIONS {
+            return Err(BackendError::corrupt_file(format!(
+                "`{}` has {dimensions} dimensions",
+                value.name.escape_debug()
+            )));
+        }
         if let RSome(parameters) = &value.quantization {
             let shape = value.shape.as_ref().map(|shape| vec![-1; shape.len()]).into_option();
             check(&value.name, shape.as_deref(), parameters)?;
@@ -122,8 +136,8 @@ fn check(name: &str, shape: Option<&[i64]>, parameters: &QuantizationParameters)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::{Format, Manifest};
-    use crate::model::{LayerInfo, TensorInfo, TensorRole};
+    use crate::manifest::{Format, Manifest, pair};
+    use crate::model::{LayerInfo, MOST_ITEMS, TensorInfo, TensorRole};
     use crate::sdk::conformance::{Verdict, description};
     use crate::tensor::DType;
     use abi_stable::std_types::{RNone, RVec};
@@ -218,6 +232,47 @@ mod tests {
         info.inputs = vec![value("x"), value("x")].into();
         let error = settle(&mut info).unwrap_err();
         assert_eq!(error.message, "two of the inputs are called `x`, or one is called nothing");
+    }
+
+    /// The host takes none of these; it would name the plugin, not the file.
+    #[test]
+    fn shapes_that_no_tensor_has_are_corrupt() {
+        let settled = |change: &dyn Fn(&mut ModelInfo)| {
+            let mut info = ModelInfo::new("f");
+            info.precision = "float32".into();
+            info.tensors = vec![tensor("w", "", "")].into();
+            info.inputs = vec![value("x")].into();
+            change(&mut info);
+            let is_kept = verdict(&info) == Verdict::Passed;
+            let settled = settle(&mut info);
+            assert_eq!(settled.is_ok(), is_kept, "{settled:?}");
+            settled.err().map(|error| error.message.into_string())
+        };
+        assert_eq!(settled(&|_| {}), None);
+        let shape = |shape: &[i64], bytes: u64| {
+            let shape: Vec<i64> = shape.to_vec();
+            settled(&move |info| {
+                info.tensors[0].shape = shape.clone().into();
+                info.tensors[0].bytes = bytes;
+            })
+        };
+        assert_eq!(shape(&[1; 64], 4), None);
+        assert_eq!(shape(&[1; 5000], 4).unwrap(), "`w` has 5000 dimensions");
+        assert_eq!(shape(&[2, -1], 4).unwrap(), "`w` has the shape [2, -1]");
+        assert_eq!(shape(&[i64::MAX, 3], 4).unwrap(), format!("`w` has the shape [{}, 3]", i64::MAX));
+        assert_eq!(shape(&[2, 3], 23).unwrap(), "`w` is float32 [2, 3] and has 23 bytes");
+        let dimensions = |count: usize| {
+            settled(&move |info| {
+                info.inputs[0].shape = RSome(vec![crate::model::Dimension::unknown(); count].into());
+            })
+        };
+        assert_eq!(dimensions(64), None);
+        assert_eq!(dimensions(3000).unwrap(), "`x` has 3000 dimensions");
+        let pairs = settled(&|info| info.metadata = vec![pair("", ""); MOST_ITEMS + 1].into());
+        assert_eq!(
+            pairs.unwrap(),
+            "the file holds 1048577 pairs of metadata, more than the 1048576 that may be listed"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::tools::{Outcome, breach};
 use crate::manifest::Manifest;
 use crate::model::{ModelInfo, TensorInfo};
 use crate::quant::QuantizationParameters;
-use crate::tensor::element_count;
+use crate::tensor::MOST_DIMENSIONS;
 use abi_stable::std_types::{ROption, RSome};
 use std::collections::HashSet;
 
@@ -48,6 +48,9 @@ pub(super) fn model(manifest: &Manifest, info: &ModelInfo) -> Outcome {
     if info.precision.is_empty() {
         return breach("the precision is empty; `unknown` is the word for that");
     }
+    if let Some(what) = info.excess() {
+        return breach(format!("it lists {what}"));
+    }
     unique("layer", info.layers.iter().map(|layer| layer.path.as_str()))?;
     unique("stored tensor", info.tensors.iter().map(|tensor| tensor.name.as_str()))?;
     unique("input", info.inputs.iter().map(|input| input.name.as_str()))?;
@@ -77,6 +80,11 @@ pub(super) fn model(manifest: &Manifest, info: &ModelInfo) -> Outcome {
         if value.name.is_empty() {
             return breach("a value has no name");
         }
+        if let RSome(shape) = &value.shape
+            && shape.len() > MOST_DIMENSIONS
+        {
+            return breach(format!("the value `{}` has {} dimensions", value.name, shape.len()));
+        }
         if let RSome(parameters) = &value.quantization {
             let shape = value.shape.as_ref().map(|shape| vec![-1; shape.len()]).into_option();
             quantization(&value.name, shape.as_deref(), parameters)?;
@@ -90,14 +98,8 @@ pub(super) fn model(manifest: &Manifest, info: &ModelInfo) -> Outcome {
 
 fn stored(tensor: &TensorInfo) -> Outcome {
     let name = &tensor.name;
-    let Some(elements) = element_count(&tensor.shape) else {
-        return breach(format!("the tensor `{name}` has the shape {:?}", tensor.shape));
-    };
-    if tensor.dtype.bits() > 0 && tensor.dtype.packed_bytes(elements) != Some(tensor.bytes) {
-        return breach(format!(
-            "the tensor `{name}`, {} {:?}, is said to have {} bytes",
-            tensor.dtype, tensor.shape, tensor.bytes
-        ));
+    if let Some(what) = tensor.contradiction() {
+        return breach(format!("the tensor `{name}` {what}"));
     }
     match &tensor.quantization {
         RSome(parameters) => quantization(name, Some(&tensor.shape), parameters),
