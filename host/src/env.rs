@@ -1,4 +1,4 @@
-//! Every environment variable that qp reads, in one place. (Terminal libraries read `TERM` by themselves.)
+//! Every environment variable that qp reads or sets, in one place. (Terminal libraries read `TERM` by themselves.)
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,6 +19,12 @@ pub const CLICOLOR_FORCE: &str = "CLICOLOR_FORCE";
 pub const TERM: &str = "TERM";
 /// The width to print for when the terminal does not tell one.
 pub const COLUMNS: &str = "COLUMNS";
+
+/// What native libraries are told through the environment, whatever it said before: to send nothing. ONNX Runtime
+/// for Linux and macOS, from 1.29 on, otherwise keeps a device id in the user's home and reports each session;
+/// its own switch, `DisableTelemetryEvents`, needs an environment whose making is reported already.
+/// <https://consoledonottrack.com> is for the libraries of plugins that are not ours.
+pub const SILENCED_LIBRARIES: [(&str, &str); 2] = [("ORT_DISABLE_TELEMETRY", "1"), ("DO_NOT_TRACK", "1")];
 
 /// What the environment says, read once at the start.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +51,7 @@ impl Environment {
     /// Reads the environment of this process.
     pub fn read() -> Self {
         Self {
-            home: read(QP_HOME).map(PathBuf::from),
+            home: read(QP_HOME).map(|home| std::path::absolute(&home).unwrap_or(home.into())),
             plugin_folders: folders(QP_PLUGINS),
             runtime_folders: folders(QP_RUNTIMES),
             format: text(QP_FORMAT),
@@ -66,8 +72,11 @@ fn text(name: &str) -> Option<String> {
     read(name).and_then(|value| value.into_string().ok())
 }
 
+/// The folders of a list, the relative ones from the working folder as it is at the start.
 fn folders(name: &str) -> Vec<PathBuf> {
-    read(name)
-        .map(|list| std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect())
-        .unwrap_or_default()
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let named = |list| {
+        std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).map(absolute).collect()
+    };
+    read(name).map(named).unwrap_or_default()
 }

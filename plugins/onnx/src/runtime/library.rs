@@ -1,11 +1,18 @@
 //! Where ONNX Runtime may be, and whether a library is one.
 
 use qp_abi::sdk::{BackendError, Result};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::path::{Path, PathBuf};
 
 /// The oldest version that the interface in use, API 17, is part of.
 pub const OLDEST: Version = Version([1, 17, 0]);
+
+/// The first version that, but on Windows, keeps a device id in the user's home and reports each session over the
+/// network.
+const REPORTS_FROM: Version = Version([1, 29, 0]);
+/// With `1` it does neither. It is read when the environment is made, which is before
+/// `DisableTelemetryEvents` can be called.
+pub const SILENCED_BY: &str = "ORT_DISABLE_TELEMETRY";
 
 /// A version of ONNX Runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,6 +156,25 @@ pub fn check(path: &Path) -> Result<Version> {
     Ok(version)
 }
 
+/// Refuses a library that would report how it is used: the host has to silence it, and does so while its process
+/// has one thread.
+///
+/// # Errors
+/// `RuntimeFailed` when the process's environment does not silence it.
+pub fn require_silence(version: Version) -> Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "the library itself reads it")]
+    let value = std::env::var_os(SILENCED_BY);
+    silence(version, value.as_deref())
+}
+
+fn silence(version: Version, value: Option<&OsStr>) -> Result<()> {
+    if version < REPORTS_FROM || value.is_some_and(|value| value == "1") {
+        return Ok(());
+    }
+    Err(BackendError::runtime_failed(format!("ONNX Runtime {version} would report its use over the network"))
+        .with_help(format!("Set `{SILENCED_BY}=1` before the program starts.")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +193,16 @@ mod tests {
         assert_eq!(Version::parse("latest"), None);
         assert!(Version([1, 9, 0]) < OLDEST && !Version([1, 9, 0]).is_supported());
         assert!(!Version([2, 0, 0]).is_supported());
+    }
+
+    #[test]
+    fn a_library_that_reports_is_refused_unless_it_is_silenced() {
+        let verdict = |version, value: Option<&str>| silence(Version(version), value.map(OsStr::new)).is_ok();
+        assert!(verdict([1, 28, 9], None));
+        assert!(verdict([1, 29, 0], Some("1")) && verdict([1, 31, 1], Some("1")));
+        assert!(
+            !verdict([1, 29, 0], None) && !verdict([1, 31, 1], Some("0")) && !verdict([1, 31, 1], Some(""))
+        );
     }
 
     #[test]

@@ -112,6 +112,7 @@ const HELP: &str = "Install it with `scripts/setup.sh`, or name a library in con
 
 /// Hands the library to `ort` and makes the process's one environment.
 fn start(path: PathBuf, version: Version) -> Result<Loaded> {
+    library::require_silence(version)?;
     let failed = |error: &dyn std::fmt::Display| {
         BackendError::runtime_failed(format!("{NAME} {version} does not start")).with_cause(error.to_string())
     };
