@@ -13,6 +13,7 @@ use expectrl::session::OsSession;
 use expectrl::{ControlCode, Eof, Expect, Session};
 use std::process::Command;
 use std::time::Duration;
+use support::onnx;
 use support::world::World;
 
 fn terminal(world: &World) -> OsSession {
@@ -69,4 +70,25 @@ fn an_open_quote_continues_on_the_next_line() {
     session.send("load 'resnet8\r").unwrap();
     session.send("x'; format\r").unwrap();
     session.expect("no model is called").unwrap();
+}
+
+/// The prompt has the names of the current model and layer in it, completion those of all.
+#[test]
+fn no_name_of_a_file_reaches_the_terminal_as_a_command_to_it() {
+    let world = World::new();
+    let payload = "\u{1b}]0;PWNED\u{7}";
+    let io = [
+        onnx::field(11, &onnx::value("x", &[Ok(4)])),
+        onnx::field(12, &onnx::value(&format!("y{payload}"), &[Ok(4)])),
+    ];
+    let node = onnx::node(&format!("lay{payload}"), "Relu", "", &["x"], &[&format!("y{payload}")]);
+    let model = onnx::model(&[onnx::field(1, &node), io.concat()].concat(), &[]);
+    world.write(&format!("models/zz{payload}.onnx"), model);
+    let mut session = terminal(&world);
+    session.send("load zz*\r").unwrap();
+    session.expect("]0;PWNED\u{fffd}.onnx> ").unwrap();
+    session.send("layer lay\t\t\u{15}format\r").unwrap();
+    let shown = session.expect("results are printed as table").unwrap();
+    let shown = String::from_utf8_lossy(shown.as_bytes()).into_owned();
+    assert!(!shown.contains(payload), "{shown:?}");
 }

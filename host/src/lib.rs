@@ -24,6 +24,7 @@ pub mod language;
 pub mod model;
 pub mod playground;
 pub mod plot;
+pub mod printable;
 pub mod render;
 pub mod repl;
 pub mod script;

@@ -17,6 +17,7 @@ mod errors;
 mod examples;
 mod formats;
 mod graph;
+mod hostile_names;
 mod input;
 mod inspect;
 mod open;

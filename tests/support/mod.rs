@@ -1,5 +1,6 @@
 //! What several test targets share.
 #![allow(dead_code, clippy::expect_used, reason = "each test target uses some of it, and a test may panic")]
 
+pub mod onnx;
 pub mod plugin;
 pub mod world;

@@ -86,7 +86,13 @@ impl World {
 
     /// A `qp` that takes one command after another.
     pub fn session(&self) -> Session {
-        let mut command = self.qp();
+        Session::of(self.qp())
+    }
+}
+
+impl Session {
+    /// A session of this `qp`, which has no arguments yet.
+    pub fn of(mut command: Command) -> Self {
         command.args(["--format", "json"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("qp can be started");
         let input = child.stdin.take().expect("it was asked for");
@@ -136,6 +142,16 @@ impl Session {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("qp answers");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("`{command}` gave {line:?}: {error}"))
+    }
+
+    /// What the process has open, as `/proc` names it.
+    pub fn open_files(&self) -> Vec<String> {
+        let folder = Path::new("/proc").join(self.child.id().to_string()).join("fd");
+        let links = std::fs::read_dir(folder).expect("the process is there").flatten();
+        // One may be closed while we look.
+        links
+            .filter_map(|link| std::fs::read_link(link.path()).ok()?.into_os_string().into_string().ok())
+            .collect()
     }
 
     /// A file of the process's folder in `/proc`.
@@ -190,12 +206,13 @@ impl Write for Screen {
 impl Repl {
     /// A session whose relative paths start at `base`.
     pub fn new(base: PathBuf) -> Self {
+        Self::looking_as(Default::default(), base)
+    }
+
+    /// The same, shown as on such a terminal.
+    pub fn looking_as(appearance: qp::render::ui::Appearance, base: PathBuf) -> Self {
         let screen = Screen::default();
-        let ui = qp::render::ui::Ui::new(
-            qp::render::ui::Appearance::default(),
-            Box::new(screen.clone()),
-            Box::new(screen.clone()),
-        );
+        let ui = qp::render::ui::Ui::new(appearance, Box::new(screen.clone()), Box::new(screen.clone()));
         let backends = qp::backend::Backends::discover(qp::backend::BackendConfig {
             plugin_folders: vec![
                 plugin::library("qp-plugin-onnx").parent().expect("it lies in a folder").to_owned(),

@@ -1,5 +1,6 @@
 //! A drawing surface with lengths in units of an SVG, and the few shapes that the pictures are made of.
 
+use crate::printable;
 use crate::render::number;
 use plotters::backend::DrawingBackend;
 use plotters::coord::Shift;
@@ -144,13 +145,14 @@ impl<B: DrawingBackend> Canvas<B> {
         };
         let style = (FONT, size * self.scale).into_font().style(style);
         let style = TextStyle::from(style).color(&color).pos(Pos::new(across, VPos::Center));
-        self.area.draw_text(&printable(text), &style, self.point(x, y))
+        self.area.draw_text(&printable::line(text), &style, self.point(x, y))
     }
 
     /// How wide a line of text is.
     pub(super) fn text_width(&self, text: &str) -> f64 {
         let style = TextStyle::from((FONT, TEXT * self.scale).into_font());
-        let width = self.area.estimate_text_size(&printable(text), &style).map_or(0, |(width, _)| width);
+        let width =
+            self.area.estimate_text_size(&printable::line(text), &style).map_or(0, |(width, _)| width);
         f64::from(width) / self.scale
     }
 
@@ -283,11 +285,6 @@ pub(super) fn decades(low: f64, high: f64, unit: f64) -> Vec<f64> {
     values.push(0.0);
     values.extend(side(high));
     values
-}
-
-/// Text from a model file, without what is no visible character.
-fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// All tables of the report, an empty line between them; labelled values become `name,value` rows. Lines of
 /// text are left out: they are for people.
 pub fn report(report: &Report) -> String {
-    let parts: Vec<String> = report.blocks().iter().filter_map(block).collect();
+    let parts: Vec<String> = report.printable().blocks().iter().filter_map(block).collect();
     parts.join("\n")
 }
 
@@ -49,15 +49,9 @@ fn write(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String
 fn raw_text(cell: &Cell) -> String {
     match &cell.raw {
         Value::Null => String::new(),
-        Value::String(text) => without_escapes(text),
+        Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-/// A name out of a file, without what would change a terminal that it is printed on.
-fn without_escapes(text: &str) -> String {
-    let is_harmful = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
-    text.chars().map(|letter| if is_harmful(letter) { '\u{fffd}' } else { letter }).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Errors as people read them: what, where, why, and what to do.
 
 use crate::error::Error;
+use crate::printable;
 use crate::render::style::Tone;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use std::fmt::Write;
@@ -38,21 +39,24 @@ pub fn error(error: &Error, source: Source<'_>, is_verbose: bool) -> String {
             push_message(&mut text, error);
         }
         (Source::Text { name, text: whole }, Some(span)) if whole.get(span.clone()).is_some() => {
-            let report = [Level::ERROR
-                .primary_title(title(error))
-                .element(Snippet::source(whole).path(name).annotation(AnnotationKind::Primary.span(span)))];
+            let report = [Level::ERROR.primary_title(title(error)).element(
+                Snippet::source(whole)
+                    .path(printable::line(name))
+                    .annotation(AnnotationKind::Primary.span(span)),
+            )];
             text.push_str(&Renderer::styled().render(&report));
             text.push('\n');
         }
         _ => push_message(&mut text, error),
     }
     for hint in error.hints() {
-        let _ = writeln!(text, "  {} {}", Tone::Name.paint("hint:"), printable(hint));
+        let _ = writeln!(text, "  {} {}", Tone::Name.paint("hint:"), on_one_line(hint));
     }
     match error.detail() {
         Some(detail) if is_verbose => {
             for line in detail.lines() {
-                let _ = writeln!(text, "  {} {}", Tone::Dim.paint("|"), Tone::Dim.paint(&printable(line)));
+                let _ =
+                    writeln!(text, "  {} {}", Tone::Dim.paint("|"), Tone::Dim.paint(&printable::line(line)));
             }
         }
         _ => {}
@@ -62,7 +66,7 @@ pub fn error(error: &Error, source: Source<'_>, is_verbose: bool) -> String {
 
 /// A warning or a remark in one line.
 pub fn warning(message: &str) -> String {
-    format!("{} {}\n", Tone::Warning.paint("warning:"), printable(message))
+    format!("{} {}\n", Tone::Warning.paint("warning:"), on_one_line(message))
 }
 
 fn push_message(text: &mut String, error: &Error) {
@@ -70,12 +74,12 @@ fn push_message(text: &mut String, error: &Error) {
 }
 
 fn title(error: &Error) -> String {
-    printable(&error.one_line())
+    on_one_line(&error.one_line())
 }
 
-/// Names and texts out of files, without what would move the cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() && letter != '\t' { ' ' } else { letter }).collect()
+/// A message with spaces where others may have broken it into lines.
+fn on_one_line(text: &str) -> String {
+    printable::line(&text.replace(['\n', '\t'], " ")).into_owned()
 }
 
 /// A line of carets below the span, or none when the line would not be where we think.

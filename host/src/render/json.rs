@@ -1,6 +1,7 @@
 //! A report as one JSON document.
 
 use crate::error::Error;
+use crate::printable;
 use crate::render::report::Report;
 use serde_json::{Value, json};
 
@@ -15,5 +16,6 @@ pub fn error(error: &Error) -> String {
 }
 
 fn document(value: &Value, is_for_people: bool) -> String {
-    if is_for_people { format!("{value:#}\n") } else { format!("{value}\n") }
+    let text = if is_for_people { format!("{value:#}\n") } else { format!("{value}\n") };
+    printable::json(&text).into_owned()
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 /// The whole report.
 pub fn report(report: &Report) -> String {
-    let parts: Vec<String> = report.blocks().iter().map(block).collect();
+    let parts: Vec<String> = report.printable().blocks().iter().map(block).collect();
     parts.join("\n")
 }
 
@@ -28,7 +28,7 @@ fn pipe_table(table: &Table) -> String {
     if !table.title.is_empty() {
         let _ = writeln!(text, "**{}**\n", escape(&table.title));
     }
-    let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_ref()).collect();
+    let names: Vec<String> = table.columns.iter().map(|column| escape(&column.name)).collect();
     let marks: Vec<&str> =
         table.columns.iter().map(|column| if column.is_right_aligned { "---:" } else { "---" }).collect();
     let _ = writeln!(text, "| {} |", names.join(" | "));
@@ -57,8 +57,6 @@ fn escape(text: &str) -> String {
                 escaped.push('\\');
                 escaped.push(letter);
             }
-            '\n' => escaped.push(' '),
-            letter if letter.is_control() => escaped.push('\u{fffd}'),
             letter => escaped.push(letter),
         }
     }

@@ -1,6 +1,7 @@
 //! What a command returns: one serializable value, and how to lay it out for people.
 
 use crate::error::{Error, Result};
+use crate::printable;
 use crate::render::chart::{self, Chart};
 use crate::render::number;
 use crate::render::style::Tone;
@@ -41,6 +42,51 @@ pub enum Block {
     Fields(Vec<(String, Cell)>),
     /// A table.
     Table(Table),
+}
+
+impl Block {
+    fn is_printable(&self) -> bool {
+        let cell =
+            |cell: &Cell| printable::is_line(&cell.text) && cell.raw.as_str().is_none_or(printable::is_line);
+        match self {
+            Self::Line(pieces) => pieces.iter().all(|(_, text)| printable::is_line(text)),
+            Self::Fields(fields) => {
+                fields.iter().all(|(name, value)| printable::is_line(name) && cell(value))
+            }
+            Self::Table(table) => {
+                printable::is_line(&table.title)
+                    && table.columns.iter().all(|column| printable::is_line(&column.name))
+                    && table.rows.iter().flatten().all(cell)
+            }
+        }
+    }
+
+    fn printable(&self) -> Self {
+        let line = |text: &str| printable::line(text).into_owned();
+        let cell = |cell: &Cell| Cell {
+            text: line(&cell.text),
+            raw: match &cell.raw {
+                // Quoted as CSV quotes it, a newline harms nobody.
+                Value::String(text) => Value::String(printable::lines(text).into_owned()),
+                other => other.clone(),
+            },
+            ..cell.clone()
+        };
+        match self {
+            Self::Line(pieces) => Self::Line(pieces.iter().map(|(tone, text)| (*tone, line(text))).collect()),
+            Self::Fields(fields) => {
+                Self::Fields(fields.iter().map(|(name, value)| (line(name), cell(value))).collect())
+            }
+            Self::Table(table) => {
+                let named = |column: &Column| Column { name: line(&column.name).into(), ..column.clone() };
+                Self::Table(Table {
+                    title: line(&table.title),
+                    columns: table.columns.iter().map(named).collect(),
+                    rows: table.rows.iter().map(|row| row.iter().map(cell).collect()).collect(),
+                })
+            }
+        }
+    }
 }
 
 /// Rows under named columns.
@@ -246,6 +292,15 @@ impl Report {
     /// The layout.
     pub fn blocks(&self) -> &[Block] {
         &self.blocks
+    }
+
+    /// The report as people may see it: what its texts hold that is not seen is replaced (see [`printable`]). To
+    /// be asked for before anything is laid out.
+    pub fn printable(&self) -> Cow<'_, Self> {
+        if self.blocks.iter().all(Block::is_printable) {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self { blocks: self.blocks.iter().map(Block::printable).collect(), ..self.clone() })
     }
 
     /// What to do afterwards.

@@ -10,7 +10,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 pub fn report(report: &Report, width: Option<u16>) -> String {
     let mut text = String::new();
     let mut previous_was_table = false;
-    for block in report.blocks() {
+    for block in report.printable().blocks() {
         let is_table = matches!(block, Block::Table(_));
         if !text.is_empty() && (is_table || previous_was_table) && !text.ends_with("\n\n") {
             text.push('\n');
@@ -25,20 +25,12 @@ pub fn report(report: &Report, width: Option<u16>) -> String {
     text
 }
 
-/// Text from a model file, without what would move the cursor or change the terminal.
-fn printable(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_owned();
-    }
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
-}
-
 /// A line of text, broken at spaces where it is too wide; what follows is indented as the line is, and more.
 fn push_line(text: &mut String, pieces: &[(Tone, String)], width: Option<u16>) {
     let room = width.map_or(usize::MAX, usize::from);
     let whole: usize = pieces.iter().map(|(_, piece)| piece.width()).sum();
     if whole <= room {
-        pieces.iter().for_each(|(tone, piece)| text.push_str(&tone.paint(&printable(piece))));
+        pieces.iter().for_each(|(tone, piece)| text.push_str(&tone.paint(piece)));
         text.push('\n');
         return;
     }
@@ -46,7 +38,7 @@ fn push_line(text: &mut String, pieces: &[(Tone, String)], width: Option<u16>) {
     let indent = " ".repeat(first.len() - first.trim_start().len() + 2);
     let mut column = 0;
     for (tone, piece) in pieces {
-        for word in printable(piece).split_inclusive(' ').flat_map(|word| parts(word, room, indent.len())) {
+        for word in piece.split_inclusive(' ').flat_map(|word| parts(word, room, indent.len())) {
             if column > indent.len() && column + word.trim_end().width() > room {
                 text.push('\n');
                 text.push_str(&indent);
@@ -79,8 +71,7 @@ fn push_fields(text: &mut String, fields: &[(String, Cell)], width: Option<u16>)
     let label_width = fields.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
     let room = width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(label_width + 4).max(20));
     for (name, cell) in fields {
-        let value = printable(&cell.text);
-        for (index, line) in wrap(&value, room).into_iter().enumerate() {
+        for (index, line) in wrap(&cell.text, room).into_iter().enumerate() {
             let label = if index == 0 { name.as_str() } else { "" };
             let padding = " ".repeat(label_width - label.width());
             text.push_str(&format!("  {}{padding}  {}\n", Tone::Dim.paint(label), cell.tone.paint(&line)));
@@ -128,7 +119,7 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
             let cell = &row[index];
             let text = match &cell.chart {
                 Some(chart) => chart.draw(chart_width),
-                None => printable(&cell.text),
+                None => cell.text.clone(),
             };
             align(cell.tone, &text, &table.columns[index])
         }));

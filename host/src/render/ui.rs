@@ -3,6 +3,7 @@
 use crate::backend::Progress;
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
+use crate::printable;
 use crate::render::report::Report;
 use crate::render::{Format, csv, diagnostic, json, markdown, style, table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -113,7 +114,7 @@ impl Ui {
     /// Shows a remark, unless the user wants quiet.
     pub fn remark(&self, message: &str) {
         if !self.appearance.is_quiet {
-            self.write_talk(&format!("{message}\n"));
+            self.write_talk(&format!("{}\n", printable::lines(message)));
         }
     }
 
@@ -121,7 +122,10 @@ impl Ui {
     pub fn echo(&self, command: &str) {
         let gap = if self.has_shown_result.swap(false, Ordering::Relaxed) { "\n" } else { "" };
         let prompt = style::Tone::Dim.paint("qp>");
-        self.write_output(&format!("{gap}{prompt} {}\n", style::Tone::Heading.paint(command)));
+        self.write_output(&format!(
+            "{gap}{prompt} {}\n",
+            style::Tone::Heading.paint(&printable::lines(command))
+        ));
     }
 
     /// A task with a spinner on a terminal; the spinner goes when the task is dropped.
@@ -145,7 +149,11 @@ impl Ui {
         if !self.appearance.is_interactive || options.is_empty() {
             return Ok(None);
         }
-        match inquire::Select::new(question, options).with_page_size(12).raw_prompt_skippable() {
+        let options = options.iter().map(|option| printable::line(option).into_owned()).collect();
+        match inquire::Select::new(&printable::line(question), options)
+            .with_page_size(12)
+            .raw_prompt_skippable()
+        {
             Ok(choice) => Ok(choice.map(|choice| choice.index)),
             Err(inquire::InquireError::OperationInterrupted) => Err(Error::cancelled()),
             Err(error) => Err(Error::internal("the picker failed").with_cause(error.to_string())),
@@ -169,11 +177,7 @@ impl Ui {
 
 fn write(stream: &Mutex<Box<dyn Write + Send>>, text: &str, is_colored: bool) -> std::io::Result<()> {
     let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if is_colored {
-        stream.write_all(text.as_bytes())?;
-    } else {
-        stream.write_all(style::strip(text).as_bytes())?;
-    }
+    stream.write_all(printable::screen(text, is_colored).as_bytes())?;
     stream.flush()
 }
 
@@ -209,6 +213,7 @@ pub struct Task<'a> {
 impl Progress for Task<'_> {
     fn update(&self, stage: &str, done: u64, total: u64) {
         let Some(bar) = &self.bar else { return };
+        let stage = &*printable::line(stage);
         if self.started.elapsed() < SPINNER_DELAY {
             return;
         }

@@ -3,6 +3,7 @@
 use crate::commands;
 use crate::language::token::is_name;
 use crate::playground::Playground;
+use crate::printable;
 use std::path::{Path, PathBuf};
 
 /// The names of a session that can be completed.
@@ -85,7 +86,8 @@ pub fn complete(line: &str, vocabulary: &Vocabulary) -> Completions {
     };
     let mut candidates: Vec<Candidate> = found
         .into_iter()
-        .filter(|(text, _)| text.starts_with(&partial))
+        // What cannot be shown cannot be in the line either: it would be written to the terminal as it is.
+        .filter(|(text, _)| text.starts_with(&partial) && printable::is_line(text))
         .map(|(text, is_whole)| Candidate { inserted: quoted(&text, quote, is_whole), shown: text })
         .collect();
     candidates.sort_by(|one, other| one.shown.cmp(&other.shown));
@@ -268,6 +270,16 @@ mod tests {
         assert_eq!(inserted("load my"), ["my\\ net.onnx "]);
         assert_eq!(inserted("load \"my n"), ["\"my net.onnx\" "]);
         assert_eq!(inserted("load my\\ n"), ["my\\ net.onnx "]);
+    }
+
+    #[test]
+    fn a_name_that_a_terminal_would_act_on_is_not_offered() {
+        let vocabulary = Vocabulary {
+            layers: vec!["layer1".into(), "layer\u{1b}]0;x\u{7}".into(), "layer\u{202e}".into()],
+            ..Vocabulary::default()
+        };
+        let found = complete("layer lay", &vocabulary).candidates;
+        assert_eq!(found.iter().map(|found| found.shown.as_str()).collect::<Vec<_>>(), ["layer1"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod line_source;
 
 use crate::dirs::Dirs;
 use crate::executor::{Executor, Origin, Outcome};
+use crate::printable;
 use history::HistoryFile;
 use line_source::{LineSource, Typed};
 
@@ -17,7 +18,9 @@ pub fn run(executor: &mut Executor, lines: &mut dyn LineSource, dirs: Option<&Di
     let file = HistoryFile::new(dirs.map(Dirs::history_file));
     match file.read() {
         Ok(past) => {
-            lines.remember_all(&past);
+            lines.remember_all(
+                &past.iter().map(|line| printable::lines(line).into_owned()).collect::<Vec<_>>(),
+            );
             executor.playground.history = past;
         }
         Err(error) => executor.ui.warning(&error.one_line()),
@@ -48,13 +51,14 @@ pub fn run(executor: &mut Executor, lines: &mut dyn LineSource, dirs: Option<&Di
 
 fn prompt(executor: &Executor) -> String {
     let playground = &executor.playground;
-    match playground.current.as_ref().and_then(|path| path.file_name()) {
+    let text = match playground.current.as_ref().and_then(|path| path.file_name()) {
         Some(name) => match &playground.layer {
             Some(layer) => format!("qp {}:{layer}> ", name.to_string_lossy()),
             None => format!("qp {}> ", name.to_string_lossy()),
         },
         None => "qp> ".to_owned(),
-    }
+    };
+    printable::line(&text).into_owned()
 }
 
 /// The terminal as a source of lines.

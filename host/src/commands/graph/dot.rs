@@ -3,6 +3,7 @@
 use super::quantization_text;
 use crate::input::type_text;
 use crate::inspect::graph::{Graph, Node};
+use crate::printable::{REPLACEMENT, is_invisible};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -37,13 +38,13 @@ pub(super) fn text(graph: &Graph<'_>, shown: &[usize], center: Option<usize>) ->
     text
 }
 
-/// Text between quotation marks, in which a backslash is a backslash and control characters are spaces.
+/// Text between quotation marks, in which a backslash is a backslash and what is not seen is replaced.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
             '"' | '\\' => escaped.extend(['\\', letter]),
-            letter if letter.is_control() => escaped.push(' '),
+            letter if is_invisible(letter) => escaped.push(REPLACEMENT),
             letter => escaped.push(letter),
         }
     }
@@ -56,6 +57,6 @@ mod tests {
 
     #[test]
     fn a_name_cannot_leave_its_quotation_marks() {
-        assert_eq!(escape("a\"]; b [label=\"\\n\u{7}"), "a\\\"]; b [label=\\\"\\\\n ");
+        assert_eq!(escape("a\"]; b [label=\"\\n\u{7}"), "a\\\"]; b [label=\\\"\\\\n\u{fffd}");
     }
 }
