@@ -7,6 +7,7 @@ use crate::dirs::Dirs;
 use crate::env::Environment;
 use crate::error::exit_code;
 use crate::executor::{Executor, Origin, Outcome};
+use crate::file;
 use crate::language::is_incomplete;
 use crate::playground::Playground;
 use crate::render::ui::{Appearance, Ui};
@@ -34,8 +35,10 @@ pub fn run(args: &Args) -> u8 {
     settings.format = args.format.unwrap_or(settings.format);
 
     let cancel = CancelFlag::default();
-    if let Err(error) = interrupt::install(&cancel) {
-        ui.warning(&error.one_line());
+    for installed in [interrupt::install(&cancel), file::survive_size_limits()] {
+        if let Err(error) = installed {
+            ui.warning(&error.one_line());
+        }
     }
     let backends = Backends::discover(backend_config(&settings, dirs.as_ref()));
     let playground = Playground::new(settings, backends, PathBuf::new());

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::file::{exists, keep};
 use crate::model::{DType, element_count};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Seek, Write};
+use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// What is written.
@@ -108,7 +108,7 @@ impl ArrayWriter {
 type Content = (String, DType, Vec<u64>, File);
 
 fn write_npz(file: &mut File, contents: Vec<Content>) -> std::io::Result<()> {
-    let mut archive = zip::ZipWriter::new(BufWriter::new(file));
+    let mut archive = zip::ZipWriter::new(Guarded::new(BufWriter::new(file)));
     for (name, dtype, shape, content) in contents {
         // A slash would be a folder to what unpacks archives; NumPy itself takes it as it is.
         let options = zip::write::SimpleFileOptions::default()
@@ -119,6 +119,42 @@ fn write_npz(file: &mut File, contents: Vec<Content>) -> std::io::Result<()> {
         std::io::copy(&mut BufReader::new(content), &mut archive)?;
     }
     archive.finish()?.flush()
+}
+
+/// A writer that takes everything after its first failure and writes no more. The writer of an archive completes it when
+/// it is dropped, and prints where that fails; what failed first is the error that counts.
+struct Guarded<W> {
+    inner: W,
+    has_failed: bool,
+}
+
+impl<W> Guarded<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, has_failed: false }
+    }
+
+    fn guard<T>(&mut self, instead: T, act: impl FnOnce(&mut W) -> std::io::Result<T>) -> std::io::Result<T> {
+        if self.has_failed {
+            return Ok(instead);
+        }
+        act(&mut self.inner).inspect_err(|_| self.has_failed = true)
+    }
+}
+
+impl<W: Write> Write for Guarded<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.guard(bytes.len(), |inner| inner.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.guard((), Write::flush)
+    }
+}
+
+impl<W: Seek> Seek for Guarded<W> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.guard(0, |inner| inner.seek(to))
+    }
 }
 
 /// The header of an `.npy` file, version 1.0 of `numpy.lib.format`.

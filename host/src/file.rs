@@ -1,6 +1,7 @@
 //! Files that the user asks for.
 
 use crate::error::{Error, Result};
+use crate::temporary;
 use std::io::Write;
 use std::path::Path;
 
@@ -30,7 +31,7 @@ pub fn keep(
         let explained = Error::io("write", path, &error);
         if folder.is_dir() { explained } else { explained.with_hint("Make the folder first.") }
     };
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut temporary = temporary::file_in(folder).map_err(failed)?;
     fill(temporary.as_file_mut()).map_err(failed)?;
     open_to_others(&temporary).map_err(failed)?;
     let kept = if may_replace { temporary.persist(path) } else { temporary.persist_noclobber(path) };
@@ -41,6 +42,19 @@ pub fn keep(
         }
         Err(refused) => Err(failed(refused.error)),
     }
+}
+
+/// Makes a file that grows beyond the limit of the user (`ulimit -f`) an error of its writer, as a full disk is:
+/// otherwise the signal ends the process.
+///
+/// # Errors
+/// `Internal` when the system refuses a signal handler.
+pub fn survive_size_limits() -> Result<()> {
+    #[cfg(unix)]
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::default()).map_err(
+        |error| Error::internal("the limit of file sizes cannot be caught").with_cause(error.to_string()),
+    )?;
+    Ok(())
 }
 
 /// The refusal to replace a file.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::{Executor, Origin, Outcome};
+use crate::regular_file;
 use crate::render::diagnostic::Source;
 use std::path::Path;
 
@@ -37,15 +38,5 @@ fn read(path: &Path, depth: usize) -> Result<String> {
         )
         .with_hint("Check whether it runs itself with `source`."));
     }
-    let metadata = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
-    if !metadata.is_file() || metadata.len() > MAX_BYTES {
-        return Err(Error::invalid_input(format!("`{}` is no script", path.display())).with_cause(
-            if metadata.is_dir() { "it is a folder" } else { "it is no text file of a reasonable size" },
-        ));
-    }
-    let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, &error))?;
-    String::from_utf8(bytes).map_err(|error| {
-        Error::invalid_input(format!("`{}` is no script", path.display()))
-            .with_cause(format!("byte {} is no UTF-8 text", error.utf8_error().valid_up_to()))
-    })
+    regular_file::read_text(path, MAX_BYTES)
 }

@@ -3,6 +3,7 @@
 
 use crate::env::Environment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::regular_file;
 use crate::render::{Format, number};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -10,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 /// Loaded models may take this many bytes unless the user says otherwise.
 pub const DEFAULT_CACHE_LIMIT_BYTES: u64 = 4 << 30;
+
+/// A configuration of more bytes is not read.
+const MOST_CONFIG_BYTES: u64 = 1 << 20;
 
 /// The settings in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,10 +76,10 @@ impl Settings {
     }
 
     fn apply_file(&mut self, path: &Path) -> Result<()> {
-        let text = match std::fs::read_to_string(path) {
+        let text = match regular_file::read_text(path, MOST_CONFIG_BYTES) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io("read", path, &error)),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
         };
         let file: ConfigFile = toml::from_str(&text).map_err(|error| {
             let mut explained = Error::invalid_input(format!("`{}` is not used", path.display()))

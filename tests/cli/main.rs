@@ -26,6 +26,7 @@ mod promises;
 mod ranges;
 mod residuals;
 mod run;
+mod safe_files;
 mod scripts;
 mod session;
 mod stats;

@@ -1,6 +1,6 @@
 //! `open` and `models`.
 
-use crate::support::world::World;
+use crate::support::world::{Repl, World};
 use serde_json::Value;
 
 fn names(value: &Value) -> Vec<&str> {
@@ -68,13 +68,19 @@ fn a_damaged_model_is_a_row_and_the_rest_still_works() {
     let world = World::new();
     let whole = std::fs::read(world.path("models/resnet8.onnx")).unwrap();
     world.write("models/resnet8_cut.onnx", &whole[..whole.len() / 2]);
-    let results = world.jsons("open models; load all; summary");
+    let results = world.jsons("open models");
     let failed: Vec<_> =
         results[0]["models"].as_array().unwrap().iter().filter(|model| model["state"] == "failed").collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0]["name"], "resnet8_cut.onnx");
     assert_eq!(failed[0]["error"]["kind"], "CorruptFile");
-    assert_eq!((&results[1]["loaded"], &results[1]["failed"]), (&6.into(), &1.into()));
+    let ran = world.run_args(&["--format", "json", "-c", "open models; load all"]);
+    let loaded: Value = serde_json::from_str(ran.output.lines().last().unwrap()).unwrap();
+    assert_eq!((&loaded["loaded"], &loaded["failed"]), (&6.into(), &1.into()));
+    assert_eq!((ran.error(), ran.code), ("1 of 7 models could not be loaded: `resnet8_cut.onnx`", 1));
+    let mut session = Repl::new(world.path(""));
+    session.line("open models; load all");
+    assert!(session.line("summary").contains("resnet8_uint8.onnx"));
 }
 
 /// A file of the safetensors library with one float32 matrix of a row for each of `rows`.

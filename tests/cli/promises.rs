@@ -68,6 +68,55 @@ fn nothing_is_written_outside_the_home() {
     assert_eq!(top, ["home", "models"]);
 }
 
+/// Native runtimes have habits of their own: caches, device ids, reports. The environment is that of a user who has
+/// set nothing; 30 seconds of it, with every system call, are in scripts/check/quiet.py.
+#[test]
+fn no_runtime_writes_in_the_home_or_opens_a_socket() {
+    for model in ["resnet8.onnx", "resnet8_traced.pt", "resnet8.pt"] {
+        let world = World::new();
+        for folder in ["home", "tmp"] {
+            std::fs::create_dir(world.path(folder)).unwrap();
+        }
+        let models = tree(&world.path("models"));
+        let mut command = world.qp();
+        command.env_remove("QP_HOME").env("HOME", world.path("home")).env("TMPDIR", world.path("tmp"));
+        let mut session = crate::support::world::Session::of(command);
+        session.command(&format!("use models/{model}"));
+        session.command("input random --shape 1,32,32,3");
+        let ran = session.command("run");
+        assert!(ran["outputs"].is_array(), "{ran}");
+        // ONNX Runtime, not silenced, asks for a name within some milliseconds of the first environment.
+        let started = std::time::Instant::now();
+        while started.elapsed() < std::time::Duration::from_secs(2) {
+            let files = session.open_files();
+            assert!(!files.iter().any(|file| file.starts_with("socket:")), "{model}: {files:?}");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        drop(session);
+        let expected = [".cache", ".cache/qp", ".cache/qp/plugins.json"];
+        assert_eq!(tree(&world.path("home")), expected, "{model}");
+        assert_eq!(tree(&world.path("tmp")), [""; 0], "{model}");
+        assert_eq!(tree(&world.path("models")), models, "{model}");
+    }
+}
+
+/// All that is below a folder, sorted.
+fn tree(folder: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut pending = vec![folder.to_owned()];
+    while let Some(current) = pending.pop() {
+        for entry in std::fs::read_dir(current).unwrap() {
+            let path = entry.unwrap().path();
+            found.push(path.strip_prefix(folder).unwrap().to_string_lossy().into_owned());
+            if path.is_dir() {
+                pending.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
 fn walk(folder: &std::path::Path) -> Vec<(std::ffi::OsString, u64, std::time::SystemTime)> {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()

@@ -33,13 +33,13 @@ fn a_script_that_runs_itself_ends_with_an_error() {
 }
 
 #[test]
-fn what_is_no_script_is_said_to_be_none() {
+fn what_cannot_be_a_script_is_said_to_be_something_else() {
     let world = World::new();
     world.write("binary.qp", [0xff, 0xfe, 0x00]);
     for (file, error) in [
         ("missing.qp", "cannot read `missing.qp`: no such file or directory"),
-        ("models", "`models` is no script: it is a folder"),
-        ("binary.qp", "`binary.qp` is no script: byte 0 is no UTF-8 text"),
+        ("models", "`models` is not a regular file: it is a folder"),
+        ("binary.qp", "`binary.qp` is not text: byte 0 is not UTF-8"),
     ] {
         let ran = world.run_args(&["run", file]);
         assert_eq!((ran.code, ran.error()), (1, error));

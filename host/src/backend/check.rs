@@ -2,6 +2,7 @@
 
 use super::plugin::{PluginEntry, PluginState, Start};
 use crate::error::{Error, Result};
+use crate::temporary::Scratch;
 use qp_abi::sdk::conformance::{self, Verdict};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -69,8 +70,8 @@ pub(super) fn check(library: &Path, samples: &[PathBuf], start: &Start<'_>) -> R
     report.lines.push(own_line("its backend can be made", made.as_ref().err()));
     let Ok((_, backend)) = made else { return Ok(report) };
     let manifest = entry.ask_manifest()?;
-    let scratch =
-        tempfile::tempdir().map_err(|error| Error::io("make a folder in", &std::env::temp_dir(), &error))?;
+    let folder = std::env::temp_dir();
+    let scratch = Scratch::new_in(&folder).map_err(|error| Error::io("make a folder in", &folder, &error))?;
     let checks = conformance::check(&manifest, backend, samples, scratch.path());
     report.lines.extend(checks.into_iter().map(line));
     Ok(report)

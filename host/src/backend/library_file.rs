@@ -1,7 +1,7 @@
 //! Whether a file can be a plugin's library at all, judged without opening it as one.
 
 use crate::error::{Error, ErrorKind, Result};
-use std::fs::File;
+use crate::regular_file;
 use std::io::Read;
 use std::path::Path;
 
@@ -22,10 +22,11 @@ pub(super) fn stem(file_name: &str) -> Option<&str> {
 /// Refuses what the system's loader would refuse in many words, or die of: it maps a library that is cut short
 /// and reads beyond its end.
 pub(super) fn check(path: &Path) -> Result<()> {
+    let io = |error: std::io::Error| unusable(&Error::io("read", path, &error));
     let mut head = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let size = file.metadata().map_err(|error| unreadable(path, &error))?.len();
-    file.take(HEAD_BYTES).read_to_end(&mut head).map_err(|error| unreadable(path, &error))?;
+    let file = regular_file::open(path).map_err(|error| unusable(&error))?;
+    let size = file.metadata().map_err(io)?.len();
+    file.take(HEAD_BYTES).read_to_end(&mut head).map_err(io)?;
     let here = std::env::consts::ARCH;
     let refuse = |message: String, hint: &str| Err(Error::new(ErrorKind::Plugin, message).with_hint(hint));
     let again = "Build the plugin again, or take the file out of the plugin folder.";
@@ -42,8 +43,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
     }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
-    let plain = Error::io("read", path, error);
+fn unusable(plain: &Error) -> Error {
     plain
         .causes()
         .iter()
@@ -149,6 +149,8 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use std::fs::File;
 
     #[test]
     fn only_plugin_names_are_considered_and_engines_are_not() {

@@ -1,6 +1,7 @@
 //! What plugins say about themselves, and the file that keeps it so that a start opens no library.
 
 use super::error::Breach;
+use crate::{regular_file, temporary};
 use qp_abi::ABI_VERSION;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -189,10 +190,8 @@ impl ManifestCache {
 }
 
 fn read_entries(file: &Path) -> Option<Vec<Entry>> {
-    if fs::metadata(file).ok()?.len() > MOST_CACHE_BYTES {
-        return None;
-    }
-    let content: CacheFile = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
+    let content: CacheFile =
+        serde_json::from_slice(&regular_file::read(file, MOST_CACHE_BYTES).ok()?).ok()?;
     (content.version == CACHE_VERSION).then_some(content.entries)
 }
 
@@ -200,7 +199,7 @@ fn read_entries(file: &Path) -> Option<Vec<Entry>> {
 fn write_entries(file: &Path, entries: Vec<Entry>) -> std::io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    let mut temporary = temporary::file_in(folder)?;
     serde_json::to_writer_pretty(&mut temporary, &CacheFile { version: CACHE_VERSION, entries })?;
     temporary.flush()?;
     temporary.persist(file)?;

@@ -11,6 +11,7 @@ mod error;
 mod library_file;
 mod load;
 mod manifest;
+mod ownership;
 mod plugin;
 mod probe;
 mod progress;
@@ -89,6 +90,10 @@ impl Backends {
         let mut cache = ManifestCache::read(config.manifest_cache.clone());
         let mut plugins: Vec<PluginEntry> = Vec::new();
         for path in discover::libraries(&config.plugin_folders) {
+            if let Err(error) = ownership::check(&path) {
+                plugins.push(PluginEntry::refused(path, error));
+                continue;
+            }
             let key = Key::of(&path);
             let cached = key.as_ref().and_then(|key| cache.get(key)).cloned();
             let entry = match cached {

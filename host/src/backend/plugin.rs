@@ -56,6 +56,17 @@ impl PluginEntry {
         Self { path, manifest, refusal, library, backend: OnceLock::new() }
     }
 
+    /// A library that is not to be opened.
+    pub(super) fn refused(path: PathBuf, reason: Error) -> Self {
+        Self {
+            path,
+            manifest: None,
+            refusal: Some(reason),
+            library: OnceLock::new(),
+            backend: OnceLock::new(),
+        }
+    }
+
     /// The same plugin, not to be used because another of the same id came first.
     pub(super) fn shadowed_by(mut self, first: &Path) -> Self {
         let error = Error::new(

@@ -2,7 +2,7 @@
 
 use super::manifest::{Format, Manifest};
 use crate::error::{Error, ErrorKind, Result};
-use std::fs::File;
+use crate::regular_file;
 use std::io::Read;
 use std::path::Path;
 
@@ -19,12 +19,10 @@ pub(super) struct Candidate<'a> {
 /// The first bytes of a file.
 pub(super) fn head(path: &Path) -> Result<Vec<u8>> {
     check_file(path)?;
-    let read = || {
-        let mut head = Vec::new();
-        File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
-        Ok(head)
-    };
-    read().map_err(|error| Error::io("read", path, &error))
+    let mut head = Vec::new();
+    let file = regular_file::open(path)?;
+    file.take(HEAD_BYTES).read_to_end(&mut head).map_err(|error| Error::io("read", path, &error))?;
+    Ok(head)
 }
 
 /// Refuses what is no file with something in it: a folder, a pipe that would never end, an empty file.
@@ -34,10 +32,8 @@ pub(super) fn check_file(path: &Path) -> Result<()> {
         let text = format!("`{}` is a folder, not a model file", path.display());
         return Err(Error::new(ErrorKind::InvalidInput, text).with_hint("Name a model file in it."));
     }
-    if !metadata.is_file() {
-        let text = format!("`{}` is no regular file", path.display());
-        return Err(Error::new(ErrorKind::InvalidInput, text).with_hint("Copy the model to a file first."));
-    }
+    regular_file::require_regular(path, &metadata)
+        .map_err(|error| error.with_hint("Copy the model to a file first."))?;
     if metadata.len() == 0 {
         let text = format!("`{}` is empty", path.display());
         return Err(Error::new(ErrorKind::CorruptFile, text).with_hint("Copy or download the file again."));

@@ -1,6 +1,7 @@
 //! When is a file still the file that was read?
 
 use crate::error::{Error, Result};
+use crate::regular_file;
 use std::fs::Metadata;
 use std::io::Read;
 use std::path::Path;
@@ -30,9 +31,7 @@ impl Stamp {
     /// `NotFound` or `Io`.
     pub fn read(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
-        if !metadata.is_file() {
-            return Err(Error::invalid_input(format!("`{}` is no regular file", path.display())));
-        }
+        regular_file::require_regular(path, &metadata)?;
         Ok(Self { bytes: metadata.len(), modified: metadata.modified().ok(), identity: identity(&metadata) })
     }
 }
@@ -73,7 +72,7 @@ impl Key {
             let file = file.as_ref();
             let Some(stamp) = stamp else { continue };
             // Read, not mapped: a file that shrinks meanwhile must not end the process.
-            let reader = std::fs::File::open(file).map_err(|error| Error::io("read", file, &error))?;
+            let reader = regular_file::open(file)?;
             hasher
                 .update_reader(reader.take(stamp.bytes))
                 .map_err(|error| Error::io("read", file, &error))?;

@@ -5,13 +5,16 @@
 //! "resnet8_int8.onnx" = { top1 = 0.9944, samples = 540, data = "digits.npz" }
 //! ```
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::regular_file;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The file's name.
 pub const FILE_NAME: &str = "qp.toml";
+/// A file of more bytes is not read.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// The accuracy of one variant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,10 +42,10 @@ struct File {
 /// `InvalidInput` when it cannot be understood, or claims a share that is none.
 pub fn read(folder: &Path) -> Result<Accuracies> {
     let path = folder.join(FILE_NAME);
-    let text = match std::fs::read_to_string(&path) {
+    let text = match regular_file::read_text(&path, MOST_BYTES) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Accuracies::new()),
-        Err(error) => return Err(Error::io("read", &path, &error)),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Accuracies::new()),
+        Err(error) => return Err(error),
     };
     let unusable = |cause: String| {
         Error::invalid_input(format!("`{}` cannot be used", path.display()))

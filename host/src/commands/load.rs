@@ -6,7 +6,7 @@ use crate::catalog::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::playground::{Loaded, LoadedHow, Playground, Target};
 use crate::render::number;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::report::{Cell, Column, Effect, Report, Table};
 use crate::render::style::Tone;
 use serde::Serialize;
 use std::time::Instant;
@@ -191,14 +191,27 @@ pub(super) fn report(outcome: Outcome) -> Result<Report> {
     }
     let mut report = Report::new(&outcome)?.table(table);
     report = push_alerts(report, outcome.models.iter().map(|row| (row.name.as_str(), row.digest.as_ref())));
-    if outcome.failed > 0 {
-        let text =
-            format!("{} of {} could not be loaded", outcome.failed, counted(outcome.models.len(), "model"));
-        report = report.toned_line([(Tone::Bad, text)]);
-    }
     if !outcome.evicted.is_empty() {
         let text = format!("dropped for want of room: {}; see `cache`", outcome.evicted.join(", "));
         report = report.toned_line([(Tone::Warning, text)]);
     }
-    Ok(report)
+    Ok(match failure(&outcome) {
+        Some(error) => report.effect(Effect::Fail(error)),
+        None => report,
+    })
+}
+
+/// What a script has to know although some models were loaded: its later lines may want the others.
+fn failure(outcome: &Outcome) -> Option<Error> {
+    let failed: Vec<(&str, &Error)> =
+        outcome.models.iter().filter_map(|row| Some((row.name.as_str(), row.error.as_ref()?))).collect();
+    let (_, first) = failed.first()?;
+    let names: Vec<String> = failed.iter().map(|(name, _)| format!("`{name}`")).collect();
+    let message = format!(
+        "{} of {} could not be loaded: {}",
+        outcome.failed,
+        counted(outcome.models.len(), "model"),
+        names.join(", ")
+    );
+    Some(Error::new(first.kind(), message))
 }

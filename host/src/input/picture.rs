@@ -1,9 +1,9 @@
 //! Pictures as inputs: decoded, resized to what the model takes, laid out as it wants.
 
-use super::read::open_file;
 use super::{Fitted, element_type, type_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Dimension, Tensor, ValueInfo};
+use crate::regular_file;
 use image::{DynamicImage, imageops::FilterType};
 use std::io::BufReader;
 use std::path::Path;
@@ -82,7 +82,7 @@ impl Picture {
     /// # Errors
     /// `NotFound`, `Io` or `CorruptFile`.
     pub fn read(path: &Path) -> Result<Self> {
-        let mut reader = image::ImageReader::new(BufReader::new(open_file(path)?));
+        let mut reader = image::ImageReader::new(BufReader::new(regular_file::open(path)?));
         reader.limits(image::Limits::default());
         let decoded =
             reader.with_guessed_format().map_err(|error| Error::io("read", path, &error))?.decode().map_err(

@@ -1,9 +1,9 @@
 //! Files of nothing but elements.
 
-use super::read::open_file;
 use super::shape_text;
 use crate::error::{Error, Result};
 use crate::model::{DType, Dimension, Tensor, ValueInfo, element_count};
+use crate::regular_file;
 use std::io::Read;
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub fn raw(
     };
     let mut bytes = Vec::new();
     let io = |error: std::io::Error| Error::io("read", path, &error);
-    open_file(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+    regular_file::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Error::invalid_input(format!("`{}` is larger than qp takes at once", path.display())));
     }

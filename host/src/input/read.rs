@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Tensor, element_count};
-use std::fs::File;
+use crate::regular_file;
 use std::io::{BufReader, Read};
 use std::ops::Range;
 use std::path::Path;
@@ -65,24 +65,15 @@ fn parse_samples(text: &str) -> Result<Samples> {
     }
 }
 
-/// Opens a file, and nothing that would never end.
-pub(super) fn open_file(path: &Path) -> Result<File> {
-    let metadata = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
-    if !metadata.is_file() {
-        return Err(Error::invalid_input(format!("`{}` is no regular file", path.display())));
-    }
-    File::open(path).map_err(|error| Error::io("read", path, &error))
-}
-
 /// Reads an `.npy` file.
 pub(super) fn npy(path: &Path, selection: &Selection) -> Result<Tensor> {
-    let file = open_file(path)?;
+    let file = regular_file::open(path)?;
     array(BufReader::new(file), path, &path.file_stem().unwrap_or_default().to_string_lossy(), selection)
 }
 
 /// The names of the arrays in an `.npz` file.
 pub(super) fn npz_keys(path: &Path) -> Result<Vec<String>> {
-    let file = open_file(path)?;
+    let file = regular_file::open(path)?;
     let archive =
         zip::ZipArchive::new(BufReader::new(file)).map_err(|error| corrupt(path, &error.to_string()))?;
     Ok(keys(&archive))
@@ -97,7 +88,7 @@ where
 
 /// Reads one array of an `.npz` file.
 pub(super) fn npz(path: &Path, selection: &Selection) -> Result<Tensor> {
-    let file = open_file(path)?;
+    let file = regular_file::open(path)?;
     let mut archive =
         zip::ZipArchive::new(BufReader::new(file)).map_err(|error| corrupt(path, &error.to_string()))?;
     let keys = keys(&archive);

@@ -1,7 +1,8 @@
 //! The lines of earlier sessions, in a file that several sessions append to.
 
-use crate::error::{Error, Result};
-use std::fs::{self, File, OpenOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::regular_file;
+use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
@@ -26,10 +27,10 @@ impl HistoryFile {
     /// `Io` when there is a file that cannot be read.
     pub fn read(&self) -> Result<Vec<String>> {
         let Some(path) = &self.0 else { return Ok(Vec::new()) };
-        let mut file = match File::open(path) {
+        let mut file = match regular_file::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io("read", path, &error)),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
         };
         let mut bytes = Vec::new();
         let length = file.metadata().map_or(0, |metadata| metadata.len());
@@ -51,15 +52,8 @@ impl HistoryFile {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
-        let mut options = OpenOptions::new();
-        options.create(true).append(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt;
-            options.mode(0o600);
-        }
         let entry = format!("{}\n", escape(line));
-        options.open(path).and_then(|mut file| file.write_all(entry.as_bytes())).map_err(failed)
+        regular_file::open_to_append(path)?.write_all(entry.as_bytes()).map_err(failed)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::inspect::pairing::{self, Ground, LayerPair};
 use crate::inspect::suspicion::is_plumbing;
 use crate::model::{LayerInfo, ModelInfo, ValueInfo};
 use crate::playground::{Loaded, Playground};
+use crate::regular_file;
 use crate::render::report::Report;
 use qp_analysis::are_of_one_kind;
 use serde::Serialize;
@@ -216,7 +217,7 @@ fn changes(pair: &LayerPair<'_>, has_same_language: bool) -> Vec<String> {
 /// Whether the files of two models are the same, byte by byte. What cannot be read is not.
 fn have_same_bytes(reference: &Loaded, candidate: &Loaded) -> bool {
     let is_same = |left: &Path, right: &Path| {
-        let (Ok(left), Ok(right)) = (std::fs::File::open(left), std::fs::File::open(right)) else {
+        let (Ok(left), Ok(right)) = (regular_file::open(left), regular_file::open(right)) else {
             return false;
         };
         let mut readers = (std::io::BufReader::new(left), std::io::BufReader::new(right));
