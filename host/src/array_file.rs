@@ -107,7 +107,7 @@ impl ArrayWriter {
 
 type Content = (String, DType, Vec<u64>, File);
 
-fn write_npz(file: &mut File, contents: Vec<Content>) -> std::io::Result<()> {
+fn write_npz(file: impl Write + Seek, contents: Vec<Content>) -> std::io::Result<()> {
     let mut archive = zip::ZipWriter::new(Guarded::new(BufWriter::new(file)));
     for (name, dtype, shape, content) in contents {
         // A slash would be a folder to what unpacks archives; NumPy itself takes it as it is.
@@ -121,39 +121,50 @@ fn write_npz(file: &mut File, contents: Vec<Content>) -> std::io::Result<()> {
     archive.finish()?.flush()
 }
 
-/// A writer that takes everything after its first failure and writes no more. The writer of an archive completes it when
+/// A writer that after its first failure takes everything and writes no more. The writer of an archive completes it when
 /// it is dropped, and prints where that fails; what failed first is the error that counts.
 struct Guarded<W> {
     inner: W,
     has_failed: bool,
+    /// Where the next byte would be, and where the last one is: what the writer of an archive relies on.
+    position: u64,
+    end: u64,
 }
 
 impl<W> Guarded<W> {
     fn new(inner: W) -> Self {
-        Self { inner, has_failed: false }
-    }
-
-    fn guard<T>(&mut self, instead: T, act: impl FnOnce(&mut W) -> std::io::Result<T>) -> std::io::Result<T> {
-        if self.has_failed {
-            return Ok(instead);
-        }
-        act(&mut self.inner).inspect_err(|_| self.has_failed = true)
+        Self { inner, has_failed: false, position: 0, end: 0 }
     }
 }
 
 impl<W: Write> Write for Guarded<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.guard(bytes.len(), |inner| inner.write(bytes))
+        let written = match self.has_failed {
+            true => bytes.len(),
+            false => self.inner.write(bytes).inspect_err(|_| self.has_failed = true)?,
+        };
+        self.position = self.position.saturating_add(written as u64);
+        self.end = self.end.max(self.position);
+        Ok(written)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.guard((), Write::flush)
+        match self.has_failed {
+            true => Ok(()),
+            false => self.inner.flush().inspect_err(|_| self.has_failed = true),
+        }
     }
 }
 
 impl<W: Seek> Seek for Guarded<W> {
     fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        self.guard(0, |inner| inner.seek(to))
+        self.position = match (self.has_failed, to) {
+            (false, to) => self.inner.seek(to).inspect_err(|_| self.has_failed = true)?,
+            (true, SeekFrom::Start(position)) => position,
+            (true, SeekFrom::Current(distance)) => self.position.saturating_add_signed(distance),
+            (true, SeekFrom::End(distance)) => self.end.saturating_add_signed(distance),
+        };
+        Ok(self.position)
     }
 }
 
@@ -252,6 +263,51 @@ mod tests {
         );
         assert!(String::from_utf8_lossy(&npy_header(DType::INT8, &[5])).contains("'shape': (5,), }"));
         assert!(String::from_utf8_lossy(&npy_header(DType::INT8, &[])).contains("'shape': (), }"));
+    }
+
+    /// A disk with room for so many bytes.
+    struct Disk {
+        content: std::io::Cursor<Vec<u8>>,
+        room: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let left = self.room.saturating_sub(self.content.position() as usize);
+            match bytes.len().min(left) {
+                0 if !bytes.is_empty() => Err(std::io::ErrorKind::StorageFull.into()),
+                length => self.content.write(&bytes[..length]),
+            }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Seek for Disk {
+        fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+            self.content.seek(to)
+        }
+    }
+
+    /// Wherever the disk is full: the error is its own, and the archive's writer neither panics nor prints.
+    #[test]
+    fn a_full_disk_is_one_error() {
+        let contents = || {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&[7; 20_000]).unwrap();
+            file.rewind().unwrap();
+            vec![("x".to_owned(), DType::UINT8, vec![20_000], file)]
+        };
+        let write = |room| {
+            write_npz(Disk { content: std::io::Cursor::new(Vec::new()), room }, contents())
+                .map_err(|error| error.kind())
+        };
+        let whole = (20_000..30_000).find(|room| write(*room).is_ok()).unwrap();
+        for room in (0..whole).step_by(97).chain(whole - 120..whole) {
+            assert_eq!(write(room), Err(std::io::ErrorKind::StorageFull), "{room}");
+        }
     }
 
     /// Read back by another library: `npyz`.

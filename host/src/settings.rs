@@ -102,8 +102,11 @@ impl Settings {
         }
         self.format = file.format.unwrap_or(self.format);
         self.shows_timing = file.timing.unwrap_or(self.shows_timing);
-        self.plugin_folders.extend(file.plugin_folders);
-        self.runtime_folders.extend(file.runtime_folders);
+        // From the file's own folder: not from where qp happens to start, which may be a stranger's.
+        let here = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
+        let from_here = |folder: PathBuf| here.as_ref().map_or(folder.clone(), |here| here.join(&folder));
+        self.plugin_folders.extend(file.plugin_folders.into_iter().map(from_here));
+        self.runtime_folders.extend(file.runtime_folders.into_iter().map(from_here));
         self.preferred_plugins.extend(file.formats);
         self.plugin_settings.extend(file.plugins);
         Ok(())
@@ -165,6 +168,21 @@ mod tests {
         assert!(problem.one_line().contains("fromat"), "{problem:?}");
         assert_eq!(problem.hints(), ["Correct line 2 of the file."]);
         assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn relative_folders_are_those_beside_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(
+            &path,
+            "plugin-folders = [\"mine\", \"/opt/qp\"]\nruntime-folders = [\"../runtimes\"]\n",
+        )
+        .unwrap();
+        let (settings, problems) = Settings::at_start(Some(&path), &Environment::default());
+        assert_eq!(problems, []);
+        assert_eq!(settings.plugin_folders, [folder.path().join("mine"), "/opt/qp".into()]);
+        assert_eq!(settings.runtime_folders, [folder.path().join("../runtimes")]);
     }
 
     #[test]
