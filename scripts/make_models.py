@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import logging
 import operator
+import os
 import re
 import shutil
 import socket
@@ -23,6 +24,9 @@ import tempfile
 import warnings
 import zipfile
 from pathlib import Path
+
+# ONNX Runtime reads it when it is imported, and would report its use over the network.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnx

@@ -18,7 +18,9 @@ import time
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 RIVAL = """
-import sys, numpy, onnx
+import os, sys, numpy, onnx
+# ONNX Runtime reads it when it is imported, and would report its use over the network.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 from onnxruntime.quantization.calibrate import CalibrationDataReader
 from onnxruntime.quantization import qdq_loss_debug as debug
 images = numpy.load(sys.argv[3])[: int(sys.argv[4])].astype("float32")
