@@ -19,7 +19,7 @@ import time
 import zipfile
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-INPUT = "load resnet8.onnx; input digits.npz:images[0:32]; "
+INPUT = "load resnet8.onnx; input digits.npz:images[0:16]; "
 
 
 def whole_npz(data: bytes, path: pathlib.Path) -> bool:
