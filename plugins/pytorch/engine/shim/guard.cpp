@@ -174,8 +174,9 @@ Guard::Extent Guard::walk(jit::Block* block, const std::string& place, int calls
 Guard::Extent Guard::called(const jit::Node* node, const std::string& place, int calls) {
   Extent extent;
   if (node->kind() == prim::Constant) {
+    // It counts where it is called.
     if (const auto type = node->output()->type()->cast<c10::FunctionType>()) {
-      extent = extent_of(*type->function(), calls + 1);
+      extent_of(*type->function(), calls + 1);
     }
   } else if (node->kind() == prim::CallFunction) {
     if (const auto type = node->input(0)->type()->cast<c10::FunctionType>()) {

@@ -9,6 +9,7 @@
 
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
+#include <torch/csrc/jit/operator_upgraders/upgraders_entry.h>
 #include <torch/csrc/jit/runtime/operator.h>
 
 #include <algorithm>
@@ -49,9 +50,21 @@ void divide(const IValue& dividend, const IValue& divisor, bool takes_zero) {
   TORCH_CHECK(dividend.toInt() != kLeast || divisor.toInt() != -1, "the result of an integer division is too large");
 }
 
-// Whether some element of an integer tensor, or a number, is `wanted`.
+// Whether some element of an integer tensor, or a number, is `wanted`, which is negative.
 bool has(const IValue& value, int64_t wanted) {
-  return value.isTensor() ? value.toTensor().eq(wanted).any().item<bool>() : value.isInt() && value.toInt() == wanted;
+  if (!value.isTensor()) {
+    return value.isInt() && value.toInt() == wanted;
+  }
+  const at::Tensor& tensor = value.toTensor();
+  int64_t least = 0;
+  switch (tensor.scalar_type()) {
+    case at::kLong: least = kLeast; break;
+    case at::kInt: least = std::numeric_limits<int32_t>::min(); break;
+    case at::kShort: least = std::numeric_limits<int16_t>::min(); break;
+    case at::kChar: least = std::numeric_limits<int8_t>::min(); break;
+    default: break;
+  }
+  return wanted >= least && tensor.eq(wanted).any().item<bool>();
 }
 
 bool is_whole(const IValue& value) {
@@ -96,7 +109,8 @@ Look look_of(const c10::FunctionSchema& schema) {
     return index < arguments.size() && arguments[index].type()->kind() == kind;
   };
   const bool has_tensor = is(0, c10::TypeKind::TensorType) || is(1, c10::TypeKind::TensorType);
-  if (arguments.size() >= 2 && has_tensor && elements.count(name) > 0) {
+  const bool is_true_division = name.rfind("aten::div", 0) == 0 && schema.overload_name().find("mode") == std::string::npos;
+  if (arguments.size() >= 2 && has_tensor && !is_true_division && elements.count(name) > 0) {
     return [](c10::ArrayRef<IValue> values) { divide_elements(values[0], values[1]); };
   }
   if (arguments.size() == 2 && !has_tensor && (numbers.count(name) > 0 || name == "aten::gcd")) {
@@ -285,6 +299,8 @@ extern "C" {
 char* qp_torch_restrict(int (*known)(const char* name)) noexcept {
   return guarded([&] {
     qp::known_operator = known;
+    // What files of earlier versions need, in libtorch's own code.
+    torch::jit::populate_upgraders_graph_map();
     qp::restrict_registry();
   });
 }

@@ -37,7 +37,7 @@ struct Run {
   // A turn of a loop.
   void turn(bool is_idle) {
     // No model counts that far in steps that compute nothing.
-    constexpr int64_t kMaxIdle = 1 << 22;
+    constexpr int64_t kMaxIdle = 500000;
     constexpr std::chrono::milliseconds kPatience(20);
     if (is_idle && ++idle > kMaxIdle) {
       throw std::runtime_error("a loop that computes no tensor has taken " + std::to_string(kMaxIdle) + " turns");

@@ -1,6 +1,6 @@
 //! From a TorchScript archive to a module.
 
-use crate::error::not_loaded;
+use crate::error::{failed, not_loaded};
 use crate::nesting::{self, Sources};
 use crate::shim::{self, Module, Parsed, Stop};
 use qp_abi::sdk::{BackendError, Progress, Result};
@@ -24,6 +24,9 @@ pub(crate) fn load(path: &str, progress: &Progress<'_>) -> Result<Module> {
             .stack_size(STACK_BYTES)
             .spawn_scoped(scope, || {
                 shim::silence();
+                // Set for each thread: functions are inlined as they are, not as libtorch would rewrite them.
+                tch::jit::f_set_graph_executor_optimize(false)
+                    .map_err(|error| failed("libtorch could not be set up", error))?;
                 tch::no_grad(|| load_here(path, progress))
             });
         let done = loading.map_err(lost)?.join();

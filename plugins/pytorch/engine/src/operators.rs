@@ -42,11 +42,10 @@ fn parse(list: &'static str) -> HashMap<String, Verdict> {
             continue;
         };
         let (kind, title) = heading.split_once(' ').unwrap_or((heading, ""));
-        let reason = title.split_once(": ").map_or(title, |(_, reason)| reason);
         group = match kind {
             "allowed" => Verdict::Allowed,
-            "refused" => Verdict::Refused(reason),
-            "unsafe" => Verdict::Unsafe(reason),
+            "refused" => Verdict::Refused(title),
+            "unsafe" => Verdict::Unsafe(title),
             _ => Verdict::Unknown,
         };
     }
@@ -73,11 +72,11 @@ pub(crate) fn refused(name: &str, place: &str) -> BackendError {
     match verdict(name) {
         Verdict::Unsafe(reason) => {
             BackendError::unsafe_file(format!("{called}, which is no operator for a model"))
-                .with_cause(format!("such operators: {reason}"))
+                .with_cause(reason)
                 .with_help("Do not run this file.")
         }
         Verdict::Refused(reason) => BackendError::unsupported_op(format!("{called}, which qp does not run"))
-            .with_cause(format!("such operators: {reason}"))
+            .with_cause(reason)
             .with_help("Save the model again without it."),
         Verdict::Unknown | Verdict::Allowed => BackendError::unsupported_op(format!(
             "qp does not know the operator `{name}` of this file"
