@@ -18,6 +18,7 @@ mod names;
 pub mod nesting;
 mod obstacle;
 mod open;
+mod operator_judgement;
 mod operator_list;
 pub mod pickle;
 mod precision;

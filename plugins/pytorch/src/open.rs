@@ -8,7 +8,7 @@ use crate::precision::precision;
 use crate::rebuild::{Rebuild, Storages};
 use crate::source::Source;
 use crate::tensor::Data;
-use crate::{eager, export, judge, legacy, operator_list, safetensors, sharded, tar, torchscript};
+use crate::{eager, export, judge, legacy, operator_judgement, safetensors, sharded, tar, torchscript};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, ModelInfo, RSome, Result, Severity, settle};
 use std::collections::HashMap;
@@ -203,7 +203,7 @@ fn conclude(verdict: &Verdict, info: &mut ModelInfo) {
     let Some(word) = verdict.word() else { return };
     // Code beside the pickles may be what is dangerous.
     let has_danger = info.findings.iter().any(|finding| finding.severity == Severity::DANGER);
-    let has_doubt = info.findings.iter().any(|finding| finding.code == operator_list::UNKNOWN);
+    let has_doubt = info.findings.iter().any(|finding| finding.code == operator_judgement::UNKNOWN);
     let word = match word {
         _ if has_danger => "dangerous",
         "safe" if has_doubt => "unknown",

@@ -73,7 +73,7 @@ fn said(error: &BackendError) -> String {
 
 fn assert_refused(body: &str, kind: ErrorKind, words: &str) {
     let Some(result) = run_body(body) else { return };
-    let error = result.map(drop).expect_err(body);
+    let Err(error) = result else { panic!("{body} ran") };
     assert_eq!(error.kind, kind, "{body}: {error:?}");
     assert!(said(&error).contains(words), "{body}: {error:?}");
     assert!(!error.message.contains('\n'), "{body}: {error:?}");
@@ -302,6 +302,25 @@ fn what_the_limits_let_through_does_not_overflow_the_stack() {
     );
     let Some(result) = run_code(&code, MODULE) else { return };
     assert_eq!(result.unwrap()[0].floats(), [-1.0; 16]);
+}
+
+#[test]
+fn all_limits_at_once_do_not_overflow_the_stack() {
+    let blocks: String = (2..180).map(|level| format!("{}if bool(x):\n", " ".repeat(level))).collect();
+    let functions: String = (0..97)
+        .map(|index| {
+            let value = format!("{}__torch__.f{}(x){}", "(".repeat(190), index + 1, ")".repeat(190));
+            format!(
+                "def f{index}(x: Tensor) -> Tensor:\n{blocks}{}x = {value}\n  return x\n",
+                " ".repeat(180)
+            )
+        })
+        .collect();
+    let code =
+        format!("{}{functions}def f97(x: Tensor) -> Tensor:\n  return x\n", module("return __torch__.f0(x)"));
+    let Some(result) = run_code(&code, MODULE) else { return };
+    let error = result.map(drop).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::UNSAFE_FILE, "{error:?}");
 }
 
 #[test]

@@ -15,6 +15,9 @@ mod names;
 /// What libtorch's parser is spared; tested with the plugin, which links no libtorch.
 #[path = "../../src/nesting/mod.rs"]
 mod nesting;
+/// What a model may call: the plugin's verdict and this engine go by one list.
+#[path = "../../src/operator_list.rs"]
+mod operator_list;
 mod operators;
 mod prepare;
 /// What the plugin writes, this engine runs: one definition.

@@ -6,9 +6,10 @@ use crate::shim::{self, Module, Parsed, Stop};
 use qp_abi::sdk::{BackendError, Progress, Result};
 use std::ops::ControlFlow;
 
-/// What libtorch's parser, compiler and destructors get to work in: several times what the limits of `nesting` let a
-/// file take. Only what is used becomes memory.
-const STACK_BYTES: usize = 64 << 20;
+/// What libtorch's parser and compiler get to work in. They take some 3 KiB for each level, and the limits of `nesting`
+/// let through 60,000: an expression in blocks in each of the functions that need each other. Only what is used becomes
+/// memory.
+const STACK_BYTES: usize = 512 << 20;
 
 /// Loads the archive at `path`.
 ///

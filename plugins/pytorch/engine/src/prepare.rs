@@ -2,7 +2,8 @@
 
 use crate::error::{failed, refusal};
 use crate::graph::{self, Graph};
-use crate::operators::{self, Verdict};
+use crate::operator_list::{Standing, standing};
+use crate::operators;
 use crate::program::{Call, PYTHON, Program, Register};
 use crate::shim::Module;
 use qp_abi::sdk::{BackendError, Result};
@@ -70,10 +71,10 @@ fn check(call: &Call) -> Result<()> {
     if call.operator.split("::").next() == Some(PYTHON) {
         return Ok(());
     }
-    if matches!(operators::verdict(&call.operator), Verdict::Refused(_) | Verdict::Unsafe(_)) {
+    if matches!(standing(&call.operator), Standing::Refused(_) | Standing::Unsafe(_)) {
         return Err(operators::refused(&call.operator, &call.place));
     }
-    if operators::verdict(&call.operator) == Verdict::Allowed
+    if standing(&call.operator) == Standing::Allowed
         && graph::overloads(&call.operator, call.overload.as_deref()) > 0
     {
         return Ok(());

@@ -12,7 +12,7 @@ mod weights;
 
 use crate::archive::Archive;
 use crate::document::{Collector, Document};
-use crate::operator_list::Judgement;
+use crate::operator_judgement::Judgement;
 use crate::tensor::Data;
 use layout::Layout;
 use qp_abi::manifest::pair;

@@ -1,7 +1,7 @@
 //! What libtorch's parsers are spared: they follow whatever is nested by recursion, and die where the stack ends.
 //!
 //! The limits are far above what PyTorch writes, whose lines are short, and a fraction of what libtorch takes on the
-//! stack that the engine loads with; `tests/torchscript_check.rs` goes up to them and beyond.
+//! stack that the engine loads with; `tests/checked.rs` goes up to them and beyond.
 
 mod chain;
 mod pickle;

@@ -2,7 +2,8 @@
 //! we read otherwise than it does must not hide a call. Every name that a bracket follows counts, whatever stands
 //! around it; names of operators that reach files count even in comments and texts.
 
-use crate::operator_list::{Judgement, Standing, standing, unsafe_name};
+use crate::operator_judgement::{Judgement, unsafe_name};
+use crate::operator_list::{Standing, standing};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Names in the code records of an archive.
