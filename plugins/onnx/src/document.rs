@@ -43,7 +43,7 @@ impl Document {
     /// Those of [`Self::open`].
     pub fn of(source: Source) -> Result<Self> {
         let mut model = proto::decode_model(source.bytes(), &source.name())?;
-        let mut graph = graph::index(&mut model);
+        let mut graph = graph::index(&mut model)?;
         let stored = std::mem::take(&mut graph.tensors);
         let tensors = Tensors::new(stored, ExternalFiles::beside(source.path()))?;
         Ok(Self { source, model, graph, tensors })

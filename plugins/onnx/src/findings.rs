@@ -1,6 +1,7 @@
 //! What a careful user wants to know about a model, and why it cannot be run.
 
 use crate::document::Document;
+use crate::expansion;
 use crate::graph::Layer;
 use crate::quant::Quantization;
 use crate::value_type::ValueType;
@@ -19,6 +20,9 @@ const KNOWN_DOMAINS: [&str; 9] = [
     "com.microsoft.experimental",
     "com.ms.internal.nhwc",
 ];
+
+/// Operators that a message names.
+const MAX_OPERATORS: usize = 16;
 
 /// The findings of one model.
 #[derive(Debug, Default)]
@@ -52,6 +56,9 @@ pub fn of(document: &Document, found: &Quantization) -> Findings {
     domains(document, &mut findings);
     types(document, &mut findings);
     parameters(document, found, &mut findings);
+    if let Some(obstacle) = expansion::obstacle(&document.model) {
+        findings.stop(obstacle);
+    }
     findings.list.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }
@@ -101,7 +108,8 @@ fn domains(document: &Document, findings: &mut Findings) {
     }
     for (domain, layers) in foreign {
         let operators: BTreeSet<&str> = layers.iter().map(|layer| layer.op_type.as_str()).collect();
-        let operators = operators.into_iter().collect::<Vec<_>>().join("`, `");
+        let more = if operators.len() > MAX_OPERATORS { "`, `…" } else { "" };
+        let operators = operators.into_iter().take(MAX_OPERATORS).collect::<Vec<_>>().join("`, `") + more;
         let message = format!("the domain `{domain}` of `{operators}` is not one of ONNX Runtime's");
         let subjects = layers.iter().map(|layer| layer.path.clone()).collect();
         findings.add(Severity::WARNING, "onnx.unknown-domain", message.clone(), subjects);

@@ -4,7 +4,7 @@ use crate::document::Document;
 use crate::findings;
 use crate::graph::{Layer, ValueId};
 use crate::quant::Quantization;
-use crate::quant::parameters::Reader;
+use crate::quant::parameters::{Reader, listed};
 use crate::shape::{Fact, Facts};
 use crate::value_type::ValueType;
 use qp_abi::manifest::pair;
@@ -27,7 +27,8 @@ pub const FORMAT: &str = "onnx";
 pub fn describe(document: &Document, found: &Quantization) -> Result<ModelInfo> {
     let model = &document.model;
     let findings = findings::of(document, found);
-    let reader = Reader { graph: &document.graph, tensors: &document.tensors };
+    let left = listed(document);
+    let reader = Reader::new(document, &left);
     let facts = Facts::of(document);
     // A damaged file may list a value again, or one without a name.
     let values = |ids: &[ValueId]| {

@@ -12,6 +12,7 @@ pub mod backend;
 pub mod convert;
 pub mod document;
 mod edit;
+mod expansion;
 pub mod external_data;
 pub mod findings;
 pub mod graph;

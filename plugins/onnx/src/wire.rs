@@ -4,10 +4,10 @@
 //! what the decoder will allocate: an empty message takes two bytes in the file and hundreds in memory. Weight
 //! bytes are skipped, so that a model of many gigabytes is checked in milliseconds.
 
-/// What a model may take in memory when it is decoded, beside its weights: so much, and so much for each byte
-/// of the file. Real graphs take up to some twenty bytes a byte, where they have many small attributes; a file of
+/// What a model may take in memory when it is decoded and described, beside its weights: so much, and so much for each
+/// byte of the file. Real graphs take up to some fifty bytes a byte, where their names are short numbers; a file of
 /// nothing but empty messages would take hundreds.
-const MEMORY: (u64, u64) = (256 << 20, 32);
+const MEMORY: (u64, u64) = (128 << 20, 64);
 
 /// Messages inside messages; a subgraph takes three levels. The decoder's own limit is 100.
 const MAX_DEPTH: usize = 96;
@@ -96,12 +96,16 @@ fn decoded_bytes(kind: Kind) -> u64 {
     match kind {
         Kind::Attribute => 640,
         Kind::Sparse => 768,
+        Kind::Node => 512,
         Kind::Tensor | Kind::Graph | Kind::Function => 384,
-        Kind::Node | Kind::ValueInfo => 256,
+        Kind::ValueInfo => 256,
         Kind::Model | Kind::Type | Kind::Shape | Kind::Leaf => 96,
         Kind::Opaque => 32,
     }
 }
+
+/// The same of what a node reads or computes: each name may be a value of its own.
+const VALUE_BYTES: u64 = 256;
 
 struct Frame {
     kind: Kind,
@@ -182,7 +186,12 @@ pub fn check_model(bytes: &[u8]) -> Result<(), Fault> {
         if tag & 7 != 2 {
             continue;
         }
-        memory = memory.saturating_add(known.map_or(0, |(_, child)| decoded_bytes(child)));
+        let is_value = kind == Kind::Node && number <= 2;
+        memory = memory.saturating_add(match known {
+            Some(_) if is_value => VALUE_BYTES,
+            Some((_, child)) => decoded_bytes(child),
+            None => 0,
+        });
         if memory > max_memory {
             return Err(Fault::Damaged {
                 place: place(&frames, None),

@@ -5,6 +5,7 @@ use crate::listing::{Listing, Method, Step};
 use crate::program::{Argument, Call, CallResult, Program, Register};
 use qp_abi::sdk::LayerInfo;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// Characters of a text among the arguments.
 const MAX_TEXT: usize = 40;
@@ -19,7 +20,7 @@ pub struct GraphCode {
     /// Its class.
     pub class: String,
     /// The text of `forward`.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// What `layer` computes, or without one the whole program: the code that the file has of it, and the calls that are

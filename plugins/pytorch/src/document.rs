@@ -6,6 +6,7 @@ use crate::names::Names;
 use crate::program::Program;
 use crate::quant::Quantizer;
 use crate::rebuild::Found;
+use crate::stack::deep;
 use crate::tensor::{Data, Place, StoredTensor};
 use crate::torchscript;
 use qp_abi::sdk::{
@@ -14,6 +15,10 @@ use qp_abi::sdk::{
 };
 use std::collections::{HashMap, HashSet};
 
+/// Tensors, modules and steps of a computation that a file of any size may have, and beyond them one for so many bytes of
+/// it: each takes some kilobytes in a description, and a deflated file names a thousand of them in each.
+const FREE_PARTS: usize = 1 << 15;
+const PART_BYTES: u64 = 64;
 /// More tensors than any model has.
 const MAX_TENSORS: usize = 1 << 19;
 /// Bytes of a tensor's name, and of its layer's path.
@@ -21,6 +26,10 @@ const MAX_NAME: usize = 4096;
 /// Scales that are listed in any case. Beyond them, as many as the file could store: one tensor of scales may
 /// be that of a hundred thousand tensors.
 const FREE_SCALES: usize = 1 << 16;
+
+/// Bytes of names, classes and settings in a description. A file of some kilobytes can give a hundred thousand modules one
+/// long path or one long class.
+const MAX_TEXT_BYTES: usize = 64 << 20;
 
 /// A file that was read.
 #[derive(Debug)]
@@ -53,6 +62,12 @@ impl Document {
             code: Vec::new(),
             listed_scales: 0,
         }
+    }
+
+    /// How many tensors, modules or steps the file may have.
+    pub fn parts(&self) -> usize {
+        let more = usize::try_from(self.data.file_bytes() / PART_BYTES).unwrap_or(usize::MAX);
+        more.saturating_add(FREE_PARTS)
     }
 
     /// Scales that may still be listed.
@@ -105,7 +120,7 @@ impl Document {
             return Ok(calls::listing(self, program, layer));
         }
         match (self.info.format.as_str(), self.data.archive()) {
-            ("torchscript", Some(archive)) => torchscript::listing(archive, layer),
+            ("torchscript", Some(archive)) => deep(|| torchscript::listing(archive, layer)),
             (format, _) => Err(BackendError::unsupported_op(format!(
                 "of a file of the format `{format}` there is no code to show"
             ))
@@ -121,6 +136,7 @@ pub struct Collector {
     pub document: Document,
     first_of_storage: HashMap<Place, RString>,
     names: Names,
+    text_bytes: usize,
 }
 
 impl Collector {
@@ -130,7 +146,43 @@ impl Collector {
             document: Document::new(format, data),
             first_of_storage: HashMap::new(),
             names: Names::default(),
+            text_bytes: 0,
         }
+    }
+
+    /// Says whether so many modules are too many.
+    ///
+    /// # Errors
+    /// `CorruptFile` when they are.
+    pub fn check_modules(&self, count: usize) -> Result<()> {
+        match count > self.document.parts() {
+            true => Err(BackendError::corrupt_file("the file has too many modules")),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes note of so many bytes in the description, before they are there.
+    ///
+    /// # Errors
+    /// `CorruptFile` when they are more than any model has.
+    pub fn spend(&mut self, bytes: usize) -> Result<()> {
+        self.check_bytes(bytes)?;
+        self.text_bytes += bytes;
+        Ok(())
+    }
+
+    /// Says whether so many bytes more are too many.
+    ///
+    /// # Errors
+    /// As [`Self::spend`].
+    pub fn check_bytes(&self, more: usize) -> Result<()> {
+        if self.text_bytes.saturating_add(more) > MAX_TEXT_BYTES {
+            let most = MAX_TEXT_BYTES >> 20;
+            return Err(BackendError::corrupt_file(format!(
+                "the names in the file take more than {most} MiB"
+            )));
+        }
+        Ok(())
     }
 
     /// Adds a tensor that belongs to the layer `layer`; gives back the name it got, which is `name` with a
@@ -146,8 +198,9 @@ impl Collector {
                 "the name of a tensor, or of its layer, has {longer} bytes"
             )));
         }
+        self.spend(name.len() + layer.len())?;
         tensor.check(name, &self.document.data)?;
-        if self.document.info.tensors.len() >= MAX_TENSORS {
+        if self.document.info.tensors.len() >= MAX_TENSORS.min(self.document.parts()) {
             return Err(BackendError::corrupt_file("the file has too many tensors"));
         }
         let name = self.names.claim(if name.is_empty() { "tensor" } else { name }, '#', 2);

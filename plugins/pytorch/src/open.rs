@@ -7,6 +7,7 @@ use crate::pickle::{Pickle, decode};
 use crate::precision::precision;
 use crate::rebuild::{Rebuild, Storages};
 use crate::source::Source;
+use crate::stack::deep;
 use crate::tensor::Data;
 use crate::{eager, export, judge, legacy, operator_judgement, safetensors, sharded, tar, torchscript};
 use qp_abi::manifest::pair;
@@ -40,7 +41,7 @@ pub fn describe(bytes: Vec<u8>, name: &str) -> Result<ModelInfo> {
 /// # Errors
 /// As [`open`].
 pub fn read(source: Arc<Source>) -> Result<Document> {
-    judged(source).map_err(BackendError::one_line)
+    deep(|| judged(source)).map_err(BackendError::one_line)
 }
 
 /// Whether a file is a mobile model in FlatBuffers form. It begins with a small offset, as no pickle does.

@@ -18,6 +18,8 @@ const MAX_RANK: usize = 64;
 const MAX_KEY: usize = 255;
 /// Tensors that a tensor is made of.
 const MAX_PARTS: usize = 64;
+/// What else it is made of: parts share what they are made of.
+const MAX_ATTRIBUTES: usize = 1024;
 
 /// Where the storages of a pickle are.
 #[derive(Debug, Clone)]
@@ -291,7 +293,9 @@ impl Rebuild<'_> {
                 }
                 None => composite.attributes.push((name.to_owned(), value)),
             }
-            if composite.parts.len() > MAX_PARTS {
+            if composite.parts.len().max(composite.classes.len()) > MAX_PARTS
+                || composite.attributes.len() > MAX_ATTRIBUTES
+            {
                 return Err(corrupt("too many parts"));
             }
         }

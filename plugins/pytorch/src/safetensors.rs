@@ -114,7 +114,7 @@ fn header(bytes: &[u8]) -> Result<(Map<String, Value>, u64)> {
     }
     let text = usize::try_from(size).ok().and_then(|size| rest.get(..size));
     let text = text.ok_or_else(|| corrupt("it ends within its header"))?;
-    match serde_json::from_slice(text) {
+    match crate::json::parse(text, bytes.len() as u64) {
         Ok(Value::Object(header)) => Ok((header, 8 + size)),
         Ok(_) => Err(corrupt("its header is no JSON object")),
         Err(error) => Err(corrupt(format!("its header is no JSON: {error}"))),

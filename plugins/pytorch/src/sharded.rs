@@ -15,7 +15,7 @@ use crate::pickle::verdict::Verdict;
 use crate::rebuild::{Rebuild, Storages};
 use crate::source::Source;
 use crate::tensor::{Data, Place, Shard, StoredTensor};
-use crate::{judge, legacy, safetensors};
+use crate::{json, judge, legacy, safetensors};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, DType, ErrorKind, Finding, RSome, RString, Result, Severity};
 use serde_json::{Map, Value};
@@ -57,8 +57,9 @@ fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
 /// # Errors
 /// `CorruptFile` when the index makes no sense, or no shard can be read.
 pub fn read(source: Arc<Source>) -> Result<(Document, Verdict)> {
-    let index: Value = serde_json::from_slice(source.bytes()?)
-        .map_err(|error| corrupt("it is no JSON").with_cause(error.to_string()))?;
+    let content = source.bytes()?;
+    let index = json::parse(content, content.len() as u64)
+        .map_err(|error| corrupt("it is no JSON").with_cause(error))?;
     let map = index.get(MAP).and_then(Value::as_object).ok_or_else(|| corrupt("it maps no tensors"))?;
     let shards = Shards::of(map)?;
     let path = source.path().to_owned();

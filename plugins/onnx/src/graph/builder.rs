@@ -5,11 +5,19 @@ use super::names::Names;
 use super::{Graph, Layer, Stored, TensorData, Value, ValueId, domain};
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, code};
 use crate::value_type;
-use qp_abi::sdk::{Attribute, AttributeValue, RString};
+use qp_abi::sdk::{Attribute, AttributeValue, BackendError, RString, Result};
 use std::collections::HashMap;
 
+/// Bytes of a name, also of one that is made for a graph inside of a node.
+const MAX_NAME: usize = 4096;
+/// Bytes of names that are made: what is in a graph inside of a node has the name of that graph before its own.
+const MAX_MADE_BYTES: usize = 32 << 20;
+
 /// Builds the index, and takes the tensors out of the model on the way.
-pub fn index(model: &mut ModelProto) -> Graph {
+///
+/// # Errors
+/// `CorruptFile` for names that are too long.
+pub fn index(model: &mut ModelProto) -> Result<Graph> {
     let mut builder = Builder::new(model);
     let main = builder.scope(String::new(), None);
     if let Some(graph) = model.graph.as_mut() {
@@ -20,7 +28,10 @@ pub fn index(model: &mut ModelProto) -> Graph {
     for function in &mut model.functions {
         builder.function(function);
     }
-    builder.graph
+    match builder.fault {
+        Some(fault) => Err(fault),
+        None => Ok(builder.graph),
+    }
 }
 
 /// One graph with its own names.
@@ -39,6 +50,9 @@ struct Builder {
     taken_paths: Names,
     taken_values: Names,
     taken_tensors: Names,
+    made_bytes: usize,
+    /// What ends the walk.
+    fault: Option<BackendError>,
 }
 
 impl Builder {
@@ -66,16 +80,40 @@ impl Builder {
             taken_paths,
             taken_values: Names::default(),
             taken_tensors: Names::default(),
+            made_bytes: 0,
+            fault: None,
+        }
+    }
+
+    /// Refuses a name that is none.
+    fn check(&mut self, name: &str) {
+        if name.len() > MAX_NAME {
+            let message = format!("a name in the model has {} bytes", name.len());
+            self.fault.get_or_insert_with(|| BackendError::corrupt_file(message));
+        }
+    }
+
+    /// Counts bytes of names that are made.
+    fn make(&mut self, bytes: usize) {
+        self.made_bytes = self.made_bytes.saturating_add(bytes);
+        if self.made_bytes > MAX_MADE_BYTES {
+            let most = MAX_MADE_BYTES >> 20;
+            let message = format!("the names of what is in inner graphs take more than {most} MiB");
+            self.fault.get_or_insert_with(|| BackendError::corrupt_file(message));
         }
     }
 
     fn scope(&mut self, path: String, parent: Option<usize>) -> usize {
+        self.check(&path);
         self.scopes.push(Scope { path, parent, names: HashMap::new() });
         self.scopes.len() - 1
     }
 
     /// Returns the graph's inputs that are no initializers, and its outputs.
     fn graph(&mut self, graph: &mut GraphProto, scope: usize) -> (Vec<ValueId>, Vec<ValueId>) {
+        if self.fault.is_some() {
+            return (Vec::new(), Vec::new());
+        }
         for tensor in std::mem::take(&mut graph.initializer) {
             let name = tensor.name.clone().unwrap_or_default();
             self.define_stored(scope, &name, TensorData::Dense(Box::new(tensor)));
@@ -121,6 +159,9 @@ impl Builder {
         let path = if overload.is_empty() { name } else { format!("{name}:{overload}") };
         let path = self.taken_scopes.unique(path);
         let scope = self.scope(path, None);
+        if self.fault.is_some() {
+            return;
+        }
         for input in &function.input {
             self.define(scope, input);
         }
@@ -162,7 +203,14 @@ impl Builder {
         }
         let mut counts: HashMap<String, u32> = HashMap::new();
         for (node, outputs) in nodes.iter_mut().zip(outputs) {
+            self.make(2 * self.scopes[scope].path.len());
+            if self.fault.is_some() {
+                return;
+            }
             let op_type = node.op_type.clone().unwrap_or_default();
+            self.check(&op_type);
+            self.check(node.name.as_deref().unwrap_or_default());
+            self.check(node.domain.as_deref().unwrap_or_default());
             let count = counts.entry(op_type.clone()).or_default();
             let path = self.path(node.name.as_deref().unwrap_or_default(), &op_type, *count, scope);
             *count += 1;
@@ -270,6 +318,10 @@ impl Builder {
             let known = stored.map_or_else(String::new, |stored| self.graph.tensors[stored].name.clone());
             return AttributeValue::Tensor(known.into());
         };
+        self.make(self.graph.layers[layer].path.len() + name.len());
+        if self.fault.is_some() {
+            return AttributeValue::Tensor(RString::new());
+        }
         let name = format!("{}:{name}", self.graph.layers[layer].path);
         let name = self.taken_tensors.unique(name);
         self.graph.layers[layer].tensors.push(self.graph.tensors.len());
@@ -278,8 +330,13 @@ impl Builder {
     }
 
     fn define(&mut self, scope: usize, name: &str) -> ValueId {
+        self.check(name);
         let path = &self.scopes[scope].path;
-        let display = if self.taken_values.has(name) && !path.is_empty() {
+        let display = if self.fault.is_some() {
+            String::new()
+        } else if self.taken_values.has(name) && !path.is_empty() {
+            let path = path.clone();
+            self.make(path.len());
             format!("{path}/{name}")
         } else {
             name.to_owned()

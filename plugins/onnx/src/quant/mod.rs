@@ -22,7 +22,7 @@ mod verdict;
 use crate::document::Document;
 use crate::graph::{Layer, ValueId};
 use operator::{Form, Place};
-use parameters::Reader;
+use parameters::{Reader, listed};
 use qp_abi::sdk::{DType, QuantizationParameters, RNone, RSome, TensorRole};
 use std::collections::{BTreeSet, HashMap};
 pub use verdict::Verdict;
@@ -53,7 +53,8 @@ pub struct Quantization {
 
 /// Reads the quantization of a model.
 pub fn analyze(document: &Document) -> Quantization {
-    let reader = Reader { graph: &document.graph, tensors: &document.tensors };
+    let left = listed(document);
+    let reader = Reader::new(document, &left);
     let mut quantization = Quantization {
         values: vec![None; document.graph.values.len()],
         tensors: vec![None; document.tensors.descriptions().len()],

@@ -2,12 +2,17 @@
 
 use super::operator::{Axis, passes_on};
 use crate::convert;
-use crate::document::Tensors;
+use crate::document::{Document, Tensors};
 use crate::graph::{Graph, Layer, ValueId};
 use qp_abi::sdk::{DType, Dimension, QuantizationParameters, RNone, RSome, RString, element_count};
+use std::cell::Cell;
 
 /// How far a value is followed back to the tensor it was made of.
 const MAX_STEPS: usize = 16;
+
+/// Scales and zero points that are listed in any case. Beyond them, as many as the file has bytes: one stored tensor may
+/// be the scales of a hundred thousand values.
+const FREE_NUMBERS: u64 = 1 << 20;
 
 /// A graph and the means to read its stored tensors.
 #[derive(Clone, Copy)]
@@ -16,6 +21,13 @@ pub struct Reader<'a> {
     pub graph: &'a Graph,
     /// Its tensors.
     pub tensors: &'a Tensors,
+    /// Scales and zero points that may still be listed.
+    left: &'a Cell<u64>,
+}
+
+/// How many scales and zero points of a file may be listed.
+pub fn listed(document: &Document) -> Cell<u64> {
+    Cell::new(FREE_NUMBERS.saturating_add(document.source.bytes().len() as u64))
 }
 
 /// Scales or zero points.
@@ -32,6 +44,11 @@ pub struct Numbers {
 }
 
 impl<'a> Reader<'a> {
+    /// Reads a document; `left` is what [`listed`] gives.
+    pub fn new(document: &'a Document, left: &'a Cell<u64>) -> Self {
+        Self { graph: &document.graph, tensors: &document.tensors, left }
+    }
+
     /// The operator's type; empty for a function of the model's own and for a foreign domain, whose operators
     /// only happen to have the same names.
     pub fn op(&self, layer: &'a Layer) -> &'a str {
@@ -93,7 +110,9 @@ impl<'a> Reader<'a> {
         let count = element_count(&tensor.shape).unwrap_or(0);
         let name = tensor.name.clone();
         let fits = usize::try_from(count).ok().filter(|&count| count <= QuantizationParameters::MAX_INLINE);
-        let values = fits.and_then(|count| {
+        let may_list = self.left.get().checked_sub(count);
+        let values = fits.zip(may_list).and_then(|(count, left)| {
+            self.left.set(left);
             let bytes = self.tensors.bytes(stored).ok()?;
             convert::to_f64(tensor.dtype, &bytes, count).filter(|values| values.len() == count)
         });

@@ -17,7 +17,7 @@ mod window;
 
 use crate::document::Document;
 use crate::graph::ValueId;
-use crate::quant::parameters::Reader;
+use crate::quant::parameters::{Reader, listed};
 use crate::value_type::ValueType;
 use node::Node;
 use qp_abi::sdk::{AttributeValue, DType, Dimension};
@@ -26,6 +26,9 @@ use qp_abi::sdk::{AttributeValue, DType, Dimension};
 const MAX_FOLDED: usize = 256;
 /// A value of more dimensions than this is not looked at.
 const MAX_RANK: usize = 64;
+/// What the shapes and elements that are found may take: a value of 64 named dimensions, handed on by a hundred thousand
+/// layers, would be there as often. So much, and so much for each byte of the file; what lies beyond is not known.
+const FOUND_BYTES: (usize, usize) = (4 << 20, 8);
 /// How often all layers are looked at while something new is found: files whose nodes are not in order, and
 /// graphs inside of nodes, need more than once.
 const MAX_PASSES: usize = 4;
@@ -62,6 +65,12 @@ impl Fact {
         before != (self.dtype, self.known_dimensions())
     }
 
+    /// About what it takes.
+    fn bytes(&self) -> usize {
+        let dimension = |dimension: &Dimension| size_of::<Dimension>() + dimension.symbol.len();
+        self.shape.iter().flatten().map(dimension).sum()
+    }
+
     fn known_dimensions(&self) -> Option<usize> {
         Some(self.shape.as_ref()?.iter().filter(|dimension| !is_unknown(dimension)).count())
     }
@@ -79,6 +88,17 @@ enum Element {
     Number(i64),
     Symbol(String),
     Unknown,
+}
+
+impl Element {
+    /// About what it takes.
+    fn bytes(&self) -> usize {
+        let symbol = match self {
+            Self::Symbol(symbol) => symbol.len(),
+            Self::Number(_) | Self::Unknown => 0,
+        };
+        size_of::<Self>() + symbol
+    }
 }
 
 impl From<&Dimension> for Element {
@@ -111,15 +131,22 @@ impl Facts {
     /// What the file declares and what follows from it.
     pub fn of(document: &Document) -> Self {
         let graph = &document.graph;
-        let reader = Reader { graph, tensors: &document.tensors };
+        let left = listed(document);
+        let reader = Reader::new(document, &left);
         let mut facts = Self {
             facts: (0..graph.values.len()).map(|id| declared(reader, id)).collect(),
             elements: vec![None; graph.values.len()],
         };
         let opset = opset(document);
+        let (base, factor) = FOUND_BYTES;
+        let most = base.saturating_add(factor.saturating_mul(document.source.bytes().len()));
+        let mut found_bytes = 0_usize;
         for _ in 0..MAX_PASSES {
             let mut is_new = false;
             for layer in &graph.layers {
+                if found_bytes > most {
+                    return facts;
+                }
                 let op = reader.op(layer);
                 if op.is_empty() {
                     continue;
@@ -128,6 +155,8 @@ impl Facts {
                     let node = Node { op, layer, opset, reader, facts: &facts };
                     (infer(&node), fold::elements(&node))
                 };
+                found_bytes += found.iter().map(Fact::bytes).sum::<usize>();
+                found_bytes += elements.iter().flatten().map(Element::bytes).sum::<usize>();
                 for (output, fact) in layer.outputs.iter().zip(found) {
                     if let Some(id) = *output
                         && is_tensor(reader, id)

@@ -5,6 +5,9 @@ mod root;
 mod state_dict;
 mod training;
 
-pub use module::{Module, Modules, attribute, is_parameter_of_codes, packed_parameters, quantization_of};
+pub use module::{
+    Code, Module, Modules, attribute, attribute_bytes, is_parameter_of_codes, packed_parameters,
+    quantization_of,
+};
 pub use root::read;
 pub use state_dict::StateDict;

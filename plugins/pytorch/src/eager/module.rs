@@ -9,8 +9,11 @@ use qp_abi::sdk::{
 };
 use std::collections::{HashMap, HashSet};
 
+/// Modules within modules.
 const MAX_DEPTH: usize = 128;
 const MAX_MODULES: usize = 1 << 18;
+/// Attributes of all modules together: a hundred thousand modules may share one dictionary.
+const MAX_ALL_ATTRIBUTES: usize = 1 << 21;
 /// Bytes of a module's path.
 const MAX_PATH: usize = 2048;
 /// Settings of one module, and bytes of a text among them.
@@ -32,14 +35,23 @@ pub struct Module {
     pub code: Option<Code>,
     /// Its children, in order.
     pub children: Vec<(String, Ref)>,
+    /// Where among them each name is.
+    places: HashMap<String, usize>,
     /// Its attributes that are neither modules nor tensors.
     pub attributes: HashMap<String, Ref>,
     /// The names in the file of its tensors, by the names of the attributes.
     pub tensors: HashMap<String, RString>,
 }
 
+impl Module {
+    /// The child of that name.
+    pub fn child(&self, name: &str) -> Option<Ref> {
+        self.places.get(name).and_then(|place| self.children.get(*place)).map(|(_, at)| *at)
+    }
+}
+
 /// The code of an fx graph.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Code {
     /// The text of the imports.
     pub imports: Option<Ref>,
@@ -101,7 +113,8 @@ fn class(pickle: &Pickle, at: Ref) -> Global {
 /// # Errors
 /// `CorruptFile` when a tensor's description makes no sense, or modules are nested too deep.
 pub fn read(rebuild: Rebuild<'_>, root: Ref, collector: &mut Collector) -> Result<Modules> {
-    let mut walk = Walk { rebuild, visited: HashSet::new(), scheme: "", modules: HashMap::new() };
+    let mut walk =
+        Walk { rebuild, visited: HashSet::new(), scheme: "", modules: HashMap::new(), attributes: 0 };
     walk.module(root, "", 0, collector)?;
     let class = class(rebuild.pickle, root);
     if !walk.scheme.is_empty() {
@@ -117,6 +130,8 @@ struct Walk<'a> {
     visited: HashSet<Ref>,
     scheme: &'static str,
     modules: HashMap<Ref, Module>,
+    /// Attributes and children of the modules so far.
+    attributes: usize,
 }
 
 impl Walk<'_> {
@@ -132,17 +147,24 @@ impl Walk<'_> {
         if !self.visited.insert(at) {
             return Ok(());
         }
+        collector.check_modules(self.visited.len())?;
         let class = class(pickle, at);
+        collector.spend(2 * path.len() + class.module.len() + class.name.len())?;
         let quantization = quantization_of(&class.module);
         if !quantization.is_empty() {
             self.scheme = if quantization == "dynamic" { "dynamic" } else { "eager" };
         }
         let tensors = self.tensors(state, path, collector)?;
         let mut module = self.described(at, state, path, &class, &tensors);
+        self.attributes += module.attributes.len() + module.children.len();
+        if self.attributes > MAX_ALL_ATTRIBUTES {
+            return Err(BackendError::corrupt_file("the modules have too many attributes"));
+        }
         if !path.is_empty() {
             let mut layer = layer(path, &class, quantization);
             layer.tensors = tensors.into_iter().map(|(_, name)| name).collect();
             layer.attributes = attributes(pickle, state);
+            layer.attributes.iter().try_for_each(|attribute| collector.spend(attribute_bytes(attribute)))?;
             if let Some(parameters) = self.output(state).filter(|_| quantization == "static") {
                 layer.outputs.push(path.into());
                 collector.document.info.values.push(value(path, Some(parameters)));
@@ -185,11 +207,14 @@ impl Walk<'_> {
         let own = own.into_iter().chain(cell.map(|at| ("reduce_range", at)));
         // A bias that is `None` is among the parameters too.
         let attributes = own.chain(group("_parameters")).chain(group("_buffers"));
+        let children: Vec<(String, Ref)> =
+            group("_modules").into_iter().map(|(name, at)| (name.to_owned(), at)).collect();
         Module {
             path: path.to_owned(),
             class: class.clone(),
             code: code(pickle, at),
-            children: group("_modules").into_iter().map(|(name, at)| (name.to_owned(), at)).collect(),
+            places: children.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect(),
+            children,
             attributes: attributes
                 .filter(|(name, _)| !tensors.contains_key(*name))
                 .map(|(name, at)| (name.to_owned(), at))
@@ -204,7 +229,9 @@ impl Walk<'_> {
         if !self.visited.insert(at) {
             return Ok(());
         }
+        collector.check_modules(self.visited.len())?;
         let class = class(pickle, at);
+        collector.spend(2 * path.len() + class.module.len() + class.name.len())?;
         let quantization = quantization_of(&class.module);
         let is_dynamic = quantization == "dynamic";
         if is_dynamic || self.scheme.is_empty() {
@@ -216,6 +243,7 @@ impl Walk<'_> {
             class,
             code: None,
             children: Vec::new(),
+            places: HashMap::new(),
             attributes: CONVOLUTION_FIELDS
                 .iter()
                 .zip(fields)
@@ -453,10 +481,20 @@ pub fn attribute(pickle: &Pickle, at: Ref) -> Option<AttributeValue> {
         // A function of PyTorch's that the module calls: `getattr(torch._C._VariableFunctionsClass, "add")`.
         Value::Object(object) => match (pickle.callable(object), pickle.arguments(object)) {
             (Some(callable), [_, name]) if callable.is("builtins", "getattr") => {
-                pickle.text(*name).map(|name| AttributeValue::Text(format!("torch.{name}").into()))
+                let name = pickle.text(*name).filter(|name| name.len() <= MAX_TEXT)?;
+                Some(AttributeValue::Text(format!("torch.{name}").into()))
             }
             _ => None,
         },
         _ => None,
     }
+}
+
+/// About how many bytes a setting takes.
+pub fn attribute_bytes(attribute: &Attribute) -> usize {
+    let text = match &attribute.value {
+        AttributeValue::Text(text) => text.len(),
+        _ => 0,
+    };
+    size_of::<Attribute>() + attribute.name.len() + text
 }

@@ -63,10 +63,16 @@ impl StateDict {
     ) -> Result<()> {
         let pickle = rebuild.pickle;
         self.modules_of_metadata(rebuild, at);
-        for (name, value) in pickle.named_entries(at) {
+        collector.check_modules(self.paths.len())?;
+        let entries = pickle.named_entries(at);
+        // Names are copied more than once before they are in the description.
+        let mut names = 0;
+        for (name, value) in entries {
             if !is_wanted(name) {
                 continue;
             }
+            names += name.len();
+            collector.check_bytes(names)?;
             match rebuild.tensor(value)? {
                 Some(rebuilt) => self.add_rebuilt(rebuild, name, rebuilt, collector)?,
                 None => {
@@ -166,6 +172,7 @@ impl StateDict {
             self.weights.note_computed(&name, side.origin.as_deref());
             self.module(&owner).push(name);
         }
+        self.paths.iter().try_for_each(|path| collector.spend(2 * path.len()))?;
         self.layers(is_quantized, collector);
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::rebuild::Found;
 use crate::weight::torchao::Subclass;
 use crate::weight::{self, Activations, Affine, Sharing, Side};
 use qp_abi::sdk::{
-    BackendError, DType, Finding, LayerInfo, ModelInfo, QuantizationParameters, RNone, RSome, RString,
+    BackendError, DType, Finding, LayerInfo, ModelInfo, QuantizationParameters, RNone, RSome, RString, RVec,
     Result, Severity, TensorInfo, TensorRole, ValueInfo,
 };
 use serde_json::Value;
@@ -22,6 +22,8 @@ use std::collections::{HashMap, HashSet};
 
 /// Subjects that a finding lists at most.
 const MAX_SUBJECTS: usize = 64;
+/// More than a description may have: the file is then refused.
+const MAX_NAME_BYTES: usize = 128 << 20;
 
 /// Adds the graph of `program` to `collector`.
 ///
@@ -32,6 +34,9 @@ pub fn read(program: &Value, weights: &Weights, collector: &mut Collector) -> Re
     let graph_module = program.get("graph_module").ok_or_else(missing)?;
     let graph = graph_module.get("graph").ok_or_else(missing)?;
     let nodes = graph.get("nodes").and_then(Value::as_array).ok_or_else(missing)?;
+    if nodes.len() > collector.document.parts() {
+        return Err(BackendError::corrupt_file("the graph of the program has too many nodes"));
+    }
     let signature = Signature::read(graph_module);
     let mut reader = Reader {
         values: graph.get("tensor_values"),
@@ -41,11 +46,13 @@ pub fn read(program: &Value, weights: &Weights, collector: &mut Collector) -> Re
         weight_of: HashMap::new(),
         owners: HashMap::new(),
         scales: HashSet::new(),
+        name_bytes: 0,
     };
     reader.parameters(nodes, collector);
     let returned = signature.outputs.iter().map(|(value, _)| value.as_str()).collect();
     let layers = layers::of(nodes, &returned).into_iter();
     let mut layers: Vec<LayerInfo> = layers.map(|layer| reader.layer(layer)).collect();
+    collector.spend(reader.name_bytes)?;
     let mut quantized = reader.quantized(&weights.subclasses, nodes, collector)?;
     reader.tensors(&weights.all, &mut quantized, collector)?;
     for layer in &mut layers {
@@ -134,6 +141,8 @@ struct Reader<'a> {
     owners: HashMap<String, String>,
     /// Stored tensors that are scales and zero points.
     scales: HashSet<String>,
+    /// Bytes of the names of stored tensors that layers read: a file may have one long name for a million reads.
+    name_bytes: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -157,6 +166,8 @@ impl<'a> Reader<'a> {
 
     /// Takes the parameters from the operators of PT2E.
     fn parameters(&mut self, nodes: &[Value], collector: &Collector) {
+        // One tensor of scales may be that of a hundred thousand values.
+        let mut left = collector.document.scales();
         for node in nodes {
             let (domain, operator) = target(node);
             if domain != layers::QUANTIZERS || !operator.contains("quantize_per_") {
@@ -167,7 +178,14 @@ impl<'a> Reader<'a> {
                 .and_then(|names| names.first().copied());
             let output = outputs(node).into_iter().next();
             let Some((input, output)) = input.zip(output) else { continue };
-            let Some(parameters) = self.parameters_of(node, collector) else { continue };
+            let Some(mut parameters) = self.parameters_of(node, collector) else { continue };
+            match left.checked_sub(2 * parameters.scales.len()) {
+                Some(rest) => left = rest,
+                None => {
+                    parameters.scale_count = parameters.scales.len() as u64;
+                    (parameters.scales, parameters.zero_points) = (RVec::new(), RVec::new());
+                }
+            }
             if operator.starts_with("dequantize") && self.stored.contains_key(input) {
                 self.weight_of.insert(output.to_owned(), input.to_owned());
             }
@@ -307,6 +325,10 @@ impl<'a> Reader<'a> {
             layer.inputs.push(name.into());
             return;
         };
+        self.name_bytes = self.name_bytes.saturating_add(2 * stored.len() + layer.path.len());
+        if self.name_bytes > MAX_NAME_BYTES {
+            return;
+        }
         // A weight behind a dequantize belongs to the layer that computes with it.
         layer.inputs.push(if weight == name { stored.as_str().into() } else { name.into() });
         if !self.weights.contains_key(stored.as_str()) {

@@ -11,7 +11,7 @@ use crate::names::Names;
 use crate::quant::dtype::from_export_type;
 use qp_abi::sdk::{Attribute, AttributeValue, LayerInfo, RString, RVec};
 use serde_json::Value;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The namespace of PT2E's operators.
 pub(super) const QUANTIZERS: &str = "quantized_decomposed";
@@ -104,13 +104,11 @@ struct Whole<'a> {
 impl<'a> Modules<'a> {
     fn of(nodes: &[&'a Value], returned: &HashSet<&str>) -> Self {
         // By path: the nodes, and the values that are read elsewhere.
-        let mut modules: HashMap<&str, (Vec<usize>, BTreeSet<&str>)> = HashMap::new();
-        let mut parents: HashSet<&str> = HashSet::new();
+        let mut modules: BTreeMap<&str, (Vec<usize>, BTreeSet<&str>)> = BTreeMap::new();
         let mut owners: HashMap<&str, &str> = HashMap::new();
         for (index, &node) in nodes.iter().enumerate().filter(|(_, node)| target(node).0 != QUANTIZERS) {
             let path = module(node).0;
             modules.entry(path).or_default().0.push(index);
-            parents.extend(path.match_indices('.').filter_map(|(dot, _)| path.get(..dot)));
             owners.extend(json::results(node).map(|name| (name, path)));
         }
         for &node in nodes {
@@ -129,6 +127,12 @@ impl<'a> Modules<'a> {
                 leaving.insert(name);
             }
         }
+        // The paths in a module follow its own and a dot.
+        let is_parent = |path: &str| {
+            let first = format!("{path}.");
+            modules.range(first.as_str()..).next().is_some_and(|(next, _)| next.starts_with(&first))
+        };
+        let parents: HashSet<&str> = modules.keys().copied().filter(|path| is_parent(path)).collect();
         let whole = modules.into_iter().filter_map(|(path, (places, leaving))| {
             if path.is_empty() || parents.contains(path) {
                 return None;

@@ -135,8 +135,7 @@ fn parse(archive: &Archive, entry: &str) -> Result<Value> {
     if archive.record(entry).is_some_and(|record| record.size > MAX_JSON_BYTES) {
         return Err(BackendError::corrupt_file(format!("entry `{entry}` is too large")));
     }
-    serde_json::from_slice(&archive.content(entry)?).map_err(|error| {
-        BackendError::corrupt_file(format!("entry `{entry}` is no JSON of a program"))
-            .with_cause(error.to_string())
+    crate::json::parse(&archive.content(entry)?, archive.source().bytes()?.len() as u64).map_err(|cause| {
+        BackendError::corrupt_file(format!("entry `{entry}` is no JSON of a program")).with_cause(cause)
     })
 }

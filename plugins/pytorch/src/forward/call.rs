@@ -1,7 +1,7 @@
 //! Calls: of modules, of functions by their path, of methods.
 
 use super::hook::Moment;
-use super::interpreter::{CALL, Frame, Interpreter, receiver};
+use super::interpreter::{CALL, Frame, Interpreter, NAME_BYTES, receiver};
 use super::layers::Computed;
 use super::python::Function;
 use super::unsupported;
@@ -11,7 +11,7 @@ use crate::pickle::Ref;
 use crate::program::PYTHON;
 use crate::program::Register;
 use crate::torchscript::operator::Operator;
-use qp_abi::sdk::{BackendError, Result};
+use qp_abi::sdk::{BackendError, RString, Result};
 
 impl Interpreter<'_> {
     /// `callee(arguments)`.
@@ -54,7 +54,7 @@ impl Interpreter<'_> {
             if !is_layer {
                 return self.run(&function, positional, keywords, frame.within(frame.layer));
             }
-            let layer = self.function_layer(&operator, frame, &positional, &keywords);
+            let layer = self.function_layer(&operator, frame, &positional, &keywords)?;
             let result = self
                 .run(&function, positional, keywords, frame.within(Some(layer)))
                 .map_err(|error| within(error, format!("`{path}`")))?;
@@ -189,6 +189,7 @@ impl Interpreter<'_> {
             (path, false) => self.names.claim(path, '_', 1),
         };
         let inputs = self.wires_of(&positional, &keywords);
+        self.note_layer(&path, &inputs)?;
         self.layers.push(Computed {
             path: path.clone(),
             module: module.path.clone(),
@@ -231,12 +232,13 @@ impl Interpreter<'_> {
         frame: &Frame,
         positional: &[Value],
         keywords: &[(String, Value)],
-    ) -> usize {
+    ) -> Result<usize> {
         let scope = frame.scope.clone();
         let stem =
             if scope.is_empty() { operator.name.clone() } else { format!("{scope}.{}", operator.name) };
         let path = self.names.claim(&stem, '_', 1);
         let inputs = self.wires_of(positional, keywords);
+        self.note_layer(&path, &inputs)?;
         self.layers.push(Computed {
             path,
             module: String::new(),
@@ -248,7 +250,13 @@ impl Interpreter<'_> {
             tensors: Vec::new(),
             quantization: if operator.is_quantized() { "static" } else { "" },
         });
-        self.layers.len() - 1
+        Ok(self.layers.len() - 1)
+    }
+
+    /// Counts what the description of a layer takes.
+    fn note_layer(&mut self, path: &str, inputs: &[RString]) -> Result<()> {
+        let inputs: usize = inputs.iter().map(|name| 1 + name.len() / NAME_BYTES).sum();
+        self.step(inputs + path.len() / NAME_BYTES)
     }
 
     /// Gives the value that a layer returns the layer's name; of several values the first, and the others its name with

@@ -1,7 +1,7 @@
 //! From values to calls of the program.
 
 use super::call::takes_tensor;
-use super::interpreter::{Frame, Interpreter};
+use super::interpreter::{Frame, Interpreter, NAME_BYTES};
 use super::unsupported;
 use super::value::Value;
 use crate::program::{Argument, Call, CallResult, Register, Results, Stored};
@@ -31,7 +31,7 @@ impl Interpreter<'_> {
             && takes_tensor(&positional, &keywords);
         let layer = match frame.layer {
             Some(layer) => Some(layer),
-            None if is_layer => Some(self.function_layer(&known, frame, &positional, &keywords)),
+            None if is_layer => Some(self.function_layer(&known, frame, &positional, &keywords)?),
             None => None,
         };
         let place = layer.and_then(|layer| self.layers.get(layer)).map(|layer| layer.path.clone());
@@ -84,12 +84,17 @@ impl Interpreter<'_> {
         for (name, value) in &keywords {
             named.push((name.clone(), self.argument(value)?));
         }
+        let place = place.unwrap_or_else(|| operator.to_owned());
+        self.step(place.len() / NAME_BYTES)?;
+        if self.program.calls.len() >= self.most {
+            return Err(unsupported("the code is too long to be followed"));
+        }
         let register = self.register();
         let call = Call {
             branches: Vec::new(),
             operator: operator.to_owned(),
             overload: overload.map(str::to_owned),
-            place: place.unwrap_or_else(|| operator.to_owned()),
+            place,
             results: Results::One(CallResult { register, name: None }),
             arguments,
             keywords: named,

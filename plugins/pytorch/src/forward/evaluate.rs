@@ -98,6 +98,8 @@ impl Interpreter<'_> {
         frame: &Frame,
     ) -> Result<Value> {
         let values = self.evaluate(values, frame)?;
+        let size = frame.variables.values().map(|value| value.extent().0).sum();
+        self.step(size)?;
         let mut inner = frame.clone();
         let mut elements = Vec::new();
         for value in self.iterated(&values)? {

@@ -35,13 +35,13 @@ impl Interpreter<'_> {
         let mut value = value;
         for (_, hook) in hooks {
             let callable = pickle.global(hook).or_else(|| pickle.callable(pickle.object(hook)?));
-            let observer = module.children.iter().find(|(name, _)| name == OBSERVER);
+            let observer = module.child(OBSERVER);
             value = match (callable, observer) {
-                (Some(callable), Some((_, observer)))
+                (Some(callable), Some(observer))
                     if callable.module.ends_with("quantization.quantize")
                         && OBSERVES.contains(&callable.name.as_str()) =>
                 {
-                    self.call(Value::Module(*observer), vec![value], Vec::new(), frame)?
+                    self.call(Value::Module(observer), vec![value], Vec::new(), frame)?
                 }
                 _ => {
                     let name = callable.map_or_else(|| "a function".to_owned(), |name| format!("`{name}`"));

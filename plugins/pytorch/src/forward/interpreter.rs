@@ -7,13 +7,14 @@ use super::python::{Expression, Function, Statement, parse};
 use super::unsupported;
 use super::value::Value;
 use crate::document::Document;
-use crate::eager::{Module, Modules};
+use crate::eager::{Code, Module, Modules};
 use crate::names::Names;
 use crate::pickle::Ref;
 use crate::program::{Input, Program, Register};
 use crate::rebuild::Rebuild;
 use crate::tensor::StoredTensor;
 use qp_abi::sdk::{QuantizationParameters, RString, Result, TensorInfo};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -23,6 +24,10 @@ const MAX_NESTING: u32 = 100;
 pub(super) const CALL: u32 = 3;
 /// Statements and expressions that are followed at all, and the elements of the values they have.
 const MAX_STEPS: usize = 1 << 22;
+/// Bytes of code that count as one step when it is read.
+const CODE_BYTES: usize = 8;
+/// Bytes of a name in the description that count as one.
+pub(super) const NAME_BYTES: usize = 16;
 /// Values in a list, those of lists in it too.
 pub(super) const MAX_ELEMENTS: usize = 1 << 14;
 /// Lists within lists.
@@ -61,7 +66,11 @@ pub(super) struct Interpreter<'a> {
     pub(super) layers: Vec<Computed>,
     /// Modules that were called.
     pub(super) met: HashSet<Ref>,
+    /// The code of graphs that was read: many modules may have the same, and one may be called often.
+    parsed: HashMap<Code, (Arc<Function>, HashMap<String, Value>)>,
     steps: usize,
+    /// Calls that the program may have.
+    pub(super) most: usize,
     nesting: u32,
     returned: Value,
 }
@@ -114,7 +123,9 @@ impl<'a> Interpreter<'a> {
             output_names: Names::default(),
             layers: Vec::new(),
             met: HashSet::new(),
+            parsed: HashMap::new(),
             steps: 0,
+            most: document.parts(),
             nesting: 0,
             returned: Value::None,
         }
@@ -212,24 +223,19 @@ impl<'a> Interpreter<'a> {
     }
 
     /// The `forward` of a module, and the frame it starts with: the imports of a graph.
-    pub(super) fn forward(&self, at: Ref, module: &Module) -> Result<(Arc<Function>, Frame)> {
-        let mut frame = Frame { scope: module.path.clone(), ..Frame::default() };
-        let pickle = self.rebuild.pickle;
+    pub(super) fn forward(&mut self, at: Ref, module: &Module) -> Result<(Arc<Function>, Frame)> {
+        let frame = Frame { scope: module.path.clone(), ..Frame::default() };
         if let Some(code) = module.code {
-            let imports = code.imports.and_then(|at| pickle.text(at)).unwrap_or_default();
-            // What is imported counts as a variable.
-            for statement in parse(imports)? {
-                if let Statement::Import(name, path) = statement {
-                    frame.variables.insert(name, of_import(&path));
+            let (function, imports) = match self.parsed.get(&code) {
+                Some(known) => known,
+                None => {
+                    let read = self.graph(code)?;
+                    self.parsed.entry(code).or_insert(read)
                 }
-            }
-            let statements = parse(pickle.text(code.forward).unwrap_or_default())?;
-            let found = statements.into_iter().find_map(|statement| match statement {
-                Statement::Function(function) if function.name == "forward" => Some(function),
-                _ => None,
-            });
-            let function = found.ok_or_else(|| unsupported("the code of the graph has no `forward`"))?;
-            return Ok((Arc::new(function), frame));
+            };
+            let (function, variables) = (Arc::clone(function), imports.clone());
+            self.step(variables.len())?;
+            return Ok((function, Frame { variables, ..frame }));
         }
         let class = self.class_path(at);
         let function = class.as_deref().and_then(|class| self.library.method(class, "forward"));
@@ -241,9 +247,34 @@ impl<'a> Interpreter<'a> {
         Ok((Arc::clone(function), frame))
     }
 
+    /// The `forward` of a graph, and what it imports, which counts as variables.
+    fn graph(&mut self, code: Code) -> Result<(Arc<Function>, HashMap<String, Value>)> {
+        let pickle = self.rebuild.pickle;
+        let imports = code.imports.and_then(|at| pickle.text(at)).unwrap_or_default();
+        let forward = pickle.text(code.forward).unwrap_or_default();
+        self.step((imports.len() + forward.len()) / CODE_BYTES)?;
+        let mut variables = HashMap::new();
+        for statement in parse(imports)? {
+            if let Statement::Import(name, path) = statement {
+                variables.insert(name, of_import(&path));
+            }
+        }
+        let found = parse(forward)?.into_iter().find_map(|statement| match statement {
+            Statement::Function(function) if function.name == "forward" => Some(function),
+            _ => None,
+        });
+        let function = found.ok_or_else(|| unsupported("the code of the graph has no `forward`"))?;
+        Ok((Arc::new(function), variables))
+    }
+
     /// The path by which the library has the class of a module.
     pub(super) fn class_path(&self, at: Ref) -> Option<String> {
+        /// Bytes of the name of a class.
+        const MAX_CLASS: usize = 1024;
         let class = &self.modules.all.get(&at)?.class;
+        if class.module.len() + class.name.len() > MAX_CLASS {
+            return None;
+        }
         self.library.class_path(&class.module, &class.name)
     }
 
@@ -252,10 +283,19 @@ impl<'a> Interpreter<'a> {
         &mut self,
         function: &Function,
         positional: Vec<Value>,
-        mut keywords: Vec<(String, Value)>,
+        keywords: Vec<(String, Value)>,
         mut frame: Frame,
     ) -> Result<Value> {
         let mut given = positional.into_iter();
+        // Of two arguments of one name the first counts, and the other is one too many.
+        let mut named: HashMap<String, Value> = HashMap::with_capacity(keywords.len());
+        let mut unknown = None;
+        for (name, value) in keywords {
+            match named.entry(name) {
+                Entry::Vacant(place) => drop(place.insert(value)),
+                Entry::Occupied(place) => unknown = unknown.or_else(|| Some(place.key().clone())),
+            }
+        }
         let has_receiver =
             function.parameters.first().is_some_and(|first| frame.variables.contains_key(&first.name));
         for parameter in function.parameters.iter().skip(usize::from(has_receiver)) {
@@ -263,10 +303,8 @@ impl<'a> Interpreter<'a> {
                 frame.variables.insert(parameter.name.clone(), Value::Tuple(given.by_ref().collect()));
                 continue;
             }
-            let named = keywords.iter().position(|(name, _)| *name == parameter.name);
-            let value = match (given.next(), named, &parameter.default) {
-                (Some(value), None, _) => value,
-                (None, Some(at), _) => keywords.swap_remove(at).1,
+            let value = match (given.next(), named.remove(&parameter.name), &parameter.default) {
+                (Some(value), None, _) | (None, Some(value), _) => value,
                 (None, None, Some(default)) => self.evaluate(default, &frame)?,
                 _ => {
                     let message = format!("`{}` is called with other arguments than it takes", function.name);
@@ -275,7 +313,7 @@ impl<'a> Interpreter<'a> {
             };
             frame.variables.insert(parameter.name.clone(), value);
         }
-        if let Some((name, _)) = keywords.first() {
+        if let Some(name) = unknown.or_else(|| named.into_keys().min()) {
             return Err(unsupported(format!(
                 "`{}` is called with `{name}`, which is not known",
                 function.name

@@ -30,6 +30,8 @@ use crate::pickle::Ref;
 use crate::rebuild::Rebuild;
 use interpreter::Interpreter;
 use qp_abi::sdk::{BackendError, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Follows the module at `root`: the layers of `collector` become those of the computation, in its order, and its
 /// program is there.
@@ -47,15 +49,19 @@ pub fn follow(rebuild: Rebuild<'_>, modules: &Modules, root: Ref, collector: &mu
     info.values =
         quantized.iter().map(|(name, parameters)| document::value(name, Some(parameters.clone()))).collect();
     info.inputs = flow.program.inputs.iter().map(|input| document::value(&input.name, None)).collect();
-    let outputs = flow.program.outputs.iter().map(|(name, _)| {
-        let parameters =
-            quantized.iter().find(|(known, _)| known == name).map(|(_, parameters)| parameters.clone());
-        document::value(name, parameters)
-    });
+    let parameters: HashMap<&str, _> =
+        quantized.iter().rev().map(|(name, parameters)| (name.as_str(), parameters)).collect();
+    let outputs = flow.program.outputs.iter();
+    let outputs =
+        outputs.map(|(name, _)| document::value(name, parameters.get(name.as_str()).copied().cloned()));
     info.outputs = outputs.collect();
     collector.document.program = Some(flow.program);
+    // Many modules may have the same code.
+    let mut texts: HashMap<Ref, Arc<str>> = HashMap::new();
     let graphs = modules.all.values().filter_map(|module| {
-        let text = rebuild.pickle.text(module.code?.forward)?.to_owned();
+        let at = module.code?.forward;
+        let text = rebuild.pickle.text(at)?;
+        let text = Arc::clone(texts.entry(at).or_insert_with(|| text.into()));
         Some(GraphCode { path: module.path.clone(), class: module.class.to_string(), text })
     });
     collector.document.code = graphs.collect();

@@ -1,6 +1,6 @@
 //! Values of names, and of what a pickle holds.
 
-use super::interpreter::{Frame, Interpreter};
+use super::interpreter::{Frame, Interpreter, MAX_ELEMENTS};
 use super::unsupported;
 use super::value::Value;
 use crate::pickle::{Ref, Value as Pickled};
@@ -94,15 +94,15 @@ impl Interpreter<'_> {
         if let Some(tensor) = module.tensors.get(name) {
             return Ok(Value::Stored(tensor.clone()));
         }
-        if let Some((_, child)) = module.children.iter().find(|(child, _)| child == name) {
-            return Ok(if self.modules.all.contains_key(child) {
-                Value::Module(*child)
+        if let Some(child) = module.child(name) {
+            return Ok(if self.modules.all.contains_key(&child) {
+                Value::Module(child)
             } else {
                 Value::None
             });
         }
         if let Some(value) = module.attributes.get(name) {
-            return self.of_pickle(*value, 0);
+            return self.of_pickle(*value, 0, &mut { MAX_ELEMENTS });
         }
         if let Some(class) = self.class_path(at) {
             if let Some(function) = self.library.method(&class, name) {
@@ -117,20 +117,18 @@ impl Interpreter<'_> {
         Err(unsupported(format!("{shown} has no attribute `{}` in the file", name.escape_debug())))
     }
 
-    /// What stands at a place of the pickle.
-    pub(super) fn of_pickle(&self, at: Ref, depth: u32) -> Result<Value> {
+    /// What stands at a place of the pickle, of `left` values at most: what is used twice is there twice.
+    pub(super) fn of_pickle(&self, at: Ref, depth: u32, left: &mut usize) -> Result<Value> {
         let pickle = self.rebuild.pickle;
         if depth > MAX_DEPTH {
             return Err(unsupported("an attribute is nested too deep"));
         }
+        *left = left.checked_sub(1).ok_or_else(|| unsupported("an attribute is too long a list"))?;
         if self.modules.all.contains_key(&at) {
             return Ok(Value::Module(at));
         }
-        let all = |elements: &[Ref]| -> Result<Vec<Value>> {
-            if elements.len() > super::interpreter::MAX_ELEMENTS {
-                return Err(unsupported("an attribute is too long a list"));
-            }
-            elements.iter().map(|element| self.of_pickle(*element, depth + 1)).collect()
+        let mut all = |elements: &[Ref]| -> Result<Vec<Value>> {
+            elements.iter().map(|element| self.of_pickle(*element, depth + 1, left)).collect()
         };
         Ok(match pickle.get(at) {
             Pickled::None => Value::None,
@@ -144,7 +142,8 @@ impl Interpreter<'_> {
                 entries
                     .iter()
                     .map(|(key, value)| {
-                        Ok((self.of_pickle(*key, depth + 1)?, self.of_pickle(*value, depth + 1)?))
+                        let key = self.of_pickle(*key, depth + 1, left)?;
+                        Ok((key, self.of_pickle(*value, depth + 1, left)?))
                     })
                     .collect::<Result<_>>()?,
             ),

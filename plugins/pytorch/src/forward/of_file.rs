@@ -68,7 +68,7 @@ impl Interpreter<'_> {
             ("has", Value::Module(at)) => {
                 let [Value::Text(name)] = rest else { return Ok(None) };
                 let module = self.module(*at)?;
-                let is_child = module.children.iter().any(|(child, _)| child == name);
+                let is_child = module.child(name).is_some();
                 Value::Bool(
                     is_child || module.tensors.contains_key(name) || module.attributes.contains_key(name),
                 )

@@ -121,8 +121,12 @@ impl Value {
                 within(&mut entries.iter().flat_map(|(key, value)| [key.extent(), value.extent()]))
             }
             Self::Slice(parts) => within(&mut parts.iter().map(Self::extent)),
-            Self::Method(value, _) => within(&mut std::iter::once(value.extent())),
-            Self::Text(text) => (1 + text.len() / TEXT, 1),
+            Self::Method(value, name) => {
+                let (size, depth) = within(&mut std::iter::once(value.extent()));
+                (size + name.len() / TEXT, depth)
+            }
+            Self::Text(text) | Self::Path(text) | Self::Opaque(text) => (1 + text.len() / TEXT, 1),
+            Self::Stored(name) => (1 + name.len() / TEXT, 1),
             _ => (1, 1),
         }
     }

@@ -10,6 +10,9 @@ use super::tracer::{Mode, Place, Tracer, Variables};
 use qp_abi::sdk::{LayerInfo, RString};
 use std::collections::HashSet;
 
+/// Bytes of a text that count as one symbol.
+const TEXT_BYTES: usize = 32;
+
 impl<'a> Tracer<'a> {
     pub(super) fn called(
         &mut self,
@@ -22,7 +25,9 @@ impl<'a> Tracer<'a> {
             return self.builtin(function, arguments, variables, place);
         }
         let Expression::Attribute(object, method) = callee else { return Symbol::Other };
-        if let Some(path) = callee.dotted()
+        let dotted = callee.dotted();
+        self.may_copy(dotted.as_ref().map_or(0, |path| path.len() / TEXT_BYTES));
+        if let Some(path) = dotted
             && let Some(operator) = Operator::of(&path)
         {
             let arguments = self.all(arguments, variables, place);
@@ -52,12 +57,12 @@ impl<'a> Tracer<'a> {
                 let value = self.evaluate(value, variables, place).surely();
                 let is_empty = matches!(&value, Symbol::List(elements) if elements.is_empty());
                 // An empty list of tensors is one of tensors all the same.
-                match is_empty && Kind::of(&annotation.to_string()) == Kind::Tensor {
+                match is_empty && self.kind_of(annotation) == Kind::Tensor {
                     true => Symbol::List(vec![Symbol::unnamed()]),
                     false => value,
                 }
             }
-            ("uninitialized", [annotation]) => match Kind::of(&annotation.to_string()).has_tensor() {
+            ("uninitialized", [annotation]) => match self.kind_of(annotation).has_tensor() {
                 true => Symbol::unnamed(),
                 false => Symbol::Other,
             },
@@ -80,6 +85,15 @@ impl<'a> Tracer<'a> {
                     _ => Symbol::Other,
                 }
             }
+        }
+    }
+
+    /// What an annotation says of tensors. It may be as long as the file, and be read at each call.
+    fn kind_of(&mut self, annotation: &Expression) -> Kind {
+        let text = annotation.to_string();
+        match self.may_copy(text.len() / TEXT_BYTES) {
+            true => Kind::of(&text),
+            false => Kind::Other,
         }
     }
 

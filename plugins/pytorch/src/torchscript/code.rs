@@ -4,13 +4,23 @@
 //! it does not know becomes [`Expression::Unknown`].
 
 use super::expression::{Expression, Parser};
-use super::lexer::{Token, tokens};
+use super::lexer::{Lexer, Token, tokens};
 use super::reach::Reach;
 use super::symbol::Kind;
-use std::collections::HashMap;
+use qp_abi::sdk::{BackendError, Result};
+use std::collections::{HashMap, HashSet};
 
 /// Blocks within blocks; what is deeper is left out.
 const MAX_BLOCKS: usize = 64;
+/// Tokens of all code: each becomes a part of an expression, of a hundred bytes. The largest models have a tenth.
+const MAX_TOKENS: usize = 1 << 21;
+/// Bytes of a name, of which there is a copy wherever it is used.
+const MAX_NAME: usize = 1024;
+/// Arguments of a method; those of one with more are left out.
+const MAX_ARGUMENTS: usize = 4096;
+/// How many tokens a line counts as beside its own, and how many bytes of a name that is made count as one.
+const LINE: usize = 3;
+const TOKEN_BYTES: usize = 8;
 
 /// All code of an archive, by qualified names.
 #[derive(Debug, Default)]
@@ -21,15 +31,16 @@ pub struct Code {
     pub functions: HashMap<String, Method>,
     /// What it calls, by its names alone.
     pub reach: Reach,
+    tokens: usize,
 }
 
 /// A class, with what matters of it here.
 #[derive(Debug, Clone, Default)]
 pub struct Class {
     /// The names of its parameters.
-    pub parameters: Vec<String>,
+    pub parameters: HashSet<String>,
     /// The names of its buffers.
-    pub buffers: Vec<String>,
+    pub buffers: HashSet<String>,
     /// Its methods by name.
     pub methods: HashMap<String, Method>,
 }
@@ -72,8 +83,11 @@ pub enum Statement {
 
 impl Code {
     /// Adds the classes and functions of a code record; `module` is its name with dots.
-    pub fn add(&mut self, module: &str, source: &str) {
-        let lines = logical_lines(source);
+    ///
+    /// # Errors
+    /// `CorruptFile` for more code than any model has.
+    pub fn add(&mut self, module: &str, source: &str) -> Result<()> {
+        let lines = logical_lines(source, &mut self.tokens)?;
         self.reach.add(source);
         let mut rest = lines.as_slice();
         while let [(_, line), after @ ..] = rest {
@@ -82,13 +96,17 @@ impl Code {
             if let Some(header) = line.strip_prefix("class ") {
                 let end = header.find(['(', ':']).unwrap_or(header.len());
                 let name = header.get(..end).unwrap_or_default().trim();
+                self.tokens += module.len() / TOKEN_BYTES;
                 self.classes.insert(format!("{module}.{name}"), class(block));
             } else if let Some(header) = line.strip_prefix("def ") {
                 let (name, mut function) = method_header(header, false);
                 function.body = statements(block, 0);
+                self.tokens += module.len() / TOKEN_BYTES;
                 self.functions.insert(format!("{module}.{name}"), function);
             }
+            check(self.tokens)?;
         }
+        Ok(())
     }
 
     /// A method of a class.
@@ -135,8 +153,8 @@ fn class(lines: &[Line]) -> Class {
     class
 }
 
-/// Lines with their indentation; what is open in brackets goes on in the next line.
-fn logical_lines(source: &str) -> Vec<Line> {
+/// Lines with their indentation; what is open in brackets goes on in the next line. `total` counts the tokens.
+fn logical_lines(source: &str, total: &mut usize) -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = Vec::new();
     let mut depth = 0_i64;
     for line in source.lines() {
@@ -151,22 +169,40 @@ fn logical_lines(source: &str) -> Vec<Line> {
             }
             _ => lines.push((line.len() - line.trim_start().len(), text.to_owned())),
         }
-        depth = (depth + open_brackets(text)).max(0);
+        depth = (depth + open_brackets(text, total)?).max(0);
     }
-    lines
+    Ok(lines)
+}
+
+fn check(tokens: usize) -> Result<()> {
+    match tokens > MAX_TOKENS {
+        true => Err(BackendError::corrupt_file("the archive has too much code")),
+        false => Ok(()),
+    }
 }
 
 /// Brackets that `text` opens and does not close, those in texts not counted.
-fn open_brackets(text: &str) -> i64 {
-    tokens(text).iter().fold(0, |depth, token| match token {
-        Token::Symbol('(' | '[' | '{') => depth + 1,
-        Token::Symbol(')' | ']' | '}') => depth - 1,
-        _ => depth,
-    })
+fn open_brackets(text: &str, total: &mut usize) -> Result<i64> {
+    let mut depth = 0;
+    *total += LINE;
+    for token in Lexer::new(text) {
+        *total += 1;
+        check(*total)?;
+        match token {
+            Token::Symbol('(' | '[' | '{') => depth += 1,
+            Token::Symbol(')' | ']' | '}') => depth -= 1,
+            Token::Name(name) if name.len() > MAX_NAME => {
+                let message = format!("a name in the code has {} bytes", name.len());
+                return Err(BackendError::corrupt_file(message));
+            }
+            _ => {}
+        }
+    }
+    Ok(depth)
 }
 
-fn texts(list: &str) -> Vec<String> {
-    let texts = tokens(list).into_iter().filter_map(|token| match token {
+fn texts(list: &str) -> HashSet<String> {
+    let texts = Lexer::new(list).filter_map(|token| match token {
         Token::Text(text) => Some(text),
         _ => None,
     });
@@ -202,6 +238,7 @@ fn method_header(header: &str, has_receiver: bool) -> (String, Method) {
         match (has_receiver && parsed.receiver.is_empty(), name.trim()) {
             (_, "") => {}
             (true, name) => parsed.receiver = name.to_owned(),
+            (false, _) if parsed.arguments.len() >= MAX_ARGUMENTS => break,
             (false, name) => {
                 parsed.kinds.push(Kind::of(annotation));
                 parsed.arguments.push((name.to_owned(), annotation.trim().to_owned()));
@@ -285,7 +322,7 @@ mod tests {
 
     fn parsed(source: &str) -> Code {
         let mut code = Code::default();
-        code.add("m", source);
+        code.add("m", source).unwrap();
         code
     }
 
@@ -296,7 +333,7 @@ mod tests {
              _0 = ops.quantized.conv2d_relu(x, self.w, 0.5, -3)\n    a, b, = (self.conv).forward(_0, )\n    return _0\n";
         let code = parsed(source);
         let class = code.classes.get("m.Conv").unwrap();
-        assert_eq!(class.parameters, ["weight", "bias"]);
+        assert_eq!(class.parameters, ["weight", "bias"].map(str::to_owned).into());
         let forward = class.methods.get("forward").unwrap();
         assert_eq!(forward.receiver, "self");
         assert_eq!(forward.arguments, [("x".into(), "Tensor".into()), ("n".into(), "List[int]".into())]);

@@ -3,7 +3,7 @@
 use super::code::Statement;
 use super::expression::Expression;
 use super::forward::relabelled;
-use super::symbol::{Symbol, has_value, is_sure, names_of};
+use super::symbol::{Symbol, has_value, is_sure};
 use super::tracer::{Mode, Place, Tracer, Variables};
 use qp_abi::sdk::{Attribute, AttributeValue, RString};
 use std::collections::HashSet;
@@ -19,10 +19,7 @@ impl<'a> Tracer<'a> {
     ) -> Option<Symbol> {
         let inner = hidden(place);
         let start = self.entries.len();
-        let (mut first, mut second) = (variables.clone(), variables.clone());
-        if !self.may_go_on(2 * variables.len()) {
-            return None;
-        }
+        let (mut first, mut second) = (self.copied(variables)?, self.copied(variables)?);
         let returned = self.block(then, &mut first, inner);
         let returned = returned.or(self.block(otherwise, &mut second, inner));
         let others: HashSet<&str> = assigned(otherwise).collect();
@@ -61,10 +58,7 @@ impl<'a> Tracer<'a> {
         let mut known = HashSet::new();
         let names: Vec<&str> =
             assigned(body).filter(|name| variables.contains_key(*name) && known.insert(*name)).collect();
-        let mut inner = variables.clone();
-        if !self.may_go_on(variables.len()) {
-            return None;
-        }
+        let mut inner = self.copied(variables)?;
         for name in &names {
             if let Some(symbol) = inner.get_mut(*name) {
                 *symbol = relabelled(symbol, &mut 0, &mut |_| RString::new());
@@ -84,8 +78,7 @@ impl<'a> Tracer<'a> {
         });
         let yielded: Vec<Symbol> = yielded.collect();
         read.extend(self.read(&[body], variables, place));
-        let before = names.iter().filter_map(|name| variables.get(*name));
-        read.extend(before.flat_map(|symbol| names_of(std::slice::from_ref(symbol))));
+        read.extend(self.names_in(names.clone(), variables));
         self.yielded("loop", start, &names, yielded, read, variables, place);
         returned
     }
@@ -132,8 +125,7 @@ impl<'a> Tracer<'a> {
         if !self.may_go_on(names.len()) {
             return Vec::new();
         }
-        let symbols = names.into_iter().filter_map(|name| variables.get(name));
-        symbols.flat_map(|symbol| names_of(std::slice::from_ref(symbol))).collect()
+        self.names_in(names, variables)
     }
 
     /// The values that a condition reads: what it computes last, of the layers from `start` on, or those in it.
@@ -148,8 +140,7 @@ impl<'a> Tracer<'a> {
         }
         let mut names = Vec::new();
         expression_names(condition, &mut names);
-        let symbols = names.into_iter().filter_map(|name| variables.get(name));
-        symbols.flat_map(|symbol| names_of(std::slice::from_ref(symbol))).collect()
+        self.names_in(names, variables)
     }
 }
 

@@ -3,7 +3,11 @@
 use super::lexer::Token;
 use std::fmt;
 
+/// Brackets within brackets: a bound for the parser's own stack.
 const MAX_DEPTH: u32 = 100;
+/// Levels of the tree: a chain such as `a.b[0](c)` is one for each link. Whoever walks, copies or drops an expression
+/// goes that deep. The deepest of a real model are paths of modules.
+const MAX_HEIGHT: u32 = 200;
 
 /// An expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,11 +39,24 @@ pub enum Expression {
 impl Expression {
     /// The text of a dotted name: `ops.quantized.add_relu`.
     pub fn dotted(&self) -> Option<String> {
-        match self {
-            Self::Name(name) => Some(name.clone()),
-            Self::Attribute(value, name) => Some(format!("{}.{name}", value.dotted()?)),
-            _ => None,
+        let (root, names) = self.chain();
+        let Self::Name(root) = root else { return None };
+        let mut text = root.clone();
+        for name in names.into_iter().rev() {
+            text.push('.');
+            text.push_str(name);
         }
+        Some(text)
+    }
+
+    /// What `.b.c` follows in `a.b.c`, and the names behind it, the last one first.
+    pub fn chain(&self) -> (&Self, Vec<&str>) {
+        let (mut root, mut names) = (self, Vec::new());
+        while let Self::Attribute(value, name) = root {
+            names.push(name.as_str());
+            root = value;
+        }
+        (root, names)
     }
 }
 
@@ -98,12 +115,14 @@ impl fmt::Display for Expression {
 pub struct Parser<'a> {
     tokens: &'a [Token],
     depth: u32,
+    /// The height of the tree that was read last.
+    height: u32,
 }
 
 impl<'a> Parser<'a> {
     /// Reads these tokens.
     pub fn new(tokens: &'a [Token]) -> Self {
-        Self { tokens, depth: 0 }
+        Self { tokens, depth: 0, height: 0 }
     }
 
     fn next(&mut self) -> Option<&'a Token> {
@@ -127,19 +146,33 @@ impl<'a> Parser<'a> {
             return first;
         }
         let mut elements = vec![first];
+        let mut height = self.height;
         while !self.tokens.is_empty() {
             elements.push(self.expression());
+            height = height.max(self.height);
             if !self.eat(',') {
                 break;
             }
         }
-        Expression::Tuple(elements)
+        self.node(Expression::Tuple(elements), height)
+    }
+
+    /// A tree that is one level higher than `height`, which is that of the highest of its parts.
+    fn node(&mut self, expression: Expression, height: u32) -> Expression {
+        self.height = height + 1;
+        if self.height <= MAX_HEIGHT {
+            return expression;
+        }
+        self.height = 0;
+        Expression::Unknown
     }
 
     fn expression(&mut self) -> Expression {
         self.depth += 1;
+        self.height = 0;
         let parsed = if self.depth > MAX_DEPTH { Expression::Unknown } else { self.postfix() };
         self.depth -= 1;
+        let height = self.height;
         // Operators and conditions: the value is the left side, what follows is skipped up to the next
         // delimiter.
         while let Some(Token::Name(word)) = self.tokens.first()
@@ -150,6 +183,7 @@ impl<'a> Parser<'a> {
                 self.postfix_within();
             }
         }
+        self.height = height;
         parsed
     }
 
@@ -164,25 +198,42 @@ impl<'a> Parser<'a> {
     fn postfix(&mut self) -> Expression {
         let mut value = self.primary();
         loop {
-            if self.eat('.') {
+            let height = self.height;
+            value = if self.eat('.') {
                 match self.next() {
-                    Some(Token::Name(name)) => value = Expression::Attribute(Box::new(value), name.clone()),
-                    _ => return Expression::Unknown,
+                    Some(Token::Name(name)) => {
+                        self.node(Expression::Attribute(Box::new(value), name.clone()), height)
+                    }
+                    _ => return self.unknown(),
                 }
             } else if self.eat('(') {
                 let arguments = self.elements(')');
-                value = Expression::Call(Box::new(value), arguments);
+                let height = height.max(self.height);
+                self.node(Expression::Call(Box::new(value), arguments), height)
             } else if self.eat('[') {
                 let mut index = self.elements(']');
-                let index = if index.len() == 1 { index.remove(0) } else { Expression::Tuple(index) };
-                value = Expression::Index(Box::new(value), Box::new(index));
+                let height = height.max(self.height);
+                if index.len() == 1 {
+                    self.node(Expression::Index(Box::new(value), Box::new(index.remove(0))), height)
+                } else {
+                    let index = self.node(Expression::Tuple(index), height);
+                    let height = height.max(self.height);
+                    self.node(Expression::Index(Box::new(value), Box::new(index)), height)
+                }
             } else {
                 return value;
-            }
+            };
         }
     }
 
+    /// What the parser does not know, however deep it is.
+    fn unknown(&mut self) -> Expression {
+        self.height = 0;
+        Expression::Unknown
+    }
+
     fn primary(&mut self) -> Expression {
+        self.height = 0;
         match self.next() {
             Some(Token::Name(name)) => Expression::Name(name.clone()),
             Some(Token::Number(number, is_real)) => Expression::Number(*number, *is_real),
@@ -192,7 +243,10 @@ impl<'a> Parser<'a> {
                 Some(Token::Name(name)) => Expression::Name(format!("-{name}")),
                 _ => Expression::Unknown,
             },
-            Some(Token::Symbol('[')) => Expression::List(self.elements(']')),
+            Some(Token::Symbol('[')) => {
+                let elements = self.elements(']');
+                self.node(Expression::List(elements), self.height)
+            }
             Some(Token::Symbol('{')) => self.dictionary(),
             Some(Token::Symbol('(')) => {
                 let is_empty = self.tokens.first() == Some(&Token::Symbol(')'));
@@ -202,9 +256,11 @@ impl<'a> Parser<'a> {
                     Some(first) if self.eat(')') => first,
                     first => {
                         self.eat(',');
+                        let height = self.height;
                         let mut elements: Vec<Expression> = first.into_iter().collect();
                         elements.extend(self.elements(')'));
-                        Expression::Tuple(elements)
+                        let height = height.max(self.height);
+                        self.node(Expression::Tuple(elements), height)
                     }
                 }
             }
@@ -212,41 +268,49 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Expressions up to the closing bracket.
+    /// Expressions up to the closing bracket; the height is that of the highest.
     fn elements(&mut self, close: char) -> Vec<Expression> {
         let mut elements = Vec::new();
+        let mut height = 0;
         while !self.tokens.is_empty() && !self.eat(close) {
             let before = self.tokens.len();
             let mut element = self.expression();
             if self.eat('=') {
-                let value = Box::new(self.expression());
+                let value = self.expression();
                 element = match element {
-                    Expression::Name(name) => Expression::Keyword(name, value),
-                    _ => *value,
+                    Expression::Name(name) => {
+                        self.node(Expression::Keyword(name, Box::new(value)), self.height)
+                    }
+                    _ => value,
                 };
             }
+            height = height.max(self.height);
             elements.push(element);
             self.eat(',');
             if self.tokens.len() == before {
                 self.next();
             }
         }
+        self.height = height;
         elements
     }
 
     fn dictionary(&mut self) -> Expression {
         let mut entries = Vec::new();
+        let mut height = 0;
         while !self.tokens.is_empty() && !self.eat('}') {
             let before = self.tokens.len();
             let key = self.expression();
-            let value = if self.eat(':') { self.expression() } else { Expression::Unknown };
+            height = height.max(self.height);
+            let value = if self.eat(':') { self.expression() } else { self.unknown() };
+            height = height.max(self.height);
             entries.push((key, value));
             self.eat(',');
             if self.tokens.len() == before {
                 self.next();
             }
         }
-        Expression::Dictionary(entries)
+        self.node(Expression::Dictionary(entries), height)
     }
 }
 

@@ -69,7 +69,8 @@ pub fn follow(
     collector: &Collector,
 ) -> Flow {
     let mut flow = Flow::default();
-    let mut tracer = Tracer::new(modules, code, constants, &collector.document.data, mutable(code));
+    let document = &collector.document;
+    let mut tracer = Tracer::new(modules, code, constants, &document.data, mutable(code), document.parts());
     let forward = modules.all.first().and_then(|root| code.method(&root.class.qualified, "forward"));
     if let Some(forward) = forward {
         flow.inputs.clone_from(&forward.arguments);
@@ -196,7 +197,7 @@ fn outputs(result: &Symbol, returns: &str) -> Vec<ValueInfo> {
         && !matches!(returns, "Tensor" | "")
         && !matches!(result, Symbol::List(_) | Symbol::Tuple(_) | Symbol::Named(_))
     {
-        output.type_name = returns.into();
+        output.type_name = super::shortened(returns).into();
     }
     let mut taken = HashSet::new();
     for (index, output) in outputs.iter_mut().enumerate() {

@@ -8,12 +8,17 @@ use crate::listing::Step;
 use crate::names::Names;
 use std::collections::{HashMap, HashSet};
 
+/// Calls within calls.
 const MAX_CALLS: u16 = 64;
-const MAX_NESTING: u32 = 200;
+/// Expressions and blocks within each other, those of called methods counted on: a bound for the stack.
+const MAX_NESTING: u32 = 300;
 /// More than the code of any model: a method that calls another twice, which does so too, grows without end.
 const MAX_STEPS: usize = 1 << 17;
 const MAX_BYTES: usize = 32 << 20;
-const MAX_WORK: usize = 1 << 20;
+const MAX_WORK: usize = 1 << 22;
+/// Bytes of a path or text that count as one step, and of one that may stand in several lines.
+const STEP_BYTES: usize = 16;
+const MAX_SHORT: usize = 256;
 
 /// What `method` of a module computes; its arguments keep their names.
 pub(super) fn inlined(modules: &Modules, code: &Code, module: usize, method: &Method) -> Vec<Step> {
@@ -39,7 +44,7 @@ struct Inliner<'a> {
     code: &'a Code,
     steps: Vec<Step>,
     bytes: usize,
-    /// Statements and calls followed so far: some give no line.
+    /// Statements, expressions and calls followed so far: some give no line.
     work: usize,
     names: Names,
     nesting: u32,
@@ -75,9 +80,9 @@ impl<'a> Inliner<'a> {
 
     fn line(&mut self, place: Place, text: String) {
         if !self.is_full() {
-            self.bytes += text.len();
             let layer =
                 self.modules.all.get(place.module).map(|module| module.path.clone()).unwrap_or_default();
+            self.bytes += text.len() + layer.len();
             self.steps.push(Step { layer, depth: place.depth, text });
         }
     }
@@ -94,6 +99,22 @@ impl<'a> Inliner<'a> {
     }
 
     fn block(
+        &mut self,
+        statements: &'a [Statement],
+        scope: &mut Scope<'a>,
+        place: Place,
+        is_outermost: bool,
+    ) -> Option<Bound> {
+        if self.nesting >= MAX_NESTING {
+            return None;
+        }
+        self.nesting += 1;
+        let returned = self.statements(statements, scope, place, is_outermost);
+        self.nesting -= 1;
+        returned
+    }
+
+    fn statements(
         &mut self,
         statements: &'a [Statement],
         scope: &mut Scope<'a>,
@@ -207,12 +228,16 @@ impl<'a> Inliner<'a> {
     }
 
     fn bound(&mut self, expression: &'a Expression, scope: &Scope<'a>, place: Place) -> Bound {
-        if self.nesting >= MAX_NESTING {
+        if self.nesting >= MAX_NESTING || self.work >= MAX_WORK {
             return Bound::Expression(Expression::Unknown);
         }
         self.nesting += 1;
         let bound = self.bound_nested(expression, scope, place);
         self.nesting -= 1;
+        self.work += 1;
+        if let Bound::Expression(Expression::Name(text) | Expression::Text(text)) = &bound {
+            self.work += text.len() / STEP_BYTES;
+        }
         bound
     }
 
@@ -270,24 +295,34 @@ impl<'a> Inliner<'a> {
     ) -> Bound {
         if let (Expression::Name(function), [value, Expression::Text(name)]) = (callee, arguments)
             && function == "getattr"
-            && let Bound::Module(module) = self.bound(value, scope, place)
         {
-            return self.field(module, name);
+            return match self.bound(value, scope, place) {
+                Bound::Module(module) => self.field(module, name),
+                Bound::Expression(value) => {
+                    let arguments = vec![value, Expression::Text(name.clone())];
+                    Bound::Expression(Expression::Call(Box::new(callee.clone()), arguments))
+                }
+            };
         }
         let (code, modules) = (self.code, self.modules);
         let dotted = callee.dotted();
         if let Some(function) = dotted.as_ref().and_then(|path| code.functions.get(path)) {
             return self.inline(function, arguments, scope, place, place.module);
         }
-        if let Expression::Attribute(object, method) = callee
-            && let Bound::Module(module) = self.bound(object, scope, place)
-        {
-            let class = modules.all.get(module).map(|module| module.class.qualified.as_str());
-            if let Some(method) = class.and_then(|class| code.method(class, method)) {
-                return self.inline(method, arguments, scope, place, module);
-            }
-        }
-        let callee = self.plain(callee, scope, place);
+        let callee = match callee {
+            Expression::Attribute(object, method) => match self.bound(object, scope, place) {
+                Bound::Module(module) => {
+                    let class = modules.all.get(module).map(|module| module.class.qualified.as_str());
+                    if let Some(method) = class.and_then(|class| code.method(class, method)) {
+                        return self.inline(method, arguments, scope, place, module);
+                    }
+                    let field = self.field(module, method);
+                    self.text(field)
+                }
+                Bound::Expression(object) => Expression::Attribute(Box::new(object), method.clone()),
+            },
+            callee => self.plain(callee, scope, place),
+        };
         Bound::Expression(Expression::Call(Box::new(callee), self.all(arguments, scope, place)))
     }
 
@@ -340,11 +375,9 @@ fn is_short(bound: &Bound) -> bool {
     match bound {
         Bound::Module(_) => true,
         Bound::Expression(Expression::Attribute(value, _)) => matches!(**value, Expression::Name(_)),
+        Bound::Expression(Expression::Text(text)) => text.len() <= MAX_SHORT,
         Bound::Expression(expression) => {
-            matches!(
-                expression,
-                Expression::Name(_) | Expression::Number(..) | Expression::Text(_) | Expression::Unknown
-            )
+            matches!(expression, Expression::Name(_) | Expression::Number(..) | Expression::Unknown)
         }
     }
 }
@@ -383,7 +416,7 @@ mod tests {
 
     fn steps(source: &str) -> Vec<String> {
         let mut code = Code::default();
-        code.add("__torch__", source);
+        code.add("__torch__", source).unwrap();
         let method = code.functions.get("__torch__.f0").unwrap();
         let steps = inlined(&Modules::default(), &code, 0, method);
         steps.into_iter().map(|step| format!("{}{}", "  ".repeat(step.depth.into()), step.text)).collect()

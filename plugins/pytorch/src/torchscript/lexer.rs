@@ -13,55 +13,75 @@ pub enum Token {
     Symbol(char),
 }
 
+/// The tokens of one logical line, one after another.
+#[derive(Debug, Clone)]
+pub struct Lexer<'a> {
+    characters: std::iter::Peekable<std::str::Chars<'a>>,
+}
+
 /// The tokens of one logical line.
 pub fn tokens(line: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    let mut characters = line.chars().peekable();
-    while let Some(first) = characters.next() {
-        match first {
-            '#' => break,
-            _ if first.is_whitespace() => {}
-            '"' | '\'' => {
-                let mut text = String::new();
-                while let Some(next) = characters.next() {
-                    match next {
-                        _ if next == first => break,
-                        '\\' => text.extend(characters.next().map(|escaped| match escaped {
-                            'n' => '\n',
-                            't' => '\t',
-                            other => other,
-                        })),
-                        other => text.push(other),
-                    }
-                }
-                tokens.push(Token::Text(text));
+    Lexer::new(line).collect()
+}
+
+impl<'a> Lexer<'a> {
+    /// Reads this line.
+    pub fn new(line: &'a str) -> Self {
+        Self { characters: line.chars().peekable() }
+    }
+
+    /// The characters that follow as long as they are wanted.
+    fn take(&mut self, first: char, mut is_wanted: impl FnMut(&str, char) -> bool) -> String {
+        let mut text = String::from(first);
+        while let Some(&next) = self.characters.peek()
+            && is_wanted(&text, next)
+        {
+            text.push(next);
+            self.characters.next();
+        }
+        text
+    }
+
+    fn text(&mut self, quote: char) -> String {
+        let mut text = String::new();
+        while let Some(next) = self.characters.next() {
+            match next {
+                _ if next == quote => break,
+                '\\' => text.extend(self.characters.next().map(|escaped| match escaped {
+                    'n' => '\n',
+                    't' => '\t',
+                    other => other,
+                })),
+                other => text.push(other),
             }
-            _ if first.is_ascii_digit() => {
-                let mut text = String::from(first);
-                while let Some(&next) = characters.peek() {
-                    let is_sign = matches!(next, '+' | '-') && text.ends_with(['e', 'E']);
-                    if !(next.is_ascii_alphanumeric() || next == '.' || is_sign) {
-                        break;
-                    }
-                    text.push(next);
-                    characters.next();
+        }
+        text
+    }
+}
+
+impl Iterator for Lexer<'_> {
+    type Item = Token;
+
+    fn next(&mut self) -> Option<Token> {
+        loop {
+            let first = self.characters.next()?;
+            return Some(match first {
+                '#' => return None,
+                _ if first.is_whitespace() => continue,
+                '"' | '\'' => Token::Text(self.text(first)),
+                _ if first.is_ascii_digit() => {
+                    let text = self.take(first, |text, next| {
+                        let is_sign = matches!(next, '+' | '-') && text.ends_with(['e', 'E']);
+                        next.is_ascii_alphanumeric() || next == '.' || is_sign
+                    });
+                    let is_real = text.contains(['.', 'e', 'E']);
+                    text.parse().map_or(Token::Name(text), |number| Token::Number(number, is_real))
                 }
-                let is_real = text.contains(['.', 'e', 'E']);
-                tokens.push(text.parse().map_or(Token::Name(text), |number| Token::Number(number, is_real)));
-            }
-            _ if first.is_alphabetic() || first == '_' => {
-                let mut text = String::from(first);
-                while let Some(&next) = characters.peek() {
-                    if !(next.is_alphanumeric() || next == '_') {
-                        break;
-                    }
-                    text.push(next);
-                    characters.next();
+                _ if first.is_alphabetic() || first == '_' => {
+                    Token::Name(self.take(first, |_, next| next.is_alphanumeric() || next == '_'))
                 }
-                tokens.push(Token::Name(text));
-            }
-            other => tokens.push(Token::Symbol(other)),
+                other => Token::Symbol(other),
+            });
         }
     }
-    tokens
 }

@@ -81,6 +81,7 @@ impl Tracer<'_> {
         quantization: Option<QuantizationParameters>,
         is_list: bool,
     ) {
+        self.may_keep(outputs.len());
         if let (Some(first), true) = (outputs.first(), quantization.is_some()) {
             self.values.push(document::value(first, quantization));
         }
@@ -93,6 +94,8 @@ impl Tracer<'_> {
     /// Adds a layer, and gives it a number if it computes something. It then stands for the same module where that was
     /// listed without computing anything.
     pub(super) fn push(&mut self, layer: LayerInfo, is_module: bool, computes: bool) -> usize {
+        self.note_path(layer.path.len() + layer.scope.len());
+        self.may_keep(layer.inputs.len() + layer.tensors.len() + layer.attributes.len());
         let (id, at) = (self.ids.len(), self.entries.len());
         if computes {
             if is_module {

@@ -33,7 +33,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Code of more than this is no model's.
-const MAX_CODE_BYTES: u64 = 64 << 20;
+const MAX_CODE_BYTES: u64 = 16 << 20;
+/// Bytes of a type as it is shown, and methods that are named.
+const MAX_TYPE: usize = 1024;
+const MAX_METHODS: usize = 64;
 
 /// Reads a TorchScript archive; of a dangerous one as much as can be read.
 ///
@@ -71,7 +74,9 @@ pub fn read(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
         let others =
             code.classes.get(&root.class.qualified).map(|class| class.other_methods()).unwrap_or_default();
         if !others.is_empty() {
-            info.metadata.push(pair("methods beside forward", others.join(", ")));
+            let shown = others.get(..MAX_METHODS.min(others.len())).unwrap_or_default().join(", ");
+            let more = if others.len() > MAX_METHODS { ", …" } else { "" };
+            info.metadata.push(pair("methods beside forward", format!("{shown}{more}")));
         }
         info.metadata.extend(root.layer.attributes.iter().filter_map(|attribute| match &attribute.value {
             qp_abi::sdk::AttributeValue::Text(text) => {
@@ -115,7 +120,7 @@ fn code(archive: &Archive) -> Result<Code> {
         }
         let content = archive.content(name)?;
         let module = name.trim_start_matches("code/").trim_end_matches(".py").replace('/', ".");
-        code.add(&module, &String::from_utf8_lossy(&content));
+        code.add(&module, &String::from_utf8_lossy(&content))?;
     }
     Ok(code)
 }
@@ -169,9 +174,17 @@ fn own_constants(info: &mut ModelInfo) {
 fn input(name: &str, annotation: &str) -> ValueInfo {
     let mut input = value(name, None);
     if annotation != "Tensor" {
-        input.type_name = annotation.into();
+        input.type_name = shortened(annotation).into();
     }
     input
+}
+
+/// A type as it is shown.
+fn shortened(annotation: &str) -> String {
+    match annotation.char_indices().nth(MAX_TYPE) {
+        Some((end, _)) => format!("{}…", annotation.get(..end).unwrap_or_default()),
+        None => annotation.to_owned(),
+    }
 }
 
 /// How the model was quantized: FX mode leaves a `GraphModule`, unless its submodules were traced apart.

@@ -4,13 +4,14 @@ use super::class::{TypeName, is_library, is_whole};
 use super::code::{Class, Code, Statement};
 use super::expression::Expression;
 use crate::document::Collector;
-use crate::eager::{attribute, is_parameter_of_codes, packed_parameters, quantization_of};
+use crate::eager::{attribute, attribute_bytes, is_parameter_of_codes, packed_parameters, quantization_of};
 use crate::pickle::{Pickle, Ref, Value};
 use crate::rebuild::{Rebuild, Rebuilt};
 use crate::tensor::StoredTensor;
 use qp_abi::sdk::{Attribute, BackendError, LayerInfo, RString, RVec, Result, TensorRole};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+/// Modules within modules.
 const MAX_DEPTH: usize = 128;
 const MAX_MODULES: usize = 1 << 18;
 /// Bytes of a module's path.
@@ -50,6 +51,8 @@ pub struct Modules {
     /// The modules, parents before children.
     pub all: Vec<Module>,
     index: HashMap<Ref, usize>,
+    /// Where the last module of a path is.
+    places: HashMap<String, usize>,
 }
 
 impl Modules {
@@ -109,9 +112,12 @@ impl Reader<'_> {
         if depth > MAX_DEPTH || path.len() > MAX_PATH || modules.all.len() > MAX_MODULES {
             return Err(BackendError::corrupt_file("the modules are nested too deep"));
         }
+        self.collector.check_modules(modules.all.len())?;
         let class = script_class(pickle, at).unwrap_or_default();
+        self.collector.spend(2 * path.len() + 2 * class.qualified.len())?;
         let index = modules.all.len();
         modules.index.insert(at, index);
+        modules.places.insert(path.to_owned(), index);
         let layer = LayerInfo {
             path: path.into(),
             op_type: class.name.as_str().into(),
@@ -206,7 +212,8 @@ impl Reader<'_> {
             let state = pickle.object(value).and_then(|object| object.state).unwrap_or(value);
             for (name, found) in packed_parameters(self.rebuild, state)? {
                 let name = self.collector.add(&join(&layer, name), &layer, TensorRole::PARAMETER, found)?;
-                if let Some(module) = modules.all.iter_mut().rev().find(|module| module.path == layer) {
+                let owner = modules.places.get(&layer).and_then(|place| modules.all.get_mut(*place));
+                if let Some(module) = owner {
                     module.layer.tensors.push(name);
                 }
             }
@@ -214,7 +221,7 @@ impl Reader<'_> {
         }
         match self.rebuild.tensor(value)? {
             Some(Rebuilt::Plain(found)) => {
-                let has = |names: &[String]| names.iter().any(|known| known == name);
+                let has = |names: &HashSet<String>| names.contains(name);
                 let role = if found.quantizer.is_none() && is_parameter_of_codes(name) {
                     TensorRole::QUANTIZATION
                 } else if has(&definition.parameters) || (is_quantized && matches!(name, "weight" | "bias")) {
@@ -236,7 +243,9 @@ impl Reader<'_> {
                 if let (true, Some(value), Some(module)) =
                     (is_public, attribute(pickle, value), modules.all.get_mut(owner))
                 {
-                    module.layer.attributes.push(Attribute { name: name.into(), value });
+                    let attribute = Attribute { name: name.into(), value };
+                    self.collector.spend(attribute_bytes(&attribute))?;
+                    module.layer.attributes.push(attribute);
                 }
                 Ok(match pickle.get(value) {
                     Value::Bool(flag) => Field::Flag(*flag),

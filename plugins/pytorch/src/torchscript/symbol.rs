@@ -184,6 +184,22 @@ pub(super) fn elements(symbol: &Symbol) -> usize {
     }
 }
 
+/// What it takes to copy a symbol: its elements, long names counting as several.
+pub(super) fn weight(symbol: &Symbol) -> usize {
+    /// Bytes of a name that count as one element.
+    const BYTES: usize = 32;
+    match symbol {
+        Symbol::List(all) | Symbol::Tuple(all) => all.iter().map(weight).sum::<usize>() + 1,
+        Symbol::Named(all) => {
+            all.iter().map(|(key, symbol)| weight(symbol) + key.len() / BYTES).sum::<usize>() + 1
+        }
+        Symbol::Perhaps(inner) => weight(inner) + 1,
+        Symbol::Value { name, .. } | Symbol::Stored(name, _) => 1 + name.len() / BYTES,
+        Symbol::Function(name) => 1 + name.len() / BYTES,
+        Symbol::Module(_) | Symbol::Number(_) | Symbol::Flag(_) | Symbol::Other => 1,
+    }
+}
+
 /// Whether there is a tensor in it.
 pub(super) fn has_value(symbol: &Symbol) -> bool {
     match symbol {

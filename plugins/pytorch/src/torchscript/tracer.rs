@@ -4,18 +4,28 @@ use super::code::{Code, Method, Statement};
 use super::expression::Expression;
 use super::forward::{Listed, part_name, place_of};
 use super::modules::{Field, Modules};
-use super::symbol::{Kind, Symbol, elements, has_value};
+use super::symbol::{Kind, Symbol, elements, has_value, names_of, weight};
 use crate::quant::numbers;
 use crate::tensor::{Data, StoredTensor};
 use qp_abi::sdk::{RString, ValueInfo};
 use std::collections::{HashMap, HashSet};
 
+/// Calls within calls.
 const MAX_DEPTH: u32 = 64;
+/// Statements that are followed.
 const MAX_STEPS: usize = 1 << 20;
-/// Expressions within expressions, those of called methods counted on: a bound for the stack.
-const MAX_NESTING: u32 = 200;
+/// Symbols that are made, those within others too.
+const MAX_SYMBOLS: usize = 1 << 22;
+/// Symbols that are kept, in variables and in the description: a line of ten bytes may keep a list of thousands.
+const MAX_KEPT: usize = 1 << 19;
+/// Bytes of paths in the description, for the same reason.
+const MAX_PATH_BYTES: usize = 32 << 20;
+/// Expressions and blocks within each other, those of called methods counted on: a bound for the stack.
+const MAX_NESTING: u32 = 300;
 /// Elements of a list, those of lists in it too: a line of code may double the list of the line before.
 const MAX_ELEMENTS: usize = 4096;
+/// Bytes of a key of a dictionary.
+const MAX_KEY: usize = 1024;
 
 /// Follows the data through methods.
 pub(super) struct Tracer<'a> {
@@ -37,6 +47,11 @@ pub(super) struct Tracer<'a> {
     /// Modules that are in the list of layers.
     pub(super) met: HashSet<usize>,
     steps: usize,
+    symbols: usize,
+    kept: usize,
+    path_bytes: usize,
+    /// Layers that may be listed.
+    most: usize,
     nesting: u32,
 }
 
@@ -82,6 +97,7 @@ impl<'a> Tracer<'a> {
         constants: &'a HashMap<String, (RString, StoredTensor)>,
         data: &'a Data,
         mutable: HashSet<String>,
+        most: usize,
     ) -> Self {
         Self {
             modules,
@@ -96,6 +112,10 @@ impl<'a> Tracer<'a> {
             computing: HashSet::new(),
             met: HashSet::new(),
             steps: 0,
+            symbols: 0,
+            kept: 0,
+            path_bytes: 0,
+            most,
             nesting: 0,
         }
     }
@@ -109,6 +129,49 @@ impl<'a> Tracer<'a> {
     pub(super) fn may_go_on(&mut self, steps: usize) -> bool {
         self.steps = self.steps.saturating_add(steps);
         self.steps <= MAX_STEPS
+            && self.symbols <= MAX_SYMBOLS
+            && self.kept <= MAX_KEPT
+            && self.path_bytes <= MAX_PATH_BYTES
+            && self.entries.len() <= self.most
+    }
+
+    /// Counts symbols that are kept; false when they are too many.
+    pub(super) fn may_keep(&mut self, symbols: usize) -> bool {
+        self.kept = self.kept.saturating_add(symbols);
+        self.may_go_on(0)
+    }
+
+    /// Counts symbols that are made; false when they are too many.
+    pub(super) fn may_copy(&mut self, symbols: usize) -> bool {
+        self.symbols = self.symbols.saturating_add(symbols);
+        self.may_go_on(0)
+    }
+
+    /// Counts bytes of paths in the description.
+    pub(super) fn note_path(&mut self, bytes: usize) {
+        self.path_bytes = self.path_bytes.saturating_add(bytes);
+    }
+
+    /// The variables once more; `None` when that is too much.
+    pub(super) fn copied(&mut self, variables: &Variables) -> Option<Variables> {
+        self.may_copy(variables.values().map(weight).sum()).then(|| variables.clone())
+    }
+
+    /// The names of the values that variables hold, each variable looked at once.
+    pub(super) fn names_in(&mut self, names: Vec<&str>, variables: &Variables) -> Vec<RString> {
+        let mut known = HashSet::new();
+        let mut found = Vec::new();
+        for name in names {
+            if !known.insert(name) {
+                continue;
+            }
+            let Some(symbol) = variables.get(name) else { continue };
+            if !self.may_copy(weight(symbol)) {
+                return Vec::new();
+            }
+            found.extend(names_of(std::slice::from_ref(symbol)));
+        }
+        found
     }
 
     /// What a method returns.
@@ -133,6 +196,21 @@ impl<'a> Tracer<'a> {
 
     /// Follows statements; what is returned among them.
     pub(super) fn block(
+        &mut self,
+        statements: &'a [Statement],
+        variables: &mut Variables,
+        place: Place,
+    ) -> Option<Symbol> {
+        if self.nesting >= MAX_NESTING {
+            return None;
+        }
+        self.nesting += 1;
+        let returned = self.statements(statements, variables, place);
+        self.nesting -= 1;
+        returned
+    }
+
+    fn statements(
         &mut self,
         statements: &'a [Statement],
         variables: &mut Variables,
@@ -195,6 +273,9 @@ impl<'a> Tracer<'a> {
             && callee.dotted().is_some_and(|path| path == "torch.append")
         {
             let element = self.evaluate(element, variables, place);
+            if !self.may_keep(weight(&element)) {
+                return Symbol::Other;
+            }
             if let Some(Symbol::List(found)) = variables.get_mut(list) {
                 let is_empty = matches!(found.as_slice(), [Symbol::Value { name, .. }] if name.is_empty());
                 if is_empty {
@@ -211,12 +292,19 @@ impl<'a> Tracer<'a> {
 
     fn assign(&mut self, variables: &mut Variables, targets: &[Expression], value: Symbol) {
         match targets {
-            [Expression::Name(name)] => drop(variables.insert(name.clone(), value)),
+            [Expression::Name(name)] => {
+                if self.may_keep(weight(&value)) {
+                    variables.insert(name.clone(), value);
+                }
+            }
             [_] => {}
             several => {
                 for (index, target) in several.iter().enumerate() {
                     let part = self.part(&value, index);
                     let Expression::Name(name) = target else { continue };
+                    if !self.may_keep(weight(&part)) {
+                        return;
+                    }
                     variables.insert(name.clone(), part);
                 }
             }
@@ -240,6 +328,7 @@ impl<'a> Tracer<'a> {
                     return Symbol::unnamed();
                 }
                 let outputs = &mut entry.layer.outputs;
+                self.kept = self.kept.saturating_add((index + 1).saturating_sub(outputs.len()));
                 while outputs.len() <= index {
                     outputs.push(part_name(name, outputs.len()));
                 }
@@ -256,12 +345,13 @@ impl<'a> Tracer<'a> {
         variables: &Variables,
         place: Place,
     ) -> Symbol {
-        if self.nesting >= MAX_NESTING {
+        if self.nesting >= MAX_NESTING || self.symbols > MAX_SYMBOLS {
             return Symbol::Other;
         }
         self.nesting += 1;
         let symbol = self.evaluate_nested(expression, variables, place);
         self.nesting -= 1;
+        self.symbols = self.symbols.saturating_add(weight(&symbol));
         if elements(&symbol) > MAX_ELEMENTS { Symbol::Other } else { symbol }
     }
 
@@ -278,26 +368,14 @@ impl<'a> Tracer<'a> {
             Expression::Tuple(elements) => Symbol::Tuple(self.all(elements, variables, place)),
             Expression::Dictionary(entries) => {
                 let entries = entries.iter().filter_map(|(key, value)| match key {
-                    Expression::Text(key) => Some((key.clone(), self.evaluate(value, variables, place))),
+                    Expression::Text(key) if key.len() <= MAX_KEY => {
+                        Some((key.clone(), self.evaluate(value, variables, place)))
+                    }
                     _ => None,
                 });
                 Symbol::Named(entries.collect())
             }
-            Expression::Attribute(value, name) => {
-                if matches!(&**value, Expression::Name(root) if root == "CONSTANTS") {
-                    let constant = self.constants.get(name).cloned();
-                    return constant
-                        .map_or(Symbol::Other, |(name, tensor)| Symbol::Stored(name, Box::new(tensor)));
-                }
-                match self.evaluate(value, variables, place) {
-                    Symbol::Module(module) => self.field(module, name),
-                    // A function under a short name: `_0 = __torch__.torch.nn.functional.relu`.
-                    _ => match expression.dotted().filter(|path| path.starts_with("__torch__.")) {
-                        Some(path) => Symbol::Function(path),
-                        None => Symbol::Other,
-                    },
-                }
-            }
+            Expression::Attribute(..) => self.attribute(expression, variables, place),
             Expression::Index(value, index) => {
                 let value = self.evaluate(value, variables, place);
                 match (&value, &**index) {
@@ -319,6 +397,29 @@ impl<'a> Tracer<'a> {
             Expression::Keyword(_, value) => self.evaluate(value, variables, place),
             Expression::Text(_) | Expression::Unknown => Symbol::Other,
         }
+    }
+
+    /// `a.b.c`: a constant, what a module has, or a function under a short name: `_0 = __torch__.torch.nn.functional.relu`.
+    fn attribute(&mut self, expression: &'a Expression, variables: &Variables, place: Place) -> Symbol {
+        let (root, names) = expression.chain();
+        let mut names = names.into_iter().rev();
+        let mut symbol = match root {
+            Expression::Name(root) if root == "CONSTANTS" => {
+                let constant = names.next().and_then(|name| self.constants.get(name)).cloned();
+                constant.map_or(Symbol::Other, |(name, tensor)| Symbol::Stored(name, Box::new(tensor)))
+            }
+            Expression::Name(root) if root == "__torch__" && !variables.contains_key(root) => {
+                return expression.dotted().map_or(Symbol::Other, Symbol::Function);
+            }
+            root => self.evaluate(root, variables, place),
+        };
+        for name in names {
+            symbol = match symbol {
+                Symbol::Module(module) => self.field(module, name),
+                _ => Symbol::Other,
+            };
+        }
+        symbol
     }
 
     pub(super) fn field(&self, module: usize, name: &str) -> Symbol {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
 pub mod cases;
+pub mod deep;
 pub mod native;
 pub mod npz;
 

@@ -1,11 +1,8 @@
 //! Expressions, the operators that bind loosest first.
 
 use super::lexer::Kind;
-use super::parser::{MAX_DEPTH, Parsed, Parser};
+use super::parser::{Parsed, Parser};
 use super::syntax::{Argument, Binary, Expression, Unary};
-
-/// Operators in a row: each is one level of the tree.
-const MAX_CHAIN: u32 = 200;
 
 impl Parser<'_> {
     /// One expression, or a tuple without parentheses.
@@ -15,6 +12,7 @@ impl Parser<'_> {
             return Ok(first);
         }
         let mut elements = vec![first];
+        let mut height = self.height;
         while self.eat(",") {
             let is_end = matches!(self.peek(), None | Some(Kind::Newline))
                 || [")", "]", "=", ";"].iter().any(|end| self.is(end));
@@ -22,7 +20,9 @@ impl Parser<'_> {
                 break;
             }
             elements.push(self.expression()?);
+            height = height.max(self.height);
         }
+        self.grow(height)?;
         Ok(Expression::Tuple(elements))
     }
 
@@ -32,37 +32,34 @@ impl Parser<'_> {
             if !parser.eat_word("if") {
                 return Ok(value);
             }
+            let height = parser.height;
             let condition = parser.disjunction()?;
+            let height = height.max(parser.height);
             if !parser.eat_word("else") {
                 return parser.wrong("`else` is missing");
             }
             let other = parser.expression()?;
+            parser.grow(height.max(parser.height))?;
             Ok(Expression::Conditional(Box::new([condition, value, other])))
         })
     }
 
-    /// Counts an operator of a chain of `links`.
-    fn link(&self, links: &mut u32) -> Parsed<()> {
-        *links += 1;
-        if *links > MAX_CHAIN { self.wrong("the expression is too long") } else { Ok(()) }
-    }
-
     pub(super) fn disjunction(&mut self) -> Parsed<Expression> {
         let mut left = self.conjunction()?;
-        let mut links = 0;
         while self.eat_word("or") {
-            self.link(&mut links)?;
+            let height = self.height;
             left = Expression::Or(Box::new(left), Box::new(self.conjunction()?));
+            self.grow(height.max(self.height))?;
         }
         Ok(left)
     }
 
     fn conjunction(&mut self) -> Parsed<Expression> {
         let mut left = self.negation()?;
-        let mut links = 0;
         while self.eat_word("and") {
-            self.link(&mut links)?;
+            let height = self.height;
             left = Expression::And(Box::new(left), Box::new(self.negation()?));
+            self.grow(height.max(self.height))?;
         }
         Ok(left)
     }
@@ -70,13 +67,14 @@ impl Parser<'_> {
     fn negation(&mut self) -> Parsed<Expression> {
         if self.eat_word("not") {
             let operand = self.nested(Self::negation)?;
+            self.grow(self.height)?;
             return Ok(Expression::Unary(Unary::Not, Box::new(operand)));
         }
         let mut left = self.binary(0)?;
-        let mut links = 0;
         while let Some(operator) = self.comparison() {
-            self.link(&mut links)?;
+            let height = self.height;
             left = Expression::Binary(operator, Box::new(left), Box::new(self.binary(0)?));
+            self.grow(height.max(self.height))?;
         }
         Ok(left)
     }
@@ -120,11 +118,11 @@ impl Parser<'_> {
         ];
         let Some(operators) = LEVELS.get(level) else { return self.unary() };
         let mut left = self.binary(level + 1)?;
-        let mut links = 0;
         while let Some((_, operator)) = operators.iter().find(|(symbol, _)| self.is(symbol)) {
-            self.link(&mut links)?;
+            let height = self.height;
             self.advance();
             left = Expression::Binary(*operator, Box::new(left), Box::new(self.binary(level + 1)?));
+            self.grow(height.max(self.height))?;
         }
         Ok(left)
     }
@@ -138,6 +136,7 @@ impl Parser<'_> {
         };
         self.advance();
         let operand = self.nested(Self::unary)?;
+        self.grow(self.height)?;
         Ok(match (operator, operand) {
             (Unary::Negate, Expression::Int(number)) => Expression::Int(number.wrapping_neg()),
             (Unary::Negate, Expression::Float(number)) => Expression::Float(-number),
@@ -150,14 +149,16 @@ impl Parser<'_> {
         if !self.eat("**") {
             return Ok(base);
         }
+        let height = self.height;
         let exponent = self.nested(Self::unary)?;
+        self.grow(height.max(self.height))?;
         Ok(Expression::Binary(Binary::Power, Box::new(base), Box::new(exponent)))
     }
 
     fn postfix(&mut self) -> Parsed<Expression> {
         let mut value = self.primary()?;
-        // A chain is as deep a tree as brackets within brackets are.
-        for _ in 0..MAX_DEPTH {
+        loop {
+            let height = self.height;
             if self.eat(".") {
                 value = Expression::Attribute(Box::new(value), self.name()?);
             } else if self.eat("(") {
@@ -170,12 +171,14 @@ impl Parser<'_> {
             } else {
                 return Ok(value);
             }
+            self.grow(height.max(self.height))?;
         }
-        self.wrong("the code is nested too deep")
     }
 
+    /// Arguments up to the bracket; the height is that of the highest.
     fn arguments(&mut self) -> Parsed<Vec<Argument>> {
         let mut arguments = Vec::new();
+        let mut height = 0;
         while !self.is(")") {
             if self.eat("*") {
                 arguments.push(Argument::Spread(self.expression()?));
@@ -186,10 +189,12 @@ impl Parser<'_> {
                     value => Argument::Positional(value),
                 });
             }
+            height = height.max(self.height);
             if !self.eat(",") {
                 break;
             }
         }
+        self.height = height;
         self.expect(")")?;
         Ok(arguments)
     }
@@ -197,22 +202,30 @@ impl Parser<'_> {
     fn index(&mut self) -> Parsed<Expression> {
         let mut elements = vec![self.slice()?];
         let mut is_tuple = false;
+        let mut height = self.height;
         while self.eat(",") {
             is_tuple = true;
             if self.is("]") {
                 break;
             }
             elements.push(self.slice()?);
+            height = height.max(self.height);
         }
-        Ok(if is_tuple { Expression::Tuple(elements) } else { elements.remove(0) })
+        if !is_tuple {
+            return Ok(elements.remove(0));
+        }
+        self.grow(height)?;
+        Ok(Expression::Tuple(elements))
     }
 
     fn slice(&mut self) -> Parsed<Expression> {
         let mut parts = [const { None }; 3];
         let mut at = 0;
+        let mut height = 0;
         loop {
             if !self.is(":") && !self.is("]") && !self.is(",") {
                 parts[at] = Some(self.expression()?);
+                height = height.max(self.height);
             }
             if at == 2 || !self.eat(":") {
                 break;
@@ -220,6 +233,7 @@ impl Parser<'_> {
             at += 1;
         }
         if at > 0 {
+            self.grow(height)?;
             return Ok(Expression::Slice(Box::new(parts)));
         }
         let [first, ..] = parts;
@@ -227,6 +241,7 @@ impl Parser<'_> {
     }
 
     fn primary(&mut self) -> Parsed<Expression> {
+        self.height = 0;
         let Some(kind) = self.peek().cloned() else { return self.wrong("the code ends too early") };
         match kind {
             Kind::Name(name) => {
@@ -281,15 +296,19 @@ impl Parser<'_> {
             Kind::Symbol("{") => {
                 self.advance();
                 let mut entries = Vec::new();
+                let mut height = 0;
                 while !self.is("}") {
                     let key = self.expression()?;
+                    height = height.max(self.height);
                     self.expect(":")?;
                     entries.push((key, self.expression()?));
+                    height = height.max(self.height);
                     if !self.eat(",") {
                         break;
                     }
                 }
                 self.expect("}")?;
+                self.grow(height)?;
                 Ok(Expression::Dictionary(entries))
             }
             Kind::Symbol(symbol) => self.wrong(format!("`{symbol}` is not expected")),
@@ -299,12 +318,16 @@ impl Parser<'_> {
 
     fn list(&mut self) -> Parsed<Expression> {
         let mut elements = Vec::new();
+        let mut height = 0;
         while !self.is("]") {
             elements.push(self.expression()?);
+            height = height.max(self.height);
             if elements.len() == 1 && self.eat_word("for") {
                 let names = self.loop_names()?;
                 let values = Box::new(self.disjunction()?);
+                height = height.max(self.height);
                 let condition = if self.eat_word("if") { Some(Box::new(self.disjunction()?)) } else { None };
+                self.grow(height.max(self.height))?;
                 self.expect("]")?;
                 return Ok(Expression::Comprehension(Box::new(elements.remove(0)), names, values, condition));
             }
@@ -312,6 +335,7 @@ impl Parser<'_> {
                 break;
             }
         }
+        self.grow(height)?;
         self.expect("]")?;
         Ok(Expression::List(elements))
     }

@@ -39,6 +39,10 @@ const SYMBOLS: [&str; 43] = [
 const SINGLE: [&str; 3] = ["<", ">", "="];
 /// Blocks within blocks.
 const MAX_INDENTS: usize = 64;
+/// Tokens of one source, of some fifty bytes each.
+const MAX_TOKENS: usize = 1 << 21;
+/// Bytes of a name, of which there is a copy wherever it is used.
+const MAX_NAME: usize = 1024;
 
 /// The tokens of `source`.
 ///
@@ -85,6 +89,9 @@ impl Lexer {
         self.indent(text.len() - content.len())?;
         let mut rest = content;
         loop {
+            if self.tokens.len() > MAX_TOKENS {
+                return self.wrong("the code is too long");
+            }
             rest = rest.trim_start_matches([' ', '\t', '\r']);
             let Some(first) = rest.chars().next() else { break };
             match first {
@@ -105,6 +112,9 @@ impl Lexer {
                 first if first.is_alphabetic() || first == '_' => {
                     let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
                     let (name, after) = rest.split_at(end);
+                    if name.len() > MAX_NAME {
+                        return self.wrong(format!("a name has {} bytes", name.len()));
+                    }
                     self.push(Kind::Name(name.to_owned()));
                     rest = after;
                 }

@@ -4,8 +4,13 @@ use super::lexer::{Kind, Token, tokens};
 use super::syntax::{Argument, Binary, Class, Expression, Function, Parameter, Statement};
 use qp_abi::sdk::{BackendError, Result};
 
-/// Expressions within expressions: a bound for the stack.
-pub(super) const MAX_DEPTH: u32 = 100;
+/// Expressions within expressions, and blocks within blocks: a bound for the stack.
+const MAX_DEPTH: u32 = 64;
+/// Levels of the tree that an expression is. A chain such as `a.b[0](c) + d` is one for each link, and whoever follows,
+/// copies or drops the tree goes that deep.
+const MAX_HEIGHT: u32 = 200;
+/// Targets of one value, which each has a copy of.
+const MAX_TARGETS: usize = 16;
 
 /// The statements of `source`.
 ///
@@ -15,11 +20,12 @@ pub fn parse(source: &str) -> Result<Vec<Statement>> {
     let said = |(line, what): (usize, String)| {
         let text = source.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim();
         let shown: String = text.chars().take(100).collect();
+        let what: String = what.chars().take(200).collect();
         BackendError::unsupported_op(format!("line {line} of the code cannot be followed: {what}"))
             .with_cause(format!("`{shown}`"))
     };
     let tokens = tokens(source).map_err(said)?;
-    let mut parser = Parser { tokens: &tokens, depth: 0, line: 1 };
+    let mut parser = Parser { tokens: &tokens, depth: 0, height: 0, line: 1 };
     let mut statements = Vec::new();
     while !parser.tokens.is_empty() {
         parser.statement(&mut statements).map_err(said)?;
@@ -32,6 +38,8 @@ pub(super) type Parsed<T> = std::result::Result<T, (usize, String)>;
 pub(super) struct Parser<'a> {
     tokens: &'a [Token],
     depth: u32,
+    /// The levels of the expression that was read last.
+    pub(super) height: u32,
     line: usize,
 }
 
@@ -184,6 +192,9 @@ impl Parser<'_> {
         }
         let mut targets = vec![first];
         while self.eat("=") {
+            if targets.len() > MAX_TARGETS {
+                return self.wrong("a value has too many names");
+            }
             targets.push(self.sequence()?);
         }
         // `a = b = value`: the value is the last one.
@@ -338,6 +349,12 @@ impl Parser<'_> {
             names.push(self.name()?);
         }
         if self.eat_word("in") { Ok(names) } else { self.wrong("`in` is missing") }
+    }
+
+    /// Counts the level above parts of which the highest has `height` levels.
+    pub(super) fn grow(&mut self, height: u32) -> Parsed<()> {
+        self.height = height + 1;
+        if self.height > MAX_HEIGHT { self.wrong("the expression is too long") } else { Ok(()) }
     }
 
     pub(super) fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
