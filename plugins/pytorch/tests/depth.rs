@@ -20,6 +20,11 @@ use tempfile::TempDir;
 /// Bytes of texts in a description: some of what the file takes when it is deflated no more.
 const MAX_TEXT_BYTES: usize = 192 << 20;
 
+/// What a kind of nesting is called, and code of a depth.
+type Kind = (&'static str, fn(usize) -> String);
+/// A pickle of a depth.
+type Pickled = Box<dyn Fn(usize) -> Vec<u8> + Sync>;
+
 /// Looks at a file in every way that runs nothing.
 fn look(name: &str, content: &[u8]) -> Option<ModelInfo> {
     let folder = TempDir::new().unwrap();
@@ -67,7 +72,7 @@ fn text_bytes(info: &ModelInfo) -> usize {
 
 #[test]
 fn expressions_of_torchscript_within_each_other() {
-    let kinds: [(&str, fn(usize) -> String); 14] = [
+    let kinds: [Kind; 14] = [
         ("attributes", |depth| format!("y = s{}\nreturn x", ".w".repeat(depth))),
         ("indices", |depth| format!("y = x{}\nreturn x", "[0]".repeat(depth))),
         ("calls of calls", |depth| format!("y = x{}\nreturn x", "()".repeat(depth))),
@@ -136,7 +141,7 @@ fn modules_of_torchscript_within_each_other() {
 
 #[test]
 fn code_of_fx_within_each_other() {
-    let kinds: [(&str, fn(usize) -> String); 13] = [
+    let kinds: [Kind; 13] = [
         ("attributes", |depth| format!("y = x{}\nreturn x", ".w".repeat(depth))),
         ("indices", |depth| format!("y = x{}\nreturn x", "[0]".repeat(depth))),
         ("calls of calls", |depth| format!("y = x{}\nreturn x", "()".repeat(depth))),
@@ -164,7 +169,7 @@ fn code_of_fx_within_each_other() {
 #[test]
 fn values_of_pickles_within_each_other() {
     let times = |part: &[u8], depth: usize| part.repeat(depth);
-    let kinds: [(&str, usize, Box<dyn Fn(usize) -> Vec<u8> + Sync>); 8] = [
+    let kinds: [(&str, usize, Pickled); 8] = [
         (
             "tuples",
             100_000,
@@ -226,7 +231,7 @@ fn values_of_pickles_within_each_other() {
     for (kind, most, pickle) in kinds {
         println!("{kind}");
         at_every_depth("m.pt", most, |depth| saved(&pickle(depth)));
-        at_every_depth("m.bin", 1000, |depth| pickle(depth));
+        at_every_depth("m.bin", 1000, &pickle);
     }
     let cycles: [&[u8]; 2] = [
         b"\x80\x02]q\x00h\x00a.",
