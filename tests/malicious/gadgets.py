@@ -537,6 +537,8 @@ def programs():
     setstate = f'  def __getstate__(self: __torch__.M) -> int:\n    return 1\n  def __setstate__(self: __torch__.M,\n    state: int) -> NoneType:\n    _0 = torch.save("x", "{path("script_setstate")}")\n    self.training = False\n    return None\n'
     torchscript("script_setstate", "return x", more=setstate, data=state)
     torchscript("script_endless", "_0 = True\nwhile _0:\n  _0 = True\nreturn x", None)
+    # Loading it does no harm.
+    rows[-1]["verdict"] = "any"
     evil = lambda stem: saved(b"\x80\x04" + call(get("os", "system"), command(stem)) + b".")
     program = MODELS / "resnet8.pt2"
     if program.is_file():

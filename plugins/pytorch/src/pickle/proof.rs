@@ -326,7 +326,9 @@ impl<'a> Proof<'a> {
                     .pickle
                     .callable(object)
                     .is_some_and(|class| class.is("collections", "OrderedDict"))
-                    && self.pickle.arguments(object).is_empty() =>
+                    && self.pickle.arguments(object).is_empty()
+                    // One with attributes may have an `items` of its own.
+                    && object.state.is_none() =>
             {
                 &object.items
             }
