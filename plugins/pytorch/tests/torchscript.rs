@@ -218,6 +218,6 @@ fn code_that_writes_files_is_refused_before_libtorch_sees_it() {
     let info = inspect(&path).unwrap();
     let obstacle = info.run_obstacle.into_option().unwrap();
     assert_eq!(obstacle.kind, ErrorKind::UNSAFE_FILE);
-    assert_eq!(obstacle.message, "the TorchScript calls `save`, which does more than compute");
+    assert_eq!(obstacle.message, "the file calls `aten::save`, which does more than compute");
     assert!(info.findings.iter().any(|finding| finding.code == "code.reaches-out"));
 }

@@ -31,7 +31,6 @@ const DANGEROUS_MODULES: &[&str] = &[
     "cffi",
     "cgi",
     "cgitb",
-    "chunk",
     "cloudpathlib",
     "cloudpickle",
     "code",
@@ -337,6 +336,11 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("yaml", "load"),
     ("yaml", "unsafe_load"),
 ];
+
+/// Whether Python itself has a dangerous function of that name.
+pub(super) fn is_builtin(name: &str) -> bool {
+    DANGEROUS_NAMES.contains(&("builtins", name))
+}
 
 /// Whether a path is that of a module of which every name is dangerous, or lies within one.
 pub(super) fn is_module(path: &str) -> bool {

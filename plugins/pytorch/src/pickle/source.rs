@@ -210,7 +210,7 @@ const FOREIGN: &[&str] = &[
 struct Reader<'a> {
     /// The dotted paths behind imported names.
     aliases: HashMap<String, String>,
-    /// Those of the definitions so far: values, whatever else has their name.
+    /// Those of the definitions so far, and variables: values, whatever else has their name.
     parameters: HashSet<String>,
     judgement: &'a mut Judgement,
 }
@@ -233,7 +233,15 @@ impl Reader<'_> {
                 self.parameters.extend(names);
                 verdict
             }
-            _ => self.expressions(&kinds),
+            _ => {
+                let verdict = self.expressions(&kinds);
+                // A name of Python's own that is set in some branch may still be Python's.
+                let set = assigned(&kinds).into_iter();
+                let aliases = &self.aliases;
+                let set = set.filter(|name| !aliases.contains_key(name) && !danger::is_builtin(name));
+                self.parameters.extend(set);
+                verdict
+            }
         }
     }
 
@@ -444,6 +452,21 @@ fn own_member(kinds: &[&Kind], at: usize) -> Option<usize> {
         }
     }
     Some(at)
+}
+
+/// The variables that a line sets: values, whatever else has their name.
+fn assigned(kinds: &[&Kind]) -> Vec<String> {
+    let mut depth = 0_usize;
+    let mut names = Vec::new();
+    for pair in kinds.windows(2) {
+        match pair {
+            [Kind::Symbol("(" | "[" | "{"), _] => depth += 1,
+            [Kind::Symbol(")" | "]" | "}"), _] => depth = depth.saturating_sub(1),
+            [Kind::Name(name), Kind::Symbol("=")] if depth == 0 => names.push(name.clone()),
+            _ => {}
+        }
+    }
+    names
 }
 
 /// The parameters of a definition, and all else of its line.
