@@ -9,6 +9,8 @@ use crate::source::Source;
 use std::path::Path;
 use std::sync::Arc;
 
+/// What is said of a file within that PyTorch may read where we cannot.
+const UNREAD: &str = "a file within the file cannot be read here";
 /// Files within files.
 const MAX_DEPTH: usize = 4;
 /// Pickles in a row, behind the first one, that are judged.
@@ -30,7 +32,7 @@ pub fn of_archive(archive: &Archive) -> Verdict {
 /// The verdict on a file that is no archive: pickles in a row.
 pub fn of_pickles(bytes: &[u8]) -> Verdict {
     let mut verdict = Verdict::default();
-    add_pickles(bytes, Loader::Python, true, &mut verdict, 0);
+    add_pickles(bytes, Loader::Python, Origin::Loaded, &mut verdict, 0);
     verdict
 }
 
@@ -40,9 +42,10 @@ fn add_archive(archive: &Archive, verdict: &mut Verdict, depth: usize) {
     for name in archive.names() {
         let lower = name.to_ascii_lowercase();
         let is_named = NAMES.iter().any(|end| lower.ends_with(end));
-        let is_storage = lower.starts_with("data/") && !FOLDERS.iter().any(|folder| lower.contains(folder));
+        let is_of_program = FOLDERS.iter().any(|folder| lower.contains(folder));
+        let is_storage = lower.starts_with("data/");
         let is_small = archive.record(name).is_some_and(|record| record.size <= MAX_OTHER_BYTES);
-        if !is_named && (is_storage || !is_small) && !FOLDERS.iter().any(|folder| lower.contains(folder)) {
+        if !is_named && !is_of_program && (is_storage || !is_small) {
             continue;
         }
         // PyTorch reads entries whose checksum is wrong.
@@ -61,7 +64,8 @@ fn add_archive(archive: &Archive, verdict: &mut Verdict, depth: usize) {
             } else {
                 Loader::Python
             };
-            add_pickles(content, loader, is_named, verdict, depth);
+            let origin = if is_named { Origin::Named } else { Origin::Suspected };
+            add_pickles(content, loader, origin, verdict, depth);
         }
     }
 }
@@ -79,18 +83,31 @@ fn add_file(file: &Arc<Source>, verdict: &mut Verdict, depth: usize) {
         verdict.add_danger("<files within files>");
         return;
     }
-    let Ok(bytes) = file.bytes() else { return };
+    // What we cannot read, PyTorch may.
+    let Ok(bytes) = file.bytes() else { return verdict.add_doubt(UNREAD) };
     if !bytes.starts_with(archive::MAGIC) {
-        return add_pickles(bytes, Loader::Python, true, verdict, depth);
+        return add_pickles(bytes, Loader::Python, Origin::Loaded, verdict, depth);
     }
-    if let Ok(archive) = Archive::read(Arc::clone(file)) {
-        add_archive(&archive, verdict, depth);
+    match Archive::read(Arc::clone(file)) {
+        Ok(archive) => add_archive(&archive, verdict, depth),
+        Err(_) => verdict.add_doubt(UNREAD),
     }
 }
 
-/// Each load takes one pickle: a loop takes all that there are. A damaged one is judged up to the damage, if it is a
-/// pickle by its name or by what it does.
-pub fn add_pickles(bytes: &[u8], loader: Loader, is_named: bool, verdict: &mut Verdict, depth: usize) {
+/// Why bytes are taken for pickles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Something loads them.
+    Loaded,
+    /// They are called so.
+    Named,
+    /// They may be some: judged if they turn out to do more than hold data.
+    Suspected,
+}
+
+/// Each load takes one pickle: a loop takes all that there are. A damaged one is judged up to the damage; what it would
+/// do beyond our own limits is not known.
+pub fn add_pickles(bytes: &[u8], loader: Loader, origin: Origin, verdict: &mut Verdict, depth: usize) {
     let mut nested = |bytes: &[u8]| {
         let mut verdict = Verdict::default();
         let file = Arc::new(Source::from_bytes(Path::new(""), bytes.to_vec()));
@@ -108,10 +125,17 @@ pub fn add_pickles(bytes: &[u8], loader: Loader, is_named: bool, verdict: &mut V
             most = legacy::PICKLES;
         }
         // Bytes that only follow a pickle are no damaged one.
-        if (is_named && (index == 0 || damage.is_none())) || is_more_than_data(&pickle) {
+        let is_pickle = origin != Origin::Suspected && (index == 0 || damage.is_none());
+        let does_more = is_more_than_data(&pickle);
+        if is_pickle || does_more {
             verdict.add(&pickle, loader, &mut nested);
         }
         if damage.is_some() {
+            let is_loaded = origin == Origin::Loaded && (index == 0 || most == legacy::PICKLES);
+            let begins_one = index == 0 && matches!(rest, [0x80, 0..=5, ..]) && origin == Origin::Named;
+            if is_loaded || begins_one || does_more {
+                verdict.add_doubt("a pickle that cannot be decoded to its end");
+            }
             break;
         }
         rest = rest.get(pickle.length()..).unwrap_or_default();

@@ -4,7 +4,7 @@
 //! The pickles are judged; tensors are not listed.
 
 use crate::document::Document;
-use crate::judge::add_pickles;
+use crate::judge::{Origin, add_pickles};
 use crate::pickle::proof::Loader;
 use crate::pickle::verdict::Verdict;
 use crate::pickle::{Pickle, decode_part};
@@ -99,7 +99,8 @@ fn add_members(bytes: &[u8], verdict: &mut Verdict) {
             Some(content) if kind.is_file() => match name.as_str() {
                 "storages" => add_row(content, storage_bytes, verdict),
                 "tensors" => add_row(content, tensor_bytes, verdict),
-                _ => add_pickles(content, Loader::Python, name == "pickle", verdict, 0),
+                "pickle" => add_pickles(content, Loader::Python, Origin::Loaded, verdict, 0),
+                _ => add_pickles(content, Loader::Python, Origin::Suspected, verdict, 0),
             },
             _ => verdict.add_ambiguity(format!("member `{shown}` is no plain file")),
         }
@@ -112,7 +113,7 @@ fn add_row(bytes: &[u8], raw_bytes: fn(&Pickle, &[u8]) -> Option<usize>, verdict
     let mut count = 0;
     for index in 0..MAX_PICKLES {
         let (pickle, damage) = decode_part(rest);
-        add_pickles(rest.get(..pickle.length()).unwrap_or(rest), Loader::Python, true, verdict, 0);
+        add_pickles(rest.get(..pickle.length()).unwrap_or(rest), Loader::Python, Origin::Loaded, verdict, 0);
         if damage.is_some() {
             return;
         }

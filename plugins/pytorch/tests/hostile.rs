@@ -132,6 +132,28 @@ fn no_way_to_call_a_command_goes_unseen_and_none_is_taken() {
     assert!(!marker.exists());
 }
 
+/// Our limits and readers are not PyTorch's: bytes that a pickle has it load, and that end for us before they do for it,
+/// are no proof of anything.
+#[test]
+fn what_is_loaded_within_and_cannot_be_read_is_not_safe() {
+    let loads = |inner: &[u8]| {
+        let bytes = [b"B".as_slice(), &(inner.len() as u32).to_le_bytes(), inner].concat();
+        let call = [get("torch.storage", "_load_from_bytes"), bytes, b"\x85R".to_vec()].concat();
+        [b"\x80\x03".to_vec(), call, b".".to_vec()].concat()
+    };
+    let verdict = |inner: &[u8]| {
+        let info = examine(&saved(&loads(inner))).unwrap();
+        info.extra.iter().find(|pair| pair.0 == "verdict").unwrap().1.to_string()
+    };
+    assert_eq!(verdict(b"\x80\x02N."), "safe");
+    assert_eq!(verdict(&saved(b"\x80\x02N.")), "safe");
+    // A name that is longer than we read, an opcode that we do not know, an archive that is cut.
+    assert_eq!(verdict(&[b"\x80\x02c".as_slice(), &[b'a'; 2000], b"\nb\n."].concat()), "unknown");
+    assert_eq!(verdict(b"\x80\x02N\xff."), "unknown");
+    let cut = saved(b"\x80\x02N.");
+    assert_eq!(verdict(&cut[..cut.len() - 30]), "unknown");
+}
+
 #[test]
 fn source_within_a_graph_module_is_judged() {
     let graph = |code: &str| {

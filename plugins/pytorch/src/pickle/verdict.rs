@@ -66,6 +66,11 @@ impl Verdict {
         }
     }
 
+    /// Adds what stands in the way of a proof besides the values of a pickle.
+    pub fn add_doubt(&mut self, what: &str) {
+        self.uses.add(what.to_owned());
+    }
+
     /// Adds a way in which two readers of a file see different pickles.
     pub fn add_ambiguity(&mut self, what: impl Into<String>) {
         self.has_pickle = true;
