@@ -23,6 +23,8 @@ mod of_file;
 pub(crate) mod python;
 mod value;
 
+pub use object::is_builtin;
+
 use crate::calls::GraphCode;
 use crate::document::{self, Collector};
 use crate::eager::Modules;

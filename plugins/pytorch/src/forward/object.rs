@@ -40,6 +40,11 @@ const BUILTINS: [&str; 24] = [
 /// Modules that a graph uses without an import of its own.
 const MODULES: [&str; 5] = ["torch", "math", "operator", "torchvision", "qp"];
 
+/// Whether Python has a function of that name without an import, and it does nothing but compute on what it is given.
+pub fn is_builtin(name: &str) -> bool {
+    BUILTINS.contains(&name)
+}
+
 /// What a name stands for that no variable has.
 pub(super) fn of_name(name: &str) -> Option<Value> {
     match name {
