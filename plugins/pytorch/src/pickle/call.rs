@@ -1,6 +1,6 @@
 //! Calls as Python would write them, shortened: `os.system('touch /tmp/x')`.
 
-use super::value::{Change, Creation, Effect, Object, Pickle, Ref, Value};
+use super::value::{Change, Creation, Effect, Global, Object, Pickle, Ref, Value};
 use std::fmt::Write;
 
 /// Characters of one call; what is longer ends with an ellipsis.
@@ -208,6 +208,11 @@ fn is_identifier(name: &str) -> bool {
     let mut characters = name.chars();
     characters.next().is_some_and(|first| first == '_' || first.is_alphabetic())
         && characters.all(|character| character == '_' || character.is_alphanumeric())
+}
+
+/// A global as findings name it.
+pub(super) fn name(global: &Global) -> String {
+    shortened(&global.to_string(), 200)
 }
 
 /// The beginning of a text, with an ellipsis when it is not all.

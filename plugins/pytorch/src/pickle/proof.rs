@@ -5,10 +5,11 @@
 //! that is filled after it was handed to a call holds at least what it held then. An element that is replaced in
 //! a list would break that, and no pickler does it.
 
+use super::call::name;
 use super::list::{self, Count, Form, Kind, Parameter, Signature, Sort};
 use super::subjects::Subjects;
 use super::value::{Creation, Effect, Global, Object, Pickle, Ref, Value};
-use super::{call, danger, rule};
+use super::{danger, rule};
 use std::cell::Cell;
 use std::collections::HashMap;
 
@@ -84,7 +85,7 @@ impl<'a> Proof<'a> {
                 Value::Persistent(id) if !self.is_storage_id(*id) => {
                     doubts
                         .uses
-                        .add(format!("persistent_load: {}", "called with an id that PyTorch does not write"));
+                        .add("persistent_load: called with an id that PyTorch does not write".to_owned());
                 }
                 Value::Object(object) => self.doubt_object(object, &mut doubts),
                 Value::Dict(entries) => self.doubt_keys(entries.iter().map(|&(key, _)| key), &mut doubts),
@@ -143,7 +144,7 @@ impl<'a> Proof<'a> {
     }
 
     fn doubt_name(&self, global: &Global, doubts: &mut Doubts) {
-        if self.form(global).is_some() || self.is_script_class(global) {
+        if list::form(global).is_some() || self.is_script_class(global) {
             return;
         }
         let name = name(global);
@@ -212,7 +213,7 @@ impl<'a> Proof<'a> {
     fn doubt_callables(&self, value: &Value, doubts: &mut Doubts) {
         let mut note = |at: Ref| {
             if let Value::Global(global) = self.pickle.get(at)
-                && let Some(Form::Call(_) | Form::Own | Form::Source) = self.form(global)
+                && let Some(Form::Call(_) | Form::Own | Form::Source) = list::form(global)
             {
                 self.doubt_use(global, "handed on as a value", doubts);
             }
@@ -246,7 +247,7 @@ impl<'a> Proof<'a> {
         self.pickle.global(at).is_some_and(|global| {
             global.is("collections", "OrderedDict")
                 || global.is("torch.nn.parameter", "Parameter")
-                || matches!(self.form(global), Some(Form::Call(Signature { result: Sort::Tensor, .. })))
+                || matches!(list::form(global), Some(Form::Call(Signature { result: Sort::Tensor, .. })))
         })
     }
 
@@ -255,7 +256,7 @@ impl<'a> Proof<'a> {
         if self.is_script_class(global) {
             return self.is_built_empty(object);
         }
-        let Some(form) = self.form(global) else {
+        let Some(form) = list::form(global) else {
             // The name is in doubt already.
             return Ok(());
         };
@@ -295,7 +296,7 @@ impl<'a> Proof<'a> {
         if self.is_script_class(global) {
             return Ok(());
         }
-        match self.form(global) {
+        match list::form(global) {
             None | Some(Form::Source) => Ok(()),
             Some(Form::Own) => rule::check_state(self, global, object, state),
             Some(Form::Call(Signature { result: Sort::Mapping, .. })) => self.attributes(state),
@@ -465,7 +466,7 @@ impl<'a> Proof<'a> {
     }
 
     fn sort_of(&self, global: &Global) -> Option<Sort> {
-        Some(match self.form(global)? {
+        Some(match list::form(global)? {
             Form::Call(signature) => signature.result,
             Form::Enum => Sort::Data,
             Form::Own => rule::result(global),
@@ -489,10 +490,6 @@ impl<'a> Proof<'a> {
         self.level(at) <= Level::Plain
     }
 
-    fn form(&self, global: &Global) -> Option<&'static Form> {
-        list::form(global)
-    }
-
     fn is_script_class(&self, global: &Global) -> bool {
         self.loader == Loader::TorchScript && rule::is_script_class(&global.module, &global.name)
     }
@@ -504,7 +501,7 @@ impl<'a> Proof<'a> {
     /// The least that a value is, whatever it contains.
     fn own_level(&self, value: &Value) -> Level {
         match value {
-            Value::Global(global) => match self.form(global) {
+            Value::Global(global) => match list::form(global) {
                 Some(Form::Value) => Level::Data,
                 _ => Level::Any,
             },
@@ -590,8 +587,4 @@ impl<'a> Proof<'a> {
             _ => own,
         }
     }
-}
-
-fn name(global: &Global) -> String {
-    call::shortened(&global.to_string(), 200)
 }

@@ -6,6 +6,7 @@ mod known;
 mod statement;
 
 use super::list::{self, Form};
+use super::subjects::Subjects;
 use super::value::{Object, Pickle, Ref, Value};
 use crate::forward::python::{Kind, tokens};
 use statement::{Reader, Verdict};
@@ -22,9 +23,9 @@ pub(super) struct Sources {
     /// Whether there is one.
     pub(super) are_there: bool,
     /// Lines that no traced graph has, or that run, write, load or connect.
-    pub(super) dangers: Vec<String>,
+    pub(super) dangers: Subjects,
     /// What they call that is neither a module's own nor one of PyTorch's computing functions.
-    pub(super) unknown: Vec<String>,
+    pub(super) unknown: Subjects,
     /// The functions of PyTorch that run them.
     pub(super) reducers: HashSet<Ref>,
 }
@@ -81,26 +82,19 @@ fn judge_call(pickle: &Pickle, object: &Object, left: &mut usize, judgement: &mu
 /// What is wrong with sources, each line and name once.
 #[derive(Debug, Default)]
 struct Judgement {
-    dangers: Vec<String>,
-    unknown: Vec<String>,
-    seen: HashSet<String>,
+    dangers: Subjects,
+    unknown: Subjects,
     /// Whole sources: modules of one class have the same.
     sources: HashSet<String>,
 }
 
 impl Judgement {
     fn danger(&mut self, line: &str) {
-        let line: String = line.trim().chars().take(120).collect();
-        if self.seen.insert(line.clone()) {
-            self.dangers.push(line);
-        }
+        self.dangers.add(line.trim().chars().take(120).collect());
     }
 
     fn doubt(&mut self, name: &str) {
-        let name: String = name.chars().take(120).collect();
-        if self.seen.insert(name.clone()) {
-            self.unknown.push(name);
-        }
+        self.unknown.add(name.chars().take(120).collect());
     }
 
     fn add(&mut self, source: String) {
@@ -201,7 +195,10 @@ mod tests {
     fn what_is_neither_is_named() {
         let judgement =
             judged("import onnx2torch.utils\ny = onnx2torch.utils.f(x)\nz = torch.jit.script(y)\ng(x)\n");
-        assert_eq!(judgement.dangers, Vec::<String>::new());
-        assert_eq!(judgement.unknown, ["onnx2torch.utils", "onnx2torch.utils.f", "torch.jit.script", "g"]);
+        assert!(judgement.dangers.is_empty());
+        assert_eq!(
+            judgement.unknown.to_list(),
+            ["onnx2torch.utils", "onnx2torch.utils.f", "torch.jit.script", "g"]
+        );
     }
 }

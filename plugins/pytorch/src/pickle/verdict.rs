@@ -1,10 +1,11 @@
 //! What loading pickles with Python would do besides building data: *safe* by proof, *dangerous* by what is known,
 //! *unknown* otherwise.
 
+use super::call::{self, name};
 use super::proof::{Loader, Proof};
 use super::subjects::{MAX_SUBJECTS, Subjects};
 use super::value::{Change, Effect, Global, Object, Pickle, Ref, Value};
-use super::{call, danger, list, source};
+use super::{danger, list, source};
 use qp_abi::sdk::{Finding, RString, Severity};
 use std::collections::{BTreeMap, HashSet};
 
@@ -59,8 +60,8 @@ impl Verdict {
         self.dangerous.absorb(doubts.dangerous);
         self.unknown.absorb(doubts.unknown);
         self.uses.absorb(doubts.uses);
-        sources.dangers.into_iter().for_each(|line| self.source_dangers.add(line));
-        sources.unknown.into_iter().for_each(|name| self.source_doubts.add(name));
+        self.source_dangers.absorb(sources.dangers);
+        self.source_doubts.absorb(sources.unknown);
         for verdict in nested.verdicts.into_values() {
             self.merge(verdict);
         }
@@ -267,10 +268,6 @@ pub fn is_plain(pickle: &Pickle) -> bool {
         _ => true,
     };
     verdict.findings().is_empty() && pickle.values().iter().all(is_weight)
-}
-
-fn name(global: &Global) -> String {
-    call::shortened(&global.to_string(), 200)
 }
 
 /// Whether what is called is neither named nor registered, but made by the pickle.
