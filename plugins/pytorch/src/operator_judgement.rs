@@ -8,6 +8,14 @@ use std::sync::OnceLock;
 /// Subjects that a finding lists at most.
 const MAX_SUBJECTS: usize = 64;
 
+/// Whether operators are listed under a namespace of that name.
+pub fn is_namespace(name: &str) -> bool {
+    static NAMES: OnceLock<BTreeSet<&'static str>> = OnceLock::new();
+    let names =
+        NAMES.get_or_init(|| known().keys().filter_map(|name| Some(name.split_once("::")?.0)).collect());
+    names.contains(name)
+}
+
 /// The operator without its namespace, if one of that name is unsafe.
 pub fn unsafe_name(name: &str) -> Option<&'static str> {
     static NAMES: OnceLock<BTreeSet<&'static str>> = OnceLock::new();

@@ -2,7 +2,7 @@
 //! we read otherwise than it does must not hide a call. Every name that a bracket follows counts, whatever stands
 //! around it; names of operators that reach files count even in comments and texts.
 
-use crate::operator_judgement::{Judgement, unsafe_name};
+use crate::operator_judgement::{Judgement, is_namespace, unsafe_name};
 use crate::operator_list::{Standing, standing};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -135,27 +135,6 @@ impl Reach {
         judgement
     }
 }
-
-/// Whether what stands before a name may be a namespace of operators: `ops.quantized.add`.
-fn is_namespace(space: &str) -> bool {
-    !space.is_empty() && !matches!(space, "torch" | "self" | "ops" | "aten") && NAMESPACES.contains(&space)
-}
-
-/// Namespaces whose operators are called by them.
-const NAMESPACES: [&str; 12] = [
-    "image",
-    "inductor",
-    "mkldnn",
-    "mkldnn_prepacked",
-    "onednn",
-    "prepacked",
-    "prim",
-    "prims",
-    "quantized",
-    "sparse",
-    "torchaudio",
-    "torchvision",
-];
 
 fn is_language(name: &str) -> bool {
     BUILTIN.contains(&name) || matches!(standing(&format!("prim::{name}")), Standing::Allowed)
