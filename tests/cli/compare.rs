@@ -149,19 +149,19 @@ fn torchscript_is_captured_layer_by_layer_and_agrees_with_onnx_runtime() {
 /// Read off both graphs by hand: the transposition, the normalization and the three additions, which have no name in
 /// common; the ReLU behind an addition is part of it.
 #[test]
-fn onnx_against_pytorch_int8_pairs_by_value_what_names_do_not() {
+fn onnx_against_pytorch_int8_pairs_by_the_graph_what_names_do_not() {
     let world = World::new();
     let found =
         world.json("input models/digits.npz:images[0:8]; compare models/resnet8.onnx models/resnet8_int8.pt");
-    let by_value: Vec<(&str, &str)> = found["layers"]
+    let by_graph: Vec<(&str, &str)> = found["layers"]
         .as_array()
         .unwrap()
         .iter()
-        .filter(|row| row["why"] == "value")
+        .filter(|row| row["why"] == "graph")
         .map(|row| (row["layer"].as_str().unwrap(), row["candidate_layer"].as_str().unwrap()))
         .collect();
     assert_eq!(
-        by_value,
+        by_graph,
         [
             ("normalize.transpose", "permute"),
             ("normalize.mul", "mul"),

@@ -1,6 +1,8 @@
 //! Which scale belongs to which element of a tensor.
 
 use crate::params::{AffineList, CountMismatch};
+use crate::quantize::Quantizer;
+use crate::range::CodeRange;
 use std::fmt;
 
 /// What shares one scale.
@@ -170,6 +172,37 @@ impl ParameterMap {
             position: row % axis_len,
             column: first % inner,
         }
+    }
+
+    /// Rounds the elements from `first_element` on to what codes stand for.
+    ///
+    /// # Errors
+    ///
+    /// [`CountMismatch`] when `parameters` are not as many as [`parameter_count`](Self::parameter_count).
+    pub fn fake_quantize_in_place(
+        &self,
+        first_element: u64,
+        values: &mut [f64],
+        parameters: AffineList<'_>,
+        codes: CodeRange,
+    ) -> Result<(), CountMismatch> {
+        self.expect_count(parameters)?;
+        let mut rest = values;
+        for run in self.runs(first_element, rest.len()) {
+            let (values, behind) = rest.split_at_mut(run.len);
+            rest = behind;
+            let quantizer = |index: usize| Some(Quantizer::new(parameters.get(index)?, codes));
+            if run.advances {
+                for (index, value) in values.iter_mut().enumerate() {
+                    if let Some(quantizer) = quantizer(run.first_parameter + index) {
+                        *value = quantizer.fake_quantize(*value);
+                    }
+                }
+            } else if let Some(quantizer) = quantizer(run.first_parameter) {
+                quantizer.fake_quantize_in_place(values);
+            }
+        }
+        Ok(())
     }
 
     /// Turns the codes of the elements from `first_element` on into the values that they stand for.

@@ -31,8 +31,10 @@ pub use error_metrics::{ErrorMetrics, Metrics};
 pub use granularity::{Granularity, ParameterMap};
 pub use growing_histogram::GrowingHistogram;
 pub use histogram::{Bins, BinsError, EdgePrecision, Histogram};
-pub use matching::{Item, Matching, Pair, ShapeFit, Why, align, are_of_one_kind, is_anonymous, match_items};
-pub use params::{Affine, AffineList, ScaleSummary};
+pub use matching::{
+    Item, Matching, Pair, ShapeFit, Why, align, is_anonymous, is_numbered, match_items, shape_fit,
+};
+pub use params::{Affine, AffineList, CountMismatch, ScaleSummary};
 pub use quantize::{Arithmetic, Quantizer};
 pub use range::{CodeRange, RangeCount, ValueRange};
 pub use ranking::argmax;

@@ -22,10 +22,23 @@ pub struct Item<'a> {
     pub name: &'a str,
     /// Its shape: `None` when not even the rank is known, `None` for a dimension that is free.
     pub shape: Option<&'a [Option<u64>]>,
-    /// The op type of a layer, of the layer that owns a tensor, or a tensor's role; empty when unknown. What
-    /// names do not settle beyond doubt is matched only within one kind; `Conv`, `Conv2d` and `QLinearConv`
-    /// are one.
+    /// What the layer does, or the layer that owns a tensor, or a tensor's role; empty when unknown, `other` for what has
+    /// no name. What names do not settle beyond doubt is matched only within one kind.
     pub kind: &'a str,
+    /// The op type as the file has it: of the kind `other`, only equal ones are of one kind.
+    pub op: &'a str,
+    /// Whether layers of the kind usually have a weight: what is unknown may be one of them.
+    pub has_weight: bool,
+}
+
+impl Item<'_> {
+    /// Whether two items are of one kind.
+    fn is_like(&self, other: &Item<'_>) -> bool {
+        match (self.kind, other.kind) {
+            ("other", "other") => self.op.eq_ignore_ascii_case(other.op),
+            (left, right) => left == right,
+        }
+    }
 }
 
 /// Why two items are a pair, from the surest reason to the boldest.
@@ -116,6 +129,7 @@ pub struct Matching {
 pub fn match_items(reference: &[Item<'_>], candidate: &[Item<'_>]) -> Matching {
     let mut matcher = Matcher::new(reference, candidate);
     matcher.by_name(Why::Exact, |side, index| Some(side.items[index].name.to_owned()));
+    matcher.by_name(Why::QuantizerMark, |side, index| Some(side.names[index].unmarked.clone()));
     matcher.by_name(Why::QuantizerMark, |side, index| Some(side.names[index].base.clone()));
     matcher.by_name(Why::Separators, |side, index| Some(side.names[index].words.join(" ")));
     matcher.by_name(Why::Unwrapped, |side, index| Some(side.names[index].core.join(" ")));
@@ -138,7 +152,7 @@ struct Side<'a> {
 
 impl<'a> Side<'a> {
     fn new(items: &'a [Item<'a>]) -> Self {
-        let names = items.iter().map(|item| Name::of(item.name)).collect();
+        let names = items.iter().map(|item| Name::of(item.name, item.op)).collect();
         Self { items, names, is_matched: vec![false; items.len()] }
     }
 
@@ -267,13 +281,13 @@ impl<'a> Matcher<'a> {
     /// Pairs what is left by shape and order, where both sides have as many of the shape and kind, and one
     /// name of each pair says nothing.
     fn by_shape(&mut self) {
-        type Groups = BTreeMap<(Vec<u64>, &'static str), (Vec<usize>, Vec<usize>)>;
-        let mut groups: Groups = BTreeMap::new();
-        let class = |side: &Side<'_>, index: usize| {
+        type Groups<'a> = BTreeMap<(Vec<u64>, &'a str), (Vec<usize>, Vec<usize>)>;
+        let mut groups: Groups<'a> = BTreeMap::new();
+        let class = |side: &Side<'a>, index: usize| {
             let item = side.items[index];
             let shape = shape::class(item.shape)?;
             // Scales, zero points and single numbers are too many of a shape.
-            (side.names[index].part == Part::Value && !shape.is_empty()).then(|| (shape, family(item.kind)))
+            (side.names[index].part == Part::Value && !shape.is_empty()).then_some((shape, item.kind))
         };
         for index in self.reference.unmatched() {
             if let Some(class) = class(&self.reference, index) {
@@ -316,12 +330,11 @@ impl<'a> Matcher<'a> {
     }
 
     fn are_of_one_kind(&self, reference: usize, candidate: usize) -> bool {
-        let (left, right) =
-            (family(self.reference.items[reference].kind), family(self.candidate.items[candidate].kind));
-        // What is unknown may be a layer with weights, and is hardly an Add.
-        left == right
-            || (left == UNKNOWN && LAYERS_WITH_WEIGHTS.contains(&right))
-            || (right == UNKNOWN && LAYERS_WITH_WEIGHTS.contains(&left))
+        let (left, right) = (&self.reference.items[reference], &self.candidate.items[candidate]);
+        // What is unknown may be a layer with weights, and is hardly an addition.
+        left.is_like(right)
+            || (left.kind.is_empty() && right.has_weight)
+            || (right.kind.is_empty() && left.has_weight)
     }
 
     fn pair(&mut self, reference: usize, candidate: usize, why: Why, fit: ShapeFit) {
@@ -358,44 +371,19 @@ fn in_given_order(side: &Side<'_>, indices: &mut [usize]) {
     }
 }
 
-const UNKNOWN: &str = "";
-
-const LAYERS_WITH_WEIGHTS: &[&str] = &["conv", "linear", "normalization", "embedding"];
-
-/// Whether a name is only a number that an exporter gave: `onnx::Conv_123`, `_frozen_param0`.
+/// Whether a name is only a number that an exporter gave: `onnx::x_123`, `_frozen_param0`.
 pub fn is_anonymous(name: &str) -> bool {
-    Name::of(name).is_anonymous
+    Name::of(name, "").is_anonymous
 }
 
-/// Whether two op types, of any framework, are one kind of layer: `Conv`, `Conv2d` and `QLinearConv` are. Types
-/// of which nothing is known are one kind only if they are equal.
-pub fn are_of_one_kind(left: &str, right: &str) -> bool {
-    let (left_family, right_family) = (family(left), family(right));
-    left.eq_ignore_ascii_case(right)
-        || (left_family == right_family && !matches!(left_family, UNKNOWN | "other"))
+/// How the shape of a candidate's tensor follows from the reference's, where something else says that the two are one;
+/// `None` when they cannot be.
+pub fn shape_fit(reference: &[u64], candidate: &[u64], may_be_packed: bool) -> Option<ShapeFit> {
+    let known = |shape: &[u64]| shape.iter().copied().map(Some).collect::<Vec<_>>();
+    shape::fit(Some(&known(reference)), Some(&known(candidate)), may_be_packed)
 }
 
-/// What op types of several frameworks are together; all that have no name of their own here are `other`.
-fn family(kind: &str) -> &'static str {
-    let lower = kind.to_ascii_lowercase();
-    // QLinearAdd is no linear layer, nor is QuantizeLinear.
-    let op = lower.strip_prefix("qlinear").unwrap_or(&lower);
-    let has = |part: &str| op.contains(part);
-    match op {
-        "" | "module" => UNKNOWN,
-        "parameter" => "parameter",
-        "buffer" => "buffer",
-        "constant" => "constant",
-        "quantization" => "quantization",
-        "add" | "addrelu" | "add_relu" => "add",
-        _ if has("quantize") => "quantize",
-        _ if has("transpose") && has("conv") => "conv-transpose",
-        _ if has("conv") => "conv",
-        _ if has("gemm") || has("linear") || has("matmul") => "linear",
-        _ if has("norm") => "normalization",
-        _ if has("embedding") || has("gather") => "embedding",
-        _ if has("relu") || has("clip") || has("hardtanh") => "relu",
-        _ if has("pool") => "pool",
-        _ => "other",
-    }
+/// Whether all that a layer's name says is its op type and a number, or less.
+pub fn is_numbered(name: &str, op: &str) -> bool {
+    Name::of(name, op).is_numbered
 }

@@ -25,7 +25,16 @@ fn owned(lines: &[&str]) -> Vec<Owned> {
 }
 
 fn items(owned: &[Owned]) -> Vec<Item<'_>> {
-    owned.iter().map(|(name, shape, kind)| Item { name, shape: shape.as_deref(), kind }).collect()
+    owned
+        .iter()
+        .map(|(name, shape, kind)| Item {
+            name,
+            shape: shape.as_deref(),
+            kind,
+            op: "",
+            has_weight: matches!(kind.as_str(), "convolution" | "linear"),
+        })
+        .collect()
 }
 
 fn matching(reference: &[&str], candidate: &[&str]) -> Matching {
@@ -108,8 +117,8 @@ fn paths_of_several_frameworks_are_the_same_words() {
 
 #[test]
 fn layers_are_matched_within_one_kind() {
-    let onnx = ["/layer1/conv1/Conv ? Conv", "/layer1/Add ? Add", "/fc/Gemm ? Gemm"];
-    let torch = ["layer1 ? BasicBlock", "layer1.conv1 ? ConvReLU2d", "fc ? Linear"];
+    let onnx = ["/layer1/conv1/Conv ? convolution", "/layer1/Add ? addition", "/fc/Gemm ? linear"];
+    let torch = ["layer1 ? other", "layer1.conv1 ? convolution", "fc ? linear"];
     assert_eq!(names(&pairs(&onnx, &torch)), ["/layer1/conv1/Conv = layer1.conv1", "/fc/Gemm = fc"]);
 }
 
@@ -214,7 +223,7 @@ fn arbitrary_items() -> impl Strategy<Value = Vec<Owned>> {
     });
     let size = prop_oneof![6 => (1..4u64).prop_map(Some), 1 => Just(None)];
     let shape = prop_oneof![5 => vec(size, 0..3).prop_map(Some), 1 => Just(None)];
-    let kind = prop_oneof![Just(""), Just("Conv"), Just("Conv2d"), Just("Add"), Just("parameter")];
+    let kind = prop_oneof![Just(""), Just("convolution"), Just("other"), Just("addition"), Just("parameter")];
     vec((name, shape, kind.prop_map(str::to_owned)), 0..40)
 }
 
@@ -255,7 +264,7 @@ proptest! {
 
     #[test]
     fn any_text_is_a_name(texts in vec(".{0,30}", 0..20)) {
-        let items: Vec<Item<'_>> = texts.iter().map(|name| Item { name, shape: None, kind: "" }).collect();
+        let items: Vec<Item<'_>> = texts.iter().map(|name| Item { name, shape: None, kind: "", op: "", has_weight: false }).collect();
         match_items(&items, &items);
     }
 }

@@ -3,10 +3,11 @@
 use super::error::{Breach, from_plugin};
 use super::manifest::Manifest;
 use crate::model::{
-    Attribute, AttributeValue, DType, Dimension, Finding, LayerInfo, ModelInfo, Property,
-    QuantizationParameters, Severity, TensorInfo, TensorRole, ValueInfo, element_count,
+    Attribute, AttributeValue, Bounds, DType, Dimension, Finding, InputRole, LayerInfo, LayerKind, ModelInfo,
+    Property, QuantizationParameters, Severity, TensorInfo, TensorRole, ValueInfo, ValueOrigin, WeightUse,
+    element_count,
 };
-use qp_abi::abi_stable::std_types::{RNone, RSome, RString, RVec};
+use qp_abi::abi_stable::std_types::{RNone, RSome, RString, RVec, Tuple2};
 use qp_abi::manifest::{Pair, pair};
 use qp_abi::tensor::MOST_DIMENSIONS;
 use qp_abi::{model as abi, quant};
@@ -83,6 +84,7 @@ fn tensor_info(info: abi::TensorInfo) -> Result<TensorInfo, Breach> {
         quantization,
         external_file: text(info.external_file),
         alias_of: text(info.alias_of),
+        type_name: text(info.type_name),
         name,
     })
 }
@@ -131,6 +133,7 @@ pub(super) fn quantization(
         scale_name: text(found.scale_name.clone()),
         zero_point_name: text(found.zero_point_name.clone()),
         is_dynamic: found.is_dynamic,
+        code_range: found.code_range.into_option().map(|range| (range.0, range.1)),
     }))
 }
 
@@ -172,6 +175,11 @@ fn value(info: abi::ValueInfo) -> Result<ValueInfo, Breach> {
         shape,
         quantization,
         type_name: text(info.type_name),
+        origin: match info.origin {
+            qp_abi::ValueOrigin::CONSTANT => ValueOrigin::Constant,
+            qp_abi::ValueOrigin::SHAPE => ValueOrigin::Shape,
+            _ => ValueOrigin::Activation,
+        },
         name,
     })
 }
@@ -202,6 +210,30 @@ fn layer(info: abi::LayerInfo) -> LayerInfo {
             })
             .collect(),
         quantization: text(info.quantization),
+        kind: LayerKind::of_name(info.kind.name()),
+        is_inner: info.is_inner,
+        roles: info.roles.into_iter().map(role).collect(),
+        weights: info.weights.into_iter().map(weight).collect(),
+        bounds: info.bounds.into_option().map(|bounds| Bounds { low: bounds.low, high: bounds.high }),
+    }
+}
+
+fn role(role: qp_abi::InputRole) -> InputRole {
+    match role {
+        qp_abi::InputRole::DATA => InputRole::Data,
+        qp_abi::InputRole::WEIGHT => InputRole::Weight,
+        qp_abi::InputRole::BIAS => InputRole::Bias,
+        qp_abi::InputRole::BOUND => InputRole::Bound,
+        _ => InputRole::Parameter,
+    }
+}
+
+fn weight(weight: qp_abi::WeightUse) -> WeightUse {
+    WeightUse {
+        tensor: weight.tensor.into_string(),
+        is_bias: weight.role == qp_abi::InputRole::BIAS,
+        channel_axis: weight.channel_axis.into_option(),
+        is_transposed: weight.is_transposed,
     }
 }
 
@@ -258,6 +290,7 @@ pub(super) fn to_plugin(parameters: &QuantizationParameters) -> quant::Quantizat
         scale_name: name(&parameters.scale_name),
         zero_point_name: name(&parameters.zero_point_name),
         is_dynamic: parameters.is_dynamic,
+        code_range: parameters.code_range.map(|(low, high)| Tuple2(low, high)).into(),
     }
 }
 
@@ -288,6 +321,7 @@ mod tests {
                 description: String::new(),
             }],
             features: Vec::new(),
+            options: Vec::new(),
         }
     }
 
@@ -302,6 +336,7 @@ mod tests {
             quantization: RNone,
             external_file: RString::new(),
             alias_of: RString::new(),
+            type_name: RString::new(),
         }
     }
 
@@ -320,6 +355,13 @@ mod tests {
             assert_eq!(host.is_integer(), contract.is_integer());
             assert_eq!(host.is_float(), contract.is_float());
             assert_eq!(host.code_range(), contract.code_range());
+        }
+    }
+
+    #[test]
+    fn the_two_tables_of_kinds_agree() {
+        for kind in qp_abi::LayerKind::ALL {
+            assert_eq!(LayerKind::of_name(kind.name()).name(), kind.name());
         }
     }
 

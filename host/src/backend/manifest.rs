@@ -24,6 +24,19 @@ pub struct Manifest {
     pub formats: Vec<Format>,
     /// What it can do: `inspect`, `run`, `capture`, `edit`, `export`.
     pub features: Vec<String>,
+    /// The settings that a run takes.
+    pub options: Vec<OptionInfo>,
+}
+
+/// A setting of a run that a plugin declares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OptionInfo {
+    /// The name, as in `--qengine`.
+    pub name: String,
+    /// The values it may have; none when any text will do.
+    pub values: Vec<String>,
+    /// One line on what it does.
+    pub help: String,
 }
 
 impl Manifest {
@@ -55,7 +68,14 @@ pub(super) fn checked(manifest: qp_abi::Manifest) -> Result<Manifest, Breach> {
         description: manifest.description.into_string(),
         formats: manifest.formats.into_iter().map(format).collect(),
         features: manifest.features.into_iter().map(String::from).collect(),
+        options: manifest.options.into_iter().map(option).collect(),
     };
+    if let Some(option) = manifest.options.iter().find(|option| !is_short_name(&option.name)) {
+        return Err(format!(
+            "its option `{}` is not made of lower-case letters, digits and `-`",
+            option.name
+        ));
+    }
     if !is_short_name(&manifest.id) {
         return Err(format!("its id `{}` is not made of lower-case letters, digits and `-`", manifest.id));
     }
@@ -82,6 +102,14 @@ pub(super) fn checked(manifest: qp_abi::Manifest) -> Result<Manifest, Breach> {
     Ok(manifest)
 }
 
+fn option(option: qp_abi::OptionInfo) -> OptionInfo {
+    OptionInfo {
+        name: option.name.into_string(),
+        values: option.values.into_iter().map(String::from).collect(),
+        help: option.help.into_string(),
+    }
+}
+
 fn format(format: qp_abi::Format) -> Format {
     Format {
         name: format.name.into_string(),
@@ -98,7 +126,7 @@ fn is_short_name(text: &str) -> bool {
 }
 
 /// The layout of the cache file; another number is not read.
-const CACHE_VERSION: u32 = 1;
+const CACHE_VERSION: u32 = 2;
 
 /// The most entries that are kept; those of libraries that are gone are dropped before.
 const MOST_ENTRIES: usize = 256;
@@ -225,6 +253,7 @@ mod tests {
             .into(),
             url_schemes: Vec::new().into(),
             features: vec!["inspect".into()].into(),
+            options: vec![].into(),
             extra: Vec::new().into(),
         }
     }

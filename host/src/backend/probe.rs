@@ -163,6 +163,7 @@ mod tests {
                 })
                 .collect(),
             features: Vec::new(),
+            options: Vec::new(),
         }
     }
 

@@ -4,16 +4,17 @@
 //! dimensions differently. What the layers that are left over compute of one batch still says which are the same: the
 //! values that agree best, in graph order.
 
+use super::follow::{Followed, Follower, Partner};
 use super::order::Order;
-use super::pairing::{ActivationPair, Activations, Followed, Follower};
+use super::pairing::{ActivationPair, Activations};
 use super::real::Real;
 use super::side::Side;
 use crate::backend::{Fetch, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::inspect::pairing::Ground;
-use crate::model::{LayerInfo, QuantizationParameters, Tensor};
-use qp_analysis::{align, are_of_one_kind};
+use crate::model::{LayerInfo, LayerKind, QuantizationParameters, Tensor};
+use qp_analysis::align;
 use std::collections::HashMap;
 
 /// Values that agree less are no pair: what is 6 dB above its error has a concordance of about 0.9.
@@ -72,10 +73,29 @@ pub fn pair<'a>(
     }
     let aligned = align(references.len(), candidates.len(), |left, right| {
         let (_, concordance) = agreements.get(&(left, right))?;
-        let is_alike = are_of_one_kind(&references[left].layer.op_type, &candidates[right].layer.op_type);
+        let is_alike = references[left].layer.is_like(candidates[right].layer);
         let bonus = if is_alike { SAME_KIND } else { 0.0 };
         (*concordance >= LEAST_CONCORDANCE).then_some(concordance - LEAST_CONCORDANCE + SAME_KIND + bonus)
     });
+    // Branches that two exporters write in another order cross: what is left over pairs with what agrees best with it.
+    let is_left = |pairs: &[(usize, usize)], left: usize, right: usize| {
+        !pairs.iter().any(|pair| pair.0 == left || pair.1 == right)
+    };
+    let mut aligned = aligned;
+    let mut best: Vec<(usize, usize)> = agreements
+        .iter()
+        .filter(|(_, (_, concordance))| *concordance >= LEAST_CONCORDANCE)
+        .map(|(pair, _)| *pair)
+        .filter(|(left, right)| references[*left].layer.is_like(candidates[*right].layer))
+        .collect();
+    best.sort_by(|first, second| {
+        agreements[second].1.total_cmp(&agreements[first].1).then(first.cmp(second))
+    });
+    for (left, right) in best {
+        if is_left(&aligned, left, right) {
+            aligned.push((left, right));
+        }
+    }
     for (left, right) in aligned {
         let Some((order, concordance)) = agreements.get(&(left, right)) else { continue };
         let (ours, theirs) = (&references[left], &candidates[right]);
@@ -109,7 +129,7 @@ fn take_in<'a>(found: &mut Activations<'a>, reference: &Side<'a>, candidate: &Si
             pair.ground.why == "value" && reader.is_some_and(|reader| reader.path == pair.reference.path)
         });
         let Some(pair) = pair else { return true };
-        pair.reference_value.through.insert(0, &pair.reference.path);
+        pair.reference_value.through.insert(0, pair.reference);
         pair.reference = layer;
         false
     });
@@ -120,7 +140,7 @@ fn take_in<'a>(found: &mut Activations<'a>, reference: &Side<'a>, candidate: &Si
             pair.ground.why == "value" && reader.is_some_and(|reader| reader.path == pair.candidate.path)
         });
         let Some(pair) = pair else { return true };
-        pair.candidate_value.through.insert(0, &pair.candidate.path);
+        pair.candidate_value.through.insert(0, pair.candidate);
         pair.candidate = layer;
         false
     });
@@ -128,10 +148,9 @@ fn take_in<'a>(found: &mut Activations<'a>, reference: &Side<'a>, candidate: &Si
 
 /// The one layer that reads what a layer computes, if it does nothing but clip it.
 fn reader<'a>(follower: &Follower<'a>, layer: &'a LayerInfo) -> Option<&'a LayerInfo> {
-    let value = follower.follow(layer)?;
+    let value = follower.follow(layer, &Partner::default())?;
     let reader = follower.only_reader(value.name)?;
-    let op = reader.op_type.to_ascii_lowercase();
-    (op == "clip" || op.contains("relu") || op.contains("hardtanh")).then_some(reader)
+    (reader.kind == LayerKind::Clamp).then_some(reader)
 }
 
 /// What layers compute of the batch; what holds no real numbers, or too few, is left out.
@@ -145,7 +164,7 @@ fn computed<'a>(
     let wanted: Vec<_> = layers
         .iter()
         .take(MOST_LAYERS)
-        .filter_map(|layer| follower.follow(layer).map(|value| (*layer, value)))
+        .filter_map(|layer| follower.follow(layer, &Partner::default()).map(|value| (*layer, value)))
         .collect();
     let mut names: Vec<String> = wanted.iter().map(|(_, value)| value.name.to_owned()).collect();
     names.sort_unstable();
@@ -161,7 +180,7 @@ fn computed<'a>(
 
 /// The first samples of a value, as many as are looked at, and their shape.
 fn sketch(tensor: &Tensor, quantization: Option<&QuantizationParameters>) -> Option<(Vec<f64>, Vec<u64>)> {
-    let mut values = Real::of(tensor, quantization).ok()?.to_vec();
+    let mut values = Real::of(tensor, quantization.or(tensor.quantization.as_ref())).ok()?.to_vec();
     let mut shape = tensor.shape.clone();
     let samples = usize::try_from(*shape.first()?).ok().filter(|samples| *samples > 0)?;
     let of_one = values.len() / samples;

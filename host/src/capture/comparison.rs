@@ -46,6 +46,8 @@ pub struct Compared {
     pub within: RangeCount,
     /// How the candidate's elements lie, once it is known.
     pub order: Option<Order>,
+    /// Whether the reference holds whole numbers that stand for nothing else: shapes, indices, masks are no activations.
+    pub is_whole: bool,
     /// Why nothing was compared.
     pub obstacle: Option<Error>,
 }
@@ -261,9 +263,17 @@ impl Compared {
     }
 
     fn add(&mut self, pair: &ActivationPair<'_>, reference: &Tensor, candidate: &Tensor) -> Result<()> {
-        for (tensor, value) in [(reference, &pair.reference_value), (candidate, &pair.candidate_value)] {
+        let [reference_codes, candidate_codes] =
+            [(reference, &pair.reference_value), (candidate, &pair.candidate_value)]
+                .map(|(tensor, value)| value.quantization.or(tensor.quantization.as_ref()));
+        self.is_whole |=
+            reference_codes.is_none() && (reference.dtype.is_integer() || reference.dtype == DType::BOOL);
+        if self.is_whole {
+            return Ok(());
+        }
+        for (tensor, codes) in [(reference, reference_codes), (candidate, candidate_codes)] {
             let other = if std::ptr::eq(tensor, reference) { candidate } else { reference };
-            if tensor.dtype.is_integer() && other.dtype.is_float() && value.quantization.is_none() {
+            if tensor.dtype.is_integer() && other.dtype.is_float() && codes.is_none() {
                 return Err(Error::invalid_input(format!(
                     "`{}` holds {} whose scale the file does not say",
                     tensor.name, tensor.dtype
@@ -271,14 +281,14 @@ impl Compared {
             }
         }
         let (reference_shape, candidate_shape) = (&reference.shape, &candidate.shape);
-        let reference = Real::of(reference, pair.reference_value.quantization)?;
-        let candidate = Real::of(candidate, pair.candidate_value.quantization)?;
+        let reference = Real::of(reference, reference_codes)?;
+        let candidate = Real::of(candidate, candidate_codes)?;
         let order = match self.order.or(pair.order) {
             Some(order) => order,
             None => find_order((&reference, reference_shape), (&candidate, candidate_shape))?,
         };
         self.order = Some(order);
-        let range = pair.candidate_value.quantization.and_then(range_of);
+        let range = candidate_codes.and_then(range_of);
         let mut mismatch = None;
         let mut add = |expected: &[f64], found: &[f64]| {
             mismatch = self.errors.add(expected, found).err().or(mismatch);

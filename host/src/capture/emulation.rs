@@ -17,7 +17,7 @@ use crate::inspect::contrast::values_in_reference_order;
 use crate::inspect::graph::{Graph, Node};
 use crate::inspect::pairing::{Ground, TensorPair, tensors};
 use crate::inspect::weight::Stored;
-use crate::model::{DType, LayerInfo, ModelInfo, QuantizationParameters, Tensor};
+use crate::model::{DType, LayerInfo, LayerKind, ModelInfo, QuantizationParameters, Tensor};
 use crate::playground::Loaded;
 use std::collections::HashMap;
 
@@ -140,12 +140,12 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(reference: &'a Loaded, candidate: &'a Loaded, pairs: &[ActivationPair<'a>]) -> Self {
         let matched = tensors(reference.info(), candidate.info());
-        let members = |layer: fn(&ActivationPair<'a>) -> (&'a LayerInfo, Vec<&'a str>)| {
+        let members = |layer: fn(&ActivationPair<'a>) -> (&'a LayerInfo, Vec<&'a LayerInfo>)| {
             let mut members = HashMap::new();
             for (index, pair) in pairs.iter().enumerate() {
                 let (first, through) = layer(pair);
                 members.insert(first.path.as_str(), index);
-                members.extend(through.into_iter().map(|path| (path, index)));
+                members.extend(through.into_iter().map(|layer| (layer.path.as_str(), index)));
             }
             members
         };
@@ -215,8 +215,7 @@ impl<'a> Builder<'a> {
         edits: &mut Vec<Edit>,
     ) -> Result<String> {
         let (mut exact, mut value) = (first.to_owned(), value);
-        for path in &followed.through {
-            let layer = self.layer(path).ok_or_else(|| Error::internal(format!("`{path}` is no layer")))?;
+        for layer in &followed.through {
             let output = layer.outputs.first().cloned().unwrap_or_default();
             if !is_normalization(layer) {
                 let arguments = vec![argument("suffix", mark), (format!("input:{exact}"), value)];
@@ -238,7 +237,7 @@ impl<'a> Builder<'a> {
         progress: &dyn Progress,
     ) -> Result<()> {
         let through = &pair.reference_value.through;
-        let is_folded = through.iter().any(|path| self.layer(path).is_some_and(is_normalization));
+        let is_folded = through.iter().any(|layer| is_normalization(layer));
         let is_quantized = self.candidate_layer_is_quantized(pair);
         let mut stored = 0;
         // Shapes and axes are no weights.
@@ -307,29 +306,24 @@ impl<'a> Builder<'a> {
 
     /// The values that the layer reads, each with the codes to which the candidate rounds it.
     fn inputs(&self, pair: &ActivationPair<'a>) -> Result<Vec<(&'a str, &'a QuantizationParameters)>> {
-        let edges =
-            |graph: &Graph<'a>, path: &str| -> Vec<(&'a str, usize, Option<&'a QuantizationParameters>)> {
-                let node = graph.layer(path);
-                let edges = node.into_iter().flat_map(|node| graph.incoming(node));
-                edges.map(|edge| (edge.value, edge.from, edge.quantization)).collect()
-            };
-        let ours = edges(&self.reference_graph, &pair.reference.path);
-        let mut theirs = edges(&self.candidate_graph, &pair.candidate.path);
-        if pair.candidate.op_type.ends_with("Integer") {
-            // Behind its inputs such an operator reads their zero points.
-            theirs.truncate(ours.len());
-        }
-        if theirs.iter().all(|(_, _, quantization)| quantization.is_none()) {
+        let mut ours = data(&self.reference_graph, pair.reference);
+        let mut theirs = data(&self.candidate_graph, pair.candidate);
+        if theirs.iter().flatten().all(|read| read.quantization.is_none()) {
             return Ok(Vec::new());
         }
         if ours.len() != theirs.len() {
-            return Err(Error::invalid_input(format!(
-                "`{}` reads {} values, and `{}` of the candidate {}",
-                pair.reference.path,
-                ours.len(),
-                pair.candidate.path,
-                theirs.len()
-            )));
+            // One of the two has constants among its operands that the other lacks.
+            let computed = |reads: &mut Vec<Option<Read<'a>>>| {
+                reads.retain(|read| read.is_some_and(|read| read.is_computed));
+                reads.len()
+            };
+            let counts = (computed(&mut ours), computed(&mut theirs));
+            if counts.0 != counts.1 {
+                return Err(Error::invalid_input(format!(
+                    "`{}` reads {} values, and `{}` of the candidate {}",
+                    pair.reference.path, counts.0, pair.candidate.path, counts.1
+                )));
+            }
         }
         let pair_of =
             |graph: &Graph<'a>, members: &HashMap<&'a str, usize>, node: usize| match graph.nodes[node] {
@@ -337,21 +331,18 @@ impl<'a> Builder<'a> {
                 Node::Input(_) | Node::Output(_) => None,
             };
         let mut inputs = Vec::new();
-        for (place, (value, from, _)) in ours.iter().enumerate() {
+        for (place, read) in ours.iter().enumerate() {
+            let Some(read) = read else { continue };
             // Two inputs may have changed places.
-            let pair = pair_of(&self.reference_graph, &self.of_reference, *from);
-            let same = theirs.iter().find(|(_, from, _)| {
-                pair.is_some() && pair_of(&self.candidate_graph, &self.of_candidate, *from) == pair
+            let pair = pair_of(&self.reference_graph, &self.of_reference, read.from);
+            let same = theirs.iter().flatten().find(|other| {
+                pair.is_some() && pair_of(&self.candidate_graph, &self.of_candidate, other.from) == pair
             });
-            let (_, _, quantization) = same.unwrap_or(&theirs[place]);
-            inputs.extend(quantization.map(|quantization| (*value, quantization)));
+            let other = same.or_else(|| theirs.get(place)?.as_ref());
+            let quantization = other.and_then(|other| other.quantization);
+            inputs.extend(quantization.map(|quantization| (read.value, quantization)));
         }
         Ok(inputs)
-    }
-
-    /// The reference's layer of that path.
-    fn layer(&self, path: &str) -> Option<&'a LayerInfo> {
-        self.reference.layers.iter().find(|layer| layer.path == path)
     }
 
     /// The type of a value that is quantized.
@@ -360,9 +351,39 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// What a layer reads as data.
+#[derive(Clone, Copy)]
+struct Read<'a> {
+    /// The value, where it is computed.
+    value: &'a str,
+    /// The node that computes it.
+    from: usize,
+    /// The codes to which it is rounded.
+    quantization: Option<&'a QuantizationParameters>,
+    /// Whether it depends on the elements of the inputs.
+    is_computed: bool,
+}
+
+/// What a layer reads as data, in order; `None` for what is stored.
+fn data<'a>(graph: &Graph<'a>, layer: &'a LayerInfo) -> Vec<Option<Read<'a>>> {
+    let Some(node) = graph.layer(&layer.path) else { return Vec::new() };
+    let of_slot = |slot: usize| {
+        graph.incoming(node).find(|edge| edge.slot == slot).map(|edge| Read {
+            value: edge.value,
+            from: edge.from,
+            quantization: edge.quantization,
+            is_computed: match graph.nodes[edge.from] {
+                Node::Layer(layer) => layer.kind.computes_activations(),
+                Node::Input(_) | Node::Output(_) => true,
+            },
+        })
+    };
+    layer.data().map(|(slot, _)| of_slot(slot)).collect()
+}
+
 /// Whether a layer normalizes a batch: what a candidate's weights may hold already.
 fn is_normalization(layer: &LayerInfo) -> bool {
-    layer.op_type.to_ascii_lowercase().contains("batchnorm")
+    layer.kind == LayerKind::BatchNormalization
 }
 
 fn argument(name: &str, text: &str) -> (String, String) {

@@ -6,6 +6,7 @@ pub mod branches;
 pub mod by_value;
 pub mod comparison;
 pub mod emulation;
+pub mod follow;
 pub mod order;
 pub mod pairing;
 pub mod products;

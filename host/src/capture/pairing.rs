@@ -1,20 +1,22 @@
 //! Which value of a candidate is to be held against which of the reference.
 //!
-//! Names alone do not say. ONNX Runtime's quantizer folds a ReLU into the quantization behind it and gives the
-//! ReLU's name to the value before: two values of one name, of which one is clipped and the other is not. So layers
-//! are paired first, and each pair's values are followed to where they mean the same: a layer's value through the
-//! quantization that rounds it, and through activations and batch normalizations that the other side has no layer
-//! for, because they are part of it there.
+//! Quantizers keep the names of values, and give that of an activation which they fold to the value before it: a value
+//! behind its quantization means what the name says. So values of one name are a pair first, each followed through the
+//! quantization that rounds it. What names of values do not settle is settled by layers ([`pairing::layers`]): each
+//! pair's values are followed to where they mean the same, through activations, normalizations, biases and changes of
+//! layout that the other side has no layer for, because they are part of another layer there. What is left over may
+//! still pair by what it computes ([`by_value`](super::by_value)).
+//!
+//! A name that only counts, such as `add_1`, is another value's in another graph: it pairs nothing by itself.
 
+pub use super::follow::Followed;
+use super::follow::{Follower, Partner};
 use super::order::Order;
-use crate::inspect::graph::{Graph, Node};
 use crate::inspect::pairing::{self, Ground};
-use crate::inspect::suspicion::is_plumbing;
-use crate::model::{LayerInfo, ModelInfo, QuantizationParameters};
-use std::collections::HashSet;
-
-/// How far a value is followed.
-const MAX_STEPS: usize = 16;
+use crate::inspect::range::representable;
+use crate::model::{DType, LayerInfo, LayerKind, ModelInfo};
+use qp_analysis::{Item, Why, is_numbered, match_items};
+use std::collections::{HashMap, HashSet};
 
 /// Two values that mean the same.
 #[derive(Clone, Debug)]
@@ -23,7 +25,7 @@ pub struct ActivationPair<'a> {
     pub reference: &'a LayerInfo,
     /// The layer of the candidate.
     pub candidate: &'a LayerInfo,
-    /// Why the layers are a pair.
+    /// Why they are a pair.
     pub ground: Ground,
     /// The value of the reference.
     pub reference_value: Followed<'a>,
@@ -33,15 +35,12 @@ pub struct ActivationPair<'a> {
     pub order: Option<Order>,
 }
 
-/// Where a layer's value was followed to.
-#[derive(Clone, Debug)]
-pub struct Followed<'a> {
-    /// The value to be looked at.
-    pub name: &'a str,
-    /// The codes that it was rounded to on the way, or is.
-    pub quantization: Option<&'a QuantizationParameters>,
-    /// The layers it was followed through, quantization apart.
-    pub through: Vec<&'a str>,
+impl<'a> ActivationPair<'a> {
+    /// The layers of both sides that are part of the pair.
+    fn members(&self) -> impl Iterator<Item = &'a LayerInfo> + '_ {
+        let parts = self.reference_value.through.iter().chain(&self.candidate_value.through).copied();
+        [self.reference, self.candidate].into_iter().chain(parts)
+    }
 }
 
 /// What belongs together and what is left over.
@@ -58,110 +57,227 @@ pub struct Activations<'a> {
 /// Pairs the values of two variants.
 pub fn activations<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Activations<'a> {
     let layers = pairing::layers(reference, candidate);
-    let (of_reference, of_candidate) = (
-        Follower::new(reference, &layers.unmatched_reference),
-        Follower::new(candidate, &layers.unmatched_candidate),
-    );
+    let named = by_name(reference, candidate);
+    // What has a partner of its own is part of no other layer.
+    let own = |values: &mut dyn Iterator<Item = &'a LayerInfo>| -> HashSet<&'a str> {
+        values.map(|layer| layer.path.as_str()).collect()
+    };
+    let named_reference = own(&mut named.iter().map(|pair| pair.reference.1));
+    let named_candidate = own(&mut named.iter().map(|pair| pair.candidate.1));
+    let lonely = |layers: &[&'a LayerInfo], named: &HashSet<&str>| -> Vec<&'a LayerInfo> {
+        layers.iter().copied().filter(|layer| !named.contains(layer.path.as_str())).collect()
+    };
+    let mut ours = Follower::new(reference, &lonely(&layers.unmatched_reference, &named_reference));
+    let mut theirs = Follower::new(candidate, &lonely(&layers.unmatched_candidate, &named_candidate));
+    let mut pairs: Vec<ActivationPair<'a>> = Vec::new();
+    // Names first, in the reference's order: what one pair is followed through is no other's.
+    for pair in named {
+        let found = of_values(&pair, (&ours, &named_reference), (&theirs, &named_candidate));
+        for (follower, followed) in
+            [(&mut ours, &found.reference_value), (&mut theirs, &found.candidate_value)]
+        {
+            followed.through.iter().for_each(|layer| follower.take(layer));
+        }
+        pairs.push(found);
+    }
+    let mut known = Known::default();
+    pairs.iter().for_each(|pair| known.add(pair));
+    for pair in layers.pairs {
+        if known.has(pair.reference, pair.candidate) {
+            continue;
+        }
+        let Some(candidate_value) =
+            theirs.follow(pair.candidate, &Partner { layer: Some(pair.reference), range: None })
+        else {
+            continue;
+        };
+        let range = candidate_value.quantization.and_then(representable);
+        let partner = Partner { layer: Some(pair.candidate), range };
+        let Some(reference_value) = ours.follow(pair.reference, &partner) else { continue };
+        let found = ActivationPair {
+            reference: pair.reference,
+            candidate: pair.candidate,
+            ground: pair.ground,
+            reference_value,
+            candidate_value,
+            order: None,
+        };
+        if known.is_new(&found) {
+            known.add(&found);
+            pairs.push(found);
+        }
+    }
     let mut found = Activations {
         unmatched_reference: layers.unmatched_reference,
         unmatched_candidate: layers.unmatched_candidate,
-        pairs: Vec::new(),
+        pairs,
     };
-    for pair in layers.pairs {
-        let values = of_reference.follow(pair.reference).zip(of_candidate.follow(pair.candidate));
-        if let Some((reference_value, candidate_value)) = values {
-            found.pairs.push(ActivationPair {
-                reference: pair.reference,
-                candidate: pair.candidate,
-                ground: pair.ground,
-                reference_value,
-                candidate_value,
-                order: None,
-            });
-        }
-    }
-    let part_of_a_pair: HashSet<&str> = found
-        .pairs
-        .iter()
-        .flat_map(|pair| pair.reference_value.through.iter().chain(&pair.candidate_value.through))
-        .copied()
-        .collect();
-    found.unmatched_reference.retain(|layer| !part_of_a_pair.contains(layer.path.as_str()));
-    found.unmatched_candidate.retain(|layer| !part_of_a_pair.contains(layer.path.as_str()));
+    found.settle(reference);
     found
 }
 
-/// Follows values of one model.
-pub struct Follower<'a> {
-    info: &'a ModelInfo,
-    graph: Graph<'a>,
-    /// Layers that the other side has no layer for.
-    lonely: HashSet<&'a str>,
+impl Activations<'_> {
+    /// Puts the pairs in the reference's order, and takes what is part of one out of what is left over.
+    fn settle(&mut self, reference: &ModelInfo) {
+        let members: HashSet<&str> =
+            self.pairs.iter().flat_map(ActivationPair::members).map(|layer| layer.path.as_str()).collect();
+        self.unmatched_reference.retain(|layer| !members.contains(layer.path.as_str()));
+        self.unmatched_candidate.retain(|layer| !members.contains(layer.path.as_str()));
+        let place: HashMap<&str, usize> =
+            reference.layers.iter().enumerate().map(|(place, layer)| (layer.path.as_str(), place)).collect();
+        self.pairs.sort_by_key(|pair| place.get(pair.reference.path.as_str()).copied());
+    }
 }
 
-impl<'a> Follower<'a> {
-    /// `lonely` are the layers that the other side has none for.
-    pub fn new(info: &'a ModelInfo, lonely: &[&'a LayerInfo]) -> Self {
-        let lonely = lonely.iter().map(|layer| layer.path.as_str()).collect();
-        Self { info, graph: Graph::of(info, true), lonely }
-    }
+/// What is in a pair already.
+#[derive(Default)]
+struct Known<'a> {
+    reference_layers: HashSet<&'a str>,
+    candidate_layers: HashSet<&'a str>,
+    reference_values: HashSet<&'a str>,
+    candidate_values: HashSet<&'a str>,
+}
 
-    /// Where the first value of a layer means what the other side's means.
-    pub fn follow(&self, layer: &'a LayerInfo) -> Option<Followed<'a>> {
-        let name = layer.outputs.first().filter(|name| !name.is_empty())?;
-        let mut followed = Followed { name, quantization: None, through: Vec::new() };
-        let mut conversion = vec!["Add", "Mul", "Cast"];
-        for _ in 0..MAX_STEPS {
-            let Some(next) = self.only_reader(followed.name) else { break };
-            let becomes_real = self.becomes_real(next, layer, &mut conversion);
-            let (is_quantizer, is_folded) = (is_plumbing(next), becomes_real || self.is_folded(next));
-            if !is_quantizer && !is_folded {
-                break;
-            }
-            let Some(output) = next.outputs.first() else { break };
-            if is_folded {
-                followed.through.push(&next.path);
-            }
-            followed.name = output;
-        }
-        followed.quantization = self.info.value(followed.name).and_then(|value| value.quantization.as_ref());
-        Some(followed)
-    }
-
-    /// The one layer that reads a value, if no other does and it is no output; of several that do the same to it,
-    /// as when each reader has a quantizer of its own, the first.
-    pub fn only_reader(&self, value: &str) -> Option<&'a LayerInfo> {
-        let producer = self.graph.producer(value)?;
-        let mut readers = self.graph.outgoing(producer).filter(|edge| edge.value == value);
-        let reader = |node: usize| match self.graph.nodes[node] {
-            Node::Layer(layer) => Some(layer),
-            Node::Input(_) | Node::Output(_) => None,
+impl<'a> Known<'a> {
+    fn add(&mut self, pair: &ActivationPair<'a>) {
+        let members = |layer: &'a LayerInfo, through: &[&'a LayerInfo]| -> Vec<&'a str> {
+            std::iter::once(layer).chain(through.iter().copied()).map(|layer| layer.path.as_str()).collect()
         };
-        let first = reader(readers.next()?.to)?;
-        let are_alike = readers.all(|edge| {
-            reader(edge.to).is_some_and(|other| is_plumbing(first) && other.op_type == first.op_type)
-        });
-        are_alike.then_some(first)
+        self.reference_layers.extend(members(pair.reference, &pair.reference_value.through));
+        self.candidate_layers.extend(members(pair.candidate, &pair.candidate_value.through));
+        self.reference_values.insert(pair.reference_value.name);
+        self.candidate_values.insert(pair.candidate_value.name);
     }
 
-    /// Whether a layer is part of the one before it in the other model.
-    fn is_folded(&self, layer: &LayerInfo) -> bool {
-        let op = layer.op_type.to_ascii_lowercase();
-        let is_part = ["relu", "clip", "hardtanh", "batchnorm", "identity", "dropout"];
-        // What computes of several values, such as `add_relu`, is part of none of them.
-        let is_of_one = layer.inputs.iter().filter(|input| self.graph.producer(input).is_some()).count() <= 1;
-        self.lonely.contains(layer.path.as_str()) && is_of_one && is_part.iter().any(|part| op.contains(part))
+    fn has(&self, reference: &LayerInfo, candidate: &LayerInfo) -> bool {
+        self.reference_layers.contains(reference.path.as_str())
+            || self.candidate_layers.contains(candidate.path.as_str())
     }
 
-    /// An integer product becomes real by a cast, the product of the scales and the bias, each once, in this order;
-    /// `left` holds what may still come, the next one last.
-    fn becomes_real(&self, behind: &LayerInfo, layer: &LayerInfo, left: &mut Vec<&str>) -> bool {
-        let is_integer = matches!(layer.op_type.as_str(), "ConvInteger" | "MatMulInteger");
-        let is_next = left.last().is_some_and(|next| *next == behind.op_type);
-        if is_integer && is_next && self.lonely.contains(behind.path.as_str()) {
-            left.pop();
-            return true;
+    fn is_new(&self, pair: &ActivationPair<'_>) -> bool {
+        !self.reference_values.contains(pair.reference_value.name)
+            && !self.candidate_values.contains(pair.candidate_value.name)
+    }
+}
+
+/// Two values of one name, with the layers that compute them.
+struct Named<'a> {
+    reference: (&'a str, &'a LayerInfo),
+    candidate: (&'a str, &'a LayerInfo),
+    ground: Ground,
+}
+
+/// The values whose names are equal, but for the marks of a quantizer. Names that count are none.
+fn by_name<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Vec<Named<'a>> {
+    let (references, candidates) = (computed(reference), computed(candidate));
+    let items = |values: &[(&'a str, &'a LayerInfo)]| -> Vec<Item<'a>> {
+        values
+            .iter()
+            .map(|(name, layer)| Item { name, shape: None, kind: "", op: &layer.op_type, has_weight: false })
+            .collect()
+    };
+    let matching = match_items(&items(&references), &items(&candidates));
+    let counts = |value: &(&str, &LayerInfo)| is_numbered(value.0, &value.1.op_type);
+    let mut named: Vec<Named<'a>> = matching
+        .pairs
+        .iter()
+        .filter(|pair| pair.why <= Why::QuantizerMark)
+        .map(|pair| (references[pair.reference], candidates[pair.candidate], pair))
+        .filter(|(ours, theirs, _)| !counts(ours) && !counts(theirs))
+        .map(|(ours, theirs, pair)| Named { reference: ours, candidate: theirs, ground: Ground::of(pair) })
+        .collect();
+    // What nothing computes under its name may be what codes are turned into: the activation between is lost there.
+    let known: HashSet<&str> = named.iter().map(|pair| pair.reference.0).collect();
+    let dequantized: HashMap<&str, &LayerInfo> = candidate
+        .layers
+        .iter()
+        .filter(|layer| layer.kind == LayerKind::Dequantize && !layer.is_inner)
+        .filter_map(|layer| Some((layer.outputs.first()?.as_str(), layer)))
+        .collect();
+    let rest = references.iter().filter(|value| !known.contains(value.0) && !counts(value));
+    named.extend(rest.filter_map(|value| {
+        let codes = candidate.value(value.0).and_then(|value| value.quantization.as_ref());
+        // Codes that clamp it have it in them: it is part of the layer before.
+        let partner = Partner { layer: None, range: codes.and_then(representable) };
+        if value.1.kind == LayerKind::Clamp && partner.clamps(value.1) {
+            return None;
         }
-        false
+        let candidate = (value.0, *dequantized.get(value.0)?);
+        Some(Named { reference: *value, candidate, ground: Ground::SAME })
+    }));
+    named
+}
+
+/// What the layers of a model compute of the elements of its inputs: real numbers, or codes with a scale.
+fn computed(info: &ModelInfo) -> Vec<(&str, &LayerInfo)> {
+    let is_real = |name: &str| {
+        info.value(name).is_none_or(|value| {
+            let is_whole = value.dtype.is_integer() || value.dtype == DType::BOOL;
+            value.type_name.is_none() && (!is_whole || value.quantization.is_some())
+        })
+    };
+    info.layers
+        .iter()
+        .filter(|layer| layer.kind.computes_activations() && !layer.kind.is_plumbing() && !layer.is_inner)
+        .flat_map(|layer| layer.outputs.iter().map(move |name| (name.as_str(), layer)))
+        .filter(|(name, _)| !name.is_empty() && is_real(name))
+        .collect()
+}
+
+/// The pair of two values of one name: each followed to where it means what the name says, and the layers that compute
+/// them, where those are of one kind.
+fn of_values<'a>(
+    pair: &Named<'a>,
+    (ours, own): (&Follower<'a>, &HashSet<&str>),
+    (theirs, their_own): (&Follower<'a>, &HashSet<&str>),
+) -> ActivationPair<'a> {
+    let (reference, candidate) = (pair.reference.1, pair.candidate.1);
+    let (mut head, mut other) = (reference, candidate);
+    let (mut through, mut other_through) = (Vec::new(), Vec::new());
+    let chain =
+        |follower: &Follower<'a>,
+         layer: &'a LayerInfo,
+         own: &dyn Fn(&LayerInfo) -> bool|
+         -> Vec<&'a LayerInfo> { std::iter::once(layer).chain(follower.heads(layer, own)).collect() };
+    if !reference.is_like(candidate) {
+        // A folded activation has its name in the layer before it: the two layers are those that are alike.
+        let before = chain(ours, reference, &|layer| own.contains(layer.path.as_str()));
+        let others = chain(theirs, candidate, &|layer| their_own.contains(layer.path.as_str()));
+        let places = (0..before.len() + others.len()).flat_map(|sum| (0..=sum).map(move |at| (at, sum - at)));
+        let alike = places
+            .filter(|(first, second)| *first < before.len() && *second < others.len())
+            .find(|(first, second)| before[*first].is_like(others[*second]));
+        if let Some((first, second)) = alike {
+            (head, other) = (before[first], others[second]);
+            through = before[..first].iter().rev().copied().collect();
+            other_through = others[..second].iter().rev().copied().collect();
+        }
+    }
+    // One side may have the value in another layout, between two layers that move it there and back.
+    let (all, others) = (chain(ours, reference, &|_| false), chain(theirs, candidate, &|_| false));
+    let (moves, other_moves) = (ours.moves_of(&all), theirs.moves_of(&others));
+    let home = |chain: &[&'a LayerInfo], moves: usize, less: usize| {
+        let first = chain.last().filter(|_| moves > less)?;
+        Some((first.outputs.first()?.as_str(), moves))
+    };
+    let candidate_value = theirs.follow_value(
+        pair.candidate.0,
+        other,
+        (other_through, home(&others, other_moves, moves)),
+        &Partner { layer: Some(head), range: None },
+    );
+    let reference_value = ours.follow_value(
+        pair.reference.0,
+        head,
+        (through, home(&all, moves, other_moves)),
+        &Partner { layer: Some(other), range: candidate_value.quantization.and_then(representable) },
+    );
+    ActivationPair {
+        reference: head,
+        candidate: other,
+        ground: pair.ground,
+        reference_value,
+        candidate_value,
+        order: None,
     }
 }

@@ -14,7 +14,6 @@ use crate::catalog::name::matches_pattern;
 use crate::error::{Error, Result};
 use crate::input::shape_text;
 use crate::inspect::range::representable;
-use crate::inspect::suspicion::is_plumbing;
 use crate::inspect::{Summary, graph::Graph};
 use crate::model::{LayerInfo, ModelInfo, Property, QuantizationParameters};
 use crate::playground::{Loaded, Playground};
@@ -204,7 +203,7 @@ fn one(
 ) -> Result<(Captured, Option<Error>)> {
     let info = side.model.info();
     let mut wanted = computing(info);
-    wanted.retain(|(layer, _)| arguments.all || !is_plumbing(layer));
+    wanted.retain(|(layer, _)| arguments.all || !layer.kind.is_plumbing());
     if let Some(pattern) = &arguments.pattern {
         wanted.retain(|(layer, _)| matches_pattern(pattern, &layer.path));
     }

@@ -5,7 +5,7 @@ use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunOptions, RunReport};
 use crate::capture::Side;
 use crate::capture::batch::Batches;
-use crate::capture::pairing::{Followed, Follower};
+use crate::capture::follow::{Followed, Follower, Partner};
 use crate::capture::real::Real;
 use crate::capture::switched::{classes, first};
 use crate::error::{Error, ErrorKind, Result};
@@ -247,7 +247,7 @@ fn outputs(
 fn last_codes(info: &ModelInfo) -> Option<Followed<'_>> {
     let follower = Follower::new(info, &[]);
     let output = info.outputs.first()?;
-    let followed = info.layers.iter().rev().filter_map(|layer| follower.follow(layer));
+    let followed = info.layers.iter().rev().filter_map(|layer| follower.follow(layer, &Partner::default()));
     followed
         .filter(|value| value.quantization.is_some_and(|codes| codes.scales.len() == 1 && !codes.is_dynamic))
         .find(|value| value.name != output.name || output.quantization.is_some())

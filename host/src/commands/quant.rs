@@ -170,7 +170,7 @@ fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> 
     Ok(rows)
 }
 
-/// The values that are the middle or the end of a pair of QuantizeLinear and DequantizeLinear, or a stored
+/// The values that are the middle or the end of a pair of layers that quantize and dequantize, or a stored
 /// tensor made real: they have the parameters of what the pair began with, which is listed already.
 fn repeated(info: &ModelInfo) -> BTreeSet<&str> {
     let values = info.inputs.iter().chain(&info.values).chain(&info.outputs);
@@ -186,7 +186,7 @@ fn repeated(info: &ModelInfo) -> BTreeSet<&str> {
         .collect();
     info.layers
         .iter()
-        .filter(|layer| matches!(layer.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear"))
+        .filter(|layer| layer.kind.is_plumbing())
         .filter(|layer| layer.inputs.first().is_some_and(|source| quantized.contains(source.as_str())))
         .flat_map(|layer| layer.outputs.iter().map(String::as_str))
         .collect()

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::inspect::contrast::number_or_text;
 use crate::inspect::graph::Graph;
 use crate::inspect::residual::{Branch, Residual, residuals};
+use crate::model::LayerInfo;
 use crate::playground::Playground;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
@@ -230,7 +231,7 @@ fn addition<'a>(residual: &Residual<'a>, pairs: &Activations<'a>, graph: &Graph<
     let codes = [of_branch(0)?, of_branch(1)?];
     let pair = pairs.pairs.iter().find(|pair| {
         pair.candidate.path == residual.layer.path
-            || pair.candidate_value.through.contains(&residual.layer.path.as_str())
+            || pair.candidate_value.through.iter().any(|layer| layer.path == residual.layer.path)
     });
     let pair = pair.ok_or_else(|| Error::not_found("the reference has no such addition"))?;
     let node = graph.layer(&pair.reference.path);
@@ -252,11 +253,11 @@ fn addition<'a>(residual: &Residual<'a>, pairs: &Activations<'a>, graph: &Graph<
     };
     let is_crossed = ends_with(0, second) || ends_with(1, first);
     let through = pair.reference_value.through.iter().chain(&pair.candidate_value.through);
-    let is_relu = |text: &str| text.to_ascii_lowercase().contains("relu");
+    let is_relu = |layer: &LayerInfo| layer.bounds.is_some_and(|bounds| bounds.low == 0.0);
     Ok(Addition {
         branches: if is_crossed { [second, first] } else { [first, second] },
         sum: pair.reference_value.name,
-        has_relu: is_relu(&pair.candidate.op_type) || through.copied().any(is_relu),
+        has_relu: is_relu(pair.candidate) || through.copied().any(is_relu),
         codes,
         output: residual.output,
     })

@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn value(dtype: DType, shape: Option<Vec<Dimension>>) -> ValueInfo {
-        ValueInfo { name: "x".into(), dtype, shape, quantization: None, type_name: None }
+        ValueInfo::new("x", dtype, shape)
     }
 
     fn batch_of(size: u64) -> Option<Vec<Dimension>> {

@@ -192,7 +192,7 @@ mod tests {
 
     fn value(dtype: DType) -> ValueInfo {
         let shape = Some(vec![Dimension::Symbolic("N".into()), Dimension::Fixed(4)]);
-        ValueInfo { name: "x".into(), dtype, shape, quantization: None, type_name: None }
+        ValueInfo::new("x", dtype, shape)
     }
 
     #[test]

@@ -203,7 +203,7 @@ mod tests {
 
     fn value(sizes: [u64; 4]) -> ValueInfo {
         let shape = Some(sizes.iter().map(|&size| Dimension::Fixed(size)).collect());
-        ValueInfo { name: "x".into(), dtype: DType::UINT8, shape, quantization: None, type_name: None }
+        ValueInfo::new("x", DType::UINT8, shape)
     }
 
     #[test]

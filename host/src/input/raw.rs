@@ -82,8 +82,7 @@ mod tests {
     #[test]
     fn the_model_says_what_the_file_does_not() {
         let shape = Some(vec![Dimension::Symbolic("N".into()), Dimension::Fixed(3)]);
-        let value =
-            ValueInfo { name: "x".into(), dtype: DType::INT16, shape, quantization: None, type_name: None };
+        let value = ValueInfo::new("x", DType::INT16, shape);
         assert_eq!(read(&[0; 12], None, None, Some(&value)).unwrap().shape, [2, 3]);
         assert!(read(&[0; 10], None, None, Some(&value)).unwrap_err().message().ends_with("not int16 N×3"));
         assert!(read(&[0; 10], None, None, None).is_err());

@@ -2,7 +2,7 @@
 
 use super::Elements;
 use super::pairing::TensorPair;
-use super::weight::{Stored, channel_axis};
+use super::weight::Stored;
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::TensorInfo;
@@ -179,16 +179,16 @@ impl Order {
     }
 }
 
-/// Whether two square matrices are each other's transpose: their output channels lie along different axes.
+/// Whether two square matrices are each other's transpose: their layers read them the other way round.
 fn is_turned_square(reference: &Stored<'_>, candidate: &Stored<'_>) -> bool {
     let is_square =
         |stored: &Stored<'_>| matches!(stored.tensor.shape[..], [rows, columns] if rows == columns);
-    let axis = |stored: &Stored<'_>| channel_axis(stored.layer, stored.tensor);
-    is_square(reference)
-        && is_square(candidate)
-        && reference.layer.is_some()
-        && candidate.layer.is_some()
-        && axis(reference) != axis(candidate)
+    let is_transposed = |stored: &Stored<'_>| {
+        let used = stored.layer?.weights.iter().find(|used| used.tensor == stored.tensor.name)?;
+        Some(used.is_transposed)
+    };
+    let both = is_transposed(reference).zip(is_transposed(candidate));
+    is_square(reference) && is_square(candidate) && both.is_some_and(|(ours, theirs)| ours != theirs)
 }
 
 /// The reference's indices in the order in which a candidate with permuted axes has the elements.

@@ -1,5 +1,6 @@
 //! The elements of a stored tensor as numbers: real values, or codes as they are stored.
 
+use super::range::code_range;
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::element_type;
@@ -8,8 +9,8 @@ use crate::playground::Loaded;
 use qp_analysis::element::BLOCK_ELEMENTS;
 use qp_analysis::granularity::Run;
 use qp_analysis::{
-    Affine, AffineList, Bins, CodeUsage, ElementType, Granularity, Histogram, ParameterMap, RangeCount,
-    Statistics, ValueRange,
+    Affine, AffineList, Bins, CodeRange, CodeUsage, CountMismatch, ElementType, Granularity, Histogram,
+    ParameterMap, RangeCount, Statistics, ValueRange,
 };
 use std::borrow::Cow;
 
@@ -29,6 +30,8 @@ struct Dequantization<'a> {
     map: ParameterMap,
     scales: Cow<'a, [f64]>,
     zero_points: Cow<'a, [f64]>,
+    /// Of real numbers that the graph rounds before anything computes with them: the codes that they are rounded to.
+    rounds_to: Option<CodeRange>,
 }
 
 impl Dequantization<'_> {
@@ -37,8 +40,19 @@ impl Dequantization<'_> {
             .map_err(|mismatch| Error::new(ErrorKind::CorruptFile, mismatch.to_string()))
     }
 
-    /// The one scale and zero point of all elements.
+    /// Turns what is stored into real values: codes are dequantized, real numbers are rounded to codes and back.
+    fn apply(&self, first: u64, numbers: &mut [f64], list: AffineList<'_>) -> Result<(), CountMismatch> {
+        match self.rounds_to {
+            Some(codes) => self.map.fake_quantize_in_place(first, numbers, list, codes),
+            None => self.map.dequantize_in_place(first, numbers, list),
+        }
+    }
+
+    /// The one scale and zero point of all elements that are codes.
     fn only(&self) -> Option<Affine> {
+        if self.rounds_to.is_some() {
+            return None;
+        }
         if self.map.parameter_count() == 1 { self.list().ok()?.get(0) } else { None }
     }
 }
@@ -96,7 +110,7 @@ impl<'a> Elements<'a> {
         receive: &mut dyn FnMut(u64, &mut [f64]) -> Result<()>,
     ) -> Result<()> {
         let list = match &self.dequantization {
-            Some(dequantization) => Some((&dequantization.map, dequantization.list()?)),
+            Some(dequantization) => Some((dequantization, dequantization.list()?)),
             None => None,
         };
         self.each_chunk(progress, &mut |chunk, count| {
@@ -107,7 +121,7 @@ impl<'a> Elements<'a> {
                     return;
                 }
                 let dequantized = match list {
-                    Some((map, list)) => map.dequantize_in_place(first, numbers, list),
+                    Some((dequantization, list)) => dequantization.apply(first, numbers, list),
                     None => Ok(()),
                 };
                 outcome = match dequantized {
@@ -362,7 +376,7 @@ impl Stretch<'_> {
             && let Ok(list) = dequantization.list()
         {
             // The counts were compared when the parameters were read.
-            let _ = dequantization.map.dequantize_in_place(first, &mut numbers[begin..], list);
+            let _ = dequantization.apply(first, &mut numbers[begin..], list);
         }
     }
 }
@@ -401,14 +415,21 @@ fn dequantization<'a>(
             let scales = numbers(model, tensor, name, progress)?;
             let zero_points = match &parameters.zero_point_name {
                 Some(name) => numbers(model, tensor, name, progress)?,
-                None => Vec::new(),
+                // Scales by name may come with zero points that are listed.
+                None => parameters.zero_points.clone(),
             };
             (Cow::Owned(scales), Cow::Owned(zero_points))
         }
         ([], _) => return Err(unfit(tensor, "the file does not hold its scales")),
         (scales, _) => (Cow::Borrowed(scales), Cow::Borrowed(&parameters.zero_points[..])),
     };
-    let dequantization = Dequantization { map, scales, zero_points };
+    let rounds_to = if tensor.dtype.is_float() && parameters.dtype.is_integer() {
+        let codes = code_range(parameters);
+        Some(codes.ok_or_else(|| unfit(tensor, "it is rounded to codes that are no whole numbers"))?)
+    } else {
+        None
+    };
+    let dequantization = Dequantization { map, scales, zero_points, rounds_to };
     // Of a type that is read channel by channel a wrong number would be found in the middle.
     let list = dequantization.list().map_err(|error| unfit(tensor, error.message()))?;
     dequantization.map.expect_count(list).map_err(|mismatch| unfit(tensor, &mismatch.to_string()))?;

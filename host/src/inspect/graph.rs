@@ -1,7 +1,7 @@
 //! A model as nodes and edges: who computes what, and who reads it.
 
-use super::suspicion::{Wiring, is_plumbing};
-use crate::model::{LayerInfo, ModelInfo, QuantizationParameters, ValueInfo};
+use super::suspicion::Wiring;
+use crate::model::{InputRole, LayerInfo, ModelInfo, QuantizationParameters, ValueInfo};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// How many layers that only quantize and dequantize are looked through in a row.
@@ -65,6 +65,10 @@ pub struct Edge<'a> {
     pub info: Option<&'a ValueInfo>,
     /// The codes to which it is rounded on the way.
     pub quantization: Option<&'a QuantizationParameters>,
+    /// At which input the node reads it.
+    pub slot: usize,
+    /// Whether it is data to the node that reads it, and no shape, scale or other parameter.
+    pub is_data: bool,
 }
 
 impl<'a> Graph<'a> {
@@ -72,7 +76,7 @@ impl<'a> Graph<'a> {
     /// are seen through. Modules that only hold others are no nodes. Linear in the size of the model.
     pub fn of(info: &'a ModelInfo, is_whole: bool) -> Self {
         let wiring = Wiring::of(info);
-        let is_hidden = |layer: &LayerInfo| !is_whole && is_plumbing(layer);
+        let is_hidden = |layer: &LayerInfo| !is_whole && layer.kind.is_plumbing();
         let inputs = info.inputs.iter().map(Node::Input);
         let computes = |layer: &LayerInfo| !layer.inputs.is_empty() || !layer.outputs.is_empty();
         let layers = info.layers.iter().filter(|layer| computes(layer) && !is_hidden(layer)).map(Node::Layer);
@@ -114,12 +118,20 @@ impl<'a> Graph<'a> {
             producers,
         };
         for (to, node) in nodes.iter().enumerate() {
-            let names: Vec<&str> = match node {
+            let names: Vec<(&str, bool)> = match node {
                 Node::Input(_) => Vec::new(),
-                Node::Layer(layer) => layer.inputs.iter().map(String::as_str).collect(),
-                Node::Output(value) => vec![&value.name],
+                Node::Layer(layer) => {
+                    let role = |place| layer.role(place) == InputRole::Data;
+                    layer
+                        .inputs
+                        .iter()
+                        .enumerate()
+                        .map(|(place, name)| (name.as_str(), role(place)))
+                        .collect()
+                }
+                Node::Output(value) => vec![(&value.name, true)],
             };
-            for name in names {
+            for (slot, (name, is_data)) in names.into_iter().enumerate() {
                 let mut value = name;
                 let mut quantization = wiring.parameters(name);
                 for _ in 0..MAX_PLUMBING {
@@ -130,7 +142,7 @@ impl<'a> Graph<'a> {
                 let Some(&from) = graph.producers.get(value).filter(|from| **from != to) else { continue };
                 let info = graph.values.get(value).copied();
                 let index = graph.edges.len();
-                graph.edges.push(Edge { from, to, value, info, quantization });
+                graph.edges.push(Edge { from, to, value, info, quantization, slot, is_data });
                 graph.incoming[to].push(index);
                 graph.outgoing[from].push(index);
             }

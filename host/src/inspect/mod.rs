@@ -7,6 +7,7 @@ pub mod graph;
 pub mod pairing;
 pub mod range;
 pub mod residual;
+mod structure;
 pub mod summary;
 pub mod survey;
 pub mod suspicion;

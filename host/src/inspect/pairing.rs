@@ -1,10 +1,10 @@
 //! Which stored tensor of one variant of a network is which of another. `qp_analysis::matching` decides; every
 //! command asks here.
 
-use super::suspicion::is_plumbing;
+use super::structure;
 use super::weight::{Stored, all_stored};
-use crate::model::{LayerInfo, ModelInfo, TensorRole};
-use qp_analysis::{Item, Pair, ShapeFit, Why, are_of_one_kind, is_anonymous, match_items};
+use crate::model::{LayerInfo, LayerKind, ModelInfo, TensorRole};
+use qp_analysis::{Item, Pair, ShapeFit, Why, is_anonymous, is_numbered, match_items, shape_fit};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -35,7 +35,8 @@ impl Ground {
     /// Of something that is compared with itself.
     pub const SAME: Self = Self { why: "exact", confidence: 1.0 };
 
-    fn of(pair: &Pair) -> Self {
+    /// Of what was matched by name or shape.
+    pub fn of(pair: &Pair) -> Self {
         Self { why: Why::code(pair.why), confidence: pair.confidence() }
     }
 }
@@ -88,6 +89,7 @@ pub fn tensors<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Tensor
         unmatched_candidate: matching.unmatched_candidate.iter().map(|index| candidates[*index]).collect(),
     };
     by_own_names(&mut found);
+    by_layers(&mut found, reference, candidate);
     let place: HashMap<&str, usize> =
         references.iter().enumerate().map(|(place, stored)| (stored.tensor.name.as_str(), place)).collect();
     found.pairs.sort_by_key(|pair| place.get(pair.reference.tensor.name.as_str()).copied());
@@ -112,6 +114,37 @@ fn by_own_names(found: &mut TensorPairs<'_>) {
     }));
     found.unmatched_reference = matching.unmatched_reference.iter().map(|index| references[*index]).collect();
     found.unmatched_candidate = matching.unmatched_candidate.iter().map(|index| candidates[*index]).collect();
+}
+
+/// What is left over once more, by the layers that have it: the weights, and the biases, of two layers that are a pair
+/// belong together in their order, whatever they are called.
+fn by_layers<'a>(found: &mut TensorPairs<'a>, reference: &'a ModelInfo, candidate: &'a ModelInfo) {
+    if found.unmatched_reference.is_empty() || found.unmatched_candidate.is_empty() {
+        return;
+    }
+    for layers in named_layers(reference, candidate).pairs {
+        for is_bias in [false, true] {
+            let left = |layer: &LayerInfo, stored: &[Stored<'a>]| -> Vec<Stored<'a>> {
+                let uses = layer.weights.iter().filter(|used| used.is_bias == is_bias);
+                uses.filter_map(|used| {
+                    stored.iter().find(|stored| stored.tensor.name == used.tensor).copied()
+                })
+                .collect()
+            };
+            let ours = left(layers.reference, &found.unmatched_reference);
+            let theirs = left(layers.candidate, &found.unmatched_candidate);
+            if ours.len() != theirs.len() {
+                continue;
+            }
+            for (ours, theirs) in ours.into_iter().zip(theirs) {
+                let Some(fit) = shape_fit(&ours.tensor.shape, &theirs.tensor.shape, true) else { continue };
+                found.unmatched_reference.retain(|stored| stored.tensor.name != ours.tensor.name);
+                found.unmatched_candidate.retain(|stored| stored.tensor.name != theirs.tensor.name);
+                let ground = Ground { why: "layer", confidence: layers.ground.confidence * 0.8 };
+                found.pairs.push(TensorPair { reference: ours, candidate: theirs, ground, fit });
+            }
+        }
+    }
 }
 
 /// What tensors are matched by: their names, and where a name says nothing of the layer that has it, what the
@@ -161,22 +194,47 @@ pub struct LayerPairs<'a> {
 }
 
 /// Pairs the layers of two variants; those that only quantize and dequantize are none, nor are modules that only
-/// hold others.
+/// hold others, nor what computes no activations.
 pub fn layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPairs<'a> {
+    let mut found = named_layers(reference, candidate);
+    let counts = |pair: &LayerPair<'_>| {
+        [pair.reference, pair.candidate].iter().any(|layer| is_numbered(&layer.path, &layer.op_type))
+    };
+    let (counted, sure) = std::mem::take(&mut found.pairs).into_iter().partition(counts);
+    found.pairs = sure;
+    let by_weights = by_weights(reference, candidate, &mut found);
+    found.pairs.extend(by_weights);
+    structure::settle((reference, candidate), &mut found, counted);
+    let place: HashMap<&str, usize> =
+        reference.layers.iter().enumerate().map(|(place, layer)| (layer.path.as_str(), place)).collect();
+    found.pairs.sort_by_key(|pair| place.get(pair.reference.path.as_str()).copied());
+    found
+}
+
+/// The layers that pair by their names.
+fn named_layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPairs<'a> {
     let computing = |info: &'a ModelInfo| -> Vec<&'a LayerInfo> {
         let holders: HashSet<&str> = info.layers.iter().filter_map(|layer| holder(&layer.path)).collect();
         let is_holder = |layer: &LayerInfo| {
             layer.outputs.is_empty() && layer.tensors.is_empty() && holders.contains(layer.path.as_str())
         };
-        info.layers.iter().filter(|layer| !is_plumbing(layer) && !is_holder(layer)).collect()
+        info.layers
+            .iter()
+            .filter(|layer| {
+                !layer.kind.is_plumbing()
+                    && layer.kind.computes_activations()
+                    && !layer.is_inner
+                    && !is_holder(layer)
+            })
+            .collect()
     };
     let (references, candidates) = (computing(reference), computing(candidate));
     // What a layer computes has another shape with another batch: names and kinds decide.
     let items = |layers: &[&'a LayerInfo]| -> Vec<Item<'a>> {
-        layers.iter().map(|layer| Item { name: &layer.path, shape: None, kind: &layer.op_type }).collect()
+        layers.iter().map(|layer| item(&layer.path, None, Some(layer))).collect()
     };
     let matching = match_items(&items(&references), &items(&candidates));
-    let mut pairs: Vec<LayerPair<'_>> = matching
+    let pairs: Vec<LayerPair<'_>> = matching
         .pairs
         .iter()
         .map(|pair| LayerPair {
@@ -185,17 +243,11 @@ pub fn layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPa
             ground: Ground::of(pair),
         })
         .collect();
-    let mut found = LayerPairs {
+    LayerPairs {
         unmatched_reference: matching.unmatched_reference.iter().map(|index| references[*index]).collect(),
         unmatched_candidate: matching.unmatched_candidate.iter().map(|index| candidates[*index]).collect(),
-        pairs: Vec::new(),
-    };
-    pairs.extend(by_weights(reference, candidate, &mut found));
-    let place: HashMap<&str, usize> =
-        references.iter().enumerate().map(|(place, layer)| (layer.path.as_str(), place)).collect();
-    pairs.sort_by_key(|pair| place.get(pair.reference.path.as_str()).copied());
-    found.pairs = pairs;
-    found
+        pairs,
+    }
 }
 
 /// Layers whose names say nothing of each other and whose weights are a pair: taken out of what is left over.
@@ -214,9 +266,7 @@ fn by_weights<'a>(
             layers.iter().position(|other| other.path == layer.path)
         };
         let places = of(&left.unmatched_reference, first).zip(of(&left.unmatched_candidate, second));
-        let Some((reference, candidate)) =
-            places.filter(|_| are_of_one_kind(&first.op_type, &second.op_type))
-        else {
+        let Some((reference, candidate)) = places.filter(|_| first.is_like(second)) else {
             continue;
         };
         pairs.push(LayerPair {
@@ -245,12 +295,22 @@ fn items<'a>(
     stored
         .iter()
         .zip(names.iter().zip(shapes))
-        .map(|(stored, (name, shape))| Item {
-            name,
-            shape: Some(shape),
-            kind: stored.layer.map_or("", |layer| layer.op_type.as_str()),
-        })
+        .map(|(stored, (name, shape))| item(name, Some(shape), stored.layer))
         .collect()
+}
+
+/// What is matched: a layer, or a tensor of one. Of a layer with weights of its own whose kind is not known, such as the
+/// module that a state dict's names tell of, nothing is said.
+fn item<'a>(name: &'a str, shape: Option<&'a [Option<u64>]>, layer: Option<&'a LayerInfo>) -> Item<'a> {
+    let is_unknown = |layer: &&LayerInfo| layer.kind == LayerKind::Other && !layer.weights.is_empty();
+    let known = layer.filter(|layer| !is_unknown(layer));
+    Item {
+        name,
+        shape,
+        kind: known.map_or("", |layer| layer.kind.name()),
+        op: layer.map_or("", |layer| layer.op_type.as_str()),
+        has_weight: known.is_some_and(|layer| layer.kind.has_weight()),
+    }
 }
 
 #[cfg(test)]
@@ -269,6 +329,7 @@ mod tests {
             quantization: None,
             external_file: None,
             alias_of: None,
+            type_name: None,
         }
     }
 
@@ -282,7 +343,7 @@ mod tests {
             outputs: Vec::new(),
             tensors: vec![tensor.name.clone()],
             attributes: Vec::new(),
-            quantization: None,
+            ..LayerInfo::default()
         };
         ModelInfo {
             format: "toy".into(),

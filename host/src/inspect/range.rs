@@ -67,9 +67,17 @@ impl Extent {
 
 /// The real values of the smallest and the largest code; of all channels together.
 pub fn representable(parameters: &QuantizationParameters) -> Option<(f64, f64)> {
-    let codes = element_type(parameters.dtype).and_then(CodeRange::of)?;
+    let codes = code_range(parameters)?;
     let list = AffineList::new(&parameters.scales, &parameters.zero_points).ok()?;
     list.representable_range(codes).map(|range| (range.low(), range.high()))
+}
+
+/// The codes in use: all of their type, unless the file says fewer.
+pub fn code_range(parameters: &QuantizationParameters) -> Option<CodeRange> {
+    match parameters.code_range {
+        Some((low, high)) => CodeRange::new(low, high),
+        None => element_type(parameters.dtype).and_then(CodeRange::of),
+    }
 }
 
 /// Each layer's weight, or every stored tensor.

@@ -1,7 +1,7 @@
 //! Residual connections: where two branches of a network meet in an addition.
 
 use super::graph::{Graph, Node};
-use crate::model::{AttributeValue, LayerInfo, ModelInfo, QuantizationParameters};
+use crate::model::{LayerInfo, LayerKind, ModelInfo, QuantizationParameters};
 use qp_analysis::ResidualMismatch;
 use std::collections::{BTreeSet, VecDeque};
 
@@ -56,36 +56,15 @@ impl Branch<'_> {
 pub fn residuals(info: &ModelInfo) -> Vec<Residual<'_>> {
     let graph = Graph::of(info, false);
     let additions = graph.nodes.iter().enumerate().filter_map(|(node, what)| match what {
-        Node::Layer(layer) if is_addition(layer) => Some((node, *layer)),
+        Node::Layer(layer) if layer.kind == LayerKind::Addition => Some((node, *layer)),
         _ => None,
     });
     additions.filter_map(|(node, layer)| residual(&graph, node, layer)).collect()
 }
 
-fn is_addition(layer: &LayerInfo) -> bool {
-    // A module that onnx2torch makes of an ONNX node says which function it calls.
-    let calls_add = layer.attributes.iter().any(|attribute| {
-        attribute.name == "math_op_function"
-            && attribute.value == AttributeValue::Text("torch.add".to_owned())
-    });
-    calls_add
-        || matches!(
-            layer.op_type.as_str(),
-            "Add"
-                | "Sum"
-                | "QLinearAdd"
-                | "add"
-                | "add_"
-                | "add_relu"
-                | "AddReLU"
-                | "FloatFunctional"
-                | "QFunctional"
-        )
-}
-
 /// `None` for an addition of anything but two computed values, such as that of a bias.
 fn residual<'a>(graph: &Graph<'a>, node: usize, layer: &'a LayerInfo) -> Option<Residual<'a>> {
-    let edges: Vec<_> = graph.incoming(node).copied().collect();
+    let edges: Vec<_> = graph.incoming(node).filter(|edge| edge.is_data).copied().collect();
     let [first, second] = edges[..] else { return None };
     let ancestors = [ancestors(graph, first.from), ancestors(graph, second.from)];
     // Layers are in the order of computation: the last common one is where the branches part.

@@ -5,7 +5,9 @@ use super::Elements;
 use super::weight::channel_axis;
 use crate::backend::Progress;
 use crate::error::{ErrorKind, Result};
-use crate::model::{LayerInfo, ModelInfo, QuantizationParameters, TensorInfo, TensorRole};
+use crate::model::{
+    InputRole, LayerInfo, LayerKind, ModelInfo, QuantizationParameters, TensorInfo, TensorRole,
+};
 use crate::playground::Loaded;
 use qp_analysis::{Affine, Suspicion, Thresholds};
 use std::collections::HashMap;
@@ -41,7 +43,9 @@ impl<'a> Wiring<'a> {
         let mut origin = name;
         // A chain of plumbing longer than this is no chain but a loop.
         for _ in 0..8 {
-            let Some(layer) = self.producers.get(origin).filter(|layer| is_plumbing(layer)) else { break };
+            let Some(layer) = self.producers.get(origin).filter(|layer| layer.kind.is_plumbing()) else {
+                break;
+            };
             match layer.inputs.first() {
                 Some(source) if self.parameters.contains_key(source.as_str()) => origin = source,
                 _ => break,
@@ -66,13 +70,21 @@ impl<'a> Wiring<'a> {
             }
         };
         for layer in &info.layers {
-            match (layer.op_type.as_str(), &layer.inputs[..]) {
+            match layer.kind {
                 // Runtimes add the bias to sums of products of codes: it has no scale of its own.
-                ("Conv" | "ConvTranspose" | "Gemm", [input, weight, bias, ..]) => {
-                    note(bias, self.of_bias(input, weight, bias, thresholds));
+                LayerKind::Convolution | LayerKind::Linear => {
+                    let of = |role: InputRole| {
+                        let place = (0..layer.inputs.len()).find(|place| layer.role(*place) == role)?;
+                        Some(layer.inputs[place].as_str())
+                    };
+                    let (input, weight, bias) =
+                        (of(InputRole::Data), of(InputRole::Weight), of(InputRole::Bias));
+                    if let (Some(input), Some(weight), Some(bias)) = (input, weight, bias) {
+                        note(bias, self.of_bias(input, weight, bias, thresholds));
+                    }
                 }
-                ("DequantizeLinear", [codes, ..]) => {
-                    if let Some(output) = layer.outputs.first() {
+                LayerKind::Dequantize => {
+                    if let (Some(codes), Some(output)) = (layer.inputs.first(), layer.outputs.first()) {
                         note(codes, self.of_pair(codes, output, thresholds));
                     }
                 }
@@ -91,9 +103,9 @@ impl<'a> Wiring<'a> {
         }
     }
 
-    /// Of a `DequantizeLinear` whose codes a `QuantizeLinear` computed.
+    /// Of a layer that dequantizes codes which another computed of real numbers.
     fn of_pair(&self, codes: &str, output: &str, thresholds: &Thresholds) -> Option<Suspicion> {
-        self.producers.get(codes).filter(|layer| layer.op_type == "QuantizeLinear")?;
+        self.producers.get(codes).filter(|layer| layer.kind == LayerKind::Quantize)?;
         let (begin, end) = (self.parameters(codes)?, self.parameters(output)?);
         let affine = |parameters: &QuantizationParameters, index: usize| {
             parameters.scales.get(index).map(|scale| Affine::new(*scale, parameters.zero_point(index)))
@@ -101,20 +113,6 @@ impl<'a> Wiring<'a> {
         (0..begin.scales.len().max(end.scales.len()))
             .find_map(|index| thresholds.of_pair(affine(begin, index)?, affine(end, index)?))
     }
-}
-
-/// Whether a layer only quantizes or dequantizes what others compute.
-pub fn is_plumbing(layer: &LayerInfo) -> bool {
-    matches!(
-        layer.op_type.as_str(),
-        "QuantizeLinear"
-            | "DequantizeLinear"
-            | "quantize_per_tensor"
-            | "dequantize_per_tensor"
-            | "quantize_per_channel"
-            | "dequantize_per_channel"
-            | "dequantize"
-    )
 }
 
 /// The channels of a quantized weight that are all zeros.

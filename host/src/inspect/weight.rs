@@ -1,6 +1,6 @@
 //! Which stored tensors are a layer's, which of them is its weight, and along which axis its channels lie.
 
-use crate::model::{AttributeValue, LayerInfo, ModelInfo, TensorInfo, TensorRole};
+use crate::model::{LayerInfo, ModelInfo, TensorInfo, TensorRole};
 use std::collections::{HashMap, HashSet};
 
 /// The stored tensors that belong to the layer or that it reads, without scales and zero points: the largest
@@ -72,7 +72,7 @@ pub fn weights(info: &ModelInfo) -> Vec<Stored<'_>> {
 }
 
 /// The axis of a tensor's channels: that of its scales where each channel has one, else that of the layer's
-/// output channels. `None` for a scalar.
+/// output channels as its plugin says, else the first. `None` for a scalar.
 pub fn channel_axis(layer: Option<&LayerInfo>, tensor: &TensorInfo) -> Option<i64> {
     let rank = tensor.shape.len();
     if rank == 0 {
@@ -82,67 +82,7 @@ pub fn channel_axis(layer: Option<&LayerInfo>, tensor: &TensorInfo) -> Option<i6
     if let Some(axis) = scales.and_then(|parameters| parameters.axis) {
         return Some(axis);
     }
-    let is_flag_set = |layer: &LayerInfo, name: &str| matches!(layer.attribute(name), Some(AttributeValue::Int(flag)) if *flag != 0);
-    let last = rank as i64 - 1;
-    Some(match layer.map(|layer| (layer, layer.op_type.as_str())) {
-        // What PyTorch and ONNX store as (in, out/groups, …).
-        Some((_, "ConvTranspose" | "ConvTranspose1d" | "ConvTranspose2d" | "ConvTranspose3d"))
-            if rank > 1 =>
-        {
-            1
-        }
-        // ONNX multiplies from the right: (in, out), with batches before.
-        Some((_, "MatMul" | "MatMulInteger" | "QLinearMatMul" | "MatMulIntegerToFloat" | "FusedMatMul")) => {
-            last
-        }
-        Some((layer, "Gemm" | "QGemm")) if rank == 2 && !is_flag_set(layer, "transB") => 1,
-        _ => 0,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Attribute, DType};
-
-    fn layer(op_type: &str, attributes: &[(&str, i64)]) -> LayerInfo {
-        LayerInfo {
-            path: "x".into(),
-            op_type: op_type.into(),
-            domain: None,
-            scope: None,
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            tensors: Vec::new(),
-            attributes: attributes
-                .iter()
-                .map(|(name, value)| Attribute { name: (*name).into(), value: AttributeValue::Int(*value) })
-                .collect(),
-            quantization: None,
-        }
-    }
-
-    /// As the operators' documentation gives the weights' shapes.
-    #[test]
-    fn output_channels_lie_where_the_operator_has_them() {
-        let tensor = TensorInfo {
-            name: "w".into(),
-            role: TensorRole::Parameter,
-            dtype: DType::FLOAT32,
-            shape: vec![3, 4],
-            bytes: 48,
-            layer: None,
-            quantization: None,
-            external_file: None,
-            alias_of: None,
-        };
-        let axis = |op_type, attributes: &[_]| channel_axis(Some(&layer(op_type, attributes)), &tensor);
-        assert_eq!(axis("Conv", &[]), Some(0));
-        assert_eq!(axis("ConvTranspose", &[]), Some(1));
-        assert_eq!(axis("MatMul", &[]), Some(1));
-        assert_eq!(axis("Gemm", &[("transB", 1)]), Some(0));
-        assert_eq!(axis("Gemm", &[("transB", 0)]), Some(1));
-        assert_eq!(axis("Linear", &[]), Some(0));
-        assert_eq!(channel_axis(None, &TensorInfo { shape: Vec::new(), ..tensor.clone() }), None);
-    }
+    let used = layer.into_iter().flat_map(|layer| &layer.weights).find(|used| used.tensor == tensor.name);
+    let axis = used.and_then(|used| used.channel_axis).filter(|axis| (0..rank as i64).contains(axis));
+    Some(axis.unwrap_or(0))
 }

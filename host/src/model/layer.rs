@@ -1,9 +1,10 @@
 //! Layers and their attributes.
 
+use super::kind::{Bounds, InputRole, LayerKind, WeightUse};
 use serde::Serialize;
 
 /// A layer: a node of the graph (ONNX) or a module (PyTorch).
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LayerInfo {
     /// The full path, unique in the model: `layer1.conv1`, `/block1/conv1/Conv`.
     pub path: String,
@@ -23,9 +24,52 @@ pub struct LayerInfo {
     pub attributes: Vec<Attribute>,
     /// How it is quantized: `qdq`, `qoperator`, `dynamic`, `weight-only`, `static`, …
     pub quantization: Option<String>,
+    /// What it does.
+    pub kind: LayerKind,
+    /// What each of `inputs` is to it; inputs behind the end of this list are data.
+    #[serde(skip)]
+    pub roles: Vec<InputRole>,
+    /// Its weights and biases, the weight first; also those that it reads through layers that only move, dequantize or
+    /// round them.
+    #[serde(skip)]
+    pub weights: Vec<WeightUse>,
+    /// Whether it is within a graph that another layer holds: what it computes cannot be captured.
+    #[serde(skip)]
+    pub is_inner: bool,
+    /// Between what it leaves its elements.
+    #[serde(skip)]
+    pub bounds: Option<Bounds>,
 }
 
 impl LayerInfo {
+    /// What the input of that index is to the layer.
+    pub fn role(&self, index: usize) -> InputRole {
+        self.roles.get(index).copied().unwrap_or_default()
+    }
+
+    /// Its inputs that are data, with their places.
+    pub fn data(&self) -> impl Iterator<Item = (usize, &str)> {
+        let data = self
+            .inputs
+            .iter()
+            .enumerate()
+            .filter(|(place, name)| self.role(*place) == InputRole::Data && !name.is_empty());
+        data.map(|(place, name)| (place, name.as_str()))
+    }
+
+    /// Whether two layers do the same kind of thing; of layers of which nothing is known, those of one type.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self.kind, other.kind) {
+            (LayerKind::Other, LayerKind::Other) => self.op_type.eq_ignore_ascii_case(&other.op_type),
+            (left, right) => left == right,
+        }
+    }
+
+    /// Its first weight.
+    pub fn weight(&self) -> Option<&WeightUse> {
+        self.weights.iter().find(|weight| !weight.is_bias)
+    }
+
     /// The attribute of that name.
     pub fn attribute(&self, name: &str) -> Option<&AttributeValue> {
         self.attributes.iter().find(|attribute| attribute.name == name).map(|attribute| &attribute.value)

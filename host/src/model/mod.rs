@@ -4,12 +4,14 @@
 //! and not empty, shapes and byte counts agree with the element types.
 
 mod dtype;
+mod kind;
 mod layer;
 mod listing;
 mod quantization;
 mod tensor;
 
 pub use dtype::DType;
+pub use kind::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use layer::{Attribute, AttributeValue, LayerInfo};
 pub use listing::{ListedMethod, ListedStep, Listing};
 pub use quantization::{Granularity, QuantizationParameters};
@@ -185,6 +187,7 @@ mod tests {
             quantization: None,
             external_file: None,
             alias_of: None,
+            type_name: None,
         }
     }
 
@@ -198,7 +201,7 @@ mod tests {
             outputs: Vec::new(),
             tensors: Vec::new(),
             attributes: Vec::new(),
-            quantization: None,
+            ..LayerInfo::default()
         }
     }
 

@@ -29,6 +29,9 @@ pub struct QuantizationParameters {
     pub zero_point_name: Option<String>,
     /// Whether the parameters are computed anew for each input (dynamic quantization).
     pub is_dynamic: bool,
+    /// The smallest and the largest code in use, where the type has more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_range: Option<(i64, i64)>,
 }
 
 impl QuantizationParameters {
@@ -44,7 +47,13 @@ impl QuantizationParameters {
             scale_name: None,
             zero_point_name: None,
             is_dynamic: false,
+            code_range: None,
         }
+    }
+
+    /// The smallest and the largest code; `None` for codes that are no whole numbers.
+    pub fn codes(&self) -> Option<(i64, i64)> {
+        self.code_range.or_else(|| self.dtype.code_range())
     }
 
     /// What shares one scale.
@@ -72,7 +81,7 @@ impl QuantizationParameters {
         if self.is_dynamic || !are_listed {
             return None;
         }
-        let middle = match self.dtype.code_range() {
+        let middle = match self.codes() {
             Some((0, largest)) => (largest + 1) / 2,
             _ => 0,
         };

@@ -1,6 +1,6 @@
 //! Tensors and values: their descriptions, and the elements of one that was read.
 
-use super::{DType, QuantizationParameters};
+use super::{DType, QuantizationParameters, ValueOrigin};
 use serde::Serialize;
 use std::fmt;
 
@@ -49,6 +49,23 @@ pub struct ValueInfo {
     pub quantization: Option<QuantizationParameters>,
     /// What it is when it is no tensor: `sequence(tensor(float32))`.
     pub type_name: Option<String>,
+    /// Whether it is computed from the inputs' elements, from their shapes, or from stored tensors alone.
+    #[serde(skip)]
+    pub origin: ValueOrigin,
+}
+
+impl ValueInfo {
+    /// A value of which nothing but name, type and shape is known.
+    pub fn new(name: &str, dtype: DType, shape: Option<Vec<Dimension>>) -> Self {
+        Self {
+            name: name.to_owned(),
+            dtype,
+            shape,
+            quantization: None,
+            type_name: None,
+            origin: ValueOrigin::Activation,
+        }
+    }
 }
 
 /// What a stored tensor is for.
@@ -91,12 +108,17 @@ pub struct TensorInfo {
     pub bytes: u64,
     /// The path of the layer that owns it; `None` when none does or several do.
     pub layer: Option<String>,
-    /// How its codes turn into real values; `None` for a float tensor.
+    /// How its codes turn into real values; of a float tensor, the codes to which the graph rounds it before anything
+    /// computes with it. `None` for a float tensor that is used as it is.
     pub quantization: Option<QuantizationParameters>,
     /// The file that holds it when that is not the model file; relative to the model's folder.
     pub external_file: Option<String>,
     /// The name of an earlier tensor that shares its storage.
     pub alias_of: Option<String>,
+    /// What its elements are stored as when no element type, scale and zero point can say it; its real values then come
+    /// by a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub type_name: Option<String>,
 }
 
 impl TensorInfo {

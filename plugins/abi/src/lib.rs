@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod error;
 pub mod guard;
+pub mod layer;
 pub mod manifest;
 pub mod model;
 pub mod quant;
@@ -19,7 +20,8 @@ pub use abi_stable;
 
 pub use backend::{Backend, BackendBox, Model, ModelBox};
 pub use error::{BackendError, ErrorKind};
-pub use manifest::{Format, Manifest, Setup};
+pub use layer::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
+pub use manifest::{Format, Manifest, OptionInfo, Setup};
 pub use model::{LayerInfo, ModelInfo, TensorInfo, ValueInfo};
 pub use quant::QuantizationParameters;
 pub use root::{ABI_VERSION, PluginRef};

@@ -33,10 +33,25 @@ pub struct Manifest {
     pub formats: RVec<Format>,
     /// URL schemes of models that are no files; none of today's backends has one.
     pub url_schemes: RVec<RString>,
-    /// What it can do: `inspect`, `run`, `capture`, `edit`, `export`. An unknown feature is no error.
+    /// What it can do: `inspect`, `run`, `capture`, `edit`, `substitute`, `export`, `code`, `threads`, `optimization`.
+    /// An unknown feature is no error.
     pub features: RVec<RString>,
+    /// The settings that a run takes, besides those that a feature stands for.
+    pub options: RVec<OptionInfo>,
     /// Whatever else there is to say; an unknown name is no error.
     pub extra: RVec<Pair>,
+}
+
+/// A setting of a run: the host offers it as `--NAME VALUE` with every command that runs a model.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
+pub struct OptionInfo {
+    /// A short lower-case name: `qengine`.
+    pub name: RString,
+    /// The values it may have; none when any text will do.
+    pub values: RVec<RString>,
+    /// One line on what it does.
+    pub help: RString,
 }
 
 /// One file format.

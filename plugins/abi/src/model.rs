@@ -1,6 +1,7 @@
 //! What a model file holds, as plain data: everything that the inspection commands print.
 
 use crate::error::BackendError;
+use crate::layer::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
 use crate::manifest::Pair;
 use crate::quant::QuantizationParameters;
 use crate::tensor::{DType, MOST_DIMENSIONS, element_count};
@@ -40,7 +41,7 @@ impl Dimension {
 
 /// A value of the graph: an input, an output, or an activation between two layers.
 #[repr(C)]
-#[derive(StableAbi, Clone, Debug, PartialEq)]
+#[derive(StableAbi, Clone, Debug, Default, PartialEq)]
 pub struct ValueInfo {
     /// The name, unique among the model's values.
     pub name: RString,
@@ -52,6 +53,15 @@ pub struct ValueInfo {
     pub quantization: ROption<QuantizationParameters>,
     /// What is no tensor: `sequence(tensor(float32))`, `optional(…)`, `map(…)`; empty for a tensor.
     pub type_name: RString,
+    /// Whether it is computed from the inputs' elements, from their shapes, or from stored tensors alone.
+    pub origin: ValueOrigin,
+}
+
+impl ValueInfo {
+    /// A value of which nothing but name and type is known.
+    pub fn new(name: impl Into<String>, dtype: DType) -> Self {
+        Self { name: RString::from(name.into()), dtype, ..Self::default() }
+    }
 }
 
 /// One attribute of a layer.
@@ -90,7 +100,7 @@ pub enum AttributeValue {
 
 /// A layer: a node of the graph (ONNX) or a module (PyTorch).
 #[repr(C)]
-#[derive(StableAbi, Clone, Debug, PartialEq)]
+#[derive(StableAbi, Clone, Debug, Default, PartialEq)]
 pub struct LayerInfo {
     /// The full path, unique in the model and never empty: `layer1.conv1`, `/block1/conv1/Conv`.
     pub path: RString,
@@ -110,6 +120,31 @@ pub struct LayerInfo {
     pub attributes: RVec<Attribute>,
     /// How it is quantized: `qdq`, `qoperator`, `dynamic`, `weight-only`, `static`, …; empty when it is not.
     pub quantization: RString,
+    /// What it does.
+    pub kind: LayerKind,
+    /// What each of `inputs` is to it; inputs behind the end of this list are data.
+    pub roles: RVec<InputRole>,
+    /// Which stored tensors are its weights and biases, the weight first; also where it reads them through layers that
+    /// only move, dequantize or round them.
+    pub weights: RVec<WeightUse>,
+    /// Whether it is within a graph that another layer holds, such as a branch, the body of a loop or a function: what it
+    /// computes cannot be captured.
+    pub is_inner: bool,
+    /// Between what a clamp leaves its elements; also of a layer that clamps what it computes, such as a convolution with a
+    /// ReLU in it.
+    pub bounds: ROption<Bounds>,
+}
+
+impl LayerInfo {
+    /// A layer of which nothing but path and type is known.
+    pub fn new(path: impl Into<String>, op_type: impl Into<String>) -> Self {
+        Self { path: RString::from(path.into()), op_type: RString::from(op_type.into()), ..Self::default() }
+    }
+
+    /// What the input of that index is to the layer.
+    pub fn role(&self, index: usize) -> InputRole {
+        self.roles.get(index).copied().unwrap_or_default()
+    }
 }
 
 /// What a stored tensor is for. An open set.
@@ -154,13 +189,17 @@ pub struct TensorInfo {
     pub bytes: u64,
     /// The path of the layer that owns it; empty when none does or several do.
     pub layer: RString,
-    /// How its codes turn into real values; `RNone` for a float tensor.
+    /// How its codes turn into real values; of a float tensor, the codes to which the graph rounds it before anything
+    /// computes with it. `RNone` for a float tensor that is used as it is.
     pub quantization: ROption<QuantizationParameters>,
     /// The file that holds it when that is not the model file; relative to the model's folder.
     pub external_file: RString,
     /// The name of an earlier tensor that shares its storage; empty when it has its own. Shared bytes are
     /// counted once.
     pub alias_of: RString,
+    /// What its elements are stored as when `dtype` has no name for it and codes, scales and zero points cannot express
+    /// it: `q6_k`; empty for everything else. Its real values come by the request `read-real/1`.
+    pub type_name: RString,
 }
 
 impl TensorInfo {

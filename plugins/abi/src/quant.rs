@@ -2,7 +2,7 @@
 
 use crate::tensor::DType;
 use abi_stable::StableAbi;
-use abi_stable::std_types::{ROption, RString, RVec};
+use abi_stable::std_types::{ROption, RString, RVec, Tuple2};
 
 /// real = (q - zero_point) · scale, per tensor, per channel along `axis`, or per block of `block_size`
 /// elements along `axis`.
@@ -33,6 +33,9 @@ pub struct QuantizationParameters {
     pub zero_point_name: RString,
     /// Whether the parameters are computed anew for each input (dynamic quantization); the lists are empty.
     pub is_dynamic: bool,
+    /// The smallest and the largest code in use, where they are not the smallest and the largest of `dtype`: four bits
+    /// in an `int8` are -8 and 7.
+    pub code_range: ROption<Tuple2<i64, i64>>,
 }
 
 impl QuantizationParameters {
@@ -51,6 +54,7 @@ impl QuantizationParameters {
             scale_name: RString::new(),
             zero_point_name: RString::new(),
             is_dynamic: false,
+            code_range: ROption::RNone,
         }
     }
 
@@ -84,6 +88,11 @@ impl QuantizationParameters {
         let block_size = self.block_size.into_option();
         if let Some(size) = block_size.filter(|size| *size <= 0) {
             return Some(format!("has blocks of {size}"));
+        }
+        if let ROption::RSome(Tuple2(low, high)) = self.code_range
+            && (low > high || self.dtype.code_range().is_none_or(|(least, most)| low < least || high > most))
+        {
+            return Some(format!("has codes from {low} to {high} in {}", self.dtype));
         }
         let (axis, shape) = (self.axis.into_option()?, shape?);
         match usize::try_from(axis).ok().and_then(|axis| shape.get(axis)) {

@@ -40,9 +40,11 @@ impl Backend for OnnxBackend {
                 "run".into(),
                 "capture".into(),
                 "optimization".into(),
+                "threads".into(),
                 "edit".into(),
             ]
             .into(),
+            options: vec![].into(),
             extra: vec![].into(),
         }
     }

@@ -7,10 +7,11 @@ use crate::quant::Quantization;
 use crate::quant::parameters::{Reader, listed};
 use crate::shape::{Fact, Facts};
 use crate::value_type::ValueType;
+use crate::{kind, origin};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{
     DType, LayerInfo, ModelInfo, Pair, QuantizationParameters, RNone, ROption, RSome, RString, RVec, Result,
-    TensorInfo, ValueInfo, settle,
+    TensorInfo, ValueInfo, ValueOrigin, settle,
 };
 use std::collections::BTreeSet;
 
@@ -30,10 +31,11 @@ pub fn describe(document: &Document, found: &Quantization) -> Result<ModelInfo> 
     let left = listed(document);
     let reader = Reader::new(document, &left);
     let facts = Facts::of(document);
+    let origins = origin::of(reader);
     // A damaged file may list a value again, or one without a name.
     let values = |ids: &[ValueId]| {
         let mut names = BTreeSet::new();
-        let all = ids.iter().map(|&id| value_info(reader, found, &facts, id));
+        let all = ids.iter().map(|&id| value_info(reader, found, &facts, &origins, id));
         all.filter(|value| !value.name.is_empty() && names.insert(value.name.clone())).collect()
     };
     let mut info = ModelInfo {
@@ -43,8 +45,8 @@ pub fn describe(document: &Document, found: &Quantization) -> Result<ModelInfo> 
         versions: versions(document),
         inputs: values(&document.graph.inputs),
         outputs: values(&document.graph.outputs),
-        values: activations(reader, found, &facts),
-        layers: layers(document, found),
+        values: activations(reader, found, &facts, &origins),
+        layers: layers(reader, found, &origins),
         tensors: tensors(document, found),
         metadata: model
             .metadata_props
@@ -112,7 +114,13 @@ fn quantization(found: Option<&QuantizationParameters>) -> ROption<QuantizationP
     found.map_or(RNone, |found| RSome(found.clone()))
 }
 
-fn value_info(reader: Reader<'_>, found: &Quantization, facts: &Facts, id: ValueId) -> ValueInfo {
+fn value_info(
+    reader: Reader<'_>,
+    found: &Quantization,
+    facts: &Facts,
+    origins: &[ValueOrigin],
+    id: ValueId,
+) -> ValueInfo {
     let value = &reader.graph.values[id];
     let ty = value.ty.as_ref();
     let is_other = ty.is_some_and(|ty| !matches!(ty, ValueType::Tensor(..)));
@@ -125,6 +133,7 @@ fn value_info(reader: Reader<'_>, found: &Quantization, facts: &Facts, id: Value
         shape: fact.shape.clone().map_or(RNone, |shape| RSome(shape.into())),
         quantization: quantization(found.values[id].as_ref()),
         type_name: ty.filter(|_| is_other).map_or_else(RString::new, |ty| ty.to_string().into()),
+        origin: origins[id],
     }
 }
 
@@ -135,7 +144,12 @@ fn is_code(reader: Reader<'_>, id: ValueId) -> bool {
 
 /// The values between layers of which a type or parameters are known, without the graph's own inputs and
 /// outputs and without the stored tensors.
-fn activations(reader: Reader<'_>, found: &Quantization, facts: &Facts) -> RVec<ValueInfo> {
+fn activations(
+    reader: Reader<'_>,
+    found: &Quantization,
+    facts: &Facts,
+    origins: &[ValueOrigin],
+) -> RVec<ValueInfo> {
     let outer: BTreeSet<ValueId> = reader.graph.inputs.iter().chain(&reader.graph.outputs).copied().collect();
     let is_known = |id: ValueId| {
         let value = &reader.graph.values[id];
@@ -144,32 +158,38 @@ fn activations(reader: Reader<'_>, found: &Quantization, facts: &Facts) -> RVec<
     };
     (0..reader.graph.values.len())
         .filter(|&id| is_known(id))
-        .map(|id| value_info(reader, found, facts, id))
+        .map(|id| value_info(reader, found, facts, origins, id))
         .collect()
 }
 
-fn layers(document: &Document, found: &Quantization) -> RVec<LayerInfo> {
-    let graph = &document.graph;
+fn layers(reader: Reader<'_>, found: &Quantization, origins: &[ValueOrigin]) -> RVec<LayerInfo> {
+    let graph = reader.graph;
     // A stored tensor is named as the list of tensors names it.
+    let tensor = |stored: usize| RString::from(reader.tensors.get(stored).name.as_str());
     let name = |id: &Option<ValueId>| {
         id.map_or_else(RString::new, |id| match graph.values[id].stored {
-            Some(stored) => document.tensors.get(stored).name.as_str().into(),
+            Some(stored) => tensor(stored),
             None => graph.values[id].name.as_str().into(),
         })
     };
-    let layer = |(index, layer): (usize, &Layer)| LayerInfo {
-        path: layer.path.as_str().into(),
-        op_type: layer.op_type.as_str().into(),
-        domain: layer.domain.as_str().into(),
-        scope: layer.scope.as_str().into(),
-        inputs: layer.inputs.iter().map(name).collect(),
-        outputs: layer.outputs.iter().map(name).collect(),
-        tensors: found.belongings[index]
-            .iter()
-            .map(|&tensor| document.tensors.get(tensor).name.as_str().into())
-            .collect(),
-        attributes: layer.attributes.clone().into(),
-        quantization: found.layers[index].into(),
+    let layer = |(index, layer): (usize, &Layer)| {
+        let part = kind::of(reader, layer, origins, tensor);
+        LayerInfo {
+            path: layer.path.as_str().into(),
+            op_type: layer.op_type.as_str().into(),
+            domain: layer.domain.as_str().into(),
+            scope: layer.scope.as_str().into(),
+            inputs: layer.inputs.iter().map(name).collect(),
+            outputs: layer.outputs.iter().map(name).collect(),
+            tensors: found.belongings[index].iter().map(|&stored| tensor(stored)).collect(),
+            attributes: layer.attributes.clone().into(),
+            quantization: found.layers[index].into(),
+            kind: part.kind,
+            is_inner: !layer.scope.is_empty(),
+            roles: part.roles,
+            weights: part.weights,
+            bounds: part.bounds,
+        }
     };
     graph.layers.iter().enumerate().map(layer).collect()
 }
@@ -191,6 +211,7 @@ fn tensors(document: &Document, found: &Quantization) -> RVec<TensorInfo> {
             quantization: quantization(found.tensors[index].as_ref()),
             external_file: tensor.external_file.as_str().into(),
             alias_of: RString::new(),
+            type_name: RString::new(),
         }
     };
     document.tensors.descriptions().iter().enumerate().map(tensor).collect()

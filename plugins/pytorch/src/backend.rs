@@ -82,7 +82,8 @@ impl sdk::Backend for Backend {
                 })
                 .collect(),
             url_schemes: RVec::new(),
-            features: texts(&["inspect", "run", "capture", "qengine", "precision", "substitute", "code"]),
+            features: texts(&["inspect", "run", "capture", "threads", "qengine", "precision", "substitute", "code"]),
+            options: RVec::new(),
             extra: RVec::new(),
         }
     }

@@ -227,6 +227,7 @@ impl Collector {
             quantization,
             external_file: self.document.data.file_of(&tensor.place).unwrap_or_default().into(),
             alias_of,
+            type_name: RString::new(),
         };
         self.document.info.tensors.push(info);
         self.document.tensors.insert(name.clone(), tensor);
@@ -265,8 +266,7 @@ pub fn value(name: &str, quantization: Option<QuantizationParameters>) -> ValueI
     ValueInfo {
         name: name.into(),
         dtype: quantization.as_ref().map_or(DType::UNDEFINED, |parameters| parameters.dtype),
-        shape: RNone,
         quantization: quantization.into(),
-        type_name: RString::new(),
+        ..ValueInfo::default()
     }
 }

@@ -12,6 +12,7 @@ mod export;
 mod forward;
 mod json;
 mod judge;
+mod kind;
 mod legacy;
 mod listing;
 mod model;

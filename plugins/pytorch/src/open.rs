@@ -77,6 +77,7 @@ fn judged(source: Arc<Source>) -> Result<Document> {
         (of_pickles(Arc::clone(&source), verdict.is_dangerous()), verdict)
     };
     let document = document.and_then(|mut document| {
+        crate::kind::assign(&mut document.info);
         settle(&mut document.info)?;
         Ok(document)
     });

@@ -29,6 +29,7 @@ impl Backend for ToyBackend {
             .into(),
             url_schemes: RVec::new(),
             features: vec!["inspect".into(), "run".into(), "capture".into(), "code".into()].into(),
+            options: RVec::new(),
             extra: RVec::new(),
         }
     }

@@ -70,6 +70,29 @@ impl Operator {
         }
     }
 
+    /// What it does, in the contract's words.
+    pub(crate) fn kind(self) -> LayerKind {
+        match self {
+            Self::Add => LayerKind::ADDITION,
+            Self::Mul => LayerKind::MULTIPLICATION,
+            Self::Relu => LayerKind::CLAMP,
+            Self::Quantize(_) => LayerKind::QUANTIZE,
+        }
+    }
+
+    /// Between what it leaves its elements.
+    pub(crate) fn bounds(self) -> ROption<Bounds> {
+        match self {
+            Self::Relu => RSome(Bounds { low: 0.0, high: f64::INFINITY }),
+            Self::Add | Self::Mul | Self::Quantize(_) => RNone,
+        }
+    }
+
+    /// What a stored tensor is to it.
+    fn role_of_stored(self) -> InputRole {
+        if self == Self::Add { InputRole::BIAS } else { InputRole::WEIGHT }
+    }
+
     /// How many values it reads.
     pub(crate) fn arity(self) -> usize {
         match self {
@@ -163,13 +186,36 @@ impl Network {
         LayerInfo {
             path: layer.path.as_str().into(),
             op_type: layer.operator.name().into(),
-            domain: RString::new(),
             scope: layer.path.rsplit_once('.').map_or("", |(scope, _)| scope).into(),
             inputs: layer.inputs.iter().map(|name| name.as_str().into()).collect(),
             outputs: vec![layer.output.as_str().into()].into(),
             tensors: layer.inputs.iter().filter(own).map(|name| name.as_str().into()).collect(),
             attributes: attributes.into(),
             quantization: if self.affine(&layer.output).is_some() { "static" } else { "" }.into(),
+            kind: layer.operator.kind(),
+            roles: self.roles(layer),
+            weights: layer.inputs.iter().filter(own).map(|name| self.weight(layer, name)).collect(),
+            bounds: layer.operator.bounds(),
+            ..LayerInfo::default()
+        }
+    }
+
+    /// What each input of a layer is to it.
+    fn roles(&self, layer: &Layer) -> RVec<InputRole> {
+        let is_stored = |name: &String| self.tensors.iter().any(|tensor| tensor.name == *name);
+        let role = |name| if is_stored(name) { layer.operator.role_of_stored() } else { InputRole::DATA };
+        layer.inputs.iter().map(role).collect()
+    }
+
+    /// A stored tensor that a layer computes with; the channels are the last axis.
+    fn weight(&self, layer: &Layer, name: &str) -> WeightUse {
+        let rank =
+            self.tensors.iter().find(|tensor| tensor.name == name).map_or(0, |tensor| tensor.shape.len());
+        WeightUse {
+            tensor: name.into(),
+            role: layer.operator.role_of_stored(),
+            channel_axis: if rank > 0 { RSome(rank as i64 - 1) } else { RNone },
+            is_transposed: false,
         }
     }
 
@@ -186,11 +232,12 @@ impl Network {
             quantization: tensor.quantization.map(Affine::parameters).into(),
             external_file: RString::new(),
             alias_of: RString::new(),
+            type_name: RString::new(),
         }
     }
 }
 
 /// A value of which only the name and the type are known.
 fn value(name: &str, dtype: DType) -> ValueInfo {
-    ValueInfo { name: name.into(), dtype, shape: RNone, quantization: RNone, type_name: RString::new() }
+    ValueInfo::new(name, dtype)
 }

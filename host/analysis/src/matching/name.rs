@@ -13,6 +13,8 @@ pub(super) enum Part {
 pub(super) struct Name {
     pub(super) part: Part,
     /// Without the marks of quantizers; the rest as written.
+    pub(super) unmarked: String,
+    /// The same without the number of an output, as in `add:0`.
     pub(super) base: String,
     /// The words of the base, whatever separates them.
     pub(super) words: Vec<String>,
@@ -20,6 +22,9 @@ pub(super) struct Name {
     pub(super) core: Vec<String>,
     /// Whether the name is only a number that an exporter gave: it says nothing.
     pub(super) is_anonymous: bool,
+    /// Whether the name is an op type and perhaps a number, as a tool gives them in the order of the graph: `add_1`,
+    /// `node_Conv_17`. It says what the layer does, and in another graph that number is another layer's.
+    pub(super) is_numbered: bool,
     /// Whether a mark says that elements are packed.
     pub(super) may_be_packed: bool,
     /// Of several names with the same base, the lowest stands for the values themselves.
@@ -77,38 +82,9 @@ const FOLDED: &[&str] = &[
 const WRAPPERS: &[&str] =
     &["module", "model", "self", "L", "_orig_mod", "orig", "mod", "node", "main", "graph"];
 
-/// Words that exporters put into a path: op types, and what TensorFlow's converter leaves behind.
-const OP_WORDS: &[&str] = &[
-    "Conv",
-    "ConvTranspose",
-    "Gemm",
-    "MatMul",
-    "BatchNormalization",
-    "LayerNormalization",
-    "Relu",
-    "Add",
-    "Clip",
-    "Sigmoid",
-    "Softmax",
-    "Gather",
-    "LSTM",
-    "GRU",
-    "Conv2D",
-    "BiasAdd",
-    "ReadVariableOp",
-    "Einsum",
-    "AveragePool",
-    "MaxPool",
-    "GlobalAveragePool",
-    "Flatten",
-    "PRelu",
-    "LeakyRelu",
-    "Mul",
-    "Concat",
-];
-
 impl Name {
-    pub(super) fn of(text: &str) -> Self {
+    /// Takes a name apart; `op` is the op type of the layer that has it, empty when unknown.
+    pub(super) fn of(text: &str, op: &str) -> Self {
         let mut base = text.trim();
         let mut part = Part::Value;
         let mut rank = 0;
@@ -130,11 +106,23 @@ impl Name {
         if let Some(rest) = FOLDED.iter().find_map(|prefix| base.strip_prefix(prefix)) {
             base = without_number(rest, "_token_");
         }
+        let unmarked = base.to_owned();
         base = without_number(base, ":");
         let words = words(base);
         let core = core(base, &words);
         let is_anonymous = is_anonymous(base, &words);
-        Self { part, base: base.to_owned(), words, core, is_anonymous, may_be_packed, rank }
+        let is_numbered = is_anonymous || is_numbered(&words, op);
+        Self {
+            part,
+            unmarked,
+            base: base.to_owned(),
+            words,
+            core,
+            is_anonymous,
+            is_numbered,
+            may_be_packed,
+            rank,
+        }
     }
 
     /// The number that ends the name, to put anonymous names in the order in which they were given.
@@ -196,13 +184,34 @@ fn core(base: &str, words: &[String]) -> Vec<String> {
     // `p_layer1_conv1_weight`, `b_bn_running_mean`: how torch.export flattens a path.
     let is_flat = !base.contains(['.', '/']);
     let is_placeholder = is_flat && ["p_", "b_", "c_"].iter().any(|prefix| base.starts_with(prefix));
+    // Exporters that write paths with slashes end them with op types, which begin with a capital as no module does.
+    let is_op = |word: &String| word.starts_with(|c: char| c.is_ascii_uppercase());
+    let has_ops = base.contains('/') && !words.iter().all(is_op);
     words
         .iter()
         .skip(usize::from(is_placeholder && words.len() > 1))
         .skip_while(|word| WRAPPERS.contains(&word.as_str()))
-        .filter(|word| !OP_WORDS.contains(&word.as_str()))
+        .filter(|word| !(has_ops && is_op(word)))
         .map(|word| word.to_lowercase())
         .collect()
+}
+
+/// Whether all that a name says is the op type, but for wrappers and numbers.
+fn is_numbered(words: &[String], op: &str) -> bool {
+    let letters = |text: &str| -> String {
+        text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+    };
+    let is_number = |word: &&String| word.bytes().all(|byte| byte.is_ascii_digit());
+    let rest: Vec<&String> = words
+        .iter()
+        .skip_while(|word| WRAPPERS.contains(&word.as_str()))
+        .filter(|word| !is_number(word))
+        .collect();
+    let said: String = rest.iter().map(|word| letters(word)).collect();
+    !op.is_empty()
+        && !said.is_empty()
+        && letters(op).trim_end_matches(char::is_numeric).ends_with(said.trim_end_matches(char::is_numeric))
+        && said.len() + 4 >= letters(op).len()
 }
 
 fn is_anonymous(base: &str, words: &[String]) -> bool {
@@ -230,11 +239,11 @@ mod tests {
     use super::*;
 
     fn base(name: &str) -> String {
-        Name::of(name).base
+        Name::of(name, "").base
     }
 
     fn core(name: &str) -> String {
-        Name::of(name).core.join(" ")
+        Name::of(name, "").core.join(" ")
     }
 
     #[test]
@@ -269,7 +278,7 @@ mod tests {
             ("conv.scale", "conv", Part::Scale),
             ("upscale", "upscale", Part::Value),
         ] {
-            let name = Name::of(name);
+            let name = Name::of(name, "");
             assert_eq!((name.base.as_str(), name.part), (expected, part));
         }
     }
@@ -291,19 +300,39 @@ mod tests {
         for name in
             ["onnx::Conv_123", "onnx::MatMul_7_quantized", "42", "%17", "val_49", "_frozen_param0", "input.7"]
         {
-            assert!(Name::of(name).is_anonymous, "{name}");
+            assert!(Name::of(name, "").is_anonymous, "{name}");
         }
         for name in ["conv.weight", "w0", "relu_1", "layers.0"] {
-            assert!(!Name::of(name).is_anonymous, "{name}");
+            assert!(!Name::of(name, "").is_anonymous, "{name}");
         }
-        assert_eq!(Name::of("onnx::Conv_123").number(), Some(123));
+        assert_eq!(Name::of("onnx::Conv_123", "").number(), Some(123));
+    }
+
+    #[test]
+    fn names_that_a_tool_counts_say_what_a_layer_does_and_not_which_it_is() {
+        for (name, op) in [
+            ("add_1", "add"),
+            ("add", "add"),
+            ("node_Conv_17", "Conv"),
+            ("MaxPool_3", "MaxPool"),
+            ("relu_", "relu_"),
+            ("max_pool2d_2", "max_pool2d"),
+            ("Relu_12", "Relu"),
+        ] {
+            assert!(Name::of(name, op).is_numbered, "{name}");
+        }
+        for (name, op) in
+            [("layer1.conv1", "Conv2d"), ("/layer1/conv1/Conv", "Conv"), ("conv1", "Conv2d"), ("fc", "Gemm")]
+        {
+            assert!(!Name::of(name, op).is_numbered, "{name}");
+        }
     }
 
     #[test]
     fn odd_names_do_no_harm() {
         for name in ["", " ", "_", "...", "///", "é_scale", "scale", "_0", "∞:9", &"_quantized".repeat(1000)]
         {
-            Name::of(name);
+            Name::of(name, "");
         }
     }
 }

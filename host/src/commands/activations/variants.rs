@@ -96,7 +96,8 @@ pub(super) fn run(
             by_value::pair(&mut pairs, &ours, theirs, &batch, &task)?;
         }
         let pair = pairs.pairs.iter().find(|pair| {
-            pair.reference.path == layer.path || pair.reference_value.through.contains(&layer.path.as_str())
+            pair.reference.path == layer.path
+                || pair.reference_value.through.iter().any(|part| part.path == layer.path)
         });
         let pair = pair.ok_or_else(|| {
             Error::not_found(format!("`{}` has no partner in `{}`", layer.path, other.id))

@@ -203,6 +203,7 @@ impl Command for Compare {
         drop(task);
         let stand_in = |index| alone.emulation().and_then(|emulation| emulation.layers.get(index));
         let pairs = values.pairs.iter().zip(&comparison.compared).enumerate();
+        let pairs = pairs.filter(|(_, (_, found))| !found.is_whole);
         let mut rows: Vec<Row<'_>> =
             pairs.map(|(index, (pair, found))| row(pair, stand_in(index), found)).collect();
         let sqnr = |row: &Row<'_>| row.errors.as_ref().and_then(|errors| errors.sqnr_db);
@@ -286,7 +287,7 @@ fn row<'a>(pair: &ActivationPair<'a>, stand_in: Option<&StandIn>, found: &Compar
         ground: pair.ground,
         reference_value: pair.reference_value.name,
         candidate_value: pair.candidate_value.name,
-        through: through.copied().collect(),
+        through: through.map(|layer| layer.path.as_str()).collect(),
         order: found.order,
         errors: was_compared.then(|| Errors::from(&found.errors)),
         local: is_alone(pair, stand_in, found).then(|| Errors::from(&found.local)),

@@ -3,6 +3,7 @@
 use super::{Difference, Lonely, PortPair};
 use crate::commands::listing::counted;
 use crate::error::Result;
+use crate::model::LayerKind;
 use crate::render::number;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
@@ -84,7 +85,7 @@ fn layers_line(difference: &Difference<'_>) -> String {
 fn folded(difference: &Difference<'_>) -> Option<String> {
     // A state dict names no classes, but has the statistics.
     let count = |lonely: &[Lonely<'_>], tensors: &[&str]| {
-        let layers = lonely.iter().filter(|layer| layer.op_type.to_ascii_lowercase().contains("batchnorm"));
+        let layers = lonely.iter().filter(|layer| layer.kind == LayerKind::BatchNormalization);
         layers.count().max(tensors.iter().filter(|name| name.ends_with("running_mean")).count())
     };
     let (layers, tensors) = (&difference.layers, &difference.tensors);

@@ -7,12 +7,10 @@ use super::{Command, Example, Group, Scope};
 use crate::error::Result;
 use crate::input::type_text;
 use crate::inspect::pairing::{self, Ground, LayerPair};
-use crate::inspect::suspicion::is_plumbing;
-use crate::model::{LayerInfo, ModelInfo, ValueInfo};
+use crate::model::{LayerInfo, LayerKind, ModelInfo, ValueInfo};
 use crate::playground::{Loaded, Playground};
 use crate::regular_file;
 use crate::render::report::Report;
-use qp_analysis::are_of_one_kind;
 use serde::Serialize;
 use std::io::Read;
 use std::path::Path;
@@ -94,6 +92,8 @@ struct Pair<'a> {
 struct Lonely<'a> {
     path: &'a str,
     op_type: &'a str,
+    #[serde(skip)]
+    kind: LayerKind,
 }
 
 impl Command for Diff {
@@ -171,9 +171,12 @@ fn layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Layers<'a> 
         })
         .collect();
     let lonely = |layers: &[&'a LayerInfo]| {
-        layers.iter().map(|layer| Lonely { path: &layer.path, op_type: &layer.op_type }).collect()
+        layers
+            .iter()
+            .map(|layer| Lonely { path: &layer.path, op_type: &layer.op_type, kind: layer.kind })
+            .collect()
     };
-    let plumbing = |info: &ModelInfo| info.layers.iter().filter(|layer| is_plumbing(layer)).count();
+    let plumbing = |info: &ModelInfo| info.layers.iter().filter(|layer| layer.kind.is_plumbing()).count();
     Layers {
         same: pairs.iter().filter(|pair| pair.changes.is_empty()).count(),
         only_reference: lonely(&paired.unmatched_reference),
@@ -188,7 +191,7 @@ fn layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Layers<'a> 
 fn changes(pair: &LayerPair<'_>, has_same_language: bool) -> Vec<String> {
     let LayerPair { reference, candidate, .. } = pair;
     let mut changes = Vec::new();
-    let is_other_kind = !has_same_language && !are_of_one_kind(&reference.op_type, &candidate.op_type);
+    let is_other_kind = !has_same_language && !reference.is_like(candidate);
     if is_other_kind || (has_same_language && reference.op_type != candidate.op_type) {
         changes.push(format!("{} → {}", reference.op_type, candidate.op_type));
     }

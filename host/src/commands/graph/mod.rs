@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::input::type_text;
 use crate::inspect::graph::{Edge, Graph, Node};
-use crate::inspect::suspicion::is_plumbing;
 use crate::model::{QuantizationParameters, ValueInfo};
 use crate::playground::Playground;
 use crate::render::number;
@@ -106,7 +105,7 @@ impl Command for GraphCommand {
             _ => None,
         };
         // A layer that would not be drawn is what the user asks for.
-        is_whole |= layer.is_some_and(is_plumbing);
+        is_whole |= layer.is_some_and(|layer| layer.kind.is_plumbing());
         let graph = Graph::of(info, is_whole);
         if graph.edges.is_empty() {
             return Err(Error::not_found(format!(

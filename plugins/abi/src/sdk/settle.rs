@@ -49,6 +49,8 @@ pub fn settle(info: &mut ModelInfo) -> Result<(), BackendError> {
     for layer in &mut info.layers {
         layer.tensors.retain(|name| stored.contains(name));
         let listed: HashSet<RString> = layer.tensors.iter().cloned().collect();
+        layer.weights.retain(|weight| stored.contains(&weight.tensor));
+        layer.roles.truncate(layer.inputs.len());
         let missing = owned.remove(&layer.path).unwrap_or_default();
         layer.tensors.extend(missing.into_iter().filter(|name| !listed.contains(name)));
     }
@@ -144,15 +146,8 @@ mod tests {
 
     fn layer(path: &str, op_type: &str, tensors: &[&str]) -> LayerInfo {
         LayerInfo {
-            path: path.into(),
-            op_type: op_type.into(),
-            domain: RString::new(),
-            scope: RString::new(),
-            inputs: RVec::new(),
-            outputs: RVec::new(),
             tensors: tensors.iter().map(|name| RString::from(*name)).collect(),
-            attributes: RVec::new(),
-            quantization: RString::new(),
+            ..LayerInfo::new(path, op_type)
         }
     }
 
@@ -167,17 +162,12 @@ mod tests {
             quantization: RNone,
             external_file: RString::new(),
             alias_of: alias_of.into(),
+            type_name: RString::new(),
         }
     }
 
     fn value(name: &str) -> ValueInfo {
-        ValueInfo {
-            name: name.into(),
-            dtype: DType::FLOAT32,
-            shape: RNone,
-            quantization: RNone,
-            type_name: RString::new(),
-        }
+        ValueInfo::new(name, DType::FLOAT32)
     }
 
     fn verdict(info: &ModelInfo) -> Verdict {
@@ -195,6 +185,7 @@ mod tests {
             formats: vec![format].into(),
             url_schemes: RVec::new(),
             features: RVec::new(),
+            options: RVec::new(),
             extra: RVec::new(),
         };
         description(&manifest, info)

@@ -63,6 +63,7 @@ pub fn analyze(document: &Document) -> Quantization {
     };
     let mut analysis = Analysis { reader, found: &mut quantization, scale_roles: BTreeSet::new() };
     analysis.parameters();
+    analysis.moved_codes();
     analysis.rounded_inputs();
     let has_static_activations = analysis.forms();
     analysis.belongings();
@@ -144,6 +145,9 @@ impl<'a> Analysis<'a, '_> {
             parameters.block_size = block_size.map_or(RNone, RSome);
         }
         self.mark(codes, parameters.clone());
+        if op == "QuantizeLinear" {
+            self.rounded_weight(source, codes, &parameters);
+        }
         if op == "DequantizeLinear" {
             self.mark(layer.output(0), parameters.clone());
             // An embedding is looked up in codes, and only the rows found are dequantized.
@@ -153,6 +157,26 @@ impl<'a> Analysis<'a, '_> {
             {
                 self.mark(gather.input(0), parameters);
             }
+        }
+    }
+
+    /// A float weight that the graph rounds to codes, as TensorRT, ModelOpt, NNCF and AIMET write it: float, Q, DQ.
+    fn rounded_weight(
+        &mut self,
+        source: Option<ValueId>,
+        codes: Option<ValueId>,
+        parameters: &QuantizationParameters,
+    ) {
+        let graph = self.reader.graph;
+        let (Some(source), Some(codes)) = (source, codes) else { return };
+        let Some(stored) = graph.values[source].stored else { return };
+        let is_float = self.reader.tensors.get(stored).dtype.is_float();
+        let is_dequantized = graph.values[codes]
+            .readers
+            .iter()
+            .all(|&(layer, _)| self.reader.op(&graph.layers[layer]) == "DequantizeLinear");
+        if is_float && is_dequantized && !parameters.is_dynamic {
+            self.found.tensors[stored].get_or_insert_with(|| parameters.clone());
         }
     }
 
@@ -252,6 +276,42 @@ impl<'a> Analysis<'a, '_> {
             }
         }
         None
+    }
+
+    /// Codes that are moved keep what they mean: `QLinearConv`, `Reshape`, `Transpose`, `QLinearMatMul`. Known at one end
+    /// of such a chain, it is known along all of it.
+    fn moved_codes(&mut self) {
+        let moves = |op: &str| operator::moves_codes(op);
+        let ends = |layer: &Layer| -> Vec<(ValueId, ValueId)> {
+            let Some(input) = layer.input(0) else { return Vec::new() };
+            // `MaxPool` computes indices too, and other outputs that are no codes.
+            let outputs = if layer.op_type == "Split" { layer.outputs.len() } else { 1 };
+            layer.outputs.iter().take(outputs).flatten().map(|&output| (input, output)).collect()
+        };
+        let layers: Vec<&Layer> =
+            self.layers().filter(|(_, op, _)| moves(op)).map(|(_, _, layer)| layer).collect();
+        for layer in &layers {
+            for (input, output) in ends(layer) {
+                self.hand_on(input, output);
+            }
+        }
+        for layer in layers.iter().rev() {
+            for (input, output) in ends(layer) {
+                self.hand_on(output, input);
+            }
+        }
+    }
+
+    /// Gives a value that has no parameters those of the codes that it is made of. Real numbers that stand for codes are
+    /// rounded only where the graph says so, and channels may lie elsewhere behind a move.
+    fn hand_on(&mut self, from: ValueId, to: ValueId) {
+        let Some(known) = self.found.values[from].clone().filter(|known| known.scale_count == 1) else {
+            return;
+        };
+        let is_real = self.reader.producer(from).is_some_and(|(op, _)| op == "DequantizeLinear");
+        if self.found.values[to].is_none() && !is_real {
+            self.mark(Some(to), known);
+        }
     }
 
     /// Real numbers that are only ever read rounded.

@@ -140,6 +140,39 @@ pub fn passes_on(op_type: &str) -> bool {
     )
 }
 
+/// Whether an operator computes nothing of its first input's elements but moves, repeats or chooses them: codes keep
+/// their scale and zero point.
+pub fn moves_codes(op_type: &str) -> bool {
+    matches!(
+        op_type,
+        "Reshape"
+            | "Transpose"
+            | "Squeeze"
+            | "Unsqueeze"
+            | "Flatten"
+            | "Identity"
+            | "Slice"
+            | "Split"
+            | "Gather"
+            | "GatherElements"
+            | "GatherND"
+            | "Expand"
+            | "Tile"
+            | "DepthToSpace"
+            | "SpaceToDepth"
+            | "MaxPool"
+            | "Relu"
+            | "Clip"
+            | "Max"
+            | "Min"
+            | "Pad"
+            | "Resize"
+            | "Upsample"
+            | "Dropout"
+            | "ReverseSequence"
+    )
+}
+
 /// What a stored tensor at that input is for; `None` when the operator does not decide it.
 pub fn role(op_type: &str, slot: usize) -> Option<TensorRole> {
     const WEIGHT: Option<TensorRole> = Some(TensorRole::PARAMETER);

@@ -151,6 +151,7 @@ impl<'a> Reader<'a> {
             scale_name: RString::from(scale.name),
             zero_point_name: RString::from(zero_point.name),
             is_dynamic,
+            code_range: RNone,
         }
     }
 

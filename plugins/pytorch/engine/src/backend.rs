@@ -24,6 +24,7 @@ impl sdk::Backend for Engine {
             formats: RVec::new(),
             url_schemes: RVec::new(),
             features: vec!["run".into(), "capture".into()].into(),
+            options: RVec::new(),
             extra: RVec::new(),
         }
     }

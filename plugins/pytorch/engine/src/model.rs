@@ -12,8 +12,8 @@ use crate::substitution::Substitution;
 use crate::tensor;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{
-    self, BackendError, Fetch, LayerInfo, ModelInfo, Pair, Progress, RString, RVec, Result, RunReport,
-    RunRequest, Sink, TensorView, lookup,
+    self, BackendError, Fetch, LayerInfo, ModelInfo, Pair, Progress, RString, Result, RunReport, RunRequest,
+    Sink, TensorView, lookup,
 };
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -119,13 +119,8 @@ impl sdk::Model for Model {
         let layers = self.values.iter().map(|value| LayerInfo {
             path: value.name.as_str().into(),
             op_type: value.operator.as_str().into(),
-            domain: RString::new(),
-            scope: RString::new(),
-            inputs: RVec::new(),
             outputs: vec![RString::from(value.name.as_str())].into(),
-            tensors: RVec::new(),
-            attributes: RVec::new(),
-            quantization: RString::new(),
+            ..LayerInfo::default()
         });
         Ok(ModelInfo { layers: layers.collect::<Vec<_>>().into(), ..ModelInfo::new("torchscript") })
     }

@@ -444,11 +444,8 @@ pub fn layer(path: &str, class: &Global, quantization: &str) -> LayerInfo {
         op_type: class.name.rsplit('.').next().unwrap_or_default().into(),
         domain: class.module.as_str().into(),
         scope: path.rsplit_once('.').map(|(scope, _)| scope).unwrap_or_default().into(),
-        inputs: RVec::new(),
-        outputs: RVec::new(),
-        tensors: RVec::new(),
-        attributes: RVec::new(),
         quantization: quantization.into(),
+        ..LayerInfo::default()
     }
 }
 

@@ -77,13 +77,8 @@ pub fn describe(archive: &Archive, document: &mut Document) -> Result<()> {
         info.layers.push(LayerInfo {
             path: model.into(),
             op_type: "AOTInductor".into(),
-            domain: RString::new(),
-            scope: RString::new(),
-            inputs: RVec::new(),
-            outputs: RVec::new(),
-            tensors: RVec::new(),
             attributes,
-            quantization: RString::new(),
+            ..LayerInfo::default()
         });
     }
     info.findings.extend(finding(archive));

@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
             dtype: meta.map_or(DType::UNDEFINED, json::dtype),
             shape: sizes.map_or(RNone, |sizes| RSome(sizes.iter().map(json::dimension).collect())),
             quantization: self.quantization.get(name).cloned().into(),
-            type_name: RString::new(),
+            ..ValueInfo::default()
         }
     }
 

@@ -70,11 +70,8 @@ pub(super) fn of<'a>(nodes: &'a [Value], returned: &HashSet<&str>) -> Vec<Layer<
             op_type: op_type.into(),
             domain: domain.into(),
             scope: scope.into(),
-            inputs: RVec::new(),
             outputs: computed.into_iter().map(RString::from).collect(),
-            tensors: RVec::new(),
-            attributes: RVec::new(),
-            quantization: RString::new(),
+            ..LayerInfo::default()
         };
         if own.len() > 1 {
             let operators: BTreeSet<&str> = own.iter().map(|node| target(node).1).collect();

@@ -69,11 +69,8 @@ impl Computed {
             op_type: self.op_type.as_str().into(),
             domain: self.domain.as_str().into(),
             scope: self.scope.as_str().into(),
-            inputs: RVec::new(),
-            outputs: RVec::new(),
-            tensors: RVec::new(),
-            attributes: RVec::new(),
             quantization: self.quantization.into(),
+            ..LayerInfo::default()
         }
     }
 }

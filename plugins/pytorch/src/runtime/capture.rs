@@ -158,19 +158,14 @@ fn not_captured(info: &ModelInfo, name: &RString) -> BackendError {
 #[cfg(test)]
 mod tests {
     use super::{stem, values};
-    use qp_abi::sdk::{LayerInfo, ModelInfo, RString, RVec};
+    use qp_abi::sdk::{LayerInfo, ModelInfo, RString};
 
     fn info(names: &[&str]) -> ModelInfo {
         let layers = names.iter().map(|name| LayerInfo {
             path: (*name).into(),
             op_type: "Conv2d".into(),
-            domain: RString::new(),
-            scope: RString::new(),
-            inputs: RVec::new(),
             outputs: vec![RString::from(*name)].into(),
-            tensors: RVec::new(),
-            attributes: RVec::new(),
-            quantization: RString::new(),
+            ..LayerInfo::default()
         });
         ModelInfo { layers: layers.collect::<Vec<_>>().into(), ..ModelInfo::new("torchscript") }
     }

@@ -4,7 +4,7 @@ use super::forward::{Listed, part_name, relabelled};
 use super::symbol::{Kind, Symbol, is_sure, quantization_of};
 use super::tracer::{Place, Tracer};
 use crate::document;
-use qp_abi::sdk::{LayerInfo, QuantizationParameters, RString, RVec};
+use qp_abi::sdk::{LayerInfo, QuantizationParameters, RString};
 
 impl Tracer<'_> {
     /// The layer that something is which the module at `place` computes itself.
@@ -17,10 +17,7 @@ impl Tracer<'_> {
             domain: domain.into(),
             scope: scope.into(),
             inputs: inputs.into(),
-            outputs: RVec::new(),
-            tensors: RVec::new(),
-            attributes: RVec::new(),
-            quantization: RString::new(),
+            ..LayerInfo::default()
         }
     }
 

@@ -8,7 +8,7 @@ use crate::eager::{attribute, attribute_bytes, is_parameter_of_codes, packed_par
 use crate::pickle::{Pickle, Ref, Value};
 use crate::rebuild::{Rebuild, Rebuilt};
 use crate::tensor::StoredTensor;
-use qp_abi::sdk::{Attribute, BackendError, LayerInfo, RString, RVec, Result, TensorRole};
+use qp_abi::sdk::{Attribute, BackendError, LayerInfo, RString, Result, TensorRole};
 use std::collections::{HashMap, HashSet};
 
 /// Modules within modules.
@@ -123,11 +123,8 @@ impl Reader<'_> {
             op_type: class.name.as_str().into(),
             domain: class.module.as_str().into(),
             scope: path.rsplit_once('.').map(|(scope, _)| scope).unwrap_or_default().into(),
-            inputs: RVec::new(),
-            outputs: RVec::new(),
-            tensors: RVec::new(),
-            attributes: RVec::new(),
             quantization: quantization_of(&class.module).into(),
+            ..LayerInfo::default()
         };
         let nothing = Class::default();
         let definition = self.code.classes.get(&class.qualified).unwrap_or(&nothing);

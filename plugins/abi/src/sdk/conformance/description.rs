@@ -72,6 +72,15 @@ pub(super) fn model(manifest: &Manifest, info: &ModelInfo) -> Outcome {
         if layer.op_type.is_empty() {
             return breach(format!("the layer `{}` has no op type", layer.path));
         }
+        if let Some(unknown) = layer.weights.iter().find(|weight| !tensors.contains(weight.tensor.as_str())) {
+            return breach(format!(
+                "the layer `{}` has a weight `{}` that is no tensor",
+                layer.path, unknown.tensor
+            ));
+        }
+        if layer.roles.len() > layer.inputs.len() {
+            return breach(format!("the layer `{}` says more of its inputs than it has", layer.path));
+        }
         if let Some(unknown) = layer.tensors.iter().find(|name| !tensors.contains(name.as_str())) {
             return breach(format!("the layer `{}` owns `{unknown}`, which is not stored", layer.path));
         }

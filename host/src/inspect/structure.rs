@@ -1,0 +1,172 @@
+//! Which layers belong together by the graph around them.
+//!
+//! Layers that surely are a pair are anchors. Between them, a layer is known by the anchors that it computes from: the
+//! nearest ones upstream, through layers that are none. A name that only counts, such as `add_1`, is believed where the
+//! anchors of both layers agree; a layer without a partner gets the only one of its kind with the same anchors.
+
+use super::graph::{Graph, Node};
+use super::pairing::{Ground, LayerPair, LayerPairs};
+use crate::model::{LayerInfo, LayerKind, ModelInfo};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// More anchors than this tell nothing.
+const MOST_ANCHORS: usize = 16;
+/// How often all layers are looked at while something new is found.
+const MOST_ROUNDS: usize = 64;
+/// How sure it is that the only layers of a kind between the same anchors are one.
+const CONFIDENCE: f64 = 0.6;
+
+/// The nearest anchors upstream of each layer, by its path.
+type Sets<'a> = HashMap<&'a str, BTreeSet<usize>>;
+
+/// One model, and what each of its layers computes from.
+struct Side<'a> {
+    graph: Graph<'a>,
+    /// The anchor that a layer is, by its path.
+    anchors: HashMap<&'a str, usize>,
+}
+
+impl<'a> Side<'a> {
+    fn new(info: &'a ModelInfo) -> Self {
+        Self { graph: Graph::of(info, false), anchors: HashMap::new() }
+    }
+
+    /// The nearest anchors upstream of each layer, by its path; inputs of the model are anchors by their place.
+    fn sets(&self) -> Sets<'a> {
+        let mut sets: Vec<BTreeSet<usize>> = Vec::with_capacity(self.graph.nodes.len());
+        let mut found = HashMap::new();
+        for (node, what) in self.graph.nodes.iter().enumerate() {
+            let mut own = BTreeSet::new();
+            if let Node::Input(_) = what {
+                own.insert(usize::MAX - node);
+            }
+            for edge in self.graph.incoming(node) {
+                let from = match self.graph.nodes[edge.from] {
+                    Node::Layer(layer) => self.anchors.get(layer.path.as_str()).copied(),
+                    Node::Input(_) | Node::Output(_) => None,
+                };
+                match from {
+                    Some(anchor) => drop(own.insert(anchor)),
+                    // In a graph that is out of order nothing is known yet.
+                    None => own.extend(sets.get(edge.from).into_iter().flatten()),
+                }
+                if own.len() > MOST_ANCHORS {
+                    break;
+                }
+            }
+            if let Node::Layer(layer) = what
+                && (1..=MOST_ANCHORS).contains(&own.len())
+            {
+                found.insert(layer.path.as_str(), own.clone());
+            }
+            sets.push(own);
+        }
+        found
+    }
+}
+
+/// Holds pairs that rest on numbers against the graph, and pairs what is left over by it.
+///
+/// `counted` are the pairs of names that only count; those that agree with the graph are added to `found`, the layers of the
+/// others to what is left over.
+pub fn settle<'a>(
+    (reference, candidate): (&'a ModelInfo, &'a ModelInfo),
+    found: &mut LayerPairs<'a>,
+    mut counted: Vec<LayerPair<'a>>,
+) {
+    let (mut ours, mut theirs) = (Side::new(reference), Side::new(candidate));
+    for (anchor, pair) in found.pairs.iter().enumerate() {
+        ours.anchors.insert(&pair.reference.path, anchor);
+        theirs.anchors.insert(&pair.candidate.path, anchor);
+    }
+    for _ in 0..MOST_ROUNDS {
+        let (our_sets, their_sets) = (ours.sets(), theirs.sets());
+        let agree = |pair: &LayerPair<'_>| {
+            let of =
+                (our_sets.get(pair.reference.path.as_str()), their_sets.get(pair.candidate.path.as_str()));
+            pair.reference.is_like(pair.candidate) && of.0.is_some() && of.0 == of.1
+        };
+        let mut new: Vec<LayerPair<'a>> = Vec::new();
+        counted.retain(|pair| {
+            let is_sure = agree(pair);
+            if is_sure {
+                new.push(*pair);
+            }
+            !is_sure
+        });
+        if new.is_empty() {
+            new = only_ones(found, (&our_sets, &their_sets));
+        }
+        if new.is_empty() && counted.is_empty() {
+            break;
+        }
+        if new.is_empty() {
+            // What does not agree is no pair; its layers may be others' partners.
+            for pair in counted.drain(..) {
+                // Where nothing is known of the graph, the name is all there is.
+                let is_unknown = !our_sets.contains_key(pair.reference.path.as_str())
+                    && !their_sets.contains_key(pair.candidate.path.as_str());
+                if is_unknown && pair.reference.is_like(pair.candidate) {
+                    new.push(pair);
+                } else {
+                    found.unmatched_reference.push(pair.reference);
+                    found.unmatched_candidate.push(pair.candidate);
+                }
+            }
+        }
+        for pair in new {
+            let anchor = found.pairs.len();
+            ours.anchors.insert(&pair.reference.path, anchor);
+            theirs.anchors.insert(&pair.candidate.path, anchor);
+            found.pairs.push(pair);
+        }
+    }
+    for pair in counted {
+        found.unmatched_reference.push(pair.reference);
+        found.unmatched_candidate.push(pair.candidate);
+    }
+    in_order(&mut found.unmatched_reference, reference);
+    in_order(&mut found.unmatched_candidate, candidate);
+}
+
+/// What tells layers between the same anchors from each other: the kind, and of those that have none the op type.
+type Key<'k> = (LayerKind, String, &'k BTreeSet<usize>);
+
+/// The layers of each key.
+fn table<'k, 'a>(layers: &[&'a LayerInfo], sets: &'k Sets<'a>) -> HashMap<Key<'k>, Vec<&'a LayerInfo>> {
+    let mut table: HashMap<Key<'k>, Vec<&'a LayerInfo>> = HashMap::new();
+    for layer in layers {
+        let Some(set) = sets.get(layer.path.as_str()) else { continue };
+        let op = match layer.kind {
+            LayerKind::Other => layer.op_type.to_ascii_lowercase(),
+            _ => String::new(),
+        };
+        table.entry((layer.kind, op, set)).or_default().push(layer);
+    }
+    table
+}
+
+/// The pairs of layers that are left over and are the only ones of their kind with their anchors on both sides. They are
+/// taken out of what is left over.
+fn only_ones<'a>(found: &mut LayerPairs<'a>, sets: (&Sets<'a>, &Sets<'a>)) -> Vec<LayerPair<'a>> {
+    let (ours, theirs) =
+        (table(&found.unmatched_reference, sets.0), table(&found.unmatched_candidate, sets.1));
+    let mut new: Vec<LayerPair<'a>> = Vec::new();
+    for (key, layers) in &ours {
+        if let ([reference], Some([candidate])) = (&layers[..], theirs.get(key).map(Vec::as_slice)) {
+            let ground = Ground { why: "graph", confidence: CONFIDENCE };
+            new.push(LayerPair { reference, candidate, ground });
+        }
+    }
+    let ours: HashSet<&str> = new.iter().map(|pair| pair.reference.path.as_str()).collect();
+    let theirs: HashSet<&str> = new.iter().map(|pair| pair.candidate.path.as_str()).collect();
+    found.unmatched_reference.retain(|layer| !ours.contains(layer.path.as_str()));
+    found.unmatched_candidate.retain(|layer| !theirs.contains(layer.path.as_str()));
+    new
+}
+
+fn in_order(layers: &mut [&LayerInfo], info: &ModelInfo) {
+    let place: HashMap<&str, usize> =
+        info.layers.iter().enumerate().map(|(place, layer)| (layer.path.as_str(), place)).collect();
+    layers.sort_by_key(|layer| place.get(layer.path.as_str()).copied());
+}

@@ -1,0 +1,149 @@
+//! What a layer does, in terms that do not depend on the names that frameworks give to operators.
+//!
+//! The host pairs layers, sees through quantization, emulates it, and finds residual additions by what is here, and by
+//! nothing else: it knows no operator's name. A plugin that leaves all of it at [`LayerKind::OTHER`] and
+//! [`InputRole::DATA`] is complete; its layers then pair by their names and by what they compute.
+
+use abi_stable::StableAbi;
+use abi_stable::std_types::{ROption, RString};
+
+/// What a layer does. An open set: what the host does not know counts as [`OTHER`](Self::OTHER).
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LayerKind(pub u16);
+
+/// Declares the kinds with the names that the host prints.
+macro_rules! kinds {
+    ($($(#[$doc:meta])+ $kind:ident = $code:literal, $name:literal;)+) => {
+        impl LayerKind {
+            $($(#[$doc])+ pub const $kind: Self = Self($code);)+
+
+            /// Every kind that has a name.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),+];
+
+            /// The name as the host prints it; `other` for a kind that has none.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)+
+                    _ => "other",
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// None of the others, or not known.
+    OTHER = 0, "other";
+    /// A convolution, transposed ones included.
+    CONVOLUTION = 1, "convolution";
+    /// A matrix product, with a stored matrix or without one.
+    LINEAR = 2, "linear";
+    /// Normalizes over a batch with stored statistics: a factor and an offset for each channel, which can be part of the
+    /// convolution before.
+    BATCH_NORMALIZATION = 3, "batch-normalization";
+    /// Normalizes by statistics of the value itself: layer, group, instance, root mean square.
+    NORMALIZATION = 4, "normalization";
+    /// A function of each element alone that is no clamp: sigmoid, GELU, hard swish.
+    ACTIVATION = 5, "activation";
+    /// Cuts each element off at bounds and does nothing else: ReLU, ReLU6, clip. Its [`Bounds`] are given.
+    CLAMP = 6, "clamp";
+    /// Averages or maxima over windows, or over everything.
+    POOLING = 7, "pooling";
+    /// The sum of its data inputs.
+    ADDITION = 8, "addition";
+    /// The product of its data inputs, element by element.
+    MULTIPLICATION = 9, "multiplication";
+    /// Joins its data inputs along an axis.
+    CONCATENATION = 10, "concatenation";
+    /// Moves or reshapes values and computes none: reshape, transpose, squeeze, flatten, slice, split, gather along an
+    /// axis, padding with zeros.
+    MOVEMENT = 11, "movement";
+    /// Interpolates between values.
+    RESIZE = 12, "resize";
+    /// A recurrent layer: LSTM, GRU.
+    RECURRENT = 13, "recurrent";
+    /// Looks rows of a stored table up.
+    EMBEDDING = 14, "embedding";
+    /// Attention in one layer.
+    ATTENTION = 15, "attention";
+    /// Exponentials over their sum.
+    SOFTMAX = 16, "softmax";
+    /// Rounds real numbers to codes, and does nothing else.
+    QUANTIZE = 17, "quantize";
+    /// Turns codes into real numbers, and does nothing else.
+    DEQUANTIZE = 18, "dequantize";
+    /// Rounds real numbers to what codes stand for: both of the two before at once.
+    QUANTIZE_DEQUANTIZE = 19, "quantize-dequantize";
+    /// Turns codes into other codes.
+    REQUANTIZE = 20, "requantize";
+    /// What it computes depends on stored tensors alone.
+    CONSTANT = 21, "constant";
+    /// Hands its first data input on as it is: identity, dropout, a cast to a wider type.
+    IDENTITY = 22, "identity";
+    /// Computes whole numbers from shapes, or real numbers from these alone.
+    SHAPE = 23, "shape";
+    /// Holds other layers and chooses or repeats them: `If`, `Loop`.
+    CONTROL_FLOW = 24, "control-flow";
+    /// Sums or means over axes.
+    REDUCTION = 25, "reduction";
+    /// Element by element of several data inputs, neither a sum nor a product: difference, quotient, power, choice.
+    ELEMENTWISE = 26, "elementwise";
+}
+
+/// What an input of a layer is to it. An open set: what the host does not know counts as
+/// [`PARAMETER`](Self::PARAMETER).
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct InputRole(pub u8);
+
+impl InputRole {
+    /// What the layer computes with: an activation, or a constant in the place of one.
+    pub const DATA: Self = Self(0);
+    /// The weight, or one of several.
+    pub const WEIGHT: Self = Self(1);
+    /// What is added to each output channel.
+    pub const BIAS: Self = Self(2);
+    /// The lower or the upper bound of a clamp.
+    pub const BOUND: Self = Self(3);
+    /// Anything else: a shape, axes, a scale, a zero point, statistics, an initial state.
+    pub const PARAMETER: Self = Self(4);
+}
+
+/// The numbers between which a clamp leaves its elements.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// The lower one; -∞ when there is none.
+    pub low: f64,
+    /// The upper one; ∞ when there is none.
+    pub high: f64,
+}
+
+/// A stored tensor that is a weight or a bias of a layer.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq)]
+pub struct WeightUse {
+    /// The name in `ModelInfo::tensors`.
+    pub tensor: RString,
+    /// [`InputRole::WEIGHT`] or [`InputRole::BIAS`].
+    pub role: InputRole,
+    /// The axis of the output channels as the tensor is stored; `RNone` when there is none.
+    pub channel_axis: ROption<i64>,
+    /// Whether a matrix is stored as (in, out), the transpose of what a linear layer of PyTorch's has.
+    pub is_transposed: bool,
+}
+
+/// Where a value comes from. An open set: what the host does not know counts as [`ACTIVATION`](Self::ACTIVATION).
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ValueOrigin(pub u8);
+
+impl ValueOrigin {
+    /// Computed from the elements of the inputs, or nothing is known.
+    pub const ACTIVATION: Self = Self(0);
+    /// Computed from stored tensors alone, however many layers it takes.
+    pub const CONSTANT: Self = Self(1);
+    /// Computed from the shapes of values, and from constants.
+    pub const SHAPE: Self = Self(2);
+}

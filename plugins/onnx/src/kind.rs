@@ -1,0 +1,388 @@
+//! What each operator does, what its inputs are to it, and between which bounds it leaves its elements, in the words of
+//! the contract.
+//!
+//! Sources: the operator documents of ONNX (opsets 1 to 25) and of ONNX Runtime's `com.microsoft` domain.
+
+use crate::graph::{Layer, ValueId};
+use crate::quant::operator;
+use crate::quant::parameters::Reader;
+use qp_abi::sdk::{
+    AttributeValue, Bounds, DType, InputRole, LayerKind, RNone, ROption, RSome, RString, RVec, ValueOrigin,
+    WeightUse,
+};
+
+/// How many operators that only move a weight are looked through.
+const MAX_MOVES: usize = 16;
+
+/// What is known of a layer's part in the network.
+pub struct Part {
+    pub kind: LayerKind,
+    pub roles: RVec<InputRole>,
+    pub weights: RVec<WeightUse>,
+    pub bounds: ROption<Bounds>,
+}
+
+/// What a layer does; `names` gives the name under which a stored tensor is listed.
+pub fn of<'a>(
+    reader: Reader<'a>,
+    layer: &'a Layer,
+    origins: &[ValueOrigin],
+    names: impl Fn(usize) -> RString,
+) -> Part {
+    let op = reader.op(layer);
+    let roles = roles(op, layer, origins);
+    let bounds = bounds(reader, op, layer);
+    let mut weights: Vec<WeightUse> = Vec::new();
+    for (slot, role) in roles.iter().enumerate() {
+        let Some(value) = layer.input(slot).filter(|_| matches!(*role, InputRole::WEIGHT | InputRole::BIAS))
+        else {
+            continue;
+        };
+        if let Some((tensor, axis, is_transposed)) =
+            stored(reader, value, channel_axis(reader, op, layer, slot))
+        {
+            weights.push(WeightUse {
+                tensor: names(tensor),
+                role: *role,
+                channel_axis: axis.map_or(RNone, RSome),
+                is_transposed: is_transposed != is_stored_transposed(op, layer, slot),
+            });
+        }
+    }
+    weights.sort_by_key(|weight| weight.role != InputRole::WEIGHT);
+    Part {
+        kind: kind_of(reader, op, layer, origins, bounds.is_some()),
+        roles: roles.into(),
+        weights: weights.into(),
+        bounds: bounds.map_or(RNone, RSome),
+    }
+}
+
+fn kind_of(
+    reader: Reader<'_>,
+    op: &str,
+    layer: &Layer,
+    origins: &[ValueOrigin],
+    has_bounds: bool,
+) -> LayerKind {
+    let kind = of_operator(op);
+    if matches!(kind, LayerKind::QUANTIZE | LayerKind::DEQUANTIZE | LayerKind::CONTROL_FLOW) {
+        return kind;
+    }
+    let mut computed = layer.outputs.iter().flatten().map(|&value| origins[value]).peekable();
+    if computed.peek().is_some() {
+        if computed.clone().all(|origin| origin == ValueOrigin::CONSTANT) {
+            return LayerKind::CONSTANT;
+        }
+        if computed.all(|origin| origin != ValueOrigin::ACTIVATION) {
+            return LayerKind::SHAPE;
+        }
+    }
+    match op {
+        // Bounds that are computed make another function of it.
+        "Clip" if !has_bounds => LayerKind::ELEMENTWISE,
+        // A table that is stored is looked up; anything else is moved.
+        "Gather" if layer.input(0).is_some_and(|table| origins[table] == ValueOrigin::CONSTANT) => {
+            LayerKind::EMBEDDING
+        }
+        // A cast to real numbers hands them on; one to whole numbers rounds.
+        "Cast" | "CastLike" => {
+            let to = layer.int("to").and_then(|code| u8::try_from(code).ok()).map(DType);
+            let to = to.or_else(|| layer.output(0).and_then(|value| reader.dtype(value)));
+            if to.is_none_or(DType::is_float) { LayerKind::IDENTITY } else { LayerKind::OTHER }
+        }
+        _ => kind,
+    }
+}
+
+/// What an operator does, where its name says it.
+#[rustfmt::skip]
+fn of_operator(op: &str) -> LayerKind {
+    match op {
+        "Conv" | "ConvTranspose" | "DeformConv" | "FusedConv" | "NhwcFusedConv" | "QLinearConv"
+        | "ConvTransposeWithDynamicPads" | "ConvInteger" | "ConvIntegerToFloat" => LayerKind::CONVOLUTION,
+        "MatMul" | "Gemm" | "Einsum" | "FusedMatMul" | "FusedGemm" | "TransposeMatMul" | "QLinearMatMul" | "QGemm"
+        | "MatMulInteger" | "MatMulNBits" | "MatMulBnb4" | "MatMulFpQ4" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul"
+        | "GemmFloat8" => LayerKind::LINEAR,
+        "BatchNormalization" => LayerKind::BATCH_NORMALIZATION,
+        "LayerNormalization" | "GroupNormalization" | "GroupNorm" | "InstanceNormalization" | "RMSNormalization"
+        | "SimplifiedLayerNormalization" | "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization"
+        | "SkipGroupNorm" | "LpNormalization" | "LRN" | "MeanVarianceNormalization"
+        | "EmbedLayerNormalization" => LayerKind::NORMALIZATION,
+        "Relu" | "Clip" => LayerKind::CLAMP,
+        "Sigmoid" | "HardSigmoid" | "HardSwish" | "Tanh" | "Elu" | "Selu" | "Celu" | "LeakyRelu" | "PRelu"
+        | "Softplus" | "Softsign" | "Mish" | "Gelu" | "BiasGelu" | "FastGelu" | "QuickGelu" | "Swish" | "ThresholdedRelu"
+        | "Shrink" | "QLinearSigmoid" | "QLinearLeakyRelu" => LayerKind::ACTIVATION,
+        "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "LpPool" | "GlobalLpPool"
+        | "QLinearAveragePool" | "QLinearGlobalAveragePool" | "MaxRoiPool" | "RoiAlign" => LayerKind::POOLING,
+        "Add" | "Sum" | "QLinearAdd" | "BiasAdd" | "BiasSplitGelu" => LayerKind::ADDITION,
+        "Mul" | "QLinearMul" => LayerKind::MULTIPLICATION,
+        "Concat" | "QLinearConcat" => LayerKind::CONCATENATION,
+        "Reshape" | "Transpose" | "Flatten" | "Squeeze" | "Unsqueeze" | "Slice" | "Split" | "Gather" | "GatherElements"
+        | "GatherND" | "Expand" | "Tile" | "DepthToSpace" | "SpaceToDepth" | "Pad" | "ReverseSequence" | "ScatterND"
+        | "ScatterElements" | "CenterCropPad" | "Trilu" | "NhwcMaxPool" | "ReorderInput" | "ReorderOutput"
+            => LayerKind::MOVEMENT,
+        "Resize" | "Upsample" | "GridSample" | "AffineGrid" => LayerKind::RESIZE,
+        "LSTM" | "GRU" | "RNN" | "DynamicQuantizeLSTM" => LayerKind::RECURRENT,
+        "GatherBlockQuantized" => LayerKind::EMBEDDING,
+        "Attention" | "MultiHeadAttention" | "GroupQueryAttention" | "QAttention" | "PackedAttention"
+        | "PackedMultiHeadAttention" | "DecoderMaskedMultiHeadAttention" => LayerKind::ATTENTION,
+        "Softmax" | "LogSoftmax" | "QLinearSoftmax" | "Hardmax" => LayerKind::SOFTMAX,
+        "QuantizeLinear" | "DynamicQuantizeLinear" => LayerKind::QUANTIZE,
+        "DequantizeLinear" => LayerKind::DEQUANTIZE,
+        "Quant" | "BipolarQuant" | "IntQuant" | "FloatQuant" => LayerKind::QUANTIZE_DEQUANTIZE,
+        "Constant" | "ConstantOfShape" | "EyeLike" => LayerKind::CONSTANT,
+        "Identity" | "Dropout" | "Cast" | "CastLike" => LayerKind::IDENTITY,
+        "Shape" | "Size" => LayerKind::SHAPE,
+        "If" | "Loop" | "Scan" | "SequenceMap" => LayerKind::CONTROL_FLOW,
+        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2" | "ReduceLogSum"
+        | "ReduceLogSumExp" | "ReduceSumSquare" | "QLinearReduceMean" | "CumSum" => LayerKind::REDUCTION,
+        "Sub" | "Div" | "Pow" | "Max" | "Min" | "Mean" | "Where" | "QLinearWhere" | "Mod" | "Sqrt" | "Exp" | "Log" | "Neg"
+        | "Abs" | "Erf" | "Reciprocal" | "Floor" | "Ceil" | "Round" | "Sin" | "Cos" | "Sign" => LayerKind::ELEMENTWISE,
+        _ => LayerKind::OTHER,
+    }
+}
+
+/// What each input is to the layer.
+fn roles(op: &str, layer: &Layer, origins: &[ValueOrigin]) -> Vec<InputRole> {
+    (0..layer.inputs.len())
+        .map(|slot| {
+            let is_constant = layer.input(slot).is_some_and(|value| origins[value] == ValueOrigin::CONSTANT);
+            match of_input(op, slot, layer.inputs.len()) {
+                // What is computed from the inputs is data, wherever the operator reads it.
+                InputRole::WEIGHT | InputRole::BIAS if !is_constant => InputRole::DATA,
+                InputRole::DATA if is_constant && is_product(op) => InputRole::WEIGHT,
+                role => role,
+            }
+        })
+        .collect()
+}
+
+/// Whether any of an operator's operands may be its weight.
+fn is_product(op: &str) -> bool {
+    matches!(
+        op,
+        "MatMul" | "Gemm" | "Einsum" | "FusedMatMul" | "TransposeMatMul" | "MatMulInteger" | "QLinearMatMul"
+    )
+}
+
+fn of_input(op: &str, slot: usize, inputs: usize) -> InputRole {
+    const DATA: InputRole = InputRole::DATA;
+    const WEIGHT: InputRole = InputRole::WEIGHT;
+    const BIAS: InputRole = InputRole::BIAS;
+    const OTHER: InputRole = InputRole::PARAMETER;
+    let of = |roles: &[InputRole]| roles.get(slot).copied().unwrap_or(OTHER);
+    match op {
+        "Conv" | "ConvTranspose" | "FusedConv" | "NhwcFusedConv" => of(&[DATA, WEIGHT, BIAS, DATA]),
+        "DeformConv" => of(&[DATA, WEIGHT, DATA, BIAS, DATA]),
+        "Gemm" | "FusedGemm" => of(&[DATA, WEIGHT, BIAS]),
+        "MatMul" | "FusedMatMul" | "TransposeMatMul" | "Einsum" => DATA,
+        "ConvInteger" | "MatMulInteger" => of(&[DATA, WEIGHT]),
+        "QLinearConv" => of(&[DATA, OTHER, OTHER, WEIGHT, OTHER, OTHER, OTHER, OTHER, BIAS]),
+        "QGemm" => of(&[DATA, OTHER, OTHER, WEIGHT, OTHER, OTHER, BIAS]),
+        "QLinearMatMul" => of(&[DATA, OTHER, OTHER, DATA]),
+        "QLinearAdd" | "QLinearMul" => of(&[DATA, OTHER, OTHER, DATA]),
+        "QLinearWhere" => of(&[OTHER, DATA, OTHER, OTHER, DATA]),
+        // The output's scale and zero point, then three for each part.
+        "QLinearConcat" if slot >= 2 && (slot - 2).is_multiple_of(3) => DATA,
+        "QLinearConcat" => OTHER,
+        "MatMulNBits" => match slot {
+            0 => DATA,
+            1 => WEIGHT,
+            5 => BIAS,
+            _ => OTHER,
+        },
+        "MatMulBnb4" | "MatMulFpQ4" | "DynamicQuantizeMatMul" | "ConvIntegerToFloat" => of(&[DATA, WEIGHT]),
+        "MatMulIntegerToFloat" => match slot {
+            0 => DATA,
+            1 => WEIGHT,
+            6 => BIAS,
+            _ => OTHER,
+        },
+        "LSTM" | "GRU" | "RNN" | "DynamicQuantizeLSTM" => of(&[DATA, WEIGHT, WEIGHT, BIAS]),
+        "BatchNormalization" => of(&[DATA, WEIGHT, BIAS]),
+        "LayerNormalization"
+        | "InstanceNormalization"
+        | "GroupNormalization"
+        | "GroupNorm"
+        | "RMSNormalization"
+        | "SimplifiedLayerNormalization" => of(&[DATA, WEIGHT, BIAS]),
+        "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => {
+            of(&[DATA, DATA, WEIGHT, BIAS, BIAS])
+        }
+        "PRelu" => of(&[DATA, WEIGHT]),
+        "BiasGelu" | "FastGelu" => of(&[DATA, BIAS]),
+        "Attention" if inputs > 2 => of(&[DATA, WEIGHT, BIAS]),
+        "QAttention" => of(&[DATA, WEIGHT, BIAS]),
+        "GatherBlockQuantized" => of(&[WEIGHT, DATA]),
+        "Gather" => of(&[WEIGHT, OTHER]),
+        "Clip" => match slot {
+            0 => DATA,
+            _ => InputRole::BOUND,
+        },
+        "Concat" | "Add" | "Mul" | "Sum" | "Sub" | "Div" | "Pow" | "Max" | "Min" | "Mean" | "Mod" => DATA,
+        "Where" => of(&[OTHER, DATA, DATA]),
+        // Foreign operators, functions of the model's own, and what holds other graphs: anything may be data.
+        "" | "If" | "Loop" | "Scan" | "SequenceMap" | "MultiHeadAttention" | "GroupQueryAttention" => DATA,
+        "GatherElements" | "GatherND" => of(&[DATA]),
+        "ScatterND" | "ScatterElements" => of(&[DATA, OTHER, DATA]),
+        _ if of_operator(op) == LayerKind::OTHER => DATA,
+        _ => of(&[DATA]),
+    }
+}
+
+/// The axis of the output channels of the weight at that input, as the operator reads it.
+fn channel_axis(reader: Reader<'_>, op: &str, layer: &Layer, slot: usize) -> Option<i64> {
+    let rank = layer.input(slot).and_then(|value| rank_of(reader, value))?;
+    let last = rank - 1;
+    if of_input(op, slot, layer.inputs.len()) == InputRole::BIAS {
+        return (rank > 0).then_some(last);
+    }
+    let is_set = |name: &str| layer.int(name).unwrap_or(0) != 0;
+    let axis = match op {
+        "ConvTranspose" => 1,
+        // (directions, channels, inputs)
+        "LSTM" | "GRU" | "RNN" => 1,
+        "DynamicQuantizeLSTM" => 2,
+        "Gemm" | "FusedGemm" | "QGemm" => match slot {
+            0 => i64::from(is_set("transA")),
+            _ => i64::from(!is_set("transB")),
+        },
+        // Rows of the left operand, columns of the right one, with batches before.
+        "MatMul" | "FusedMatMul" | "TransposeMatMul" | "MatMulInteger" | "QLinearMatMul" if rank > 1 => {
+            let is_left = slot == 0;
+            let is_turned = is_set(if is_left { "transA" } else { "transB" });
+            if is_left == is_turned { last } else { last - 1 }
+        }
+        "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" | "Attention" | "QAttention" => last,
+        "Gather" | "GatherBlockQuantized" => {
+            let axis = layer.int("axis").unwrap_or(0);
+            if axis < 0 { axis + rank } else { axis }
+        }
+        _ => 0,
+    };
+    (0..rank).contains(&axis).then_some(axis)
+}
+
+/// Whether the operator reads the matrix at that input as (in, out).
+fn is_stored_transposed(op: &str, layer: &Layer, slot: usize) -> bool {
+    let is_set = |name: &str| layer.int(name).unwrap_or(0) != 0;
+    match op {
+        "MatMul"
+        | "FusedMatMul"
+        | "TransposeMatMul"
+        | "MatMulInteger"
+        | "QLinearMatMul"
+        | "QGemm"
+        | "Gemm"
+        | "FusedGemm"
+        | "Attention"
+        | "QAttention"
+        | "MatMulIntegerToFloat"
+        | "DynamicQuantizeMatMul" => match slot {
+            0 => is_set("transA"),
+            _ => !is_set("transB"),
+        },
+        "DynamicQuantizeLSTM" => true,
+        _ => false,
+    }
+}
+
+fn rank_of(reader: Reader<'_>, value: ValueId) -> Option<i64> {
+    if let Some(rank) = reader.rank(value) {
+        return Some(rank);
+    }
+    // Nothing that hands a weight on but a reshaping changes its rank.
+    let (stored, is_reshaped) = reader.root(value, &["Reshape", "Squeeze", "Unsqueeze", "Flatten"])?;
+    (!is_reshaped).then(|| i64::try_from(reader.tensors.get(stored).shape.len()).ok()).flatten()
+}
+
+/// The stored tensor behind a value, with the axis as it lies there, and whether a matrix was transposed on the way. The
+/// axis is not known behind a reshaping.
+fn stored(reader: Reader<'_>, value: ValueId, axis: Option<i64>) -> Option<(usize, Option<i64>, bool)> {
+    let (mut at, mut axis, mut is_transposed) = (value, axis, false);
+    for _ in 0..MAX_MOVES {
+        if let Some(stored) = reader.graph.values[at].stored {
+            return Some((stored, axis, is_transposed));
+        }
+        let (op, layer) = reader.producer(at).filter(|(op, _)| operator::passes_on(op))?;
+        match op {
+            "Transpose" => {
+                let order = layer.attributes.iter().find_map(|attribute| match &attribute.value {
+                    AttributeValue::Ints(order) if attribute.name == "perm" => Some(order.as_slice()),
+                    _ => None,
+                });
+                match order {
+                    Some(order) => {
+                        axis = axis.and_then(|axis| order.get(usize::try_from(axis).ok()?).copied());
+                        is_transposed ^= order == [1, 0];
+                    }
+                    None => {
+                        // All axes change places.
+                        axis = axis.and_then(|axis| Some(rank_of(reader, at)? - 1 - axis));
+                        is_transposed ^= rank_of(reader, at) == Some(2);
+                    }
+                }
+            }
+            "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" => axis = None,
+            _ => {}
+        }
+        at = layer.input(0)?;
+    }
+    None
+}
+
+/// Between which numbers the layer leaves its elements.
+fn bounds(reader: Reader<'_>, op: &str, layer: &Layer) -> Option<Bounds> {
+    let unbounded = Bounds { low: f64::NEG_INFINITY, high: f64::INFINITY };
+    match op {
+        "Relu" => Some(Bounds { low: 0.0, ..unbounded }),
+        "Clip" => {
+            let bound = |slot: usize, name: &str, missing: f64| match layer.input(slot) {
+                Some(value) => number(reader, value),
+                None => Some(float(layer, name).unwrap_or(missing)),
+            };
+            let (low, high) = (bound(1, "min", unbounded.low)?, bound(2, "max", unbounded.high)?);
+            Some(Bounds { low, high })
+        }
+        "FusedConv" | "NhwcFusedConv" | "FusedGemm" => {
+            let text = |name: &str| {
+                layer.attributes.iter().find_map(|attribute| match &attribute.value {
+                    AttributeValue::Text(text) if attribute.name == name => Some(text.as_str()),
+                    _ => None,
+                })
+            };
+            let numbers = layer.attributes.iter().find_map(|attribute| match &attribute.value {
+                AttributeValue::Floats(numbers) if attribute.name == "activation_params" => {
+                    Some(numbers.as_slice())
+                }
+                _ => None,
+            });
+            match (text("activation")?, numbers) {
+                ("Relu", _) => Some(Bounds { low: 0.0, ..unbounded }),
+                ("Clip", Some(&[low, high])) => Some(Bounds { low, high }),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn float(layer: &Layer, name: &str) -> Option<f64> {
+    layer.attributes.iter().find_map(|attribute| match attribute.value {
+        AttributeValue::Float(number) if attribute.name == name => Some(number),
+        _ => None,
+    })
+}
+
+/// The one real number that a constant is.
+fn number(reader: Reader<'_>, value: ValueId) -> Option<f64> {
+    let (stored, is_code) = reader.root(value, &["QuantizeLinear", "DequantizeLinear"])?;
+    if is_code || reader.tensors.get(stored).dtype.bits() < 16 {
+        return None;
+    }
+    match reader.numbers(value).values?.as_slice() {
+        &[number] => Some(number),
+        _ => None,
+    }
+}
