@@ -122,7 +122,7 @@ fn by_layers<'a>(found: &mut TensorPairs<'a>, reference: &'a ModelInfo, candidat
     if found.unmatched_reference.is_empty() || found.unmatched_candidate.is_empty() {
         return;
     }
-    for layers in named_layers(reference, candidate).pairs {
+    for layers in layers_without_weights(reference, candidate).pairs {
         for is_bias in [false, true] {
             let left = |layer: &LayerInfo, stored: &[Stored<'a>]| -> Vec<Stored<'a>> {
                 let uses = layer.weights.iter().filter(|used| used.is_bias == is_bias);
@@ -196,12 +196,7 @@ pub struct LayerPairs<'a> {
 /// Pairs the layers of two variants; those that only quantize and dequantize are none, nor are modules that only
 /// hold others, nor what computes no activations.
 pub fn layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPairs<'a> {
-    let mut found = named_layers(reference, candidate);
-    let counts = |pair: &LayerPair<'_>| {
-        [pair.reference, pair.candidate].iter().any(|layer| is_numbered(&layer.path, &layer.op_type))
-    };
-    let (counted, sure) = std::mem::take(&mut found.pairs).into_iter().partition(counts);
-    found.pairs = sure;
+    let (mut found, counted) = named_layers(reference, candidate);
     let by_weights = by_weights(reference, candidate, &mut found);
     found.pairs.extend(by_weights);
     structure::settle((reference, candidate), &mut found, counted);
@@ -211,8 +206,18 @@ pub fn layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPa
     found
 }
 
-/// The layers that pair by their names.
-fn named_layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPairs<'a> {
+/// As [`layers`], where it is weights that are to be paired.
+fn layers_without_weights<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPairs<'a> {
+    let (mut found, counted) = named_layers(reference, candidate);
+    structure::settle((reference, candidate), &mut found, counted);
+    found
+}
+
+/// The layers that pair by their names; beside them, those whose names only count.
+fn named_layers<'a>(
+    reference: &'a ModelInfo,
+    candidate: &'a ModelInfo,
+) -> (LayerPairs<'a>, Vec<LayerPair<'a>>) {
     let computing = |info: &'a ModelInfo| -> Vec<&'a LayerInfo> {
         let holders: HashSet<&str> = info.layers.iter().filter_map(|layer| holder(&layer.path)).collect();
         let is_holder = |layer: &LayerInfo| {
@@ -243,11 +248,16 @@ fn named_layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Layer
             ground: Ground::of(pair),
         })
         .collect();
-    LayerPairs {
+    let counts = |pair: &LayerPair<'_>| {
+        [pair.reference, pair.candidate].iter().any(|layer| is_numbered(&layer.path, &layer.op_type))
+    };
+    let (counted, pairs) = pairs.into_iter().partition(counts);
+    let found = LayerPairs {
         unmatched_reference: matching.unmatched_reference.iter().map(|index| references[*index]).collect(),
         unmatched_candidate: matching.unmatched_candidate.iter().map(|index| candidates[*index]).collect(),
         pairs,
-    }
+    };
+    (found, counted)
 }
 
 /// Layers whose names say nothing of each other and whose weights are a pair: taken out of what is left over.

@@ -197,16 +197,17 @@ fn layers(reader: Reader<'_>, found: &Quantization, origins: &[ValueOrigin]) -> 
 fn tensors(document: &Document, found: &Quantization) -> RVec<TensorInfo> {
     let layers: &[Layer] = &document.graph.layers;
     let tensor = |(index, tensor): (usize, &crate::document::Description)| {
-        let (dtype, shape) = match found.unpacked.get(&index) {
-            Some((dtype, shape)) => (*dtype, shape.clone()),
-            None => (tensor.dtype, tensor.shape.clone()),
+        let (dtype, shape, rows) = match found.unpacked.get(&index) {
+            Some(unpacked) => (unpacked.dtype, unpacked.shape.clone(), unpacked.rows),
+            None => (tensor.dtype, tensor.shape.clone(), None),
         };
+        let bytes = rows.map_or(tensor.bytes, |(stored, kept)| tensor.bytes / stored as u64 * kept as u64);
         TensorInfo {
             name: tensor.name.as_str().into(),
             role: found.roles[index],
             dtype,
             shape: shape.into(),
-            bytes: tensor.bytes,
+            bytes,
             layer: found.owners[index].map_or_else(RString::new, |layer| layers[layer].path.as_str().into()),
             quantization: quantization(found.tensors[index].as_ref()),
             external_file: tensor.external_file.as_str().into(),

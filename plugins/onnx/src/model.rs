@@ -29,6 +29,8 @@ pub struct OnnxModel {
     tensors: Tensors,
     /// The index of each stored tensor by its name.
     names: HashMap<String, usize>,
+    /// Tensors whose rows are stored with padding: the bytes of a row, and those of them that hold elements.
+    rows: HashMap<usize, (usize, usize)>,
     runtime: Arc<Runtime>,
     session: Mutex<Option<Session>>,
     /// The session of the last capture.
@@ -46,7 +48,10 @@ impl OnnxModel {
 
     fn of(document: Document, runtime: Arc<Runtime>, progress: &Progress<'_>) -> Result<Self> {
         progress.update("reading the quantization", 0, 0)?;
-        let info = info::describe(&document, &quant::analyze(&document))?;
+        let quantization = quant::analyze(&document);
+        let info = info::describe(&document, &quantization)?;
+        let rows = quantization.unpacked.iter().filter_map(|(index, unpacked)| Some((*index, unpacked.rows?)));
+        let rows = rows.collect();
         let Document { source, tensors, .. } = document;
         let names =
             tensors.descriptions().iter().enumerate().map(|(index, t)| (t.name.clone(), index)).collect();
@@ -55,6 +60,7 @@ impl OnnxModel {
             info,
             tensors,
             names,
+            rows,
             runtime,
             session: Mutex::default(),
             capture: Mutex::default(),
@@ -83,7 +89,14 @@ impl Model for OnnxModel {
         // A string or a type of unknown width has no element at a given byte.
         let bits = info.dtype.bits() as usize;
         let piece = if bits == 0 { usize::MAX } else { PIECE_BYTES };
-        let total = elements.bytes.len();
+        // Of rows whose last block is stored whole, without what fills it up.
+        let bytes = match self.rows.get(&index) {
+            Some(&(stored, kept)) => {
+                elements.bytes.chunks_exact(stored).flat_map(|row| &row[..kept]).copied().collect()
+            }
+            None => elements.bytes.clone(),
+        };
+        let total = bytes.len();
         let mut at = 0_usize;
         loop {
             check()?;
@@ -92,7 +105,7 @@ impl Model for OnnxModel {
             let view = TensorView {
                 first_element,
                 quantization: info.quantization.as_ref(),
-                ..TensorView::whole(name, info.dtype, &info.shape, &elements.bytes[at..end])
+                ..TensorView::whole(name, info.dtype, &info.shape, &bytes[at..end])
             };
             sink.tensor(view)?;
             at = end;

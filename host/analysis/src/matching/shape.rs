@@ -9,8 +9,8 @@ pub enum ShapeFit {
     Unknown,
     /// Equal but for dimensions of size 1: a 1x1 convolution as a matrix.
     Squeezed,
-    /// A matrix and its transpose, or a convolution's weight with its channels in the other order (OIHW as
-    /// HWIO or OHWI).
+    /// A matrix and its transpose, several matrices and theirs, or a convolution's weight with its channels in the other
+    /// order (OIHW as HWIO or OHWI).
     Transposed,
     /// The candidate packs 2, 4 or 8 elements into one.
     Packed,
@@ -38,6 +38,7 @@ pub(super) fn fit(
     let permuted = |order: &[usize]| order.iter().map(|axis| whole[*axis]).eq(other.iter().copied());
     let orders: &[&[usize]] = match (whole.len(), other.len()) {
         (2, 2) => &[&[1, 0]],
+        (3, 3) => &[&[0, 2, 1]],
         (4, 4) => &[&[2, 3, 1, 0], &[0, 2, 3, 1], &[3, 2, 0, 1], &[0, 3, 1, 2]],
         _ => &[],
     };
@@ -106,6 +107,7 @@ mod tests {
         assert_eq!(fit_of(&[32, 16, 3, 5], &[3, 5, 16, 32], false), Some(ShapeFit::Transposed));
         assert_eq!(fit_of(&[], &[1], false), Some(ShapeFit::Squeezed));
         assert_eq!(fit_of(&[16], &[32], false), None);
+        assert_eq!(fit_of(&[2, 3, 4], &[2, 4, 3], false), Some(ShapeFit::Transposed));
         assert_eq!(fit_of(&[2, 3, 4], &[4, 3, 2], false), None);
     }
 

@@ -45,10 +45,21 @@ pub struct Quantization {
     pub belongings: Vec<BTreeSet<usize>>,
     /// The one layer of each stored tensor.
     pub owners: Vec<Option<usize>>,
-    /// Tensors of packed codes that the file declares as bytes: what they are element by element.
-    pub unpacked: HashMap<usize, (DType, Vec<i64>)>,
+    /// Tensors of packed codes that the file declares as bytes, or in blocks: what they are element by element.
+    pub unpacked: HashMap<usize, Unpacked>,
     /// Precision and scheme of the model.
     pub verdict: Verdict,
+}
+
+/// What the codes of a tensor are element by element.
+#[derive(Clone, Debug)]
+pub struct Unpacked {
+    /// The type of the codes.
+    pub dtype: DType,
+    /// The shape of the weight that they are of.
+    pub shape: Vec<i64>,
+    /// Where the last block of each row is stored whole: the bytes of a row, and those of them that hold elements.
+    pub rows: Option<(usize, usize)>,
 }
 
 /// Reads the quantization of a model.
@@ -93,6 +104,7 @@ impl<'a> Analysis<'a, '_> {
                 "DynamicQuantizeLinear" => self.computed(layer),
                 "MatMulNBits" => self.mat_mul_n_bits(layer),
                 "GatherBlockQuantized" => self.gather_block_quantized(layer),
+                "DynamicQuantizeLSTM" => [(1, 8, 9), (2, 10, 11)].into_iter().for_each(|slots| self.recurrent(layer, slots)),
                 "ConvInteger" | "MatMulInteger" => self.integer_product(op, layer),
                 "QMoE" => [3, 6, 9].into_iter().for_each(|slot| self.is_scale(layer.input(slot))),
                 "MatMulBnb4" => self.is_scale(layer.input(2)),
@@ -213,6 +225,29 @@ impl<'a> Analysis<'a, '_> {
         }
     }
 
+    /// The weights of a dynamically quantized LSTM, (directions, inputs, channels), with one scale for each direction, or for
+    /// each channel of each direction. The latter are blocks that reach over all inputs.
+    fn recurrent(&mut self, layer: &Layer, (codes, scale, zero_point): (usize, usize, usize)) {
+        let reader = self.reader;
+        let (codes, scale, zero_point) = (layer.input(codes), layer.input(scale), layer.input(zero_point));
+        self.is_scale(scale);
+        self.is_scale(zero_point);
+        let Some(stored) = codes.and_then(|value| reader.root(value, &[])) else { return };
+        let description = reader.tensors.get(stored.0);
+        let mut parameters = reader.parameters(description.dtype, codes, scale, zero_point, Some(0));
+        if let [directions, inputs, channels] = description.shape[..]
+            && parameters.scale_count > 1
+            && i64::try_from(parameters.scale_count).ok() == directions.checked_mul(channels)
+        {
+            if directions == 1 {
+                parameters.axis = RSome(2);
+            } else {
+                (parameters.axis, parameters.block_size) = (RSome(1), RSome(inputs.max(1)));
+            }
+        }
+        self.mark(codes, parameters);
+    }
+
     /// An int32 bias is added to products of codes: its scale is that of the products.
     fn bias(&mut self, layer: &Layer, slot: usize, x_scale: Option<ValueId>, w_scale: Option<ValueId>) {
         let (Some(bias), Some(x_scale), Some(w_scale)) = (layer.input(slot), x_scale, w_scale) else {
@@ -240,7 +275,10 @@ impl<'a> Analysis<'a, '_> {
         self.is_scale(layer.input(2));
         self.is_scale(layer.input(3));
         let axis = operator::integer_product(op).map_or(0, |axis| Reader::axis(axis, layer));
-        let scale = layer.output(0).and_then(|product| self.scale_after(product));
+        // Codes that were looked up or moved have a stored scale, too: it is not the weight's.
+        let known = layer.input(0).and_then(|codes| self.found.values[codes].as_ref());
+        let other = known.map(|known| known.scale_name.to_string()).unwrap_or_default();
+        let scale = layer.output(0).and_then(|product| self.scale_after(product, &other));
         self.is_scale(scale);
         if let Some(weight) = layer.input(1)
             && reader.root(weight, &[]).is_some()
@@ -254,8 +292,8 @@ impl<'a> Analysis<'a, '_> {
         }
     }
 
-    /// The stored scale among the factors that a product is multiplied with.
-    fn scale_after(&self, product: ValueId) -> Option<ValueId> {
+    /// The stored scale among the factors that a product is multiplied with, but for `other`, if there is another.
+    fn scale_after(&self, product: ValueId, other: &str) -> Option<ValueId> {
         let graph = self.reader.graph;
         let mut at = product;
         for _ in 0..MAX_PLUMBING {
@@ -269,8 +307,12 @@ impl<'a> Analysis<'a, '_> {
                         return Some(factor);
                     }
                     let (_, factors) = self.reader.producer(factor).filter(|(op, _)| *op == "Mul")?;
-                    let mut inputs = factors.inputs.iter().flatten().copied();
-                    return inputs.find(|&value| self.reader.root(value, &[]).is_some());
+                    let stored = |value: ValueId| Some(self.reader.root(value, &[])?.0);
+                    let inputs = || factors.inputs.iter().flatten().copied().filter(|&value| stored(value).is_some());
+                    let is_other = |value: &ValueId| {
+                        stored(*value).is_some_and(|tensor| self.reader.tensors.get(tensor).name == other)
+                    };
+                    return inputs().rev().find(|value| !is_other(value)).or_else(|| inputs().next());
                 }
                 _ => return None,
             }

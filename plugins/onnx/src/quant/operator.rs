@@ -99,7 +99,6 @@ pub fn operands(op_type: &str, inputs: usize) -> Vec<Operand> {
         "QAttention" => vec![input(0, 3, 6), input(1, 4, 7)],
         "MatMulIntegerToFloat" => vec![input(0, 2, 4), input(1, 3, 5)],
         "DynamicQuantizeMatMul" => vec![input(1, 2, 3)],
-        "DynamicQuantizeLSTM" => vec![channels(input(1, 8, 9)), channels(input(2, 10, 11))],
         _ => Vec::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! Weights of packed codes in blocks, as ONNX Runtime's weight-only operators store them.
 
 use super::parameters::Reader;
-use super::{Analysis, operator};
+use super::{Analysis, Unpacked, operator};
 use crate::convert::sub_byte;
 use crate::graph::{Layer, ValueId};
 use qp_abi::sdk::{DType, RSome, element_count};
@@ -15,11 +15,6 @@ impl Analysis<'_, '_> {
         let bits = layer.int("bits").unwrap_or(4);
         let (Some(dtype), Some(block_size)) =
             (operator::unsigned(bits), layer.int("block_size").filter(|&size| size > 0))
-        else {
-            return;
-        };
-        // The last block of a row is stored whole.
-        let Some(columns) = columns.checked_add(block_size - 1).map(|sum| sum / block_size * block_size)
         else {
             return;
         };
@@ -64,10 +59,7 @@ impl Analysis<'_, '_> {
         let reader = self.reader;
         let Some((stored, _)) = weight.and_then(|weight| reader.root(weight, &[])) else { return };
         let description = reader.tensors.get(stored);
-        let elements = element_count(&shape);
-        if elements.and_then(|elements| dtype.packed_bytes(elements)) != Some(description.bytes) {
-            return;
-        }
+        let Some(rows) = rows(&shape, dtype, block_size, description.bytes) else { return };
         let mut parameters = reader.parameters(dtype, None, layer.input(2), None, Some(axis));
         parameters.axis = RSome(axis);
         parameters.block_size = RSome(block_size);
@@ -76,7 +68,7 @@ impl Analysis<'_, '_> {
             None => {}
             Some(zero_point) => {
                 let blocks_a_row =
-                    usize::try_from(shape.last().map_or(0, |last| last.div_euclid(block_size)));
+                    usize::try_from(shape.last().map_or(0, |last| (last + block_size - 1).div_euclid(block_size)));
                 let zero_points = match blocks_a_row {
                     Ok(blocks) => zero_points(reader, zero_point, dtype, blocks, parameters.scales.len()),
                     Err(_) => None,
@@ -88,12 +80,30 @@ impl Analysis<'_, '_> {
                 parameters.zero_point_name = reader.numbers(zero_point).name.into();
             }
         }
-        if dtype != description.dtype {
-            self.found.unpacked.insert(stored, (dtype, shape));
+        if dtype != description.dtype || shape != description.shape {
+            self.found.unpacked.insert(stored, Unpacked { dtype, shape, rows });
         }
         let value = reader.tensors.value(stored);
         self.mark(value, parameters);
     }
+}
+
+/// How rows of codes are stored in so many bytes: one behind the other, or each with its last block whole. `None` when they
+/// do not fit.
+#[expect(clippy::option_option, reason = "whether it fits, and whether there is padding")]
+fn rows(shape: &[i64], dtype: DType, block_size: i64, bytes: u64) -> Option<Option<(usize, usize)>> {
+    if element_count(shape).and_then(|elements| dtype.packed_bytes(elements)) == Some(bytes) {
+        return Some(None);
+    }
+    let [rows, columns] = shape[..] else { return None };
+    let whole = columns.checked_add(block_size - 1)? / block_size * block_size;
+    let in_bytes = |elements: i64| {
+        let bits = u64::try_from(elements).ok()?.checked_mul(u64::from(dtype.bits()))?;
+        bits.is_multiple_of(8).then(|| usize::try_from(bits / 8).ok()).flatten()
+    };
+    let (stored, kept) = (in_bytes(whole)?, in_bytes(columns)?);
+    let all = u64::try_from(rows).ok()?.checked_mul(stored as u64)?;
+    (all == bytes).then_some(Some((stored, kept)))
 }
 
 /// Zero points that are packed like codes, each row of blocks from a new byte on, or plain numbers.
