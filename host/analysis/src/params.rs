@@ -110,7 +110,8 @@ impl<'a> AffineList<'a> {
 
     /// The smallest range that holds every representable range; `None` when there is none.
     pub fn representable_range(self, codes: CodeRange) -> Option<ValueRange> {
-        self.iter().filter_map(|affine| affine.representable_range(codes)).reduce(|whole, part| {
+        let finite = self.iter().filter(|affine| affine.scale.is_finite() && affine.zero_point.is_finite());
+        finite.filter_map(|affine| affine.representable_range(codes)).reduce(|whole, part| {
             ValueRange::new(whole.low().min(part.low()), whole.high().max(part.high())).unwrap_or(whole)
         })
     }

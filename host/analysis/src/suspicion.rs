@@ -218,6 +218,10 @@ impl Thresholds {
     /// Compares the parameters at the two ends of a quantize-dequantize pair. The value of a suspicion is the
     /// ratio of the scales, the first divided by the second.
     pub fn of_pair(&self, quantize: Affine, dequantize: Affine) -> Option<Suspicion> {
+        // A scale that is no number is named as such, and is one of two that may well be the same.
+        if quantize.scale.is_nan() || dequantize.scale.is_nan() {
+            return None;
+        }
         let is_same = self.are_equal(quantize.scale, dequantize.scale)
             && (quantize.zero_point == dequantize.zero_point);
         (!is_same).then_some(Suspicion {

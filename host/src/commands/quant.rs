@@ -5,15 +5,15 @@ use super::listing::counted;
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
 use crate::error::Result;
-use crate::input::element_type;
 use crate::inspect::Elements;
+use crate::inspect::range::code_range;
 use crate::inspect::suspicion::{Wiring, zero_channels};
-use crate::model::{ModelInfo, QuantizationParameters};
+use crate::model::{ModelInfo, QuantizationParameters, TensorRole, ValueOrigin};
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
-use qp_analysis::{AffineList, CodeRange, CodeUsage, ScaleSummary, Suspicion, Thresholds};
+use qp_analysis::{AffineList, CodeUsage, Reason, ScaleSummary, Suspicion, Thresholds};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,8 +139,13 @@ fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> 
     let mut seen_together = Wiring::of(info).suspicions(info, &thresholds);
     let is_wanted = |layers: &[&str]| layer.is_none_or(|layer| layers.contains(&layer));
     let mut rows = Vec::new();
-    let stored: Vec<_> =
-        info.tensors.iter().filter_map(|tensor| Some((tensor, tensor.quantization.as_ref()?))).collect();
+    // Scales that are codes themselves are no weights.
+    let stored: Vec<_> = info
+        .tensors
+        .iter()
+        .filter(|tensor| tensor.role != TensorRole::Quantization)
+        .filter_map(|tensor| Some((tensor, tensor.quantization.as_ref()?)))
+        .collect();
     for (index, (tensor, parameters)) in stored.iter().enumerate() {
         progress.update("reading codes", index as u64, stored.len() as u64);
         let mut layers = users.of_name(&tensor.name);
@@ -148,18 +153,25 @@ fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> 
         if !is_wanted(&layers) {
             continue;
         }
+        // What is rounded in the graph is not stored as codes.
         let usage = match Elements::stored(model, tensor) {
-            Ok(elements) => elements.code_usage(progress)?,
-            Err(_) => None,
+            Ok(elements) if !elements.are_real() => elements.code_usage(progress)?,
+            _ => None,
         };
         let owner = tensor.layer.as_deref().or(layers.first().copied()).and_then(|path| info.layer(path));
         let mut suspicions = seen_together.remove(tensor.name.as_str()).unwrap_or_default();
-        suspicions.extend(zero_channels(model, owner, tensor, &thresholds, progress)?);
-        rows.push(row(&tensor.name, Kind::Weight, layers, parameters, usage, suspicions));
+        let zeros = zero_channels(model, owner, tensor, &thresholds, progress)?;
+        let has_zeros = zeros.is_some();
+        suspicions.extend(zeros);
+        let mut row = row(&tensor.name, Kind::Weight, layers, parameters, usage, suspicions);
+        // Channels of zeros have any scale: they say nothing of the others.
+        row.suspicions.retain(|suspected| !(has_zeros && suspected.reason == Reason::ScaleSpread.code()));
+        rows.push(row);
     }
     let mut listed = repeated(info);
     listed.extend(rows.iter().map(|row| row.name));
     let values = info.inputs.iter().chain(&info.values).chain(&info.outputs);
+    let values = values.filter(|value| value.origin != ValueOrigin::Constant);
     for (value, parameters) in values.filter_map(|value| Some((value, value.quantization.as_ref()?))) {
         let layers = users.of_name(&value.name);
         if is_wanted(&layers) && listed.insert(&value.name) {
@@ -222,7 +234,7 @@ fn row<'a>(
     usage: Option<CodeUsage>,
     seen_together: Vec<Suspicion>,
 ) -> Row<'a> {
-    let codes = element_type(parameters.dtype).and_then(CodeRange::of);
+    let codes = code_range(parameters);
     let list = AffineList::new(&parameters.scales, &parameters.zero_points);
     let thresholds = Thresholds::default();
     let mut suspicions: Vec<Suspicion> =

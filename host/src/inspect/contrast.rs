@@ -165,7 +165,8 @@ impl Order {
             return Ok(Self::Same);
         }
         // A matrix; one for each direction of a recurrent layer; a convolution's weight as HWIO or OHWI, for OIHW.
-        let orders: [&[usize]; 6] = [&[1, 0], &[0, 2, 1], &[2, 3, 1, 0], &[0, 2, 3, 1], &[3, 2, 0, 1], &[0, 3, 1, 2]];
+        let orders: [&[usize]; 6] =
+            [&[1, 0], &[0, 2, 1], &[2, 3, 1, 0], &[0, 2, 3, 1], &[3, 2, 0, 1], &[0, 3, 1, 2]];
         let fits = |order: &&&[usize]| {
             order.len() == reference.len()
                 && candidate.len() == reference.len()
@@ -181,9 +182,7 @@ impl Order {
 
 /// Whether two square matrices are each other's transpose: their layers read them the other way round.
 fn is_turned_square(reference: &Stored<'_>, candidate: &Stored<'_>) -> bool {
-    let is_square = |stored: &Stored<'_>| {
-        matches!(stored.tensor.shape[..], [rows, columns] | [_, rows, columns] if rows == columns)
-    };
+    let is_square = |stored: &Stored<'_>| matches!(stored.tensor.shape[..], [rows, columns] | [_, rows, columns] if rows == columns);
     let is_transposed = |stored: &Stored<'_>| {
         let used = stored.layer?.weights.iter().find(|used| used.tensor == stored.tensor.name)?;
         Some(used.is_transposed)

@@ -95,6 +95,12 @@ impl<'a> Elements<'a> {
         self.element
     }
 
+    /// Whether real numbers are stored, and no codes.
+    pub fn are_real(&self) -> bool {
+        self.tensor.dtype.is_float()
+            && self.tensor.quantization.as_ref().is_some_and(|codes| codes.dtype.is_integer())
+    }
+
     /// Whether codes are turned into real values.
     pub fn are_dequantized(&self) -> bool {
         self.dequantization.is_some()

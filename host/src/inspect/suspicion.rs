@@ -97,6 +97,10 @@ impl<'a> Wiring<'a> {
     fn of_bias(&self, input: &str, weight: &str, bias: &str, thresholds: &Thresholds) -> Option<Suspicion> {
         let scales =
             |name: &str| Some(&self.parameters(name)?.scales[..]).filter(|scales| !scales.is_empty());
+        // Products of codes whose weight has a scale for each block are real numbers when the bias is added.
+        if self.parameters(weight)?.block_size.is_some() {
+            return None;
+        }
         match scales(input)? {
             [input] => thresholds.of_bias(scales(bias)?, *input, scales(weight)?),
             _ => None,

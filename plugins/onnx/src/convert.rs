@@ -200,16 +200,36 @@ pub fn to_f64(dtype: DType, bytes: &[u8], count: usize) -> Option<Vec<f64>> {
         DType::UINT4 | DType::UINT2 | DType::INT4 | DType::INT2 => {
             sub_byte(bytes, dtype.bits(), count, dtype.is_signed_integer())
         }
-        // A float8 zero point is zero by the specification, and its zeros have no other bits but the sign.
         DType::FLOAT8_E4M3FN | DType::FLOAT8_E4M3FNUZ | DType::FLOAT8_E5M2 | DType::FLOAT8_E5M2FNUZ => {
-            if bytes.iter().take(count).any(|byte| byte & 0x7f != 0) {
-                return None;
-            }
-            vec![0.0; bytes.len().min(count)]
+            each(bytes, count, |[byte]| float8(dtype, byte))
         }
         _ => return None,
     };
     Some(numbers)
+}
+
+/// A number of eight bits: sign, exponent, mantissa, as the ONNX documents have them ("Float stored in 8 bits"). Types
+/// that end in `FNUZ` have neither infinities nor a negative zero, whose bits are NaN, and one more in the bias.
+fn float8(dtype: DType, byte: u8) -> f64 {
+    let (mantissa_bits, bias, is_unsigned_zero) = match dtype {
+        DType::FLOAT8_E4M3FN => (3, 7, false),
+        DType::FLOAT8_E4M3FNUZ => (3, 8, true),
+        DType::FLOAT8_E5M2FNUZ => (2, 16, true),
+        _ => (2, 15, false),
+    };
+    let sign = if byte & 0x80 != 0 { -1.0 } else { 1.0 };
+    let rest = byte & 0x7f;
+    let (exponent, mantissa) = (i32::from(rest >> mantissa_bits), rest & ((1 << mantissa_bits) - 1));
+    match dtype {
+        _ if is_unsigned_zero && byte == 0x80 => return f64::NAN,
+        DType::FLOAT8_E4M3FN if rest == 0x7f => return f64::NAN,
+        DType::FLOAT8_E5M2 if rest == 0x7c => return sign * f64::INFINITY,
+        DType::FLOAT8_E5M2 if rest > 0x7c => return f64::NAN,
+        _ => {}
+    }
+    let fraction = f64::from(mantissa) / f64::from(1 << mantissa_bits);
+    let (whole, exponent) = if exponent == 0 { (0.0, 1) } else { (1.0, exponent) };
+    sign * (whole + fraction) * f64::from(exponent - bias).exp2()
 }
 
 /// Codes of `bits` (2 or 4) bits, the first in the low bits of the first byte.

@@ -50,7 +50,8 @@ impl OnnxModel {
         progress.update("reading the quantization", 0, 0)?;
         let quantization = quant::analyze(&document);
         let info = info::describe(&document, &quantization)?;
-        let rows = quantization.unpacked.iter().filter_map(|(index, unpacked)| Some((*index, unpacked.rows?)));
+        let rows =
+            quantization.unpacked.iter().filter_map(|(index, unpacked)| Some((*index, unpacked.rows?)));
         let rows = rows.collect();
         let Document { source, tensors, .. } = document;
         let names =

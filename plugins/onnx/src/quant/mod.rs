@@ -104,7 +104,9 @@ impl<'a> Analysis<'a, '_> {
                 "DynamicQuantizeLinear" => self.computed(layer),
                 "MatMulNBits" => self.mat_mul_n_bits(layer),
                 "GatherBlockQuantized" => self.gather_block_quantized(layer),
-                "DynamicQuantizeLSTM" => [(1, 8, 9), (2, 10, 11)].into_iter().for_each(|slots| self.recurrent(layer, slots)),
+                "DynamicQuantizeLSTM" => {
+                    [(1, 8, 9), (2, 10, 11)].into_iter().for_each(|slots| self.recurrent(layer, slots))
+                }
                 "ConvInteger" | "MatMulInteger" => self.integer_product(op, layer),
                 "QMoE" => [3, 6, 9].into_iter().for_each(|slot| self.is_scale(layer.input(slot))),
                 "MatMulBnb4" => self.is_scale(layer.input(2)),
@@ -221,7 +223,7 @@ impl<'a> Analysis<'a, '_> {
             self.mark(codes, reader.parameters(dtype, codes, scale, zero_point, Some(axis)));
         }
         if let Some((slot, x_scale, w_scale)) = operator::bias(op) {
-            self.bias(layer, slot, layer.input(x_scale), layer.input(w_scale));
+            self.bias(layer, slot, layer.input(x_scale), layer.input(w_scale), operator::alpha(layer));
         }
     }
 
@@ -249,7 +251,14 @@ impl<'a> Analysis<'a, '_> {
     }
 
     /// An int32 bias is added to products of codes: its scale is that of the products.
-    fn bias(&mut self, layer: &Layer, slot: usize, x_scale: Option<ValueId>, w_scale: Option<ValueId>) {
+    fn bias(
+        &mut self,
+        layer: &Layer,
+        slot: usize,
+        x_scale: Option<ValueId>,
+        w_scale: Option<ValueId>,
+        factor: f32,
+    ) {
         let (Some(bias), Some(x_scale), Some(w_scale)) = (layer.input(slot), x_scale, w_scale) else {
             return;
         };
@@ -260,7 +269,7 @@ impl<'a> Analysis<'a, '_> {
         let (Some([x]), Some(w)) = (x_scale.values.as_deref(), w_scale.values) else { return };
         // ONNX Runtime computes the product in float32.
         #[expect(clippy::cast_possible_truncation, reason = "to the precision of the runtime")]
-        let scales: Vec<f64> = w.iter().map(|w| f64::from(*x as f32 * *w as f32)).collect();
+        let scales: Vec<f64> = w.iter().map(|w| f64::from(factor * (*x as f32) * *w as f32)).collect();
         let parameters = match scales.as_slice() {
             [scale] => QuantizationParameters::per_tensor(DType::INT32, *scale, 0.0),
             _ => QuantizationParameters::per_channel(DType::INT32, scales, vec![0.0], 0),
@@ -308,7 +317,8 @@ impl<'a> Analysis<'a, '_> {
                     }
                     let (_, factors) = self.reader.producer(factor).filter(|(op, _)| *op == "Mul")?;
                     let stored = |value: ValueId| Some(self.reader.root(value, &[])?.0);
-                    let inputs = || factors.inputs.iter().flatten().copied().filter(|&value| stored(value).is_some());
+                    let inputs =
+                        || factors.inputs.iter().flatten().copied().filter(|&value| stored(value).is_some());
                     let is_other = |value: &ValueId| {
                         stored(*value).is_some_and(|tensor| self.reader.tensors.get(tensor).name == other)
                     };

@@ -67,8 +67,9 @@ impl Analysis<'_, '_> {
             None if middle != 0.0 => parameters.zero_points = vec![middle].into(),
             None => {}
             Some(zero_point) => {
-                let blocks_a_row =
-                    usize::try_from(shape.last().map_or(0, |last| (last + block_size - 1).div_euclid(block_size)));
+                let blocks_a_row = usize::try_from(
+                    shape.last().map_or(0, |last| (last + block_size - 1).div_euclid(block_size)),
+                );
                 let zero_points = match blocks_a_row {
                     Ok(blocks) => zero_points(reader, zero_point, dtype, blocks, parameters.scales.len()),
                     Err(_) => None,

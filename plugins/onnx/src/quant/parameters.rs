@@ -10,6 +10,9 @@ use std::cell::Cell;
 /// How far a value is followed back to the tensor it was made of.
 const MAX_STEPS: usize = 16;
 
+/// How often the scale of a scale may be codes itself.
+const MAX_NESTED_SCALES: usize = 3;
+
 /// Scales and zero points that are listed in any case. Beyond them, as many as the file has bytes: one stored tensor may
 /// be the scales of a hundred thousand values.
 const FREE_NUMBERS: u64 = 1 << 20;
@@ -103,9 +106,12 @@ impl<'a> Reader<'a> {
 
     /// The numbers of a scale or a zero point.
     pub fn numbers(&self, value: ValueId) -> Numbers {
-        let Some((stored, _)) = self.root(value, &[]) else {
+        let Some((stored, is_code)) = self.root(value, &["DequantizeLinear"]) else {
             return Numbers { is_computed: true, ..Numbers::default() };
         };
+        if is_code {
+            return self.dequantized(value, 0).unwrap_or(Numbers { is_computed: true, ..Numbers::default() });
+        }
         let tensor = self.tensors.get(stored);
         let count = element_count(&tensor.shape).unwrap_or(0);
         let name = tensor.name.clone();
@@ -117,6 +123,58 @@ impl<'a> Reader<'a> {
             convert::to_f64(tensor.dtype, &bytes, count).filter(|values| values.len() == count)
         });
         Numbers { values, count, name, is_computed: false }
+    }
+
+    /// Scales that are stored as codes themselves, as AIMET's LPBQ and NVFP4 have them: `DequantizeLinear` of a stored
+    /// tensor, whose own scale may be one again. Listed only: no stored tensor holds them.
+    fn dequantized(&self, value: ValueId, depth: usize) -> Option<Numbers> {
+        if depth > MAX_NESTED_SCALES {
+            return None;
+        }
+        let (op, layer) = self.producer(value)?;
+        if op != "DequantizeLinear" {
+            return None;
+        }
+        let codes = layer.input(0)?;
+        let stored = self.graph.values[codes].stored?;
+        let shape = self.tensors.get(stored).shape.clone();
+        let scale = layer.input(1)?;
+        let scales = match self.graph.values[scale].stored {
+            Some(_) => self.numbers(scale),
+            None => self.dequantized(scale, depth + 1)?,
+        };
+        let zero_points = layer.input(2).map(|value| self.numbers(value));
+        let (codes, scales) = (self.numbers(codes), scales.values?);
+        let zero_points = zero_points.map_or_else(|| Some(Vec::new()), |numbers| numbers.values)?;
+        let rank = i64::try_from(shape.len()).ok()?;
+        let axis = layer.int("axis").unwrap_or(1);
+        let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok();
+        let block =
+            layer.int("block_size").and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
+        let sizes: Vec<usize> = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
+        // The scale of each element: one for all, one for each index of the axis, or one for each block along it.
+        let scale_of = |element: usize| -> Option<usize> {
+            if scales.len() == 1 {
+                return Some(0);
+            }
+            let axis = axis.filter(|axis| *axis < sizes.len())?;
+            let inner: usize = sizes[axis + 1..].iter().product();
+            let (along, column) = (element / inner.max(1) % sizes[axis].max(1), element % inner.max(1));
+            match block {
+                None => Some(along),
+                Some(block) => {
+                    let outer = element / (inner * sizes[axis]).max(1);
+                    Some((outer * sizes[axis].div_ceil(block) + along / block) * inner + column)
+                }
+            }
+        };
+        let real = |(element, code): (usize, &f64)| {
+            let place = scale_of(element)?;
+            let zero_point = zero_points.get(place).or(zero_points.first()).copied().unwrap_or(0.0);
+            Some((code - zero_point) * scales.get(place)?)
+        };
+        let values: Vec<f64> = codes.values?.iter().enumerate().map(real).collect::<Option<_>>()?;
+        Some(Numbers { count: codes.count, values: Some(values), ..Numbers::default() })
     }
 
     /// The parameters of `codes`, which are of type `dtype`.
@@ -134,7 +192,7 @@ impl<'a> Reader<'a> {
         // More values than can be listed are read as tensors, both of them.
         let is_listed = scale.values.is_some() && (zero_point.values.is_some() || zero_point.count == 0);
         // A scale that a damaged file does not have is known at the run at the earliest.
-        let is_missing = scale.name.is_empty() && (scale.values.is_none() || !is_listed);
+        let is_missing = scale.name.is_empty() && !is_listed;
         let is_dynamic = scale.is_computed || zero_point.is_computed || is_missing;
         let listed = |numbers: Option<Vec<f64>>| if is_listed { numbers.unwrap_or_default() } else { vec![] };
         let axis = axis.filter(|_| scale.count > 1).map(|axis| {
