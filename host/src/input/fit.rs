@@ -2,7 +2,8 @@
 
 use super::{element_type, shape_text, type_text};
 use crate::error::{Error, Result};
-use crate::model::{DType, Dimension, Tensor, ValueInfo, element_count};
+use crate::model::{DType, Dimension, QuantizationParameters, Tensor, ValueInfo, element_count};
+use qp_analysis::{Affine, CodeRange, Quantizer};
 
 /// The tensors for a model, and what was done so that they fit.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +29,19 @@ pub(super) fn array(array: &Tensor, value: &ValueInfo, may_round: bool) -> Resul
         DType::UNDEFINED => array.dtype,
         dtype => dtype,
     };
+    let codes = value.quantization.as_ref().filter(|codes| codes.dtype == wanted && wanted.is_integer());
     let bytes = if wanted == array.dtype {
         array.bytes.clone()
+    } else if let Some(codes) = codes.filter(|codes| array.dtype.is_float() && codes.scales.len() == 1) {
+        // An input of codes says what they stand for: real numbers are rounded to them.
+        let bytes = quantized(array, codes).ok_or_else(|| misfit(array, value))?;
+        let scale = codes.scales.first().copied().unwrap_or(1.0);
+        steps.push(format!(
+            "{} → {wanted} with the input's scale {scale} and zero point {}",
+            array.dtype,
+            codes.zero_point(0)
+        ));
+        bytes
     } else {
         let bytes = convert(array, wanted, may_round).map_err(|cause| {
             misfit(array, value).with_cause(cause).with_hint("Round the values with `input … --cast`.")
@@ -98,6 +110,21 @@ fn misfit(array: &Tensor, value: &ValueInfo) -> Error {
         array.dtype,
         shape_text(&array.shape)
     ))
+}
+
+/// Real numbers as the codes that stand for them.
+fn quantized(array: &Tensor, codes: &QuantizationParameters) -> Option<Vec<u8>> {
+    let (from, to) = (element_type(array.dtype)?, element_type(codes.dtype)?);
+    let count = element_count(&array.shape).and_then(|count| usize::try_from(count).ok())?;
+    let (low, high) = codes.codes()?;
+    let range = CodeRange::new(low, high)?;
+    let affine = Affine { scale: *codes.scales.first()?, zero_point: codes.zero_point(0) };
+    let quantizer = Quantizer::new(affine, range);
+    let mut bytes = Vec::with_capacity(to.packed_bytes(count));
+    for value in from.decode(&array.bytes, count) {
+        to.push(&mut bytes, quantizer.quantize(value) as f64)?;
+    }
+    Some(bytes)
 }
 
 /// The elements in another dtype.

@@ -79,6 +79,17 @@ fn kind_of(
         }
     }
     match op {
+        // Scales that are computed from the input, multiplied with the weight's: a part of quantizing.
+        "Mul" if is_scale_product(reader, layer, origins) => LayerKind::QUANTIZE,
+        // Codes that are clipped stay codes.
+        "Clip"
+            if layer
+                .input(0)
+                .and_then(|value| reader.producer(value))
+                .is_some_and(|(op, _)| op == "QuantizeLinear") =>
+        {
+            LayerKind::REQUANTIZE
+        }
         // Bounds that are computed make another function of it.
         "Clip" if !has_bounds => LayerKind::ELEMENTWISE,
         // A table that is stored is looked up; anything else is moved.
@@ -93,6 +104,19 @@ fn kind_of(
         }
         _ => kind,
     }
+}
+
+/// Whether a product is of scales alone, one of which `DynamicQuantizeLinear` computes.
+fn is_scale_product(reader: Reader<'_>, layer: &Layer, origins: &[ValueOrigin]) -> bool {
+    let is_scale = |value: ValueId| {
+        let computes = reader.graph.values[value].producer;
+        computes.is_some_and(|(layer, output)| {
+            output == 1 && reader.op(&reader.graph.layers[layer]) == "DynamicQuantizeLinear"
+        })
+    };
+    let mut inputs = layer.inputs.iter().flatten().copied();
+    inputs.clone().any(is_scale)
+        && inputs.all(|value| is_scale(value) || origins[value] == ValueOrigin::CONSTANT)
 }
 
 /// What an operator does, where its name says it.

@@ -23,6 +23,7 @@ use crate::document::Document;
 use crate::graph::{Layer, ValueId};
 use operator::{Form, Place};
 use parameters::{Reader, listed};
+use qp_abi::abi_stable::std_types::Tuple2;
 use qp_abi::sdk::{DType, QuantizationParameters, RNone, RSome, TensorRole};
 use std::collections::{BTreeSet, HashMap};
 pub use verdict::Verdict;
@@ -101,6 +102,7 @@ impl<'a> Analysis<'a, '_> {
         for (_, op, layer) in self.layers() {
             match op {
                 "QuantizeLinear" | "DequantizeLinear" => self.plumbing(op, layer),
+                "Quant" => self.quant(layer),
                 "DynamicQuantizeLinear" => self.computed(layer),
                 "MatMulNBits" => self.mat_mul_n_bits(layer),
                 "GatherBlockQuantized" => self.gather_block_quantized(layer),
@@ -146,7 +148,7 @@ impl<'a> Analysis<'a, '_> {
             .or_else(declared)
             .or_else(|| codes.and_then(|value| reader.dtype(value)))
             .or_else(|| codes.and_then(|value| self.found.values[value].as_ref().map(|known| known.dtype)))
-            .unwrap_or(DType::UINT8);
+            .unwrap_or(if layer.op_type.contains("FP8") { DType::FLOAT8_E4M3FN } else { DType::UINT8 });
         // The codes of a weight decide over a zero point of another width, which would be invalid.
         let dtype = match codes.and_then(|codes| reader.graph.values[codes].stored) {
             Some(stored) => reader.tensors.get(stored).dtype,
@@ -157,6 +159,23 @@ impl<'a> Analysis<'a, '_> {
         let block_size = layer.int("block_size").filter(|&size| size > 0);
         if parameters.axis.is_some() {
             parameters.block_size = block_size.map_or(RNone, RSome);
+        }
+        if op == "DequantizeLinear"
+            && let Some((clip, bounds)) = codes.and_then(|codes| self.clipped(codes))
+        {
+            // Brevitas writes narrow codes as wide ones that are clipped.
+            parameters.code_range = RSome(Tuple2(bounds.0, bounds.1));
+            let unclipped = clip.input(0);
+            for value in
+                unclipped.into_iter().chain(unclipped.and_then(|value| reader.producer(value)?.1.input(0)))
+            {
+                if let Some(known) = &mut self.found.values[value] {
+                    known.code_range = parameters.code_range;
+                }
+                if let Some(stored) = reader.graph.values[value].stored {
+                    self.found.tensors[stored] = Some(parameters.clone());
+                }
+            }
         }
         self.mark(codes, parameters.clone());
         if op == "QuantizeLinear" {
@@ -172,6 +191,59 @@ impl<'a> Analysis<'a, '_> {
                 self.mark(gather.input(0), parameters);
             }
         }
+    }
+
+    /// The `Clip` that computes codes of those that a `QuantizeLinear` computed, and its bounds.
+    fn clipped(&self, codes: ValueId) -> Option<(&'a Layer, (i64, i64))> {
+        let reader = self.reader;
+        let (_, clip) = reader.producer(codes).filter(|(op, _)| *op == "Clip")?;
+        reader.producer(clip.input(0)?).filter(|(op, _)| *op == "QuantizeLinear")?;
+        let bound = |slot: usize| match reader.numbers(clip.input(slot)?).values?.as_slice() {
+            &[number] => Some(number as i64),
+            _ => None,
+        };
+        Some((clip, (bound(1)?, bound(2)?)))
+    }
+
+    /// QONNX's `Quant`: real numbers are rounded to codes of so many bits and back.
+    fn quant(&mut self, layer: &Layer) {
+        let reader = self.reader;
+        let (source, scale, zero_point) = (layer.input(0), layer.input(1), layer.input(2));
+        [scale, zero_point, layer.input(3)].into_iter().for_each(|value| self.is_scale(value));
+        let bits = layer.input(3).and_then(|value| reader.numbers(value).values);
+        let Some(&[bits]) = bits.as_deref() else { return };
+        let is_set = |name: &str, missing: i64| layer.int(name).unwrap_or(missing) != 0;
+        let (is_signed, is_narrow) = (is_set("signed", 1), is_set("narrow", 0));
+        if !(1.0..=16.0).contains(&bits) {
+            return;
+        }
+        let bits = bits as i64;
+        let dtype = match (bits, is_signed) {
+            (4, true) => DType::INT4,
+            (4, false) => DType::UINT4,
+            (..=8, true) => DType::INT8,
+            (..=8, false) => DType::UINT8,
+            (_, true) => DType::INT16,
+            (_, false) => DType::UINT16,
+        };
+        let (low, high) =
+            if is_signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
+        let low = low + i64::from(is_narrow && is_signed);
+        let high = high - i64::from(is_narrow && !is_signed);
+        // Scales have the rank of what they are of, with the channels along one axis.
+        let axis = scale.and_then(|value| {
+            let (stored, _) = reader.root(value, &[])?;
+            let shape = &reader.tensors.get(stored).shape;
+            shape.iter().position(|&size| size > 1).and_then(|axis| i64::try_from(axis).ok())
+        });
+        let mut parameters = reader.parameters(dtype, source, scale, zero_point, Some(axis.unwrap_or(0)));
+        if dtype.code_range() != Some((low, high)) {
+            parameters.code_range = RSome(Tuple2(low, high));
+        }
+        if let Some(stored) = source.and_then(|source| reader.graph.values[source].stored) {
+            self.found.tensors[stored].get_or_insert_with(|| parameters.clone());
+        }
+        self.mark(layer.output(0), parameters);
     }
 
     /// A float weight that the graph rounds to codes, as TensorRT, ModelOpt, NNCF and AIMET write it: float, Q, DQ.

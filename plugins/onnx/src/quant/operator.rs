@@ -53,7 +53,7 @@ pub enum Form {
 /// How the operator takes part in quantization; `None` for one that does not.
 pub fn form(op_type: &str) -> Option<Form> {
     Some(match op_type {
-        "QuantizeLinear" | "DequantizeLinear" => Form::Plumbing,
+        "QuantizeLinear" | "DequantizeLinear" | "Quant" | "BipolarQuant" => Form::Plumbing,
         "ConvInteger"
         | "MatMulInteger"
         | "DynamicQuantizeLinear"
@@ -133,12 +133,36 @@ pub fn integer_product(op_type: &str) -> Option<Axis> {
     }
 }
 
+/// What quantizers of foreign domains are, in ONNX's words: TensorRT's and ModelOpt's have its inputs; QONNX's, Brevitas' and
+/// FINN's round real numbers to codes and back at once. Empty for anything else.
+pub fn foreign(domain: &str, op_type: &str) -> &'static str {
+    match (domain, op_type) {
+        ("trt", "TRT_INT4QuantizeLinear" | "TRT_FP8QuantizeLinear" | "TRT_MXFP8QuantizeLinear") => {
+            "QuantizeLinear"
+        }
+        ("trt", "TRT_INT4DequantizeLinear" | "TRT_FP8DequantizeLinear" | "TRT_MXFP8DequantizeLinear") => {
+            "DequantizeLinear"
+        }
+        (domain, "Quant" | "IntQuant") if is_qonnx(domain) => "Quant",
+        (domain, "BipolarQuant") if is_qonnx(domain) => "BipolarQuant",
+        _ => "",
+    }
+}
+
+fn is_qonnx(domain: &str) -> bool {
+    domain.starts_with("qonnx.custom_op")
+        || domain.starts_with("onnx.brevitas")
+        || domain.starts_with("finn.")
+}
+
 /// Whether an operator only passes its first input on, in another form: a weight is seen through it.
 pub fn passes_on(op_type: &str) -> bool {
     matches!(
         op_type,
         "QuantizeLinear"
             | "DequantizeLinear"
+            | "Quant"
+            | "BipolarQuant"
             | "Identity"
             | "Cast"
             | "CastLike"

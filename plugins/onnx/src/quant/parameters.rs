@@ -1,6 +1,6 @@
 //! Reads scales and zero points where they are stored, and puts them into the ABI's form.
 
-use super::operator::{Axis, passes_on};
+use super::operator::{self, Axis, passes_on};
 use crate::convert;
 use crate::document::{Document, Tensors};
 use crate::graph::{Graph, Layer, ValueId};
@@ -53,12 +53,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The operator's type; empty for a function of the model's own and for a foreign domain, whose operators
-    /// only happen to have the same names.
+    /// only happen to have the same names. Quantizers of other tools have the names of ONNX's, or their own.
     pub fn op(&self, layer: &'a Layer) -> &'a str {
         let is_known = matches!(layer.domain.as_str(), "" | "com.microsoft" | "com.ms.internal.nhwc")
             && (self.graph.functions.is_empty()
                 || !self.graph.functions.contains(&(layer.domain.clone(), layer.op_type.clone())));
-        if is_known { &layer.op_type } else { "" }
+        if is_known { &layer.op_type } else { operator::foreign(&layer.domain, &layer.op_type) }
     }
 
     /// The operator and the layer that compute a value.
@@ -77,11 +77,21 @@ impl<'a> Reader<'a> {
             if let Some(stored) = self.graph.values[at].stored {
                 return Some((stored, passed));
             }
-            let (op, layer) = self.producer(at).filter(|(op, _)| passes_on(op))?;
+            let (op, layer) =
+                self.producer(at).filter(|(op, layer)| passes_on(op) || self.clips_codes(op, layer))?;
             passed |= through.contains(&op);
             at = layer.input(0)?;
         }
         None
+    }
+
+    /// Whether a layer clips the codes that another has just computed.
+    fn clips_codes(&self, op: &str, layer: &Layer) -> bool {
+        op == "Clip"
+            && layer
+                .input(0)
+                .and_then(|value| self.producer(value))
+                .is_some_and(|(op, _)| op == "QuantizeLinear")
     }
 
     /// The element type of a value, as far as the file tells.

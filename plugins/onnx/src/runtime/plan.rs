@@ -97,6 +97,8 @@ pub struct Plan<'a> {
     pub wanted: Vec<&'a str>,
     /// Those of them that are no outputs of the model.
     pub captured: Vec<&'a str>,
+    /// Outputs that are no tensors, and are left out where all outputs are wanted.
+    pub left_out: Vec<&'a ValueInfo>,
 }
 
 impl<'a> Plan<'a> {
@@ -116,7 +118,9 @@ impl<'a> Plan<'a> {
         }
         let is_output = |name: &str| info.outputs.iter().any(|output| output.name == name);
         let captured = wanted.iter().copied().filter(|name| !is_output(name)).collect();
-        let mut plan = Self { settings, inputs: Vec::new(), wanted, captured };
+        let is_wanted = |output: &&ValueInfo| request.fetch == Fetch::OUTPUTS && delivered(output).is_err();
+        let left_out = info.outputs.iter().filter(is_wanted).collect();
+        let mut plan = Self { settings, inputs: Vec::new(), wanted, captured, left_out };
         for input in &info.inputs {
             let mut given = views.iter().filter(|view| view.name == input.name);
             let view = given.next().ok_or_else(|| {
@@ -147,7 +151,14 @@ fn names(values: &[ValueInfo]) -> String {
 
 fn wanted<'a>(info: &'a ModelInfo, request: &RunRequest<'a>) -> Result<Vec<&'a str>> {
     match request.fetch {
-        Fetch::OUTPUTS => info.outputs.iter().map(|output| delivered(output)).collect(),
+        Fetch::OUTPUTS => {
+            let wanted: Vec<&str> = info.outputs.iter().filter_map(|output| delivered(output).ok()).collect();
+            match info.outputs.first() {
+                // What is no tensor is left out, unless there is nothing else.
+                Some(first) if wanted.is_empty() => delivered(first).map(|name| vec![name]),
+                _ => Ok(wanted),
+            }
+        }
         Fetch::NAMED => {
             let names: &'a [_] = request.names.as_slice();
             names.iter().map(|name| named(info, name.as_str())).collect()

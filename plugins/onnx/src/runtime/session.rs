@@ -8,7 +8,7 @@ use crate::source::Source;
 use ort::session::builder::SessionBuilder;
 use ort::session::{NoSelectedOutputs, RunOptions, SessionInputValue, SessionOutputs};
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, ErrorKind, Progress, Result, RunReport, Sink};
+use qp_abi::sdk::{BackendError, ErrorKind, Pair, Progress, Result, RunReport, Sink};
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -136,12 +136,14 @@ impl Session {
             runtime: NAME.into(),
             runtime_version: self.version.as_str().into(),
             elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
-            settings: vec![
+            settings: [
                 pair("provider", "CPU"),
                 pair("optimization", self.settings.optimization.name()),
                 pair("threads", self.threads.to_string()),
             ]
-            .into(),
+            .into_iter()
+            .chain(left_out(plan))
+            .collect(),
         })
     }
 
@@ -151,6 +153,13 @@ impl Session {
         let factor = u32::try_from(bytes.div_ceil(last_bytes.max(1))).unwrap_or(u32::MAX).max(1);
         Some(elapsed.saturating_mul(factor))
     }
+}
+
+/// Says which outputs were not delivered.
+fn left_out(plan: &Plan<'_>) -> Option<Pair> {
+    let names: Vec<String> =
+        plan.left_out.iter().map(|output| format!("{} ({})", output.name, output.type_name)).collect();
+    (!names.is_empty()).then(|| pair("left out", names.join(", ")))
 }
 
 fn builder(
