@@ -14,6 +14,7 @@ use qp_abi::sdk::{
     TensorRole, ValueInfo,
 };
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 /// Tensors, modules and steps of a computation that a file of any size may have, and beyond them one for so many bytes of
 /// it: each takes some kilobytes in a description, and a deflated file names a thousand of them in each.
@@ -23,6 +24,8 @@ const PART_BYTES: u64 = 64;
 const MAX_TENSORS: usize = 1 << 19;
 /// Bytes of a tensor's name, and of its layer's path.
 const MAX_NAME: usize = 4096;
+/// Tensors side by side in one storage that are told from views of each other; with more, the rest are none.
+const MAX_PARTS_OF_STORAGE: usize = 512;
 /// Scales that are listed in any case. Beyond them, as many as the file could store: one tensor of scales may
 /// be that of a hundred thousand tensors.
 const FREE_SCALES: usize = 1 << 16;
@@ -134,7 +137,8 @@ impl Document {
 pub struct Collector {
     /// What is collected.
     pub document: Document,
-    first_of_storage: HashMap<Place, RString>,
+    /// The tensors of each storage that are no others' parts, with the elements from the first to the last of each.
+    of_storage: HashMap<Place, Vec<(Range<i64>, RString)>>,
     names: Names,
     text_bytes: usize,
 }
@@ -144,7 +148,7 @@ impl Collector {
     pub fn new(format: &str, data: Data) -> Self {
         Self {
             document: Document::new(format, data),
-            first_of_storage: HashMap::new(),
+            of_storage: HashMap::new(),
             names: Names::default(),
             text_bytes: 0,
         }
@@ -208,15 +212,7 @@ impl Collector {
             Some(quantizer) => RSome(self.parameters(quantizer, &name, layer)?),
             None => RNone,
         };
-        let alias_of = match (&tensor.place, self.first_of_storage.get(&tensor.place)) {
-            (Place::Nowhere, _) => RString::new(),
-            (Place::Shard { place, .. }, _) if **place == Place::Nowhere => RString::new(),
-            (_, Some(first)) => first.clone(),
-            (place, None) => {
-                self.first_of_storage.insert(place.clone(), name.as_str().into());
-                RString::new()
-            }
-        };
+        let alias_of = self.whole_of(&tensor, &name);
         let info = TensorInfo {
             name: name.as_str().into(),
             role,
@@ -232,6 +228,35 @@ impl Collector {
         self.document.info.tensors.push(info);
         self.document.tensors.insert(name.clone(), tensor);
         Ok(name.into())
+    }
+
+    /// The earlier tensor of the same storage that holds all the elements of this one; empty when there is none. Tensors
+    /// that lie side by side in one storage, as an LSTM's flattened weights do, are no aliases.
+    fn whole_of(&mut self, tensor: &StoredTensor, name: &str) -> RString {
+        let is_nowhere = match &tensor.place {
+            Place::Nowhere => true,
+            Place::Shard { place, .. } => **place == Place::Nowhere,
+            Place::Entry(_) | Place::Span { .. } | Place::Derived(_) => false,
+        };
+        if is_nowhere {
+            return RString::new();
+        }
+        let last: i64 = tensor
+            .shape
+            .iter()
+            .zip(&tensor.strides)
+            .map(|(size, stride)| size.saturating_sub(1).max(0).saturating_mul(*stride))
+            .fold(0, i64::saturating_add);
+        let range = tensor.offset..tensor.offset.saturating_add(last).saturating_add(1);
+        let known = self.of_storage.entry(tensor.place.clone()).or_default();
+        let whole = known.iter().find(|(whole, _)| whole.start <= range.start && range.end <= whole.end);
+        if let Some((_, whole)) = whole {
+            return whole.clone();
+        }
+        if known.len() < MAX_PARTS_OF_STORAGE {
+            known.push((range, name.into()));
+        }
+        RString::new()
     }
 
     /// The parameters of a tensor; those that are too many to list become tensors beside it.

@@ -329,12 +329,20 @@ impl Walk<'_> {
                 names.push((name.to_owned(), full));
             }
         }
-        // A quantized convolution gives its weight and bias as plain attributes.
-        for name in ["weight", "bias"] {
+        // A quantized convolution gives its weight and bias as plain attributes. Weight and spectral normalization and
+        // pruning leave there what they last computed of the parameters.
+        let has_parameter = |name: &str| names.iter().any(|(known, _)| known == name);
+        let is_computed = |name: &str| {
+            has_parameter(&format!("{name}_orig"))
+                || (has_parameter(&format!("{name}_g")) && has_parameter(&format!("{name}_v")))
+        };
+        let computed = ["weight", "bias"].map(is_computed);
+        for (name, is_computed) in ["weight", "bias"].into_iter().zip(computed) {
             if let Some(value) = pickle.entry(state, name)
                 && let Some(found) = self.rebuild.plain(value)?
             {
-                let full = collector.add(&join(name), owner, TensorRole::PARAMETER, found)?;
+                let role = if is_computed { TensorRole::CONSTANT } else { TensorRole::PARAMETER };
+                let full = collector.add(&join(name), owner, role, found)?;
                 names.push((name.to_owned(), full));
             }
         }

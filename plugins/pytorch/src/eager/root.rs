@@ -48,8 +48,10 @@ pub fn read(rebuild: Rebuild<'_>, collector: &mut Collector) -> Result<()> {
     let pickle = rebuild.pickle;
     let root = pickle.root();
     let (found, kind) = match kind(rebuild, root)? {
-        Kind::Other => inside(rebuild, root, collector)?,
-        kind => (root, kind),
+        Kind::Module => (root, Kind::Module),
+        // A loose tensor beside a model, such as the best accuracy, makes no state dict of a checkpoint.
+        Kind::StateDict if !holds_models(rebuild, root)? => (root, Kind::StateDict),
+        Kind::StateDict | Kind::Other => inside(rebuild, root, collector)?,
     };
     let entries = pickle.named_entries(root);
     let key = entries.iter().find(|(_, value)| *value == found && found != root).map(|(key, _)| *key);
@@ -98,6 +100,16 @@ fn kind(rebuild: Rebuild<'_>, at: Ref) -> Result<Kind> {
         }
     }
     Ok(Kind::Other)
+}
+
+/// Whether a dictionary holds others with tensors, or modules.
+fn holds_models(rebuild: Rebuild<'_>, at: Ref) -> Result<bool> {
+    for (_, value) in rebuild.pickle.named_entries(at) {
+        if rebuild.tensor(value)?.is_none() && kind(rebuild, value)? != Kind::Other {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The model in a dictionary; its other entries become metadata.

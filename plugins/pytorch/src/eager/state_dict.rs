@@ -20,6 +20,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 const STATISTICS: &[&str] = &["running_mean", "running_var", "num_batches_tracked"];
 
+/// Whether a tensor is an observer's or a fake quantizer's, which preparing for quantization adds: a range or a
+/// histogram, no parameter of the network.
+fn is_observed(name: &str) -> bool {
+    let is_observer = |part: &str| {
+        part.starts_with("activation_post_process") || part.ends_with("_fake_quant") || part.ends_with("_observer")
+    };
+    name.rsplit_once('.').is_some_and(|(path, _)| path.split('.').any(is_observer))
+}
+
 /// Collects what one model's state dicts hold, and then adds it to a document: layers, tensors, scheme.
 #[derive(Default)]
 pub struct StateDict {
@@ -215,6 +224,8 @@ impl StateDict {
         let last = name.rsplit('.').next().unwrap_or_default();
         let role = if let Some(role) = self.weights.role(name) {
             role
+        } else if is_observed(name) {
+            if is_parameter_of_codes(last) { TensorRole::QUANTIZATION } else { TensorRole::BUFFER }
         } else if found.quantizer.is_none() && !found.is_parameter && STATISTICS.contains(&last) {
             TensorRole::BUFFER
         } else if is_quantized && found.quantizer.is_none() && is_parameter_of_codes(last) {

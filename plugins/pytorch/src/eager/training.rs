@@ -132,6 +132,12 @@ pub fn read_loose(rebuild: Rebuild<'_>, root: Ref, collector: &mut Collector) ->
             }
             None => {}
         }
+        // An optimizer's state is no part of the model, whatever it is called; it was the root itself if it is all there is.
+        let is_within_optimizer =
+            at != root && pickle.entry(at, "param_groups").is_some() && pickle.entry(at, "state").is_some();
+        if is_within_optimizer {
+            continue;
+        }
         let join = |step: &str| if path.is_empty() { step.to_owned() } else { format!("{path}.{step}") };
         let mut next = Vec::new();
         if let Some(elements) = pickle.sequence(at) {
@@ -144,7 +150,7 @@ pub fn read_loose(rebuild: Rebuild<'_>, root: Ref, collector: &mut Collector) ->
             let step =
                 pickle.text(key).map(str::to_owned).or_else(|| pickle.int(key).map(|key| key.to_string()));
             let is_for_training =
-                |step: &str| at == root && TRAINING.iter().any(|name| step.starts_with(name));
+                |step: &str| at == root && (TRAINING.iter().any(|name| step.starts_with(name)) || step.contains("rng"));
             next.extend(step.filter(|step| !is_for_training(step)).map(|step| (value, join(&step))));
         }
         if let Some(object) = pickle.object(at) {
