@@ -180,6 +180,7 @@ fn value(info: abi::ValueInfo) -> Result<ValueInfo, Breach> {
             qp_abi::ValueOrigin::SHAPE => ValueOrigin::Shape,
             _ => ValueOrigin::Activation,
         },
+        is_optional: info.is_optional,
         name,
     })
 }

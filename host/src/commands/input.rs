@@ -157,6 +157,15 @@ fn read(arguments: &Arguments, playground: &mut Playground, scope: &Scope<'_>) -
     Ok(input::Input { source: source.join(" "), content: contents, may_round: arguments.cast })
 }
 
+/// The number that a source is; flags are 1 and 0.
+fn number(text: &str) -> Option<f64> {
+    match text {
+        "true" => Some(1.0),
+        "false" => Some(0.0),
+        text => text.parse().ok(),
+    }
+}
+
 /// The name and the source in `NAME=SOURCE`; a path may hold an equals sign behind a separator.
 fn named(text: &str) -> Option<(&str, &str)> {
     text.split_once('=').filter(|(name, _)| !name.is_empty() && !name.contains(['/', '\\']))
@@ -189,6 +198,13 @@ fn content(
         "zeros" => return generated(Fill::Zeros),
         "ones" => return generated(Fill::Ones),
         _ => {}
+    }
+    // A number or a flag for an input without dimensions, as in `sr=16000`.
+    if name.is_some()
+        && let Some(number) = number(text)
+        && !playground.path(text).exists()
+    {
+        return Ok(Content::Array(input::scalar(number)));
     }
     if arguments.batch.is_some() {
         return Err(Error::usage("`--batch` goes with `random`, `zeros` and `ones` only")

@@ -118,7 +118,9 @@ impl Content {
             Self::Picture(..) => Some(1),
             Self::Files(files, _) => Some(files.len() as u64),
             Self::Named(parts) => {
-                let mut counts = parts.iter().map(|(_, part)| match part {
+                // A number is the same for all samples.
+                let is_scalar = |part: &Self| matches!(part, Self::Array(array) if array.shape.is_empty());
+                let mut counts = parts.iter().filter(|(_, part)| !is_scalar(part)).map(|(_, part)| match part {
                     Self::Array(array) => array.shape.first().copied().filter(|_| array.dtype.bits() >= 8),
                     other => other.sample_count(None),
                 });
@@ -176,9 +178,19 @@ impl Content {
                 let mut fitted = Fitted { tensors: Vec::new(), steps: Vec::new() };
                 for value in declared {
                     let part = parts.iter().find(|(name, _)| *name == value.name);
+                    if part.is_none() && value.is_optional {
+                        continue;
+                    }
                     let (_, part) = part.ok_or_else(|| {
+                        let is_number = value.shape.as_ref().is_some_and(Vec::is_empty);
+                        let example = match value.dtype {
+                            DType::BOOL if is_number => "true",
+                            dtype if is_number && dtype.is_integer() => "3",
+                            _ if is_number => "0.5",
+                            _ => "FILE",
+                        };
                         Error::invalid_input(format!("nothing is given for input `{}`", value.name))
-                            .with_hint(format!("Add `{}=FILE` to the `input` command.", value.name))
+                            .with_hint(format!("Add `{}={example}` to the `input` command.", value.name))
                     })?;
                     let own = part.fit(std::slice::from_ref(value), may_round)?;
                     fitted.tensors.extend(own.tensors);
@@ -229,6 +241,17 @@ impl Input {
     }
 }
 
+/// A number as an array without dimensions.
+pub fn scalar(number: f64) -> Tensor {
+    Tensor {
+        name: String::new(),
+        dtype: DType::FLOAT64,
+        shape: Vec::new(),
+        bytes: number.to_le_bytes().to_vec(),
+        quantization: None,
+    }
+}
+
 /// What a model takes, where it does not say as another variant of the network says it.
 pub fn declared(info: &ModelInfo, sibling: Option<&ModelInfo>) -> Vec<ValueInfo> {
     info.inputs
@@ -261,6 +284,11 @@ fn completed(value: &ValueInfo, sibling: Option<&ValueInfo>) -> ValueInfo {
 }
 
 fn only_input(declared: &[ValueInfo]) -> Result<&ValueInfo> {
+    // What the model has defaults for need not be given.
+    let mut needed = declared.iter().filter(|value| !value.is_optional);
+    if let (Some(one), None) = (needed.next(), needed.next()) {
+        return Ok(one);
+    }
     match declared {
         [one] => Ok(one),
         [] => Err(Error::invalid_input("the model takes no input")),

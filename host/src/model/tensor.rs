@@ -52,6 +52,13 @@ pub struct ValueInfo {
     /// Whether it is computed from the inputs' elements, from their shapes, or from stored tensors alone.
     #[serde(skip)]
     pub origin: ValueOrigin,
+    /// Of an input: whether it may be left out, because the model has a default for it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_optional: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl ValueInfo {
@@ -64,6 +71,7 @@ impl ValueInfo {
             quantization: None,
             type_name: None,
             origin: ValueOrigin::Activation,
+            is_optional: false,
         }
     }
 }

@@ -55,6 +55,8 @@ pub struct ValueInfo {
     pub type_name: RString,
     /// Whether it is computed from the inputs' elements, from their shapes, or from stored tensors alone.
     pub origin: ValueOrigin,
+    /// Of an input: whether it may be left out, because the model has a default for it.
+    pub is_optional: bool,
 }
 
 impl ValueInfo {

@@ -134,6 +134,7 @@ fn value_info(
         quantization: quantization(found.values[id].as_ref()),
         type_name: ty.filter(|_| is_other).map_or_else(RString::new, |ty| ty.to_string().into()),
         origin: origins[id],
+        is_optional: false,
     }
 }
 

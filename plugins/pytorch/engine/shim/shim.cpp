@@ -148,15 +148,66 @@ void flatten(const c10::IValue& value, const std::string* name, int64_t& count, 
   }
 }
 
+// An argument of the type that `forward` declares: a tensor without dimensions for a number or a flag.
+c10::IValue of_type(const at::Tensor& given, c10::TypePtr type) {
+  if (const auto optional = type->cast<c10::OptionalType>()) {
+    type = optional->getElementType();
+  }
+  switch (type->kind()) {
+    case c10::TypeKind::IntType:
+      return given.item().toLong();
+    case c10::TypeKind::FloatType:
+      return given.item().toDouble();
+    case c10::TypeKind::BoolType:
+      return given.item().toBool();
+    case c10::TypeKind::NumberType:
+      return given.item();
+    default:
+      return given;
+  }
+}
+
+// What `forward` of a module is called with: by the names of its arguments, where they are those of the inputs, else in
+// their order. What is not given has its default, or is none.
+void by_name(const c10::FunctionSchema& schema, at::Tensor* const* inputs, const char* const* names, size_t count,
+             jit::Stack& stack) {
+  const auto& formal = schema.arguments();
+  std::vector<bool> is_used(count, false);
+  const auto find = [&](const std::string& name) {
+    size_t index = 0;
+    while (index < count && name != names[index]) {
+      ++index;
+    }
+    return index;
+  };
+  size_t known = 0;
+  for (size_t at = 1; at < formal.size(); ++at) {
+    known += find(formal[at].name()) < count ? 1 : 0;
+  }
+  for (size_t at = 1; at < formal.size(); ++at) {
+    const size_t index = known == count ? find(formal[at].name()) : at - 1;
+    if (index < count) {
+      is_used[index] = true;
+      stack.emplace_back(of_type(*inputs[index], formal[at].type()));
+    } else if (formal[at].default_value()) {
+      stack.emplace_back(*formal[at].default_value());
+    } else {
+      TORCH_CHECK(formal[at].type()->kind() == c10::TypeKind::OptionalType, "nothing is given for `",
+                  formal[at].name(), "`");
+      stack.emplace_back();
+    }
+  }
+  TORCH_CHECK(std::all_of(is_used.begin(), is_used.end(), [](bool used) { return used; }),
+              "`forward` takes ", formal.size() - 1, " arguments, and ", count, " are given");
+}
+
 // What the code is called with.
-jit::Stack arguments(const QpTorchModule& module, at::Tensor* const* inputs, size_t count) {
+jit::Stack arguments(const QpTorchModule& module, at::Tensor* const* inputs, const char* const* names, size_t count) {
   jit::Stack stack;
   stack.reserve(count + module.stored.size() + 1);
   if (module.module) {
     stack.emplace_back(module.module->_ivalue());
-    for (size_t index = 0; index < count; ++index) {
-      stack.emplace_back(*inputs[index]);
-    }
+    by_name(module.module->get_method("forward").function().getSchema(), inputs, names, count, stack);
     module.module->get_method("forward").function().getSchema().checkAndNormalizeInputs(stack);
     return stack;
   }
@@ -264,16 +315,16 @@ char* qp_torch_layers(const QpTorchModule* module, void* context,
   });
 }
 
-// Runs `forward` with `count` inputs. What is tapped at an index where `wanted` is not 0 goes to `tapped`, in the
+// Runs `forward` with `count` inputs of these names. What is tapped at an index where `wanted` is not 0 goes to `tapped`, in the
 // moment it is computed; where nothing is wanted, `tapped` is called without a tensor. The results go to `output`
 // with their index, and with a name if they come from a dictionary. Both own the tensors they get; another answer
 // than 0 ends the run with `*is_stopped` set. `*nanoseconds` is the time of `forward`, that of `tapped` included.
-char* qp_torch_run(QpTorchModule* module, at::Tensor* const* inputs, size_t count, const uint8_t* wanted,
-                   size_t wanted_count, void* context, Receive tapped, Receive output, uint64_t* nanoseconds,
+char* qp_torch_run(QpTorchModule* module, at::Tensor* const* inputs, const char* const* names, size_t count,
+                   const uint8_t* wanted, size_t wanted_count, void* context, Receive tapped, Receive output, uint64_t* nanoseconds,
                    int* is_stopped) noexcept {
   Run run{wanted, wanted_count, context, tapped};
   char* error = guarded([&] {
-    jit::Stack stack = arguments(*module, inputs, count);
+    jit::Stack stack = arguments(*module, inputs, names, count);
     const auto start = std::chrono::steady_clock::now();
     {
       const Running running(run);

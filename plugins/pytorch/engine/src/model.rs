@@ -16,6 +16,7 @@ use qp_abi::sdk::{
     Sink, TensorView, lookup,
 };
 use std::collections::{HashMap, HashSet};
+use std::ffi::CString;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 use tch::Tensor;
@@ -154,8 +155,12 @@ impl sdk::Model for Model {
             .checked_sub(of_run.substitutes)
             .and_then(|end| given.split_at_checked(end))
             .ok_or_else(|| BackendError::internal("more values are given than there are"))?;
-        let inputs = inputs.iter().map(|view| Ok(self.settings.converted(tensor::input(view)?)));
-        let inputs: Vec<Tensor> = inputs.collect::<Result<_>>()?;
+        let inputs = inputs.iter().map(|view| {
+            // A name with a zero byte in it is no argument's.
+            let name = CString::new(view.name.as_str()).unwrap_or_default();
+            Ok((name, self.settings.converted(tensor::input(view)?)))
+        });
+        let inputs: Vec<(CString, Tensor)> = inputs.collect::<Result<_>>()?;
         let mut wanted = Wanted::of(request, &self.values)?;
         let mut substitution = self.substitution(substitutes)?;
         let mut flags = wanted.flags(self.values.len());

@@ -66,6 +66,7 @@ pub(crate) mod raw {
         pub(super) fn qp_torch_run(
             module: *mut Module,
             inputs: *const TensorPointer,
+            names: *const *const c_char,
             count: usize,
             wanted: *const u8,
             wanted_count: usize,
@@ -299,23 +300,25 @@ impl Module {
     /// [`Stop::Stopped`] when `receive` breaks, or what libtorch says.
     pub(crate) fn run(
         &mut self,
-        inputs: &[Tensor],
+        inputs: &[(CString, Tensor)],
         wanted: &[bool],
         receive: &mut dyn FnMut(Given<'_>) -> ControlFlow<()>,
     ) -> Result<Duration, Stop> {
+        let names: Vec<*const c_char> = inputs.iter().map(|(name, _)| name.as_ptr()).collect();
         let inputs: Vec<raw::TensorPointer> =
-            inputs.iter().map(|tensor| tensor.as_ptr().cast_mut().cast()).collect();
+            inputs.iter().map(|(_, tensor)| tensor.as_ptr().cast_mut().cast()).collect();
         let wanted: Vec<u8> = wanted.iter().map(|wanted| u8::from(*wanted)).collect();
         let mut receiver = Receiver { receive };
         let (mut nanoseconds, mut is_stopped) = (0_u64, 0);
-        // SAFETY: the pointers to inputs are those of tensors that live until the call returns and are only read;
-        // lengths are those of the vectors; the two functions are called before it returns, on this thread, with
+        // SAFETY: the pointers to inputs and to their names, of which there are as many, are those of tensors and C
+        // strings that live until the call returns and are only read; lengths are those of the vectors; the two functions are called before it returns, on this thread, with
         // this `receiver`, which nothing else uses meanwhile.
         #[expect(unsafe_code, reason = "the C++ shim")]
         let result = taken(unsafe {
             raw::qp_torch_run(
                 self.0.as_ptr(),
                 inputs.as_ptr(),
+                names.as_ptr(),
                 inputs.len(),
                 wanted.as_ptr(),
                 wanted.len(),

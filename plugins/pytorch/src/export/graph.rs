@@ -13,6 +13,7 @@ use crate::quant::numbers;
 use crate::rebuild::Found;
 use crate::weight::torchao::Subclass;
 use crate::weight::{self, Activations, Affine, Sharing, Side};
+use qp_abi::abi_stable::std_types::Tuple2;
 use qp_abi::sdk::{
     BackendError, DType, Finding, LayerInfo, ModelInfo, QuantizationParameters, RNone, RSome, RString, RVec,
     Result, Severity, TensorInfo, TensorRole, ValueInfo,
@@ -195,7 +196,23 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What a quantizer's arguments say, with the range of codes where that is not all of their type.
     fn parameters_of(&mut self, node: &Value, collector: &Collector) -> Option<QuantizationParameters> {
+        let mut parameters = self.affine_of(node, collector)?;
+        let bound = |name: &str| json::argument(node, name)?.get("as_int")?.as_i64();
+        if let (Some(low), Some(high), Some(all)) =
+            (bound("quant_min"), bound("quant_max"), parameters.dtype.code_range())
+            && low <= high
+            && (low, high) != all
+            && low >= all.0
+            && high <= all.1
+        {
+            parameters.code_range = RSome(Tuple2(low, high));
+        }
+        Some(parameters)
+    }
+
+    fn affine_of(&mut self, node: &Value, collector: &Collector) -> Option<QuantizationParameters> {
         let argument = |name: &str| json::argument(node, name);
         let either = |one: &str, many: &str| argument(one).or_else(|| argument(many));
         let dtype = argument("dtype")?.get("as_scalar_type")?.as_i64()?;

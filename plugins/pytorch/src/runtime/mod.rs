@@ -14,7 +14,7 @@ use qp_abi::abi_stable::std_types::RSlice;
 use qp_abi::manifest::{Pair, pair};
 use qp_abi::sdk::{
     BackendError, DType, Fetch, ModelBox, ModelInfo, Progress, RNone, RSome, Result, RunRequest,
-    RuntimeStatus, Setup, TensorView,
+    RuntimeStatus, Setup, TensorView, ValueInfo,
 };
 use qp_abi::sink::{FnSink, TensorSink_TO};
 use search::Found;
@@ -149,7 +149,8 @@ fn in_order<'a>(info: &ModelInfo, request: &RunRequest<'a>) -> Result<Vec<Tensor
             return Err(BackendError::invalid_input(format!("input `{name}` is given twice")));
         }
     }
-    let views = info.inputs.iter().map(|input| {
+    let is_there = |input: &&ValueInfo| !input.is_optional || given.contains_key(input.name.as_str());
+    let views = info.inputs.iter().filter(is_there).map(|input| {
         let view = *given.get(input.name.as_str()).ok_or_else(|| {
             BackendError::invalid_input(format!("input `{}` is missing", input.name)).with_help(expected())
         })?;

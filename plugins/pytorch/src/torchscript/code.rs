@@ -52,6 +52,8 @@ pub struct Method {
     pub receiver: String,
     /// The names and types of the other arguments.
     pub arguments: Vec<(String, String)>,
+    /// The names of those that have a default.
+    pub optional: Vec<String>,
     /// What the types of these say of tensors.
     pub kinds: Vec<Kind>,
     /// The type it returns.
@@ -234,12 +236,18 @@ fn method_header(header: &str, has_receiver: bool) -> (String, Method) {
     parts.push(arguments.get(start..).unwrap_or_default());
     for part in parts {
         let (name, annotation) = part.split_once(':').unwrap_or((part, "Tensor"));
-        let annotation = annotation.split('=').next().unwrap_or_default();
+        let (annotation, has_default) = match annotation.split_once('=') {
+            Some((annotation, _)) => (annotation, true),
+            None => (annotation, false),
+        };
         match (has_receiver && parsed.receiver.is_empty(), name.trim()) {
             (_, "") => {}
             (true, name) => parsed.receiver = name.to_owned(),
             (false, _) if parsed.arguments.len() >= MAX_ARGUMENTS => break,
             (false, name) => {
+                if has_default {
+                    parsed.optional.push(name.to_owned());
+                }
                 parsed.kinds.push(Kind::of(annotation));
                 parsed.arguments.push((name.to_owned(), annotation.trim().to_owned()));
             }

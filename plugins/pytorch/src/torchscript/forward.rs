@@ -26,6 +26,8 @@ pub struct Flow {
     pub layers: Vec<LayerInfo>,
     /// The inputs: names and types.
     pub inputs: Vec<(String, String)>,
+    /// The names of inputs that have a default.
+    pub optional: Vec<String>,
     /// The outputs.
     pub outputs: Vec<ValueInfo>,
     /// The values with quantization parameters.
@@ -74,6 +76,7 @@ pub fn follow(
     let forward = modules.all.first().and_then(|root| code.method(&root.class.qualified, "forward"));
     if let Some(forward) = forward {
         flow.inputs.clone_from(&forward.arguments);
+        flow.optional.clone_from(&forward.optional);
         let inputs =
             forward.arguments.iter().zip(&forward.kinds).map(|((name, _), kind)| match kind.has_tensor() {
                 true => Symbol::Value { name: name.as_str().into(), quantization: None },

@@ -28,7 +28,9 @@ use crate::tensor::{Data, StoredTensor};
 use code::Code;
 use modules::Modules;
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, Dimension, ModelInfo, RSome, RString, Result, TensorRole, ValueInfo};
+use qp_abi::sdk::{
+    BackendError, DType, Dimension, ModelInfo, RSome, RString, RVec, Result, TensorRole, ValueInfo,
+};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -66,7 +68,11 @@ pub fn read(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     info.layers = flow.layers.into();
     info.values = flow.values.into();
     info.outputs = flow.outputs.into();
-    info.inputs = flow.inputs.iter().map(|(name, annotation)| input(name, annotation)).collect();
+    let of_argument = |(name, annotation): &(String, String)| {
+        let is_optional = flow.optional.contains(name) || annotation.starts_with("Optional[");
+        ValueInfo { is_optional, ..input(name, annotation) }
+    };
+    info.inputs = flow.inputs.iter().map(of_argument).collect();
     own_constants(info);
     info.scheme = scheme(&modules, info).into();
     if let Some(root) = modules.all.first() {
@@ -171,11 +177,21 @@ fn own_constants(info: &mut ModelInfo) {
     }
 }
 
+/// An input of `forward`. A number or a flag is a tensor without dimensions, which the engine takes the number of.
 fn input(name: &str, annotation: &str) -> ValueInfo {
     let mut input = value(name, None);
-    if annotation != "Tensor" {
-        input.type_name = shortened(annotation).into();
-    }
+    let own = annotation.strip_prefix("Optional[").and_then(|inner| inner.strip_suffix(']'));
+    let dtype = match own.unwrap_or(annotation) {
+        "Tensor" => return input,
+        "int" => DType::INT64,
+        "float" | "number" => DType::FLOAT64,
+        "bool" => DType::BOOL,
+        _ => {
+            input.type_name = shortened(annotation).into();
+            return input;
+        }
+    };
+    (input.dtype, input.shape) = (dtype, RSome(RVec::new()));
     input
 }
 

@@ -175,6 +175,15 @@ pub(super) fn without_computing(operator: &Operator, arguments: &[Symbol]) -> Op
     }
 }
 
+/// The arguments up to the scale and the zero point of the result, which are the last two but for a few operators whose own
+/// parameters come behind them.
+fn codes_of_result<'a>(name: &str, arguments: &'a [Symbol]) -> &'a [Symbol] {
+    match name {
+        "elu" | "celu" | "dropout" => arguments.get(..3).unwrap_or(arguments),
+        _ => arguments,
+    }
+}
+
 /// The parameters of the result.
 pub(super) fn quantization(
     operator: &Operator,
@@ -187,7 +196,7 @@ pub(super) fn quantization(
             let dtype = from_scalar_type(number(dtype)? as i64)?.dtype;
             Some(QuantizationParameters::per_tensor(dtype, number(scale)?, number(zero_point)?))
         }
-        _ if operator.is_quantized() => match arguments {
+        _ if operator.is_quantized() => match codes_of_result(&operator.name, arguments) {
             // Operators on codes end with the scale and the zero point of their result, which has the type of
             // the activation they are given.
             [_, .., scale, zero_point] => {
