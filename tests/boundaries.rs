@@ -65,6 +65,76 @@ fn only_the_backend_module_knows_what_a_plugin_is() {
     }
 }
 
+/// What an operator does is said by its plugin (`LayerInfo::kind`); the host only compares names of operators with each
+/// other alone.
+#[test]
+fn the_host_knows_no_operator() {
+    let words = [
+        "Conv",
+        "ConvTranspose",
+        "Conv2d",
+        "conv2d",
+        "Gemm",
+        "MatMul",
+        "MatMulInteger",
+        "matmul",
+        "mm",
+        "Linear",
+        "QLinearConv",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "quantize_per_tensor",
+        "Quantize",
+        "Dequantize",
+        "QuantStub",
+        "DeQuantStub",
+        "FakeQuantize",
+        "Quant",
+        "Constant",
+        "Identity",
+        "BatchNormalization",
+        "BatchNorm2d",
+        "LayerNormalization",
+        "LayerNorm",
+        "Relu",
+        "ReLU",
+        "ReLU6",
+        "Clip",
+        "Hardtanh",
+        "Sigmoid",
+        "Softmax",
+        "Gelu",
+        "Erf",
+        "Add",
+        "Mul",
+        "Sub",
+        "Div",
+        "Concat",
+        "cat",
+        "Reshape",
+        "Transpose",
+        "permute",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Gather",
+        "Embedding",
+        "LSTM",
+        "GRU",
+        "MaxPool",
+        "GlobalAveragePool",
+        "Shape",
+        "If",
+        "Loop",
+    ]
+    .map(|name| format!("\"{name}\""));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    // `parts` of names that exporters write are known to `name.rs`: what a name says, not what a layer does.
+    forbid("host/src", &words, &[]);
+    forbid("host/analysis/src", &words, &["matching/name.rs"]);
+}
+
 #[test]
 fn commands_do_not_print_draw_or_edit() {
     forbid(

@@ -30,5 +30,6 @@ mod safe_files;
 mod scripts;
 mod session;
 mod stats;
+mod stranger;
 mod summary;
 mod verdict;

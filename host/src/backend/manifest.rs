@@ -44,6 +44,11 @@ impl Manifest {
     pub fn has_feature(&self, feature: &str) -> bool {
         self.features.iter().any(|known| known == feature)
     }
+
+    /// The setting of runs of that name, if the plugin declares it.
+    pub fn option(&self, name: &str) -> Option<&OptionInfo> {
+        self.options.iter().find(|option| option.name == name)
+    }
 }
 
 /// One file format.

@@ -20,7 +20,7 @@ mod request;
 mod session;
 
 pub use check::{CheckLine, CheckReport, CheckVerdict};
-pub use manifest::{Format, Manifest};
+pub use manifest::{Format, Manifest, OptionInfo};
 pub use plugin::{PluginEntry, PluginState};
 pub use progress::{NoProgress, Progress};
 pub use session::{Edit, Fetch, RunOptions, RunOutcome, RunReport, Session};

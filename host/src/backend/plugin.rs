@@ -4,7 +4,7 @@ use super::convert;
 use super::error::{breach, from_plugin, from_start};
 use super::library_file;
 use super::load;
-use super::manifest::{self, Format, Manifest};
+use super::manifest::{self, Format, Manifest, OptionInfo};
 use crate::error::{Error, ErrorKind, Result};
 use qp_abi::abi_stable::std_types::RString;
 use qp_abi::{BackendBox, PluginRef, Setup};
@@ -107,6 +107,11 @@ impl PluginEntry {
     /// The formats it reads, the preferred ones first.
     pub fn formats(&self) -> &[Format] {
         self.manifest().map(|manifest| manifest.formats.as_slice()).unwrap_or_default()
+    }
+
+    /// The settings of runs that it declares.
+    pub fn options(&self) -> &[OptionInfo] {
+        self.manifest().map(|manifest| manifest.options.as_slice()).unwrap_or_default()
     }
 
     /// What it can do: `inspect`, `run`, `capture`, `edit`, `export`.

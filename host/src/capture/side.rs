@@ -71,14 +71,14 @@ pub enum Execution {
 
 impl Execution {
     /// The settings of a run of `model` on so many threads; a backend that always executes what is written has no
-    /// levels of optimization.
+    /// levels of optimization, and one that counts no threads takes none.
     pub fn options(self, model: &Loaded, threads: Option<usize>) -> RunOptions {
         let mut options = RunOptions::new();
         if model.session.plugin().has_feature("optimization") {
             let level = if self == Self::Optimized { "all" } else { "disable" };
             options.insert("optimization".to_owned(), level.to_owned());
         }
-        if let Some(threads) = threads {
+        if let Some(threads) = threads.filter(|_| model.session.plugin().has_feature("threads")) {
             options.insert("threads".to_owned(), threads.to_string());
         }
         options

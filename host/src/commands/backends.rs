@@ -1,7 +1,7 @@
 //! `backends`: the plugins, their runtimes, and a check of a library.
 
 use super::{Command, Example, Group, Scope};
-use crate::backend::{CheckVerdict, PluginEntry, PluginState, RuntimeStatus};
+use crate::backend::{CheckVerdict, OptionInfo, PluginEntry, PluginState, RuntimeStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::playground::Playground;
 use crate::render::report::{Cell, Column, Effect, Report, Table};
@@ -47,6 +47,7 @@ struct Row {
     path: PathBuf,
     formats: Vec<String>,
     features: Vec<String>,
+    options: Vec<OptionInfo>,
     runtime: Option<Runtime>,
     error: Option<Error>,
 }
@@ -151,6 +152,22 @@ fn one(playground: &Playground, id: &str) -> Result<Report> {
         ),
     ]);
     let report = report.toned_line([(Tone::Heading, "Formats".to_owned())]).fields(formats);
+    let settings: Vec<(String, Cell)> = row
+        .options
+        .iter()
+        .map(|option| {
+            let values = if option.values.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", option.values.join(", "))
+            };
+            (option.name.clone(), Cell::text(format!("{}{values}", option.help)))
+        })
+        .collect();
+    let report = match settings.is_empty() {
+        true => report,
+        false => report.toned_line([(Tone::Heading, "Settings of a run".to_owned())]).fields(settings),
+    };
     let obstacle = row.runtime.as_ref().and_then(|runtime| runtime.obstacle.as_ref());
     Ok(obstacle
         .iter()
@@ -176,6 +193,7 @@ fn row(playground: &Playground, plugin: &PluginEntry) -> Row {
         path: plugin.path().to_owned(),
         formats: plugin.formats().iter().map(|format| format.name.clone()).collect(),
         features: plugin.features().to_vec(),
+        options: plugin.options().to_vec(),
         runtime,
         error,
     }

@@ -115,7 +115,7 @@ impl Command for Drift {
         let mut baseline: Vec<Batch> = Vec::new();
         let (mut samples, mut report, mut stopped) = (0, None, None);
         for (place, variation) in variations.iter().enumerate() {
-            let side = Side { model: &model, sibling: sibling.clone(), options: options(variation) };
+            let side = Side { model: &model, sibling: sibling.clone(), options: options(variation, &model) };
             let batches = Batches::of(&input, &[&side], arguments.samples, arguments.batch)?;
             let total = batches.samples() * variations.len() as u64;
             samples = batches.samples();
@@ -165,9 +165,17 @@ fn variations(model: &Loaded, arguments: &Arguments) -> Result<Vec<Variation>> {
     }
     counts.dedup();
     let plugin = model.session.plugin();
+    if !plugin.has_feature("threads") {
+        if !arguments.threads.is_empty() {
+            return Err(Error::usage(format!("`--threads` is a setting that {} lacks", plugin.name))
+                .with_hint("Leave `--threads` out."));
+        }
+        // Twice the same: what differs then does so by itself.
+        counts = vec![1, 1];
+    }
     let listed = |name: &str, values: &[String]| match values {
         [] => Ok(vec![None]),
-        values if plugin.has_feature(name) => Ok(values.iter().cloned().map(Some).collect()),
+        values if plugin.option(name).is_some() => Ok(values.iter().cloned().map(Some).collect()),
         _ => Err(Error::usage(format!("`--{name}` is a setting that {} lacks", plugin.name))
             .with_hint(format!("Leave `--{name}` out."))),
     };
@@ -192,8 +200,11 @@ fn variations(model: &Loaded, arguments: &Arguments) -> Result<Vec<Variation>> {
     Ok(variations)
 }
 
-fn options(variation: &Variation) -> RunOptions {
-    let mut options = RunOptions::from([("threads".to_owned(), variation.threads.to_string())]);
+fn options(variation: &Variation, model: &Loaded) -> RunOptions {
+    let mut options = RunOptions::new();
+    if model.session.plugin().has_feature("threads") {
+        options.insert("threads".to_owned(), variation.threads.to_string());
+    }
     let optimization = variation.optimization.map(str::to_owned);
     let named = [
         ("optimization", optimization),

@@ -17,14 +17,24 @@ pub(super) struct Running {
     /// The precision that PyTorch computes floats in: float32, float64, bfloat16 or float16
     #[arg(long, value_name = "DTYPE")]
     precision: Option<String>,
+    /// Another setting that a backend declares, as in NAME=VALUE; see `backends info`
+    #[arg(long = "option", value_name = "NAME=VALUE", value_parser = setting)]
+    options: Vec<(String, String)>,
+}
+
+/// A name and a value.
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 impl Running {
-    /// The settings that are given, each with the feature of a backend that has it.
-    fn given(&self) -> impl Iterator<Item = (&'static str, &String)> {
+    /// The settings that are given, by the names under which backends declare them.
+    fn given(&self) -> impl Iterator<Item = (&str, &str)> {
         [("qengine", &self.qengine), ("precision", &self.precision)]
             .into_iter()
-            .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+            .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+            .chain(self.options.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 
     /// Refuses a setting that no backend of `models` has.
@@ -32,16 +42,29 @@ impl Running {
     /// # Errors
     /// `Usage`, with the setting.
     pub(super) fn check(&self, models: &[&Loaded]) -> Result<()> {
-        for (name, _) in self.given() {
-            if !models.iter().any(|model| model.session.plugin().has_feature(name)) {
-                let backends: Vec<&str> =
-                    models.iter().map(|model| model.session.plugin().name.as_str()).collect();
+        let plugins = || models.iter().map(|model| model.session.plugin());
+        let label = |name: &str| match name {
+            "qengine" | "precision" | "threads" => format!("--{name}"),
+            name => name.to_owned(),
+        };
+        let lacks = |name: &str| {
+            let mut backends: Vec<&str> = plugins().map(|plugin| plugin.name.as_str()).collect();
+            backends.dedup();
+            Error::usage(format!("`{}` is a setting that {} lacks", label(name), backends.join(" and ")))
+                .with_hint("Leave it out; `backends info` lists the settings of a backend.")
+        };
+        for (name, value) in self.given() {
+            let option = plugins().find_map(|plugin| plugin.option(name)).ok_or_else(|| lacks(name))?;
+            if !option.values.is_empty() && !option.values.iter().any(|known| known == value) {
                 return Err(Error::usage(format!(
-                    "`--{name}` is a setting that {} lacks",
-                    backends.join(" and ")
-                ))
-                .with_hint(format!("Leave `--{name}` out, or run a model of PyTorch.")));
+                    "`{}` takes {}, not `{value}`",
+                    label(name),
+                    option.values.join(", ")
+                )));
             }
+        }
+        if self.threads.is_some() && !plugins().any(|plugin| plugin.has_feature("threads")) {
+            return Err(lacks("threads"));
         }
         Ok(())
     }
@@ -50,7 +73,8 @@ impl Running {
     pub(super) fn options(&self, model: &Loaded) -> RunOptions {
         let mut options = RunOptions::new();
         self.extend(&mut options, model);
-        options.extend(self.threads.map(|threads| ("threads".to_owned(), threads.to_string())));
+        let threads = self.threads.filter(|_| model.session.plugin().has_feature("threads"));
+        options.extend(threads.map(|threads| ("threads".to_owned(), threads.to_string())));
         options
     }
 
@@ -69,7 +93,7 @@ impl Running {
 
     fn extend(&self, options: &mut RunOptions, model: &Loaded) {
         let plugin = model.session.plugin();
-        let has = self.given().filter(|(name, _)| plugin.has_feature(name));
-        options.extend(has.map(|(name, value)| (name.to_owned(), value.clone())));
+        let has = self.given().filter(|(name, _)| plugin.option(name).is_some());
+        options.extend(has.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

@@ -120,10 +120,13 @@ impl Content {
             Self::Named(parts) => {
                 // A number is the same for all samples.
                 let is_scalar = |part: &Self| matches!(part, Self::Array(array) if array.shape.is_empty());
-                let mut counts = parts.iter().filter(|(_, part)| !is_scalar(part)).map(|(_, part)| match part {
-                    Self::Array(array) => array.shape.first().copied().filter(|_| array.dtype.bits() >= 8),
-                    other => other.sample_count(None),
-                });
+                let mut counts =
+                    parts.iter().filter(|(_, part)| !is_scalar(part)).map(|(_, part)| match part {
+                        Self::Array(array) => {
+                            array.shape.first().copied().filter(|_| array.dtype.bits() >= 8)
+                        }
+                        other => other.sample_count(None),
+                    });
                 let first = counts.next()??;
                 counts.all(|count| count == Some(first)).then_some(first)
             }

@@ -9,7 +9,8 @@ use crate::safetensors;
 use crate::sharded;
 use crate::tar;
 use qp_abi::sdk::{
-    self, Format, Manifest, ModelInfo, Pair, Progress, RString, RVec, Result, RuntimeStatus, Setup,
+    self, Format, Manifest, ModelInfo, OptionInfo, Pair, Progress, RString, RVec, Result, RuntimeStatus,
+    Setup,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -82,8 +83,20 @@ impl sdk::Backend for Backend {
                 })
                 .collect(),
             url_schemes: RVec::new(),
-            features: texts(&["inspect", "run", "capture", "threads", "qengine", "precision", "substitute", "code"]),
-            options: RVec::new(),
+            features: texts(&["inspect", "run", "capture", "threads", "substitute", "code"]),
+            options: vec![
+                OptionInfo {
+                    name: "qengine".into(),
+                    values: texts(&["x86", "fbgemm", "onednn", "qnnpack"]),
+                    help: "the engine of quantized operators".into(),
+                },
+                OptionInfo {
+                    name: "precision".into(),
+                    values: texts(&["float32", "float64", "bfloat16", "float16"]),
+                    help: "the precision that floats are computed in".into(),
+                },
+            ]
+            .into(),
             extra: RVec::new(),
         }
     }

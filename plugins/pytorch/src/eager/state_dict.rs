@@ -24,7 +24,9 @@ const STATISTICS: &[&str] = &["running_mean", "running_var", "num_batches_tracke
 /// histogram, no parameter of the network.
 fn is_observed(name: &str) -> bool {
     let is_observer = |part: &str| {
-        part.starts_with("activation_post_process") || part.ends_with("_fake_quant") || part.ends_with("_observer")
+        part.starts_with("activation_post_process")
+            || part.ends_with("_fake_quant")
+            || part.ends_with("_observer")
     };
     name.rsplit_once('.').is_some_and(|(path, _)| path.split('.').any(is_observer))
 }

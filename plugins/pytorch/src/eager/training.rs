@@ -149,8 +149,9 @@ pub fn read_loose(rebuild: Rebuild<'_>, root: Ref, collector: &mut Collector) ->
         for (key, value) in pickle.entries(at).unwrap_or_default() {
             let step =
                 pickle.text(key).map(str::to_owned).or_else(|| pickle.int(key).map(|key| key.to_string()));
-            let is_for_training =
-                |step: &str| at == root && (TRAINING.iter().any(|name| step.starts_with(name)) || step.contains("rng"));
+            let is_for_training = |step: &str| {
+                at == root && (TRAINING.iter().any(|name| step.starts_with(name)) || step.contains("rng"))
+            };
             next.extend(step.filter(|step| !is_for_training(step)).map(|step| (value, join(&step))));
         }
         if let Some(object) = pickle.object(at) {

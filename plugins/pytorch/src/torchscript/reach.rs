@@ -18,7 +18,7 @@ pub struct Reach {
 }
 
 /// What TorchScript's language itself calls.
-const LANGUAGE: [&str; 24] = [
+const LANGUAGE: [&str; 25] = [
     "Any",
     "Dict",
     "Future",
@@ -29,6 +29,7 @@ const LANGUAGE: [&str; 24] = [
     "Tensor",
     "Tuple",
     "Union",
+    "__new__",
     "and",
     "annotate",
     "elif",
