@@ -202,6 +202,38 @@ fn mat_mul_n_bits_is_described_code_by_code() {
     assert_eq!(stored(&shifted, "z").role, TensorRole::QUANTIZATION);
 }
 
+/// What ONNX Runtime's quantizer writes for the bias of a linear layer that is a `MatMul` and an `Add`, and for the
+/// constants of a GELU in its QOperator format.
+#[test]
+fn codes_that_are_added_are_parameters_and_scalars_are_none() {
+    let info = info(
+        vec![
+            node("DequantizeLinear", &["b", "bs", "bz"], &["bias"]),
+            named("add", node("Add", &["x", "bias"], &["y"])),
+            named(
+                "half",
+                microsoft(node("QLinearMul", &["q", "qs", "qz", "h", "hs", "hz", "ys", "yz"], &["z"])),
+            ),
+        ],
+        vec![
+            bytes("b", DType::INT8, &[3], &[5, 6, 7]),
+            scalar("bs", 0.5),
+            bytes("bz", DType::INT8, &[], &[0]),
+            bytes("q", DType::UINT8, &[2], &[1, 2]),
+            scalar("qs", 0.5),
+            bytes("qz", DType::UINT8, &[], &[0]),
+            bytes("h", DType::UINT8, &[], &[255]),
+            scalar("hs", 0.5),
+            bytes("hz", DType::UINT8, &[], &[0]),
+            scalar("ys", 0.5),
+            bytes("yz", DType::UINT8, &[], &[0]),
+        ],
+    );
+    assert_eq!(stored(&info, "b").role, TensorRole::PARAMETER);
+    assert_eq!(stored(&info, "h").role, TensorRole::CONSTANT);
+    assert_eq!(stored(&info, "hs").role, TensorRole::QUANTIZATION);
+}
+
 #[test]
 fn q_operators_mark_inputs_weights_bias_and_output() {
     let inputs = ["q", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"];

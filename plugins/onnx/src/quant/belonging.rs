@@ -83,9 +83,14 @@ fn collect_behind(reader: Reader<'_>, value: ValueId, found: &mut BTreeSet<usize
 }
 
 /// What each tensor is for: a scale or zero point by its readers; a parameter or a constant by the inputs at
-/// which layers read it, also through operators that only pass it on; a float tensor of more than one element
-/// that no operator decides about is a parameter, all else a constant.
-pub fn roles(reader: Reader<'_>, scales: &BTreeSet<usize>) -> Vec<TensorRole> {
+/// which layers read it, also through operators that only pass it on; a tensor of more than one element that
+/// no operator decides about is a parameter if it is of real numbers, or of codes that stand for them; all else
+/// is a constant.
+pub fn roles(
+    reader: Reader<'_>,
+    scales: &BTreeSet<usize>,
+    has_codes: impl Fn(usize) -> bool,
+) -> Vec<TensorRole> {
     let tensors: &Tensors = reader.tensors;
     let mut decided: Vec<Option<TensorRole>> = vec![None; tensors.descriptions().len()];
     for layer in &reader.graph.layers {
@@ -107,7 +112,7 @@ pub fn roles(reader: Reader<'_>, scales: &BTreeSet<usize>) -> Vec<TensorRole> {
         let description = tensors.get(index);
         let is_plural = element_count(&description.shape).is_some_and(|count| count > 1);
         let is_read = tensors.value(index).is_some();
-        if description.dtype.is_float() && is_plural && is_read {
+        if (description.dtype.is_float() || has_codes(index)) && is_plural && is_read {
             TensorRole::PARAMETER
         } else {
             TensorRole::CONSTANT

@@ -80,7 +80,8 @@ pub fn analyze(document: &Document) -> Quantization {
     let has_static_activations = analysis.forms();
     analysis.belongings();
     let scale_roles = std::mem::take(&mut analysis.scale_roles);
-    quantization.roles = belonging::roles(reader, &scale_roles);
+    quantization.roles =
+        belonging::roles(reader, &scale_roles, |index| quantization.tensors[index].is_some());
     quantization.verdict = verdict::of(reader, &quantization, has_static_activations);
     quantization
 }

@@ -249,7 +249,7 @@ pub fn role(op_type: &str, slot: usize) -> Option<TensorRole> {
         | ("MatMul" | "FusedMatMul" | "MatMulInteger" | "MatMulIntegerToFloat" | "Einsum", _)
         | ("Gather" | "GatherBlockQuantized" | "EmbedLayerNormalization", 0)
         | ("QLinearConv", 3 | 8)
-        | ("QLinearMatMul" | "QLinearAdd" | "QLinearMul", 0 | 3)
+        | ("QLinearMatMul", 0 | 3)
         | ("QGemm", 0 | 3 | 6)
         | ("QMoE", 2..) => WEIGHT,
         (
