@@ -94,7 +94,12 @@ fn judged(source: Arc<Source>) -> Result<Document> {
     if document.info.precision == "unknown" {
         let weights = precision(&document.info.tensors);
         let is_dynamic = document.info.scheme == "dynamic" && weights != "unknown";
-        document.info.precision = if is_dynamic { format!("dynamic-{weights}") } else { weights }.into();
+        document.info.precision = match weights.as_str() {
+            // The weights are stored whole and rounded when they are packed.
+            "float32" if is_dynamic => "dynamic-float16".into(),
+            _ if is_dynamic => format!("dynamic-{weights}").into(),
+            _ => weights.into(),
+        };
     }
     if document.info.producer.is_empty() {
         document.info.producer = "PyTorch".into();

@@ -130,8 +130,12 @@ impl Rebuild<'_> {
             ("torch._tensor", "_rebuild_from_type_v2", [function, class, arguments, state]) => {
                 return self.of_class(*function, *class, *arguments, *state, depth);
             }
-            ("torch._utils", "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor", [_, arguments]) => {
-                return self.sparse(*arguments, depth).map(Some);
+            (
+                "torch._utils",
+                "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor",
+                [layout, arguments],
+            ) => {
+                return self.sparse(*layout, *arguments, depth).map(Some);
             }
             ("torch._utils", function, arguments) => self.call(function, arguments, depth)?,
             _ => None,
@@ -302,7 +306,7 @@ impl Rebuild<'_> {
         Ok(Some(Rebuilt::Composite(composite)))
     }
 
-    fn sparse(&self, arguments: Ref, depth: u32) -> Result<Rebuilt> {
+    fn sparse(&self, layout: Ref, arguments: Ref, depth: u32) -> Result<Rebuilt> {
         let arguments = self.pickle.sequence(arguments).unwrap_or_default();
         let mut composite = Composite {
             classes: vec!["sparse tensor".to_owned()],
@@ -311,10 +315,14 @@ impl Rebuild<'_> {
             parts: Vec::new(),
             attributes: Vec::new(),
         };
-        let names: &[&str] = if arguments.len() > 4 {
-            &["crow_indices", "col_indices", "values"]
-        } else {
-            &["indices", "values"]
+        // `torch.serialization._get_layout("torch.sparse_coo")` with (indices, values, size, is_coalesced); the compressed layouts with the pointers of rows
+        // or columns, the others, the values, and the size.
+        let call = self.pickle.object(layout).and_then(|call| self.pickle.arguments(call).first());
+        let layout = call.and_then(|name| self.pickle.text(*name)).unwrap_or_default();
+        let names: &[&str] = match layout.strip_prefix("torch.") {
+            Some("sparse_csr" | "sparse_bsr") => &["crow_indices", "col_indices", "values"],
+            Some("sparse_csc" | "sparse_bsc") => &["ccol_indices", "row_indices", "values"],
+            _ => &["indices", "values"],
         };
         for (name, &argument) in names.iter().zip(arguments) {
             if let Some(Rebuilt::Plain(found)) = self.tensor_within(argument, depth + PART_DEPTH)? {

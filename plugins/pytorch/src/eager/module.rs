@@ -19,6 +19,8 @@ const MAX_PATH: usize = 2048;
 /// Settings of one module, and bytes of a text among them.
 const MAX_ATTRIBUTES: usize = 256;
 const MAX_TEXT: usize = 1024;
+/// Attributes that are packed parameters.
+const PACKED: [&str; 4] = ["_packed_params", "_packed_weight", "_packed_weight_ih", "_packed_weight_hh"];
 /// Modules that only hold the packed parameters of the one they are in.
 const PACKERS: [&str; 3] = ["LinearPackedParams", "EmbeddingPackedParams", "PackedParameter"];
 /// Where quantized recurrent modules keep those of their cells.
@@ -151,8 +153,8 @@ impl Walk<'_> {
         let class = class(pickle, at);
         collector.spend(2 * path.len() + class.module.len() + class.name.len())?;
         let quantization = quantization_of(&class.module);
-        if !quantization.is_empty() {
-            self.scheme = if quantization == "dynamic" { "dynamic" } else { "eager" };
+        if !PACKERS.contains(&class.name.as_str()) {
+            self.note_scheme(quantization);
         }
         let tensors = self.tensors(state, path, collector)?;
         let mut module = self.described(at, state, path, &class, &tensors);
@@ -188,6 +190,15 @@ impl Walk<'_> {
         }
         self.modules.insert(at, module);
         Ok(())
+    }
+
+    fn note_scheme(&mut self, quantization: &str) {
+        self.scheme = match (quantization, self.scheme) {
+            ("dynamic", "" | "dynamic") => "dynamic",
+            ("", known) => known,
+            ("dynamic", _) | (_, "dynamic" | "eager + dynamic") => "eager + dynamic",
+            _ => "eager",
+        };
     }
 
     fn described(
@@ -234,9 +245,7 @@ impl Walk<'_> {
         collector.spend(2 * path.len() + class.module.len() + class.name.len())?;
         let quantization = quantization_of(&class.module);
         let is_dynamic = quantization == "dynamic";
-        if is_dynamic || self.scheme.is_empty() {
-            self.scheme = if is_dynamic { "dynamic" } else { "eager" };
-        }
+        self.note_scheme(if is_dynamic { "dynamic" } else { "static" });
         let mut layer = layer(path, &class, quantization);
         let mut module = Module {
             path: path.to_owned(),
@@ -292,10 +301,10 @@ impl Walk<'_> {
         if let Some((recurrent, _)) = path.rsplit_once(CELLS)
             && let Some(parameters) = pickle.entry(state, "param")
         {
-            for (name, found) in cell_parameters(self.rebuild, parameters)? {
+            for (name, found) in packed_parameters(self.rebuild, "param", parameters)? {
                 let owner = recurrent.trim_end_matches('.');
-                let full = collector.add(&join(name), owner, TensorRole::PARAMETER, found)?;
-                names.push((name.to_owned(), full));
+                let full = collector.add(&join(&name), owner, TensorRole::PARAMETER, found)?;
+                names.push((name, full));
             }
         }
         for (group, role) in [("_parameters", TensorRole::PARAMETER), ("_buffers", TensorRole::BUFFER)] {
@@ -321,12 +330,11 @@ impl Walk<'_> {
                 }
             }
         }
-        let packed =
-            ["_packed_params", "_packed_weight"].into_iter().find_map(|name| pickle.entry(state, name));
-        if let Some(packed) = packed {
-            for (name, found) in packed_parameters(self.rebuild, packed)? {
-                let full = collector.add(&join(name), owner, TensorRole::PARAMETER, found)?;
-                names.push((name.to_owned(), full));
+        for attribute in PACKED {
+            let Some(packed) = pickle.entry(state, attribute) else { continue };
+            for (name, found) in packed_parameters(self.rebuild, attribute, packed)? {
+                let full = collector.add(&join(&name), owner, TensorRole::PARAMETER, found)?;
+                names.push((name, full));
             }
         }
         // A quantized convolution gives its weight and bias as plain attributes. Weight and spectral normalization and
@@ -387,34 +395,56 @@ fn convolution_state(pickle: &Pickle, at: Ref) -> Option<&[Ref]> {
     (is_quantized && fields.len() == CONVOLUTION_FIELDS.len()).then_some(fields)
 }
 
-/// The weight and the bias in packed parameters: a `ScriptObject`, or the tuple it unpacks to.
+/// The path without the container of packed parameters at its end.
+pub fn without_packer(path: &str) -> &str {
+    if path == "_packed_params" { "" } else { path.strip_suffix("._packed_params").unwrap_or(path) }
+}
+
+/// The path of the module that packed parameters at `path` belong to: those of the layers of a recurrent module are
+/// its own.
+pub fn owner_of_packed(path: &str) -> &str {
+    let path = without_packer(path);
+    path.rsplit_once(CELLS).map_or(path, |(recurrent, _)| recurrent.trim_end_matches('.'))
+}
+
+/// Whether an entry of that name in a state dict is packed parameters.
+pub fn is_packed(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    PACKED.contains(&last) || (last == "param" && name.contains(CELLS))
+}
+
+/// Whether a module at `path` only holds packed parameters.
+pub fn is_packer(path: &str) -> bool {
+    owner_of_packed(path) != path || path.ends_with(CELLS.trim_end_matches('.'))
+}
+
+/// The weights and biases in packed parameters, by the names that PyTorch gives them unpacked: `weight` and `bias`,
+/// or, of a recurrent layer or in `_packed_weight_ih`, `weight_ih` and so on. They are a `ScriptObject`, or the tuple
+/// it unpacks to.
 ///
 /// # Errors
 /// `CorruptFile` when a tensor's description makes no sense.
-pub fn packed_parameters(rebuild: Rebuild<'_>, at: Ref) -> Result<Vec<(&'static str, Found)>> {
-    let mut named = Vec::new();
-    for found in rebuild.all_within(at)? {
-        let rank = found.tensor.shape.len();
-        let is_new = |name: &str| named.iter().all(|(taken, _)| *taken != name);
-        if found.quantizer.is_some() || (rank >= 2 && found.tensor.dtype.is_float()) {
-            if is_new("weight") {
-                named.push(("weight", found));
-            }
-        } else if rank == 1 && found.tensor.dtype.is_float() && is_new("bias") {
-            named.push(("bias", found));
-        }
-    }
-    Ok(named)
-}
-
-/// The weights and biases of a cell of a recurrent module: for the input, and for what was computed before.
-fn cell_parameters(rebuild: Rebuild<'_>, at: Ref) -> Result<Vec<(&'static str, Found)>> {
+pub fn packed_parameters(rebuild: Rebuild<'_>, attribute: &str, at: Ref) -> Result<Vec<(String, Found)>> {
     let all = rebuild.all_within(at)?;
-    let is_weight = |found: &&Found| found.tensor.shape.len() == 2;
-    let weights = ["weight_ih", "weight_hh"].into_iter().zip(all.iter().filter(is_weight));
-    // The biases come before the packed weights, which hold them once more.
-    let biases = ["bias_ih", "bias_hh"].into_iter().zip(all.iter().filter(|found| !is_weight(found)));
-    Ok(weights.chain(biases).map(|(name, found)| (name, found.clone())).collect())
+    let is_weight = |found: &Found| {
+        found.quantizer.is_some() || (found.tensor.shape.len() >= 2 && found.tensor.dtype.is_float())
+    };
+    let is_bias = |found: &Found| {
+        found.quantizer.is_none() && found.tensor.shape.len() == 1 && found.tensor.dtype.is_float()
+    };
+    let side = attribute.strip_prefix("_packed_weight_");
+    let sides: &[&str] = match side {
+        Some(side) => &[side],
+        None if all.iter().filter(|found| is_weight(found)).count() >= 2 => &["ih", "hh"],
+        None => &[""],
+    };
+    let named = |part: &'static str, is_it: &dyn Fn(&Found) -> bool| {
+        let found: Vec<Found> = all.iter().filter(|found| is_it(found)).cloned().collect();
+        let name = |side: &str| if side.is_empty() { part.to_owned() } else { format!("{part}_{side}") };
+        sides.iter().map(|side| name(side)).zip(found).collect::<Vec<_>>()
+    };
+    // The biases of a recurrent layer come before the packed weights, which hold them once more.
+    Ok(named("weight", &is_weight).into_iter().chain(named("bias", &is_bias)).collect())
 }
 
 /// Whether a cell's codes of activations keep to 7 bits, in `(kind, tensors, numbers, [this], packed)`.

@@ -94,8 +94,10 @@ fn kind(rebuild: Rebuild<'_>, at: Ref) -> Result<Kind> {
         return Ok(Kind::Module);
     }
     let entries = pickle.named_entries(at);
-    for &(_, value) in &entries {
-        if rebuild.tensor(value)?.is_some() {
+    for &(name, value) in &entries {
+        if rebuild.tensor(value)?.is_some()
+            || (module::is_packed(name) && !rebuild.all_within(value)?.is_empty())
+        {
             return Ok(Kind::StateDict);
         }
     }

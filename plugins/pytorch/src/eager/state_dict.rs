@@ -4,7 +4,9 @@
 //! unless its name is one of batch normalization's statistics, that of a scale or zero point beside quantized
 //! tensors, or it is a part of a quantized weight.
 
-use super::module::{is_parameter_of_codes, layer, packed_parameters};
+use super::module::{
+    is_packer, is_parameter_of_codes, layer, owner_of_packed, packed_parameters, without_packer,
+};
 use crate::document::{Collector, value};
 use crate::pickle::{Global, Ref};
 use crate::quant::numbers;
@@ -41,6 +43,8 @@ pub struct StateDict {
     scales: BTreeMap<String, (Option<f64>, Option<f64>)>,
     has_graph_scales: bool,
     found: Vec<(String, Found)>,
+    /// Modules with packed parameters.
+    packed: HashSet<String>,
     weights: Weights,
 }
 
@@ -56,8 +60,7 @@ pub fn read(rebuild: Rebuild<'_>, at: Ref, collector: &mut Collector) -> Result<
 
 /// The path of the module that owns a name; packed parameters belong to the module that packs them.
 fn owner(name: &str) -> &str {
-    let owner = name.rsplit_once('.').map(|(owner, _)| owner).unwrap_or_default();
-    owner.strip_suffix("._packed_params").or((owner == "_packed_params").then_some("")).unwrap_or(owner)
+    owner_of_packed(name.rsplit_once('.').map(|(owner, _)| owner).unwrap_or_default())
 }
 
 impl StateDict {
@@ -87,12 +90,14 @@ impl StateDict {
             match rebuild.tensor(value)? {
                 Some(rebuilt) => self.add_rebuilt(rebuild, name, rebuilt, collector)?,
                 None => {
-                    let owner = owner(name);
+                    let (scope, last) = name.rsplit_once('.').unwrap_or(("", name));
+                    let scope = without_packer(scope);
                     if let Some(text) = super::training::scalar(pickle, value) {
                         collector.document.info.metadata.push(pair(name, text));
                     }
-                    for (part, tensor) in packed_parameters(rebuild, value)? {
-                        let name = if owner.is_empty() { part.to_owned() } else { format!("{owner}.{part}") };
+                    for (part, tensor) in packed_parameters(rebuild, last, value)? {
+                        self.packed.insert(owner(name).to_owned());
+                        let name = if scope.is_empty() { part } else { format!("{scope}.{part}") };
                         self.found.push((name, tensor));
                     }
                 }
@@ -148,7 +153,7 @@ impl StateDict {
         let state = pickle.object(at).and_then(|object| object.state);
         let metadata = state.and_then(|state| pickle.entry(state, "_metadata"));
         for (path, value) in metadata.map(|metadata| pickle.named_entries(metadata)).unwrap_or_default() {
-            if path.is_empty() || path.ends_with("._packed_params") {
+            if path.is_empty() || is_packer(path) {
                 continue;
             }
             if let Some(version) = pickle.entry(value, "version").and_then(|at| pickle.int(at)) {
@@ -166,7 +171,8 @@ impl StateDict {
     pub fn finish(mut self, collector: &mut Collector) -> Result<()> {
         let mut found = std::mem::take(&mut self.found);
         self.recognize(&found, collector)?;
-        let is_quantized = found.iter().any(|(_, tensor)| tensor.quantizer.is_some());
+        let is_quantized =
+            !self.packed.is_empty() || found.iter().any(|(_, tensor)| tensor.quantizer.is_some());
         for (name, tensor) in &mut found {
             if let Some(view) = self.weights.view(name) {
                 tensor.tensor = view;
@@ -271,9 +277,13 @@ impl StateDict {
             .collect();
         for path in &self.paths {
             let tensors = self.tensors.get(path).cloned().unwrap_or_default();
-            // Dynamically quantized modules write the scale 1 and the zero point 0, which they never use.
-            let is_dynamic = self.scales.get(path) == Some(&(Some(1.0), Some(0.0)));
-            let has_codes = tensors.iter().any(|name| quantized.contains(name));
+            // Dynamically quantized modules write the scale 1 and the zero point 0, which they never use; recurrent ones
+            // write none.
+            let is_dynamic = match self.scales.get(path) {
+                Some(scale) => *scale == (Some(1.0), Some(0.0)),
+                None => self.packed.contains(path),
+            };
+            let has_codes = self.packed.contains(path) || tensors.iter().any(|name| quantized.contains(name));
             let form = match self.weights.form(path) {
                 Some(form) => form,
                 None if has_codes && is_dynamic => "dynamic".to_owned(),

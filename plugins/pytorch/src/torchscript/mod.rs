@@ -147,7 +147,7 @@ fn stored_constants(
             // Freezing makes constants of packed parameters too.
             let state = pickle.object(at).and_then(|object| object.state);
             for (part, found) in
-                state.map(|state| packed_parameters(rebuild, state)).transpose()?.unwrap_or_default()
+                state.map(|state| packed_parameters(rebuild, "", state)).transpose()?.unwrap_or_default()
             {
                 let tensor = found.tensor.clone();
                 let name = format!("CONSTANTS.c{index}.{part}");

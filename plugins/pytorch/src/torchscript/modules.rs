@@ -4,7 +4,10 @@ use super::class::{TypeName, is_library, is_whole};
 use super::code::{Class, Code, Statement};
 use super::expression::Expression;
 use crate::document::Collector;
-use crate::eager::{attribute, attribute_bytes, is_parameter_of_codes, packed_parameters, quantization_of};
+use crate::eager::{
+    attribute, attribute_bytes, is_parameter_of_codes, owner_of_packed, packed_parameters, quantization_of,
+    without_packer,
+};
 use crate::pickle::{Pickle, Ref, Value};
 use crate::rebuild::{Rebuild, Rebuilt};
 use crate::tensor::StoredTensor;
@@ -205,10 +208,11 @@ impl Reader<'_> {
                 return Ok(Field::Module(self.module(modules, value, &join(&path, name), depth + 1)?));
             }
             // Packed parameters belong to the module that computes with them.
-            let layer = path.strip_suffix("._packed_params").unwrap_or(&path).to_owned();
+            let layer = owner_of_packed(&path).to_owned();
+            let scope = without_packer(&path);
             let state = pickle.object(value).and_then(|object| object.state).unwrap_or(value);
-            for (name, found) in packed_parameters(self.rebuild, state)? {
-                let name = self.collector.add(&join(&layer, name), &layer, TensorRole::PARAMETER, found)?;
+            for (name, found) in packed_parameters(self.rebuild, name, state)? {
+                let name = self.collector.add(&join(scope, &name), &layer, TensorRole::PARAMETER, found)?;
                 let owner = modules.places.get(&layer).and_then(|place| modules.all.get_mut(*place));
                 if let Some(module) = owner {
                     module.layer.tensors.push(name);
