@@ -1,5 +1,6 @@
 //! `input`.
 
+use crate::support::numpy;
 use crate::support::world::World;
 use serde_json::json;
 
@@ -55,4 +56,20 @@ fn a_picture_is_resized_to_the_model() {
     picture.save(world.path("p.png")).unwrap();
     let chosen = world.json("load models/resnet8.onnx; input p.png");
     assert_eq!(chosen["steps"], json!(["resized 64×48 → 32×32, bilinear", "values 0 to 255 as float32"]));
+}
+
+/// Arrays go to the inputs of their names; what else is in the file is left alone.
+#[test]
+fn an_archive_fills_the_inputs_that_its_arrays_are_called_after() {
+    let world = World::new();
+    let image = numpy::npy("<f4", "3, 32, 32, 3", vec![0; 3 * 32 * 32 * 3 * 4]);
+    world.write("x.npz", numpy::npz(&[("image", image), ("y", numpy::npy("<i8", "3", vec![0; 24]))]));
+    let chosen = world.json("load models/resnet8.onnx; input x.npz");
+    assert_eq!(chosen["tensors"], json!([{ "name": "image", "dtype": "float32", "shape": [3, 32, 32, 3] }]));
+    let found = world.json("input x.npz; compare models/resnet8.onnx models/resnet8.onnx");
+    assert_eq!((&found["samples"], &found["min_sqnr_db"]), (&3.into(), &serde_json::Value::Null));
+    world.write("z.npz", numpy::npz(&["a", "b"].map(|name| (name, numpy::npy("<i8", "1", vec![0; 8])))));
+    let refused = world.run("input z.npz; compare models/resnet8.onnx models/resnet8_int8.onnx");
+    assert_eq!(refused.error(), "`z.npz` holds 2 arrays");
+    assert_eq!(refused.hint(), "Choose one of `a`, `b`, as in `z.npz:a`.");
 }

@@ -1,8 +1,8 @@
 //! A backend that the program knows nothing of takes part: what it says of its layers is enough.
 
+use crate::support::numpy;
 use crate::support::world::World;
 use serde_json::Value;
-use std::fmt::Write;
 
 const REFERENCE: &str = "toy 1
 input x float32 N,4
@@ -30,25 +30,12 @@ layer m2 Mul t3 p2 -> y
 output y
 ";
 
-/// A `.npy` file of float32.
-fn npy(shape: &str, elements: impl Iterator<Item = f32>) -> Vec<u8> {
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");
-    write!(header, "{:>width$}", "\n", width = 64 - (10 + header.len()) % 64).unwrap();
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend(u16::try_from(header.len()).unwrap().to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.extend(elements.flat_map(f32::to_le_bytes));
-    bytes
-}
-
 fn toys() -> World {
     let world = World::new();
     world.write("toys/toy.toy", REFERENCE);
     world.write("toys/renamed.toy", CANDIDATE);
-    world.write(
-        "toys/x.npy",
-        npy("16, 4", (0_u8..64).map(|k| f32::from(u16::from(k) * 37 % 97) / 32.0 - 1.5)),
-    );
+    let elements = (0_u8..64).map(|k| f32::from(u16::from(k) * 37 % 97) / 32.0 - 1.5);
+    world.write("toys/x.npy", numpy::npy("<f4", "16, 4", elements.flat_map(f32::to_le_bytes)));
     world
 }
 

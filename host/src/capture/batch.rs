@@ -33,9 +33,10 @@ impl<'a> Batches<'a> {
     /// fixes the number of its samples gets so many at a time.
     ///
     /// # Errors
-    /// As [`Self::new`]; `InvalidInput` when the models take different numbers, or some samples would be left over.
+    /// As [`Self::new`] and [`Input::check_names`]; `InvalidInput` when the models take different numbers, or some samples would be left over.
     pub fn of(input: &'a Input, sides: &[&Side<'_>], samples: Option<u64>, size: u64) -> Result<Self> {
         let Some(first) = sides.first() else { return Self::new(input, 1, samples, size) };
+        sides.iter().try_for_each(|side| input.check_names(&side.model.info().inputs))?;
         let available = input.sample_count(first.model.info(), first.sibling.as_ref());
         let mut batches = Self::new(input, available, samples, size)?;
         for side in sides {

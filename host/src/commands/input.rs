@@ -18,7 +18,7 @@ pub(super) struct Input;
 /// The arguments of `input`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// `random`, `zeros`, `ones`, FILE.npy, FILE.npz:KEY, a PNG or JPEG picture, raw elements in FILE.bin, or a folder of samples; `[3]` or `[0:8]` behind an array or a folder chooses samples; for a model of several inputs NAME=SOURCE for each
+    /// `random`, `zeros`, `ones`, FILE.npy, FILE.npz:KEY, FILE.npz whose arrays are called as the model's inputs are, a PNG or JPEG picture, raw elements in FILE.bin, or a folder of samples; `[3]` or `[0:8]` behind an array or a folder chooses samples; for a model of several inputs NAME=SOURCE for each
     #[arg(value_name = "PATH")]
     sources: Vec<String>,
     /// Where random values begin
@@ -332,9 +332,16 @@ fn describe(chosen: &input::Input, playground: &mut Playground, scope: &Scope<'_
 }
 
 fn unfitted(chosen: &input::Input) -> Fitted {
+    let array = |content: &Content| match content {
+        Content::Array(array) => Some(array.clone()),
+        _ => None,
+    };
     let tensors = match &chosen.content {
-        Content::Array(array) => vec![array.clone()],
-        _ => Vec::new(),
+        Content::Archive(_, parts) | Content::Named(parts) => parts
+            .iter()
+            .filter_map(|(name, part)| Some(crate::model::Tensor { name: name.clone(), ..array(part)? }))
+            .collect(),
+        content => array(content).into_iter().collect(),
     };
     Fitted { tensors, steps: Vec::new() }
 }

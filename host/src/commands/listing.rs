@@ -179,6 +179,18 @@ pub(super) fn severity_tone(severity: Severity) -> Tone {
     }
 }
 
+/// Names that a list for people has.
+const MOST_NAMES: usize = 5;
+
+/// The first few names, and how many more there are; all of them are in the JSON.
+pub(super) fn first_of(names: &[&str]) -> String {
+    let mut text = names.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > MOST_NAMES {
+        text = format!("{text} and {} more", names.len() - MOST_NAMES);
+    }
+    text
+}
+
 /// `1 model`, `2 models`.
 pub(super) fn counted(count: usize, noun: &str) -> String {
     let plural = match noun.strip_suffix('y') {

@@ -43,6 +43,8 @@ pub enum Content {
     Files(Vec<PathBuf>, PictureOptions),
     /// One for each input of a model, by name.
     Named(Vec<(String, Content)>),
+    /// The arrays of a file by their names, of which each model takes those of its inputs.
+    Archive(PathBuf, Vec<(String, Content)>),
 }
 
 /// What files of samples end in.
@@ -63,7 +65,10 @@ impl Content {
         }
         match ending(path).as_str() {
             "npy" => Ok(Self::Array(read::npy(path, selection)?)),
-            "npz" => Ok(Self::Array(read::npz(path, selection)?)),
+            "npz" => match selection.key {
+                None => Self::archive(path, selection),
+                Some(_) => Ok(Self::Array(read::npz(path, selection)?)),
+            },
             "png" | "jpg" | "jpeg" if *selection != Selection::default() => Err(Error::usage(format!(
                 "`{}` is a picture, which is one sample: there is nothing to choose",
                 path.display()
@@ -77,6 +82,25 @@ impl Content {
                 "Give a file that ends in .npy, .npz, .png, .jpg, .bin or .raw, a folder of them, or say `random`, `zeros` or `ones`.",
             )),
         }
+    }
+
+    /// The only array of a file, or all that can be inputs.
+    fn archive(path: &Path, selection: &Selection) -> Result<Self> {
+        let keys = read::npz_keys(path)?;
+        if keys.len() < 2 {
+            return Ok(Self::Array(read::npz(path, selection)?));
+        }
+        let mut arrays = Vec::new();
+        for key in keys {
+            let selection = Selection { key: Some(key.clone()), ..selection.clone() };
+            match read::npz(path, &selection) {
+                Ok(array) => arrays.push((key, Self::Array(array))),
+                // Texts, and what has fewer samples, may be there for something else.
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self::Archive(path.to_owned(), arrays))
     }
 
     /// The files of a folder in the order of their names.
@@ -117,18 +141,8 @@ impl Content {
             },
             Self::Picture(..) => Some(1),
             Self::Files(files, _) => Some(files.len() as u64),
-            Self::Named(parts) => {
-                // A number is the same for all samples.
-                let is_scalar = |part: &Self| matches!(part, Self::Array(array) if array.shape.is_empty());
-                let mut counts =
-                    parts.iter().filter(|(_, part)| !is_scalar(part)).map(|(_, part)| match part {
-                        Self::Array(array) => {
-                            array.shape.first().copied().filter(|_| array.dtype.bits() >= 8)
-                        }
-                        other => other.sample_count(None),
-                    });
-                let first = counts.next()??;
-                counts.all(|count| count == Some(first)).then_some(first)
+            Self::Named(parts) | Self::Archive(_, parts) => {
+                common_count(&mut parts.iter().map(|(_, part)| part))
             }
         }
     }
@@ -144,9 +158,8 @@ impl Content {
                 let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(files.len());
                 Self::Files(files.get(place(first)..place(end)).unwrap_or_default().to_vec(), options.clone())
             }
-            Self::Named(parts) => Self::Named(
-                parts.iter().map(|(name, part)| (name.clone(), part.samples(first, end))).collect(),
-            ),
+            Self::Named(parts) => Self::Named(samples_of(parts, first, end)),
+            Self::Archive(path, parts) => Self::Archive(path.clone(), samples_of(parts, first, end)),
         }
     }
 
@@ -201,8 +214,42 @@ impl Content {
                 }
                 Ok(fitted)
             }
+            Self::Archive(path, parts) => {
+                check_parts(path, parts, declared)?;
+                let own = own_parts(parts, declared);
+                Self::Named(own.into_iter().cloned().collect()).fit(declared, may_round)
+            }
         }
     }
+}
+
+/// The number of samples that all parts have; a number is the same for all samples.
+fn common_count(parts: &mut dyn Iterator<Item = &Content>) -> Option<u64> {
+    let is_scalar = |part: &Content| matches!(part, Content::Array(array) if array.shape.is_empty());
+    let mut counts = parts.filter(|part| !is_scalar(part)).map(|part| match part {
+        Content::Array(array) => array.shape.first().copied().filter(|_| array.dtype.bits() >= 8),
+        other => other.sample_count(None),
+    });
+    let first = counts.next()??;
+    counts.all(|count| count == Some(first)).then_some(first)
+}
+
+fn samples_of(parts: &[(String, Content)], first: u64, end: u64) -> Vec<(String, Content)> {
+    parts.iter().map(|(name, part)| (name.clone(), part.samples(first, end))).collect()
+}
+
+/// # Errors
+/// `Ambiguous` when no part is called as an input of a model is.
+fn check_parts(path: &Path, parts: &[(String, Content)], declared: &[ValueInfo]) -> Result<()> {
+    if own_parts(parts, declared).is_empty() {
+        return Err(read::ambiguous(path, &read::npz_keys(path)?, declared.len() > 1));
+    }
+    Ok(())
+}
+
+/// The parts that are called as inputs of a model are.
+fn own_parts<'a>(parts: &'a [(String, Content)], declared: &[ValueInfo]) -> Vec<&'a (String, Content)> {
+    parts.iter().filter(|(name, _)| declared.iter().any(|value| value.name == *name)).collect()
 }
 
 impl Input {
@@ -222,7 +269,26 @@ impl Input {
         let rank = first
             .map(|value| completed(value, sibling.and_then(|sibling| sibling.inputs.first())))
             .and_then(|value| value.shape.map(|shape| shape.len()));
-        self.content.sample_count(rank.filter(|_| info.inputs.len() == 1)).unwrap_or(1)
+        let rank = rank.filter(|_| info.inputs.len() == 1);
+        match &self.content {
+            Content::Archive(_, parts) => match own_parts(parts, &info.inputs)[..] {
+                [(_, only)] => only.sample_count(rank),
+                ref several => common_count(&mut several.iter().map(|(_, part)| part)),
+            },
+            content => content.sample_count(rank),
+        }
+        .unwrap_or(1)
+    }
+
+    /// Whether an archive has an array for any of these inputs.
+    ///
+    /// # Errors
+    /// `Ambiguous` with the names of its arrays.
+    pub fn check_names(&self, declared: &[ValueInfo]) -> Result<()> {
+        match &self.content {
+            Content::Archive(path, parts) => check_parts(path, parts, declared),
+            _ => Ok(()),
+        }
     }
 
     /// The samples from `first` to before `end`; the whole of what is no array.

@@ -96,28 +96,33 @@ pub(super) fn npz(path: &Path, selection: &Selection) -> Result<Tensor> {
         (Some(key), _) if keys.contains(key) => key,
         (None, [only]) => only,
         (wanted, _) => {
-            let all: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
-            let hint = format!(
-                "Choose one of {}, as in `{}:{}`.",
-                all.join(", "),
-                path.display(),
-                keys.first().map_or("", String::as_str)
-            );
             return Err(match (wanted, keys.is_empty()) {
                 (_, true) => corrupt(path, "it holds no arrays"),
-                (Some(key), false) => {
-                    Error::not_found(format!("no array `{key}` in `{}`", path.display())).with_hint(hint)
-                }
-                (None, false) => Error::new(
-                    ErrorKind::Ambiguous,
-                    format!("`{}` holds {} arrays", path.display(), keys.len()),
-                )
-                .with_hint(hint),
+                (Some(key), false) => Error::not_found(format!("no array `{key}` in `{}`", path.display()))
+                    .with_hint(choice(path, &keys, false)),
+                (None, false) => ambiguous(path, &keys, false),
             });
         }
     };
     let entry = archive.by_name(&format!("{key}.npy")).map_err(|error| corrupt(path, &error.to_string()))?;
     array(entry, path, key, selection)
+}
+
+/// That a model has no input of the name of any array.
+pub(super) fn ambiguous(path: &Path, keys: &[String], takes_several: bool) -> Error {
+    Error::new(ErrorKind::Ambiguous, format!("`{}` holds {} arrays", path.display(), keys.len()))
+        .with_hint(choice(path, keys, takes_several))
+}
+
+fn choice(path: &Path, keys: &[String], takes_several: bool) -> String {
+    let all: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+    format!(
+        "Choose one of {}, as in `{}{}:{}`.",
+        all.join(", "),
+        if takes_several { "NAME=" } else { "" },
+        path.display(),
+        keys.first().map_or("", String::as_str)
+    )
 }
 
 fn array(mut reader: impl Read, path: &Path, name: &str, selection: &Selection) -> Result<Tensor> {

@@ -3,8 +3,8 @@
 use super::{Found, Row};
 use crate::capture::order::Order;
 use crate::commands::evidence::Ran;
-use crate::commands::listing::counted;
-use crate::error::Result;
+use crate::commands::listing::{counted, first_of};
+use crate::error::{Error, Result};
 use crate::inspect::Errors;
 use crate::render::chart::Chart;
 use crate::render::number;
@@ -13,9 +13,6 @@ use crate::render::style::Tone;
 
 /// A bar as long as its column stands for this SQNR.
 const FULL_BAR_DB: f64 = 60.0;
-
-/// Layers without a partner that are named.
-const MOST_NAMES: usize = 10;
 
 /// One line of what was done, a sentence, the table, and what was not matched.
 pub(super) fn report(found: &Found<'_>) -> Result<Report> {
@@ -48,11 +45,10 @@ pub(super) fn report(found: &Found<'_>) -> Result<Report> {
         [(&found.unmatched_reference, found.reference), (&found.unmatched_candidate, found.candidate)]
     {
         if !names.is_empty() {
-            let mut text = names.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
-            if names.len() > MOST_NAMES {
-                text = format!("{text} and {} more", names.len() - MOST_NAMES);
-            }
-            report = report.toned_line([(Tone::Dim, format!("not matched, of {of}: ")), (Tone::Plain, text)]);
+            report = report.toned_line([
+                (Tone::Dim, format!("{} not matched, of {of}: ", names.len())),
+                (Tone::Plain, first_of(names)),
+            ]);
         }
     }
     if let Some(obstacle) = &found.local_obstacle {
@@ -61,23 +57,35 @@ pub(super) fn report(found: &Found<'_>) -> Result<Report> {
             (Tone::Plain, obstacle.one_line()),
         ]);
     }
-    for row in &found.layers {
-        if let Some(obstacle) = &row.obstacle {
-            report = report.toned_line([
-                (Tone::Warning, "not compared: ".to_owned()),
-                (Tone::Name, row.layer.to_owned()),
-                (Tone::Plain, format!(": {}", obstacle.one_line())),
-            ]);
-        }
-        if let Some(obstacle) = &row.local_obstacle {
-            report = report.toned_line([
-                (Tone::Dim, "not computed alone: ".to_owned()),
-                (Tone::Name, row.layer.to_owned()),
-                (Tone::Plain, format!(": {}", obstacle.one_line())),
-            ]);
+    let not_compared = found.layers.iter().filter_map(|row| Some((row.obstacle.as_ref()?, row.layer)));
+    let not_alone = found.layers.iter().filter_map(|row| Some((row.local_obstacle.as_ref()?, row.layer)));
+    report = obstacles(report, (Tone::Warning, "not compared: "), not_compared);
+    report = obstacles(report, (Tone::Dim, "not computed alone: "), not_alone);
+    Ok(report)
+}
+
+/// One line for each obstacle, with the first of the layers that it stands before.
+fn obstacles<'a>(
+    mut report: Report,
+    (tone, what): (Tone, &str),
+    rows: impl Iterator<Item = (&'a Error, &'a str)>,
+) -> Report {
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+    for (obstacle, layer) in rows {
+        let text = obstacle.one_line();
+        match reasons.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, layers)) => layers.push(layer),
+            None => reasons.push((text, vec![layer])),
         }
     }
-    Ok(report)
+    for (text, layers) in reasons {
+        report = report.toned_line([
+            (tone, what.to_owned()),
+            (Tone::Name, first_of(&layers)),
+            (Tone::Plain, format!(": {text}")),
+        ]);
+    }
+    report
 }
 
 /// What both runtimes say of their runs, once if it is the same.
@@ -91,7 +99,15 @@ fn settings(found: &Found<'_>) -> String {
 fn verdict(found: &Found<'_>) -> Vec<(Tone, String)> {
     let threshold = format!("{} dB", number::real(found.threshold_db));
     let Some((worst, sqnr)) = found.worst_layer.zip(found.min_sqnr_db) else {
-        return vec![(Tone::Plain, "no layer has a finite SQNR".to_owned())];
+        let is_equal =
+            |row: &Row<'_>| row.errors.as_ref().is_some_and(|errors| errors.sqnr_db == Some(f64::INFINITY));
+        return match &found.layers[..] {
+            [] => vec![(Tone::Plain, "no layer was compared".to_owned())],
+            rows if rows.iter().all(is_equal) => {
+                vec![(Tone::Good, "all values are equal to the last bit".to_owned())]
+            }
+            _ => vec![(Tone::Warning, "no layer has a finite SQNR".to_owned())],
+        };
     };
     let mut pieces = match found.first_below {
         Some(first) => vec![

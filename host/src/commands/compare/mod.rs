@@ -20,6 +20,7 @@ use crate::inspect::pairing::Ground;
 use crate::playground::{Loaded, Playground};
 use crate::render::report::{Effect, Report};
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// `compare REF CAND`
 pub(super) struct Compare;
@@ -217,7 +218,7 @@ impl Command for Compare {
             .map(|row| row.layer);
         sort(&mut rows, arguments.sort);
         let total = rows.len();
-        rows.truncate(arguments.top.unwrap_or(usize::MAX));
+        keep_worst(&mut rows, arguments.top, arguments.sort);
         let report = layout::report(&Found {
             reference: &reference.id,
             candidate: &candidate.id,
@@ -301,6 +302,21 @@ fn row<'a>(pair: &ActivationPair<'a>, stand_in: Option<&StandIn>, found: &Compar
 fn is_alone(pair: &ActivationPair<'_>, stand_in: Option<&StandIn>, found: &Compared) -> bool {
     let is_other = found.local.metrics().max_abs_error.is_some_and(|error| error > 0.0);
     found.local.count() > 0 && (stand_in.is_some() || is_other || pair.candidate.quantization.is_some())
+}
+
+/// Leaves so many rows: the first of what is sorted, and of the graph's order those with the lowest SQNRs.
+fn keep_worst(rows: &mut Vec<Row<'_>>, top: Option<usize>, key: SortKey) {
+    let Some(top) = top.filter(|top| *top < rows.len()) else { return };
+    if key == SortKey::Graph {
+        let sqnr =
+            |row: &Row<'_>| row.errors.as_ref().and_then(|errors| errors.sqnr_db).unwrap_or(f64::INFINITY);
+        let mut sqnrs: Vec<(f64, usize)> = rows.iter().map(sqnr).zip(0..).collect();
+        sqnrs.sort_by(|left, right| left.0.total_cmp(&right.0));
+        let kept: HashSet<usize> = sqnrs.iter().take(top).map(|(_, place)| *place).collect();
+        let mut place = 0..;
+        rows.retain(|_| place.next().is_some_and(|place| kept.contains(&place)));
+    }
+    rows.truncate(top);
 }
 
 fn sort(rows: &mut [Row<'_>], key: SortKey) {

@@ -1,7 +1,7 @@
 //! Ranges on one axis, for people.
 
 use super::Compared;
-use crate::commands::listing::counted;
+use crate::commands::listing::{counted, first_of};
 use crate::error::Result;
 use crate::inspect::range::Extent;
 use crate::render::chart::{Chart, Span};
@@ -107,8 +107,8 @@ pub(super) fn report(compared: &Compared<'_>) -> Result<Report> {
             .collect();
         if !lonely.is_empty() {
             report = report.toned_line([
-                (Tone::Warning, format!("not matched, of {model}: ")),
-                (Tone::Plain, lonely.join(", ")),
+                (Tone::Warning, format!("{} not matched, of {model}: ", lonely.len())),
+                (Tone::Plain, first_of(&lonely)),
             ]);
         }
     }
