@@ -50,6 +50,10 @@ pub struct FlipsContext {
     pub candidate: String,
     /// The samples, if they were not the current input.
     pub data: Option<String>,
+    /// The labels, if they were not those beside the samples.
+    pub labels: Option<String>,
+    /// The settings of the runs, as the user gave them.
+    pub options: Vec<(String, String)>,
 }
 
 /// A loaded model.

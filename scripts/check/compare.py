@@ -91,7 +91,7 @@ def check(qp, digits, reference, candidate, samples):
             if by_name is not None:
                 other.append((name, round(given, 1), round(sqnr(x, by_name.astype(numpy.float64)), 1)))
     print(f"{candidate.name:34} rows {len(rows):3}, unmatched {len(found['unmatched_reference'])} and"
-          f" {len(found['unmatched_candidate'])}, largest difference {worst:.1e} dB, lowest SQNR {found['min_sqnr_db'] or numpy.inf:.1f} dB")
+          f" {len(found['unmatched_candidate'])}, largest difference {worst:.1e} dB, lowest SQNR {float(found['min_sqnr_db'] or 'inf'):.1f} dB")
     for name, given, by_name in other:
         print(f"{'':34} {name}: {given} dB, paired by name {by_name} dB")
     return worst

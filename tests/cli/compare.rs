@@ -189,6 +189,16 @@ fn a_changed_class_is_listed_and_explained() {
         (&7.into(), &3.into(), &9.into(), &3.into())
     );
     assert_eq!(found["became_right"], 1);
+    let accuracy = |side: &str| found[side].as_f64().unwrap();
+    assert_eq!((accuracy("reference_accuracy"), accuracy("candidate_accuracy")), (14.0 / 15.0, 1.0));
+    // What `flips` was given holds for `explain`.
+    let mut session = world.session();
+    session.command(
+        "flips models/resnet8.onnx models/resnet8_int8.onnx --data models/digits.npz:images[320:335] \
+         --labels models/digits.npz:labels[320:335]",
+    );
+    assert_eq!(session.command("explain 7")["label"], 3);
+    drop(session);
     let found = world.json(
         "flips models/resnet8.onnx models/resnet8_int8.onnx --data models/digits.npz[320:335]; explain 7",
     );

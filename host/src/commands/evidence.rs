@@ -21,7 +21,7 @@ pub(super) struct Choice {
     pub(super) data: Option<String>,
     /// The labels, as in digits.npz:labels
     #[arg(long, value_name = "PATH")]
-    labels: Option<String>,
+    pub(super) labels: Option<String>,
     /// Only the first samples
     #[arg(long, value_name = "COUNT")]
     pub(super) samples: Option<u64>,
@@ -29,7 +29,7 @@ pub(super) struct Choice {
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
     batch: u64,
     #[command(flatten)]
-    running: Running,
+    pub(super) running: Running,
 }
 
 /// Two models and what they are run on.
@@ -162,20 +162,20 @@ impl Evidence {
 #[derive(Serialize)]
 pub(super) struct Ran {
     runtime: String,
-    version: String,
+    runtime_version: String,
     settings: Vec<Property>,
 }
 
 impl From<RunReport> for Ran {
     fn from(report: RunReport) -> Self {
-        Self { runtime: report.runtime, version: report.runtime_version, settings: report.settings }
+        Self { runtime: report.runtime, runtime_version: report.runtime_version, settings: report.settings }
     }
 }
 
 impl Ran {
     /// As [`settings_line`].
     pub(super) fn text(&self) -> String {
-        settings_line(&self.runtime, &self.version, &self.settings)
+        settings_line(&self.runtime, &self.runtime_version, &self.settings)
     }
 }
 

@@ -78,7 +78,12 @@ impl Command for Explain {
             }
             (_, _, Some(last)) => {
                 let mut choice = arguments.evidence.clone();
-                choice.data = choice.data.or(last.data);
+                // Labels belong to their samples.
+                if choice.data.is_none() {
+                    choice.data = last.data;
+                    choice.labels = choice.labels.or(last.labels);
+                }
+                choice.running.or(&last.options);
                 (last.reference, last.candidate, choice)
             }
             _ => {

@@ -46,7 +46,7 @@ struct Found<'a> {
     runs: Vec<Ran>,
     /// Samples whose class is another.
     flipped: usize,
-    /// Top-1 accuracy in percent, where there are labels.
+    /// Top-1 accuracy, 0 to 1, where there are labels.
     reference_accuracy: Option<f64>,
     candidate_accuracy: Option<f64>,
     /// Flips from the label to another class, and from another class to the label.
@@ -100,11 +100,6 @@ impl Command for Flips {
             &arguments.evidence,
             &task,
         )?;
-        playground.flips = Some(FlipsContext {
-            reference: arguments.reference.clone(),
-            candidate: arguments.candidate.clone(),
-            data: arguments.evidence.data.clone(),
-        });
         let (reference, candidate) = (evidence.reference(), evidence.candidate());
         let batches = evidence.batches(&[&reference, &candidate])?;
         let wanted = batches.samples();
@@ -117,7 +112,7 @@ impl Command for Flips {
         }
         drop(task);
         let Counted { samples, correct, mut flips, runs } = counted;
-        let accuracy = |correct: u64| labels.map(|_| correct as f64 * 100.0 / samples.max(1) as f64);
+        let accuracy = |correct: u64| labels.map(|_| correct as f64 / samples.max(1) as f64);
         let is_label = |class: usize, label: Option<i64>| i64::try_from(class).ok() == label;
         let became = |was: bool| {
             labels.map(|_| {
@@ -142,6 +137,13 @@ impl Command for Flips {
             became_right,
             flips,
         })?;
+        playground.flips = Some(FlipsContext {
+            reference: arguments.reference.clone(),
+            candidate: arguments.candidate.clone(),
+            data: arguments.evidence.data.clone(),
+            labels: arguments.evidence.labels.clone(),
+            options: arguments.evidence.running.named(),
+        });
         Ok(match stop {
             Some(error) => report.effect(Effect::Fail(
                 error.with_cause(format!("the list above is that of {samples} of {wanted} samples")),
@@ -240,8 +242,10 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
         .toned_line([(Tone::Dim, found.runs.iter().map(Ran::text).collect::<Vec<_>>().join("; "))]);
     if let (Some(ours), Some(theirs)) = (found.reference_accuracy, found.candidate_accuracy) {
         report = report.line(format!(
-            "accuracy {ours:.2} % and {theirs:.2} %: {:+.2} pp; {} became wrong, {} became right",
-            theirs - ours,
+            "accuracy {:.2} % and {:.2} %: {:+.2} pp; {} became wrong, {} became right",
+            ours * 100.0,
+            theirs * 100.0,
+            (theirs - ours) * 100.0,
             found.became_wrong.unwrap_or_default(),
             found.became_right.unwrap_or_default()
         ));

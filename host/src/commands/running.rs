@@ -37,6 +37,25 @@ impl Running {
             .chain(self.options.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 
+    /// What is given, by name.
+    pub(super) fn named(&self) -> Vec<(String, String)> {
+        let given = self.given().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        given.chain(self.threads.map(|threads| ("threads".to_owned(), threads.to_string()))).collect()
+    }
+
+    /// Takes from another command's settings what is not given.
+    pub(super) fn or(&mut self, others: &[(String, String)]) {
+        for (name, value) in others {
+            match name.as_str() {
+                "threads" => self.threads = self.threads.or(value.parse().ok()),
+                name if self.given().all(|(known, _)| known != name) => {
+                    self.options.push((name.to_owned(), value.clone()));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Refuses a setting that no backend of `models` has.
     ///
     /// # Errors

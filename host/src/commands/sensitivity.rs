@@ -69,7 +69,7 @@ struct Outcome {
     /// Samples whose class is another than the reference's.
     changed: u64,
     /// Percentage points that are lost.
-    accuracy_drop: Option<f64>,
+    accuracy_drop_pp: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -278,7 +278,7 @@ fn outcome(change: &OutputChange, measured: &Measured, has_labels: bool) -> Outc
     Outcome {
         sqnr_db: change.errors.metrics().sqnr_db,
         changed: change.changed,
-        accuracy_drop: has_labels.then_some(lost * 100.0),
+        accuracy_drop_pp: has_labels.then_some(lost * 100.0),
     }
 }
 
@@ -310,7 +310,7 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
             Cell::count(row.only.changed),
         ];
         if found.has_labels {
-            cells.push(Cell::option(row.only.accuracy_drop, |points| Cell {
+            cells.push(Cell::option(row.only.accuracy_drop_pp, |points| Cell {
                 text: format!("{points:+.2} pp"),
                 ..Cell::real(points)
             }));
@@ -346,7 +346,7 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
     }
     let text = |outcome: &Outcome| {
         let sqnr = outcome.sqnr_db.map_or_else(|| "–".to_owned(), number::decibels);
-        let lost = outcome.accuracy_drop.map(|points| format!(", {points:+.2} pp of accuracy lost"));
+        let lost = outcome.accuracy_drop_pp.map(|points| format!(", {points:+.2} pp of accuracy lost"));
         format!("{sqnr}, {} changed{}", outcome.changed, lost.unwrap_or_default())
     };
     report = report.line(format!(

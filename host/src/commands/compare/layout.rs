@@ -98,7 +98,7 @@ fn settings(found: &Found<'_>) -> String {
 
 fn verdict(found: &Found<'_>) -> Vec<(Tone, String)> {
     let threshold = format!("{} dB", number::real(found.threshold_db));
-    let Some((worst, sqnr)) = found.worst_layer.zip(found.min_sqnr_db) else {
+    let Some((worst, sqnr)) = found.worst_layer.zip(found.min_sqnr_db.filter(|sqnr| sqnr.is_finite())) else {
         let is_equal =
             |row: &Row<'_>| row.errors.as_ref().is_some_and(|errors| errors.sqnr_db == Some(f64::INFINITY));
         return match &found.layers[..] {

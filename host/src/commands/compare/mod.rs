@@ -16,6 +16,7 @@ use crate::capture::{Alone, Compared, Comparison, Execution, Side, by_value};
 use crate::catalog::name::matches_pattern;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::Errors;
+use crate::inspect::contrast::number_or_text;
 use crate::inspect::pairing::Ground;
 use crate::playground::{Loaded, Playground};
 use crate::render::report::{Effect, Report};
@@ -91,6 +92,7 @@ struct Found<'a> {
     candidate_run: Option<Ran>,
     threshold_db: f64,
     /// The lowest SQNR of all layers, and which has it.
+    #[serde(serialize_with = "number_or_text")]
     min_sqnr_db: Option<f64>,
     worst_layer: Option<&'a str>,
     /// The first layer, in the reference's order, below the threshold.
@@ -230,7 +232,7 @@ impl Command for Compare {
             reference_run: comparison.reference_run.map(Ran::from),
             candidate_run: comparison.candidate_run.map(Ran::from),
             threshold_db: arguments.threshold,
-            min_sqnr_db: worst.map(|(sqnr, _)| sqnr).filter(|sqnr| sqnr.is_finite()),
+            min_sqnr_db: worst.map(|(sqnr, _)| sqnr),
             worst_layer: worst.map(|(_, layer)| layer),
             first_below,
             total,
