@@ -121,7 +121,7 @@ impl Measured {
 }
 
 fn quantizer(codes: &QuantizationParameters) -> Result<Quantizer> {
-    let range = codes.dtype.code_range().and_then(|(low, high)| CodeRange::new(low, high));
+    let range = codes.codes().and_then(|(low, high)| CodeRange::new(low, high));
     match (range, &codes.scales[..]) {
         (Some(range), [scale]) => {
             Ok(Quantizer::new(Affine { scale: *scale, zero_point: codes.zero_point(0) }, range))

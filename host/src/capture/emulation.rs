@@ -426,6 +426,9 @@ fn quantize(value: &str, result: &str, codes: &QuantizationParameters, real: DTy
         if real == DType::FLOAT16 {
             arguments.push(argument("real", "float16"));
         }
+        if let Some((low, high)) = codes.code_range.filter(|_| count == 1) {
+            arguments.push(argument("codes", &format!("{low},{high}")));
+        }
     }
     let elements = Some((codes.dtype, Vec::new(), Vec::new()));
     Ok(Edit { action: "quantize", target: value.to_owned(), arguments, elements })

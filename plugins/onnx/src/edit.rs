@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `store` | a new name | adds a stored tensor with the given elements |
 //! | `copy-layer` | a value | adds a copy of the node that computes it; its outputs are named as the original's with `suffix` behind; `input:OLD` = NEW reads another value, `append` = NAME adds an input |
-//! | `quantize` | a value | adds the value `as`: the target quantized to `dtype` and back, with `scales` and `zero-points` (one, or one for each channel along `axis`), or with `dynamic` ones |
+//! | `quantize` | a value | adds the value `as`: the target quantized to `dtype` and back, with `scales` and `zero-points` (one, or one for each channel along `axis`), or with `dynamic` ones; `codes` = LOW,HIGH keeps to fewer codes than the dtype has, with one scale |
 //! | `select` | a value | whoever reads the target gets the value `then`, which must not be made of it, when the new boolean input `switch` is true |
 //!
 //! Numbers are computed as ONNX Runtime computes them: by its own QuantizeLinear and DequantizeLinear, of the domain
@@ -155,6 +155,10 @@ impl Editor<'_> {
         if axis.is_none() && scales.len() != 1 {
             return Err(BackendError::invalid_input(format!("`{target}` needs an axis for its scales")));
         }
+        let bounds = match lookup(arguments, "codes") {
+            Some(_) => Some(reals(&numbers(arguments, "codes")?, &scales, &zero_points)?),
+            None => None,
+        };
         let (real, scales) = match lookup(arguments, "real") {
             Some("float16") => (
                 DType::FLOAT16,
@@ -176,7 +180,30 @@ impl Editor<'_> {
         };
         let inputs = |first: String| [first, scale.clone(), zero_point.clone()];
         self.node("QuantizeLinear", CONTRIB, &inputs(target), std::slice::from_ref(&codes), attributes());
-        self.node("DequantizeLinear", CONTRIB, &inputs(codes.clone()), &[result], attributes());
+        let Some((low, high)) = bounds else {
+            self.node("DequantizeLinear", CONTRIB, &inputs(codes.clone()), &[result], attributes());
+            return Ok(());
+        };
+        // `Clip` has its bounds elsewhere from opset 11 on; these two are the same in all.
+        let [wide, least, most, above] = ["wide", "least", "most", "above"].map(named);
+        for (name, bound) in [(&least, low), (&most, high)] {
+            let name = self.claim(name)?;
+            let bytes = match real {
+                DType::FLOAT16 => f16::from_f64(bound).to_le_bytes().to_vec(),
+                _ => (bound as f32).to_le_bytes().to_vec(),
+            };
+            self.add_tensor(name, real, Vec::new(), bytes);
+        }
+        let (wide, above) = (self.claim(&wide)?, self.claim(&above)?);
+        self.node(
+            "DequantizeLinear",
+            CONTRIB,
+            &inputs(codes.clone()),
+            std::slice::from_ref(&wide),
+            attributes(),
+        );
+        self.node("Max", "", &[wide, least], std::slice::from_ref(&above), Vec::new());
+        self.node("Min", "", &[above, most], &[result], Vec::new());
         Ok(())
     }
 
@@ -232,6 +259,16 @@ impl Editor<'_> {
 fn needed<'a>(arguments: &'a [Pair], name: &str) -> Result<&'a str> {
     lookup(arguments, name)
         .ok_or_else(|| BackendError::invalid_input(format!("the change needs the argument `{name}`")))
+}
+
+/// The real numbers of the smallest and the largest code, of one scale.
+fn reals(codes: &[f64], scales: &[f64], zero_points: &[f64]) -> Result<(f64, f64)> {
+    match (codes, scales, zero_points) {
+        ([low, high], [scale], [zero_point]) if low <= high => {
+            Ok(((low - zero_point) * scale, (high - zero_point) * scale))
+        }
+        _ => Err(BackendError::invalid_input("`codes` are a lower and an upper one, of one scale")),
+    }
 }
 
 /// Numbers with commas between them.

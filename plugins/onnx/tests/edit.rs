@@ -126,6 +126,20 @@ fn channels_have_scales_of_their_own_and_weights_are_replaced() {
     assert_eq!(found[1], [10.6, 9.7, 210.0, 11.0]);
 }
 
+/// As above, with codes kept to 1..=4, which are the real numbers from -0.5 to 1.
+#[test]
+fn codes_may_be_fewer_than_the_dtype_has() {
+    let (_folder, path) = small();
+    let model = open(&runner(), &path).unwrap();
+    let mut narrow = rounded("x", "x.rounded");
+    narrow.arguments.push(pair("codes", "1,4"));
+    let changed = edited(&model, &[narrow.clone()]).unwrap();
+    assert_eq!(values(&changed, &["x.rounded"], None)[0], [0.5, -0.5, 1.0, 1.0]);
+    narrow.arguments.pop();
+    narrow.arguments.push(pair("codes", "4,1"));
+    assert_eq!(edited(&model, &[narrow]).err().unwrap().kind, ErrorKind::INVALID_INPUT);
+}
+
 #[test]
 fn changes_that_make_no_sense_are_refused_and_change_nothing() {
     let (_folder, path) = small();
