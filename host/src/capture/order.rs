@@ -14,24 +14,33 @@ pub enum Order {
     ChannelsLast,
     /// With the last of four dimensions second: NCHW, where the reference has NHWC.
     ChannelsFirst,
+    /// With the third last dimension and the one behind it swapped: heads and positions of attention, time and samples.
+    MiddleSwapped,
+    /// With the last two dimensions swapped.
+    LastSwapped,
 }
 
+/// A concordance that no other order needs to be tried for.
+const SURE: f64 = 0.99;
+
 impl Order {
-    const ALL: [Self; 3] = [Self::Same, Self::ChannelsLast, Self::ChannelsFirst];
+    const ALL: [Self; 5] =
+        [Self::Same, Self::ChannelsLast, Self::ChannelsFirst, Self::MiddleSwapped, Self::LastSwapped];
 
     /// The orders in which a candidate of shape `candidate` has the reference's shape.
     pub fn that_fit<'a>(reference: &'a [u64], candidate: &'a [u64]) -> impl Iterator<Item = Self> + 'a {
-        Self::ALL.into_iter().filter(move |order| match order.permutation() {
-            None => essential(reference) == essential(candidate),
-            Some(permutation) => {
-                let [batch, ..] = reference else { return false };
-                reference.len() == 4
-                    && candidate.len() == 4
-                    && *batch == candidate[0]
-                    // Where it makes no difference, nothing is moved.
-                    && candidate[1..].iter().filter(|size| **size != 1).count() > 1
-                    && permutation.iter().zip(reference).all(|(from, size)| candidate[*from] == *size)
-            }
+        Self::ALL.into_iter().filter(move |order| {
+            let Some(permutation) = order.permutation() else {
+                return essential(reference) == essential(candidate);
+            };
+            let (Some(ours), Some(theirs)) = (four(reference), four(candidate)) else { return false };
+            // Where it makes no difference, nothing is moved.
+            let moved = permutation.iter().enumerate().filter(|(to, from)| to != *from);
+            let makes_a_difference = moved.filter(|(_, from)| theirs[**from] != 1).count() > 1;
+            reference.len() == candidate.len()
+                && (reference.len() == 4 || !order.is_of_channels())
+                && makes_a_difference
+                && permutation.iter().zip(ours).all(|(from, size)| theirs[*from] == size)
         })
     }
 
@@ -42,15 +51,25 @@ impl Order {
         candidate: (&[f64], &[u64]),
     ) -> Option<(Self, Option<f64>)> {
         let agreement = |order: Self| concordance(reference.0, &order.restored(candidate.0, candidate.1));
-        let fitting = Self::that_fit(reference.1, candidate.1).map(|order| (order, agreement(order)));
-        fitting.reduce(|best, next| if next.1.unwrap_or(-1.0) > best.1.unwrap_or(-1.0) { next } else { best })
+        let mut best: Option<(Self, Option<f64>)> = None;
+        for order in Self::that_fit(reference.1, candidate.1) {
+            let found = agreement(order);
+            if best.is_none_or(|(_, best)| found.unwrap_or(-1.0) > best.unwrap_or(-1.0)) {
+                best = Some((order, found));
+            }
+            if found.is_some_and(|found| found >= SURE) {
+                break;
+            }
+        }
+        best
     }
 
     /// The candidate's values in the reference's order; `shape` is the candidate's.
     pub fn restored(self, values: &[f64], shape: &[u64]) -> Vec<f64> {
-        let (Some(permutation), [_, _, _, _]) = (self.permutation(), shape) else { return values.to_vec() };
-        let sizes: Vec<usize> =
-            shape.iter().map(|size| usize::try_from(*size).unwrap_or(usize::MAX)).collect();
+        let (Some(permutation), Some(shape)) = (self.permutation(), four(shape)) else {
+            return values.to_vec();
+        };
+        let sizes = shape.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
         let strides = [sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1];
         let [first, second, third, fourth] = permutation.map(|from| (sizes[from], strides[from]));
         let mut restored = Vec::with_capacity(values.len());
@@ -73,7 +92,22 @@ impl Order {
             Self::Same => None,
             Self::ChannelsLast => Some([0, 3, 1, 2]),
             Self::ChannelsFirst => Some([0, 2, 3, 1]),
+            Self::MiddleSwapped => Some([0, 2, 1, 3]),
+            Self::LastSwapped => Some([0, 1, 3, 2]),
         }
+    }
+
+    fn is_of_channels(self) -> bool {
+        matches!(self, Self::ChannelsLast | Self::ChannelsFirst)
+    }
+}
+
+/// Three or four dimensions as four.
+fn four(shape: &[u64]) -> Option<[u64; 4]> {
+    match *shape {
+        [first, second, third] => Some([1, first, second, third]),
+        [first, second, third, fourth] => Some([first, second, third, fourth]),
+        _ => None,
     }
 }
 
@@ -93,6 +127,9 @@ mod tests {
         let restored = Order::ChannelsLast.restored(&values, &[1, 2, 2, 3]);
         assert_eq!(restored, [0.0, 3.0, 6.0, 9.0, 1.0, 4.0, 7.0, 10.0, 2.0, 5.0, 8.0, 11.0]);
         assert_eq!(Order::ChannelsFirst.restored(&restored, &[1, 3, 2, 2]), values);
+        // `np.arange(12).reshape(2, 3, 2).transpose(1, 0, 2)`
+        let swapped = Order::MiddleSwapped.restored(&values, &[2, 3, 2]);
+        assert_eq!(swapped, [0.0, 1.0, 6.0, 7.0, 2.0, 3.0, 8.0, 9.0, 4.0, 5.0, 10.0, 11.0]);
     }
 
     #[test]
@@ -103,10 +140,20 @@ mod tests {
         assert_eq!(fit(&[8, 3, 32, 32], &[8, 32, 32, 3]), [Order::ChannelsLast]);
         assert_eq!(
             fit(&[8, 4, 4, 4], &[8, 4, 4, 4]),
-            [Order::Same, Order::ChannelsLast, Order::ChannelsFirst]
+            [
+                Order::Same,
+                Order::ChannelsLast,
+                Order::ChannelsFirst,
+                Order::MiddleSwapped,
+                Order::LastSwapped
+            ]
         );
         assert_eq!(fit(&[8, 64, 1, 1], &[8, 64]), [Order::Same]);
         assert_eq!(fit(&[8, 64], &[8, 32]), []);
+        assert_eq!(fit(&[2, 3, 49, 32], &[2, 49, 3, 32]), [Order::MiddleSwapped]);
+        assert_eq!(fit(&[5, 2, 7], &[2, 5, 7]), [Order::MiddleSwapped]);
+        assert_eq!(fit(&[5, 2, 7], &[5, 7, 2]), [Order::LastSwapped]);
+        assert_eq!(fit(&[2, 1, 49, 32], &[2, 49, 1, 32]), [Order::Same]);
     }
 
     #[test]

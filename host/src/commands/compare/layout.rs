@@ -159,6 +159,7 @@ fn why(row: &Row<'_>) -> String {
     match row.order {
         Some(Order::ChannelsLast) => why.push_str(", NHWC"),
         Some(Order::ChannelsFirst) => why.push_str(", NCHW"),
+        Some(Order::MiddleSwapped | Order::LastSwapped) => why.push_str(", transposed"),
         Some(Order::Same) | None => {}
     }
     why
