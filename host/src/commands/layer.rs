@@ -154,7 +154,7 @@ fn wire<'a>(name: &'a str, is_input: bool, info: &'a ModelInfo) -> Wire<'a> {
 }
 
 fn tensor_type(tensor: &TensorInfo) -> String {
-    format!("{} {}", tensor.dtype, shape_text(&tensor.shape))
+    format!("{} {}", tensor.dtype_name(), shape_text(&tensor.shape))
 }
 
 fn report(described: &Described<'_>) -> Result<Report> {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::input::shape_text;
 use crate::inspect::weight::{Stored, all_stored};
 use crate::inspect::{Summary, survey};
-use crate::model::{DType, TensorRole};
+use crate::model::TensorRole;
 use crate::playground::Playground;
 use crate::render::number;
 use crate::render::report::{Cell, Column, Report, Table};
@@ -70,7 +70,7 @@ struct Row<'a> {
     name: &'a str,
     layer: Option<&'a str>,
     role: TensorRole,
-    dtype: DType,
+    dtype: String,
     shape: &'a [u64],
     bytes: u64,
     /// Whether the numbers are dequantized.
@@ -139,7 +139,7 @@ fn row<'a>(stored: &Stored<'a>, summary: Result<Summary>) -> Row<'a> {
         name: &tensor.name,
         layer: stored.layer.map(|layer| layer.path.as_str()),
         role: tensor.role,
-        dtype: tensor.dtype,
+        dtype: tensor.dtype_name(),
         shape: &tensor.shape,
         bytes: tensor.bytes,
         is_dequantized: tensor.quantization.is_some() && numbers.is_some(),

@@ -79,7 +79,10 @@ impl<'a> Elements<'a> {
         let element = element_type(tensor.dtype).ok_or_else(|| {
             Error::new(
                 ErrorKind::UnsupportedOp,
-                format!("`{}` holds {}, no real numbers", tensor.name, tensor.dtype),
+                match &tensor.type_name {
+                    Some(unknown) => format!("`{}` holds {unknown}, which is not known", tensor.name),
+                    None => format!("`{}` holds {}, no real numbers", tensor.name, tensor.dtype),
+                },
             )
         })?;
         Ok(Self { model, tensor, element, dequantization: None })

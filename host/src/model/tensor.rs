@@ -130,6 +130,11 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
+    /// The element type as the host prints it, also where it has no dtype.
+    pub fn dtype_name(&self) -> String {
+        self.type_name.clone().unwrap_or_else(|| self.dtype.to_string())
+    }
+
     /// The number of elements: 1 for a scalar.
     pub fn element_count(&self) -> u64 {
         element_count(&self.shape).unwrap_or(u64::MAX)

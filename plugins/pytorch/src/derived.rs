@@ -56,6 +56,15 @@ pub enum Packed {
 pub enum Formula {
     /// The numbers of a tensor times a factor, an `f64` by its bits.
     Scaled(StoredTensor, u64),
+    /// The rows of a matrix, each repeated so often, until there are so many: the last one may be repeated less often.
+    Repeated {
+        /// Two dimensions.
+        rows: StoredTensor,
+        /// How often each is repeated.
+        times: u64,
+        /// How many there are then.
+        count: u64,
+    },
     /// −offset / scale: the zero point q₀ of real = q · scale + offset = (q − q₀) · scale.
     ZeroPoints {
         /// The offsets.
@@ -84,6 +93,7 @@ impl Derived {
         match self {
             Self::Codes(packing) => &packing.words,
             Self::Numbers(Formula::Scaled(tensor, _)) => tensor,
+            Self::Numbers(Formula::Repeated { rows, .. }) => rows,
             Self::Numbers(Formula::ZeroPoints { offsets, .. }) => offsets,
             Self::Numbers(Formula::Nested { codes, .. }) => codes,
         }
@@ -97,6 +107,7 @@ impl Derived {
         let all: &[&StoredTensor] = match self {
             Self::Codes(packing) => &[&packing.words],
             Self::Numbers(Formula::Scaled(tensor, _)) => &[tensor],
+            Self::Numbers(Formula::Repeated { rows, .. }) => &[rows],
             Self::Numbers(Formula::ZeroPoints { offsets, scales }) => &[offsets, scales],
             Self::Numbers(Formula::Nested { codes, map, scales, .. }) => &[codes, map, scales],
         };
@@ -139,6 +150,18 @@ impl Formula {
             Self::Scaled(tensor, factor) => {
                 let factor = f64::from_bits(*factor);
                 Ok(reals(tensor, data)?.into_iter().map(|number| number * factor).collect())
+            }
+            Self::Repeated { rows, times, count } => {
+                let width = rows.shape.last().and_then(|width| usize::try_from(*width).ok()).unwrap_or(0);
+                let numbers = reals(rows, data)?;
+                let row = |index: u64| {
+                    let first = usize::try_from(index / (*times).max(1)).ok()?.checked_mul(width)?;
+                    numbers.get(first..first.checked_add(width)?)
+                };
+                let rows: Option<Vec<&[f64]>> = (0..*count).map(row).collect();
+                let rows =
+                    rows.ok_or_else(|| BackendError::corrupt_file("square blocks have too few scales"))?;
+                Ok(rows.concat())
             }
             Self::ZeroPoints { offsets, scales } => {
                 let scales = reals(scales, data)?;

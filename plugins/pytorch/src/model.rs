@@ -37,6 +37,12 @@ impl sdk::Model for Model {
 
     fn read_tensor(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
         let (tensor, info) = self.document.tensor(name)?;
+        if !info.type_name.is_empty() {
+            return Err(BackendError::unsupported_op(format!(
+                "`{name}` is of the type {}, which is not known",
+                info.type_name
+            )));
+        }
         let quantization = match &info.quantization {
             ROption::RSome(parameters) => Some(parameters),
             ROption::RNone => None,

@@ -8,14 +8,19 @@ use crate::eager::StateDict;
 use crate::obstacle::{self, Loader};
 use crate::source::Source;
 use crate::tensor::{Data, Place, StoredTensor};
-use qp_abi::sdk::{BackendError, DType, RSome, Result};
+use qp_abi::sdk::{BackendError, DType, Finding, RSome, RString, Result, Severity};
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub mod subclasses;
 
 /// A header of more bytes is refused: that of a model of a thousand layers has a tenth of a megabyte.
 const MAX_HEADER_BYTES: u64 = 32 << 20;
+/// A longer name of a type is none.
+const MAX_TYPE: usize = 64;
+/// Tensors that a finding names.
+const MAX_SUBJECTS: usize = 64;
 /// The key of what is no tensor.
 const METADATA: &str = "__metadata__";
 
@@ -31,6 +36,8 @@ pub fn looks_like(head: &[u8]) -> bool {
 pub struct Contents {
     /// The tensors in the order of the header, or what is wrong with their description.
     pub tensors: Vec<(String, Result<StoredTensor>)>,
+    /// The tensors of types that are not known, by name: the type, and a tensor of their shape without elements.
+    foreign: HashMap<String, (String, StoredTensor)>,
     /// Where the file ends.
     length: u64,
     /// The file's own metadata.
@@ -45,7 +52,12 @@ pub fn contents(source: &Source) -> Result<Contents> {
     let bytes = source.bytes()?;
     let length = bytes.len() as u64;
     let (header, start) = header(bytes)?;
-    let mut contents = Contents { tensors: Vec::with_capacity(header.len()), metadata: Vec::new(), length };
+    let mut contents = Contents {
+        tensors: Vec::with_capacity(header.len()),
+        foreign: HashMap::new(),
+        metadata: Vec::new(),
+        length,
+    };
     for (name, entry) in header {
         if name == METADATA {
             let texts = entry.as_object().into_iter().flatten();
@@ -54,6 +66,9 @@ pub fn contents(source: &Source) -> Result<Contents> {
             continue;
         }
         let tensor = tensor(&name, &entry, start);
+        if let Some(foreign) = foreign(&entry) {
+            contents.foreign.insert(name.clone(), foreign);
+        }
         contents.tensors.push((name, tensor));
     }
     Ok(contents)
@@ -77,7 +92,7 @@ impl Contents {
 /// Reads the file; no tensor is touched but those that describe others.
 ///
 /// # Errors
-/// `CorruptFile` when the header makes no sense, `UnsupportedFormat` for an element type that is not known.
+/// `CorruptFile` when the header makes no sense.
 pub fn read(source: Arc<Source>) -> Result<Document> {
     let contents = contents(&source)?;
     if contents.tensors.is_empty() {
@@ -87,6 +102,9 @@ pub fn read(source: Arc<Source>) -> Result<Document> {
     let mut collector = Collector::new("safetensors", Data::of_file(source));
     let mut state = StateDict::default();
     let check = |(name, tensor): &(String, Result<StoredTensor>)| {
+        if let Some((_, foreign)) = contents.foreign.get(name) {
+            return Ok((name.clone(), foreign.clone()));
+        }
         let tensor = tensor.clone()?;
         contents.check(name, &tensor)?;
         Ok((name.clone(), tensor))
@@ -95,6 +113,24 @@ pub fn read(source: Arc<Source>) -> Result<Document> {
     subclasses::add(tensors?, &contents.metadata, &mut state, &mut collector)?;
     state.finish(&mut collector)?;
     let info = &mut collector.document.info;
+    for tensor in &mut info.tensors {
+        if let Some((type_name, _)) = contents.foreign.get(tensor.name.as_str()) {
+            tensor.type_name = type_name.as_str().into();
+        }
+    }
+    if !contents.foreign.is_empty() {
+        let mut types: Vec<&str> = contents.foreign.values().map(|(name, _)| name.as_str()).collect();
+        types.sort_unstable();
+        types.dedup();
+        let mut subjects: Vec<RString> = contents.foreign.keys().map(|name| name.as_str().into()).collect();
+        subjects.sort();
+        info.findings.push(Finding {
+            severity: Severity::WARNING,
+            code: "safetensors.types".into(),
+            message: format!("types of elements that are not known: {}", types.join(", ")).into(),
+            subjects: subjects.into_iter().take(MAX_SUBJECTS).collect(),
+        });
+    }
     info.run_obstacle = RSome(obstacle::weights_alone(Loader::Safetensors, &path, info));
     info.producer = "safetensors".into();
     Ok(collector.document)
@@ -149,6 +185,14 @@ fn tensor(name: &str, entry: &Value, data: u64) -> Result<StoredTensor> {
         return Err(fault(&format!("has {bytes} bytes, which its shape does not need")));
     }
     Ok(tensor)
+}
+
+/// The type and the shape of a tensor whose type is not known, and which is sound otherwise.
+fn foreign(entry: &Value) -> Option<(String, StoredTensor)> {
+    let text = entry.get("dtype")?.as_str().filter(|text| text.len() <= MAX_TYPE && dtype(text).is_none())?;
+    let sizes = entry.get("shape")?.as_array()?.iter().map(Value::as_i64);
+    let shape: Vec<i64> = sizes.map(|size| size.filter(|size| *size >= 0)).collect::<Option<_>>()?;
+    Some((text.to_owned(), StoredTensor::dense_at(Place::Nowhere, DType::UNDEFINED, shape)))
 }
 
 fn dtype(text: &str) -> Option<DType> {
@@ -230,8 +274,18 @@ mod tests {
             let error = parse(&header, &[0; 8]).unwrap_err();
             assert_eq!(error.kind, ErrorKind::CORRUPT_FILE, "{header}: {error:?}");
         }
-        let unknown = parse(r#"{"w":{"dtype":"F3","shape":[1],"data_offsets":[0,1]}}"#, &[0]).unwrap_err();
-        assert_eq!(unknown.kind, ErrorKind::UNSUPPORTED_FORMAT);
+    }
+
+    #[test]
+    fn one_type_that_is_not_known_makes_one_tensor_unknown() {
+        let header = r#"{"a":{"dtype":"F6_E2M3","shape":[4],"data_offsets":[0,3]},
+            "w":{"dtype":"I8","shape":[2],"data_offsets":[3,5]}}"#;
+        let document = parse(header, &[0, 0, 0, 7, 8]).unwrap();
+        let (_, unknown) = document.tensor("a").unwrap();
+        assert_eq!((unknown.type_name.as_str(), unknown.dtype), ("F6_E2M3", DType::UNDEFINED));
+        assert_eq!(unknown.shape.as_slice(), [4]);
+        let (known, _) = document.tensor("w").unwrap();
+        assert_eq!(known.dense(&document.data).unwrap().to_vec(), [7, 8]);
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub(super) fn compare<'a>(
 
 fn described<'a>(pair: &TensorPair<'a>, errors: Option<Errors>, obstacle: Option<Error>) -> Pair<'a> {
     let (reference, candidate) = (pair.reference.tensor, pair.candidate.tensor);
-    let type_text = |tensor: &TensorInfo| format!("{} {}", tensor.dtype, shape_text(&tensor.shape));
+    let type_text = |tensor: &TensorInfo| format!("{} {}", tensor.dtype_name(), shape_text(&tensor.shape));
     // Where the parameters are stored is nobody's business here.
     let parameters = |tensor: &TensorInfo| {
         let found = tensor.quantization.as_ref()?;

@@ -4,7 +4,7 @@
 //! those of the operator that turns them into real values.
 
 use super::json;
-use super::layers::{self, Layer, module, outputs, target};
+use super::layers::{self, Layer, module, node_target, outputs, target};
 use super::weights::{Weight, Weights};
 use crate::document::Collector;
 use crate::precision::precision;
@@ -80,8 +80,20 @@ pub fn read(program: &Value, weights: &Weights, collector: &mut Collector) -> Re
         scheme => scheme.into(),
     };
     judge_tensors(info, &quantized);
+    if info.scheme == "PT2E" && is_dynamic(nodes) && info.precision != "mixed" {
+        info.precision = format!("dynamic-{}", info.precision).into();
+    }
     quantized.finish(info);
     Ok(())
+}
+
+/// Whether PT2E quantizes activations, and none of them with parameters that are in the file.
+fn is_dynamic(nodes: &[Value]) -> bool {
+    // With numbers out of the file it is `default`, with those that were chosen `tensor`.
+    let is_static = |node: &Value| node_target(node).ends_with(".quantize_per_tensor.default");
+    let chooses =
+        |node: &Value| target(node).0 == layers::QUANTIZERS && target(node).1.starts_with("choose_qparams");
+    nodes.iter().any(chooses) && !nodes.iter().any(is_static)
 }
 
 /// Says what the tensors that are used make of the model, and which ones are not.

@@ -152,7 +152,7 @@ impl<'a> Modules<'a> {
     }
 }
 
-fn node_target(node: &Value) -> &str {
+pub(super) fn node_target(node: &Value) -> &str {
     node.get("target").and_then(Value::as_str).unwrap_or_default()
 }
 

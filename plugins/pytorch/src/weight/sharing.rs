@@ -1,6 +1,9 @@
 //! Which codes of a weight share a scale, as shapes and block sizes tell.
 
-use crate::tensor::StoredTensor;
+use crate::derived::{Derived, Formula};
+use crate::tensor::{Place, StoredTensor};
+use qp_abi::sdk::DType;
+use std::sync::Arc;
 
 /// What shares one scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,21 +72,44 @@ impl Sharing {
     }
 }
 
-/// Scales of square blocks, one for `rows` rows and some columns, as scales of each row: a view that repeats
-/// them. `None` when the rows are no multiple.
+/// Sides of square blocks, the likeliest first.
+const SIDES: [i64; 5] = [128, 64, 32, 256, 512];
+
+/// Scales of blocks of rows and columns, as scales of each row. Square blocks may be short where the rows or the columns
+/// end: DeepSeek's are of 128, whatever the shape. `None` when neither a square nor whole blocks have so many scales.
 pub fn spread_over_rows(scales: &StoredTensor, codes: &[i64]) -> Option<(StoredTensor, Sharing)> {
     let ([rows, columns], [blocks_down, blocks_across], [down, across]) =
         (codes, &scales.shape[..], &scales.strides[..])
     else {
         return None;
     };
-    if *blocks_down <= 0 || *blocks_across <= 0 || rows % blocks_down != 0 || columns % blocks_across != 0 {
+    if *blocks_down <= 0 || *blocks_across <= 0 || *rows <= 0 || *columns <= 0 {
         return None;
     }
-    let mut spread = scales.clone();
-    spread.shape = vec![*blocks_down, rows / blocks_down, *blocks_across];
-    spread.strides = vec![*down, 0, *across];
-    Some((spread, Sharing::Block(1, columns / blocks_across)))
+    let count = |size: i64, side: i64| (size - 1) / side + 1;
+    let is_whole = rows % blocks_down == 0 && columns % blocks_across == 0;
+    let square = SIDES
+        .into_iter()
+        .find(|side| count(*rows, *side) == *blocks_down && count(*columns, *side) == *blocks_across);
+    let (high, wide) = match square {
+        Some(side) => (side, side),
+        None if is_whole => (rows / blocks_down, columns / blocks_across),
+        None => return None,
+    };
+    if rows % high == 0 {
+        let mut spread = scales.clone();
+        spread.shape = vec![*blocks_down, high, *blocks_across];
+        spread.strides = vec![*down, 0, *across];
+        return Some((spread, Sharing::Block(1, wide)));
+    }
+    let formula = Formula::Repeated {
+        rows: scales.clone(),
+        times: u64::try_from(high).ok()?,
+        count: u64::try_from(*rows).ok()?,
+    };
+    let place = Place::Derived(Arc::new(Derived::Numbers(formula)));
+    let spread = StoredTensor::dense_at(place, DType::FLOAT64, vec![*rows, *blocks_across]);
+    Some((spread, Sharing::Block(1, wide)))
 }
 
 #[cfg(test)]
@@ -98,6 +124,21 @@ mod tests {
         assert_eq!(Sharing::of(&[10, 64], &[5, 2]), None);
         assert_eq!(Sharing::of(&[10, 64], &[10]), None);
         assert_eq!(Sharing::of(&[10, 64], &[10, 0]), None);
+    }
+
+    /// The shapes of DeepSeek-V3's `down_proj` and `kv_a_proj_with_mqa`, whose blocks are of 128 by 128.
+    #[test]
+    fn square_blocks_may_be_short_at_the_end() {
+        let spread = |codes: &[i64], scales: &[i64]| {
+            let place = Place::Span { start: 0, bytes: 4 * scales.iter().product::<i64>().unsigned_abs() };
+            let scales = StoredTensor::dense_at(place, DType::FLOAT32, scales.to_vec());
+            spread_over_rows(&scales, codes).map(|(spread, sharing)| (spread.element_count(), sharing))
+        };
+        assert_eq!(spread(&[7168, 2048], &[56, 16]), Some((Some(7168 * 16), Sharing::Block(1, 128))));
+        assert_eq!(spread(&[576, 7168], &[5, 56]), Some((Some(576 * 56), Sharing::Block(1, 128))));
+        assert_eq!(spread(&[160, 200], &[2, 2]), Some((Some(160 * 2), Sharing::Block(1, 128))));
+        assert_eq!(spread(&[96, 60], &[2, 3]), Some((Some(96 * 3), Sharing::Block(1, 20))));
+        assert_eq!(spread(&[97, 60], &[2, 3]), None);
     }
 
     #[test]
