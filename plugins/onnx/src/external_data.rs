@@ -141,7 +141,8 @@ impl ExternalFiles {
 fn range(tensor: &TensorProto, location: &Location, available: u64) -> Result<std::ops::Range<usize>> {
     let name = tensor.name.as_deref().unwrap_or_default();
     let wanted = convert::dense_bytes(tensor)?;
-    if let Some(length) = location.length
+    // A length of 0 is written by some tools where the shape is to say it, and taken so by ONNX Runtime.
+    if let Some(length) = location.length.filter(|length| *length > 0)
         && length != wanted
     {
         return Err(BackendError::corrupt_file(format!(

@@ -23,7 +23,10 @@ pub enum Loader<'a> {
 }
 
 /// Prefixes that the wrapper of a model puts before all names, and the model itself does not have.
-const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "model."];
+const WRAPPERS: [&str; 3] = ["module.", COMPILED, "model."];
+const COMPILED: &str = "_orig_mod.";
+/// Nobody wraps a model more often.
+const MAX_PREFIX: usize = 256;
 /// Quantizers whose weights fit no plain module: their own loader builds the model.
 const FOREIGN: [&str; 6] = ["bitsandbytes", "GPTQ", "AWQ", "compressed-tensors", "MXFP4", "block FP8"];
 
@@ -39,11 +42,12 @@ pub fn weights_alone(loader: Loader<'_>, path: &Path, info: &ModelInfo) -> Backe
         export_help("Let the library that quantized it build the model", &load)
     } else {
         let state = state(loader, path, scheme);
-        let prefix = wrapper(loader, info);
-        let state = match prefix {
-            Some(prefix) => {
-                format!("{{name.removeprefix(\"{prefix}\"): tensor for name, tensor in {state}.items()}}")
-            }
+        let names: Vec<&str> = match loader {
+            Loader::Pickle { .. } => info.tensors.iter().map(|tensor| tensor.name.as_str()).collect(),
+            Loader::Safetensors | Loader::Shards { .. } => Vec::new(),
+        };
+        let state = match unwrapped(&names, info.producer.starts_with("PyTorch Lightning")) {
+            Some(name) => format!("{{{name}: tensor for name, tensor in {state}.items()}}"),
             None => state,
         };
         // What a subclass stands for cannot be copied into a plain parameter.
@@ -59,7 +63,10 @@ pub fn loose_tensors(is_optimizer: bool, path: &Path) -> BackendError {
         return BackendError::unsupported_op("the file holds the state of an optimizer and no model")
             .with_help("Open the file with the model's weights.");
     }
-    let first = format!("Build the model in Python, give it the tensors of `torch.load({})`", python(path));
+    let first = format!(
+        "Build the model in Python, give it the tensors of `torch.load({}, map_location=\"cpu\")`",
+        python(path)
+    );
     BackendError::unsupported_op("the file holds tensors and no computation")
         .with_help(export_help(&first, "model.load_state_dict(tensors)"))
 }
@@ -91,14 +98,14 @@ fn state(loader: Loader<'_>, path: &Path, scheme: &str) -> String {
         Loader::Pickle { key, is_plain } => {
             let weights_only = if is_plain { "True" } else { "False" };
             let key = key.map(|key| format!("[\"{}\"]", key.escape_debug())).unwrap_or_default();
-            format!("torch.load({file}, weights_only={weights_only}){key}")
+            format!("torch.load({file}, map_location=\"cpu\", weights_only={weights_only}){key}")
         }
         Loader::Shards { are_pickled } => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.map_or_else(|| "\".\"".to_owned(), python);
             let shard = format!("os.path.join({folder}, shard)");
             let load = if are_pickled {
-                format!("torch.load({shard}, weights_only=True)")
+                format!("torch.load({shard}, map_location=\"cpu\", weights_only=True)")
             } else {
                 format!("safetensors.torch.load_file({shard})")
             };
@@ -110,13 +117,53 @@ fn state(loader: Loader<'_>, path: &Path, scheme: &str) -> String {
     }
 }
 
-/// The prefix that all names have and the model does not: that of DataParallel and `torch.compile`, and the
-/// attribute of a Lightning module.
-fn wrapper(loader: Loader<'_>, info: &ModelInfo) -> Option<&'static str> {
-    let is_lightning = info.producer.starts_with("PyTorch Lightning");
-    let prefix = WRAPPERS.into_iter().find(|prefix| {
-        info.tensors.iter().all(|tensor| tensor.name.starts_with(prefix)) && !info.tensors.is_empty()
-    })?;
-    let belongs_to_the_model = prefix == "model." && !is_lightning;
-    (matches!(loader, Loader::Pickle { .. }) && !belongs_to_the_model).then_some(prefix)
+/// The expression of a name without what the wrappers of the model put before all names, in any nesting:
+/// DataParallel, `torch.compile`, and the attribute of a Lightning module. An attribute `model` of another module is the
+/// model's own, and what is compiled may be in it.
+fn unwrapped(names: &[&str], is_lightning: bool) -> Option<String> {
+    let all_have = |prefix: &str| !names.is_empty() && names.iter().all(|name| name.starts_with(prefix));
+    let (mut outer, mut own) = (String::new(), false);
+    let mut prefix = String::new();
+    while prefix.len() < MAX_PREFIX
+        && let Some(wrapper) = WRAPPERS.into_iter().find(|wrapper| all_have(&format!("{prefix}{wrapper}")))
+    {
+        prefix.push_str(wrapper);
+        own |= wrapper == "model." && !is_lightning;
+        if !own {
+            outer.clone_from(&prefix);
+        }
+    }
+    let inner = prefix.get(outer.len()..).unwrap_or_default();
+    let mut expression = "name".to_owned();
+    if !outer.is_empty() {
+        expression.push_str(&format!(".removeprefix(\"{outer}\")"));
+    }
+    if inner.contains(COMPILED) {
+        expression.push_str(&format!(".replace(\"{inner}\", \"{}\", 1)", inner.replace(COMPILED, "")));
+    }
+    (expression != "name").then_some(expression)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unwrapped;
+
+    /// What DistributedDataParallel and `torch.compile` of PyTorch 2.13 write.
+    #[test]
+    fn wrappers_are_taken_off_in_any_nesting() {
+        let found = |prefix: &str, is_lightning: bool| {
+            let names = ["fc.weight", "model.bias"].map(|name| format!("{prefix}{name}"));
+            unwrapped(&names.each_ref().map(String::as_str), is_lightning)
+        };
+        assert_eq!(found("", false), None);
+        assert_eq!(found("model.", false), None);
+        for prefix in ["module.", "module._orig_mod.", "_orig_mod.module."] {
+            assert_eq!(found(prefix, false), Some(format!("name.removeprefix(\"{prefix}\")")));
+        }
+        let compiled = "name.replace(\"model._orig_mod.\", \"model.\", 1)";
+        assert_eq!(found("model._orig_mod.", false).as_deref(), Some(compiled));
+        let lightning = "name.removeprefix(\"model._orig_mod.\")";
+        assert_eq!(found("model._orig_mod.", true).as_deref(), Some(lightning));
+        assert_eq!(unwrapped(&[], false), None);
+    }
 }

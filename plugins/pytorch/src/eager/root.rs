@@ -82,8 +82,10 @@ pub fn read(rebuild: Rebuild<'_>, collector: &mut Collector) -> Result<()> {
 fn module_obstacle(reason: BackendError, key: Option<&str>, path: &Path) -> BackendError {
     let path = python(path);
     let load = match key {
-        Some(key) => format!("model = torch.load({path}, weights_only=False)[\"{key}\"]"),
-        None => format!("model = torch.load({path}, weights_only=False)"),
+        Some(key) => {
+            format!("model = torch.load({path}, map_location=\"cpu\", weights_only=False)[\"{key}\"]")
+        }
+        None => format!("model = torch.load({path}, map_location=\"cpu\", weights_only=False)"),
     };
     reason.with_help(export_help("Export it in Python, where its code is trusted", &load))
 }
