@@ -38,13 +38,13 @@ fn is_tensor(info: &ModelInfo, name: &str) -> bool {
     values.find(|value| value.name == name).is_none_or(|value| value.type_name.is_empty())
 }
 
-/// Checks that a value that is no output can be captured.
+/// Checks that a value that is no output can be captured: it is one of those that are [`computed`].
 ///
 /// # Errors
 /// `NotFound` for a name that nothing has; `UnsupportedOp` for a value inside of a node, for a stored tensor and for
 /// what is no tensor.
-pub fn check(info: &ModelInfo, name: &str) -> Result<()> {
-    if computed(info).any(|known| known == name) {
+pub fn check(info: &ModelInfo, computed: &HashSet<&str>, name: &str) -> Result<()> {
+    if computed.contains(name) {
         return Ok(());
     }
     let is_inner = info.layers.iter().any(|layer| layer.outputs.iter().any(|output| output == name));

@@ -7,6 +7,7 @@ use qp_abi::sdk::{
     BackendError, DType, Dimension, Fetch, ModelInfo, Result, RunRequest, TensorView, ValueInfo,
     element_count,
 };
+use std::collections::HashSet;
 
 /// How a model is prepared; a run with other settings needs another session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,17 +162,18 @@ fn wanted<'a>(info: &'a ModelInfo, request: &RunRequest<'a>) -> Result<Vec<&'a s
         }
         Fetch::NAMED => {
             let names: &'a [_] = request.names.as_slice();
-            names.iter().map(|name| named(info, name.as_str())).collect()
+            let computed = capture::computed(info).collect();
+            names.iter().map(|name| named(info, &computed, name.as_str())).collect()
         }
         Fetch::LAYERS => Ok(capture::computed(info).collect()),
         other => Err(BackendError::unsupported_op(format!("the request to fetch {} is unknown", other.0))),
     }
 }
 
-fn named<'a>(info: &'a ModelInfo, name: &'a str) -> Result<&'a str> {
+fn named<'a>(info: &'a ModelInfo, computed: &HashSet<&str>, name: &'a str) -> Result<&'a str> {
     match info.outputs.iter().find(|output| output.name == name) {
         Some(output) => delivered(output),
-        None => capture::check(info, name).map(|()| name),
+        None => capture::check(info, computed, name).map(|()| name),
     }
 }
 

@@ -10,6 +10,7 @@ use ort::session::{NoSelectedOutputs, RunOptions, SessionInputValue, SessionOutp
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, ErrorKind, Pair, Progress, Result, RunReport, Sink};
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -126,8 +127,9 @@ impl Session {
         let elapsed = start.elapsed();
         let outputs = outcome?;
         self.last = Some((elapsed, bytes));
+        let by_name: HashMap<&str, _> = outputs.iter().collect();
         for &name in &plan.wanted {
-            let value = outputs
+            let value = by_name
                 .get(name)
                 .ok_or_else(|| BackendError::runtime_failed(format!("{NAME} did not compute `{name}`")))?;
             deliver(name, value, sink)?;
