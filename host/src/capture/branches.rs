@@ -6,8 +6,9 @@ use super::side::Side;
 use crate::backend::{Fetch, Progress, RunReport};
 use crate::error::{Error, Result};
 use crate::input::Input;
+use crate::inspect::range::code_range;
 use crate::model::{QuantizationParameters, Tensor};
-use qp_analysis::{Affine, CodeRange, ErrorMetrics, Quantizer, RangeCount, ValueRange};
+use qp_analysis::{Affine, ErrorMetrics, Quantizer, RangeCount, ValueRange};
 
 /// One addition, in the reference's values.
 pub struct Addition<'a> {
@@ -121,7 +122,7 @@ impl Measured {
 }
 
 fn quantizer(codes: &QuantizationParameters) -> Result<Quantizer> {
-    let range = codes.codes().and_then(|(low, high)| CodeRange::new(low, high));
+    let range = code_range(codes);
     match (range, &codes.scales[..]) {
         (Some(range), [scale]) => {
             Ok(Quantizer::new(Affine { scale: *scale, zero_point: codes.zero_point(0) }, range))

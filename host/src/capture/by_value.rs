@@ -71,17 +71,13 @@ pub fn pair<'a>(
             }
         }
     }
-    let aligned = align(references.len(), candidates.len(), |left, right| {
+    let mut aligned = align(references.len(), candidates.len(), |left, right| {
         let (_, concordance) = agreements.get(&(left, right))?;
         let is_alike = references[left].layer.is_like(candidates[right].layer);
         let bonus = if is_alike { SAME_KIND } else { 0.0 };
         (*concordance >= LEAST_CONCORDANCE).then_some(concordance - LEAST_CONCORDANCE + SAME_KIND + bonus)
     });
     // Branches that two exporters write in another order cross: what is left over pairs with what agrees best with it.
-    let is_left = |pairs: &[(usize, usize)], left: usize, right: usize| {
-        !pairs.iter().any(|pair| pair.0 == left || pair.1 == right)
-    };
-    let mut aligned = aligned;
     let mut best: Vec<(usize, usize)> = agreements
         .iter()
         .filter(|(_, (_, concordance))| *concordance >= LEAST_CONCORDANCE)
@@ -92,7 +88,7 @@ pub fn pair<'a>(
         agreements[second].1.total_cmp(&agreements[first].1).then(first.cmp(second))
     });
     for (left, right) in best {
-        if is_left(&aligned, left, right) {
+        if !aligned.iter().any(|pair| pair.0 == left || pair.1 == right) {
             aligned.push((left, right));
         }
     }

@@ -347,7 +347,7 @@ impl<'a> Builder<'a> {
 
     /// The type of a value that is quantized.
     fn real_type(&self, name: &str) -> DType {
-        self.reference.value(name).map_or(DType::FLOAT32, |value| value.dtype)
+        self.reference_graph.value(name).map_or(DType::FLOAT32, |value| value.dtype)
     }
 }
 

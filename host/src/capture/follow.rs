@@ -2,7 +2,7 @@
 //! through layers that the other model has none for, because they are part of another layer there.
 
 use crate::inspect::graph::{Graph, Node};
-use crate::model::{Dimension, LayerInfo, LayerKind, ModelInfo, QuantizationParameters};
+use crate::model::{Dimension, LayerInfo, LayerKind, ModelInfo, QuantizationParameters, ValueOrigin};
 use std::collections::HashSet;
 
 /// How far a value is followed.
@@ -49,7 +49,6 @@ impl Partner<'_> {
 
 /// Follows values of one model.
 pub struct Follower<'a> {
-    info: &'a ModelInfo,
     graph: Graph<'a>,
     /// Layers that the other side has no layer for.
     lonely: HashSet<&'a str>,
@@ -59,7 +58,7 @@ impl<'a> Follower<'a> {
     /// `lonely` are the layers that the other side has none for.
     pub fn new(info: &'a ModelInfo, lonely: &[&'a LayerInfo]) -> Self {
         let lonely = lonely.iter().map(|layer| layer.path.as_str()).collect();
-        Self { info, graph: Graph::of(info, true), lonely }
+        Self { graph: Graph::of(info, true), lonely }
     }
 
     /// The layer is a partner's, or part of one: nothing is followed through it any more.
@@ -216,7 +215,7 @@ impl<'a> Follower<'a> {
 
     /// The parameters of the codes that a value is, or was rounded to.
     pub fn parameters(&self, value: &str) -> Option<&'a QuantizationParameters> {
-        self.info.value(value).and_then(|value| value.quantization.as_ref())
+        self.graph.value(value).and_then(|value| value.quantization.as_ref())
     }
 
     /// Whether a value is computed from the inputs' elements.
@@ -227,7 +226,7 @@ impl<'a> Follower<'a> {
     }
 
     fn is_constant(&self, value: &str) -> bool {
-        self.info.value(value).is_some_and(|value| value.origin != crate::model::ValueOrigin::Activation)
+        self.graph.value(value).is_some_and(|value| value.origin != ValueOrigin::Activation)
     }
 
     fn is_dynamic(&self, value: &str) -> bool {
@@ -289,14 +288,14 @@ impl<'a> Follower<'a> {
 
     /// A shape of which every dimension has a size or a name.
     fn known_shape(&self, value: &str) -> Option<&'a Vec<Dimension>> {
-        let shape = self.info.value(value)?.shape.as_ref()?;
+        let shape = self.graph.value(value)?.shape.as_ref()?;
         shape.iter().all(|dimension| *dimension != Dimension::Unknown).then_some(shape)
     }
 
     /// Whether a layer computes a product of codes that has no scale yet.
     fn is_integer_product(&self, layer: &LayerInfo) -> bool {
         let is_product = matches!(layer.kind, LayerKind::Convolution | LayerKind::Linear);
-        let value = layer.outputs.first().and_then(|name| self.info.value(name));
+        let value = layer.outputs.first().and_then(|name| self.graph.value(name));
         is_product && value.is_some_and(|value| value.dtype.is_integer() && value.quantization.is_none())
     }
 }

@@ -123,8 +123,7 @@ impl Activations<'_> {
             self.pairs.iter().flat_map(ActivationPair::members).map(|layer| layer.path.as_str()).collect();
         self.unmatched_reference.retain(|layer| !members.contains(layer.path.as_str()));
         self.unmatched_candidate.retain(|layer| !members.contains(layer.path.as_str()));
-        let place: HashMap<&str, usize> =
-            reference.layers.iter().enumerate().map(|(place, layer)| (layer.path.as_str(), place)).collect();
+        let place = reference.places();
         self.pairs.sort_by_key(|pair| place.get(pair.reference.path.as_str()).copied());
     }
 }
@@ -210,8 +209,9 @@ fn by_name<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Vec<Named<
 
 /// What the layers of a model compute of the elements of its inputs: real numbers, or codes with a scale.
 fn computed(info: &ModelInfo) -> Vec<(&str, &LayerInfo)> {
+    let values = info.values_by_name();
     let is_real = |name: &str| {
-        info.value(name).is_none_or(|value| {
+        values.get(name).is_none_or(|value| {
             let is_whole = value.dtype.is_integer() || value.dtype == DType::BOOL;
             value.type_name.is_none() && (!is_whole || value.quantization.is_some())
         })

@@ -80,7 +80,7 @@ pub fn products<'a>(model: &'a Loaded, progress: &dyn Progress) -> Result<Vec<Pr
             .inputs
             .iter()
             .find(|name| {
-                info.value(name).is_some_and(|value| {
+                graph.value(name).is_some_and(|value| {
                     value
                         .quantization
                         .as_ref()

@@ -24,8 +24,9 @@ pub struct Streamed {
 /// the size is not known counts as nothing, and one that is larger is a group of its own.
 pub fn groups(side: &Side<'_>, names: &[String], batch: u64, budget: u64) -> Vec<Vec<String>> {
     let info = side.model.info();
+    let values = info.values_by_name();
     let bytes = |name: &String| {
-        let value = info.value(name)?;
+        let value = values.get(name.as_str())?;
         let shape: Vec<u64> =
             value.shape.as_ref()?.iter().map(|dimension| dimension.size().unwrap_or(batch)).collect();
         let dtype = if value.dtype == DType::UNDEFINED { DType::FLOAT32 } else { value.dtype };

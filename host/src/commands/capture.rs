@@ -22,7 +22,7 @@ use crate::render::report::{Cell, Column, Effect, Report, Table};
 use crate::render::style::Tone;
 use qp_analysis::{GrowingHistogram, RangeCount, Statistics, ValueRange};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The bins of a histogram that is kept of each value.
@@ -214,7 +214,7 @@ fn one(
     let names: Vec<String> = wanted.iter().map(|(_, value)| (*value).to_owned()).collect();
     let graph = Graph::of(info, false);
     let mut gathered: HashMap<&str, Gathered<'_>> =
-        wanted.iter().map(|(layer, value)| (*value, Gathered::new(layer, value, info, &graph))).collect();
+        wanted.iter().map(|(layer, value)| (*value, Gathered::new(layer, value, &graph))).collect();
     let groups = groups(side, &names, arguments.batch, budget);
     let samples = (input, arguments.samples, arguments.batch);
     let streamed = each_tensor(side, &groups, samples, progress, &mut |tensor| {
@@ -257,21 +257,21 @@ fn one(
 
 /// The values that layers compute, each with its layer; of a layer inside of a node nothing can leave it.
 fn computing(info: &ModelInfo) -> Vec<(&LayerInfo, &str)> {
-    let is_reachable = |layer: &&LayerInfo| info.format != "onnx" || layer.scope.is_none();
-    let is_tensor = |name: &str| {
-        info.value(name).is_none_or(|value| value.type_name.is_none()) && info.tensor(name).is_none()
-    };
+    let values = info.values_by_name();
+    let stored: HashSet<&str> = info.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let is_tensor =
+        |name: &str| values.get(name).is_none_or(|value| value.type_name.is_none()) && !stored.contains(name);
     info.layers
         .iter()
-        .filter(is_reachable)
+        .filter(|layer| !layer.is_inner)
         .flat_map(|layer| layer.outputs.iter().map(move |value| (layer, value.as_str())))
         .filter(|(_, value)| !value.is_empty() && is_tensor(value))
         .collect()
 }
 
 impl<'a> Gathered<'a> {
-    fn new(layer: &'a LayerInfo, value: &str, info: &'a ModelInfo, graph: &Graph<'a>) -> Self {
-        let codes = info.value(value).and_then(|value| value.quantization.as_ref());
+    fn new(layer: &'a LayerInfo, value: &str, graph: &Graph<'a>) -> Self {
+        let codes = graph.value(value).and_then(|value| value.quantization.as_ref());
         let behind = || graph.outgoing(graph.producer(value)?).find_map(|edge| edge.quantization);
         let range = codes
             .or_else(behind)

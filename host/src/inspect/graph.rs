@@ -16,6 +16,7 @@ pub struct Graph<'a> {
     /// Layers that only quantize and dequantize, and are no nodes: edges go through them.
     pub hidden: usize,
     values: HashMap<&'a str, &'a ValueInfo>,
+    layers: HashMap<&'a str, usize>,
     producers: HashMap<&'a str, usize>,
     incoming: Vec<Vec<usize>>,
     outgoing: Vec<Vec<usize>>,
@@ -101,20 +102,19 @@ impl<'a> Graph<'a> {
             .filter(|layer| is_hidden(layer))
             .filter_map(|layer| Some((layer.outputs.first()?.as_str(), layer.inputs.first()?.as_str())))
             .collect();
-        let values: HashMap<&str, &ValueInfo> = info
-            .inputs
-            .iter()
-            .chain(&info.values)
-            .chain(&info.outputs)
-            .map(|value| (value.name.as_str(), value))
-            .collect();
+        let layer_of = |(index, node): (usize, &Node<'a>)| match node {
+            Node::Layer(layer) => Some((layer.path.as_str(), index)),
+            Node::Input(_) | Node::Output(_) => None,
+        };
+        let layers = nodes.iter().enumerate().filter_map(layer_of).collect();
         let mut graph = Self {
             hidden: info.layers.iter().filter(|layer| is_hidden(layer)).count(),
             edges: Vec::new(),
             incoming: vec![Vec::new(); nodes.len()],
             outgoing: vec![Vec::new(); nodes.len()],
             nodes: Vec::new(),
-            values,
+            values: info.values_by_name(),
+            layers,
             producers,
         };
         for (to, node) in nodes.iter().enumerate() {
@@ -153,7 +153,12 @@ impl<'a> Graph<'a> {
 
     /// The node of the layer of that path.
     pub fn layer(&self, path: &str) -> Option<usize> {
-        self.nodes.iter().position(|node| matches!(node, Node::Layer(layer) if layer.path == path))
+        self.layers.get(path).copied()
+    }
+
+    /// What is known of a value.
+    pub fn value(&self, name: &str) -> Option<&'a ValueInfo> {
+        self.values.get(name).copied()
     }
 
     /// The node that computes a value.

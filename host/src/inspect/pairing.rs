@@ -54,6 +54,20 @@ pub struct TensorPairs<'a> {
 
 /// Pairs the stored tensors of two variants; scales and zero points are none.
 pub fn tensors<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> TensorPairs<'a> {
+    let mut found = tensors_by_themselves(reference, candidate);
+    if !found.unmatched_reference.is_empty() && !found.unmatched_candidate.is_empty() {
+        by_layers(&mut found, &layers_without_weights(reference, candidate));
+    }
+    let in_order = all_stored(reference);
+    let place: HashMap<&str, usize> =
+        in_order.iter().enumerate().map(|(place, stored)| (stored.tensor.name.as_str(), place)).collect();
+    found.pairs.sort_by_key(|pair| place.get(pair.reference.tensor.name.as_str()).copied());
+    found
+}
+
+/// The stored tensors that pair by their names and shapes, whatever pairs their layers are in: these may say which layers
+/// are a pair.
+fn tensors_by_themselves<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> TensorPairs<'a> {
     // What no layer uses, such as float weights that PT2E leaves behind, is not what is looked for.
     let used = |info: &'a ModelInfo| -> Vec<Stored<'a>> {
         let is_used =
@@ -89,10 +103,6 @@ pub fn tensors<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Tensor
         unmatched_candidate: matching.unmatched_candidate.iter().map(|index| candidates[*index]).collect(),
     };
     by_own_names(&mut found);
-    by_layers(&mut found, reference, candidate);
-    let place: HashMap<&str, usize> =
-        references.iter().enumerate().map(|(place, stored)| (stored.tensor.name.as_str(), place)).collect();
-    found.pairs.sort_by_key(|pair| place.get(pair.reference.tensor.name.as_str()).copied());
     found
 }
 
@@ -118,21 +128,11 @@ fn by_own_names(found: &mut TensorPairs<'_>) {
 
 /// What is left over once more, by the layers that have it: the weights, and the biases, of two layers that are a pair
 /// belong together in their order, whatever they are called.
-fn by_layers<'a>(found: &mut TensorPairs<'a>, reference: &'a ModelInfo, candidate: &'a ModelInfo) {
-    if found.unmatched_reference.is_empty() || found.unmatched_candidate.is_empty() {
-        return;
-    }
-    for layers in layers_without_weights(reference, candidate).pairs {
+fn by_layers(found: &mut TensorPairs<'_>, layers: &LayerPairs<'_>) {
+    for layers in &layers.pairs {
         for is_bias in [false, true] {
-            let left = |layer: &LayerInfo, stored: &[Stored<'a>]| -> Vec<Stored<'a>> {
-                let uses = layer.weights.iter().filter(|used| used.is_bias == is_bias);
-                uses.filter_map(|used| {
-                    stored.iter().find(|stored| stored.tensor.name == used.tensor).copied()
-                })
-                .collect()
-            };
-            let ours = left(layers.reference, &found.unmatched_reference);
-            let theirs = left(layers.candidate, &found.unmatched_candidate);
+            let ours = left_of(layers.reference, is_bias, &found.unmatched_reference);
+            let theirs = left_of(layers.candidate, is_bias, &found.unmatched_candidate);
             if ours.len() != theirs.len() {
                 continue;
             }
@@ -145,6 +145,12 @@ fn by_layers<'a>(found: &mut TensorPairs<'a>, reference: &'a ModelInfo, candidat
             }
         }
     }
+}
+
+/// Which of the stored tensors are weights, or biases, of a layer, in its order.
+fn left_of<'a>(layer: &LayerInfo, is_bias: bool, stored: &[Stored<'a>]) -> Vec<Stored<'a>> {
+    let uses = layer.weights.iter().filter(|used| used.is_bias == is_bias);
+    uses.filter_map(|used| stored.iter().find(|stored| stored.tensor.name == used.tensor).copied()).collect()
 }
 
 /// What tensors are matched by: their names, and where a name says nothing of the layer that has it, what the
@@ -200,8 +206,7 @@ pub fn layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPa
     let by_weights = by_weights(reference, candidate, &mut found);
     found.pairs.extend(by_weights);
     structure::settle((reference, candidate), &mut found, counted);
-    let place: HashMap<&str, usize> =
-        reference.layers.iter().enumerate().map(|(place, layer)| (layer.path.as_str(), place)).collect();
+    let place = reference.places();
     found.pairs.sort_by_key(|pair| place.get(pair.reference.path.as_str()).copied());
     found
 }
@@ -270,7 +275,7 @@ fn by_weights<'a>(
         return Vec::new();
     }
     let mut pairs: Vec<LayerPair<'a>> = Vec::new();
-    for pair in tensors(reference, candidate).pairs {
+    for pair in tensors_by_themselves(reference, candidate).pairs {
         let (Some(first), Some(second)) = (pair.reference.layer, pair.candidate.layer) else { continue };
         let of = |layers: &[&'a LayerInfo], layer: &LayerInfo| {
             layers.iter().position(|other| other.path == layer.path)

@@ -166,7 +166,6 @@ fn only_ones<'a>(found: &mut LayerPairs<'a>, sets: (&Sets<'a>, &Sets<'a>)) -> Ve
 }
 
 fn in_order(layers: &mut [&LayerInfo], info: &ModelInfo) {
-    let place: HashMap<&str, usize> =
-        info.layers.iter().enumerate().map(|(place, layer)| (layer.path.as_str(), place)).collect();
+    let place = info.places();
     layers.sort_by_key(|layer| place.get(layer.path.as_str()).copied());
 }

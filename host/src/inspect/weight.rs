@@ -28,8 +28,7 @@ pub struct Stored<'a> {
 /// Every stored tensor but scales, zero points and further names of the same storage, in the order of the
 /// layers; those of no layer last.
 pub fn all_stored(info: &ModelInfo) -> Vec<Stored<'_>> {
-    let by_path: HashMap<&str, usize> =
-        info.layers.iter().enumerate().map(|(index, layer)| (layer.path.as_str(), index)).collect();
+    let by_path = info.places();
     let mut first_reader: HashMap<&str, usize> = HashMap::new();
     for (index, layer) in info.layers.iter().enumerate() {
         for name in layer.tensors.iter().chain(&layer.inputs) {

@@ -19,7 +19,7 @@ pub use tensor::{Dimension, Tensor, TensorChunk, TensorInfo, TensorRole, ValueIn
 
 use crate::error::Error;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 
 /// A name and a text, where the set of names is open: versions, metadata, settings.
@@ -105,6 +105,18 @@ impl ModelInfo {
     /// The value of that name: an input, an output or an activation.
     pub fn value(&self, name: &str) -> Option<&ValueInfo> {
         self.inputs.iter().chain(&self.outputs).chain(&self.values).find(|value| value.name == name)
+    }
+
+    /// The values by their names, as [`value`](Self::value) finds them: for whoever asks for many.
+    pub fn values_by_name(&self) -> HashMap<&str, &ValueInfo> {
+        // Of two with one name the last one stays.
+        let values = self.values.iter().chain(&self.outputs).chain(&self.inputs);
+        values.map(|value| (value.name.as_str(), value)).collect()
+    }
+
+    /// Where each layer stands, by its path.
+    pub fn places(&self) -> HashMap<&str, usize> {
+        self.layers.iter().enumerate().map(|(place, layer)| (layer.path.as_str(), place)).collect()
     }
 
     /// The parameters as stored once: role parameter, and no alias of another tensor.
