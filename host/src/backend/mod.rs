@@ -177,7 +177,27 @@ impl Backends {
                 backend: candidate.manifest.id.clone(),
                 format: candidate.format.name.clone(),
             })
-            .ok_or_else(|| probe::unsupported(path, self.manifests()))
+            .ok_or_else(|| self.with_broken(probe::unsupported(path, self.manifests())))
+    }
+
+    /// An error about files that no plugin reads, with the plugins that might but cannot be used.
+    pub(crate) fn with_broken(&self, error: Error) -> Error {
+        let is_replaced = |broken: &PluginEntry| {
+            self.plugins.iter().any(|other| other.usable().is_some() && other.id() == broken.id())
+        };
+        self.plugins.iter().fold(error, |error, plugin| match plugin.state() {
+            PluginState::Broken(reason) if !is_replaced(plugin) => error.with_cause(format!(
+                "`{}` cannot be used: {}",
+                file_name(plugin.path()).unwrap_or_default(),
+                reason.message()
+            )),
+            _ => error,
+        })
+    }
+
+    /// What the names of models end in, in a sentence; `None` where no plugin can be used.
+    pub(crate) fn endings_hint(&self) -> Option<String> {
+        probe::endings_hint(self.manifests())
     }
 
     /// Reads what the file holds, without a runtime.
