@@ -3,6 +3,7 @@
 use super::evidence::settings_line;
 use super::inspection::can_be_captured;
 use super::listing::counted;
+use super::number::integer_in;
 use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
@@ -48,7 +49,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT")]
     samples: Option<u64>,
     /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
     batch: u64,
     /// What the values of one batch may take in memory: more are captured in several passes
     #[arg(long, value_name = "SIZE", default_value = BUDGET)]

@@ -7,6 +7,7 @@ use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::capture::survey::{Feed, Wanted, each_block};
 use crate::capture::{Execution, Side};
+use crate::commands::number::integer_in;
 use crate::error::{Error, Result};
 use crate::inspect::Summary;
 use crate::inspect::graph::Graph;
@@ -36,10 +37,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT")]
     samples: Option<u64>,
     /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
     batch: u64,
     /// Bars of the histogram
-    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u16).range(2..=200))]
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = integer_in::<u16>(2..=200))]
     bins: u16,
     /// Integer codes as they are
     #[arg(long)]

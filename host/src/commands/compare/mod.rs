@@ -14,6 +14,7 @@ use crate::capture::pairing::{self, ActivationPair};
 use crate::capture::side::half_of_the_threads;
 use crate::capture::{Alone, Compared, Comparison, Execution, Side, by_value};
 use crate::catalog::name::matches_pattern;
+use crate::commands::number::integer_in;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::Errors;
 use crate::inspect::contrast::number_or_text;
@@ -39,7 +40,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT")]
     samples: Option<u64>,
     /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
     batch: u64,
     /// Only layers whose path fits a pattern such as `layer1*`
     #[arg(long = "match", value_name = "PATTERN")]
