@@ -14,7 +14,7 @@ use crate::capture::{Execution, Side};
 use crate::catalog::name::matches_pattern;
 use crate::error::{Error, Result};
 use crate::input::shape_text;
-use crate::inspect::range::representable;
+use crate::inspect::range::{Beyond, representable};
 use crate::inspect::{Summary, graph::Graph};
 use crate::model::{LayerInfo, ModelInfo, Property, QuantizationParameters};
 use crate::playground::{Loaded, Playground};
@@ -110,6 +110,7 @@ struct Row {
     counts: Vec<u64>,
     /// The share of the values that the codes behind the layer cannot represent.
     clipped_share: Option<f64>,
+    rectified_share: Option<f64>,
     #[serde(skip)]
     sketch: Vec<f64>,
     /// The layer's path for the first value that it computes, the value's own name for others.
@@ -294,6 +295,7 @@ impl<'a> Gathered<'a> {
     fn row(self, value: &str) -> Row {
         let (edges, counts) = self.histogram.bins();
         let ends = self.statistics.min().zip(self.statistics.max());
+        let beyond = self.range.map(|range| Beyond::new(range, &self.within));
         let is_first = self.layer.outputs.first().is_none_or(|first| first == value);
         Row {
             label: if is_first { self.layer.path.clone() } else { value.to_owned() },
@@ -305,7 +307,8 @@ impl<'a> Gathered<'a> {
             sketch: ends.map(|(min, max)| self.histogram.parts(min, max, COLUMNS)).unwrap_or_default(),
             edges,
             counts: counts.to_vec(),
-            clipped_share: self.within.inside_share().map(|inside| 1.0 - inside),
+            clipped_share: beyond.and_then(|beyond| beyond.clipped_share),
+            rectified_share: beyond.and_then(|beyond| beyond.rectified_share),
             statistics: Summary::from(&self.statistics),
         }
     }

@@ -11,7 +11,7 @@ use crate::commands::number::integer_in;
 use crate::error::{Error, Result};
 use crate::inspect::Summary;
 use crate::inspect::graph::Graph;
-use crate::inspect::range::representable;
+use crate::inspect::range::{Beyond, representable};
 use crate::model::{LayerInfo, Property, QuantizationParameters};
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
@@ -75,6 +75,7 @@ struct Captured<'a> {
     representable: Option<(f64, f64)>,
     /// The share of the values that lie outside.
     clipped_share: Option<f64>,
+    rectified_share: Option<f64>,
 }
 
 impl Command for Activations {
@@ -147,6 +148,7 @@ impl Command for Activations {
             None => None,
         };
         drop(task);
+        let beyond = range.map(|range| Beyond::new(range, &within));
         let (runtime, runtime_version, settings) = match report {
             Some(report) => (Some(report.runtime), Some(report.runtime_version), report.settings),
             None => (None, None, Vec::new()),
@@ -165,7 +167,8 @@ impl Command for Activations {
             counts: histogram.map(|histogram| histogram.counts().to_vec()).unwrap_or_default(),
             quantization,
             representable: range.map(|range| (range.low(), range.high())),
-            clipped_share: range.and_then(|_| within.inside_share()).map(|inside| 1.0 - inside),
+            clipped_share: beyond.and_then(|beyond| beyond.clipped_share),
+            rectified_share: beyond.and_then(|beyond| beyond.rectified_share),
         })
     }
 }
@@ -211,6 +214,12 @@ fn lay_out(captured: &Captured<'_>) -> Result<Report> {
     if let Some(share) = captured.clipped_share {
         let tone = if share > 0.0 { Tone::Warning } else { Tone::Good };
         fields.push(("clipped", Cell::percent(share).tone(tone)));
+    }
+    if let Some(share) = captured.rectified_share {
+        fields.push((
+            "rectified",
+            Cell { text: format!("{}, as by a folded ReLU", number::percent(share)), ..Cell::percent(share) },
+        ));
     }
     if let (Some(runtime), Some(version)) = (&captured.runtime, &captured.runtime_version) {
         let settings: Vec<String> =
