@@ -65,11 +65,6 @@ impl LayerInfo {
         }
     }
 
-    /// Its first weight.
-    pub fn weight(&self) -> Option<&WeightUse> {
-        self.weights.iter().find(|weight| !weight.is_bias)
-    }
-
     /// The attribute of that name.
     pub fn attribute(&self, name: &str) -> Option<&AttributeValue> {
         self.attributes.iter().find(|attribute| attribute.name == name).map(|attribute| &attribute.value)
