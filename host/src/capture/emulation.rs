@@ -319,8 +319,9 @@ impl<'a> Builder<'a> {
             };
             let counts = (computed(&mut ours), computed(&mut theirs));
             if counts.0 != counts.1 {
+                let plural = if counts.0 == 1 { "" } else { "s" };
                 return Err(Error::invalid_input(format!(
-                    "`{}` reads {} values, and `{}` of the candidate {}",
+                    "`{}` reads {} computed value{plural}, and `{}` of the candidate {}",
                     pair.reference.path, counts.0, pair.candidate.path, counts.1
                 )));
             }
@@ -371,7 +372,7 @@ fn data<'a>(graph: &Graph<'a>, layer: &'a LayerInfo) -> Vec<Option<Read<'a>>> {
         graph.incoming(node).find(|edge| edge.slot == slot).map(|edge| Read {
             value: edge.value,
             from: edge.from,
-            quantization: edge.quantization,
+            quantization: edge.quantization.or_else(|| layer.codes_of_input(slot)),
             is_computed: match graph.nodes[edge.from] {
                 Node::Layer(layer) => layer.kind.computes_activations(),
                 Node::Input(_) | Node::Output(_) => true,

@@ -296,9 +296,8 @@ impl<'a> Gathered<'a> {
         let (edges, counts) = self.histogram.bins();
         let ends = self.statistics.min().zip(self.statistics.max());
         let beyond = self.range.map(|range| Beyond::new(range, &self.within));
-        let is_first = self.layer.outputs.first().is_none_or(|first| first == value);
         Row {
-            label: if is_first { self.layer.path.clone() } else { value.to_owned() },
+            label: self.layer.label_of(value).to_owned(),
             layer: self.layer.path.clone(),
             op_type: self.layer.op_type.clone(),
             value: value.to_owned(),

@@ -91,3 +91,23 @@ fn bounds_of_a_clip_are_numbers_however_they_are_written() {
     let relu = layers_of(vec![node("Relu", &["x"], &["y"])], Vec::new());
     assert_eq!((bounds(&relu[0]), relu[0].kind), (Some((0.0, f64::INFINITY)), LayerKind::CLAMP));
 }
+
+/// `DynamicQuantizeMatMul` takes real numbers and multiplies codes: its document says that it rounds A as
+/// `DynamicQuantizeLinear` does.
+#[test]
+fn what_an_operator_rounds_by_itself_is_said() {
+    let product = microsoft(node("DynamicQuantizeMatMul", &["m", "w", "s"], &["y"]));
+    let codes = tensor("w", DType::INT8, &[4, 3], &[1; 12]);
+    let layers = layers_of(vec![product], vec![codes, floats("s", &[], &[0.5])]);
+    let rounded = &layers[0].input_codes;
+    assert_eq!(rounded.len(), 1);
+    assert_eq!(
+        (rounded[0].input, rounded[0].codes.dtype, rounded[0].codes.is_dynamic),
+        (0, DType::UINT8, true)
+    );
+    assert!(
+        layers_of(vec![node("MatMul", &["m", "w"], &["y"])], vec![zeros("w", &[4, 3])])[0]
+            .input_codes
+            .is_empty()
+    );
+}

@@ -186,7 +186,7 @@ fn cells(row: &Row<'_>, threshold: f64) -> Vec<Cell> {
     let decibels = |sqnr: Option<f64>| Cell::option(sqnr, Cell::decibels);
     let bar = sqnr.map(|sqnr| Chart::Bar((sqnr / FULL_BAR_DB).clamp(0.0, 1.0)));
     vec![
-        Cell::name(row.layer),
+        Cell::name(row.label),
         Cell::text(row.op_type),
         Cell::text(why(row)).tone(Tone::Dim),
         Cell::text(row.through.join(", ")).tone(Tone::Dim),

@@ -11,7 +11,7 @@ mod settle;
 
 pub use crate::backend::{Edit, Fetch, ModelBox, RunReport, RunRequest, RuntimeStatus};
 pub use crate::error::{BackendError, ErrorKind};
-pub use crate::layer::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
+pub use crate::layer::{Bounds, InputCodes, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use crate::manifest::{Format, Manifest, OptionInfo, Pair, Setup, lookup, pair};
 pub use crate::model::{
     Attribute, AttributeValue, Dimension, Finding, LayerInfo, ModelInfo, Severity, TensorInfo, TensorRole,

@@ -9,9 +9,10 @@ use crate::graph::{Layer, ValueId};
 use crate::quant::operator;
 use crate::quant::parameters::Reader;
 use qp_abi::sdk::{
-    Bounds, DType, InputRole, LayerKind, RNone, ROption, RSome, RString, RVec, ValueOrigin, WeightUse,
+    Bounds, DType, InputCodes, InputRole, LayerKind, QuantizationParameters, RNone, ROption, RSome, RString,
+    RVec, ValueOrigin, WeightUse,
 };
-use table::{is_product, is_stored_transposed, of_input, of_operator};
+use table::{is_product, is_stored_transposed, of_input, of_operator, rounds_input};
 
 /// How many operators that only move a weight are looked through.
 const MAX_MOVES: usize = 16;
@@ -22,6 +23,7 @@ pub struct Part {
     pub roles: RVec<InputRole>,
     pub weights: RVec<WeightUse>,
     pub bounds: ROption<Bounds>,
+    pub input_codes: RVec<InputCodes>,
 }
 
 /// What a layer does; `names` gives the name under which a stored tensor is listed.
@@ -57,7 +59,19 @@ pub fn of<'a>(
         roles: roles.into(),
         weights: weights.into(),
         bounds: bounds.map_or(RNone, RSome),
+        input_codes: rounds_input(op).then(computed_codes).into_iter().collect(),
     }
+}
+
+/// What `DynamicQuantizeLinear` would make of the first input: uint8, with a scale and a zero point of each run.
+fn computed_codes() -> InputCodes {
+    let codes = QuantizationParameters {
+        scales: RVec::new(),
+        zero_points: RVec::new(),
+        is_dynamic: true,
+        ..QuantizationParameters::per_tensor(DType::UINT8, 1.0, 0.0)
+    };
+    InputCodes { input: 0, codes }
 }
 
 fn kind_of(

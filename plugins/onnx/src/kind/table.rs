@@ -148,3 +148,9 @@ pub(super) fn is_stored_transposed(op: &str, layer: &Layer, slot: usize) -> bool
         _ => false,
     }
 }
+
+/// Whether the operator takes real numbers and computes with codes: it rounds its first input as `DynamicQuantizeLinear`
+/// does. An LSTM rounds its state, too, in each step, which is none of its inputs.
+pub(super) fn rounds_input(op: &str) -> bool {
+    matches!(op, "DynamicQuantizeMatMul" | "DynamicQuantizeLSTM")
+}
