@@ -136,10 +136,17 @@ impl<M: Model> backend::Model for Guarded<M> {
     }
 }
 
-/// Exports a plugin: `qp_abi::export_plugin!(MyBackend);`, once, in the library's `lib.rs`.
+/// Exports a plugin: `qp_abi::export_plugin!(MyBackend);`, once, in the library's `lib.rs`. With `panic =
+/// "abort"` it does not compile: the guards could not catch anything.
 #[macro_export]
 macro_rules! export_plugin {
     ($backend:ty) => {
+        #[cfg(panic = "abort")]
+        ::core::compile_error!(
+            "a qp plugin needs `panic = \"unwind\"`, Cargo's default: with `abort` its panics would end the host. Take \
+             `panic = \"abort\"` out of the profile in the workspace's Cargo.toml, or `-Cpanic=abort` out of RUSTFLAGS."
+        );
+
         const _: () = {
             fn root_module() -> $crate::PluginRef {
                 $crate::abi_stable::prefix_type::PrefixTypeTrait::leak_into_prefix($crate::root::Plugin {
