@@ -202,6 +202,27 @@ fn plugins_know_neither_the_host_nor_the_terminal() {
     }
 }
 
+/// A panic that leaves a function which C++ calls ends the process.
+#[test]
+fn every_callback_of_the_engine_is_under_its_guard() {
+    let mut callbacks = 0;
+    for file in sources(&root().join("plugins/pytorch/engine/src")) {
+        let code = code(&file);
+        for (at, start) in code.match_indices("extern \"C\" fn ") {
+            // The type of a function has no name.
+            if !code[at + start.len()..].starts_with(|first: char| first.is_ascii_lowercase()) {
+                continue;
+            }
+            let rest = &code[at..];
+            let body = rest.find("\n}").map_or(rest, |end| &rest[..end]);
+            let guards = ["answer(", "agrees(", "give("];
+            assert!(guards.iter().any(|guard| body.contains(guard)), "{}: {body}", file.display());
+            callbacks += 1;
+        }
+    }
+    assert_eq!(callbacks, 6);
+}
+
 #[test]
 fn unsafe_code_is_where_the_architecture_says() {
     let allowed = [

@@ -4,6 +4,7 @@
 //! `pytorch` plugin opens it at the first run, after libtorch, and hands it the models that it has read.
 
 mod backend;
+mod callback;
 mod error;
 mod gate;
 mod graph;

@@ -61,6 +61,7 @@ fn load_here(path: &str, progress: &Progress<'_>) -> Result<Module> {
     let loaded = Module::load(path, &mut look, &mut is_alive);
     loaded.map_err(|stop| match stop {
         Stop::Failed(text) => not_loaded(path, text),
+        Stop::Panicked(error) => error,
         Stop::Stopped => {
             fault.or(cancelled).unwrap_or_else(|| BackendError::internal("loading stopped without a reason"))
         }

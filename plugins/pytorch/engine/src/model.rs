@@ -63,7 +63,11 @@ impl Model {
                 .convert(kind)
                 .map_err(|text| failed(&format!("libtorch cannot convert `{path}`"), text))?;
         }
-        let names = module.names().map_err(|text| failed(&format!("libtorch cannot list `{path}`"), text))?;
+        let names = module.names().map_err(|stop| match stop {
+            Stop::Panicked(error) => error,
+            Stop::Failed(text) => failed(&format!("libtorch cannot list `{path}`"), text),
+            Stop::Stopped => BackendError::internal("listing stopped without a reason"),
+        })?;
         Ok(Self { state: Mutex::new(State::Ready(module)), values: values(&names), settings })
     }
 
@@ -211,6 +215,7 @@ impl sdk::Model for Model {
             Err(Stop::Stopped) => {
                 return Err(fault.unwrap_or_else(|| BackendError::internal("a run stopped without a reason")));
             }
+            Err(Stop::Panicked(error)) => return Err(error),
             Err(Stop::Failed(text)) => {
                 let error = not_run(self.values.get(next).map(|value| value.name.as_str()), text);
                 return Err(match self.settings.precision_name() {
