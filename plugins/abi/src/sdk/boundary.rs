@@ -25,16 +25,31 @@ pub extern "C" fn create<B: Backend>(setup: Setup) -> RResult<BackendBox, Backen
 
 /// The object for a backend.
 pub fn backend_object<B: Backend>(backend: B) -> BackendBox {
-    Backend_TO::from_value(Guarded(ManuallyDrop::new(backend)), TD_Opaque)
+    Backend_TO::from_value(Guarded::new(backend), TD_Opaque)
 }
 
 /// The object for an open model.
 pub fn model_object<M: Model>(model: M) -> ModelBox {
-    Model_TO::from_value(Guarded(ManuallyDrop::new(model)), TD_Opaque)
+    Model_TO::from_value(Guarded::new(model), TD_Opaque)
 }
 
 /// An implementation whose destructor is guarded like every other entry.
-struct Guarded<T>(ManuallyDrop<T>);
+pub struct Guarded<T>(ManuallyDrop<T>);
+
+impl<T> Guarded<T> {
+    /// Guards the destructor of `implementation`.
+    pub fn new(implementation: T) -> Self {
+        Self(ManuallyDrop::new(implementation))
+    }
+}
+
+impl<T> std::ops::Deref for Guarded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
 
 impl<T> Drop for Guarded<T> {
     fn drop(&mut self) {
