@@ -1,6 +1,6 @@
 //! Turns the author's traits into the objects that cross the boundary, each entry under the panic guard.
 
-use super::{Backend, Model, Progress, Sink};
+use super::{Backend, Model, Progress, READ_REAL, Sink, payload};
 use crate::backend::{
     self, Backend_TO, BackendBox, Edit, Model_TO, ModelBox, RunReport, RunRequest, RuntimeStatus,
 };
@@ -143,9 +143,14 @@ impl<M: Model> backend::Model for Guarded<M> {
         progress: ProgressRef<'_>,
     ) -> RResult<RString, BackendError> {
         catch(|| {
-            self.0
-                .request(name.as_str(), payload.as_str(), &mut Sink::new(sink), &Progress::new(progress))
-                .map(RString::from)
+            let (mut sink, progress) = (Sink::new(sink), Progress::new(progress));
+            if name == READ_REAL {
+                let tensor = payload::text(payload.as_str(), "tensor").ok_or_else(|| {
+                    BackendError::invalid_input(format!("the payload of `{name}` names no `tensor`"))
+                })?;
+                return self.0.read_real(&tensor, &mut sink, &progress).map(|()| RString::from("{}"));
+            }
+            self.0.request(name.as_str(), payload.as_str(), &mut sink, &progress).map(RString::from)
         })
         .into()
     }
