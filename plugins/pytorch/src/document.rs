@@ -223,7 +223,7 @@ impl Collector {
             quantization,
             external_file: self.document.data.file_of(&tensor.place).unwrap_or_default().into(),
             alias_of,
-            type_name: RString::new(),
+            type_name: tensor.book().map_or("", |book| book.type_name.as_str()).into(),
         };
         self.document.info.tensors.push(info);
         self.document.tensors.insert(name.clone(), tensor);

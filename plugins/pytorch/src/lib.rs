@@ -4,6 +4,7 @@
 
 pub mod archive;
 mod backend;
+mod book;
 mod calls;
 mod derived;
 mod document;
