@@ -100,6 +100,11 @@ impl<M: Model> engine::Model for Entry<M> {
 #[macro_export]
 macro_rules! export_engine {
     ($engine:ty) => {
+        #[cfg(panic = "abort")]
+        ::core::compile_error!(
+            "the engine needs `panic = \"unwind\"`, Cargo's default: with `abort` its panics would end the host."
+        );
+
         const _: () = {
             fn root_module() -> $crate::EngineRef {
                 $crate::abi_stable::prefix_type::PrefixTypeTrait::leak_into_prefix($crate::root::EngineRoot {
