@@ -14,6 +14,7 @@ use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::element_type;
 use crate::inspect::contrast::values_in_reference_order;
+use crate::inspect::elements::Elements;
 use crate::inspect::graph::{Graph, Node};
 use crate::inspect::pairing::{Ground, TensorPair, tensors};
 use crate::inspect::weight::Stored;
@@ -252,7 +253,8 @@ impl<'a> Builder<'a> {
                 continue;
             };
             let tensor = matched.candidate.tensor;
-            if tensor.quantization.is_none() && !is_folded {
+            let comes_real = Elements::come_real(self.candidate_model, tensor);
+            if tensor.quantization.is_none() && !is_folded && !comes_real {
                 if tensor.dtype.is_integer() {
                     return Err(Error::invalid_input(format!("the scale of `{}` is not known", tensor.name)));
                 }
