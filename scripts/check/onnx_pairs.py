@@ -102,6 +102,8 @@ def session(model, is_optimized=False):
     options = onnxruntime.SessionOptions()
     if not is_optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # As `compare` runs it: what DynamicQuantizeLSTM gives depends on the number.
+        options.intra_op_num_threads = 1
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -351,6 +353,10 @@ def scales_of(model):
         elif node.op_type != "DequantizeLinear" and node.input and node.input[0] in found:
             # What only moves codes keeps their scale.
             found.update({name: found[node.input[0]] for name in node.output})
+    for node in model.graph.node:
+        # Codes of an embedding have the scale that they are read with.
+        if node.op_type == "DequantizeLinear":
+            found.setdefault(node.input[0], (node.input[1], node.input[2] if len(node.input) > 2 else ""))
     return found
 
 
