@@ -6,8 +6,8 @@
 FOLDER has `onnx/`, `torch/` and `broken/`, in each a folder for each case. The facts stand in `cases_onnx.py` and
 `cases_torch.py`: what to ask, how to take the value from the answer, what is right. Right is what the case's truth.md
 says or what NumPy, ONNX Runtime without optimization or PyTorch compute here; never what qp printed. Of the broken
-files only this: qp ends by itself, with exit code 0 to 2, and with one error if it fails; of the files that run code
-when they are loaded: the verdict is not "safe". Files that can kill a native runtime are left out.
+files only this: qp ends by itself, with exit code 0 to 2, with one error if it fails, and writes nothing; of the files
+that run code when they are loaded: the verdict is not "safe". What can kill a native runtime is opened and not run.
 
 Needs the packages of scripts/requirements-models.txt, and torch. Prints a line for each case: right and wrong; below it
 each wrong fact with what was found. Fails if one is wrong.
@@ -17,6 +17,8 @@ import argparse
 import json
 import math
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from verdict import CHECKOUT
 
-SECONDS = 300
+SECONDS = 120
 # What runs in a native runtime and may kill it.
 NATIVE = range(40, 50)
 SAFE_CODES = (0, 1, 2)
@@ -100,20 +102,31 @@ def shortened(value):
 
 
 def check_broken(case):
-    """Ends by itself, with one error at the most; what runs code is not called safe."""
-    models = [path.name for path in sorted(case.folder.iterdir()) if path.suffix in (".pt", ".pt2", ".onnx")]
-    for name in models:
-        check_ends(case, f"open {name}; info {name}")
-        check_ends(case, f"load {name}; input random; run")
-        if "-safe-" in case.folder.name:
-            case.fact(f"load {name}; info", "verdict is not safe", lambda documents: verdict_of(documents) != "safe", True)
+    """Ends by itself, with one error at the most; writes nothing; what runs code is not called safe."""
+    name = case.folder.name
+    models = [path for path in sorted(case.folder.iterdir()) if path.suffix in (".pt", ".pt2", ".onnx")]
+    # What it might write goes into a folder of its own.
+    case.folder = case.scratch / name
+    case.folder.mkdir()
+    for path in models:
+        shutil.copy(path, case.folder / path.name)
+    (case.folder / "pwned").mkdir()
+    for path in models:
+        check_ends(case, f"open {path.name}; info {path.name}")
+        check_ends(case, f"load {path.name}; layers; quant")
+        if not re.search("-libtorch-|-pt2-|-ort-", name):
+            check_ends(case, f"load {path.name}; input random --shape 4,4; run")
+        if "-safe-" in name or "-writes-file-" in name:
+            case.holds(f"load {path.name}; info | not safe", lambda: verdict_of(case.ask(f"load {path.name}; info")) != "safe", True)
+    known = {path.name for path in models} | {"pwned"}
+    case.holds("files written", lambda: sorted(path.name for path in case.folder.rglob("*") if path.name not in known), [])
 
 
 def check_ends(case, line):
     documents, code = case.run(line)
     case.holds(f"{line} | exit code", lambda: code in SAFE_CODES or code, True)
     errors = [document for document in documents if "error" in document]
-    case.holds(f"{line} | errors", lambda: len(errors) <= 1 and (code == 0) == (not errors), True)
+    case.holds(f"{line} | errors", lambda: (len(errors), code == 0), (0, True) if code == 0 else (1, False))
 
 
 def verdict_of(documents):
