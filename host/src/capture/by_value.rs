@@ -157,10 +157,13 @@ fn computed<'a>(
     progress: &dyn Progress,
 ) -> Result<Vec<Computed<'a>>> {
     let follower = Follower::new(side.model.info(), &[]);
+    let values = side.model.info().values_by_name();
+    let is_tensor = |name: &str| values.get(name).is_none_or(|value| value.type_name.is_none());
     let wanted: Vec<_> = layers
         .iter()
         .take(MOST_LAYERS)
         .filter_map(|layer| follower.follow(layer, &Partner::default()).map(|value| (*layer, value)))
+        .filter(|(_, value)| is_tensor(value.name))
         .collect();
     let mut names: Vec<String> = wanted.iter().map(|(_, value)| value.name.to_owned()).collect();
     names.sort_unstable();

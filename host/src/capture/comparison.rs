@@ -162,13 +162,17 @@ impl Comparison {
             if !is_alike || !seen.insert(pair.candidate_value.name) {
                 return None;
             }
-            let values = Real::of(reference, pair.reference_value.quantization).ok()?.to_vec();
+            let codes = reference.quantization.as_ref().or(pair.reference_value.quantization);
+            let values = Real::of(reference, codes).ok()?.to_vec();
             Some(Tensor {
                 name: pair.candidate_value.name.to_owned(),
                 dtype: DType::FLOAT32,
                 shape: candidate.shape.clone(),
                 bytes: values.into_iter().flat_map(|value| (value as f32).to_le_bytes()).collect(),
-                quantization: pair.candidate_value.quantization.cloned(),
+                quantization: candidate
+                    .quantization
+                    .clone()
+                    .or_else(|| pair.candidate_value.quantization.cloned()),
             })
         });
         given.collect()
@@ -253,7 +257,10 @@ impl Compared {
         reference: &Tensor,
         (alone, parameters): (&Tensor, Option<&QuantizationParameters>),
     ) {
-        let reference = Real::of(reference, pair.reference_value.quantization);
+        // What a runtime delivers with its codes is so; a file may say less.
+        let parameters = alone.quantization.as_ref().or(parameters);
+        let reference =
+            Real::of(reference, reference.quantization.as_ref().or(pair.reference_value.quantization));
         if let (Ok(reference), Ok(alone)) = (reference, Real::of(alone, parameters)) {
             reference.each_pair(&alone, |expected, found| {
                 // Blocks of both are of one length.
@@ -265,7 +272,7 @@ impl Compared {
     fn add(&mut self, pair: &ActivationPair<'_>, reference: &Tensor, candidate: &Tensor) -> Result<()> {
         let [reference_codes, candidate_codes] =
             [(reference, &pair.reference_value), (candidate, &pair.candidate_value)]
-                .map(|(tensor, value)| value.quantization.or(tensor.quantization.as_ref()));
+                .map(|(tensor, value)| tensor.quantization.as_ref().or(value.quantization));
         self.is_whole |=
             reference_codes.is_none() && (reference.dtype.is_integer() || reference.dtype == DType::BOOL);
         if self.is_whole {

@@ -192,8 +192,7 @@ impl<'a> Builder<'a> {
         if edits.is_empty() && output.is_none() {
             return Ok(None);
         }
-        let first =
-            pair.reference.outputs.first().ok_or_else(|| Error::internal("a layer computes nothing"))?;
+        let first = compared_output(pair)?;
         edits.push(Edit { action: "copy-layer", target: first.clone(), arguments: copy, elements: None });
         let mut value = format!("{first}{mark}");
         value = self.through(&pair.reference_value, first, value, &mark, &mut edits)?;
@@ -252,6 +251,8 @@ impl<'a> Builder<'a> {
                 }
                 continue;
             };
+            let own = self.own_weight(pair, matched);
+            let matched = own.as_ref().unwrap_or(matched);
             let tensor = matched.candidate.tensor;
             let comes_real = Elements::come_real(self.candidate_model, tensor);
             if tensor.quantization.is_none() && !is_folded && !comes_real {
@@ -294,6 +295,23 @@ impl<'a> Builder<'a> {
             copy.push(argument("append", &new));
         }
         Ok(())
+    }
+
+    /// The weight that the candidate's layer reads, where the pair of names is one that it does not read: a table that is
+    /// looked up in codes may be stored as real numbers, too, for another layer.
+    fn own_weight(&self, pair: &ActivationPair<'a>, matched: &TensorPair<'a>) -> Option<TensorPair<'a>> {
+        let mut uses = pair.candidate.weights.iter().filter(|used| !used.is_bias);
+        let (only, None) = (uses.next()?, uses.next()) else { return None };
+        if pair.reference.weights.iter().filter(|used| !used.is_bias).count() != 1
+            || only.tensor == matched.candidate.tensor.name
+            || matched.reference.tensor.shape.len() < 2
+        {
+            return None;
+        }
+        let tensor = self.candidate.tensor(&only.tensor).filter(|tensor| tensor.quantization.is_some())?;
+        let fit = qp_analysis::shape_fit(&matched.reference.tensor.shape, &tensor.shape, true)?;
+        let candidate = Stored { layer: Some(pair.candidate), tensor };
+        Some(TensorPair { candidate, fit, ..*matched })
     }
 
     fn candidate_layer_is_quantized(&self, pair: &ActivationPair<'_>) -> bool {
@@ -382,6 +400,17 @@ fn data<'a>(graph: &Graph<'a>, layer: &'a LayerInfo) -> Vec<Option<Read<'a>>> {
         })
     };
     layer.data().map(|(slot, _)| of_slot(slot)).collect()
+}
+
+/// The one of the layer's outputs that is compared, or that the layers behind it make what is compared of.
+fn compared_output<'a>(pair: &ActivationPair<'a>) -> Result<&'a String> {
+    let outputs = &pair.reference.outputs;
+    let is_read = |output: &&String| match pair.reference_value.through.first() {
+        Some(next) => next.inputs.contains(output),
+        None => output.as_str() == pair.reference_value.name,
+    };
+    let first = || outputs.iter().find(|output| !output.is_empty());
+    outputs.iter().find(is_read).or_else(first).ok_or_else(|| Error::internal("a layer computes nothing"))
 }
 
 /// Whether a layer normalizes a batch: what a candidate's weights may hold already.

@@ -67,7 +67,11 @@ pub fn products<'a>(model: &'a Loaded, progress: &dyn Progress) -> Result<Vec<Pr
     let mut products = Vec::new();
     for stored in crate::inspect::weight::weights(info) {
         let (Some(layer), tensor) = (stored.layer, stored.tensor) else { continue };
-        if !matches!(tensor.dtype, DType::INT8 | DType::UINT8) || tensor.quantization.is_none() {
+        // Stored as codes, or rounded to them by the graph.
+        let Some(weight_codes) = &tensor.quantization else { continue };
+        let is_rounded = tensor.dtype.is_float() && weight_codes.block_size.is_none();
+        let dtype = if is_rounded { weight_codes.dtype } else { tensor.dtype };
+        if !matches!(dtype, DType::INT8 | DType::UINT8) {
             continue;
         }
         let Some(node) = graph.layer(&layer.path) else { continue };
@@ -93,6 +97,32 @@ pub fn products<'a>(model: &'a Loaded, progress: &dyn Progress) -> Result<Vec<Pr
     Ok(products)
 }
 
+/// The codes of a weight in the order of the file.
+fn weight_codes(model: &Loaded, tensor: &TensorInfo, progress: &dyn Progress) -> Result<Vec<i32>> {
+    let mut codes = Vec::new();
+    let own = tensor.quantization.as_ref().filter(|_| tensor.dtype.is_float());
+    let Some(own) = own else {
+        Elements::stored(model, tensor)?.each_block(progress, &mut |_, numbers| {
+            codes.extend(numbers.iter().map(|number| *number as i32));
+            Ok(())
+        })?;
+        return Ok(codes);
+    };
+    // Elements that share one index along the axis lie `run` apart.
+    let axis = own.axis.and_then(|axis| usize::try_from(axis).ok()).filter(|_| own.scales.len() > 1);
+    let run: u64 = axis.map_or(u64::MAX, |axis| tensor.shape.iter().skip(axis + 1).product());
+    let channels = own.scales.len().max(1) as u64;
+    Elements::values(model, tensor, progress)?.each_block(progress, &mut |first, numbers| {
+        codes.extend((first..).zip(numbers).map(|(at, number)| {
+            let channel = usize::try_from(at / run.max(1) % channels).unwrap_or(0);
+            let scale = own.scales.get(channel).copied().unwrap_or(1.0);
+            ((*number / scale).round() + own.zero_point(channel)) as i32
+        }));
+        Ok(())
+    })?;
+    Ok(codes)
+}
+
 impl<'a> Product<'a> {
     fn of(
         model: &'a Loaded,
@@ -103,11 +133,7 @@ impl<'a> Product<'a> {
     ) -> Result<Option<Self>> {
         let sizes: Vec<usize> =
             tensor.shape.iter().map(|size| usize::try_from(*size).unwrap_or(usize::MAX)).collect();
-        let mut stored = Vec::new();
-        Elements::stored(model, tensor)?.each_block(progress, &mut |_, numbers| {
-            stored.extend(numbers.iter().map(|number| *number as i32));
-            Ok(())
-        })?;
+        let stored = weight_codes(model, tensor, progress)?;
         let at = |index: usize| stored.get(index).copied().unwrap_or(0);
         let (weights, window) = match sizes[..] {
             [rows, columns] => {
@@ -141,7 +167,9 @@ impl<'a> Product<'a> {
         };
         let is_depthwise =
             window.as_ref().is_some_and(|window| window.groups > 1) && sizes.get(1) == Some(&1);
-        let exempt = if tensor.dtype == DType::UINT8 {
+        let is_unsigned = tensor.dtype == DType::UINT8
+            || tensor.quantization.as_ref().is_some_and(|own| own.dtype == DType::UINT8);
+        let exempt = if is_unsigned {
             Some("unsigned weights are widened to 16 bits first")
         } else if is_depthwise {
             Some("a depthwise kernel adds into 32 bits")

@@ -60,6 +60,8 @@ const MARKS: &[(&str, u8)] = &[
     ("_bn_folded", 0),
     ("_folded", 0),
     ("_output_0", 0),
+    // ONNX Runtime's quantizer writes so behind the outputs of a Split.
+    ("quantized", 2),
 ];
 
 /// Marks of packed elements, among [`MARKS`].
@@ -265,6 +267,7 @@ mod tests {
             assert_eq!(base(name), "conv.weight", "{name}");
         }
         assert_eq!(base("_quantized"), "_quantized", "a mark alone is a name");
+        assert_eq!(base("parts_1quantized"), base("parts_1"), "an output of ONNX Runtime's quantized Split");
     }
 
     #[test]
