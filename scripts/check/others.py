@@ -9,8 +9,8 @@ ZOO has `pairs.json`, models, inputs, and for each pair a table of true SQNRs by
   xmodel_err     ONNX Runtime's qdq_loss_debug, its cross-model error: the same thing, paired by the names that its quantizer gives
   qdq_err        ONNX Runtime's qdq_loss_debug, its local error: before against behind one Q/DQ pair of the quantized model. No error
                  between the models: where an activation is folded into the codes, what it cuts off counts as error
-  same name      values of one name in both graphs, as Polygraphy's `run --onnx-outputs mark all` pairs them. Where an activation is
-                 folded, that is before it in one and behind it in the other
+  same name      values of one name in both graphs, as Polygraphy's `run --onnx-outputs mark all` pairs them: the quantized model's
+                 before it is rounded itself; where an activation is folded, before it in one and behind it in the other
 
 For each: pairs that it could read, values that have a truth, those within 0.01 dB of it, and healthy ones (true SQNR of 20 dB
 and more) that it shows below 20 dB. Needs the packages of scripts/requirements-models.txt.
@@ -109,8 +109,9 @@ def count(found, truth, totals):
             continue
         true = [float(one["sqnr_db"]) for one in [row, *row.get("also", [])]]
         totals["values"] += 1
-        totals["right"] += any(shown == one or abs(shown - one) <= TOLERANCE_DB for one in true)
-        totals["healthy below 20"] += shown < LOW_DB <= max(true) and not row.get("clipped_by_next")
+        is_right = any(shown == one or abs(shown - one) <= TOLERANCE_DB for one in true)
+        totals["right"] += is_right
+        totals["healthy below 20"] += not is_right and shown < LOW_DB <= max(true) and not row.get("clipped_by_next")
 
 
 def main():
