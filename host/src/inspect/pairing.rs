@@ -206,6 +206,7 @@ pub fn layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPa
     let by_weights = by_weights(reference, candidate, &mut found);
     found.pairs.extend(by_weights);
     structure::settle((reference, candidate), &mut found, counted);
+    structure::prefer_ends((reference, candidate), &mut found);
     let place = reference.places();
     found.pairs.sort_by_key(|pair| place.get(pair.reference.path.as_str()).copied());
     found

@@ -9,6 +9,9 @@ use super::pairing::{Ground, LayerPair, LayerPairs};
 use crate::model::{LayerInfo, LayerKind, ModelInfo};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+/// What pairs are called that the graph tells.
+const WHY: &str = "graph";
+
 /// More anchors than this tell nothing.
 const MOST_ANCHORS: usize = 16;
 /// How often all layers are looked at while something new is found.
@@ -154,7 +157,7 @@ fn only_ones<'a>(found: &mut LayerPairs<'a>, sets: (&Sets<'a>, &Sets<'a>)) -> Ve
     let mut new: Vec<LayerPair<'a>> = Vec::new();
     for (key, layers) in &ours {
         if let ([reference], Some([candidate])) = (&layers[..], theirs.get(key).map(Vec::as_slice)) {
-            let ground = Ground { why: "graph", confidence: CONFIDENCE };
+            let ground = Ground { why: WHY, confidence: CONFIDENCE };
             new.push(LayerPair { reference, candidate, ground });
         }
     }
@@ -168,4 +171,50 @@ fn only_ones<'a>(found: &mut LayerPairs<'a>, sets: (&Sets<'a>, &Sets<'a>)) -> Ve
 fn in_order(layers: &mut [&LayerInfo], info: &ModelInfo) {
     let place = info.places();
     layers.sort_by_key(|layer| place.get(layer.path.as_str()).copied());
+}
+
+/// A layer that is one in one graph and several in the other pairs with the last of these: HardSwish with the product behind
+/// a HardSigmoid, not with the HardSigmoid. The last has the name of the value, which may count and says nothing elsewhere.
+pub(super) fn prefer_ends<'a>(
+    (reference, candidate): (&'a ModelInfo, &'a ModelInfo),
+    found: &mut LayerPairs<'a>,
+) {
+    let (ours, theirs) = (producers(reference), producers(candidate));
+    for pair in found.pairs.iter_mut().filter(|pair| pair.ground.why == WHY) {
+        let end =
+            |one: &'a LayerInfo, other: &LayerInfo, left: &[&'a LayerInfo], producers: &Producers<'a>| {
+                let name = other.outputs.first()?;
+                let end = *producers.get(name.as_str())?;
+                let is_behind =
+                    end.data().any(|(_, value)| computing_of(value, producers) == Some(one.path.as_str()));
+                (is_behind && left.iter().any(|layer| layer.path == end.path)).then_some(end)
+            };
+        if let Some(last) = end(pair.candidate, pair.reference, &found.unmatched_candidate, &theirs) {
+            found.unmatched_candidate.retain(|layer| layer.path != last.path);
+            found.unmatched_candidate.push(std::mem::replace(&mut pair.candidate, last));
+        } else if let Some(last) = end(pair.reference, pair.candidate, &found.unmatched_reference, &ours) {
+            found.unmatched_reference.retain(|layer| layer.path != last.path);
+            found.unmatched_reference.push(std::mem::replace(&mut pair.reference, last));
+        }
+    }
+}
+
+type Producers<'a> = HashMap<&'a str, &'a LayerInfo>;
+
+fn producers(info: &ModelInfo) -> Producers<'_> {
+    let outputs = info.layers.iter().filter(|layer| !layer.is_inner);
+    outputs.flat_map(|layer| layer.outputs.iter().map(move |output| (output.as_str(), layer))).collect()
+}
+
+/// The layer that computes a value, before it is quantized and dequantized.
+fn computing_of<'a>(value: &str, producers: &Producers<'a>) -> Option<&'a str> {
+    let mut layer = *producers.get(value)?;
+    // From codes to codes there are a few layers at most.
+    for _ in 0..4 {
+        if !layer.kind.is_plumbing() {
+            break;
+        }
+        layer = producers.get(layer.data().next()?.1)?;
+    }
+    Some(layer.path.as_str())
 }
