@@ -3,7 +3,7 @@
 use crate::pickle::{Object, Pickle, Ref, Value};
 use crate::quant::dtype::{self, ElementType};
 use crate::quant::{Quantizer, Scheme};
-use crate::tensor::{Place, StoredTensor};
+use crate::tensor::{Bits, Place, StoredTensor, can_negate};
 use qp_abi::sdk::{BackendError, DType, Result};
 use std::collections::HashMap;
 
@@ -145,10 +145,16 @@ impl Rebuild<'_> {
 
     fn call(&self, function: &str, arguments: &[Ref], depth: u32) -> Result<Option<Found>> {
         let found = match (function, arguments) {
-            ("_rebuild_tensor_v3", [storage, offset, shape, strides, _, _, dtype, ..]) => {
+            ("_rebuild_tensor_v3", [storage, offset, shape, strides, _, _, dtype, rest @ ..]) => {
                 let mut found = self.view(*storage, *offset, *shape, *strides)?;
                 found.tensor.dtype =
                     self.element_type(*dtype).ok_or_else(|| corrupt("an unknown dtype"))?.dtype;
+                self.set_bits(&mut found, rest)?;
+                found
+            }
+            ("_rebuild_tensor_v2", [storage, offset, shape, strides, _, _, rest @ ..]) => {
+                let mut found = self.view(*storage, *offset, *shape, *strides)?;
+                self.set_bits(&mut found, rest)?;
                 found
             }
             ("_rebuild_tensor" | "_rebuild_tensor_v2", [storage, offset, shape, strides, ..]) => {
@@ -168,6 +174,22 @@ impl Rebuild<'_> {
         Ok(Some(found))
     }
 
+    /// Takes the bits of a view from `{"neg": True, "conj": True}`, which TorchScript wraps in
+    /// `restore_type_tag(value, type)`.
+    fn set_bits(&self, found: &mut Found, metadata: &[Ref]) -> Result<()> {
+        let Some(&at) = metadata.first() else { return Ok(()) };
+        let wrapped =
+            self.pickle.object(at).and_then(|object| self.pickle.arguments(object).first().copied());
+        let at = if self.pickle.entries(at).is_some() { at } else { wrapped.unwrap_or(at) };
+        let is_set = |name| self.pickle.entry(at, name).and_then(|at| self.pickle.int(at)) == Some(1);
+        let bits = Bits { is_negative: is_set("neg"), is_conjugate: is_set("conj") };
+        if bits.is_negative && !can_negate(found.tensor.dtype) {
+            return Err(corrupt(&format!("a negative bit on elements of type {}", found.tensor.dtype)));
+        }
+        found.tensor.bits = bits;
+        Ok(())
+    }
+
     fn view(&self, storage: Ref, offset: Ref, shape: Ref, strides: Ref) -> Result<Found> {
         let offset = self.pickle.int(offset).ok_or_else(|| corrupt("an offset that is no number"))?;
         let (place, element_type, view_offset) = self.storage(storage)?;
@@ -178,7 +200,9 @@ impl Rebuild<'_> {
     fn found(&self, place: Place, dtype: DType, offset: i64, shape: Ref, strides: Ref) -> Result<Found> {
         let (shape, strides) = (self.sizes(shape), self.sizes(strides));
         let (shape, strides) = shape.zip(strides).ok_or_else(|| corrupt("a shape that is none"))?;
-        let tensor = StoredTensor { place, dtype, offset, shape, strides, is_big_endian: self.is_big_endian };
+        let is_big_endian = self.is_big_endian;
+        let tensor =
+            StoredTensor { place, dtype, offset, shape, strides, is_big_endian, bits: Bits::default() };
         Ok(Found { tensor, quantizer: None, is_parameter: false })
     }
 

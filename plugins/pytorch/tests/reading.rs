@@ -292,3 +292,74 @@ fn a_compiled_package_is_recognised_and_its_code_is_never_loaded() {
     assert_eq!(obstacle.kind, ErrorKind::UNSUPPORTED_OP);
     assert!(obstacle.help.contains("aoti_load_package"));
 }
+
+/// `{"neg": x.conj().imag, "conj": x.conj(), "both": -x.conj()'s bits}` of x = 1 + 2j, 3 - 4j: the storage has 1, 2, 3, -4, and the
+/// bits are the seventh argument of `_rebuild_tensor_v2`, as PyTorch 2.13 writes them.
+#[test]
+fn conjugated_and_negated_views_are_read_as_pytorch_shows_them() {
+    let view = |class: &str, key: &[u8], count: u8, place: u8, stride: u8, bits: &[u8]| {
+        [
+            b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\n".as_slice(),
+            class.as_bytes(),
+            b"\nX\x01\x00\x00\x00",
+            key,
+            b"X\x03\x00\x00\x00cpuK",
+            &[count],
+            b"tQK",
+            &[place],
+            b"K\x02\x85K",
+            &[stride],
+            b"\x85\x89ccollections\nOrderedDict\n)R",
+            bits,
+            b"tR",
+        ]
+        .concat()
+    };
+    let name = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let bit = |text: &str| [name(text), b"\x88s".to_vec()].concat();
+    let neg = [b"}".to_vec(), bit("neg")].concat();
+    let conj = [b"}".to_vec(), bit("conj")].concat();
+    let tagged =
+        [b"ctorch.jit._pickle\nrestore_type_tag\n".as_slice(), &neg, &name("Dict[str, bool]"), b"\x86R"]
+            .concat();
+    let both = [b"}".to_vec(), bit("neg"), bit("conj")].concat();
+    let complex = |bits: &[u8]| view("ComplexFloatStorage", b"0", 2, 0, 1, bits);
+    let float = |bits: &[u8]| view("FloatStorage", b"1", 4, 1, 2, bits);
+    let whole = |bits: &[u8]| view("ShortStorage", b"2", 2, 0, 1, bits);
+    let mut pickle = b"\x80\x02}".to_vec();
+    for (key, tensor) in [
+        ("a.neg", float(&neg)),
+        ("a.tagged", float(&tagged)),
+        ("a.plain", float(b"}")),
+        ("a.conj", complex(&conj)),
+        ("a.both", complex(&both)),
+        ("a.whole", whole(&neg)),
+    ] {
+        pickle.extend([name(key), tensor, b"s".to_vec()].concat());
+    }
+    pickle.push(b'.');
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bits.pt");
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let numbers: Vec<u8> = [1_f32, 2.0, 3.0, -4.0].iter().flat_map(|number| number.to_le_bytes()).collect();
+    let whole: Vec<u8> = [256_i16, -3].iter().flat_map(|number| number.to_le_bytes()).collect();
+    for (name, content) in
+        [("m/data.pkl", &pickle), ("m/data/0", &numbers), ("m/data/1", &numbers), ("m/data/2", &whole)]
+    {
+        archive.start_file(name, stored).unwrap();
+        std::io::Write::write_all(&mut archive, content).unwrap();
+    }
+    archive.finish().unwrap();
+    let numbers = |name: &str| -> Vec<f32> {
+        read(&path, name).bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+    };
+    assert_eq!(numbers("a.plain"), [2.0, -4.0]);
+    assert_eq!(numbers("a.neg"), [-2.0, 4.0]);
+    assert_eq!(numbers("a.tagged"), [-2.0, 4.0]);
+    assert_eq!(numbers("a.conj"), [1.0, -2.0, 3.0, 4.0]);
+    assert_eq!(numbers("a.both"), [-1.0, 2.0, -3.0, -4.0]);
+    assert_eq!(read(&path, "a.whole").bytes, [(-256_i16).to_le_bytes(), 3_i16.to_le_bytes()].concat());
+    let info = inspect(&path).unwrap();
+    assert_eq!(info.extra.iter().find(|pair| pair.0 == "verdict").unwrap().1, "safe");
+}
