@@ -32,6 +32,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from blake3 import blake3
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from sklearn.datasets import load_digits
@@ -442,7 +443,8 @@ def main():
                 raise ValueError(f"{path.name} has {path.stat().st_size} bytes, more than {limit}")
         digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
         (made / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
-        rows = "".join(f'"{name}" = {{ top1 = {accuracies[name]:.4f}, samples = {len(labels)}, data = "digits.npz" }}\n'
+        rows = "".join(f'"{name}" = {{ top1 = {accuracies[name]:.4f}, samples = {len(labels)}, data = "digits.npz", '
+                       f'blake3 = "{blake3((made / name).read_bytes()).hexdigest()}" }}\n'
                        for name in sorted(accuracies))
         (made / "qp.toml").write_text("# What is known about the models in this folder; `summary` shows it.\n"
                                       "# Written by scripts/make_models.py.\n\n[accuracy]\n" + rows)

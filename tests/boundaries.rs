@@ -185,7 +185,7 @@ fn only_the_editor_and_the_helper_know_the_line_editor() {
 #[test]
 fn the_environment_is_read_in_one_file() {
     forbid("host/src", &["env::var"], &["env.rs"]);
-    for plugin in ["abi", "onnx", "pytorch", "pytorch/engine", "toy"] {
+    for plugin in ["abi", "onnx", "pytorch", "pytorch/contract", "pytorch/engine", "toy"] {
         forbid(&format!("plugins/{plugin}/src"), &["env::var"], &["onnx/src/runtime/library.rs"]);
     }
 }
@@ -197,9 +197,41 @@ fn the_analysis_is_pure() {
 
 #[test]
 fn plugins_know_neither_the_host_nor_the_terminal() {
-    for plugin in ["onnx", "pytorch", "toy"] {
+    for plugin in ["onnx", "pytorch", "pytorch/contract", "pytorch/engine", "toy"] {
         forbid(&format!("plugins/{plugin}/src"), &["qp::", "qp_analysis", "println!", "eprintln!"], &[]);
     }
+}
+
+/// What the plugin and its engine share is a crate, and no file that both compile.
+#[test]
+fn no_crate_compiles_the_files_of_another() {
+    for folder in ["host", "plugins/abi", "plugins/onnx", "plugins/pytorch", "plugins/toy"] {
+        forbid(&format!("{folder}/src"), &["#[path"], &[]);
+    }
+    for folder in ["plugins/pytorch/contract", "plugins/pytorch/engine"] {
+        forbid(&format!("{folder}/src"), &["#[path"], &[]);
+    }
+}
+
+/// A panic that leaves a function which C++ calls ends the process.
+#[test]
+fn every_callback_of_the_engine_is_under_its_guard() {
+    let mut callbacks = 0;
+    for file in sources(&root().join("plugins/pytorch/engine/src")) {
+        let code = code(&file);
+        for (at, start) in code.match_indices("extern \"C\" fn ") {
+            // The type of a function has no name.
+            if !code[at + start.len()..].starts_with(|first: char| first.is_ascii_lowercase()) {
+                continue;
+            }
+            let rest = &code[at..];
+            let body = rest.find("\n}").map_or(rest, |end| &rest[..end]);
+            let guards = ["answer(", "agrees(", "give("];
+            assert!(guards.iter().any(|guard| body.contains(guard)), "{}: {body}", file.display());
+            callbacks += 1;
+        }
+    }
+    assert_eq!(callbacks, 6);
 }
 
 #[test]
@@ -212,6 +244,8 @@ fn unsafe_code_is_where_the_architecture_says() {
         "plugins/onnx/src/source.rs",
         "plugins/pytorch/src/source.rs",
         "plugins/pytorch/src/runtime",
+        "plugins/pytorch/contract/src/lib.rs",
+        "plugins/pytorch/contract/src/boundary.rs",
         "plugins/pytorch/engine/src",
     ];
     for folder in [
@@ -219,6 +253,7 @@ fn unsafe_code_is_where_the_architecture_says() {
         "plugins/abi/src",
         "plugins/onnx/src",
         "plugins/pytorch/src",
+        "plugins/pytorch/contract/src",
         "plugins/pytorch/engine/src",
         "plugins/toy/src",
     ] {

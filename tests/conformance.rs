@@ -26,7 +26,8 @@ fn toy() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.toy");
     let text = "toy 1\ninput x float32 N,3\ntensor w int8 3 scale=0.5 zero_point=1 = 3 1 -1\n\
-                layer fc.mul Mul x w -> h\nlayer fc.round Quantize h -> y scale=0.25\noutput y\n";
+                tensor b book 3 numbers=-1:0:0.5 scales=2:4 block=2 = 2 0 1\n\
+                layer fc.add Add x b -> a\nlayer fc.mul Mul x w -> h\nlayer fc.round Quantize h -> y scale=0.25\noutput y\n";
     std::fs::write(&path, text).unwrap();
     let report = conforms("qp-plugin-toy", &[path]);
     // It needs no runtime, so nothing is left untried.
@@ -86,9 +87,12 @@ fn a_backend_that_breaks_the_contract_fails_the_claims_it_breaks() {
         ("panic-in-run", "a run with wrong inputs is InvalidInput"),
         ("panic-in-read", "a file cut short is refused or read, without a panic"),
         ("twice", "a capture gives values, each once"),
+        ("reals-as-integers", "real values come whole, as float32, the same twice"),
     ] {
         let path = folder.path().join(format!("{way}.toy"));
-        let text = "toy 1\ninput x float32 3\ntensor w float32 3 = 1 2 3\nlayer m Mul x w -> y\noutput y\n";
+        let text = "toy 1\ninput x float32 3\ntensor w float32 3 = 1 2 3\n\
+                    tensor b book 3 numbers=0:1 scales=1 block=3 = 0 1 0\n\
+                    layer m Mul x w -> y\nlayer a Add y b -> z\noutput z\n";
         std::fs::write(&path, format!("{text}misbehave {way}\n")).unwrap();
         let report = Backends::discover(BackendConfig::default())
             .check(&library("qp-plugin-toy"), std::slice::from_ref(&path))

@@ -14,6 +14,8 @@ mod support;
 mod world;
 
 use qp::backend::{Fetch, NoProgress, PluginState, RunOptions};
+use qp::error::ErrorKind;
+use qp::model::TensorChunk;
 use std::path::Path;
 use support::plugin::library;
 use world::{TOY, World, input};
@@ -65,6 +67,39 @@ fn a_model_is_recognized_inspected_opened_read_and_run() {
     let names: Vec<_> = captured.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     assert_eq!(names, ["h", "a", "y"]);
     assert!(backends.runtime("toy").unwrap().obstacle.is_none());
+}
+
+/// A type that no scale and zero point express: its real values come from the backend, the stored bytes beside them.
+/// Expected from NumPy: `np.float32([-1, -0.25, 0.25, 1])[[0, 3, 1, 2, 3]] * np.repeat([0.5, 2, 3], 2)[:5]`.
+#[test]
+fn real_values_of_a_code_book_come_from_the_backend() {
+    const REALS: [f32; 5] = [-0.5, 0.5, -0.5, 0.5, 3.0];
+    let world = World::with_toy();
+    let text = "toy 1\ninput x float32 5\n\
+                tensor b book 5 numbers=-1:-0.25:0.25:1 scales=0.5:2:3 block=2 = 0 3 1 2 3\n\
+                layer a Add x b -> y\noutput y\n";
+    let session = world.discover().open(&world.write("book.toy", text), &NoProgress).unwrap();
+    let tensor = session.info().tensor("b").unwrap();
+    assert_eq!((tensor.type_name.as_deref(), tensor.shape.as_slice()), (Some("book"), [5].as_slice()));
+    assert_eq!(session.read_whole_tensor("b", &NoProgress).unwrap().bytes, [0, 3, 1, 2, 3]);
+    let mut reals = Vec::new();
+    let mut take = |chunk: TensorChunk<'_>| {
+        reals.extend_from_slice(chunk.bytes);
+        Ok(())
+    };
+    session.read_real("b", &mut take, &NoProgress).unwrap();
+    let reals: Vec<f32> = reals.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    assert_eq!(reals, REALS);
+    let missing = session.read_real("x", &mut |_| Ok(()), &NoProgress).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+
+    let wrong = world.write("wrong.toy", format!("{text}misbehave reals-as-integers\n"));
+    let session = world.discover().open(&wrong, &NoProgress).unwrap();
+    let error = session.read_real("b", &mut |_| Ok(()), &NoProgress).unwrap_err();
+    assert_eq!(
+        error.message(),
+        "plugin `toy` broke the contract: it delivers the real values of the tensor `b`, which is [5], as int32 [5]"
+    );
 }
 
 #[test]

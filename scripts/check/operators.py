@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the list of operators that models may call with the operators of PyTorch.
 
-    operators.py            checks plugins/pytorch/engine/operators.txt; prints counts
+    operators.py            checks plugins/pytorch/contract/operators.txt; prints counts
     operators.py --missing  also prints the operators that are not in the list, which do not run
 
 Needs the `torch` of the version that qp runs with. Exits with 1 if the list names an operator that PyTorch does not
@@ -15,7 +15,7 @@ import sys
 
 import torch
 
-LIST = pathlib.Path(__file__).resolve().parents[2] / "plugins/pytorch/engine/operators.txt"
+LIST = pathlib.Path(__file__).resolve().parents[2] / "plugins/pytorch/contract/operators.txt"
 # Decided one by one; of other namespaces, what is not listed is not known.
 COMPLETE = {"aten", "prim", "quantized", "_quantized", "onednn", "sparse", "quantization", "inductor", "mkldnn"}
 # What qp registers itself, and syntax of TorchScript that is no operator with a schema.

@@ -428,3 +428,18 @@ fn saved_safetensors_are_read_as_a_model_file() {
     let (ours, theirs) = (stored["mean"].as_f64().unwrap(), row["mean"].as_f64().unwrap());
     assert!((ours - theirs).abs() < 1e-12, "{ours} {theirs}");
 }
+
+/// ONNX Runtime, optimization off: of `layer1.relu1_output` 274,645 of 524,288 values are below 0, where its codes begin.
+#[test]
+fn what_a_folded_relu_cuts_off_is_not_clipped() {
+    let world = World::new();
+    let run = "use models/resnet8_int8.onnx; input models/digits.npz:images[0:32]";
+    let found = world.json(&format!("{run}; activations layer1.conv1"));
+    assert_eq!(found["clipped_share"], 0.0);
+    let share = 274_645.0 / 524_288.0;
+    assert!((found["rectified_share"].as_f64().unwrap() - share).abs() < 1e-4, "{found}");
+    let captured = world.json(&format!("{run}; capture --match layer1.conv1"));
+    let row = &captured["models"][0]["layers"][0];
+    assert_eq!((&row["layer"], &row["clipped_share"]), (&"layer1.conv1".into(), &0.0.into()));
+    assert_eq!(row["rectified_share"], found["rectified_share"]);
+}

@@ -215,3 +215,35 @@ fn a_home_that_cannot_be_written_is_no_obstacle() {
     child.stdin.take().unwrap().write_all(b"format\n").unwrap();
     assert!(child.wait_with_output().unwrap().status.success());
 }
+
+#[test]
+fn a_number_out_of_range_is_told_the_range_in_words() {
+    let world = World::new();
+    let cases = [
+        ("input random --batch 0", "`--batch COUNT`: it takes a whole number from 1 to 1000000"),
+        ("weights --bins few", "`--bins COUNT`: it takes a whole number from 2 to 200"),
+        ("stats --top -", "it takes a whole number"),
+        ("stats --top 99999999999999999999999", "the number is too large"),
+        ("compare a b --threshold high", "`--threshold DB`: it takes a number"),
+    ];
+    for (line, expected) in cases {
+        let ran = world.run(line);
+        assert_eq!(ran.code, 2, "{line}");
+        assert!(ran.error().ends_with(expected), "{line}: {}", ran.error());
+    }
+}
+
+/// A plugin that cannot be opened may be the one that would have read the file.
+#[test]
+fn a_broken_plugin_is_named_where_no_plugin_reads_a_file() {
+    let world = World::new();
+    world.write("plugins/libqp_plugin_other.so", "no library");
+    world.write("x.other", "a model");
+    for line in ["open x.other", "open plugins"] {
+        let plugins = world.path("plugins");
+        let output = world.qp().env("QP_PLUGINS", &plugins).args(["-c", line]).output().unwrap();
+        let talk = String::from_utf8(output.stderr).unwrap();
+        let causes: Vec<_> = talk.lines().filter(|line| line.contains("libqp_plugin_other.so")).collect();
+        assert!(causes.len() == 1 && causes[0].contains("cannot be used: "), "{talk}");
+    }
+}

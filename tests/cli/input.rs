@@ -2,7 +2,7 @@
 
 use crate::support::numpy;
 use crate::support::world::World;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn a_sample_is_fitted_to_the_model_and_says_how() {
@@ -72,4 +72,28 @@ fn an_archive_fills_the_inputs_that_its_arrays_are_called_after() {
     let refused = world.run("input z.npz; compare models/resnet8.onnx models/resnet8_int8.onnx");
     assert_eq!(refused.error(), "`z.npz` holds 2 arrays");
     assert_eq!(refused.hint(), "Choose one of `a`, `b`, as in `z.npz:a`.");
+}
+
+/// `--data` of pictures prepares them as `input` was told to: the results are those of the input itself.
+#[test]
+fn data_of_pictures_are_prepared_as_the_input_is() {
+    let world = World::new();
+    std::fs::create_dir(world.path("pics")).unwrap();
+    for (name, factor) in [("a.png", 3_u32), ("b.png", 5), ("c.png", 7)] {
+        let picture = image::RgbImage::from_fn(32, 32, |x, y| {
+            image::Rgb([(x * factor) as u8, (y * factor * 2) as u8, (x * y % 251) as u8])
+        });
+        picture.save(world.path("pics").join(name)).unwrap();
+    }
+    let models = "sensitivity models/resnet8.onnx models/resnet8_int8.onnx --samples 3";
+    let sum = |found: &Value| found["all"]["sqnr_db"].as_f64();
+    let prepared = "input pics --mean 0.5 --std 0.25";
+    let expected = world.json(&format!("{prepared}; {models}"));
+    let found = world.json(&format!("{prepared}; {models} --data pics"));
+    let plain = world.json(&format!("input zeros; {models} --data pics"));
+    assert_eq!(found["input"], "pics, prepared as pics");
+    assert_eq!(plain["input"], "pics");
+    assert!(sum(&expected).is_some());
+    assert_eq!(sum(&found), sum(&expected));
+    assert_ne!(sum(&plain), sum(&expected));
 }

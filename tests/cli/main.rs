@@ -24,6 +24,7 @@ mod open;
 mod plot;
 mod promises;
 mod ranges;
+mod recognition;
 mod residuals;
 mod run;
 mod safe_files;

@@ -121,3 +121,34 @@ fn variants_are_compared_on_the_same_bins_with_their_errors() {
     assert_eq!(of("resnet8_int8.pt")["counts"], serde_json::json!([16, 215, 756, 897, 367, 53]));
     assert_eq!(of("resnet8_uint8.onnx")["counts"], serde_json::json!([16, 222, 755, 884, 375, 52]));
 }
+
+/// NumPy: `np.float32([-1, -0.25, 0.25, 1])[[0, 3, 1, 2, 3]] * np.repeat(np.float32([0.5, 2, 3]), 2)[:5]`, its mean and
+/// `np.float64(…).std()`.
+#[test]
+fn types_that_no_scale_expresses_have_the_real_values_that_their_backend_gives() {
+    let world = World::new();
+    let toy = |tensor: &str| format!("toy 1\ninput x float32 5\n{tensor}\nlayer a Add x b -> y\noutput y\n");
+    let book = "tensor b book 5 numbers=-1:-0.25:0.25:1 scales=0.5:2:3 block=2 = 0 3 1 2 3";
+    world.write("book.toy", toy(book));
+    world.write("float.toy", toy("tensor b float32 5 = -0.5 0.5 -0.5 0.5 3"));
+    let row = rows(&world.json("stats book.toy"), "tensors").remove(0);
+    assert_eq!((&row["name"], &row["dtype"]), (&"b".into(), &"book".into()), "{row}");
+    assert_eq!((row["min"].as_f64(), row["max"].as_f64()), (Some(-0.5), Some(3.0)), "{row}");
+    assert!(close(&row["mean"], 0.6) && close(&row["standard_deviation"], 1.280_624_847_486_57), "{row}");
+    let looked = world.json("weights a --model book.toy --bins 2");
+    assert_eq!(looked["counts"], serde_json::json!([4, 1]), "{looked}");
+    let shown = world.run("weights a --model book.toy").output;
+    assert!(shown.lines().any(|line| line.contains("book") && line.contains("real values")), "{shown}");
+    // The codes are beside them.
+    let raw = world.json("weights a --model book.toy --raw");
+    assert_eq!(
+        (raw["statistics"]["min"].as_f64(), raw["statistics"]["max"].as_f64()),
+        (Some(0.0), Some(3.0))
+    );
+    let ranges = world.json("ranges book.toy");
+    assert!(ranges.to_string().contains("-0.5"), "{ranges}");
+    let found = world.json("diff float.toy book.toy");
+    let pair = &found["tensors"]["pairs"][0];
+    assert_eq!((&pair["candidate_type"], &pair["obstacle"]), (&"book 5".into(), &Value::Null), "{pair}");
+    assert_eq!(pair["errors"]["max_abs_error"].as_f64(), Some(0.0), "{pair}");
+}

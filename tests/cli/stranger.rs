@@ -75,3 +75,17 @@ fn a_setting_that_it_does_not_declare_is_refused_and_none_is_passed_on() {
         assert_eq!(ran.error(), format!("{setting} is a setting that Toy lacks"), "{command}");
     }
 }
+
+/// A file that fixes the number of its samples gets so many, where they are made up.
+#[test]
+fn made_up_inputs_follow_a_fixed_first_dimension() {
+    let world = World::new();
+    world.write("toys/fixed.toy", REFERENCE.replace("N,4", "3,4"));
+    world.write("toys/toy.toy", REFERENCE);
+    let samples = |commands: &str| world.json(commands)["samples"].clone();
+    assert_eq!(world.json("use toys/fixed.toy; input random; capture")["models"][0]["samples"], 3);
+    assert_eq!(samples("input random; compare toys/toy.toy toys/fixed.toy"), 3);
+    assert_eq!(samples("input random; compare toys/toy.toy toys/fixed.toy --samples 6"), 6);
+    let refused = world.run("input random --batch 4; compare toys/toy.toy toys/fixed.toy");
+    assert!(refused.error().contains("takes 3 samples at a time, and there are 4"), "{}", refused.talk);
+}

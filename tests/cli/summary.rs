@@ -73,3 +73,26 @@ fn without_runtimes_it_says_what_is_missing_and_what_to_do() {
     assert_eq!(summary["runtimes"].as_array().unwrap().len(), 2);
     assert_ne!(summary["families"], json!([]));
 }
+
+#[test]
+fn a_summary_says_where_accuracies_come_from_and_which_are_stale() {
+    let world = World::new();
+    let accuracy = |name: &str| {
+        let found = world.json("open models; summary");
+        let rows = found["families"][0]["rows"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["model"]["name"] == name).unwrap()["model"]["accuracy"].clone()
+    };
+    let before = accuracy("resnet8.onnx");
+    assert_eq!(before["source"], "qp.toml");
+    assert_eq!((&before["samples"], &before["data"]), (&540.into(), &"digits.npz".into()));
+    assert_eq!(before["is_stale"], false);
+    // Another model under the same name, and an old one that was only touched.
+    std::fs::copy(world.path("models/resnet8_int8.onnx"), world.path("models/resnet8.onnx")).unwrap();
+    std::fs::write(world.path("models/resnet8.pt"), std::fs::read(world.path("models/resnet8.pt")).unwrap())
+        .unwrap();
+    assert_eq!(accuracy("resnet8.onnx")["is_stale"], true);
+    assert_eq!(accuracy("resnet8.pt")["is_stale"], false);
+    let shown = world.run("open models; summary").output;
+    assert!(shown.contains("accuracy: over 540 samples of digits.npz, as qp.toml says"), "{shown}");
+    assert!(shown.contains("stale: resnet8.onnx has changed since qp.toml told its accuracy"), "{shown}");
+}

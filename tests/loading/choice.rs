@@ -46,7 +46,8 @@ fn a_file_of_no_known_format_is_told_what_is_readable() {
     let error = backends.recognize(&world.write("x.gguf", "GGUF")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedFormat);
     assert_eq!(world.plain(error.message()), "`~/x.gguf` is of no format that a plugin reads");
-    assert_eq!(error.hints(), ["Use a file of one of these formats: toy (.toy)."]);
+    assert_eq!(error.causes(), ["the file is a GGUF file, as llama.cpp reads them"]);
+    assert_eq!(error.hints(), ["Models are files that end in .toy."]);
     // Without its extension a file is known by its first bytes.
     assert_eq!(backends.recognize(&world.write("model", TOY)).unwrap().backend, "toy");
     let error = backends.recognize(&world.folder.path().join("missing.toy")).unwrap_err();

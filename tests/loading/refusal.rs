@@ -40,6 +40,19 @@ fn another_layout_is_one_line_and_the_whole_story_is_the_detail() {
 }
 
 #[test]
+fn a_header_without_a_layout_is_refused_before_its_root_module_is_taken() {
+    let error = World::with_plugin("qp-fixture-no-layout", "x").assert_refusal(
+        &format!(
+            "plugin `~/plugins/{}` cannot be checked: its header has no type layout: it was exported with \
+             `CheckTypeLayout::No` or `unsafe_no_layout_constant`",
+            file_name("x")
+        ),
+        "Export the backend with `qp_abi::export_plugin!`, which keeps the layout, and build it again.",
+    );
+    assert_eq!(error.causes().len(), 1);
+}
+
+#[test]
 fn a_root_module_that_panics_is_refused() {
     World::with_plugin("qp-fixture-panic-on-load", "x").assert_refusal(
         &format!(
@@ -135,13 +148,20 @@ fn a_link_to_nowhere_is_refused() {
 #[test]
 fn a_wrong_plugin_does_not_harm_the_others() {
     let world = World::with_toy();
-    for fixture in ["not-a-plugin", "other-abi-version", "other-layout", "panic-in-manifest", "panic-on-load"]
-    {
+    let fixtures = [
+        "no-layout",
+        "not-a-plugin",
+        "other-abi-version",
+        "other-layout",
+        "panic-in-manifest",
+        "panic-on-load",
+    ];
+    for fixture in fixtures {
         world.install(&format!("qp-fixture-{fixture}"), &fixture.replace('-', "_"));
     }
     let backends = world.discover();
     let broken = |state: &PluginState| matches!(state, PluginState::Broken(_));
-    assert_eq!(backends.plugins().iter().filter(|entry| broken(&entry.state())).count(), 5);
+    assert_eq!(backends.plugins().iter().filter(|entry| broken(&entry.state())).count(), fixtures.len());
     assert!(backends.inspect(&world.write("model.toy", TOY), &NoProgress).is_ok());
     let error = backends.runtime("other_layout").unwrap_err();
     assert!(error.message().ends_with("but its types have another layout"), "{error}");

@@ -112,8 +112,8 @@ impl fmt::Display for Suspicion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason.text())?;
         match self.reason {
-            // Always 0.
-            Reason::ZeroChannel | Reason::ScaleZero => {}
+            // The text says it already.
+            Reason::ZeroChannel | Reason::ScaleZero | Reason::ScaleNan => {}
             Reason::ScaleSpread | Reason::BiasScale | Reason::PairMismatch => {
                 write!(f, " (ratio {})", short(self.value))?;
             }

@@ -26,7 +26,7 @@ pub(super) fn model_info(manifest: &Manifest, info: abi::ModelInfo) -> Result<Mo
     }
     let tensors = info.tensors.into_iter().map(tensor_info).collect::<Result<Vec<_>, _>>()?;
     require_unique("stored tensor", tensors.iter().map(|tensor| tensor.name.as_str()))?;
-    let layers: Vec<LayerInfo> = info.layers.into_iter().map(layer).collect();
+    let layers: Vec<LayerInfo> = info.layers.into_iter().map(layer).collect::<Result<_, _>>()?;
     require_unique("layer", layers.iter().map(|layer| layer.path.as_str()))?;
     Ok(ModelInfo {
         format,
@@ -193,8 +193,14 @@ fn dimension(dimension: abi::Dimension) -> Dimension {
     }
 }
 
-fn layer(info: abi::LayerInfo) -> LayerInfo {
-    LayerInfo {
+fn layer(info: abi::LayerInfo) -> Result<LayerInfo, Breach> {
+    let mut input_codes = Vec::new();
+    for rounded in &info.input_codes {
+        let codes = quantization(info.path.as_str(), None, Some(&rounded.codes))?;
+        input_codes.extend(codes.map(|codes| (rounded.input as usize, codes)));
+    }
+    Ok(LayerInfo {
+        input_codes,
         path: info.path.into_string(),
         op_type: info.op_type.into_string(),
         domain: text(info.domain),
@@ -216,7 +222,7 @@ fn layer(info: abi::LayerInfo) -> LayerInfo {
         roles: info.roles.into_iter().map(role).collect(),
         weights: info.weights.into_iter().map(weight).collect(),
         bounds: info.bounds.into_option().map(|bounds| Bounds { low: bounds.low, high: bounds.high }),
-    }
+    })
 }
 
 fn role(role: qp_abi::InputRole) -> InputRole {

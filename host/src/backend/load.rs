@@ -2,8 +2,8 @@
 //!
 //! The verdicts come in an order in which nothing is used before it is known to be safe to use: the file is
 //! a shared library of this machine; it opens; it exports a root module header; the header is of our
-//! abi_stable; the plugin ABI it was built for is ours; the layout of all types is ours; only then is a
-//! function of it called. Libraries are never closed: they may have left thread-local destructors behind.
+//! abi_stable; the plugin ABI it was built for is ours; it says the layout of all types, which is ours; only then
+//! is a function of it called. Libraries are never closed: they may have left thread-local destructors behind.
 
 use super::library_file;
 use super::manifest::Key;
@@ -22,6 +22,7 @@ pub(super) fn open(path: &Path) -> Result<PluginRef> {
     check_unchanged(path)?;
     let header = header(path)?;
     check_version(path, header.version_strings().version.as_str())?;
+    check_has_layout(path, header)?;
     // Not `PluginRef::load_from_file`: that gives the first plugin back for every later file.
     header.init_root_module::<PluginRef>().map_err(|error| refusal(path, error))
 }
@@ -108,6 +109,21 @@ fn check_version(path: &Path, found: &str) -> Result<()> {
     .with_hint(format!(
         "Build the plugin with qp-abi {ABI_VERSION}, or use a qp that has plugin ABI {found}."
     )))
+}
+
+/// A header may leave the layout out; abi_stable then compares nothing and gives the root module as it is.
+fn check_has_layout(path: &Path, header: &LibHeader) -> Result<()> {
+    if header.layout().is_some() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Plugin,
+        format!("plugin `{}` cannot be checked: its header has no type layout", path.display()),
+    )
+    .with_cause("it was exported with `CheckTypeLayout::No` or `unsafe_no_layout_constant`")
+    .with_hint(
+        "Export the backend with `qp_abi::export_plugin!`, which keeps the layout, and build it again.",
+    ))
 }
 
 /// What abi_stable found wrong, in one line; its own text, which may have hundreds, is the detail.

@@ -11,6 +11,7 @@ mod error;
 mod library_file;
 mod load;
 mod manifest;
+mod nature;
 mod ownership;
 mod plugin;
 mod probe;
@@ -29,6 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::ModelInfo;
 use error::{breach, from_plugin, from_plugin_on};
 use manifest::{Key, ManifestCache};
+use nature::Nature;
 use plugin::Start;
 use probe::Candidate;
 use progress::Ticker;
@@ -150,8 +152,9 @@ impl Backends {
         probe::stem(self.manifests(), &name).to_owned()
     }
 
-    /// The backend and the format of a file: by its extension, then by its first bytes, then by what the
-    /// plugins say of it. Opens a library only where the first two leave it open.
+    /// The backend and the format of a file: by its extension, if its first bytes are those that a format of that
+    /// extension begins with; else by its first bytes and by what the plugins say of them, and only if nobody
+    /// knows them by the extension alone. Opens a library only where names and first bytes leave it open.
     ///
     /// # Errors
     /// `UnsupportedFormat` when no plugin reads it, `Ambiguous` when several do and none is preferred,
@@ -159,11 +162,9 @@ impl Backends {
     pub fn recognize(&self, path: &Path) -> Result<Recognized> {
         let head = probe::head(path)?;
         let mut candidates = probe::by_extension(self.manifests(), file_name(path).unwrap_or_default());
-        if candidates.is_empty() {
-            candidates = probe::by_magic(probe::all(self.manifests()), &head);
-        }
-        if candidates.is_empty() {
-            candidates = self.by_judgement(probe::all(self.manifests()).collect(), path, &head);
+        if probe::by_magic(candidates.iter().copied(), &head).is_empty() {
+            let judged = self.beyond_the_name(&candidates, path, &head);
+            candidates = if judged.is_empty() { candidates } else { judged };
         }
         if probe::plugins(&candidates).len() > 1 {
             candidates = self.chosen_among(candidates, path, &head)?;
@@ -177,7 +178,27 @@ impl Backends {
                 backend: candidate.manifest.id.clone(),
                 format: candidate.format.name.clone(),
             })
-            .ok_or_else(|| probe::unsupported(path, self.manifests()))
+            .ok_or_else(|| self.with_broken(explained(probe::unsupported(path, self.manifests()), &head)))
+    }
+
+    /// An error about files that no plugin reads, with the plugins that might but cannot be used.
+    pub(crate) fn with_broken(&self, error: Error) -> Error {
+        let is_replaced = |broken: &PluginEntry| {
+            self.plugins.iter().any(|other| other.usable().is_some() && other.id() == broken.id())
+        };
+        self.plugins.iter().fold(error, |error, plugin| match plugin.state() {
+            PluginState::Broken(reason) if !is_replaced(plugin) => error.with_cause(format!(
+                "`{}` cannot be used: {}",
+                file_name(plugin.path()).unwrap_or_default(),
+                reason.message()
+            )),
+            _ => error,
+        })
+    }
+
+    /// What the names of models end in, in a sentence; `None` where no plugin can be used.
+    pub(crate) fn endings_hint(&self) -> Option<String> {
+        probe::endings_hint(self.manifests())
     }
 
     /// Reads what the file holds, without a runtime.
@@ -198,7 +219,7 @@ impl Backends {
         let info = backend
             .inspect(location(path)?.into(), [].as_slice().into(), Ticker(progress).as_object())
             .into_result()
-            .map_err(|error| from_plugin_on(id, path, error))?;
+            .map_err(|error| refused(id, path, error))?;
         convert::model_info(manifest, info).map_err(|fault| breach(id, &fault))
     }
 
@@ -220,7 +241,7 @@ impl Backends {
         let model = backend
             .open(location(path)?.into(), [].as_slice().into(), Ticker(progress).as_object())
             .into_result()
-            .map_err(|error| from_plugin_on(id, path, error))?;
+            .map_err(|error| refused(id, path, error))?;
         Session::new(Arc::clone(manifest), model)
     }
 
@@ -259,6 +280,33 @@ impl Backends {
 
     fn backend(&self, id: &str) -> Result<(&Arc<Manifest>, &BackendBox)> {
         self.plugin(id)?.backend(&self.start())
+    }
+
+    /// What reads a file that does not begin as a format of its extension does: the formats whose mark it has, if
+    /// their plugins agree; none, if a plugin of its extension knows it all the same; else whatever some plugin
+    /// says that it is.
+    fn beyond_the_name<'a>(
+        &'a self,
+        of_name: &[Candidate<'a>],
+        path: &Path,
+        head: &[u8],
+    ) -> Vec<Candidate<'a>> {
+        let marked = probe::by_magic(probe::all(self.manifests()), head);
+        if of_name.is_empty() && probe::plugins(&marked).len() == 1 {
+            return marked;
+        }
+        let marked = self.by_judgement(marked, path, head);
+        if !marked.is_empty() {
+            return marked;
+        }
+        let is_of_name =
+            |manifest: &&Manifest| of_name.iter().any(|candidate| candidate.manifest.id == manifest.id);
+        let own = probe::all(self.manifests().filter(is_of_name)).collect();
+        if !self.by_judgement(own, path, head).is_empty() {
+            return Vec::new();
+        }
+        let others = probe::all(self.manifests().filter(|manifest| !is_of_name(manifest))).collect();
+        self.by_judgement(others, path, head)
     }
 
     /// Of candidates of several plugins, those of the one to use.
@@ -328,6 +376,22 @@ impl Backends {
                 judgements.get(candidate.manifest.id.as_str()) == Some(&candidate.format.name)
             })
             .collect()
+    }
+}
+
+/// A plugin's refusal of a file; of what it does not read at all, with what the file really is.
+fn refused(id: &str, path: &Path, error: qp_abi::BackendError) -> Error {
+    let error = from_plugin_on(id, path, error);
+    match probe::head(path) {
+        Ok(head) if error.kind() == ErrorKind::UnsupportedFormat => explained(error, &head),
+        _ => error,
+    }
+}
+
+fn explained(error: Error, head: &[u8]) -> Error {
+    match Nature::of(head) {
+        Some(nature) => nature.explain(error),
+        None => error,
     }
 }
 

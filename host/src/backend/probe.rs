@@ -3,6 +3,7 @@
 use super::manifest::{Format, Manifest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::regular_file;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -121,25 +122,28 @@ pub(super) fn ambiguous(path: &Path, candidates: &[Candidate<'_>]) -> Error {
     .with_hint(format!("Choose one in config.toml, for example: [formats] {format} = \"{first}\""))
 }
 
+/// What the names of models end in: of each format the first ending. `None` without a format.
+pub(super) fn endings_hint<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Option<String> {
+    let (mut usual, mut others) = (BTreeSet::new(), BTreeSet::new());
+    for candidate in all(manifests) {
+        let mut endings = candidate.format.extensions.iter();
+        usual.extend(endings.next());
+        others.extend(endings);
+    }
+    let listed: Vec<String> = usual.iter().map(|ending| format!(".{ending}")).collect();
+    let rest = if others.is_subset(&usual) { "" } else { " and some others; `backends info NAME` lists all" };
+    (!listed.is_empty()).then(|| format!("Models are files that end in {}{rest}.", listed.join(", ")))
+}
+
 /// The error for a file that no plugin reads.
 pub(super) fn unsupported<'a>(path: &Path, manifests: impl Iterator<Item = &'a Manifest>) -> Error {
-    let mut readable: Vec<String> = all(manifests)
-        .map(|candidate| {
-            let endings: Vec<String> =
-                candidate.format.extensions.iter().map(|extension| format!(".{extension}")).collect();
-            format!("{} ({})", candidate.format.name, endings.join(", "))
-        })
-        .collect();
-    readable.sort();
-    readable.dedup();
     let error = Error::new(
         ErrorKind::UnsupportedFormat,
         format!("`{}` is of no format that a plugin reads", path.display()),
     );
-    if readable.is_empty() {
-        error.with_hint("Install a plugin: `backends` lists the plugins and why one is not usable.")
-    } else {
-        error.with_hint(format!("Use a file of one of these formats: {}.", readable.join("; ")))
+    match endings_hint(manifests) {
+        None => error.with_hint("Install a plugin: `backends` lists the plugins and why one is not usable."),
+        Some(endings) => error.with_hint(endings),
     }
 }
 
@@ -216,6 +220,6 @@ mod tests {
         let manifests = [manifest("onnx", &[("onnx", &["onnx"], b"")])];
         let error = unsupported(Path::new("x.gguf"), manifests.iter());
         assert_eq!(error.message(), "`x.gguf` is of no format that a plugin reads");
-        assert_eq!(error.hints(), ["Use a file of one of these formats: onnx (.onnx)."]);
+        assert_eq!(error.hints(), ["Models are files that end in .onnx."]);
     }
 }

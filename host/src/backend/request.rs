@@ -5,7 +5,7 @@ use super::progress::{Progress, Ticker};
 use super::receive::{Due, Receiver};
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Listing;
+use crate::model::{DType, Listing, TensorChunk};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +17,13 @@ const MOST_BYTES: usize = 256 << 20;
 struct CodeOf<'a> {
     /// The path of the layer; empty for the model itself.
     layer: &'a str,
+}
+
+/// What `read-real/1` asks.
+#[derive(Serialize)]
+struct RealOf<'a> {
+    /// The name of the stored tensor.
+    tensor: &'a str,
 }
 
 impl Session {
@@ -31,6 +38,47 @@ impl Session {
                 .with_hint("See `layer PATH` for what a layer reads and computes."));
         }
         self.request("code/1", &CodeOf { layer: layer.unwrap_or_default() }, progress)
+    }
+
+    /// Hands the real values of the stored tensor `name` to `receive`, as float32 and in its own shape, where its type is
+    /// one that scales and zero points cannot express (feature `read-real`).
+    ///
+    /// # Errors
+    /// `UnsupportedOp` for a type whose values the backend does not know; as [`Self::read_tensor`].
+    pub fn read_real(
+        &self,
+        name: &str,
+        receive: &mut dyn FnMut(TensorChunk<'_>) -> Result<()>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        const REQUEST: &str = "read-real/1";
+        let plugin = self.manifest.id.as_str();
+        let stored = self.stored(name)?;
+        let mut as_due = |chunk: TensorChunk<'_>| {
+            if chunk.dtype != DType::FLOAT32 || chunk.shape != stored.shape {
+                let fault = format!(
+                    "it delivers the real values of the tensor `{name}`, which is {:?}, as {} {:?}",
+                    stored.shape, chunk.dtype, chunk.shape
+                );
+                return Err(breach(plugin, &fault));
+            }
+            receive(chunk)
+        };
+        let payload = serde_json::to_string(&RealOf { tensor: name }).map_err(|error| {
+            Error::internal(format!("the request `{REQUEST}` cannot be written"))
+                .with_cause(error.to_string())
+        })?;
+        let mut receiver = Receiver::new(plugin, Due::Exactly(vec![name]), &mut as_due);
+        let answer = self.model.request(
+            REQUEST.into(),
+            payload.as_str().into(),
+            receiver.as_object(),
+            Ticker(progress).as_object(),
+        );
+        let answer = receiver.finish(answer)?;
+        let answer: Result<serde_json::Map<String, serde_json::Value>, Breach> =
+            parsed(REQUEST, answer.as_str());
+        answer.map(drop).map_err(|fault| breach(plugin, &fault))
     }
 
     /// Asks the plugin for what has no method in the contract; the answer is checked to be what is due.
@@ -48,9 +96,8 @@ impl Session {
             Error::internal(format!("the request `{name}` cannot be written")).with_cause(error.to_string())
         })?;
         let plugin = self.manifest.id.as_str();
-        let mut unasked = |_: crate::model::TensorChunk<'_>| {
-            Err(breach(plugin, &format!("it answers `{name}` with a tensor")))
-        };
+        let mut unasked =
+            |_: TensorChunk<'_>| Err(breach(plugin, &format!("it answers `{name}` with a tensor")));
         let mut receiver = Receiver::new(plugin, Due::Any, &mut unasked);
         let answer = self.model.request(
             name.into(),

@@ -6,7 +6,7 @@ use super::manifest::Manifest;
 use super::progress::{Progress, Ticker};
 use super::receive::{Due, Receiver};
 use crate::error::{Error, Result};
-use crate::model::{DType, ModelInfo, Property, Tensor, TensorChunk, element_count};
+use crate::model::{DType, ModelInfo, Property, Tensor, TensorChunk, TensorInfo, element_count};
 use qp_abi::abi_stable::std_types::{ROption, RString};
 use qp_abi::backend::{self as abi, RunRequest};
 use qp_abi::{ModelBox, QuantizationParameters, TensorView};
@@ -121,10 +121,7 @@ impl Session {
         receive: &mut dyn FnMut(TensorChunk<'_>) -> Result<()>,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let stored = self.info.tensor(name).ok_or_else(|| {
-            Error::not_found(format!("the model stores no tensor `{name}`"))
-                .with_hint("See `layers` for what it holds.")
-        })?;
+        let stored = self.stored(name)?;
         let mut as_declared = |chunk: TensorChunk<'_>| {
             if chunk.dtype != stored.dtype || chunk.shape != stored.shape {
                 let fault = format!(
@@ -138,6 +135,14 @@ impl Session {
         let mut receiver = Receiver::new(&self.manifest.id, Due::Exactly(vec![name]), &mut as_declared);
         let answer = self.model.read_tensor(name.into(), receiver.as_object(), Ticker(progress).as_object());
         receiver.finish(answer)
+    }
+
+    /// What the description says of the stored tensor `name`.
+    pub(super) fn stored(&self, name: &str) -> Result<&TensorInfo> {
+        self.info.tensor(name).ok_or_else(|| {
+            Error::not_found(format!("the model stores no tensor `{name}`"))
+                .with_hint("See `layers` for what it holds.")
+        })
     }
 
     /// The stored tensor `name` as a whole.

@@ -2,11 +2,12 @@
 
 use super::side::Side;
 use crate::error::{Error, Result};
-use crate::input::{Input, fixed_batch};
+use crate::input::{Content, Input, fixed_batch};
+use std::borrow::Cow;
 
 /// An input, `size` samples at a time. Only the samples of one batch are ever fitted to a model.
 pub struct Batches<'a> {
-    input: &'a Input,
+    input: Cow<'a, Input>,
     available: u64,
     samples: u64,
     size: u64,
@@ -21,10 +22,23 @@ impl<'a> Batches<'a> {
     /// # Errors
     /// `InvalidInput` for none, and for more samples than there are.
     pub fn new(input: &'a Input, available: u64, samples: Option<u64>, size: u64) -> Result<Self> {
+        Self::from_cow(Cow::Borrowed(input), available, samples, size)
+    }
+
+    fn from_cow(input: Cow<'a, Input>, available: u64, samples: Option<u64>, size: u64) -> Result<Self> {
         let samples = samples.unwrap_or(available);
         if samples > available || samples == 0 {
-            return Err(Error::invalid_input(format!("the input has {available} samples, not {samples}"))
-                .with_hint("Choose more with `input FILE:KEY[0:N]`."));
+            let plural = if available == 1 { "" } else { "s" };
+            return Err(Error::invalid_input(format!(
+                "the input has {available} sample{plural}, not {samples}"
+            ))
+            .with_hint(match (&input.content, samples) {
+                (_, 0) => "Take at least one.".to_owned(),
+                (Content::Generated(_), _) => {
+                    format!("Make up so many with `input random --batch {samples}`.")
+                }
+                _ => "Choose more with `input FILE:KEY[0:N]`.".to_owned(),
+            }));
         }
         Ok(Self { input, available, samples, size: size.max(1), next: 0, fixed: None })
     }
@@ -37,10 +51,15 @@ impl<'a> Batches<'a> {
     pub fn of(input: &'a Input, sides: &[&Side<'_>], samples: Option<u64>, size: u64) -> Result<Self> {
         let Some(first) = sides.first() else { return Self::new(input, 1, samples, size) };
         sides.iter().try_for_each(|side| input.check_names(&side.model.info().inputs))?;
+        let fixed_of = |side: &Side<'_>| fixed_batch(side.model.info(), side.sibling.as_ref());
+        let input = match sides.iter().find_map(|side| fixed_of(side)) {
+            Some(fixed) => input.made_up_for(samples.unwrap_or(0).max(fixed)),
+            None => Cow::Borrowed(input),
+        };
         let available = input.sample_count(first.model.info(), first.sibling.as_ref());
-        let mut batches = Self::new(input, available, samples, size)?;
+        let mut batches = Self::from_cow(input, available, samples, size)?;
         for side in sides {
-            let Some(fixed) = fixed_batch(side.model.info(), side.sibling.as_ref()) else { continue };
+            let Some(fixed) = fixed_of(side) else { continue };
             if batches.samples % fixed != 0 {
                 return Err(Error::invalid_input(format!(
                     "`{}` takes {fixed} samples at a time, and there are {}",
@@ -83,7 +102,10 @@ impl Iterator for Batches<'_> {
         let (first, end) = (self.next, self.samples.min(self.next.saturating_add(self.size)));
         self.next = end;
         let is_whole = (first, end) == (0, self.available);
-        Some((end - first, if is_whole { self.input.clone() } else { self.input.samples(first, end) }))
+        Some((
+            end - first,
+            if is_whole { self.input.as_ref().clone() } else { self.input.samples(first, end) },
+        ))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::element_type;
 use crate::inspect::contrast::values_in_reference_order;
+use crate::inspect::elements::Elements;
 use crate::inspect::graph::{Graph, Node};
 use crate::inspect::pairing::{Ground, TensorPair, tensors};
 use crate::inspect::weight::Stored;
@@ -252,7 +253,8 @@ impl<'a> Builder<'a> {
                 continue;
             };
             let tensor = matched.candidate.tensor;
-            if tensor.quantization.is_none() && !is_folded {
+            let comes_real = Elements::come_real(self.candidate_model, tensor);
+            if tensor.quantization.is_none() && !is_folded && !comes_real {
                 if tensor.dtype.is_integer() {
                     return Err(Error::invalid_input(format!("the scale of `{}` is not known", tensor.name)));
                 }
@@ -319,8 +321,9 @@ impl<'a> Builder<'a> {
             };
             let counts = (computed(&mut ours), computed(&mut theirs));
             if counts.0 != counts.1 {
+                let plural = if counts.0 == 1 { "" } else { "s" };
                 return Err(Error::invalid_input(format!(
-                    "`{}` reads {} values, and `{}` of the candidate {}",
+                    "`{}` reads {} computed value{plural}, and `{}` of the candidate {}",
                     pair.reference.path, counts.0, pair.candidate.path, counts.1
                 )));
             }
@@ -371,7 +374,7 @@ fn data<'a>(graph: &Graph<'a>, layer: &'a LayerInfo) -> Vec<Option<Read<'a>>> {
         graph.incoming(node).find(|edge| edge.slot == slot).map(|edge| Read {
             value: edge.value,
             from: edge.from,
-            quantization: edge.quantization,
+            quantization: edge.quantization.or_else(|| layer.codes_of_input(slot)),
             is_computed: match graph.nodes[edge.from] {
                 Node::Layer(layer) => layer.kind.computes_activations(),
                 Node::Input(_) | Node::Output(_) => true,

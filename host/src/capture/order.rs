@@ -102,11 +102,14 @@ impl Order {
     }
 }
 
-/// Three or four dimensions as four.
+/// Three or four dimensions as four; of more, those that are not 1.
 fn four(shape: &[u64]) -> Option<[u64; 4]> {
     match *shape {
         [first, second, third] => Some([1, first, second, third]),
         [first, second, third, fourth] => Some([first, second, third, fourth]),
+        [_, _, _, _, _, ..] => {
+            Some(essential(shape)).filter(|left| left.len() < 5).and_then(|left| four(&left))
+        }
         _ => None,
     }
 }
@@ -154,6 +157,9 @@ mod tests {
         assert_eq!(fit(&[5, 2, 7], &[2, 5, 7]), [Order::MiddleSwapped]);
         assert_eq!(fit(&[5, 2, 7], &[5, 7, 2]), [Order::LastSwapped]);
         assert_eq!(fit(&[2, 1, 49, 32], &[2, 49, 1, 32]), [Order::Same]);
+        // `np.arange(2 * 24 * 8 * 15).reshape(2, 24, 1, 8, 15).transpose(2, 0, 3, 1, 4)`: heads before positions
+        assert_eq!(fit(&[1, 2, 8, 24, 15], &[2, 24, 1, 8, 15]), [Order::MiddleSwapped]);
+        assert_eq!(fit(&[3, 2, 8, 24, 15], &[2, 24, 3, 8, 15]), []);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::model::{Finding, ModelInfo, Severity};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// What `open` found.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Catalog {
     pub skipped: Vec<PathBuf>,
     /// Why the folder's `qp.toml` is not used.
     pub problem: Option<Error>,
+    /// When that file was written.
+    pub told: Option<SystemTime>,
 }
 
 /// One model file.
@@ -47,6 +50,8 @@ pub struct Variant {
     pub digest: Result<Digest>,
     /// How well it does, as far as the catalog's `qp.toml` tells.
     pub accuracy: Option<Accuracy>,
+    /// Its file and those that it refers to.
+    pub files: Vec<PathBuf>,
 }
 
 /// The few numbers of a model that lists show.
@@ -107,7 +112,7 @@ impl Catalog {
         let root = if metadata.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
         let (accuracies, problem) = match accuracy::read(root) {
             Ok(accuracies) => (accuracies, None),
-            Err(error) => (accuracy::Accuracies::new(), Some(error)),
+            Err(error) => (accuracy::Accuracies::default(), Some(error)),
         };
         let found = scan::inspect_all(&files, backends, progress)?;
 
@@ -138,7 +143,7 @@ impl Catalog {
             return Err(error.clone());
         }
         variants.sort_by(|one, other| (&one.family, &one.id).cmp(&(&other.family, &other.id)));
-        Ok(Self { root: path.to_owned(), variants, skipped, problem })
+        Ok(Self { root: path.to_owned(), variants, skipped, problem, told: accuracies.told })
     }
 
     /// The families, in order, each with its variants.
@@ -185,13 +190,14 @@ fn variant(
     let external: u64 = inspection.external_files.iter().map(|file| bytes(file)).sum();
     let own_bytes = bytes(&path);
     Variant {
-        accuracy: accuracies.get(&id).cloned(),
+        accuracy: accuracies.by_model.get(&id).cloned(),
         id,
         family,
         backend: inspection.backend,
         format: inspection.format,
         bytes: own_bytes.saturating_add(external),
         digest: inspection.outcome,
+        files: std::iter::once(path.clone()).chain(inspection.external_files).collect(),
         path,
     }
 }
@@ -231,17 +237,9 @@ fn no_models(path: &Path, skipped: &[PathBuf], backends: &Backends) -> Error {
             first.display()
         )),
     };
-    let mut endings: Vec<String> = backends
-        .plugins()
-        .iter()
-        .flat_map(|plugin| plugin.formats())
-        .flat_map(|format| format.extensions.iter().map(|extension| format!(".{extension}")))
-        .collect();
-    endings.sort();
-    endings.dedup();
-    if endings.is_empty() {
-        error.with_hint("No plugin is installed: see `backends`.")
-    } else {
-        error.with_hint(format!("Point `open` at files that end in {}.", endings.join(", ")))
+    let error = backends.with_broken(error);
+    match backends.endings_hint() {
+        None => error.with_hint("No plugin can be used: see `backends`."),
+        Some(endings) => error.with_hint(format!("Give `open` the folder of your models. {endings}")),
     }
 }

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// `backends [info ID | check PATH]`
+/// `backends [info ID | check LIBRARY [FILE …]]`
 pub(super) struct Backends;
 
 /// The arguments of `backends`.
@@ -32,10 +32,10 @@ enum Action {
     /// Check whether a library is a plugin that keeps the contract
     Check {
         /// The library
-        #[arg(value_name = "PATH")]
+        #[arg(value_name = "LIBRARY")]
         library: String,
         /// Model files that it reads, to try it on
-        #[arg(value_name = "PATH")]
+        #[arg(value_name = "FILE")]
         samples: Vec<String>,
     },
 }

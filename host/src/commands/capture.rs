@@ -3,6 +3,7 @@
 use super::evidence::settings_line;
 use super::inspection::can_be_captured;
 use super::listing::counted;
+use super::number::integer_in;
 use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
@@ -13,7 +14,7 @@ use crate::capture::{Execution, Side};
 use crate::catalog::name::matches_pattern;
 use crate::error::{Error, Result};
 use crate::input::shape_text;
-use crate::inspect::range::representable;
+use crate::inspect::range::{Beyond, representable};
 use crate::inspect::{Summary, graph::Graph};
 use crate::model::{LayerInfo, ModelInfo, Property, QuantizationParameters};
 use crate::playground::{Loaded, Playground};
@@ -48,7 +49,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT")]
     samples: Option<u64>,
     /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
     batch: u64,
     /// What the values of one batch may take in memory: more are captured in several passes
     #[arg(long, value_name = "SIZE", default_value = BUDGET)]
@@ -109,6 +110,7 @@ struct Row {
     counts: Vec<u64>,
     /// The share of the values that the codes behind the layer cannot represent.
     clipped_share: Option<f64>,
+    rectified_share: Option<f64>,
     #[serde(skip)]
     sketch: Vec<f64>,
     /// The layer's path for the first value that it computes, the value's own name for others.
@@ -293,9 +295,9 @@ impl<'a> Gathered<'a> {
     fn row(self, value: &str) -> Row {
         let (edges, counts) = self.histogram.bins();
         let ends = self.statistics.min().zip(self.statistics.max());
-        let is_first = self.layer.outputs.first().is_none_or(|first| first == value);
+        let beyond = self.range.map(|range| Beyond::new(range, &self.within));
         Row {
-            label: if is_first { self.layer.path.clone() } else { value.to_owned() },
+            label: self.layer.label_of(value).to_owned(),
             layer: self.layer.path.clone(),
             op_type: self.layer.op_type.clone(),
             value: value.to_owned(),
@@ -304,7 +306,8 @@ impl<'a> Gathered<'a> {
             sketch: ends.map(|(min, max)| self.histogram.parts(min, max, COLUMNS)).unwrap_or_default(),
             edges,
             counts: counts.to_vec(),
-            clipped_share: self.within.inside_share().map(|inside| 1.0 - inside),
+            clipped_share: beyond.and_then(|beyond| beyond.clipped_share),
+            rectified_share: beyond.and_then(|beyond| beyond.rectified_share),
             statistics: Summary::from(&self.statistics),
         }
     }

@@ -1,6 +1,7 @@
 //! `drift`: whether one file gives the same answer under other settings of the runtime.
 
 use super::listing::counted;
+use super::number::integer_in;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunOptions, RunReport};
 use crate::capture::Side;
@@ -31,10 +32,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT")]
     samples: Option<u64>,
     /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = integer_in::<u64>(1..=4096))]
     batch: u64,
     /// The numbers of threads to try, as in 1,2,8; without them 1 and all of the machine's
-    #[arg(long, value_name = "COUNTS", value_delimiter = ',')]
+    #[arg(long, value_name = "COUNTS", value_delimiter = ',', value_parser = integer_in::<u32>(0..=4096))]
     threads: Vec<u32>,
     /// The engines of PyTorch's quantized operators to try, as in x86,fbgemm,onednn,qnnpack
     #[arg(long, value_name = "ENGINES", value_delimiter = ',')]

@@ -1,16 +1,18 @@
 //! What several commands need to hold two models against each other: the models, the samples, the labels, the pairs.
 
 use super::inspection::{can_be_captured, find_layer};
+use super::number::integer_in;
 use super::running::Running;
 use crate::backend::{Progress, RunReport};
 use crate::capture::batch::Batches;
 use crate::capture::pairing::{self, Activations};
 use crate::capture::{Execution, Side, by_value};
 use crate::error::{Error, Result};
-use crate::input::{Input, Selection, labels};
+use crate::input::{Input, PictureOptions, Selection, labels};
 use crate::model::{ModelInfo, Property};
 use crate::playground::{Loaded, Playground};
 use serde::Serialize;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Which samples, and how they are run.
@@ -26,10 +28,28 @@ pub(super) struct Choice {
     #[arg(long, value_name = "COUNT")]
     pub(super) samples: Option<u64>,
     /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
     batch: u64,
     #[command(flatten)]
     pub(super) running: Running,
+}
+
+/// The samples in `--data`. Pictures become tensors as those of the current input do, and the source says so.
+fn data_of(
+    path: &Path,
+    selection: &Selection,
+    mut source: String,
+    current: Option<&Input>,
+) -> Result<(Input, Option<Vec<i64>>)> {
+    let kept = current.and_then(|input| Some((input, input.picture_options()?)));
+    let kept = kept.filter(|(_, options)| **options != PictureOptions::default());
+    let options = kept.map(|(_, options)| options.clone()).unwrap_or_default();
+    let (mut input, labels) = Input::with_labels(path, selection, source.clone(), &options)?;
+    if let (Some((current, _)), Some(_)) = (kept, input.picture_options()) {
+        source.push_str(&format!(", prepared as {}", current.source));
+        input.source = source;
+    }
+    Ok((input, labels))
 }
 
 /// Two models and what they are run on.
@@ -64,7 +84,8 @@ impl Evidence {
         let (input, own_labels) = match &arguments.data {
             Some(data) => {
                 let (file, selection) = Selection::parse(data)?;
-                let (input, labels) = Input::with_labels(&playground.path(file), &selection, data.clone())?;
+                let (input, labels) =
+                    data_of(&playground.path(file), &selection, data.clone(), playground.input.as_deref())?;
                 (Arc::new(input), labels)
             }
             None => {

@@ -1,5 +1,6 @@
 //! `input`: choose what models are run on.
 
+use super::number::integer_in;
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
 use crate::input::{
@@ -28,10 +29,10 @@ pub(super) struct Arguments {
     #[arg(long = "dist", value_enum, value_name = "KIND", default_value_t)]
     distribution: Distribution,
     /// How many samples to make up
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "COUNT", value_parser = integer_in::<u64>(1..=1_000_000))]
     batch: Option<u64>,
     /// The largest random integer, as of tokens; without it 255, or as far as the dtype goes
-    #[arg(long = "max", value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long = "max", value_name = "NUMBER", value_parser = integer_in::<i64>(0..))]
     largest: Option<i64>,
     /// The shape of what is made up, or of a raw file, where the model does not say, as in 1,32,32,3
     #[arg(long, value_name = "SIZES", value_delimiter = ',')]

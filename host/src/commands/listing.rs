@@ -1,6 +1,6 @@
 //! What several commands say of a model file in a list.
 
-use crate::catalog::{Accuracy, Digest, Variant};
+use crate::catalog::{Accuracy, Digest, Variant, accuracy};
 use crate::error::Error;
 use crate::model::Severity;
 use crate::playground::Playground;
@@ -21,8 +21,17 @@ pub(super) struct Listed {
     pub is_current: bool,
     #[serde(flatten)]
     pub digest: Option<Digest>,
-    pub accuracy: Option<Accuracy>,
+    pub accuracy: Option<Told>,
     pub error: Option<Error>,
+}
+
+/// An accuracy, who tells it, and whether it is still that of the model.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Told {
+    #[serde(flatten)]
+    pub accuracy: Accuracy,
+    pub source: &'static str,
+    pub is_stale: bool,
 }
 
 /// What qp has of a model file.
@@ -70,7 +79,12 @@ impl Listed {
             is_current: playground.is_current(&variant.path),
             error: digest.as_ref().err().cloned(),
             digest: digest.ok(),
-            accuracy: variant.accuracy.clone(),
+            accuracy: variant.accuracy.clone().map(|accuracy| Told {
+                is_stale: accuracy
+                    .is_stale(&variant.files, playground.catalog.as_ref().and_then(|catalog| catalog.told)),
+                source: accuracy::FILE_NAME,
+                accuracy,
+            }),
         }
     }
 

@@ -24,6 +24,7 @@ mod layers;
 mod listing;
 mod load;
 mod models;
+mod number;
 mod open;
 mod plot;
 mod quant;

@@ -1,5 +1,6 @@
 //! `run`: compute a model's outputs on the current input.
 
+use super::number::integer_in;
 use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
@@ -40,7 +41,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "MODEL")]
     names: Vec<String>,
     /// How many times; the latency is then the median, after one run that is not counted
-    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = integer_in::<u32>(1..=100_000))]
     repeat: u32,
     /// A setting of the runtime, as in threads=1; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE")]

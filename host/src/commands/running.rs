@@ -1,5 +1,6 @@
 //! How a runtime is to run models: options that several commands share.
 
+use super::number::integer_in;
 use crate::backend::RunOptions;
 use crate::capture::Execution;
 use crate::error::{Error, Result};
@@ -9,7 +10,7 @@ use crate::playground::Loaded;
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Running {
     /// Threads of the runtime
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = integer_in::<u32>(0..=4096))]
     pub(super) threads: Option<u32>,
     /// The engine of PyTorch's quantized operators: x86, fbgemm, onednn or qnnpack
     #[arg(long, value_name = "ENGINE")]

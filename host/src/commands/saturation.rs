@@ -2,6 +2,7 @@
 
 use super::inspection::can_be_captured;
 use super::listing::counted;
+use super::number::integer_in;
 use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::capture::products::{Counted, Product, products};
@@ -28,7 +29,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT")]
     samples: Option<u64>,
     /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
     batch: u64,
     #[command(flatten)]
     running: Running,

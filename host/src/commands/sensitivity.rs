@@ -75,6 +75,11 @@ struct Outcome {
 #[derive(Serialize)]
 struct Row<'a> {
     layer: &'a str,
+    /// What is replaced: a value of the reference.
+    value: &'a str,
+    /// The layer, or the value where it is not the layer's first.
+    #[serde(skip)]
+    label: &'a str,
     op_type: &'a str,
     /// With only this layer quantized.
     only: Outcome,
@@ -166,6 +171,8 @@ impl Command for Sensitivity {
                 let all_but = outcome(&measured.all_but[place]);
                 Row {
                     layer: &values.pairs[*index].reference.path,
+                    value: values.pairs[*index].reference_value.name,
+                    label: values.pairs[*index].reference.label_of(values.pairs[*index].reference_value.name),
                     op_type: &values.pairs[*index].reference.op_type,
                     only: outcome(&measured.only[place]),
                     gain_db: all_but.sqnr_db.zip(all.sqnr_db).map(|(with, without)| with - without),
@@ -301,7 +308,7 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
     for row in &found.layers {
         let bar = row.only.sqnr_db.map(|sqnr| Chart::Bar((sqnr / highest).clamp(0.0, 1.0) / 2.0));
         let mut cells = vec![
-            Cell::name(row.layer),
+            Cell::name(row.label),
             Cell::text(row.op_type),
             Cell::option(row.only.sqnr_db, Cell::decibels),
             bar.map_or_else(Cell::default, |bar| Cell::chart(bar).tone(Tone::Good)),

@@ -203,6 +203,7 @@ fn report(summarized: Summarized) -> Result<Report> {
     report = report.table(table);
     let models =
         || summarized.families.iter().flat_map(|family| &family.rows).filter_map(|row| row.model.as_ref());
+    report = accuracy_lines(&models().collect::<Vec<_>>()).into_iter().fold(report, Report::toned_line);
     // Warnings were shown by `load`; what is dangerous is worth saying twice.
     let is_dangerous =
         |digest: &&Digest| digest.alert.as_ref().is_some_and(|finding| finding.severity == Severity::Danger);
@@ -218,6 +219,33 @@ fn report(summarized: Summarized) -> Result<Report> {
         }
     }
     Ok(summarized.runtimes.iter().fold(report, |report, runtime| report.toned_line(runtime_line(runtime))))
+}
+
+/// Where the accuracies come from, and which are no longer those of their models.
+fn accuracy_lines(models: &[&Listed]) -> Vec<Vec<(Tone, String)>> {
+    let told: Vec<_> = models.iter().filter_map(|model| Some((model, model.accuracy.as_ref()?))).collect();
+    let Some((_, first)) = told.first() else { return Vec::new() };
+    let mut over: Vec<String> = told
+        .iter()
+        .filter_map(|(_, told)| match (told.accuracy.samples, &told.accuracy.data) {
+            (Some(samples), Some(data)) => Some(format!(" over {samples} samples of {data},")),
+            (Some(samples), None) => Some(format!(" over {samples} samples,")),
+            (None, Some(data)) => Some(format!(" over {data},")),
+            (None, None) => None,
+        })
+        .collect();
+    over.sort();
+    over.dedup();
+    let over = if over.len() == 1 { over.swap_remove(0) } else { String::new() };
+    let mut lines = vec![vec![(Tone::Dim, format!("accuracy:{over} as {} says", first.source))]];
+    lines.extend(told.iter().filter(|(_, told)| told.is_stale).map(|(model, told)| {
+        vec![
+            (Tone::Warning, "stale: ".to_owned()),
+            (Tone::Name, model.name.clone()),
+            (Tone::Plain, format!(" has changed since {} told its accuracy", told.source)),
+        ]
+    }));
+    lines
 }
 
 fn cells(row: &Row) -> Vec<Cell> {
@@ -239,8 +267,9 @@ fn cells(row: &Row) -> Vec<Cell> {
         Cell::option(digest, |digest| Cell::count(digest.parameters)),
         Cell::option(model, |model| Cell::bytes(model.bytes)),
         Cell::option(digest.and_then(|digest| digest.quantized_share), Cell::percent),
-        Cell::option(model.and_then(|model| model.accuracy.as_ref()), |accuracy| {
-            Cell::percent(accuracy.top1)
+        Cell::option(model.and_then(|model| model.accuracy.as_ref()), |told| {
+            let tone = if told.is_stale { Tone::Warning } else { Tone::Plain };
+            Cell::percent(told.accuracy.top1).tone(tone)
         }),
         row.state.cell(),
     ]

@@ -1,6 +1,6 @@
 //! What clap found wrong with a line, in our words and at its place.
 
-use super::Entry;
+use super::{Entry, number};
 use crate::error::Error;
 use crate::language::Line;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -35,7 +35,7 @@ pub(super) fn explain(error: &clap::Error, entry: &Entry, line: &Line) -> Error 
     let culprit = [&value, &argument].into_iter().find_map(|word| line.span_of(word));
     explained = explained.with_span(culprit.unwrap_or_else(|| line.span()));
     if let Some(cause) = std::error::Error::source(error) {
-        explained = explained.with_cause(cause.to_string());
+        explained = explained.with_cause(number::reason(cause));
     }
     if let Some(suggestion) = text(ContextKind::SuggestedArg).or_else(|| text(ContextKind::SuggestedValue)) {
         explained = explained.with_hint(format!("Did you mean `{suggestion}`?"));

@@ -1,6 +1,6 @@
 //! Labelled data: samples and the classes they belong to.
 
-use super::{Content, Input, Selection, element_type, read};
+use super::{Content, Input, PictureOptions, Selection, element_type, read};
 use crate::error::{Error, Result};
 use crate::model::Tensor;
 use std::path::Path;
@@ -20,10 +20,11 @@ impl Input {
         path: &Path,
         selection: &Selection,
         source: String,
+        options: &PictureOptions,
     ) -> Result<(Self, Option<Vec<i64>>)> {
         let is_archive = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"));
         if !is_archive || selection.key.is_some() {
-            return Ok((Self::from_file(path, selection, source)?, None));
+            return Ok((Self::from_file(path, selection, source, options)?, None));
         }
         let keys = read::npz_keys(path)?;
         let named =
@@ -31,9 +32,9 @@ impl Input {
         let key = |name: &str| Selection { key: Some(name.to_owned()), ..selection.clone() };
         let Some(samples) = named(&SAMPLES) else {
             // One array, or a choice that only the user can make.
-            return Ok((Self::from_file(path, selection, source)?, None));
+            return Ok((Self::from_file(path, selection, source, options)?, None));
         };
-        let input = Self::from_file(path, &key(samples), source)?;
+        let input = Self::from_file(path, &key(samples), source, options)?;
         let Some(name) = named(&LABELS) else { return Ok((input, None)) };
         let labels = labels(path, &key(name))?;
         let count = match &input.content {

@@ -17,6 +17,7 @@ pub use read::{Samples, Selection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Dimension, ModelInfo, Tensor, ValueInfo};
 use qp_analysis::ElementType;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// The input of a session.
@@ -257,9 +258,22 @@ impl Input {
     ///
     /// # Errors
     /// As [`Content::read`].
-    pub fn from_file(path: &Path, selection: &Selection, source: String) -> Result<Self> {
-        let content = Content::read(path, selection, &PictureOptions::default())?;
+    pub fn from_file(
+        path: &Path,
+        selection: &Selection,
+        source: String,
+        options: &PictureOptions,
+    ) -> Result<Self> {
+        let content = Content::read(path, selection, options)?;
         Ok(Self { source, content, may_round: false })
+    }
+
+    /// How its pictures become tensors, if it is of pictures or of files that may be.
+    pub fn picture_options(&self) -> Option<&PictureOptions> {
+        match &self.content {
+            Content::Picture(_, options) | Content::Files(_, options) => Some(options),
+            _ => None,
+        }
     }
 
     /// How many samples there are along the first dimension, where the model's input has as many dimensions; 1 for
@@ -288,6 +302,18 @@ impl Input {
         match &self.content {
             Content::Archive(path, parts) => check_parts(path, parts, declared),
             _ => Ok(()),
+        }
+    }
+
+    /// The input as it is for models that take `samples` at a time: what is made up has so many, unless the user has said
+    /// how many.
+    pub fn made_up_for(&self, samples: u64) -> Cow<'_, Self> {
+        match &self.content {
+            Content::Generated(generator) if generator.batch.is_none() && generator.shape.is_none() => {
+                let generator = Generator { batch: Some(samples), ..generator.clone() };
+                Cow::Owned(Self { content: Content::Generated(generator), ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
         }
     }
 

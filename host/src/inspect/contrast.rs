@@ -64,7 +64,7 @@ pub fn errors(
     pair: &TensorPair<'_>,
     progress: &dyn Progress,
 ) -> Result<ErrorMetrics> {
-    require_values(pair)?;
+    require_values(reference, candidate, pair)?;
     let order = Order::of(pair)?;
     let stored = Elements::values(reference, pair.reference.tensor, progress)?;
     let values = stored.in_memory(progress)?;
@@ -100,7 +100,8 @@ pub fn values_in_reference_order(
     pair: &TensorPair<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<f64>> {
-    require_values(pair)?;
+    // What is put into the reference's graph is the candidate's: whether the reference's is known does not matter.
+    require_values(candidate, candidate, pair)?;
     let order = Order::of(pair)?;
     let count = usize::try_from(pair.reference.tensor.element_count())
         .map_err(|_| Error::invalid_input("the tensor is too large"))?;
@@ -130,10 +131,13 @@ pub fn values_in_reference_order(
 }
 
 /// Refuses to compare codes without scales with anything but codes of the same type.
-fn require_values(pair: &TensorPair<'_>) -> Result<()> {
+fn require_values(reference_model: &Loaded, candidate_model: &Loaded, pair: &TensorPair<'_>) -> Result<()> {
     let (reference, candidate) = (pair.reference.tensor, pair.candidate.tensor);
-    let is_open = |tensor: &TensorInfo| tensor.is_quantized() && tensor.quantization.is_none();
-    let (is_reference_open, is_candidate_open) = (is_open(reference), is_open(candidate));
+    let is_open = |model: &Loaded, tensor: &TensorInfo| {
+        tensor.is_quantized() && tensor.quantization.is_none() && !Elements::come_real(model, tensor)
+    };
+    let (is_reference_open, is_candidate_open) =
+        (is_open(reference_model, reference), is_open(candidate_model, candidate));
     if is_reference_open && is_candidate_open && reference.dtype == candidate.dtype {
         return Ok(());
     }

@@ -24,6 +24,8 @@ pub struct Elements<'a> {
     element: ElementType,
     /// `None` for the numbers as stored.
     dequantization: Option<Dequantization<'a>>,
+    /// Whether the backend delivers the real values, which no scales express.
+    is_delivered_real: bool,
 }
 
 struct Dequantization<'a> {
@@ -58,17 +60,27 @@ impl Dequantization<'_> {
 }
 
 impl<'a> Elements<'a> {
-    /// The real values: codes are dequantized in `f64`.
+    /// The real values: codes are dequantized in `f64`; those of types that scales and zero points cannot express come
+    /// from the backend.
     ///
     /// # Errors
     /// `UnsupportedOp` for elements that are no real numbers; `CorruptFile` when the quantization parameters
     /// do not fit the shape.
     pub fn values(model: &'a Loaded, tensor: &'a TensorInfo, progress: &dyn Progress) -> Result<Self> {
+        if Self::come_real(model, tensor) {
+            let element = ElementType::Float32;
+            return Ok(Self { model, tensor, element, dequantization: None, is_delivered_real: true });
+        }
         let mut elements = Self::stored(model, tensor)?;
         if let Some(parameters) = &tensor.quantization {
             elements.dequantization = Some(dequantization(model, tensor, parameters, progress)?);
         }
         Ok(elements)
+    }
+
+    /// Whether the backend itself gives the real values of the tensor, because no scales and zero points express them.
+    pub fn come_real(model: &Loaded, tensor: &TensorInfo) -> bool {
+        tensor.type_name.is_some() && model.session.plugin().has_feature("read-real")
     }
 
     /// The numbers as they are stored: of a quantized tensor the codes.
@@ -85,7 +97,7 @@ impl<'a> Elements<'a> {
                 },
             )
         })?;
-        Ok(Self { model, tensor, element, dequantization: None })
+        Ok(Self { model, tensor, element, dequantization: None, is_delivered_real: false })
     }
 
     /// The tensor.
@@ -106,7 +118,7 @@ impl<'a> Elements<'a> {
 
     /// Whether codes are turned into real values.
     pub fn are_dequantized(&self) -> bool {
-        self.dequantization.is_some()
+        self.dequantization.is_some() || self.is_delivered_real
     }
 
     /// Hands the numbers on, block by block in row-major order, each with the index of its first element.
@@ -362,6 +374,9 @@ impl<'a> Elements<'a> {
             }
             receive(&chunk, usize::try_from(chunk.elements).unwrap_or(usize::MAX))
         };
+        if self.is_delivered_real {
+            return self.model.session.read_real(&self.tensor.name, &mut take, progress);
+        }
         self.model.session.read_tensor(&self.tensor.name, &mut take, progress)
     }
 }

@@ -5,7 +5,7 @@ use super::suspicion::Wiring;
 use super::weight::{Stored, all_stored, weights};
 use crate::input::element_type;
 use crate::model::{DType, ModelInfo, QuantizationParameters};
-use qp_analysis::{AffineList, CodeRange};
+use qp_analysis::{AffineList, CodeRange, RangeCount, ValueRange};
 use serde::Serialize;
 use std::collections::HashSet;
 
@@ -70,6 +70,31 @@ pub fn representable(parameters: &QuantizationParameters) -> Option<(f64, f64)> 
     let codes = code_range(parameters)?;
     let list = AffineList::new(&parameters.scales, &parameters.zero_points).ok()?;
     list.representable_range(codes).map(|range| (range.low(), range.high()))
+}
+
+/// What happens to the values of a layer that its codes do not reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Beyond {
+    /// The share that is clipped, among those that are not NaN; `None` without any.
+    pub clipped_share: Option<f64>,
+    /// The share that is cut off on purpose; `None` where nothing is.
+    pub rectified_share: Option<f64>,
+}
+
+impl Beyond {
+    /// Of values that were counted against `range`. Codes that begin at 0 do what a ReLU does, which quantizers leave
+    /// to them, and codes from 0 to 6 what a ReLU6 does: what these cut off is no clipping.
+    pub fn new(range: ValueRange, within: &RangeCount) -> Self {
+        let numbers = within.count() - within.nan_count();
+        let share = |part: u64| (numbers > 0).then(|| part as f64 / numbers as f64);
+        if range.low() != 0.0 {
+            return Self { clipped_share: within.outside_share(), rectified_share: None };
+        }
+        let is_at_six = (range.high() - 6.0).abs() < 6e-4;
+        let (clipped, rectified) =
+            if is_at_six { (0, within.below() + within.above()) } else { (within.above(), within.below()) };
+        Self { clipped_share: share(clipped), rectified_share: share(rectified).filter(|share| *share > 0.0) }
+    }
 }
 
 /// The codes in use: all of their type, unless the file says fewer.

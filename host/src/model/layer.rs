@@ -1,5 +1,6 @@
 //! Layers and their attributes.
 
+use super::QuantizationParameters;
 use super::kind::{Bounds, InputRole, LayerKind, WeightUse};
 use serde::Serialize;
 
@@ -39,12 +40,27 @@ pub struct LayerInfo {
     /// Between what it leaves its elements.
     #[serde(skip)]
     pub bounds: Option<Bounds>,
+    /// What it rounds its inputs to by itself, by their places.
+    #[serde(skip)]
+    pub input_codes: Vec<(usize, QuantizationParameters)>,
 }
 
 impl LayerInfo {
     /// What the input of that index is to the layer.
     pub fn role(&self, index: usize) -> InputRole {
         self.roles.get(index).copied().unwrap_or_default()
+    }
+
+    /// What rows about one of its values are called: the layer's path; of outputs behind the first the value's name.
+    pub fn label_of<'a>(&'a self, value: &'a str) -> &'a str {
+        let place =
+            self.outputs.iter().filter(|output| !output.is_empty()).position(|output| output == value);
+        if place.is_some_and(|place| place > 0) { value } else { &self.path }
+    }
+
+    /// The codes to which it rounds the input of that index by itself.
+    pub fn codes_of_input(&self, index: usize) -> Option<&QuantizationParameters> {
+        self.input_codes.iter().find(|(input, _)| *input == index).map(|(_, codes)| codes)
     }
 
     /// Its inputs that are data, with their places.
@@ -63,11 +79,6 @@ impl LayerInfo {
             (LayerKind::Other, LayerKind::Other) => self.op_type.eq_ignore_ascii_case(&other.op_type),
             (left, right) => left == right,
         }
-    }
-
-    /// Its first weight.
-    pub fn weight(&self) -> Option<&WeightUse> {
-        self.weights.iter().find(|weight| !weight.is_bias)
     }
 
     /// The attribute of that name.

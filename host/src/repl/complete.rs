@@ -177,7 +177,7 @@ fn values_of(argument: &clap::Arg, partial: &str, vocabulary: &Vocabulary) -> Ve
         "LAYER" => whole(&vocabulary.layers),
         "BACKEND" => whole(&vocabulary.backends),
         "COMMAND" => commands::TABLE.iter().map(|entry| (entry.name.to_owned(), true)).collect(),
-        "PATH" => paths(&vocabulary.base, partial),
+        "PATH" | "LIBRARY" | "FILE" => paths(&vocabulary.base, partial),
         _ => Vec::new(),
     }
 }

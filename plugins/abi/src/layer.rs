@@ -4,6 +4,7 @@
 //! nothing else: it knows no operator's name. A plugin that leaves all of it at [`LayerKind::OTHER`] and
 //! [`InputRole::DATA`] is complete; its layers then pair by their names and by what they compute.
 
+use crate::quant::QuantizationParameters;
 use abi_stable::StableAbi;
 use abi_stable::std_types::{ROption, RString};
 
@@ -132,6 +133,16 @@ pub struct WeightUse {
     pub channel_axis: ROption<i64>,
     /// Whether a matrix is stored as (in, out), the transpose of what a linear layer of PyTorch's has.
     pub is_transposed: bool,
+}
+
+/// What a layer rounds one of its inputs to by itself, as an integer product that takes real numbers does.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq)]
+pub struct InputCodes {
+    /// The index in `LayerInfo::inputs`.
+    pub input: u32,
+    /// The codes; mostly dynamic, with scales of each run.
+    pub codes: QuantizationParameters,
 }
 
 /// Where a value comes from. An open set: what the host does not know counts as [`ACTIVATION`](Self::ACTIVATION).

@@ -20,7 +20,7 @@ pub use abi_stable;
 
 pub use backend::{Backend, BackendBox, Model, ModelBox};
 pub use error::{BackendError, ErrorKind};
-pub use layer::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
+pub use layer::{Bounds, InputCodes, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use manifest::{Format, Manifest, OptionInfo, Setup};
 pub use model::{LayerInfo, ModelInfo, TensorInfo, ValueInfo};
 pub use quant::QuantizationParameters;

@@ -33,7 +33,8 @@ pub struct Manifest {
     pub formats: RVec<Format>,
     /// URL schemes of models that are no files; none of today's backends has one.
     pub url_schemes: RVec<RString>,
-    /// What it can do: `inspect`, `run`, `capture`, `edit`, `substitute`, `export`, `code`, `threads`, `optimization`.
+    /// What it can do: `inspect`, `run`, `capture`, `edit`, `substitute`, `export`, `code`, `read-real`,
+    /// `threads`, `optimization`.
     /// An unknown feature is no error.
     pub features: RVec<RString>,
     /// The settings that a run takes, besides those that a feature stands for.

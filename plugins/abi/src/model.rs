@@ -1,7 +1,7 @@
 //! What a model file holds, as plain data: everything that the inspection commands print.
 
 use crate::error::BackendError;
-use crate::layer::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
+use crate::layer::{Bounds, InputCodes, InputRole, LayerKind, ValueOrigin, WeightUse};
 use crate::manifest::Pair;
 use crate::quant::QuantizationParameters;
 use crate::tensor::{DType, MOST_DIMENSIONS, element_count};
@@ -135,6 +135,8 @@ pub struct LayerInfo {
     /// Between what a clamp leaves its elements; also of a layer that clamps what it computes, such as a convolution with a
     /// ReLU in it.
     pub bounds: ROption<Bounds>,
+    /// What it rounds its inputs to by itself. Where other layers round them, there is nothing here.
+    pub input_codes: RVec<InputCodes>,
 }
 
 impl LayerInfo {

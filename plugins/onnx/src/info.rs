@@ -190,6 +190,7 @@ fn layers(reader: Reader<'_>, found: &Quantization, origins: &[ValueOrigin]) -> 
             roles: part.roles,
             weights: part.weights,
             bounds: part.bounds,
+            input_codes: part.input_codes,
         }
     };
     graph.layers.iter().enumerate().map(layer).collect()

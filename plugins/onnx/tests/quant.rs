@@ -172,6 +172,16 @@ fn weights_alone_behind_a_dequantizer_are_weight_only() {
     assert_eq!(stored(&info, "codes").layer, "product");
 }
 
+/// The DequantizeLinear document takes int32 without a zero point; as a bias it says nothing of the weights.
+#[test]
+fn weights_of_int32_are_weights() {
+    let info = info(
+        vec![node("DequantizeLinear", &["codes", "scale"], &["w"]), node("MatMul", &["x", "w"], &["y"])],
+        vec![bytes("codes", DType::INT32, &[2, 2], &[1; 16]), scalar("scale", 0.5)],
+    );
+    assert_eq!(info.precision, "weight-only-int32");
+}
+
 #[test]
 fn mat_mul_n_bits_is_described_code_by_code() {
     // Three rows of 40 codes in blocks of 16: three blocks a row; what the last one has
@@ -265,6 +275,32 @@ fn q_operators_mark_inputs_weights_bias_and_output() {
     );
     assert_eq!(value(&info, "r").quantization.as_ref().unwrap().zero_points.as_slice(), [10.0]);
     assert_eq!(value(&info, "q").quantization.as_ref().unwrap().dtype, DType::UINT8);
+}
+
+/// What ONNX Runtime's optimizer leaves of a MatMul of looked-up codes: both scales are stored, so that it has multiplied
+/// them. 0.25 * 0.5 = 0.125.
+#[test]
+fn a_product_of_two_stored_scales_is_taken_apart() {
+    let info = info(
+        vec![
+            node("Gather", &["table", "ids"], &["rows"]),
+            node("MatMulInteger", &["rows", "w", "tz", "wz"], &["i"]),
+            with_ints(node("Cast", &["i"], &["f"]), &[("to", 1)]),
+            node("Mul", &["f", "product"], &["y"]),
+            node("DequantizeLinear", &["rows", "ts", "tz"], &["real"]),
+        ],
+        vec![
+            bytes("table", DType::UINT8, &[4, 2], &[1; 8]),
+            scalar("ts", 0.25),
+            bytes("tz", DType::UINT8, &[], &[3]),
+            bytes("w", DType::INT8, &[2, 3], &[1; 6]),
+            bytes("wz", DType::INT8, &[], &[0]),
+            scalar("product", 0.125),
+        ],
+    );
+    assert_eq!(codes(&info, "table").scales.as_slice(), [0.25]);
+    let known = codes(&info, "w");
+    assert_eq!((known.scales.as_slice(), known.scale_name.as_str()), (&[0.5][..], ""));
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use crate::document::Document;
 use crate::listing::{Listing, Method, Step};
-use crate::program::{Argument, Call, CallResult, Program, Register};
-use qp_abi::sdk::LayerInfo;
+use qp_abi::abi_stable::std_types::Tuple2;
+use qp_abi::sdk::{LayerInfo, RNone, RSome};
+use qp_pytorch_contract::program::{Argument, Call, CallResult, Program, Register};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -57,8 +58,11 @@ fn steps(document: &Document, program: &Program, path: &str) -> Vec<Step> {
     let names = names(program);
     let mut steps = Vec::new();
     for call in program.setup.iter().chain(&program.calls) {
-        let of_result =
-            call.results.all().iter().find_map(|result| layers.get(result.name.as_deref()?).copied());
+        let of_result = call
+            .results
+            .all()
+            .iter()
+            .find_map(|result| layers.get(result.name.as_ref().into_option()?.as_str()).copied());
         let of_place = known.contains(call.place.as_str()).then_some(call.place.as_str());
         let layer = of_result.or(of_place).unwrap_or_default();
         let is_within = path.is_empty()
@@ -96,13 +100,16 @@ fn add_results<'a>(calls: &'a [Call], results: &mut Vec<&'a CallResult>) {
 /// A name for each value: its own, or a number.
 fn names(program: &Program) -> HashMap<Register, String> {
     let mut names = HashMap::new();
-    names.extend(program.inputs.iter().map(|input| (input.register, input.name.clone())));
-    names.extend(program.stored.iter().map(|stored| (stored.register, stored.name.clone())));
+    names.extend(program.inputs.iter().map(|input| (input.register, input.name.to_string())));
+    names.extend(program.stored.iter().map(|stored| (stored.register, stored.name.to_string())));
     let mut results = Vec::new();
     add_results(&program.setup, &mut results);
     add_results(&program.calls, &mut results);
     names.extend(results.into_iter().map(|result| {
-        let name = result.name.clone().unwrap_or_else(|| format!("%{}", result.register.0));
+        let name = match &result.name {
+            RSome(name) => name.to_string(),
+            RNone => format!("%{}", result.register.0),
+        };
         (result.register, name)
     }));
     names
@@ -111,11 +118,14 @@ fn names(program: &Program) -> HashMap<Register, String> {
 fn line(call: &Call, names: &HashMap<Register, String>) -> String {
     let results: Vec<String> = call.results.all().iter().map(|result| name(result.register, names)).collect();
     let mut operator = call.operator.replace("::", ".");
-    if let Some(overload) = call.overload.as_deref().filter(|overload| !overload.is_empty()) {
+    if let RSome(overload) = &call.overload
+        && !overload.is_empty()
+    {
         operator = format!("{operator}.{overload}");
     }
     let arguments = call.arguments.iter().map(|argument| shown(argument, names));
-    let keywords = call.keywords.iter().map(|(key, argument)| format!("{key}={}", shown(argument, names)));
+    let keywords =
+        call.keywords.iter().map(|Tuple2(key, argument)| format!("{key}={}", shown(argument, names)));
     let arguments: Vec<String> = arguments.chain(keywords).collect();
     format!("{} = {operator}({})", results.join(", "), arguments.join(", "))
 }

@@ -1,6 +1,7 @@
 //! Elements that no storage holds as they are: codes that several share a word, scales that are quantized
 //! themselves. They are computed piece by piece while they are read.
 
+use crate::book::Book;
 use crate::quant::reals;
 use crate::tensor::{Data, PIECE_BYTES, StoredTensor};
 use qp_abi::sdk::{BackendError, DType, Result};
@@ -13,6 +14,8 @@ const ROWS_AT_ONCE: (i64, i64) = (64, 4);
 pub enum Derived {
     /// Integer codes out of the words they are packed into.
     Codes(Packing),
+    /// The same, of a type that no scale and zero point express.
+    Booked(Book),
     /// Real numbers, `float64`.
     Numbers(Formula),
 }
@@ -91,7 +94,7 @@ impl Derived {
     /// The stored tensor that the elements are computed from.
     pub fn origin(&self) -> &StoredTensor {
         match self {
-            Self::Codes(packing) => &packing.words,
+            Self::Codes(packing) | Self::Booked(Book { packing, .. }) => &packing.words,
             Self::Numbers(Formula::Scaled(tensor, _)) => tensor,
             Self::Numbers(Formula::Repeated { rows, .. }) => rows,
             Self::Numbers(Formula::ZeroPoints { offsets, .. }) => offsets,
@@ -106,6 +109,7 @@ impl Derived {
     pub fn check(&self, name: &str, data: &Data) -> Result<()> {
         let all: &[&StoredTensor] = match self {
             Self::Codes(packing) => &[&packing.words],
+            Self::Booked(book) => &[&book.packing.words, &book.scales],
             Self::Numbers(Formula::Scaled(tensor, _)) => &[tensor],
             Self::Numbers(Formula::Repeated { rows, .. }) => &[rows],
             Self::Numbers(Formula::ZeroPoints { offsets, scales }) => &[offsets, scales],
@@ -113,7 +117,7 @@ impl Derived {
         };
         all.iter().try_for_each(|tensor| tensor.check(name, data))?;
         match self {
-            Self::Codes(packing) => packing.check(name),
+            Self::Codes(packing) | Self::Booked(Book { packing, .. }) => packing.check(name),
             Self::Numbers(_) => Ok(()),
         }
     }
@@ -124,7 +128,7 @@ impl Derived {
     /// `CorruptFile` when they cannot be computed, and what `take` answers.
     pub fn pieces(&self, data: &Data, take: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         match self {
-            Self::Codes(packing) => packing.pieces(data, take),
+            Self::Codes(packing) | Self::Booked(Book { packing, .. }) => packing.pieces(data, take),
             Self::Numbers(formula) => {
                 let bytes: Vec<u8> =
                     formula.numbers(data)?.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -205,7 +209,11 @@ impl Packing {
         Ok(())
     }
 
-    fn pieces(&self, data: &Data, take: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+    /// Hands the codes to `take`, as the contract packs them, with the index of the first, in pieces.
+    ///
+    /// # Errors
+    /// `CorruptFile` when there are fewer words than codes, and what `take` answers.
+    pub fn pieces(&self, data: &Data, take: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         let bytes = self.words.dense(data)?;
         let (rows, columns) = self.read_shape();
         if rows <= 0 || columns <= 0 {

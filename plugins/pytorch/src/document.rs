@@ -2,8 +2,6 @@
 
 use crate::calls::{self, GraphCode};
 use crate::listing::Listing;
-use crate::names::Names;
-use crate::program::Program;
 use crate::quant::Quantizer;
 use crate::rebuild::Found;
 use crate::stack::deep;
@@ -13,6 +11,8 @@ use qp_abi::sdk::{
     BackendError, DType, ModelInfo, QuantizationParameters, RNone, RSome, RString, Result, TensorInfo,
     TensorRole, ValueInfo,
 };
+use qp_pytorch_contract::names::Names;
+use qp_pytorch_contract::program::Program;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -223,7 +223,7 @@ impl Collector {
             quantization,
             external_file: self.document.data.file_of(&tensor.place).unwrap_or_default().into(),
             alias_of,
-            type_name: RString::new(),
+            type_name: tensor.book().map_or("", |book| book.type_name.as_str()).into(),
         };
         self.document.info.tensors.push(info);
         self.document.tensors.insert(name.clone(), tensor);

@@ -4,6 +4,7 @@
 
 pub mod archive;
 mod backend;
+mod book;
 mod calls;
 mod derived;
 mod document;
@@ -16,15 +17,11 @@ mod kind;
 mod legacy;
 mod listing;
 mod model;
-mod names;
-pub mod nesting;
 mod obstacle;
 mod open;
 mod operator_judgement;
-mod operator_list;
 pub mod pickle;
 mod precision;
-mod program;
 mod quant;
 mod rebuild;
 mod runtime;

@@ -37,7 +37,7 @@ impl sdk::Model for Model {
 
     fn read_tensor(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
         let (tensor, info) = self.document.tensor(name)?;
-        if !info.type_name.is_empty() {
+        if !info.type_name.is_empty() && tensor.book().is_none() {
             return Err(BackendError::unsupported_op(format!(
                 "`{name}` is of the type {}, which is not known",
                 info.type_name
@@ -48,6 +48,11 @@ impl sdk::Model for Model {
             ROption::RNone => None,
         };
         tensor.deliver(name, &self.document.data, quantization, sink, progress)
+    }
+
+    fn read_real(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
+        let (tensor, _) = self.document.tensor(name)?;
+        tensor.deliver_real(name, &self.document.data, sink, progress)
     }
 
     fn run(

@@ -1,7 +1,7 @@
 //! What the operators that a file calls amount to: part of its verdict.
 
-use crate::operator_list::{OTHERS, Standing, known, standing};
 use qp_abi::sdk::{BackendError, Finding, ModelInfo, RSome, RString, Severity};
+use qp_pytorch_contract::operator_list::{OTHERS, Standing, known, standing};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 

@@ -1,6 +1,7 @@
 //! Stored tensors: where their elements are, and how they are delivered.
 
 use crate::archive::Archive;
+use crate::book::Book;
 use crate::derived::Derived;
 use crate::source::Source;
 use qp_abi::sdk::{
@@ -380,6 +381,41 @@ impl StoredTensor {
         let start = usize::try_from(self.dtype.packed_bytes(u64::try_from(self.offset).ok()?)?).ok()?;
         let length = usize::try_from(self.bytes()?).ok()?;
         Some(start..start.checked_add(length)?)
+    }
+
+    /// The table of numbers that the codes stand for, if they are of such a type.
+    pub fn book(&self) -> Option<&Book> {
+        match &self.place {
+            Place::Derived(derived) => match &**derived {
+                Derived::Booked(book) => Some(book),
+                Derived::Codes(_) | Derived::Numbers(_) => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Delivers the real values of codes that stand for the numbers of a table, as float32.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` for all other tensors; as [`Self::deliver`].
+    pub fn deliver_real(
+        &self,
+        name: &str,
+        data: &Data,
+        sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<()> {
+        let book = self.book().ok_or_else(|| {
+            BackendError::unsupported_op(format!("the real values of `{name}` are not known to this backend"))
+        })?;
+        let total = self.element_count().unwrap_or(0);
+        book.pieces(data, &mut |first_element, bytes| {
+            progress.update("reading", first_element, total)?;
+            sink.tensor(TensorView {
+                first_element,
+                ..TensorView::whole(name, DType::FLOAT32, &self.shape, bytes)
+            })
+        })
     }
 
     /// Hands the elements to `take`, with the index of the first, in pieces.

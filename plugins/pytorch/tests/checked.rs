@@ -6,12 +6,12 @@
 mod support;
 
 use qp_abi::TensorView;
-use qp_abi::sdk::{BackendError, DType, ErrorKind};
+use qp_abi::sdk::{BackendError, DType, ErrorKind, Fetch};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::native::{bytes_of, run, run_while, setup};
+use support::native::{bytes_of, run, run_for, run_while, setup};
 use support::{Received, backend_with, open};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
@@ -386,4 +386,22 @@ fn a_loop_that_computes_tensors_stops_when_it_is_told() {
         });
         assert!(took < Duration::from_millis(500), "{took:?}");
     }
+}
+
+/// libtorch gives no one shape for a nested tensor: its elements cannot be delivered.
+#[test]
+fn a_layer_that_computes_a_nested_tensor_is_an_error_of_the_capture_alone() {
+    let Some(setup) = setup() else { return };
+    let folder = TempDir::new().unwrap();
+    let code = module(
+        "n = ops.aten._nested_tensor_from_tensor_list([x, x])\nreturn torch.nested_to_padded_tensor(n, 0.)",
+    );
+    let model = open(&backend_with(setup), &archive(folder.path(), &code, MODULE)).unwrap();
+    let bytes = bytes_of(&[1.0; 16]);
+    let view = TensorView::whole("x", DType::FLOAT32, &[4, 4], &bytes);
+    let error = run_for(&model, &[view], &[], Fetch::LAYERS, &[]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::UNSUPPORTED_OP, "{error:?}");
+    assert!(said(&error).contains("`_nested_tensor_from_tensor_list` is a nested tensor"), "{error:?}");
+    let (_, outputs) = run(&model, &[view], &[]).unwrap();
+    assert_eq!(outputs[0].shape, [2, 4, 4]);
 }

@@ -235,3 +235,24 @@ fn the_precision_of_floats_and_the_engine_of_codes_are_chosen_for_a_run_and_repo
     }
     assert!(run(&model, &[view], &[]).is_ok());
 }
+
+/// The plugin's own library exports a root module, too, but of the contract between the host and its plugins.
+#[test]
+fn an_engine_of_another_contract_is_refused_by_its_version() {
+    let Some(setup) = setup() else { return };
+    let own = std::env::current_exe().unwrap().parent().unwrap().join("libqp_plugin_pytorch.so");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(own, folder.path().join("libqp_plugin_pytorch_engine.so")).unwrap();
+    let library_path = folder.path().join("libqp_plugin_pytorch.so").display().to_string().into();
+    let backend = backend_with(Setup { library_path, ..setup });
+    let model = open(&backend, &sample("resnet8_traced.pt")).unwrap();
+    let info = model.info().into_result().unwrap();
+    let bytes = bytes_of(&[0.0; 32 * 32 * 3]);
+    let view = TensorView::whole(info.inputs[0].name.as_str(), DType::FLOAT32, &[1, 32, 32, 3], &bytes);
+    let error = run(&model, &[view], &[]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::RUNTIME_FAILED);
+    let versions =
+        format!("is of version {}, the plugin of {}", qp_abi::ABI_VERSION, env!("CARGO_PKG_VERSION"));
+    assert!(error.message.ends_with(&versions), "{error:?}");
+    assert!(error.help.contains("cargo build -p qp-plugin-pytorch -p qp-plugin-pytorch-engine"), "{error:?}");
+}

@@ -11,7 +11,7 @@ use qp_abi::sdk::{
 };
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use support::{backend, inspect, open, read_tensor};
+use support::{backend, inspect, open, read_real, read_tensor};
 use tempfile::TempDir;
 
 /// Sums of some thousand float32 products.
@@ -397,4 +397,62 @@ fn parts_are_told_from_parameters_by_their_weight_alone() {
     let roles: HashMap<String, TensorRole> =
         inspect(&path).unwrap().tensors.iter().map(|tensor| (tensor.name.to_string(), tensor.role)).collect();
     assert!(roles.values().all(|role| *role == TensorRole::PARAMETER), "{roles:?}");
+}
+
+/// What no scale and zero point express: FP4 of bitsandbytes, and NF4 in blocks that do not end with the rows. Expected
+/// from NumPy: `table[codes] * np.repeat(absmax, 4)[:6]` in float32, for the codes 1, 2, 3, 11, 4, 13.
+#[test]
+fn codes_of_a_table_have_their_real_values_beside_them() {
+    const FP4: [f32; 16] = [
+        0.0,
+        0.005_208_333_3,
+        0.666_666_7,
+        1.0,
+        0.333_333_33,
+        0.5,
+        0.166_666_67,
+        0.25,
+        0.0,
+        -0.005_208_333_3,
+        -0.666_666_7,
+        -1.0,
+        -0.333_333_33,
+        -0.5,
+        -0.166_666_67,
+        -0.25,
+    ];
+    const OF_FP4: [f32; 6] = [0.010_416_667, 1.333_333_4, 2.0, -2.0, 0.166_666_67, -0.25];
+    const OF_NF4: [f32; 6] =
+        [-1.392_385_6, -1.050_146_1, -0.789_835, 0.675_830_5, -0.142_220_69, 0.281_308_5];
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("book.safetensors");
+    for (kind, table, expected) in [("fp4", Some(FP4), OF_FP4), ("nf4", None, OF_NF4)] {
+        let json = format!(r#"{{"quant_type":"{kind}","blocksize":4,"dtype":"float16","shape":[2,3]}}"#);
+        let json = json.into_bytes();
+        let state = format!("a.weight.quant_state.bitsandbytes__{kind}");
+        let mut tensors = vec![
+            ("a.weight", "U8", &[3, 1][..], vec![0x12, 0x3b, 0x4d]),
+            ("a.weight.absmax", "F32", &[2][..], floats(&[2.0, 0.5])),
+            (state.as_str(), "U8", &[0][..], json.clone()),
+        ];
+        let length = [json.len() as i64];
+        tensors[2].2 = &length;
+        tensors.extend(table.map(|table| ("a.weight.quant_map", "F32", &[16][..], floats(&table))));
+        std::fs::write(&path, safetensors(&tensors)).unwrap();
+        let info = inspect(&path).unwrap();
+        let weight = tensor(&info, "a.weight");
+        assert_eq!((weight.type_name.as_str(), weight.dtype, weight.bytes), (kind, DType::UINT4, 3));
+        assert_eq!((weight.shape.as_slice(), &weight.quantization), (&[2, 3][..], &RNone));
+        assert!(
+            info.findings.iter().all(|finding| finding.code != "weights.no-scales"),
+            "{:?}",
+            info.findings
+        );
+        let model = open(&backend(), &path).unwrap();
+        assert_eq!(read_tensor(&model, "a.weight").unwrap().bytes, [0x21, 0xb3, 0xd4]);
+        let real = read_real(&model, "a.weight").unwrap();
+        assert_eq!((real.dtype, real.shape.as_slice()), (Some(DType::FLOAT32), &[2, 3][..]));
+        assert_eq!(real.floats(), expected, "{kind}");
+        assert_eq!(read_real(&model, "a.weight.absmax").unwrap_err().kind, ErrorKind::UNSUPPORTED_OP);
+    }
 }

@@ -28,7 +28,7 @@ impl Backend for ToyBackend {
             }]
             .into(),
             url_schemes: RVec::new(),
-            features: vec!["inspect".into(), "run".into(), "capture".into(), "code".into()].into(),
+            features: ["inspect", "run", "capture", "code", "read-real"].map(RString::from).to_vec().into(),
             options: RVec::new(),
             extra: RVec::new(),
         }

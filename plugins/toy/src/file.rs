@@ -2,7 +2,7 @@
 //! before they are used.
 
 use crate::misbehaviour::Misbehaviour;
-use crate::network::{Affine, Input, Layer, Network, Operator, Stored};
+use crate::network::{Affine, Book, Input, Layer, Network, Operator, Stored};
 use qp_abi::sdk::*;
 use std::collections::HashSet;
 use std::fs::File;
@@ -103,6 +103,20 @@ impl Reader {
         if element_count(&shape) != Some(elements.len() as u64) {
             return Err(format!("{} elements do not fit the shape {shape:?}", elements.len()));
         }
+        if dtype == Book::NAME {
+            let bytes = parse_all(elements, |number: u8| number.to_le_bytes())?;
+            let book = Some(book(settings, &bytes)?);
+            let dtype = DType::UINT8;
+            self.network.tensors.push(Stored {
+                name: name.to_owned(),
+                dtype,
+                shape,
+                bytes,
+                quantization: None,
+                book,
+            });
+            return Ok(());
+        }
         let (dtype, quantization, bytes) = match dtype {
             "float32" => (DType::FLOAT32, None, parse_all(elements, |number: f32| number.to_le_bytes())?),
             "int8" => (
@@ -112,7 +126,14 @@ impl Reader {
             ),
             _ => return Err(format!("`{dtype}` is no element type of a toy")),
         };
-        self.network.tensors.push(Stored { name: name.to_owned(), dtype, shape, bytes, quantization });
+        self.network.tensors.push(Stored {
+            name: name.to_owned(),
+            dtype,
+            shape,
+            bytes,
+            quantization,
+            book: None,
+        });
         Ok(())
     }
 
@@ -175,6 +196,32 @@ fn affine(settings: &[&str]) -> Result<Affine, Fault> {
     }
 }
 
+/// `numbers=-1:0:1 scales=0.5:2 block=2`: every code is one of the table, every block has a scale.
+fn book(settings: &[&str], codes: &[u8]) -> Result<Book, Fault> {
+    let mut book = Book { numbers: Vec::new(), scales: Vec::new(), block: 0 };
+    let list =
+        |text: &str| parse_all(&text.split(':').collect::<Vec<_>>(), |number: f32| number.to_le_bytes());
+    let floats = |text: &str| -> Result<Vec<f32>, Fault> {
+        Ok(list(text)?.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    };
+    for setting in settings {
+        let (name, text) = setting.split_once('=').ok_or_else(|| format!("`{setting}` sets nothing"))?;
+        match name {
+            "numbers" => book.numbers = floats(text)?,
+            "scales" => book.scales = floats(text)?,
+            "block" => book.block = text.parse().map_err(|_| format!("`{text}` is no size of blocks"))?,
+            _ => return Err(format!("`{name}` is no setting")),
+        }
+    }
+    if book.block == 0 || book.scales.len() != codes.len().div_ceil(book.block) {
+        return Err("it needs `block=` and a scale for each block".to_owned());
+    }
+    match codes.iter().find(|code| usize::from(**code) >= book.numbers.len()) {
+        Some(code) => Err(format!("the code {code} is not one of the {} in `numbers=`", book.numbers.len())),
+        None => Ok(book),
+    }
+}
+
 fn parse_all<T: std::str::FromStr, const N: usize>(
     words: &[&str],
     to_bytes: impl Fn(T) -> [u8; N],
@@ -212,6 +259,13 @@ mod tests {
         assert_eq!(parse("tensor w int8 1 scale=1 = 300").unwrap_err(), "`300` is no such number");
         assert_eq!(parse("tensor w int8 1 = 3").unwrap_err(), "it needs a positive `scale=`");
         assert!(parse("tensor w float32 9223372036854775807,4 = 1").is_err());
+        assert_eq!(
+            parse("tensor w book 2 numbers=1:2 scales=1 block=2 = 0 2").unwrap_err(),
+            "the code 2 is not one of the 2 in `numbers=`"
+        );
+        let without = "it needs `block=` and a scale for each block";
+        assert_eq!(parse("tensor w book 3 numbers=1:2 scales=1 block=2 = 0 1 0").unwrap_err(), without);
+        assert_eq!(parse("tensor w book 1 numbers=1 = 0").unwrap_err(), without);
     }
 
     #[test]

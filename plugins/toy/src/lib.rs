@@ -7,6 +7,7 @@
 //! toy 1
 //! input x float32 N,3
 //! tensor w int8 3 scale=0.5 zero_point=1 = 3 1 -1
+//! tensor b book 3 numbers=-1:0:0.5 scales=2:4 block=2 = 2 0 1
 //! layer fc.mul Mul x w -> h
 //! layer fc.relu Relu h -> a
 //! layer fc.round Quantize a -> y scale=0.25 zero_point=-128

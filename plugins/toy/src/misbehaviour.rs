@@ -75,6 +75,8 @@ ways! {
     AnswerNoJson = "answer-no-json";
     /// Answers a request with JSON of another form.
     AnswerOther = "answer-other";
+    /// Delivers real values as whole numbers.
+    RealsAsIntegers = "reals-as-integers";
     /// Takes ten seconds for `read_tensor` and `run`, unless it is cancelled.
     Slow = "slow";
 }
@@ -106,6 +108,11 @@ impl Misbehaviour {
             Some(Self::ErrorWithoutMessage) => Err(BackendError::internal("")),
             _ => Ok(()),
         }
+    }
+
+    /// The type that real values are delivered as.
+    pub(crate) fn dtype_of_reals(asked: Option<Self>) -> DType {
+        if asked == Some(Self::RealsAsIntegers) { DType::INT32 } else { DType::FLOAT32 }
     }
 
     /// A description that does not hold together.

@@ -100,6 +100,19 @@ impl Model for ToyModel {
         Misbehaviour::deliver(self.misbehaviour, sink, view)
     }
 
+    fn read_real(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
+        let stored = self.network.tensors.iter().find(|tensor| tensor.name == name);
+        let stored =
+            stored.ok_or_else(|| BackendError::not_found(format!("the model stores no tensor `{name}`")))?;
+        let book = stored.book.as_ref().ok_or_else(|| {
+            BackendError::unsupported_op(format!("the elements of `{name}` are what its dtype says"))
+        })?;
+        progress.update("reading", 0, stored.bytes.len() as u64)?;
+        let bytes: Vec<u8> = book.reals(&stored.bytes).iter().flat_map(|real| real.to_le_bytes()).collect();
+        let dtype = Misbehaviour::dtype_of_reals(self.misbehaviour);
+        Misbehaviour::deliver(self.misbehaviour, sink, TensorView::whole(name, dtype, &stored.shape, &bytes))
+    }
+
     fn run(
         &self,
         request: &RunRequest<'_>,

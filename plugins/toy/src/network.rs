@@ -28,6 +28,27 @@ pub(crate) struct Stored {
     pub(crate) shape: Vec<i64>,
     pub(crate) bytes: Vec<u8>,
     pub(crate) quantization: Option<Affine>,
+    pub(crate) book: Option<Book>,
+}
+
+/// real = number(code) · scale(block): a table of numbers, and a scale for each block of neighbours.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Book {
+    pub(crate) numbers: Vec<f32>,
+    pub(crate) scales: Vec<f32>,
+    pub(crate) block: usize,
+}
+
+impl Book {
+    /// What the file and `layers` call the type.
+    pub(crate) const NAME: &'static str = "book";
+
+    /// The real numbers of codes; the reader has checked that they fit.
+    pub(crate) fn reals(&self, codes: &[u8]) -> Vec<f32> {
+        let blocks = codes.chunks(self.block).zip(&self.scales);
+        let real = |code: &u8, scale: f32| self.numbers.get(usize::from(*code)).map(|number| number * scale);
+        blocks.flat_map(|(codes, scale)| codes.iter().filter_map(|code| real(code, *scale))).collect()
+    }
 }
 
 /// real = (q - zero_point) · scale, for the whole tensor.
@@ -122,6 +143,9 @@ impl Affine {
 impl Stored {
     /// The elements as real numbers.
     pub(crate) fn reals(&self) -> Vec<f64> {
+        if let Some(book) = &self.book {
+            return book.reals(&self.bytes).into_iter().map(f64::from).collect();
+        }
         match self.quantization {
             Some(affine) => {
                 self.bytes.iter().map(|byte| affine.dequantize(i8::from_le_bytes([*byte]))).collect()
@@ -232,7 +256,7 @@ impl Network {
             quantization: tensor.quantization.map(Affine::parameters).into(),
             external_file: RString::new(),
             alias_of: RString::new(),
-            type_name: RString::new(),
+            type_name: tensor.book.as_ref().map_or("", |_| Book::NAME).into(),
         }
     }
 }

@@ -7,10 +7,11 @@ use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::capture::survey::{Feed, Wanted, each_block};
 use crate::capture::{Execution, Side};
+use crate::commands::number::integer_in;
 use crate::error::{Error, Result};
 use crate::inspect::Summary;
 use crate::inspect::graph::Graph;
-use crate::inspect::range::representable;
+use crate::inspect::range::{Beyond, representable};
 use crate::model::{LayerInfo, Property, QuantizationParameters};
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
@@ -36,10 +37,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT")]
     samples: Option<u64>,
     /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
     batch: u64,
     /// Bars of the histogram
-    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u16).range(2..=200))]
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = integer_in::<u16>(2..=200))]
     bins: u16,
     /// Integer codes as they are
     #[arg(long)]
@@ -74,6 +75,7 @@ struct Captured<'a> {
     representable: Option<(f64, f64)>,
     /// The share of the values that lie outside.
     clipped_share: Option<f64>,
+    rectified_share: Option<f64>,
 }
 
 impl Command for Activations {
@@ -146,6 +148,7 @@ impl Command for Activations {
             None => None,
         };
         drop(task);
+        let beyond = range.map(|range| Beyond::new(range, &within));
         let (runtime, runtime_version, settings) = match report {
             Some(report) => (Some(report.runtime), Some(report.runtime_version), report.settings),
             None => (None, None, Vec::new()),
@@ -164,7 +167,8 @@ impl Command for Activations {
             counts: histogram.map(|histogram| histogram.counts().to_vec()).unwrap_or_default(),
             quantization,
             representable: range.map(|range| (range.low(), range.high())),
-            clipped_share: range.and_then(|_| within.inside_share()).map(|inside| 1.0 - inside),
+            clipped_share: beyond.and_then(|beyond| beyond.clipped_share),
+            rectified_share: beyond.and_then(|beyond| beyond.rectified_share),
         })
     }
 }
@@ -210,6 +214,12 @@ fn lay_out(captured: &Captured<'_>) -> Result<Report> {
     if let Some(share) = captured.clipped_share {
         let tone = if share > 0.0 { Tone::Warning } else { Tone::Good };
         fields.push(("clipped", Cell::percent(share).tone(tone)));
+    }
+    if let Some(share) = captured.rectified_share {
+        fields.push((
+            "rectified",
+            Cell { text: format!("{}, as by a folded ReLU", number::percent(share)), ..Cell::percent(share) },
+        ));
     }
     if let (Some(runtime), Some(version)) = (&captured.runtime, &captured.runtime_version) {
         let settings: Vec<String> =

@@ -106,7 +106,17 @@ fn verdict(found: &Found<'_>) -> Vec<(Tone, String)> {
             rows if rows.iter().all(is_equal) => {
                 vec![(Tone::Good, "all values are equal to the last bit".to_owned())]
             }
-            _ => vec![(Tone::Warning, "no layer has a finite SQNR".to_owned())],
+            rows => {
+                let no_numbers = rows
+                    .iter()
+                    .filter(|row| row.errors.as_ref().is_some_and(|errors| errors.sqnr_db.is_none()));
+                let why = match no_numbers.count() {
+                    0 => String::new(),
+                    1 => ": one has values that are NaN or infinite".to_owned(),
+                    count => format!(": {count} have values that are NaN or infinite"),
+                };
+                vec![(Tone::Warning, format!("no layer has a finite SQNR{why}"))]
+            }
         };
     };
     let mut pieces = match found.first_below {
@@ -176,7 +186,7 @@ fn cells(row: &Row<'_>, threshold: f64) -> Vec<Cell> {
     let decibels = |sqnr: Option<f64>| Cell::option(sqnr, Cell::decibels);
     let bar = sqnr.map(|sqnr| Chart::Bar((sqnr / FULL_BAR_DB).clamp(0.0, 1.0)));
     vec![
-        Cell::name(row.layer),
+        Cell::name(row.label),
         Cell::text(row.op_type),
         Cell::text(why(row)).tone(Tone::Dim),
         Cell::text(row.through.join(", ")).tone(Tone::Dim),

@@ -14,6 +14,7 @@ use crate::capture::pairing::{self, ActivationPair};
 use crate::capture::side::half_of_the_threads;
 use crate::capture::{Alone, Compared, Comparison, Execution, Side, by_value};
 use crate::catalog::name::matches_pattern;
+use crate::commands::number::integer_in;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::Errors;
 use crate::inspect::contrast::number_or_text;
@@ -39,7 +40,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT")]
     samples: Option<u64>,
     /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
     batch: u64,
     /// Only layers whose path fits a pattern such as `layer1*`
     #[arg(long = "match", value_name = "PATTERN")]
@@ -109,6 +110,9 @@ struct Found<'a> {
 #[derive(Serialize)]
 struct Row<'a> {
     layer: &'a str,
+    /// The layer, or the value where it is not the layer's first.
+    #[serde(skip)]
+    label: &'a str,
     op_type: &'a str,
     candidate_layer: &'a str,
     #[serde(flatten)]
@@ -276,8 +280,10 @@ fn alone(
 
 /// A dynamic scale is that of all samples that are run together.
 fn has_dynamic_scales(model: &Loaded) -> bool {
-    let values = &model.info().values;
-    values.iter().any(|value| value.quantization.as_ref().is_some_and(|codes| codes.is_dynamic))
+    let info = model.info();
+    let of_values = info.values.iter().filter_map(|value| value.quantization.as_ref());
+    let of_inputs = info.layers.iter().flat_map(|layer| &layer.input_codes).map(|(_, codes)| codes);
+    of_values.chain(of_inputs).any(|codes| codes.is_dynamic)
 }
 
 fn row<'a>(pair: &ActivationPair<'a>, stand_in: Option<&StandIn>, found: &Compared) -> Row<'a> {
@@ -285,6 +291,7 @@ fn row<'a>(pair: &ActivationPair<'a>, stand_in: Option<&StandIn>, found: &Compar
     let through = pair.reference_value.through.iter().chain(&pair.candidate_value.through);
     Row {
         layer: &pair.reference.path,
+        label: pair.reference.label_of(pair.reference_value.name),
         op_type: &pair.reference.op_type,
         candidate_layer: &pair.candidate.path,
         ground: pair.ground,

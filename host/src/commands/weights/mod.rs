@@ -6,6 +6,7 @@ mod single;
 
 use super::inspection::find_layer;
 use super::{Command, Example, Group, Scope};
+use crate::commands::number::integer_in;
 use crate::error::{Error, Result};
 use crate::inspect::weight::tensors_of;
 use crate::model::{LayerInfo, ModelInfo, TensorInfo, TensorRole};
@@ -30,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     tensor: Option<String>,
     /// Bars of the histogram
-    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u16).range(2..=200))]
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = integer_in::<u16>(2..=200))]
     bins: u16,
     /// The integer codes in place of the real values
     #[arg(long)]

@@ -139,10 +139,12 @@ fn histogram(
 
 fn lay_out(looked: &Looked<'_>) -> Result<Report> {
     let (tensor, numbers) = (looked.tensor, &looked.statistics);
-    let what = match (&tensor.quantization, looked.is_raw) {
-        (Some(_), true) => "integer codes",
-        (Some(_), false) => "dequantized values",
-        (None, _) => "values",
+    let what = match (&tensor.quantization, &tensor.type_name, looked.is_raw) {
+        (Some(_), _, true) => "integer codes",
+        (Some(_), _, false) => "dequantized values",
+        (None, Some(_), true) => "values as stored",
+        (None, Some(_), false) => "real values",
+        (None, None, _) => "values",
     };
     let share = |count: u64| {
         Cell::text(format!(
@@ -154,7 +156,7 @@ fn lay_out(looked: &Looked<'_>) -> Result<Report> {
     let mut fields = vec![
         ("tensor", Cell::name(tensor.name.clone())),
         ("model", Cell::text(looked.model)),
-        ("type", Cell::text(format!("{} {}, {what}", tensor.dtype, shape_text(&tensor.shape)))),
+        ("type", Cell::text(format!("{} {}, {what}", tensor.dtype_name(), shape_text(&tensor.shape)))),
     ];
     if let Some(Channel { axis, index }) = looked.channel {
         fields.push(("channel", Cell::text(format!("{index} along axis {axis}"))));

@@ -1,6 +1,6 @@
 //! Turns the author's traits into the objects that cross the boundary, each entry under the panic guard.
 
-use super::{Backend, Model, Progress, Sink};
+use super::{Backend, Model, Progress, READ_REAL, Sink, payload};
 use crate::backend::{
     self, Backend_TO, BackendBox, Edit, Model_TO, ModelBox, RunReport, RunRequest, RuntimeStatus,
 };
@@ -25,16 +25,31 @@ pub extern "C" fn create<B: Backend>(setup: Setup) -> RResult<BackendBox, Backen
 
 /// The object for a backend.
 pub fn backend_object<B: Backend>(backend: B) -> BackendBox {
-    Backend_TO::from_value(Guarded(ManuallyDrop::new(backend)), TD_Opaque)
+    Backend_TO::from_value(Guarded::new(backend), TD_Opaque)
 }
 
 /// The object for an open model.
 pub fn model_object<M: Model>(model: M) -> ModelBox {
-    Model_TO::from_value(Guarded(ManuallyDrop::new(model)), TD_Opaque)
+    Model_TO::from_value(Guarded::new(model), TD_Opaque)
 }
 
 /// An implementation whose destructor is guarded like every other entry.
-struct Guarded<T>(ManuallyDrop<T>);
+pub struct Guarded<T>(ManuallyDrop<T>);
+
+impl<T> Guarded<T> {
+    /// Guards the destructor of `implementation`.
+    pub fn new(implementation: T) -> Self {
+        Self(ManuallyDrop::new(implementation))
+    }
+}
+
+impl<T> std::ops::Deref for Guarded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
 
 impl<T> Drop for Guarded<T> {
     fn drop(&mut self) {
@@ -128,18 +143,30 @@ impl<M: Model> backend::Model for Guarded<M> {
         progress: ProgressRef<'_>,
     ) -> RResult<RString, BackendError> {
         catch(|| {
-            self.0
-                .request(name.as_str(), payload.as_str(), &mut Sink::new(sink), &Progress::new(progress))
-                .map(RString::from)
+            let (mut sink, progress) = (Sink::new(sink), Progress::new(progress));
+            if name == READ_REAL {
+                let tensor = payload::text(payload.as_str(), "tensor").ok_or_else(|| {
+                    BackendError::invalid_input(format!("the payload of `{name}` names no `tensor`"))
+                })?;
+                return self.0.read_real(&tensor, &mut sink, &progress).map(|()| RString::from("{}"));
+            }
+            self.0.request(name.as_str(), payload.as_str(), &mut sink, &progress).map(RString::from)
         })
         .into()
     }
 }
 
-/// Exports a plugin: `qp_abi::export_plugin!(MyBackend);`, once, in the library's `lib.rs`.
+/// Exports a plugin: `qp_abi::export_plugin!(MyBackend);`, once, in the library's `lib.rs`. With `panic =
+/// "abort"` it does not compile: the guards could not catch anything.
 #[macro_export]
 macro_rules! export_plugin {
     ($backend:ty) => {
+        #[cfg(panic = "abort")]
+        ::core::compile_error!(
+            "a qp plugin needs `panic = \"unwind\"`, Cargo's default: with `abort` its panics would end the host. Take \
+             `panic = \"abort\"` out of the profile in the workspace's Cargo.toml, or `-Cpanic=abort` out of RUSTFLAGS."
+        );
+
         const _: () = {
             fn root_module() -> $crate::PluginRef {
                 $crate::abi_stable::prefix_type::PrefixTypeTrait::leak_into_prefix($crate::root::Plugin {

@@ -146,6 +146,9 @@ impl Suite<'_> {
         self.claim("every stored tensor comes whole, as described, the same twice", subject, |suite| {
             reading::tensors_come_whole(suite, path)
         });
+        self.claim("real values come whole, as float32, the same twice", subject, |suite| {
+            reading::real_values_come(suite, path)
+        });
         self.claim("an unknown tensor is NotFound", subject, |suite| reading::unknown_tensor(suite, path));
         self.claim("a refusal by the sink comes back unchanged", subject, |suite| {
             reading::refusal_comes_back(suite, path)

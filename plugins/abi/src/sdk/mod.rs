@@ -7,11 +7,12 @@
 pub mod boundary;
 pub mod conformance;
 mod handles;
+mod payload;
 mod settle;
 
 pub use crate::backend::{Edit, Fetch, ModelBox, RunReport, RunRequest, RuntimeStatus};
 pub use crate::error::{BackendError, ErrorKind};
-pub use crate::layer::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
+pub use crate::layer::{Bounds, InputCodes, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use crate::manifest::{Format, Manifest, OptionInfo, Pair, Setup, lookup, pair};
 pub use crate::model::{
     Attribute, AttributeValue, Dimension, Finding, LayerInfo, ModelInfo, Severity, TensorInfo, TensorRole,
@@ -63,6 +64,12 @@ pub trait Model: Send + Sync + 'static {
     /// Delivers a stored tensor, as stored.
     fn read_tensor(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()>;
 
+    /// Delivers the real values of a stored tensor whose type scales and zero points cannot express: as float32, in
+    /// the tensor's own shape (feature `read-real`). `UnsupportedOp` for a type that is not known.
+    fn read_real(&self, _name: &str, _sink: &mut Sink<'_>, _progress: &Progress<'_>) -> Result<()> {
+        Err(unknown_request(READ_REAL))
+    }
+
     /// Computes, and delivers what was asked for.
     fn run(
         &self,
@@ -93,6 +100,9 @@ pub trait Model: Send + Sync + 'static {
         Err(unknown_request(name))
     }
 }
+
+/// The request that [`Model::read_real`] answers.
+pub const READ_REAL: &str = "read-real/1";
 
 /// The answer to a request that a backend does not know.
 pub fn unknown_request(name: &str) -> BackendError {

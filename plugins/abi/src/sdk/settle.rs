@@ -51,6 +51,7 @@ pub fn settle(info: &mut ModelInfo) -> Result<(), BackendError> {
         let listed: HashSet<RString> = layer.tensors.iter().cloned().collect();
         layer.weights.retain(|weight| stored.contains(&weight.tensor));
         layer.roles.truncate(layer.inputs.len());
+        layer.input_codes.retain(|rounded| (rounded.input as usize) < layer.inputs.len());
         let missing = owned.remove(&layer.path).unwrap_or_default();
         layer.tensors.extend(missing.into_iter().filter(|name| !listed.contains(name)));
     }

@@ -68,10 +68,46 @@ pub struct Layer {
 }
 
 impl Layer {
+    fn attribute(&self, name: &str) -> Option<&AttributeValue> {
+        Some(&self.attributes.iter().find(|attribute| attribute.name == name)?.value)
+    }
+
     /// The whole number under that name.
     pub fn int(&self, name: &str) -> Option<i64> {
-        match self.attributes.iter().find(|attribute| attribute.name == name)?.value {
-            AttributeValue::Int(number) => Some(number),
+        match self.attribute(name)? {
+            AttributeValue::Int(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The real number under that name.
+    pub fn float(&self, name: &str) -> Option<f64> {
+        match self.attribute(name)? {
+            AttributeValue::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The whole numbers under that name.
+    pub fn ints(&self, name: &str) -> Option<&[i64]> {
+        match self.attribute(name)? {
+            AttributeValue::Ints(numbers) => Some(numbers.as_slice()),
+            _ => None,
+        }
+    }
+
+    /// The real numbers under that name.
+    pub fn floats(&self, name: &str) -> Option<&[f64]> {
+        match self.attribute(name)? {
+            AttributeValue::Floats(numbers) => Some(numbers.as_slice()),
+            _ => None,
+        }
+    }
+
+    /// The text under that name.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.attribute(name)? {
+            AttributeValue::Text(text) => Some(text.as_str()),
             _ => None,
         }
     }

@@ -93,6 +93,14 @@ struct Analysis<'a, 'b> {
     scale_roles: BTreeSet<usize>,
 }
 
+/// What a product of codes is multiplied with.
+#[derive(Clone, Copy)]
+struct Factor {
+    scale: ValueId,
+    /// Whether it is the only factor: then it holds the scales of both operands, if the other's is stored.
+    is_only: bool,
+}
+
 impl<'a> Analysis<'a, '_> {
     fn layers(&self) -> impl Iterator<Item = (usize, &'a str, &'a Layer)> + use<'a> {
         let reader = self.reader;
@@ -110,11 +118,14 @@ impl<'a> Analysis<'a, '_> {
                 "DynamicQuantizeLSTM" => {
                     [(1, 8, 9), (2, 10, 11)].into_iter().for_each(|slots| self.recurrent(layer, slots))
                 }
-                "ConvInteger" | "MatMulInteger" => self.integer_product(op, layer),
                 "QMoE" => [3, 6, 9].into_iter().for_each(|slot| self.is_scale(layer.input(slot))),
                 "MatMulBnb4" => self.is_scale(layer.input(2)),
                 _ => self.operands(op, layer),
             }
+        }
+        // These ask what is known of their inputs.
+        for (_, op, layer) in self.layers().filter(|(_, op, _)| operator::integer_product(op).is_some()) {
+            self.integer_product(op, layer);
         }
     }
 
@@ -358,9 +369,10 @@ impl<'a> Analysis<'a, '_> {
         self.is_scale(layer.input(3));
         let axis = operator::integer_product(op).map_or(0, |axis| Reader::axis(axis, layer));
         // Codes that were looked up or moved have a stored scale, too: it is not the weight's.
-        let known = layer.input(0).and_then(|codes| self.found.values[codes].as_ref());
-        let other = known.map(|known| known.scale_name.to_string()).unwrap_or_default();
-        let scale = layer.output(0).and_then(|product| self.scale_after(product, &other));
+        let known = layer.input(0).and_then(|codes| self.found.values[codes].clone());
+        let other = known.as_ref().map(|known| known.scale_name.to_string()).unwrap_or_default();
+        let factor = layer.output(0).and_then(|product| self.factor_after(product, &other));
+        let scale = factor.map(|factor| factor.scale);
         self.is_scale(scale);
         if let Some(weight) = layer.input(1)
             && reader.root(weight, &[]).is_some()
@@ -368,6 +380,18 @@ impl<'a> Analysis<'a, '_> {
             let dtype = reader.dtype(weight).unwrap_or(DType::UINT8);
             let mut parameters = reader.parameters(dtype, Some(weight), scale, layer.input(3), Some(axis));
             parameters.is_dynamic = false;
+            // An optimizer has multiplied the two scales when it could.
+            let input_scale =
+                known.as_ref().filter(|known| !known.is_dynamic).map(|known| known.scales.as_slice());
+            if let (Some(true), Some(&[input])) = (factor.map(|factor| factor.is_only), input_scale) {
+                if parameters.scales.is_empty() {
+                    // Too many to be listed; what the tensor holds are products.
+                    return;
+                }
+                #[expect(clippy::cast_possible_truncation, reason = "to the precision of the file")]
+                parameters.scales.iter_mut().for_each(|scale| *scale = f64::from((*scale / input) as f32));
+                parameters.scale_name = "".into();
+            }
             if scale.is_some() {
                 self.mark(Some(weight), parameters);
             }
@@ -375,9 +399,14 @@ impl<'a> Analysis<'a, '_> {
     }
 
     /// The stored scale among the factors that a product is multiplied with, but for `other`, if there is another.
-    fn scale_after(&self, product: ValueId, other: &str) -> Option<ValueId> {
+    fn factor_after(&self, product: ValueId, other: &str) -> Option<Factor> {
         let graph = self.reader.graph;
         let mut at = product;
+        let stored = |value: ValueId| Some(self.reader.root(value, &[])?.0);
+        let is_other = |value: ValueId| {
+            stored(value).is_some_and(|tensor| self.reader.tensors.get(tensor).name == other)
+        };
+        let mut is_only = true;
         for _ in 0..MAX_PLUMBING {
             let &[(layer, slot)] = graph.values[at].readers.as_slice() else { return None };
             let layer = &graph.layers[layer];
@@ -385,17 +414,20 @@ impl<'a> Analysis<'a, '_> {
                 "Cast" | "Add" => at = layer.output(0)?,
                 "Mul" => {
                     let factor = layer.input(1 - slot.min(1))?;
-                    if self.reader.root(factor, &[]).is_some() {
-                        return Some(factor);
+                    if is_other(factor) {
+                        // One scale after the other.
+                        is_only = false;
+                        at = layer.output(0)?;
+                        continue;
+                    }
+                    if stored(factor).is_some() {
+                        return Some(Factor { scale: factor, is_only });
                     }
                     let (_, factors) = self.reader.producer(factor).filter(|(op, _)| *op == "Mul")?;
-                    let stored = |value: ValueId| Some(self.reader.root(value, &[])?.0);
                     let inputs =
                         || factors.inputs.iter().flatten().copied().filter(|&value| stored(value).is_some());
-                    let is_other = |value: &ValueId| {
-                        stored(*value).is_some_and(|tensor| self.reader.tensors.get(tensor).name == other)
-                    };
-                    return inputs().rev().find(|value| !is_other(value)).or_else(|| inputs().next());
+                    let scale = inputs().rev().find(|&value| !is_other(value)).or_else(|| inputs().next())?;
+                    return Some(Factor { scale, is_only: false });
                 }
                 _ => return None,
             }

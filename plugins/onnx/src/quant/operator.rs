@@ -4,7 +4,7 @@
 //! Sources: the operator documents of ONNX (opsets 10 to 25) and of ONNX Runtime's `com.microsoft` domain.
 
 use crate::graph::Layer;
-use qp_abi::sdk::{AttributeValue, DType, TensorRole};
+use qp_abi::sdk::{DType, TensorRole};
 
 /// An input or an output of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,12 +116,8 @@ pub fn bias(op_type: &str) -> Option<(usize, usize, usize)> {
 
 /// By what an operator multiplies the product of its operands before it adds the bias.
 pub fn alpha(layer: &Layer) -> f32 {
-    let alpha = layer.attributes.iter().find_map(|attribute| match attribute.value {
-        AttributeValue::Float(number) if attribute.name == "alpha" => Some(number),
-        _ => None,
-    });
     #[expect(clippy::cast_possible_truncation, reason = "a float32 in the file")]
-    alpha.map_or(1.0, |alpha| alpha as f32)
+    layer.float("alpha").map_or(1.0, |alpha| alpha as f32)
 }
 
 /// The zero point inputs of the two operands of an integer product without scales.

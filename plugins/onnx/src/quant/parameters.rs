@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether a layer clips the codes that another has just computed.
-    fn clips_codes(&self, op: &str, layer: &Layer) -> bool {
+    pub fn clips_codes(&self, op: &str, layer: &Layer) -> bool {
         op == "Clip"
             && layer
                 .input(0)

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 ///
 /// 1. The *schemes* are those in use: `QDQ` and `QOperator` (static), `dynamic`, `weight-only`.
 /// 2. With one scheme, the precision is the type of the weights' codes, `int8`, whatever the type of the
-///    activations' codes; several types of weights make it `mixed`. Biases (int32), scales and zero points
+///    activations' codes; several types of weights make it `mixed`. Biases (of int32), scales and zero points
 ///    do not count. Without any quantized weight the types of the activations' codes decide in the same way.
 /// 3. `dynamic` and `weight-only` precede the type: `dynamic-int8`, `weight-only-int4`. Packed unsigned codes
 ///    without zero points, which stand in the middle, count as signed: `MatMulNBits` with 4 bits and no zero
@@ -103,8 +103,9 @@ fn weight_types(reader: Reader<'_>, found: &Quantization) -> WeightTypes {
             has_weight |= description.shape.len() >= 2 && (slot <= 1 || !is_convolution);
             // Codes stored as such, or a float weight that passes through a QuantizeLinear.
             let codes = found.tensors[stored].as_ref().or_else(|| codes_of_float(reader, found, value));
+            let is_weight = description.shape.len() >= 2 && slot <= 1;
             if let Some(known) = codes
-                && known.dtype != DType::INT32
+                && (is_weight || known.dtype != DType::INT32)
             {
                 is_quantized = true;
                 types.insert(as_signed(found, stored, known.dtype));

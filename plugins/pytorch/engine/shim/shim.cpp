@@ -289,6 +289,9 @@ char* qp_torch_convert(QpTorchModule* module, int kind) noexcept {
 // The version of libtorch that the engine was built with: a static text.
 const char* qp_torch_version() noexcept { return TORCH_VERSION; }
 
+// Whether a tensor has a shape for each of its parts, and none of its own.
+int qp_torch_is_nested(const at::Tensor* tensor) noexcept { return tensor->is_nested() ? 1 : 0; }
+
 // Frees a text that a function of this file returned.
 void qp_torch_free_text(char* text) noexcept { std::free(text); }
 
@@ -299,18 +302,22 @@ void qp_torch_release(QpTorchModule* module) noexcept {
 
 // Tells `visit` the paths of all modules (kind 0), the names of the inputs (1), and in the order of execution what
 // can be tapped: modules by their path (2), operators by the path of the module that calls them and their name (3).
+// Another answer than 0 ends it.
 char* qp_torch_layers(const QpTorchModule* module, void* context,
-                      void (*visit)(void* context, int kind, const char* scope, const char* name)) noexcept {
+                      int (*visit)(void* context, int kind, const char* scope, const char* name)) noexcept {
+  const auto show = [&](int kind, const char* scope, const char* name) {
+    TORCH_CHECK(visit(context, kind, scope, name) == 0, "stopped");
+  };
   return guarded([&] {
     for (const auto& named : module->module->named_modules()) {
-      visit(context, 0, named.name.c_str(), "");
+      show(0, named.name.c_str(), "");
     }
     const auto& arguments = module->module->get_method("forward").function().getSchema().arguments();
     for (size_t index = 1; index < arguments.size(); ++index) {
-      visit(context, 1, "", arguments[index].name().c_str());
+      show(1, "", arguments[index].name().c_str());
     }
     for (const Tapped& tapped : module->tapped) {
-      visit(context, tapped.operation.empty() ? 2 : 3, tapped.scope.c_str(), tapped.operation.c_str());
+      show(tapped.operation.empty() ? 2 : 3, tapped.scope.c_str(), tapped.operation.c_str());
     }
   });
 }

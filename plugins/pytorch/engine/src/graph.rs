@@ -1,7 +1,8 @@
 //! A graph of operator calls in the making: the program half of the C++ shim, made safe.
 
-use crate::program::{Argument, CONDITION, Call, Register, Results};
 use crate::shim::{Module, raw as shared, taken};
+use qp_abi::abi_stable::std_types::Tuple2;
+use qp_pytorch_contract::program::{Argument, CONDITION, Call, Register, Results};
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int};
 use std::ptr::NonNull;
@@ -229,7 +230,7 @@ impl Graph {
         if call.operator == CONDITION {
             return self.condition(call);
         }
-        for (name, argument) in &call.keywords {
+        for Tuple2(name, argument) in &call.keywords {
             self.push(argument)?;
             let name = c_text(name)?;
             // SAFETY: the program is this graph's own, and the text ends with a zero byte.
@@ -238,7 +239,7 @@ impl Graph {
         }
         call.arguments.iter().try_for_each(|argument| self.push(argument))?;
         let (operator, place) = (c_text(&call.operator)?, c_text(&call.place)?);
-        let overload = call.overload.as_deref().map(c_text).transpose()?;
+        let overload = call.overload.as_ref().into_option().map(|overload| c_text(overload)).transpose()?;
         let results = call.results.all();
         // SAFETY: the program is this graph's own, the texts end with a zero byte, and the overload may be null.
         #[expect(unsafe_code, reason = "the C++ shim")]

@@ -1,9 +1,9 @@
 //! From a TorchScript archive to a module.
 
 use crate::error::{failed, not_loaded};
-use crate::nesting::{self, Sources};
 use crate::shim::{self, Module, Parsed, Stop};
 use qp_abi::sdk::{BackendError, Progress, Result};
+use qp_pytorch_contract::nesting::{self, Sources};
 use std::ops::ControlFlow;
 
 /// What libtorch's parser and compiler get to work in. They take some 3 KiB for each level, and the limits of `nesting`
@@ -61,6 +61,7 @@ fn load_here(path: &str, progress: &Progress<'_>) -> Result<Module> {
     let loaded = Module::load(path, &mut look, &mut is_alive);
     loaded.map_err(|stop| match stop {
         Stop::Failed(text) => not_loaded(path, text),
+        Stop::Panicked(error) => error,
         Stop::Stopped => {
             fault.or(cancelled).unwrap_or_else(|| BackendError::internal("loading stopped without a reason"))
         }

@@ -3,18 +3,17 @@
 use crate::error::{failed, not_run};
 use crate::gate::{Pass, enter};
 use crate::load;
-use crate::names::Names;
 use crate::prepare::{self, prepare};
-use crate::program::{Program, STORE};
-use crate::settings::{PROGRAM, Settings};
+use crate::settings::Settings;
 use crate::shim::{self, Given, Module, Stop, Tap};
 use crate::substitution::Substitution;
 use crate::tensor;
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{
-    self, BackendError, Fetch, LayerInfo, ModelInfo, Pair, Progress, RString, Result, RunReport, RunRequest,
-    Sink, TensorView, lookup,
-};
+use qp_abi::sdk::{BackendError, Fetch, Pair, Progress, RString, Result, RunReport, Sink, TensorView};
+use qp_pytorch_contract::RunRequest;
+use qp_pytorch_contract::boundary;
+use qp_pytorch_contract::names::Names;
+use qp_pytorch_contract::program::Program;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::ops::ControlFlow;
@@ -23,39 +22,26 @@ use tch::Tensor;
 
 /// Begins the name of an output that is asked for by its number.
 const OUTPUT: &str = "output:";
+/// What the progress of preparing a model is called.
+const LOADING: &str = "loading into libtorch";
 
 /// A model in libtorch's memory.
 pub struct Model {
-    state: Mutex<State>,
-    /// What can be captured, in the order of execution: each value by its unique name.
-    values: Vec<Value>,
+    module: Mutex<Module>,
+    /// What can be captured, in the order of execution, each by its unique name.
+    values: Vec<RString>,
     settings: Settings,
 }
 
-enum State {
-    /// A program that waits for its stored tensors.
-    Waiting(Box<Program>),
-    Ready(Module),
-}
-
-struct Value {
-    name: String,
-    /// `conv2d`; empty for a module.
-    operator: String,
-}
-
 impl Model {
-    /// Loads the TorchScript file at `path`, or takes the program that the options hold.
+    /// Loads the TorchScript file at `path`.
     ///
     /// # Errors
     /// `RuntimeFailed` when libtorch refuses it, `InvalidInput` for an unknown option.
     pub(crate) fn load(path: &str, options: &[Pair], progress: &Progress<'_>) -> Result<Self> {
         shim::silence();
         let settings = Settings::read(options)?;
-        progress.update("loading into libtorch", 0, 0)?;
-        if let Some(text) = lookup(options, PROGRAM) {
-            return Self::of_program(text, settings);
-        }
+        progress.update(LOADING, 0, 0)?;
         let _pass = enter(settings.engine.as_deref(), None, progress)?;
         let mut module = load::load(path, progress)?;
         if let Some(kind) = settings.precision {
@@ -63,40 +49,43 @@ impl Model {
                 .convert(kind)
                 .map_err(|text| failed(&format!("libtorch cannot convert `{path}`"), text))?;
         }
-        let names = module.names().map_err(|text| failed(&format!("libtorch cannot list `{path}`"), text))?;
-        Ok(Self { state: Mutex::new(State::Ready(module)), values: values(&names), settings })
-    }
-
-    fn of_program(text: &str, settings: Settings) -> Result<Self> {
-        let program: Program = serde_json::from_str(text).map_err(|error| {
-            BackendError::internal("the program cannot be read").with_cause(error.to_string())
+        let names = module.names().map_err(|stop| match stop {
+            Stop::Panicked(error) => error,
+            Stop::Failed(text) => failed(&format!("libtorch cannot list `{path}`"), text),
+            Stop::Stopped => BackendError::internal("listing stopped without a reason"),
         })?;
-        let values = prepare::tapped(&program);
-        let values = values.map(|name| Value { name: name.to_owned(), operator: String::new() }).collect();
-        Ok(Self { state: Mutex::new(State::Waiting(Box::new(program))), values, settings })
+        Ok(Self { module: Mutex::new(module), values: values(&names), settings })
     }
 
-    /// Gives a program its stored tensors, in the order in which it names them; it can run from then on.
-    fn store(&self, request: &RunRequest<'_>, progress: &Progress<'_>) -> Result<RunReport> {
-        let mut state = self.state.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
-        let State::Waiting(program) = &*state else {
-            return Err(BackendError::internal("the stored tensors were given before"));
-        };
-        let total = request.inputs.len() as u64;
-        let mut stored = Vec::with_capacity(request.inputs.len());
-        for (index, view) in request.inputs.iter().enumerate() {
-            progress.update("loading into libtorch", index as u64, total)?;
-            stored.push(self.settings.converted(tensor::stored(view)?));
+    /// Makes a model of a program and its stored tensors, in the order in which it names them.
+    ///
+    /// # Errors
+    /// As [`prepare`], and `InvalidInput` for an unknown option.
+    pub(crate) fn prepare(
+        program: &Program,
+        stored: &[TensorView<'_>],
+        options: &[Pair],
+        progress: &Progress<'_>,
+    ) -> Result<Self> {
+        shim::silence();
+        let settings = Settings::read(options)?;
+        if stored.len() != program.stored.len() {
+            return Err(BackendError::internal("a program comes with other stored tensors than it names"));
         }
-        let pass = enter(self.settings.engine.as_deref(), None, progress)?;
-        let module = tch::no_grad(|| prepare(program, stored))?;
-        *state = State::Ready(module);
-        Ok(self.report(&pass, 0))
+        let mut tensors = Vec::with_capacity(stored.len());
+        for (index, view) in stored.iter().enumerate() {
+            progress.update(LOADING, index as u64, stored.len() as u64)?;
+            tensors.push(settings.converted(tensor::stored(view)?));
+        }
+        let _pass = enter(settings.engine.as_deref(), None, progress)?;
+        let module = tch::no_grad(|| prepare(program, tensors))?;
+        let values = prepare::tapped(program).map(RString::from).collect();
+        Ok(Self { module: Mutex::new(module), values, settings })
     }
 }
 
 /// The values that can be captured, under the names that the `pytorch` plugin gives them.
-fn values(listed: &shim::Names) -> Vec<Value> {
+fn values(listed: &shim::Names) -> Vec<RString> {
     let mut names = Names::default();
     for name in listed.modules.iter().chain(&listed.inputs) {
         names.take(name);
@@ -104,39 +93,21 @@ fn values(listed: &shim::Names) -> Vec<Value> {
     let mut called = HashSet::new();
     let values = listed.taps.iter().map(|tap| match tap {
         // The path itself is the name of what the first call computes.
-        Tap::Module(path) if called.insert(path) => Value { name: path.clone(), operator: String::new() },
-        Tap::Module(path) => Value { name: names.claim(path, '_', 1), operator: String::new() },
+        Tap::Module(path) if called.insert(path) => path.clone(),
+        Tap::Module(path) => names.claim(path, '_', 1),
         Tap::Operator(scope, operator) => {
             let stem = if scope.is_empty() { operator.clone() } else { format!("{scope}.{operator}") };
-            Value { name: names.claim(&stem, '_', 1), operator: operator.clone() }
+            names.claim(&stem, '_', 1)
         }
     });
-    values.collect()
+    values.map(RString::from).collect()
 }
 
-impl sdk::Model for Model {
-    /// The values that a run can capture, each as a layer that computes it.
-    fn info(&self) -> Result<ModelInfo> {
-        let layers = self.values.iter().map(|value| LayerInfo {
-            path: value.name.as_str().into(),
-            op_type: value.operator.as_str().into(),
-            outputs: vec![RString::from(value.name.as_str())].into(),
-            ..LayerInfo::default()
-        });
-        Ok(ModelInfo { layers: layers.collect::<Vec<_>>().into(), ..ModelInfo::new("torchscript") })
+impl boundary::Model for Model {
+    fn values(&self) -> Vec<RString> {
+        self.values.clone()
     }
 
-    fn read_tensor(&self, _name: &str, _sink: &mut Sink<'_>, _progress: &Progress<'_>) -> Result<()> {
-        Err(crate::backend::not_here())
-    }
-
-    /// Runs `forward` with the inputs in the order of the request. With [`STORE`], the inputs are the stored tensors
-    /// of a program, and nothing is run.
-    ///
-    /// For the outputs, `names` are theirs, in order; outputs beyond them, and all when their number differs, are
-    /// called `output_0`, `output_1`, … By name, `names` are those of [`Self::info`], with `:N` behind them for tensor N
-    /// of several, or `output:N` for output N. Of layers, `names` are such names in the order of execution, and what a
-    /// run does not compute of them is left out.
     fn run(
         &self,
         request: &RunRequest<'_>,
@@ -144,17 +115,9 @@ impl sdk::Model for Model {
         progress: &Progress<'_>,
     ) -> Result<RunReport> {
         shim::silence();
-        if request.fetch.0 == STORE {
-            return self.store(request, progress);
-        }
         let of_run = Settings::read(request.options.as_slice())?;
         let threads = of_run.threads.or(self.settings.threads);
-        let given = request.inputs.as_slice();
-        let (inputs, substitutes) = given
-            .len()
-            .checked_sub(of_run.substitutes)
-            .and_then(|end| given.split_at_checked(end))
-            .ok_or_else(|| BackendError::internal("more values are given than there are"))?;
+        let inputs = request.inputs.as_slice();
         let inputs = inputs.iter().map(|view| {
             // A name with a zero byte in it is no argument's.
             let name = CString::new(view.name.as_str()).unwrap_or_default();
@@ -162,13 +125,10 @@ impl sdk::Model for Model {
         });
         let inputs: Vec<(CString, Tensor)> = inputs.collect::<Result<_>>()?;
         let mut wanted = Wanted::of(request, &self.values)?;
-        let mut substitution = self.substitution(substitutes)?;
+        let mut substitution = self.substitution(request.substitutes.as_slice())?;
         let mut flags = wanted.flags(self.values.len());
         substitution.taps().for_each(|tap| flags[tap] = true);
-        let mut state = self.state.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
-        let State::Ready(module) = &mut *state else {
-            return Err(BackendError::internal("the program has not been given its stored tensors"));
-        };
+        let mut module = self.module.lock().map_err(|_| BackendError::internal("an earlier run panicked"))?;
         progress.update("running", 0, 0)?;
         let pass = enter(self.settings.engine.as_deref(), threads, progress)?;
         let mut outputs = Vec::new();
@@ -205,14 +165,15 @@ impl sdk::Model for Model {
         };
         let result = tch::no_grad(|| module.run(&inputs, &flags, &mut receive));
         tch::no_grad(|| drop(substitution));
-        drop(state);
+        drop(module);
         let elapsed = match result {
             Ok(elapsed) => elapsed,
             Err(Stop::Stopped) => {
                 return Err(fault.unwrap_or_else(|| BackendError::internal("a run stopped without a reason")));
             }
+            Err(Stop::Panicked(error)) => return Err(error),
             Err(Stop::Failed(text)) => {
-                let error = not_run(self.values.get(next).map(|value| value.name.as_str()), text);
+                let error = not_run(self.values.get(next).map(RString::as_str), text);
                 return Err(match self.settings.precision_name() {
                     Some(precision) if error.help.is_empty() => error.with_help(format!(
                         "The model may name types of its own, which {precision} does not go with: run it without a precision."
@@ -233,7 +194,7 @@ impl Model {
             return Ok(Substitution::default());
         }
         let values: HashMap<&str, usize> =
-            self.values.iter().enumerate().map(|(index, value)| (value.name.as_str(), index)).collect();
+            self.values.iter().enumerate().map(|(index, value)| (value.as_str(), index)).collect();
         Substitution::of(views, |name| match Source::of(name, &values) {
             Some(Source::Value(index, part)) => Some((index, part)),
             _ => None,
@@ -299,13 +260,13 @@ impl Source {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(request: &RunRequest<'a>, values: &[Value]) -> Result<Self> {
+    fn of(request: &RunRequest<'a>, values: &[RString]) -> Result<Self> {
         let is_lenient = request.fetch == Fetch::LAYERS;
         match request.fetch {
             Fetch::OUTPUTS => Ok(Self::Outputs(request.names.as_slice())),
             Fetch::NAMED | Fetch::LAYERS => {
                 let values: HashMap<&str, usize> =
-                    values.iter().enumerate().map(|(index, value)| (value.name.as_str(), index)).collect();
+                    values.iter().enumerate().map(|(index, value)| (value.as_str(), index)).collect();
                 let due = request.names.as_slice().iter().map(|name| {
                     let source = Source::of(name, &values).ok_or_else(|| {
                         BackendError::not_found(format!("libtorch computes no `{name}` in this model"))

@@ -1,9 +1,9 @@
 //! libtorch's registry made to agree with the list of what a model may call.
 
 use crate::error::failed;
-use crate::operator_list::{Standing, standing};
 use crate::shim;
 use qp_abi::sdk::{BackendError, Result};
+use qp_pytorch_contract::operator_list::{Standing, standing};
 use std::sync::OnceLock;
 
 /// Makes libtorch refuse models everything that the list does not allow. To be called before any file is read.

@@ -2,12 +2,16 @@
 
 use crate::error::{failed, refusal};
 use crate::graph::{self, Graph};
-use crate::operator_list::{Standing, standing};
 use crate::operators;
-use crate::program::{Call, PYTHON, Program, Register};
 use crate::shim::Module;
-use qp_abi::sdk::{BackendError, Result};
+use qp_abi::abi_stable::std_types::Tuple2;
+use qp_abi::sdk::{BackendError, RString, Result};
+use qp_pytorch_contract::operator_list::{Standing, standing};
+use qp_pytorch_contract::program::{Argument, Call, PYTHON, Program, Register};
 use tch::Tensor;
+
+/// Lists and tuples within each other in one argument.
+const MAX_LISTS: usize = 100;
 
 /// Builds the module of a program. `stored` has one tensor for each that the program names, in its order.
 ///
@@ -47,7 +51,7 @@ pub(crate) fn prepare(program: &Program, stored: Vec<Tensor>) -> Result<Module> 
             graph.tap(result.register, number).map_err(refused)?;
         }
     }
-    for (_, output) in &program.outputs {
+    for Tuple2(_, output) in &program.outputs {
         graph.output(output).map_err(refused)?;
     }
     graph.finish().map_err(refused)
@@ -55,28 +59,49 @@ pub(crate) fn prepare(program: &Program, stored: Vec<Tensor>) -> Result<Module> 
 
 /// The names of what can be captured, in the order of the taps.
 pub(crate) fn tapped(program: &Program) -> impl Iterator<Item = &str> {
-    program.calls.iter().flat_map(|call| call.results.all()).filter_map(|result| result.name.as_deref())
+    program
+        .calls
+        .iter()
+        .flat_map(|call| call.results.all())
+        .filter_map(|result| result.name.as_ref().into_option().map(RString::as_str))
 }
 
 /// An operator with its overload, as PyTorch writes it.
 fn operator(call: &Call) -> String {
-    match call.overload.as_deref() {
-        None | Some("") => call.operator.clone(),
+    match overload(call) {
+        None | Some("") => call.operator.to_string(),
         Some(overload) => format!("{}.{overload}", call.operator),
+    }
+}
+
+fn overload(call: &Call) -> Option<&str> {
+    call.overload.as_ref().into_option().map(RString::as_str)
+}
+
+/// Whether lists and tuples are within each other no deeper than that.
+fn is_within(argument: &Argument, depth: usize) -> bool {
+    match argument {
+        Argument::List(elements) | Argument::Tuple(elements) => {
+            depth > 0 && elements.iter().all(|element| is_within(element, depth - 1))
+        }
+        _ => true,
     }
 }
 
 fn check(call: &Call) -> Result<()> {
     call.branches.iter().flat_map(|branch| &branch.calls).try_for_each(check)?;
+    let keywords = call.keywords.iter().map(|Tuple2(_, argument)| argument);
+    if !call.arguments.iter().chain(keywords).all(|argument| is_within(argument, MAX_LISTS)) {
+        let message = format!("`{}` is given lists that are nested too deep", call.place);
+        return Err(BackendError::unsupported_op(message).with_help("Save the model again without them."));
+    }
     if call.operator.split("::").next() == Some(PYTHON) {
         return Ok(());
     }
     if matches!(standing(&call.operator), Standing::Refused(_) | Standing::Unsafe(_)) {
         return Err(operators::refused(&call.operator, &call.place));
     }
-    if standing(&call.operator) == Standing::Allowed
-        && graph::overloads(&call.operator, call.overload.as_deref()) > 0
-    {
+    if standing(&call.operator) == Standing::Allowed && graph::overloads(&call.operator, overload(call)) > 0 {
         return Ok(());
     }
     let message = format!("libtorch has no operator `{}`, which `{}` calls", operator(call), call.place);

@@ -6,13 +6,9 @@ use tch::{Kind, Tensor};
 
 /// The most threads that can be asked for.
 const MAX_THREADS: i32 = 1024;
-/// The option with the text of a program.
-pub(crate) const PROGRAM: &str = "program";
 const THREADS: &str = "threads";
 const ENGINE: &str = "qengine";
 const PRECISION: &str = "precision";
-/// The plugin's word for [`Settings::substitutes`].
-const SUBSTITUTES: &str = "substitutes";
 const PRECISIONS: [(&str, Kind); 4] = [
     ("float32", Kind::Float),
     ("float64", Kind::Double),
@@ -29,8 +25,6 @@ pub(crate) struct Settings {
     pub(crate) engine: Option<String>,
     /// What float tensors are turned into before anything is computed.
     pub(crate) precision: Option<Kind>,
-    /// Of a run's inputs, how many at the end are values to be put in place of those that are computed.
-    pub(crate) substitutes: usize,
 }
 
 impl Settings {
@@ -39,7 +33,7 @@ impl Settings {
     /// # Errors
     /// `InvalidInput` for an option that is not known or a value that is none of its.
     pub(crate) fn read(options: &[Pair]) -> Result<Self> {
-        let known = [PROGRAM, THREADS, ENGINE, PRECISION, SUBSTITUTES];
+        let known = [THREADS, ENGINE, PRECISION];
         if let Some(unknown) = options.iter().find(|option| !known.contains(&option.0.as_str())) {
             let message = format!("option `{}` is unknown to libtorch", unknown.0);
             return Err(
@@ -50,7 +44,6 @@ impl Settings {
             threads: lookup(options, THREADS).map(threads).transpose()?,
             engine: lookup(options, ENGINE).map(engine).transpose()?,
             precision: lookup(options, PRECISION).map(precision).transpose()?,
-            substitutes: lookup(options, SUBSTITUTES).and_then(|count| count.parse().ok()).unwrap_or(0),
         })
     }
 

@@ -1,5 +1,7 @@
 //! The functions of the C++ shim, made safe.
 
+use crate::callback::{agrees, answer};
+use qp_abi::sdk::BackendError;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ops::ControlFlow;
 use std::ptr::NonNull;
@@ -21,7 +23,7 @@ pub(crate) mod raw {
         tensor: TensorPointer,
     ) -> c_int;
     pub(super) type Visit =
-        extern "C" fn(context: *mut c_void, kind: c_int, scope: *const c_char, name: *const c_char);
+        extern "C" fn(context: *mut c_void, kind: c_int, scope: *const c_char, name: *const c_char) -> c_int;
 
     pub(super) type Known = extern "C" fn(name: *const c_char) -> c_int;
     pub(super) type Look = extern "C" fn(
@@ -47,6 +49,7 @@ pub(crate) mod raw {
         pub(super) safe fn qp_torch_choose_engine(engine: c_int);
         pub(super) safe fn qp_torch_version() -> *const c_char;
         pub(super) fn qp_torch_convert(module: *mut Module, kind: c_int) -> *mut c_char;
+        pub(super) fn qp_torch_is_nested(tensor: TensorPointer) -> c_int;
         pub(super) fn qp_torch_free_text(text: *mut c_char);
         pub(super) fn qp_torch_restrict(known: Known) -> *mut c_char;
         pub(super) fn qp_torch_load(
@@ -99,8 +102,7 @@ pub(crate) fn restrict(is_allowed: fn(&str) -> bool) -> Result<(), String> {
         // SAFETY: the shim passes a text that ends with a zero byte and lives until this call returns.
         #[expect(unsafe_code, reason = "called by the C++ shim")]
         let name = unsafe { CStr::from_ptr(name) };
-        let is_known = ALLOWED.get().zip(name.to_str().ok()).is_some_and(|(allowed, name)| allowed(name));
-        c_int::from(is_known)
+        agrees(|| ALLOWED.get().zip(name.to_str().ok()).is_some_and(|(allowed, name)| allowed(name)))
     }
     ALLOWED.get_or_init(|| is_allowed);
     // SAFETY: the function may be called at any time, from any thread.
@@ -139,6 +141,14 @@ pub(crate) fn choose_engine(engine: Option<&str>) {
 /// The version of libtorch.
 pub(crate) fn version() -> &'static str {
     fixed(raw::qp_torch_version())
+}
+
+/// Whether a tensor has a shape for each of its parts: asking it for the one that it lacks would panic.
+pub(crate) fn is_nested(tensor: &Tensor) -> bool {
+    // SAFETY: the tensor lives until the call returns, and is only read.
+    #[expect(unsafe_code, reason = "the C++ shim")]
+    let answer = unsafe { raw::qp_torch_is_nested(tensor.as_ptr().cast_mut().cast()) };
+    answer != 0
 }
 
 fn fixed(pointer: *const c_char) -> &'static str {
@@ -201,7 +211,24 @@ pub(crate) enum Stop {
     Stopped,
     /// What libtorch says.
     Failed(String),
+    /// Code of the engine's that the shim called has panicked.
+    Panicked(BackendError),
 }
+
+/// What becomes of a call of the shim's that could be ended from here.
+fn outcome(
+    result: Result<(), String>,
+    is_stopped: c_int,
+    panicked: Option<BackendError>,
+) -> Result<(), Stop> {
+    match (panicked, result) {
+        (Some(error), _) => Err(Stop::Panicked(error)),
+        (None, _) if is_stopped != 0 => Err(Stop::Stopped),
+        (None, result) => result.map_err(Stop::Failed),
+    }
+}
+
+const NO_MODULE: &str = "no module was made";
 
 /// A TorchScript module in evaluation mode.
 pub(crate) struct Module(NonNull<raw::Module>);
@@ -234,7 +261,7 @@ impl Module {
         let path =
             CString::new(path).map_err(|_| Stop::Failed("the path has a zero byte in it".to_owned()))?;
         let (mut loaded, mut is_stopped) = (std::ptr::null_mut(), 0);
-        let mut loading = Loading { look, is_alive };
+        let mut loading = Loading { look, is_alive, panicked: None };
         // SAFETY: the path ends with a zero byte; the two functions are called before the call returns, on this thread,
         // with this `loading`, which nothing else uses meanwhile; the two results are written before it returns.
         #[expect(unsafe_code, reason = "the C++ shim")]
@@ -248,11 +275,11 @@ impl Module {
                 &raw mut is_stopped,
             )
         });
-        match result {
-            Ok(()) => Self::owned(loaded).map_err(Stop::Failed),
-            Err(_) if is_stopped != 0 => Err(Stop::Stopped),
-            Err(text) => Err(Stop::Failed(text)),
-        }
+        let panicked = loading.panicked;
+        // What was loaded is released, however the rest went.
+        let module = NonNull::new(loaded).map(Self);
+        outcome(result, is_stopped, panicked)?;
+        module.ok_or_else(|| Stop::Failed(NO_MODULE.to_owned()))
     }
 
     /// The module that the shim has made and gives away.
@@ -260,7 +287,7 @@ impl Module {
     /// # Errors
     /// When there is none.
     pub(crate) fn owned(module: *mut raw::Module) -> Result<Self, String> {
-        NonNull::new(module).map(Self).ok_or_else(|| "no module was made".to_owned())
+        NonNull::new(module).map(Self).ok_or_else(|| NO_MODULE.to_owned())
     }
 
     /// Turns the float tensors of the module into those of another type.
@@ -285,12 +312,14 @@ impl Module {
     ///
     /// # Errors
     /// What libtorch says.
-    pub(crate) fn names(&self) -> Result<Names, String> {
-        let mut names = Names::default();
-        // SAFETY: `visit` is called before the call returns, with this `names` and texts that end with a zero byte.
+    pub(crate) fn names(&self) -> Result<Names, Stop> {
+        let mut listing = Listing::default();
+        // SAFETY: `visit` is called before the call returns, with this `listing` and texts that end with a zero byte.
         #[expect(unsafe_code, reason = "the C++ shim")]
-        taken(unsafe { raw::qp_torch_layers(self.0.as_ptr(), (&raw mut names).cast(), visit) })?;
-        Ok(names)
+        let result =
+            taken(unsafe { raw::qp_torch_layers(self.0.as_ptr(), (&raw mut listing).cast(), visit) });
+        outcome(result, 0, listing.panicked)?;
+        Ok(listing.names)
     }
 
     /// Runs `forward`. `wanted` says for each tap whether its tensor is given; `receive` gets the tensors, and is
@@ -308,7 +337,7 @@ impl Module {
         let inputs: Vec<raw::TensorPointer> =
             inputs.iter().map(|(_, tensor)| tensor.as_ptr().cast_mut().cast()).collect();
         let wanted: Vec<u8> = wanted.iter().map(|wanted| u8::from(*wanted)).collect();
-        let mut receiver = Receiver { receive };
+        let mut receiver = Receiver { receive, panicked: None };
         let (mut nanoseconds, mut is_stopped) = (0_u64, 0);
         // SAFETY: the pointers to inputs and to their names, of which there are as many, are those of tensors and C
         // strings that live until the call returns and are only read; lengths are those of the vectors; the two functions are called before it returns, on this thread, with
@@ -329,11 +358,8 @@ impl Module {
                 &raw mut is_stopped,
             )
         });
-        match result {
-            Ok(()) => Ok(Duration::from_nanos(nanoseconds)),
-            Err(_) if is_stopped != 0 => Err(Stop::Stopped),
-            Err(text) => Err(Stop::Failed(text)),
-        }
+        outcome(result, is_stopped, receiver.panicked)?;
+        Ok(Duration::from_nanos(nanoseconds))
     }
 }
 
@@ -350,6 +376,7 @@ pub(crate) enum Parsed<'a> {
 struct Loading<'a> {
     look: &'a mut dyn FnMut(Parsed<'_>) -> ControlFlow<()>,
     is_alive: &'a mut dyn FnMut() -> ControlFlow<()>,
+    panicked: Option<BackendError>,
 }
 
 extern "C" fn looked(
@@ -364,16 +391,17 @@ extern "C" fn looked(
     #[expect(unsafe_code, reason = "called by the C++ shim")]
     let (loading, name, bytes) = unsafe {
         let bytes = if size == 0 { &[] } else { std::slice::from_raw_parts(bytes.cast::<u8>(), size) };
-        (&mut *context.cast::<Loading<'_>>(), CStr::from_ptr(name).to_string_lossy(), bytes)
+        (&mut *context.cast::<Loading<'_>>(), CStr::from_ptr(name), bytes)
     };
-    c_int::from(
-        (loading.look)(match kind {
+    let look = &mut *loading.look;
+    answer(&mut loading.panicked, || {
+        let name = name.to_string_lossy();
+        look(match kind {
             0 => Parsed::Source(&name, bytes),
             1 => Parsed::Pickle(&name, bytes),
             _ => Parsed::End,
         })
-        .is_break(),
-    )
+    })
 }
 
 extern "C" fn asked(
@@ -386,26 +414,38 @@ extern "C" fn asked(
     // SAFETY: `Module::load` passes its `Loading`, which nothing else uses meanwhile; no tensor comes here.
     #[expect(unsafe_code, reason = "called by the C++ shim")]
     let loading = unsafe { &mut *context.cast::<Loading<'_>>() };
-    c_int::from((loading.is_alive)().is_break())
+    let is_alive = &mut *loading.is_alive;
+    answer(&mut loading.panicked, is_alive)
 }
 
 struct Receiver<'a> {
     receive: &'a mut dyn FnMut(Given<'_>) -> ControlFlow<()>,
+    panicked: Option<BackendError>,
 }
 
-extern "C" fn visit(context: *mut c_void, kind: c_int, scope: *const c_char, name: *const c_char) {
-    // SAFETY: `Module::names` passes its `Names`, and the shim texts that end with a zero byte.
+#[derive(Default)]
+struct Listing {
+    names: Names,
+    panicked: Option<BackendError>,
+}
+
+extern "C" fn visit(context: *mut c_void, kind: c_int, scope: *const c_char, name: *const c_char) -> c_int {
+    // SAFETY: `Module::names` passes its `Listing`, and the shim texts that end with a zero byte and live until this
+    // call returns.
     #[expect(unsafe_code, reason = "called by the C++ shim")]
-    let (names, scope, name) = unsafe {
-        let text = |text: *const c_char| CStr::from_ptr(text).to_string_lossy().into_owned();
-        (&mut *context.cast::<Names>(), text(scope), text(name))
-    };
-    match kind {
-        0 => names.modules.push(scope),
-        1 => names.inputs.push(name),
-        2 => names.taps.push(Tap::Module(scope)),
-        _ => names.taps.push(Tap::Operator(scope, name)),
-    }
+    let (listing, scope, name) =
+        unsafe { (&mut *context.cast::<Listing>(), CStr::from_ptr(scope), CStr::from_ptr(name)) };
+    let names = &mut listing.names;
+    answer(&mut listing.panicked, || {
+        let text = |text: &CStr| text.to_string_lossy().into_owned();
+        match kind {
+            0 => names.modules.push(text(scope)),
+            1 => names.inputs.push(text(name)),
+            2 => names.taps.push(Tap::Module(text(scope))),
+            _ => names.taps.push(Tap::Operator(text(scope), text(name))),
+        }
+        ControlFlow::Continue(())
+    })
 }
 
 extern "C" fn tapped(
@@ -447,8 +487,6 @@ fn give<'a>(
         let tensor = (!tensor.is_null()).then(|| Tensor::from_ptr(tensor.cast()));
         (&mut *context.cast::<Receiver<'_>>(), tensor)
     };
-    match given(tensor).map_or(ControlFlow::Break(()), |given| (receiver.receive)(given)) {
-        ControlFlow::Continue(()) => 0,
-        ControlFlow::Break(()) => 1,
-    }
+    let receive = &mut *receiver.receive;
+    answer(&mut receiver.panicked, || given(tensor).map_or(ControlFlow::Break(()), receive))
 }

@@ -4,6 +4,7 @@
 //! other data, which all that read it see. What a layer delivers is thus what it makes of the given values. The data that
 //! was replaced comes back when the run is over, because a value may be a stored tensor itself.
 
+use crate::shim;
 use crate::tensor;
 use qp_abi::sdk::{BackendError, QuantizationParameters, Result, TensorView};
 use std::collections::HashMap;
@@ -68,8 +69,8 @@ impl Substitution {
     /// # Errors
     /// What libtorch says.
     pub(crate) fn put(&mut self, place: (usize, usize), computed: &Tensor) -> Result<(), TchError> {
-        let Some(given) = self.given.remove(&place).filter(|given| given.value.size() == computed.size())
-        else {
+        let given = self.given.remove(&place).filter(|_| !shim::is_nested(computed));
+        let Some(given) = given.filter(|given| given.value.size() == computed.size()) else {
             return Ok(());
         };
         let Some(given) = given.like(computed)? else { return Ok(()) };

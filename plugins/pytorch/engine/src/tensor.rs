@@ -2,6 +2,7 @@
 
 use crate::error::failed;
 use crate::graph;
+use crate::shim;
 use qp_abi::sdk::{BackendError, DType, QuantizationParameters, ROption, Result, Sink, TensorView};
 use tch::{Kind, TchError, Tensor};
 
@@ -105,6 +106,10 @@ pub(crate) fn copied(name: &str, tensor: &Tensor) -> Result<Tensor> {
 pub(crate) fn deliver(name: &str, tensor: &Tensor, sink: &mut Sink<'_>) -> Result<()> {
     let refused =
         |error: TchError| failed(&format!("libtorch cannot give the elements of output `{name}`"), error);
+    if shim::is_nested(tensor) {
+        let message = format!("output `{name}` is a nested tensor, which has no one shape");
+        return Err(BackendError::unsupported_op(message).with_help("Capture other layers by their names."));
+    }
     let quantization = parameters(tensor).map_err(refused)?;
     let dense = if quantization.is_some() { tensor.f_int_repr() } else { tensor.f_resolve_conj() };
     let dense = dense

@@ -1,8 +1,8 @@
 //! Pieces of the export schema: sizes, types, arguments.
 
-use crate::names::Names;
 use crate::quant::dtype::from_export_type;
 use qp_abi::sdk::{DType, Dimension};
+use qp_pytorch_contract::names::Names;
 use serde_json::Value;
 use std::collections::HashSet;
 

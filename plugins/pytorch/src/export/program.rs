@@ -2,11 +2,12 @@
 
 use super::json::{self, rows};
 use super::weights::Weight;
-use crate::program::{
+use crate::quant::dtype::{from_export_type, scalar_type};
+use qp_abi::abi_stable::std_types::Tuple2;
+use qp_abi::sdk::{BackendError, RNone, RSome, RString, RVec, Result};
+use qp_pytorch_contract::program::{
     Argument, Branch, CONDITION, Call, CallResult, Input, Program, Register, Results, Stored,
 };
-use crate::quant::dtype::{from_export_type, scalar_type};
-use qp_abi::sdk::{BackendError, Result};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -63,7 +64,7 @@ impl Writer<'_> {
     fn inputs(&mut self, signature: &Value, nodes: &[Value], weights: &[Weight]) -> Result<()> {
         for (name, is_int) in json::given(signature) {
             let register = self.claim(name);
-            self.program.inputs.push(Input { register, name: name.to_owned(), is_int });
+            self.program.inputs.push(Input { register, name: name.into(), is_int });
         }
         let known: HashSet<&str> = weights.iter().map(|weight| weight.name.as_str()).collect();
         let used: HashSet<&str> = nodes.iter().flat_map(json::inputs).flat_map(json::tensor_names).collect();
@@ -85,7 +86,7 @@ impl Writer<'_> {
             }
             let register = self.claim(in_graph);
             stored.insert(name, register);
-            self.program.stored.push(Stored { register, name: name.to_owned(), is_quantized: false });
+            self.program.stored.push(Stored { register, name: name.into(), is_quantized: false });
         }
         for spec in rows(signature, "input_specs") {
             if let Some(name) = spec.pointer("/constant_input/name").and_then(Value::as_str)
@@ -118,7 +119,7 @@ impl Writer<'_> {
             let argument = self.argument(argument, name, 0)?;
             match input.get("name").and_then(Value::as_str) {
                 Some(argument_name) if overload.is_some() && !argument_name.is_empty() => {
-                    keywords.push((argument_name.to_owned(), argument));
+                    keywords.push(Tuple2(argument_name.into(), argument));
                 }
                 _ => arguments.push(argument),
             }
@@ -129,27 +130,27 @@ impl Writer<'_> {
         let converted = number.map(|convert| {
             let any = Register(self.next);
             self.next += 1;
-            let given = CallResult { register: any, name: None };
+            let given = CallResult { register: any, name: RNone };
             (convert, any, std::mem::replace(&mut results, Results::One(given)))
         });
         self.program.calls.push(Call {
-            operator,
-            overload,
-            arguments,
-            keywords,
-            branches: Vec::new(),
+            operator: operator.into(),
+            overload: overload.map(RString::from).into(),
+            arguments: arguments.into(),
+            keywords: keywords.into(),
+            branches: RVec::new(),
             results,
-            place: name.to_owned(),
+            place: name.into(),
         });
         if let Some((convert, any, results)) = converted {
             self.program.calls.push(Call {
-                operator: convert.to_owned(),
-                overload: Some("Scalar".to_owned()),
-                arguments: vec![Argument::Value(any)],
-                keywords: Vec::new(),
-                branches: Vec::new(),
+                operator: convert.into(),
+                overload: RSome("Scalar".into()),
+                arguments: vec![Argument::Value(any)].into(),
+                keywords: RVec::new(),
+                branches: RVec::new(),
                 results,
-                place: name.to_owned(),
+                place: name.into(),
             });
         }
         Ok(())
@@ -175,13 +176,13 @@ impl Writer<'_> {
         let branches = vec![self.branch(first, &operands, &place)?, self.branch(second, &operands, &place)?];
         let results = self.results(node);
         self.program.calls.push(Call {
-            operator: CONDITION.to_owned(),
-            overload: None,
-            arguments: vec![decides],
-            keywords: Vec::new(),
-            branches,
+            operator: CONDITION.into(),
+            overload: RNone,
+            arguments: vec![decides].into(),
+            keywords: RVec::new(),
+            branches: branches.into(),
             results,
-            place,
+            place: place.into(),
         });
         Ok(())
     }
@@ -218,20 +219,22 @@ impl Writer<'_> {
         let mut results: Vec<CallResult> = names
             .map(|(name, is_int)| CallResult {
                 register: self.claim(name),
-                name: (!is_int && self.depth == 0 && self.captured.contains(name)).then(|| name.to_owned()),
+                name: (!is_int && self.depth == 0 && self.captured.contains(name))
+                    .then(|| name.into())
+                    .into(),
             })
             .collect();
         let is_list = outputs.iter().any(|output| output.get("as_tensors").is_some());
         match (results.len(), is_list) {
             (1, false) => Results::One(results.remove(0)),
-            _ => Results::Each(results),
+            _ => Results::Each(results.into()),
         }
     }
 
     fn outputs(&mut self, module: &Value) -> Result<()> {
         for (value, name) in json::returned(module) {
             let register = self.register(value)?;
-            self.program.outputs.push((name, register));
+            self.program.outputs.push(Tuple2(name.into(), register));
         }
         match self.program.outputs.is_empty() {
             true => Err(unsupported("the program returns nothing that is computed")),
@@ -262,14 +265,14 @@ impl Writer<'_> {
                 let wrapped = Value::Object(serde_json::Map::from_iter([(kind.to_owned(), element.clone())]));
                 self.argument(&wrapped, node, depth + 1)
             });
-            Ok(Argument::List(elements.collect::<Result<_>>()?))
+            Ok(Argument::List(elements.collect::<Result<RVec<_>>>()?))
         };
         Ok(match kind.as_str() {
             "as_none" => Argument::None,
             "as_bool" => Argument::Bool(value.as_bool().ok_or_else(wrong)?),
             "as_int" => Argument::Int(int()?),
             "as_float" => Argument::Float(json::real(value).ok_or_else(wrong)?),
-            "as_string" => Argument::Text(value.as_str().ok_or_else(wrong)?.to_owned()),
+            "as_string" => Argument::Text(value.as_str().ok_or_else(wrong)?.into()),
             "as_complex" => {
                 let part = |name: &str| value.get(name).and_then(json::real).ok_or_else(wrong);
                 Argument::Complex(part("real")?, part("imag")?)

@@ -8,10 +8,10 @@ use super::unsupported;
 use super::value::{Keywords, Value};
 use crate::eager::{Module, quantization_of};
 use crate::pickle::Ref;
-use crate::program::PYTHON;
-use crate::program::Register;
 use crate::torchscript::operator::Operator;
 use qp_abi::sdk::{BackendError, RString, Result};
+use qp_pytorch_contract::program::PYTHON;
+use qp_pytorch_contract::program::Register;
 
 impl Interpreter<'_> {
     /// `callee(arguments)`.

@@ -4,11 +4,12 @@ use super::call::takes_tensor;
 use super::interpreter::{Frame, Interpreter, NAME_BYTES};
 use super::unsupported;
 use super::value::Value;
-use crate::program::{Argument, Call, CallResult, Register, Results, Stored};
 use crate::quant::dtype::from_scalar_type;
 use crate::quant::numbers;
 use crate::torchscript::operator::Operator;
-use qp_abi::sdk::{DType, QuantizationParameters, RSome, RString, Result};
+use qp_abi::abi_stable::std_types::Tuple2;
+use qp_abi::sdk::{DType, QuantizationParameters, RNone, RSome, RString, RVec, Result};
+use qp_pytorch_contract::program::{Argument, Call, CallResult, Register, Results, Stored};
 
 /// Ends the names of operators that pack weights: they are called once, before the first run.
 const PACKS: &str = "prepack";
@@ -82,7 +83,7 @@ impl Interpreter<'_> {
         }
         let mut named = Vec::with_capacity(keywords.len());
         for (name, value) in &keywords {
-            named.push((name.clone(), self.argument(value)?));
+            named.push(Tuple2(name.as_str().into(), self.argument(value)?));
         }
         let place = place.unwrap_or_else(|| operator.to_owned());
         self.step(place.len() / NAME_BYTES)?;
@@ -91,15 +92,15 @@ impl Interpreter<'_> {
         }
         let register = self.register();
         let call = Call {
-            branches: Vec::new(),
-            operator: operator.to_owned(),
-            overload: overload.map(str::to_owned),
-            place,
-            results: Results::One(CallResult { register, name: None }),
-            arguments,
-            keywords: named,
+            branches: RVec::new(),
+            operator: operator.into(),
+            overload: overload.map(RString::from).into(),
+            place: place.into(),
+            results: Results::One(CallResult { register, name: RNone }),
+            arguments: arguments.into(),
+            keywords: named.into(),
         };
-        let read = call.arguments.iter().chain(call.keywords.iter().map(|(_, argument)| argument));
+        let read = call.arguments.iter().chain(call.keywords.iter().map(|Tuple2(_, argument)| argument));
         let is_fixed = read.flat_map(registers).all(|register| self.fixed.contains(&register));
         if is_fixed && known.name.ends_with(PACKS) {
             self.fixed.insert(register);
@@ -129,7 +130,7 @@ impl Interpreter<'_> {
             None => None,
         };
         if let Some(found) = found {
-            found.name = Some(name.to_owned());
+            found.name = RSome(name.into());
         }
     }
 
@@ -216,7 +217,7 @@ impl Interpreter<'_> {
             Value::Bool(flag) => Argument::Bool(*flag),
             Value::Int(number) => Argument::Int(*number),
             Value::Float(number) => Argument::Float(*number),
-            Value::Text(text) => Argument::Text(text.clone()),
+            Value::Text(text) => Argument::Text(text.as_str().into()),
             Value::Dtype(number) | Value::Code(number) => Argument::Code(*number),
             Value::Device => Argument::Device,
             Value::Computed(register) => Argument::Value(*register),
@@ -227,7 +228,7 @@ impl Interpreter<'_> {
                 for element in elements {
                     list.push(self.argument(element)?);
                 }
-                Argument::List(list)
+                Argument::List(list.into())
             }
             other => return Err(unsupported(format!("the code passes {} to an operator", other.kind()))),
         })
@@ -244,7 +245,7 @@ impl Interpreter<'_> {
         if let RSome(parameters) = &info.quantization {
             self.quantization.insert(register, parameters.clone());
         }
-        self.program.stored.push(Stored { register, name: name.to_string(), is_quantized });
+        self.program.stored.push(Stored { register, name: name.clone(), is_quantized });
         self.stored.insert(name.clone(), register);
         self.fixed.insert(register);
         Ok(register)

@@ -5,8 +5,8 @@ use super::object;
 use super::python::{Argument, Expression};
 use super::unsupported;
 use super::value::{Keywords, Value};
-use crate::program::PYTHON;
 use qp_abi::sdk::Result;
+use qp_pytorch_contract::program::PYTHON;
 
 impl Interpreter<'_> {
     /// What an expression stands for.

@@ -3,8 +3,8 @@
 use super::interpreter::Interpreter;
 use super::unsupported;
 use super::value::Value;
-use crate::program::PYTHON;
 use qp_abi::sdk::Result;
+use qp_pytorch_contract::program::PYTHON;
 
 impl Interpreter<'_> {
     /// `value[index]`.

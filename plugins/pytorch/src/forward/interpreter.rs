@@ -8,12 +8,13 @@ use super::unsupported;
 use super::value::Value;
 use crate::document::Document;
 use crate::eager::{Code, Module, Modules};
-use crate::names::Names;
 use crate::pickle::Ref;
-use crate::program::{Input, Program, Register};
 use crate::rebuild::Rebuild;
 use crate::tensor::StoredTensor;
+use qp_abi::abi_stable::std_types::Tuple2;
 use qp_abi::sdk::{QuantizationParameters, RString, Result, TensorInfo};
+use qp_pytorch_contract::names::Names;
+use qp_pytorch_contract::program::{Input, Program, Register};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -150,7 +151,7 @@ impl<'a> Interpreter<'a> {
             let register = self.register();
             let name = self.names.claim(&parameter.name, '_', 1);
             self.wires.insert(register, name.as_str().into());
-            self.program.inputs.push(Input { register, name, is_int: false });
+            self.program.inputs.push(Input { register, name: name.into(), is_int: false });
             given.push(Value::Computed(register));
         }
         self.returned = self.call_function(&function, root, given, Vec::new(), frame, &Frame::default())?;
@@ -167,7 +168,7 @@ impl<'a> Interpreter<'a> {
         let named = self.program.calls.iter().flat_map(|call| call.results.all());
         let values = named.filter_map(|result| {
             let parameters = self.quantization.get(&result.register)?;
-            Some((RString::from(result.name.as_deref()?), parameters.clone()))
+            Some((result.name.clone().into_option()?, parameters.clone()))
         });
         Ok(Flow { values: values.collect(), program: self.program, layers: self.layers })
     }
@@ -184,7 +185,7 @@ impl<'a> Interpreter<'a> {
                 let name = key.map(str::to_owned).or(own).unwrap_or_else(|| "output".to_owned());
                 let name = self.output_names.claim(&name, '_', 1);
                 let argument = self.argument(value)?;
-                self.program.outputs.push((name, argument));
+                self.program.outputs.push(Tuple2(name.into(), argument));
             }
             Value::List(elements) | Value::Tuple(elements) => {
                 for (index, element) in elements.iter().enumerate() {

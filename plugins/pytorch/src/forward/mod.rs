@@ -1,5 +1,5 @@
 //! What an eager module computes: the code in an fx pickle, and the modules that it calls, followed step by step
-//! into a [`Program`](crate::program::Program).
+//! into a [`Program`](qp_pytorch_contract::program::Program).
 //!
 //! Nothing is executed: numbers, texts and the structure of modules are known, tensors are names for what a run will
 //! compute, and each operator that would be called on them becomes one call of the program. The code is that of the
@@ -55,7 +55,7 @@ pub fn follow(rebuild: Rebuild<'_>, modules: &Modules, root: Ref, collector: &mu
         quantized.iter().rev().map(|(name, parameters)| (name.as_str(), parameters)).collect();
     let outputs = flow.program.outputs.iter();
     let outputs =
-        outputs.map(|(name, _)| document::value(name, parameters.get(name.as_str()).copied().cloned()));
+        outputs.map(|output| document::value(&output.0, parameters.get(output.0.as_str()).copied().cloned()));
     info.outputs = outputs.collect();
     collector.document.program = Some(flow.program);
     // Many modules may have the same code.

@@ -3,10 +3,10 @@
 use super::interpreter::{Frame, Interpreter};
 use super::unsupported;
 use super::value::Value;
-use crate::program::{Argument, PYTHON};
 use crate::quant::dtype::{quantized_scalar_type, scalar_type};
 use crate::quant::numbers;
 use qp_abi::sdk::{DType, RString, Result};
+use qp_pytorch_contract::program::{Argument, PYTHON};
 
 impl Interpreter<'_> {
     /// A function of the module `qp`; `None` when it is none that is known, or is called with something else.

@@ -2,8 +2,8 @@
 
 use super::python::Function;
 use crate::pickle::Ref;
-use crate::program::Register;
 use qp_abi::sdk::RString;
+use qp_pytorch_contract::program::Register;
 use std::sync::Arc;
 
 /// Arguments by name.

@@ -4,11 +4,11 @@ use super::in_order;
 use qp_abi::abi_stable::RMut;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::{RSlice, RString};
-use qp_abi::manifest::pair;
 use qp_abi::sdk::{
-    BackendError, Fetch, ModelBox, ModelInfo, Progress, Result, RunReport, RunRequest, Sink, TensorView,
+    BackendError, Fetch, ModelInfo, Progress, Result, RunReport, RunRequest, Sink, TensorView,
 };
 use qp_abi::sink::{FnSink, TensorSink_TO};
+use qp_pytorch_contract::{ModelBox, engine};
 use std::collections::{HashMap, HashSet};
 
 /// A model as the engine has prepared it.
@@ -21,16 +21,14 @@ pub struct Prepared {
 /// The values that stand for the same in what was read and in what libtorch computes, in the order of execution. Both
 /// sides number the calls of one operator, or of one module; where they do not count the same calls, no number is to be
 /// trusted.
-pub fn values(read: &ModelInfo, computed: &ModelInfo) -> Vec<RString> {
+pub fn values(read: &ModelInfo, computed: &[RString]) -> Vec<RString> {
     let known = with_parts(read);
     let of_read: Vec<RString> = known.iter().map(|(name, _)| (*name).clone()).collect();
-    let of_computed: Vec<RString> =
-        computed.layers.iter().flat_map(|layer| layer.outputs.iter().cloned()).collect();
-    let (read_families, computed_families) = (families(&of_read), families(&of_computed));
+    let (read_families, computed_families) = (families(&of_read), families(computed));
     // The engine knows the layers; how many tensors each of them computes is known from the code.
     let known: HashMap<&RString, Vec<&RString>> = known.into_iter().collect();
     let is_sure = |name: &RString| read_families.get(stem(name)) == computed_families.get(stem(name));
-    of_computed
+    computed
         .iter()
         .filter(|name| is_sure(name))
         .filter_map(|name| known.get(name))
@@ -97,17 +95,17 @@ impl Prepared {
             .iter()
             .partition(|view| !is_input(view) && known.contains(&RString::from(view.name.as_str())));
         let given = RunRequest { inputs: RSlice::from_slice(&given), ..*request };
-        let mut inputs = in_order(info, &given)?;
-        let mut options = request.options.to_vec();
-        if !substitutes.is_empty() {
-            options.push(pair("substitutes", substitutes.len().to_string()));
-            inputs.extend(substitutes);
-        }
+        let inputs = in_order(info, &given)?;
         let outputs: Vec<RString> = info.outputs.iter().map(|output| output.name.clone()).collect();
-        let (inputs, options) = (RSlice::from_slice(&inputs), RSlice::from_slice(&options));
-        let request = RunRequest { inputs, options, ..*request };
+        let request = engine::RunRequest {
+            inputs: RSlice::from_slice(&inputs),
+            substitutes: RSlice::from_slice(&substitutes),
+            fetch: request.fetch,
+            names: request.names,
+            options: request.options,
+        };
         if request.fetch == Fetch::OUTPUTS {
-            let all = RunRequest { names: RSlice::from_slice(&outputs), ..request };
+            let all = engine::RunRequest { names: RSlice::from_slice(&outputs), ..request };
             return self.model.run(all, sink.as_raw(), progress.as_raw()).into_result();
         }
         let wanted = match request.fetch {
@@ -138,7 +136,7 @@ impl Prepared {
             sink.tensor(TensorView { name: name.as_str().into(), ..view })
         });
         let rename = TensorSink_TO::from_ptr(RMut::new(&mut rename), TD_Opaque);
-        let request = RunRequest { names: RSlice::from_slice(&names), ..request };
+        let request = engine::RunRequest { names: RSlice::from_slice(&names), ..request };
         self.model.run(request, rename, progress.as_raw()).into_result()
     }
 }
@@ -181,7 +179,7 @@ mod tests {
     #[test]
     fn numbered_values_count_only_where_both_sides_count_the_same() {
         let read = info(&["stem", "add", "relu", "add_1", "head"]);
-        let computed = info(&["stem", "add", "relu", "relu_1", "add_1", "other"]);
+        let computed = ["stem", "add", "relu", "relu_1", "add_1", "other"].map(RString::from);
         let same: Vec<String> = values(&read, &computed).iter().map(ToString::to_string).collect();
         assert_eq!(same, ["stem", "add", "add_1"]);
     }
@@ -191,7 +189,7 @@ mod tests {
         let mut read = info(&["split", "lstm"]);
         read.layers[0].outputs.push("split:1".into());
         let same: Vec<String> =
-            values(&read, &info(&["split", "lstm"])).iter().map(ToString::to_string).collect();
+            values(&read, &["split", "lstm"].map(RString::from)).iter().map(ToString::to_string).collect();
         assert_eq!(same, ["split", "split:1", "lstm"]);
     }
 }

@@ -5,18 +5,14 @@ mod library;
 mod search;
 
 use crate::document::Document;
-use crate::program::{Program, STORE};
 pub use capture::Prepared;
-use library::Engine;
-use qp_abi::abi_stable::RMut;
-use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::RSlice;
-use qp_abi::manifest::{Pair, pair};
 use qp_abi::sdk::{
-    BackendError, DType, Fetch, ModelBox, ModelInfo, Progress, RNone, RSome, Result, RunRequest,
-    RuntimeStatus, Setup, TensorView, ValueInfo,
+    BackendError, DType, ModelInfo, Pair, Progress, RNone, RSome, Result, RunRequest, RuntimeStatus, Setup,
+    TensorView, ValueInfo,
 };
-use qp_abi::sink::{FnSink, TensorSink_TO};
+use qp_pytorch_contract::program::Program;
+use qp_pytorch_contract::{EngineBox, ModelBox};
 use search::Found;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -25,7 +21,7 @@ use std::sync::Mutex;
 /// Finds libtorch and the engine, and keeps the engine once it is open.
 pub struct Runtime {
     setup: Setup,
-    engine: Mutex<Option<Engine>>,
+    engine: Mutex<Option<EngineBox>>,
 }
 
 impl Runtime {
@@ -68,40 +64,36 @@ impl Runtime {
             Some(engine) => engine,
             none => {
                 progress.update("loading libtorch", 0, 0)?;
-                none.insert(Engine::open(&search::find(&self.setup)?)?)
+                none.insert(library::open(&search::find(&self.setup)?)?)
             }
         };
-        let path =
-            path.to_str().ok_or_else(|| BackendError::invalid_input("the path of the file is no UTF-8"))?;
-        let mut options = options.to_vec();
-        if let Some(program) = &document.program {
-            let text = serde_json::to_string(program).map_err(|error| {
-                BackendError::internal("the program cannot be written").with_cause(error.to_string())
-            })?;
-            options.push(pair("program", text));
-        }
-        let model = engine
-            .backend
-            .open(path.into(), RSlice::from_slice(&options), progress.as_raw())
-            .into_result()?;
-        let computed = model.info().into_result()?;
-        let values = match &document.program {
-            Some(program) => {
-                store(&model, program, document, progress)?;
-                computed.layers.into_iter().flat_map(|layer| layer.outputs).collect()
-            }
-            None => capture::values(&document.info, &computed),
+        let options = RSlice::from_slice(options);
+        let Some(program) = &document.program else {
+            let path = path
+                .to_str()
+                .ok_or_else(|| BackendError::invalid_input("the path of the file is no UTF-8"))?;
+            let model = engine.load(path.into(), options, progress.as_raw()).into_result()?;
+            let values = capture::values(&document.info, model.values().into_result()?.as_slice());
+            return Ok(Prepared { model, values });
         };
+        let model = prepared(engine, program, document, options, progress)?;
+        let values = model.values().into_result()?.into();
         Ok(Prepared { model, values })
     }
 }
 
-/// Gives the engine the stored tensors of a program, borrowed from the file where they lie in it as they are.
-fn store(model: &ModelBox, program: &Program, document: &Document, progress: &Progress<'_>) -> Result<()> {
+/// Gives the engine a program with its stored tensors, borrowed from the file where they lie in it as they are.
+fn prepared(
+    engine: &EngineBox,
+    program: &Program,
+    document: &Document,
+    options: RSlice<'_, Pair>,
+    progress: &Progress<'_>,
+) -> Result<ModelBox> {
     let mut tensors = Vec::with_capacity(program.stored.len());
     let described = document.described();
     for stored in &program.stored {
-        let known = document.tensors.get(&stored.name).zip(described.get(stored.name.as_str()));
+        let known = document.tensors.get(stored.name.as_str()).zip(described.get(stored.name.as_str()));
         let (tensor, info) = known.ok_or_else(|| {
             BackendError::internal(format!(
                 "the program reads `{}`, which the file does not have",
@@ -109,7 +101,7 @@ fn store(model: &ModelBox, program: &Program, document: &Document, progress: &Pr
             ))
         })?;
         let quantization = if stored.is_quantized { info.quantization.as_ref() } else { RNone };
-        let tensor = document.raw.get(&stored.name).unwrap_or(tensor);
+        let tensor = document.raw.get(stored.name.as_str()).unwrap_or(tensor);
         tensors.push((tensor, info.name.as_str(), quantization, tensor.dense(&document.data)?));
     }
     let views: Vec<TensorView<'_>> = tensors
@@ -119,15 +111,7 @@ fn store(model: &ModelBox, program: &Program, document: &Document, progress: &Pr
             ..TensorView::whole(name, tensor.dtype, &tensor.shape, bytes)
         })
         .collect();
-    let request = RunRequest {
-        inputs: RSlice::from_slice(&views),
-        fetch: Fetch(STORE),
-        names: RSlice::EMPTY,
-        options: RSlice::EMPTY,
-    };
-    let mut nothing = FnSink(|_: TensorView<'_>| Ok(()));
-    let nothing = TensorSink_TO::from_ptr(RMut::new(&mut nothing), TD_Opaque);
-    model.run(request, nothing, progress.as_raw()).into_result().map(drop)
+    engine.prepare(program, RSlice::from_slice(&views), options, progress.as_raw()).into_result()
 }
 
 /// The inputs of the request in the order of `forward`, checked before libtorch sees them.

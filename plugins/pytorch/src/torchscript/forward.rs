@@ -14,9 +14,9 @@ use super::modules::Modules;
 use super::symbol::{Symbol, has_value};
 use super::tracer::{Place, Tracer};
 use crate::document::{self, Collector};
-use crate::names::Names;
 use crate::tensor::StoredTensor;
 use qp_abi::sdk::{LayerInfo, RString, ValueInfo};
+use qp_pytorch_contract::names::Names;
 use std::collections::{HashMap, HashSet};
 
 /// What following `forward` found.

@@ -3,7 +3,7 @@
 //! around it; names of operators that reach files count even in comments and texts.
 
 use crate::operator_judgement::{Judgement, is_namespace, unsafe_name};
-use crate::operator_list::{Standing, standing};
+use qp_pytorch_contract::operator_list::{Standing, standing};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Names in the code records of an archive.

@@ -7,6 +7,7 @@
 //! real = `weight · SCB / 127`.
 
 use super::{Activations, Affine, Sharing, Side, Tensors, Weight, int, ints, text};
+use crate::book::Book;
 use crate::derived::{Derived, Formula, Packed, Packing};
 use crate::quant::{dtype::from_torch_name, numbers};
 use crate::tensor::{Place, StoredTensor};
@@ -82,10 +83,8 @@ fn of_4_bits(tensors: &Tensors<'_>, name: &str, base: &str) -> Result<Option<Wei
     }
     let rows = count.checked_div(u64::try_from(columns).unwrap_or(0)).unwrap_or(0);
     let map = tensors.get(&format!("{base}.quant_map"));
-    let is_standard = match map {
-        Some(map) => is_nf4(&numbers(map, tensors.data)?),
-        None => true,
-    };
+    let table = map.map(|map| numbers(map, tensors.data)).transpose()?;
+    let is_standard = table.as_deref().is_none_or(is_nf4);
     let dtype = if state.quant_type == "nf4" && is_standard { DType::NF4 } else { DType::UINT4 };
     let mut bytes = words.clone();
     bytes.dtype = DType::UINT8;
@@ -102,24 +101,41 @@ fn of_4_bits(tensors: &Tensors<'_>, name: &str, base: &str) -> Result<Option<Wei
         offset: 0,
         dtype,
     };
-    let codes =
-        StoredTensor::dense_at(Place::Derived(Arc::new(Derived::Codes(packing))), dtype, state.shape.clone());
     let block = i64::try_from(state.blocksize).unwrap_or(0);
     let axis = state.shape.len() as i64 - 1;
     let scales = scales(tensors, base, &state);
-    let mut gap = None;
-    let affine = if dtype != DType::NF4 {
+    let (mut gap, mut derived) = (None, None);
+    let has_rows = block > 0 && columns % block == 0;
+    let table = table.or_else(|| is_nf4_state(&state).then(|| NF4.map(f64::from).to_vec()));
+    if let (Some(table), Some(scales), false) = (&table, &scales, dtype == DType::NF4 && has_rows)
+        && table.len() == NF4.len()
+        && block > 0
+    {
+        derived = Some(Derived::Booked(Book {
+            type_name: state.quant_type.clone(),
+            packing: Packing { dtype: DType::UINT4, ..packing.clone() },
+            table: table.iter().map(|number| (*number as f32).to_bits()).collect(),
+            scales: scales.tensor.clone(),
+            block_size: state.blocksize,
+        }));
+    }
+    let affine = if derived.is_some() {
+        None
+    } else if dtype != DType::NF4 {
         gap = Some(format!(
             "its codes stand for the {} numbers of a table (`quant_map`), which no scale and zero point express",
             state.quant_type
         ));
         None
-    } else if block <= 0 || columns % block != 0 {
+    } else if !has_rows {
         gap = Some(format!("its blocks of {block} codes do not end with its rows of {columns}"));
         None
     } else {
         scales.map(|scales| Affine { dtype, sharing: Sharing::Block(axis, block), scales, zero_points: None })
     };
+    let dtype = if derived.is_some() { DType::UINT4 } else { dtype };
+    let place = Place::Derived(Arc::new(derived.unwrap_or(Derived::Codes(packing))));
+    let codes = StoredTensor::dense_at(place, dtype, state.shape.clone());
     let stands_for =
         from_torch_name(&state.dtype).map_or(state.dtype.clone(), |found| found.dtype.to_string());
     let mut parts = tensors.parts(base, &[".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map"]);
@@ -165,6 +181,10 @@ fn scales(tensors: &Tensors<'_>, base: &str, state: &State) -> Option<Side> {
     let place = Place::Derived(Arc::new(Derived::Numbers(formula)));
     let tensor = StoredTensor::dense_at(place, DType::FLOAT64, stored.shape.clone());
     Some(Side::computed(name, tensor, "dequantized"))
+}
+
+fn is_nf4_state(state: &State) -> bool {
+    state.quant_type == "nf4"
 }
 
 fn is_nf4(map: &[f64]) -> bool {

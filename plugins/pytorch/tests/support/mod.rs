@@ -82,6 +82,21 @@ pub fn read_tensor(model: &ModelBox, name: &str) -> Result<Received, BackendErro
     Ok(received)
 }
 
+/// Reads the real values of a stored tensor, their pieces joined.
+pub fn read_real(model: &ModelBox, name: &str) -> Result<Received, BackendError> {
+    let mut received = Received::default();
+    let mut sink = FnSink(|view: TensorView<'_>| {
+        append(&mut received, &view);
+        Ok(())
+    });
+    let progress = FnProgress(|_: &str, _, _| false);
+    let progress = Progress_TO::from_ptr(RRef::new(&progress), TD_Opaque);
+    let sink = TensorSink_TO::from_ptr(RMut::new(&mut sink), TD_Opaque);
+    let payload = format!(r#"{{"tensor": "{name}"}}"#);
+    model.request(sdk::READ_REAL.into(), payload.as_str().into(), sink, progress).into_result()?;
+    Ok(received)
+}
+
 pub fn append(received: &mut Received, view: &TensorView<'_>) {
     received.name = view.name.to_string();
     received.dtype = Some(view.dtype);

@@ -78,8 +78,13 @@ pub(super) fn model(manifest: &Manifest, info: &ModelInfo) -> Outcome {
                 layer.path, unknown.tensor
             ));
         }
-        if layer.roles.len() > layer.inputs.len() {
+        if layer.roles.len() > layer.inputs.len()
+            || layer.input_codes.iter().any(|rounded| rounded.input as usize >= layer.inputs.len())
+        {
             return breach(format!("the layer `{}` says more of its inputs than it has", layer.path));
+        }
+        for rounded in &layer.input_codes {
+            quantization(&layer.path, None, &rounded.codes)?;
         }
         if let Some(unknown) = layer.tensors.iter().find(|name| !tensors.contains(name.as_str())) {
             return breach(format!("the layer `{}` owns `{unknown}`, which is not stored", layer.path));

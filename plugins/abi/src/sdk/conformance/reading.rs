@@ -8,8 +8,9 @@ use super::tools::{
 use crate::backend::ModelBox;
 use crate::error::{BackendError, ErrorKind};
 use crate::model::ModelInfo;
+use crate::sdk::READ_REAL;
 use crate::sink::{FnSink, TensorSink_TO};
-use crate::tensor::TensorView;
+use crate::tensor::{DType, TensorView, element_count};
 use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{ROption, RResult, RSome};
 use std::fs::File;
@@ -91,6 +92,64 @@ pub(super) fn tensors_come_whole(suite: &Suite<'_>, path: &Path) -> Outcome {
         }
         if first != read(&model, &tensor.name)? {
             return breach(format!("`{}` comes with other bytes the second time", tensor.name));
+        }
+    }
+    Ok(())
+}
+
+/// The real values of a stored tensor, whole; `None` where its type is not known to the backend.
+fn read_real(model: &ModelBox, name: &str) -> Outcome<Option<Delivered>> {
+    let payload = format!(r#"{{"tensor": {}}}"#, quoted(name));
+    let (answer, mut delivered) = collect(|sink| {
+        let answer = model.request(READ_REAL.into(), payload.as_str().into(), sink, indifferent().as_ref());
+        match answer.into_result() {
+            Err(error) if error.kind == ErrorKind::UNSUPPORTED_OP => RResult::ROk(None),
+            answer => answer.map(Some).into(),
+        }
+    })?;
+    match (answer, delivered.pop(), delivered.len()) {
+        (None, None, 0) => Ok(None),
+        (Some(_), Some(tensor), 0) if tensor.name == name => Ok(Some(tensor)),
+        _ => breach(format!("the real values of `{name}` were asked for, and something else came")),
+    }
+}
+
+/// A text as JSON writes it.
+fn quoted(text: &str) -> String {
+    let escaped = text.chars().map(|letter| match letter {
+        '"' | '\\' => format!("\\{letter}"),
+        _ if letter.is_control() => format!("\\u{:04x}", u32::from(letter)),
+        _ => letter.to_string(),
+    });
+    format!("\"{}\"", escaped.collect::<String>())
+}
+
+pub(super) fn real_values_come(suite: &Suite<'_>, path: &Path) -> Outcome {
+    let model = open(suite.backend, path)?;
+    let ask = |name: &str| {
+        let mut sink = FnSink(|_: TensorView<'_>| Ok(()));
+        let sink = TensorSink_TO::from_ptr(&mut sink, TD_Opaque);
+        let payload = format!(r#"{{"tensor": {}}}"#, quoted(name));
+        model.request(READ_REAL.into(), payload.as_str().into(), sink, indifferent().as_ref())
+    };
+    if !suite.manifest.features.iter().any(|feature| feature == "read-real") {
+        return expect_error(ask("no such tensor"), &[ErrorKind::UNSUPPORTED_OP]);
+    }
+    expect_error(ask("no such tensor"), &[ErrorKind::NOT_FOUND])?;
+    let mut left = MOST_BYTES;
+    for tensor in info(&model)?.tensors.iter().filter(|tensor| !tensor.type_name.is_empty()) {
+        let bytes = element_count(&tensor.shape).and_then(|count| DType::FLOAT32.packed_bytes(count));
+        let Some(rest) = bytes.and_then(|bytes| left.checked_sub(bytes)) else { continue };
+        left = rest;
+        let Some(first) = read_real(&model, &tensor.name)? else { continue };
+        if first.dtype != DType::FLOAT32 || first.shape != tensor.shape.as_slice() {
+            return breach(format!(
+                "the real values of `{}`, which is {:?}, come as {} {:?}",
+                tensor.name, tensor.shape, first.dtype, first.shape
+            ));
+        }
+        if read_real(&model, &tensor.name)? != Some(first) {
+            return breach(format!("`{}` has other real values the second time", tensor.name));
         }
     }
     Ok(())

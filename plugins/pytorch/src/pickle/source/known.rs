@@ -1,8 +1,8 @@
 //! What the source of a graph may name, and what it may not.
 
 use crate::forward::is_builtin;
-use crate::operator_list::{Standing, standing};
 use crate::pickle::list::{self, Form};
+use qp_pytorch_contract::operator_list::{Standing, standing};
 use std::collections::HashMap;
 
 /// Names that a graph's source has without an import.

@@ -1,89 +1,96 @@
 //! A program: operators of libtorch in the order in which they are called, each with its arguments.
 //!
 //! This is what exported programs and eager modules become, so that one engine runs both. The plugin writes it,
-//! from what it has read; the engine, which compiles this file too, turns it into a graph of TorchScript's. Nothing
+//! from what it has read; the engine turns it into a graph of TorchScript's. Nothing
 //! in it can execute anything but an operator that libtorch has registered.
 
-use serde::{Deserialize, Serialize};
+use abi_stable::StableAbi;
+use abi_stable::std_types::{ROption, RString, RVec, Tuple2};
 
 /// A value of the program: an input, a stored tensor, or a result of a call. Each has a number of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[repr(transparent)]
+#[derive(StableAbi, Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Register(pub u32);
 
 /// Calls, and what they start from and lead to.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone, Default, PartialEq)]
 pub struct Program {
     /// The names of the inputs.
-    pub inputs: Vec<Input>,
+    pub inputs: RVec<Input>,
     /// The stored tensors that the calls read.
-    pub stored: Vec<Stored>,
+    pub stored: RVec<Stored>,
     /// Calls whose results depend on stored tensors alone, made once: they pack weights.
-    pub setup: Vec<Call>,
+    pub setup: RVec<Call>,
     /// The calls of a run.
-    pub calls: Vec<Call>,
+    pub calls: RVec<Call>,
     /// The outputs, by name.
-    pub outputs: Vec<(String, Argument)>,
+    pub outputs: RVec<Tuple2<RString, Argument>>,
 }
 
 /// An input of a program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone, PartialEq, Eq)]
 pub struct Input {
     /// The value.
     pub register: Register,
     /// Its name.
-    pub name: String,
+    pub name: RString,
     /// Whether the program takes it as a whole number and not as a tensor.
     pub is_int: bool,
 }
 
 /// A stored tensor that a program reads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// The value.
     pub register: Register,
     /// Its name in the file.
-    pub name: String,
+    pub name: RString,
     /// Whether it is one of PyTorch's quantized tensors; codes that operators of the program turn into real values
     /// are plain integers.
     pub is_quantized: bool,
 }
 
 /// One call of an operator.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone, PartialEq)]
 pub struct Call {
     /// The operator with its namespace, `aten::conv2d`; one in [`PYTHON`] is what Python does with any value.
-    pub operator: String,
+    pub operator: RString,
     /// The overload, where the file says which; without it, the arguments decide.
-    pub overload: Option<String>,
+    pub overload: ROption<RString>,
     /// The arguments by position.
-    pub arguments: Vec<Argument>,
+    pub arguments: RVec<Argument>,
     /// The arguments by name.
-    pub keywords: Vec<(String, Argument)>,
+    pub keywords: RVec<Tuple2<RString, Argument>>,
     /// Of a call of [`CONDITION`], what is computed when its argument is true, and what when it is not.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub branches: Vec<Branch>,
+    pub branches: RVec<Branch>,
     /// The values that it computes.
     pub results: Results,
     /// Where the call stands in the model, for messages: a node or the path of a module.
-    pub place: String,
+    pub place: RString,
 }
 
 /// Calls of which a condition decides whether they are made. Values that they compute are none outside.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone, Default, PartialEq)]
 pub struct Branch {
     /// The calls.
-    pub calls: Vec<Call>,
+    pub calls: RVec<Call>,
     /// The results, one for each of the condition's.
-    pub results: Vec<Argument>,
+    pub results: RVec<Argument>,
 }
 
 /// How the results of a call become values.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+#[derive(StableAbi, Debug, Clone, PartialEq, Eq)]
 pub enum Results {
     /// Whatever there is as one value, which may be a tuple or a list.
     One(CallResult),
     /// One value for each result, or for each element of a list.
-    Each(Vec<CallResult>),
+    Each(RVec<CallResult>),
 }
 
 impl Results {
@@ -97,16 +104,14 @@ impl Results {
 }
 
 /// A value that a call computes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone, PartialEq, Eq)]
 pub struct CallResult {
     /// The value.
     pub register: Register,
     /// The name under which it can be captured; `None` for one that is no layer's.
-    pub name: Option<String>,
+    pub name: ROption<RString>,
 }
-
-/// The code of `Fetch` with which the plugin gives the engine the stored tensors of a program.
-pub const STORE: u8 = 128;
 
 /// The namespace of what Python does with a value of any type: `getitem`, `getattr`.
 pub const PYTHON: &str = "python";
@@ -115,7 +120,8 @@ pub const PYTHON: &str = "python";
 pub const CONDITION: &str = "python::cond";
 
 /// An argument of a call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[repr(u8)]
+#[derive(StableAbi, Debug, Clone, PartialEq)]
 pub enum Argument {
     /// `None`.
     None,
@@ -124,11 +130,11 @@ pub enum Argument {
     /// A whole number.
     Int(i64),
     /// A real number.
-    Float(#[serde(with = "bits")] f64),
+    Float(f64),
     /// A complex number: real part, imaginary part.
-    Complex(#[serde(with = "bits")] f64, #[serde(with = "bits")] f64),
+    Complex(f64, f64),
     /// A text.
-    Text(String),
+    Text(RString),
     /// An element type, a layout or a memory format, by its number in `c10`.
     Code(i64),
     /// A device; always the CPU here.
@@ -136,20 +142,7 @@ pub enum Argument {
     /// A value that is computed, stored or given.
     Value(Register),
     /// A list.
-    List(Vec<Argument>),
+    List(RVec<Argument>),
     /// A tuple.
-    Tuple(Vec<Argument>),
-}
-
-/// Real numbers as their bits: JSON has no infinity.
-mod bits {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(number.to_bits())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        u64::deserialize(deserializer).map(f64::from_bits)
-    }
+    Tuple(RVec<Argument>),
 }

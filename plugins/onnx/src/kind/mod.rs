@@ -3,13 +3,16 @@
 //!
 //! Sources: the operator documents of ONNX (opsets 1 to 25) and of ONNX Runtime's `com.microsoft` domain.
 
+mod table;
+
 use crate::graph::{Layer, ValueId};
 use crate::quant::operator;
 use crate::quant::parameters::Reader;
 use qp_abi::sdk::{
-    AttributeValue, Bounds, DType, InputRole, LayerKind, RNone, ROption, RSome, RString, RVec, ValueOrigin,
-    WeightUse,
+    Bounds, DType, InputCodes, InputRole, LayerKind, QuantizationParameters, RNone, ROption, RSome, RString,
+    RVec, ValueOrigin, WeightUse,
 };
+use table::{is_product, is_stored_transposed, of_input, of_operator, rounds_input};
 
 /// How many operators that only move a weight are looked through.
 const MAX_MOVES: usize = 16;
@@ -20,6 +23,7 @@ pub struct Part {
     pub roles: RVec<InputRole>,
     pub weights: RVec<WeightUse>,
     pub bounds: ROption<Bounds>,
+    pub input_codes: RVec<InputCodes>,
 }
 
 /// What a layer does; `names` gives the name under which a stored tensor is listed.
@@ -55,7 +59,19 @@ pub fn of<'a>(
         roles: roles.into(),
         weights: weights.into(),
         bounds: bounds.map_or(RNone, RSome),
+        input_codes: rounds_input(op).then(computed_codes).into_iter().collect(),
     }
+}
+
+/// What `DynamicQuantizeLinear` would make of the first input: uint8, with a scale and a zero point of each run.
+fn computed_codes() -> InputCodes {
+    let codes = QuantizationParameters {
+        scales: RVec::new(),
+        zero_points: RVec::new(),
+        is_dynamic: true,
+        ..QuantizationParameters::per_tensor(DType::UINT8, 1.0, 0.0)
+    };
+    InputCodes { input: 0, codes }
 }
 
 fn kind_of(
@@ -82,14 +98,7 @@ fn kind_of(
         // Scales that are computed from the input, multiplied with the weight's: a part of quantizing.
         "Mul" if is_scale_product(reader, layer, origins) => LayerKind::QUANTIZE,
         // Codes that are clipped stay codes.
-        "Clip"
-            if layer
-                .input(0)
-                .and_then(|value| reader.producer(value))
-                .is_some_and(|(op, _)| op == "QuantizeLinear") =>
-        {
-            LayerKind::REQUANTIZE
-        }
+        "Clip" if reader.clips_codes(op, layer) => LayerKind::REQUANTIZE,
         // Bounds that are computed make another function of it.
         "Clip" if !has_bounds => LayerKind::ELEMENTWISE,
         // A table that is stored is looked up; anything else is moved.
@@ -119,54 +128,6 @@ fn is_scale_product(reader: Reader<'_>, layer: &Layer, origins: &[ValueOrigin]) 
         && inputs.all(|value| is_scale(value) || origins[value] == ValueOrigin::CONSTANT)
 }
 
-/// What an operator does, where its name says it.
-#[rustfmt::skip]
-fn of_operator(op: &str) -> LayerKind {
-    match op {
-        "Conv" | "ConvTranspose" | "DeformConv" | "FusedConv" | "NhwcFusedConv" | "QLinearConv"
-        | "ConvTransposeWithDynamicPads" | "ConvInteger" | "ConvIntegerToFloat" => LayerKind::CONVOLUTION,
-        "MatMul" | "Gemm" | "Einsum" | "FusedMatMul" | "FusedGemm" | "TransposeMatMul" | "QLinearMatMul" | "QGemm"
-        | "MatMulInteger" | "MatMulNBits" | "MatMulBnb4" | "MatMulFpQ4" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul"
-        | "GemmFloat8" => LayerKind::LINEAR,
-        "BatchNormalization" => LayerKind::BATCH_NORMALIZATION,
-        "LayerNormalization" | "GroupNormalization" | "GroupNorm" | "InstanceNormalization" | "RMSNormalization"
-        | "SimplifiedLayerNormalization" | "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization"
-        | "SkipGroupNorm" | "LpNormalization" | "LRN" | "MeanVarianceNormalization"
-        | "EmbedLayerNormalization" => LayerKind::NORMALIZATION,
-        "Relu" | "Clip" => LayerKind::CLAMP,
-        "Sigmoid" | "HardSigmoid" | "HardSwish" | "Tanh" | "Elu" | "Selu" | "Celu" | "LeakyRelu" | "PRelu"
-        | "Softplus" | "Softsign" | "Mish" | "Gelu" | "BiasGelu" | "FastGelu" | "QuickGelu" | "Swish" | "ThresholdedRelu"
-        | "Shrink" | "QLinearSigmoid" | "QLinearLeakyRelu" => LayerKind::ACTIVATION,
-        "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "LpPool" | "GlobalLpPool"
-        | "QLinearAveragePool" | "QLinearGlobalAveragePool" | "MaxRoiPool" | "RoiAlign" => LayerKind::POOLING,
-        "Add" | "Sum" | "QLinearAdd" | "BiasAdd" | "BiasSplitGelu" => LayerKind::ADDITION,
-        "Mul" | "QLinearMul" => LayerKind::MULTIPLICATION,
-        "Concat" | "QLinearConcat" => LayerKind::CONCATENATION,
-        "Reshape" | "Transpose" | "Flatten" | "Squeeze" | "Unsqueeze" | "Slice" | "Split" | "Gather" | "GatherElements"
-        | "GatherND" | "Expand" | "Tile" | "DepthToSpace" | "SpaceToDepth" | "Pad" | "ReverseSequence" | "ScatterND"
-        | "ScatterElements" | "CenterCropPad" | "Trilu" | "NhwcMaxPool" | "ReorderInput" | "ReorderOutput"
-            => LayerKind::MOVEMENT,
-        "Resize" | "Upsample" | "GridSample" | "AffineGrid" => LayerKind::RESIZE,
-        "LSTM" | "GRU" | "RNN" | "DynamicQuantizeLSTM" => LayerKind::RECURRENT,
-        "GatherBlockQuantized" => LayerKind::EMBEDDING,
-        "Attention" | "MultiHeadAttention" | "GroupQueryAttention" | "QAttention" | "PackedAttention"
-        | "PackedMultiHeadAttention" | "DecoderMaskedMultiHeadAttention" => LayerKind::ATTENTION,
-        "Softmax" | "LogSoftmax" | "QLinearSoftmax" | "Hardmax" => LayerKind::SOFTMAX,
-        "QuantizeLinear" | "DynamicQuantizeLinear" => LayerKind::QUANTIZE,
-        "DequantizeLinear" => LayerKind::DEQUANTIZE,
-        "Quant" | "BipolarQuant" | "IntQuant" | "FloatQuant" => LayerKind::QUANTIZE_DEQUANTIZE,
-        "Constant" | "ConstantOfShape" | "EyeLike" => LayerKind::CONSTANT,
-        "Identity" | "Dropout" | "Cast" | "CastLike" => LayerKind::IDENTITY,
-        "Shape" | "Size" => LayerKind::SHAPE,
-        "If" | "Loop" | "Scan" | "SequenceMap" => LayerKind::CONTROL_FLOW,
-        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2" | "ReduceLogSum"
-        | "ReduceLogSumExp" | "ReduceSumSquare" | "QLinearReduceMean" | "CumSum" => LayerKind::REDUCTION,
-        "Sub" | "Div" | "Pow" | "Max" | "Min" | "Mean" | "Where" | "QLinearWhere" | "Mod" | "Sqrt" | "Exp" | "Log" | "Neg"
-        | "Abs" | "Erf" | "Reciprocal" | "Floor" | "Ceil" | "Round" | "Sin" | "Cos" | "Sign" => LayerKind::ELEMENTWISE,
-        _ => LayerKind::OTHER,
-    }
-}
-
 /// What each input is to the layer.
 fn roles(op: &str, layer: &Layer, origins: &[ValueOrigin]) -> Vec<InputRole> {
     (0..layer.inputs.len())
@@ -180,79 +141,6 @@ fn roles(op: &str, layer: &Layer, origins: &[ValueOrigin]) -> Vec<InputRole> {
             }
         })
         .collect()
-}
-
-/// Whether any of an operator's operands may be its weight.
-fn is_product(op: &str) -> bool {
-    matches!(
-        op,
-        "MatMul" | "Gemm" | "Einsum" | "FusedMatMul" | "TransposeMatMul" | "MatMulInteger" | "QLinearMatMul"
-    )
-}
-
-fn of_input(op: &str, slot: usize, inputs: usize) -> InputRole {
-    const DATA: InputRole = InputRole::DATA;
-    const WEIGHT: InputRole = InputRole::WEIGHT;
-    const BIAS: InputRole = InputRole::BIAS;
-    const OTHER: InputRole = InputRole::PARAMETER;
-    let of = |roles: &[InputRole]| roles.get(slot).copied().unwrap_or(OTHER);
-    match op {
-        "Conv" | "ConvTranspose" | "FusedConv" | "NhwcFusedConv" => of(&[DATA, WEIGHT, BIAS, DATA]),
-        "DeformConv" => of(&[DATA, WEIGHT, DATA, BIAS, DATA]),
-        "Gemm" | "FusedGemm" => of(&[DATA, WEIGHT, BIAS]),
-        "MatMul" | "FusedMatMul" | "TransposeMatMul" | "Einsum" => DATA,
-        "ConvInteger" | "MatMulInteger" => of(&[DATA, WEIGHT]),
-        "QLinearConv" => of(&[DATA, OTHER, OTHER, WEIGHT, OTHER, OTHER, OTHER, OTHER, BIAS]),
-        "QGemm" => of(&[DATA, OTHER, OTHER, WEIGHT, OTHER, OTHER, BIAS]),
-        "QLinearMatMul" => of(&[DATA, OTHER, OTHER, DATA]),
-        "QLinearAdd" | "QLinearMul" => of(&[DATA, OTHER, OTHER, DATA]),
-        "QLinearWhere" => of(&[OTHER, DATA, OTHER, OTHER, DATA]),
-        // The output's scale and zero point, then three for each part.
-        "QLinearConcat" if slot >= 2 && (slot - 2).is_multiple_of(3) => DATA,
-        "QLinearConcat" => OTHER,
-        "MatMulNBits" => match slot {
-            0 => DATA,
-            1 => WEIGHT,
-            5 => BIAS,
-            _ => OTHER,
-        },
-        "MatMulBnb4" | "MatMulFpQ4" | "DynamicQuantizeMatMul" | "ConvIntegerToFloat" => of(&[DATA, WEIGHT]),
-        "MatMulIntegerToFloat" => match slot {
-            0 => DATA,
-            1 => WEIGHT,
-            6 => BIAS,
-            _ => OTHER,
-        },
-        "LSTM" | "GRU" | "RNN" | "DynamicQuantizeLSTM" => of(&[DATA, WEIGHT, WEIGHT, BIAS]),
-        "BatchNormalization" => of(&[DATA, WEIGHT, BIAS]),
-        "LayerNormalization"
-        | "InstanceNormalization"
-        | "GroupNormalization"
-        | "GroupNorm"
-        | "RMSNormalization"
-        | "SimplifiedLayerNormalization" => of(&[DATA, WEIGHT, BIAS]),
-        "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => {
-            of(&[DATA, DATA, WEIGHT, BIAS, BIAS])
-        }
-        "PRelu" => of(&[DATA, WEIGHT]),
-        "BiasGelu" | "FastGelu" => of(&[DATA, BIAS]),
-        "Attention" if inputs > 2 => of(&[DATA, WEIGHT, BIAS]),
-        "QAttention" => of(&[DATA, WEIGHT, BIAS]),
-        "GatherBlockQuantized" => of(&[WEIGHT, DATA]),
-        "Gather" => of(&[WEIGHT, OTHER]),
-        "Clip" => match slot {
-            0 => DATA,
-            _ => InputRole::BOUND,
-        },
-        "Concat" | "Add" | "Mul" | "Sum" | "Sub" | "Div" | "Pow" | "Max" | "Min" | "Mean" | "Mod" => DATA,
-        "Where" => of(&[OTHER, DATA, DATA]),
-        // Foreign operators, functions of the model's own, and what holds other graphs: anything may be data.
-        "" | "If" | "Loop" | "Scan" | "SequenceMap" | "MultiHeadAttention" | "GroupQueryAttention" => DATA,
-        "GatherElements" | "GatherND" => of(&[DATA]),
-        "ScatterND" | "ScatterElements" => of(&[DATA, OTHER, DATA]),
-        _ if of_operator(op) == LayerKind::OTHER => DATA,
-        _ => of(&[DATA]),
-    }
 }
 
 /// The axis of the output channels of the weight at that input, as the operator reads it.
@@ -288,30 +176,6 @@ fn channel_axis(reader: Reader<'_>, op: &str, layer: &Layer, slot: usize) -> Opt
     (0..rank).contains(&axis).then_some(axis)
 }
 
-/// Whether the operator reads the matrix at that input as (in, out).
-fn is_stored_transposed(op: &str, layer: &Layer, slot: usize) -> bool {
-    let is_set = |name: &str| layer.int(name).unwrap_or(0) != 0;
-    match op {
-        "MatMul"
-        | "FusedMatMul"
-        | "TransposeMatMul"
-        | "MatMulInteger"
-        | "QLinearMatMul"
-        | "QGemm"
-        | "Gemm"
-        | "FusedGemm"
-        | "Attention"
-        | "QAttention"
-        | "MatMulIntegerToFloat"
-        | "DynamicQuantizeMatMul" => match slot {
-            0 => is_set("transA"),
-            _ => !is_set("transB"),
-        },
-        "DynamicQuantizeLSTM" => true,
-        _ => false,
-    }
-}
-
 fn rank_of(reader: Reader<'_>, value: ValueId) -> Option<i64> {
     if let Some(rank) = reader.rank(value) {
         return Some(rank);
@@ -332,11 +196,7 @@ fn stored(reader: Reader<'_>, value: ValueId, axis: Option<i64>) -> Option<(usiz
         let (op, layer) = reader.producer(at).filter(|(op, _)| operator::passes_on(op))?;
         match op {
             "Transpose" => {
-                let order = layer.attributes.iter().find_map(|attribute| match &attribute.value {
-                    AttributeValue::Ints(order) if attribute.name == "perm" => Some(order.as_slice()),
-                    _ => None,
-                });
-                match order {
+                match layer.ints("perm") {
                     Some(order) => {
                         axis = axis.and_then(|axis| order.get(usize::try_from(axis).ok()?).copied());
                         is_transposed ^= order == [1, 0];
@@ -364,25 +224,13 @@ fn bounds(reader: Reader<'_>, op: &str, layer: &Layer) -> Option<Bounds> {
         "Clip" => {
             let bound = |slot: usize, name: &str, missing: f64| match layer.input(slot) {
                 Some(value) => number(reader, value),
-                None => Some(float(layer, name).unwrap_or(missing)),
+                None => Some(layer.float(name).unwrap_or(missing)),
             };
             let (low, high) = (bound(1, "min", unbounded.low)?, bound(2, "max", unbounded.high)?);
             Some(Bounds { low, high })
         }
         "FusedConv" | "NhwcFusedConv" | "FusedGemm" => {
-            let text = |name: &str| {
-                layer.attributes.iter().find_map(|attribute| match &attribute.value {
-                    AttributeValue::Text(text) if attribute.name == name => Some(text.as_str()),
-                    _ => None,
-                })
-            };
-            let numbers = layer.attributes.iter().find_map(|attribute| match &attribute.value {
-                AttributeValue::Floats(numbers) if attribute.name == "activation_params" => {
-                    Some(numbers.as_slice())
-                }
-                _ => None,
-            });
-            match (text("activation")?, numbers) {
+            match (layer.text("activation")?, layer.floats("activation_params")) {
                 ("Relu", _) => Some(Bounds { low: 0.0, ..unbounded }),
                 ("Clip", Some(&[low, high])) => Some(Bounds { low, high }),
                 _ => None,
@@ -390,13 +238,6 @@ fn bounds(reader: Reader<'_>, op: &str, layer: &Layer) -> Option<Bounds> {
         }
         _ => None,
     }
-}
-
-fn float(layer: &Layer, name: &str) -> Option<f64> {
-    layer.attributes.iter().find_map(|attribute| match attribute.value {
-        AttributeValue::Float(number) if attribute.name == name => Some(number),
-        _ => None,
-    })
 }
 
 /// The one real number that a constant is.

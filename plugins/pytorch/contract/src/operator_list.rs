@@ -1,13 +1,13 @@
-//! What a model may call: `engine/operators.txt`, every operator of libtorch's by its name, and why.
+//! What a model may call: `operators.txt`, every operator of libtorch's by its name, and why.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
 /// The list: groups with a heading each.
-const LIST: &str = include_str!("../engine/operators.txt");
+const LIST: &str = include_str!("../operators.txt");
 
 /// Operators that reach files or other processes, of libraries that are not in the list.
-pub(crate) const OTHERS: [&str; 5] = ["rpc_async", "rpc_sync", "rpc_remote", "write_file", "read_file"];
+pub const OTHERS: [&str; 5] = ["rpc_async", "rpc_sync", "rpc_remote", "write_file", "read_file"];
 
 /// What the list says of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub fn standing(name: &str) -> Standing {
 }
 
 /// The list by full names.
-pub(crate) fn known() -> &'static HashMap<String, Standing> {
+pub fn known() -> &'static HashMap<String, Standing> {
     static KNOWN: OnceLock<HashMap<String, Standing>> = OnceLock::new();
     KNOWN.get_or_init(|| {
         let mut known = HashMap::new();

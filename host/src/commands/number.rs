@@ -1,0 +1,33 @@
+//! Numbers among a command's words: what is no number, or out of range, is said in words.
+
+use std::ops::{Bound, RangeBounds};
+
+/// Reads a whole number of this range.
+pub(super) fn integer_in<T: TryFrom<i64>>(
+    range: impl RangeBounds<i64> + Clone + Send + Sync,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
+    move |text| {
+        let number = text.parse::<i64>().ok().filter(|number| range.contains(number));
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+            let wanted = match (range.start_bound(), range.end_bound()) {
+                (Bound::Included(first), Bound::Included(last)) => format!(" from {first} to {last}"),
+                (Bound::Included(first), Bound::Unbounded) => format!(" from {first} on"),
+                _ => String::new(),
+            };
+            format!("it takes a whole number{wanted}")
+        })
+    }
+}
+
+/// What the standard library's reason against a number is in words.
+pub(super) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
+    if error.is::<ParseFloatError>() {
+        return "it takes a number".to_owned();
+    }
+    match error.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
+        Some(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => "the number is too large".to_owned(),
+        Some(_) => "it takes a whole number".to_owned(),
+        None => error.to_string(),
+    }
+}
