@@ -58,13 +58,14 @@ pub fn weights_alone(loader: Loader<'_>, path: &Path, info: &ModelInfo) -> Backe
 }
 
 /// Of a pickle with tensors that are no state dict of one model.
-pub fn loose_tensors(is_optimizer: bool, path: &Path) -> BackendError {
+pub fn loose_tensors(is_optimizer: bool, is_tar: bool, path: &Path) -> BackendError {
     if is_optimizer {
         return BackendError::unsupported_op("the file holds the state of an optimizer and no model")
             .with_help("Open the file with the model's weights.");
     }
+    let weights_only = if is_tar { ", weights_only=False" } else { "" };
     let first = format!(
-        "Build the model in Python, give it the tensors of `torch.load({}, map_location=\"cpu\")`",
+        "Build the model in Python, give it the tensors of `torch.load({}, map_location=\"cpu\"{weights_only})`",
         python(path)
     );
     BackendError::unsupported_op("the file holds tensors and no computation")

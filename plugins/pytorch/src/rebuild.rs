@@ -28,6 +28,8 @@ pub enum Storages {
     Folder(String),
     /// Parts of the file, by key.
     Table(HashMap<String, Place>),
+    /// None: the pickle names whole tensors by their numbers.
+    Tensors(HashMap<i64, StoredTensor>),
     /// Those of a shard, by its number.
     Shard(usize, Box<Storages>),
 }
@@ -38,6 +40,7 @@ impl Storages {
         match self {
             Self::Folder(folder) => Some(Place::Entry(format!("{folder}{key}"))),
             Self::Table(table) => table.get(key).cloned(),
+            Self::Tensors(_) => None,
             Self::Shard(number, storages) => {
                 Some(Place::Shard { number: *number, place: Box::new(storages.place(key)?) })
             }
@@ -112,6 +115,12 @@ impl Rebuild<'_> {
     }
 
     fn tensor_within(&self, at: Ref, depth: u32) -> Result<Option<Rebuilt>> {
+        if let (Storages::Tensors(tensors), Value::Persistent(id)) = (self.storages, self.pickle.get(at)) {
+            let number = self.pickle.text(*id).and_then(|number| number.parse().ok());
+            let tensor = number.or(self.pickle.int(*id)).and_then(|number| tensors.get(&number)).cloned();
+            let found = |tensor| Rebuilt::Plain(Found { tensor, quantizer: None, is_parameter: false });
+            return Ok(tensor.map(found));
+        }
         let Some(object) = self.pickle.object(at) else { return Ok(None) };
         let Some(global) = self.pickle.callable(object) else { return Ok(None) };
         if depth > MAX_DEPTH {
