@@ -312,12 +312,12 @@ impl Rebuild<'_> {
             parts: Vec::new(),
             attributes: Vec::new(),
         };
-        // The state is a dictionary, or (dictionary, slots).
-        let state = match self.pickle.get(state) {
-            Value::Tuple(parts) => parts.first().copied().unwrap_or(state),
-            _ => state,
+        // The state is a dictionary, or (dictionary or none, slots).
+        let states = match self.pickle.get(state) {
+            Value::Tuple(parts) => parts.get(..2).unwrap_or(parts).to_vec(),
+            _ => vec![state],
         };
-        for (name, value) in self.pickle.named_entries(state) {
+        for (name, value) in states.into_iter().flat_map(|state| self.pickle.named_entries(state)) {
             match self.tensor_within(value, depth + 1)? {
                 Some(Rebuilt::Plain(found)) => composite.parts.push((name.to_owned(), found)),
                 Some(Rebuilt::Composite(inner)) => {

@@ -263,6 +263,18 @@ fn codes_of_a_tensor_subclass_have_the_scales_beside_them() {
     assert_eq!(layer.quantization, "torchao");
 }
 
+/// tests/data/make_dtensor.py.
+#[test]
+fn the_local_part_of_a_distributed_tensor_is_listed() {
+    let info = inspect(&data("dtensor.pt")).unwrap();
+    let whole: Vec<f32> = (0_u8..8).map(f32::from).collect();
+    assert_eq!(read(&data("dtensor.pt"), "fc.weight._local_tensor").floats(), whole);
+    assert!(
+        info.findings.iter().any(|finding| finding.message.ends_with("those that it is made of are listed"))
+    );
+    assert!(info.run_obstacle.into_option().unwrap().help.contains("\"_local_tensor\", tensor)"));
+}
+
 /// The entries that `torch._inductor.aoti_compile_and_package` of PyTorch 2.13 writes, the code itself cut short.
 #[test]
 fn a_compiled_package_is_recognised_and_its_code_is_never_loaded() {

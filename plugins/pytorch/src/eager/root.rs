@@ -61,7 +61,10 @@ pub fn read(rebuild: Rebuild<'_>, collector: &mut Collector) -> Result<()> {
             collector.document.info.metadata.push(pair("class", modules.class.clone()));
             match forward::follow(rebuild, &modules, found, collector) {
                 Ok(()) => return Ok(()),
-                Err(reason) => module_obstacle(reason, key, collector.document.data.path()),
+                Err(reason) => {
+                    let document = &collector.document;
+                    module_obstacle(reason, key, document.data.path(), &document.info.scheme)
+                }
             }
         }
         Kind::StateDict => {
@@ -88,7 +91,7 @@ fn is_plain(rebuild: Rebuild<'_>) -> bool {
 }
 
 /// Why a module cannot be run, and how to export one that can.
-fn module_obstacle(reason: BackendError, key: Option<&str>, path: &Path) -> BackendError {
+fn module_obstacle(reason: BackendError, key: Option<&str>, path: &Path, scheme: &str) -> BackendError {
     let path = python(path);
     let load = match key {
         Some(key) => {
@@ -96,7 +99,7 @@ fn module_obstacle(reason: BackendError, key: Option<&str>, path: &Path) -> Back
         }
         None => format!("model = torch.load({path}, map_location=\"cpu\", weights_only=False)"),
     };
-    reason.with_help(export_help("Export it in Python, where its code is trusted", &load))
+    reason.with_help(export_help("Export it in Python, where its code is trusted", &load, scheme))
 }
 
 fn kind(rebuild: Rebuild<'_>, at: Ref) -> Result<Kind> {
