@@ -76,9 +76,11 @@ impl sdk::Model for Model {
                 opened.map_err(|error| with_layer(error, &self.document))?
             }
         };
-        let (_, model) = prepared.insert((fixed, model));
+        let (fixed, model) = prepared.insert((fixed, model));
+        let has_precision = fixed.iter().any(|option| option.0 == "precision");
         let request = RunRequest { options: RSlice::from_slice(&of_run), ..*request };
-        model.run(&self.document.info, &request, sink, progress)
+        let ran = model.run(&self.document.info, &request, sink, progress);
+        ran.map_err(|error| if has_precision { error } else { with_precision(error, &self.document.info) })
     }
 
     fn request(
@@ -92,6 +94,18 @@ impl sdk::Model for Model {
             "code/1" => self.document.listing(&listing::Wanted::read(payload)?.layer)?.to_json(),
             _ => Err(sdk::unknown_request(name)),
         }
+    }
+}
+
+/// The error of a model whose weights are of half a float, with the way to give it inputs of the same type: those that
+/// are given are float32.
+fn with_precision(error: BackendError, info: &ModelInfo) -> BackendError {
+    let half = ["bfloat16", "float16"].into_iter().find(|half| info.precision == *half);
+    match half.filter(|_| error.kind == ErrorKind::RUNTIME_FAILED && error.help.is_empty()) {
+        Some(half) => error.with_help(format!(
+            "The weights are {half}: add `--precision {half}`, or compute in `--precision float32`."
+        )),
+        None => error,
     }
 }
 
@@ -109,5 +123,24 @@ fn with_layer(error: BackendError, document: &Document) -> BackendError {
         Some(step) if step.layer.is_empty() => error.with_cause("the model itself computes with it"),
         Some(step) => error.with_cause(format!("the layer `{}` computes with it", step.layer)),
         None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_run_of_half_floats_names_the_precision() {
+        let failed = || BackendError::new(ErrorKind::RUNTIME_FAILED, "libtorch failed to compute `0`");
+        let help = |error: BackendError, precision: &str| {
+            let info = ModelInfo { precision: precision.into(), ..ModelInfo::new("pickle") };
+            with_precision(error, &info).help.to_string()
+        };
+        assert!(help(failed(), "bfloat16").contains("`--precision bfloat16`"));
+        assert!(help(failed(), "float16").contains("`--precision float16`"));
+        assert_eq!(help(failed(), "float32"), "");
+        assert_eq!(help(failed().with_help("Do it."), "bfloat16"), "Do it.");
+        assert_eq!(help(BackendError::invalid_input("no"), "bfloat16"), "");
     }
 }

@@ -30,6 +30,11 @@ const MAX_PREFIX: usize = 256;
 /// Quantizers whose weights fit no plain module: their own loader builds the model.
 const FOREIGN: [&str; 6] = ["bitsandbytes", "GPTQ", "AWQ", "compressed-tensors", "MXFP4", "block FP8"];
 
+/// Ends the name of the part of a `DTensor` that the process had which saved it.
+const LOCAL: &str = "._local_tensor";
+/// How models are quantized whose modules have packed parameters.
+const PACKED: [&str; 3] = ["eager", "FX", "dynamic"];
+
 /// Of a file that holds weights alone, described by `info`.
 pub fn weights_alone(loader: Loader<'_>, path: &Path, info: &ModelInfo) -> BackendError {
     let scheme = info.scheme.as_str();
@@ -39,40 +44,54 @@ pub fn weights_alone(loader: Loader<'_>, path: &Path, info: &ModelInfo) -> Backe
             _ => "\".\"".to_owned(),
         };
         let load = format!("model = transformers.AutoModelForCausalLM.from_pretrained({folder})");
-        export_help("Let the library that quantized it build the model", &load)
+        export_help("Let the library that quantized it build the model", &load, scheme)
     } else {
         let state = state(loader, path, scheme);
         let names: Vec<&str> = match loader {
             Loader::Pickle { .. } => info.tensors.iter().map(|tensor| tensor.name.as_str()).collect(),
             Loader::Safetensors | Loader::Shards { .. } => Vec::new(),
         };
-        let state = match unwrapped(&names, info.producer.starts_with("PyTorch Lightning")) {
-            Some(name) => format!("{{{name}: tensor for name, tensor in {state}.items()}}"),
+        let name = unwrapped(&names, info.producer.starts_with("PyTorch Lightning"));
+        // A plain parameter takes no `DTensor`.
+        let has_local = names.iter().any(|name| name.ends_with(LOCAL));
+        let tensor = if has_local { "getattr(tensor, \"_local_tensor\", tensor)" } else { "tensor" };
+        let state = match name.or_else(|| has_local.then(|| "name".to_owned())) {
+            Some(name) => format!("{{{name}: {tensor} for name, tensor in {state}.items()}}"),
             None => state,
         };
         // What a subclass stands for cannot be copied into a plain parameter.
         let assign = if scheme == "torchao" { ", assign=True" } else { "" };
-        export_help("Build the model in Python", &format!("model.load_state_dict({state}{assign})"))
+        export_help("Build the model in Python", &format!("model.load_state_dict({state}{assign})"), scheme)
     };
     BackendError::unsupported_op("the file holds weights and no computation").with_help(help)
 }
 
 /// Of a pickle with tensors that are no state dict of one model.
-pub fn loose_tensors(is_optimizer: bool, path: &Path) -> BackendError {
+pub fn loose_tensors(is_optimizer: bool, is_tar: bool, path: &Path) -> BackendError {
     if is_optimizer {
         return BackendError::unsupported_op("the file holds the state of an optimizer and no model")
             .with_help("Open the file with the model's weights.");
     }
+    let weights_only = if is_tar { ", weights_only=False" } else { "" };
     let first = format!(
-        "Build the model in Python, give it the tensors of `torch.load({}, map_location=\"cpu\")`",
+        "Build the model in Python, give it the tensors of `torch.load({}, map_location=\"cpu\"{weights_only})`",
         python(path)
     );
-    BackendError::unsupported_op("the file holds tensors and no computation")
-        .with_help(export_help(&first, "model.load_state_dict(tensors)"))
+    BackendError::unsupported_op("the file holds tensors and no computation").with_help(export_help(
+        &first,
+        "model.load_state_dict(tensors)",
+        "",
+    ))
 }
 
-/// What to do in Python: `first` in words, `load` as a line, then export.
-pub fn export_help(first: &str, load: &str) -> String {
+/// What to do in Python: `first` in words, `load` as a line, then export; `scheme` says how the model is quantized.
+/// `torch.export` of PyTorch 2.13 fails at the packed parameters of quantized modules, which can be traced.
+pub fn export_help(first: &str, load: &str, scheme: &str) -> String {
+    if scheme.split(" + ").any(|scheme| PACKED.contains(&scheme)) {
+        return format!(
+            "{first}, `{load}`, then `torch.jit.trace(model.eval(), example).save(\"model_traced.pt\")`."
+        );
+    }
     format!(
         "{first}, `{load}`, then \
          `torch.export.save(torch.export.export(model.eval(), (example,)), \"model.pt2\")`, or \
@@ -146,7 +165,19 @@ fn unwrapped(names: &[&str], is_lightning: bool) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::unwrapped;
+    use super::{export_help, unwrapped};
+
+    /// What PyTorch 2.13 does to modules with packed parameters.
+    #[test]
+    fn what_has_packed_parameters_is_traced() {
+        for (scheme, is_exported) in
+            [("eager", false), ("eager + dynamic", false), ("FX", false), ("torchao", true), ("", true)]
+        {
+            let help = export_help("Build it", "load", scheme);
+            assert_eq!(help.contains("torch.export"), is_exported, "{scheme}");
+            assert!(help.contains("torch.jit.trace"), "{scheme}");
+        }
+    }
 
     /// What DistributedDataParallel and `torch.compile` of PyTorch 2.13 write.
     #[test]

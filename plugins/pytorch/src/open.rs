@@ -58,8 +58,7 @@ fn judged(source: Arc<Source>) -> Result<Document> {
         let verdict = judge::of_archive(&archive);
         (of_archive(archive, verdict.is_dangerous()), verdict)
     } else if tar::is_tar(bytes) {
-        let (document, verdict) = tar::read(Arc::clone(&source))?;
-        (Ok(document), verdict)
+        tar::read(Arc::clone(&source))?
     } else if is_mobile(bytes) {
         return Err(BackendError::unsupported_format(
             "the file is a mobile model in FlatBuffers form, which holds bytecode and no TorchScript",

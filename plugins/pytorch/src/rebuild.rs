@@ -3,7 +3,7 @@
 use crate::pickle::{Object, Pickle, Ref, Value};
 use crate::quant::dtype::{self, ElementType};
 use crate::quant::{Quantizer, Scheme};
-use crate::tensor::{Place, StoredTensor};
+use crate::tensor::{Bits, Place, StoredTensor, can_negate};
 use qp_abi::sdk::{BackendError, DType, Result};
 use std::collections::HashMap;
 
@@ -28,6 +28,8 @@ pub enum Storages {
     Folder(String),
     /// Parts of the file, by key.
     Table(HashMap<String, Place>),
+    /// None: the pickle names whole tensors by their numbers.
+    Tensors(HashMap<i64, StoredTensor>),
     /// Those of a shard, by its number.
     Shard(usize, Box<Storages>),
 }
@@ -38,6 +40,7 @@ impl Storages {
         match self {
             Self::Folder(folder) => Some(Place::Entry(format!("{folder}{key}"))),
             Self::Table(table) => table.get(key).cloned(),
+            Self::Tensors(_) => None,
             Self::Shard(number, storages) => {
                 Some(Place::Shard { number: *number, place: Box::new(storages.place(key)?) })
             }
@@ -112,6 +115,12 @@ impl Rebuild<'_> {
     }
 
     fn tensor_within(&self, at: Ref, depth: u32) -> Result<Option<Rebuilt>> {
+        if let (Storages::Tensors(tensors), Value::Persistent(id)) = (self.storages, self.pickle.get(at)) {
+            let number = self.pickle.text(*id).and_then(|number| number.parse().ok());
+            let tensor = number.or(self.pickle.int(*id)).and_then(|number| tensors.get(&number)).cloned();
+            let found = |tensor| Rebuilt::Plain(Found { tensor, quantizer: None, is_parameter: false });
+            return Ok(tensor.map(found));
+        }
         let Some(object) = self.pickle.object(at) else { return Ok(None) };
         let Some(global) = self.pickle.callable(object) else { return Ok(None) };
         if depth > MAX_DEPTH {
@@ -145,10 +154,16 @@ impl Rebuild<'_> {
 
     fn call(&self, function: &str, arguments: &[Ref], depth: u32) -> Result<Option<Found>> {
         let found = match (function, arguments) {
-            ("_rebuild_tensor_v3", [storage, offset, shape, strides, _, _, dtype, ..]) => {
+            ("_rebuild_tensor_v3", [storage, offset, shape, strides, _, _, dtype, rest @ ..]) => {
                 let mut found = self.view(*storage, *offset, *shape, *strides)?;
                 found.tensor.dtype =
                     self.element_type(*dtype).ok_or_else(|| corrupt("an unknown dtype"))?.dtype;
+                self.set_bits(&mut found, rest)?;
+                found
+            }
+            ("_rebuild_tensor_v2", [storage, offset, shape, strides, _, _, rest @ ..]) => {
+                let mut found = self.view(*storage, *offset, *shape, *strides)?;
+                self.set_bits(&mut found, rest)?;
                 found
             }
             ("_rebuild_tensor" | "_rebuild_tensor_v2", [storage, offset, shape, strides, ..]) => {
@@ -168,6 +183,22 @@ impl Rebuild<'_> {
         Ok(Some(found))
     }
 
+    /// Takes the bits of a view from `{"neg": True, "conj": True}`, which TorchScript wraps in
+    /// `restore_type_tag(value, type)`.
+    fn set_bits(&self, found: &mut Found, metadata: &[Ref]) -> Result<()> {
+        let Some(&at) = metadata.first() else { return Ok(()) };
+        let wrapped =
+            self.pickle.object(at).and_then(|object| self.pickle.arguments(object).first().copied());
+        let at = if self.pickle.entries(at).is_some() { at } else { wrapped.unwrap_or(at) };
+        let is_set = |name| self.pickle.entry(at, name).and_then(|at| self.pickle.int(at)) == Some(1);
+        let bits = Bits { is_negative: is_set("neg"), is_conjugate: is_set("conj") };
+        if bits.is_negative && !can_negate(found.tensor.dtype) {
+            return Err(corrupt(&format!("a negative bit on elements of type {}", found.tensor.dtype)));
+        }
+        found.tensor.bits = bits;
+        Ok(())
+    }
+
     fn view(&self, storage: Ref, offset: Ref, shape: Ref, strides: Ref) -> Result<Found> {
         let offset = self.pickle.int(offset).ok_or_else(|| corrupt("an offset that is no number"))?;
         let (place, element_type, view_offset) = self.storage(storage)?;
@@ -178,7 +209,9 @@ impl Rebuild<'_> {
     fn found(&self, place: Place, dtype: DType, offset: i64, shape: Ref, strides: Ref) -> Result<Found> {
         let (shape, strides) = (self.sizes(shape), self.sizes(strides));
         let (shape, strides) = shape.zip(strides).ok_or_else(|| corrupt("a shape that is none"))?;
-        let tensor = StoredTensor { place, dtype, offset, shape, strides, is_big_endian: self.is_big_endian };
+        let is_big_endian = self.is_big_endian;
+        let tensor =
+            StoredTensor { place, dtype, offset, shape, strides, is_big_endian, bits: Bits::default() };
         Ok(Found { tensor, quantizer: None, is_parameter: false })
     }
 
@@ -279,12 +312,12 @@ impl Rebuild<'_> {
             parts: Vec::new(),
             attributes: Vec::new(),
         };
-        // The state is a dictionary, or (dictionary, slots).
-        let state = match self.pickle.get(state) {
-            Value::Tuple(parts) => parts.first().copied().unwrap_or(state),
-            _ => state,
+        // The state is a dictionary, or (dictionary or none, slots).
+        let states = match self.pickle.get(state) {
+            Value::Tuple(parts) => parts.get(..2).unwrap_or(parts).to_vec(),
+            _ => vec![state],
         };
-        for (name, value) in self.pickle.named_entries(state) {
+        for (name, value) in states.into_iter().flat_map(|state| self.pickle.named_entries(state)) {
             match self.tensor_within(value, depth + 1)? {
                 Some(Rebuilt::Plain(found)) => composite.parts.push((name.to_owned(), found)),
                 Some(Rebuilt::Composite(inner)) => {

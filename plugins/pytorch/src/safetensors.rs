@@ -8,11 +8,13 @@ use crate::eager::StateDict;
 use crate::obstacle::{self, Loader};
 use crate::source::Source;
 use crate::tensor::{Data, Place, StoredTensor};
+use layout::Layout;
 use qp_abi::sdk::{BackendError, DType, Finding, RSome, RString, Result, Severity};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub mod layout;
 pub mod subclasses;
 
 /// A header of more bytes is refused: that of a model of a thousand layers has a tenth of a megabyte.
@@ -42,12 +44,14 @@ pub struct Contents {
     length: u64,
     /// The file's own metadata.
     pub metadata: Vec<(String, String)>,
+    /// Why the safetensors library refuses the file.
+    pub faults: Vec<String>,
 }
 
 /// Reads the header; no tensor is touched.
 ///
 /// # Errors
-/// `CorruptFile` when it makes no sense.
+/// `CorruptFile` when it makes no sense, or tensors overlap.
 pub fn contents(source: &Source) -> Result<Contents> {
     let bytes = source.bytes()?;
     let length = bytes.len() as u64;
@@ -57,12 +61,17 @@ pub fn contents(source: &Source) -> Result<Contents> {
         foreign: HashMap::new(),
         metadata: Vec::new(),
         length,
+        faults: Vec::new(),
     };
+    let mut layout = Layout::default();
+    header.iter().filter(|(name, _)| *name != METADATA).for_each(|(name, entry)| layout.add(name, entry));
+    contents.faults = layout.faults(length.saturating_sub(start)).map_err(corrupt)?;
     for (name, entry) in header {
         if name == METADATA {
             let texts = entry.as_object().into_iter().flatten();
             let pairs = texts.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
             contents.metadata.extend(pairs);
+            contents.faults.extend(layout::metadata_fault(&entry));
             continue;
         }
         let tensor = tensor(&name, &entry, start);
@@ -131,6 +140,7 @@ pub fn read(source: Arc<Source>) -> Result<Document> {
             subjects: subjects.into_iter().take(MAX_SUBJECTS).collect(),
         });
     }
+    info.findings.extend(layout::finding("this file", &contents.faults));
     info.run_obstacle = RSome(obstacle::weights_alone(Loader::Safetensors, &path, info));
     info.producer = "safetensors".into();
     Ok(collector.document)
@@ -168,15 +178,10 @@ fn tensor(name: &str, entry: &Value, data: u64) -> Result<StoredTensor> {
             text.escape_debug()
         ))
     })?;
-    let numbers =
-        |key: &str| -> Option<Vec<u64>> { entry.get(key)?.as_array()?.iter().map(Value::as_u64).collect() };
-    let shape = numbers("shape").ok_or_else(|| fault("has no shape"))?;
-    let shape: Option<Vec<i64>> = shape.into_iter().map(|size| i64::try_from(size).ok()).collect();
+    let shape = entry.get("shape").and_then(Value::as_array).ok_or_else(|| fault("has no shape"))?;
+    let shape: Option<Vec<i64>> = shape.iter().map(|size| size.as_i64().filter(|size| *size >= 0)).collect();
     let shape = shape.ok_or_else(|| fault("has an impossible shape"))?;
-    let Some([begin, end]) = numbers("data_offsets").and_then(|offsets| <[u64; 2]>::try_from(offsets).ok())
-    else {
-        return Err(fault("does not say where it is"));
-    };
+    let [begin, end] = layout::offsets(entry).ok_or_else(|| fault("does not say where it is"))?;
     let (Some(bytes), Some(place)) = (end.checked_sub(begin), data.checked_add(begin)) else {
         return Err(fault("ends before it begins"));
     };
@@ -286,6 +291,45 @@ mod tests {
         assert_eq!(unknown.shape.as_slice(), [4]);
         let (known, _) = document.tensor("w").unwrap();
         assert_eq!(known.dense(&document.data).unwrap().to_vec(), [7, 8]);
+    }
+
+    /// What safetensors 0.8.0 refuses: `invalid offset for tensor`, `incomplete metadata, file not fully covered` and
+    /// `invalid type: integer, expected a string`.
+    #[test]
+    fn what_the_library_refuses_is_said_or_refused() {
+        let tensors = |metadata: &str, z: [u64; 2]| {
+            format!(
+                r#"{{{metadata}"z":{{"dtype":"I8","shape":[{}],"data_offsets":{z:?}}},
+                "a":{{"dtype":"I8","shape":[2],"data_offsets":[0,2]}}}}"#,
+                z[1] - z[0]
+            )
+        };
+        let said = |header: &str, bytes: usize| {
+            let document = parse(header, &vec![7; bytes]).unwrap();
+            let dense = document.tensor("a").unwrap().0.dense(&document.data).unwrap().to_vec();
+            assert_eq!(dense, [7, 7]);
+            let findings = document.info.findings.iter();
+            findings.map(|finding| finding.message.to_string()).collect::<Vec<_>>()
+        };
+        let refuses = |what: &str| [format!("the safetensors library refuses this file: {what}")];
+        assert_eq!(said(&tensors("", [2, 6]), 6), [""; 0]);
+        assert_eq!(said(&tensors("\"__metadata__\":null,", [2, 6]), 6), [""; 0]);
+        assert_eq!(said(&tensors("", [2, 6]), 22), refuses("16 bytes behind the last tensor belong to none"));
+        assert_eq!(
+            said(&tensors("", [3, 6]), 6),
+            refuses("1 byte before or between tensors belongs to none")
+        );
+        assert_eq!(said(&tensors("", [1, 1]), 2), refuses("tensor `z` begins within another"));
+        let number = "\"__metadata__\":{\"format\":\"pt\",\"epoch\":3},";
+        assert_eq!(said(&tensors(number, [2, 6]), 6), refuses("what its metadata has as `epoch` is no text"));
+        let list = "\"__metadata__\":[],";
+        assert_eq!(said(&tensors(list, [2, 6]), 6), refuses("its metadata is no object"));
+
+        for z in [[1, 5], [0, 2], [0, 6]] {
+            let error = parse(&tensors("", z), &[7; 6]).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::CORRUPT_FILE);
+            assert!(error.causes[0].ends_with("overlap"), "{error:?}");
+        }
     }
 
     #[test]

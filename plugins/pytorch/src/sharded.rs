@@ -158,6 +158,9 @@ impl Reader {
 
     fn safetensors(&mut self, file: &str, source: Arc<Source>, names: &[&str]) -> Result<()> {
         let contents = safetensors::contents(&source)?;
+        let shown = format!("`{}`", file.escape_debug());
+        let refused = safetensors::layout::finding(&shown, &contents.faults);
+        self.collector.document.info.findings.extend(refused);
         let mut wanted: HashSet<&str> = names.iter().copied().collect();
         let number = self.add_shard(file, Some(Data::of_file(source)));
         let mut tensors = Vec::with_capacity(names.len());

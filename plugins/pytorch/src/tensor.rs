@@ -157,6 +157,67 @@ pub enum Place {
     Nowhere,
 }
 
+/// What a view makes of the elements while they are read: PyTorch's negative and conjugate bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Bits {
+    /// Elements are negated, `x.conj().imag`.
+    pub is_negative: bool,
+    /// Complex elements are conjugated, `x.conj()`.
+    pub is_conjugate: bool,
+}
+
+impl Bits {
+    /// Applies them to one element, little-endian, of a type that [`can_negate`] takes.
+    fn apply(self, dtype: DType, element: &mut [u8]) {
+        let half = element.len() / 2;
+        let is_complex = is_complex(dtype);
+        match (is_complex, element.split_at_mut_checked(half)) {
+            (true, Some((real, imaginary))) => {
+                if self.is_negative {
+                    flip_sign(real);
+                }
+                if self.is_negative != self.is_conjugate {
+                    flip_sign(imaginary);
+                }
+            }
+            _ if !self.is_negative => {}
+            _ if dtype.is_float() => flip_sign(element),
+            _ => {
+                let mut carry = true;
+                for byte in element {
+                    (*byte, carry) = (!*byte).overflowing_add(u8::from(carry));
+                }
+            }
+        }
+    }
+}
+
+fn is_complex(dtype: DType) -> bool {
+    matches!(dtype, DType::COMPLEX32 | DType::COMPLEX64 | DType::COMPLEX128)
+}
+
+fn flip_sign(number: &mut [u8]) {
+    if let Some(last) = number.last_mut() {
+        *last ^= 0x80;
+    }
+}
+
+/// Whether elements of that type can have a negative bit.
+pub fn can_negate(dtype: DType) -> bool {
+    is_complex(dtype)
+        || matches!(
+            dtype,
+            DType::FLOAT16
+                | DType::BFLOAT16
+                | DType::FLOAT32
+                | DType::FLOAT64
+                | DType::INT8
+                | DType::INT16
+                | DType::INT32
+                | DType::INT64
+        )
+}
+
 /// A tensor as a view of a storage.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StoredTensor {
@@ -172,6 +233,8 @@ pub struct StoredTensor {
     pub strides: Vec<i64>,
     /// Whether the storage is big-endian.
     pub is_big_endian: bool,
+    /// What is made of the elements.
+    pub bits: Bits,
 }
 
 impl StoredTensor {
@@ -181,7 +244,7 @@ impl StoredTensor {
         for axis in (1..shape.len()).rev() {
             strides[axis - 1] = strides[axis].saturating_mul(shape[axis].max(1));
         }
-        Self { place, dtype, offset: 0, shape, strides, is_big_endian: false }
+        Self { place, dtype, offset: 0, shape, strides, is_big_endian: false, bits: Bits::default() }
     }
 
     /// The matrix with rows and columns exchanged: a view of the same elements.
@@ -311,7 +374,8 @@ impl StoredTensor {
     fn plain_range(&self) -> Option<std::ops::Range<usize>> {
         let is_sub_byte = !self.dtype.bits().is_multiple_of(8);
         let swaps = self.is_big_endian && self.dtype.bits() > 8;
-        if !self.is_contiguous() || swaps || (is_sub_byte && self.offset != 0) {
+        let is_changed = self.bits != Bits::default();
+        if !self.is_contiguous() || swaps || is_changed || (is_sub_byte && self.offset != 0) {
             return None;
         }
         let start = usize::try_from(self.dtype.packed_bytes(u64::try_from(self.offset).ok()?)?).ok()?;
@@ -387,8 +451,7 @@ impl StoredTensor {
         width: usize,
         take: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        let is_complex = matches!(self.dtype, DType::COMPLEX32 | DType::COMPLEX64 | DType::COMPLEX128);
-        let unit = if is_complex { width / 2 } else { width };
+        let unit = if is_complex(self.dtype) { width / 2 } else { width };
         let total = self.element_count().unwrap_or(0);
         let mut piece =
             Vec::with_capacity(PIECE_BYTES.min(usize::try_from(total).unwrap_or(0).saturating_mul(width)));
@@ -403,6 +466,10 @@ impl StoredTensor {
                 bytes.chunks(unit.max(1)).for_each(|number| piece.extend(number.iter().rev()));
             } else {
                 piece.extend_from_slice(bytes);
+            }
+            let begin = piece.len().saturating_sub(width);
+            if let Some(element) = piece.get_mut(begin..) {
+                self.bits.apply(self.dtype, element);
             }
             if piece.len() + width > PIECE_BYTES {
                 take(first_element, &piece)?;

@@ -263,6 +263,18 @@ fn codes_of_a_tensor_subclass_have_the_scales_beside_them() {
     assert_eq!(layer.quantization, "torchao");
 }
 
+/// tests/data/make_dtensor.py.
+#[test]
+fn the_local_part_of_a_distributed_tensor_is_listed() {
+    let info = inspect(&data("dtensor.pt")).unwrap();
+    let whole: Vec<f32> = (0_u8..8).map(f32::from).collect();
+    assert_eq!(read(&data("dtensor.pt"), "fc.weight._local_tensor").floats(), whole);
+    assert!(
+        info.findings.iter().any(|finding| finding.message.ends_with("those that it is made of are listed"))
+    );
+    assert!(info.run_obstacle.into_option().unwrap().help.contains("\"_local_tensor\", tensor)"));
+}
+
 /// The entries that `torch._inductor.aoti_compile_and_package` of PyTorch 2.13 writes, the code itself cut short.
 #[test]
 fn a_compiled_package_is_recognised_and_its_code_is_never_loaded() {
@@ -291,4 +303,196 @@ fn a_compiled_package_is_recognised_and_its_code_is_never_loaded() {
     let obstacle = info.run_obstacle.into_option().unwrap();
     assert_eq!(obstacle.kind, ErrorKind::UNSUPPORTED_OP);
     assert!(obstacle.help.contains("aoti_load_package"));
+}
+
+/// `{"neg": x.conj().imag, "conj": x.conj(), "both": -x.conj()'s bits}` of x = 1 + 2j, 3 - 4j: the storage has 1, 2, 3, -4, and the
+/// bits are the seventh argument of `_rebuild_tensor_v2`, as PyTorch 2.13 writes them.
+#[test]
+fn conjugated_and_negated_views_are_read_as_pytorch_shows_them() {
+    let view = |class: &str, key: &[u8], count: u8, place: u8, stride: u8, bits: &[u8]| {
+        [
+            b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\n".as_slice(),
+            class.as_bytes(),
+            b"\nX\x01\x00\x00\x00",
+            key,
+            b"X\x03\x00\x00\x00cpuK",
+            &[count],
+            b"tQK",
+            &[place],
+            b"K\x02\x85K",
+            &[stride],
+            b"\x85\x89ccollections\nOrderedDict\n)R",
+            bits,
+            b"tR",
+        ]
+        .concat()
+    };
+    let name = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let bit = |text: &str| [name(text), b"\x88s".to_vec()].concat();
+    let neg = [b"}".to_vec(), bit("neg")].concat();
+    let conj = [b"}".to_vec(), bit("conj")].concat();
+    let tagged =
+        [b"ctorch.jit._pickle\nrestore_type_tag\n".as_slice(), &neg, &name("Dict[str, bool]"), b"\x86R"]
+            .concat();
+    let both = [b"}".to_vec(), bit("neg"), bit("conj")].concat();
+    let complex = |bits: &[u8]| view("ComplexFloatStorage", b"0", 2, 0, 1, bits);
+    let float = |bits: &[u8]| view("FloatStorage", b"1", 4, 1, 2, bits);
+    let whole = |bits: &[u8]| view("ShortStorage", b"2", 2, 0, 1, bits);
+    let mut pickle = b"\x80\x02}".to_vec();
+    for (key, tensor) in [
+        ("a.neg", float(&neg)),
+        ("a.tagged", float(&tagged)),
+        ("a.plain", float(b"}")),
+        ("a.conj", complex(&conj)),
+        ("a.both", complex(&both)),
+        ("a.whole", whole(&neg)),
+    ] {
+        pickle.extend([name(key), tensor, b"s".to_vec()].concat());
+    }
+    pickle.push(b'.');
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bits.pt");
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let numbers: Vec<u8> = [1_f32, 2.0, 3.0, -4.0].iter().flat_map(|number| number.to_le_bytes()).collect();
+    let whole: Vec<u8> = [256_i16, -3].iter().flat_map(|number| number.to_le_bytes()).collect();
+    for (name, content) in
+        [("m/data.pkl", &pickle), ("m/data/0", &numbers), ("m/data/1", &numbers), ("m/data/2", &whole)]
+    {
+        archive.start_file(name, stored).unwrap();
+        std::io::Write::write_all(&mut archive, content).unwrap();
+    }
+    archive.finish().unwrap();
+    let numbers = |name: &str| -> Vec<f32> {
+        read(&path, name).bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+    };
+    assert_eq!(numbers("a.plain"), [2.0, -4.0]);
+    assert_eq!(numbers("a.neg"), [-2.0, 4.0]);
+    assert_eq!(numbers("a.tagged"), [-2.0, 4.0]);
+    assert_eq!(numbers("a.conj"), [1.0, -2.0, 3.0, 4.0]);
+    assert_eq!(numbers("a.both"), [-1.0, 2.0, -3.0, -4.0]);
+    assert_eq!(read(&path, "a.whole").bytes, [(-256_i16).to_le_bytes(), 3_i16.to_le_bytes()].concat());
+    let info = inspect(&path).unwrap();
+    assert_eq!(info.extra.iter().find(|pair| pair.0 == "verdict").unwrap().1, "safe");
+}
+
+/// A tar archive as PyTorch 0.1.9 wrote it: `fc.weight` is the transposed view of a storage of 0 to 5, `fc.bias` one of the
+/// storage that is elements 4 and 5 of it.
+fn old_archive(order: fn(i64) -> [u8; 8], pickle: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let float = |number: f32| {
+        let mut bytes = number.to_le_bytes();
+        if order(1)[0] == 0 {
+            bytes.reverse();
+        }
+        bytes
+    };
+    let numbers = |all: &[i64]| all.iter().flat_map(|number| order(*number)).collect::<Vec<u8>>();
+    let row = |head: &[u8], class: &str| [head, b"ctorch\n", class.as_bytes(), b"\n\x87."].concat();
+    let storages = [
+        b"\x80\x02K\x01.".to_vec(),
+        row(b"\x80\x02KdX\x03\x00\x00\x00cpu", "FloatStorage"),
+        numbers(&[6]),
+        (0_u8..6).flat_map(|number| float(f32::from(number))).collect(),
+        b"\x80\x02](KeKdK\x04K\x02t".to_vec(),
+        b"a.".to_vec(),
+    ];
+    let tensors = [
+        b"\x80\x02K\x02.".to_vec(),
+        row(b"\x80\x02K\xc8Kd", "FloatTensor"),
+        numbers(&[2, 3, 2, 1, 3, 0]),
+        row(b"\x80\x02K\xc9Ke", "FloatTensor"),
+        numbers(&[1, 2, 1, 0]),
+    ];
+    let little: &[u8] = if order(1)[0] == 1 { b"\x88" } else { b"\x89" };
+    let system = [b"\x80\x02}X\x0d\x00\x00\x00little_endian", little, b"s."].concat();
+    vec![
+        ("sys_info", system),
+        ("pickle", pickle.to_vec()),
+        ("tensors", tensors.concat()),
+        ("storages", storages.concat()),
+    ]
+}
+
+const OLD_STATE: &[u8] = b"\x80\x02}(X\x09\x00\x00\x00fc.weightX\x03\x00\x00\x00200QX\x07\x00\x00\x00fc.biasX\x03\x00\x00\x00201Qu.";
+
+fn old_file(folder: &Path, members: &[(&str, Vec<u8>)]) -> PathBuf {
+    let path = folder.join("old.pth.tar");
+    let mut builder = tar::Builder::new(std::fs::File::create(&path).unwrap());
+    for (name, content) in members {
+        let mut header = tar::Header::new_old();
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        builder.append_data(&mut header, name, content.as_slice()).unwrap();
+    }
+    builder.finish().unwrap();
+    path
+}
+
+fn verdict(info: &ModelInfo) -> &str {
+    &info.extra.iter().find(|pair| pair.0 == "verdict").unwrap().1
+}
+
+#[test]
+fn the_tensors_of_a_tar_archive_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for order in [i64::to_le_bytes, i64::to_be_bytes] {
+        let path = old_file(folder.path(), &old_archive(order, OLD_STATE));
+        let info = inspect(&path).unwrap();
+        assert_eq!((info.format.as_str(), info.layers[0].path.as_str()), ("pickle-tar", "fc"));
+        assert_eq!(tensor(&info, "fc.weight").shape.as_slice(), [3, 2]);
+        assert_eq!(read(&path, "fc.weight").floats(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        assert_eq!(read(&path, "fc.bias").floats(), [4.0, 5.0]);
+        let is_little = order(1)[0] == 1;
+        assert_eq!(verdict(&info), if is_little { "safe" } else { "unknown" });
+        // `weights_only=True` takes no tar archive.
+        assert!(info.run_obstacle.into_option().unwrap().help.contains("weights_only=False"));
+    }
+}
+
+#[test]
+fn an_evil_tar_archive_is_described_and_no_hint_loads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let evil = [&OLD_STATE[..OLD_STATE.len() - 1], b"0cos\nsystem\nX\x01\x00\x00\x00x\x85R."].concat();
+    let info = inspect(&old_file(folder.path(), &old_archive(i64::to_le_bytes, &evil))).unwrap();
+    assert_eq!(verdict(&info), "dangerous");
+    let obstacle = info.run_obstacle.into_option().unwrap();
+    assert_eq!(obstacle.kind, ErrorKind::UNSAFE_FILE);
+    assert!(!obstacle.help.contains("torch.load"));
+}
+
+#[test]
+fn a_tar_archive_that_lies_is_one_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = old_archive(i64::to_le_bytes, OLD_STATE);
+    let change = |member: usize, at: usize, bytes: &[u8]| {
+        let mut members = good.clone();
+        members[member].1[at..at + bytes.len()].copy_from_slice(bytes);
+        members
+    };
+    let find = |member: usize, bytes: &[u8]| {
+        good[member].1.windows(bytes.len()).position(|window| window == bytes).unwrap()
+    };
+    let count = find(3, &6_i64.to_le_bytes());
+    let axes = find(2, &2_i64.to_le_bytes());
+    let mut cut = good.clone();
+    cut[3].1.truncate(count + 12);
+    let mut missing = good.clone();
+    missing.remove(2);
+    for (members, what) in [
+        (change(3, count, &700_i64.to_le_bytes()), "storage 100 ends behind"),
+        (change(3, count, &i64::MAX.to_le_bytes()), "storage 100 ends behind"),
+        (change(3, count, &(-1_i64).to_le_bytes()), "storage 100 ends behind"),
+        (cut, "storage 100 ends behind"),
+        (missing, "no whole member `tensors`"),
+        (change(2, axes, &i32::MAX.to_le_bytes()), "tensor 200 has an impossible shape"),
+        (change(2, axes, &(-1_i32).to_le_bytes()), "tensor 200 has an impossible shape"),
+        (change(2, axes + 8, &i64::MAX.to_le_bytes()), "`fc.weight`"),
+        (change(2, axes + 8, &(-3_i64).to_le_bytes()), "`fc.weight`"),
+        (change(2, axes + 40, &1_i64.to_le_bytes()), "`fc.weight` lies outside of its storage"),
+        (change(2, 3, b"\x03"), ""),
+    ] {
+        let error = inspect(&old_file(folder.path(), &members)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::CORRUPT_FILE, "{what}: {error:?}");
+        assert!(format!("{error:?}").contains(what), "{what}: {error:?}");
+    }
 }

@@ -6,7 +6,7 @@ use crate::document::Collector;
 use crate::forward;
 use crate::obstacle::{self, Loader, export_help, python};
 use crate::pickle::{Ref, verdict};
-use crate::rebuild::Rebuild;
+use crate::rebuild::{Rebuild, Storages};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, Finding, RSome, Result, Severity};
 use std::path::Path;
@@ -61,25 +61,37 @@ pub fn read(rebuild: Rebuild<'_>, collector: &mut Collector) -> Result<()> {
             collector.document.info.metadata.push(pair("class", modules.class.clone()));
             match forward::follow(rebuild, &modules, found, collector) {
                 Ok(()) => return Ok(()),
-                Err(reason) => module_obstacle(reason, key, collector.document.data.path()),
+                Err(reason) => {
+                    let document = &collector.document;
+                    module_obstacle(reason, key, document.data.path(), &document.info.scheme)
+                }
             }
         }
         Kind::StateDict => {
             state_dict::read(rebuild, found, collector)?;
-            let loader = Loader::Pickle { key, is_plain: verdict::is_plain(pickle) };
+            let loader = Loader::Pickle { key, is_plain: is_plain(rebuild) };
             obstacle::weights_alone(loader, collector.document.data.path(), &collector.document.info)
         }
         Kind::Other => {
             let is_optimizer = training::read_loose(rebuild, root, collector)?;
-            obstacle::loose_tensors(is_optimizer, collector.document.data.path())
+            obstacle::loose_tensors(is_optimizer, is_tar(rebuild), collector.document.data.path())
         }
     };
     collector.document.info.run_obstacle = RSome(obstacle);
     Ok(())
 }
 
+fn is_tar(rebuild: Rebuild<'_>) -> bool {
+    matches!(rebuild.storages, Storages::Tensors(_))
+}
+
+/// Whether `weights_only` takes the file; it takes no tar archive.
+fn is_plain(rebuild: Rebuild<'_>) -> bool {
+    !is_tar(rebuild) && verdict::is_plain(rebuild.pickle)
+}
+
 /// Why a module cannot be run, and how to export one that can.
-fn module_obstacle(reason: BackendError, key: Option<&str>, path: &Path) -> BackendError {
+fn module_obstacle(reason: BackendError, key: Option<&str>, path: &Path, scheme: &str) -> BackendError {
     let path = python(path);
     let load = match key {
         Some(key) => {
@@ -87,7 +99,7 @@ fn module_obstacle(reason: BackendError, key: Option<&str>, path: &Path) -> Back
         }
         None => format!("model = torch.load({path}, map_location=\"cpu\", weights_only=False)"),
     };
-    reason.with_help(export_help("Export it in Python, where its code is trusted", &load))
+    reason.with_help(export_help("Export it in Python, where its code is trusted", &load, scheme))
 }
 
 fn kind(rebuild: Rebuild<'_>, at: Ref) -> Result<Kind> {

@@ -9,6 +9,8 @@ use qp_abi::manifest::pair;
 use qp_abi::sdk::{Result, TensorRole};
 use std::collections::HashSet;
 
+/// Bytes of the way to a tensor: a longer one is no name any more.
+const MAX_PATH: usize = 1024;
 /// Where settings are: Lightning's, then those of fairseq, timm, ultralytics and others.
 const SETTINGS: &[&str] = &[
     "hyper_parameters",
@@ -117,8 +119,8 @@ pub fn read_loose(rebuild: Rebuild<'_>, root: Ref, collector: &mut Collector) ->
     let mut visited = HashSet::new();
     let mut waiting = vec![(root, String::new())];
     while let Some((at, path)) = waiting.pop() {
-        // Names grow with every step: a path this long is no name any more.
-        if !visited.insert(at) || path.len() > 1024 {
+        // Names grow with every step.
+        if !visited.insert(at) || path.len() > MAX_PATH {
             continue;
         }
         match rebuild.tensor(at)? {
@@ -147,8 +149,9 @@ pub fn read_loose(rebuild: Rebuild<'_>, root: Ref, collector: &mut Collector) ->
         }
         // `named_entries` leaves out numbers, which is what an optimizer calls its parameters.
         for (key, value) in pickle.entries(at).unwrap_or_default() {
-            let step =
-                pickle.text(key).map(str::to_owned).or_else(|| pickle.int(key).map(|key| key.to_string()));
+            // Many entries may have one long key, which is copied for each.
+            let name = pickle.text(key).filter(|name| name.len() <= MAX_PATH);
+            let step = name.map(str::to_owned).or_else(|| pickle.int(key).map(|key| key.to_string()));
             let is_for_training = |step: &str| {
                 at == root && (TRAINING.iter().any(|name| step.starts_with(name)) || step.contains("rng"))
             };

@@ -100,8 +100,12 @@ impl Weights {
             let strides = json::fixed_sizes(meta.get("strides")).ok_or_else(corrupt)?;
             let offset = meta.pointer("/storage_offset/as_int").and_then(Value::as_i64).unwrap_or(0);
             let dtype = json::dtype(meta);
-            let tensor =
-                StoredTensor { place: Place::Entry(place), dtype, offset, shape, strides, is_big_endian };
+            let tensor = StoredTensor {
+                offset,
+                strides,
+                is_big_endian,
+                ..StoredTensor::dense_at(Place::Entry(place), dtype, shape)
+            };
             let is_parameter = row.get("is_param").and_then(Value::as_bool) == Some(true);
             self.add(name.clone(), Found { tensor, quantizer: None, is_parameter }, kind);
         }

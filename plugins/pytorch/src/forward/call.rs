@@ -154,6 +154,7 @@ impl Interpreter<'_> {
         keywords: Keywords,
         frame: &Frame,
     ) -> Result<Value> {
+        let at = self.unwrapped(at);
         let (function, inner) = self.forward(at, self.module(at)?)?;
         self.call_function(&function, at, positional, keywords, inner, frame)
     }

@@ -67,6 +67,8 @@ pub(super) struct Interpreter<'a> {
     pub(super) layers: Vec<Computed>,
     /// Modules that were called.
     pub(super) met: HashSet<Ref>,
+    /// Parameters that hooks compute, by their module and name.
+    pub(super) normalized: HashMap<(Ref, String), Value>,
     /// The code of graphs that was read: many modules may have the same, and one may be called often.
     parsed: HashMap<Code, (Arc<Function>, HashMap<String, Value>)>,
     steps: usize,
@@ -124,6 +126,7 @@ impl<'a> Interpreter<'a> {
             output_names: Names::default(),
             layers: Vec::new(),
             met: HashSet::new(),
+            normalized: HashMap::new(),
             parsed: HashMap::new(),
             steps: 0,
             most: document.parts(),
@@ -134,6 +137,7 @@ impl<'a> Interpreter<'a> {
 
     /// Follows the root module from its inputs to what it returns.
     pub(super) fn root(&mut self, root: Ref) -> Result<()> {
+        let root = self.unwrapped(root);
         let module = self.module(root)?;
         let (function, frame) = self.forward(root, module)?;
         let paths: Vec<&str> = self.modules.all.values().map(|module| module.path.as_str()).collect();

@@ -96,6 +96,9 @@ impl Interpreter<'_> {
         if name == "training" {
             return Ok(Value::Bool(false));
         }
+        if let Some(computed) = self.normalized(at, name)? {
+            return Ok(computed);
+        }
         if let Some(tensor) = module.tensors.get(name) {
             return Ok(Value::Stored(tensor.clone()));
         }

@@ -41,8 +41,8 @@ pub struct Weights {
     dtypes: BTreeSet<String>,
     /// Why codes have no scales, with the codes' names.
     gaps: BTreeMap<String, Vec<RString>>,
-    /// Weights of tensor subclasses, by the classes and the type that they show.
-    subclasses: BTreeMap<(String, DType), Vec<RString>>,
+    /// Weights of tensor subclasses, by the classes, the type that they show, and whether they have parts.
+    subclasses: BTreeMap<(String, DType, bool), Vec<RString>>,
     /// Weights whose activations the file says nothing of.
     unknown_activations: Vec<RString>,
     /// Computed tensors with the tensor that they share their bytes with.
@@ -117,7 +117,7 @@ impl Weights {
         for (part, tensor) in &subclass.parts {
             tensor.check(&format!("{}.{part}", subclass.name), &document.data)?;
         }
-        let kind = (subclass.classes.join(" of "), subclass.dtype);
+        let kind = (subclass.classes.join(" of "), subclass.dtype, !subclass.parts.is_empty());
         self.subclasses.entry(kind).or_default().push(subclass.name.as_str().into());
         match subclass.weight(&document.data)? {
             Some(weight) => self.add(weight, path, document),
@@ -208,17 +208,26 @@ impl Weights {
             let (severity, code, message) = (Severity::NOTE, code.into(), message.into());
             info.findings.push(Finding { severity, code, message, subjects });
         };
-        for ((class, dtype), names) in std::mem::take(&mut self.subclasses) {
-            let message = match &names[..] {
-                [first, _, ..] => format!(
+        for ((class, dtype, has_parts), names) in std::mem::take(&mut self.subclasses) {
+            let message = match (&names[..], has_parts) {
+                ([first, _, ..], true) => format!(
                     "`{first}` and {} more are tensors of the class {class} that stand in for {dtype}; those \
                      that they are made of are listed",
                     names.len() - 1
                 ),
-                _ => format!(
-                    "`{}` is a tensor of the class {class} that stands in for {dtype}; those that it is made of \
-                     are listed",
-                    names.first().map(RString::as_str).unwrap_or_default()
+                ([first, _, ..], false) => format!(
+                    "`{first}` and {} more are tensors of the class {class} that stand in for {dtype}; what they \
+                     are made of is not known",
+                    names.len() - 1
+                ),
+                (names, _) => format!(
+                    "`{}` is a tensor of the class {class} that stands in for {dtype}; {}",
+                    names.first().map(RString::as_str).unwrap_or_default(),
+                    if has_parts {
+                        "those that it is made of are listed"
+                    } else {
+                        "what it is made of is not known"
+                    }
                 ),
             };
             add("pytorch.tensor-subclass", message, names);
