@@ -174,7 +174,7 @@ fn in_order(layers: &mut [&LayerInfo], info: &ModelInfo) {
 }
 
 /// A layer that is one in one graph and several in the other pairs with the last of these: HardSwish with the product behind
-/// a HardSigmoid, not with the HardSigmoid. The last has the name of the value, which may count and says nothing elsewhere.
+/// a HardSigmoid, which is a part of it then. The last has the name of the value, which may count and says nothing elsewhere.
 pub(super) fn prefer_ends<'a>(
     (reference, candidate): (&'a ModelInfo, &'a ModelInfo),
     found: &mut LayerPairs<'a>,
@@ -191,10 +191,10 @@ pub(super) fn prefer_ends<'a>(
             };
         if let Some(last) = end(pair.candidate, pair.reference, &found.unmatched_candidate, &theirs) {
             found.unmatched_candidate.retain(|layer| layer.path != last.path);
-            found.unmatched_candidate.push(std::mem::replace(&mut pair.candidate, last));
+            pair.candidate = last;
         } else if let Some(last) = end(pair.reference, pair.candidate, &found.unmatched_reference, &ours) {
             found.unmatched_reference.retain(|layer| layer.path != last.path);
-            found.unmatched_reference.push(std::mem::replace(&mut pair.reference, last));
+            pair.reference = last;
         }
     }
 }
