@@ -187,6 +187,36 @@ impl ParameterMap {
         codes: CodeRange,
     ) -> Result<(), CountMismatch> {
         self.expect_count(parameters)?;
+        self.each_quantizer(first_element, values, parameters, codes, Quantizer::fake_quantize_in_place);
+        Ok(())
+    }
+
+    /// Turns the elements from `first_element` on into the codes that they are rounded to.
+    ///
+    /// # Errors
+    ///
+    /// [`CountMismatch`] when `parameters` are not as many as [`parameter_count`](Self::parameter_count).
+    pub fn quantize_in_place(
+        &self,
+        first_element: u64,
+        values: &mut [f64],
+        parameters: AffineList<'_>,
+        codes: CodeRange,
+    ) -> Result<(), CountMismatch> {
+        self.expect_count(parameters)?;
+        self.each_quantizer(first_element, values, parameters, codes, Quantizer::quantize_in_place);
+        Ok(())
+    }
+
+    /// Hands on the elements that share a quantizer, with it.
+    fn each_quantizer(
+        &self,
+        first_element: u64,
+        values: &mut [f64],
+        parameters: AffineList<'_>,
+        codes: CodeRange,
+        apply: impl Fn(Quantizer, &mut [f64]),
+    ) {
         let mut rest = values;
         for run in self.runs(first_element, rest.len()) {
             let (values, behind) = rest.split_at_mut(run.len);
@@ -195,14 +225,13 @@ impl ParameterMap {
             if run.advances {
                 for (index, value) in values.iter_mut().enumerate() {
                     if let Some(quantizer) = quantizer(run.first_parameter + index) {
-                        *value = quantizer.fake_quantize(*value);
+                        apply(quantizer, std::slice::from_mut(value));
                     }
                 }
             } else if let Some(quantizer) = quantizer(run.first_parameter) {
-                quantizer.fake_quantize_in_place(values);
+                apply(quantizer, values);
             }
         }
-        Ok(())
     }
 
     /// Turns the codes of the elements from `first_element` on into the values that they stand for.
@@ -339,6 +368,20 @@ mod tests {
         assert_eq!(indices(&[2, 3], Granularity::PerChannel { axis: 0 }), [0, 0, 0, 1, 1, 1]);
         assert_eq!(indices(&[2, 3], Granularity::PerChannel { axis: -1 }), [0, 1, 2, 0, 1, 2]);
         assert_eq!(indices(&[2, 2, 2], Granularity::PerChannel { axis: 1 }), [0, 0, 1, 1, 0, 0, 1, 1]);
+    }
+
+    /// `np.clip(np.rint(x / s), -8, 7)` with one scale a row, and with one a column.
+    #[test]
+    fn elements_become_the_codes_of_their_channels_scale() {
+        let codes = CodeRange::new(-8, 7).unwrap();
+        let scales = [0.5, 2.0];
+        let list = AffineList::new(&scales, &[]).unwrap();
+        for (axis, expected) in [(0, [2.0, -7.0, 2.0, -4.0]), (1, [2.0, -2.0, 7.0, -4.0])] {
+            let mut values = [1.2, -3.3, 5.0, -9.0];
+            let map = map(&[2, 2], Granularity::PerChannel { axis });
+            map.quantize_in_place(0, &mut values, list, codes).unwrap();
+            assert_eq!(values, expected, "axis {axis}");
+        }
     }
 
     /// As ONNX DequantizeLinear with `block_size` indexes its scale tensor.

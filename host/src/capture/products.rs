@@ -69,8 +69,7 @@ pub fn products<'a>(model: &'a Loaded, progress: &dyn Progress) -> Result<Vec<Pr
         let (Some(layer), tensor) = (stored.layer, stored.tensor) else { continue };
         // Stored as codes, or rounded to them by the graph.
         let Some(weight_codes) = &tensor.quantization else { continue };
-        let is_rounded = tensor.dtype.is_float() && weight_codes.block_size.is_none();
-        let dtype = if is_rounded { weight_codes.dtype } else { tensor.dtype };
+        let dtype = if tensor.dtype.is_float() { weight_codes.dtype } else { tensor.dtype };
         if !matches!(dtype, DType::INT8 | DType::UINT8) {
             continue;
         }
@@ -100,24 +99,13 @@ pub fn products<'a>(model: &'a Loaded, progress: &dyn Progress) -> Result<Vec<Pr
 /// The codes of a weight in the order of the file.
 fn weight_codes(model: &Loaded, tensor: &TensorInfo, progress: &dyn Progress) -> Result<Vec<i32>> {
     let mut codes = Vec::new();
-    let own = tensor.quantization.as_ref().filter(|_| tensor.dtype.is_float());
-    let Some(own) = own else {
-        Elements::stored(model, tensor)?.each_block(progress, &mut |_, numbers| {
-            codes.extend(numbers.iter().map(|number| *number as i32));
-            Ok(())
-        })?;
-        return Ok(codes);
+    let elements = if tensor.dtype.is_float() {
+        Elements::values(model, tensor, progress)?
+    } else {
+        Elements::stored(model, tensor)?
     };
-    // Elements that share one index along the axis lie `run` apart.
-    let axis = own.axis.and_then(|axis| usize::try_from(axis).ok()).filter(|_| own.scales.len() > 1);
-    let run: u64 = axis.map_or(u64::MAX, |axis| tensor.shape.iter().skip(axis + 1).product());
-    let channels = own.scales.len().max(1) as u64;
-    Elements::values(model, tensor, progress)?.each_block(progress, &mut |first, numbers| {
-        codes.extend((first..).zip(numbers).map(|(at, number)| {
-            let channel = usize::try_from(at / run.max(1) % channels).unwrap_or(0);
-            let scale = own.scales.get(channel).copied().unwrap_or(1.0);
-            ((*number / scale).round() + own.zero_point(channel)) as i32
-        }));
+    elements.each_block_of_codes(progress, &mut |_, numbers| {
+        codes.extend(numbers.iter().map(|number| *number as i32));
         Ok(())
     })?;
     Ok(codes)

@@ -153,10 +153,15 @@ fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> 
         if !is_wanted(&layers) {
             continue;
         }
-        // What is rounded in the graph is not stored as codes.
-        let usage = match Elements::stored(model, tensor) {
-            Ok(elements) if !elements.are_real() => elements.code_usage(progress)?,
-            _ => None,
+        // Real numbers that the graph rounds are codes as it rounds them.
+        let elements = if tensor.dtype.is_float() {
+            Elements::values(model, tensor, progress)
+        } else {
+            Elements::stored(model, tensor)
+        };
+        let usage = match elements {
+            Ok(elements) => elements.code_usage(progress)?,
+            Err(_) => None,
         };
         let owner = tensor.layer.as_deref().or(layers.first().copied()).and_then(|path| info.layer(path));
         let mut suspicions = seen_together.remove(tensor.name.as_str()).unwrap_or_default();

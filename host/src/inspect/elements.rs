@@ -50,6 +50,14 @@ impl Dequantization<'_> {
         }
     }
 
+    /// Turns real numbers into the codes that they are rounded to; codes stay what they are.
+    fn round(&self, first: u64, numbers: &mut [f64], list: AffineList<'_>) -> Result<(), CountMismatch> {
+        match self.rounds_to {
+            Some(codes) => self.map.quantize_in_place(first, numbers, list, codes),
+            None => Ok(()),
+        }
+    }
+
     /// The one scale and zero point of all elements that are codes.
     fn only(&self) -> Option<Affine> {
         if self.rounds_to.is_some() {
@@ -110,12 +118,6 @@ impl<'a> Elements<'a> {
         self.element
     }
 
-    /// Whether real numbers are stored, and no codes.
-    pub fn are_real(&self) -> bool {
-        self.tensor.dtype.is_float()
-            && self.tensor.quantization.as_ref().is_some_and(|codes| codes.dtype.is_integer())
-    }
-
     /// Whether codes are turned into real values.
     pub fn are_dequantized(&self) -> bool {
         self.dequantization.is_some() || self.is_delivered_real
@@ -130,6 +132,27 @@ impl<'a> Elements<'a> {
         progress: &dyn Progress,
         receive: &mut dyn FnMut(u64, &mut [f64]) -> Result<()>,
     ) -> Result<()> {
+        self.each_block_as(|made, first, numbers, list| made.apply(first, numbers, list), progress, receive)
+    }
+
+    /// Hands on the codes as [`Self::each_block`] does: as they are stored, or those to which the graph rounds real numbers.
+    ///
+    /// # Errors
+    /// As [`Self::each_block`].
+    pub fn each_block_of_codes(
+        &self,
+        progress: &dyn Progress,
+        receive: &mut dyn FnMut(u64, &mut [f64]) -> Result<()>,
+    ) -> Result<()> {
+        self.each_block_as(|made, first, numbers, list| made.round(first, numbers, list), progress, receive)
+    }
+
+    fn each_block_as(
+        &self,
+        make: impl Fn(&Dequantization<'_>, u64, &mut [f64], AffineList<'_>) -> Result<(), CountMismatch>,
+        progress: &dyn Progress,
+        receive: &mut dyn FnMut(u64, &mut [f64]) -> Result<()>,
+    ) -> Result<()> {
         let list = match &self.dequantization {
             Some(dequantization) => Some((dequantization, dequantization.list()?)),
             None => None,
@@ -141,11 +164,11 @@ impl<'a> Elements<'a> {
                 if outcome.is_err() {
                     return;
                 }
-                let dequantized = match list {
-                    Some((dequantization, list)) => dequantization.apply(first, numbers, list),
+                let made = match list {
+                    Some((dequantization, list)) => make(dequantization, first, numbers, list),
                     None => Ok(()),
                 };
-                outcome = match dequantized {
+                outcome = match made {
                     Ok(()) => receive(first, numbers),
                     Err(mismatch) => Err(unfit(self.tensor, &mismatch.to_string())),
                 };
@@ -298,7 +321,7 @@ impl<'a> Elements<'a> {
                 Ok(())
             })?;
         } else {
-            Self { dequantization: None, ..*self }.each_block(progress, &mut |_, numbers| {
+            self.each_block_of_codes(progress, &mut |_, numbers| {
                 for code in numbers {
                     usage.add_code(*code as i64);
                 }
@@ -308,8 +331,11 @@ impl<'a> Elements<'a> {
         Ok(Some(usage))
     }
 
-    /// The type of the codes: an integer that the stored one holds, or the stored one itself.
+    /// The type of the codes: an integer that the stored one holds or is rounded to, or the stored one itself.
     fn codes(&self) -> ElementType {
+        if !self.element.is_integer() && self.dequantization.is_none() {
+            return self.element;
+        }
         let named = self.tensor.quantization.as_ref().and_then(|parameters| element_type(parameters.dtype));
         named
             .filter(|codes| codes.is_integer() && codes.bits() <= self.element.bits())
@@ -324,8 +350,7 @@ impl<'a> Elements<'a> {
         let Some(none) = CodeUsage::new(self.codes()) else { return Ok(None) };
         let map = self.channels(axis)?;
         let mut channels = vec![none; self.channel_count(&map)?];
-        let codes = Self { dequantization: None, ..*self };
-        codes.each_block(progress, &mut |first, numbers| {
+        self.each_block_of_codes(progress, &mut |first, numbers| {
             each_run(&map, first, numbers, &mut |channel, numbers| {
                 for code in numbers {
                     channels[channel].add_code(*code as i64);
