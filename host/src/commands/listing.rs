@@ -31,7 +31,9 @@ pub(super) struct Told {
     #[serde(flatten)]
     pub accuracy: Accuracy,
     pub source: &'static str,
-    pub is_stale: bool,
+    /// Not known before [`Listed::look_at_accuracy`]: lists of many models do not read their files for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_stale: Option<bool>,
 }
 
 /// What qp has of a model file.
@@ -80,12 +82,18 @@ impl Listed {
             error: digest.as_ref().err().cloned(),
             digest: digest.ok(),
             accuracy: variant.accuracy.clone().map(|accuracy| Told {
-                is_stale: accuracy
-                    .is_stale(&variant.files, playground.catalog.as_ref().and_then(|catalog| catalog.told)),
+                is_stale: None,
                 source: accuracy::FILE_NAME,
                 accuracy,
             }),
         }
+    }
+
+    /// Finds out whether the accuracy is still that of the model.
+    pub(super) fn look_at_accuracy(&mut self, playground: &Playground) {
+        let Some((told, catalog)) = self.accuracy.as_mut().zip(playground.catalog.as_ref()) else { return };
+        let files = catalog.variant(&self.name).map(|variant| variant.files.as_slice()).unwrap_or_default();
+        told.is_stale = Some(told.accuracy.is_stale(files, catalog.told));
     }
 
     /// Everything of the catalog, in its order.

@@ -73,6 +73,7 @@ impl Command for Summary {
             let family = family_of(name, &listed, playground)?;
             listed.retain(|model| model.family == family);
         }
+        listed.iter_mut().for_each(|model| model.look_at_accuracy(playground));
         report(summarize(listed, playground))
     }
 }
@@ -238,7 +239,7 @@ fn accuracy_lines(models: &[&Listed]) -> Vec<Vec<(Tone, String)>> {
     over.dedup();
     let over = if over.len() == 1 { over.swap_remove(0) } else { String::new() };
     let mut lines = vec![vec![(Tone::Dim, format!("accuracy:{over} as {} says", first.source))]];
-    lines.extend(told.iter().filter(|(_, told)| told.is_stale).map(|(model, told)| {
+    lines.extend(told.iter().filter(|(_, told)| told.is_stale == Some(true)).map(|(model, told)| {
         vec![
             (Tone::Warning, "stale: ".to_owned()),
             (Tone::Name, model.name.clone()),
@@ -268,7 +269,7 @@ fn cells(row: &Row) -> Vec<Cell> {
         Cell::option(model, |model| Cell::bytes(model.bytes)),
         Cell::option(digest.and_then(|digest| digest.quantized_share), Cell::percent),
         Cell::option(model.and_then(|model| model.accuracy.as_ref()), |told| {
-            let tone = if told.is_stale { Tone::Warning } else { Tone::Plain };
+            let tone = if told.is_stale == Some(true) { Tone::Warning } else { Tone::Plain };
             Cell::percent(told.accuracy.top1).tone(tone)
         }),
         row.state.cell(),
