@@ -12,6 +12,7 @@
 pub use super::follow::Followed;
 use super::follow::{Follower, Partner};
 use super::order::Order;
+use crate::inspect::graph::Graph;
 use crate::inspect::pairing::{self, Ground};
 use crate::inspect::range::representable;
 use crate::model::{DType, LayerInfo, LayerKind, ModelInfo, ValueInfo};
@@ -201,11 +202,7 @@ fn by_name<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Vec<Named<
         .filter(|layer| layer.kind == LayerKind::Dequantize && !layer.is_inner)
         .filter_map(|layer| Some((layer.outputs.first()?.as_str(), layer)))
         .collect();
-    let producers: HashMap<&str, &LayerInfo> = candidate
-        .layers
-        .iter()
-        .flat_map(|layer| layer.outputs.iter().map(move |output| (output.as_str(), layer)))
-        .collect();
+    let graph = Graph::of(candidate, false);
     let rest = references.iter().filter(|value| !known.contains(value.0) && !counts(value));
     named.extend(rest.filter_map(|value| {
         let codes = candidate.value(value.0).and_then(|value| value.quantization.as_ref());
@@ -216,26 +213,11 @@ fn by_name<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Vec<Named<
         }
         let dequantizing = *dequantized.get(value.0)?;
         // What computes the codes, if it does what the reference's layer does.
-        let computing = computing_behind(dequantizing, &producers).filter(|layer| layer.is_like(value.1));
+        let computing = graph.computing(value.0).filter(|layer| layer.is_like(value.1));
         let candidate = (value.0, computing.unwrap_or(dequantizing));
         Some(Named { reference: *value, candidate, ground: Ground::SAME })
     }));
     named
-}
-
-/// The layer whose value is turned into the codes that a layer dequantizes.
-fn computing_behind<'a>(
-    mut layer: &'a LayerInfo,
-    producers: &HashMap<&str, &'a LayerInfo>,
-) -> Option<&'a LayerInfo> {
-    // From codes to codes there are a few layers at most.
-    for _ in 0..4 {
-        layer = producers.get(layer.data().next()?.1)?;
-        if !layer.kind.is_plumbing() {
-            return Some(layer);
-        }
-    }
-    None
 }
 
 /// What the layers of a model compute of the elements of its inputs: real numbers, or codes with a scale.

@@ -18,6 +18,8 @@ pub struct Graph<'a> {
     values: HashMap<&'a str, &'a ValueInfo>,
     layers: HashMap<&'a str, usize>,
     producers: HashMap<&'a str, usize>,
+    /// What layers that are seen through make of what.
+    through: HashMap<&'a str, &'a str>,
     incoming: Vec<Vec<usize>>,
     outgoing: Vec<Vec<usize>>,
 }
@@ -116,6 +118,7 @@ impl<'a> Graph<'a> {
             values: info.values_by_name(),
             layers,
             producers,
+            through,
         };
         for (to, node) in nodes.iter().enumerate() {
             let names: Vec<(&str, bool)> = match node {
@@ -132,13 +135,7 @@ impl<'a> Graph<'a> {
                 Node::Output(value) => vec![(&value.name, true)],
             };
             for (slot, (name, is_data)) in names.into_iter().enumerate() {
-                let mut value = name;
-                let mut quantization = wiring.parameters(name);
-                for _ in 0..MAX_PLUMBING {
-                    let Some(source) = through.get(value) else { break };
-                    value = source;
-                    quantization = quantization.or_else(|| wiring.parameters(value));
-                }
+                let (value, quantization) = graph.source(name, |name| wiring.parameters(name));
                 let Some(&from) = graph.producers.get(value).filter(|from| **from != to) else { continue };
                 let info = graph.values.get(value).copied();
                 let index = graph.edges.len();
@@ -159,6 +156,26 @@ impl<'a> Graph<'a> {
     /// What is known of a value.
     pub fn value(&self, name: &str) -> Option<&'a ValueInfo> {
         self.values.get(name).copied()
+    }
+
+    /// The value that a value is made of by layers that are seen through, and the first thing known of any on the way.
+    fn source<T>(&self, value: &'a str, known: impl Fn(&'a str) -> Option<T>) -> (&'a str, Option<T>) {
+        let (mut value, mut found) = (value, known(value));
+        for _ in 0..MAX_PLUMBING {
+            let Some(source) = self.through.get(value) else { break };
+            value = source;
+            found = found.or_else(|| known(value));
+        }
+        (value, found)
+    }
+
+    /// The layer that computes what a value is, before it is quantized and dequantized.
+    pub fn computing(&self, value: &'a str) -> Option<&'a LayerInfo> {
+        let (source, _) = self.source(value, |_| None::<()>);
+        match self.nodes[self.producer(source)?] {
+            Node::Layer(layer) => Some(layer),
+            Node::Input(_) | Node::Output(_) => None,
+        }
     }
 
     /// The node that computes a value.

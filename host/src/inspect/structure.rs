@@ -179,42 +179,30 @@ pub(super) fn prefer_ends<'a>(
     (reference, candidate): (&'a ModelInfo, &'a ModelInfo),
     found: &mut LayerPairs<'a>,
 ) {
-    let (ours, theirs) = (producers(reference), producers(candidate));
+    if !found.pairs.iter().any(|pair| pair.ground.why == WHY) {
+        return;
+    }
+    let (ours, theirs) = (Graph::of(reference, false), Graph::of(candidate, false));
     for pair in found.pairs.iter_mut().filter(|pair| pair.ground.why == WHY) {
-        let end =
-            |one: &'a LayerInfo, other: &LayerInfo, left: &[&'a LayerInfo], producers: &Producers<'a>| {
-                let name = other.outputs.first()?;
-                let end = *producers.get(name.as_str())?;
-                let is_behind =
-                    end.data().any(|(_, value)| computing_of(value, producers) == Some(one.path.as_str()));
-                (is_behind && left.iter().any(|layer| layer.path == end.path)).then_some(end)
-            };
-        if let Some(last) = end(pair.candidate, pair.reference, &found.unmatched_candidate, &theirs) {
-            found.unmatched_candidate.retain(|layer| layer.path != last.path);
+        if let Some(last) = end(&theirs, pair.candidate, pair.reference, &mut found.unmatched_candidate) {
             pair.candidate = last;
-        } else if let Some(last) = end(pair.reference, pair.candidate, &found.unmatched_reference, &ours) {
-            found.unmatched_reference.retain(|layer| layer.path != last.path);
+        } else if let Some(last) = end(&ours, pair.reference, pair.candidate, &mut found.unmatched_reference)
+        {
             pair.reference = last;
         }
     }
 }
 
-type Producers<'a> = HashMap<&'a str, &'a LayerInfo>;
-
-fn producers(info: &ModelInfo) -> Producers<'_> {
-    let outputs = info.layers.iter().filter(|layer| !layer.is_inner);
-    outputs.flat_map(|layer| layer.outputs.iter().map(move |output| (output.as_str(), layer))).collect()
-}
-
-/// The layer that computes a value, before it is quantized and dequantized.
-fn computing_of<'a>(value: &str, producers: &Producers<'a>) -> Option<&'a str> {
-    let mut layer = *producers.get(value)?;
-    // From codes to codes there are a few layers at most.
-    for _ in 0..4 {
-        if !layer.kind.is_plumbing() {
-            break;
-        }
-        layer = producers.get(layer.data().next()?.1)?;
-    }
-    Some(layer.path.as_str())
+/// The layer behind `first` that computes what `other` of the other graph does by name, taken out of what is left over.
+fn end<'a>(
+    graph: &Graph<'a>,
+    first: &LayerInfo,
+    other: &'a LayerInfo,
+    left: &mut Vec<&'a LayerInfo>,
+) -> Option<&'a LayerInfo> {
+    let end = graph.computing(other.outputs.first()?)?;
+    let place = left.iter().position(|layer| layer.path == end.path)?;
+    let mut before = graph.incoming(graph.layer(&end.path)?).map(|edge| graph.nodes[edge.from]);
+    let is_behind = before.any(|node| matches!(node, Node::Layer(layer) if layer.path == first.path));
+    is_behind.then(|| left.remove(place))
 }
