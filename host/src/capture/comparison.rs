@@ -162,17 +162,14 @@ impl Comparison {
             if !is_alike || !seen.insert(pair.candidate_value.name) {
                 return None;
             }
-            let codes = reference.quantization.as_ref().or(pair.reference_value.quantization);
+            let codes = codes_of(reference, pair.reference_value.quantization);
             let values = Real::of(reference, codes).ok()?.to_vec();
             Some(Tensor {
                 name: pair.candidate_value.name.to_owned(),
                 dtype: DType::FLOAT32,
                 shape: candidate.shape.clone(),
                 bytes: values.into_iter().flat_map(|value| (value as f32).to_le_bytes()).collect(),
-                quantization: candidate
-                    .quantization
-                    .clone()
-                    .or_else(|| pair.candidate_value.quantization.cloned()),
+                quantization: codes_of(candidate, pair.candidate_value.quantization).cloned(),
             })
         });
         given.collect()
@@ -249,6 +246,14 @@ fn by_name(tensors: &[Tensor]) -> HashMap<&str, &Tensor> {
     tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect()
 }
 
+/// What the codes of a delivered tensor mean: what the runtime says of them is so; a file may say less.
+fn codes_of<'a>(
+    tensor: &'a Tensor,
+    described: Option<&'a QuantizationParameters>,
+) -> Option<&'a QuantizationParameters> {
+    tensor.quantization.as_ref().or(described)
+}
+
 impl Compared {
     /// Adds what a layer alone computes, with the parameters of its codes.
     fn add_local(
@@ -257,11 +262,8 @@ impl Compared {
         reference: &Tensor,
         (alone, parameters): (&Tensor, Option<&QuantizationParameters>),
     ) {
-        // What a runtime delivers with its codes is so; a file may say less.
-        let parameters = alone.quantization.as_ref().or(parameters);
-        let reference =
-            Real::of(reference, reference.quantization.as_ref().or(pair.reference_value.quantization));
-        if let (Ok(reference), Ok(alone)) = (reference, Real::of(alone, parameters)) {
+        let reference = Real::of(reference, codes_of(reference, pair.reference_value.quantization));
+        if let (Ok(reference), Ok(alone)) = (reference, Real::of(alone, codes_of(alone, parameters))) {
             reference.each_pair(&alone, |expected, found| {
                 // Blocks of both are of one length.
                 let _ = self.local.add(expected, found);
@@ -272,7 +274,7 @@ impl Compared {
     fn add(&mut self, pair: &ActivationPair<'_>, reference: &Tensor, candidate: &Tensor) -> Result<()> {
         let [reference_codes, candidate_codes] =
             [(reference, &pair.reference_value), (candidate, &pair.candidate_value)]
-                .map(|(tensor, value)| tensor.quantization.as_ref().or(value.quantization));
+                .map(|(tensor, value)| codes_of(tensor, value.quantization));
         self.is_whole |=
             reference_codes.is_none() && (reference.dtype.is_integer() || reference.dtype == DType::BOOL);
         if self.is_whole {

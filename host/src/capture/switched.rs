@@ -78,7 +78,7 @@ impl<'a> Switched<'a> {
         feed.inputs.extend(self.emulation.switches(is_on));
         let fetch = fetch(self.value);
         let outcome = self.side.run_on(&self.emulation.session, &feed.inputs, &fetch, progress)?;
-        Ok((first(outcome.tensors)?, outcome.report))
+        Ok((first(outcome.tensors, self.side)?, outcome.report))
     }
 }
 
@@ -94,15 +94,20 @@ pub fn fetch(value: Option<&str>) -> Fetch {
     value.map_or(Fetch::Outputs, |value| Fetch::Named(vec![value.to_owned()]))
 }
 
-/// The first of the tensors that a run delivered.
+/// The first of the tensors that a run of `side` delivered. Codes mean what the runtime says, or the file.
 ///
 /// # Errors
 /// `RuntimeFailed` when it delivered none.
-pub fn first(tensors: Vec<Tensor>) -> Result<Tensor> {
-    tensors
+pub fn first(tensors: Vec<Tensor>, side: &Side<'_>) -> Result<Tensor> {
+    let mut first = tensors
         .into_iter()
         .next()
-        .ok_or_else(|| Error::new(ErrorKind::RuntimeFailed, "the model delivered no output"))
+        .ok_or_else(|| Error::new(ErrorKind::RuntimeFailed, "the model delivered no output"))?;
+    if first.quantization.is_none() {
+        first.quantization =
+            side.model.info().value(&first.name).and_then(|value| value.quantization.clone());
+    }
+    Ok(first)
 }
 
 /// What a change of some layers does to the output, over all samples.

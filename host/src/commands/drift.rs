@@ -248,7 +248,7 @@ fn outputs(
             Ok(Real::of(tensor, codes)?.to_vec())
         });
         let rounded = rounded.transpose()?.unwrap_or_default();
-        outputs.push(Batch { output: first(outcome.tensors)?, rounded });
+        outputs.push(Batch { output: first(outcome.tensors, side)?, rounded });
         report = Some(outcome.report);
     }
     Ok((outputs, report))

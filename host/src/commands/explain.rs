@@ -117,7 +117,8 @@ impl Command for Explain {
             report: None,
         };
         let reference_class = search.class(&BTreeSet::new())?;
-        let candidate_class = class_of(first(theirs.run(&sample, &Fetch::Outputs, &task)?.tensors)?)?;
+        let output = first(theirs.run(&sample, &Fetch::Outputs, &task)?.tensors, &theirs)?;
+        let candidate_class = class_of(output)?;
         let all: BTreeSet<usize> = switched.layers.iter().copied().collect();
         let emulated_class = search.class(&all)?;
         let is_reproduced = emulated_class == candidate_class;

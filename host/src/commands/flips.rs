@@ -206,7 +206,7 @@ fn both(
     let ours = reference.run(batch, &Fetch::Outputs, progress)?;
     let theirs = candidate.run(batch, &Fetch::Outputs, progress)?;
     let runs = [ours.report, theirs.report];
-    Ok((scores(&first(ours.tensors)?)?, scores(&first(theirs.tensors)?)?, runs))
+    Ok((scores(&first(ours.tensors, reference)?)?, scores(&first(theirs.tensors, candidate)?)?, runs))
 }
 
 /// How far the two highest scores are apart.

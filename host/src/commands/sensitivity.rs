@@ -149,11 +149,8 @@ impl Command for Sensitivity {
         let theirs = fetch(at.map(|pair| pair.candidate_value.name));
         let quantization = at.and_then(|pair| pair.candidate_value.quantization);
         let mut own = |batch: &_| -> Result<_> {
-            let mut output = first(candidate.run(batch, &theirs, &task)?.tensors)?;
-            // Codes as an output mean what the file says.
-            let of_file = || candidate.model.info().value(&output.name)?.quantization.clone();
-            output.quantization =
-                output.quantization.clone().or_else(|| quantization.cloned()).or_else(of_file);
+            let mut output = first(candidate.run(batch, &theirs, &task)?.tensors, &candidate)?;
+            output.quantization = output.quantization.or_else(|| quantization.cloned());
             Ok(output)
         };
         let (measured, stop) = measure(&switched, batches, evidence.labels.as_deref(), &mut own, &task);
