@@ -13,6 +13,7 @@ mod support;
 mod cache;
 mod compare;
 mod diff;
+mod emulation;
 mod errors;
 mod examples;
 mod formats;

@@ -15,10 +15,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::input::element_type;
 use crate::inspect::contrast::values_in_reference_order;
 use crate::inspect::elements::Elements;
-use crate::inspect::graph::{Graph, Node};
+use crate::inspect::graph::{Graph, Node, Rounding};
 use crate::inspect::pairing::{Ground, TensorPair, tensors};
 use crate::inspect::weight::Stored;
-use crate::model::{DType, LayerInfo, LayerKind, ModelInfo, QuantizationParameters, Tensor};
+use crate::model::{DType, LayerInfo, LayerKind, ModelInfo, QuantizationParameters, Tensor, TensorInfo};
 use crate::playground::Loaded;
 use std::collections::HashMap;
 
@@ -75,16 +75,17 @@ impl Emulation {
         }
         progress.update("emulating the quantization", 0, 0);
         let builder = Builder::new(reference, candidate, pairs);
-        let (mut edits, mut layers) = (Vec::new(), Vec::new());
+        let (mut edits, mut layers, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         for (index, pair) in pairs.iter().enumerate() {
             if progress.is_cancelled() {
                 return Err(Error::cancelled());
             }
             let mut stand_in = StandIn::default();
-            match builder.stand_in(index, pair, progress) {
-                Ok(Some((value, own))) => {
-                    edits.extend(own);
-                    stand_in.value = Some(value);
+            match builder.stand_in(index, pair, place, progress) {
+                Ok(Some(made)) => {
+                    edits.extend(made.edits);
+                    stand_in.value = Some(made.value);
+                    targets.push(made.target);
                 }
                 Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
@@ -94,12 +95,13 @@ impl Emulation {
         }
         // Only now: what is put in place of a layer is read by the stand-ins behind it.
         if place == Place::Switched {
-            for (index, (stand_in, pair)) in layers.iter_mut().zip(pairs).enumerate() {
+            let switched = layers.iter_mut().enumerate().filter(|(_, stand_in)| stand_in.value.is_some());
+            for ((index, stand_in), target) in switched.zip(targets) {
                 let Some(value) = &stand_in.value else { continue };
                 let switch = format!("switch{MARK}{index}");
                 edits.push(Edit {
                     action: "select",
-                    target: pair.reference_value.name.to_owned(),
+                    target,
                     arguments: vec![argument("switch", &switch), argument("then", value)],
                     elements: None,
                 });
@@ -124,7 +126,8 @@ impl Emulation {
     }
 }
 
-struct Builder<'a> {
+struct Builder<'a, 'b> {
+    pairs: &'b [ActivationPair<'a>],
     reference: &'a ModelInfo,
     candidate: &'a ModelInfo,
     candidate_model: &'a Loaded,
@@ -138,8 +141,8 @@ struct Builder<'a> {
     of_candidate: HashMap<&'a str, usize>,
 }
 
-impl<'a> Builder<'a> {
-    fn new(reference: &'a Loaded, candidate: &'a Loaded, pairs: &[ActivationPair<'a>]) -> Self {
+impl<'a, 'b> Builder<'a, 'b> {
+    fn new(reference: &'a Loaded, candidate: &'a Loaded, pairs: &'b [ActivationPair<'a>]) -> Self {
         let matched = tensors(reference.info(), candidate.info());
         let members = |layer: fn(&ActivationPair<'a>) -> (&'a LayerInfo, Vec<&'a LayerInfo>)| {
             let mut members = HashMap::new();
@@ -151,6 +154,7 @@ impl<'a> Builder<'a> {
             members
         };
         Self {
+            pairs,
             reference: reference.info(),
             candidate: candidate.info(),
             candidate_model: candidate,
@@ -167,55 +171,137 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The stand-in's value and how it is made; `None` for a layer that the candidate does not quantize.
+    /// How a stand-in is made; `None` for a layer that the candidate does not quantize.
     fn stand_in(
         &self,
         index: usize,
         pair: &ActivationPair<'a>,
+        place: Place,
         progress: &dyn Progress,
-    ) -> Result<Option<(String, Vec<Edit>)>> {
+    ) -> Result<Option<Made>> {
         let mark = format!("{MARK}{index}");
         let mut edits = Vec::new();
         let mut copy = vec![argument("suffix", &mark)];
         let real = self.real_type(pair.reference_value.name);
+        if let Some(input) = self.lost(pair) {
+            let value = round(input, &format!("{input}{mark}"), &self.of_output(pair), real, &mut edits)?;
+            return Ok(Some(Made { value, target: pair.reference_value.name.to_owned(), edits }));
+        }
         self.weights(pair, &mark, &mut edits, &mut copy, progress)?;
-        for (input, quantization) in self.inputs(pair)? {
-            let quantized = format!("{input}{mark}.in");
-            let renamed = (format!("input:{input}"), quantized.clone());
+        for (input, roundings) in self.inputs(pair)? {
+            let name = (format!("input:{input}"), format!("{input}{mark}.in"));
             // A layer may read one value twice.
-            if !copy.contains(&renamed) {
-                edits.push(quantize(input, &quantized, quantization, real)?);
-                copy.push(renamed);
+            if !copy.iter().any(|(argument, _)| *argument == name.0) {
+                let quantized = round(input, &name.1, &roundings, real, &mut edits)?;
+                copy.push((name.0, quantized));
             }
         }
-        let output = pair.candidate_value.quantization.filter(|output| !output.is_dynamic);
-        if edits.is_empty() && output.is_none() {
+        let inner = self.before_bias(pair);
+        let output = self.of_output(pair);
+        if edits.is_empty() && output.is_empty() && inner.is_none() {
             return Ok(None);
         }
         let first = compared_output(pair)?;
-        edits.push(Edit { action: "copy-layer", target: first.clone(), arguments: copy, elements: None });
         let mut value = format!("{first}{mark}");
-        value = self.through(&pair.reference_value, first, value, &mark, &mut edits)?;
-        if let Some(output) = output {
-            let quantized = format!("{value}.out");
-            edits.push(quantize(&value, &quantized, output, real)?);
-            value = quantized;
+        if let Some(inner) = inner {
+            let bias = inner.take_bias(&mark, &mut edits, &mut copy)?;
+            edits.push(Edit { action: "copy-layer", target: first.clone(), arguments: copy, elements: None });
+            let rounded = round(&value, &format!("{value}.product"), &inner.roundings, real, &mut edits)?;
+            value = format!("{value}.sum");
+            let arguments = vec![
+                argument("other", &bias),
+                argument("as", &value),
+                argument("behind", &inner.dimensions_behind.to_string()),
+            ];
+            edits.push(Edit { action: "add", target: rounded, arguments, elements: None });
+        } else {
+            edits.push(Edit { action: "copy-layer", target: first.clone(), arguments: copy, elements: None });
         }
-        Ok(Some((value, edits)))
+        let mut through = &pair.reference_value.through[..];
+        // Others than the last may read a value before it was moved: it is rounded there, which moving does not change.
+        let is_by_channel = output.iter().any(|rounding| rounding.quantize.axis.is_some());
+        while let [before @ .., last] = through
+            && place == Place::Switched
+            && last.kind == LayerKind::Movement
+            && !is_by_channel
+        {
+            through = before;
+        }
+        let (target, value) = self.through(through, first, value, &mark, &mut edits);
+        let rounded = format!("{value}.out");
+        let value = round(&value, &rounded, &output, real, &mut edits)?;
+        Ok(Some(Made { value, target, edits }))
+    }
+
+    /// What a clamp reads that the candidate has lost: it has one value for what is before and behind the clamp, and
+    /// its codes do not cut off what the clamp would, or the clamp would be part of the layer before.
+    fn lost(&self, pair: &ActivationPair<'a>) -> Option<&'a str> {
+        pair.reference.bounds.filter(|_| pair.reference_value.through.is_empty())?;
+        let reads = data(&self.reference_graph, pair.reference);
+        let [Some(read)] = &reads[..] else { return None };
+        let Node::Layer(producer) = self.reference_graph.nodes[read.from] else { return None };
+        let before = &self.pairs[*self.of_reference.get(producer.path.as_str())?];
+        let origin = |pair: &ActivationPair<'a>| self.candidate_graph.origin(pair.candidate_value.name);
+        (before.reference_value.name == read.value && origin(before) == origin(pair)).then_some(read.value)
+    }
+
+    /// To what the candidate rounds the layer's result.
+    fn of_output(&self, pair: &ActivationPair<'a>) -> Vec<Rounding<'a>> {
+        let Followed { name, quantization, .. } = pair.candidate_value;
+        let Some(codes) = quantization.filter(|codes| !codes.is_dynamic) else { return Vec::new() };
+        let mut roundings = self.candidate_graph.roundings(name);
+        roundings.retain(|rounding| !rounding.quantize.is_dynamic);
+        if roundings.is_empty() {
+            roundings.push(Rounding { value: name, quantize: codes, dequantize: codes });
+        }
+        roundings
+    }
+
+    /// What the candidate rounds where the reference's layer adds its bias at once: the candidate's bias is a layer of
+    /// its own, and reads codes.
+    fn before_bias(&self, pair: &ActivationPair<'a>) -> Option<BeforeBias<'a>> {
+        let mut biases = pair.reference.weights.iter().filter(|used| used.is_bias);
+        let (Some(bias), None) = (biases.next(), biases.next()) else { return None };
+        let bias = self.reference.tensor(&bias.tensor).filter(|tensor| tensor.dtype.is_float())?;
+        pair.reference.inputs.contains(&bias.name).then_some(())?;
+        let through = &pair.candidate_value.through;
+        let addition = through.iter().position(|layer| layer.kind == LayerKind::Addition)?;
+        if through[..addition].iter().any(|layer| layer.kind != LayerKind::Movement) {
+            return None;
+        }
+        let reads = through[..=addition].iter().flat_map(|layer| data(&self.candidate_graph, layer));
+        let roundings = reads.flatten().flat_map(|read| read.roundings);
+        let mut found: Vec<Rounding<'a>> = Vec::new();
+        // Codes by channel would have another axis behind a movement.
+        for rounding in roundings.filter(|rounding| !rounding.quantize.is_dynamic) {
+            if rounding.quantize.axis.is_some() && addition > 0 {
+                return None;
+            }
+            if found.last().is_none_or(|last| !last.dequantize.gives_the_values_of(rounding.quantize)) {
+                found.push(rounding);
+            }
+        }
+        let weight = pair.reference.inputs.iter().filter_map(|name| self.reference.tensor(name));
+        let rank = weight.map(|weight| weight.shape.len()).max()?;
+        let dimensions_behind = match pair.reference.kind {
+            LayerKind::Convolution => rank.checked_sub(2)?,
+            _ => 0,
+        };
+        (!found.is_empty()).then_some(BeforeBias { bias, roundings: found, dimensions_behind })
     }
 
     /// The layers that are part of the one on the other side. A normalization that the candidate's weights hold
-    /// already is left out.
+    /// already is left out. Returns the value that the last of them computes, and what stands for it.
     fn through(
         &self,
-        followed: &Followed<'a>,
+        through: &[&'a LayerInfo],
         first: &str,
         value: String,
         mark: &str,
         edits: &mut Vec<Edit>,
-    ) -> Result<String> {
+    ) -> (String, String) {
         let (mut exact, mut value) = (first.to_owned(), value);
-        for layer in &followed.through {
+        for layer in through {
             let output = layer.outputs.first().cloned().unwrap_or_default();
             if !is_normalization(layer) {
                 let arguments = vec![argument("suffix", mark), (format!("input:{exact}"), value)];
@@ -224,7 +310,7 @@ impl<'a> Builder<'a> {
             }
             exact = output;
         }
-        Ok(value)
+        (exact, value)
     }
 
     /// The weights that the candidate's codes stand for, in the reference's order.
@@ -325,16 +411,16 @@ impl<'a> Builder<'a> {
     }
 
     /// The values that the layer reads, each with the codes to which the candidate rounds it.
-    fn inputs(&self, pair: &ActivationPair<'a>) -> Result<Vec<(&'a str, &'a QuantizationParameters)>> {
+    fn inputs(&self, pair: &ActivationPair<'a>) -> Result<Vec<(&'a str, Vec<Rounding<'a>>)>> {
         let mut ours = data(&self.reference_graph, pair.reference);
         let mut theirs = data(&self.candidate_graph, pair.candidate);
-        if theirs.iter().flatten().all(|read| read.quantization.is_none()) {
+        if theirs.iter().flatten().all(|read| read.roundings.is_empty()) {
             return Ok(Vec::new());
         }
         if ours.len() != theirs.len() {
             // One of the two has constants among its operands that the other lacks.
             let computed = |reads: &mut Vec<Option<Read<'a>>>| {
-                reads.retain(|read| read.is_some_and(|read| read.is_computed));
+                reads.retain(|read| read.as_ref().is_some_and(|read| read.is_computed));
                 reads.len()
             };
             let counts = (computed(&mut ours), computed(&mut theirs));
@@ -360,10 +446,29 @@ impl<'a> Builder<'a> {
                 pair.is_some() && pair_of(&self.candidate_graph, &self.of_candidate, other.from) == pair
             });
             let other = same.or_else(|| theirs.get(place)?.as_ref());
-            let quantization = other.and_then(|other| other.quantization);
-            inputs.extend(quantization.map(|quantization| (read.value, quantization)));
+            let roundings = other.map(|other| self.of_input(other)).unwrap_or_default();
+            if !roundings.is_empty() {
+                inputs.push((read.value, roundings));
+            }
         }
         Ok(inputs)
+    }
+
+    /// To what the candidate rounds a value that a layer reads. What a pair's result is rounded to already is not
+    /// rescaled a second time.
+    fn of_input(&self, read: &Read<'a>) -> Vec<Rounding<'a>> {
+        let Node::Layer(producer) = self.candidate_graph.nodes[read.from] else {
+            return read.roundings.clone();
+        };
+        let result =
+            self.of_candidate.get(producer.path.as_str()).map(|pair| self.pairs[*pair].candidate_value.name);
+        let is_result = |rounding: &Rounding<'a>| Some(rounding.value) == result;
+        let done = read.roundings.iter().position(is_result).map_or(0, |last| last + 1);
+        let settled = |(place, rounding): (usize, &Rounding<'a>)| match place < done {
+            true => Rounding { quantize: rounding.dequantize, ..*rounding },
+            false => *rounding,
+        };
+        read.roundings.iter().enumerate().skip(done.saturating_sub(1)).map(settled).collect()
     }
 
     /// The type of a value that is quantized.
@@ -372,15 +477,55 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// A stand-in on its way into the graph.
+struct Made {
+    /// What it computes.
+    value: String,
+    /// The reference's value that it stands for.
+    target: String,
+    edits: Vec<Edit>,
+}
+
+/// What the candidate rounds before it adds the bias.
+struct BeforeBias<'a> {
+    /// The reference's bias.
+    bias: &'a TensorInfo,
+    roundings: Vec<Rounding<'a>>,
+    /// How many dimensions of the layer's result are behind that of the bias.
+    dimensions_behind: usize,
+}
+
+impl BeforeBias<'_> {
+    /// Lets the copy of the layer add nothing; the name of what is to be added behind the rounding.
+    fn take_bias(
+        &self,
+        mark: &str,
+        edits: &mut Vec<Edit>,
+        copy: &mut Vec<(String, String)>,
+    ) -> Result<String> {
+        let bias = self.bias;
+        let count = bias.shape.iter().product::<u64>() as usize;
+        let zeros = format!("{}{mark}.zero", bias.name);
+        edits.push(store(&zeros, &vec![0.0; count], bias.dtype, &bias.shape)?);
+        let place = format!("input:{}", bias.name);
+        match copy.iter_mut().find(|(argument, _)| *argument == place) {
+            Some((_, stored)) => Ok(std::mem::replace(stored, zeros)),
+            None => {
+                copy.push((place, zeros));
+                Ok(bias.name.clone())
+            }
+        }
+    }
+}
+
 /// What a layer reads as data.
-#[derive(Clone, Copy)]
 struct Read<'a> {
     /// The value, where it is computed.
     value: &'a str,
     /// The node that computes it.
     from: usize,
-    /// The codes to which it is rounded.
-    quantization: Option<&'a QuantizationParameters>,
+    /// To what it is rounded on the way.
+    roundings: Vec<Rounding<'a>>,
     /// Whether it depends on the elements of the inputs.
     is_computed: bool,
 }
@@ -388,18 +533,23 @@ struct Read<'a> {
 /// What a layer reads as data, in order; `None` for what is stored.
 fn data<'a>(graph: &Graph<'a>, layer: &'a LayerInfo) -> Vec<Option<Read<'a>>> {
     let Some(node) = graph.layer(&layer.path) else { return Vec::new() };
-    let of_slot = |slot: usize| {
-        graph.incoming(node).find(|edge| edge.slot == slot).map(|edge| Read {
+    let of_slot = |(slot, name): (usize, &'a str)| {
+        let edge = graph.incoming(node).find(|edge| edge.slot == slot)?;
+        let mut roundings = graph.roundings(name);
+        if let Some(codes) = layer.codes_of_input(slot).filter(|_| edge.quantization.is_none()) {
+            roundings.push(Rounding { value: name, quantize: codes, dequantize: codes });
+        }
+        Some(Read {
             value: edge.value,
             from: edge.from,
-            quantization: edge.quantization.or_else(|| layer.codes_of_input(slot)),
+            roundings,
             is_computed: match graph.nodes[edge.from] {
                 Node::Layer(layer) => layer.kind.computes_activations(),
                 Node::Input(_) | Node::Output(_) => true,
             },
         })
     };
-    layer.data().map(|(slot, _)| of_slot(slot)).collect()
+    layer.data().map(of_slot).collect()
 }
 
 /// The one of the layer's outputs that is compared, or that the layers behind it make what is compared of.
@@ -434,24 +584,55 @@ fn store(name: &str, values: &[f64], dtype: DType, shape: &[u64]) -> Result<Edit
     Ok(Edit { action: "store", target: name.to_owned(), arguments: Vec::new(), elements })
 }
 
+/// `value` rounded again and again, as `result`; the name of what comes out.
+fn round(
+    value: &str,
+    result: &str,
+    roundings: &[Rounding<'_>],
+    real: DType,
+    edits: &mut Vec<Edit>,
+) -> Result<String> {
+    let mut rounded = value.to_owned();
+    for (index, rounding) in roundings.iter().enumerate() {
+        let next = match index + 1 == roundings.len() {
+            true => result.to_owned(),
+            false => format!("{result}.{index}"),
+        };
+        edits.push(quantize(&rounded, &next, rounding, real)?);
+        rounded = next;
+    }
+    Ok(rounded)
+}
+
 /// `value` rounded to codes and back, as `result`.
-fn quantize(value: &str, result: &str, codes: &QuantizationParameters, real: DType) -> Result<Edit> {
+fn quantize(value: &str, result: &str, rounding: &Rounding<'_>, real: DType) -> Result<Edit> {
+    let codes = rounding.quantize;
     let mut arguments = vec![argument("as", result)];
     if codes.is_dynamic {
         arguments.push(argument("dynamic", "true"));
     } else {
-        if codes.scales.is_empty() || codes.block_size.is_some() {
-            return Err(Error::new(
-                ErrorKind::UnsupportedOp,
-                format!("the scales of `{value}` are not known, or belong to blocks"),
-            ));
-        }
-        let text = |numbers: &mut dyn Iterator<Item = f64>| {
-            numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(",")
+        let text = |codes: &QuantizationParameters| {
+            if codes.scales.is_empty() || codes.block_size.is_some() {
+                return Err(Error::new(
+                    ErrorKind::UnsupportedOp,
+                    format!("the scales of `{value}` are not known, or belong to blocks"),
+                ));
+            }
+            let join = |numbers: &mut dyn Iterator<Item = f64>| {
+                numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(",")
+            };
+            let zero_points = join(&mut (0..codes.scales.len()).map(|index| codes.zero_point(index)));
+            Ok((join(&mut codes.scales.iter().copied()), zero_points))
         };
         let count = codes.scales.len();
-        arguments.push(argument("scales", &text(&mut codes.scales.iter().copied())));
-        arguments.push(argument("zero-points", &text(&mut (0..count).map(|index| codes.zero_point(index)))));
+        let (scales, zero_points) = text(codes)?;
+        arguments.push(argument("scales", &scales));
+        arguments.push(argument("zero-points", &zero_points));
+        if rounding.rescales() {
+            let (scales, zero_points) = text(rounding.dequantize)?;
+            arguments.push(argument("read-scales", &scales));
+            arguments.push(argument("read-zero-points", &zero_points));
+        }
         if let Some(axis) = codes.axis.filter(|_| count > 1) {
             arguments.push(argument("axis", &axis.to_string()));
         }

@@ -74,6 +74,24 @@ pub struct Edge<'a> {
     pub is_data: bool,
 }
 
+/// A rounding of a value: to codes, and from these back to real numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rounding<'a> {
+    /// The rounded value.
+    pub value: &'a str,
+    /// What the codes are made with.
+    pub quantize: &'a QuantizationParameters,
+    /// What the codes are read with; the same unless the model rescales the value.
+    pub dequantize: &'a QuantizationParameters,
+}
+
+impl Rounding<'_> {
+    /// Whether what comes out is of another scale than what goes in.
+    pub fn rescales(&self) -> bool {
+        !self.quantize.gives_the_values_of(self.dequantize)
+    }
+}
+
 impl<'a> Graph<'a> {
     /// The graph of `info`; with `is_whole` every layer is a node, else those that only quantize and dequantize
     /// are seen through. Modules that only hold others are no nodes. Linear in the size of the model.
@@ -169,10 +187,40 @@ impl<'a> Graph<'a> {
         (value, found)
     }
 
+    /// How a value was rounded since it was computed, the first rounding first.
+    pub fn roundings(&self, value: &'a str) -> Vec<Rounding<'a>> {
+        let mut chain = vec![value];
+        while let Some(source) =
+            self.through.get(chain[chain.len() - 1]).filter(|_| chain.len() <= MAX_PLUMBING)
+        {
+            chain.push(source);
+        }
+        let mut roundings: Vec<Rounding<'a>> = Vec::new();
+        let known = chain.iter().rev().filter_map(|name| self.value(name));
+        for (info, codes) in known.filter_map(|info| Some((info, info.quantization.as_ref()?))) {
+            match roundings.last_mut() {
+                Some(last) if last.dequantize.gives_the_values_of(codes) => last.value = &info.name,
+                Some(last) if info.dtype.is_float() && self.is_codes(last.value) => {
+                    (last.value, last.dequantize) = (&info.name, codes);
+                }
+                _ => roundings.push(Rounding { value: &info.name, quantize: codes, dequantize: codes }),
+            }
+        }
+        roundings
+    }
+
+    fn is_codes(&self, value: &str) -> bool {
+        self.value(value).is_some_and(|value| !value.dtype.is_float())
+    }
+
+    /// The value that a value was, before it was quantized and dequantized.
+    pub fn origin(&self, value: &'a str) -> &'a str {
+        self.source(value, |_| None::<()>).0
+    }
+
     /// The layer that computes what a value is, before it is quantized and dequantized.
     pub fn computing(&self, value: &'a str) -> Option<&'a LayerInfo> {
-        let (source, _) = self.source(value, |_| None::<()>);
-        match self.nodes[self.producer(source)?] {
+        match self.nodes[self.producer(self.origin(value))?] {
             Node::Layer(layer) => Some(layer),
             Node::Input(_) | Node::Output(_) => None,
         }

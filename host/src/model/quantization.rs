@@ -56,6 +56,20 @@ impl QuantizationParameters {
         self.code_range.or_else(|| self.dtype.code_range())
     }
 
+    /// Whether codes mean the same real numbers by these and by other parameters, wherever the scales are stored.
+    pub fn gives_the_values_of(&self, other: &Self) -> bool {
+        let zero_points =
+            |one: &Self| -> Vec<f64> { (0..one.scales.len()).map(|index| one.zero_point(index)).collect() };
+        if self.scales.is_empty() || other.scales.is_empty() {
+            return self == other;
+        }
+        self.dtype == other.dtype
+            && self.scales == other.scales
+            && self.axis == other.axis
+            && self.block_size == other.block_size
+            && zero_points(self) == zero_points(other)
+    }
+
     /// What shares one scale.
     pub fn granularity(&self) -> Granularity {
         match (self.axis, self.block_size) {

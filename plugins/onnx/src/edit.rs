@@ -6,7 +6,8 @@
 //! |---|---|---|
 //! | `store` | a new name | adds a stored tensor with the given elements |
 //! | `copy-layer` | a value | adds a copy of the node that computes it; its outputs are named as the original's with `suffix` behind; `input:OLD` = NEW reads another value, `append` = NAME adds an input |
-//! | `quantize` | a value | adds the value `as`: the target quantized to `dtype` and back, with `scales` and `zero-points` (one, or one for each channel along `axis`), or with `dynamic` ones; `codes` = LOW,HIGH keeps to fewer codes than the dtype has, with one scale |
+//! | `quantize` | a value | adds the value `as`: the target quantized to `dtype` and back, with `scales` and `zero-points` (one, or one for each channel along `axis`), or with `dynamic` ones; `codes` = LOW,HIGH keeps to fewer codes than the dtype has, with one scale; with `read-scales` and `read-zero-points` the codes are read as these say, and not as they were made |
+//! | `add` | a value | adds the value `as`: the target plus the value `other`, which has `behind` more dimensions of 1 behind its own |
 //! | `select` | a value | whoever reads the target gets the value `then`, which must not be made of it, when the new boolean input `switch` is true |
 //!
 //! Numbers are computed as ONNX Runtime computes them: by its own QuantizeLinear and DequantizeLinear, of the domain
@@ -24,6 +25,9 @@ use std::collections::HashSet;
 
 const CONTRIB: &str = "com.microsoft";
 
+/// More than any layer's values have.
+const MAX_DIMENSIONS: usize = 16;
+
 /// Changes the model.
 ///
 /// # Errors
@@ -37,10 +41,11 @@ pub fn apply(model: &mut ModelProto, edits: &[Edit]) -> Result<()> {
             "store" => editor.store(edit)?,
             "copy-layer" => editor.copy_layer(edit)?,
             "quantize" => editor.quantize(edit)?,
+            "add" => editor.add(edit)?,
             "select" => editor.select(edit)?,
             other => {
                 return Err(BackendError::unsupported_op(format!("`{other}` is no change to an ONNX model"))
-                    .with_help("The changes are `store`, `copy-layer`, `quantize` and `select`."));
+                    .with_help("The changes are `store`, `copy-layer`, `quantize`, `add` and `select`."));
             }
         }
     }
@@ -138,37 +143,45 @@ impl Editor<'_> {
             self.node("DequantizeLinear", CONTRIB, &[codes, scale, zero_point], &[result], Vec::new());
             return Ok(());
         }
-        let scales = numbers(arguments, "scales")?;
-        let zero_points = numbers(arguments, "zero-points")?;
-        if scales.is_empty() || scales.len() != zero_points.len() {
-            return Err(BackendError::invalid_input(format!(
-                "`{target}` is to be quantized with {} scales and {} zero points",
-                scales.len(),
-                zero_points.len()
-            )));
-        }
         let axis = lookup(arguments, "axis").map(|text| {
             text.parse::<i64>().map_err(|_| BackendError::invalid_input(format!("`{text}` is no axis")))
         });
         let axis = axis.transpose()?;
-        let dims = if axis.is_some() { vec![scales.len() as i64] } else { Vec::new() };
-        if axis.is_none() && scales.len() != 1 {
-            return Err(BackendError::invalid_input(format!("`{target}` needs an axis for its scales")));
-        }
-        let bounds = match lookup(arguments, "codes") {
-            Some(_) => Some(reals(&numbers(arguments, "codes")?, &scales, &zero_points)?),
+        let made = Affine::of(arguments, "scales", "zero-points", &target)?;
+        let read = match lookup(arguments, "read-scales") {
+            Some(_) => Some(Affine::of(arguments, "read-scales", "read-zero-points", &target)?),
             None => None,
         };
-        let (real, scales) = match lookup(arguments, "real") {
-            Some("float16") => (
-                DType::FLOAT16,
-                scales.iter().flat_map(|scale| f16::from_f64(*scale).to_le_bytes()).collect(),
-            ),
-            _ => (DType::FLOAT32, scales.iter().flat_map(|scale| (*scale as f32).to_le_bytes()).collect()),
+        let count = made.scales.len();
+        if axis.is_none() && count != 1 || read.as_ref().is_some_and(|read| read.scales.len() != count) {
+            return Err(BackendError::invalid_input(format!(
+                "`{target}` needs an axis for its scales, and as many to be read with"
+            )));
+        }
+        let bounds = match lookup(arguments, "codes") {
+            Some(_) => Some(reals(&numbers(arguments, "codes")?, read.as_ref().unwrap_or(&made))?),
+            None => None,
         };
-        self.add_tensor(scale.clone(), real, dims.clone(), scales);
-        let zero_points = pack(&zero_points, edit.dtype)?;
-        self.add_tensor(zero_point.clone(), edit.dtype, dims, zero_points);
+        let real = match lookup(arguments, "real") {
+            Some("float16") => DType::FLOAT16,
+            _ => DType::FLOAT32,
+        };
+        let dims = if axis.is_some() { vec![count as i64] } else { Vec::new() };
+        let pieces = |affine: &Affine| -> Result<[(DType, Vec<u8>); 2]> {
+            let scales = affine.scales.iter().flat_map(|scale| real_bytes(*scale, real)).collect();
+            Ok([(real, scales), (edit.dtype, pack(&affine.zero_points, edit.dtype)?)])
+        };
+        for (name, (dtype, bytes)) in [&scale, &zero_point].into_iter().zip(pieces(&made)?) {
+            self.add_tensor(name.clone(), dtype, dims.clone(), bytes);
+        }
+        let (mut read_scale, mut read_zero_point) = (scale.clone(), zero_point.clone());
+        if let Some(read) = &read {
+            (read_scale, read_zero_point) = (named("read_scale"), named("read_zero_point"));
+            for (name, (dtype, bytes)) in [&read_scale, &read_zero_point].into_iter().zip(pieces(read)?) {
+                let name = self.claim(name)?;
+                self.add_tensor(name, dtype, dims.clone(), bytes);
+            }
+        }
         let attributes = || -> Vec<AttributeProto> {
             let axis = axis.map(|axis| AttributeProto {
                 name: Some("axis".to_owned()),
@@ -178,32 +191,44 @@ impl Editor<'_> {
             });
             axis.into_iter().collect()
         };
-        let inputs = |first: String| [first, scale.clone(), zero_point.clone()];
-        self.node("QuantizeLinear", CONTRIB, &inputs(target), std::slice::from_ref(&codes), attributes());
+        let inputs = [target, scale, zero_point];
+        self.node("QuantizeLinear", CONTRIB, &inputs, std::slice::from_ref(&codes), attributes());
+        let inputs = [codes, read_scale, read_zero_point];
         let Some((low, high)) = bounds else {
-            self.node("DequantizeLinear", CONTRIB, &inputs(codes.clone()), &[result], attributes());
+            self.node("DequantizeLinear", CONTRIB, &inputs, &[result], attributes());
             return Ok(());
         };
         // `Clip` has its bounds elsewhere from opset 11 on; these two are the same in all.
         let [wide, least, most, above] = ["wide", "least", "most", "above"].map(named);
         for (name, bound) in [(&least, low), (&most, high)] {
             let name = self.claim(name)?;
-            let bytes = match real {
-                DType::FLOAT16 => f16::from_f64(bound).to_le_bytes().to_vec(),
-                _ => (bound as f32).to_le_bytes().to_vec(),
-            };
-            self.add_tensor(name, real, Vec::new(), bytes);
+            self.add_tensor(name, real, Vec::new(), real_bytes(bound, real));
         }
         let (wide, above) = (self.claim(&wide)?, self.claim(&above)?);
-        self.node(
-            "DequantizeLinear",
-            CONTRIB,
-            &inputs(codes.clone()),
-            std::slice::from_ref(&wide),
-            attributes(),
-        );
+        self.node("DequantizeLinear", CONTRIB, &inputs, std::slice::from_ref(&wide), attributes());
         self.node("Max", "", &[wide, least], std::slice::from_ref(&above), Vec::new());
         self.node("Min", "", &[above, most], &[result], Vec::new());
+        Ok(())
+    }
+
+    fn add(&mut self, edit: &Edit) -> Result<()> {
+        let arguments = edit.arguments.as_slice();
+        let target = self.known(&edit.target)?;
+        let mut other = self.known(needed(arguments, "other")?)?;
+        let result = self.claim(needed(arguments, "as")?)?;
+        if let Some(text) = lookup(arguments, "behind").filter(|text| *text != "0") {
+            let count = text.parse().ok().filter(|count| *count <= MAX_DIMENSIONS);
+            let count: usize = count
+                .ok_or_else(|| BackendError::invalid_input(format!("`{text}` dimensions are none to add")))?;
+            let dims: Vec<i64> = [-1].into_iter().chain(std::iter::repeat_n(1, count)).collect();
+            let shape = self.claim(&format!("{result}/shape"))?;
+            let bytes = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
+            self.add_tensor(shape.clone(), DType::INT64, vec![dims.len() as i64], bytes);
+            let reshaped = self.claim(&format!("{result}/other"))?;
+            self.node("Reshape", "", &[other, shape], std::slice::from_ref(&reshaped), Vec::new());
+            other = reshaped;
+        }
+        self.node("Add", "", &[target, other], &[result], Vec::new());
         Ok(())
     }
 
@@ -261,9 +286,36 @@ fn needed<'a>(arguments: &'a [Pair], name: &str) -> Result<&'a str> {
         .ok_or_else(|| BackendError::invalid_input(format!("the change needs the argument `{name}`")))
 }
 
+/// Scales with a zero point each.
+struct Affine {
+    scales: Vec<f64>,
+    zero_points: Vec<f64>,
+}
+
+impl Affine {
+    fn of(arguments: &[Pair], scales: &str, zero_points: &str, target: &str) -> Result<Self> {
+        let (scales, zero_points) = (numbers(arguments, scales)?, numbers(arguments, zero_points)?);
+        if scales.is_empty() || scales.len() != zero_points.len() {
+            return Err(BackendError::invalid_input(format!(
+                "`{target}` is to be quantized with {} scales and {} zero points",
+                scales.len(),
+                zero_points.len()
+            )));
+        }
+        Ok(Self { scales, zero_points })
+    }
+}
+
+fn real_bytes(value: f64, real: DType) -> Vec<u8> {
+    match real {
+        DType::FLOAT16 => f16::from_f64(value).to_le_bytes().to_vec(),
+        _ => (value as f32).to_le_bytes().to_vec(),
+    }
+}
+
 /// The real numbers of the smallest and the largest code, of one scale.
-fn reals(codes: &[f64], scales: &[f64], zero_points: &[f64]) -> Result<(f64, f64)> {
-    match (codes, scales, zero_points) {
+fn reals(codes: &[f64], affine: &Affine) -> Result<(f64, f64)> {
+    match (codes, &affine.scales[..], &affine.zero_points[..]) {
         ([low, high], [scale], [zero_point]) if low <= high => {
             Ok(((low - zero_point) * scale, (high - zero_point) * scale))
         }

@@ -140,6 +140,40 @@ fn codes_may_be_fewer_than_the_dtype_has() {
     assert_eq!(edited(&model, &[narrow]).err().unwrap().kind, ErrorKind::INVALID_INPUT);
 }
 
+/// By hand: codes 3, 1, 255 and 4 (round half to even of value / 0.5, plus 2), read with 0.25 and 1.
+#[test]
+fn codes_may_be_read_with_other_scales_than_they_were_made_with() {
+    let (_folder, path) = small();
+    let model = open(&runner(), &path).unwrap();
+    let mut rescaled = rounded("x", "x.rounded");
+    rescaled.arguments.push(pair("read-scales", "0.25"));
+    rescaled.arguments.push(pair("read-zero-points", "1"));
+    let changed = edited(&model, &[rescaled.clone()]).unwrap();
+    assert_eq!(values(&changed, &["x.rounded"], None)[0], [0.5, 0.0, 63.5, 0.75]);
+    rescaled.arguments.push(pair("codes", "2,3"));
+    let changed = edited(&model, &[rescaled.clone()]).unwrap();
+    assert_eq!(values(&changed, &["x.rounded"], None)[0], [0.5, 0.25, 0.5, 0.5]);
+    rescaled.arguments[3] = pair("read-scales", "0.25,1");
+    assert_eq!(edited(&model, &[rescaled]).err().unwrap().kind, ErrorKind::INVALID_INPUT);
+}
+
+/// x + b, and x as a column: each of four numbers plus each.
+#[test]
+fn a_value_is_added_to_another_also_along_an_earlier_dimension() {
+    let (_folder, path) = small();
+    let model = open(&runner(), &path).unwrap();
+    let add = |name: &str, behind: &str| {
+        edit("add", "x", vec![pair("other", "b"), pair("as", name), pair("behind", behind)])
+    };
+    let changed = edited(&model, &[add("same", "0"), add("column", "1")]).unwrap();
+    let found = values(&changed, &["same", "column"], None);
+    let x = [0.6_f32, -0.3, 200.0, 1.0];
+    assert_eq!(found[0], [0.85, -0.3, 200.0, 0.0]);
+    let columns: Vec<f32> = [0.25, 0.0, 0.0, -1.0].iter().flat_map(|b| x.map(|x| x + b)).collect();
+    assert_eq!(found[1], columns);
+    assert_eq!(edited(&model, &[add("many", "99")]).err().unwrap().kind, ErrorKind::INVALID_INPUT);
+}
+
 #[test]
 fn changes_that_make_no_sense_are_refused_and_change_nothing() {
     let (_folder, path) = small();

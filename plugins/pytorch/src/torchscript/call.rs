@@ -68,7 +68,8 @@ impl<'a> Tracer<'a> {
             },
             ("int" | "float", [value]) => {
                 let value = self.evaluate(value, variables, place);
-                self.number(&value).map_or(Symbol::Other, Symbol::Number)
+                operator::number(&value, &|symbol| self.stored_numbers(symbol))
+                    .map_or(Symbol::Other, Symbol::Number)
             }
             ("bool", [value]) => match self.evaluate(value, variables, place) {
                 flag @ Symbol::Flag(_) => flag,
@@ -223,7 +224,10 @@ impl<'a> Tracer<'a> {
         if !arguments.iter().any(has_value) || !operator.gives_tensor() || !kind.has_tensor() {
             return Symbol::Other;
         }
-        let quantization = operator::quantization(operator, arguments, &|symbol| self.number(symbol));
+        let quantization = operator::quantization(operator, arguments, &|symbol| self.stored_numbers(symbol));
+        if !self.may_keep(quantization.as_ref().map_or(0, |parameters| parameters.scales.len())) {
+            return Symbol::Other;
+        }
         if place.mode != Mode::Open || !kind.is_sure() {
             let mut unnamed = |_| RString::new();
             return kind.to_symbol(&mut 0, &mut unnamed).quantized(quantization);
@@ -237,6 +241,8 @@ impl<'a> Tracer<'a> {
             })
             .collect();
         layer.quantization = if operator.is_quantized() { "static".into() } else { RString::new() };
-        self.list(layer, false, kind, quantization)
+        let result = self.list(layer, false, kind, quantization);
+        // Real numbers that were rounded: what is computed of them is not, as it is of codes.
+        if operator.name.contains("fake_quant") { result.quantized(None) } else { result }
     }
 }

@@ -5,6 +5,7 @@ mod class;
 mod code;
 mod control;
 mod expression;
+mod fake_quantize;
 mod forward;
 mod inlined;
 mod lexer;

@@ -1,5 +1,6 @@
 //! What is known of PyTorch's functions: which give tensors, and how their results are quantized.
 
+use super::fake_quantize;
 use super::symbol::{Symbol, has_value, quantization_of};
 use crate::quant::dtype::from_scalar_type;
 use qp_abi::sdk::{DType, QuantizationParameters};
@@ -184,18 +185,29 @@ fn codes_of_result<'a>(name: &str, arguments: &'a [Symbol]) -> &'a [Symbol] {
     }
 }
 
-/// The parameters of the result.
+/// The number that a symbol is, also when it is stored as a tensor of one element.
+pub(super) fn number(symbol: &Symbol, stored: &dyn Fn(&Symbol) -> Option<Vec<f64>>) -> Option<f64> {
+    match symbol {
+        Symbol::Number(number) => Some(*number),
+        Symbol::Stored(_, tensor) if tensor.element_count() == Some(1) => stored(symbol)?.first().copied(),
+        _ => None,
+    }
+}
+
+/// The parameters of the result; `stored` reads the numbers of a stored tensor.
 pub(super) fn quantization(
     operator: &Operator,
     arguments: &[Symbol],
-    number: &dyn Fn(&Symbol) -> Option<f64>,
+    stored: &dyn Fn(&Symbol) -> Option<Vec<f64>>,
 ) -> Option<QuantizationParameters> {
     let first = || arguments.iter().find_map(quantization_of);
+    let number = |symbol: &Symbol| number(symbol, stored);
     match (operator.name.as_str(), arguments) {
         ("quantize_per_tensor", [_, scale, zero_point, dtype]) => {
             let dtype = from_scalar_type(number(dtype)? as i64)?.dtype;
             Some(QuantizationParameters::per_tensor(dtype, number(scale)?, number(zero_point)?))
         }
+        (name, _) if name.contains("fake_quant") => fake_quantize::parameters(name, arguments, stored),
         _ if operator.is_quantized() => match codes_of_result(&operator.name, arguments) {
             // Operators on codes end with the scale and the zero point of their result, which has the type of
             // the activation they are given.

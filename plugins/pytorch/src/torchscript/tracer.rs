@@ -434,13 +434,10 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    /// The number that a symbol is, also when it is stored as a tensor of one element.
-    pub(super) fn number(&self, symbol: &Symbol) -> Option<f64> {
+    /// The numbers of a stored tensor.
+    pub(super) fn stored_numbers(&self, symbol: &Symbol) -> Option<Vec<f64>> {
         match symbol {
-            Symbol::Number(number) => Some(*number),
-            Symbol::Stored(_, tensor) if tensor.element_count() == Some(1) => {
-                numbers(tensor, self.data).ok()?.first().copied()
-            }
+            Symbol::Stored(_, tensor) => numbers(tensor, self.data).ok(),
             _ => None,
         }
     }
