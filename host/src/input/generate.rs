@@ -2,7 +2,7 @@
 
 use super::{Fitted, element_type, type_text};
 use crate::error::{Error, Result};
-use crate::model::{DType, Tensor, ValueInfo, element_count};
+use crate::model::{DType, Dimension, Tensor, ValueInfo, element_count};
 
 /// An input of more elements than this is refused as a mistake.
 const MAX_ELEMENTS: u64 = 1 << 26;
@@ -26,7 +26,7 @@ pub enum Fill {
 pub struct Generator {
     /// The values.
     pub fill: Fill,
-    /// The shape, where the model does not say or the user wants another.
+    /// The shape, where the model does not say or the user wants another of as many dimensions.
     pub shape: Option<Vec<u64>>,
     /// The size of the first dimension, if not the model's or 1.
     pub batch: Option<u64>,
@@ -127,8 +127,14 @@ impl Generator {
 
     fn whole_shape(&self, value: &ValueInfo, steps: &mut Vec<String>) -> Result<Vec<u64>> {
         match (&self.shape, &value.shape) {
-            (Some(shape), _) => Ok(shape.clone()),
-            (None, Some(declared)) => {
+            // A shape is for the inputs that may have it: the scalar beside the picture keeps its own.
+            (Some(shape), declared) if !declared.as_ref().is_some_and(|own| is_another(own, shape)) => {
+                Ok(shape.clone())
+            }
+            (wanted, Some(declared)) => {
+                if wanted.is_some() {
+                    steps.push(format!("`{}`: its own shape", value.name));
+                }
                 for (place, dimension) in declared.iter().enumerate() {
                     if dimension.size().is_none() {
                         let size = if place == 0 { self.batch.unwrap_or(1) } else { 1 };
@@ -137,13 +143,18 @@ impl Generator {
                 }
                 Ok(declared.iter().map(|dimension| dimension.size().unwrap_or(1)).collect())
             }
-            (None, None) => Err(Error::invalid_input(format!(
+            (_, None) => Err(Error::invalid_input(format!(
                 "the model does not say the shape of input `{}`",
                 value.name
             ))
             .with_hint("Give one, as in `input random --shape 1,32,32,3`.")),
         }
     }
+}
+
+/// Whether a declared shape is whole, and of another number of dimensions than the one that is wanted.
+fn is_another(declared: &[Dimension], wanted: &[u64]) -> bool {
+    declared.len() != wanted.len() && declared.iter().all(|dimension| dimension.size().is_some())
 }
 
 /// One number of the normal distribution (Box and Muller, 1958).
@@ -206,6 +217,15 @@ mod tests {
         assert_ne!(make(1).tensors[0].bytes, make(2).tensors[0].bytes);
         assert_eq!(make(1).steps, ["`x`: N = 1"]);
         assert_eq!(make(1).tensors[0].shape, [1, 4]);
+    }
+
+    #[test]
+    fn a_shape_is_for_the_inputs_that_may_have_it() {
+        let scalar = ValueInfo::new("rate", DType::INT64, Some(Vec::new()));
+        let made = Generator { shape: Some(vec![2, 4]), ..Generator::default() };
+        let made = made.tensors(&[value(DType::FLOAT32), scalar]).unwrap().tensors;
+        assert_eq!((&made[0].shape[..], &made[1].shape[..]), (&[2, 4][..], &[][..]));
+        assert_eq!(made[1].bytes.len(), 8);
     }
 
     #[test]
