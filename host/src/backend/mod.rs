@@ -19,12 +19,14 @@ mod progress;
 mod receive;
 mod request;
 mod session;
+mod spare;
 
 pub use check::{CheckLine, CheckReport, CheckVerdict};
 pub use manifest::{Format, Manifest, OptionInfo};
 pub use plugin::{PluginEntry, PluginState};
 pub use progress::{NoProgress, Progress};
 pub use session::{Edit, Fetch, RunOptions, RunOutcome, RunReport, Session};
+pub use spare::Spare;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::ModelInfo;

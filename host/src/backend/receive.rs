@@ -17,6 +17,8 @@ use std::collections::HashSet;
 pub(super) enum Due<'a> {
     /// These, in this order.
     Exactly(Vec<&'a str>),
+    /// These, in whatever order they are computed.
+    Each(HashSet<&'a str>),
     /// Any, each once.
     Any,
 }
@@ -69,9 +71,12 @@ impl<'a> Receiver<'a> {
                 &format!("it stopped {left} elements before the end of the tensor `{}`", current.name),
             ));
         }
-        if let Due::Exactly(names) = &self.due
-            && let Some(missing) = names.get(self.finished.len())
-        {
+        let missing = match &self.due {
+            Due::Exactly(names) => names.get(self.finished.len()),
+            Due::Each(names) => names.iter().find(|name| !self.finished.contains(**name)),
+            Due::Any => None,
+        };
+        if let Some(missing) = missing {
             return Err(breach(self.plugin, &format!("it did not deliver the tensor `{missing}`")));
         }
         Ok(answer)
@@ -139,12 +144,15 @@ impl<'a> Receiver<'a> {
         if self.finished.contains(name) {
             return Err(format!("it delivered the tensor `{name}` twice"));
         }
-        if let Due::Exactly(names) = &self.due {
-            match names.get(self.finished.len()) {
+        let unasked = || Err(format!("it delivered the tensor `{name}`, which nobody asked for"));
+        match &self.due {
+            Due::Exactly(names) => match names.get(self.finished.len()) {
                 Some(due) if *due == name => {}
                 Some(due) => return Err(format!("it delivered the tensor `{name}` where `{due}` is due")),
-                None => return Err(format!("it delivered the tensor `{name}`, which nobody asked for")),
-            }
+                None => return unasked(),
+            },
+            Due::Each(names) if !names.contains(&name) => return unasked(),
+            Due::Each(_) | Due::Any => {}
         }
         let shape = convert::shape(&format!("tensor `{name}`"), view.shape.as_slice())?;
         let total = element_count(&shape)
@@ -286,6 +294,23 @@ mod tests {
         assert_eq!(receive(qp_abi::DType::INT4, &[5], &[(0, &[0; 1]), (2, &[0; 2])]), (Ok(()), 2));
         assert_eq!(receive(qp_abi::DType::INT8, &[0, 4], &[(0, &[])]), (Ok(()), 1));
         assert_eq!(receive(qp_abi::DType::STRING, &[2], &[(0, b"\x01\0\0\0a\0\0\0\0")]), (Ok(()), 1));
+    }
+
+    #[test]
+    fn what_comes_as_it_is_computed_comes_once_and_whole() {
+        let received = |names: &[&str]| {
+            let mut deliver = |_: TensorChunk<'_>| Ok(());
+            let mut receiver = Receiver::new("toy", Due::Each(HashSet::from(["a", "b"])), &mut deliver);
+            for name in names {
+                let _ = receiver.tensor(TensorView::whole(name, qp_abi::DType::INT8, &[1], &[0]));
+            }
+            receiver.finish(RResult::ROk(())).map_err(|error| error.message().to_owned())
+        };
+        assert_eq!(received(&["b", "a"]), Ok(()));
+        let fault = |fault: &str| Err(format!("plugin `toy` broke the contract: {fault}"));
+        assert_eq!(received(&["b"]), fault("it did not deliver the tensor `a`"));
+        assert_eq!(received(&["b", "b"]), fault("it delivered the tensor `b` twice"));
+        assert_eq!(received(&["c"]), fault("it delivered the tensor `c`, which nobody asked for"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::error::{breach, from_plugin};
 use super::manifest::Manifest;
 use super::progress::{Progress, Ticker};
 use super::receive::{Due, Receiver};
+use super::spare::Spare;
 use crate::error::{Error, Result};
 use crate::model::{DType, ModelInfo, Property, Tensor, TensorChunk, TensorInfo, element_count};
 use qp_abi::abi_stable::std_types::{ROption, RString};
@@ -49,11 +50,8 @@ pub struct Edit {
 }
 
 impl Edit {
-    fn to_plugin(&self) -> Result<abi::Edit> {
-        let (dtype, shape, bytes) = match &self.elements {
-            Some((dtype, shape, bytes)) => (*dtype, shape.as_slice(), bytes.as_slice()),
-            None => (DType::UNDEFINED, [].as_slice(), [].as_slice()),
-        };
+    fn into_plugin(self) -> Result<abi::Edit> {
+        let (dtype, shape, bytes) = self.elements.unwrap_or((DType::UNDEFINED, Vec::new(), Vec::new()));
         let sizes = shape.iter().map(|size| i64::try_from(*size)).collect::<std::result::Result<Vec<_>, _>>();
         let sizes = sizes.map_err(|_| Error::invalid_input(format!("the shape {shape:?} is too large")))?;
         let pair = |(name, text): &(String, String)| qp_abi::manifest::pair(name.clone(), text.clone());
@@ -63,7 +61,7 @@ impl Edit {
             arguments: self.arguments.iter().map(pair).collect::<Vec<_>>().into(),
             dtype: qp_abi::DType(dtype.code()),
             shape: sizes.into(),
-            bytes: bytes.to_vec().into(),
+            bytes: bytes.into(),
         })
     }
 }
@@ -180,6 +178,9 @@ impl Session {
         };
         let due = match fetch {
             Fetch::Outputs => self.due_outputs(),
+            Fetch::Named(names) if options.contains_key("budget") => {
+                Due::Each(names.iter().map(String::as_str).collect())
+            }
             Fetch::Named(names) => Due::Exactly(names.iter().map(String::as_str).collect()),
             Fetch::Layers => Due::Any,
         };
@@ -205,7 +206,7 @@ impl Session {
         })
     }
 
-    /// Computes, and hands on what was asked for, each tensor as a whole; one at a time is kept.
+    /// Computes, and hands on what was asked for, each tensor as a whole, in memory of `spare`; one at a time is kept.
     ///
     /// # Errors
     /// As [`Self::run_into`].
@@ -214,7 +215,7 @@ impl Session {
         inputs: &[Tensor],
         fetch: &Fetch,
         options: &RunOptions,
-        receive: &mut dyn FnMut(Tensor) -> Result<()>,
+        (spare, receive): (&Spare, &mut dyn FnMut(Tensor) -> Result<()>),
         progress: &dyn Progress,
     ) -> Result<RunReport> {
         let mut collected = Collector::default();
@@ -223,16 +224,12 @@ impl Session {
             fetch,
             options,
             &mut |chunk| {
-                if chunk.first_element == 0
-                    && let Some(whole) = collected.tensors.pop()
-                {
-                    receive(whole)?;
-                }
-                collected.add(chunk)
+                let is_last = chunk.is_last;
+                collected.add_to(chunk, |bytes| spare.take(bytes));
+                collected.tensors.pop_if(|_| is_last).map_or(Ok(()), &mut *receive)
             },
             progress,
         )?;
-        collected.tensors.pop().map_or(Ok(()), receive)?;
         Ok(report)
     }
 
@@ -256,8 +253,8 @@ impl Session {
     ///
     /// # Errors
     /// What the plugin says of changes that do not fit.
-    pub fn edit(&self, edits: &[Edit], progress: &dyn Progress) -> Result<Self> {
-        let edits: Vec<abi::Edit> = edits.iter().map(Edit::to_plugin).collect::<Result<_>>()?;
+    pub fn edit(&self, edits: Vec<Edit>, progress: &dyn Progress) -> Result<Self> {
+        let edits: Vec<abi::Edit> = edits.into_iter().map(Edit::into_plugin).collect::<Result<_>>()?;
         let model = self.model.edit(edits.as_slice().into(), Ticker(progress).as_object()).into_result();
         let model = model.map_err(|error| from_plugin(&self.manifest.id, error))?;
         Self::new(Arc::clone(&self.manifest), model)
@@ -320,16 +317,25 @@ struct Collector {
 
 impl Collector {
     fn add(&mut self, chunk: TensorChunk<'_>) -> Result<()> {
+        self.add_to(chunk, Vec::with_capacity);
+        Ok(())
+    }
+
+    /// Adds a piece; a new tensor is put into a buffer that `buffer` has for so many bytes.
+    fn add_to(&mut self, chunk: TensorChunk<'_>, buffer: impl FnOnce(usize) -> Vec<u8>) {
         match self.tensors.last_mut() {
             Some(tensor) if chunk.first_element > 0 => tensor.bytes.extend_from_slice(chunk.bytes),
-            _ => self.tensors.push(Tensor {
-                name: chunk.name.to_owned(),
-                dtype: chunk.dtype,
-                shape: chunk.shape.to_vec(),
-                bytes: chunk.bytes.to_vec(),
-                quantization: chunk.quantization.cloned(),
-            }),
+            _ => {
+                let mut bytes = buffer(chunk.bytes.len());
+                bytes.extend_from_slice(chunk.bytes);
+                self.tensors.push(Tensor {
+                    name: chunk.name.to_owned(),
+                    dtype: chunk.dtype,
+                    shape: chunk.shape.to_vec(),
+                    bytes,
+                    quantization: chunk.quantization.cloned(),
+                });
+            }
         }
-        Ok(())
     }
 }

@@ -8,8 +8,8 @@ use super::follow::{Followed, Follower, Partner};
 use super::order::Order;
 use super::pairing::{ActivationPair, Activations};
 use super::real::Real;
-use super::side::Side;
-use crate::backend::{Fetch, Progress};
+use super::side::{OnlyCancel, Side};
+use crate::backend::{Fetch, Progress, Spare};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::inspect::pairing::Ground;
@@ -27,6 +27,9 @@ const MOST_ELEMENTS: usize = 1 << 14;
 const MOST_LAYERS: usize = 512;
 /// Of two layers that compute the same, the one of the same kind is the partner.
 const SAME_KIND: f64 = 1e-3;
+
+/// What may wait to be used again.
+const SPARE: u64 = 64 << 20;
 
 /// What a layer computed of the batch.
 struct Computed<'a> {
@@ -168,10 +171,26 @@ fn computed<'a>(
     let mut names: Vec<String> = wanted.iter().map(|(_, value)| value.name.to_owned()).collect();
     names.sort_unstable();
     names.dedup();
-    let outcome = side.run(batch, &Fetch::Named(names), progress)?;
+    let codes: HashMap<&str, _> = wanted.iter().map(|(_, value)| (value.name, value.quantization)).collect();
+    let mut sketches = HashMap::new();
+    let spare = Spare::new(SPARE);
+    let mut receive = |tensor: Tensor| {
+        let quantization = codes.get(tensor.name.as_str()).copied().flatten();
+        sketches.extend(sketch(&tensor, quantization).map(|sketch| (tensor.name, sketch)));
+        spare.give(tensor.bytes);
+        Ok(())
+    };
+    let fetch = Fetch::Named(names);
+    let session = &side.model.session;
+    session.run_each(
+        &side.fit(batch)?,
+        &fetch,
+        &side.options,
+        (&spare, &mut receive),
+        &OnlyCancel(progress),
+    )?;
     let computed = wanted.into_iter().filter_map(|(layer, value)| {
-        let tensor = outcome.tensors.iter().find(|tensor| tensor.name == value.name)?;
-        let (values, shape) = sketch(tensor, value.quantization)?;
+        let (values, shape) = sketches.get(value.name)?.clone();
         Some(Computed { layer, value, values, shape })
     });
     Ok(computed.collect())
@@ -179,12 +198,12 @@ fn computed<'a>(
 
 /// The first samples of a value, as many as are looked at, and their shape.
 fn sketch(tensor: &Tensor, quantization: Option<&QuantizationParameters>) -> Option<(Vec<f64>, Vec<u64>)> {
-    let mut values = Real::of(tensor, quantization.or(tensor.quantization.as_ref())).ok()?.to_vec();
+    let real = Real::of(tensor, quantization.or(tensor.quantization.as_ref())).ok()?;
     let mut shape = tensor.shape.clone();
     let samples = usize::try_from(*shape.first()?).ok().filter(|samples| *samples > 0)?;
-    let of_one = values.len() / samples;
+    let of_one = real.len() / samples;
     let kept = (MOST_ELEMENTS / of_one.max(1)).clamp(1, samples);
-    values.truncate(kept * of_one);
     *shape.first_mut()? = kept as u64;
+    let values = real.first(kept * of_one);
     (values.len() >= LEAST_ELEMENTS).then_some((values, shape))
 }

@@ -2,18 +2,20 @@
 
 use super::batch::Batches;
 use super::emulation::Emulation;
-use super::order::Order;
+use super::in_step::{Meeting, Run, Work};
+use super::order::{Order, SURE};
 use super::pairing::ActivationPair;
 use super::real::Real;
-use super::side::Side;
-use crate::backend::{Fetch, Progress, RunReport};
-use crate::error::{Error, Result};
+use super::side::{OnlyCancel, Side};
+use crate::backend::{Fetch, Progress, RunReport, Session, Spare};
+use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::inspect::range::representable;
 use crate::model::{DType, QuantizationParameters, Tensor};
 use qp_analysis::{ErrorMetrics, RangeCount, ValueRange};
 use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
 
 /// How layers are computed alone, fed the reference's values.
 pub enum Alone {
@@ -67,8 +69,9 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Runs both models on the same samples, `batch` at a time, and compares the values of each pair. Memory holds
-    /// the values of one batch of both.
+    /// Runs both models on the same samples, `batch` at a time, and compares the values of each pair. Memory holds what
+    /// one run has delivered and the other has not yet, as far as `budget` bytes allow; with [`Alone::Substituted`] all
+    /// values of one batch.
     ///
     /// # Errors
     /// What the backends say; `Cancelled` before the first batch was compared.
@@ -77,22 +80,9 @@ impl Comparison {
         candidate: &Side<'_>,
         pairs: &[ActivationPair<'_>],
         (input, samples, batch): (&Input, Option<u64>, u64),
-        alone: &Alone,
+        (alone, budget): (&Alone, u64),
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let emulation = alone.emulation();
-        let names = |value: fn(&ActivationPair<'_>) -> String| -> Fetch {
-            let mut names: Vec<String> = pairs.iter().map(value).collect();
-            let mut seen = HashSet::new();
-            names.retain(|name| seen.insert(name.clone()));
-            Fetch::Named(names)
-        };
-        let mut fetch_reference = names(|pair| pair.reference_value.name.to_owned());
-        if let (Fetch::Named(names), Some(emulation)) = (&mut fetch_reference, emulation) {
-            names.extend(emulation.layers.iter().filter_map(|stand_in| stand_in.value.clone()));
-        }
-        let session = emulation.map_or(&reference.model.session, |emulation| &emulation.session);
-        let fetch_candidate = names(|pair| pair.candidate_value.name.to_owned());
         let batches = Batches::of(input, &[reference, candidate], samples, batch)?;
         let total = batches.samples();
         let mut comparison = Self {
@@ -102,45 +92,158 @@ impl Comparison {
             reference_run: None,
             candidate_run: None,
         };
+        let spare = Spare::new(budget / 2);
         for (count, batch) in batches {
             progress.update("comparing samples", comparison.samples, total);
-            // Two models side by side make better use of the cores than one after the other on all of them.
-            let (ours, theirs) = std::thread::scope(|scope| {
-                let ours = scope
-                    .spawn(|| reference.run_on(session, &reference.fit(&batch)?, &fetch_reference, progress));
-                let theirs = candidate.run(&batch, &fetch_candidate, progress);
-                (ours.join().unwrap_or_else(|_| Err(Error::internal("a run panicked"))), theirs)
-            });
-            let (ours, theirs) = match (ours, theirs) {
-                _ if progress.is_cancelled() => {
-                    let error = Error::cancelled()
-                        .with_cause(format!("{} of {total} samples were compared", comparison.samples));
-                    if comparison.samples == 0 {
-                        return Err(error);
-                    }
-                    comparison.stopped = Some(error);
-                    break;
+            // A batch that is not whole counts nothing.
+            let before = comparison.compared.clone();
+            let outcome = match alone {
+                Alone::Substituted => {
+                    comparison.substituted_batch(reference, candidate, pairs, &batch, progress)
                 }
-                (ours, theirs) => (ours?, theirs?),
+                Alone::Not => {
+                    comparison.batch(reference, candidate, (pairs, None), &batch, (budget, &spare), progress)
+                }
+                Alone::Emulated(emulation) => {
+                    let pairs = (pairs, Some(&**emulation));
+                    comparison.batch(reference, candidate, pairs, &batch, (budget, &spare), progress)
+                }
             };
-            comparison.add(pairs, emulation, &ours.tensors, &theirs.tensors);
-            if let Alone::Substituted = alone {
-                let mut inputs = candidate.fit(&batch)?;
-                inputs.extend(comparison.substitutes(pairs, &ours.tensors, &theirs.tensors));
-                let session = &candidate.model.session;
-                let outcome = candidate.run_on(session, &inputs, &fetch_candidate, progress);
-                // When it was stopped, the next round says so.
-                match outcome {
-                    Ok(outcome) => comparison.add_substituted(pairs, &ours.tensors, &outcome.tensors),
-                    Err(error) if !progress.is_cancelled() => return Err(error),
-                    Err(_) => {}
+            if progress.is_cancelled() {
+                let error = Error::cancelled()
+                    .with_cause(format!("{} of {total} samples were compared", comparison.samples));
+                if comparison.samples == 0 {
+                    return Err(error);
                 }
+                comparison.compared = before;
+                comparison.stopped = Some(error);
+                break;
             }
+            let (reference_run, candidate_run) = outcome?;
             comparison.samples += count;
-            comparison.reference_run = Some(ours.report);
-            comparison.candidate_run = Some(theirs.report);
+            comparison.reference_run = Some(reference_run);
+            comparison.candidate_run = Some(candidate_run);
         }
         Ok(comparison)
+    }
+
+    /// Runs both models on one batch side by side, which makes better use of the cores than one after the other on all of
+    /// them, and compares each pair of values as soon as it is there.
+    fn batch(
+        &mut self,
+        reference: &Side<'_>,
+        candidate: &Side<'_>,
+        (pairs, emulation): (&[ActivationPair<'_>], Option<&Emulation>),
+        batch: &Input,
+        (budget, spare): (u64, &Spare),
+        progress: &dyn Progress,
+    ) -> Result<(RunReport, RunReport)> {
+        let stand_ins = emulation.map(|emulation| &emulation.layers[..]).unwrap_or_default();
+        let alone_of = |place: usize| stand_ins.get(place)?.value.as_deref();
+        // Of each work the pair that it is for; first those of the pairs, then those of the layers alone.
+        let places: Vec<usize> =
+            (0..pairs.len()).chain((0..pairs.len()).filter(|place| alone_of(*place).is_some())).collect();
+        let work = |(index, place): (usize, &usize)| {
+            let pair = &pairs[*place];
+            let left = (Run::Reference, pair.reference_value.name);
+            let right = match alone_of(*place).filter(|_| index >= pairs.len()) {
+                Some(stand_in) => (Run::Reference, stand_in),
+                None => (Run::Candidate, pair.candidate_value.name),
+            };
+            Work { left, right }
+        };
+        let works: Vec<Work<'_>> = places.iter().enumerate().map(work).collect();
+        let session = emulation.map_or(&reference.model.session, |emulation| &emulation.session);
+        // Of one session the runs come one after the other.
+        let is_one = std::ptr::eq(session, &candidate.model.session);
+        let meeting = Meeting::new(&works, if is_one { u64::MAX } else { budget / 2 }, spare);
+        let had_obstacle: Vec<bool> =
+            self.compared.iter().map(|compared| compared.obstacle.is_some()).collect();
+        let cells: Vec<Mutex<&mut Compared>> = self.compared.iter_mut().map(Mutex::new).collect();
+        let compare = |index: usize, left: &Tensor, right: &Tensor| {
+            let place = places[index];
+            if had_obstacle[place] {
+                return;
+            }
+            let (pair, mut compared) =
+                (&pairs[place], cells[place].lock().unwrap_or_else(PoisonError::into_inner));
+            if index < pairs.len() {
+                compared.obstacle = compared.add(pair, left, right).err();
+            } else {
+                // A stand-in has the reference's own form.
+                compared.add_local(pair, left, (right, pair.reference_value.quantization));
+            }
+        };
+        let fetched = |run: Run| {
+            let ends = works.iter().flat_map(|work| [work.left, work.right]);
+            let mut seen = HashSet::new();
+            let names = ends.filter(|end| end.0 == run && seen.insert(end.1)).map(|end| end.1.to_owned());
+            Fetch::Named(names.collect())
+        };
+        let run = |run: Run, side: &Side<'_>, session: &Session| {
+            let deliver = &mut |tensor| meeting.deliver(run, tensor, progress, &compare);
+            let outcome = side.fit(batch).and_then(|inputs| {
+                session.run_each(
+                    &inputs,
+                    &fetched(run),
+                    &side.options,
+                    (spare, deliver),
+                    &OnlyCancel(progress),
+                )
+            });
+            meeting.end(run, outcome.is_err());
+            outcome
+        };
+        let (ours, theirs) = std::thread::scope(|scope| {
+            let ours = scope.spawn(|| run(Run::Reference, reference, session));
+            let theirs = run(Run::Candidate, candidate, &candidate.model.session);
+            (ours.join().unwrap_or_else(|_| Err(Error::internal("a run panicked"))), theirs)
+        });
+        let undone = meeting.undone();
+        drop(cells);
+        match (ours, theirs) {
+            // One that was only told to stop says nothing of why.
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+            (Err(ours), Err(theirs)) => Err(if ours.kind() == ErrorKind::Cancelled { theirs } else { ours }),
+            (Ok(ours), Ok(theirs)) => {
+                for place in undone.into_iter().filter(|index| *index < pairs.len()) {
+                    let obstacle = &mut self.compared[place].obstacle;
+                    obstacle.get_or_insert_with(|| Error::internal("a value was not delivered"));
+                }
+                Ok((ours, theirs))
+            }
+        }
+    }
+
+    /// The same of a batch on which the candidate runs a second time, given the reference's values.
+    fn substituted_batch(
+        &mut self,
+        reference: &Side<'_>,
+        candidate: &Side<'_>,
+        pairs: &[ActivationPair<'_>],
+        batch: &Input,
+        progress: &dyn Progress,
+    ) -> Result<(RunReport, RunReport)> {
+        let names = |value: fn(&ActivationPair<'_>) -> String| -> Fetch {
+            let mut names: Vec<String> = pairs.iter().map(value).collect();
+            let mut seen = HashSet::new();
+            names.retain(|name| seen.insert(name.clone()));
+            Fetch::Named(names)
+        };
+        let fetch_reference = names(|pair| pair.reference_value.name.to_owned());
+        let fetch_candidate = names(|pair| pair.candidate_value.name.to_owned());
+        let (ours, theirs) = std::thread::scope(|scope| {
+            let ours = scope.spawn(|| reference.run(batch, &fetch_reference, progress));
+            let theirs = candidate.run(batch, &fetch_candidate, progress);
+            (ours.join().unwrap_or_else(|_| Err(Error::internal("a run panicked"))), theirs)
+        });
+        let (ours, theirs) = (ours?, theirs?);
+        self.add(pairs, &ours.tensors, &theirs.tensors);
+        let mut inputs = candidate.fit(batch)?;
+        inputs.extend(self.substitutes(pairs, &ours.tensors, &theirs.tensors));
+        let outcome = candidate.run_on(&candidate.model.session, &inputs, &fetch_candidate, progress)?;
+        self.add_substituted(pairs, &ours.tensors, &outcome.tensors);
+        Ok((ours.report, theirs.report))
     }
 
     /// The reference's values under the candidate's names, with the codes that the candidate rounds them to; those that
@@ -175,16 +278,10 @@ impl Comparison {
         given.collect()
     }
 
-    /// Adds the errors of one batch; of layers that were emulated, those of the layer alone too.
-    fn add(
-        &mut self,
-        pairs: &[ActivationPair<'_>],
-        emulation: Option<&Emulation>,
-        references: &[Tensor],
-        candidates: &[Tensor],
-    ) {
+    /// Adds the errors of one batch.
+    fn add(&mut self, pairs: &[ActivationPair<'_>], references: &[Tensor], candidates: &[Tensor]) {
         let (references, candidates) = (by_name(references), by_name(candidates));
-        self.each(pairs, |place, pair, compared| {
+        self.each(pairs, |pair, compared| {
             if compared.obstacle.is_some() {
                 return;
             }
@@ -195,18 +292,13 @@ impl Comparison {
                 return;
             };
             compared.obstacle = compared.add(pair, reference, candidate).err();
-            let stand_in = emulation.and_then(|emulation| emulation.layers.get(place)?.value.as_deref());
-            if let Some(alone) = stand_in.and_then(|name| references.get(name)) {
-                // A stand-in has the reference's own form.
-                compared.add_local(pair, reference, (alone, pair.reference_value.quantization));
-            }
         });
     }
 
     /// Adds what the candidate's layers make of the reference's values.
     fn add_substituted(&mut self, pairs: &[ActivationPair<'_>], references: &[Tensor], alone: &[Tensor]) {
         let (references, alone) = (by_name(references), by_name(alone));
-        self.each(pairs, |_, pair, compared| {
+        self.each(pairs, |pair, compared| {
             let reference = references.get(pair.reference_value.name);
             let alone = alone.get(pair.candidate_value.name);
             if let (Some(reference), Some(alone), Some(Order::Same)) = (reference, alone, compared.order) {
@@ -215,20 +307,20 @@ impl Comparison {
         });
     }
 
-    /// Does a work for each pair, given its place, on all cores.
+    /// Does a work for each pair, on all cores.
     fn each<'a>(
         &mut self,
         pairs: &'a [ActivationPair<'a>],
-        work: impl Fn(usize, &ActivationPair<'a>, &mut Compared) + Sync,
+        work: impl Fn(&ActivationPair<'a>, &mut Compared) + Sync,
     ) {
         // Neighbours are of about the same size: taken in turns, each thread has its share.
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(pairs.len().max(1));
         let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
-        for (place, (pair, compared)) in pairs.iter().zip(&mut self.compared).enumerate() {
-            shares[place % threads].push((place, pair, compared));
+        for (place, one) in pairs.iter().zip(&mut self.compared).enumerate() {
+            shares[place % threads].push(one);
         }
         let work = |share: Vec<_>| {
-            share.into_iter().for_each(|(place, pair, compared)| work(place, pair, compared));
+            share.into_iter().for_each(|(pair, compared)| work(pair, compared));
         };
         let work = &work;
         std::thread::scope(|scope| {
@@ -323,8 +415,22 @@ fn find_order(reference: (&Real<'_>, &[u64]), candidate: (&Real<'_>, &[u64])) ->
     match (fitting.next(), fitting.next()) {
         (Some(only), None) => Ok(only),
         (Some(first), Some(_)) => {
-            let (ours, theirs) = (reference.0.to_vec(), candidate.0.to_vec());
-            Ok(Order::of_values((&ours, reference.1), (&theirs, candidate.1)).map_or(first, |found| found.0))
+            let of_samples = |count: Option<u64>| {
+                let values = |(real, shape): (&Real<'_>, &[u64])| -> (Vec<f64>, Vec<u64>) {
+                    let Some(count) = count else { return (real.to_vec(), shape.to_vec()) };
+                    let shape: Vec<u64> = std::iter::once(count).chain(shape[1..].iter().copied()).collect();
+                    let elements = crate::model::element_count(&shape).unwrap_or(u64::MAX);
+                    (real.first(usize::try_from(elements).unwrap_or(usize::MAX)), shape)
+                };
+                let (ours, theirs) = (values(reference), values(candidate));
+                Order::of_values((&ours.0, &ours.1), (&theirs.0, &theirs.1))
+            };
+            // Of four dimensions the first is moved by none of them: one sample says as much as all.
+            let is_sure = |found: &(Order, Option<f64>)| found.1.is_some_and(|found| found >= SURE);
+            let may_cut =
+                reference.1.len() == 4 && candidate.1.len() == 4 && reference.1[0] == candidate.1[0];
+            let found = if may_cut { of_samples(Some(1)).filter(is_sure) } else { None };
+            Ok(found.or_else(|| of_samples(None)).map_or(first, |found| found.0))
         }
         (None, _) => Err(Error::invalid_input(format!(
             "the shapes {:?} and {:?} do not belong together",

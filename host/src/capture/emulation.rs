@@ -108,7 +108,7 @@ impl Emulation {
                 stand_in.switch = Some(switch);
             }
         }
-        Ok(Self { session: reference.session.edit(&edits, progress)?, layers })
+        Ok(Self { session: reference.session.edit(edits, progress)?, layers })
     }
 
     /// The values of the switches: on for the pairs that `is_on` says.
@@ -347,14 +347,18 @@ impl<'a, 'b> Builder<'a, 'b> {
                 }
                 continue;
             }
-            let values = values_in_reference_order(self.candidate_model, matched, progress)?;
             let new = format!("{name}{mark}");
-            edits.push(store(
-                &new,
-                &values,
-                matched.reference.tensor.dtype,
-                &matched.reference.tensor.shape,
-            )?);
+            match codes(matched).filter(|_| !comes_real) {
+                Some(parameters) => {
+                    let codes = self.candidate_model.session.read_whole_tensor(&tensor.name, progress)?;
+                    edits.extend(dequantized(&new, codes, parameters));
+                }
+                None => {
+                    let values = values_in_reference_order(self.candidate_model, matched, progress)?;
+                    let real = matched.reference.tensor;
+                    edits.push(store(&new, &values, real.dtype, &real.shape)?);
+                }
+            }
             copy.push((format!("input:{name}"), new));
             stored += 1;
         }
@@ -568,6 +572,53 @@ fn is_normalization(layer: &LayerInfo) -> bool {
     layer.kind == LayerKind::BatchNormalization
 }
 
+/// The parameters of codes that can be stored as they are, a quarter of what the real numbers would take: bytes that lie as
+/// the reference's elements, with scales that a `float32` holds, so that the runtime computes the same numbers.
+fn codes<'a>(matched: &TensorPair<'a>) -> Option<&'a QuantizationParameters> {
+    let (reference, candidate) = (matched.reference.tensor, matched.candidate.tensor);
+    let parameters = candidate.quantization.as_ref()?;
+    let is_plain = matches!(candidate.dtype, DType::INT8 | DType::UINT8)
+        && candidate.dtype == parameters.dtype
+        && reference.dtype == DType::FLOAT32
+        && reference.shape == candidate.shape
+        && matched.fit == qp_analysis::ShapeFit::Same
+        && parameters.block_size.is_none()
+        && !parameters.is_dynamic
+        && !parameters.scales.is_empty();
+    let is_exact = |scale: &f64| f64::from(*scale as f32) == *scale;
+    (is_plain && parameters.scales.iter().all(is_exact)).then_some(parameters)
+}
+
+/// Codes, and the real numbers that they mean as `result`.
+fn dequantized(result: &str, codes: Tensor, parameters: &QuantizationParameters) -> [Edit; 2] {
+    let name = format!("{result}.codes");
+    let (scales, zero_points) = affine_texts(parameters);
+    let mut arguments =
+        vec![argument("as", result), argument("scales", &scales), argument("zero-points", &zero_points)];
+    if let Some(axis) = parameters.axis.filter(|_| parameters.scales.len() > 1) {
+        arguments.push(argument("axis", &axis.to_string()));
+    }
+    let elements = Some((codes.dtype, codes.shape, codes.bytes));
+    [
+        Edit { action: "store", target: name.clone(), arguments: Vec::new(), elements },
+        Edit {
+            action: "dequantize",
+            target: name,
+            arguments,
+            elements: Some((codes.dtype, Vec::new(), Vec::new())),
+        },
+    ]
+}
+
+/// Scales and zero points, with commas between them.
+fn affine_texts(codes: &QuantizationParameters) -> (String, String) {
+    let join = |numbers: &mut dyn Iterator<Item = f64>| {
+        numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(",")
+    };
+    let zero_points = join(&mut (0..codes.scales.len()).map(|index| codes.zero_point(index)));
+    (join(&mut codes.scales.iter().copied()), zero_points)
+}
+
 fn argument(name: &str, text: &str) -> (String, String) {
     (name.to_owned(), text.to_owned())
 }
@@ -618,11 +669,7 @@ fn quantize(value: &str, result: &str, rounding: &Rounding<'_>, real: DType) -> 
                     format!("the scales of `{value}` are not known, or belong to blocks"),
                 ));
             }
-            let join = |numbers: &mut dyn Iterator<Item = f64>| {
-                numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(",")
-            };
-            let zero_points = join(&mut (0..codes.scales.len()).map(|index| codes.zero_point(index)));
-            Ok((join(&mut codes.scales.iter().copied()), zero_points))
+            Ok(affine_texts(codes))
         };
         let count = codes.scales.len();
         let (scales, zero_points) = text(codes)?;

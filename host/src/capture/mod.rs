@@ -7,6 +7,7 @@ pub mod by_value;
 pub mod comparison;
 pub mod emulation;
 pub mod follow;
+pub mod in_step;
 pub mod order;
 pub mod pairing;
 pub mod products;

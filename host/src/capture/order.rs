@@ -21,7 +21,7 @@ pub enum Order {
 }
 
 /// A concordance that no other order needs to be tried for.
-const SURE: f64 = 0.99;
+pub const SURE: f64 = 0.99;
 
 impl Order {
     const ALL: [Self; 5] =

@@ -85,15 +85,25 @@ impl<'a> Real<'a> {
 
     /// All values, in row-major order.
     pub fn to_vec(&self) -> Vec<f64> {
-        let mut values = Vec::with_capacity(self.count);
-        self.each(&mut |block| values.extend_from_slice(block));
+        self.first(self.count)
+    }
+
+    /// The first `count` values, in row-major order; all if there are fewer.
+    pub fn first(&self, count: usize) -> Vec<f64> {
+        let count = count.min(self.count);
+        let mut values = Vec::with_capacity(count);
+        self.each_of(count, &mut |block| values.extend_from_slice(block));
         values
     }
 
     /// Hands on the values in blocks, in row-major order.
     pub fn each(&self, receive: &mut dyn FnMut(&[f64])) {
+        self.each_of(self.count, receive);
+    }
+
+    fn each_of(&self, count: usize, receive: &mut dyn FnMut(&[f64])) {
         let mut first = 0;
-        self.element.for_each_block(self.bytes, self.count, |values| {
+        self.element.for_each_block(self.bytes, count, |values| {
             self.dequantize(first, values);
             receive(values);
             first += values.len();

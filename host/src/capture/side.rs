@@ -85,6 +85,17 @@ impl Execution {
     }
 }
 
+/// The option of a run, and the feature of a backend that knows it: how many bytes of captured values are kept at a time.
+pub const BUDGET_OPTION: &str = "budget";
+
+/// The options of a run that keeps about `bytes` of captured values at a time, where the backend can do that.
+pub fn budgeted(mut options: RunOptions, model: &Loaded, bytes: u64) -> RunOptions {
+    if model.session.plugin().has_feature(BUDGET_OPTION) {
+        options.insert(BUDGET_OPTION.to_owned(), bytes.to_string());
+    }
+    options
+}
+
 /// The threads of each of two models that run side by side: half of the machine's.
 pub fn half_of_the_threads() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get).div_ceil(2)

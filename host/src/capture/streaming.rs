@@ -2,10 +2,13 @@
 
 use super::batch::Batches;
 use super::side::{OnlyCancel, Side};
-use crate::backend::{Fetch, Progress, RunReport};
+use crate::backend::{Fetch, Progress, RunReport, Spare};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::model::{DType, Tensor, element_count};
+
+/// What may wait to be used again.
+const SPARE: u64 = 64 << 20;
 
 /// What was run.
 #[derive(Debug, Default)]
@@ -56,9 +59,15 @@ pub fn each_tensor(
     groups: &[Vec<String>],
     (input, samples, batch): (&Input, Option<u64>, u64),
     progress: &dyn Progress,
-    receive: &mut dyn FnMut(Tensor) -> Result<()>,
+    receive: &mut dyn FnMut(&Tensor) -> Result<()>,
 ) -> Result<Streamed> {
     let mut streamed = Streamed { groups: groups.len(), ..Streamed::default() };
+    let spare = Spare::new(SPARE);
+    let mut receive = |tensor: Tensor| {
+        receive(&tensor)?;
+        spare.give(tensor.bytes);
+        Ok(())
+    };
     for (place, group) in groups.iter().enumerate() {
         let batches = Batches::of(input, &[side], samples, batch)?;
         let (fetch, wanted, mut done) = (Fetch::Named(group.clone()), batches.samples(), 0);
@@ -67,8 +76,13 @@ pub fn each_tensor(
             progress.update("capturing samples", wanted * place as u64 + done, total);
             let fitted = batch.fit(side.model.info(), side.sibling.as_ref())?;
             let session = &side.model.session;
-            let outcome =
-                session.run_each(&fitted.tensors, &fetch, &side.options, receive, &OnlyCancel(progress));
+            let outcome = session.run_each(
+                &fitted.tensors,
+                &fetch,
+                &side.options,
+                (&spare, &mut receive),
+                &OnlyCancel(progress),
+            );
             if progress.is_cancelled() {
                 let error = Error::cancelled()
                     .with_cause(format!("{done} of {wanted} samples were captured in group {}", place + 1));

@@ -4,12 +4,15 @@ use super::batch::Batches;
 use super::emulation::{Emulation, Place};
 use super::pairing::ActivationPair;
 use super::real::Real;
-use super::side::Side;
-use crate::backend::{Fetch, Progress, RunReport};
+use super::side::{OnlyCancel, Side};
+use crate::backend::{Fetch, Progress, RunOptions, RunReport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::model::Tensor;
 use qp_analysis::{ErrorMetrics, argmax};
+
+/// What a backend may keep of runs that differ in a few switches.
+const REPLAY: u64 = 256 << 20;
 
 /// The reference behind switches, one for each layer that the candidate quantizes.
 pub struct Switched<'a> {
@@ -19,6 +22,7 @@ pub struct Switched<'a> {
     value: Option<&'a str>,
     /// The pairs that have a switch.
     pub layers: Vec<usize>,
+    options: RunOptions,
 }
 
 impl<'a> Switched<'a> {
@@ -43,7 +47,11 @@ impl<'a> Switched<'a> {
             ))
             .with_hint("See `diff` for what was matched with what."));
         }
-        Ok(Self { side: reference, emulation, value, layers })
+        let mut options = reference.options.clone();
+        if reference.model.session.plugin().has_feature("replay") {
+            options.insert("replay".to_owned(), REPLAY.to_string());
+        }
+        Ok(Self { side: reference, emulation, value, layers, options })
     }
 
     /// Why layers that the candidate quantizes have no switch, by the index of their pair.
@@ -77,7 +85,8 @@ impl<'a> Switched<'a> {
         feed.inputs.truncate(feed.own);
         feed.inputs.extend(self.emulation.switches(is_on));
         let fetch = fetch(self.value);
-        let outcome = self.side.run_on(&self.emulation.session, &feed.inputs, &fetch, progress)?;
+        let session = &self.emulation.session;
+        let outcome = session.run(&feed.inputs, &fetch, &self.options, &OnlyCancel(progress))?;
         Ok((first(outcome.tensors, self.side)?, outcome.report))
     }
 }

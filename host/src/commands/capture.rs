@@ -3,12 +3,13 @@
 use super::evidence::settings_line;
 use super::inspection::can_be_captured;
 use super::listing::counted;
-use super::number::integer_in;
+use super::number::{integer_in, size};
 use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
 use crate::backend::Progress;
 use crate::capture::real::Real;
+use crate::capture::side::{BUDGET_OPTION, budgeted};
 use crate::capture::streaming::{each_tensor, groups};
 use crate::capture::{Execution, Side};
 use crate::catalog::name::matches_pattern;
@@ -18,7 +19,6 @@ use crate::inspect::range::{Beyond, representable};
 use crate::inspect::{Summary, graph::Graph};
 use crate::model::{LayerInfo, ModelInfo, Property, QuantizationParameters};
 use crate::playground::{Loaded, Playground};
-use crate::render::number;
 use crate::render::report::{Cell, Column, Effect, Report, Table};
 use crate::render::style::Tone;
 use qp_analysis::{GrowingHistogram, RangeCount, Statistics, ValueRange};
@@ -31,7 +31,7 @@ const BINS: usize = 128;
 /// The columns of a histogram in a table.
 const COLUMNS: usize = 16;
 /// What the values of one batch may take.
-const BUDGET: &str = "512MiB";
+const BUDGET: &str = "256MiB";
 
 /// `capture [NAME…]`
 pub(super) struct Capture;
@@ -51,9 +51,10 @@ pub(super) struct Arguments {
     /// Samples that are run together
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
     batch: u64,
-    /// What the values of one batch may take in memory: more are captured in several passes
-    #[arg(long, value_name = "SIZE", default_value = BUDGET)]
-    budget: String,
+    /// What the values that are kept at a time may take in memory: more are captured piece by piece, or in several
+    /// passes where the backend has no pieces
+    #[arg(long, value_name = "SIZE", default_value = BUDGET, value_parser = size)]
+    budget: u64,
     /// As the runtime really executes the model, in place of the graph as it is written
     #[arg(long)]
     optimized: bool,
@@ -147,9 +148,6 @@ impl Command for Capture {
     ];
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
-        let budget = number::parse_bytes(&arguments.budget).ok_or_else(|| {
-            Error::usage(format!("`{}` is no size", arguments.budget)).with_hint("Write it as in 256MiB.")
-        })?;
         let task = scope.ui.task(scope.cancel);
         let models: Vec<Arc<Loaded>> = match &arguments.names[..] {
             [] => vec![playground.model(None, &task)?],
@@ -168,10 +166,14 @@ impl Command for Capture {
             let side = Side {
                 model,
                 sibling: playground.outspoken_sibling(model, &task),
-                options: arguments.running.options_of(model, execution, None),
+                options: budgeted(
+                    arguments.running.options_of(model, execution, None),
+                    model,
+                    arguments.budget,
+                ),
             };
             let prefix = if models.len() > 1 { format!("{}/", model.id) } else { String::new() };
-            let one = one(&side, &arguments, &input, budget, (&mut writer, &prefix), &task)?;
+            let one = one(&side, &arguments, &input, (&mut writer, &prefix), &task)?;
             captured.push(one.0);
             stopped = one.1;
             if stopped.is_some() {
@@ -199,7 +201,6 @@ fn one(
     side: &Side<'_>,
     arguments: &Arguments,
     input: &crate::input::Input,
-    budget: u64,
     (writer, prefix): (&mut Option<ArrayWriter>, &str),
     progress: &dyn Progress,
 ) -> Result<(Captured, Option<Error>)> {
@@ -217,19 +218,22 @@ fn one(
     let graph = Graph::of(info, false);
     let mut gathered: HashMap<&str, Gathered<'_>> =
         wanted.iter().map(|(layer, value)| (*value, Gathered::new(layer, value, &graph))).collect();
-    let groups = groups(side, &names, arguments.batch, budget);
+    // One pass, where the backend lets go of what it has delivered.
+    let is_one_pass = side.options.contains_key(BUDGET_OPTION);
+    let groups =
+        if is_one_pass { vec![names] } else { groups(side, &names, arguments.batch, arguments.budget) };
     let samples = (input, arguments.samples, arguments.batch);
     let streamed = each_tensor(side, &groups, samples, progress, &mut |tensor| {
         let Some(one) = gathered.get_mut(tensor.name.as_str()) else { return Ok(()) };
         let codes = tensor.quantization.as_ref().or(one.codes).filter(|_| tensor.dtype.is_integer());
         if let Some(writer) = writer {
-            let (dtype, bytes) = Real::kept(&tensor, codes, arguments.raw, |dtype| writer.takes(dtype))?;
+            let (dtype, bytes) = Real::kept(tensor, codes, arguments.raw, |dtype| writer.takes(dtype))?;
             writer.append(&format!("{prefix}{}", tensor.name), dtype, &tensor.shape, &bytes)?;
         }
         one.dtype = tensor.dtype.to_string();
         one.shape.clone_from(&tensor.shape);
         // What holds no real numbers has no statistics.
-        let Ok(real) = Real::of(&tensor, codes.filter(|_| !arguments.raw)) else { return Ok(()) };
+        let Ok(real) = Real::of(tensor, codes.filter(|_| !arguments.raw)) else { return Ok(()) };
         let range = one.range.filter(|_| !arguments.raw);
         real.each(&mut |values| {
             one.statistics.add(values);

@@ -19,6 +19,11 @@ pub(super) fn integer_in<T: TryFrom<i64>>(
     }
 }
 
+/// Reads a size such as `256MiB`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    crate::render::number::parse_bytes(text).ok_or_else(|| "it takes a size, as in 256MiB".to_owned())
+}
+
 /// What the standard library's reason against a number is in words.
 pub(super) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     use std::num::{IntErrorKind, ParseFloatError, ParseIntError};

@@ -107,7 +107,7 @@ impl Command for Saturation {
             let streamed = each_tensor(&side, &[names], feed, &task, &mut |tensor| {
                 for (product, count) in products.iter().zip(&mut counts) {
                     if product.input == tensor.name && product.exempt.is_none() {
-                        product.count(&tensor, count.get_or_insert_default())?;
+                        product.count(tensor, count.get_or_insert_default())?;
                     }
                 }
                 Ok(())

@@ -249,7 +249,8 @@ fn measure(
             next.report = Some(report);
             next.all.add(&exact, &switched.run(&mut feed, |_| true, progress)?.0, labels)?;
             next.candidate.add(&exact, &own(&batch)?, labels)?;
-            for (place, layer) in switched.layers.iter().enumerate() {
+            // The last one first: what lies before a layer is kept where it was computed last.
+            for (place, layer) in switched.layers.iter().enumerate().rev() {
                 if progress.is_cancelled() {
                     return Err(Error::cancelled());
                 }

@@ -41,6 +41,8 @@ impl Backend for OnnxBackend {
                 "capture".into(),
                 "optimization".into(),
                 "threads".into(),
+                "budget".into(),
+                "replay".into(),
                 "edit".into(),
             ]
             .into(),

@@ -7,6 +7,7 @@
 //! | `store` | a new name | adds a stored tensor with the given elements |
 //! | `copy-layer` | a value | adds a copy of the node that computes it; its outputs are named as the original's with `suffix` behind; `input:OLD` = NEW reads another value, `append` = NAME adds an input |
 //! | `quantize` | a value | adds the value `as`: the target quantized to `dtype` and back, with `scales` and `zero-points` (one, or one for each channel along `axis`), or with `dynamic` ones; `codes` = LOW,HIGH keeps to fewer codes than the dtype has, with one scale; with `read-scales` and `read-zero-points` the codes are read as these say, and not as they were made |
+//! | `dequantize` | stored codes | adds the value `as`: the real numbers that the codes mean with `scales` and `zero-points`, along `axis` if these are many |
 //! | `add` | a value | adds the value `as`: the target plus the value `other`, which has `behind` more dimensions of 1 behind its own |
 //! | `select` | a value | whoever reads the target gets the value `then`, which must not be made of it, when the new boolean input `switch` is true |
 //!
@@ -21,7 +22,7 @@ use crate::proto::{
 use half::f16;
 use qp_abi::manifest::Pair;
 use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 const CONTRIB: &str = "com.microsoft";
 
@@ -35,26 +36,72 @@ const MAX_DIMENSIONS: usize = 16;
 /// an unknown action.
 pub fn apply(model: &mut ModelProto, edits: &[Edit]) -> Result<()> {
     let graph = model.graph.get_or_insert_default();
+    let written = graph.node.len();
     let mut editor = Editor { names: names(graph), graph };
     for edit in edits {
         match edit.action.as_str() {
             "store" => editor.store(edit)?,
             "copy-layer" => editor.copy_layer(edit)?,
             "quantize" => editor.quantize(edit)?,
+            "dequantize" => editor.dequantize(edit)?,
             "add" => editor.add(edit)?,
             "select" => editor.select(edit)?,
             other => {
                 return Err(BackendError::unsupported_op(format!("`{other}` is no change to an ONNX model"))
-                    .with_help("The changes are `store`, `copy-layer`, `quantize`, `add` and `select`."));
+                    .with_help("The changes are `store`, `copy-layer`, `quantize`, `dequantize`, `add` and `select`."));
             }
         }
     }
-    let quantizes = edits.iter().any(|edit| edit.action == "quantize");
+    place(&mut graph.node, written);
+    let quantizes = edits.iter().any(|edit| edit.action == "quantize" || edit.action == "dequantize");
     let knows_contrib = model.opset_import.iter().any(|opset| opset.domain.as_deref() == Some(CONTRIB));
     if quantizes && !knows_contrib {
         model.opset_import.push(OperatorSetIdProto { domain: Some(CONTRIB.to_owned()), version: Some(1) });
     }
     Ok(())
+}
+
+/// Puts each node behind the first `written` ones right behind the last of those that it reads from: what is computed of
+/// a value is computed while it is there.
+fn place(nodes: &mut Vec<NodeProto>, written: usize) {
+    let added = nodes.split_off(written);
+    // Behind how many of the written nodes a value is known.
+    let mut known: HashMap<String, usize> = HashMap::new();
+    for (index, node) in nodes.iter().enumerate() {
+        known.extend(node.output.iter().map(|name| (name.clone(), index + 1)));
+    }
+    // What is added may read what is added after it.
+    let made_by: HashMap<&str, usize> = added
+        .iter()
+        .enumerate()
+        .flat_map(|(index, node)| node.output.iter().map(move |name| (name.as_str(), index)))
+        .collect();
+    let mut order = Vec::with_capacity(added.len());
+    let mut is_seen = vec![false; added.len()];
+    for index in 0..added.len() {
+        let mut waiting = vec![(index, false)];
+        while let Some((index, is_ready)) = waiting.pop() {
+            if is_ready {
+                order.push(index);
+            } else if !std::mem::replace(&mut is_seen[index], true) {
+                waiting.push((index, true));
+                let sources = added[index].input.iter().filter_map(|name| made_by.get(name.as_str()));
+                waiting.extend(sources.filter(|source| !is_seen[**source]).map(|source| (*source, false)));
+            }
+        }
+    }
+    let mut behind: Vec<Vec<NodeProto>> = (0..=written).map(|_| Vec::new()).collect();
+    let mut added: Vec<Option<NodeProto>> = added.into_iter().map(Some).collect();
+    for node in order.into_iter().filter_map(|index| added[index].take()) {
+        let place = node.input.iter().filter_map(|name| known.get(name)).max().copied().unwrap_or(0);
+        known.extend(node.output.iter().map(|name| (name.clone(), place)));
+        behind[place].push(node);
+    }
+    let mut behind = behind.into_iter();
+    let first = behind.next().unwrap_or_default();
+    let rest = std::mem::take(nodes).into_iter().zip(behind);
+    *nodes =
+        first.into_iter().chain(rest.flat_map(|(node, added)| std::iter::once(node).chain(added))).collect();
 }
 
 /// The names of all values of the main graph.
@@ -143,10 +190,7 @@ impl Editor<'_> {
             self.node("DequantizeLinear", CONTRIB, &[codes, scale, zero_point], &[result], Vec::new());
             return Ok(());
         }
-        let axis = lookup(arguments, "axis").map(|text| {
-            text.parse::<i64>().map_err(|_| BackendError::invalid_input(format!("`{text}` is no axis")))
-        });
-        let axis = axis.transpose()?;
+        let axis = axis(arguments)?;
         let made = Affine::of(arguments, "scales", "zero-points", &target)?;
         let read = match lookup(arguments, "read-scales") {
             Some(_) => Some(Affine::of(arguments, "read-scales", "read-zero-points", &target)?),
@@ -182,15 +226,7 @@ impl Editor<'_> {
                 self.add_tensor(name, dtype, dims.clone(), bytes);
             }
         }
-        let attributes = || -> Vec<AttributeProto> {
-            let axis = axis.map(|axis| AttributeProto {
-                name: Some("axis".to_owned()),
-                i: Some(axis),
-                r#type: Some(code::INT),
-                ..AttributeProto::default()
-            });
-            axis.into_iter().collect()
-        };
+        let attributes = || axis_attribute(axis);
         let inputs = [target, scale, zero_point];
         self.node("QuantizeLinear", CONTRIB, &inputs, std::slice::from_ref(&codes), attributes());
         let inputs = [codes, read_scale, read_zero_point];
@@ -208,6 +244,26 @@ impl Editor<'_> {
         self.node("DequantizeLinear", CONTRIB, &inputs, std::slice::from_ref(&wide), attributes());
         self.node("Max", "", &[wide, least], std::slice::from_ref(&above), Vec::new());
         self.node("Min", "", &[above, most], &[result], Vec::new());
+        Ok(())
+    }
+
+    fn dequantize(&mut self, edit: &Edit) -> Result<()> {
+        let arguments = edit.arguments.as_slice();
+        let target = self.known(&edit.target)?;
+        let result = self.claim(needed(arguments, "as")?)?;
+        let (scale, zero_point) = (format!("{result}/scale"), format!("{result}/zero_point"));
+        let axis = axis(arguments)?;
+        let affine = Affine::of(arguments, "scales", "zero-points", &target)?;
+        if axis.is_none() && affine.scales.len() != 1 {
+            return Err(BackendError::invalid_input(format!("`{target}` needs an axis for its scales")));
+        }
+        let dims = if axis.is_some() { vec![affine.scales.len() as i64] } else { Vec::new() };
+        let bytes = affine.scales.iter().flat_map(|scale| real_bytes(*scale, DType::FLOAT32)).collect();
+        let name = self.claim(&scale)?;
+        self.add_tensor(name, DType::FLOAT32, dims.clone(), bytes);
+        let name = self.claim(&zero_point)?;
+        self.add_tensor(name, edit.dtype, dims, pack(&affine.zero_points, edit.dtype)?);
+        self.node("DequantizeLinear", CONTRIB, &[target, scale, zero_point], &[result], axis_attribute(axis));
         Ok(())
     }
 
@@ -284,6 +340,22 @@ impl Editor<'_> {
 fn needed<'a>(arguments: &'a [Pair], name: &str) -> Result<&'a str> {
     lookup(arguments, name)
         .ok_or_else(|| BackendError::invalid_input(format!("the change needs the argument `{name}`")))
+}
+
+fn axis(arguments: &[Pair]) -> Result<Option<i64>> {
+    let number =
+        |text: &str| text.parse().map_err(|_| BackendError::invalid_input(format!("`{text}` is no axis")));
+    lookup(arguments, "axis").map(number).transpose()
+}
+
+fn axis_attribute(axis: Option<i64>) -> Vec<AttributeProto> {
+    let axis = axis.map(|axis| AttributeProto {
+        name: Some("axis".to_owned()),
+        i: Some(axis),
+        r#type: Some(code::INT),
+        ..AttributeProto::default()
+    });
+    axis.into_iter().collect()
 }
 
 /// Scales with a zero point each.

@@ -6,7 +6,9 @@ use crate::info;
 use crate::proto;
 use crate::quant;
 use crate::runtime::Runtime;
-use crate::runtime::plan::Plan;
+use crate::runtime::piecewise::{Outcome, Piecewise};
+use crate::runtime::plan::{Plan, Settings};
+use crate::runtime::replay::Replay;
 use crate::runtime::session::Session;
 use crate::source::Source;
 use prost::Message;
@@ -16,7 +18,7 @@ use qp_abi::sdk::{
 };
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A tensor is delivered in pieces of this many bytes: a whole number of elements of any type.
 const PIECE_BYTES: usize = 16 << 20;
@@ -35,6 +37,10 @@ pub struct OnnxModel {
     session: Mutex<Option<Session>>,
     /// The session of the last capture.
     capture: Mutex<Option<Session>>,
+    /// The last capture in pieces.
+    pieces: Mutex<Option<Piecewise>>,
+    /// The last runs that differ in switches alone; `None` inside where the model is better run whole.
+    replay: Mutex<Option<(Settings, Option<Replay>)>>,
 }
 
 impl OnnxModel {
@@ -65,7 +71,71 @@ impl OnnxModel {
             runtime,
             session: Mutex::default(),
             capture: Mutex::default(),
+            pieces: Mutex::default(),
+            replay: Mutex::default(),
         })
+    }
+}
+
+/// What is kept for the next run. A panic while it was in use leaves it in doubt: it is made anew.
+fn lock<T>(slot: &Mutex<Option<T>>) -> MutexGuard<'_, Option<T>> {
+    slot.lock().unwrap_or_else(|poisoned| {
+        let mut kept = PoisonError::into_inner(poisoned);
+        *kept = None;
+        kept
+    })
+}
+
+impl OnnxModel {
+    /// Computes what differs from earlier runs; `None` where the model is to be run otherwise.
+    fn replay(
+        &self,
+        plan: &Plan<'_>,
+        sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<Option<Outcome>> {
+        if plan.settings.replay.is_none() {
+            return Ok(None);
+        }
+        let mut kept = lock(&self.replay);
+        let fits = |replay: &Replay| replay.fits(plan);
+        let is_ready = kept
+            .as_ref()
+            .is_some_and(|(settings, replay)| *settings == plan.settings && replay.as_ref().is_none_or(fits));
+        if !is_ready {
+            *kept = None;
+            let replay = Replay::prepare(&self.runtime, &self.source, &self.info, plan, progress)?;
+            *kept = Some((plan.settings, replay));
+        }
+        let Some((_, replay)) = kept.as_mut() else { return Ok(None) };
+        let Some(ready) = replay.as_mut() else { return Ok(None) };
+        let outcome = ready.run(&self.runtime, &self.source, plan, sink, progress)?;
+        if let Outcome::Stuck(_) = outcome {
+            *replay = None;
+        }
+        Ok(Some(outcome))
+    }
+
+    /// Runs the model in pieces; `None` where it is to be run whole.
+    fn run_in_pieces(
+        &self,
+        plan: &Plan<'_>,
+        sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<Option<Outcome>> {
+        let mut kept = lock(&self.pieces);
+        if kept.as_ref().is_none_or(|pieces| !pieces.fits(plan)) {
+            *kept = None;
+            *kept = Piecewise::prepare(&self.runtime, &self.source, &self.info, plan, progress)?;
+        }
+        let Some(pieces) = kept.as_mut().filter(|pieces| pieces.is_cut()) else { return Ok(None) };
+        // The session of a whole capture would take its memory beside the pieces.
+        *lock(&self.capture) = None;
+        let outcome = pieces.run(&self.runtime, &self.source, plan, sink, progress)?;
+        if let Outcome::Stuck(_) = outcome {
+            pieces.give_up();
+        }
+        Ok(Some(outcome))
     }
 }
 
@@ -120,6 +190,9 @@ impl Model for OnnxModel {
     fn edit(&self, edits: &[Edit], progress: &Progress<'_>) -> Result<ModelBox> {
         self.source.check()?;
         let mut model = proto::decode_model(self.source.bytes(), &self.source.name())?;
+        if let Some(graph) = &mut model.graph {
+            self.source.refer(&mut graph.initializer);
+        }
         edit::apply(&mut model, edits)?;
         let source = self.source.edited(model.encode_to_vec().into());
         let document = Document::of(source)?;
@@ -135,15 +208,22 @@ impl Model for OnnxModel {
         if let Some(obstacle) = self.info.run_obstacle.as_ref().into_option() {
             return Err(obstacle.clone());
         }
-        let plan = Plan::new(&self.info, request)?;
+        let mut plan = Plan::new(&self.info, request)?;
+        let cut = match self.replay(&plan, sink, progress)? {
+            None => self.run_in_pieces(&plan, sink, progress)?,
+            some => some,
+        };
+        match cut {
+            Some(Outcome::Done(report)) => return Ok(report),
+            Some(Outcome::Stuck(delivered)) => {
+                plan.wanted.retain(|name| !delivered.contains(*name));
+                plan.captured.retain(|name| !delivered.contains(*name));
+            }
+            None => {}
+        }
         // What is captured needs a session of its own; that of ordinary runs is kept.
         let slot = if plan.captured.is_empty() { &self.session } else { &self.capture };
-        // A panic while the session was in use leaves it in doubt: it is made anew.
-        let mut kept = slot.lock().unwrap_or_else(|poisoned| {
-            let mut kept = PoisonError::into_inner(poisoned);
-            *kept = None;
-            kept
-        });
+        let mut kept = lock(slot);
         if kept.as_ref().is_none_or(|session| !session.fits(&plan)) {
             *kept = None;
             let has_external = self.info.tensors.iter().any(|tensor| !tensor.external_file.is_empty());

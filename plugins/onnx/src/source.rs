@@ -1,5 +1,6 @@
 //! The bytes of one file, read into memory or mapped.
 
+use crate::proto::{StringStringEntryProto, TensorProto, code};
 use bytes::Bytes;
 use memmap2::Mmap;
 use qp_abi::sdk::{BackendError, ErrorKind, Result};
@@ -11,6 +12,9 @@ use std::time::SystemTime;
 /// Files from this size on are mapped; smaller ones are read, so that nothing that happens to the file later
 /// can harm what was read.
 const MAPPED_FROM_BYTES: u64 = 1 << 20;
+
+/// Stored tensors from this size on may refer to the file; a smaller one is copied sooner than it is mapped.
+const REFERRED_FROM_BYTES: usize = 64 << 10;
 
 /// A file as it was when it was opened.
 #[derive(Debug)]
@@ -75,6 +79,42 @@ impl Source {
             mapped: Some(file),
             is_edited: false,
         })
+    }
+
+    /// Lets the large stored tensors of a graph, as far as their elements are bytes of this mapped file, refer to the file in
+    /// place of holding them: whoever encodes the graph copies no weights, and the runtime maps them. Whether any does.
+    ///
+    /// Of a link the runtime would say that its file is elsewhere.
+    pub fn refer(&self, tensors: &mut [TensorProto]) -> bool {
+        let is_link = || std::fs::symlink_metadata(&self.path).map_or(true, |metadata| metadata.is_symlink());
+        let Some(name) = self.path.file_name().and_then(|name| name.to_str()) else { return false };
+        if self.mapped.is_none() || is_link() {
+            return false;
+        }
+        let start = self.bytes.as_ptr() as usize;
+        let mut has_any = false;
+        for tensor in tensors {
+            let Some(raw) = tensor.raw_data.as_ref().filter(|raw| raw.len() >= REFERRED_FROM_BYTES) else {
+                continue;
+            };
+            let Some(offset) = (raw.as_ptr() as usize).checked_sub(start) else { continue };
+            if offset.saturating_add(raw.len()) > self.bytes.len() {
+                continue;
+            }
+            let entry = |key: &str, value: String| StringStringEntryProto {
+                key: Some(key.to_owned()),
+                value: Some(value.into()),
+            };
+            tensor.external_data = vec![
+                entry("location", name.to_owned()),
+                entry("offset", offset.to_string()),
+                entry("length", raw.len().to_string()),
+            ];
+            tensor.data_location = Some(code::EXTERNAL);
+            tensor.raw_data = None;
+            has_any = true;
+        }
+        has_any
     }
 
     /// The same file with other bytes.

@@ -174,6 +174,87 @@ fn a_value_is_added_to_another_also_along_an_earlier_dimension() {
     assert_eq!(edited(&model, &[add("many", "99")]).err().unwrap().kind, ErrorKind::INVALID_INPUT);
 }
 
+/// (3 - 1) / 2, (-2 - 1) / 2, 5 * 2 and 0, in four rows, each plus the four numbers of x.
+#[test]
+fn stored_codes_are_dequantized_by_the_runtime() {
+    let (_folder, path) = small();
+    let model = open(&runner(), &path).unwrap();
+    let codes = Edit {
+        dtype: DType::INT8,
+        shape: vec![4, 1].into(),
+        bytes: [3_i8, -2, 5, 0].map(|code| code as u8).to_vec().into(),
+        ..edit("store", "codes", Vec::new())
+    };
+    let arguments = vec![
+        pair("as", "real"),
+        pair("scales", "0.5,0.5,2,2"),
+        pair("zero-points", "1,1,0,0"),
+        pair("axis", "0"),
+    ];
+    let meant = Edit { dtype: DType::INT8, ..edit("dequantize", "codes", arguments) };
+    let add = edit("copy-layer", "sum", vec![pair("suffix", "#2"), pair("input:b", "real")]);
+    let changed = edited(&model, &[codes, meant, add]).unwrap();
+    let x = [0.6_f32, -0.3, 200.0, 1.0];
+    let rows: Vec<f32> = [1.0, -1.5, 10.0, 0.0].iter().flat_map(|real| x.map(|x| x + real)).collect();
+    assert_eq!(values(&changed, &["sum#2"], None)[0], rows);
+}
+
+/// Runs that differ in two switches, in every order of the four: each is what a run alone gives.
+#[test]
+fn runs_that_repeat_each_other_give_what_each_gives_alone() {
+    let (_folder, path) = small();
+    let model = open(&runner(), &path).unwrap();
+    let edits = [
+        rounded("x", "x.rounded"),
+        edit("copy-layer", "sum", vec![pair("suffix", "#2"), pair("input:x", "x.rounded")]),
+        edit("copy-layer", "y", vec![pair("suffix", "#2")]),
+        rounded("y#2", "y.rounded"),
+        edit("select", "sum", vec![pair("switch", "first"), pair("then", "sum#2")]),
+        edit("select", "y", vec![pair("switch", "second"), pair("then", "y.rounded")]),
+    ];
+    let changed = edited(&model, &edits).unwrap();
+    let run = |switches: [bool; 2], scale: f32, replay: bool| {
+        let bytes = bytes_of(&[0.6, -0.3, 200.0, 1.0].map(|x: f32| x * scale));
+        let flags = switches.map(|on| [u8::from(on)]);
+        let inputs = [
+            TensorView::whole("x", DType::FLOAT32, &[4], &bytes),
+            TensorView::whole("first", DType::BOOL, &[], &flags[0]),
+            TensorView::whole("second", DType::BOOL, &[], &flags[1]),
+        ];
+        let names = [RString::from("y")];
+        let options = [pair("optimization", "disable"), pair("replay", "1000000")];
+        let request = RunRequest {
+            inputs: inputs.as_slice().into(),
+            fetch: Fetch::NAMED,
+            names: names.as_slice().into(),
+            options: options[..if replay { 2 } else { 1 }].into(),
+        };
+        let received = collect(|sink| {
+            with_progress(|progress| {
+                changed.run(request, sink.as_raw(), progress.as_raw()).into_result().map(|_| ())
+            })
+        });
+        received.unwrap()[0].floats()
+    };
+    let states = [[false, false], [true, true], [true, false], [false, true]];
+    // By hand: x + (0.25, 0, 0, -1) and what is below 0 cut off; x in steps of 0.5 from -1 to 126.5.
+    assert_eq!(run([false, false], 1.0, true), [0.85, 0.0, 200.0, 0.0]);
+    assert_eq!(run([true, false], 1.0, true), [0.75, 0.0, 126.5, 0.0]);
+    for first in states {
+        for second in states {
+            for scale in [1.0, 2.0] {
+                for state in [first, second] {
+                    assert_eq!(
+                        run(state, scale, true),
+                        run(state, scale, false),
+                        "{first:?} {second:?} {scale}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn changes_that_make_no_sense_are_refused_and_change_nothing() {
     let (_folder, path) = small();

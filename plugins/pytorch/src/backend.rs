@@ -83,7 +83,7 @@ impl sdk::Backend for Backend {
                 })
                 .collect(),
             url_schemes: RVec::new(),
-            features: texts(&["inspect", "run", "capture", "threads", "substitute", "code", "read-real"]),
+            features: texts(&["inspect", "run", "capture", "threads", "budget", "substitute", "code", "read-real"]),
             options: vec![
                 OptionInfo {
                     name: "qengine".into(),

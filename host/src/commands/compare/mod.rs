@@ -11,10 +11,10 @@ use crate::capture::batch::Batches;
 use crate::capture::emulation::{Emulation, Place, StandIn};
 use crate::capture::order::Order;
 use crate::capture::pairing::{self, ActivationPair};
-use crate::capture::side::half_of_the_threads;
+use crate::capture::side::{budgeted, half_of_the_threads};
 use crate::capture::{Alone, Compared, Comparison, Execution, Side, by_value};
 use crate::catalog::name::matches_pattern;
-use crate::commands::number::integer_in;
+use crate::commands::number::{integer_in, size};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::Errors;
 use crate::inspect::contrast::number_or_text;
@@ -23,6 +23,9 @@ use crate::playground::{Loaded, Playground};
 use crate::render::report::{Effect, Report};
 use serde::Serialize;
 use std::collections::HashSet;
+
+/// Less makes more pieces, and hardly slower ones.
+const BUDGET: &str = "256MiB";
 
 /// `compare REF CAND`
 pub(super) struct Compare;
@@ -60,6 +63,9 @@ pub(super) struct Arguments {
     /// As the runtime really executes the models, in place of the graphs as they are written
     #[arg(long)]
     optimized: bool,
+    /// What the values that wait to be compared may take in memory
+    #[arg(long, value_name = "SIZE", default_value = BUDGET, value_parser = size)]
+    budget: u64,
     #[command(flatten)]
     running: Running,
 }
@@ -165,7 +171,12 @@ impl Command for Compare {
         let side = |model| Side {
             model,
             sibling: playground.outspoken_sibling(model, &task),
-            options: arguments.running.options_of(model, execution, threads),
+            // Of both, the values of one piece are with the runtime, and as much may be waiting.
+            options: budgeted(
+                arguments.running.options_of(model, execution, threads),
+                model,
+                arguments.budget / 4,
+            ),
         };
         let (ours, theirs) = (side(&reference), side(&candidate));
         let mut values = pairing::activations(reference.info(), candidate.info());
@@ -185,7 +196,7 @@ impl Command for Compare {
         }
         let compare = |alone: &Alone| {
             let feed = (&*input, arguments.samples, arguments.batch);
-            Comparison::run(&ours, &theirs, &values.pairs, feed, alone, &task)
+            Comparison::run(&ours, &theirs, &values.pairs, feed, (alone, arguments.budget / 2), &task)
         };
         let is_local = !arguments.accumulated && !arguments.optimized;
         let chosen =

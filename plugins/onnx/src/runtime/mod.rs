@@ -2,7 +2,10 @@
 
 pub mod capture;
 pub mod library;
+pub mod pieces;
+pub mod piecewise;
 pub mod plan;
+pub mod replay;
 pub mod session;
 mod tensor;
 

@@ -16,6 +16,10 @@ pub struct Settings {
     pub optimization: Optimization,
     /// Threads of its own; `None` for the pool that all sessions share.
     pub threads: Option<usize>,
+    /// About how many bytes of captured values are kept at a time; `None` for all of them.
+    pub budget: Option<u64>,
+    /// How many bytes of values may be kept for runs that differ in switches alone; `None` for none.
+    pub replay: Option<u64>,
 }
 
 /// How much the runtime may change the graph.
@@ -60,7 +64,8 @@ impl Settings {
     const MAX_THREADS: usize = 1024;
 
     fn of(request: &RunRequest<'_>) -> Result<Self> {
-        let mut settings = Self { optimization: Optimization::All, threads: None };
+        let mut settings =
+            Self { optimization: Optimization::All, threads: None, budget: None, replay: None };
         for option in request.options.as_slice() {
             let (name, value) = (option.0.as_str(), option.1.as_str());
             match name {
@@ -78,9 +83,16 @@ impl Settings {
                             .with_help(format!("Choose a number from 1 to {}.", Self::MAX_THREADS))
                     })?);
                 }
+                "budget" | "replay" => {
+                    let bytes = value.parse().map_err(|_| {
+                        BackendError::invalid_input(format!("`{value}` is no number of bytes"))
+                    })?;
+                    let setting = if name == "budget" { &mut settings.budget } else { &mut settings.replay };
+                    *setting = Some(bytes);
+                }
                 _ => {
                     return Err(BackendError::invalid_input(format!("`{name}` is no option of a run"))
-                        .with_help("The options are `optimization` and `threads`."));
+                        .with_help("The options are `optimization`, `threads`, `budget` and `replay`."));
                 }
             }
         }

@@ -53,13 +53,7 @@ impl Session {
         let settings = plan.settings;
         progress.update("preparing the model", 0, 0)?;
         let is_unchanged = source.is_unchanged();
-        if !is_unchanged && (has_external || !source.is_in_memory()) {
-            return Err(BackendError::new(
-                ErrorKind::IO,
-                format!("`{}` has changed since it was opened", source.name()),
-            )
-            .with_help("Reload the model."));
-        }
+        check_source(source, has_external)?;
         let loaded = runtime.load()?;
         let capture_threads = (!plan.captured.is_empty()).then_some(loaded.threads);
         let refused = |error: &ort::Error| explain(error, &format!("{NAME} refuses `{}`", source.name()));
@@ -67,12 +61,8 @@ impl Session {
             builder(&loaded.environment, settings, capture_threads).map_err(|error| refused(&error))?;
         let captured: Vec<String> = plan.captured.iter().map(|name| (*name).to_owned()).collect();
         let inner = if !captured.is_empty() || source.is_edited() {
-            // From memory the runtime does not know where external data is.
-            if let Some(folder) = source.path().parent().filter(|_| has_external) {
-                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-                builder = builder.with_config_entry(EXTERNAL_FOLDER, folder.to_string_lossy()).map_err(
-                    |error| explain(&error.into(), &format!("{NAME} refuses `{}`", source.name())),
-                )?;
+            if has_external {
+                builder = with_external(builder, source)?;
             }
             builder.commit_from_memory(&capture::with_outputs(source.bytes(), &captured))
         } else if is_unchanged {
@@ -119,11 +109,7 @@ impl Session {
         let bytes = plan.input_bytes();
         let is_watched = self.guess(bytes).is_none_or(|guess| guess > UNWATCHED);
         let start = Instant::now();
-        let outcome = if is_watched {
-            watched(&mut self.inner, inputs, &options, progress)
-        } else {
-            self.inner.run_with_options(inputs, &options).map_err(|error| failed(&error))
-        };
+        let outcome = execute(&mut self.inner, inputs, &options, is_watched, progress);
         let elapsed = start.elapsed();
         let outputs = outcome?;
         self.last = Some((elapsed, bytes));
@@ -134,19 +120,7 @@ impl Session {
                 .ok_or_else(|| BackendError::runtime_failed(format!("{NAME} did not compute `{name}`")))?;
             deliver(name, value, sink)?;
         }
-        Ok(RunReport {
-            runtime: NAME.into(),
-            runtime_version: self.version.as_str().into(),
-            elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
-            settings: [
-                pair("provider", "CPU"),
-                pair("optimization", self.settings.optimization.name()),
-                pair("threads", self.threads.to_string()),
-            ]
-            .into_iter()
-            .chain(left_out(plan))
-            .collect(),
-        })
+        Ok(report(&self.version, self.settings, self.threads, elapsed, left_out(plan)))
     }
 
     /// How long a run with so many input bytes may take, from the last one; `None` for the first.
@@ -157,6 +131,65 @@ impl Session {
     }
 }
 
+/// Checks that what a session is made of is still what was opened.
+pub(super) fn check_source(source: &Source, has_external: bool) -> Result<()> {
+    if !source.is_unchanged() && (has_external || !source.is_in_memory()) {
+        return Err(BackendError::new(
+            ErrorKind::IO,
+            format!("`{}` has changed since it was opened", source.name()),
+        )
+        .with_help("Reload the model."));
+    }
+    Ok(())
+}
+
+/// From memory the runtime does not know where external data is.
+pub(super) fn with_external(builder: SessionBuilder, source: &Source) -> Result<SessionBuilder> {
+    let Some(folder) = source.path().parent() else { return Ok(builder) };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    builder
+        .with_config_entry(EXTERNAL_FOLDER, folder.to_string_lossy())
+        .map_err(|error| explain(&error.into(), &format!("{NAME} refuses `{}`", source.name())))
+}
+
+/// What is said of a run.
+pub(super) fn report(
+    version: &str,
+    settings: Settings,
+    threads: usize,
+    elapsed: Duration,
+    more: Option<Pair>,
+) -> RunReport {
+    RunReport {
+        runtime: NAME.into(),
+        runtime_version: version.into(),
+        elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+        settings: [
+            pair("provider", "CPU"),
+            pair("optimization", settings.optimization.name()),
+            pair("threads", threads.to_string()),
+        ]
+        .into_iter()
+        .chain(more)
+        .collect(),
+    }
+}
+
+/// Runs a session; with `is_watched` the host is asked, from time to time, whether the run is still wanted.
+pub(super) fn execute<'r>(
+    session: &'r mut ort::session::Session,
+    inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)>,
+    options: &'r RunOptions<NoSelectedOutputs>,
+    is_watched: bool,
+    progress: &Progress<'_>,
+) -> Result<SessionOutputs<'r>> {
+    if is_watched {
+        watched(session, inputs, options, progress)
+    } else {
+        session.run_with_options(inputs, options).map_err(|error| failed(&error))
+    }
+}
+
 /// Says which outputs were not delivered.
 fn left_out(plan: &Plan<'_>) -> Option<Pair> {
     let names: Vec<String> =
@@ -164,7 +197,7 @@ fn left_out(plan: &Plan<'_>) -> Option<Pair> {
     (!names.is_empty()).then(|| pair("left out", names.join(", ")))
 }
 
-fn builder(
+pub(super) fn builder(
     environment: &ort::environment::Environment,
     settings: Settings,
     capture_threads: Option<usize>,
@@ -239,7 +272,7 @@ fn failed(error: &ort::Error) -> BackendError {
 }
 
 /// The runtime's words: their first line is the cause, all of them are the detail.
-fn explain(error: &ort::Error, message: &str) -> BackendError {
+pub(super) fn explain(error: &ort::Error, message: &str) -> BackendError {
     let kind = match error.code() {
         ort::ErrorCode::NotImplemented => ErrorKind::UNSUPPORTED_OP,
         _ => ErrorKind::RUNTIME_FAILED,

@@ -153,12 +153,23 @@ fn deliver_tensor(name: &str, ty: TensorElementType, value: &DynValue, sink: &mu
     }
 }
 
-/// A tensor of a type that Rust has none for.
-fn deliver_bytes(name: &str, ty: TensorElementType, value: &DynValue, sink: &mut Sink<'_>) -> Result<()> {
-    let unknown = || {
-        BackendError::unsupported_op(format!("the output `{name}` is of type `{ty}`, which is not delivered"))
-    };
-    let dtype = match ty {
+/// The type by the codes of ONNX, which are those of the ABI.
+pub fn dtype_of(ty: TensorElementType) -> Option<DType> {
+    Some(match ty {
+        TensorElementType::Float32 => DType::FLOAT32,
+        TensorElementType::Float64 => DType::FLOAT64,
+        TensorElementType::Float16 => DType::FLOAT16,
+        TensorElementType::Bfloat16 => DType::BFLOAT16,
+        TensorElementType::Int8 => DType::INT8,
+        TensorElementType::Int16 => DType::INT16,
+        TensorElementType::Int32 => DType::INT32,
+        TensorElementType::Int64 => DType::INT64,
+        TensorElementType::Uint8 => DType::UINT8,
+        TensorElementType::Uint16 => DType::UINT16,
+        TensorElementType::Uint32 => DType::UINT32,
+        TensorElementType::Uint64 => DType::UINT64,
+        TensorElementType::Bool => DType::BOOL,
+        TensorElementType::String => DType::STRING,
         TensorElementType::Complex64 => DType::COMPLEX64,
         TensorElementType::Complex128 => DType::COMPLEX128,
         TensorElementType::Float8E4M3FN => DType::FLOAT8_E4M3FN,
@@ -171,8 +182,16 @@ fn deliver_bytes(name: &str, ty: TensorElementType, value: &DynValue, sink: &mut
         TensorElementType::Int4 => DType::INT4,
         TensorElementType::Uint2 => DType::UINT2,
         TensorElementType::Int2 => DType::INT2,
-        _ => return Err(unknown()),
+        _ => return None,
+    })
+}
+
+/// A tensor of a type that Rust has none for.
+fn deliver_bytes(name: &str, ty: TensorElementType, value: &DynValue, sink: &mut Sink<'_>) -> Result<()> {
+    let unknown = || {
+        BackendError::unsupported_op(format!("the output `{name}` is of type `{ty}`, which is not delivered"))
     };
+    let dtype = dtype_of(ty).ok_or_else(unknown)?;
     let tensor = value.view().downcast::<DynTensorValueType>().map_err(|error| lost(name, &error))?;
     let shape = tensor.shape();
     let elements = qp_abi::sdk::element_count(shape).ok_or_else(unknown)?;

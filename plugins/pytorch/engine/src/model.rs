@@ -124,7 +124,7 @@ impl boundary::Model for Model {
             Ok((name, self.settings.converted(tensor::input(view)?)))
         });
         let inputs: Vec<(CString, Tensor)> = inputs.collect::<Result<_>>()?;
-        let mut wanted = Wanted::of(request, &self.values)?;
+        let mut wanted = Wanted::of(request, &self.values, of_run.has_budget)?;
         let mut substitution = self.substitution(request.substitutes.as_slice())?;
         let mut flags = wanted.flags(self.values.len());
         substitution.taps().for_each(|tap| flags[tap] = true);
@@ -228,6 +228,8 @@ enum Wanted<'a> {
         delivered: usize,
         /// Whether what a run does not compute is left out; else that is an error.
         is_lenient: bool,
+        /// Whether values come in the order in which they are computed, and nothing is kept.
+        is_as_computed: bool,
     },
 }
 
@@ -236,6 +238,7 @@ struct Due<'a> {
     source: Source,
     /// What came before its turn, copied: the model may overwrite its own.
     kept: Option<Tensor>,
+    is_delivered: bool,
 }
 
 #[derive(PartialEq, Eq)]
@@ -260,7 +263,7 @@ impl Source {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(request: &RunRequest<'a>, values: &[RString]) -> Result<Self> {
+    fn of(request: &RunRequest<'a>, values: &[RString], has_budget: bool) -> Result<Self> {
         let is_lenient = request.fetch == Fetch::LAYERS;
         match request.fetch {
             Fetch::OUTPUTS => Ok(Self::Outputs(request.names.as_slice())),
@@ -271,9 +274,14 @@ impl<'a> Wanted<'a> {
                     let source = Source::of(name, &values).ok_or_else(|| {
                         BackendError::not_found(format!("libtorch computes no `{name}` in this model"))
                     })?;
-                    Ok(Due { name: name.as_str(), source, kept: None })
+                    Ok(Due { name: name.as_str(), source, kept: None, is_delivered: false })
                 });
-                Ok(Self::Named { due: due.collect::<Result<_>>()?, delivered: 0, is_lenient })
+                Ok(Self::Named {
+                    due: due.collect::<Result<_>>()?,
+                    delivered: 0,
+                    is_lenient,
+                    is_as_computed: is_lenient || has_budget,
+                })
             }
             _ => Err(BackendError::unsupported_op("the engine delivers outputs and named values only")),
         }
@@ -293,10 +301,12 @@ impl<'a> Wanted<'a> {
     }
 
     fn take(&mut self, source: &Source, tensor: &Tensor, sink: &mut Sink<'_>) -> Result<()> {
-        let Self::Named { due, delivered, is_lenient } = self else { return Ok(()) };
+        let Self::Named { due, delivered, is_as_computed, .. } = self else { return Ok(()) };
         let Some(at) = due.iter().position(|due| due.source == *source) else { return Ok(()) };
-        if *is_lenient {
+        if *is_as_computed {
             tensor::deliver(due[at].name, tensor, sink)?;
+            *delivered += 1;
+            due[at].is_delivered = true;
         } else if at == *delivered {
             tensor::deliver(due[at].name, tensor, sink)?;
             *delivered += 1;
@@ -319,11 +329,14 @@ impl<'a> Wanted<'a> {
             self.take(&Source::Output(index), &tensor, sink)?;
         }
         match self {
-            Self::Named { due, delivered, is_lenient: false } if *delivered < due.len() => {
-                Err(BackendError::runtime_failed(format!(
-                    "`{}` was not computed, or is no tensor",
-                    due[*delivered].name
-                )))
+            Self::Named { due, delivered, is_lenient: false, is_as_computed } if *delivered < due.len() => {
+                let missing = if *is_as_computed {
+                    due.iter().find(|due| !due.is_delivered)
+                } else {
+                    due.get(*delivered)
+                };
+                let name = missing.map(|due| due.name).unwrap_or_default();
+                Err(BackendError::runtime_failed(format!("`{name}` was not computed, or is no tensor")))
             }
             _ => Ok(()),
         }

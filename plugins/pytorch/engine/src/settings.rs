@@ -9,6 +9,7 @@ const MAX_THREADS: i32 = 1024;
 const THREADS: &str = "threads";
 const ENGINE: &str = "qengine";
 const PRECISION: &str = "precision";
+const BUDGET: &str = "budget";
 const PRECISIONS: [(&str, Kind); 4] = [
     ("float32", Kind::Float),
     ("float64", Kind::Double),
@@ -25,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) engine: Option<String>,
     /// What float tensors are turned into before anything is computed.
     pub(crate) precision: Option<Kind>,
+    /// Whether little of what is captured may be kept. However much: each value goes as soon as it is computed.
+    pub(crate) has_budget: bool,
 }
 
 impl Settings {
@@ -33,7 +36,7 @@ impl Settings {
     /// # Errors
     /// `InvalidInput` for an option that is not known or a value that is none of its.
     pub(crate) fn read(options: &[Pair]) -> Result<Self> {
-        let known = [THREADS, ENGINE, PRECISION];
+        let known = [THREADS, ENGINE, PRECISION, BUDGET];
         if let Some(unknown) = options.iter().find(|option| !known.contains(&option.0.as_str())) {
             let message = format!("option `{}` is unknown to libtorch", unknown.0);
             return Err(
@@ -44,6 +47,7 @@ impl Settings {
             threads: lookup(options, THREADS).map(threads).transpose()?,
             engine: lookup(options, ENGINE).map(engine).transpose()?,
             precision: lookup(options, PRECISION).map(precision).transpose()?,
+            has_budget: lookup(options, BUDGET).is_some(),
         })
     }
 

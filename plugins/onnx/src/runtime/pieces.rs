@@ -1,0 +1,421 @@
+//! A graph in pieces, each with a session of its own, so that many values can be delivered and let go one piece after
+//! the other: what is in memory is the values of one piece and what later pieces read.
+//!
+//! The graph is cut where few bytes are alive. What depends on nothing but stored tensors, as dequantized weights do, is
+//! computed in each piece that reads it and crosses no cut. A piece's session is made when its inputs are there: these say of
+//! which type they are.
+
+use crate::proto::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
+use std::collections::{HashMap, HashSet};
+
+/// Operators whose result is another each time.
+const RANDOM: [&str; 6] =
+    ["RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"];
+
+/// The domains of operators that are known to compute the same of the same.
+const PURE: [&str; 3] = ["", "ai.onnx", "com.microsoft"];
+
+/// A piece of a graph.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// The nodes, by their places in the graph.
+    pub nodes: Vec<usize>,
+    /// Inputs of the model, and values of earlier pieces, that it reads.
+    pub takes: Vec<String>,
+    /// Values that it computes and that are wanted.
+    pub gives: Vec<String>,
+    /// Values that it computes and that later pieces read.
+    pub hands_on: Vec<String>,
+    /// The stored tensors that it reads.
+    pub stored: Vec<usize>,
+}
+
+/// Cuts a graph into pieces whose wanted values take about `budget` bytes each, as far as `bytes` knows their sizes.
+///
+/// `None` for a graph that is not cut: one whose nodes are not in the order in which they are computed, one that only
+/// hands on what is given or stored, and one that fits whole.
+pub fn cut(
+    graph: &GraphProto,
+    wanted: &[&str],
+    bytes: &dyn Fn(&str) -> Option<u64>,
+    budget: u64,
+) -> Option<Vec<Piece>> {
+    let wiring = Wiring::of(graph)?;
+    let order = wiring.needed(wanted)?;
+    let place: HashMap<usize, usize> = order.iter().enumerate().map(|(place, node)| (*node, place)).collect();
+    let sizes = wiring.sizes(&order, bytes);
+    let wanted: HashSet<&str> = wanted.iter().copied().collect();
+    let ends = ends(&wiring, &order, &sizes, &wanted, budget);
+    (ends.len() > 1).then(|| wiring.pieces(&order, &place, &ends, &wanted))
+}
+
+/// The places in `order` at which pieces end whose `counted` values take about `budget` bytes each.
+pub(super) fn ends(
+    wiring: &Wiring<'_>,
+    order: &[usize],
+    sizes: &HashMap<&str, u64>,
+    counted: &HashSet<&str>,
+    budget: u64,
+) -> Vec<usize> {
+    let size = |name: &str| sizes.get(name).copied().unwrap_or(0);
+    let graph = wiring.graph;
+    // Of each place: the bytes of counted values, and those that are alive behind it.
+    let mut gained = vec![0_u64; order.len()];
+    let mut change = vec![0_i128; order.len() + 1];
+    let mut last_read: HashMap<&str, usize> = HashMap::new();
+    for (at, node) in order.iter().enumerate() {
+        last_read.extend(wiring.reads[*node].iter().map(|name| (*name, at)));
+    }
+    for (at, node) in order.iter().enumerate() {
+        for name in outputs(&graph.node[*node]) {
+            if counted.contains(name) {
+                gained[at] = gained[at].saturating_add(size(name));
+            }
+            if let Some(last) = last_read.get(name).filter(|last| **last > at) {
+                change[at] += i128::from(size(name));
+                change[*last] -= i128::from(size(name));
+            }
+        }
+    }
+    let mut alive = Vec::with_capacity(order.len());
+    let mut sum = 0;
+    for step in &change[..order.len()] {
+        sum += step;
+        alive.push(sum);
+    }
+    let mut ends = Vec::new();
+    let mut start = 0;
+    while start < order.len() {
+        let mut gathered = 0_u64;
+        let mut best = None;
+        let mut end = start;
+        while end < order.len() {
+            gathered = gathered.saturating_add(gained[end]);
+            if gathered > budget && end > start {
+                break;
+            }
+            // The later of equals: fewer pieces.
+            if gathered >= budget / 2 && best.is_none_or(|best: usize| alive[end] <= alive[best]) {
+                best = Some(end);
+            }
+            end += 1;
+        }
+        let last = if end == order.len() { end - 1 } else { best.unwrap_or(end - 1) };
+        ends.push(last);
+        start = last + 1;
+    }
+    ends
+}
+
+/// Who computes and who reads what.
+pub(super) struct Wiring<'a> {
+    pub(super) graph: &'a GraphProto,
+    pub(super) producers: HashMap<&'a str, usize>,
+    stored: HashMap<&'a str, usize>,
+    /// What each node reads, the graphs inside of it included: names of computed values and of inputs.
+    pub(super) reads: Vec<Vec<&'a str>>,
+    /// Whether a node depends on stored tensors alone.
+    pub(super) is_constant: Vec<bool>,
+}
+
+impl<'a> Wiring<'a> {
+    /// `None` for a graph whose nodes are not in the order in which they are computed.
+    pub(super) fn of(graph: &'a GraphProto) -> Option<Self> {
+        let named = |tensor: (usize, &'a Option<String>)| Some((tensor.1.as_deref()?, tensor.0));
+        let stored: HashMap<&str, usize> =
+            graph.initializer.iter().map(|tensor| &tensor.name).enumerate().filter_map(named).collect();
+        let mut wiring = Self {
+            graph,
+            producers: HashMap::new(),
+            stored,
+            reads: Vec::with_capacity(graph.node.len()),
+            is_constant: Vec::with_capacity(graph.node.len()),
+        };
+        let inputs = graph.input.iter().filter_map(|input| input.name.as_deref());
+        let sparse =
+            graph.sparse_initializer.iter().filter_map(|tensor| tensor.values.as_ref()?.name.as_deref());
+        let sparse: HashSet<&str> = sparse.collect();
+        let given: HashSet<&str> = inputs.filter(|name| !wiring.stored.contains_key(name)).collect();
+        for (index, node) in graph.node.iter().enumerate() {
+            let has_graph = node.attribute.iter().any(|it| it.g.is_some() || !it.graphs.is_empty());
+            let mut is_constant =
+                PURE.contains(&node.domain()) && !RANDOM.contains(&node.op_type()) && !has_graph;
+            let mut reads = Vec::new();
+            let mut names = Vec::new();
+            read_names(node, &mut names);
+            names.sort_unstable();
+            names.dedup();
+            for name in names {
+                if let Some(producer) = wiring.producers.get(name) {
+                    is_constant &= wiring.is_constant[*producer];
+                    reads.push(name);
+                } else if given.contains(name) {
+                    is_constant = false;
+                    reads.push(name);
+                } else if !has_graph && !wiring.stored.contains_key(name) && !sparse.contains(name) {
+                    // What no earlier node computes: the order is not that of computing.
+                    return None;
+                }
+            }
+            for output in outputs(node) {
+                if wiring.producers.insert(output, index).is_some() {
+                    return None;
+                }
+            }
+            wiring.reads.push(reads);
+            wiring.is_constant.push(is_constant);
+        }
+        // A graph inside of a node has names of its own; what it reads from outside is computed before, too.
+        let is_late = |(index, node): (usize, &NodeProto)| {
+            let mut names = Vec::new();
+            read_names(node, &mut names);
+            names.iter().any(|name| wiring.producers.get(name).is_some_and(|producer| *producer >= index))
+        };
+        if graph.node.iter().enumerate().filter(|(_, node)| !node.attribute.is_empty()).any(is_late) {
+            return None;
+        }
+        Some(wiring)
+    }
+
+    /// The nodes that the wanted values need, in order, without those that depend on stored tensors alone, unless these
+    /// are wanted themselves.
+    fn needed(&self, wanted: &[&str]) -> Option<Vec<usize>> {
+        let mut is_needed = vec![false; self.graph.node.len()];
+        let mut waiting = Vec::new();
+        let mut roots = HashSet::new();
+        for name in wanted {
+            let producer = *self.producers.get(name)?;
+            roots.insert(producer);
+            waiting.push(producer);
+        }
+        while let Some(node) = waiting.pop() {
+            if !std::mem::replace(&mut is_needed[node], true) {
+                waiting.extend(self.reads[node].iter().filter_map(|name| self.producers.get(name)));
+            }
+        }
+        let is_own = |node: &usize| is_needed[*node] && (!self.is_constant[*node] || roots.contains(node));
+        Some((0..is_needed.len()).filter(is_own).collect())
+    }
+
+    /// The nodes that depend on stored tensors alone and that a node reads from, in order.
+    pub(super) fn constants_of(&self, node: usize) -> Vec<usize> {
+        let mut found = HashSet::new();
+        let mut waiting = vec![node];
+        while let Some(node) = waiting.pop() {
+            for producer in self.reads[node].iter().filter_map(|name| self.producers.get(name)) {
+                if self.is_constant[*producer] && found.insert(*producer) {
+                    waiting.push(*producer);
+                }
+            }
+        }
+        let mut found: Vec<usize> = found.into_iter().collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// The stored tensors that a node reads.
+    pub(super) fn stored_of(&self, node: usize) -> Vec<usize> {
+        let mut names = Vec::new();
+        read_names(&self.graph.node[node], &mut names);
+        names.into_iter().filter_map(|name| self.stored.get(name).copied()).collect()
+    }
+
+    /// The bytes of what the nodes compute; of what is not known, as much as the largest value that is read.
+    pub(super) fn sizes(
+        &self,
+        order: &[usize],
+        bytes: &dyn Fn(&str) -> Option<u64>,
+    ) -> HashMap<&'a str, u64> {
+        let mut sizes: HashMap<&str, u64> = HashMap::new();
+        for node in order {
+            let read = |name: &&str| sizes.get(name).copied().or_else(|| bytes(name)).unwrap_or(0);
+            let largest = self.reads[*node].iter().map(read).max().unwrap_or(0);
+            for name in outputs(&self.graph.node[*node]) {
+                sizes.insert(name, bytes(name).unwrap_or(largest));
+            }
+        }
+        sizes
+    }
+
+    fn pieces(
+        &self,
+        order: &[usize],
+        place: &HashMap<usize, usize>,
+        ends: &[usize],
+        wanted: &HashSet<&str>,
+    ) -> Vec<Piece> {
+        let piece_of = |node: usize| ends.partition_point(|end| *end < place[&node]);
+        let mut pieces: Vec<Piece> = ends.iter().map(|_| Piece::default()).collect();
+        let mut start = 0;
+        let mut given_once = HashSet::new();
+        for (index, end) in ends.iter().enumerate() {
+            let own = &order[start..=*end];
+            start = end + 1;
+            let mut nodes: Vec<usize> =
+                own.iter().flat_map(|node| self.constants_of(*node)).chain(own.iter().copied()).collect();
+            nodes.sort_unstable();
+            nodes.dedup();
+            let inside: HashSet<usize> = nodes.iter().copied().collect();
+            let (mut takes, mut stored) = (Vec::new(), Vec::new());
+            for node in &nodes {
+                for name in &self.reads[*node] {
+                    match self.producers.get(name) {
+                        Some(producer) if inside.contains(producer) => {}
+                        Some(producer) => {
+                            takes.push((*name).to_owned());
+                            pieces[piece_of(*producer)].hands_on.push((*name).to_owned());
+                        }
+                        None => takes.push((*name).to_owned()),
+                    }
+                }
+                stored.extend(self.stored_of(*node));
+            }
+            let computed = nodes.iter().flat_map(|node| outputs(&self.graph.node[*node]));
+            let gives = computed.filter(|name| wanted.contains(name) && given_once.insert(*name));
+            let gives = gives.map(str::to_owned).collect();
+            takes.sort_unstable();
+            takes.dedup();
+            stored.sort_unstable();
+            stored.dedup();
+            let piece = &mut pieces[index];
+            (piece.nodes, piece.takes, piece.gives, piece.stored) = (nodes, takes, gives, stored);
+        }
+        for piece in &mut pieces {
+            piece.hands_on.sort_unstable();
+            piece.hands_on.dedup();
+        }
+        pieces
+    }
+}
+
+/// What a node computes; an output that is left out has no name.
+fn outputs(node: &NodeProto) -> impl Iterator<Item = &str> {
+    node.output.iter().map(String::as_str).filter(|name| !name.is_empty())
+}
+
+/// All names that a node reads, those in the graphs inside of it included.
+fn read_names<'a>(node: &'a NodeProto, names: &mut Vec<&'a str>) {
+    names.extend(node.input.iter().map(String::as_str).filter(|name| !name.is_empty()));
+    let graphs = node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs));
+    for graph in graphs {
+        graph.node.iter().for_each(|inner| read_names(inner, names));
+        names.extend(graph.output.iter().filter_map(|output| output.name.as_deref()));
+    }
+}
+
+impl Piece {
+    /// The piece as a model: `types` gives those of what it takes.
+    pub fn model(&self, whole: &ModelProto, types: impl Fn(&str) -> TypeProto) -> ModelProto {
+        let Some(graph) = &whole.graph else { return ModelProto::default() };
+        let value = |name: &String, is_input: bool| ValueInfoProto {
+            name: Some(name.clone()),
+            r#type: is_input.then(|| types(name)),
+            ..ValueInfoProto::default()
+        };
+        let mut outputs: Vec<&String> = self.gives.iter().chain(&self.hands_on).collect();
+        outputs.sort_unstable();
+        outputs.dedup();
+        let piece = GraphProto {
+            name: Some("piece".to_owned()),
+            node: self.nodes.iter().map(|node| graph.node[*node].clone()).collect(),
+            initializer: self.stored.iter().map(|index| graph.initializer[*index].clone()).collect(),
+            input: self.takes.iter().map(|name| value(name, true)).collect(),
+            output: outputs.into_iter().map(|name| value(name, false)).collect(),
+            sparse_initializer: graph.sparse_initializer.clone(),
+            ..GraphProto::default()
+        };
+        ModelProto {
+            ir_version: whole.ir_version,
+            opset_import: whole.opset_import.clone(),
+            functions: whole.functions.clone(),
+            graph: Some(piece),
+            ..ModelProto::default()
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+mod tests {
+    use super::*;
+    use crate::proto::TensorProto;
+
+    fn node(op_type: &str, inputs: &[&str], output: &str) -> NodeProto {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        NodeProto {
+            op_type: Some(op_type.to_owned()),
+            input: owned(inputs),
+            output: owned(&[output]),
+            ..NodeProto::default()
+        }
+    }
+
+    /// x, four layers that each read a stored weight through a node, and what reads the first of them at the end.
+    fn chain() -> GraphProto {
+        let mut node_list = Vec::new();
+        for (index, from) in ["x", "a", "b", "c"].into_iter().enumerate() {
+            let (codes, weight) = (format!("w{index}"), format!("w{index}.real"));
+            node_list.push(node("Cast", &[&codes], &weight));
+            node_list.push(node("Mul", &[from, &weight], ["a", "b", "c", "d"][index]));
+        }
+        node_list.push(node("Add", &["d", "a"], "y"));
+        let stored = |index: usize| TensorProto { name: Some(format!("w{index}")), ..TensorProto::default() };
+        let input = ValueInfoProto { name: Some("x".to_owned()), ..ValueInfoProto::default() };
+        GraphProto {
+            node: node_list,
+            initializer: (0..4).map(stored).collect(),
+            input: vec![input],
+            ..GraphProto::default()
+        }
+    }
+
+    fn texts(names: &[String]) -> Vec<&str> {
+        names.iter().map(String::as_str).collect()
+    }
+
+    /// Each value of 10 bytes and a budget of 20: two of them in a piece, but for the first, behind which only `a` is alive,
+    /// which is handed on to the end. What is stored crosses no cut.
+    #[test]
+    fn pieces_have_about_a_budget_of_wanted_values() {
+        let graph = chain();
+        let pieces = cut(&graph, &["a", "b", "c", "d", "y"], &|_| Some(10), 20).unwrap();
+        let gives: Vec<Vec<&str>> = pieces.iter().map(|piece| texts(&piece.gives)).collect();
+        assert_eq!(gives, [vec!["a"], vec!["b", "c"], vec!["d", "y"]]);
+        assert_eq!(texts(&pieces[0].takes), ["x"]);
+        assert_eq!(texts(&pieces[0].hands_on), ["a"]);
+        assert_eq!(texts(&pieces[1].takes), ["a"]);
+        assert_eq!(pieces[1].stored, [1, 2]);
+        assert_eq!(texts(&pieces[2].takes), ["a", "c"]);
+        assert!(pieces[2].hands_on.is_empty());
+        assert_eq!(pieces[0].nodes, [0, 1]);
+    }
+
+    /// Of two places at which a piece may end, the one behind which less is alive.
+    #[test]
+    fn a_piece_ends_where_little_is_alive() {
+        let graph = chain();
+        let bytes = |name: &str| Some(if name == "b" { 100 } else { 10 });
+        let pieces = cut(&graph, &["a", "c", "d", "y"], &bytes, 20).unwrap();
+        // Behind `a`, a and b's 100 bytes are still to come; behind `b` they are alive.
+        assert_eq!(texts(&pieces[0].gives), ["a"]);
+        assert_eq!(texts(&pieces[0].hands_on), ["a"]);
+    }
+
+    #[test]
+    fn what_is_not_needed_is_not_computed_and_what_fits_is_not_cut() {
+        let graph = chain();
+        assert!(cut(&graph, &["a", "b"], &|_| Some(10), 100).is_none());
+        let pieces = cut(&graph, &["a", "b"], &|_| Some(10), 5).unwrap();
+        let nodes: Vec<usize> = pieces.iter().flat_map(|piece| piece.nodes.iter().copied()).collect();
+        assert_eq!(nodes, [0, 1, 2, 3]);
+        // What no layer computes is no piece's.
+        assert!(cut(&graph, &["x"], &|_| Some(10), 5).is_none());
+    }
+
+    #[test]
+    fn nodes_that_are_not_in_the_order_of_computing_are_left_alone() {
+        let mut graph = chain();
+        graph.node.swap(1, 3);
+        assert!(cut(&graph, &["a", "b", "y"], &|_| Some(10), 5).is_none());
+    }
+}

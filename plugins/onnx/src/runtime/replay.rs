@@ -1,0 +1,512 @@
+//! Runs of one model that differ in a few switches: what they have in common is computed once.
+//!
+//! A switch is a boolean input that chooses between two values (`Where`). Its value is known before a run, so the branch that
+//! is not chosen is not computed. The graph is cut into pieces; what a piece hands on is kept under a key made of its nodes,
+//! the branches chosen in it, and the keys of what it takes. A run computes the pieces whose keys are new, and those alone.
+
+use super::pieces::{Piece, Wiring, ends};
+use super::piecewise::{Outcome, Sizes, dtype_of_value, open, stored_bytes};
+use super::plan::{Optimization, Plan, Settings};
+use super::session::{check_source, execute, explain, report};
+use super::tensor::{deliver, to_input};
+use super::{NAME, Runtime};
+use crate::proto::type_proto::{Tensor, Value};
+use crate::proto::{ModelProto, TypeProto, decode_model};
+use crate::source::Source;
+use ort::session::{RunOptions, SessionInputValue};
+use ort::value::{DynValue, ValueType};
+use qp_abi::sdk::{BackendError, DType, ModelInfo, Progress, Result, RunReport, Sink, TensorView};
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Into about so many pieces a graph is cut: fewer compute more twice, more keep more.
+const PIECES: u64 = 24;
+
+/// A model with what its last runs handed on.
+#[derive(Debug)]
+pub struct Replay {
+    settings: Settings,
+    wanted: Vec<String>,
+    model: ModelProto,
+    outline: Outline,
+    /// The last node of each piece.
+    ends: Vec<usize>,
+    has_external: bool,
+    sessions: Kept<ort::session::Session>,
+    handed: Kept<HashMap<String, Arc<DynValue>>>,
+    /// The key of the inputs that are no switches, of the last run.
+    data: u64,
+    threads: usize,
+    version: String,
+}
+
+/// What is known of the graph, by the places of its nodes.
+#[derive(Debug)]
+struct Outline {
+    /// The computed values and inputs that each node reads.
+    reads: Vec<Vec<String>>,
+    outputs: Vec<Vec<String>>,
+    /// The nodes that depend on stored tensors alone and that each node reads from.
+    constants: Vec<Vec<usize>>,
+    is_constant: Vec<bool>,
+    /// The stored tensors that each node reads.
+    stored: Vec<Vec<usize>>,
+    producers: HashMap<String, usize>,
+    /// Nodes that a switch decides: the switch, and the values for true and for false.
+    choices: HashMap<usize, [String; 3]>,
+}
+
+impl Outline {
+    fn of(wiring: &Wiring<'_>, switches: &HashSet<&str>) -> Self {
+        let graph = wiring.graph;
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let choice = |(index, node): (usize, &crate::proto::NodeProto)| match &node.input[..] {
+            [switch, then, other]
+                if node.op_type() == "Where"
+                    && node.domain().is_empty()
+                    && switches.contains(switch.as_str()) =>
+            {
+                Some((index, [switch.clone(), then.clone(), other.clone()]))
+            }
+            _ => None,
+        };
+        let nodes = 0..graph.node.len();
+        Self {
+            reads: wiring.reads.iter().map(|names| owned(names)).collect(),
+            outputs: graph.node.iter().map(|node| node.output.clone()).collect(),
+            constants: nodes.clone().map(|node| wiring.constants_of(node)).collect(),
+            is_constant: wiring.is_constant.clone(),
+            stored: nodes.map(|node| wiring.stored_of(node)).collect(),
+            producers: wiring.producers.iter().map(|(name, node)| ((*name).to_owned(), *node)).collect(),
+            choices: graph.node.iter().enumerate().filter_map(choice).collect(),
+        }
+    }
+
+    /// What a node reads when the switches are so.
+    fn reads<'s>(&'s self, node: usize, switches: &HashMap<&str, bool>) -> Vec<&'s str> {
+        match self.chosen(node, switches) {
+            Some(chosen) => vec![chosen],
+            None => self.reads[node].iter().map(String::as_str).collect(),
+        }
+    }
+
+    fn chosen(&self, node: usize, switches: &HashMap<&str, bool>) -> Option<&str> {
+        let [switch, then, other] = self.choices.get(&node)?;
+        Some(if *switches.get(switch.as_str())? { then } else { other })
+    }
+}
+
+/// A piece of the graph in one run.
+#[derive(Default)]
+struct Part<'s> {
+    nodes: Vec<usize>,
+    takes: Vec<&'s str>,
+    /// Wanted values, and those that later pieces read.
+    hands_on: Vec<&'s str>,
+    key: u64,
+    /// The positions of the switches that decide something in it.
+    own: Positions,
+    /// The positions of all the switches that what it hands on depends on.
+    all: Positions,
+}
+
+/// Whether switches are off, and whether some are on.
+#[derive(Clone, Copy, Default)]
+struct Positions {
+    off: bool,
+    on: bool,
+}
+
+impl Positions {
+    fn and(self, other: Self) -> Self {
+        Self { off: self.off || other.off, on: self.on || other.on }
+    }
+
+    /// Runs with some switches on are of one kind each: what comes again is what all or none decide.
+    fn come_again(self) -> bool {
+        !(self.off && self.on)
+    }
+}
+
+impl Replay {
+    /// Prepares a model whose runs repeat each other; `None` where there is nothing to be had of that.
+    ///
+    /// # Errors
+    /// Those of [`Runtime::load`] and of decoding the file.
+    pub fn prepare(
+        runtime: &Runtime,
+        source: &Source,
+        info: &ModelInfo,
+        plan: &Plan<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<Option<Self>> {
+        let Some(most) = plan.settings.replay else { return Ok(None) };
+        if plan.settings.optimization != Optimization::Disable {
+            return Ok(None);
+        }
+        progress.update("cutting the model into pieces", 0, 0)?;
+        let mut has_external = info.tensors.iter().any(|tensor| !tensor.external_file.is_empty());
+        check_source(source, has_external)?;
+        let mut model = decode_model(source.bytes(), &source.name())?;
+        let Some(graph) = &mut model.graph else { return Ok(None) };
+        has_external |= source.refer(&mut graph.initializer);
+        let Some(wiring) = Wiring::of(graph) else { return Ok(None) };
+        let switches: HashSet<&str> =
+            plan.inputs.iter().filter(|(_, view)| is_switch(view)).map(|(name, _)| *name).collect();
+        let outline = Outline::of(&wiring, &switches);
+        if outline.choices.is_empty() || !plan.wanted.iter().all(|name| outline.producers.contains_key(*name))
+        {
+            return Ok(None);
+        }
+        let sizes = Sizes::of(info, plan);
+        let order: Vec<usize> = (0..graph.node.len()).filter(|node| !wiring.is_constant[*node]).collect();
+        let known = wiring.sizes(&order, &|name| sizes.bytes(name));
+        let total: u64 = known.values().sum();
+        let every: HashSet<&str> = known.keys().copied().collect();
+        let ends = ends(&wiring, &order, &known, &every, (total / PIECES).max(1));
+        let ends = ends.into_iter().map(|end| order[end]).collect();
+        let loaded = runtime.load()?;
+        let heavy = stored_bytes(&model);
+        Ok(Some(Self {
+            settings: plan.settings,
+            wanted: plan.wanted.iter().map(|name| (*name).to_owned()).collect(),
+            outline,
+            ends,
+            has_external,
+            // The sessions of two whole runs, and those of the pieces that are neither.
+            sessions: Kept::new(heavy.saturating_mul(3).max(1)),
+            handed: Kept::new(most),
+            model,
+            data: 0,
+            threads: plan.settings.threads.unwrap_or(loaded.threads),
+            version: loaded.version.to_string(),
+        }))
+    }
+
+    /// Whether it is prepared as the plan needs it.
+    pub fn fits(&self, plan: &Plan<'_>) -> bool {
+        self.settings == plan.settings
+            && self.wanted.len() == plan.wanted.len()
+            && self.wanted.iter().zip(&plan.wanted).all(|(ours, wanted)| ours == wanted)
+    }
+
+    /// Computes what is new, and delivers what is wanted.
+    ///
+    /// # Errors
+    /// `RuntimeFailed`, `Cancelled`, or the sink's own.
+    pub fn run(
+        &mut self,
+        runtime: &Runtime,
+        source: &Source,
+        plan: &Plan<'_>,
+        sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<Outcome> {
+        progress.update("running", 0, 0)?;
+        let given: HashMap<&str, &TensorView<'_>> =
+            plan.inputs.iter().map(|(name, view)| (*name, view)).collect();
+        let switches: HashMap<&str, bool> = given
+            .iter()
+            .filter(|(_, view)| is_switch(view))
+            .map(|(name, view)| (*name, view.bytes.first() == Some(&1)))
+            .collect();
+        let inputs: HashMap<&str, u64> =
+            given.iter().map(|(name, view)| (*name, key_of_input(view))).collect();
+        let mut data: Vec<u64> =
+            given.iter().filter(|(_, view)| !is_switch(view)).map(|(name, _)| inputs[name]).collect();
+        data.sort_unstable();
+        let data = key(&data);
+        if data != self.data {
+            // Of other samples nothing comes again.
+            self.handed.clear();
+            self.data = data;
+        }
+        let (settings, has_external) = (self.settings, self.has_external);
+        let Self { outline, ends, wanted, sessions, handed, model, .. } = &mut *self;
+        let (outline, ends, wanted) = (&*outline, &ends[..], &wanted[..]);
+        let parts = parts(outline, ends, wanted, &switches, &inputs);
+        let piece_of =
+            |name: &str| outline.producers.get(name).map(|node| ends.partition_point(|end| end < node));
+        // From the end: which pieces are to be run, because what they hand on is not kept.
+        let mut is_due = vec![false; parts.len()];
+        let mut must_run = vec![false; parts.len()];
+        wanted.iter().filter_map(|name| piece_of(name)).for_each(|piece| is_due[piece] = true);
+        for index in (0..parts.len()).rev() {
+            let part = &parts[index];
+            let is_kept = |kept: &HashMap<String, Arc<DynValue>>| {
+                part.hands_on.iter().all(|name| kept.contains_key(*name))
+            };
+            if is_due[index] && !handed.get(part.key).is_some_and(is_kept) {
+                must_run[index] = true;
+                part.takes.iter().filter_map(|name| piece_of(name)).for_each(|piece| is_due[piece] = true);
+            }
+        }
+        let mut alive: HashMap<String, Arc<DynValue>> = HashMap::new();
+        for (index, part) in parts.iter().enumerate() {
+            if is_due[index] && !must_run[index] {
+                let kept = handed.touch(part.key).into_iter().flatten();
+                alive.extend(kept.map(|(name, value)| (name.clone(), Arc::clone(value))));
+            }
+        }
+        let mut elapsed = Duration::ZERO;
+        let mut last: HashMap<&str, usize> = HashMap::new();
+        for (index, part) in parts.iter().enumerate().filter(|(index, _)| must_run[*index]) {
+            last.extend(part.takes.iter().map(|name| (*name, index)));
+        }
+        for (index, part) in parts.iter().enumerate().filter(|(index, _)| must_run[*index]) {
+            let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = Vec::new();
+            let mut types = HashMap::new();
+            for name in &part.takes {
+                let (value, dtype) = match (given.get(name), alive.get(*name)) {
+                    (Some(view), _) => (to_input(view)?, Some(view.dtype)),
+                    (None, Some(value)) => ((&**value).into(), dtype_of_value(value)),
+                    (None, None) => {
+                        return Err(BackendError::internal(format!("`{name}` was not handed on")));
+                    }
+                };
+                let Some(dtype) = dtype else { return Ok(Outcome::Stuck(HashSet::new())) };
+                types.insert(*name, dtype);
+                inputs.push((Cow::Borrowed(*name), value));
+            }
+            let session_key = key(&(&part.nodes, choices(outline, &part.nodes, &switches), &part.hands_on));
+            if sessions.get(session_key).is_none() {
+                let piece = piece_model(outline, model, part, &switches, &types);
+                let session = open(runtime, source, settings, has_external, &piece)?;
+                sessions.put(session_key, session, stored_bytes(&piece));
+            }
+            let Some(session) = sessions.touch(session_key) else {
+                return Err(BackendError::internal("a session was lost"));
+            };
+            let options =
+                RunOptions::new().map_err(|error| explain(&error, "ONNX Runtime cannot start a run"))?;
+            let start = Instant::now();
+            let outputs = execute(session, inputs, &options, true, progress);
+            elapsed += start.elapsed();
+            let mut outputs = outputs?;
+            let mut handed_on = HashMap::new();
+            for name in &part.hands_on {
+                let lost = || BackendError::runtime_failed(format!("{NAME} did not compute `{name}`"));
+                let value = Arc::new(outputs.remove(name).ok_or_else(lost)?);
+                alive.insert((*name).to_owned(), Arc::clone(&value));
+                handed_on.insert((*name).to_owned(), value);
+            }
+            drop(outputs);
+            if part.all.come_again() {
+                let bytes = handed_on.values().map(|value| bytes_of_value(value)).sum();
+                handed.put(part.key, handed_on, bytes);
+            }
+            if !part.own.come_again() {
+                sessions.remove(session_key);
+            }
+            for name in part.takes.iter().filter(|name| last.get(*name) == Some(&index)) {
+                if !wanted.iter().any(|wanted| wanted == name) {
+                    alive.remove(*name);
+                }
+            }
+        }
+        for name in &plan.wanted {
+            let lost = || BackendError::runtime_failed(format!("{NAME} did not compute `{name}`"));
+            deliver(name, alive.get(*name).ok_or_else(lost)?, sink)?;
+        }
+        Ok(Outcome::Done(self.report(elapsed)))
+    }
+
+    fn report(&self, elapsed: Duration) -> RunReport {
+        report(&self.version, self.settings, self.threads, elapsed, None)
+    }
+}
+
+/// The pieces of a run: what is needed of each when the switches are so.
+fn parts<'s>(
+    outline: &'s Outline,
+    ends: &[usize],
+    wanted: &'s [String],
+    switches: &HashMap<&str, bool>,
+    inputs: &HashMap<&str, u64>,
+) -> Vec<Part<'s>> {
+    let mut is_needed = vec![false; outline.reads.len()];
+    let mut waiting: Vec<usize> =
+        wanted.iter().filter_map(|name| outline.producers.get(name).copied()).collect();
+    while let Some(node) = waiting.pop() {
+        if !std::mem::replace(&mut is_needed[node], true) {
+            let reads = outline.reads(node, switches);
+            waiting.extend(reads.iter().filter_map(|name| outline.producers.get(*name)));
+        }
+    }
+    let mut parts: Vec<Part<'s>> = Vec::with_capacity(ends.len());
+    // The piece that computes each value in this run.
+    let mut computed: HashMap<&str, usize> = HashMap::new();
+    let mut start = 0;
+    for (index, end) in ends.iter().enumerate() {
+        let own: Vec<usize> =
+            (start..=*end).filter(|node| is_needed[*node] && !outline.is_constant[*node]).collect();
+        start = end + 1;
+        let names = own.iter().flat_map(|node| &outline.outputs[*node]);
+        computed.extend(names.map(|name| (name.as_str(), index)));
+        let mut takes = Vec::new();
+        for node in &own {
+            for name in outline.reads(*node, switches) {
+                let is_constant = outline.producers.get(name).is_some_and(|node| outline.is_constant[*node]);
+                if !is_constant && computed.get(name) != Some(&index) {
+                    takes.push(name);
+                }
+            }
+        }
+        takes.sort_unstable();
+        takes.dedup();
+        for name in &takes {
+            if let Some(piece) = computed.get(name) {
+                parts[*piece].hands_on.push(name);
+            }
+        }
+        parts.push(Part { nodes: own, takes, ..Part::default() });
+    }
+    for name in wanted {
+        if let Some(piece) = computed.get(name.as_str()) {
+            parts[*piece].hands_on.push(name);
+        }
+    }
+    for index in 0..parts.len() {
+        parts[index].hands_on.sort_unstable();
+        parts[index].hands_on.dedup();
+        let part = &parts[index];
+        let source = |name: &&str| match computed.get(name) {
+            Some(piece) => key(&(parts[*piece].key, name)),
+            None => inputs.get(name).copied().unwrap_or_default(),
+        };
+        let sources: Vec<u64> = part.takes.iter().map(source).collect();
+        let key = key(&(&part.nodes, choices(outline, &part.nodes, switches), sources));
+        let position = |node: &usize| {
+            let [switch, ..] = outline.choices.get(node)?;
+            let is_on = *switches.get(switch.as_str())?;
+            Some(Positions { off: !is_on, on: is_on })
+        };
+        let own = part.nodes.iter().filter_map(position).fold(Positions::default(), Positions::and);
+        let before = part.takes.iter().filter_map(|name| computed.get(name)).map(|piece| parts[*piece].all);
+        let all = before.fold(own, Positions::and);
+        let part = &mut parts[index];
+        (part.key, part.own, part.all) = (key, own, all);
+    }
+    parts
+}
+
+/// Which values the nodes that a switch decides take.
+fn choices(outline: &Outline, nodes: &[usize], switches: &HashMap<&str, bool>) -> Vec<String> {
+    nodes.iter().filter_map(|node| outline.chosen(*node, switches)).map(str::to_owned).collect()
+}
+
+/// A piece as a model: what a switch decides is decided.
+fn piece_model(
+    outline: &Outline,
+    whole: &ModelProto,
+    part: &Part<'_>,
+    switches: &HashMap<&str, bool>,
+    types: &HashMap<&str, DType>,
+) -> ModelProto {
+    let mut nodes: Vec<usize> =
+        part.nodes.iter().flat_map(|node| outline.constants[*node].iter().chain([node])).copied().collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let mut stored: Vec<usize> = nodes.iter().flat_map(|node| &outline.stored[*node]).copied().collect();
+    stored.sort_unstable();
+    stored.dedup();
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let piece = Piece {
+        nodes: nodes.clone(),
+        takes: owned(&part.takes),
+        gives: Vec::new(),
+        hands_on: owned(&part.hands_on),
+        stored,
+    };
+    let mut model = piece.model(whole, |name| {
+        let elem_type = types.get(name).map(|dtype| i32::from(dtype.0));
+        TypeProto { value: Some(Value::TensorType(Tensor { elem_type, shape: None })), denotation: None }
+    });
+    let list = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
+    for (node, place) in list.zip(nodes) {
+        if let Some(chosen) = outline.chosen(place, switches) {
+            node.op_type = Some("Identity".to_owned());
+            node.input = vec![chosen.to_owned()];
+        }
+    }
+    model
+}
+
+fn is_switch(view: &TensorView<'_>) -> bool {
+    view.dtype == DType::BOOL && view.shape.is_empty()
+}
+
+fn key(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn key_of_input(view: &TensorView<'_>) -> u64 {
+    key(&(view.dtype.0, view.shape.as_slice(), view.bytes.as_slice()))
+}
+
+fn bytes_of_value(value: &DynValue) -> u64 {
+    match value.dtype() {
+        ValueType::Tensor { shape, .. } => {
+            let elements = qp_abi::sdk::element_count(shape).unwrap_or(0);
+            dtype_of_value(value).and_then(|dtype| dtype.packed_bytes(elements)).unwrap_or(0)
+        }
+        _ => 0,
+    }
+}
+
+/// What is kept by key, as far as so many bytes allow; what was used longest ago goes first.
+#[derive(Debug)]
+struct Kept<T> {
+    entries: HashMap<u64, (T, u64, u64)>,
+    bytes: u64,
+    most: u64,
+    clock: u64,
+}
+
+impl<T> Kept<T> {
+    fn new(most: u64) -> Self {
+        Self { entries: HashMap::new(), bytes: 0, most, clock: 0 }
+    }
+
+    fn get(&self, key: u64) -> Option<&T> {
+        self.entries.get(&key).map(|(value, ..)| value)
+    }
+
+    fn touch(&mut self, key: u64) -> Option<&mut T> {
+        self.clock += 1;
+        let (value, _, used) = self.entries.get_mut(&key)?;
+        *used = self.clock;
+        Some(value)
+    }
+
+    /// Keeps a value of so many bytes; it stays even when it alone is too large.
+    fn put(&mut self, key: u64, value: T, bytes: u64) {
+        self.clock += 1;
+        if let Some((_, old, _)) = self.entries.insert(key, (value, bytes, self.clock)) {
+            self.bytes -= old;
+        }
+        self.bytes += bytes;
+        while self.bytes > self.most && self.entries.len() > 1 {
+            let oldest =
+                self.entries.iter().filter(|(other, _)| **other != key).min_by_key(|(_, entry)| entry.2);
+            let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
+            self.remove(oldest);
+        }
+    }
+
+    fn remove(&mut self, key: u64) {
+        if let Some((_, bytes, _)) = self.entries.remove(&key) {
+            self.bytes -= bytes;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+}
