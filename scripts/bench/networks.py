@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Time and peak memory of `qp compare` and `qp sensitivity` on torchvision's networks, beside both models run once, bare.
+
+    scripts/bench/networks.py [--qp target/release/qp] [--networks mobilenet_v2:8,…] [--rounds 3] [--sensitivity] CACHE
+
+CACHE is a folder that `scripts/check/networks.py` has filled: NAME/NAME_pre.onnx and NAME/NAME_int8.onnx. Behind each name
+is the number of pictures. Bare is a process of Python that loads both models and runs them, with optimization off, and
+captures nothing. All are interleaved; each figure is the median. Needs the packages of scripts/requirements-models.txt;
+Linux only.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+BARE = """
+import os, sys
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import numpy, onnxruntime
+x = numpy.random.default_rng(0).random((int(sys.argv[3]), 3, 224, 224), dtype="float32")
+for path in sys.argv[1:3]:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session.run(None, {session.get_inputs()[0].name: x})
+"""
+
+
+def measured(command):
+    """Seconds, seconds of CPU, and MiB at most, of a process that must succeed."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begin
+    if status != 0:
+        sys.exit(f"{command[-1]}: {process.stderr.read().decode().strip()[:300]}")
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cache", type=pathlib.Path)
+    parser.add_argument("--qp", type=pathlib.Path, default=CHECKOUT / "target/release/qp")
+    parser.add_argument("--networks", default="mobilenet_v2:8,resnet50:4,vit_b_16:2")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sensitivity", action="store_true", help="takes minutes")
+    arguments = parser.parse_args()
+    for network in arguments.networks.split(","):
+        name, _, count = network.partition(":")
+        files = [str(arguments.cache / name / f"{name}_{form}.onnx") for form in ("pre", "int8")]
+        feed = f"input random --shape {count or 1},3,224,224"
+        pair = f"{files[0]} {files[1]}"
+        commands = {
+            "bare": [sys.executable, "-c", BARE, *files, count or "1"],
+            "compare": [str(arguments.qp), "-c", f"{feed}; compare {pair} --top 1"],
+            "compare --accumulated": [str(arguments.qp), "-c", f"{feed}; compare {pair} --top 1 --accumulated"],
+        }
+        if arguments.sensitivity:
+            commands["sensitivity"] = [str(arguments.qp), "-c", f"{feed}; sensitivity {pair} --top 1"]
+        found = {what: [] for what in commands}
+        for _ in range(arguments.rounds):
+            for what, command in commands.items():
+                found[what].append(measured(command))
+        bare = statistics.median(one[0] for one in found["bare"])
+        for what, rounds in found.items():
+            seconds, cpu, memory = (statistics.median(column) for column in zip(*rounds))
+            print(
+                f"{network:16} {what:24} {seconds:7.2f} s {seconds / bare:6.2f} x bare {cpu:7.2f} s of CPU {memory:6.0f} MiB",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
