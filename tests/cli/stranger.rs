@@ -60,6 +60,25 @@ fn layers_pair_by_their_kinds_weights_and_values() {
     assert_eq!(found["unmatched_candidate"], serde_json::json!([]));
 }
 
+/// All layers quantized in the reference are what the candidate itself computes, to what float32 inputs leave.
+#[test]
+fn its_layers_are_quantized_one_by_one() {
+    let world = toys();
+    let mut found = world.jsons(
+        "input toys/x.npy; sensitivity toys/toy.toy toys/renamed.toy --json; compare toys/toy.toy toys/renamed.toy --json",
+    );
+    let compared = found.pop().unwrap();
+    let found = found.pop().unwrap();
+    let db = |key: &str| found[key]["sqnr_db"].as_f64().unwrap();
+    assert!((db("all") - db("candidate_itself")).abs() < 1e-3, "{found}");
+    assert!((db("candidate_itself") - 33.426_082_638).abs() < 1e-3, "{found}");
+    assert_eq!(found["layers"].as_array().unwrap().len(), 3);
+    // What stands before the first layer is the input: alone it loses what it loses.
+    let first = &compared["layers"][0];
+    let (whole, alone) = (first["sqnr_db"].as_f64().unwrap(), first["local"]["sqnr_db"].as_f64().unwrap());
+    assert!((whole - alone).abs() < 1e-3, "{first}");
+}
+
 #[test]
 fn a_setting_that_it_does_not_declare_is_refused_and_none_is_passed_on() {
     let world = toys();

@@ -28,7 +28,10 @@ impl Backend for ToyBackend {
             }]
             .into(),
             url_schemes: RVec::new(),
-            features: ["inspect", "run", "capture", "code", "read-real"].map(RString::from).to_vec().into(),
+            features: ["inspect", "run", "capture", "edit", "code", "read-real"]
+                .map(RString::from)
+                .to_vec()
+                .into(),
             options: RVec::new(),
             extra: RVec::new(),
         }

@@ -86,7 +86,7 @@ impl Reader {
             _ => Err(format!("`{text}` is no dimension")),
         };
         let shape = shape.split(',').map(dimension).collect::<Result<_, _>>()?;
-        self.network.inputs.push(Input { name: name.to_owned(), shape });
+        self.network.inputs.push(Input { name: name.to_owned(), dtype: DType::FLOAT32, shape });
         Ok(())
     }
 

@@ -15,6 +15,7 @@
 //! ```
 
 mod backend;
+mod edit;
 mod file;
 mod listing;
 mod misbehaviour;

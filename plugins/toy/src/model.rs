@@ -1,8 +1,10 @@
 //! An open model: reads its tensors and runs itself.
 
+use crate::edit;
 use crate::listing;
 use crate::misbehaviour::Misbehaviour;
 use crate::network::{Input, Network, Operator};
+use qp_abi::sdk::boundary;
 use qp_abi::sdk::*;
 use std::collections::HashMap;
 use std::time::Instant;
@@ -150,6 +152,11 @@ impl Model for ToyModel {
         })
     }
 
+    fn edit(&self, edits: &[Edit], _progress: &Progress<'_>) -> Result<ModelBox> {
+        let changed = edit::apply(&self.network, edits)?;
+        Ok(boundary::model_object(Self::new(changed, self.misbehaviour)))
+    }
+
     fn request(
         &self,
         name: &str,
@@ -172,13 +179,19 @@ impl Drop for ToyModel {
 
 /// An input as an array, if it is what the model asks for.
 fn accept(input: &Input, view: &TensorView<'_>) -> Result<Array> {
-    let fits = view.dtype == DType::FLOAT32
+    let fits = view.dtype == input.dtype
         && view.shape.len() == input.shape.len()
         && input.shape.iter().zip(view.shape.iter()).all(|(due, size)| due.size == -1 || due.size == *size);
     let elements = view.element_count().filter(|_| fits).ok_or_else(|| {
         let found = format!("{} {:?}", view.dtype, view.shape.as_slice());
         BackendError::invalid_input(format!("the input `{}` cannot be {found}", input.name))
     })?;
+    if input.dtype == DType::BOOL {
+        return Ok(Array {
+            shape: Vec::new(),
+            reals: view.bytes.iter().map(|byte| f64::from(*byte)).collect(),
+        });
+    }
     let (numbers, rest) = view.bytes.as_slice().as_chunks::<4>();
     if numbers.len() as u64 != elements || !rest.is_empty() {
         return Err(BackendError::invalid_input(format!(
@@ -203,6 +216,9 @@ fn compute(operator: Operator, operands: &[&Array]) -> Result<Array> {
             Ok(unary(array, &|real| affine.dequantize(affine.quantize(real))))
         }
         (Operator::Add, [first, second]) => binary(first, second, |a, b| a + b),
+        (Operator::Select, [switch, then, other]) => {
+            Ok(if switch.reals.iter().all(|on| *on == 0.0) { (*other).clone() } else { (*then).clone() })
+        }
         (Operator::Mul, [first, second]) => binary(first, second, |a, b| a * b),
         _ => Err(BackendError::internal(format!("{} has {} operands", operator.name(), operands.len()))),
     }

@@ -13,10 +13,11 @@ pub(crate) struct Network {
     pub(crate) misbehaviour: Option<Misbehaviour>,
 }
 
-/// An input: float32 of that shape, in which `None` stands for a free size of that name.
+/// An input of that shape, in which `None` stands for a free size of that name: float32, or a switch.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Input {
     pub(crate) name: String,
+    pub(crate) dtype: DType,
     pub(crate) shape: Vec<Dimension>,
 }
 
@@ -78,6 +79,8 @@ pub(crate) enum Operator {
     Relu,
     /// One, rounded to `int8` codes.
     Quantize(Affine),
+    /// The second where the first, a switch, is on, else the third. No file has it, only a changed network.
+    Select,
 }
 
 impl Operator {
@@ -88,6 +91,7 @@ impl Operator {
             Self::Mul => "Mul",
             Self::Relu => "Relu",
             Self::Quantize(_) => "Quantize",
+            Self::Select => "Select",
         }
     }
 
@@ -98,6 +102,7 @@ impl Operator {
             Self::Mul => LayerKind::MULTIPLICATION,
             Self::Relu => LayerKind::CLAMP,
             Self::Quantize(_) => LayerKind::QUANTIZE,
+            Self::Select => LayerKind::OTHER,
         }
     }
 
@@ -105,7 +110,7 @@ impl Operator {
     pub(crate) fn bounds(self) -> ROption<Bounds> {
         match self {
             Self::Relu => RSome(Bounds { low: 0.0, high: f64::INFINITY }),
-            Self::Add | Self::Mul | Self::Quantize(_) => RNone,
+            Self::Add | Self::Mul | Self::Quantize(_) | Self::Select => RNone,
         }
     }
 
@@ -119,6 +124,7 @@ impl Operator {
         match self {
             Self::Add | Self::Mul => 2,
             Self::Relu | Self::Quantize(_) => 1,
+            Self::Select => 3,
         }
     }
 }
@@ -177,7 +183,7 @@ impl Network {
         let is_quantized = self.tensors.iter().any(|tensor| tensor.quantization.is_some());
         let input = |input: &Input| ValueInfo {
             shape: RSome(input.shape.clone().into()),
-            ..value(&input.name, DType::FLOAT32)
+            ..value(&input.name, input.dtype)
         };
         let computed = |name: &String| match self.affine(name) {
             Some(affine) => {

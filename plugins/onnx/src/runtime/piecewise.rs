@@ -174,7 +174,6 @@ impl Piecewise {
             let options =
                 RunOptions::new().map_err(|error| explain(&error, "ONNX Runtime cannot start a run"))?;
             let start = Instant::now();
-            // To be asked costs a thread: pieces of a small model are not worth it, and the host is asked between them.
             let outputs = execute(session, inputs, &options, true, progress);
             elapsed += start.elapsed();
             let mut outputs = outputs?;
