@@ -88,7 +88,9 @@ impl Source {
     pub fn refer(&self, tensors: &mut [TensorProto]) -> bool {
         let is_link = || std::fs::symlink_metadata(&self.path).map_or(true, |metadata| metadata.is_symlink());
         let Some(name) = self.path.file_name().and_then(|name| name.to_str()) else { return false };
-        if self.mapped.is_none() || is_link() {
+        // The runtime is told the folder as a text.
+        let is_text = self.path.parent().is_none_or(|folder| folder.to_str().is_some());
+        if self.mapped.is_none() || !is_text || is_link() {
             return false;
         }
         let start = self.bytes.as_ptr() as usize;
