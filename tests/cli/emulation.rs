@@ -31,6 +31,13 @@ impl Builder {
         self.nodes.extend(onnx::field(1, &node));
     }
 
+    /// A product with a weight that is stored transposed: `transB` is 1.
+    fn transposed(&mut self, inputs: &[&str], output: &str) {
+        let attribute = [onnx::text(1, "transB"), onnx::int(3, 1), onnx::int(20, 2)].concat();
+        let node = [onnx::node(output, "Gemm", "", inputs, &[output]), onnx::field(5, &attribute)].concat();
+        self.nodes.extend(onnx::field(1, &node));
+    }
+
     fn floats(&mut self, name: &str, shape: &[u64], numbers: &[f32]) {
         self.stored.extend(onnx::field(5, &onnx::tensor(name, FLOAT, shape, &bytes(numbers))));
     }
@@ -179,4 +186,21 @@ fn outputs_that_are_codes_are_compared_as_the_numbers_that_they_mean() {
     quantized.node("Relu", &["h"], "r");
     quantized.quantize("r", "z", 0.04, -128);
     assert_same(&together(float, (quantized, INT8)));
+}
+
+/// The shape of a square weight does not say that the candidate has it the other way round.
+#[test]
+fn a_square_weight_that_the_candidate_has_transposed_is_turned() {
+    let (mut float, mut quantized) = (Builder::default(), Builder::default());
+    let weight = numbers(16, 1);
+    let turned: Vec<f32> = (0..16).map(|index| weight[index % 4 * 4 + index / 4]).collect();
+    float.floats("w", &[4, 4], &turned);
+    float.transposed(&["x", "w"], "h");
+    float.node("Softmax", &["h"], "z");
+    quantized.round("x", "x_rounded", 0.01, 0);
+    quantized.weight("w", &weight);
+    quantized.node("MatMul", &["x_rounded", "w_DequantizeLinear_Output"], "h");
+    quantized.round("h", "h_rounded", 0.02, 0);
+    quantized.node("Softmax", &["h_rounded"], "z");
+    assert_same(&together(float, (quantized, FLOAT)));
 }

@@ -13,7 +13,7 @@ use super::pairing::{ActivationPair, Followed};
 use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::element_type;
-use crate::inspect::contrast::values_in_reference_order;
+use crate::inspect::contrast::{lie_alike, values_in_reference_order};
 use crate::inspect::elements::Elements;
 use crate::inspect::graph::{Graph, Node, Rounding};
 use crate::inspect::pairing::{Ground, TensorPair, tensors};
@@ -581,7 +581,7 @@ fn codes<'a>(matched: &TensorPair<'a>) -> Option<&'a QuantizationParameters> {
         && candidate.dtype == parameters.dtype
         && reference.dtype == DType::FLOAT32
         && reference.shape == candidate.shape
-        && matched.fit == qp_analysis::ShapeFit::Same
+        && lie_alike(matched)
         && parameters.block_size.is_none()
         && !parameters.is_dynamic
         && !parameters.scales.is_empty();

@@ -91,6 +91,11 @@ pub fn errors(
     Ok(errors)
 }
 
+/// Whether the elements of both lie in the same order: of a square matrix the shape does not say it.
+pub fn lie_alike(pair: &TensorPair<'_>) -> bool {
+    matches!(Order::of(pair), Ok(Order::Same))
+}
+
 /// The candidate's real values in the reference's order of elements.
 ///
 /// # Errors
