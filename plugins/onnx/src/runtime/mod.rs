@@ -1,5 +1,6 @@
 //! ONNX Runtime: found when asked for, loaded at the first run, one for the whole process.
 
+mod basis;
 pub mod capture;
 pub mod library;
 pub mod pieces;
@@ -9,6 +10,7 @@ pub mod replay;
 pub mod session;
 mod tensor;
 
+pub use basis::Outcome;
 use library::Version;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;

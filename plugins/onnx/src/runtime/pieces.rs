@@ -5,7 +5,9 @@
 //! computed in each piece that reads it and crosses no cut. A piece's session is made when its inputs are there: these say of
 //! which type they are.
 
+use crate::proto::type_proto::{Tensor, Value};
 use crate::proto::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
+use qp_abi::sdk::DType;
 use std::collections::{HashMap, HashSet};
 
 /// Operators whose result is another each time.
@@ -304,12 +306,16 @@ fn read_names<'a>(node: &'a NodeProto, names: &mut Vec<&'a str>) {
 }
 
 impl Piece {
-    /// The piece as a model: `types` gives those of what it takes.
-    pub fn model(&self, whole: &ModelProto, types: impl Fn(&str) -> TypeProto) -> ModelProto {
+    /// The piece as a model; `types` has those of what it takes.
+    pub fn model(&self, whole: &ModelProto, types: &HashMap<&str, DType>) -> ModelProto {
         let Some(graph) = &whole.graph else { return ModelProto::default() };
+        let type_of = |name: &String| {
+            let elem_type = types.get(name.as_str()).map(|dtype| i32::from(dtype.0));
+            TypeProto { value: Some(Value::TensorType(Tensor { elem_type, shape: None })), denotation: None }
+        };
         let value = |name: &String, is_input: bool| ValueInfoProto {
             name: Some(name.clone()),
-            r#type: is_input.then(|| types(name)),
+            r#type: is_input.then(|| type_of(name)),
             ..ValueInfoProto::default()
         };
         let mut outputs: Vec<&String> = self.gives.iter().chain(&self.hands_on).collect();

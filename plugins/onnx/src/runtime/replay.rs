@@ -4,23 +4,18 @@
 //! is not chosen is not computed. The graph is cut into pieces; what a piece hands on is kept under a key made of its nodes,
 //! the branches chosen in it, and the keys of what it takes. A run computes the pieces whose keys are new, and those alone.
 
+use super::Runtime;
+use super::basis::{Basis, Feed, Outcome, Sizes, dtype_of_value, not_computed, options, stored_bytes};
 use super::pieces::{Piece, Wiring, ends};
-use super::piecewise::{Outcome, Sizes, dtype_of_value, open, stored_bytes};
-use super::plan::{Optimization, Plan, Settings};
-use super::session::{check_source, execute, explain, report};
-use super::tensor::{deliver, to_input};
-use super::{NAME, Runtime};
-use crate::proto::type_proto::{Tensor, Value};
-use crate::proto::{ModelProto, TypeProto, decode_model};
+use super::plan::{Optimization, Plan};
+use super::tensor::deliver;
+use crate::proto::{ModelProto, NodeProto};
 use crate::source::Source;
-use ort::session::{RunOptions, SessionInputValue};
 use ort::value::{DynValue, ValueType};
-use qp_abi::sdk::{BackendError, DType, ModelInfo, Progress, Result, RunReport, Sink, TensorView};
-use std::borrow::Cow;
+use qp_abi::sdk::{BackendError, DType, ModelInfo, Progress, Result, Sink, TensorView};
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Into about so many pieces a graph is cut: fewer compute more twice, more keep more.
 const PIECES: u64 = 24;
@@ -28,19 +23,14 @@ const PIECES: u64 = 24;
 /// A model with what its last runs handed on.
 #[derive(Debug)]
 pub struct Replay {
-    settings: Settings,
-    wanted: Vec<String>,
-    model: ModelProto,
+    basis: Basis,
     outline: Outline,
     /// The last node of each piece.
     ends: Vec<usize>,
-    has_external: bool,
     sessions: Kept<ort::session::Session>,
     handed: Kept<HashMap<String, Arc<DynValue>>>,
     /// The key of the inputs that are no switches, of the last run.
     data: u64,
-    threads: usize,
-    version: String,
 }
 
 /// What is known of the graph, by the places of its nodes.
@@ -63,7 +53,7 @@ impl Outline {
     fn of(wiring: &Wiring<'_>, switches: &HashSet<&str>) -> Self {
         let graph = wiring.graph;
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let choice = |(index, node): (usize, &crate::proto::NodeProto)| match &node.input[..] {
+        let choice = |(index, node): (usize, &NodeProto)| match &node.input[..] {
             [switch, then, other]
                 if node.op_type() == "Where"
                     && node.domain().is_empty()
@@ -147,13 +137,8 @@ impl Replay {
         if plan.settings.optimization != Optimization::Disable {
             return Ok(None);
         }
-        progress.update("cutting the model into pieces", 0, 0)?;
-        let mut has_external = info.tensors.iter().any(|tensor| !tensor.external_file.is_empty());
-        check_source(source, has_external)?;
-        let mut model = decode_model(source.bytes(), &source.name())?;
-        let Some(graph) = &mut model.graph else { return Ok(None) };
-        has_external |= source.refer(&mut graph.initializer);
-        let Some(wiring) = Wiring::of(graph) else { return Ok(None) };
+        let basis = Basis::of(runtime, source, info, plan, progress)?;
+        let Some(wiring) = basis.graph().and_then(Wiring::of) else { return Ok(None) };
         let switches: HashSet<&str> =
             plan.inputs.iter().filter(|(_, view)| is_switch(view)).map(|(name, _)| *name).collect();
         let outline = Outline::of(&wiring, &switches);
@@ -162,35 +147,27 @@ impl Replay {
             return Ok(None);
         }
         let sizes = Sizes::of(info, plan);
-        let order: Vec<usize> = (0..graph.node.len()).filter(|node| !wiring.is_constant[*node]).collect();
+        let order: Vec<usize> =
+            (0..wiring.is_constant.len()).filter(|node| !wiring.is_constant[*node]).collect();
         let known = wiring.sizes(&order, &|name| sizes.bytes(name));
-        let total: u64 = known.values().sum();
+        let total = known.values().copied().fold(0, u64::saturating_add);
         let every: HashSet<&str> = known.keys().copied().collect();
         let ends = ends(&wiring, &order, &known, &every, (total / PIECES).max(1));
         let ends = ends.into_iter().map(|end| order[end]).collect();
-        let loaded = runtime.load()?;
-        let heavy = stored_bytes(&model);
         Ok(Some(Self {
-            settings: plan.settings,
-            wanted: plan.wanted.iter().map(|name| (*name).to_owned()).collect(),
             outline,
             ends,
-            has_external,
             // The sessions of two whole runs, and those of the pieces that are neither.
-            sessions: Kept::new(heavy.saturating_mul(3).max(1)),
+            sessions: Kept::new(stored_bytes(&basis.model).saturating_mul(3).max(1)),
             handed: Kept::new(most),
-            model,
             data: 0,
-            threads: plan.settings.threads.unwrap_or(loaded.threads),
-            version: loaded.version.to_string(),
+            basis,
         }))
     }
 
     /// Whether it is prepared as the plan needs it.
     pub fn fits(&self, plan: &Plan<'_>) -> bool {
-        self.settings == plan.settings
-            && self.wanted.len() == plan.wanted.len()
-            && self.wanted.iter().zip(&plan.wanted).all(|(ours, wanted)| ours == wanted)
+        self.basis.fits(plan)
     }
 
     /// Computes what is new, and delivers what is wanted.
@@ -206,27 +183,23 @@ impl Replay {
         progress: &Progress<'_>,
     ) -> Result<Outcome> {
         progress.update("running", 0, 0)?;
-        let given: HashMap<&str, &TensorView<'_>> =
-            plan.inputs.iter().map(|(name, view)| (*name, view)).collect();
-        let switches: HashMap<&str, bool> = given
+        let switches: HashMap<&str, bool> = plan
+            .inputs
             .iter()
             .filter(|(_, view)| is_switch(view))
             .map(|(name, view)| (*name, view.bytes.first() == Some(&1)))
             .collect();
         let inputs: HashMap<&str, u64> =
-            given.iter().map(|(name, view)| (*name, key_of_input(view))).collect();
-        let mut data: Vec<u64> =
-            given.iter().filter(|(_, view)| !is_switch(view)).map(|(name, _)| inputs[name]).collect();
-        data.sort_unstable();
-        let data = key(&data);
+            plan.inputs.iter().map(|(name, view)| (*name, key_of_input(view))).collect();
+        let data = plan.inputs.iter().filter(|(_, view)| !is_switch(view)).map(|(name, _)| inputs[name]);
+        let data = key(&data.collect::<Vec<u64>>());
         if data != self.data {
             // Of other samples nothing comes again.
             self.handed.clear();
             self.data = data;
         }
-        let (settings, has_external) = (self.settings, self.has_external);
-        let Self { outline, ends, wanted, sessions, handed, model, .. } = &mut *self;
-        let (outline, ends, wanted) = (&*outline, &ends[..], &wanted[..]);
+        let Self { basis, outline, ends, sessions, handed, .. } = self;
+        let (basis, outline, ends, wanted) = (&*basis, &*outline, &ends[..], basis.wanted());
         let parts = parts(outline, ends, wanted, &switches, &inputs);
         let piece_of =
             |name: &str| outline.producers.get(name).map(|node| ends.partition_point(|end| end < node));
@@ -244,53 +217,34 @@ impl Replay {
                 part.takes.iter().filter_map(|name| piece_of(name)).for_each(|piece| is_due[piece] = true);
             }
         }
-        let mut alive: HashMap<String, Arc<DynValue>> = HashMap::new();
+        let (mut feed, options) = (Feed::of(plan), options()?);
         for (index, part) in parts.iter().enumerate() {
             if is_due[index] && !must_run[index] {
                 let kept = handed.touch(part.key).into_iter().flatten();
-                alive.extend(kept.map(|(name, value)| (name.clone(), Arc::clone(value))));
+                feed.alive.extend(kept.map(|(name, value)| (name.clone(), Arc::clone(value))));
             }
         }
-        let mut elapsed = Duration::ZERO;
         let mut last: HashMap<&str, usize> = HashMap::new();
         for (index, part) in parts.iter().enumerate().filter(|(index, _)| must_run[*index]) {
             last.extend(part.takes.iter().map(|name| (*name, index)));
         }
         for (index, part) in parts.iter().enumerate().filter(|(index, _)| must_run[*index]) {
-            let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = Vec::new();
-            let mut types = HashMap::new();
-            for name in &part.takes {
-                let (value, dtype) = match (given.get(name), alive.get(*name)) {
-                    (Some(view), _) => (to_input(view)?, Some(view.dtype)),
-                    (None, Some(value)) => ((&**value).into(), dtype_of_value(value)),
-                    (None, None) => {
-                        return Err(BackendError::internal(format!("`{name}` was not handed on")));
-                    }
-                };
-                let Some(dtype) = dtype else { return Ok(Outcome::Stuck(HashSet::new())) };
-                types.insert(*name, dtype);
-                inputs.push((Cow::Borrowed(*name), value));
-            }
             let session_key = key(&(&part.nodes, choices(outline, &part.nodes, &switches), &part.hands_on));
             if sessions.get(session_key).is_none() {
-                let piece = piece_model(outline, model, part, &switches, &types);
-                let session = open(runtime, source, settings, has_external, &piece)?;
+                let types = feed.types(part.takes.iter().copied());
+                let Some(types) = types else { return Ok(Outcome::Stuck(HashSet::new())) };
+                let piece = piece_model(outline, &basis.model, part, &switches, &types);
+                let session = basis.open(runtime, source, &piece)?;
                 sessions.put(session_key, session, stored_bytes(&piece));
             }
             let Some(session) = sessions.touch(session_key) else {
                 return Err(BackendError::internal("a session was lost"));
             };
-            let options =
-                RunOptions::new().map_err(|error| explain(&error, "ONNX Runtime cannot start a run"))?;
-            let start = Instant::now();
-            let outputs = execute(session, inputs, &options, true, progress);
-            elapsed += start.elapsed();
-            let mut outputs = outputs?;
+            let mut outputs = feed.run(session, part.takes.iter().copied(), &options, progress)?;
             let mut handed_on = HashMap::new();
             for name in &part.hands_on {
-                let lost = || BackendError::runtime_failed(format!("{NAME} did not compute `{name}`"));
-                let value = Arc::new(outputs.remove(name).ok_or_else(lost)?);
-                alive.insert((*name).to_owned(), Arc::clone(&value));
+                let value = Arc::new(outputs.remove(name).ok_or_else(|| not_computed(name))?);
+                feed.alive.insert((*name).to_owned(), Arc::clone(&value));
                 handed_on.insert((*name).to_owned(), value);
             }
             drop(outputs);
@@ -303,19 +257,14 @@ impl Replay {
             }
             for name in part.takes.iter().filter(|name| last.get(*name) == Some(&index)) {
                 if !wanted.iter().any(|wanted| wanted == name) {
-                    alive.remove(*name);
+                    feed.alive.remove(*name);
                 }
             }
         }
         for name in &plan.wanted {
-            let lost = || BackendError::runtime_failed(format!("{NAME} did not compute `{name}`"));
-            deliver(name, alive.get(*name).ok_or_else(lost)?, sink)?;
+            deliver(name, feed.alive.get(*name).ok_or_else(|| not_computed(name))?, sink)?;
         }
-        Ok(Outcome::Done(self.report(elapsed)))
-    }
-
-    fn report(&self, elapsed: Duration) -> RunReport {
-        report(&self.version, self.settings, self.threads, elapsed, None)
+        Ok(Outcome::Done(basis.report(feed.elapsed)))
     }
 }
 
@@ -421,10 +370,7 @@ fn piece_model(
         hands_on: owned(&part.hands_on),
         stored,
     };
-    let mut model = piece.model(whole, |name| {
-        let elem_type = types.get(name).map(|dtype| i32::from(dtype.0));
-        TypeProto { value: Some(Value::TensorType(Tensor { elem_type, shape: None })), denotation: None }
-    });
+    let mut model = piece.model(whole, types);
     let list = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
     for (node, place) in list.zip(nodes) {
         if let Some(chosen) = outline.chosen(place, switches) {
@@ -488,9 +434,9 @@ impl<T> Kept<T> {
     fn put(&mut self, key: u64, value: T, bytes: u64) {
         self.clock += 1;
         if let Some((_, old, _)) = self.entries.insert(key, (value, bytes, self.clock)) {
-            self.bytes -= old;
+            self.bytes = self.bytes.saturating_sub(old);
         }
-        self.bytes += bytes;
+        self.bytes = self.bytes.saturating_add(bytes);
         while self.bytes > self.most && self.entries.len() > 1 {
             let oldest =
                 self.entries.iter().filter(|(other, _)| **other != key).min_by_key(|(_, entry)| entry.2);
@@ -501,7 +447,7 @@ impl<T> Kept<T> {
 
     fn remove(&mut self, key: u64) {
         if let Some((_, bytes, _)) = self.entries.remove(&key) {
-            self.bytes -= bytes;
+            self.bytes = self.bytes.saturating_sub(bytes);
         }
     }
 

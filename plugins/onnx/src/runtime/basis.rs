@@ -1,0 +1,234 @@
+//! What runs in pieces have in common: the whole that pieces are parts of, how a piece is prepared, and what it is fed.
+
+use super::plan::{Plan, Settings};
+use super::session::{builder, check_source, execute, explain, report, with_external};
+use super::tensor::{dtype_of, to_input};
+use super::{NAME, Runtime};
+use crate::proto::{GraphProto, ModelProto, decode_model, dtype};
+use crate::source::Source;
+use ort::session::{NoSelectedOutputs, RunOptions, SessionInputValue, SessionOutputs};
+use ort::value::{DynValue, ValueType};
+use prost::Message;
+use qp_abi::sdk::{
+    BackendError, DType, Dimension, ModelInfo, Progress, Result, RunReport, TensorView, ValueInfo,
+    element_count,
+};
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How far a run in pieces came.
+pub enum Outcome {
+    /// To its end.
+    Done(RunReport),
+    /// A value that is no tensor would have to be handed on; these were delivered.
+    Stuck(HashSet<String>),
+}
+
+/// The model that pieces are parts of.
+#[derive(Debug)]
+pub(super) struct Basis {
+    settings: Settings,
+    wanted: Vec<String>,
+    pub(super) model: ModelProto,
+    has_external: bool,
+    threads: usize,
+    version: String,
+}
+
+impl Basis {
+    /// Decodes the model; its large stored tensors refer to the file.
+    ///
+    /// # Errors
+    /// Those of [`Runtime::load`] and of decoding the file; `Io` when it has changed.
+    pub(super) fn of(
+        runtime: &Runtime,
+        source: &Source,
+        info: &ModelInfo,
+        plan: &Plan<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<Self> {
+        progress.update("cutting the model into pieces", 0, 0)?;
+        let mut has_external = info.tensors.iter().any(|tensor| !tensor.external_file.is_empty());
+        check_source(source, has_external)?;
+        let mut model = decode_model(source.bytes(), &source.name())?;
+        if let Some(graph) = &mut model.graph {
+            has_external |= source.refer(&mut graph.initializer);
+        }
+        let loaded = runtime.load()?;
+        Ok(Self {
+            settings: plan.settings,
+            wanted: plan.wanted.iter().map(|name| (*name).to_owned()).collect(),
+            model,
+            has_external,
+            threads: plan.settings.threads.unwrap_or(loaded.threads),
+            version: loaded.version.to_string(),
+        })
+    }
+
+    /// The main graph.
+    pub(super) fn graph(&self) -> Option<&GraphProto> {
+        self.model.graph.as_ref()
+    }
+
+    /// What is wanted of it.
+    pub(super) fn wanted(&self) -> &[String] {
+        &self.wanted
+    }
+
+    /// Whether it is what the plan needs.
+    pub(super) fn fits(&self, plan: &Plan<'_>) -> bool {
+        self.settings == plan.settings
+            && self.wanted.len() == plan.wanted.len()
+            && self.wanted.iter().zip(&plan.wanted).all(|(ours, wanted)| ours == wanted)
+    }
+
+    /// Prepares a piece.
+    ///
+    /// # Errors
+    /// Those of [`Runtime::load`], and what the runtime says of the piece.
+    pub(super) fn open(
+        &self,
+        runtime: &Runtime,
+        source: &Source,
+        piece: &ModelProto,
+    ) -> Result<ort::session::Session> {
+        let loaded = runtime.load()?;
+        let refused = |error: &ort::Error| explain(error, &format!("{NAME} refuses `{}`", source.name()));
+        let builder = builder(&loaded.environment, self.settings, Some(loaded.threads));
+        // An arena would keep the memory of each piece until the end.
+        let no_arena = ort::ep::CPU::default().with_arena_allocator(false).build();
+        let mut builder = builder
+            .map_err(|error| refused(&error))?
+            .with_execution_providers([no_arena])
+            .and_then(|builder| builder.with_memory_pattern(false))
+            .map_err(|error| refused(&error.into()))?;
+        if self.has_external {
+            builder = with_external(builder, source)?;
+        }
+        builder.commit_from_memory(&piece.encode_to_vec()).map_err(|error| refused(&error))
+    }
+
+    /// What is said of a run that took so long.
+    pub(super) fn report(&self, elapsed: Duration) -> RunReport {
+        report(&self.version, self.settings, self.threads, elapsed, None)
+    }
+}
+
+/// What pieces read: what the run was given, and what earlier pieces have handed on.
+pub(super) struct Feed<'r> {
+    given: HashMap<&'r str, &'r TensorView<'r>>,
+    /// By name; the runtime's own values, which are shared and never copied.
+    pub(super) alive: HashMap<String, Arc<DynValue>>,
+    /// The time that the runtime has taken so far.
+    pub(super) elapsed: Duration,
+}
+
+impl<'r> Feed<'r> {
+    /// What the plan gives.
+    pub(super) fn of(plan: &'r Plan<'r>) -> Self {
+        let given = plan.inputs.iter().map(|(name, view)| (*name, view)).collect();
+        Self { given, alive: HashMap::new(), elapsed: Duration::ZERO }
+    }
+
+    /// The element types of these values; `None` where one is no tensor.
+    pub(super) fn types<'n>(&self, names: impl Iterator<Item = &'n str>) -> Option<HashMap<&'n str, DType>> {
+        let of = |name: &'n str| match self.given.get(name) {
+            Some(view) => Some((name, view.dtype)),
+            None => Some((name, dtype_of_value(self.alive.get(name)?)?)),
+        };
+        names.map(of).collect()
+    }
+
+    /// Runs a piece on these values.
+    ///
+    /// # Errors
+    /// `RuntimeFailed`, `Cancelled`.
+    pub(super) fn run<'s, 'n>(
+        &mut self,
+        session: &'s mut ort::session::Session,
+        names: impl Iterator<Item = &'n str>,
+        options: &'s RunOptions<NoSelectedOutputs>,
+        progress: &Progress<'_>,
+    ) -> Result<SessionOutputs<'s>> {
+        let input = |name: &'n str| -> Result<(Cow<'n, str>, SessionInputValue<'_>)> {
+            let value = match (self.given.get(name), self.alive.get(name)) {
+                (Some(view), _) => to_input(view)?,
+                (None, Some(value)) => (&**value).into(),
+                (None, None) => return Err(BackendError::internal(format!("`{name}` was not handed on"))),
+            };
+            Ok((Cow::Borrowed(name), value))
+        };
+        let inputs = names.map(input).collect::<Result<Vec<_>>>()?;
+        let start = Instant::now();
+        let outputs = execute(session, inputs, options, true, progress);
+        self.elapsed += start.elapsed();
+        outputs
+    }
+}
+
+/// The options of the runs of all pieces.
+///
+/// # Errors
+/// `RuntimeFailed`.
+pub(super) fn options() -> Result<RunOptions<NoSelectedOutputs>> {
+    RunOptions::new().map_err(|error| explain(&error, "ONNX Runtime cannot start a run"))
+}
+
+/// What was not computed although it was asked for.
+pub(super) fn not_computed(name: &str) -> BackendError {
+    BackendError::runtime_failed(format!("{NAME} did not compute `{name}`"))
+}
+
+/// What the stored tensors of a model take in a session.
+pub(super) fn stored_bytes(model: &ModelProto) -> u64 {
+    let tensors = model.graph.iter().flat_map(|graph| &graph.initializer);
+    let bytes = tensors.map(|tensor| {
+        let elements = element_count(&tensor.dims).unwrap_or(0);
+        dtype(tensor.data_type).packed_bytes(elements).unwrap_or(0)
+    });
+    bytes.fold(0, u64::saturating_add)
+}
+
+/// The element type of a tensor; `None` for what is none.
+pub(super) fn dtype_of_value(value: &DynValue) -> Option<DType> {
+    match value.dtype() {
+        ValueType::Tensor { ty, .. } => dtype_of(*ty),
+        _ => None,
+    }
+}
+
+/// The sizes of values, as far as their shapes are known once the inputs are.
+pub(super) struct Sizes<'a> {
+    values: HashMap<&'a str, &'a ValueInfo>,
+    symbols: HashMap<&'a str, i64>,
+}
+
+impl<'a> Sizes<'a> {
+    pub(super) fn of(info: &'a ModelInfo, plan: &Plan<'a>) -> Self {
+        let values = info.values.iter().chain(&info.outputs).chain(&info.inputs);
+        let values: HashMap<&str, _> = values.map(|value| (value.name.as_str(), value)).collect();
+        let mut symbols = HashMap::new();
+        for (name, view) in &plan.inputs {
+            let declared = values.get(name).and_then(|value| value.shape.as_ref().into_option());
+            for (dimension, size) in declared.into_iter().flatten().zip(view.shape.as_slice()) {
+                if !dimension.symbol.is_empty() {
+                    symbols.insert(dimension.symbol.as_str(), *size);
+                }
+            }
+        }
+        Self { values, symbols }
+    }
+
+    pub(super) fn bytes(&self, name: &str) -> Option<u64> {
+        let value = self.values.get(name)?;
+        let size = |dimension: &Dimension| match dimension.size {
+            size if size >= 0 => Some(size),
+            _ => self.symbols.get(dimension.symbol.as_str()).copied(),
+        };
+        let shape: Vec<i64> = value.shape.as_ref().into_option()?.iter().map(size).collect::<Option<_>>()?;
+        let dtype = if value.dtype == DType::UNDEFINED { DType::FLOAT32 } else { value.dtype };
+        dtype.packed_bytes(element_count(&shape)?)
+    }
+}
