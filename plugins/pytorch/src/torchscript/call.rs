@@ -243,6 +243,6 @@ impl<'a> Tracer<'a> {
         layer.quantization = if operator.is_quantized() { "static".into() } else { RString::new() };
         let result = self.list(layer, false, kind, quantization);
         // Real numbers that were rounded: what is computed of them is not, as it is of codes.
-        if operator.name.contains("fake_quant") { result.quantized(None) } else { result }
+        if operator.is_fake_quantizer() { result.quantized(None) } else { result }
     }
 }

@@ -148,6 +148,11 @@ impl Operator {
         !has_none && !self.name.contains("pack")
     }
 
+    /// Whether this rounds real numbers to codes and back at once.
+    pub fn is_fake_quantizer(&self) -> bool {
+        self.name.contains("fake_quant")
+    }
+
     /// Whether this is one of the operators on codes.
     pub fn is_quantized(&self) -> bool {
         self.namespace == "quantized" && !self.name.contains("dynamic")
@@ -207,7 +212,7 @@ pub(super) fn quantization(
             let dtype = from_scalar_type(number(dtype)? as i64)?.dtype;
             Some(QuantizationParameters::per_tensor(dtype, number(scale)?, number(zero_point)?))
         }
-        (name, _) if name.contains("fake_quant") => fake_quantize::parameters(name, arguments, stored),
+        (name, _) if operator.is_fake_quantizer() => fake_quantize::parameters(name, arguments, stored),
         _ if operator.is_quantized() => match codes_of_result(&operator.name, arguments) {
             // Operators on codes end with the scale and the zero point of their result, which has the type of
             // the activation they are given.
