@@ -2,11 +2,20 @@
 
 use std::sync::{Mutex, PoisonError};
 
+/// What is kept where nobody says how much.
+const MOST: u64 = 64 << 20;
+
 /// Buffers that wait to be used again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Spare {
     kept: Mutex<Vec<Vec<u8>>>,
     most: u64,
+}
+
+impl Default for Spare {
+    fn default() -> Self {
+        Self::new(MOST)
+    }
 }
 
 impl Spare {

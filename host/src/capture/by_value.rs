@@ -28,9 +28,6 @@ const MOST_LAYERS: usize = 512;
 /// Of two layers that compute the same, the one of the same kind is the partner.
 const SAME_KIND: f64 = 1e-3;
 
-/// What may wait to be used again.
-const SPARE: u64 = 64 << 20;
-
 /// What a layer computed of the batch.
 struct Computed<'a> {
     layer: &'a LayerInfo,
@@ -173,7 +170,7 @@ fn computed<'a>(
     names.dedup();
     let codes: HashMap<&str, _> = wanted.iter().map(|(_, value)| (value.name, value.quantization)).collect();
     let mut sketches = HashMap::new();
-    let spare = Spare::new(SPARE);
+    let spare = Spare::default();
     let mut receive = |tensor: Tensor| {
         let quantization = codes.get(tensor.name.as_str()).copied().flatten();
         sketches.extend(sketch(&tensor, quantization).map(|sketch| (tensor.name, sketch)));

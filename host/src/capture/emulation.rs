@@ -9,10 +9,10 @@
 //! What an integer kernel rounds inside, such as the 32-bit product to its result, is not emulated: the sum of all
 //! stand-ins is close to the candidate and not the same, which is why every result is shown with the candidate's own.
 
+use super::edits::{argument, dequantized, round, store};
 use super::pairing::{ActivationPair, Followed};
 use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, ErrorKind, Result};
-use crate::input::element_type;
 use crate::inspect::contrast::{lie_alike, values_in_reference_order};
 use crate::inspect::elements::Elements;
 use crate::inspect::graph::{Graph, Node, Rounding};
@@ -51,6 +51,8 @@ pub struct StandIn {
     pub switch: Option<String>,
     /// Why there is none although the candidate quantizes the layer.
     pub obstacle: Option<Error>,
+    /// The reference's value that it stands for.
+    target: String,
 }
 
 impl Emulation {
@@ -75,7 +77,7 @@ impl Emulation {
         }
         progress.update("emulating the quantization", 0, 0);
         let builder = Builder::new(reference, candidate, pairs);
-        let (mut edits, mut layers, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut edits, mut layers) = (Vec::new(), Vec::new());
         for (index, pair) in pairs.iter().enumerate() {
             if progress.is_cancelled() {
                 return Err(Error::cancelled());
@@ -85,7 +87,7 @@ impl Emulation {
                 Ok(Some(made)) => {
                     edits.extend(made.edits);
                     stand_in.value = Some(made.value);
-                    targets.push(made.target);
+                    stand_in.target = made.target;
                 }
                 Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
@@ -95,13 +97,12 @@ impl Emulation {
         }
         // Only now: what is put in place of a layer is read by the stand-ins behind it.
         if place == Place::Switched {
-            let switched = layers.iter_mut().enumerate().filter(|(_, stand_in)| stand_in.value.is_some());
-            for ((index, stand_in), target) in switched.zip(targets) {
+            for (index, stand_in) in layers.iter_mut().enumerate() {
                 let Some(value) = &stand_in.value else { continue };
                 let switch = format!("switch{MARK}{index}");
                 edits.push(Edit {
                     action: "select",
-                    target,
+                    target: stand_in.target.clone(),
                     arguments: vec![argument("switch", &switch), argument("then", value)],
                     elements: None,
                 });
@@ -587,109 +588,4 @@ fn codes<'a>(matched: &TensorPair<'a>) -> Option<&'a QuantizationParameters> {
         && !parameters.scales.is_empty();
     let is_exact = |scale: &f64| f64::from(*scale as f32) == *scale;
     (is_plain && parameters.scales.iter().all(is_exact)).then_some(parameters)
-}
-
-/// Codes, and the real numbers that they mean as `result`.
-fn dequantized(result: &str, codes: Tensor, parameters: &QuantizationParameters) -> [Edit; 2] {
-    let name = format!("{result}.codes");
-    let (scales, zero_points) = affine_texts(parameters);
-    let mut arguments =
-        vec![argument("as", result), argument("scales", &scales), argument("zero-points", &zero_points)];
-    if let Some(axis) = parameters.axis.filter(|_| parameters.scales.len() > 1) {
-        arguments.push(argument("axis", &axis.to_string()));
-    }
-    let elements = Some((codes.dtype, codes.shape, codes.bytes));
-    [
-        Edit { action: "store", target: name.clone(), arguments: Vec::new(), elements },
-        Edit {
-            action: "dequantize",
-            target: name,
-            arguments,
-            elements: Some((codes.dtype, Vec::new(), Vec::new())),
-        },
-    ]
-}
-
-/// Scales and zero points, with commas between them.
-fn affine_texts(codes: &QuantizationParameters) -> (String, String) {
-    let join = |numbers: &mut dyn Iterator<Item = f64>| {
-        numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(",")
-    };
-    let zero_points = join(&mut (0..codes.scales.len()).map(|index| codes.zero_point(index)));
-    (join(&mut codes.scales.iter().copied()), zero_points)
-}
-
-fn argument(name: &str, text: &str) -> (String, String) {
-    (name.to_owned(), text.to_owned())
-}
-
-fn store(name: &str, values: &[f64], dtype: DType, shape: &[u64]) -> Result<Edit> {
-    let element = element_type(dtype).filter(|_| dtype.is_float()).ok_or_else(|| {
-        Error::new(ErrorKind::UnsupportedOp, format!("weights of {dtype} are not emulated"))
-    })?;
-    let mut bytes = Vec::with_capacity(element.packed_bytes(values.len()));
-    for value in values {
-        element.push(&mut bytes, *value).ok_or_else(|| Error::internal("a weight has no such type"))?;
-    }
-    let elements = Some((dtype, shape.to_vec(), bytes));
-    Ok(Edit { action: "store", target: name.to_owned(), arguments: Vec::new(), elements })
-}
-
-/// `value` rounded again and again, as `result`; the name of what comes out.
-fn round(
-    value: &str,
-    result: &str,
-    roundings: &[Rounding<'_>],
-    real: DType,
-    edits: &mut Vec<Edit>,
-) -> Result<String> {
-    let mut rounded = value.to_owned();
-    for (index, rounding) in roundings.iter().enumerate() {
-        let next = match index + 1 == roundings.len() {
-            true => result.to_owned(),
-            false => format!("{result}.{index}"),
-        };
-        edits.push(quantize(&rounded, &next, rounding, real)?);
-        rounded = next;
-    }
-    Ok(rounded)
-}
-
-/// `value` rounded to codes and back, as `result`.
-fn quantize(value: &str, result: &str, rounding: &Rounding<'_>, real: DType) -> Result<Edit> {
-    let codes = rounding.quantize;
-    let mut arguments = vec![argument("as", result)];
-    if codes.is_dynamic {
-        arguments.push(argument("dynamic", "true"));
-    } else {
-        let text = |codes: &QuantizationParameters| {
-            if codes.scales.is_empty() || codes.block_size.is_some() {
-                return Err(Error::new(
-                    ErrorKind::UnsupportedOp,
-                    format!("the scales of `{value}` are not known, or belong to blocks"),
-                ));
-            }
-            Ok(affine_texts(codes))
-        };
-        let count = codes.scales.len();
-        let (scales, zero_points) = text(codes)?;
-        arguments.push(argument("scales", &scales));
-        arguments.push(argument("zero-points", &zero_points));
-        if rounding.rescales() {
-            let (scales, zero_points) = text(rounding.dequantize)?;
-            arguments.push(argument("read-scales", &scales));
-            arguments.push(argument("read-zero-points", &zero_points));
-        }
-        if let Some(axis) = codes.axis.filter(|_| count > 1) {
-            arguments.push(argument("axis", &axis.to_string()));
-        }
-        if real == DType::FLOAT16 {
-            arguments.push(argument("real", "float16"));
-        }
-        if let Some((low, high)) = codes.code_range.filter(|_| count == 1) {
-            arguments.push(argument("codes", &format!("{low},{high}")));
-        }
-    }
-    let elements = Some((codes.dtype, Vec::new(), Vec::new()));
-    Ok(Edit { action: "quantize", target: value.to_owned(), arguments, elements })
 }

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod branches;
 pub mod by_value;
 pub mod comparison;
+pub mod edits;
 pub mod emulation;
 pub mod follow;
 pub mod in_step;

@@ -7,9 +7,6 @@ use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::model::{DType, Tensor, element_count};
 
-/// What may wait to be used again.
-const SPARE: u64 = 64 << 20;
-
 /// What was run.
 #[derive(Debug, Default)]
 pub struct Streamed {
@@ -62,7 +59,7 @@ pub fn each_tensor(
     receive: &mut dyn FnMut(&Tensor) -> Result<()>,
 ) -> Result<Streamed> {
     let mut streamed = Streamed { groups: groups.len(), ..Streamed::default() };
-    let spare = Spare::new(SPARE);
+    let spare = Spare::default();
     let mut receive = |tensor: Tensor| {
         receive(&tensor)?;
         spare.give(tensor.bytes);

@@ -3,7 +3,7 @@
 use super::evidence::settings_line;
 use super::inspection::can_be_captured;
 use super::listing::counted;
-use super::number::{integer_in, size};
+use super::number::{BUDGET, integer_in, size};
 use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
@@ -30,8 +30,6 @@ use std::sync::Arc;
 const BINS: usize = 128;
 /// The columns of a histogram in a table.
 const COLUMNS: usize = 16;
-/// What the values of one batch may take.
-const BUDGET: &str = "256MiB";
 
 /// `capture [NAME…]`
 pub(super) struct Capture;

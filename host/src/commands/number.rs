@@ -19,6 +19,9 @@ pub(super) fn integer_in<T: TryFrom<i64>>(
     }
 }
 
+/// What captured values may take in memory, unless the user says otherwise: less makes more pieces, and hardly slower ones.
+pub(super) const BUDGET: &str = "256MiB";
+
 /// Reads a size such as `256MiB`.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     crate::render::number::parse_bytes(text).ok_or_else(|| "it takes a size, as in 256MiB".to_owned())

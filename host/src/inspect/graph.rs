@@ -177,7 +177,7 @@ impl<'a> Graph<'a> {
     }
 
     /// The value that a value is made of by layers that are seen through, and the first thing known of any on the way.
-    fn source<T>(&self, value: &'a str, known: impl Fn(&'a str) -> Option<T>) -> (&'a str, Option<T>) {
+    fn source<T>(&self, value: &'a str, mut known: impl FnMut(&'a str) -> Option<T>) -> (&'a str, Option<T>) {
         let (mut value, mut found) = (value, known(value));
         for _ in 0..MAX_PLUMBING {
             let Some(source) = self.through.get(value) else { break };
@@ -189,12 +189,11 @@ impl<'a> Graph<'a> {
 
     /// How a value was rounded since it was computed, the first rounding first.
     pub fn roundings(&self, value: &'a str) -> Vec<Rounding<'a>> {
-        let mut chain = vec![value];
-        while let Some(source) =
-            self.through.get(chain[chain.len() - 1]).filter(|_| chain.len() <= MAX_PLUMBING)
-        {
-            chain.push(source);
-        }
+        let mut chain = Vec::new();
+        self.source(value, |name| {
+            chain.push(name);
+            None::<()>
+        });
         let mut roundings: Vec<Rounding<'a>> = Vec::new();
         let known = chain.iter().rev().filter_map(|name| self.value(name));
         for (info, codes) in known.filter_map(|info| Some((info, info.quantization.as_ref()?))) {

@@ -14,7 +14,7 @@ use crate::capture::pairing::{self, ActivationPair};
 use crate::capture::side::{budgeted, half_of_the_threads};
 use crate::capture::{Alone, Compared, Comparison, Execution, Side, by_value};
 use crate::catalog::name::matches_pattern;
-use crate::commands::number::{integer_in, size};
+use crate::commands::number::{BUDGET, integer_in, size};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::Errors;
 use crate::inspect::contrast::number_or_text;
@@ -23,9 +23,6 @@ use crate::playground::{Loaded, Playground};
 use crate::render::report::{Effect, Report};
 use serde::Serialize;
 use std::collections::HashSet;
-
-/// Less makes more pieces, and hardly slower ones.
-const BUDGET: &str = "256MiB";
 
 /// `compare REF CAND`
 pub(super) struct Compare;

@@ -1,0 +1,121 @@
+//! The changes of a graph that stand-ins are made of, as the backends take them; they are told at the head of
+//! `plugins/onnx/src/edit.rs`.
+
+use crate::backend::Edit;
+use crate::error::{Error, ErrorKind, Result};
+use crate::input::element_type;
+use crate::inspect::graph::Rounding;
+use crate::model::{DType, QuantizationParameters, Tensor};
+
+/// Codes, and the real numbers that they mean as `result`.
+pub fn dequantized(result: &str, codes: Tensor, parameters: &QuantizationParameters) -> [Edit; 2] {
+    let name = format!("{result}.codes");
+    let (scales, zero_points) = affine_texts(parameters);
+    let mut arguments =
+        vec![argument("as", result), argument("scales", &scales), argument("zero-points", &zero_points)];
+    if let Some(axis) = parameters.axis.filter(|_| parameters.scales.len() > 1) {
+        arguments.push(argument("axis", &axis.to_string()));
+    }
+    let elements = Some((codes.dtype, codes.shape, codes.bytes));
+    [
+        Edit { action: "store", target: name.clone(), arguments: Vec::new(), elements },
+        Edit {
+            action: "dequantize",
+            target: name,
+            arguments,
+            elements: Some((codes.dtype, Vec::new(), Vec::new())),
+        },
+    ]
+}
+
+/// Scales and zero points, with commas between them.
+fn affine_texts(codes: &QuantizationParameters) -> (String, String) {
+    let join = |numbers: &mut dyn Iterator<Item = f64>| {
+        numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(",")
+    };
+    let zero_points = join(&mut (0..codes.scales.len()).map(|index| codes.zero_point(index)));
+    (join(&mut codes.scales.iter().copied()), zero_points)
+}
+
+/// An argument of a change.
+pub fn argument(name: &str, text: &str) -> (String, String) {
+    (name.to_owned(), text.to_owned())
+}
+
+/// Real numbers as a stored tensor.
+///
+/// # Errors
+/// `UnsupportedOp` for a type that is not real.
+pub fn store(name: &str, values: &[f64], dtype: DType, shape: &[u64]) -> Result<Edit> {
+    let element = element_type(dtype).filter(|_| dtype.is_float()).ok_or_else(|| {
+        Error::new(ErrorKind::UnsupportedOp, format!("weights of {dtype} are not emulated"))
+    })?;
+    let mut bytes = Vec::with_capacity(element.packed_bytes(values.len()));
+    for value in values {
+        element.push(&mut bytes, *value).ok_or_else(|| Error::internal("a weight has no such type"))?;
+    }
+    let elements = Some((dtype, shape.to_vec(), bytes));
+    Ok(Edit { action: "store", target: name.to_owned(), arguments: Vec::new(), elements })
+}
+
+/// `value` rounded again and again, as `result`; the name of what comes out.
+///
+/// # Errors
+/// `UnsupportedOp` for scales that are not known, or belong to blocks.
+pub fn round(
+    value: &str,
+    result: &str,
+    roundings: &[Rounding<'_>],
+    real: DType,
+    edits: &mut Vec<Edit>,
+) -> Result<String> {
+    let mut rounded = value.to_owned();
+    for (index, rounding) in roundings.iter().enumerate() {
+        let next = match index + 1 == roundings.len() {
+            true => result.to_owned(),
+            false => format!("{result}.{index}"),
+        };
+        edits.push(quantize(&rounded, &next, rounding, real)?);
+        rounded = next;
+    }
+    Ok(rounded)
+}
+
+/// `value` rounded to codes and back, as `result`.
+fn quantize(value: &str, result: &str, rounding: &Rounding<'_>, real: DType) -> Result<Edit> {
+    let codes = rounding.quantize;
+    let mut arguments = vec![argument("as", result)];
+    if codes.is_dynamic {
+        arguments.push(argument("dynamic", "true"));
+    } else {
+        let text = |codes: &QuantizationParameters| {
+            if codes.scales.is_empty() || codes.block_size.is_some() {
+                return Err(Error::new(
+                    ErrorKind::UnsupportedOp,
+                    format!("the scales of `{value}` are not known, or belong to blocks"),
+                ));
+            }
+            Ok(affine_texts(codes))
+        };
+        let count = codes.scales.len();
+        let (scales, zero_points) = text(codes)?;
+        arguments.push(argument("scales", &scales));
+        arguments.push(argument("zero-points", &zero_points));
+        if rounding.rescales() {
+            let (scales, zero_points) = text(rounding.dequantize)?;
+            arguments.push(argument("read-scales", &scales));
+            arguments.push(argument("read-zero-points", &zero_points));
+        }
+        if let Some(axis) = codes.axis.filter(|_| count > 1) {
+            arguments.push(argument("axis", &axis.to_string()));
+        }
+        if real == DType::FLOAT16 {
+            arguments.push(argument("real", "float16"));
+        }
+        if let Some((low, high)) = codes.code_range.filter(|_| count == 1) {
+            arguments.push(argument("codes", &format!("{low},{high}")));
+        }
+    }
+    let elements = Some((codes.dtype, Vec::new(), Vec::new()));
+    Ok(Edit { action: "quantize", target: value.to_owned(), arguments, elements })
+}
