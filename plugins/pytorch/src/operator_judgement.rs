@@ -1,29 +1,45 @@
 //! What the operators that a file calls amount to: part of its verdict.
 
 use qp_abi::sdk::{BackendError, Finding, ModelInfo, RSome, RString, Severity};
-use qp_pytorch_contract::operator_list::{OTHERS, Standing, known, standing};
+use qp_pytorch_contract::operator_list::{Standing, standing, unsafe_names};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 /// Subjects that a finding lists at most.
 const MAX_SUBJECTS: usize = 64;
 
-/// Whether operators are listed under a namespace of that name.
-pub fn is_namespace(name: &str) -> bool {
-    static NAMES: OnceLock<BTreeSet<&'static str>> = OnceLock::new();
-    let names =
-        NAMES.get_or_init(|| known().keys().filter_map(|name| Some(name.split_once("::")?.0)).collect());
-    names.contains(name)
-}
-
 /// The operator without its namespace, if one of that name is unsafe.
 pub fn unsafe_name(name: &str) -> Option<&'static str> {
-    static NAMES: OnceLock<BTreeSet<&'static str>> = OnceLock::new();
-    let names = NAMES.get_or_init(|| {
-        let listed = known().iter().filter(|(_, standing)| matches!(standing, Standing::Unsafe(_)));
-        listed.filter_map(|(name, _)| name.rsplit("::").next()).chain(OTHERS).collect()
-    });
-    names.get(name).copied()
+    static NAMES: OnceLock<UnsafeNames> = OnceLock::new();
+    NAMES.get_or_init(UnsafeNames::new).find(name)
+}
+
+/// The unsafe names. Every word of a file's code is looked up here, and nearly none is one.
+struct UnsafeNames {
+    /// Sorted.
+    names: Vec<&'static str>,
+    /// Whether one begins with this byte.
+    firsts: [bool; 256],
+}
+
+impl UnsafeNames {
+    fn new() -> Self {
+        let mut names: Vec<&'static str> = unsafe_names().collect();
+        names.sort_unstable();
+        let mut firsts = [false; 256];
+        for first in names.iter().filter_map(|name| name.bytes().next()) {
+            firsts[usize::from(first)] = true;
+        }
+        Self { names, firsts }
+    }
+
+    fn find(&self, name: &str) -> Option<&'static str> {
+        let first = name.bytes().next()?;
+        if !self.firsts[usize::from(first)] {
+            return None;
+        }
+        self.names.binary_search(&name).ok().and_then(|at| self.names.get(at)).copied()
+    }
 }
 
 /// What the operators of a file amount to, without regard to what it does with them.

@@ -1,7 +1,7 @@
 //! The list of what a pickle may name in a file that is called safe: `names.tsv`, each name by itself.
 
 use super::value::Global;
-use std::collections::HashMap;
+use qp_pytorch_contract::table::Table;
 use std::sync::OnceLock;
 
 /// The rows: module, name, form, and why the name does nothing but build.
@@ -134,25 +134,47 @@ pub fn form(global: &Global) -> Option<&'static Form> {
 
 /// The same for a name in two parts.
 pub fn form_of(module: &str, name: &str) -> Option<&'static Form> {
-    static LIST: OnceLock<HashMap<&'static str, HashMap<&'static str, Form>>> = OnceLock::new();
-    let list = LIST.get_or_init(|| {
-        let mut list: HashMap<_, HashMap<_, _>> = HashMap::new();
-        for (module, name, form) in rows() {
-            if let Some(form) = parse(form) {
-                list.entry(module).or_default().insert(name, form);
-            }
-        }
-        list
+    static FORMS: [OnceLock<Option<Form>>; MAX_ROWS] = [const { OnceLock::new() }; MAX_ROWS];
+    let row = LISTED.find(ROWS, &[module, "\t", name])?;
+    let form = FORMS.get(usize::from(row.mark))?.get_or_init(|| {
+        let rest = ROWS.get(row.end() + 1..)?;
+        parse(rest.split(['\t', '\n']).next()?)
     });
-    list.get(module)?.get(name)
+    form.as_ref()
 }
 
-/// The rows of the list: module, name, form.
-fn rows() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    ROWS.lines().filter(|line| !line.starts_with('#')).skip(1).filter_map(|line| {
-        let mut fields = line.split('\t');
-        Some((fields.next()?, fields.next()?, fields.next()?))
-    })
+/// Rows of the list at most.
+const MAX_ROWS: usize = 2048;
+
+/// The names in the list, module and name with a tab between, and the numbers of their rows.
+#[allow(long_running_const_eval, reason = "the list is long")]
+static LISTED: Table<4096> = read();
+
+const fn read() -> Table<4096> {
+    let text = ROWS.as_bytes();
+    let mut listed = Table::new();
+    let (mut at, mut row) = (0, 0);
+    let mut is_head = true;
+    while at < text.len() {
+        let start = at;
+        let mut tabs = 0;
+        while at < text.len() && text[at] != b'\n' {
+            if text[at] == b'\t' {
+                tabs += 1;
+                if tabs == 2 && text[start] != b'#' {
+                    if !is_head {
+                        assert!(row < MAX_ROWS);
+                        listed.add(text, start, at, row as u16);
+                        row += 1;
+                    }
+                    is_head = false;
+                }
+            }
+            at += 1;
+        }
+        at += 1;
+    }
+    listed
 }
 
 fn parse(text: &str) -> Option<Form> {
@@ -232,6 +254,7 @@ mod tests {
             let fields: Vec<&str> = line.split('\t').collect();
             assert!(fields.len() == 4 && fields.iter().all(|field| !field.is_empty()), "{line}");
             assert!(parse(fields[2]).is_some(), "{line}");
+            assert_eq!(form_of(fields[0], fields[1]), parse(fields[2]).as_ref(), "{line}");
             assert!(seen.insert((fields[0], fields[1])), "{line}");
         }
     }
