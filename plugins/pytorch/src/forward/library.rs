@@ -1,8 +1,8 @@
 //! What the modules and functions of PyTorch compute, in the same Python in which graphs are saved.
 //!
-//! The files in `library/` are data: they are parsed once, followed by the same interpreter as the code in a model
-//! file, and never run by a Python. They state, from the documentation of each class, how its attributes become the
-//! arguments of an operator.
+//! The files in `library/` are data: each definition in them is parsed when it is first asked for, followed by the same
+//! interpreter as the code in a model file, and never run by a Python. They state, from the documentation of each class,
+//! how its attributes become the arguments of an operator.
 
 use super::python::{Class, Expression, Function, Statement, parse};
 use std::collections::HashMap;
@@ -63,16 +63,36 @@ const PLACES: [(&str, &str); 25] = [
 /// Functions and classes by their paths.
 #[derive(Debug, Default)]
 pub struct Library {
-    functions: HashMap<String, Arc<Function>>,
-    classes: HashMap<String, Definition>,
+    functions: HashMap<&'static str, Lazy<Arc<Function>>>,
+    classes: HashMap<&'static str, Lazy<Definition>>,
 }
 
 /// A class of the library.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Definition {
     bases: Vec<String>,
     methods: HashMap<String, Arc<Function>>,
     attributes: HashMap<String, Expression>,
+}
+
+/// A definition that is parsed when it is first asked for.
+#[derive(Debug)]
+struct Lazy<T> {
+    source: &'static str,
+    parsed: OnceLock<Option<T>>,
+}
+
+impl<T> Lazy<T> {
+    fn new(source: &'static str) -> Self {
+        Self { source, parsed: OnceLock::new() }
+    }
+
+    /// What `made` makes of the definition.
+    fn get(&self, made: impl FnOnce(Statement) -> Option<T>) -> Option<&T> {
+        // The files are part of the program; `every_file_is_read_whole` tests that all of them are read.
+        let parsed = || parse(self.source).ok()?.pop().and_then(made);
+        self.parsed.get_or_init(parsed).as_ref()
+    }
 }
 
 impl Library {
@@ -81,31 +101,48 @@ impl Library {
         static LIBRARY: OnceLock<Library> = OnceLock::new();
         LIBRARY.get_or_init(|| {
             let mut library = Self::default();
-            for (_, source) in SOURCES {
-                // The files are part of the program; `every_file_is_read_whole` tests that all of them are read.
-                library.add(parse(source).unwrap_or_default());
-            }
+            SOURCES.iter().for_each(|(_, source)| library.add(source));
             library
         })
     }
 
-    fn add(&mut self, statements: Vec<Statement>) {
-        for statement in statements {
-            match statement {
-                Statement::Function(function) => {
-                    self.functions.insert(function.name.clone(), Arc::new(function));
-                }
-                Statement::Class(class) => {
-                    self.classes.insert(class.name.clone(), definition(class));
-                }
-                _ => {}
+    /// Adds the definitions of a file: each begins at the start of a line, and ends where the next one begins.
+    fn add(&mut self, source: &'static str) {
+        let is_start = |rest: &str| rest.starts_with("def ") || rest.starts_with("class ");
+        let mut rest = source;
+        while !rest.is_empty() {
+            let mut end = next_line(rest, 0);
+            if !is_start(rest) {
+                rest = rest.get(end..).unwrap_or_default();
+                continue;
+            }
+            while end < rest.len() && !rest.get(end..).is_some_and(is_start) {
+                end = next_line(rest, end);
+            }
+            let (definition, after) = rest.split_at(end);
+            rest = after;
+            let (word, name) = definition.split_once(' ').unwrap_or_default();
+            let name = name.split(['(', ':']).next().unwrap_or_default();
+            match word {
+                "def" => drop(self.functions.insert(name, Lazy::new(definition))),
+                _ => drop(self.classes.insert(name, Lazy::new(definition))),
             }
         }
     }
 
     /// The function at a path.
     pub fn function(&self, path: &str) -> Option<&Arc<Function>> {
-        self.functions.get(path)
+        self.functions.get(path)?.get(|statement| match statement {
+            Statement::Function(function) => Some(Arc::new(function)),
+            _ => None,
+        })
+    }
+
+    fn class(&self, path: &str) -> Option<&Definition> {
+        self.classes.get(path)?.get(|statement| match statement {
+            Statement::Class(class) => Some(definition(class)),
+            _ => None,
+        })
     }
 
     /// The path by which the library has the class `name` of the Python module `module`; `None` if it has not.
@@ -115,7 +152,7 @@ impl Library {
         PLACES.iter().find_map(|(place, known)| {
             full.strip_prefix(place).filter(|rest| rest.starts_with('.'))?;
             let path = format!("{known}.{last}");
-            self.classes.contains_key(&path).then_some(path)
+            self.classes.contains_key(path.as_str()).then_some(path)
         })
     }
 
@@ -139,7 +176,7 @@ impl Library {
         let mut lineage = Vec::new();
         let mut waiting = vec![class];
         while let Some(class) = waiting.pop() {
-            if let Some(definition) = self.classes.get(class) {
+            if let Some(definition) = self.class(class) {
                 waiting.extend(definition.bases.iter().rev().map(String::as_str));
                 lineage.push(definition);
             }
@@ -149,6 +186,11 @@ impl Library {
         }
         lineage
     }
+}
+
+/// Where the line after the one at `at` begins.
+fn next_line(text: &str, at: usize) -> usize {
+    text.get(at..).and_then(|rest| rest.find('\n')).map_or(text.len(), |end| at + end + 1)
 }
 
 fn definition(class: Class) -> Definition {
@@ -185,6 +227,30 @@ mod tests {
             };
             assert!(statements.iter().all(known), "{name}");
         }
+    }
+
+    #[test]
+    fn the_definitions_are_those_of_the_whole_files() {
+        let library = Library::get();
+        let (mut functions, mut classes) = (0, 0);
+        for statement in SOURCES.iter().flat_map(|(_, source)| parse(source).unwrap()) {
+            match statement {
+                Statement::Function(function) => {
+                    functions += 1;
+                    let found =
+                        library.function(&function.name).unwrap_or_else(|| panic!("{}", function.name));
+                    assert_eq!(**found, function);
+                }
+                Statement::Class(class) => {
+                    classes += 1;
+                    let name = class.name.clone();
+                    let found = library.class(&name).unwrap_or_else(|| panic!("{name}"));
+                    assert_eq!(*found, definition(class), "{name}");
+                }
+                _ => {}
+            }
+        }
+        assert_eq!((library.functions.len(), library.classes.len()), (functions, classes));
     }
 
     #[test]

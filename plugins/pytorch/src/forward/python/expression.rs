@@ -88,9 +88,9 @@ impl Parser<'_> {
             Kind::Symbol(">=") => Binary::GreaterEqual,
             Kind::Symbol("<") => Binary::Less,
             Kind::Symbol(">") => Binary::Greater,
-            Kind::Name(word) if word == "is" => Binary::Is,
-            Kind::Name(word) if word == "in" => Binary::In,
-            Kind::Name(word) if word == "not" => Binary::NotIn,
+            Kind::Name("is") => Binary::Is,
+            Kind::Name("in") => Binary::In,
+            Kind::Name("not") => Binary::NotIn,
             _ => return None,
         };
         self.advance();
@@ -242,36 +242,36 @@ impl Parser<'_> {
 
     fn primary(&mut self) -> Parsed<Expression> {
         self.height = 0;
-        let Some(kind) = self.peek().cloned() else { return self.wrong("the code ends too early") };
+        let Some(kind) = self.peek() else { return self.wrong("the code ends too early") };
         match kind {
             Kind::Name(name) => {
                 const WORDS: [&str; 8] =
                     ["lambda", "else", "elif", "yield", "await", "def", "class", "return"];
-                if WORDS.contains(&name.as_str()) {
+                if WORDS.contains(name) {
                     return self.wrong(format!("`{name}` is not known here"));
                 }
                 self.advance();
-                Ok(match name.as_str() {
+                Ok(match *name {
                     "None" => Expression::None,
                     "True" => Expression::Bool(true),
                     "False" => Expression::Bool(false),
-                    _ => Expression::Name(name),
+                    name => Expression::Name(name.to_owned()),
                 })
             }
             Kind::Int(number) => {
                 self.advance();
-                Ok(Expression::Int(number))
+                Ok(Expression::Int(*number))
             }
             Kind::Float(number) => {
                 self.advance();
-                Ok(Expression::Float(number))
+                Ok(Expression::Float(*number))
             }
             Kind::Text(text) => {
                 self.advance();
-                let mut whole = text;
+                let mut whole = text.clone();
                 // Texts beside each other are one.
                 while let Some(Kind::Text(more)) = self.peek() {
-                    whole.push_str(&more.clone());
+                    whole.push_str(more);
                     self.advance();
                 }
                 Ok(Expression::Text(whole))

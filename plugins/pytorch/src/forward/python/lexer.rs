@@ -1,19 +1,21 @@
 //! From text to tokens, indentation included.
 
+use std::borrow::Cow;
+
 /// A token, with the line it is on.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Token {
+pub struct Token<'a> {
     /// What it is.
-    pub kind: Kind,
+    pub kind: Kind<'a>,
     /// The line, from 1.
     pub line: usize,
 }
 
 /// The kinds of tokens.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
+pub enum Kind<'a> {
     /// A name or a word of the language.
-    Name(String),
+    Name(&'a str),
     /// A whole number.
     Int(i64),
     /// A real number.
@@ -30,13 +32,16 @@ pub enum Kind {
     Dedent,
 }
 
-/// Operators and delimiters, the longer ones first.
-const SYMBOLS: [&str; 43] = [
+/// Operators and delimiters of several characters, the longer ones first.
+const LONG: [&str; 23] = [
     "...", "**=", "//=", "<<=", ">>=", "->", "**", "//", "<<", ">>", "<=", ">=", "==", "!=", "+=", "-=",
-    "*=", "/=", "@=", "&=", "|=", "^=", "%=", "(", ")", "[", "]", "{", "}", ",", ":", ";", ".", "+", "-",
-    "*", "/", "@", "%", "&", "|", "^", "~",
+    "*=", "/=", "@=", "&=", "|=", "^=", "%=",
 ];
-const SINGLE: [&str; 3] = ["<", ">", "="];
+/// Those of one.
+const SINGLE: [&str; 23] = [
+    "(", ")", "[", "]", "{", "}", ",", ":", ";", ".", "+", "-", "*", "/", "@", "%", "&", "|", "^", "~", "<",
+    ">", "=",
+];
 /// Blocks within blocks.
 const MAX_INDENTS: usize = 64;
 /// Tokens of one source, of some fifty bytes each.
@@ -48,7 +53,7 @@ const MAX_NAME: usize = 1024;
 ///
 /// # Errors
 /// The line and what is wrong with it.
-pub fn tokens(source: &str) -> Result<Vec<Token>, (usize, String)> {
+pub fn tokens(source: &str) -> Result<Vec<Token<'_>>, (usize, String)> {
     let mut lexer = Lexer { tokens: Vec::new(), indents: vec![0], open: 0, line: 1 };
     let mut rest = source;
     while !rest.is_empty() {
@@ -61,16 +66,16 @@ pub fn tokens(source: &str) -> Result<Vec<Token>, (usize, String)> {
     Ok(lexer.tokens)
 }
 
-struct Lexer {
-    tokens: Vec<Token>,
+struct Lexer<'a> {
+    tokens: Vec<Token<'a>>,
     indents: Vec<usize>,
     /// Brackets that are open: a line goes on until they are closed.
     open: usize,
     line: usize,
 }
 
-impl Lexer {
-    fn push(&mut self, kind: Kind) {
+impl<'a> Lexer<'a> {
+    fn push(&mut self, kind: Kind<'a>) {
         self.tokens.push(Token { kind, line: self.line });
     }
 
@@ -78,7 +83,7 @@ impl Lexer {
         Err((self.line, what.into()))
     }
 
-    fn logical_line<'a>(&mut self, text: &'a str) -> Result<&'a str, (usize, String)> {
+    fn logical_line(&mut self, text: &'a str) -> Result<&'a str, (usize, String)> {
         let content = text.trim_start_matches([' ', '\t']);
         let is_blank = content.is_empty() || content.starts_with(['\n', '\r', '#']);
         if is_blank {
@@ -115,7 +120,7 @@ impl Lexer {
                     if name.len() > MAX_NAME {
                         return self.wrong(format!("a name has {} bytes", name.len()));
                     }
-                    self.push(Kind::Name(name.to_owned()));
+                    self.push(Kind::Name(name));
                     rest = after;
                 }
                 _ => rest = self.symbol(rest)?,
@@ -141,9 +146,12 @@ impl Lexer {
         if self.indents.last() == Some(&width) { Ok(()) } else { self.wrong("the indentation fits no block") }
     }
 
-    fn symbol<'a>(&mut self, rest: &'a str) -> Result<&'a str, (usize, String)> {
-        let found = SYMBOLS.iter().chain(&SINGLE).find(|symbol| rest.starts_with(**symbol));
-        let Some(symbol) = found else {
+    fn symbol(&mut self, rest: &'a str) -> Result<&'a str, (usize, String)> {
+        // No symbol of several characters has a bracket or another delimiter in its second place.
+        let is_long = matches!(rest.as_bytes().get(1), Some(b'.' | b'*' | b'/' | b'<' | b'>' | b'='));
+        let long = LONG.iter().filter(|_| is_long).find(|symbol| rest.starts_with(**symbol));
+        let single = || SINGLE.iter().find(|symbol| rest.as_bytes().first() == symbol.as_bytes().first());
+        let Some(symbol) = long.or_else(single) else {
             return self.wrong(format!("`{}` is no Python", rest.chars().next().unwrap_or_default()));
         };
         match *symbol {
@@ -155,7 +163,7 @@ impl Lexer {
         Ok(rest.get(symbol.len()..).unwrap_or_default())
     }
 
-    fn number<'a>(&mut self, rest: &'a str) -> Result<&'a str, (usize, String)> {
+    fn number(&mut self, rest: &'a str) -> Result<&'a str, (usize, String)> {
         let mut end = 0;
         let mut previous = ' ';
         for (at, character) in rest.char_indices() {
@@ -167,7 +175,8 @@ impl Lexer {
             end = at + character.len_utf8();
         }
         let (digits, after) = rest.split_at(end);
-        let plain = digits.replace('_', "");
+        let plain =
+            if digits.contains('_') { Cow::Owned(digits.replace('_', "")) } else { Cow::Borrowed(digits) };
         if let Ok(number) = plain.parse() {
             self.push(Kind::Int(number));
         } else if let Some(Ok(number)) = plain.strip_prefix("0x").map(|hex| i64::from_str_radix(hex, 16)) {
@@ -180,9 +189,9 @@ impl Lexer {
         Ok(after)
     }
 
-    fn text<'a>(&mut self, rest: &'a str, quote: char) -> Result<&'a str, (usize, String)> {
-        let triple: String = std::iter::repeat_n(quote, 3).collect();
-        let (opening, is_long) = if rest.starts_with(&triple) { (3, true) } else { (1, false) };
+    fn text(&mut self, rest: &'a str, quote: char) -> Result<&'a str, (usize, String)> {
+        let triple = if quote == '"' { "\"\"\"" } else { "'''" };
+        let (opening, is_long) = if rest.starts_with(triple) { (3, true) } else { (1, false) };
         let body = rest.get(opening..).unwrap_or_default();
         let mut text = String::new();
         let mut characters = body.char_indices();
@@ -197,7 +206,7 @@ impl Lexer {
                     None => break,
                 },
                 '\n' if !is_long => break,
-                _ if is_long && body.get(at..).is_some_and(|end| end.starts_with(&triple)) => {
+                _ if is_long && body.get(at..).is_some_and(|end| end.starts_with(triple)) => {
                     self.push(Kind::Text(text));
                     return Ok(body.get(at + 3..).unwrap_or_default());
                 }

@@ -36,15 +36,15 @@ pub fn parse(source: &str) -> Result<Vec<Statement>> {
 pub(super) type Parsed<T> = std::result::Result<T, (usize, String)>;
 
 pub(super) struct Parser<'a> {
-    tokens: &'a [Token],
+    tokens: &'a [Token<'a>],
     depth: u32,
     /// The levels of the expression that was read last.
     pub(super) height: u32,
     line: usize,
 }
 
-impl Parser<'_> {
-    pub(super) fn peek(&self) -> Option<&Kind> {
+impl<'a> Parser<'a> {
+    pub(super) fn peek(&self) -> Option<&'a Kind<'a>> {
         self.tokens.first().map(|token| &token.kind)
     }
 
@@ -64,7 +64,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn is_word(&self, word: &str) -> bool {
-        matches!(self.peek(), Some(Kind::Name(found)) if found == word)
+        matches!(self.peek(), Some(Kind::Name(found)) if *found == word)
     }
 
     pub(super) fn eat(&mut self, symbol: &str) -> bool {
@@ -90,9 +90,8 @@ impl Parser<'_> {
     pub(super) fn name(&mut self) -> Parsed<String> {
         match self.peek() {
             Some(Kind::Name(name)) => {
-                let name = name.clone();
                 self.advance();
-                Ok(name)
+                Ok((*name).to_owned())
             }
             _ => self.wrong("a name is missing"),
         }
@@ -114,14 +113,13 @@ impl Parser<'_> {
                 self.advance();
                 return Ok(());
             }
-            Some(Kind::Name(word)) => match word.as_str() {
+            Some(Kind::Name(word)) => match *word {
                 "def" => return self.function().map(|function| into.push(Statement::Function(function))),
                 "class" => return self.class().map(|class| into.push(Statement::Class(class))),
                 "if" => return self.condition().map(|condition| into.push(condition)),
                 "for" => return self.repetition().map(|repetition| into.push(repetition)),
                 "while" | "with" | "try" | "async" | "lambda" | "global" | "nonlocal" | "del" | "yield"
                 | "await" | "assert" => {
-                    let word = word.clone();
                     return self.wrong(format!("`{word}` is not known here"));
                 }
                 _ => {}

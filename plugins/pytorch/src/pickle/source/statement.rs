@@ -34,17 +34,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Judges a logical line. Names that are merely unknown are noted.
-    pub(super) fn statement(&mut self, statement: &[Token]) -> Verdict {
-        let kinds: Vec<&Kind> = statement
+    pub(super) fn statement(&mut self, statement: &[Token<'_>]) -> Verdict {
+        let kinds: Vec<&Kind<'_>> = statement
             .iter()
             .map(|token| &token.kind)
             .filter(|kind| !matches!(kind, Kind::Indent | Kind::Dedent | Kind::Newline))
             .collect();
         match kinds.first() {
-            Some(Kind::Name(word)) if word == "import" || word == "from" => self.import(&kinds),
+            Some(Kind::Name("import" | "from")) => self.import(&kinds),
             // A decorator.
             Some(Kind::Symbol("@")) => Verdict::Danger,
-            Some(Kind::Name(word)) if word == "def" => {
+            Some(Kind::Name("def")) => {
                 // Annotations and defaults are evaluated before the parameters are there.
                 let (names, rest) = parameters(&kinds);
                 let verdict = self.expressions(&rest);
@@ -69,14 +69,14 @@ impl<'a> Reader<'a> {
     }
 
     /// `import a.b as c`, `import a, b`, `from a.b import c as d, e`.
-    fn import(&mut self, kinds: &[&Kind]) -> Verdict {
+    fn import(&mut self, kinds: &[&Kind<'_>]) -> Verdict {
         let mut at = 1;
-        let is_from = matches!(kinds.first(), Some(Kind::Name(word)) if word == "from");
+        let is_from = matches!(kinds.first(), Some(Kind::Name("from")));
         let mut module = String::new();
         if is_from {
             let Some(path) = dotted(kinds, &mut at) else { return Verdict::Danger };
             module = path;
-            if !matches!(kinds.get(at), Some(Kind::Name(word)) if word == "import") {
+            if !matches!(kinds.get(at), Some(Kind::Name("import"))) {
                 return Verdict::Danger;
             }
             at += 1;
@@ -87,9 +87,9 @@ impl<'a> Reader<'a> {
             let full = if is_from { format!("{module}.{path}") } else { path.clone() };
             let mut alias = path.split('.').next().unwrap_or_default().to_owned();
             let mut target = if is_from { full.clone() } else { alias.clone() };
-            if matches!(kinds.get(at), Some(Kind::Name(word)) if word == "as") {
+            if matches!(kinds.get(at), Some(Kind::Name("as"))) {
                 let Some(Kind::Name(name)) = kinds.get(at + 1) else { return Verdict::Danger };
-                (alias, target) = (name.clone(), full.clone());
+                (alias, target) = ((*name).to_owned(), full.clone());
                 at += 2;
             }
             if self.path(&full, true) == Verdict::Danger {
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn expressions(&mut self, kinds: &[&Kind]) -> Verdict {
+    fn expressions(&mut self, kinds: &[&Kind<'_>]) -> Verdict {
         let mut verdict = Verdict::Harmless;
         let mut at = 0;
         while let Some(kind) = kinds.get(at) {
@@ -116,10 +116,10 @@ impl<'a> Reader<'a> {
             // A text with a prefix, which may hold expressions.
             let is_prefix = matches!(kinds.get(at + 1), Some(Kind::Text(_)));
             // Python takes letters that look alike for one another.
-            if is_prefix && !is_word(word) || HIDING.contains(&word.as_str()) || !word.is_ascii() {
+            if is_prefix && !is_word(word) || HIDING.contains(word) || !word.is_ascii() {
                 return Verdict::Danger;
             }
-            if FOREIGN.contains(&word.as_str()) {
+            if FOREIGN.contains(word) {
                 self.judgement.doubt(word);
                 at += 1;
                 continue;
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
                 }
             } else if is_called && path == "type" {
                 match kinds.get(at + 1..at + 3) {
-                    Some([Kind::Name(none), Kind::Symbol(")")]) if none == "None" => Verdict::Harmless,
+                    Some([Kind::Name("None"), Kind::Symbol(")")]) => Verdict::Harmless,
                     _ => Verdict::Danger,
                 }
             } else {
@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
 
 /// `getattr(self.layer1, "0")`: a submodule whose name is no identifier, also of another such call. `at` is where its
 /// arguments begin; gives where they end.
-fn own_member(kinds: &[&Kind], at: usize) -> Option<usize> {
+fn own_member(kinds: &[&Kind<'_>], at: usize) -> Option<usize> {
     // From the outside in, then the texts from the inside out.
     let mut at = at;
     let mut depth = 0_usize;
@@ -252,14 +252,14 @@ fn own_member(kinds: &[&Kind], at: usize) -> Option<usize> {
 }
 
 /// The variables that a line sets: values, whatever else has their name.
-fn assigned(kinds: &[&Kind]) -> Vec<String> {
+fn assigned(kinds: &[&Kind<'_>]) -> Vec<String> {
     let mut depth = 0_usize;
     let mut names = Vec::new();
     for pair in kinds.windows(2) {
         match pair {
             [Kind::Symbol("(" | "[" | "{"), _] => depth += 1,
             [Kind::Symbol(")" | "]" | "}"), _] => depth = depth.saturating_sub(1),
-            [Kind::Name(name), Kind::Symbol("=")] if depth == 0 => names.push(name.clone()),
+            [Kind::Name(name), Kind::Symbol("=")] if depth == 0 => names.push((*name).to_owned()),
             _ => {}
         }
     }
@@ -267,7 +267,7 @@ fn assigned(kinds: &[&Kind]) -> Vec<String> {
 }
 
 /// The parameters of a definition, and all else of its line.
-fn parameters<'a>(kinds: &[&'a Kind]) -> (Vec<String>, Vec<&'a Kind>) {
+fn parameters<'a>(kinds: &[&'a Kind<'a>]) -> (Vec<String>, Vec<&'a Kind<'a>>) {
     let (mut names, mut rest) = (Vec::new(), Vec::new());
     let mut depth = 0_usize;
     let mut may_be_name = false;
@@ -276,7 +276,7 @@ fn parameters<'a>(kinds: &[&'a Kind]) -> (Vec<String>, Vec<&'a Kind>) {
             Kind::Symbol("(" | "[" | "{") => depth += 1,
             Kind::Symbol(")" | "]" | "}") => depth = depth.saturating_sub(1),
             Kind::Name(name) if may_be_name && depth == 1 && name.is_ascii() => {
-                names.push(name.clone());
+                names.push((*name).to_owned());
                 may_be_name = false;
                 continue;
             }
@@ -293,9 +293,9 @@ fn parameters<'a>(kinds: &[&'a Kind]) -> (Vec<String>, Vec<&'a Kind>) {
 }
 
 /// The dotted path at `at`, which moves behind it.
-fn dotted(kinds: &[&Kind], at: &mut usize) -> Option<String> {
+fn dotted(kinds: &[&Kind<'_>], at: &mut usize) -> Option<String> {
     let Some(Kind::Name(first)) = kinds.get(*at) else { return None };
-    let mut path = first.clone();
+    let mut path = (*first).to_owned();
     *at += 1;
     while let (Some(Kind::Symbol(".")), Some(Kind::Name(name))) = (kinds.get(*at), kinds.get(*at + 1)) {
         path.push('.');
