@@ -4,10 +4,11 @@
 //! it does not know becomes [`Expression::Unknown`].
 
 use super::expression::{Expression, Parser};
-use super::lexer::{Lexer, Token, tokens};
+use super::lexer::{Lexer, Piece, Token, tokens};
 use super::reach::Reach;
 use super::symbol::Kind;
 use qp_abi::sdk::{BackendError, Result};
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 /// Blocks within blocks; what is deeper is left out.
@@ -128,15 +129,15 @@ impl Class {
     }
 }
 
-type Line = (usize, String);
+type Line<'a> = (usize, Cow<'a, str>);
 
 /// The lines that are indented by more than `indent`, and what comes after them.
-fn block_of(lines: &[Line], indent: usize) -> (&[Line], &[Line]) {
+fn block_of<'a, 'b>(lines: &'a [Line<'b>], indent: usize) -> (&'a [Line<'b>], &'a [Line<'b>]) {
     let end = lines.iter().position(|(inner, _)| *inner <= indent).unwrap_or(lines.len());
     lines.split_at(end)
 }
 
-fn class(lines: &[Line]) -> Class {
+fn class(lines: &[Line<'_>]) -> Class {
     let mut class = Class::default();
     let mut rest = lines;
     while let [(indent, line), after @ ..] = rest {
@@ -156,8 +157,8 @@ fn class(lines: &[Line]) -> Class {
 }
 
 /// Lines with their indentation; what is open in brackets goes on in the next line. `total` counts the tokens.
-fn logical_lines(source: &str, total: &mut usize) -> Result<Vec<Line>> {
-    let mut lines: Vec<Line> = Vec::new();
+fn logical_lines<'a>(source: &'a str, total: &mut usize) -> Result<Vec<Line<'a>>> {
+    let mut lines: Vec<Line<'a>> = Vec::new();
     let mut depth = 0_i64;
     for line in source.lines() {
         let text = line.trim();
@@ -166,10 +167,11 @@ fn logical_lines(source: &str, total: &mut usize) -> Result<Vec<Line>> {
         }
         match lines.last_mut() {
             Some((_, open)) if depth > 0 => {
+                let open = open.to_mut();
                 open.push(' ');
                 open.push_str(text);
             }
-            _ => lines.push((line.len() - line.trim_start().len(), text.to_owned())),
+            _ => lines.push((line.len() - line.trim_start().len(), Cow::Borrowed(text))),
         }
         depth = (depth + open_brackets(text, total)?).max(0);
     }
@@ -187,13 +189,16 @@ fn check(tokens: usize) -> Result<()> {
 fn open_brackets(text: &str, total: &mut usize) -> Result<i64> {
     let mut depth = 0;
     *total += LINE;
-    for token in Lexer::new(text) {
+    let mut lexer = Lexer::new(text);
+    while let Some(piece) = lexer.piece() {
         *total += 1;
         check(*total)?;
-        match token {
-            Token::Symbol('(' | '[' | '{') => depth += 1,
-            Token::Symbol(')' | ']' | '}') => depth -= 1,
-            Token::Name(name) if name.len() > MAX_NAME => {
+        let is_name = |number: &str| number.parse::<f64>().is_err();
+        match piece {
+            Piece::Symbol('(' | '[' | '{') => depth += 1,
+            Piece::Symbol(')' | ']' | '}') => depth -= 1,
+            Piece::Number(name) if name.len() <= MAX_NAME || !is_name(name) => {}
+            Piece::Name(name) | Piece::Number(name) if name.len() > MAX_NAME => {
                 let message = format!("a name in the code has {} bytes", name.len());
                 return Err(BackendError::corrupt_file(message));
             }
@@ -205,7 +210,7 @@ fn open_brackets(text: &str, total: &mut usize) -> Result<i64> {
 
 fn texts(list: &str) -> HashSet<String> {
     let texts = Lexer::new(list).filter_map(|token| match token {
-        Token::Text(text) => Some(text),
+        Token::Text(text) => Some(text.into_owned()),
         _ => None,
     });
     texts.collect()
@@ -256,7 +261,7 @@ fn method_header(header: &str, has_receiver: bool) -> (String, Method) {
     (name.trim().to_owned(), parsed)
 }
 
-fn statements(lines: &[Line], depth: usize) -> Vec<Statement> {
+fn statements(lines: &[Line<'_>], depth: usize) -> Vec<Statement> {
     let mut statements = Vec::new();
     if depth > MAX_BLOCKS {
         return statements;
@@ -299,7 +304,7 @@ fn statement(line: &str) -> Option<Statement> {
     }
     let tokens = tokens(line);
     if let Some((Token::Name(word), rest)) = tokens.split_first()
-        && word == "return"
+        && *word == "return"
     {
         return Some(Statement::Return(Parser::new(rest).sequence()));
     }

@@ -113,7 +113,7 @@ impl fmt::Display for Expression {
 
 /// Reads expressions from tokens.
 pub struct Parser<'a> {
-    tokens: &'a [Token],
+    tokens: &'a [Token<'a>],
     depth: u32,
     /// The height of the tree that was read last.
     height: u32,
@@ -121,11 +121,11 @@ pub struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     /// Reads these tokens.
-    pub fn new(tokens: &'a [Token]) -> Self {
+    pub fn new(tokens: &'a [Token<'a>]) -> Self {
         Self { tokens, depth: 0, height: 0 }
     }
 
-    fn next(&mut self) -> Option<&'a Token> {
+    fn next(&mut self) -> Option<&'a Token<'a>> {
         let (first, rest) = self.tokens.split_first()?;
         self.tokens = rest;
         Some(first)
@@ -175,11 +175,11 @@ impl<'a> Parser<'a> {
         let height = self.height;
         // Operators and conditions: the value is the left side, what follows is skipped up to the next
         // delimiter.
-        while let Some(Token::Name(word)) = self.tokens.first()
-            && matches!(word.as_str(), "if" | "else" | "and" | "or" | "is" | "in" | "not")
+        while let Some(&Token::Name(word @ ("if" | "else" | "and" | "or" | "is" | "in" | "not"))) =
+            self.tokens.first()
         {
             self.next();
-            if word == "if" || word == "else" {
+            if matches!(word, "if" | "else") {
                 self.postfix_within();
             }
         }
@@ -202,7 +202,7 @@ impl<'a> Parser<'a> {
             value = if self.eat('.') {
                 match self.next() {
                     Some(Token::Name(name)) => {
-                        self.node(Expression::Attribute(Box::new(value), name.clone()), height)
+                        self.node(Expression::Attribute(Box::new(value), (*name).to_owned()), height)
                     }
                     _ => return self.unknown(),
                 }
@@ -235,9 +235,9 @@ impl<'a> Parser<'a> {
     fn primary(&mut self) -> Expression {
         self.height = 0;
         match self.next() {
-            Some(Token::Name(name)) => Expression::Name(name.clone()),
+            Some(Token::Name(name)) => Expression::Name((*name).to_owned()),
             Some(Token::Number(number, is_real)) => Expression::Number(*number, *is_real),
-            Some(Token::Text(text)) => Expression::Text(text.clone()),
+            Some(Token::Text(text)) => Expression::Text(text.clone().into_owned()),
             Some(Token::Symbol('-')) => match self.next() {
                 Some(Token::Number(number, is_real)) => Expression::Number(-number, *is_real),
                 Some(Token::Name(name)) => Expression::Name(format!("-{name}")),

@@ -77,7 +77,7 @@ impl Reach {
         }
         let mut scanner = Scanner { rest: source };
         // The name before what is looked at, with what stands before its point.
-        let mut last: Option<(String, String)> = None;
+        let mut last: Option<(&str, &str)> = None;
         let mut is_after_point = false;
         let mut is_definition = false;
         let mut is_start = false;
@@ -85,7 +85,7 @@ impl Reach {
             match piece {
                 Piece::Name(name) => {
                     if is_definition {
-                        self.defined.insert(shortened(name));
+                        self.define(shortened(name));
                     }
                     is_definition = matches!(name, "def" | "class");
                     is_start = last.is_none() && !is_after_point;
@@ -97,15 +97,31 @@ impl Reach {
                 Piece::Symbol('.') => is_after_point = true,
                 // A variable may be a function of the file's.
                 Piece::Symbol('=') if is_start => {
-                    self.defined.extend(last.take().map(|(_, name)| name));
+                    if let Some((_, name)) = last.take() {
+                        self.define(name);
+                    }
                 }
                 Piece::Symbol(symbol) => {
                     if let Some((space, name)) = last.take().filter(|_| symbol == '(' && !is_after_point) {
-                        self.called.entry(name).or_default().insert(space);
+                        self.call(name, space);
                     }
                     is_after_point = false;
                 }
             }
+        }
+    }
+
+    fn define(&mut self, name: &str) {
+        if !self.defined.contains(name) {
+            self.defined.insert(name.to_owned());
+        }
+    }
+
+    fn call(&mut self, name: &str, space: &str) {
+        match self.called.get_mut(name) {
+            Some(spaces) if spaces.contains(space) => {}
+            Some(spaces) => drop(spaces.insert(space.to_owned())),
+            None => drop(self.called.insert(name.to_owned(), BTreeSet::from([space.to_owned()]))),
         }
     }
 
@@ -141,8 +157,9 @@ fn is_language(name: &str) -> bool {
     BUILTIN.contains(&name) || matches!(standing(&format!("prim::{name}")), Standing::Allowed)
 }
 
-fn shortened(name: &str) -> String {
-    name.chars().take(MAX_NAME).collect()
+fn shortened(name: &str) -> &str {
+    let end = name.char_indices().nth(MAX_NAME).map(|(end, _)| end);
+    end.and_then(|end| name.get(..end)).unwrap_or(name)
 }
 
 enum Piece<'a> {

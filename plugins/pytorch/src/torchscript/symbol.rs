@@ -54,6 +54,9 @@ pub enum Kind {
 impl Kind {
     /// The kind of an annotation: `Tuple[Tensor, Optional[Tensor]]`.
     pub(super) fn of(annotation: &str) -> Self {
+        if annotation.trim() == "Tensor" {
+            return Self::Tensor;
+        }
         Self::of_type(&Parser::new(&tokens(annotation)).sequence(), 0)
     }
 
