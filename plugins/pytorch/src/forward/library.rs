@@ -61,9 +61,9 @@ const PLACES: [(&str, &str); 25] = [
 ];
 
 /// Functions and classes by their paths.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Library {
-    functions: HashMap<&'static str, Lazy<Arc<Function>>>,
+    functions: HashMap<&'static str, Lazy<Function>>,
     classes: HashMap<&'static str, Lazy<Definition>>,
 }
 
@@ -79,7 +79,7 @@ pub struct Definition {
 #[derive(Debug)]
 struct Lazy<T> {
     source: &'static str,
-    parsed: OnceLock<Option<T>>,
+    parsed: OnceLock<Option<Arc<T>>>,
 }
 
 impl<T> Lazy<T> {
@@ -88,9 +88,9 @@ impl<T> Lazy<T> {
     }
 
     /// What `made` makes of the definition.
-    fn get(&self, made: impl FnOnce(Statement) -> Option<T>) -> Option<&T> {
+    fn get(&self, made: impl FnOnce(Statement) -> Option<T>) -> Option<&Arc<T>> {
         // The files are part of the program; `every_file_is_read_whole` tests that all of them are read.
-        let parsed = || parse(self.source).ok()?.pop().and_then(made);
+        let parsed = || parse(self.source).ok()?.pop().and_then(made).map(Arc::new);
         self.parsed.get_or_init(parsed).as_ref()
     }
 }
@@ -100,7 +100,9 @@ impl Library {
     pub fn get() -> &'static Self {
         static LIBRARY: OnceLock<Library> = OnceLock::new();
         LIBRARY.get_or_init(|| {
-            let mut library = Self::default();
+            const ROOM: usize = 512;
+            let (functions, classes) = (HashMap::with_capacity(ROOM), HashMap::with_capacity(ROOM));
+            let mut library = Self { functions, classes };
             SOURCES.iter().for_each(|(_, source)| library.add(source));
             library
         })
@@ -133,16 +135,17 @@ impl Library {
     /// The function at a path.
     pub fn function(&self, path: &str) -> Option<&Arc<Function>> {
         self.functions.get(path)?.get(|statement| match statement {
-            Statement::Function(function) => Some(Arc::new(function)),
+            Statement::Function(function) => Some(function),
             _ => None,
         })
     }
 
     fn class(&self, path: &str) -> Option<&Definition> {
-        self.classes.get(path)?.get(|statement| match statement {
+        let class = self.classes.get(path)?.get(|statement| match statement {
             Statement::Class(class) => Some(definition(class)),
             _ => None,
-        })
+        });
+        class.map(Arc::as_ref)
     }
 
     /// The path by which the library has the class `name` of the Python module `module`; `None` if it has not.
