@@ -212,38 +212,19 @@ const LANES: usize = 2;
 
 impl BlockSums {
     fn of(reference: &[f64], candidate: &[f64]) -> Self {
-        let mut signal = [0.0; LANES];
-        let mut candidate_signal = [0.0; LANES];
-        let mut product = [0.0; LANES];
-        let mut noise = [0.0; LANES];
-        let mut abs_error = [0.0; LANES];
-        let mut max_abs_error = [0.0f64; LANES];
-        let mut visit = |lane: usize, x: f64, y: f64| {
-            let error = (x - y).abs();
-            signal[lane] += x * x;
-            candidate_signal[lane] += y * y;
-            product[lane] += x * y;
-            noise[lane] += error * error;
-            abs_error[lane] += error;
-            max_abs_error[lane] = if error > max_abs_error[lane] { error } else { max_abs_error[lane] };
-        };
-        let ((xs, x_rest), (ys, y_rest)) = (reference.as_chunks::<LANES>(), candidate.as_chunks::<LANES>());
-        for (x, y) in xs.iter().zip(ys) {
-            for lane in 0..LANES {
-                visit(lane, x[lane], y[lane]);
-            }
-        }
+        let ((xs, x_rest), (ys, y_rest)) = (reference.as_chunks(), candidate.as_chunks());
+        let mut lanes = sums_of_groups(xs, ys);
         for (x, y) in x_rest.iter().zip(y_rest) {
-            visit(0, *x, *y);
+            lanes.add(0, *x, *y);
         }
         let total = |sums: [f64; LANES]| sums.iter().sum();
         Self {
-            signal: total(signal),
-            candidate_signal: total(candidate_signal),
-            product: total(product),
-            noise: total(noise),
-            abs_error: total(abs_error),
-            max_abs_error: max_abs_error.into_iter().fold(0.0, f64::max),
+            signal: total(lanes.signal),
+            candidate_signal: total(lanes.candidate_signal),
+            product: total(lanes.product),
+            noise: total(lanes.noise),
+            abs_error: total(lanes.abs_error),
+            max_abs_error: lanes.max_abs_error.into_iter().fold(0.0, f64::max),
         }
     }
 
@@ -251,4 +232,40 @@ impl BlockSums {
     fn are_finite(&self) -> bool {
         self.signal.is_finite() && self.candidate_signal.is_finite()
     }
+}
+
+#[derive(Default)]
+struct Lanes {
+    signal: [f64; LANES],
+    candidate_signal: [f64; LANES],
+    product: [f64; LANES],
+    noise: [f64; LANES],
+    abs_error: [f64; LANES],
+    max_abs_error: [f64; LANES],
+}
+
+impl Lanes {
+    #[inline(always)]
+    fn add(&mut self, lane: usize, x: f64, y: f64) {
+        let error = (x - y).abs();
+        self.signal[lane] += x * x;
+        self.candidate_signal[lane] += y * y;
+        self.product[lane] += x * y;
+        self.noise[lane] += error * error;
+        self.abs_error[lane] += error;
+        self.max_abs_error[lane] =
+            if error > self.max_abs_error[lane] { error } else { self.max_abs_error[lane] };
+    }
+}
+
+/// A function of its own, as those of `statistics/block.rs`.
+#[inline(never)]
+fn sums_of_groups(xs: &[[f64; LANES]], ys: &[[f64; LANES]]) -> Lanes {
+    let mut lanes = Lanes::default();
+    for (x, y) in xs.iter().zip(ys) {
+        for lane in 0..LANES {
+            lanes.add(lane, x[lane], y[lane]);
+        }
+    }
+    lanes
 }

@@ -1,8 +1,11 @@
 //! Counts, extremes and moments of a tensor, taken as its elements go by.
 
+mod block;
+
 use crate::element::{BLOCK_ELEMENTS, ElementType};
 use crate::params::Affine;
 use crate::sum::Sum;
+use block::{Element, Survey, deviations, survey};
 
 /// Counts, extremes and moments of all values that were added.
 ///
@@ -58,12 +61,7 @@ impl Statistics {
     /// Adds `values`.
     pub fn add(&mut self, values: &[f64]) {
         for block in values.chunks(BLOCK_ELEMENTS) {
-            let (zero_count, min, max, sum) = survey(block);
-            if sum.is_finite() {
-                self.merge_finite(block, zero_count, min, max, sum);
-            } else {
-                self.add_with_specials(block);
-            }
+            self.add_block(block);
         }
     }
 
@@ -95,6 +93,10 @@ impl Statistics {
         };
         let rest = &bytes[element.packed_bytes(counted).min(bytes.len())..];
         let is_identity = affine == Affine::IDENTITY;
+        if is_identity && element.is_single() {
+            return counted
+                + element.for_each_single_block(rest, available - counted, |block| self.add_block(block));
+        }
         counted
             + element.for_each_block(rest, available - counted, |values| {
                 if !is_identity {
@@ -233,21 +235,31 @@ impl Statistics {
         (self.count() > 0).then(|| self.zero_count as f64 / self.count() as f64)
     }
 
-    /// Adds a block of finite values of which one pass has told count of zeros, extremes and sum.
-    fn merge_finite(&mut self, block: &[f64], zero_count: u64, min: f64, max: f64, total: f64) {
+    /// Adds at most [`BLOCK_ELEMENTS`] values.
+    fn add_block<E: Element>(&mut self, block: &[E]) {
+        let found = survey(block);
+        if found.sum.is_finite() {
+            self.merge_finite(block, found);
+        } else {
+            self.add_with_specials(block);
+        }
+    }
+
+    /// Adds a block of finite values with what one pass has told of them.
+    fn merge_finite<E: Element>(&mut self, block: &[E], found: Survey) {
         if block.is_empty() {
             return;
         }
         let count = block.len() as f64;
-        let mean = total / count;
+        let mean = found.sum / count;
         // The sum of the deviations is what rounding has left out of the mean.
         let (deviations, squares) = deviations(block, mean);
         let corrected = squares - deviations * (deviations / count);
         self.merge(&Self {
             finite_count: block.len() as u64,
-            zero_count,
-            min,
-            max,
+            zero_count: found.zero_count,
+            min: found.min,
+            max: found.max,
             sum: Sum::of_product(count, mean, deviations),
             squared_deviations: if corrected < 0.0 { 0.0 } else { corrected },
             ..Self::default()
@@ -255,17 +267,18 @@ impl Statistics {
     }
 
     #[cold]
-    fn add_with_specials(&mut self, block: &[f64]) {
-        let mut finite = Vec::with_capacity(block.len());
-        for &value in block {
+    fn add_with_specials<E: Element>(&mut self, block: &[E]) {
+        let mut finite: Vec<f64> = Vec::with_capacity(block.len());
+        for value in block {
+            let value = value.real().into();
             if value.is_finite() {
                 finite.push(value);
             } else {
                 self.count_special(value, 1);
             }
         }
-        let (zero_count, min, max, sum) = survey(&finite);
-        self.merge_finite(&finite, zero_count, min, max, sum);
+        let found = survey(&finite);
+        self.merge_finite(&finite, found);
     }
 
     fn count_special(&mut self, value: f64, count: u64) {
@@ -277,60 +290,6 @@ impl Statistics {
             self.negative_infinity_count += count;
         }
     }
-}
-
-const LANES: usize = 4;
-
-/// Count of zeros, minimum, maximum and sum in one pass. The sum is not finite if any value is not.
-fn survey(values: &[f64]) -> (u64, f64, f64, f64) {
-    let mut zeros = [0.0; LANES];
-    let mut min = [f64::INFINITY; LANES];
-    let mut max = [f64::NEG_INFINITY; LANES];
-    let mut sum = [0.0; LANES];
-    let mut visit = |lane: usize, value: f64| {
-        zeros[lane] += if value == 0.0 { 1.0 } else { 0.0 };
-        // One instruction each, where `f64::min` has to think of NaN.
-        min[lane] = if value < min[lane] { value } else { min[lane] };
-        max[lane] = if value > max[lane] { value } else { max[lane] };
-        sum[lane] += value;
-    };
-    let (groups, rest) = values.as_chunks::<LANES>();
-    for group in groups {
-        for (lane, value) in group.iter().enumerate() {
-            visit(lane, *value);
-        }
-    }
-    for value in rest {
-        visit(0, *value);
-    }
-    let zeros: f64 = zeros.iter().sum();
-    (
-        zeros as u64,
-        min.into_iter().fold(f64::INFINITY, f64::min),
-        max.into_iter().fold(f64::NEG_INFINITY, f64::max),
-        (sum[0] + sum[1]) + (sum[2] + sum[3]),
-    )
-}
-
-/// Σ(x − mean) and Σ(x − mean)².
-fn deviations(values: &[f64], mean: f64) -> (f64, f64) {
-    let mut sums = [0.0; LANES];
-    let mut squares = [0.0; LANES];
-    let mut visit = |lane: usize, value: f64| {
-        let deviation = value - mean;
-        sums[lane] += deviation;
-        squares[lane] += deviation * deviation;
-    };
-    let (groups, rest) = values.as_chunks::<LANES>();
-    for group in groups {
-        for (lane, value) in group.iter().enumerate() {
-            visit(lane, *value);
-        }
-    }
-    for value in rest {
-        visit(0, *value);
-    }
-    ((sums[0] + sums[1]) + (sums[2] + sums[3]), (squares[0] + squares[1]) + (squares[2] + squares[3]))
 }
 
 #[cfg(test)]
@@ -354,6 +313,35 @@ mod tests {
         assert_eq!((statistics.min(), statistics.max(), statistics.zero_count()), (Some(0.0), Some(3.0), 1));
         assert_eq!(statistics.mean(), Some(4.0 / 3.0));
         assert_eq!(Statistics::of(&[f64::NAN; 3000]).mean(), None);
+    }
+
+    /// The reference decodes to `f64` before it adds.
+    #[test]
+    fn types_that_are_taken_as_float32_give_the_same_to_the_last_bit() {
+        let mut state = 7u64;
+        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Bytes of large and small numbers, of both zeros, and now and then of NaN and infinities.
+            match state >> 60 {
+                0 | 1 => 0x00,
+                2 => 0x80,
+                3 if state >> 50 & 0xff == 0 => 0xff,
+                _ => (state >> 40) as u8 & 0xbf,
+            }
+        })
+        .take(100_003)
+        .collect();
+        for element in [ElementType::Float32, ElementType::Float16, ElementType::BFloat16] {
+            for count in [0, 1, 6, BLOCK_ELEMENTS, 5 * BLOCK_ELEMENTS + 7, usize::MAX] {
+                let mut direct = Statistics::new();
+                let added = direct.add_elements(element, &bytes, count);
+                let mut expected = Statistics::new();
+                let decoded = element.for_each_block(&bytes, count, |values| expected.add(values));
+                assert_eq!((added, &direct), (decoded, &expected), "{element:?} {count}");
+                let signs = [direct.min, direct.max].map(f64::is_sign_negative);
+                assert_eq!(signs, [expected.min, expected.max].map(f64::is_sign_negative));
+            }
+        }
     }
 
     #[test]
