@@ -154,10 +154,7 @@ impl Model for OnnxModel {
         };
         let info = &self.info.tensors[index];
         let elements = self.tensors.elements(index)?;
-        let check = || match &elements.source {
-            Some(source) => source.check(),
-            None => self.source.check(),
-        };
+        let source = elements.source.as_deref().unwrap_or(&self.source);
         // A string or a type of unknown width has no element at a given byte.
         let bits = info.dtype.bits() as usize;
         let piece = if bits == 0 { usize::MAX } else { PIECE_BYTES };
@@ -171,7 +168,7 @@ impl Model for OnnxModel {
         let total = bytes.len();
         let mut at = 0_usize;
         loop {
-            check()?;
+            source.check()?;
             let end = at.saturating_add(piece).min(total);
             let first_element = (at * 8).checked_div(bits).unwrap_or(0) as u64;
             let view = TensorView {
@@ -179,7 +176,9 @@ impl Model for OnnxModel {
                 quantization: info.quantization.as_ref(),
                 ..TensorView::whole(name, info.dtype, &info.shape, &bytes[at..end])
             };
-            sink.tensor(view)?;
+            let taken = sink.tensor(view);
+            source.release(&bytes[at..end]);
+            taken?;
             at = end;
             if at >= total {
                 return Ok(());

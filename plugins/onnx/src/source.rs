@@ -3,10 +3,13 @@
 use crate::proto::{StringStringEntryProto, TensorProto, code};
 use bytes::Bytes;
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use qp_abi::sdk::{BackendError, ErrorKind, Result};
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Files from this size on are mapped; smaller ones are read, so that nothing that happens to the file later
@@ -22,10 +25,27 @@ pub struct Source {
     path: PathBuf,
     bytes: Bytes,
     stamp: Stamp,
-    /// Kept to ask for the size of a mapped file.
-    mapped: Option<File>,
+    mapped: Option<Mapped>,
     /// Whether the bytes are those of the file, changed.
     is_edited: bool,
+}
+
+/// A mapped file.
+#[derive(Debug)]
+struct Mapped {
+    /// Kept to ask for its size.
+    file: File,
+    /// What the bytes belong to.
+    map: Arc<Mmap>,
+}
+
+/// An owner of [`Bytes`].
+struct Shared(Arc<Mmap>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -71,12 +91,12 @@ impl Source {
         // SAFETY: the map is private to this process and only read. Another process that changes the file may
         // change what is read, and each byte is checked as untrusted; one that shortens it would make a read
         // of the lost pages fail, so `check` compares the size before each read of a tensor.
-        let map = unsafe { Mmap::map(&file) }.map_err(|error| io(&error))?;
+        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(|error| io(&error))?);
         Ok(Self {
             path: path.to_owned(),
-            bytes: Bytes::from_owner(map),
+            bytes: Bytes::from_owner(Shared(Arc::clone(&map))),
             stamp,
-            mapped: Some(file),
+            mapped: Some(Mapped { file, map }),
             is_edited: false,
         })
     }
@@ -93,16 +113,12 @@ impl Source {
         if self.mapped.is_none() || !is_text || is_link() {
             return false;
         }
-        let start = self.bytes.as_ptr() as usize;
         let mut has_any = false;
         for tensor in tensors {
             let Some(raw) = tensor.raw_data.as_ref().filter(|raw| raw.len() >= REFERRED_FROM_BYTES) else {
                 continue;
             };
-            let Some(offset) = (raw.as_ptr() as usize).checked_sub(start) else { continue };
-            if offset.saturating_add(raw.len()) > self.bytes.len() {
-                continue;
-            }
+            let Some(offset) = self.offset_of(raw) else { continue };
             let entry = |key: &str, value: String| StringStringEntryProto {
                 key: Some(key.to_owned()),
                 value: Some(value.into()),
@@ -117,6 +133,30 @@ impl Source {
             has_any = true;
         }
         has_any
+    }
+
+    /// Where in this file bytes are that are a part of it; `None` for others.
+    fn offset_of(&self, part: &[u8]) -> Option<usize> {
+        let offset = (part.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
+        (offset.checked_add(part.len())? <= self.bytes.len()).then_some(offset)
+    }
+
+    /// Takes the pages of bytes that have been read out of this process's memory, if they are a part of a mapped file and many
+    /// enough: whoever reads them again gets them from the system's cache or the disk.
+    pub fn release(&self, part: &[u8]) {
+        /// The system maps so many bytes around one that is touched. To release fewer takes longer than to keep them.
+        const AROUND_BYTES: usize = 64 << 10;
+        if part.len() < AROUND_BYTES {
+            return;
+        }
+        let (Some(mapped), Some(offset)) = (&self.mapped, self.offset_of(part)) else { return };
+        let start = offset / AROUND_BYTES * AROUND_BYTES;
+        let end = (offset + part.len()).next_multiple_of(AROUND_BYTES).min(mapped.map.len());
+        #[cfg(unix)]
+        #[expect(unsafe_code, reason = "there is no safe way to advise that pages are not needed")]
+        // SAFETY: the map is of a file, and never written to: its pages hold what the file holds, and come back when they
+        // are touched. A failure leaves them where they are.
+        let _ = unsafe { mapped.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
     }
 
     /// The same file with other bytes.
@@ -160,8 +200,8 @@ impl Source {
     /// # Errors
     /// `CorruptFile` when it has become shorter.
     pub fn check(&self) -> Result<()> {
-        let Some(file) = &self.mapped else { return Ok(()) };
-        let now = file.metadata().map_err(|error| BackendError::io(&self.path, &error))?.len();
+        let Some(mapped) = &self.mapped else { return Ok(()) };
+        let now = mapped.file.metadata().map_err(|error| BackendError::io(&self.path, &error))?.len();
         if now < self.stamp.bytes {
             return Err(BackendError::new(
                 ErrorKind::CORRUPT_FILE,

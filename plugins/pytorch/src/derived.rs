@@ -244,6 +244,7 @@ impl Packing {
             take((first_row * columns) as u64, &self.dense(codes))?;
             first_row += count;
         }
+        data.release(&self.words.place, &bytes);
         Ok(())
     }
 

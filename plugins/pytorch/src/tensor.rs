@@ -121,6 +121,19 @@ impl Data {
         }
     }
 
+    /// Takes bytes of a storage that have been read out of this process's memory, where they are mapped.
+    pub fn release(&self, place: &Place, bytes: &[u8]) {
+        match place {
+            Place::Entry(_) | Place::Span { .. } => self.source.release(bytes),
+            Place::Shard { number, place } => {
+                if let Ok(shard) = self.shard(*number) {
+                    shard.release(place, bytes);
+                }
+            }
+            Place::Derived(_) | Place::Nowhere => {}
+        }
+    }
+
     /// Bytes of a storage, without reading it.
     fn storage_bytes(&self, place: &Place) -> Option<u64> {
         match place {
@@ -364,10 +377,20 @@ impl StoredTensor {
             done += bytes.len() as u64;
             Ok(())
         };
-        match &self.place {
-            Place::Derived(derived) => derived.pieces(data, &mut hand_on),
-            place => self.pieces(&data.storage(place)?, &mut hand_on),
-        }
+        let Place::Derived(derived) = &self.place else {
+            let storage = data.storage(&self.place)?;
+            // Elements that are not gathered are bytes of the storage; of others all that they are in goes at the end.
+            let delivered = self.pieces(&storage, &mut |first_element, bytes| {
+                hand_on(first_element, bytes)?;
+                data.release(&self.place, bytes);
+                Ok(())
+            });
+            if self.plain_range().is_none() {
+                data.release(&self.place, &storage);
+            }
+            return delivered;
+        };
+        derived.pieces(data, &mut hand_on)
     }
 
     /// The bytes of the storage that are this tensor, when they are so without any change.
