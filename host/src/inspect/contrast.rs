@@ -53,8 +53,8 @@ impl From<&ErrorMetrics> for Errors {
     }
 }
 
-/// Compares the real values of a pair, in the reference's order of elements. The reference's elements are
-/// kept in memory as they are stored; the candidate's go by.
+/// Compares the real values of a pair, in the reference's order of elements. Both go by side by side; of a reference whose
+/// elements lie in another order than the candidate's, all are kept in memory as they are stored.
 ///
 /// # Errors
 /// `InvalidInput` for shapes whose elements do not correspond one to one; what the backends say of the files.
@@ -67,27 +67,47 @@ pub fn errors(
     require_values(reference, candidate, pair)?;
     let order = Order::of(pair)?;
     let stored = Elements::values(reference, pair.reference.tensor, progress)?;
-    let values = stored.in_memory(progress)?;
+    let candidate = || Elements::values(candidate, pair.candidate.tensor, progress);
+    if let Order::Permuted(walk) = &order {
+        let values = stored.in_memory(progress)?;
+        return errors_beside(&candidate()?, progress, |first, count, expected| {
+            for index in walk.from(first).take(count) {
+                values.decode(index, 1, expected);
+            }
+        });
+    }
+    let mut errors = ErrorMetrics::new();
+    let is_one_piece = stored.in_one_piece(progress, &mut |values| {
+        let expect = |first, count, expected: &mut Vec<f64>| values.decode(first, count, expected);
+        errors = errors_beside(&candidate()?, progress, expect)?;
+        Ok(())
+    })?;
+    if is_one_piece {
+        return Ok(errors);
+    }
+    stored.read_ahead(progress, |values| {
+        let expect = |first, count, expected: &mut Vec<f64>| values.decode(first, count, expected);
+        errors_beside(&candidate()?, progress, expect)
+    })
+}
+
+/// The errors of the candidate's elements as they go by; `expect` appends the values that so many of them from one on are
+/// compared with.
+fn errors_beside(
+    candidate: &Elements<'_>,
+    progress: &dyn Progress,
+    mut expect: impl FnMut(u64, usize, &mut Vec<f64>),
+) -> Result<ErrorMetrics> {
     let mut errors = ErrorMetrics::new();
     let mut expected = Vec::new();
-    Elements::values(candidate, pair.candidate.tensor, progress)?.each_block(
-        progress,
-        &mut |first, numbers| {
-            expected.clear();
-            match &order {
-                Order::Same => values.decode(first, numbers.len(), &mut expected),
-                Order::Permuted(walk) => {
-                    for index in walk.from(first).take(numbers.len()) {
-                        values.decode(index, 1, &mut expected);
-                    }
-                }
-            }
-            errors.add(&expected, numbers).map_err(|mismatch| {
-                Error::internal("two tensors of one shape have different lengths")
-                    .with_cause(mismatch.to_string())
-            })
-        },
-    )?;
+    candidate.each_block(progress, &mut |first, numbers| {
+        expected.clear();
+        expect(first, numbers.len(), &mut expected);
+        errors.add(&expected, numbers).map_err(|mismatch| {
+            Error::internal("two tensors of one shape have different lengths")
+                .with_cause(mismatch.to_string())
+        })
+    })?;
     Ok(errors)
 }
 

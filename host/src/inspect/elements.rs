@@ -1,5 +1,7 @@
 //! The elements of a stored tensor as numbers: real values, or codes as they are stored.
 
+mod stretch;
+
 use super::range::code_range;
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,10 +16,12 @@ use qp_analysis::{
 };
 use std::borrow::Cow;
 
+pub use stretch::{Ahead, Stretch};
+
 /// At most so many numbers wait for their channel's next block.
 const BUFFERED_NUMBERS: usize = 1 << 20;
 
-/// A stored tensor, to be read piece by piece as often as is needed; never in memory as a whole.
+/// A stored tensor, to be read piece by piece as often as is needed; in memory as a whole only for who asks for that.
 pub struct Elements<'a> {
     model: &'a Loaded,
     tensor: &'a TensorInfo,
@@ -294,19 +298,6 @@ impl<'a> Elements<'a> {
         })
     }
 
-    /// All of it, elements as they are stored, to be decoded where they are needed.
-    ///
-    /// # Errors
-    /// As [`Self::each_block`].
-    pub fn in_memory(&self, progress: &dyn Progress) -> Result<Stretch<'_>> {
-        let mut bytes = Vec::new();
-        self.each_chunk(progress, &mut |chunk, _| {
-            bytes.extend_from_slice(chunk.bytes);
-            Ok(())
-        })?;
-        Ok(Stretch { elements: self, bytes })
-    }
-
     /// The codes that occur, of the type that the parameters name: some files keep codes of 4 bits in bytes.
     /// `None` for types without codes.
     ///
@@ -403,30 +394,6 @@ impl<'a> Elements<'a> {
             return self.model.session.read_real(&self.tensor.name, &mut take, progress);
         }
         self.model.session.read_tensor(&self.tensor.name, &mut take, progress)
-    }
-}
-
-/// A tensor in memory.
-pub struct Stretch<'a> {
-    elements: &'a Elements<'a>,
-    bytes: Vec<u8>,
-}
-
-impl Stretch<'_> {
-    /// Appends the numbers of `count` elements from the one at `first` on; fewer at the end.
-    pub fn decode(&self, first: u64, count: usize, numbers: &mut Vec<f64>) {
-        let Ok(first_index) = usize::try_from(first) else { return };
-        let begin = numbers.len();
-        numbers.extend(
-            (first_index..first_index.saturating_add(count))
-                .map_while(|index| self.elements.element.get(&self.bytes, index)),
-        );
-        if let Some(dequantization) = &self.elements.dequantization
-            && let Ok(list) = dequantization.list()
-        {
-            // The counts were compared when the parameters were read.
-            let _ = dequantization.apply(first, &mut numbers[begin..], list);
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The statistics of many tensors, read by several threads.
+//! Many tensors, read by several threads.
 
 use super::{Elements, Summary};
 use crate::backend::Progress;
@@ -12,6 +12,9 @@ use std::sync::{Mutex, PoisonError};
 /// Bytes below which a second thread costs more than it brings.
 const PARALLEL_BYTES: u64 = 8 << 20;
 
+/// So many fetch as much as memory gives; each has some pieces of tensors in its hands.
+const MOST_THREADS: usize = 8;
+
 /// The statistics of the real values of each tensor, in the same order. A tensor that cannot be read, such as
 /// one of strings or one whose scales do not fit, has an error of its own.
 ///
@@ -22,38 +25,53 @@ pub fn summaries(
     tensors: &[&TensorInfo],
     progress: &dyn Progress,
 ) -> Result<Vec<Result<Summary>>> {
-    let total: u64 = tensors.iter().map(|tensor| tensor.bytes).fold(0, u64::saturating_add);
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = if total < PARALLEL_BYTES { 1 } else { cores.min(tensors.len()) };
+    let sizes: Vec<u64> = tensors.iter().map(|tensor| tensor.bytes).collect();
+    each(&sizes, "reading tensors", progress, |index| {
+        let elements = Elements::values(model, tensors[index], progress)?;
+        Ok(Summary::from(&elements.statistics(progress)?))
+    })
+}
+
+/// What `work` makes of each of some tensors of so many bytes, in the same order; `what` says so meanwhile.
+///
+/// # Errors
+/// `Cancelled`.
+pub fn each<T: Send>(
+    sizes: &[u64],
+    what: &str,
+    progress: &dyn Progress,
+    work: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<Result<T>>> {
+    let total = sizes.iter().copied().fold(0, u64::saturating_add);
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+    let threads = if total < PARALLEL_BYTES { 1 } else { cores.min(sizes.len()) };
     // The largest first, so that no thread is left alone with one at the end.
-    let mut order: Vec<usize> = (0..tensors.len()).collect();
-    order.sort_by_key(|index| std::cmp::Reverse(tensors[*index].bytes));
-    let found: Vec<Mutex<Option<Result<Summary>>>> = tensors.iter().map(|_| Mutex::new(None)).collect();
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(sizes[*index]));
+    let found: Vec<Mutex<Option<Result<T>>>> = sizes.iter().map(|_| Mutex::new(None)).collect();
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let work = || {
+    let run = || {
         while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
             if progress.is_cancelled() {
                 return;
             }
-            progress.update("reading tensors", done.load(Ordering::Relaxed), total);
-            let summary = Elements::values(model, tensors[index], progress)
-                .and_then(|elements| elements.statistics(progress));
-            done.fetch_add(tensors[index].bytes, Ordering::Relaxed);
-            *found[index].lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(summary.map(|statistics| Summary::from(&statistics)));
+            progress.update(what, done.load(Ordering::Relaxed), total);
+            let result = work(index);
+            done.fetch_add(sizes[index], Ordering::Relaxed);
+            *found[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         }
     };
     std::thread::scope(|scope| {
         (1..threads).for_each(|_| {
-            scope.spawn(work);
+            scope.spawn(run);
         });
-        work();
+        run();
     });
     found
         .into_iter()
         .map(|slot| match slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(Err(error)) if error.kind() == ErrorKind::Cancelled => Err(error),
-            Some(summary) => Ok(summary),
+            Some(result) => Ok(result),
             None => Err(Error::cancelled()),
         })
         .collect()

@@ -1,11 +1,11 @@
 //! The stored tensors of two models, those that belong together compared by their real values.
 
 use crate::backend::Progress;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::input::shape_text;
 use crate::inspect::pairing::{self, Ground, TensorPair};
 use crate::inspect::weight::Stored;
-use crate::inspect::{Errors, contrast};
+use crate::inspect::{Errors, contrast, survey};
 use crate::model::TensorInfo;
 use crate::playground::Loaded;
 use serde::Serialize;
@@ -56,19 +56,29 @@ pub(super) fn compare<'a>(
     progress: &dyn Progress,
 ) -> Result<Tensors<'a>> {
     let paired = pairing::tensors(reference.info(), candidate.info());
-    let total = paired.pairs.len() as u64;
-    let mut pairs = Vec::new();
-    for (index, pair) in paired.pairs.iter().enumerate() {
-        progress.update("comparing tensors", index as u64, total);
-        let (errors, obstacle) =
-            match reads_values.then(|| contrast::errors(reference, candidate, pair, progress)) {
-                Some(Ok(errors)) => (Some(Errors::from(&errors)), None),
-                Some(Err(error)) if error.kind() == ErrorKind::Cancelled => return Err(error),
+    let mut compared = Vec::new();
+    if reads_values {
+        let bytes =
+            |pair: &TensorPair<'_>| pair.reference.tensor.bytes.saturating_add(pair.candidate.tensor.bytes);
+        let sizes: Vec<u64> = paired.pairs.iter().map(bytes).collect();
+        compared = survey::each(&sizes, "comparing tensors", progress, |index| {
+            let errors = contrast::errors(reference, candidate, &paired.pairs[index], progress)?;
+            Ok(Errors::from(&errors))
+        })?;
+    }
+    let mut compared = compared.into_iter();
+    let pairs: Vec<Pair<'_>> = paired
+        .pairs
+        .iter()
+        .map(|pair| {
+            let (errors, obstacle) = match compared.next() {
+                Some(Ok(errors)) => (Some(errors), None),
                 Some(Err(error)) => (None, Some(error)),
                 None => (None, None),
             };
-        pairs.push(described(pair, errors, obstacle));
-    }
+            described(pair, errors, obstacle)
+        })
+        .collect();
     let names = |stored: &[Stored<'a>]| stored.iter().map(|stored| stored.tensor.name.as_str()).collect();
     Ok(Tensors {
         same: pairs.iter().filter(|pair| !pair.differs()).count(),
