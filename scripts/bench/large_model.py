@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""How qp looks into a model of 1.5 GiB: 24 multiplications by matrices of 4096 x 4096, kept as external data.
+"""How qp looks into a large model: multiplications by matrices of 4096 x 4096, kept as external data.
 
-    scripts/bench/large_model.py [--qp target/release/qp] [--folder FOLDER] [--rounds 5] [--rivals]
+    scripts/bench/large_model.py [--qp target/release/qp] [--folder FOLDER] [--gib 1.5] [--rounds 5] [--rivals]
+    scripts/bench/large_model.py [--qp target/release/qp] --model MODEL [--candidate MODEL]
 
 Makes the model in a temporary folder, or in FOLDER, where it stays; needs the packages of
-scripts/requirements-models.txt. Prints time and peak memory of `layers` and of `stats` over all weights, and the time of
-`stats` beside that of a plain read of the same file, taken in turns, each at its best. Everything is read once before, so
-that the file is in memory as far as it fits. With --rivals the same statistics with onnx and NumPy, and with NumPy over a
-memory map. Linux only.
+scripts/requirements-models.txt. Prints time and peak memory of `layers`, and of `stats`, `ranges` and `diff` over all weights
+the time beside that of a plain read of the same files, taken in turns, each at its best. `diff` compares the model with
+itself, which is read twice, or with --candidate. Everything is read once before, so that the files are in memory as far as
+they fit. With --model a model that is there, in one file. With --rivals the same statistics with onnx and NumPy, and with
+NumPy over a memory map. Linux only.
 """
 
 import argparse
@@ -19,7 +21,7 @@ import tempfile
 import time
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
-LAYERS, SIZE = 24, 4096
+SIZE = 4096
 
 RIVALS = {
     "onnx and NumPy": """
@@ -39,7 +41,7 @@ for tensor in onnx.load(sys.argv[1], load_external_data=False).graph.initializer
 }
 
 
-def make(path):
+def make(path, layers):
     """The model and its data file."""
     import numpy
     import onnx
@@ -48,7 +50,7 @@ def make(path):
     random = numpy.random.default_rng(0)
     weights, nodes = [], []
     with open(f"{path}.data", "wb") as data:
-        for index in range(LAYERS):
+        for index in range(layers):
             name = f"layer{index}.weight"
             tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[SIZE, SIZE])
             tensor.data_location = TensorProto.EXTERNAL
@@ -60,7 +62,7 @@ def make(path):
             source = f"layer{index - 1}" if index else "x"
             nodes.append(helper.make_node("MatMul", [source, name], [f"layer{index}"], f"layer{index}"))
     value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", SIZE])
-    graph = helper.make_graph(nodes, "large", [value("x")], [value(f"layer{LAYERS - 1}")], weights)
+    graph = helper.make_graph(nodes, "large", [value("x")], [value(f"layer{layers - 1}")], weights)
     path.write_bytes(helper.make_model(graph).SerializeToString())
 
 
@@ -84,27 +86,31 @@ def plain_read(path):
     return time.perf_counter() - begin
 
 
-def measure(qp, model, rounds, rivals):
-    data = pathlib.Path(f"{model}.data")
-    size = data.stat().st_size
-    layers = [qp, "--format", "json", "-c", f"layers '{model}'"]
-    stats = [qp, "--format", "json", "-c", f"stats '{model}'"]
-    plain_read(data)
-    run(stats)
-    looks = [run(layers) for _ in range(rounds)]
-    reads, surveys = [], []
-    for _ in range(rounds):
-        reads.append(plain_read(data))
-        surveys.append(run(stats))
+def measure(qp, model, candidate, rounds, rivals):
+    files = lambda path: [data] if (data := pathlib.Path(f"{path}.data")).exists() else [path]
+    command = lambda line: [qp, "--format", "json", "-c", line]
+    looks = [run(command(f"layers '{model}'")) for _ in range(rounds)]
     seconds, memory = min(looks)
     print(f"layers: {seconds * 1e3:.0f} ms, peak {memory:.0f} MiB")
-    read = min(reads)
-    print(f"plain read of {size / 1e9:.2f} GB: {read:.2f} s, {size / read / 1e9:.2f} GB/s")
-    seconds, memory = min(surveys)
-    print(
-        f"stats: {seconds:.2f} s, {size / seconds / 1e9:.2f} GB/s, {read / seconds:.2f} of the plain read,"
-        f" peak {memory:.0f} MiB (the mapped file counted)"
-    )
+    both = files(model) + files(candidate or model)
+    for line, read_files in (
+        (f"stats '{model}'", files(model)),
+        (f"ranges '{model}'", files(model)),
+        (f"diff '{model}' '{candidate or model}'", both),
+    ):
+        size = sum(path.stat().st_size for path in read_files)
+        reads, runs = [], []
+        for turn in range(rounds + 1):
+            taken = sum(plain_read(path) for path in read_files), run(command(line))
+            if turn:
+                reads.append(taken[0])
+                runs.append(taken[1])
+        read, (seconds, _) = min(reads), min(runs)
+        memory = max(memory for _, memory in runs)
+        print(
+            f"{line.split()[0]}: {seconds:.2f} s, {size / seconds / 1e9:.2f} GB/s, peak {memory:.0f} MiB;"
+            f" plain read of {size / 1e9:.2f} GB: {read:.2f} s, {size / read / 1e9:.2f} GB/s, {read / seconds:.2f} of it"
+        )
     for name, code in RIVALS.items() if rivals else ():
         seconds, memory = run([sys.executable, "-c", code, str(model)])
         print(f"{name}: {seconds:.1f} s, peak {memory:.0f} MiB")
@@ -114,16 +120,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", type=pathlib.Path)
     parser.add_argument("--folder", type=pathlib.Path)
+    parser.add_argument("--gib", default=1.5, type=float)
+    parser.add_argument("--model", type=pathlib.Path)
+    parser.add_argument("--candidate", type=pathlib.Path)
     parser.add_argument("--rounds", default=5, type=int)
     parser.add_argument("--rivals", action="store_true")
     arguments = parser.parse_args()
+    if arguments.model and not arguments.model.exists():
+        parser.error(f"{arguments.model} does not exist")
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or pathlib.Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        model = folder / "large.onnx"
+        model = arguments.model or folder / "large.onnx"
         if not model.exists():
-            make(model)
-        measure(str(arguments.qp), model, arguments.rounds, arguments.rivals)
+            folder.mkdir(parents=True, exist_ok=True)
+            make(model, max(1, round(arguments.gib * 2**30 / (SIZE * SIZE * 4))))
+        measure(str(arguments.qp), model, arguments.candidate, arguments.rounds, arguments.rivals)
 
 
 if __name__ == "__main__":
