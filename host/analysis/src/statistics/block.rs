@@ -35,25 +35,39 @@ impl Element for [u8; 4] {
 }
 
 /// `f32` or `f64`.
-pub(super) trait Real: Copy + PartialOrd + AddAssign + Into<f64> {
+pub(super) trait Real: Copy + PartialOrd + Into<f64> {
     const ZERO: Self;
-    const ONE: Self;
     const INFINITY: Self;
     const NEG_INFINITY: Self;
+    /// What counts the numbers of a lane: as wide as a number, so that both are side by side in the same way.
+    type Count: Copy + Default + AddAssign + Into<f64>;
+
+    /// 1 or 0.
+    fn count(is_counted: bool) -> Self::Count;
 }
 
 impl Real for f32 {
     const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
     const INFINITY: Self = Self::INFINITY;
     const NEG_INFINITY: Self = Self::NEG_INFINITY;
+    type Count = u32;
+
+    #[inline(always)]
+    fn count(is_counted: bool) -> u32 {
+        u32::from(is_counted)
+    }
 }
 
 impl Real for f64 {
     const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
     const INFINITY: Self = Self::INFINITY;
     const NEG_INFINITY: Self = Self::NEG_INFINITY;
+    type Count = f64;
+
+    #[inline(always)]
+    fn count(is_counted: bool) -> f64 {
+        if is_counted { 1.0 } else { 0.0 }
+    }
 }
 
 /// What a first pass tells of a block.
@@ -74,7 +88,7 @@ pub(super) fn survey<E: Element>(values: &[E]) -> Survey {
         lanes.add(0, value.real());
     }
     Survey {
-        zero_count: lanes.zeros.into_iter().map(|count| count.into() as u64).sum(),
+        zero_count: lanes.zeros.into_iter().map(Into::into).sum::<f64>() as u64,
         min: lanes.min.into_iter().map(Into::into).fold(f64::INFINITY, f64::min),
         max: lanes.max.into_iter().map(Into::into).fold(f64::NEG_INFINITY, f64::max),
         sum: joined(lanes.sum),
@@ -91,9 +105,8 @@ pub(super) fn deviations<E: Element>(values: &[E], mean: f64) -> (f64, f64) {
     (joined(lanes.sum), joined(lanes.squares))
 }
 
-struct SurveyLanes<R> {
-    /// So few that they are exact.
-    zeros: [R; LANES],
+struct SurveyLanes<R: Real> {
+    zeros: [R::Count; LANES],
     min: [R; LANES],
     max: [R; LANES],
     sum: [f64; LANES],
@@ -102,7 +115,7 @@ struct SurveyLanes<R> {
 impl<R: Real> SurveyLanes<R> {
     #[inline(always)]
     fn add(&mut self, lane: usize, value: R) {
-        self.zeros[lane] += if value == R::ZERO { R::ONE } else { R::ZERO };
+        self.zeros[lane] += R::count(value == R::ZERO);
         // One instruction each, where `f64::min` has to think of NaN.
         self.min[lane] = if value < self.min[lane] { value } else { self.min[lane] };
         self.max[lane] = if value > self.max[lane] { value } else { self.max[lane] };
@@ -113,7 +126,7 @@ impl<R: Real> SurveyLanes<R> {
 #[inline(never)]
 fn survey_groups<E: Element>(groups: &[[E; LANES]]) -> SurveyLanes<E::Real> {
     let mut lanes = SurveyLanes {
-        zeros: [E::Real::ZERO; LANES],
+        zeros: [Default::default(); LANES],
         min: [E::Real::INFINITY; LANES],
         max: [E::Real::NEG_INFINITY; LANES],
         sum: [0.0; LANES],
