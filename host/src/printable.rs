@@ -25,6 +25,10 @@ pub fn line(text: &str) -> Cow<'_, str> {
 
 /// The text with its newlines and tabs; every other character that is not seen is replaced.
 pub fn lines(text: &str) -> Cow<'_, str> {
+    // Of most texts the bytes say it, in a fraction of the time.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
+        return Cow::Borrowed(text);
+    }
     replaced(text, |letter| is_invisible(letter) && !matches!(letter, '\n' | '\t'))
 }
 

@@ -114,6 +114,9 @@ impl Builder {
         if self.fault.is_some() {
             return (Vec::new(), Vec::new());
         }
+        self.graph.tensors.reserve(graph.initializer.len());
+        self.graph.values.reserve(graph.initializer.len() + graph.node.len());
+        self.graph.layers.reserve(graph.node.len());
         for tensor in std::mem::take(&mut graph.initializer) {
             let name = tensor.name.clone().unwrap_or_default();
             self.define_stored(scope, &name, TensorData::Dense(Box::new(tensor)));
