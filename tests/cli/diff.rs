@@ -1,5 +1,6 @@
 //! `diff`.
 
+use crate::support::onnx;
 use crate::support::world::World;
 use serde_json::Value;
 
@@ -57,4 +58,28 @@ fn a_copy_is_identical_and_one_bit_is_not() {
     let differing = found["tensors"]["pairs"].as_array().unwrap().len() as u64
         - found["tensors"]["same"].as_u64().unwrap();
     assert_eq!((&found["is_identical"], differing), (&false.into(), 1));
+}
+
+/// The backend gives the one in two pieces and the other in three, which end elsewhere.
+#[test]
+fn tensors_of_several_pieces_are_compared_element_by_element() {
+    const COUNT: u32 = 5_000_000;
+    let value = |index: u32| f64::from(index % 1000) - 500.0;
+    let write = |world: &World, name: &str, dtype: u64, bytes: &[u8]| {
+        let weight = onnx::tensor("w", dtype, &[COUNT.into()], bytes);
+        let node = onnx::node("add", "Add", "", &["x", "w"], &["y"]);
+        let graph = [onnx::field(1, &node), onnx::text(2, "g"), onnx::field(5, &weight)].concat();
+        world.write(name, onnx::model(&graph, &[]));
+    };
+    let world = World::new();
+    let singles: Vec<u8> = (0..COUNT).flat_map(|index| (value(index) as f32).to_le_bytes()).collect();
+    write(&world, "single.onnx", 1, &singles);
+    let changed = |index| value(index) + if index == 4_600_000 { 0.5 } else { 0.0 };
+    let doubles: Vec<u8> = (0..COUNT).flat_map(|index| changed(index).to_le_bytes()).collect();
+    write(&world, "double.onnx", 11, &doubles);
+    for line in ["diff single.onnx double.onnx", "diff double.onnx single.onnx"] {
+        let errors = &world.json(line)["tensors"]["pairs"][0]["errors"];
+        assert_eq!((&errors["count"], &errors["max_abs_error"]), (&COUNT.into(), &0.5.into()), "{errors}");
+        assert_eq!(errors["mean_abs_error"], 0.5 / f64::from(COUNT));
+    }
 }

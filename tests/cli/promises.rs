@@ -1,5 +1,6 @@
 //! What qp promises of itself, looked up in the running process.
 
+use crate::support::onnx;
 use crate::support::world::World;
 
 const RUNTIME_LIBRARIES: [&str; 3] = ["libonnxruntime", "libtorch", "libc10"];
@@ -54,6 +55,28 @@ fn loading_running_and_unloading_onnx_models_does_not_grow() {
 fn loading_running_and_unloading_torchscript_models_does_not_grow() {
     let growth = growth_kib("resnet8_int8.pt", 40);
     assert!(growth < 5 * 1024, "{growth} KiB");
+}
+
+/// A weight of zeros that takes no room on the disk.
+#[test]
+fn what_was_read_of_a_large_model_is_given_back() {
+    const ELEMENTS: u64 = 48 << 20;
+    let world = World::new();
+    let path = world.write("weight.bin", "");
+    std::fs::File::options().write(true).open(path).unwrap().set_len(4 * ELEMENTS).unwrap();
+    let place = onnx::field(13, &[onnx::text(1, "location"), onnx::text(2, "weight.bin")].concat());
+    let weight = [onnx::tensor("w", 1, &[ELEMENTS], &[]), place, onnx::int(14, 1)].concat();
+    let node = onnx::node("add", "Add", "", &["x", "w"], &["y"]);
+    let graph = [onnx::field(1, &node), onnx::text(2, "g"), onnx::field(5, &weight)].concat();
+    world.write("large.onnx", onnx::model(&graph, &[]));
+    let mut session = world.session();
+    session.command("load large.onnx");
+    let before = session.most_resident_kib();
+    assert_eq!(session.command("stats large.onnx")["tensors"][0]["zeros"], ELEMENTS);
+    session.command("ranges large.onnx");
+    assert_eq!(session.command("diff large.onnx large.onnx")["tensors"]["same"], 1);
+    let growth = session.most_resident_kib() - before;
+    assert!(growth < 96 << 10, "{growth} KiB");
 }
 
 #[test]
