@@ -44,6 +44,26 @@ fn float_onnx_agrees_with_python() {
     assert!(largest_difference("resnet8.onnx", 100) <= FLOAT_TOLERANCE);
 }
 
+/// 100 digits in runs of 7, with 2 in the last, are saved as what Python computed of each.
+#[test]
+fn samples_that_are_run_some_at_a_time_agree_with_python() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("open models");
+    session.command("input models/digits.npz:images[0:100]");
+    let ran = session.command("run resnet8.onnx --batch 7 --save outputs.npz");
+    assert_eq!(ran["outputs"][0]["shape"], serde_json::json!([100, 10]), "{ran}");
+    let file = File::open(world.path("outputs.npz")).unwrap();
+    let mut archive = zip::ZipArchive::new(file).unwrap();
+    let first = archive.by_index(0).unwrap();
+    let saved: Vec<f32> = npyz::NpyFile::new(first).unwrap().into_vec().unwrap();
+    let expected = golden("resnet8.onnx");
+    assert_eq!(saved.len(), 1000);
+    for (own, expected) in saved.iter().zip(&expected) {
+        assert!((own - expected).abs() <= FLOAT_TOLERANCE as f32, "{own} {expected}");
+    }
+}
+
 #[test]
 fn int8_onnx_agrees_with_python() {
     assert!(largest_difference("resnet8_int8.onnx", 100) <= INT8_ONNX_TOLERANCE);

@@ -25,6 +25,11 @@ type Identity = (u64, u64, i64, i64);
 type Identity = ();
 
 impl Stamp {
+    /// The size of the file.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The stamp of the file at `path`.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Running models and reading what their layers compute: batch by batch, so that memory does not grow with the
 //! number of samples. Nothing here is shown to anyone.
 
+pub mod ahead;
 pub mod batch;
 pub mod branches;
 pub mod by_value;

@@ -12,7 +12,7 @@ use crate::model::Tensor;
 use qp_analysis::{ErrorMetrics, argmax};
 
 /// What a backend may keep of runs that differ in a few switches.
-const REPLAY: u64 = 256 << 20;
+const REPLAY: u64 = 128 << 20;
 
 /// The reference behind switches, one for each layer that the candidate quantizes.
 pub struct Switched<'a> {

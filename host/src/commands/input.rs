@@ -335,6 +335,7 @@ fn describe(chosen: &input::Input, playground: &mut Playground, scope: &Scope<'_
 fn unfitted(chosen: &input::Input) -> Fitted {
     let array = |content: &Content| match content {
         Content::Array(array) => Some(array.clone()),
+        Content::Stored(stored) => Some(stored.outline()),
         _ => None,
     };
     let tensors = match &chosen.content {

@@ -20,7 +20,7 @@ pub(super) fn integer_in<T: TryFrom<i64>>(
 }
 
 /// What captured values may take in memory, unless the user says otherwise: less makes more pieces, and hardly slower ones.
-pub(super) const BUDGET: &str = "256MiB";
+pub(super) const BUDGET: &str = "128MiB";
 
 /// Reads a size such as `256MiB`.
 pub(super) fn size(text: &str) -> Result<u64, String> {

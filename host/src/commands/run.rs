@@ -4,8 +4,10 @@ use super::number::integer_in;
 use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
-use crate::backend::{Fetch, Progress, RunOptions, RunOutcome};
+use crate::backend::{Fetch, Progress, RunOptions, RunReport};
 use crate::capture::Side;
+use crate::capture::ahead::fitted_ahead;
+use crate::capture::batch::Batches;
 use crate::capture::real::Real;
 use crate::capture::side::OnlyCancel;
 use crate::capture::switched::scores;
@@ -31,6 +33,12 @@ const TOP: usize = 5;
 /// Samples that are printed when several models are run.
 const SHOWN_SAMPLES: usize = 20;
 
+/// So many samples are run together without another thought.
+const FEW_SAMPLES: u64 = 32;
+
+/// Of more samples, as many are run together as take so many bytes.
+const BATCH_BYTES: u64 = 1 << 20;
+
 /// `run [NAME…]`
 pub(super) struct Run;
 
@@ -43,6 +51,9 @@ pub(super) struct Arguments {
     /// How many times; the latency is then the median, after one run that is not counted
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = integer_in::<u32>(1..=100_000))]
     repeat: u32,
+    /// Samples that are run together; without it, as many as take 1 MiB, and at least 32
+    #[arg(long, value_name = "COUNT", value_parser = integer_in::<u64>(1..=1_000_000))]
+    batch: Option<u64>,
     /// A setting of the runtime, as in threads=1; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
@@ -73,9 +84,12 @@ struct Ran {
     runs: usize,
     latency_ms: f64,
     outputs: Vec<Output>,
-    /// The scores of each sample, if the first output holds some.
+    /// The scores of the first samples, if the first output holds some.
     #[serde(skip)]
     scores: Vec<Vec<f64>>,
+    /// How many samples have scores.
+    #[serde(skip)]
+    scored: usize,
 }
 
 #[derive(Serialize)]
@@ -141,12 +155,14 @@ impl Command for Run {
             let mut options = arguments.running.options(model);
             options.extend(own_options.clone());
             let side = Side { model, sibling, options };
-            let (steps, outcome, latencies) = repeated(&side, &input, arguments.repeat, &task)?;
-            if let Some(writer) = &mut writer {
-                let prefix = if models.len() > 1 { format!("{}/", model.id) } else { String::new() };
-                save(writer, &prefix, &outcome)?;
-            }
-            ran.push(described(&model.id, input.source.clone(), steps, outcome, latencies));
+            let prefix = if models.len() > 1 { format!("{}/", model.id) } else { String::new() };
+            let mut receive = |tensor: &Tensor| match &mut writer {
+                Some(writer) => save(writer, &prefix, tensor),
+                None => Ok(()),
+            };
+            let how = (arguments.repeat, arguments.batch);
+            let measured = repeated(&side, &input, how, &mut receive, &task)?;
+            ran.push(described(&model.id, input.source.clone(), measured));
         }
         drop(task);
         if let Some(writer) = writer {
@@ -160,81 +176,141 @@ impl Command for Run {
     }
 }
 
-/// Runs a model as often as is wanted; of several runs the first is not counted. A model whose file fixes the number
-/// of its samples is run on so many at a time.
+/// What came of the runs of one model.
+struct Measured {
+    steps: Vec<String>,
+    outputs: Vec<Output>,
+    /// The scores of the samples that are shown.
+    scores: Vec<Vec<f64>>,
+    /// How many samples have scores.
+    scored: usize,
+    report: RunReport,
+    latencies: Vec<Duration>,
+}
+
+/// Runs a model on all samples as often as is wanted; of several runs the first is not counted. `receive` gets the
+/// outputs of the first, batch by batch.
 fn repeated(
     side: &Side<'_>,
     input: &Input,
-    repeat: u32,
+    (repeat, batch): (u32, Option<u64>),
+    receive: &mut dyn FnMut(&Tensor) -> Result<()>,
     progress: &dyn Progress,
-) -> Result<(Vec<String>, RunOutcome, Vec<Duration>)> {
+) -> Result<Measured> {
     let (info, sibling) = (side.model.info(), side.sibling.as_ref());
+    let fit = |batch: &Input| batch.fit(info, sibling);
     let count = input.sample_count(info, sibling);
-    let mut parts: Vec<Fitted> = Vec::new();
-    match fixed_batch(info, sibling).filter(|fixed| *fixed < count && count.is_multiple_of(*fixed)) {
-        Some(fixed) => {
-            for first in (0..count).step_by(usize::try_from(fixed).unwrap_or(1)) {
-                parts.push(input.samples(first, first + fixed).fit(info, sibling)?);
-            }
-        }
-        None => parts.push(input.fit(info, sibling)?),
+    let fixed = fixed_batch(info, sibling).filter(|fixed| count.is_multiple_of(*fixed));
+    let together = match fixed.or(batch) {
+        Some(size) => size,
+        None => usual_batch(input, count, &fit)?,
+    };
+    let mut steps = Vec::new();
+    let mut only = None;
+    if together >= count {
+        // One run: what is fitted serves all repetitions.
+        let fitted = fit(input)?;
+        steps.clone_from(&fitted.steps);
+        only = Some(fitted.tensors);
+    } else {
+        steps.extend(fit(&input.samples(0, 1)).map(|first| first.steps).unwrap_or_default());
+        let runs = count.div_ceil(together);
+        steps.push(match fixed {
+            Some(_) => format!("{runs} runs of {together} samples, as the model fixes it"),
+            None => format!("{runs} runs of {together} samples"),
+        });
     }
-    let mut steps = parts.first().map(|part| part.steps.clone()).unwrap_or_default();
-    if parts.len() > 1 {
-        steps.push(format!(
-            "{} runs of {} samples, as the model fixes it",
-            parts.len(),
-            count / parts.len() as u64
-        ));
-    }
-    let once = || -> Result<RunOutcome> {
-        let mut whole: Option<RunOutcome> = None;
-        for part in &parts {
-            let own = side.model.session.run(
-                &part.tensors,
-                &Fetch::Outputs,
-                &side.options,
-                &OnlyCancel(progress),
-            )?;
+    let once = |receive: &mut dyn FnMut(&Tensor) -> Result<()>, at: (u64, u64)| -> Result<RunReport> {
+        let mut whole: Option<RunReport> = None;
+        let mut run = |tensors: &[Tensor]| -> Result<()> {
+            let session = &side.model.session;
+            let own = session.run(tensors, &Fetch::Outputs, &side.options, &OnlyCancel(progress))?;
+            own.tensors.iter().try_for_each(&mut *receive)?;
             match &mut whole {
-                None => whole = Some(own),
-                Some(whole) => {
-                    whole.report.elapsed += own.report.elapsed;
-                    for (whole, own) in whole.tensors.iter_mut().zip(own.tensors) {
-                        whole.bytes.extend(own.bytes);
-                        if let (Some(count), Some(more)) = (whole.shape.first_mut(), own.shape.first()) {
-                            *count += more;
-                        }
+                None => whole = Some(own.report),
+                Some(whole) => whole.elapsed += own.report.elapsed,
+            }
+            Ok(())
+        };
+        progress.update("running", at.0 * count, at.1 * count);
+        match &only {
+            Some(tensors) => run(tensors)?,
+            None => {
+                let mut done = at.0 * count;
+                let batches = Batches::new(input, count, None, together)?;
+                fitted_ahead(batches, &fit, &mut |samples, fitted| {
+                    if progress.is_cancelled() {
+                        return Err(Error::cancelled());
                     }
-                }
+                    progress.update("running", done, at.1 * count);
+                    run(&fitted.tensors)?;
+                    done += samples;
+                    Ok(())
+                })?;
             }
         }
         whole.ok_or_else(|| Error::internal("nothing was run"))
     };
-    progress.update("running", 0, 0);
-    let mut outcome = once()?;
-    let mut latencies = vec![outcome.report.elapsed];
+    let mut outputs = Outputs::default();
+    let mut first = |tensor: &Tensor| {
+        outputs.add(tensor);
+        receive(tensor)
+    };
+    let total = if repeat > 1 { u64::from(repeat) + 1 } else { 1 };
+    let mut report = once(&mut first, (0, total))?;
+    let mut latencies = vec![report.elapsed];
     if repeat > 1 {
         latencies.clear();
-        for done in 0..repeat {
+        for done in 1..total {
             if progress.is_cancelled() {
                 return Err(Error::cancelled());
             }
-            progress.update("running", u64::from(done), u64::from(repeat));
-            outcome = once()?;
-            latencies.push(outcome.report.elapsed);
+            report = once(&mut |_| Ok(()), (done, total))?;
+            latencies.push(report.elapsed);
         }
     }
-    Ok((steps, outcome, latencies))
+    let Outputs { list, scores, scored } = outputs;
+    Ok(Measured { steps, outputs: list, scores, scored, report, latencies })
 }
 
-fn save(writer: &mut ArrayWriter, prefix: &str, outcome: &RunOutcome) -> Result<()> {
-    for tensor in &outcome.tensors {
-        let (dtype, bytes) =
-            Real::kept(tensor, tensor.quantization.as_ref(), false, |dtype| writer.takes(dtype))?;
-        writer.append(&format!("{prefix}{}", tensor.name), dtype, &tensor.shape, &bytes)?;
+/// How many samples are run together unless the user says: as many as take little memory.
+fn usual_batch(input: &Input, count: u64, fit: &dyn Fn(&Input) -> Result<Fitted>) -> Result<u64> {
+    if count <= FEW_SAMPLES {
+        return Ok(count);
     }
-    Ok(())
+    let first = fit(&input.samples(0, 1))?;
+    let bytes: usize = first.tensors.iter().map(|tensor| tensor.bytes.len()).sum();
+    Ok((BATCH_BYTES / bytes.max(1) as u64).max(FEW_SAMPLES))
+}
+
+/// The outputs of all batches, as far as they are shown.
+#[derive(Default)]
+struct Outputs {
+    list: Vec<Output>,
+    scores: Vec<Vec<f64>>,
+    scored: usize,
+}
+
+impl Outputs {
+    fn add(&mut self, tensor: &Tensor) {
+        let is_first = self.list.first().is_none_or(|first| first.name == tensor.name);
+        if is_first {
+            let scores = scores_of(tensor);
+            self.scored += scores.len();
+            let room = SHOWN_SAMPLES.saturating_sub(self.scores.len());
+            self.scores.extend(scores.into_iter().take(room));
+        }
+        match self.list.iter_mut().find(|output| output.name == tensor.name) {
+            Some(output) => output.extend(tensor),
+            None => self.list.push(output(tensor)),
+        }
+    }
+}
+
+fn save(writer: &mut ArrayWriter, prefix: &str, tensor: &Tensor) -> Result<()> {
+    let (dtype, bytes) =
+        Real::kept(tensor, tensor.quantization.as_ref(), false, |dtype| writer.takes(dtype))?;
+    writer.append(&format!("{prefix}{}", tensor.name), dtype, &tensor.shape, &bytes)
 }
 
 fn options(settings: &[String]) -> Result<RunOptions> {
@@ -247,26 +323,22 @@ fn options(settings: &[String]) -> Result<RunOptions> {
     settings.iter().map(pair).collect()
 }
 
-fn described(
-    model: &str,
-    input: String,
-    steps: Vec<String>,
-    outcome: RunOutcome,
-    mut latencies: Vec<Duration>,
-) -> Ran {
+fn described(model: &str, input: String, mut measured: Measured) -> Ran {
+    let latencies = &mut measured.latencies;
     latencies.sort();
     let median = latencies.get(latencies.len() / 2).copied().unwrap_or_default();
     Ran {
         model: model.to_owned(),
         input,
-        steps,
-        runtime: outcome.report.runtime,
-        runtime_version: outcome.report.runtime_version,
-        settings: outcome.report.settings,
+        steps: measured.steps,
+        runtime: measured.report.runtime,
+        runtime_version: measured.report.runtime_version,
+        settings: measured.report.settings,
         runs: latencies.len(),
         latency_ms: median.as_secs_f64() * 1e3,
-        outputs: outcome.tensors.iter().map(output).collect(),
-        scores: outcome.tensors.first().map(scores_of).unwrap_or_default(),
+        outputs: measured.outputs,
+        scores: measured.scores,
+        scored: measured.scored,
     }
 }
 
@@ -283,7 +355,7 @@ fn report(ran: &Ran) -> Result<Report> {
 
 /// Several models: where all give scores, a table of their classes.
 fn side_by_side(models: Vec<Ran>) -> Result<Report> {
-    let shape = |ran: &Ran| (ran.scores.len(), ran.scores.first().map_or(0, Vec::len));
+    let shape = |ran: &Ran| (ran.scored, ran.scores.first().map_or(0, Vec::len));
     let first = models.first().map(shape).unwrap_or_default();
     let are_comparable = first.0 > 0 && models.iter().all(|ran| shape(ran) == first);
     let models = SideBySide { models };
@@ -395,6 +467,21 @@ fn push_output(report: Report, output: &Output) -> Report {
         ]);
     }
     report.toned_line(head).table(table)
+}
+
+impl Output {
+    /// Takes in what the next batch has of it.
+    fn extend(&mut self, tensor: &Tensor) {
+        let more = output(tensor);
+        if let (Some(count), Some(samples)) = (self.shape.first_mut(), tensor.shape.first()) {
+            *count += samples;
+        }
+        self.not_finite += more.not_finite;
+        self.is_truncated |= more.is_truncated || self.values.len() + more.values.len() > MAX_VALUES;
+        let room = MAX_VALUES.saturating_sub(self.values.len());
+        self.values.extend(more.values.into_iter().take(room));
+        self.top.clear();
+    }
 }
 
 fn output(tensor: &Tensor) -> Output {

@@ -244,21 +244,22 @@ fn measure(
         let mut done = measured.samples * runs;
         let mut step = || -> Result<()> {
             let mut feed = switched.feed(&batch)?;
-            let (exact, report) = switched.run(&mut feed, |_| false, progress)?;
+            let exact = switched.run(&mut feed, |_| false, progress)?.0;
             next.exact.add(&exact, &exact, labels)?;
-            next.report = Some(report);
             next.all.add(&exact, &switched.run(&mut feed, |_| true, progress)?.0, labels)?;
             next.candidate.add(&exact, &own(&batch)?, labels)?;
-            // The last one first: what lies before a layer is kept where it was computed last.
-            for (place, layer) in switched.layers.iter().enumerate().rev() {
+            // In the order of computing: what lies before a layer is one step further than for the layer before it.
+            for (place, layer) in switched.layers.iter().enumerate() {
                 if progress.is_cancelled() {
                     return Err(Error::cancelled());
                 }
                 progress.update("quantizing layer by layer", done, total);
                 let only = switched.run(&mut feed, |index| index == *layer, progress)?.0;
                 next.only[place].add(&exact, &only, labels)?;
-                let all_but = switched.run(&mut feed, |index| index != *layer, progress)?.0;
+                let (all_but, report) = switched.run(&mut feed, |index| index != *layer, progress)?;
                 next.all_but[place].add(&exact, &all_but, labels)?;
+                // The last one says how much was not computed again.
+                next.report = Some(report);
                 done += 2 * count;
             }
             Ok(())

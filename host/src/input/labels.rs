@@ -39,6 +39,7 @@ impl Input {
         let labels = labels(path, &key(name))?;
         let count = match &input.content {
             Content::Array(array) => array.shape.first().copied(),
+            Content::Stored(stored) => stored.count(),
             _ => None,
         };
         if count != Some(labels.len() as u64) {

@@ -6,6 +6,7 @@ mod labels;
 mod picture;
 mod raw;
 mod read;
+mod stored;
 
 pub use fit::Fitted;
 pub use generate::{Fill, Generator};
@@ -13,6 +14,7 @@ pub use labels::labels;
 pub use picture::{Picture, PictureLayout, PictureOptions, Resize};
 pub use raw::raw;
 pub use read::{Samples, Selection};
+pub use stored::Stored;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Dimension, ModelInfo, Tensor, ValueInfo};
@@ -38,6 +40,8 @@ pub enum Content {
     Generated(Generator),
     /// An array from a file.
     Array(Tensor),
+    /// A large array that stays in its file.
+    Stored(Stored),
     /// A picture, decoded: its layout follows the model's.
     Picture(Picture, PictureOptions),
     /// Files of a folder, each of which is one sample, read when it is needed.
@@ -65,10 +69,10 @@ impl Content {
             return Self::folder(path, selection, options);
         }
         match ending(path).as_str() {
-            "npy" => Ok(Self::Array(read::npy(path, selection)?)),
+            "npy" => read::npy_content(path, selection),
             "npz" => match selection.key {
                 None => Self::archive(path, selection),
-                Some(_) => Ok(Self::Array(read::npz(path, selection)?)),
+                Some(_) => read::npz_content(path, selection),
             },
             "png" | "jpg" | "jpeg" if *selection != Selection::default() => Err(Error::usage(format!(
                 "`{}` is a picture, which is one sample: there is nothing to choose",
@@ -89,13 +93,13 @@ impl Content {
     fn archive(path: &Path, selection: &Selection) -> Result<Self> {
         let keys = read::npz_keys(path)?;
         if keys.len() < 2 {
-            return Ok(Self::Array(read::npz(path, selection)?));
+            return read::npz_content(path, selection);
         }
         let mut arrays = Vec::new();
         for key in keys {
             let selection = Selection { key: Some(key.clone()), ..selection.clone() };
-            match read::npz(path, &selection) {
-                Ok(array) => arrays.push((key, Self::Array(array))),
+            match read::npz_content(path, &selection) {
+                Ok(array) => arrays.push((key, array)),
                 // Texts, and what has fewer samples, may be there for something else.
                 Err(error) if error.kind() == ErrorKind::InvalidInput => {}
                 Err(error) => return Err(error),
@@ -140,6 +144,7 @@ impl Content {
                 Some(samples) if rank == Some(array.shape.len()) && array.dtype.bits() >= 8 => Some(*samples),
                 _ => None,
             },
+            Self::Stored(stored) => stored.count().filter(|_| rank == Some(stored.shape.len())),
             Self::Picture(..) => Some(1),
             Self::Files(files, _) => Some(files.len() as u64),
             Self::Named(parts) | Self::Archive(_, parts) => {
@@ -154,6 +159,7 @@ impl Content {
                 Self::Generated(Generator { window: Some((first, end)), ..generator.clone() })
             }
             Self::Array(array) => Self::Array(array.samples(first, end)),
+            Self::Stored(stored) => Self::Stored(stored.samples(first, end)),
             Self::Picture(..) => self.clone(),
             Self::Files(files, options) => {
                 let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(files.len());
@@ -168,6 +174,7 @@ impl Content {
         match self {
             Self::Generated(generator) => generator.tensors(declared),
             Self::Array(array) => fit::array(array, only_input(declared)?, may_round),
+            Self::Stored(stored) => fit::array(&stored.read()?, only_input(declared)?, may_round),
             Self::Picture(picture, options) => picture.fit(only_input(declared)?, options),
             Self::Files(files, options) => {
                 let value = only_input(declared)?;
@@ -229,6 +236,7 @@ fn common_count(parts: &mut dyn Iterator<Item = &Content>) -> Option<u64> {
     let is_scalar = |part: &Content| matches!(part, Content::Array(array) if array.shape.is_empty());
     let mut counts = parts.filter(|part| !is_scalar(part)).map(|part| match part {
         Content::Array(array) => array.shape.first().copied().filter(|_| array.dtype.bits() >= 8),
+        Content::Stored(stored) => stored.count(),
         other => other.sample_count(None),
     });
     let first = counts.next()??;

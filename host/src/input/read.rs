@@ -1,5 +1,7 @@
 //! Arrays in NumPy's formats, or the part of one that is asked for.
 
+use super::{Content, Stored};
+use crate::cache::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Tensor, element_count};
 use crate::regular_file;
@@ -8,7 +10,9 @@ use std::ops::Range;
 use std::path::Path;
 
 /// An array, or the part of one, of more bytes is refused.
-const MAX_BYTES: u64 = 2 << 30;
+pub(super) const MAX_BYTES: u64 = 2 << 30;
+/// An array of more bytes stays in its file, as far as the file has it as it is.
+const LARGE_BYTES: u64 = 16 << 20;
 /// NumPy's headers are a few hundred bytes.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 
@@ -68,7 +72,86 @@ fn parse_samples(text: &str) -> Result<Samples> {
 /// Reads an `.npy` file.
 pub(super) fn npy(path: &Path, selection: &Selection) -> Result<Tensor> {
     let file = regular_file::open(path)?;
-    array(BufReader::new(file), path, &path.file_stem().unwrap_or_default().to_string_lossy(), selection)
+    array(BufReader::new(file), path, &npy_name(path), selection)
+}
+
+/// The array of an `.npy` file: where it is large, what is needed to read it in parts.
+pub(super) fn npy_content(path: &Path, selection: &Selection) -> Result<Content> {
+    let stamp = Stamp::read(path)?;
+    let mut file = BufReader::new(regular_file::open(path)?);
+    match stored(&mut file, (path, &stamp), (&npy_name(path), selection), 0, stamp.bytes())? {
+        Some(stored) => Ok(Content::Stored(stored)),
+        None => npy(path, selection).map(Content::Array),
+    }
+}
+
+fn npy_name(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The array of an `.npz` file of that name, as [`npy_content`] has it: in parts where it is not compressed.
+pub(super) fn npz_content(path: &Path, selection: &Selection) -> Result<Content> {
+    let stamp = Stamp::read(path)?;
+    let whole = || npz(path, selection).map(Content::Array);
+    let file = BufReader::new(regular_file::open(path)?);
+    let mut archive = zip::ZipArchive::new(file).map_err(|error| corrupt(path, &error.to_string()))?;
+    let keys = keys(&archive);
+    let key = match (&selection.key, &keys[..]) {
+        (Some(key), _) => key,
+        (None, [only]) => only,
+        (None, _) => return whole(),
+    };
+    let Ok(mut entry) = archive.by_name(&format!("{key}.npy")) else { return whole() };
+    let place = entry.data_start().filter(|_| entry.compression() == zip::CompressionMethod::Stored);
+    let Some(start) = place else { return whole() };
+    let size = entry.size();
+    match stored(&mut entry, (path, &stamp), (key, selection), start, size)? {
+        Some(stored) => Ok(Content::Stored(stored)),
+        None => whole(),
+    }
+}
+
+/// What is needed to read the array at `start` in parts; `None` for one that is small or has no samples to be read one
+/// by one, and for what is refused in words when it is read whole.
+fn stored(
+    reader: &mut impl Read,
+    (path, stamp): (&Path, &Stamp),
+    (name, selection): (&str, &Selection),
+    start: u64,
+    size: u64,
+) -> Result<Option<Stored>> {
+    let Ok(header) = Header::read(reader) else { return Ok(None) };
+    let Some((dtype, is_big_endian)) = dtype(&header.description) else { return Ok(None) };
+    let bytes = |shape: &[u64]| dtype.packed_bytes(element_count(shape)?);
+    let is_whole = bytes(&header.shape).and_then(|bytes| bytes.checked_add(header.bytes)) == Some(size);
+    let is_one = matches!(selection.samples, Some(Samples::One(_)));
+    if header.is_fortran_order || header.shape.len() < 2 || is_one || !is_whole {
+        return Ok(None);
+    }
+    let (skipped, shape) = select(&header.shape, selection.samples.as_ref(), name)?;
+    let skipped = dtype.packed_bytes(skipped).unwrap_or(0);
+    if bytes(&shape).is_none_or(|bytes| bytes <= LARGE_BYTES) {
+        return Ok(None);
+    }
+    Ok(Some(Stored {
+        path: path.to_owned(),
+        stamp: stamp.clone(),
+        name: name.to_owned(),
+        dtype,
+        is_big_endian,
+        shape,
+        offset: start + header.bytes + skipped,
+    }))
+}
+
+/// The bytes of big-endian numbers in the order of this machine's.
+pub(super) fn turn_round(bytes: &mut [u8], dtype: DType) {
+    bytes.chunks_exact_mut((dtype.bits() / 8).max(1) as usize).for_each(<[u8]>::reverse);
+}
+
+pub(super) fn too_large(path: &Path, name: &str) -> Error {
+    Error::invalid_input(format!("`{name}` in `{}` is larger than qp takes at once", path.display()))
+        .with_hint("Take a part of it, as in `[0:32]`.")
 }
 
 /// The names of the arrays in an `.npz` file.
@@ -144,11 +227,7 @@ fn array(mut reader: impl Read, path: &Path, name: &str, selection: &Selection) 
     let wanted =
         element_count(&shape).and_then(|count| count.checked_mul(size)).filter(|&bytes| bytes <= MAX_BYTES);
     let (Some(wanted), Some(skipped)) = (wanted, skipped.checked_mul(size)) else {
-        return Err(Error::invalid_input(format!(
-            "`{name}` in `{}` is larger than qp takes at once",
-            path.display()
-        ))
-        .with_hint("Take a part of it, as in `[0:32]`."));
+        return Err(too_large(path, name));
     };
     let io = |error: std::io::Error| corrupt(path, &error.to_string());
     std::io::copy(&mut reader.by_ref().take(skipped), &mut std::io::sink()).map_err(io)?;
@@ -159,7 +238,7 @@ fn array(mut reader: impl Read, path: &Path, name: &str, selection: &Selection) 
         return Err(corrupt(path, &format!("`{name}` ends after {} of {wanted} bytes", bytes.len())));
     }
     if is_big_endian {
-        bytes.chunks_exact_mut(size as usize).for_each(<[u8]>::reverse);
+        turn_round(&mut bytes, dtype);
     }
     Ok(Tensor { name: name.to_owned(), dtype, shape, bytes, quantization: None })
 }
@@ -170,6 +249,8 @@ struct Header {
     description: String,
     is_fortran_order: bool,
     shape: Vec<u64>,
+    /// Its own size.
+    bytes: u64,
 }
 
 impl Header {
@@ -193,7 +274,8 @@ impl Header {
         if read.map_err(|error| error.to_string())? as u64 != length {
             return Err("it ends within its header".to_owned());
         }
-        Self::parse(&text).ok_or_else(|| format!("its header is `{}`", text.trim()))
+        let header = Self::parse(&text).ok_or_else(|| format!("its header is `{}`", text.trim()))?;
+        Ok(Self { bytes: 8 + length_bytes as u64 + length, ..header })
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -215,7 +297,7 @@ impl Header {
             .map(|size| size.trim_end_matches('L').parse().ok())
             .collect::<Option<Vec<u64>>>()?;
         let is_fortran_order = after("fortran_order")?.starts_with("True");
-        Some(Self { description: description.to_owned(), is_fortran_order, shape })
+        Some(Self { description: description.to_owned(), is_fortran_order, shape, bytes: 0 })
     }
 }
 
@@ -272,7 +354,7 @@ fn dtype(description: &str) -> Option<(DType, bool)> {
     Some((dtype, is_big_endian))
 }
 
-fn corrupt(path: &Path, cause: &str) -> Error {
+pub(super) fn corrupt(path: &Path, cause: &str) -> Error {
     Error::new(ErrorKind::CorruptFile, format!("`{}` cannot be read as NumPy data", path.display()))
         .with_cause(cause)
 }

@@ -10,7 +10,7 @@ use ort::session::{NoSelectedOutputs, RunOptions, SessionInputValue, SessionOutp
 use ort::value::{DynValue, ValueType};
 use prost::Message;
 use qp_abi::sdk::{
-    BackendError, DType, Dimension, ModelInfo, Progress, Result, RunReport, TensorView, ValueInfo,
+    BackendError, DType, Dimension, ModelInfo, Pair, Progress, Result, RunReport, TensorView, ValueInfo,
     element_count,
 };
 use std::borrow::Cow;
@@ -97,11 +97,9 @@ impl Basis {
         let loaded = runtime.load()?;
         let refused = |error: &ort::Error| explain(error, &format!("{NAME} refuses `{}`", source.name()));
         let builder = builder(&loaded.environment, self.settings, Some(loaded.threads));
-        // An arena would keep the memory of each piece until the end.
-        let no_arena = ort::ep::CPU::default().with_arena_allocator(false).build();
         let mut builder = builder
             .map_err(|error| refused(&error))?
-            .with_execution_providers([no_arena])
+            .with_env_allocators()
             .and_then(|builder| builder.with_memory_pattern(false))
             .map_err(|error| refused(&error.into()))?;
         if self.has_external {
@@ -110,9 +108,9 @@ impl Basis {
         builder.commit_from_memory(&piece.encode_to_vec()).map_err(|error| refused(&error))
     }
 
-    /// What is said of a run that took so long.
-    pub(super) fn report(&self, elapsed: Duration) -> RunReport {
-        report(&self.version, self.settings, self.threads, elapsed, None)
+    /// What is said of a run that took so long, and what more is to be said.
+    pub(super) fn report(&self, elapsed: Duration, more: Option<Pair>) -> RunReport {
+        report(&self.version, self.settings, self.threads, elapsed, more)
     }
 }
 
@@ -174,6 +172,17 @@ impl<'r> Feed<'r> {
 /// `RuntimeFailed`.
 pub(super) fn options() -> Result<RunOptions<NoSelectedOutputs>> {
     RunOptions::new().map_err(|error| explain(&error, "ONNX Runtime cannot start a run"))
+}
+
+/// The options of the run of the last piece: the shared arena gives back what is free.
+///
+/// # Errors
+/// `RuntimeFailed`.
+pub(super) fn tidy_options() -> Result<RunOptions<NoSelectedOutputs>> {
+    let mut options = options()?;
+    let told = options.set("memory.enable_memory_arena_shrinkage", "cpu:0");
+    told.map_err(|error| explain(&error, "ONNX Runtime cannot start a run"))?;
+    Ok(options)
 }
 
 /// What was not computed although it was asked for.

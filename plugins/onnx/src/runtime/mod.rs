@@ -1,5 +1,6 @@
 //! ONNX Runtime: found when asked for, loaded at the first run, one for the whole process.
 
+mod arena;
 mod basis;
 pub mod capture;
 pub mod library;
@@ -136,5 +137,6 @@ fn start(path: PathBuf, version: Version) -> Result<Loaded> {
         .build()
         .map_err(|error| failed(&error))?;
     environment.set_log_level(LogLevel::Fatal);
+    arena::share(&environment).map_err(|error| failed(&error))?;
     Ok(Loaded { environment, version, threads, path })
 }

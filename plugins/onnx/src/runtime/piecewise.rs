@@ -1,33 +1,28 @@
 //! A capture in pieces: the values of one piece are delivered and let go before the next is run.
 
 use super::Runtime;
-use super::basis::{Basis, Feed, Outcome, Sizes, not_computed, options, stored_bytes};
+use super::basis::{Basis, Feed, Outcome, Sizes, not_computed, options, tidy_options};
 use super::pieces::{Piece, cut};
 use super::plan::{Optimization, Plan};
 use super::tensor::deliver;
 use crate::source::Source;
-use qp_abi::sdk::{BackendError, ModelInfo, Progress, Result, Sink};
+use qp_abi::sdk::{ModelInfo, Progress, Result, Sink};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Sessions are kept while what they store is not more than so many budgets.
-const HEAVY: u64 = 4;
-
-/// A model of which each piece has a session.
+/// A model in pieces. The session of a piece is made when it is its turn and let go when it was run: to make it costs
+/// little, to keep all of them would cost the memory of the weights.
 #[derive(Debug)]
 pub struct Piecewise {
     basis: Basis,
     /// The bytes of the inputs that the pieces were cut for.
     input_bytes: u64,
     pieces: Vec<Prepared>,
-    /// Whether a session is let go when its piece was run: all of them together would take more than a new one costs.
-    is_heavy: bool,
 }
 
 #[derive(Debug)]
 struct Prepared {
     piece: Piece,
-    session: Option<ort::session::Session>,
     /// Values of earlier pieces that no later one reads.
     last: Vec<String>,
 }
@@ -74,8 +69,7 @@ impl Piecewise {
         let pieces = pieces.into_iter().zip(ends);
         Ok(Some(Self {
             input_bytes: plan.input_bytes(),
-            pieces: pieces.map(|(piece, last)| Prepared { piece, session: None, last }).collect(),
-            is_heavy: stored_bytes(&basis.model) > budget.saturating_mul(HEAVY),
+            pieces: pieces.map(|(piece, last)| Prepared { piece, last }).collect(),
             basis,
         }))
     }
@@ -100,7 +94,7 @@ impl Piecewise {
     /// # Errors
     /// `RuntimeFailed`, `Cancelled`, or the sink's own.
     pub fn run(
-        &mut self,
+        &self,
         runtime: &Runtime,
         source: &Source,
         plan: &Plan<'_>,
@@ -108,17 +102,17 @@ impl Piecewise {
         progress: &Progress<'_>,
     ) -> Result<Outcome> {
         progress.update("running", 0, 0)?;
-        let (mut feed, options) = (Feed::of(plan), options()?);
+        let (mut feed, options, tidy) = (Feed::of(plan), options()?, tidy_options()?);
         let mut delivered = HashSet::new();
-        for Prepared { piece, session: kept, last } in &mut self.pieces {
+        for (index, Prepared { piece, last }) in self.pieces.iter().enumerate() {
             let takes = || piece.takes.iter().map(String::as_str);
-            if kept.is_none() {
-                let Some(types) = feed.types(takes()) else { return Ok(Outcome::Stuck(delivered)) };
-                let model = piece.model(&self.basis.model, &types);
-                *kept = Some(self.basis.open(runtime, source, &model)?);
-            }
-            let Some(session) = kept else { return Err(BackendError::internal("a session was lost")) };
-            let mut outputs = feed.run(session, takes(), &options, progress)?;
+            let Some(types) = feed.types(takes()) else { return Ok(Outcome::Stuck(delivered)) };
+            let model = piece.model(&self.basis.model, &types);
+            let mut session = self.basis.open(runtime, source, &model)?;
+            drop(model);
+            let is_last = index + 1 == self.pieces.len();
+            let options = if is_last { &tidy } else { &options };
+            let mut outputs = feed.run(&mut session, takes(), options, progress)?;
             for name in &piece.gives {
                 deliver(name, outputs.get(name).ok_or_else(|| not_computed(name))?, sink)?;
                 delivered.insert(name.clone());
@@ -127,14 +121,11 @@ impl Piecewise {
                 feed.alive.extend(outputs.remove(name).map(|value| (name.clone(), Arc::new(value))));
             }
             drop(outputs);
-            if self.is_heavy {
-                *kept = None;
-            }
             for name in last {
                 feed.alive.remove(name);
             }
             progress.update("running", delivered.len() as u64, plan.wanted.len() as u64)?;
         }
-        Ok(Outcome::Done(self.basis.report(feed.elapsed)))
+        Ok(Outcome::Done(self.basis.report(feed.elapsed, None)))
     }
 }

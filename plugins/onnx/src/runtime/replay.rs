@@ -12,6 +12,7 @@ use super::tensor::deliver;
 use crate::proto::{ModelProto, NodeProto};
 use crate::source::Source;
 use ort::value::{DynValue, ValueType};
+use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, DType, ModelInfo, Progress, Result, Sink, TensorView};
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -31,6 +32,22 @@ pub struct Replay {
     handed: Kept<HashMap<String, Arc<DynValue>>>,
     /// The key of the inputs that are no switches, of the last run.
     data: u64,
+    /// The nodes of all runs so far, and those of them that were computed.
+    nodes: Nodes,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Nodes {
+    needed: u64,
+    computed: u64,
+}
+
+impl Nodes {
+    /// The share that was not computed again, for people.
+    fn reused(self) -> String {
+        let share = 1.0 - self.computed as f64 / self.needed.max(1) as f64;
+        format!("{:.0} % of the nodes", share * 100.0)
+    }
 }
 
 /// What is known of the graph, by the places of its nodes.
@@ -161,6 +178,7 @@ impl Replay {
             sessions: Kept::new(stored_bytes(&basis.model).saturating_mul(3).max(1)),
             handed: Kept::new(most),
             data: 0,
+            nodes: Nodes::default(),
             basis,
         }))
     }
@@ -198,7 +216,7 @@ impl Replay {
             self.handed.clear();
             self.data = data;
         }
-        let Self { basis, outline, ends, sessions, handed, .. } = self;
+        let Self { basis, outline, ends, sessions, handed, nodes, .. } = self;
         let (basis, outline, ends, wanted) = (&*basis, &*outline, &ends[..], basis.wanted());
         let parts = parts(outline, ends, wanted, &switches, &inputs);
         let piece_of =
@@ -217,6 +235,15 @@ impl Replay {
                 part.takes.iter().filter_map(|name| piece_of(name)).for_each(|piece| is_due[piece] = true);
             }
         }
+        // Kept is what pieces of this run's own kind read of those that come again: the next run begins there, or one piece
+        // further. All that comes again would push out of the cache what the next run needs.
+        let mut is_border = vec![false; parts.len()];
+        for part in parts.iter().filter(|part| !part.all.come_again()) {
+            part.takes.iter().filter_map(|name| piece_of(name)).for_each(|piece| is_border[piece] = true);
+        }
+        for (is_border, part) in is_border.iter_mut().zip(&parts) {
+            *is_border &= part.all.come_again();
+        }
         let (mut feed, options) = (Feed::of(plan), options()?);
         for (index, part) in parts.iter().enumerate() {
             if is_due[index] && !must_run[index] {
@@ -227,6 +254,10 @@ impl Replay {
         let mut last: HashMap<&str, usize> = HashMap::new();
         for (index, part) in parts.iter().enumerate().filter(|(index, _)| must_run[*index]) {
             last.extend(part.takes.iter().map(|name| (*name, index)));
+        }
+        for (part, must_run) in parts.iter().zip(&must_run) {
+            nodes.needed += part.nodes.len() as u64;
+            nodes.computed += if *must_run { part.nodes.len() as u64 } else { 0 };
         }
         for (index, part) in parts.iter().enumerate().filter(|(index, _)| must_run[*index]) {
             let session_key = key(&(&part.nodes, choices(outline, &part.nodes, &switches), &part.hands_on));
@@ -248,7 +279,7 @@ impl Replay {
                 handed_on.insert((*name).to_owned(), value);
             }
             drop(outputs);
-            if part.all.come_again() {
+            if is_border[index] {
                 let bytes = handed_on.values().map(|value| bytes_of_value(value)).sum();
                 handed.put(part.key, handed_on, bytes);
             }
@@ -264,7 +295,7 @@ impl Replay {
         for name in &plan.wanted {
             deliver(name, feed.alive.get(*name).ok_or_else(|| not_computed(name))?, sink)?;
         }
-        Ok(Outcome::Done(basis.report(feed.elapsed)))
+        Ok(Outcome::Done(basis.report(feed.elapsed, Some(pair("reused", nodes.reused())))))
     }
 }
 
