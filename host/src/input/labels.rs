@@ -61,7 +61,11 @@ impl Input {
 pub fn labels(path: &Path, selection: &Selection) -> Result<Vec<i64>> {
     let is_archive = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"));
     let array = if is_archive { read::npz(path, selection)? } else { read::npy(path, selection)? };
-    let Tensor { name, dtype, shape, bytes, .. } = array;
+    let Tensor { name, dtype, shape, bytes, .. } = match array {
+        Content::Array(array) => array,
+        Content::Stored(stored) => stored.outline(),
+        _ => return Err(Error::internal("an array was read as something else")),
+    };
     let element = element_type(dtype).filter(|_| dtype.is_integer() && shape.len() == 1);
     let element = element.ok_or_else(|| {
         Error::invalid_input(format!(

@@ -69,10 +69,10 @@ impl Content {
             return Self::folder(path, selection, options);
         }
         match ending(path).as_str() {
-            "npy" => read::npy_content(path, selection),
+            "npy" => read::npy(path, selection),
             "npz" => match selection.key {
                 None => Self::archive(path, selection),
-                Some(_) => read::npz_content(path, selection),
+                Some(_) => read::npz(path, selection),
             },
             "png" | "jpg" | "jpeg" if *selection != Selection::default() => Err(Error::usage(format!(
                 "`{}` is a picture, which is one sample: there is nothing to choose",
@@ -93,12 +93,12 @@ impl Content {
     fn archive(path: &Path, selection: &Selection) -> Result<Self> {
         let keys = read::npz_keys(path)?;
         if keys.len() < 2 {
-            return read::npz_content(path, selection);
+            return read::npz(path, selection);
         }
         let mut arrays = Vec::new();
         for key in keys {
             let selection = Selection { key: Some(key.clone()), ..selection.clone() };
-            match read::npz_content(path, &selection) {
+            match read::npz(path, &selection) {
                 Ok(array) => arrays.push((key, array)),
                 // Texts, and what has fewer samples, may be there for something else.
                 Err(error) if error.kind() == ErrorKind::InvalidInput => {}

@@ -69,79 +69,21 @@ fn parse_samples(text: &str) -> Result<Samples> {
     }
 }
 
-/// Reads an `.npy` file.
-pub(super) fn npy(path: &Path, selection: &Selection) -> Result<Tensor> {
-    let file = regular_file::open(path)?;
-    array(BufReader::new(file), path, &npy_name(path), selection)
+/// Where in a file an `.npy` lies.
+struct Place<'a> {
+    path: &'a Path,
+    stamp: &'a Stamp,
+    /// `None` where it is compressed.
+    start: Option<u64>,
+    bytes: u64,
 }
 
-/// The array of an `.npy` file: where it is large, what is needed to read it in parts.
-pub(super) fn npy_content(path: &Path, selection: &Selection) -> Result<Content> {
+/// The array of an `.npy` file.
+pub(super) fn npy(path: &Path, selection: &Selection) -> Result<Content> {
     let stamp = Stamp::read(path)?;
-    let mut file = BufReader::new(regular_file::open(path)?);
-    match stored(&mut file, (path, &stamp), (&npy_name(path), selection), 0, stamp.bytes())? {
-        Some(stored) => Ok(Content::Stored(stored)),
-        None => npy(path, selection).map(Content::Array),
-    }
-}
-
-fn npy_name(path: &Path) -> String {
-    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The array of an `.npz` file of that name, as [`npy_content`] has it: in parts where it is not compressed.
-pub(super) fn npz_content(path: &Path, selection: &Selection) -> Result<Content> {
-    let stamp = Stamp::read(path)?;
-    let whole = || npz(path, selection).map(Content::Array);
-    let file = BufReader::new(regular_file::open(path)?);
-    let mut archive = zip::ZipArchive::new(file).map_err(|error| corrupt(path, &error.to_string()))?;
-    let keys = keys(&archive);
-    let key = match (&selection.key, &keys[..]) {
-        (Some(key), _) => key,
-        (None, [only]) => only,
-        (None, _) => return whole(),
-    };
-    let Ok(mut entry) = archive.by_name(&format!("{key}.npy")) else { return whole() };
-    let place = entry.data_start().filter(|_| entry.compression() == zip::CompressionMethod::Stored);
-    let Some(start) = place else { return whole() };
-    let size = entry.size();
-    match stored(&mut entry, (path, &stamp), (key, selection), start, size)? {
-        Some(stored) => Ok(Content::Stored(stored)),
-        None => whole(),
-    }
-}
-
-/// What is needed to read the array at `start` in parts; `None` for one that is small or has no samples to be read one
-/// by one, and for what is refused in words when it is read whole.
-fn stored(
-    reader: &mut impl Read,
-    (path, stamp): (&Path, &Stamp),
-    (name, selection): (&str, &Selection),
-    start: u64,
-    size: u64,
-) -> Result<Option<Stored>> {
-    let Ok(header) = Header::read(reader) else { return Ok(None) };
-    let Some((dtype, is_big_endian)) = dtype(&header.description) else { return Ok(None) };
-    let bytes = |shape: &[u64]| dtype.packed_bytes(element_count(shape)?);
-    let is_whole = bytes(&header.shape).and_then(|bytes| bytes.checked_add(header.bytes)) == Some(size);
-    let is_one = matches!(selection.samples, Some(Samples::One(_)));
-    if header.is_fortran_order || header.shape.len() < 2 || is_one || !is_whole {
-        return Ok(None);
-    }
-    let (skipped, shape) = select(&header.shape, selection.samples.as_ref(), name)?;
-    let skipped = dtype.packed_bytes(skipped).unwrap_or(0);
-    if bytes(&shape).is_none_or(|bytes| bytes <= LARGE_BYTES) {
-        return Ok(None);
-    }
-    Ok(Some(Stored {
-        path: path.to_owned(),
-        stamp: stamp.clone(),
-        name: name.to_owned(),
-        dtype,
-        is_big_endian,
-        shape,
-        offset: start + header.bytes + skipped,
-    }))
+    let place = Place { path, stamp: &stamp, start: Some(0), bytes: stamp.bytes() };
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    array(BufReader::new(regular_file::open(path)?), &place, &name, selection)
 }
 
 /// The bytes of big-endian numbers in the order of this machine's.
@@ -169,8 +111,9 @@ where
     archive.file_names().flatten().filter_map(|name| name.strip_suffix(".npy").map(str::to_owned)).collect()
 }
 
-/// Reads one array of an `.npz` file.
-pub(super) fn npz(path: &Path, selection: &Selection) -> Result<Tensor> {
+/// One array of an `.npz` file.
+pub(super) fn npz(path: &Path, selection: &Selection) -> Result<Content> {
+    let stamp = Stamp::read(path)?;
     let file = regular_file::open(path)?;
     let mut archive =
         zip::ZipArchive::new(BufReader::new(file)).map_err(|error| corrupt(path, &error.to_string()))?;
@@ -188,7 +131,9 @@ pub(super) fn npz(path: &Path, selection: &Selection) -> Result<Tensor> {
         }
     };
     let entry = archive.by_name(&format!("{key}.npy")).map_err(|error| corrupt(path, &error.to_string()))?;
-    array(entry, path, key, selection)
+    let start = entry.data_start().filter(|_| entry.compression() == zip::CompressionMethod::Stored);
+    let place = Place { path, stamp: &stamp, start, bytes: entry.size() };
+    array(entry, &place, key, selection)
 }
 
 /// That a model has no input of the name of any array.
@@ -208,7 +153,9 @@ fn choice(path: &Path, keys: &[String], takes_several: bool) -> String {
     )
 }
 
-fn array(mut reader: impl Read, path: &Path, name: &str, selection: &Selection) -> Result<Tensor> {
+/// The array that `reader` brings. A large one whose samples can be read one by one stays where it is.
+fn array(mut reader: impl Read, place: &Place<'_>, name: &str, selection: &Selection) -> Result<Content> {
+    let path = place.path;
     let header = Header::read(&mut reader).map_err(|cause| corrupt(path, &cause))?;
     let (dtype, is_big_endian) = dtype(&header.description).ok_or_else(|| {
         Error::invalid_input(format!(
@@ -223,10 +170,31 @@ fn array(mut reader: impl Read, path: &Path, name: &str, selection: &Selection) 
             .with_hint("Save it in C order: `np.save(path, np.ascontiguousarray(array))`."));
     }
     let (skipped, shape) = select(&header.shape, selection.samples.as_ref(), name)?;
-    let size = u64::from(dtype.bits() / 8);
-    let wanted =
-        element_count(&shape).and_then(|count| count.checked_mul(size)).filter(|&bytes| bytes <= MAX_BYTES);
-    let (Some(wanted), Some(skipped)) = (wanted, skipped.checked_mul(size)) else {
+    let bytes_of = |shape: &[u64]| dtype.packed_bytes(element_count(shape)?);
+    let (wanted, skipped) = (bytes_of(&shape), dtype.packed_bytes(skipped));
+    let has_samples = shape.len() > 1 && shape.len() == header.shape.len();
+    let is_large = wanted.is_some_and(|wanted| wanted > LARGE_BYTES);
+    // Of one that is cut short the reading says so.
+    let whole = bytes_of(&header.shape).and_then(|bytes| bytes.checked_add(header.bytes));
+    let is_there = |start: &u64| {
+        whole == Some(place.bytes)
+            && start.checked_add(place.bytes).is_some_and(|end| end <= place.stamp.bytes())
+    };
+    if let (Some(start), Some(skipped)) = (place.start.filter(is_there), skipped)
+        && has_samples
+        && is_large
+    {
+        return Ok(Content::Stored(Stored {
+            path: path.to_owned(),
+            stamp: place.stamp.clone(),
+            name: name.to_owned(),
+            dtype,
+            is_big_endian,
+            shape,
+            offset: start + header.bytes + skipped,
+        }));
+    }
+    let (Some(wanted), Some(skipped)) = (wanted.filter(|&bytes| bytes <= MAX_BYTES), skipped) else {
         return Err(too_large(path, name));
     };
     let io = |error: std::io::Error| corrupt(path, &error.to_string());
@@ -240,7 +208,7 @@ fn array(mut reader: impl Read, path: &Path, name: &str, selection: &Selection) 
     if is_big_endian {
         turn_round(&mut bytes, dtype);
     }
-    Ok(Tensor { name: name.to_owned(), dtype, shape, bytes, quantization: None })
+    Ok(Content::Array(Tensor { name: name.to_owned(), dtype, shape, bytes, quantization: None }))
 }
 
 /// The header of an `.npy` file, as NumPy's `numpy.lib.format` describes it: a magic string, a version, and a
@@ -381,7 +349,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.npy");
         std::fs::write(&path, bytes).unwrap();
-        npy(&path, &Selection::parse(&format!("a.npy{selection}"))?.1)
+        match npy(&path, &Selection::parse(&format!("a.npy{selection}"))?.1)? {
+            Content::Array(array) => Ok(array),
+            _ => unreachable!("small arrays are read"),
+        }
     }
 
     const BYTES: &str = "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 2), }";

@@ -1,8 +1,8 @@
 //! A large array that stays in its file: only the samples of one batch are ever read.
 
-use super::read::{MAX_BYTES, corrupt, turn_round};
+use super::read::{MAX_BYTES, corrupt, too_large, turn_round};
 use crate::cache::Stamp;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Tensor, element_count};
 use crate::regular_file;
 use std::io::{Read, Seek, SeekFrom};
@@ -59,11 +59,11 @@ impl Stored {
     pub(super) fn read(&self) -> Result<Tensor> {
         let bytes = self.count().unwrap_or(0).saturating_mul(self.sample_bytes());
         if bytes > MAX_BYTES {
-            return Err(super::read::too_large(&self.path, &self.name));
+            return Err(too_large(&self.path, &self.name));
         }
         if Stamp::read(&self.path)? != self.stamp {
             return Err(Error::new(
-                crate::error::ErrorKind::Io,
+                ErrorKind::Io,
                 format!("`{}` has changed since it was chosen", self.path.display()),
             )
             .with_hint("Choose it again with `input`."));
