@@ -1,24 +1,24 @@
 //! `run`: compute a model's outputs on the current input.
 
+mod measured;
+
 use super::number::integer_in;
 use super::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
-use crate::backend::{Fetch, Progress, RunOptions, RunReport};
+use crate::backend::RunOptions;
 use crate::capture::Side;
-use crate::capture::ahead::fitted_ahead;
-use crate::capture::batch::Batches;
 use crate::capture::real::Real;
-use crate::capture::side::OnlyCancel;
 use crate::capture::switched::scores;
 use crate::error::{Error, Result};
-use crate::input::{Fitted, Input, element_type, fixed_batch, shape_text};
+use crate::input::{element_type, shape_text};
 use crate::model::{Property, Tensor, element_count};
 use crate::playground::Playground;
 use crate::render::chart::Chart;
 use crate::render::number;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
+use measured::{Measured, repeated};
 use qp_analysis::argmax;
 use serde::Serialize;
 use std::time::Duration;
@@ -32,12 +32,6 @@ const TOP: usize = 5;
 
 /// Samples that are printed when several models are run.
 const SHOWN_SAMPLES: usize = 20;
-
-/// So many samples are run together without another thought.
-const FEW_SAMPLES: u64 = 32;
-
-/// Of more samples, as many are run together as take so many bytes.
-const BATCH_BYTES: u64 = 1 << 20;
 
 /// `run [NAME…]`
 pub(super) struct Run;
@@ -176,137 +170,6 @@ impl Command for Run {
     }
 }
 
-/// What came of the runs of one model.
-struct Measured {
-    steps: Vec<String>,
-    outputs: Vec<Output>,
-    /// The scores of the samples that are shown.
-    scores: Vec<Vec<f64>>,
-    /// How many samples have scores.
-    scored: usize,
-    report: RunReport,
-    latencies: Vec<Duration>,
-}
-
-/// Runs a model on all samples as often as is wanted; of several runs the first is not counted. `receive` gets the
-/// outputs of the first, batch by batch.
-fn repeated(
-    side: &Side<'_>,
-    input: &Input,
-    (repeat, batch): (u32, Option<u64>),
-    receive: &mut dyn FnMut(&Tensor) -> Result<()>,
-    progress: &dyn Progress,
-) -> Result<Measured> {
-    let (info, sibling) = (side.model.info(), side.sibling.as_ref());
-    let fit = |batch: &Input| batch.fit(info, sibling);
-    let count = input.sample_count(info, sibling);
-    let fixed = fixed_batch(info, sibling).filter(|fixed| count.is_multiple_of(*fixed));
-    let together = match fixed.or(batch) {
-        Some(size) => size,
-        None => usual_batch(input, count, &fit)?,
-    };
-    let mut steps = Vec::new();
-    let mut only = None;
-    if together >= count {
-        // One run: what is fitted serves all repetitions.
-        let fitted = fit(input)?;
-        steps.clone_from(&fitted.steps);
-        only = Some(fitted.tensors);
-    } else {
-        steps.extend(fit(&input.samples(0, 1)).map(|first| first.steps).unwrap_or_default());
-        let runs = count.div_ceil(together);
-        steps.push(match fixed {
-            Some(_) => format!("{runs} runs of {together} samples, as the model fixes it"),
-            None => format!("{runs} runs of {together} samples"),
-        });
-    }
-    let once = |receive: &mut dyn FnMut(&Tensor) -> Result<()>, at: (u64, u64)| -> Result<RunReport> {
-        let mut whole: Option<RunReport> = None;
-        let mut run = |tensors: &[Tensor]| -> Result<()> {
-            let session = &side.model.session;
-            let own = session.run(tensors, &Fetch::Outputs, &side.options, &OnlyCancel(progress))?;
-            own.tensors.iter().try_for_each(&mut *receive)?;
-            match &mut whole {
-                None => whole = Some(own.report),
-                Some(whole) => whole.elapsed += own.report.elapsed,
-            }
-            Ok(())
-        };
-        progress.update("running", at.0 * count, at.1 * count);
-        match &only {
-            Some(tensors) => run(tensors)?,
-            None => {
-                let mut done = at.0 * count;
-                let batches = Batches::new(input, count, None, together)?;
-                fitted_ahead(batches, &fit, &mut |samples, fitted| {
-                    if progress.is_cancelled() {
-                        return Err(Error::cancelled());
-                    }
-                    progress.update("running", done, at.1 * count);
-                    run(&fitted.tensors)?;
-                    done += samples;
-                    Ok(())
-                })?;
-            }
-        }
-        whole.ok_or_else(|| Error::internal("nothing was run"))
-    };
-    let mut outputs = Outputs::default();
-    let mut first = |tensor: &Tensor| {
-        outputs.add(tensor);
-        receive(tensor)
-    };
-    let total = if repeat > 1 { u64::from(repeat) + 1 } else { 1 };
-    let mut report = once(&mut first, (0, total))?;
-    let mut latencies = vec![report.elapsed];
-    if repeat > 1 {
-        latencies.clear();
-        for done in 1..total {
-            if progress.is_cancelled() {
-                return Err(Error::cancelled());
-            }
-            report = once(&mut |_| Ok(()), (done, total))?;
-            latencies.push(report.elapsed);
-        }
-    }
-    let Outputs { list, scores, scored } = outputs;
-    Ok(Measured { steps, outputs: list, scores, scored, report, latencies })
-}
-
-/// How many samples are run together unless the user says: as many as take little memory.
-fn usual_batch(input: &Input, count: u64, fit: &dyn Fn(&Input) -> Result<Fitted>) -> Result<u64> {
-    if count <= FEW_SAMPLES {
-        return Ok(count);
-    }
-    let first = fit(&input.samples(0, 1))?;
-    let bytes: usize = first.tensors.iter().map(|tensor| tensor.bytes.len()).sum();
-    Ok((BATCH_BYTES / bytes.max(1) as u64).max(FEW_SAMPLES))
-}
-
-/// The outputs of all batches, as far as they are shown.
-#[derive(Default)]
-struct Outputs {
-    list: Vec<Output>,
-    scores: Vec<Vec<f64>>,
-    scored: usize,
-}
-
-impl Outputs {
-    fn add(&mut self, tensor: &Tensor) {
-        let is_first = self.list.first().is_none_or(|first| first.name == tensor.name);
-        if is_first {
-            let scores = scores_of(tensor);
-            self.scored += scores.len();
-            let room = SHOWN_SAMPLES.saturating_sub(self.scores.len());
-            self.scores.extend(scores.into_iter().take(room));
-        }
-        match self.list.iter_mut().find(|output| output.name == tensor.name) {
-            Some(output) => output.extend(tensor),
-            None => self.list.push(output(tensor)),
-        }
-    }
-}
-
 fn save(writer: &mut ArrayWriter, prefix: &str, tensor: &Tensor) -> Result<()> {
     let (dtype, bytes) =
         Real::kept(tensor, tensor.quantization.as_ref(), false, |dtype| writer.takes(dtype))?;
@@ -323,22 +186,22 @@ fn options(settings: &[String]) -> Result<RunOptions> {
     settings.iter().map(pair).collect()
 }
 
-fn described(model: &str, input: String, mut measured: Measured) -> Ran {
-    let latencies = &mut measured.latencies;
+fn described(model: &str, input: String, measured: Measured) -> Ran {
+    let Measured { steps, outputs, report, mut latencies } = measured;
     latencies.sort();
     let median = latencies.get(latencies.len() / 2).copied().unwrap_or_default();
     Ran {
         model: model.to_owned(),
         input,
-        steps: measured.steps,
-        runtime: measured.report.runtime,
-        runtime_version: measured.report.runtime_version,
-        settings: measured.report.settings,
+        steps,
+        runtime: report.runtime,
+        runtime_version: report.runtime_version,
+        settings: report.settings,
         runs: latencies.len(),
         latency_ms: median.as_secs_f64() * 1e3,
-        outputs: measured.outputs,
-        scores: measured.scores,
-        scored: measured.scored,
+        outputs: outputs.list,
+        scores: outputs.scores,
+        scored: outputs.scored,
     }
 }
 
