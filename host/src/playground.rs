@@ -4,7 +4,7 @@
 
 use crate::backend::{Backends, Progress, Session};
 use crate::cache::{Cache, Key, Stamp};
-use crate::catalog::{Catalog, Named, Variant, family, name};
+use crate::catalog::{Catalog, Named, Opened, Variant, family, name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::language::Variables;
@@ -37,6 +37,8 @@ pub struct Playground {
     /// Where relative paths start: the working folder, or the folder of the script that runs.
     pub base: PathBuf,
     models: Cache<Arc<Loaded>>,
+    /// Models of the catalog that were read to be listed, until they are loaded.
+    opened: HashMap<PathBuf, Opened>,
     aliases: BTreeMap<String, PathBuf>,
     evicted: Vec<String>,
 }
@@ -145,6 +147,7 @@ impl Playground {
             history: Vec::new(),
             base,
             models,
+            opened: HashMap::new(),
             aliases: BTreeMap::new(),
             evicted: Vec::new(),
         }
@@ -163,6 +166,12 @@ impl Playground {
             "." => self.base.clone(),
             text => self.base.join(text),
         }
+    }
+
+    /// Takes over what `open` found, and what it has read for that.
+    pub fn list(&mut self, catalog: Catalog, opened: Vec<(PathBuf, Opened)>) {
+        self.catalog = Some(catalog);
+        self.opened = opened.into_iter().collect();
     }
 
     /// Everything that a name can mean.
@@ -327,6 +336,7 @@ impl Playground {
     /// # Errors
     /// As [`Self::load`].
     pub fn reload(&mut self, target: &Target, progress: &dyn Progress) -> Result<Arc<Loaded>> {
+        self.opened.remove(&target.path);
         self.read_into(slot_name(&target.path), target, progress)
     }
 
@@ -343,12 +353,14 @@ impl Playground {
         Ok(loaded)
     }
 
-    fn read(&self, target: &Target, progress: &dyn Progress) -> Result<Loaded> {
+    fn read(&mut self, target: &Target, progress: &dyn Progress) -> Result<Loaded> {
         progress.update(&format!("loading {}", target.id), 0, 0);
         // Once more when the file changes while it is read; a file that keeps changing is nobody's model.
         for _ in 0..3 {
-            let before = Stamp::read(&target.path).ok();
-            let session = self.backends.open(&target.path, progress)?;
+            let (before, session) = match self.opened.remove(&target.path) {
+                Some(opened) => (Some(opened.stamp), opened.session),
+                None => (Stamp::read(&target.path).ok(), self.backends.open(&target.path, progress)?),
+            };
             let files = files_of(&target.path, session.info());
             let key = Key::read(&files)?;
             if before.is_some_and(|before| key.begins_with(&before)) {
@@ -484,9 +496,13 @@ impl Playground {
         }
         let of_family = |variant: &&Variant| variant.family == model.family && variant.digest.is_ok();
         let variants = self.catalog.iter().flat_map(|catalog| &catalog.variants).filter(of_family);
-        variants
-            .filter_map(|variant| self.backends.inspect_with(&variant.backend, &variant.path, progress).ok())
-            .find(says_all)
+        let info = |variant: &Variant| match self.opened.get(&variant.path) {
+            Some(opened) if Stamp::read(&variant.path).is_ok_and(|stamp| stamp == opened.stamp) => {
+                Some(opened.session.info().clone())
+            }
+            _ => self.backends.inspect_with(&variant.backend, &variant.path, progress).ok(),
+        };
+        variants.filter_map(info).find(says_all)
     }
 }
 

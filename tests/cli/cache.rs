@@ -30,6 +30,20 @@ fn a_changed_file_is_read_again_and_a_touched_one_is_not() {
     assert_eq!(session.command("cache")["misses"], 2);
 }
 
+/// `open` has read the file; what it was then is not what is loaded.
+#[test]
+fn a_file_that_changed_since_it_was_listed_is_read_again() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("open models");
+    std::fs::copy(world.path("models/resnet8_int8.onnx"), world.path("models/resnet8.onnx")).unwrap();
+    assert_eq!(session.command("load resnet8.onnx")["models"][0]["precision"], "int8");
+    assert_eq!(session.command("info resnet8.onnx")["precision"], "int8");
+    // One that is gone is not there any more, although it was read.
+    std::fs::remove_file(world.path("models/resnet8_uint8.onnx")).unwrap();
+    assert_eq!(session.command("load resnet8_uint8.onnx")["error"]["kind"], "NotFound");
+}
+
 #[test]
 fn a_file_that_became_corrupt_is_an_error_and_what_was_loaded_stays() {
     let world = World::new();

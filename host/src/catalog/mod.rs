@@ -8,7 +8,8 @@ mod scan;
 pub use accuracy::Accuracy;
 pub use name::Named;
 
-use crate::backend::{Backends, Progress};
+use crate::backend::{Backends, Progress, Session};
+use crate::cache::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Finding, ModelInfo, Severity};
 use serde::Serialize;
@@ -54,6 +55,14 @@ pub struct Variant {
     pub files: Vec<PathBuf>,
 }
 
+/// A model that was read to be listed, and has not to be read again to be loaded.
+pub struct Opened {
+    /// The model.
+    pub session: Session,
+    /// What its file was before it was read.
+    pub stamp: Stamp,
+}
+
 /// The few numbers of a model that lists show.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Digest {
@@ -97,12 +106,18 @@ impl Digest {
 }
 
 impl Catalog {
-    /// Finds the models in a folder, or the one in a file, and reads what each holds.
+    /// Finds the models in a folder, or the one in a file, and reads what each holds; with those of them, by their paths,
+    /// whose files have no more than `kept_bytes` together.
     ///
     /// # Errors
     /// `NotFound` for a path that does not exist or a folder without models, `Io` for one that cannot be
     /// read, `Cancelled`. A model that cannot be read is no error: its digest says why.
-    pub fn open(path: &Path, backends: &Backends, progress: &dyn Progress) -> Result<Self> {
+    pub fn open(
+        path: &Path,
+        backends: &Backends,
+        kept_bytes: u64,
+        progress: &dyn Progress,
+    ) -> Result<(Self, Vec<(PathBuf, Opened)>)> {
         let metadata = std::fs::metadata(path).map_err(|error| open_error(path, &error))?;
         let files = if metadata.is_dir() {
             scan::model_files(path, &|file| backends.could_be_model(file), progress)?
@@ -114,11 +129,11 @@ impl Catalog {
             Ok(accuracies) => (accuracies, None),
             Err(error) => (accuracy::Accuracies::default(), Some(error)),
         };
-        let found = scan::inspect_all(&files, backends, progress)?;
+        let found = scan::inspect_all(&files, backends, kept_bytes, progress)?;
 
         let parts = parts_of_others(&files, &found);
-        let (mut variants, mut skipped) = (Vec::new(), Vec::new());
-        for (file, inspection) in files.into_iter().zip(found) {
+        let (mut variants, mut skipped, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        for (file, mut inspection) in files.into_iter().zip(found) {
             if parts.contains(&file) {
                 continue;
             }
@@ -131,6 +146,7 @@ impl Catalog {
                 skipped.push(file);
                 continue;
             }
+            kept.extend(inspection.opened.take().map(|opened| (file.clone(), opened)));
             let stem = backends.stem(&file);
             variants.push(variant(root, file, &stem, inspection, &accuracies));
         }
@@ -143,7 +159,8 @@ impl Catalog {
             return Err(error.clone());
         }
         variants.sort_by(|one, other| (&one.family, &one.id).cmp(&(&other.family, &other.id)));
-        Ok(Self { root: path.to_owned(), variants, skipped, problem, told: accuracies.told })
+        let catalog = Self { root: path.to_owned(), variants, skipped, problem, told: accuracies.told };
+        Ok((catalog, kept))
     }
 
     /// The families, in order, each with its variants.

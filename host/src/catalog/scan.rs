@@ -1,14 +1,19 @@
 //! Walks a folder and inspects what it finds, on all cores.
 
+use super::Opened;
 use crate::backend::{Backends, Progress};
+use crate::cache::Stamp;
 use crate::catalog::Digest;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Folders are entered down to this depth.
 const MAX_DEPTH: usize = 12;
+
+/// So many models are kept at most: each may keep a file open.
+const MOST_KEPT: usize = 64;
 
 /// What came of looking into one file.
 pub(super) struct Inspection {
@@ -17,6 +22,8 @@ pub(super) struct Inspection {
     /// Files beside it that hold some of its tensors.
     pub external_files: Vec<PathBuf>,
     pub outcome: Result<Digest>,
+    /// The model itself, as far as it is kept.
+    pub opened: Option<Opened>,
 }
 
 /// The files below `folder` that may be models, in the order of their paths. Hidden folders and folders
@@ -58,12 +65,15 @@ pub(super) fn model_files(
     Ok(files)
 }
 
-/// Looks into every file, several at a time; the results are in the order of the files.
+/// Looks into every file, several at a time; the results are in the order of the files. Models are kept as far as their
+/// files have no more than `kept_bytes` together.
 pub(super) fn inspect_all(
     files: &[PathBuf],
     backends: &Backends,
+    kept_bytes: u64,
     progress: &dyn Progress,
 ) -> Result<Vec<Inspection>> {
+    let room = AtomicU64::new(kept_bytes);
     let next = AtomicUsize::new(0);
     let done = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<Inspection>>> = Mutex::new(files.iter().map(|_| None).collect());
@@ -74,7 +84,7 @@ pub(super) fn inspect_all(
             if progress.is_cancelled() {
                 break;
             }
-            let inspection = inspect(file, backends, progress);
+            let inspection = inspect(file, backends, (index < MOST_KEPT).then_some(&room), progress);
             if let Some(slot) =
                 results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_mut(index)
             {
@@ -84,8 +94,7 @@ pub(super) fn inspect_all(
             progress.update("reading models", done as u64, files.len() as u64);
         }
     };
-    // A thread costs more than reading a handful of small files.
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len() / 8 + 1);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
     std::thread::scope(|scope| {
         (1..threads).for_each(|_| {
             scope.spawn(work);
@@ -96,24 +105,35 @@ pub(super) fn inspect_all(
     results.into_iter().collect::<Option<Vec<_>>>().ok_or_else(Error::cancelled)
 }
 
-fn inspect(file: &Path, backends: &Backends, progress: &dyn Progress) -> Inspection {
+fn inspect(
+    file: &Path,
+    backends: &Backends,
+    room: Option<&AtomicU64>,
+    progress: &dyn Progress,
+) -> Inspection {
+    let failed = |backend, format, error| Inspection {
+        backend,
+        format,
+        external_files: Vec::new(),
+        outcome: Err(error),
+        opened: None,
+    };
     let recognized = match backends.recognize(file) {
         Ok(recognized) => recognized,
-        Err(error) => {
-            return Inspection {
-                backend: String::new(),
-                format: String::new(),
-                external_files: Vec::new(),
-                outcome: Err(error),
-            };
-        }
+        Err(error) => return failed(String::new(), String::new(), error),
     };
-    let info = backends.inspect_with(&recognized.backend, file, progress);
-    let external_files = info.as_ref().map(|info| info.local_files(file)).unwrap_or_default();
-    Inspection {
-        backend: recognized.backend,
-        format: info.as_ref().map_or(recognized.format, |info| info.format.clone()),
-        external_files,
-        outcome: info.map(|info| Digest::new(&info)),
-    }
+    let stamp = Stamp::read(file);
+    let session = match backends.open_with(&recognized.backend, file, progress) {
+        Ok(session) => session,
+        Err(error) => return failed(recognized.backend, recognized.format, error),
+    };
+    let info = session.info();
+    let (external_files, format, digest) = (info.local_files(file), info.format.clone(), Digest::new(info));
+    // What a stamp does not vouch for is read again.
+    let opened = stamp.ok().filter(|_| info.external_files().next().is_none()).and_then(|stamp| {
+        let take = |room: u64| room.checked_sub(stamp.bytes());
+        room?.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
+        Some(Opened { session, stamp })
+    });
+    Inspection { backend: recognized.backend, format, external_files, outcome: Ok(digest), opened }
 }

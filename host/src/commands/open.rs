@@ -46,7 +46,8 @@ impl Command for Open {
             None => picked(playground, scope)?,
         };
         let task = scope.ui.task(scope.cancel);
-        let catalog = Catalog::open(&path, &playground.backends, &task)?;
+        let kept_bytes = playground.settings.cache_limit_bytes;
+        let (catalog, opened) = Catalog::open(&path, &playground.backends, kept_bytes, &task)?;
         drop(task);
         // A current model of another folder would be called by a name that is no longer listed.
         if !catalog.variants.iter().any(|variant| playground.is_current(&variant.path)) {
@@ -54,7 +55,7 @@ impl Command for Open {
         }
         let (skipped, problem) = (catalog.skipped.clone(), catalog.problem.clone());
         let families = catalog.families().len();
-        playground.catalog = Some(catalog);
+        playground.list(catalog, opened);
         report(Opened { root: path, families, models: Listed::all(playground), skipped, problem })
     }
 }

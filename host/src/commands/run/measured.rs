@@ -180,7 +180,7 @@ mod tests {
         let free = |name: &str| Dimension::Symbolic(name.to_owned());
         let all = value("y", &[free("time"), free("batch"), Dimension::Fixed(8)]);
         let last = value("h", &[Dimension::Fixed(1), free("batch"), Dimension::Fixed(8)]);
-        assert!(may_count_samples(&[all.clone()]));
+        assert!(may_count_samples(std::slice::from_ref(&all)));
         assert!(!may_count_samples(&[all, last]));
         assert!(!may_count_samples(&[value("loss", &[])]));
     }
