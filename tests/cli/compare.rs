@@ -401,6 +401,19 @@ fn the_script_of_the_readme_runs() {
     }
 }
 
+/// What lies before a layer is half of the network, on the average, less the piece that the layer is in.
+#[test]
+fn sensitivity_does_not_compute_again_what_lies_before_a_layer() {
+    let world = World::new();
+    let found = world.json(
+        "sensitivity models/resnet8.onnx models/resnet8_int8.onnx --data models/digits.npz --samples 4",
+    );
+    let settings = found["settings"].as_array().unwrap();
+    let reused = settings.iter().find(|setting| setting["name"] == "reused").unwrap();
+    let share: f64 = reused["value"].as_str().unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((25.0..50.0).contains(&share), "{reused}");
+}
+
 /// 540 samples, one at a time, take minutes here: Ctrl-C ends the command, and what was measured is shown.
 #[cfg(unix)]
 #[test]

@@ -1,8 +1,10 @@
 //! Runs of one model that differ in a few switches: what they have in common is computed once.
 //!
 //! A switch is a boolean input that chooses between two values (`Where`). Its value is known before a run, so the branch that
-//! is not chosen is not computed. The graph is cut into pieces; what a piece hands on is kept under a key made of its nodes,
-//! the branches chosen in it, and the keys of what it takes. A run computes the pieces whose keys are new, and those alone.
+//! is not chosen is not computed. The graph is cut into pieces, and what one hands on has a key made of its nodes, the branches
+//! chosen in it, and the keys of what it takes. A run begins where keys are known. Kept is what lies on the border between
+//! the pieces whose switches are all in one position and those behind: where the switches change from run to run in the order
+//! of computing, the next run begins there or one piece further.
 
 use super::Runtime;
 use super::basis::{Basis, Feed, Outcome, Sizes, dtype_of_value, not_computed, options, stored_bytes};
@@ -43,6 +45,14 @@ struct Nodes {
 }
 
 impl Nodes {
+    fn count(&mut self, parts: &[Part<'_>], schedule: &Schedule) {
+        for (part, must_run) in parts.iter().zip(&schedule.must_run) {
+            let own = part.nodes.len() as u64;
+            self.needed += own;
+            self.computed += if *must_run { own } else { 0 };
+        }
+    }
+
     /// The share that was not computed again, for people.
     fn reused(self) -> String {
         let share = 1.0 - self.computed as f64 / self.needed.max(1) as f64;
@@ -221,45 +231,19 @@ impl Replay {
         let parts = parts(outline, ends, wanted, &switches, &inputs);
         let piece_of =
             |name: &str| outline.producers.get(name).map(|node| ends.partition_point(|end| end < node));
-        // From the end: which pieces are to be run, because what they hand on is not kept.
-        let mut is_due = vec![false; parts.len()];
-        let mut must_run = vec![false; parts.len()];
-        wanted.iter().filter_map(|name| piece_of(name)).for_each(|piece| is_due[piece] = true);
-        for index in (0..parts.len()).rev() {
-            let part = &parts[index];
-            let is_kept = |kept: &HashMap<String, Arc<DynValue>>| {
-                part.hands_on.iter().all(|name| kept.contains_key(*name))
-            };
-            if is_due[index] && !handed.get(part.key).is_some_and(is_kept) {
-                must_run[index] = true;
-                part.takes.iter().filter_map(|name| piece_of(name)).for_each(|piece| is_due[piece] = true);
-            }
-        }
-        // Kept is what pieces of this run's own kind read of those that come again: the next run begins there, or one piece
-        // further. All that comes again would push out of the cache what the next run needs.
-        let mut is_border = vec![false; parts.len()];
-        for part in parts.iter().filter(|part| !part.all.come_again()) {
-            part.takes.iter().filter_map(|name| piece_of(name)).for_each(|piece| is_border[piece] = true);
-        }
-        for (is_border, part) in is_border.iter_mut().zip(&parts) {
-            *is_border &= part.all.come_again();
-        }
+        let schedule = Schedule::of(&parts, wanted, &piece_of, handed);
         let (mut feed, options) = (Feed::of(plan), options()?);
-        for (index, part) in parts.iter().enumerate() {
-            if is_due[index] && !must_run[index] {
-                let kept = handed.touch(part.key).into_iter().flatten();
-                feed.alive.extend(kept.map(|(name, value)| (name.clone(), Arc::clone(value))));
-            }
+        for (part, _) in parts.iter().zip(&schedule.is_kept).filter(|(_, is_kept)| **is_kept) {
+            let kept = handed.touch(part.key).into_iter().flatten();
+            feed.alive.extend(kept.map(|(name, value)| (name.clone(), Arc::clone(value))));
         }
+        nodes.count(&parts, &schedule);
+        let to_run = || parts.iter().enumerate().filter(|(index, _)| schedule.must_run[*index]);
         let mut last: HashMap<&str, usize> = HashMap::new();
-        for (index, part) in parts.iter().enumerate().filter(|(index, _)| must_run[*index]) {
+        for (index, part) in to_run() {
             last.extend(part.takes.iter().map(|name| (*name, index)));
         }
-        for (part, must_run) in parts.iter().zip(&must_run) {
-            nodes.needed += part.nodes.len() as u64;
-            nodes.computed += if *must_run { part.nodes.len() as u64 } else { 0 };
-        }
-        for (index, part) in parts.iter().enumerate().filter(|(index, _)| must_run[*index]) {
+        for (index, part) in to_run() {
             let session_key = key(&(&part.nodes, choices(outline, &part.nodes, &switches), &part.hands_on));
             if sessions.get(session_key).is_none() {
                 let types = feed.types(part.takes.iter().copied());
@@ -279,7 +263,7 @@ impl Replay {
                 handed_on.insert((*name).to_owned(), value);
             }
             drop(outputs);
-            if is_border[index] {
+            if schedule.is_border[index] {
                 let bytes = handed_on.values().map(|value| bytes_of_value(value)).sum();
                 handed.put(part.key, handed_on, bytes);
             }
@@ -296,6 +280,49 @@ impl Replay {
             deliver(name, feed.alive.get(*name).ok_or_else(|| not_computed(name))?, sink)?;
         }
         Ok(Outcome::Done(basis.report(feed.elapsed, Some(pair("reused", nodes.reused())))))
+    }
+}
+
+/// What a run does with each of its pieces.
+struct Schedule {
+    /// It is computed.
+    must_run: Vec<bool>,
+    /// What it hands on is there, and read.
+    is_kept: Vec<bool>,
+    /// What it hands on is to be kept.
+    is_border: Vec<bool>,
+}
+
+impl Schedule {
+    fn of(
+        parts: &[Part<'_>],
+        wanted: &[String],
+        piece_of: &dyn Fn(&str) -> Option<usize>,
+        handed: &Kept<HashMap<String, Arc<DynValue>>>,
+    ) -> Self {
+        let none = || vec![false; parts.len()];
+        let mut schedule = Self { must_run: none(), is_kept: none(), is_border: none() };
+        let mut is_due = none();
+        wanted.iter().filter_map(|name| piece_of(name)).for_each(|piece| is_due[piece] = true);
+        // From the end: a piece is due when one behind it is computed.
+        for (index, part) in parts.iter().enumerate().rev() {
+            if !is_due[index] {
+                continue;
+            }
+            let has_all = |kept: &HashMap<String, Arc<DynValue>>| {
+                part.hands_on.iter().all(|name| kept.contains_key(*name))
+            };
+            if handed.get(part.key).is_some_and(has_all) {
+                schedule.is_kept[index] = true;
+                continue;
+            }
+            schedule.must_run[index] = true;
+            for piece in part.takes.iter().filter_map(|name| piece_of(name)) {
+                is_due[piece] = true;
+                schedule.is_border[piece] |= !part.all.come_again() && parts[piece].all.come_again();
+            }
+        }
+        schedule
     }
 }
 
