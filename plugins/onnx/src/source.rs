@@ -5,7 +5,7 @@ use bytes::Bytes;
 use memmap2::Mmap;
 #[cfg(unix)]
 use memmap2::UncheckedAdvice;
-use qp_abi::sdk::{BackendError, ErrorKind, Result};
+use qp_abi::sdk::{BackendError, ErrorKind, Result, offset_in, pages_of};
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -118,7 +118,7 @@ impl Source {
             let Some(raw) = tensor.raw_data.as_ref().filter(|raw| raw.len() >= REFERRED_FROM_BYTES) else {
                 continue;
             };
-            let Some(offset) = self.offset_of(raw) else { continue };
+            let Some(offset) = offset_in(&self.bytes, raw) else { continue };
             let entry = |key: &str, value: String| StringStringEntryProto {
                 key: Some(key.to_owned()),
                 value: Some(value.into()),
@@ -135,28 +135,16 @@ impl Source {
         has_any
     }
 
-    /// Where in this file bytes are that are a part of it; `None` for others.
-    fn offset_of(&self, part: &[u8]) -> Option<usize> {
-        let offset = (part.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
-        (offset.checked_add(part.len())? <= self.bytes.len()).then_some(offset)
-    }
-
     /// Takes the pages of bytes that have been read out of this process's memory, if they are a part of a mapped file and many
     /// enough: whoever reads them again gets them from the system's cache or the disk.
     pub fn release(&self, part: &[u8]) {
-        /// The system maps so many bytes around one that is touched. To release fewer takes longer than to keep them.
-        const AROUND_BYTES: usize = 64 << 10;
-        if part.len() < AROUND_BYTES {
-            return;
-        }
-        let (Some(mapped), Some(offset)) = (&self.mapped, self.offset_of(part)) else { return };
-        let start = offset / AROUND_BYTES * AROUND_BYTES;
-        let end = (offset + part.len()).next_multiple_of(AROUND_BYTES).min(mapped.map.len());
+        let Some(Mapped { map, .. }) = &self.mapped else { return };
+        let Some(pages) = pages_of(map, part) else { return };
         #[cfg(unix)]
         #[expect(unsafe_code, reason = "there is no safe way to advise that pages are not needed")]
         // SAFETY: the map is of a file, and never written to: its pages hold what the file holds, and come back when they
         // are touched. A failure leaves them where they are.
-        let _ = unsafe { mapped.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, pages.start, pages.len()) };
     }
 
     /// The same file with other bytes.

@@ -3,7 +3,7 @@
 use memmap2::Mmap;
 #[cfg(unix)]
 use memmap2::UncheckedAdvice;
-use qp_abi::sdk::{BackendError, Result};
+use qp_abi::sdk::{BackendError, Result, pages_of};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -105,23 +105,17 @@ impl Source {
     /// Takes the pages of bytes that have been read out of this process's memory, if they are a part of a mapped file and many
     /// enough: whoever reads them again gets them from the system's cache or the disk.
     pub fn release(&self, part: &[u8]) {
-        /// The system maps so many bytes around one that is touched. To release fewer takes longer than to keep them.
-        const AROUND_BYTES: usize = 64 << 10;
         let map = match &self.content {
-            Content::Mapped { map, .. } if part.len() >= AROUND_BYTES => map,
+            Content::Mapped { map, .. } => map,
             Content::Part { whole, .. } => return whole.release(part),
-            Content::Mapped { .. } | Content::Owned(_) => return,
+            Content::Owned(_) => return,
         };
-        let offset = (part.as_ptr() as usize).checked_sub(map.as_ptr() as usize);
-        let end = offset.and_then(|offset| offset.checked_add(part.len())).filter(|end| *end <= map.len());
-        let (Some(offset), Some(end)) = (offset, end) else { return };
-        let start = offset / AROUND_BYTES * AROUND_BYTES;
-        let end = end.next_multiple_of(AROUND_BYTES).min(map.len());
+        let Some(pages) = pages_of(map, part) else { return };
         #[cfg(unix)]
         #[expect(unsafe_code, reason = "there is no safe way to advise that pages are not needed")]
         // SAFETY: the map is of a file, and never written to: its pages hold what the file holds, and come back when they
         // are touched. A failure leaves them where they are.
-        let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, pages.start, pages.len()) };
     }
 }
 
