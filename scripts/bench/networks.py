@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Time and peak memory of `qp compare` and `qp sensitivity` on torchvision's networks, beside both models run once, bare.
 
-    scripts/bench/networks.py [--qp target/release/qp] [--networks mobilenet_v2:8,…] [--rounds 3] [--sensitivity] CACHE
+    scripts/bench/networks.py [--qp target/release/qp] [--networks mobilenet_v2:8,…] [--rounds 3] [--sensitivity] [--rival] CACHE
 
 CACHE is a folder that `scripts/check/networks.py` has filled: NAME/NAME_pre.onnx and NAME/NAME_int8.onnx. Behind each name
 is the number of pictures. Bare is a process of Python that loads both models and runs them, with optimization off, and
-captures nothing. All are interleaved; each figure is the median. Needs the packages of scripts/requirements-models.txt;
+captures nothing. With --rival, ONNX Runtime's qdq_loss_debug on as many pictures, too. All are interleaved; each figure is the median. Needs the packages of scripts/requirements-models.txt;
 Linux only.
 """
 
@@ -15,7 +15,10 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+
+from compare import RIVAL
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -43,6 +46,15 @@ def measured(command):
     return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
+def pictures(folder, count):
+    """A file of so many random pictures."""
+    import numpy
+
+    path = f"{folder}/{count}.npy"
+    numpy.save(path, numpy.random.default_rng(0).random((int(count), 3, 224, 224), dtype="float32"))
+    return path
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cache", type=pathlib.Path)
@@ -50,7 +62,9 @@ def main():
     parser.add_argument("--networks", default="mobilenet_v2:8,resnet50:4,vit_b_16:2")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sensitivity", action="store_true", help="takes minutes")
+    parser.add_argument("--rival", action="store_true")
     arguments = parser.parse_args()
+    folder = tempfile.TemporaryDirectory()
     for network in arguments.networks.split(","):
         name, _, count = network.partition(":")
         files = [str(arguments.cache / name / f"{name}_{form}.onnx") for form in ("pre", "int8")]
@@ -63,6 +77,8 @@ def main():
         }
         if arguments.sensitivity:
             commands["sensitivity"] = [str(arguments.qp), "-c", f"{feed}; sensitivity {pair} --top 1"]
+        if arguments.rival:
+            commands["qdq_loss_debug"] = [sys.executable, "-c", RIVAL, *files, pictures(folder.name, count or "1"), count or "1", folder.name]
         found = {what: [] for what in commands}
         for _ in range(arguments.rounds):
             for what, command in commands.items():
