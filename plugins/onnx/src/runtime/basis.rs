@@ -4,7 +4,7 @@ use super::plan::{Plan, Settings};
 use super::session::{builder, check_source, execute, explain, report, with_external};
 use super::tensor::{dtype_of, to_input};
 use super::{NAME, Runtime};
-use crate::proto::{GraphProto, ModelProto, decode_model, dtype};
+use crate::proto::{GraphProto, ModelProto, TensorProto, decode_model, dtype};
 use crate::source::Source;
 use ort::session::{NoSelectedOutputs, RunOptions, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, ValueType};
@@ -193,11 +193,13 @@ pub(super) fn not_computed(name: &str) -> BackendError {
 /// What the stored tensors of a model take in a session.
 pub(super) fn stored_bytes(model: &ModelProto) -> u64 {
     let tensors = model.graph.iter().flat_map(|graph| &graph.initializer);
-    let bytes = tensors.map(|tensor| {
-        let elements = element_count(&tensor.dims).unwrap_or(0);
-        dtype(tensor.data_type).packed_bytes(elements).unwrap_or(0)
-    });
-    bytes.fold(0, u64::saturating_add)
+    tensors.map(tensor_bytes).fold(0, u64::saturating_add)
+}
+
+/// What a stored tensor takes in a session.
+pub(super) fn tensor_bytes(tensor: &TensorProto) -> u64 {
+    let elements = element_count(&tensor.dims).unwrap_or(0);
+    dtype(tensor.data_type).packed_bytes(elements).unwrap_or(0)
 }
 
 /// The element type of a tensor; `None` for what is none.

@@ -6,7 +6,7 @@
 //! which type they are.
 
 use crate::proto::type_proto::{Tensor, Value};
-use crate::proto::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
+use crate::proto::{GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto};
 use qp_abi::sdk::DType;
 use std::collections::{HashMap, HashSet};
 
@@ -32,7 +32,8 @@ pub struct Piece {
     pub stored: Vec<usize>,
 }
 
-/// Cuts a graph into pieces whose wanted values take about `budget` bytes each, as far as `bytes` knows their sizes.
+/// Cuts a graph into pieces that take about `budget` bytes each, in wanted values, stored tensors and what is computed of
+/// these alone, as far as `bytes` knows the sizes of values and `stored_bytes` those of stored tensors.
 ///
 /// `None` for a graph that is not cut: one whose nodes are not in the order in which they are computed, one that only
 /// hands on what is given or stored, and one that fits whole.
@@ -40,6 +41,7 @@ pub fn cut(
     graph: &GraphProto,
     wanted: &[&str],
     bytes: &dyn Fn(&str) -> Option<u64>,
+    stored_bytes: &dyn Fn(&TensorProto) -> u64,
     budget: u64,
 ) -> Option<Vec<Piece>> {
     let wiring = Wiring::of(graph)?;
@@ -47,22 +49,25 @@ pub fn cut(
     let place: HashMap<usize, usize> = order.iter().enumerate().map(|(place, node)| (*node, place)).collect();
     let sizes = wiring.sizes(&order, bytes);
     let wanted: HashSet<&str> = wanted.iter().copied().collect();
-    let ends = ends(&wiring, &order, &sizes, &wanted, budget);
+    let constants = wiring.constant_bytes(&order, bytes, stored_bytes);
+    let ends = ends(&wiring, &order, &sizes, &wanted, &constants, budget);
     (ends.len() > 1).then(|| wiring.pieces(&order, &place, &ends, &wanted))
 }
 
-/// The places in `order` at which pieces end whose `counted` values take about `budget` bytes each.
+/// The places in `order` at which pieces end that take about `budget` bytes each, in `counted` values and in the `constants`
+/// of each place.
 pub(super) fn ends(
     wiring: &Wiring<'_>,
     order: &[usize],
     sizes: &HashMap<&str, u64>,
     counted: &HashSet<&str>,
+    constants: &[u64],
     budget: u64,
 ) -> Vec<usize> {
     let size = |name: &str| sizes.get(name).copied().unwrap_or(0);
     let graph = wiring.graph;
-    // Of each place: the bytes of counted values, and those that are alive behind it.
-    let mut gained = vec![0_u64; order.len()];
+    // Of each place: the bytes that count, and those that are alive after it.
+    let mut gained = constants.to_vec();
     let mut change = vec![0_i128; order.len() + 1];
     let mut last_read: HashMap<&str, usize> = HashMap::new();
     for (at, node) in order.iter().enumerate() {
@@ -239,6 +244,34 @@ impl<'a> Wiring<'a> {
         sizes
     }
 
+    /// For each place in `order`, the bytes of the stored tensors, and of what is computed of these alone, that are read
+    /// there for the first time.
+    fn constant_bytes(
+        &self,
+        order: &[usize],
+        bytes: &dyn Fn(&str) -> Option<u64>,
+        stored_bytes: &dyn Fn(&TensorProto) -> u64,
+    ) -> Vec<u64> {
+        let (mut seen_nodes, mut seen_tensors) = (HashSet::new(), HashSet::new());
+        let mut at_place = Vec::with_capacity(order.len());
+        for node in order {
+            let mut sum = 0_u64;
+            let mut constants = self.constants_of(*node);
+            constants.retain(|constant| seen_nodes.insert(*constant));
+            for constant in &constants {
+                let computed = outputs(&self.graph.node[*constant]).filter_map(bytes);
+                sum = computed.fold(sum, u64::saturating_add);
+            }
+            for tensor in constants.iter().chain([node]).flat_map(|node| self.stored_of(*node)) {
+                if seen_tensors.insert(tensor) {
+                    sum = sum.saturating_add(stored_bytes(&self.graph.initializer[tensor]));
+                }
+            }
+            at_place.push(sum);
+        }
+        at_place
+    }
+
     fn pieces(
         &self,
         order: &[usize],
@@ -344,7 +377,6 @@ impl Piece {
 #[allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 mod tests {
     use super::*;
-    use crate::proto::TensorProto;
 
     fn node(op_type: &str, inputs: &[&str], output: &str) -> NodeProto {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -384,7 +416,8 @@ mod tests {
     #[test]
     fn pieces_have_about_a_budget_of_wanted_values() {
         let graph = chain();
-        let pieces = cut(&graph, &["a", "b", "c", "d", "y"], &|_| Some(10), 20).unwrap();
+        let bytes = |name: &str| Some(if name.starts_with('w') { 0 } else { 10 });
+        let pieces = cut(&graph, &["a", "b", "c", "d", "y"], &bytes, &|_| 0, 20).unwrap();
         let gives: Vec<Vec<&str>> = pieces.iter().map(|piece| texts(&piece.gives)).collect();
         assert_eq!(gives, [vec!["a"], vec!["b", "c"], vec!["d", "y"]]);
         assert_eq!(texts(&pieces[0].takes), ["x"]);
@@ -396,12 +429,23 @@ mod tests {
         assert_eq!(pieces[0].nodes, [0, 1]);
     }
 
+    /// Each stored tensor takes 10 bytes and becomes a weight of 10 bytes, which no value of the graph tells: with the value
+    /// itself 30 bytes a layer.
+    #[test]
+    fn stored_tensors_and_what_is_computed_of_them_count() {
+        let graph = chain();
+        let pieces = cut(&graph, &["a", "b", "c", "d"], &|_| Some(10), &|_| 10, 60).unwrap();
+        let gives: Vec<Vec<&str>> = pieces.iter().map(|piece| texts(&piece.gives)).collect();
+        assert_eq!(gives, [vec!["a", "b"], vec!["c", "d"]]);
+        assert!(cut(&graph, &["a", "b", "c", "d"], &|_| Some(10), &|_| 10, 120).is_none());
+    }
+
     /// Of two places at which a piece may end, the one behind which less is alive.
     #[test]
     fn a_piece_ends_where_little_is_alive() {
         let graph = chain();
         let bytes = |name: &str| Some(if name == "b" { 100 } else { 10 });
-        let pieces = cut(&graph, &["a", "c", "d", "y"], &bytes, 20).unwrap();
+        let pieces = cut(&graph, &["a", "c", "d", "y"], &bytes, &|_| 0, 20).unwrap();
         // Behind `a`, a and b's 100 bytes are still to come; behind `b` they are alive.
         assert_eq!(texts(&pieces[0].gives), ["a"]);
         assert_eq!(texts(&pieces[0].hands_on), ["a"]);
@@ -410,18 +454,18 @@ mod tests {
     #[test]
     fn what_is_not_needed_is_not_computed_and_what_fits_is_not_cut() {
         let graph = chain();
-        assert!(cut(&graph, &["a", "b"], &|_| Some(10), 100).is_none());
-        let pieces = cut(&graph, &["a", "b"], &|_| Some(10), 5).unwrap();
+        assert!(cut(&graph, &["a", "b"], &|_| Some(10), &|_| 0, 100).is_none());
+        let pieces = cut(&graph, &["a", "b"], &|_| Some(10), &|_| 0, 5).unwrap();
         let nodes: Vec<usize> = pieces.iter().flat_map(|piece| piece.nodes.iter().copied()).collect();
         assert_eq!(nodes, [0, 1, 2, 3]);
         // What no layer computes is no piece's.
-        assert!(cut(&graph, &["x"], &|_| Some(10), 5).is_none());
+        assert!(cut(&graph, &["x"], &|_| Some(10), &|_| 0, 5).is_none());
     }
 
     #[test]
     fn nodes_that_are_not_in_the_order_of_computing_are_left_alone() {
         let mut graph = chain();
         graph.node.swap(1, 3);
-        assert!(cut(&graph, &["a", "b", "y"], &|_| Some(10), 5).is_none());
+        assert!(cut(&graph, &["a", "b", "y"], &|_| Some(10), &|_| 0, 5).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! A capture in pieces: the values of one piece are delivered and let go before the next is run.
 
 use super::Runtime;
-use super::basis::{Basis, Feed, Outcome, Sizes, not_computed, options, tidy_options};
+use super::basis::{Basis, Feed, Outcome, Sizes, not_computed, options, tensor_bytes, tidy_options};
 use super::pieces::{Piece, cut};
 use super::plan::{Optimization, Plan};
 use super::tensor::deliver;
@@ -46,12 +46,14 @@ impl Piecewise {
         }
         let sizes = Sizes::of(info, plan);
         let known: Option<Vec<u64>> = plan.wanted.iter().map(|name| sizes.bytes(name)).collect();
-        if known.is_some_and(|bytes| bytes.into_iter().fold(0, u64::saturating_add) <= budget) {
+        let stored = info.tensors.iter().map(|tensor| tensor.bytes).fold(0, u64::saturating_add);
+        if known.is_some_and(|bytes| bytes.into_iter().fold(stored, u64::saturating_add) <= budget) {
             return Ok(None);
         }
         let basis = Basis::of(runtime, source, info, plan, progress)?;
         let graph = basis.graph();
-        let cut = graph.and_then(|graph| cut(graph, &plan.wanted, &|name| sizes.bytes(name), budget));
+        let cut = graph
+            .and_then(|graph| cut(graph, &plan.wanted, &|name| sizes.bytes(name), &tensor_bytes, budget));
         let mut pieces = cut.unwrap_or_default();
         let others = info.values.iter().chain(&info.outputs).filter(|value| !value.type_name.is_empty());
         let others: HashSet<&str> = others.map(|value| value.name.as_str()).collect();

@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// Into about so many pieces a graph is cut: fewer compute more twice, more keep more.
 const PIECES: u64 = 24;
 
+/// What the weights of sessions that are kept may take: to make one again costs less than so much memory.
+const MOST_SESSION_BYTES: u64 = 512 << 20;
+
 /// A model with what its last runs handed on.
 #[derive(Debug)]
 pub struct Replay {
@@ -179,13 +182,14 @@ impl Replay {
         let known = wiring.sizes(&order, &|name| sizes.bytes(name));
         let total = known.values().copied().fold(0, u64::saturating_add);
         let every: HashSet<&str> = known.keys().copied().collect();
-        let ends = ends(&wiring, &order, &known, &every, (total / PIECES).max(1));
+        let no_constants = vec![0; order.len()];
+        let ends = ends(&wiring, &order, &known, &every, &no_constants, (total / PIECES).max(1));
         let ends = ends.into_iter().map(|end| order[end]).collect();
         Ok(Some(Self {
             outline,
             ends,
             // The sessions of two whole runs, and those of the pieces that are neither.
-            sessions: Kept::new(stored_bytes(&basis.model).saturating_mul(3).max(1)),
+            sessions: Kept::new(stored_bytes(&basis.model).saturating_mul(3).clamp(1, MOST_SESSION_BYTES)),
             handed: Kept::new(most),
             data: 0,
             nodes: Nodes::default(),
