@@ -22,6 +22,7 @@ pub mod input;
 pub mod inspect;
 pub mod language;
 pub mod model;
+pub mod parallel;
 pub mod playground;
 pub mod plot;
 pub mod printable;

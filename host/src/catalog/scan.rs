@@ -5,8 +5,8 @@ use crate::backend::{Backends, Progress};
 use crate::cache::Stamp;
 use crate::catalog::Digest;
 use crate::error::{Error, Result};
+use crate::parallel;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Folders are entered down to this depth.
@@ -73,36 +73,17 @@ pub(super) fn inspect_all(
     kept_bytes: u64,
     progress: &dyn Progress,
 ) -> Result<Vec<Inspection>> {
-    let room = AtomicU64::new(kept_bytes);
-    let next = AtomicUsize::new(0);
-    let done = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Inspection>>> = Mutex::new(files.iter().map(|_| None).collect());
-    let work = || {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(file) = files.get(index) else { break };
-            if progress.is_cancelled() {
-                break;
-            }
-            let inspection = inspect(file, backends, (index < MOST_KEPT).then_some(&room), progress);
-            if let Some(slot) =
-                results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_mut(index)
-            {
-                *slot = Some(inspection);
-            }
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            progress.update("reading models", done as u64, files.len() as u64);
+    let (room, done) = (AtomicU64::new(kept_bytes), AtomicUsize::new(0));
+    let found = parallel::map(files.len(), parallel::cores(), |index| {
+        if progress.is_cancelled() {
+            return None;
         }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
-    std::thread::scope(|scope| {
-        (1..threads).for_each(|_| {
-            scope.spawn(work);
-        });
-        work();
+        let inspection = inspect(&files[index], backends, (index < MOST_KEPT).then_some(&room), progress);
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        progress.update("reading models", done as u64, files.len() as u64);
+        Some(inspection)
     });
-    let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    results.into_iter().collect::<Option<Vec<_>>>().ok_or_else(Error::cancelled)
+    found.into_iter().collect::<Option<Vec<_>>>().ok_or_else(Error::cancelled)
 }
 
 fn inspect(

@@ -18,6 +18,7 @@ pub use stored::Stored;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Dimension, ModelInfo, Tensor, ValueInfo};
+use crate::parallel;
 use qp_analysis::ElementType;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -183,13 +184,14 @@ impl Content {
                 if let Some(batch) = one.shape.as_mut().and_then(|shape| shape.first_mut()) {
                     *batch = Dimension::Fixed(1);
                 }
-                let each = files.iter().map(|path| {
-                    let content = Self::read(path, &Selection::default(), options)?;
+                // Decoding takes longer than many a model does.
+                let each = parallel::map(files.len(), parallel::cores(), |index| {
+                    let content = Self::read(&files[index], &Selection::default(), options)?;
                     content
                         .fit(std::slice::from_ref(&one), may_round)
-                        .map_err(|error| error.within(format!("`{}` does not fit", path.display())))
+                        .map_err(|error| error.within(format!("`{}` does not fit", files[index].display())))
                 });
-                fit::joined(each, value)
+                fit::joined(each.into_iter(), value)
             }
             Self::Named(parts) => {
                 let unknown =

@@ -4,10 +4,9 @@ use super::{Elements, Summary};
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::TensorInfo;
+use crate::parallel;
 use crate::playground::Loaded;
-use std::num::NonZero;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes below which a second thread costs more than it brings.
 const PARALLEL_BYTES: u64 = 8 << 20;
@@ -43,36 +42,25 @@ pub fn each<T: Send>(
     work: impl Fn(usize) -> Result<T> + Sync,
 ) -> Result<Vec<Result<T>>> {
     let total = sizes.iter().copied().fold(0, u64::saturating_add);
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
-    let threads = if total < PARALLEL_BYTES { 1 } else { cores.min(sizes.len()) };
+    let threads = if total < PARALLEL_BYTES { 1 } else { parallel::cores().min(MOST_THREADS) };
     // The largest first, so that no thread is left alone with one at the end.
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(sizes[*index]));
-    let found: Vec<Mutex<Option<Result<T>>>> = sizes.iter().map(|_| Mutex::new(None)).collect();
-    let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let run = || {
-        while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if progress.is_cancelled() {
-                return;
-            }
-            progress.update(what, done.load(Ordering::Relaxed), total);
-            let result = work(index);
-            done.fetch_add(sizes[index], Ordering::Relaxed);
-            *found[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+    let done = AtomicU64::new(0);
+    let found = parallel::map(order.len(), threads, |place| {
+        if progress.is_cancelled() {
+            return Err(Error::cancelled());
         }
-    };
-    std::thread::scope(|scope| {
-        (1..threads).for_each(|_| {
-            scope.spawn(run);
-        });
-        run();
+        progress.update(what, done.load(Ordering::Relaxed), total);
+        let result = work(order[place]);
+        done.fetch_add(sizes[order[place]], Ordering::Relaxed);
+        result
     });
-    found
-        .into_iter()
-        .map(|slot| match slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(Err(error)) if error.kind() == ErrorKind::Cancelled => Err(error),
-            Some(result) => Ok(result),
-            None => Err(Error::cancelled()),
-        })
-        .collect()
+    let mut found: Vec<(usize, Result<T>)> = order.into_iter().zip(found).collect();
+    found.sort_by_key(|(index, _)| *index);
+    let is_over = |(_, result): &(usize, Result<T>)| matches!(result, Err(error) if error.kind() == ErrorKind::Cancelled);
+    if found.iter().any(is_over) {
+        return Err(Error::cancelled());
+    }
+    Ok(found.into_iter().map(|(_, result)| result).collect())
 }
