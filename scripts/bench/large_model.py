@@ -9,7 +9,8 @@ scripts/requirements-models.txt. Prints time and peak memory of `layers`, and of
 the time beside that of a plain read of the same files, taken in turns, each at its best. `diff` compares the model with
 itself, which is read twice, or with --candidate. Everything is read once before, so that the files are in memory as far as
 they fit. With --model a model that is there, in one file. With --rivals the same statistics with onnx and NumPy, and with
-NumPy over a memory map. Linux only.
+NumPy over a memory map. With --run the model is also captured, compared with an int8 candidate that is made of it, and edited
+(`sensitivity`): time and peak memory beside the bytes of both files. Linux only.
 """
 
 import argparse
@@ -41,29 +42,74 @@ for tensor in onnx.load(sys.argv[1], load_external_data=False).graph.initializer
 }
 
 
-def make(path, layers):
-    """The model and its data file."""
+class Writer:
+    """Tensors as external data in one file."""
+
+    def __init__(self, path):
+        self.location, self.data, self.tensors = path.name + ".data", open(f"{path}.data", "wb"), []
+
+    def add(self, name, array, kind):
+        from onnx import TensorProto
+
+        tensor = TensorProto(name=name, data_type=kind, dims=array.shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", self.location), ("offset", self.data.tell()), ("length", array.nbytes)):
+            tensor.external_data.add(key=key, value=str(value))
+        self.data.write(array.tobytes())
+        self.tensors.append(tensor)
+
+
+def weights(layers):
+    """The weights of each layer: the values keep their size from layer to layer."""
     import numpy
-    import onnx
-    from onnx import TensorProto, helper
 
     random = numpy.random.default_rng(0)
-    weights, nodes = [], []
-    with open(f"{path}.data", "wb") as data:
-        for index in range(layers):
-            name = f"layer{index}.weight"
-            tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[SIZE, SIZE])
-            tensor.data_location = TensorProto.EXTERNAL
-            length = SIZE * SIZE * 4
-            for key, value in (("location", path.name + ".data"), ("offset", data.tell()), ("length", length)):
-                tensor.external_data.add(key=key, value=str(value))
-            data.write((random.standard_normal((SIZE, SIZE), numpy.float32) * 0.02).tobytes())
-            weights.append(tensor)
-            source = f"layer{index - 1}" if index else "x"
-            nodes.append(helper.make_node("MatMul", [source, name], [f"layer{index}"], f"layer{index}"))
+    for _ in range(layers):
+        yield random.standard_normal((SIZE, SIZE), numpy.float32) / SIZE**0.5
+
+
+def save(path, nodes, tensors, last):
+    from onnx import TensorProto, helper
+
     value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", SIZE])
-    graph = helper.make_graph(nodes, "large", [value("x")], [value(f"layer{layers - 1}")], weights)
-    path.write_bytes(helper.make_model(graph).SerializeToString())
+    graph = helper.make_graph(nodes, "large", [value("x")], [value(last)], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+
+
+def make(path, layers):
+    """The model and its data file."""
+    from onnx import TensorProto, helper
+
+    writer, nodes = Writer(path), []
+    for index, array in enumerate(weights(layers)):
+        name = f"layer{index}.weight"
+        writer.add(name, array, TensorProto.FLOAT)
+        source = f"layer{index - 1}" if index else "x"
+        nodes.append(helper.make_node("MatMul", [source, name], [f"layer{index}"], f"layer{index}"))
+    save(path, nodes, writer.tensors, f"layer{layers - 1}")
+
+
+def make_candidate(path, layers):
+    """The same in int8, with Q and DQ around each multiplication."""
+    import numpy
+    from onnx import TensorProto, helper, numpy_helper
+
+    writer, nodes, last = Writer(path), [], "x"
+    small = [numpy_helper.from_array(numpy.float32(4 / 127), "scale"), numpy_helper.from_array(numpy.int8(0), "zero")]
+    pair = lambda value: [
+        helper.make_node("QuantizeLinear", [value, "scale", "zero"], [f"{value}.q"], f"{value}.q"),
+        helper.make_node("DequantizeLinear", [f"{value}.q", "scale", "zero"], [f"{value}.dq"], f"{value}.dq"),
+    ]
+    for index, array in enumerate(weights(layers)):
+        name, step = f"layer{index}.weight", numpy.float32(abs(array).max() / 127)
+        writer.add(f"{name}.q", numpy.rint(array / step).astype(numpy.int8), TensorProto.INT8)
+        small.append(numpy_helper.from_array(step, f"{name}.scale"))
+        nodes += pair(last)
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}.q", f"{name}.scale", "zero"], [name], f"{name}.dq"))
+        nodes.append(helper.make_node("MatMul", [f"{last}.dq", name], [f"layer{index}"], f"layer{index}"))
+        last = f"layer{index}"
+    save(path, nodes, writer.tensors + small, last)
 
 
 def run(command):
@@ -116,6 +162,15 @@ def measure(qp, model, candidate, rounds, rivals):
         print(f"{name}: {seconds:.1f} s, peak {memory:.0f} MiB")
 
 
+def measure_runs(qp, model, candidate):
+    """Work that runs the model, with copies of its weights or without."""
+    size = sum(pathlib.Path(f"{path}.data").stat().st_size for path in (model, candidate))
+    print(f"weights of both: {size / 2**20:.0f} MiB")
+    for line in (f"run '{model}'", f"capture '{model}'", f"compare '{model}' '{candidate}'", f"sensitivity '{model}' '{candidate}'"):
+        seconds, memory = run([qp, "--format", "json", "-c", f"input random --shape 4,{SIZE}; {line}"])
+        print(f"{line.split()[0]}: {seconds:.1f} s, peak {memory:.0f} MiB")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", type=pathlib.Path)
@@ -125,16 +180,23 @@ def main():
     parser.add_argument("--candidate", type=pathlib.Path)
     parser.add_argument("--rounds", default=5, type=int)
     parser.add_argument("--rivals", action="store_true")
+    parser.add_argument("--run", action="store_true")
     arguments = parser.parse_args()
     if arguments.model and not arguments.model.exists():
         parser.error(f"{arguments.model} does not exist")
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or pathlib.Path(temporary)
         model = arguments.model or folder / "large.onnx"
+        layers = max(1, round(arguments.gib * 2**30 / (SIZE * SIZE * 4)))
         if not model.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            make(model, max(1, round(arguments.gib * 2**30 / (SIZE * SIZE * 4))))
+            make(model, layers)
         measure(str(arguments.qp), model, arguments.candidate, arguments.rounds, arguments.rivals)
+        if arguments.run:
+            candidate = folder / "large_int8.onnx"
+            if not candidate.exists():
+                make_candidate(candidate, layers)
+            measure_runs(str(arguments.qp), model, candidate)
 
 
 if __name__ == "__main__":
