@@ -22,6 +22,7 @@ mod open;
 mod operator_judgement;
 pub mod pickle;
 mod precision;
+mod python;
 mod quant;
 mod rebuild;
 mod runtime;

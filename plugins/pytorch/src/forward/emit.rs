@@ -2,7 +2,7 @@
 
 use super::call::takes_tensor;
 use super::interpreter::{Frame, Interpreter, NAME_BYTES};
-use super::unsupported;
+use super::unsupported::unsupported;
 use super::value::Value;
 use crate::quant::dtype::from_scalar_type;
 use crate::quant::numbers;

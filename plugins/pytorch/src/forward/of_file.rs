@@ -1,7 +1,7 @@
 //! Functions of our library's own, in the module `qp`: what only the file, or the way so far, can tell.
 
 use super::interpreter::{Frame, Interpreter};
-use super::unsupported;
+use super::unsupported::unsupported;
 use super::value::Value;
 use crate::quant::dtype::{quantized_scalar_type, scalar_type};
 use crate::quant::numbers;

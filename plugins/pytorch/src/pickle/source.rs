@@ -8,7 +8,7 @@ mod statement;
 use super::list::{self, Form};
 use super::subjects::Subjects;
 use super::value::{Object, Pickle, Ref, Value};
-use crate::forward::python::{Kind, tokens};
+use crate::python::{Kind, tokens};
 use statement::{Reader, Verdict};
 use std::collections::HashSet;
 
