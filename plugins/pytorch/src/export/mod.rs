@@ -10,9 +10,9 @@ mod region;
 mod subclass;
 mod weights;
 
-use crate::archive::Archive;
+use crate::container::Archive;
 use crate::document::{Collector, Document};
-use crate::operator_judgement::Judgement;
+use crate::judge::Judgement;
 use crate::tensor::Data;
 use layout::Layout;
 use qp_abi::manifest::pair;
@@ -135,7 +135,9 @@ fn parse(archive: &Archive, entry: &str) -> Result<Value> {
     if archive.record(entry).is_some_and(|record| record.size > MAX_JSON_BYTES) {
         return Err(BackendError::corrupt_file(format!("entry `{entry}` is too large")));
     }
-    crate::json::parse(&archive.content(entry)?, archive.source().bytes()?.len() as u64).map_err(|cause| {
-        BackendError::corrupt_file(format!("entry `{entry}` is no JSON of a program")).with_cause(cause)
-    })
+    crate::container::json::parse(&archive.content(entry)?, archive.source().bytes()?.len() as u64).map_err(
+        |cause| {
+            BackendError::corrupt_file(format!("entry `{entry}` is no JSON of a program")).with_cause(cause)
+        },
+    )
 }

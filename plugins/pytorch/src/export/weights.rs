@@ -2,7 +2,7 @@
 
 use super::layout::{Kind, Layout};
 use super::{json, parse};
-use crate::archive::Archive;
+use crate::container::Archive;
 use crate::pickle::{Pickle, decode};
 use crate::rebuild::{Found, Rebuild, Rebuilt, Storages};
 use crate::tensor::{Data, Place, Shard, StoredTensor};

@@ -24,7 +24,7 @@ mod of_file;
 mod unsupported;
 mod value;
 
-use crate::calls::GraphCode;
+use crate::document::listing::GraphCode;
 use crate::document::{self, Collector};
 use crate::eager::Modules;
 use crate::pickle::Ref;

@@ -6,6 +6,7 @@
 
 mod call;
 mod danger;
+pub mod legacy;
 pub mod list;
 mod machine;
 mod opcode;

@@ -2,9 +2,9 @@
 
 use super::inlined::inlined;
 use super::modules::{Module, Modules};
-use crate::archive::Archive;
+use crate::container::Archive;
 use crate::document::Collector;
-use crate::listing::{Listing, Method};
+use crate::document::listing::{Listing, Method};
 use crate::pickle::decode;
 use crate::rebuild::{Rebuild, Storages};
 use crate::tensor::Data;

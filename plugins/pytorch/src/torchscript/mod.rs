@@ -19,10 +19,9 @@ mod tracer;
 
 pub use listing::listing;
 
-use crate::archive::Archive;
+use crate::container::Archive;
 use crate::document::{Collector, Document, value};
 use crate::eager::packed_parameters;
-use crate::open::whole;
 use crate::pickle::{Pickle, decode};
 use crate::rebuild::{Rebuild, Storages};
 use crate::tensor::{Data, StoredTensor};
@@ -112,7 +111,7 @@ pub fn read(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     }
     // Such code runs as soon as libtorch loads the module.
     code.reach.judge().report(info);
-    whole(&data)?;
+    data.check_whole()?;
     Ok(collector.document)
 }
 

@@ -5,8 +5,7 @@ use super::expression::Expression;
 use super::forward::{Listed, part_name, place_of};
 use super::modules::{Field, Modules};
 use super::symbol::{Kind, Symbol, elements, has_value, names_of, weight};
-use crate::quant::numbers;
-use crate::tensor::{Data, StoredTensor};
+use crate::tensor::{Data, StoredTensor, numbers};
 use qp_abi::sdk::{RString, ValueInfo};
 use std::collections::{HashMap, HashSet};
 

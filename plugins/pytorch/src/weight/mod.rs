@@ -12,8 +12,7 @@ pub mod torchao;
 pub use collection::Weights;
 pub use sharing::Sharing;
 
-use crate::quant::reals;
-use crate::tensor::{Data, StoredTensor};
+use crate::tensor::{Data, StoredTensor, reals};
 use qp_abi::sdk::{Attribute, AttributeValue, DType, QuantizationParameters, RNone, RSome, RString, Result};
 use std::collections::{HashMap, HashSet};
 

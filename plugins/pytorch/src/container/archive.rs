@@ -2,9 +2,8 @@
 //!
 //! Nothing is unpacked to disk. Entries that other tools have deflated are read too, within limits.
 
-mod directory;
-
-use crate::source::{Source, SourceReader};
+use super::directory;
+use super::source::{Source, SourceReader};
 use qp_abi::sdk::{BackendError, Result};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,9 +19,6 @@ const FREE_RATIO_BYTES: u64 = 16 << 20;
 /// All deflated entries of an archive together may grow to this size.
 const MAX_INFLATED_BYTES: u64 = 4 << 30;
 const MAX_ENTRIES: usize = 1 << 20;
-
-/// The first bytes of a zip archive that is not empty.
-pub const MAGIC: &[u8] = b"PK\x03\x04";
 
 /// The table of contents of an archive, checked against the bytes.
 #[derive(Debug, Clone)]

@@ -1,15 +1,8 @@
-//! The code of a layer, as the request `code/1` answers it.
+//! The code of a layer, as a file has it and as the request `code/1` answers it.
 
 use qp_abi::sdk::{BackendError, Result};
-use serde::{Deserialize, Serialize};
-
-/// What is asked for.
-#[derive(Debug, Deserialize)]
-pub struct Wanted {
-    /// The path of the layer; empty for the model itself.
-    #[serde(default)]
-    pub layer: String,
-}
+use serde::Serialize;
+use std::sync::Arc;
 
 /// The code of a layer, or of the whole model.
 #[derive(Debug, Default, Serialize)]
@@ -46,17 +39,15 @@ pub struct Step {
     pub text: String,
 }
 
-impl Wanted {
-    /// Reads the payload of a request.
-    ///
-    /// # Errors
-    /// `InvalidInput` when it is of another form.
-    pub fn read(payload: &str) -> Result<Self> {
-        serde_json::from_str(payload).map_err(|error| {
-            BackendError::invalid_input("the payload of `code/1` is no object with a `layer`")
-                .with_cause(error.to_string())
-        })
-    }
+/// The Python source of an fx graph in a pickle.
+#[derive(Debug, Clone)]
+pub struct GraphCode {
+    /// The path of the graph module; empty for the root.
+    pub path: String,
+    /// Its class.
+    pub class: String,
+    /// The text of `forward`.
+    pub text: Arc<str>,
 }
 
 impl Listing {

@@ -1,10 +1,10 @@
 //! Finds the model in a pickle: the root itself, or what a training script put under a name.
 
 use super::training;
-use super::{module, state_dict};
 use crate::document::Collector;
+use crate::document::obstacle::{self, Loader, export_help, python};
+use crate::eager::{is_packed, module, state_dict};
 use crate::forward;
-use crate::obstacle::{self, Loader, export_help, python};
 use crate::pickle::{Ref, verdict};
 use crate::rebuild::{Rebuild, Storages};
 use qp_abi::manifest::pair;
@@ -40,11 +40,27 @@ enum Kind {
     Other,
 }
 
+/// Adds what a pickle holds; of a dangerous one as much as can be read.
+///
+/// # Errors
+/// `CorruptFile` when a tensor's description makes no sense.
+pub(super) fn add(rebuild: Rebuild<'_>, collector: &mut Collector, is_dangerous: bool) -> Result<()> {
+    collector.document.info.versions.push(pair("pickle protocol", rebuild.pickle.protocol().to_string()));
+    let read = read(rebuild, collector).and_then(|()| rebuild.pickle.check_whole());
+    match read {
+        Err(error) if is_dangerous => {
+            collector.document.info.metadata.push(pair("unreadable", error.message.to_string()));
+            Ok(())
+        }
+        read => read,
+    }
+}
+
 /// Adds what the pickle holds to `collector`: layers, tensors, metadata, and why it cannot be run.
 ///
 /// # Errors
 /// `CorruptFile` when a tensor's description makes no sense.
-pub fn read(rebuild: Rebuild<'_>, collector: &mut Collector) -> Result<()> {
+fn read(rebuild: Rebuild<'_>, collector: &mut Collector) -> Result<()> {
     let pickle = rebuild.pickle;
     let root = pickle.root();
     let (found, kind) = match kind(rebuild, root)? {
@@ -109,9 +125,7 @@ fn kind(rebuild: Rebuild<'_>, at: Ref) -> Result<Kind> {
     }
     let entries = pickle.named_entries(at);
     for &(name, value) in &entries {
-        if rebuild.tensor(value)?.is_some()
-            || (module::is_packed(name) && !rebuild.all_within(value)?.is_empty())
-        {
+        if rebuild.tensor(value)?.is_some() || (is_packed(name) && !rebuild.all_within(value)?.is_empty()) {
             return Ok(Kind::StateDict);
         }
     }

@@ -2,7 +2,8 @@
 //! names whatever their case, and looks in the folder of the first entry; Python's `zipfile` and tools that unpack
 //! do other things in each of these cases.
 
-use crate::source::SourceReader;
+use super::kind::ZIP;
+use super::source::SourceReader;
 use std::collections::HashSet;
 use zip::{CompressionMethod, ZipArchive};
 
@@ -169,7 +170,7 @@ pub(super) fn header_ambiguity(bytes: &[u8], start: u64, listed: &Listed<'_>) ->
         CompressionMethod::Deflated => Some(8),
         _ => None,
     };
-    let is_agreed = header.starts_with(super::MAGIC)
+    let is_agreed = header.starts_with(ZIP)
         && own_name == Some(listed.name)
         && sizes_agree
         && method.is_none_or(|method| method == short(8));

@@ -3,80 +3,30 @@
 //!
 //! All pickles are judged before the tensors are listed.
 
+mod row;
 mod tensors;
 
+use super::root;
+use crate::container::Source;
 use crate::document::{Collector, Document};
 use crate::judge::{Origin, add_pickles};
 use crate::pickle::proof::Loader;
 use crate::pickle::verdict::Verdict;
-use crate::pickle::{Pickle, decode, decode_part};
-use crate::quant::dtype;
+use crate::pickle::{decode, decode_part};
 use crate::rebuild::{Rebuild, Storages};
-use crate::source::Source;
 use crate::tensor::Data;
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, DType, Result};
+use qp_abi::sdk::{BackendError, Result};
+use row::{Order, Row};
 use std::collections::{HashMap, HashSet};
 use std::io::Cursor;
 use std::sync::Arc;
 
 const FORMAT: &str = "pickle-tar";
-const BLOCK: usize = 512;
 /// Members of an archive that are looked at.
 const MAX_MEMBERS: usize = 4096;
 /// Pickles in a row.
 const MAX_PICKLES: usize = 1 << 20;
-
-/// Whether a file is a tar archive for Python, which goes by the checksum of the first header alone, and which
-/// PyTorch asks before it takes a file for a pickle.
-pub fn is_tar(bytes: &[u8]) -> bool {
-    let Some(header) = bytes.first_chunk::<BLOCK>() else { return false };
-    let field = header.get(148..156).unwrap_or_default();
-    let digits: String = field
-        .iter()
-        .map(|&byte| char::from(byte))
-        .skip_while(|letter| matches!(letter, ' ' | '\0'))
-        .take_while(|letter| letter.is_digit(8))
-        .collect();
-    let Ok(claimed) = i64::from_str_radix(&digits, 8) else { return false };
-    let rest = || header.iter().enumerate().filter(|(at, _)| !(148..156).contains(at)).map(|(_, &byte)| byte);
-    let spaces = 8 * i64::from(b' ');
-    let unsigned: i64 = rest().map(i64::from).sum();
-    let signed: i64 = rest().map(|byte| i64::from(byte.cast_signed())).sum();
-    claimed != 0 && (claimed == unsigned + spaces || claimed == signed + spaces)
-}
-
-/// Whether the first member of a tar archive is one of a model's.
-pub fn is_model(head: &[u8]) -> bool {
-    let name = head.get(..100).unwrap_or(head).split(|&byte| byte == 0).next().unwrap_or_default();
-    matches!(name, b"storages" | b"tensors" | b"pickle")
-}
-
-/// The order of the bytes of numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    Little,
-    Big,
-}
-
-impl Order {
-    fn int(self, bytes: [u8; 8]) -> i64 {
-        match self {
-            Self::Little => i64::from_le_bytes(bytes),
-            Self::Big => i64::from_be_bytes(bytes),
-        }
-    }
-
-    /// The number of axes that a tensor begins with; PyTorch reads four of its eight bytes.
-    fn axes(self, bytes: &[u8]) -> Option<usize> {
-        let bytes = *bytes.first_chunk::<8>()?;
-        let axes = match self {
-            Self::Little => i64::from(i32::from_le_bytes(*bytes.first_chunk()?)),
-            Self::Big => self.int(bytes),
-        };
-        usize::try_from(axes).ok()
-    }
-}
 
 /// The members of a model, and where they begin.
 #[derive(Default)]
@@ -127,7 +77,7 @@ fn document(members: &Members<'_>, source: Arc<Source>, is_dangerous: bool) -> R
     let byte_order = if order == Order::Big { "big" } else { "little" };
     collector.document.info.metadata.push(pair("byteorder", byte_order));
     let rebuild = Rebuild { pickle: &pickle, storages: &storages, is_big_endian: order == Order::Big };
-    super::open::eager(rebuild, &mut collector, is_dangerous)?;
+    root::add(rebuild, &mut collector, is_dangerous)?;
     Ok(collector.document)
 }
 
@@ -232,40 +182,4 @@ fn add_row(bytes: &[u8], are_storages: bool, order: Order, verdict: &mut Verdict
         }
     }
     verdict.add_ambiguity("the tar archive has more pickles than any file of PyTorch's");
-}
-
-/// A storage behind its pickle: the number of elements in eight bytes, and the elements.
-struct Row {
-    dtype: DType,
-    header: usize,
-    bytes: usize,
-}
-
-impl Row {
-    /// The row behind the pickle `(key, place, type)`; none for an unknown type, and without end for an impossible count.
-    fn of_storage(pickle: &Pickle, rest: &[u8], order: Order) -> Option<Self> {
-        let [_, _, class] = pickle.sequence(pickle.root())? else { return None };
-        let dtype = dtype::from_storage_name(&pickle.global(*class)?.name)?.dtype;
-        let count = rest.first_chunk::<8>().and_then(|count| u64::try_from(order.int(*count)).ok());
-        let bytes = count.and_then(|count| usize::try_from(dtype.packed_bytes(count)?).ok());
-        Some(Self { dtype, header: 8, bytes: bytes.unwrap_or(usize::MAX) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_archive_is_known_by_its_checksum() {
-        let mut builder = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_old();
-        header.set_size(1);
-        header.set_cksum();
-        builder.append_data(&mut header, "pickle", &b"."[..]).unwrap();
-        let mut bytes = builder.into_inner().unwrap();
-        assert!(is_tar(&bytes) && is_model(&bytes) && !bytes.windows(5).any(|window| window == b"ustar"));
-        bytes[0] ^= 1;
-        assert!(!is_tar(&bytes) && !is_tar(&[0; 1024]) && !is_tar(b"\x80\x02}."));
-    }
 }

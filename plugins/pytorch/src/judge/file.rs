@@ -1,11 +1,9 @@
 //! The verdict on a file: on every pickle in it, wherever its format has one.
 
-use crate::archive::{self, Archive};
-use crate::legacy;
+use crate::container::{Archive, Source, kind};
 use crate::pickle::proof::Loader;
 use crate::pickle::verdict::Verdict;
-use crate::pickle::{Pickle, decode_part};
-use crate::source::Source;
+use crate::pickle::{Pickle, decode_part, legacy};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -75,7 +73,7 @@ const SCRIPT: &[&str] = &["attributes.pkl", "bytecode.pkl", "constants.pkl", "da
 
 /// Whether these are the first bytes of a file that `torch.save` wrote.
 fn is_file(bytes: &[u8]) -> bool {
-    bytes.starts_with(archive::MAGIC) || bytes.starts_with(legacy::MAGIC)
+    bytes.starts_with(kind::ZIP) || bytes.starts_with(kind::LEGACY)
 }
 
 fn add_file(file: &Arc<Source>, verdict: &mut Verdict, depth: usize) {
@@ -85,7 +83,7 @@ fn add_file(file: &Arc<Source>, verdict: &mut Verdict, depth: usize) {
     }
     // What we cannot read, PyTorch may.
     let Ok(bytes) = file.bytes() else { return verdict.add_doubt(UNREAD) };
-    if !bytes.starts_with(archive::MAGIC) {
+    if !bytes.starts_with(kind::ZIP) {
         return add_pickles(bytes, Loader::Python, Origin::Loaded, verdict, depth);
     }
     match Archive::read(Arc::clone(file)) {

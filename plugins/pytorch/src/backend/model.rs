@@ -1,7 +1,7 @@
 //! An open model.
 
+use crate::code::{self, Wanted};
 use crate::document::Document;
-use crate::listing;
 use crate::runtime::{Prepared, Runtime};
 use qp_abi::abi_stable::std_types::RSlice;
 use qp_abi::sdk::{
@@ -91,7 +91,7 @@ impl sdk::Model for Model {
         _progress: &Progress<'_>,
     ) -> Result<String> {
         match name {
-            "code/1" => self.document.listing(&listing::Wanted::read(payload)?.layer)?.to_json(),
+            "code/1" => code::listing(&self.document, &Wanted::read(payload)?.layer)?.to_json(),
             _ => Err(sdk::unknown_request(name)),
         }
     }
@@ -118,7 +118,7 @@ fn with_layer(error: BackendError, document: &Document) -> BackendError {
         return error;
     };
     let call = format!("ops.{namespace}.{name}(");
-    let steps = document.listing("").map(|listing| listing.inlined).unwrap_or_default();
+    let steps = code::listing(document, "").map(|listing| listing.inlined).unwrap_or_default();
     match steps.into_iter().find(|step| step.text.contains(&call)) {
         Some(step) if step.layer.is_empty() => error.with_cause("the model itself computes with it"),
         Some(step) => error.with_cause(format!("the layer `{}` computes with it", step.layer)),

@@ -2,7 +2,7 @@
 //! count and so many views, each of which says which storage it is of. `pickle` names both by their numbers alone.
 //! Source: `legacy_load` in `torch/serialization.py`.
 
-use super::{Order, Row};
+use super::row::{Order, Row};
 use crate::pickle::{Pickle, decode};
 use crate::tensor::{Bits, Place, StoredTensor};
 use qp_abi::sdk::{BackendError, DType, Result};

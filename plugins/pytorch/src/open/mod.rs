@@ -1,23 +1,14 @@
 //! Opens a file of any of the formats.
 
-use crate::archive::{self, Archive};
-use crate::document::{Collector, Document};
+use crate::container::{Archive, Kind, Source, deep};
+use crate::document::{Document, kind, precision};
 use crate::pickle::verdict::Verdict;
-use crate::pickle::{Pickle, decode};
-use crate::precision::precision;
-use crate::rebuild::{Rebuild, Storages};
-use crate::source::Source;
-use crate::stack::deep;
 use crate::tensor::Data;
-use crate::{eager, export, judge, legacy, operator_judgement, safetensors, sharded, tar, torchscript};
+use crate::{export, judge, safetensors, saved, sharded, torchscript};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, ModelInfo, RSome, Result, Severity, settle};
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-
-/// The mark of a mobile model in FlatBuffers form, and where it is.
-pub const MOBILE_MAGIC: (usize, &[u8]) = (4, b"PTMF");
 
 /// Reads the file at `path`.
 ///
@@ -44,39 +35,36 @@ pub fn read(source: Arc<Source>) -> Result<Document> {
     deep(|| judged(source)).map_err(BackendError::one_line)
 }
 
-/// Whether a file is a mobile model in FlatBuffers form. It begins with a small offset, as no pickle does.
-fn is_mobile(bytes: &[u8]) -> bool {
-    let has_magic = bytes.get(MOBILE_MAGIC.0..).is_some_and(|rest| rest.starts_with(MOBILE_MAGIC.1));
-    has_magic && bytes.get(1..4) == Some(&[0; 3])
-}
-
 /// Reads a file, with the verdict on it.
 fn judged(source: Arc<Source>) -> Result<Document> {
     let bytes = source.bytes()?;
-    let (document, verdict) = if bytes.starts_with(archive::MAGIC) {
-        let archive = Arc::new(Archive::read(Arc::clone(&source))?);
-        let verdict = judge::of_archive(&archive);
-        (of_archive(archive, verdict.is_dangerous()), verdict)
-    } else if tar::is_tar(bytes) {
-        tar::read(Arc::clone(&source))?
-    } else if is_mobile(bytes) {
-        return Err(BackendError::unsupported_format(
-            "the file is a mobile model in FlatBuffers form, which holds bytecode and no TorchScript",
-        )
-        .with_help(
-            "Save the module with `torch.jit.save`, or with `_save_for_lite_interpreter` without `_use_flatbuffer`.",
-        ));
-    } else if safetensors::looks_like(bytes.get(..9).unwrap_or_default()) {
-        (safetensors::read(Arc::clone(&source)), Verdict::default())
-    } else if sharded::is_index(bytes) {
-        let (document, verdict) = sharded::read(Arc::clone(&source))?;
-        (Ok(document), verdict)
-    } else {
-        let verdict = judge::of_pickles(bytes);
-        (of_pickles(Arc::clone(&source), verdict.is_dangerous()), verdict)
+    let (document, verdict) = match Kind::of(bytes) {
+        Kind::Zip => {
+            let archive = Arc::new(Archive::read(Arc::clone(&source))?);
+            let verdict = judge::of_archive(&archive);
+            (of_archive(archive, verdict.is_dangerous()), verdict)
+        }
+        Kind::Tar => saved::of_tar(Arc::clone(&source))?,
+        Kind::Mobile => {
+            return Err(BackendError::unsupported_format(
+                "the file is a mobile model in FlatBuffers form, which holds bytecode and no TorchScript",
+            )
+            .with_help(
+                "Save the module with `torch.jit.save`, or with `_save_for_lite_interpreter` without `_use_flatbuffer`.",
+            ));
+        }
+        Kind::Safetensors => (safetensors::read(Arc::clone(&source)), Verdict::default()),
+        Kind::Index => {
+            let (document, verdict) = sharded::read(Arc::clone(&source))?;
+            (Ok(document), verdict)
+        }
+        Kind::Legacy | Kind::Other => {
+            let verdict = judge::of_pickles(bytes);
+            (saved::of_pickles(Arc::clone(&source), verdict.is_dangerous()), verdict)
+        }
     };
     let document = document.and_then(|mut document| {
-        crate::kind::assign(&mut document.info);
+        kind::assign(&mut document.info);
         settle(&mut document.info)?;
         Ok(document)
     });
@@ -112,7 +100,7 @@ fn of_archive(archive: Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     } else if archive.contains("constants.pkl") && archive.contains("data.pkl") {
         torchscript::read(&archive, is_dangerous)?
     } else if archive.contains("data.pkl") {
-        saved(&archive, is_dangerous)?
+        saved::of_archive(&archive, is_dangerous)?
     } else if archive.names().any(|name| name.ends_with("/data.pkl")) {
         return Err(BackendError::corrupt_file(
             "entries of the zip archive lie outside of the folder of its `data.pkl`",
@@ -143,73 +131,12 @@ fn of_archive(archive: Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     Ok(document)
 }
 
-/// What `torch.save` wrote.
-fn saved(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
-    let pickle = decode(&archive.content("data.pkl")?)?;
-    let storages = Storages::Folder("data/".to_owned());
-    let mut collector = Collector::new("pickle", Data::of_archive(Arc::clone(archive)));
-    let rebuild = Rebuild { pickle: &pickle, storages: &storages, is_big_endian: archive.is_big_endian()? };
-    eager(rebuild, &mut collector, is_dangerous)?;
-    Ok(collector.document)
-}
-
-/// A file that begins with a pickle: that of PyTorch before 1.6, or a pickle that is the whole file, which is
-/// no format of PyTorch's, but files of that kind go around as models.
-fn of_pickles(source: Arc<Source>, is_dangerous: bool) -> Result<Document> {
-    let bytes = source.bytes()?;
-    let pickle = decode(bytes).map_err(|error| {
-        if matches!(bytes, [0x80, 0..=5, ..]) {
-            return error;
-        }
-        let cause = error.message.to_string();
-        BackendError::unsupported_format("the file is neither a zip archive nor a pickle").with_cause(cause)
-    })?;
-    if legacy::is_magic(&pickle) {
-        return legacy::read(Arc::clone(&source), is_dangerous);
-    }
-    let mut collector = Collector::new("pickle", Data::of_file(Arc::clone(&source)));
-    let storages = Storages::Table(HashMap::new());
-    eager(
-        Rebuild { pickle: &pickle, storages: &storages, is_big_endian: false },
-        &mut collector,
-        is_dangerous,
-    )?;
-    Ok(collector.document)
-}
-
-/// Adds what a pickle holds; of a dangerous one as much as can be read.
-///
-/// # Errors
-/// `CorruptFile` when a tensor's description makes no sense.
-pub fn eager(rebuild: Rebuild<'_>, collector: &mut Collector, is_dangerous: bool) -> Result<()> {
-    collector.document.info.versions.push(pair("pickle protocol", rebuild.pickle.protocol().to_string()));
-    let read = eager::read(rebuild, collector).and_then(|()| whole(rebuild.pickle));
-    match read {
-        Err(error) if is_dangerous => {
-            collector.document.info.metadata.push(pair("unreadable", error.message.to_string()));
-            Ok(())
-        }
-        read => read,
-    }
-}
-
-/// Whether all of a pickle could be looked at.
-///
-/// # Errors
-/// `CorruptFile`.
-pub fn whole(pickle: &Pickle) -> Result<()> {
-    if pickle.is_exhausted() {
-        return Err(BackendError::corrupt_file("the pickle repeats its parts beyond any use"));
-    }
-    Ok(())
-}
-
 /// Adds the verdict; a dangerous file is never run.
 fn conclude(verdict: &Verdict, info: &mut ModelInfo) {
     let Some(word) = verdict.word() else { return };
     // Code beside the pickles may be what is dangerous.
     let has_danger = info.findings.iter().any(|finding| finding.severity == Severity::DANGER);
-    let has_doubt = info.findings.iter().any(|finding| finding.code == operator_judgement::UNKNOWN);
+    let has_doubt = info.findings.iter().any(|finding| finding.code == judge::UNKNOWN);
     let word = match word {
         _ if has_danger => "dangerous",
         "safe" if has_doubt => "unknown",

@@ -1,33 +1,16 @@
 //! The format of PyTorch before 1.6: five pickles in a row, then the storages.
 
+use super::root;
+use crate::container::Source;
 use crate::document::{Collector, Document};
 use crate::pickle::{Pickle, Value, decode};
 use crate::quant::dtype;
 use crate::rebuild::{Rebuild, Storages, storage_key};
-use crate::source::Source;
 use crate::tensor::{Data, Place};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, DType, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// The first pickle as PyTorch writes it: the number 0x1950a86a20f9469cfc6c.
-pub const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-
-/// The number that the first pickle is of, little-endian.
-const MAGIC_NUMBER: &[u8] = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
-/// Pickles at the start: the number, the protocol, the system, the data, the keys of the storages.
-pub const PICKLES: usize = 5;
-
-/// Whether a pickle is the first of a legacy file, however it writes the number.
-pub fn is_magic(pickle: &Pickle) -> bool {
-    match pickle.get(pickle.root()) {
-        Value::BigInt(bytes) => {
-            bytes.strip_prefix(MAGIC_NUMBER).is_some_and(|rest| rest.iter().all(|&byte| byte == 0))
-        }
-        _ => false,
-    }
-}
 
 /// What a legacy file is made of.
 #[derive(Debug)]
@@ -51,7 +34,7 @@ pub fn read(source: Arc<Source>, is_dangerous: bool) -> Result<Document> {
     info.versions.push(pair("legacy protocol", "1001"));
     info.metadata.push(pair("byteorder", if is_big_endian { "big" } else { "little" }));
     let rebuild = Rebuild { pickle: &pickle, storages: &storages, is_big_endian };
-    super::open::eager(rebuild, &mut collector, is_dangerous)?;
+    root::add(rebuild, &mut collector, is_dangerous)?;
     Ok(collector.document)
 }
 

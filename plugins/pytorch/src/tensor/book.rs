@@ -1,9 +1,10 @@
 //! Codes that stand for the numbers of a table, times a scale for each block of neighbours: what no scale and zero point
 //! express. Their real values are computed piece by piece while they are read.
 
-use crate::derived::Packing;
-use crate::quant::reals;
-use crate::tensor::{Data, StoredTensor};
+use super::data::Data;
+use super::numbers::reals;
+use super::packing::Packing;
+use super::stored::StoredTensor;
 use qp_abi::sdk::{BackendError, Result};
 
 /// The numbers that are handed on at once.

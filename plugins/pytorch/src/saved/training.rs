@@ -1,8 +1,9 @@
 //! What training scripts save beside the model: settings, epochs, the state of an optimizer; and tensors that lie
 //! anywhere in what was saved.
 
-use super::StateDict;
 use crate::document::Collector;
+use crate::eager::StateDict;
+use crate::eager::attribute::scalar;
 use crate::pickle::{Pickle, Ref, Value};
 use crate::rebuild::{Rebuild, Rebuilt};
 use qp_abi::manifest::pair;
@@ -91,18 +92,6 @@ fn fields(pickle: &Pickle, at: Ref) -> Vec<(&str, Ref)> {
     match object.state {
         Some(state) if items.is_empty() => pickle.named_entries(state),
         _ => items,
-    }
-}
-
-/// The text of a number, a text or a boolean.
-pub fn scalar(pickle: &Pickle, at: Ref) -> Option<String> {
-    const MAX_TEXT: usize = 1000;
-    match pickle.get(at) {
-        Value::Bool(flag) => Some(if *flag { "true" } else { "false" }.to_owned()),
-        Value::Int(number) => Some(number.to_string()),
-        Value::Float(number) => Some(number.to_string()),
-        Value::Text(text) if text.len() <= MAX_TEXT => Some(text.to_string()),
-        _ => None,
     }
 }
 

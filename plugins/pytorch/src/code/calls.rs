@@ -1,28 +1,16 @@
 //! The calls of a program as lines to read.
 
 use crate::document::Document;
-use crate::listing::{Listing, Method, Step};
+use crate::document::listing::{Listing, Method, Step};
 use qp_abi::abi_stable::std_types::Tuple2;
 use qp_abi::sdk::{LayerInfo, RNone, RSome};
 use qp_pytorch_contract::program::{Argument, Call, CallResult, Program, Register};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 /// Characters of a text among the arguments.
 const MAX_TEXT: usize = 40;
 /// Elements of a list among the arguments.
 const MAX_ELEMENTS: usize = 16;
-
-/// The Python source of an fx graph in a pickle.
-#[derive(Debug, Clone)]
-pub struct GraphCode {
-    /// The path of the graph module; empty for the root.
-    pub path: String,
-    /// Its class.
-    pub class: String,
-    /// The text of `forward`.
-    pub text: Arc<str>,
-}
 
 /// What `layer` computes, or without one the whole program: the code that the file has of it, and the calls that are
 /// made of it.

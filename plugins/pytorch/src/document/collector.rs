@@ -1,136 +1,26 @@
-//! What was read from one file: the description for the host, and the tensors behind it.
+//! Collects tensors into a description under unique names.
 
-use crate::calls::{self, GraphCode};
-use crate::listing::Listing;
-use crate::quant::Quantizer;
+use super::Document;
+use crate::quant::{Quantizer, Scheme};
 use crate::rebuild::Found;
-use crate::stack::deep;
 use crate::tensor::{Data, Place, StoredTensor};
-use crate::torchscript;
 use qp_abi::sdk::{
-    BackendError, DType, ModelInfo, QuantizationParameters, RNone, RSome, RString, Result, TensorInfo,
-    TensorRole, ValueInfo,
+    BackendError, DType, QuantizationParameters, RNone, RSome, RString, Result, TensorInfo, TensorRole,
+    ValueInfo,
 };
 use qp_pytorch_contract::names::Names;
-use qp_pytorch_contract::program::Program;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 
-/// Tensors, modules and steps of a computation that a file of any size may have, and beyond them one for so many bytes of
-/// it: each takes some kilobytes in a description, and a deflated file names a thousand of them in each.
-const FREE_PARTS: usize = 1 << 15;
-const PART_BYTES: u64 = 64;
 /// More tensors than any model has.
 const MAX_TENSORS: usize = 1 << 19;
 /// Bytes of a tensor's name, and of its layer's path.
 const MAX_NAME: usize = 4096;
 /// Tensors side by side in one storage that are told from views of each other; with more, the rest are none.
 const MAX_PARTS_OF_STORAGE: usize = 512;
-/// Scales that are listed in any case. Beyond them, as many as the file could store: one tensor of scales may
-/// be that of a hundred thousand tensors.
-const FREE_SCALES: usize = 1 << 16;
-
 /// Bytes of names, classes and settings in a description. A file of some kilobytes can give a hundred thousand modules one
 /// long path or one long class.
 const MAX_TEXT_BYTES: usize = 64 << 20;
-
-/// A file that was read.
-#[derive(Debug)]
-pub struct Document {
-    /// The description.
-    pub info: ModelInfo,
-    /// The tensors by name.
-    pub tensors: HashMap<String, StoredTensor>,
-    /// Those that a program reads in another form than they are shown in: as they are stored.
-    pub raw: HashMap<String, StoredTensor>,
-    /// Their bytes.
-    pub data: Data,
-    /// What the engine is to call, for formats that libtorch does not load by itself.
-    pub program: Option<Program>,
-    /// The Python sources of fx graphs in a pickle.
-    pub code: Vec<GraphCode>,
-    /// Scales that its description lists.
-    listed_scales: usize,
-}
-
-impl Document {
-    /// The document of a file of that format, with nothing in it yet.
-    pub fn new(format: &str, data: Data) -> Self {
-        Self {
-            info: ModelInfo::new(format),
-            tensors: HashMap::new(),
-            raw: HashMap::new(),
-            data,
-            program: None,
-            code: Vec::new(),
-            listed_scales: 0,
-        }
-    }
-
-    /// How many tensors, modules or steps the file may have.
-    pub fn parts(&self) -> usize {
-        let more = usize::try_from(self.data.file_bytes() / PART_BYTES).unwrap_or(usize::MAX);
-        more.saturating_add(FREE_PARTS)
-    }
-
-    /// Scales that may still be listed.
-    pub fn scales(&self) -> usize {
-        let stored = usize::try_from(self.data.file_bytes() / 4).unwrap_or(usize::MAX);
-        stored.saturating_add(FREE_SCALES).saturating_sub(self.listed_scales)
-    }
-
-    /// Takes note of scales that are listed.
-    pub fn count_scales(&mut self, parameters: &QuantizationParameters) {
-        self.listed_scales = self.listed_scales.saturating_add(parameters.scales.len());
-    }
-
-    /// The names of the values that layers compute.
-    pub fn computed(&self) -> HashSet<&str> {
-        self.info.layers.iter().flat_map(|layer| &layer.outputs).map(RString::as_str).collect()
-    }
-
-    /// The descriptions of the tensors by name, for those who ask for many.
-    pub fn described(&self) -> HashMap<&str, &TensorInfo> {
-        self.info.tensors.iter().map(|info| (info.name.as_str(), info)).collect()
-    }
-
-    /// The stored tensor of that name.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn tensor(&self, name: &str) -> Result<(&StoredTensor, &TensorInfo)> {
-        let tensor = self.tensors.get(name);
-        let info = self.info.tensors.iter().find(|info| info.name == name);
-        tensor.zip(info).ok_or_else(|| {
-            BackendError::not_found(format!("the file has no tensor `{name}`"))
-                .with_help("See `layers` for what it holds.")
-        })
-    }
-
-    /// The code of the layer of that path, or of the whole model if the path is empty; read anew from the file.
-    ///
-    /// # Errors
-    /// `NotFound` for a layer that is not there, `UnsupportedOp` for a file without code, what reading answers.
-    pub fn listing(&self, path: &str) -> Result<Listing> {
-        let layer = match path {
-            "" => None,
-            path => Some(self.info.layers.iter().find(|layer| layer.path == path).ok_or_else(|| {
-                BackendError::not_found(format!("no layer is called `{path}`"))
-                    .with_help("See `layers` for what there is.")
-            })?),
-        };
-        if let Some(program) = &self.program {
-            return Ok(calls::listing(self, program, layer));
-        }
-        match (self.info.format.as_str(), self.data.archive()) {
-            ("torchscript", Some(archive)) => deep(|| torchscript::listing(archive, layer)),
-            (format, _) => Err(BackendError::unsupported_op(format!(
-                "of a file of the format `{format}` there is no code to show"
-            ))
-            .with_help("See `layer PATH` for what a layer reads and computes.")),
-        }
-    }
-}
 
 /// Collects tensors into a [`Document`] under unique names.
 #[derive(Debug)]
@@ -268,7 +158,7 @@ impl Collector {
     ) -> Result<QuantizationParameters> {
         let mut parameters = quantizer.parameters(&self.document.data, self.document.scales())?;
         self.document.count_scales(&parameters);
-        if let crate::quant::Scheme::PerChannel { scales, zero_points, .. } = &quantizer.scheme
+        if let Scheme::PerChannel { scales, zero_points, .. } = &quantizer.scheme
             && parameters.scales.is_empty()
             && parameters.scale_count > 0
         {
