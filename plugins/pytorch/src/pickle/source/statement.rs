@@ -1,6 +1,6 @@
 //! What a line of a graph's source names, by its tokens.
 
-use super::Judgement;
+use super::judgement::Judgement;
 use super::known::{
     self, FOREIGN, HIDING, MODULES, REACHING, WRITING, is_called_plainly, is_computing, is_word,
 };
