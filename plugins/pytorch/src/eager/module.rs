@@ -1,7 +1,9 @@
 //! Modules as Python pickles them: an object whose state has `_parameters`, `_buffers` and `_modules`.
 
 use super::attribute::{attribute, attribute_bytes, attributes};
+use super::convolution;
 use super::packed::{CELLS, PACKED, packed_parameters};
+use super::quantization::{is_parameter_of_codes, quantization_of};
 use crate::document::{Collector, value};
 use crate::pickle::{Global, Object, Pickle, Ref, Value};
 use crate::rebuild::{Rebuild, Rebuilt};
@@ -133,7 +135,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn module(&mut self, at: Ref, path: &str, depth: usize, collector: &mut Collector) -> Result<()> {
         let pickle = self.rebuild.pickle;
-        if let Some(fields) = convolution_state(pickle, at) {
+        if let Some(fields) = convolution::state(pickle, at) {
             return self.convolution(at, path, fields, collector);
         }
         let Some(state) = state(pickle, at) else { return Ok(()) };
@@ -247,7 +249,7 @@ impl Walk<'_> {
             code: None,
             children: Vec::new(),
             places: HashMap::new(),
-            attributes: CONVOLUTION_FIELDS
+            attributes: convolution::FIELDS
                 .iter()
                 .zip(fields)
                 .map(|(name, at)| ((*name).to_owned(), *at))
@@ -255,7 +257,7 @@ impl Walk<'_> {
             tensors: HashMap::new(),
         };
         let (mut scale, mut zero_point) = (None, None);
-        for (&name, &field) in CONVOLUTION_FIELDS.iter().zip(fields) {
+        for (&name, &field) in convolution::FIELDS.iter().zip(fields) {
             match name {
                 "weight" | "bias" => {
                     if let Some(found) = self.rebuild.plain(field)? {
@@ -358,55 +360,6 @@ impl Walk<'_> {
         let zero_point = pickle.entry(state, "zero_point").and_then(|at| pickle.float(at))?;
         // PyTorch's quantized modules compute `quint8`.
         Some(QuantizationParameters::per_tensor(DType::UINT8, scale, zero_point))
-    }
-}
-
-/// What `__getstate__` of PyTorch's quantized convolutions gives, in order.
-pub const CONVOLUTION_FIELDS: [&str; 15] = [
-    "in_channels",
-    "out_channels",
-    "kernel_size",
-    "stride",
-    "padding",
-    "dilation",
-    "transposed",
-    "output_padding",
-    "groups",
-    "padding_mode",
-    "weight",
-    "bias",
-    "scale",
-    "zero_point",
-    "training",
-];
-
-fn convolution_state(pickle: &Pickle, at: Ref) -> Option<&[Ref]> {
-    let object = pickle.object(at)?;
-    let class = pickle.callable(object)?;
-    let is_quantized =
-        matches!(quantization_of(&class.module), "static" | "dynamic") && class.module.contains(".conv");
-    let Value::Tuple(fields) = pickle.get(object.state?) else { return None };
-    (is_quantized && fields.len() == CONVOLUTION_FIELDS.len()).then_some(fields)
-}
-
-/// Whether a buffer of that name is a scale or a zero point, as FX mode and quantized modules name them.
-pub fn is_parameter_of_codes(name: &str) -> bool {
-    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
-    stem == "scale" || stem == "zero_point" || stem.ends_with("_scale") || stem.ends_with("_zero_point")
-}
-
-/// How the classes of a Python module are quantized.
-pub fn quantization_of(module: &str) -> &'static str {
-    if module.contains(".quantized.dynamic") {
-        "dynamic"
-    } else if module.contains("functional_modules") {
-        ""
-    } else if module.contains("nn.quantized") || module.contains("intrinsic.quantized") {
-        "static"
-    } else if module.contains(".qat") {
-        "qat"
-    } else {
-        ""
     }
 }
 

@@ -5,8 +5,9 @@
 //! tensors, or it is a part of a quantized weight.
 
 use super::attribute::scalar;
-use super::module::{is_parameter_of_codes, layer};
+use super::module::layer;
 use super::packed::{is_packer, owner_of_packed, packed_parameters, without_packer};
+use super::quantization::is_parameter_of_codes;
 use crate::document::{Collector, value};
 use crate::pickle::{Global, Ref};
 use crate::rebuild::{Found, Rebuild, Rebuilt};

@@ -1,11 +1,16 @@
 //! Tensors from the calls that PyTorch's pickles describe: what `torch._utils._rebuild_*` would build.
 
+mod found;
+mod storages;
+
+pub use found::{Composite, Found, Rebuilt};
+pub use storages::{Storages, storage_key};
+
 use crate::pickle::{Object, Pickle, Ref, Value};
 use crate::quant::dtype::{self, ElementType};
 use crate::quant::{Quantizer, Scheme};
 use crate::tensor::{Bits, Place, StoredTensor, can_negate};
 use qp_abi::sdk::{BackendError, DType, Result};
-use std::collections::HashMap;
 
 /// Calls within calls until a tensor is reached: parameter, subclass, tensor.
 const MAX_DEPTH: u32 = 16;
@@ -14,74 +19,10 @@ const MAX_DEPTH: u32 = 16;
 const PART_DEPTH: u32 = MAX_DEPTH / 2;
 /// Dimensions, as many as PyTorch has; more are refused before they are copied.
 const MAX_RANK: usize = 64;
-/// Bytes of a storage's key.
-const MAX_KEY: usize = 255;
 /// Tensors that a tensor is made of.
 const MAX_PARTS: usize = 64;
 /// What else it is made of: parts share what they are made of.
 const MAX_ATTRIBUTES: usize = 1024;
-
-/// Where the storages of a pickle are.
-#[derive(Debug, Clone)]
-pub enum Storages {
-    /// Entries of an archive in this folder, the storage's key being the name.
-    Folder(String),
-    /// Parts of the file, by key.
-    Table(HashMap<String, Place>),
-    /// None: the pickle names whole tensors by their numbers.
-    Tensors(HashMap<i64, StoredTensor>),
-    /// Those of a shard, by its number.
-    Shard(usize, Box<Storages>),
-}
-
-impl Storages {
-    /// Where the storage with that key is; `None` when the file has none.
-    fn place(&self, key: &str) -> Option<Place> {
-        match self {
-            Self::Folder(folder) => Some(Place::Entry(format!("{folder}{key}"))),
-            Self::Table(table) => table.get(key).cloned(),
-            Self::Tensors(_) => None,
-            Self::Shard(number, storages) => {
-                Some(Place::Shard { number: *number, place: Box::new(storages.place(key)?) })
-            }
-        }
-    }
-}
-
-/// A tensor in a pickle.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// Its elements.
-    pub tensor: StoredTensor,
-    /// Its scales and zero points, when it is a quantized one.
-    pub quantizer: Option<Quantizer>,
-    /// Whether it was saved as `torch.nn.Parameter`.
-    pub is_parameter: bool,
-}
-
-/// A tensor of a class that is made of other tensors: torchao's, sparse ones.
-#[derive(Debug, Clone)]
-pub struct Composite {
-    /// The class, and after it those of the parts that are made of tensors themselves.
-    pub classes: Vec<String>,
-    /// What the class stands in for.
-    pub dtype: DType,
-    /// The shape it shows.
-    pub shape: Vec<i64>,
-    /// The tensors it is made of, by the names of its attributes.
-    pub parts: Vec<(String, Found)>,
-    /// Its other attributes.
-    pub attributes: Vec<(String, Ref)>,
-}
-
-/// What a value of a pickle is as a tensor.
-#[derive(Debug, Clone)]
-pub enum Rebuilt {
-    /// A tensor.
-    Plain(Found),
-    /// A tensor made of tensors.
-    Composite(Composite),
-}
 
 /// Reads tensors from one pickle.
 #[derive(Debug, Clone, Copy)]
@@ -395,15 +336,6 @@ impl Rebuild<'_> {
             }
         }
         Ok(found)
-    }
-}
-
-/// The key of a storage; `None` for what is none.
-pub fn storage_key(pickle: &Pickle, at: Ref) -> Option<String> {
-    match pickle.get(at) {
-        Value::Text(key) if key.len() <= MAX_KEY => Some(key.to_string()),
-        Value::Int(key) => Some(key.to_string()),
-        _ => None,
     }
 }
 
