@@ -1,6 +1,9 @@
-//! The `pytorch` backend: reads every file format of PyTorch without executing it, and runs TorchScript,
-//! exported programs and eager modules through libtorch, which the engine library links and which is opened at the first
-//! run.
+//! The `pytorch` backend: reads every file format of PyTorch without executing it, and runs TorchScript, exported programs
+//! and eager modules with libtorch. An engine library of its own links libtorch and is opened at the first run.
+//!
+//! A file goes through these rooms: `container` says what its bytes are, `judge` what loading it would do; `saved`,
+//! `torchscript`, `export`, `safetensors` or `sharded` reads it into a `document`; `runtime` runs that. The README lists
+//! all rooms, each after those that it imports.
 
 mod backend;
 mod code;
