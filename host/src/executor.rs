@@ -5,12 +5,18 @@ use crate::commands::{Prepared, Scope};
 use crate::error::{Error, ErrorKind, Result, exit_code};
 use crate::language::{Line, Problem, Statement, parse};
 use crate::playground::Playground;
+use crate::regular_file;
 use crate::render::diagnostic::Source;
 use crate::render::report::Effect;
 use crate::render::ui::Ui;
 use crate::render::{Format, number};
-use crate::script;
+use std::path::Path;
 use std::time::Instant;
+
+/// Scripts may run each other to this depth.
+const MAX_DEPTH: usize = 16;
+/// A file of more bytes is not a script.
+const MAX_SCRIPT_BYTES: u64 = 16 << 20;
 
 /// A session and the means to show what happens in it.
 pub struct Executor {
@@ -21,7 +27,7 @@ pub struct Executor {
     /// Set by Ctrl-C.
     pub cancel: CancelFlag,
     /// How many scripts are running within each other.
-    pub(crate) depth: usize,
+    depth: usize,
 }
 
 /// Where a text comes from: decides what happens after an error, and how its place is shown.
@@ -84,6 +90,25 @@ impl Executor {
         Outcome::GoOn
     }
 
+    /// Runs a script up to the first statement that fails; paths in it are relative to its own folder.
+    pub fn run_script(&mut self, path: &Path, is_echoed: bool) -> Outcome {
+        let text = match read_script(path, self.depth) {
+            Ok(text) => text,
+            Err(error) => {
+                self.ui.error(&error, Source::None, self.playground.settings.format);
+                return Outcome::Failed(error.kind().exit_code());
+            }
+        };
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let outer = std::mem::replace(&mut self.playground.base, folder);
+        self.depth += 1;
+        let name = path.display().to_string();
+        let outcome = self.execute(&text, Origin::Text { name: &name, is_echoed });
+        self.depth -= 1;
+        self.playground.base = outer;
+        outcome
+    }
+
     fn execute_statement(&mut self, text: &str, statement: &Statement, origin: Origin<'_>) -> Outcome {
         if let Origin::Text { is_echoed: true, .. } = origin {
             let source = text.get(statement.span.clone()).unwrap_or_default();
@@ -122,7 +147,7 @@ impl Executor {
             }
             Effect::Source(path) => {
                 let is_echoed = matches!(origin, Origin::Text { is_echoed: true, .. });
-                script::run_file(self, &path, is_echoed)
+                self.run_script(&path, is_echoed)
             }
         }
     }
@@ -162,6 +187,17 @@ impl Executor {
         };
         self.ui.error(error, source, format);
     }
+}
+
+fn read_script(path: &Path, depth: usize) -> Result<String> {
+    if depth >= MAX_DEPTH {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("`{}` is script number {MAX_DEPTH} within each other", path.display()),
+        )
+        .with_hint("Check whether it runs itself with `source`."));
+    }
+    regular_file::read_text(path, MAX_SCRIPT_BYTES)
 }
 
 fn unparsable(problem: &Problem) -> Error {

@@ -4,11 +4,12 @@
 //! A plugin's author implements [`sdk::Backend`](crate::sdk::Backend) and
 //! [`sdk::Model`](crate::sdk::Model), which are ordinary Rust; the SDK puts the guard around them.
 
+use crate::dtype::DType;
 use crate::error::BackendError;
 use crate::manifest::Pair;
 use crate::model::ModelInfo;
 use crate::sink::{ProgressRef, TensorSinkMut};
-use crate::tensor::{DType, TensorView};
+use crate::tensor::TensorView;
 use abi_stable::StableAbi;
 use abi_stable::sabi_trait;
 use abi_stable::std_types::{RBox, ROption, RResult, RSlice, RStr, RString, RVec};

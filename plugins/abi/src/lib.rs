@@ -4,6 +4,7 @@
 #![expect(unused_qualifications, reason = "the derives of abi_stable write full paths")]
 
 pub mod backend;
+pub mod dtype;
 pub mod error;
 pub mod guard;
 pub mod layer;
@@ -19,6 +20,7 @@ pub mod tensor;
 pub use abi_stable;
 
 pub use backend::{Backend, BackendBox, Model, ModelBox};
+pub use dtype::DType;
 pub use error::{BackendError, ErrorKind};
 pub use layer::{Bounds, InputCodes, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use manifest::{Format, Manifest, OptionInfo, Setup};
@@ -26,4 +28,4 @@ pub use model::{LayerInfo, ModelInfo, TensorInfo, ValueInfo};
 pub use quant::QuantizationParameters;
 pub use root::{ABI_VERSION, PluginRef};
 pub use sink::{ProgressRef, TensorSinkMut};
-pub use tensor::{DType, TensorView};
+pub use tensor::TensorView;

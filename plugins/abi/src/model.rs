@@ -1,10 +1,11 @@
 //! What a model file holds, as plain data: everything that the inspection commands print.
 
+use crate::dtype::DType;
 use crate::error::BackendError;
 use crate::layer::{Bounds, InputCodes, InputRole, LayerKind, ValueOrigin, WeightUse};
 use crate::manifest::Pair;
 use crate::quant::QuantizationParameters;
-use crate::tensor::{DType, MOST_DIMENSIONS, element_count};
+use crate::tensor::{MOST_DIMENSIONS, element_count};
 use abi_stable::StableAbi;
 use abi_stable::std_types::{ROption, RString, RVec};
 

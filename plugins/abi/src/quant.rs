@@ -1,6 +1,6 @@
 //! Quantization parameters: how integer codes and real values belong together.
 
-use crate::tensor::DType;
+use crate::dtype::DType;
 use abi_stable::StableAbi;
 use abi_stable::std_types::{ROption, RString, RVec, Tuple2};
 

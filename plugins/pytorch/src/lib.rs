@@ -1,35 +1,27 @@
-//! The `pytorch` backend: reads every file format of PyTorch without executing it, and runs TorchScript,
-//! exported programs and eager modules through libtorch, which the engine library links and which is opened at the first
-//! run.
+//! The `pytorch` backend: reads every file format of PyTorch without executing it, and runs TorchScript, exported programs
+//! and eager modules with libtorch. An engine library of its own links libtorch and is opened at the first run.
+//!
+//! A file goes through these rooms: `container` says what its bytes are, `judge` what loading it would do; `saved`,
+//! `torchscript`, `export`, `safetensors` or `sharded` reads it into a `document`; `runtime` runs that. The README lists
+//! all rooms, each after those that it imports.
 
-pub mod archive;
 mod backend;
-mod book;
-mod calls;
-mod derived;
+mod code;
+mod container;
 mod document;
 mod eager;
 mod export;
 mod forward;
-mod json;
 mod judge;
-mod kind;
-mod legacy;
-mod listing;
-mod model;
-mod obstacle;
 mod open;
-mod operator_judgement;
 pub mod pickle;
-mod precision;
+mod python;
 mod quant;
 mod rebuild;
 mod runtime;
 mod safetensors;
+mod saved;
 mod sharded;
-mod source;
-mod stack;
-mod tar;
 mod tensor;
 mod torchscript;
 mod weight;

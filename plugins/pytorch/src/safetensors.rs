@@ -3,10 +3,11 @@
 //! Nothing in such a file can execute anything. What its header claims is checked all the same: sizes against
 //! shapes, places against the end of the file. Source: the format description of huggingface/safetensors.
 
+use crate::container::Source;
+use crate::container::kind::MAX_SAFETENSORS_HEADER;
+use crate::document::obstacle::{self, Loader};
 use crate::document::{Collector, Document};
 use crate::eager::StateDict;
-use crate::obstacle::{self, Loader};
-use crate::source::Source;
 use crate::tensor::{Data, Place, StoredTensor};
 use layout::Layout;
 use qp_abi::sdk::{BackendError, DType, Finding, RSome, RString, Result, Severity};
@@ -17,21 +18,12 @@ use std::sync::Arc;
 pub mod layout;
 pub mod subclasses;
 
-/// A header of more bytes is refused: that of a model of a thousand layers has a tenth of a megabyte.
-const MAX_HEADER_BYTES: u64 = 32 << 20;
 /// A longer name of a type is none.
 const MAX_TYPE: usize = 64;
 /// Tensors that a finding names.
 const MAX_SUBJECTS: usize = 64;
 /// The key of what is no tensor.
 const METADATA: &str = "__metadata__";
-
-/// Whether a file may be one, by its first bytes: the size of the header, and the brace that begins it.
-pub fn looks_like(head: &[u8]) -> bool {
-    let Some((size, rest)) = head.split_first_chunk::<8>() else { return false };
-    let size = u64::from_le_bytes(*size);
-    rest.first() == Some(&b'{') && (2..=MAX_HEADER_BYTES).contains(&size)
-}
 
 /// What a header says.
 #[derive(Debug)]
@@ -155,12 +147,12 @@ fn header(bytes: &[u8]) -> Result<(Map<String, Value>, u64)> {
     let (size, rest) =
         bytes.split_first_chunk::<8>().ok_or_else(|| corrupt("it is shorter than a header"))?;
     let size = u64::from_le_bytes(*size);
-    if size > MAX_HEADER_BYTES {
+    if size > MAX_SAFETENSORS_HEADER {
         return Err(corrupt(format!("its header claims {size} bytes")));
     }
     let text = usize::try_from(size).ok().and_then(|size| rest.get(..size));
     let text = text.ok_or_else(|| corrupt("it ends within its header"))?;
-    match crate::json::parse(text, bytes.len() as u64) {
+    match crate::container::json::parse(text, bytes.len() as u64) {
         Ok(Value::Object(header)) => Ok((header, 8 + size)),
         Ok(_) => Err(corrupt("its header is no JSON object")),
         Err(error) => Err(corrupt(format!("its header is no JSON: {error}"))),
@@ -330,13 +322,5 @@ mod tests {
             assert_eq!(error.kind, ErrorKind::CORRUPT_FILE);
             assert!(error.causes[0].ends_with("overlap"), "{error:?}");
         }
-    }
-
-    #[test]
-    fn a_file_is_known_by_its_first_bytes() {
-        assert!(looks_like(b"\x40\0\0\0\0\0\0\0{\"a"));
-        assert!(!looks_like(b"\x40\0\0\0\0\0\0\0[\"a"));
-        assert!(!looks_like(b"\xff\xff\xff\xff\xff\xff\xff\xff{"));
-        assert!(!looks_like(b"PK\x03\x04"));
     }
 }

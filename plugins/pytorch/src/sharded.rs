@@ -6,16 +6,16 @@
 //! that it leads to. What is missing, cut short or not as the index says is a finding that names the tensors; the
 //! rest is described.
 
-use crate::archive::{self, Archive};
+use crate::container::{Archive, Kind, Source, json};
+use crate::document::obstacle::{self, Loader};
 use crate::document::{Collector, Document};
 use crate::eager::StateDict;
-use crate::obstacle::{self, Loader};
 use crate::pickle::decode;
 use crate::pickle::verdict::Verdict;
 use crate::rebuild::{Rebuild, Storages};
-use crate::source::Source;
+use crate::saved::legacy;
 use crate::tensor::{Data, Place, Shard, StoredTensor};
-use crate::{json, judge, legacy, safetensors};
+use crate::{judge, safetensors};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, DType, ErrorKind, Finding, RSome, RString, Result, Severity};
 use serde_json::{Map, Value};
@@ -23,34 +23,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// That of a model with a hundred thousand tensors has some ten megabytes.
-const MAX_INDEX_BYTES: usize = 32 << 20;
 /// The largest models have some hundreds.
 const MAX_SHARDS: usize = 4096;
 /// Subjects that a finding lists at most.
 const MAX_SUBJECTS: usize = 64;
 /// The key that makes a JSON file an index.
 const MAP: &str = "weight_map";
-
-/// Whether a file may be an index, by its name and its first bytes.
-pub fn looks_like(head: &[u8], file_name: &str) -> bool {
-    let name = file_name.to_ascii_lowercase();
-    let is_named = name.ends_with(".json") && name.contains(".index");
-    is_named && begins_an_object(head) && contains(head, b"\"weight_map\"")
-}
-
-/// Whether the content of a file may be an index.
-pub fn is_index(content: &[u8]) -> bool {
-    begins_an_object(content) && content.len() <= MAX_INDEX_BYTES && contains(content, b"\"weight_map\"")
-}
-
-fn begins_an_object(bytes: &[u8]) -> bool {
-    bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
-}
-
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
-}
 
 /// Reads the index and the table of contents of each shard; no tensor is touched but those that describe others.
 ///
@@ -143,17 +121,14 @@ impl Reader {
     fn shard(&mut self, folder: &Folder, file: &str, names: &[&str]) -> Result<()> {
         let path = folder.resolve(file)?;
         let source = Arc::new(Source::open(&path)?);
-        let head = source.bytes()?;
-        if safetensors::looks_like(head.get(..9).unwrap_or_default()) {
-            return self.safetensors(file, source, names);
+        match Kind::of(source.bytes()?) {
+            Kind::Safetensors => self.safetensors(file, source, names),
+            Kind::Zip | Kind::Legacy => self.pickled(file, source, names),
+            _ => Err(BackendError::unsupported_format(format!(
+                "`{}` is neither safetensors nor a file of `torch.save`",
+                file.escape_debug()
+            ))),
         }
-        if head.starts_with(archive::MAGIC) || head.starts_with(legacy::MAGIC) {
-            return self.pickled(file, source, names);
-        }
-        Err(BackendError::unsupported_format(format!(
-            "`{}` is neither safetensors nor a file of `torch.save`",
-            file.escape_debug()
-        )))
     }
 
     fn safetensors(&mut self, file: &str, source: Arc<Source>, names: &[&str]) -> Result<()> {
@@ -203,7 +178,7 @@ impl Reader {
 
     fn pickled(&mut self, file: &str, source: Arc<Source>, names: &[&str]) -> Result<()> {
         self.is_pickled = true;
-        let is_archive = source.bytes()?.starts_with(archive::MAGIC);
+        let is_archive = Kind::of(source.bytes()?) == Kind::Zip;
         let (pickle, storages, data, is_big_endian) = if is_archive {
             let archive = Arc::new(Archive::read(source)?);
             self.verdict.absorb(judge::of_archive(&archive));

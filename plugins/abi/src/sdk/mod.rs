@@ -12,6 +12,7 @@ mod payload;
 mod settle;
 
 pub use crate::backend::{Edit, Fetch, ModelBox, RunReport, RunRequest, RuntimeStatus};
+pub use crate::dtype::DType;
 pub use crate::error::{BackendError, ErrorKind};
 pub use crate::layer::{Bounds, InputCodes, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use crate::manifest::{Format, Manifest, OptionInfo, Pair, Setup, lookup, pair};
@@ -20,7 +21,7 @@ pub use crate::model::{
     ValueInfo,
 };
 pub use crate::quant::QuantizationParameters;
-pub use crate::tensor::{DType, MOST_DIMENSIONS, TensorView, element_count};
+pub use crate::tensor::{MOST_DIMENSIONS, TensorView, element_count};
 pub use abi_stable::std_types::{RNone, ROption, RSome, RString, RVec};
 pub use handles::{Progress, Sink};
 pub use pages::{offset_in, pages_of};

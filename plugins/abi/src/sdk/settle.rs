@@ -139,10 +139,10 @@ fn check(name: &str, shape: Option<&[i64]>, parameters: &QuantizationParameters)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::DType;
     use crate::manifest::{Format, Manifest, pair};
     use crate::model::{LayerInfo, MOST_ITEMS, TensorInfo, TensorRole};
     use crate::sdk::conformance::{Verdict, description};
-    use crate::tensor::DType;
     use abi_stable::std_types::{RNone, RVec};
 
     fn layer(path: &str, op_type: &str, tensors: &[&str]) -> LayerInfo {

@@ -1,7 +1,7 @@
 //! Errors of libtorch as the contract wants them: one line, and the rest for `--verbose`.
 
-use crate::operators;
 use qp_abi::sdk::{BackendError, ErrorKind};
+use qp_pytorch_contract::operator_list::{Standing, standing};
 use tch::TchError;
 
 /// What libtorch said.
@@ -34,7 +34,7 @@ pub(crate) fn refusal(text: &str) -> Option<BackendError> {
     let mut lines = told.lines();
     let (reason, subject, place) = (lines.next()?, lines.next()?, lines.next().unwrap_or_default());
     let error = match reason {
-        "operator" => operators::refused(subject, place),
+        "operator" => refused_operator(subject, place),
         "class" => BackendError::unsupported_op(format!(
             "the file has an object of libtorch's class `{subject}`"
         ))
@@ -56,6 +56,31 @@ pub(crate) fn refusal(text: &str) -> Option<BackendError> {
         _ => return None,
     };
     Some(error.with_detail(text.to_owned()))
+}
+
+/// Why a file does not run that calls an operator at `place`.
+pub(crate) fn refused_operator(name: &str, place: &str) -> BackendError {
+    let called = if place.is_empty() {
+        format!("the file calls `{name}`")
+    } else {
+        format!("`{place}` calls `{name}`")
+    };
+    match standing(name) {
+        Standing::Unsafe(reason) => {
+            BackendError::unsafe_file(format!("{called}, which is no operator for a model"))
+                .with_cause(reason)
+                .with_help("Do not run this file.")
+        }
+        Standing::Refused(reason) => BackendError::unsupported_op(format!("{called}, which qp does not run"))
+            .with_cause(reason)
+            .with_help("Save the model again without it."),
+        Standing::Unknown | Standing::Allowed => BackendError::unsupported_op(format!(
+            "qp does not know the operator `{name}` of this file"
+        ))
+        .with_help(
+            "Replace it by what PyTorch has and save the model again; qp loads no libraries of operators.",
+        ),
+    }
 }
 
 /// Why libtorch does not load the file at `path`: what it lacks is the file's affair.

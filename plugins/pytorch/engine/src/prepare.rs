@@ -1,8 +1,7 @@
 //! From a program and its stored tensors to a module that runs.
 
-use crate::error::{failed, refusal};
+use crate::error::{failed, refusal, refused_operator};
 use crate::graph::{self, Graph};
-use crate::operators;
 use crate::shim::Module;
 use qp_abi::abi_stable::std_types::Tuple2;
 use qp_abi::sdk::{BackendError, RString, Result};
@@ -99,7 +98,7 @@ fn check(call: &Call) -> Result<()> {
         return Ok(());
     }
     if matches!(standing(&call.operator), Standing::Refused(_) | Standing::Unsafe(_)) {
-        return Err(operators::refused(&call.operator, &call.place));
+        return Err(refused_operator(&call.operator, &call.place));
     }
     if standing(&call.operator) == Standing::Allowed && graph::overloads(&call.operator, overload(call)) > 0 {
         return Ok(());

@@ -1,13 +1,14 @@
-//! Pickles written by `torch.save`: modules, state dicts, and dictionaries that hold one of them.
+//! Modules and state dicts as pickles have them.
 
-mod module;
-mod root;
-mod state_dict;
-mod training;
+pub mod attribute;
+mod convolution;
+pub mod module;
+mod packed;
+mod quantization;
+pub mod state_dict;
 
-pub use module::{
-    Code, Module, Modules, attribute, attribute_bytes, is_parameter_of_codes, owner_of_packed,
-    packed_parameters, quantization_of, without_packer,
-};
-pub use root::read;
+pub use attribute::{attribute, attribute_bytes};
+pub use module::{Code, Module, Modules};
+pub use packed::{is_packed, owner_of_packed, packed_parameters, without_packer};
+pub use quantization::{is_parameter_of_codes, quantization_of};
 pub use state_dict::StateDict;

@@ -1,11 +1,14 @@
 //! Modules as Python pickles them: an object whose state has `_parameters`, `_buffers` and `_modules`.
 
+use super::attribute::{attribute, attribute_bytes, attributes};
+use super::convolution;
+use super::packed::{CELLS, PACKED, packed_parameters};
+use super::quantization::{is_parameter_of_codes, quantization_of};
 use crate::document::{Collector, value};
 use crate::pickle::{Global, Object, Pickle, Ref, Value};
-use crate::rebuild::{Found, Rebuild, Rebuilt};
+use crate::rebuild::{Rebuild, Rebuilt};
 use qp_abi::sdk::{
-    Attribute, AttributeValue, BackendError, DType, LayerInfo, QuantizationParameters, RString, RVec, Result,
-    TensorRole,
+    Attribute, BackendError, DType, LayerInfo, QuantizationParameters, RString, Result, TensorRole,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -16,15 +19,8 @@ const MAX_MODULES: usize = 1 << 18;
 const MAX_ALL_ATTRIBUTES: usize = 1 << 21;
 /// Bytes of a module's path.
 const MAX_PATH: usize = 2048;
-/// Settings of one module, and bytes of a text among them.
-const MAX_ATTRIBUTES: usize = 256;
-const MAX_TEXT: usize = 1024;
-/// Attributes that are packed parameters.
-const PACKED: [&str; 4] = ["_packed_params", "_packed_weight", "_packed_weight_ih", "_packed_weight_hh"];
 /// Modules that only hold the packed parameters of the one they are in.
 const PACKERS: [&str; 3] = ["LinearPackedParams", "EmbeddingPackedParams", "PackedParameter"];
-/// Where quantized recurrent modules keep those of their cells.
-const CELLS: &str = "_all_weight_values.";
 
 /// A module as the pickle has it.
 #[derive(Debug, Clone)]
@@ -139,7 +135,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn module(&mut self, at: Ref, path: &str, depth: usize, collector: &mut Collector) -> Result<()> {
         let pickle = self.rebuild.pickle;
-        if let Some(fields) = convolution_state(pickle, at) {
+        if let Some(fields) = convolution::state(pickle, at) {
             return self.convolution(at, path, fields, collector);
         }
         let Some(state) = state(pickle, at) else { return Ok(()) };
@@ -253,7 +249,7 @@ impl Walk<'_> {
             code: None,
             children: Vec::new(),
             places: HashMap::new(),
-            attributes: CONVOLUTION_FIELDS
+            attributes: convolution::FIELDS
                 .iter()
                 .zip(fields)
                 .map(|(name, at)| ((*name).to_owned(), *at))
@@ -261,7 +257,7 @@ impl Walk<'_> {
             tensors: HashMap::new(),
         };
         let (mut scale, mut zero_point) = (None, None);
-        for (&name, &field) in CONVOLUTION_FIELDS.iter().zip(fields) {
+        for (&name, &field) in convolution::FIELDS.iter().zip(fields) {
             match name {
                 "weight" | "bias" => {
                     if let Some(found) = self.rebuild.plain(field)? {
@@ -367,114 +363,6 @@ impl Walk<'_> {
     }
 }
 
-/// What `__getstate__` of PyTorch's quantized convolutions gives, in order.
-pub const CONVOLUTION_FIELDS: [&str; 15] = [
-    "in_channels",
-    "out_channels",
-    "kernel_size",
-    "stride",
-    "padding",
-    "dilation",
-    "transposed",
-    "output_padding",
-    "groups",
-    "padding_mode",
-    "weight",
-    "bias",
-    "scale",
-    "zero_point",
-    "training",
-];
-
-fn convolution_state(pickle: &Pickle, at: Ref) -> Option<&[Ref]> {
-    let object = pickle.object(at)?;
-    let class = pickle.callable(object)?;
-    let is_quantized =
-        matches!(quantization_of(&class.module), "static" | "dynamic") && class.module.contains(".conv");
-    let Value::Tuple(fields) = pickle.get(object.state?) else { return None };
-    (is_quantized && fields.len() == CONVOLUTION_FIELDS.len()).then_some(fields)
-}
-
-/// The path without the container of packed parameters at its end.
-pub fn without_packer(path: &str) -> &str {
-    if path == "_packed_params" { "" } else { path.strip_suffix("._packed_params").unwrap_or(path) }
-}
-
-/// The path of the module that packed parameters at `path` belong to: those of the layers of a recurrent module are
-/// its own.
-pub fn owner_of_packed(path: &str) -> &str {
-    let path = without_packer(path);
-    path.rsplit_once(CELLS).map_or(path, |(recurrent, _)| recurrent.trim_end_matches('.'))
-}
-
-/// Whether an entry of that name in a state dict is packed parameters.
-pub fn is_packed(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or_default();
-    PACKED.contains(&last) || (last == "param" && name.contains(CELLS))
-}
-
-/// Whether a module at `path` only holds packed parameters.
-pub fn is_packer(path: &str) -> bool {
-    owner_of_packed(path) != path || path.ends_with(CELLS.trim_end_matches('.'))
-}
-
-/// The weights and biases in packed parameters, by the names that PyTorch gives them unpacked: `weight` and `bias`,
-/// or, of a recurrent layer or in `_packed_weight_ih`, `weight_ih` and so on. They are a `ScriptObject`, or the tuple
-/// it unpacks to.
-///
-/// # Errors
-/// `CorruptFile` when a tensor's description makes no sense.
-pub fn packed_parameters(rebuild: Rebuild<'_>, attribute: &str, at: Ref) -> Result<Vec<(String, Found)>> {
-    let all = rebuild.all_within(at)?;
-    let is_weight = |found: &Found| {
-        found.quantizer.is_some() || (found.tensor.shape.len() >= 2 && found.tensor.dtype.is_float())
-    };
-    let is_bias = |found: &Found| {
-        found.quantizer.is_none() && found.tensor.shape.len() == 1 && found.tensor.dtype.is_float()
-    };
-    let side = attribute.strip_prefix("_packed_weight_");
-    let sides: &[&str] = match side {
-        Some(side) => &[side],
-        None if all.iter().filter(|found| is_weight(found)).count() >= 2 => &["ih", "hh"],
-        None => &[""],
-    };
-    let named = |part: &'static str, is_it: &dyn Fn(&Found) -> bool| {
-        let found: Vec<Found> = all.iter().filter(|found| is_it(found)).cloned().collect();
-        let name = |side: &str| if side.is_empty() { part.to_owned() } else { format!("{part}_{side}") };
-        sides.iter().map(|side| name(side)).zip(found).collect::<Vec<_>>()
-    };
-    // The biases of a recurrent layer come before the packed weights, which hold them once more.
-    Ok(named("weight", &is_weight).into_iter().chain(named("bias", &is_bias)).collect())
-}
-
-/// Whether a cell's codes of activations keep to 7 bits, in `(kind, tensors, numbers, [this], packed)`.
-fn reduced_range(pickle: &Pickle, at: Ref) -> Option<Ref> {
-    let [content, ..] = pickle.sequence(pickle.object(at)?.state?)? else { return None };
-    let [_, _, _, whole_numbers, ..] = pickle.sequence(*content)? else { return None };
-    pickle.sequence(*whole_numbers)?.first().copied()
-}
-
-/// Whether a buffer of that name is a scale or a zero point, as FX mode and quantized modules name them.
-pub fn is_parameter_of_codes(name: &str) -> bool {
-    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
-    stem == "scale" || stem == "zero_point" || stem.ends_with("_scale") || stem.ends_with("_zero_point")
-}
-
-/// How the classes of a Python module are quantized.
-pub fn quantization_of(module: &str) -> &'static str {
-    if module.contains(".quantized.dynamic") {
-        "dynamic"
-    } else if module.contains("functional_modules") {
-        ""
-    } else if module.contains("nn.quantized") || module.contains("intrinsic.quantized") {
-        "static"
-    } else if module.contains(".qat") {
-        "qat"
-    } else {
-        ""
-    }
-}
-
 /// A layer of that class with nothing in it yet.
 pub fn layer(path: &str, class: &Global, quantization: &str) -> LayerInfo {
     LayerInfo {
@@ -487,49 +375,9 @@ pub fn layer(path: &str, class: &Global, quantization: &str) -> LayerInfo {
     }
 }
 
-/// The settings of a module: its public attributes that are numbers, texts or sequences of numbers.
-pub fn attributes(pickle: &Pickle, state: Ref) -> RVec<Attribute> {
-    let entries = pickle
-        .named_entries(state)
-        .into_iter()
-        .filter(|(name, _)| !name.starts_with('_') && *name != "training");
-    entries
-        .filter_map(|(name, at)| Some(Attribute { name: name.into(), value: attribute(pickle, at)? }))
-        .take(MAX_ATTRIBUTES)
-        .collect()
-}
-
-/// A setting as the contract writes it.
-pub fn attribute(pickle: &Pickle, at: Ref) -> Option<AttributeValue> {
-    match pickle.get(at) {
-        Value::Bool(flag) => Some(AttributeValue::Int((*flag).into())),
-        Value::Int(number) => Some(AttributeValue::Int(*number)),
-        Value::Float(number) => Some(AttributeValue::Float(*number)),
-        Value::Text(text) if text.len() <= MAX_TEXT => Some(AttributeValue::Text((&**text).into())),
-        Value::Tuple(elements) if elements.len() <= 16 => {
-            pickle.ints(at).map(|numbers| AttributeValue::Ints(numbers.into())).or_else(|| {
-                let numbers: Option<RVec<f64>> =
-                    elements.iter().map(|&element| pickle.float(element)).collect();
-                numbers.map(AttributeValue::Floats)
-            })
-        }
-        // A function of PyTorch's that the module calls: `getattr(torch._C._VariableFunctionsClass, "add")`.
-        Value::Object(object) => match (pickle.callable(object), pickle.arguments(object)) {
-            (Some(callable), [_, name]) if callable.is("builtins", "getattr") => {
-                let name = pickle.text(*name).filter(|name| name.len() <= MAX_TEXT)?;
-                Some(AttributeValue::Text(format!("torch.{name}").into()))
-            }
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// About how many bytes a setting takes.
-pub fn attribute_bytes(attribute: &Attribute) -> usize {
-    let text = match &attribute.value {
-        AttributeValue::Text(text) => text.len(),
-        _ => 0,
-    };
-    size_of::<Attribute>() + attribute.name.len() + text
+/// Whether a cell's codes of activations keep to 7 bits, in `(kind, tensors, numbers, [this], packed)`.
+fn reduced_range(pickle: &Pickle, at: Ref) -> Option<Ref> {
+    let [content, ..] = pickle.sequence(pickle.object(at)?.state?)? else { return None };
+    let [_, _, _, whole_numbers, ..] = pickle.sequence(*content)? else { return None };
+    pickle.sequence(*whole_numbers)?.first().copied()
 }

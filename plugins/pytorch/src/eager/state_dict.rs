@@ -4,14 +4,14 @@
 //! unless its name is one of batch normalization's statistics, that of a scale or zero point beside quantized
 //! tensors, or it is a part of a quantized weight.
 
-use super::module::{
-    is_packer, is_parameter_of_codes, layer, owner_of_packed, packed_parameters, without_packer,
-};
+use super::attribute::scalar;
+use super::module::layer;
+use super::packed::{is_packer, owner_of_packed, packed_parameters, without_packer};
+use super::quantization::is_parameter_of_codes;
 use crate::document::{Collector, value};
 use crate::pickle::{Global, Ref};
-use crate::quant::numbers;
 use crate::rebuild::{Found, Rebuild, Rebuilt};
-use crate::tensor::StoredTensor;
+use crate::tensor::{StoredTensor, numbers};
 use crate::weight::torchao::Subclass;
 use crate::weight::{self, Side, Weight, Weights};
 use qp_abi::manifest::pair;
@@ -92,7 +92,7 @@ impl StateDict {
                 None => {
                     let (scope, last) = name.rsplit_once('.').unwrap_or(("", name));
                     let scope = without_packer(scope);
-                    if let Some(text) = super::training::scalar(pickle, value) {
+                    if let Some(text) = scalar(pickle, value) {
                         collector.document.info.metadata.push(pair(name, text));
                     }
                     for (part, tensor) in packed_parameters(rebuild, last, value)? {

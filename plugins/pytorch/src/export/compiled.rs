@@ -1,7 +1,7 @@
 //! Packages of AOTInductor: models that are compiled to machine code. What is beside the code is described; the code
 //! is never loaded.
 
-use crate::archive::Archive;
+use crate::container::Archive;
 use crate::document::Document;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{

@@ -6,11 +6,10 @@
 use super::json;
 use super::layers::{self, Layer, module, node_target, outputs, target};
 use super::weights::{Weight, Weights};
-use crate::document::Collector;
-use crate::precision::precision;
+use crate::document::{Collector, precision};
 use crate::quant::dtype::from_export_type;
-use crate::quant::numbers;
 use crate::rebuild::Found;
+use crate::tensor::numbers;
 use crate::weight::torchao::Subclass;
 use crate::weight::{self, Activations, Affine, Sharing, Side};
 use qp_abi::abi_stable::std_types::Tuple2;

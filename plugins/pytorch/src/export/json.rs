@@ -1,10 +1,29 @@
 //! Pieces of the export schema: sizes, types, arguments.
 
+use crate::container::{self, Archive};
 use crate::quant::dtype::from_export_type;
-use qp_abi::sdk::{DType, Dimension};
+use qp_abi::sdk::{BackendError, DType, Dimension, Result};
 use qp_pytorch_contract::names::Names;
 use serde_json::Value;
 use std::collections::HashSet;
+
+/// Graphs of more than this are no model's.
+const MAX_JSON_BYTES: u64 = 512 << 20;
+
+/// The JSON in an entry of an archive.
+///
+/// # Errors
+/// `CorruptFile` when it is too large or not JSON.
+pub fn parse(archive: &Archive, entry: &str) -> Result<Value> {
+    if archive.record(entry).is_some_and(|record| record.size > MAX_JSON_BYTES) {
+        return Err(BackendError::corrupt_file(format!("entry `{entry}` is too large")));
+    }
+    container::json::parse(&archive.content(entry)?, archive.source().bytes()?.len() as u64).map_err(
+        |cause| {
+            BackendError::corrupt_file(format!("entry `{entry}` is no JSON of a program")).with_cause(cause)
+        },
+    )
+}
 
 /// A size: `{"as_int": 3}` or `{"as_expr": {"expr_str": "Symbol('s77', …)"}}`.
 pub fn dimension(size: &Value) -> Dimension {

@@ -8,7 +8,7 @@
 //!
 //! Constants lie beside the weights in the same way.
 
-use crate::archive::Archive;
+use crate::container::Archive;
 
 /// The graph before PyTorch 2.8.
 const OLD_GRAPH: &str = "serialized_exported_program.json";

@@ -10,9 +10,9 @@ mod region;
 mod subclass;
 mod weights;
 
-use crate::archive::Archive;
+use crate::container::Archive;
 use crate::document::{Collector, Document};
-use crate::operator_judgement::Judgement;
+use crate::judge::Judgement;
 use crate::tensor::Data;
 use layout::Layout;
 use qp_abi::manifest::pair;
@@ -23,9 +23,6 @@ use std::sync::Arc;
 
 /// Major versions of the schema: 7 is that of PyTorch 2.5, and says the same in what is read here.
 const SCHEMAS: std::ops::RangeInclusive<i64> = 7..=8;
-/// Graphs of more than this are no model's.
-const MAX_JSON_BYTES: u64 = 512 << 20;
-
 /// Whether the archive is one of `torch.export.save`.
 pub fn is_export(archive: &Archive) -> bool {
     archive.contains("archive_format")
@@ -46,7 +43,7 @@ pub fn read(archive: &Arc<Archive>) -> Result<Document> {
         }
         return Err(BackendError::unsupported_format("the package holds no exported program"));
     };
-    let mut program = parse(archive, &layout.graph())?;
+    let mut program = json::parse(archive, &layout.graph())?;
     let schema = |part: &str| program.pointer(&format!("/schema_version/{part}")).and_then(Value::as_i64);
     let (major, minor) = (schema("major").unwrap_or(-1), schema("minor").unwrap_or(-1));
     if !SCHEMAS.contains(&major) {
@@ -128,14 +125,5 @@ fn several_models(archive: &Archive, layout: &Layout) -> Option<Finding> {
         code: "pt2.several-models".into(),
         message: format!("the package holds {} programs; this is `{chosen}`", models.len()).into(),
         subjects: models.iter().map(|model| RString::from(*model)).collect(),
-    })
-}
-
-fn parse(archive: &Archive, entry: &str) -> Result<Value> {
-    if archive.record(entry).is_some_and(|record| record.size > MAX_JSON_BYTES) {
-        return Err(BackendError::corrupt_file(format!("entry `{entry}` is too large")));
-    }
-    crate::json::parse(&archive.content(entry)?, archive.source().bytes()?.len() as u64).map_err(|cause| {
-        BackendError::corrupt_file(format!("entry `{entry}` is no JSON of a program")).with_cause(cause)
     })
 }

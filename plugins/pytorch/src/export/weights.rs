@@ -1,8 +1,8 @@
 //! The stored tensors of an exported program: raw entries and a table of what they are, or files of `torch.save`.
 
+use super::json;
 use super::layout::{Kind, Layout};
-use super::{json, parse};
-use crate::archive::Archive;
+use crate::container::Archive;
 use crate::pickle::{Pickle, decode};
 use crate::rebuild::{Found, Rebuild, Rebuilt, Storages};
 use crate::tensor::{Data, Place, Shard, StoredTensor};
@@ -69,7 +69,7 @@ impl Weights {
     /// Takes what a table says: most tensors are entries without any header.
     fn table(&mut self, archive: &Archive, entry: &str, kind: Kind, data: &mut Data) -> Result<()> {
         let is_big_endian = archive.is_big_endian()?;
-        let table = parse(archive, entry)?;
+        let table = json::parse(archive, entry)?;
         // Several rows may name one file.
         let mut files: HashMap<String, SavedFile> = HashMap::new();
         let rows = table.get("config").and_then(Value::as_object);

@@ -1,9 +1,9 @@
 //! Operators of Python: on known numbers at once, on computed values as calls.
 
 use super::interpreter::{Frame, Interpreter};
-use super::python::{Binary, Unary};
-use super::unsupported;
+use super::unsupported::unsupported;
 use super::value::Value;
+use crate::python::{Binary, Unary};
 use qp_abi::sdk::Result;
 
 impl Interpreter<'_> {

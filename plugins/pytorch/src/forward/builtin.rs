@@ -1,9 +1,9 @@
 //! Functions of Python on values that are known, and what they become on those that are computed.
 
 use super::interpreter::{Frame, Interpreter};
-use super::python::{Binary, Unary};
-use super::unsupported;
+use super::unsupported::unsupported;
 use super::value::Value;
+use crate::python::{Binary, Unary};
 use qp_abi::sdk::Result;
 
 impl Interpreter<'_> {

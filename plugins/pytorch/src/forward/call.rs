@@ -3,11 +3,11 @@
 use super::hook::Moment;
 use super::interpreter::{CALL, Frame, Interpreter, NAME_BYTES, receiver};
 use super::layers::Computed;
-use super::python::Function;
-use super::unsupported;
+use super::unsupported::unsupported;
 use super::value::{Keywords, Value};
 use crate::eager::{Module, quantization_of};
 use crate::pickle::Ref;
+use crate::python::Function;
 use crate::torchscript::operator::Operator;
 use qp_abi::sdk::{BackendError, RString, Result};
 use qp_pytorch_contract::program::PYTHON;

@@ -2,10 +2,10 @@
 
 use super::call::takes_tensor;
 use super::interpreter::{Frame, Interpreter, NAME_BYTES};
-use super::unsupported;
+use super::unsupported::unsupported;
 use super::value::Value;
 use crate::quant::dtype::from_scalar_type;
-use crate::quant::numbers;
+use crate::tensor::numbers;
 use crate::torchscript::operator::Operator;
 use qp_abi::abi_stable::std_types::Tuple2;
 use qp_abi::sdk::{DType, QuantizationParameters, RNone, RSome, RString, RVec, Result};

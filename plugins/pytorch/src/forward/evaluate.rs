@@ -1,10 +1,10 @@
 //! Expressions.
 
 use super::interpreter::{Frame, Interpreter, MAX_ELEMENTS, MAX_LISTS};
-use super::object;
-use super::python::{Argument, Expression};
-use super::unsupported;
+use super::name;
+use super::unsupported::unsupported;
 use super::value::{Keywords, Value};
+use crate::python::{Argument, Expression};
 use qp_abi::sdk::Result;
 use qp_pytorch_contract::program::PYTHON;
 
@@ -30,7 +30,7 @@ impl Interpreter<'_> {
             Expression::Text(text) => Value::Text(text.clone()),
             Expression::Name(name) => match frame.variables.get(name) {
                 Some(value) => value.clone(),
-                None => object::of_name(name).ok_or_else(|| {
+                None => name::of_name(name).ok_or_else(|| {
                     unsupported(format!("the code uses `{name}`, which it does not define"))
                 })?,
             },
@@ -182,7 +182,7 @@ impl Interpreter<'_> {
     /// `value.name`.
     pub(super) fn attribute(&mut self, value: Value, name: &str) -> Result<Value> {
         match &value {
-            Value::Path(path) => Ok(object::of_path(&format!("{path}.{name}"))),
+            Value::Path(path) => Ok(name::of_path(&format!("{path}.{name}"))),
             Value::Module(at) => self.module_attribute(*at, name),
             Value::Stored(stored) => match self.stored_attribute(stored, name) {
                 Some(known) => Ok(known),

@@ -1,7 +1,7 @@
 //! Hooks: functions that PyTorch calls before and after a module, which the file names.
 
 use super::interpreter::{Frame, Interpreter};
-use super::unsupported;
+use super::unsupported::unsupported;
 use super::value::Value;
 use crate::eager::Module;
 use crate::pickle::{Global, Ref};

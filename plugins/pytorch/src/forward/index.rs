@@ -1,7 +1,7 @@
 //! Indexing: of lists, dictionaries and modules at once, of tensors as calls.
 
 use super::interpreter::Interpreter;
-use super::unsupported;
+use super::unsupported::unsupported;
 use super::value::Value;
 use qp_abi::sdk::Result;
 use qp_pytorch_contract::program::PYTHON;

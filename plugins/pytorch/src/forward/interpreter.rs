@@ -2,13 +2,13 @@
 
 use super::layers::Computed;
 use super::library::Library;
-use super::object::of_import;
-use super::python::{Expression, Function, Statement, parse};
-use super::unsupported;
+use super::name::of_import;
+use super::unsupported::unsupported;
 use super::value::Value;
 use crate::document::Document;
 use crate::eager::{Code, Module, Modules};
 use crate::pickle::Ref;
+use crate::python::{Expression, Function, Statement, parse};
 use crate::rebuild::Rebuild;
 use crate::tensor::StoredTensor;
 use qp_abi::abi_stable::std_types::Tuple2;

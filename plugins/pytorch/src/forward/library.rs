@@ -4,7 +4,7 @@
 //! interpreter as the code in a model file, and never run by a Python. They state, from the documentation of each class,
 //! how its attributes become the arguments of an operator.
 
-use super::python::{Class, Expression, Function, Statement, parse};
+use crate::python::{Class, Expression, Function, Statement, parse};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 

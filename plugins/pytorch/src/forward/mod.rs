@@ -3,7 +3,7 @@
 //!
 //! Nothing is executed: numbers, texts and the structure of modules are known, tensors are names for what a run will
 //! compute, and each operator that would be called on them becomes one call of the program. The code is that of the
-//! file (`python/` reads it) and, for the modules and functions of PyTorch, that of our own library (`library/`).
+//! file (`crate::python` reads it) and, for the modules and functions of PyTorch, that of our own library (`library/`).
 //!
 //! Layers are found on the way: a module whose `forward` the library has is one layer, and so is each function that a
 //! graph or a container calls.
@@ -18,20 +18,19 @@ mod index;
 mod interpreter;
 mod layers;
 mod library;
+mod name;
 mod object;
 mod of_file;
-pub(crate) mod python;
+mod unsupported;
 mod value;
 
-pub use object::is_builtin;
-
-use crate::calls::GraphCode;
+use crate::document::listing::GraphCode;
 use crate::document::{self, Collector};
 use crate::eager::Modules;
 use crate::pickle::Ref;
 use crate::rebuild::Rebuild;
 use interpreter::Interpreter;
-use qp_abi::sdk::{BackendError, Result};
+use qp_abi::sdk::Result;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -68,9 +67,4 @@ pub fn follow(rebuild: Rebuild<'_>, modules: &Modules, root: Ref, collector: &mu
     });
     collector.document.code = graphs.collect();
     Ok(())
-}
-
-/// The file does not say what something computes, in words that name it.
-fn unsupported(message: impl Into<String>) -> BackendError {
-    BackendError::unsupported_op(message)
 }

@@ -1,10 +1,10 @@
 //! Functions of our library's own, in the module `qp`: what only the file, or the way so far, can tell.
 
 use super::interpreter::{Frame, Interpreter};
-use super::unsupported;
+use super::unsupported::unsupported;
 use super::value::Value;
 use crate::quant::dtype::{quantized_scalar_type, scalar_type};
-use crate::quant::numbers;
+use crate::tensor::numbers;
 use qp_abi::sdk::{DType, RString, Result};
 use qp_pytorch_contract::program::{Argument, PYTHON};
 

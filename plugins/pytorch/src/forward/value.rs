@@ -1,7 +1,7 @@
 //! What a variable stands for while code is followed.
 
-use super::python::Function;
 use crate::pickle::Ref;
+use crate::python::Function;
 use qp_abi::sdk::RString;
 use qp_pytorch_contract::program::Register;
 use std::sync::Arc;

@@ -6,6 +6,9 @@
 
 mod call;
 mod danger;
+mod evidence;
+pub mod legacy;
+mod level;
 pub mod list;
 mod machine;
 mod opcode;
@@ -14,6 +17,7 @@ mod reader;
 mod renamed;
 mod rule;
 mod scalar;
+mod sort;
 mod source;
 mod subjects;
 mod value;

@@ -1,7 +1,7 @@
 //! Names of the list that are harmless in a form of their own, where kinds of arguments do not say it.
 
+use super::evidence::{Evidence, Result};
 use super::list::{self, Form, Sort};
-use super::proof::{Proof, Result};
 use super::value::{Creation, Global, Object, Ref, Value};
 
 /// The classes of packed weights that a `ScriptObject` may be of.
@@ -26,25 +26,10 @@ pub(super) fn is_script_class(module: &str, name: &str) -> bool {
     }
 }
 
-/// What a call of `global` gives.
-pub(super) fn result(global: &Global) -> Sort {
-    match (global.module.as_str(), global.name.as_str()) {
-        ("_codecs", "encode") | ("builtins", "bytearray" | "type") => Sort::Data,
-        ("collections", "defaultdict") => Sort::Mapping,
-        ("numpy", "dtype") => Sort::ElementType,
-        (_, "_reconstruct") => Sort::Array,
-        (_, "scalar") => Sort::Data,
-        ("torch", "ScriptObject") => Sort::Packed,
-        ("torch._tensor", _) => Sort::Tensor,
-        ("torch.storage", "_load_from_bytes") => Sort::Loaded,
-        _ => Sort::Any,
-    }
-}
-
 /// Whether a call of `global` has the form that does no harm; else what is wrong with it.
-pub(super) fn check(proof: &Proof<'_>, global: &Global, object: &Object) -> Result {
-    let pickle = proof.pickle;
-    let arguments = proof.positional(object)?;
+pub(super) fn check(evidence: &Evidence<'_>, global: &Global, object: &Object) -> Result {
+    let pickle = evidence.pickle;
+    let arguments = evidence.positional(object)?;
     let wants = |creation: Creation| match object.creation == creation {
         true => Ok(()),
         false => Err("built in another way than Python writes it"),
@@ -56,27 +41,29 @@ pub(super) fn check(proof: &Proof<'_>, global: &Global, object: &Object) -> Resu
         }
         ("numpy", "dtype") => {
             wants(Creation::Call)?;
-            element_type(proof, object).map(|_| ())
+            element_type(evidence, object).map(|_| ())
         }
         (module, name) => {
             wants(Creation::Call)?;
             match (module, name) {
                 ("_codecs", "encode") => match arguments {
-                    [text, encoding] if pickle.text(*text).is_some() && is_encoding(proof, *encoding) => {
+                    [text, encoding] if pickle.text(*text).is_some() && is_encoding(evidence, *encoding) => {
                         Ok(())
                     }
                     _ => Err("called with another encoding than Latin-1 or UTF-8"),
                 },
                 ("builtins", "bytearray") => match arguments {
                     [] => Ok(()),
-                    [bytes] if proof.is_bytes(*bytes) => Ok(()),
-                    [text, encoding] if pickle.text(*text).is_some() && is_encoding(proof, *encoding) => {
+                    [bytes] if evidence.is_bytes(*bytes) => Ok(()),
+                    [text, encoding] if pickle.text(*text).is_some() && is_encoding(evidence, *encoding) => {
                         Ok(())
                     }
                     _ => Err("called with something else than bytes"),
                 },
                 ("builtins", "getattr") => match arguments {
-                    [class, name] if is_functions_class(proof, *class) && is_function(proof, *name) => Ok(()),
+                    [class, name] if is_functions_class(evidence, *class) && is_function(evidence, *name) => {
+                        Ok(())
+                    }
                     _ => Err("called for something else than a listed function of torch"),
                 },
                 ("builtins", "type") => match arguments {
@@ -85,12 +72,12 @@ pub(super) fn check(proof: &Proof<'_>, global: &Global, object: &Object) -> Resu
                 },
                 ("collections", "defaultdict") => match arguments {
                     [] => Ok(()),
-                    [factory] if is_factory(proof, *factory) => Ok(()),
+                    [factory] if is_factory(evidence, *factory) => Ok(()),
                     _ => Err("called with a factory that is no type of Python's own"),
                 },
                 ("copyreg", "_reconstructor") => match arguments {
                     [class, base, state]
-                        if built(proof, *class).is_some()
+                        if built(evidence, *class).is_some()
                             && pickle.global(*base).is_some_and(|base| base.is("builtins", "object"))
                             && *pickle.get(*state) == Value::None =>
                     {
@@ -103,24 +90,24 @@ pub(super) fn check(proof: &Proof<'_>, global: &Global, object: &Object) -> Resu
                         if pickle.global(*class).is_some_and(|class| class.is("numpy", "ndarray"))
                             // The state has the shape; another one here would only take memory.
                             && pickle.ints(*shape).is_some_and(|shape| shape == [0])
-                            && proof.is_bytes(*code) =>
+                            && evidence.is_bytes(*code) =>
                     {
                         Ok(())
                     }
                     _ => Err("called for something else than a plain array"),
                 },
                 ("numpy._core.multiarray" | "numpy.core.multiarray", "scalar") => match arguments {
-                    [kind, bytes] if proof.is_bytes(*bytes) && is_number_type(proof, *kind) => Ok(()),
+                    [kind, bytes] if evidence.is_bytes(*bytes) && is_number_type(evidence, *kind) => Ok(()),
                     _ => Err("called for something else than a plain number"),
                 },
                 ("torch._tensor", "_rebuild_from_type" | "_rebuild_from_type_v2") => match arguments {
                     [function, class, inner, state] => {
-                        rebuilds(proof, *function, *inner)?;
+                        rebuilds(evidence, *function, *inner)?;
                         let is_class = pickle.global(*class).is_some_and(is_tensor_class);
                         if !is_class {
                             return Err("called for a class of tensors that is not on the list");
                         }
-                        proof.attributes(*state)
+                        evidence.attributes(*state)
                     }
                     _ => Err("called with another number of arguments"),
                 },
@@ -136,31 +123,31 @@ pub(super) fn check(proof: &Proof<'_>, global: &Global, object: &Object) -> Resu
 }
 
 /// Whether `state` may be given to what `object` built; else what is wrong with it.
-pub(super) fn check_state(proof: &Proof<'_>, global: &Global, object: &Object, state: Ref) -> Result {
-    let pickle = proof.pickle;
+pub(super) fn check_state(evidence: &Evidence<'_>, global: &Global, object: &Object, state: Ref) -> Result {
+    let pickle = evidence.pickle;
     match (global.module.as_str(), global.name.as_str()) {
-        ("collections", "defaultdict") => proof.attributes(state),
+        ("collections", "defaultdict") => evidence.attributes(state),
         ("copyreg", "_reconstructor") => {
-            let class = pickle.arguments(object).first().and_then(|class| built(proof, *class));
-            class.map_or(Err("given a state"), |form| proof.built_state(form, state))
+            let class = pickle.arguments(object).first().and_then(|class| built(evidence, *class));
+            class.map_or(Err("given a state"), |form| evidence.built_state(form, state))
         }
         ("torch", "ScriptObject") => match pickle.sequence(state) {
             Some([inner, class])
-                if proof.is_plain(*inner)
+                if evidence.is_plain(*inner)
                     && pickle.text(*class).is_some_and(|class| PACKED.contains(&class)) =>
             {
                 Ok(())
             }
             _ => Err("of a class that is not one of packed weights"),
         },
-        ("numpy", "dtype") => element_state(proof, object, state),
+        ("numpy", "dtype") => element_state(evidence, object, state),
         (_, "_reconstruct") => match pickle.sequence(state) {
             Some([version, shape, kind, is_fortran, content])
                 if pickle.int(*version).is_some()
                     && pickle.ints(*shape).is_some()
-                    && proof.sort(*kind) == Some(Sort::ElementType)
+                    && evidence.sort(*kind) == Some(Sort::ElementType)
                     && pickle.int(*is_fortran).is_some()
-                    && (proof.is_bytes(*content) || matches!(pickle.get(*content), Value::List(_))) =>
+                    && (evidence.is_bytes(*content) || matches!(pickle.get(*content), Value::List(_))) =>
             {
                 Ok(())
             }
@@ -171,34 +158,34 @@ pub(super) fn check_state(proof: &Proof<'_>, global: &Global, object: &Object, s
 }
 
 /// The form of a class that may be built without arguments.
-fn built(proof: &Proof<'_>, class: Ref) -> Option<&'static Form> {
-    let class = proof.pickle.global(class)?;
+fn built(evidence: &Evidence<'_>, class: Ref) -> Option<&'static Form> {
+    let class = evidence.pickle.global(class)?;
     let form = list::form(class)?;
     let is_object = class.is("builtins", "object");
     let is_built = matches!(form, Form::Class | Form::Module | Form::Optimizer | Form::Plain);
     (is_built || is_object).then_some(form)
 }
 
-fn is_encoding(proof: &Proof<'_>, at: Ref) -> bool {
-    proof.pickle.text(at).is_some_and(|name| {
+fn is_encoding(evidence: &Evidence<'_>, at: Ref) -> bool {
+    evidence.pickle.text(at).is_some_and(|name| {
         matches!(name.to_ascii_lowercase().as_str(), "latin1" | "latin-1" | "utf8" | "utf-8" | "ascii")
     })
 }
 
-fn is_functions_class(proof: &Proof<'_>, at: Ref) -> bool {
-    proof.pickle.global(at).is_some_and(|class| class.is("torch._C", "_VariableFunctionsClass"))
+fn is_functions_class(evidence: &Evidence<'_>, at: Ref) -> bool {
+    evidence.pickle.global(at).is_some_and(|class| class.is("torch._C", "_VariableFunctionsClass"))
 }
 
-fn is_function(proof: &Proof<'_>, name: Ref) -> bool {
+fn is_function(evidence: &Evidence<'_>, name: Ref) -> bool {
     let form = |name| {
         list::form_of("torch._C._VariableFunctionsClass", name).is_some_and(|form| *form == Form::Function)
     };
-    proof.pickle.text(name).is_some_and(form)
+    evidence.pickle.text(name).is_some_and(form)
 }
 
-fn is_factory(proof: &Proof<'_>, at: Ref) -> bool {
+fn is_factory(evidence: &Evidence<'_>, at: Ref) -> bool {
     const FACTORIES: &[&str] = &["dict", "list", "set", "int", "float", "str", "bool", "tuple"];
-    match proof.pickle.get(at) {
+    match evidence.pickle.get(at) {
         Value::None => true,
         Value::Global(global) => {
             (global.module == "builtins" && FACTORIES.contains(&global.name.as_str()))
@@ -217,15 +204,16 @@ fn is_tensor_class(global: &Global) -> bool {
 }
 
 /// Whether `function(*arguments)` is a listed call that makes a tensor.
-fn rebuilds(proof: &Proof<'_>, function: Ref, arguments: Ref) -> Result {
-    let form = proof.pickle.global(function).and_then(list::form);
-    let (Some(Form::Call(signature)), Value::Tuple(arguments)) = (form, proof.pickle.get(arguments)) else {
+fn rebuilds(evidence: &Evidence<'_>, function: Ref, arguments: Ref) -> Result {
+    let form = evidence.pickle.global(function).and_then(list::form);
+    let (Some(Form::Call(signature)), Value::Tuple(arguments)) = (form, evidence.pickle.get(arguments))
+    else {
         return Err("called with a function that is not on the list, or with computed arguments");
     };
     if signature.result != Sort::Tensor {
         return Err("called with a function that makes no tensor");
     }
-    proof.fits(signature, arguments)
+    evidence.fits(signature, arguments)
 }
 
 /// A type of NumPy's by its code: `f4`, `<i8`, `U10`.
@@ -237,13 +225,13 @@ enum ElementKind {
 }
 
 /// What the arguments of `numpy.dtype` name.
-fn element_type(proof: &Proof<'_>, object: &Object) -> Result<ElementKind> {
+fn element_type(evidence: &Evidence<'_>, object: &Object) -> Result<ElementKind> {
     let wrong = "called with something else than the code of a plain type";
-    let [code, rest @ ..] = proof.positional(object)? else { return Err(wrong) };
-    if rest.len() > 2 || !rest.iter().all(|&flag| proof.pickle.int(flag).is_some()) {
+    let [code, rest @ ..] = evidence.positional(object)? else { return Err(wrong) };
+    if rest.len() > 2 || !rest.iter().all(|&flag| evidence.pickle.int(flag).is_some()) {
         return Err(wrong);
     }
-    let code = proof.pickle.text(*code).ok_or(wrong)?;
+    let code = evidence.pickle.text(*code).ok_or(wrong)?;
     let plain = code.strip_prefix(['<', '>', '|', '=']).unwrap_or(code);
     const NUMBERS: &[&str] = &[
         "b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "f16", "c8", "c16", "c32",
@@ -267,18 +255,17 @@ fn element_type(proof: &Proof<'_>, object: &Object) -> Result<ElementKind> {
     text.map(|bytes| ElementKind::Text { bytes }).ok_or(wrong)
 }
 
-fn is_number_type(proof: &Proof<'_>, at: Ref) -> bool {
-    let object = proof
-        .pickle
-        .object(at)
-        .filter(|object| proof.pickle.callable(object).is_some_and(|callable| callable.is("numpy", "dtype")));
-    object.is_some_and(|object| element_type(proof, object).is_ok_and(|kind| kind != ElementKind::Object))
+fn is_number_type(evidence: &Evidence<'_>, at: Ref) -> bool {
+    let object = evidence.pickle.object(at).filter(|object| {
+        evidence.pickle.callable(object).is_some_and(|callable| callable.is("numpy", "dtype"))
+    });
+    object.is_some_and(|object| element_type(evidence, object).is_ok_and(|kind| kind != ElementKind::Object))
 }
 
 /// `(3, order, subtype, names, fields, size, alignment, flags)`. NumPy believes flags and sizes: with those of
 /// another type it takes bytes for pointers.
-fn element_state(proof: &Proof<'_>, object: &Object, state: Ref) -> Result {
-    let pickle = proof.pickle;
+fn element_state(evidence: &Evidence<'_>, object: &Object, state: Ref) -> Result {
+    let pickle = evidence.pickle;
     let wrong = "given another state than that of a plain type";
     let Some([version, order, subtype, names, fields, size, alignment, flags]) = pickle.sequence(state)
     else {
@@ -290,7 +277,7 @@ fn element_state(proof: &Proof<'_>, object: &Object, state: Ref) -> Result {
         return Err(wrong);
     }
     let numbers = (pickle.int(*size), pickle.int(*alignment), pickle.int(*flags));
-    let is_right = match element_type(proof, object)? {
+    let is_right = match element_type(evidence, object)? {
         ElementKind::Number => numbers == (Some(-1), Some(-1), Some(0)),
         ElementKind::Object => numbers == (Some(-1), Some(-1), Some(63)),
         ElementKind::Text { bytes } => {

@@ -2,13 +2,15 @@
 //! definition of `forward`, and `forward` itself, which it traces again. No file with such a source is safe; what
 //! the source names decides between unknown and dangerous.
 
+mod judgement;
 mod known;
 mod statement;
 
 use super::list::{self, Form};
 use super::subjects::Subjects;
 use super::value::{Object, Pickle, Ref, Value};
-use crate::forward::python::{Kind, tokens};
+use crate::python::{Kind, tokens};
+use judgement::Judgement;
 use statement::{Reader, Verdict};
 use std::collections::HashSet;
 
@@ -73,70 +75,51 @@ fn judge_call(pickle: &Pickle, object: &Object, left: &mut usize, judgement: &mu
         let code = pickle.text(value)?;
         let length = imports.iter().map(|import| import.len()).sum::<usize>() + code.len();
         *left = left.checked_sub(length)?;
-        judgement.add(format!("{}{code}", imports.concat()));
+        add(format!("{}{code}", imports.concat()), judgement);
         is_there = true;
     }
     is_there.then_some(())
 }
 
-/// What is wrong with sources, each line and name once.
-#[derive(Debug, Default)]
-struct Judgement {
-    dangers: Subjects,
-    unknown: Subjects,
-    /// Whole sources: modules of one class have the same.
-    sources: HashSet<String>,
+/// Judges a source, once.
+fn add(source: String, judgement: &mut Judgement) {
+    if !judgement.sources.contains(&source) {
+        judge(&source, judgement);
+        judgement.sources.insert(source);
+    }
 }
 
-impl Judgement {
-    fn danger(&mut self, line: &str) {
-        self.dangers.add(line.trim().chars().take(120).collect());
+fn judge(source: &str, judgement: &mut Judgement) {
+    let lines: Vec<&str> = source.lines().collect();
+    let line = |number: usize| lines.get(number.saturating_sub(1)).copied().unwrap_or_default();
+    // Python ends a line, and a comment, at a carriage return too.
+    if let Some(hiding) = source.split('\n').find(|line| line.contains(['\r', '\x0c', '\0'])) {
+        return judgement.danger(&hiding.escape_debug().to_string());
     }
-
-    fn doubt(&mut self, name: &str) {
-        self.unknown.add(name.chars().take(120).collect());
-    }
-
-    fn add(&mut self, source: String) {
-        if !self.sources.contains(&source) {
-            self.judge(&source);
-            self.sources.insert(source);
+    let tokens = match tokens(source) {
+        Ok(tokens) => tokens,
+        Err((number, _)) => return judgement.danger(line(number)),
+    };
+    let mut reader = Reader::new(judgement);
+    let mut rest = tokens.as_slice();
+    while !rest.is_empty() {
+        let end = rest.iter().position(|token| token.kind == Kind::Newline).map_or(rest.len(), |end| end + 1);
+        let (statement, after) = rest.split_at(end);
+        let number = statement.iter().map(|token| token.line).min().unwrap_or(0);
+        if reader.statement(statement) == Verdict::Danger {
+            reader.danger(line(number));
         }
-    }
-
-    fn judge(&mut self, source: &str) {
-        let lines: Vec<&str> = source.lines().collect();
-        let line = |number: usize| lines.get(number.saturating_sub(1)).copied().unwrap_or_default();
-        // Python ends a line, and a comment, at a carriage return too.
-        if let Some(hiding) = source.split('\n').find(|line| line.contains(['\r', '\x0c', '\0'])) {
-            return self.danger(&hiding.escape_debug().to_string());
-        }
-        let tokens = match tokens(source) {
-            Ok(tokens) => tokens,
-            Err((number, _)) => return self.danger(line(number)),
-        };
-        let mut reader = Reader::new(self);
-        let mut rest = tokens.as_slice();
-        while !rest.is_empty() {
-            let end =
-                rest.iter().position(|token| token.kind == Kind::Newline).map_or(rest.len(), |end| end + 1);
-            let (statement, after) = rest.split_at(end);
-            let number = statement.iter().map(|token| token.line).min().unwrap_or(0);
-            if reader.statement(statement) == Verdict::Danger {
-                reader.danger(line(number));
-            }
-            rest = after;
-        }
+        rest = after;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Judgement;
+    use super::{Judgement, add};
 
     fn judged(source: &str) -> Judgement {
         let mut judgement = Judgement::default();
-        judgement.add(source.to_owned());
+        add(source.to_owned(), &mut judgement);
         judgement
     }
 

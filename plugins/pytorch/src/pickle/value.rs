@@ -1,6 +1,7 @@
 //! What a pickle describes: a graph of inert values in one arena.
 
 use super::renamed::renamed;
+use qp_abi::sdk::{BackendError, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -163,7 +164,7 @@ pub struct Pickle {
 
 /// How many entries of dictionaries may still be looked at. Files share what they say twice, and one of some
 /// kilobytes can make a million modules of one dictionary: whoever walks a pickle sees nothing more when this
-/// is used up, and [`Pickle::is_exhausted`] tells.
+/// is used up, and [`Pickle::check_whole`] tells.
 #[derive(Debug)]
 pub(super) struct Work(AtomicU64);
 
@@ -222,9 +223,15 @@ impl Pickle {
         self.has_replaced_elements
     }
 
-    /// Whether so much of it was looked at that the rest stayed unseen.
-    pub fn is_exhausted(&self) -> bool {
-        self.work.0.load(Ordering::Relaxed) == 0
+    /// Whether all that was asked of it was looked at.
+    ///
+    /// # Errors
+    /// `CorruptFile` when so much was that the rest stayed unseen.
+    pub fn check_whole(&self) -> Result<()> {
+        if self.work.0.load(Ordering::Relaxed) == 0 {
+            return Err(BackendError::corrupt_file("the pickle repeats its parts beyond any use"));
+        }
+        Ok(())
     }
 
     /// The value at `at`.

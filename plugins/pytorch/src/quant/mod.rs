@@ -3,4 +3,4 @@
 pub mod dtype;
 mod parameters;
 
-pub use parameters::{Quantizer, Scheme, numbers, reals};
+pub use parameters::{Quantizer, Scheme};

@@ -1,6 +1,6 @@
 //! A model that the engine has opened, and the values it can deliver.
 
-use super::in_order;
+use super::inputs::in_order;
 use qp_abi::abi_stable::RMut;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::{RSlice, RString};

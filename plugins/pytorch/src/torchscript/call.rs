@@ -2,8 +2,8 @@
 
 use super::class::is_library;
 use super::code::Method;
+use super::entry::place_of;
 use super::expression::Expression;
-use super::forward::place_of;
 use super::operator::{self, Operator};
 use super::symbol::{Kind, Symbol, has_value, names_of, quantization_of};
 use super::tracer::{Mode, Place, Tracer, Variables};

@@ -2,8 +2,7 @@
 
 use super::code::Statement;
 use super::expression::Expression;
-use super::forward::relabelled;
-use super::symbol::{Symbol, has_value, is_sure};
+use super::symbol::{Symbol, has_value, is_sure, relabelled};
 use super::tracer::{Mode, Place, Tracer, Variables};
 use qp_abi::sdk::{Attribute, AttributeValue, RString};
 use std::collections::HashSet;

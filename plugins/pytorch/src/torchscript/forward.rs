@@ -9,15 +9,19 @@
 //! the same name.
 
 use super::code::{Code, Statement};
+use super::entry::{Entry, part_name, place_of};
 use super::expression::Expression;
 use super::modules::Modules;
-use super::symbol::{Symbol, has_value};
+use super::symbol::Symbol;
 use super::tracer::{Place, Tracer};
 use crate::document::{self, Collector};
 use crate::tensor::StoredTensor;
 use qp_abi::sdk::{LayerInfo, RString, ValueInfo};
 use qp_pytorch_contract::names::Names;
 use std::collections::{HashMap, HashSet};
+
+/// Bytes of a type as it is shown.
+const MAX_TYPE: usize = 1024;
 
 /// What following `forward` found.
 #[derive(Debug, Default)]
@@ -32,35 +36,6 @@ pub struct Flow {
     pub outputs: Vec<ValueInfo>,
     /// The values with quantization parameters.
     pub values: Vec<ValueInfo>,
-}
-
-/// A layer before it has its name.
-#[derive(Debug)]
-pub(super) struct Listed {
-    /// Its path is still that of its module, or what an operator's would be if it were the only one.
-    pub(super) layer: LayerInfo,
-    /// Whether it is a module; else an operator.
-    pub(super) is_module: bool,
-    /// Its number, if it computes something: its outputs are `%7`, `%7:1`, …
-    pub(super) id: Option<usize>,
-    /// Whether its value may be a list, whose tensors are further outputs as far as the code reads them.
-    pub(super) is_list: bool,
-    /// Whether another entry stands for it.
-    pub(super) is_dropped: bool,
-}
-
-/// The number of a layer and of one of its outputs in the name of a value that is not final yet.
-pub(super) fn place_of(name: &str) -> Option<(usize, usize)> {
-    let name = name.strip_prefix('%')?;
-    match name.split_once(':') {
-        Some((id, part)) => Some((id.parse().ok()?, part.parse().ok()?)),
-        None => Some((name.parse().ok()?, 0)),
-    }
-}
-
-/// The name of an output of a layer whose name is `layer`.
-pub(super) fn part_name(layer: &str, part: usize) -> RString {
-    if part == 0 { layer.into() } else { format!("{layer}:{part}").into() }
 }
 
 /// Follows `forward` of the first module.
@@ -106,7 +81,7 @@ pub fn follow(
 
 /// The layers under their final names; those of `outputs` and `values` are replaced, too.
 fn named(
-    entries: Vec<Listed>,
+    entries: Vec<Entry>,
     names: &mut Names,
     outputs: &mut [ValueInfo],
     values: &mut [ValueInfo],
@@ -114,7 +89,7 @@ fn named(
     let mut called: HashSet<RString> = HashSet::new();
     let mut finals: HashMap<usize, String> = HashMap::new();
     let mut layers = Vec::with_capacity(entries.len());
-    for Listed { mut layer, is_module, id, is_dropped, .. } in entries {
+    for Entry { mut layer, is_module, id, is_dropped, .. } in entries {
         if is_dropped {
             continue;
         }
@@ -172,6 +147,14 @@ fn mutable(code: &Code) -> HashSet<String> {
     names
 }
 
+/// A type as it is shown.
+pub(super) fn shortened(annotation: &str) -> String {
+    match annotation.char_indices().nth(MAX_TYPE) {
+        Some((end, _)) => format!("{}…", annotation.get(..end).unwrap_or_default()),
+        None => annotation.to_owned(),
+    }
+}
+
 /// The outputs of the graph under their names.
 fn outputs(result: &Symbol, returns: &str) -> Vec<ValueInfo> {
     let named = |symbol: &Symbol, fallback: &str| match &symbol.clone().surely() {
@@ -200,7 +183,7 @@ fn outputs(result: &Symbol, returns: &str) -> Vec<ValueInfo> {
         && !matches!(returns, "Tensor" | "")
         && !matches!(result, Symbol::List(_) | Symbol::Tuple(_) | Symbol::Named(_))
     {
-        output.type_name = super::shortened(returns).into();
+        output.type_name = shortened(returns).into();
     }
     let mut taken = HashSet::new();
     for (index, output) in outputs.iter_mut().enumerate() {
@@ -209,49 +192,4 @@ fn outputs(result: &Symbol, returns: &str) -> Vec<ValueInfo> {
         }
     }
     outputs
-}
-
-/// The same with other names for its tensors, which are numbered in order; what is perhaps none gets no name. A list
-/// within another value has one number, which is that of its first tensor.
-pub(super) fn relabelled(
-    symbol: &Symbol,
-    part: &mut usize,
-    name: &mut dyn FnMut(usize) -> RString,
-) -> Symbol {
-    match symbol {
-        Symbol::List(elements) if has_value(symbol) => {
-            Symbol::List(elements.iter().map(|inner| relabelled_within(inner, part, name)).collect())
-        }
-        _ => relabelled_within(symbol, part, name),
-    }
-}
-
-fn relabelled_within(symbol: &Symbol, part: &mut usize, name: &mut dyn FnMut(usize) -> RString) -> Symbol {
-    match symbol {
-        Symbol::Value { .. } | Symbol::Stored(..) => {
-            let number = *part;
-            *part += 1;
-            let quantization = super::symbol::quantization_of(symbol);
-            Symbol::Value { name: name(number), quantization }
-        }
-        Symbol::List(_) if has_value(symbol) => {
-            let number = *part;
-            *part += 1;
-            Symbol::Value { name: name(number), quantization: None }
-        }
-        Symbol::Tuple(parts) if has_value(symbol) => {
-            Symbol::Tuple(parts.iter().map(|inner| relabelled_within(inner, part, name)).collect())
-        }
-        Symbol::Named(entries) if has_value(symbol) => {
-            let entries =
-                entries.iter().map(|(key, inner)| (key.clone(), relabelled_within(inner, part, name)));
-            Symbol::Named(entries.collect())
-        }
-        Symbol::List(_) | Symbol::Tuple(_) | Symbol::Named(_) => Symbol::Other,
-        Symbol::Perhaps(_) => {
-            *part += 1;
-            Symbol::unnamed().perhaps()
-        }
-        other => other.clone(),
-    }
 }

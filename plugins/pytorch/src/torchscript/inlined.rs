@@ -4,7 +4,7 @@
 use super::code::{Code, Method, Statement};
 use super::expression::Expression;
 use super::modules::{Field, Modules};
-use crate::listing::Step;
+use crate::document::listing::Step;
 use qp_pytorch_contract::names::Names;
 use std::collections::{HashMap, HashSet};
 

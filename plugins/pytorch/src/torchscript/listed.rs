@@ -1,7 +1,7 @@
 //! The list of layers while it grows.
 
-use super::forward::{Listed, part_name, relabelled};
-use super::symbol::{Kind, Symbol, is_sure, quantization_of};
+use super::entry::{Entry, part_name};
+use super::symbol::{Kind, Symbol, is_sure, quantization_of, relabelled};
 use super::tracer::{Place, Tracer};
 use crate::document;
 use qp_abi::sdk::{LayerInfo, QuantizationParameters, RString};
@@ -106,7 +106,7 @@ impl Tracer<'_> {
         } else {
             self.idle.insert(layer.path.clone(), at);
         }
-        self.entries.push(Listed {
+        self.entries.push(Entry {
             layer,
             is_module,
             id: computes.then_some(id),

@@ -2,9 +2,10 @@
 
 use super::inlined::inlined;
 use super::modules::{Module, Modules};
-use crate::archive::Archive;
+use super::record;
+use crate::container::Archive;
 use crate::document::Collector;
-use crate::listing::{Listing, Method};
+use crate::document::listing::{Listing, Method};
 use crate::pickle::decode;
 use crate::rebuild::{Rebuild, Storages};
 use crate::tensor::Data;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 /// `NotFound` when there is no such module; `CorruptFile` as in reading.
 pub fn listing(archive: &Arc<Archive>, layer: Option<&LayerInfo>) -> Result<Listing> {
     let mut collector = Collector::new("torchscript", Data::of_archive(Arc::clone(archive)));
-    let code = super::code(archive)?;
+    let code = record::code(archive)?;
     let data = decode(&archive.content("data.pkl")?)?;
     let storages = Storages::Folder("data/".to_owned());
     let rebuild = Rebuild { pickle: &data, storages: &storages, is_big_endian: archive.is_big_endian()? };
@@ -25,7 +26,7 @@ pub fn listing(archive: &Arc<Archive>, layer: Option<&LayerInfo>) -> Result<List
     let (index, module) = find(&modules, layer)
         .ok_or_else(|| BackendError::not_found("the file holds no code of this layer"))?;
     let forward = code.method(&module.class.qualified, "forward");
-    let source = source(archive, &module.class.qualified)?;
+    let source = record::source(archive, &module.class.qualified)?;
     Ok(Listing {
         language: "TorchScript",
         layer: module.path.clone(),
@@ -46,16 +47,6 @@ fn find<'a>(modules: &'a Modules, layer: Option<&LayerInfo>) -> Option<(usize, &
         named(stem).filter(|(_, module)| is_number && layer.op_type == module.class.name.as_str())
     };
     named(path).or_else(once_more).or_else(|| named(&layer.scope))
-}
-
-/// The text of the record that holds a class.
-fn source(archive: &Archive, class: &str) -> Result<String> {
-    let module = class.rsplit_once('.').map_or("", |(module, _)| module);
-    let name = format!("code/{}.py", module.replace('.', "/"));
-    if !archive.contains(&name) {
-        return Ok(String::new());
-    }
-    Ok(String::from_utf8_lossy(&archive.content(&name)?).into_owned())
 }
 
 /// The methods of `class` in the text of a record, `forward` first, then in the order of the text.

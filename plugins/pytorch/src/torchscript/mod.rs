@@ -4,6 +4,7 @@ mod call;
 mod class;
 mod code;
 mod control;
+mod entry;
 mod expression;
 mod fake_quantize;
 mod forward;
@@ -14,19 +15,19 @@ mod listing;
 mod modules;
 pub(crate) mod operator;
 mod reach;
+mod record;
 mod symbol;
 mod tracer;
 
 pub use listing::listing;
 
-use crate::archive::Archive;
+use crate::container::Archive;
 use crate::document::{Collector, Document, value};
 use crate::eager::packed_parameters;
-use crate::open::whole;
 use crate::pickle::{Pickle, decode};
 use crate::rebuild::{Rebuild, Storages};
 use crate::tensor::{Data, StoredTensor};
-use code::Code;
+use forward::shortened;
 use modules::Modules;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{
@@ -35,10 +36,7 @@ use qp_abi::sdk::{
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Code of more than this is no model's.
-const MAX_CODE_BYTES: u64 = 16 << 20;
-/// Bytes of a type as it is shown, and methods that are named.
-const MAX_TYPE: usize = 1024;
+/// Methods that are named.
 const MAX_METHODS: usize = 64;
 
 /// Reads a TorchScript archive; of a dangerous one as much as can be read.
@@ -48,7 +46,7 @@ const MAX_METHODS: usize = 64;
 pub fn read(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     let is_big_endian = archive.is_big_endian()?;
     let mut collector = Collector::new("torchscript", Data::of_archive(Arc::clone(archive)));
-    let code = code(archive)?;
+    let code = record::code(archive)?;
     let data = decode(&archive.content("data.pkl")?)?;
     let constants = decode(&archive.content("constants.pkl")?)?;
 
@@ -112,24 +110,8 @@ pub fn read(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document> {
     }
     // Such code runs as soon as libtorch loads the module.
     code.reach.judge().report(info);
-    whole(&data)?;
+    data.check_whole()?;
     Ok(collector.document)
-}
-
-/// The classes and functions in `code/`.
-fn code(archive: &Archive) -> Result<Code> {
-    let mut code = Code::default();
-    let mut bytes = 0;
-    for name in archive.names().filter(|name| name.starts_with("code/") && name.ends_with(".py")) {
-        bytes += archive.record(name).map_or(0, |record| record.size);
-        if bytes > MAX_CODE_BYTES {
-            return Err(BackendError::corrupt_file("the archive has too much code"));
-        }
-        let content = archive.content(name)?;
-        let module = name.trim_start_matches("code/").trim_end_matches(".py").replace('/', ".");
-        code.add(&module, &String::from_utf8_lossy(&content))?;
-    }
-    Ok(code)
 }
 
 /// The tensors of `constants.pkl`, by the names that code gives them: `c0`, `c1`, …
@@ -194,14 +176,6 @@ fn input(name: &str, annotation: &str) -> ValueInfo {
     };
     (input.dtype, input.shape) = (dtype, RSome(RVec::new()));
     input
-}
-
-/// A type as it is shown.
-fn shortened(annotation: &str) -> String {
-    match annotation.char_indices().nth(MAX_TYPE) {
-        Some((end, _)) => format!("{}…", annotation.get(..end).unwrap_or_default()),
-        None => annotation.to_owned(),
-    }
 }
 
 /// How the model was quantized: FX mode leaves a `GraphModule`, unless its submodules were traced apart.

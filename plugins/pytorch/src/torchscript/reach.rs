@@ -2,7 +2,7 @@
 //! we read otherwise than it does must not hide a call. Every name that a bracket follows counts, whatever stands
 //! around it; names of operators that reach files count even in comments and texts.
 
-use crate::operator_judgement::{Judgement, unsafe_name};
+use crate::judge::{Judgement, unsafe_name};
 use qp_pytorch_contract::operator_list::{Standing, is_namespace, standing};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

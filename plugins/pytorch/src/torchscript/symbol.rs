@@ -233,6 +233,51 @@ pub(super) fn quantization_of(symbol: &Symbol) -> Option<QuantizationParameters>
     }
 }
 
+/// The same with other names for its tensors, which are numbered in order; what is perhaps none gets no name. A list
+/// within another value has one number, which is that of its first tensor.
+pub(super) fn relabelled(
+    symbol: &Symbol,
+    part: &mut usize,
+    name: &mut dyn FnMut(usize) -> RString,
+) -> Symbol {
+    match symbol {
+        Symbol::List(elements) if has_value(symbol) => {
+            Symbol::List(elements.iter().map(|inner| relabelled_within(inner, part, name)).collect())
+        }
+        _ => relabelled_within(symbol, part, name),
+    }
+}
+
+fn relabelled_within(symbol: &Symbol, part: &mut usize, name: &mut dyn FnMut(usize) -> RString) -> Symbol {
+    match symbol {
+        Symbol::Value { .. } | Symbol::Stored(..) => {
+            let number = *part;
+            *part += 1;
+            let quantization = quantization_of(symbol);
+            Symbol::Value { name: name(number), quantization }
+        }
+        Symbol::List(_) if has_value(symbol) => {
+            let number = *part;
+            *part += 1;
+            Symbol::Value { name: name(number), quantization: None }
+        }
+        Symbol::Tuple(parts) if has_value(symbol) => {
+            Symbol::Tuple(parts.iter().map(|inner| relabelled_within(inner, part, name)).collect())
+        }
+        Symbol::Named(entries) if has_value(symbol) => {
+            let entries =
+                entries.iter().map(|(key, inner)| (key.clone(), relabelled_within(inner, part, name)));
+            Symbol::Named(entries.collect())
+        }
+        Symbol::List(_) | Symbol::Tuple(_) | Symbol::Named(_) => Symbol::Other,
+        Symbol::Perhaps(_) => {
+            *part += 1;
+            Symbol::unnamed().perhaps()
+        }
+        other => other.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Kind;

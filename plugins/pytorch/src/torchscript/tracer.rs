@@ -1,12 +1,11 @@
 //! Evaluates TorchScript's code with symbols in place of tensors.
 
 use super::code::{Code, Method, Statement};
+use super::entry::{Entry, part_name, place_of};
 use super::expression::Expression;
-use super::forward::{Listed, part_name, place_of};
 use super::modules::{Field, Modules};
 use super::symbol::{Kind, Symbol, elements, has_value, names_of, weight};
-use crate::quant::numbers;
-use crate::tensor::{Data, StoredTensor};
+use crate::tensor::{Data, StoredTensor, numbers};
 use qp_abi::sdk::{RString, ValueInfo};
 use std::collections::{HashMap, HashSet};
 
@@ -36,7 +35,7 @@ pub(super) struct Tracer<'a> {
     /// Attributes whose value may change in a run.
     mutable: HashSet<String>,
     /// The layers so far.
-    pub(super) entries: Vec<Listed>,
+    pub(super) entries: Vec<Entry>,
     /// Where in `entries` the layer of each number is.
     pub(super) ids: Vec<usize>,
     pub(super) values: Vec<ValueInfo>,
@@ -121,7 +120,7 @@ impl<'a> Tracer<'a> {
     }
 
     /// The layers, the modules among them, and the values with quantization parameters.
-    pub(super) fn finish(self) -> (Vec<Listed>, HashSet<usize>, Vec<ValueInfo>) {
+    pub(super) fn finish(self) -> (Vec<Entry>, HashSet<usize>, Vec<ValueInfo>) {
         (self.entries, self.met, self.values)
     }
 

@@ -7,10 +7,8 @@
 //! real = `weight · SCB / 127`.
 
 use super::{Activations, Affine, Sharing, Side, Tensors, Weight, int, ints, text};
-use crate::book::Book;
-use crate::derived::{Derived, Formula, Packed, Packing};
-use crate::quant::{dtype::from_torch_name, numbers};
-use crate::tensor::{Place, StoredTensor};
+use crate::quant::dtype::from_torch_name;
+use crate::tensor::{Book, Derived, Formula, Packed, Packing, Place, StoredTensor, numbers};
 use qp_abi::sdk::{BackendError, DType, Result, element_count};
 use serde::Deserialize;
 use std::sync::Arc;

@@ -9,9 +9,7 @@
 use super::gptq::is_in_order;
 use super::sharing::spread_over_rows;
 use super::{Activations, Affine, Sharing, Side, Tensors, Weight, ints, text};
-use crate::derived::{Derived, Formula, Packed, Packing};
-use crate::quant::{numbers, reals};
-use crate::tensor::{Place, StoredTensor};
+use crate::tensor::{Derived, Formula, Packed, Packing, Place, StoredTensor, numbers, reals};
 use qp_abi::sdk::DType;
 use std::sync::Arc;
 

@@ -6,9 +6,7 @@
 //! modules of AutoAWQ. Both are read as PyTorch's `Linear` has its weight: outputs, inputs.
 
 use super::{Activations, Affine, Sharing, Side, Tensors, Weight, int, ints, text};
-use crate::derived::{Derived, Packed, Packing};
-use crate::quant::reals;
-use crate::tensor::{Place, StoredTensor};
+use crate::tensor::{Derived, Packed, Packing, Place, StoredTensor, reals};
 use qp_abi::sdk::{DType, Result};
 use std::sync::Arc;
 

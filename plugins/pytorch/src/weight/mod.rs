@@ -6,16 +6,17 @@ mod collection;
 mod compressed;
 mod gptq;
 mod microscaling;
+mod recognize;
 mod sharing;
 pub mod torchao;
 
 pub use collection::Weights;
+pub use recognize::recognize;
 pub use sharing::Sharing;
 
-use crate::quant::reals;
-use crate::tensor::{Data, StoredTensor};
+use crate::tensor::{Data, StoredTensor, reals};
 use qp_abi::sdk::{Attribute, AttributeValue, DType, QuantizationParameters, RNone, RSome, RString, Result};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// A weight that is made up of several tensors.
 #[derive(Debug)]
@@ -161,29 +162,6 @@ impl<'a> Tensors<'a> {
         let full = names.iter().map(|name| format!("{prefix}{name}"));
         full.filter(|name| self.by_name.contains_key(name.as_str())).map(|name| (name, None)).collect()
     }
-}
-
-/// The weights that the named tensors make up, each of `names` looked at in turn. A tensor belongs to one weight.
-///
-/// # Errors
-/// `CorruptFile` when what describes a weight makes no sense.
-pub fn recognize(tensors: &Tensors<'_>, names: &[&str]) -> Result<Vec<Weight>> {
-    let mut weights = Vec::new();
-    let mut taken: HashSet<String> = HashSet::new();
-    for name in names {
-        let found = match bitsandbytes::recognize(tensors, name)? {
-            Some(weight) => Some(weight),
-            None => gptq::recognize(tensors, name)?
-                .or_else(|| compressed::recognize(tensors, name))
-                .or_else(|| microscaling::recognize(tensors, name)),
-        };
-        if let Some(weight) = found
-            && taken.insert(weight.codes_name.clone())
-        {
-            weights.push(weight);
-        }
-    }
-    Ok(weights)
 }
 
 /// An attribute that is a text.

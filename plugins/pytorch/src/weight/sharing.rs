@@ -1,7 +1,6 @@
 //! Which codes of a weight share a scale, as shapes and block sizes tell.
 
-use crate::derived::{Derived, Formula};
-use crate::tensor::{Place, StoredTensor};
+use crate::tensor::{Derived, Formula, Place, StoredTensor};
 use qp_abi::sdk::DType;
 use std::sync::Arc;
 

@@ -8,11 +8,9 @@
 
 use super::sharing::spread_over_rows;
 use super::{Activations, Affine, Sharing, Side, Weight, int, ints, text};
-use crate::derived::{Derived, Formula, Packed, Packing};
 use crate::pickle::Value;
-use crate::quant::numbers;
 use crate::rebuild::{Composite, Rebuild};
-use crate::tensor::{Data, Place, StoredTensor};
+use crate::tensor::{Data, Derived, Formula, Packed, Packing, Place, StoredTensor, numbers};
 use qp_abi::sdk::{Attribute, DType, Result};
 use std::sync::Arc;
 

@@ -6,11 +6,12 @@ use super::tools::{
     indifferent, inspect, location, open, skip,
 };
 use crate::backend::ModelBox;
+use crate::dtype::DType;
 use crate::error::{BackendError, ErrorKind};
 use crate::model::ModelInfo;
 use crate::sdk::READ_REAL;
 use crate::sink::{FnSink, TensorSink_TO};
-use crate::tensor::{DType, TensorView, element_count};
+use crate::tensor::{TensorView, element_count};
 use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{ROption, RResult, RSome};
 use std::fs::File;

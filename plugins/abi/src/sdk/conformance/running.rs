@@ -3,11 +3,12 @@
 use super::Suite;
 use super::tools::{Delivered, Outcome, breach, collect, expect_error, indifferent, open, skip, well_formed};
 use crate::backend::{BackendBox, Fetch, ModelBox, RunReport, RunRequest};
+use crate::dtype::DType;
 use crate::error::ErrorKind;
 use crate::manifest::{Pair, pair};
 use crate::model::{ModelInfo, ValueInfo};
 use crate::sink::{FnSink, TensorSink_TO};
-use crate::tensor::{DType, TensorView, element_count};
+use crate::tensor::{TensorView, element_count};
 use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{ROption, RSome};
 use std::path::Path;

@@ -1,10 +1,11 @@
 //! What the checks share: calling a backend as a host does, and judging its answers.
 
 use crate::backend::{BackendBox, ModelBox};
+use crate::dtype::DType;
 use crate::error::{BackendError, ErrorKind};
 use crate::model::ModelInfo;
 use crate::sink::{FnProgress, FnSink, Progress_TO, ProgressBox, TensorSink_TO};
-use crate::tensor::{DType, TensorView, element_count};
+use crate::tensor::{TensorView, element_count};
 use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{RResult, RStr};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! What the source of a graph may name, and what it may not.
 
-use crate::forward::is_builtin;
 use crate::pickle::list::{self, Form};
+use crate::python::is_builtin;
 use qp_pytorch_contract::operator_list::{Standing, standing};
 use std::collections::HashMap;
 

@@ -1,12 +1,12 @@
 //! What a line of a graph's source names, by its tokens.
 
-use super::Judgement;
+use super::judgement::Judgement;
 use super::known::{
     self, FOREIGN, HIDING, MODULES, REACHING, WRITING, is_called_plainly, is_computing, is_word,
 };
-use crate::forward::python::{Kind, Token};
 use crate::pickle::danger;
 use crate::pickle::value::Global;
+use crate::python::{Kind, Token};
 use std::collections::{HashMap, HashSet};
 
 /// What a line or a part of it amounts to.

@@ -1,0 +1,7 @@
+//! The verdict on a file: on every pickle in it, and on the operators that its code calls.
+
+mod file;
+mod operators;
+
+pub use file::{Origin, add_pickles, of_archive, of_pickles};
+pub use operators::{Judgement, UNKNOWN, unsafe_name};
