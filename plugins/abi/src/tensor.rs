@@ -7,8 +7,8 @@ use std::fmt;
 
 /// The type of a tensor's elements.
 ///
-/// An open set: codes below 64 are those of ONNX's `TensorProto.DataType`, codes from 64 are qp's own. A
-/// code that the host does not know prints as `dtype<code>`; its tensors are listed and never decoded.
+/// An open set: codes below 64 are those of ONNX's `TensorProto.DataType`, codes from 64 are qp's own. A code that
+/// the host does not know prints as `dtype<code>`; its tensors are listed but never decoded.
 #[repr(transparent)]
 #[derive(StableAbi, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DType(pub u8);
@@ -31,7 +31,7 @@ macro_rules! dtypes {
                 match self.0 { $($code => $bits,)* _ => 0 }
             }
 
-            /// The type of that name.
+            /// The type with this name.
             pub fn from_name(name: &str) -> Option<Self> {
                 match name { $($text => Some(Self::$name),)* _ => None }
             }
@@ -141,14 +141,14 @@ impl fmt::Debug for DType {
     }
 }
 
-/// A tensor, or a piece of one, whose bytes belong to somebody else and are valid during the call only.
+/// A tensor, or a piece of one, whose bytes are borrowed and valid only during the call.
 ///
 /// Elements are dense, in row-major order, little-endian. Types under one byte are packed with the first
 /// element in the low bits (as ONNX packs `int4`); a boolean is one byte, 0 or 1; a string is its length in
 /// bytes as `u32` followed by its UTF-8 bytes.
 ///
-/// A tensor may come in several pieces, in order and without gaps: `first_element` is where this one starts,
-/// always at a byte boundary, and `shape` stays that of the whole tensor.
+/// A tensor may arrive in several pieces, in order and without gaps: `first_element` is where this one starts, always
+/// at a byte boundary, and `shape` stays that of the whole tensor.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct TensorView<'a> {
@@ -158,11 +158,11 @@ pub struct TensorView<'a> {
     pub dtype: DType,
     /// The shape of the whole tensor; empty for a scalar.
     pub shape: RSlice<'a, i64>,
-    /// Index of the first element of `bytes` in the whole tensor; 0 when it comes in one piece.
+    /// Index of the first element of `bytes` in the whole tensor; 0 if it arrives in one piece.
     pub first_element: u64,
     /// The elements.
     pub bytes: RSlice<'a, u8>,
-    /// How integer codes turn into real values; `RNone` when the values are what they are.
+    /// How integer codes turn into real values; `RNone` if the elements are the values.
     pub quantization: ROption<&'a QuantizationParameters>,
 }
 
@@ -185,7 +185,7 @@ impl<'a> TensorView<'a> {
     }
 }
 
-/// The most dimensions of a shape that the host takes; NumPy stops there too.
+/// The most dimensions that the host accepts in a shape; the same as NumPy's limit.
 pub const MOST_DIMENSIONS: usize = 64;
 
 /// The product of the dimensions, 1 for a scalar; `None` when one is negative or the product overflows.
