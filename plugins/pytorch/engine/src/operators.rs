@@ -1,4 +1,4 @@
-//! libtorch's registry made to agree with the list of what a model may call.
+//! Makes libtorch's registry agree with the list of what a model may call.
 
 use crate::error::failed;
 use crate::shim;
@@ -6,17 +6,17 @@ use qp_abi::sdk::{BackendError, Result};
 use qp_pytorch_contract::operator_list::{Standing, standing};
 use std::sync::OnceLock;
 
-/// Makes libtorch refuse models everything that the list does not allow. To be called before any file is read.
+/// Makes libtorch reject everything in models that the list does not allow. Must be called before any file is read.
 ///
 /// # Errors
-/// What libtorch says.
+/// Those of libtorch.
 pub(crate) fn restrict() -> Result<()> {
     static DONE: OnceLock<std::result::Result<(), String>> = OnceLock::new();
     let done = DONE.get_or_init(|| shim::restrict(|name| standing(name) == Standing::Allowed));
     done.clone().map_err(|text| failed("libtorch could not be set up", text))
 }
 
-/// Why a file does not run that calls an operator at `place`.
+/// Why a file that calls an operator at `place` does not run.
 pub(crate) fn refused(name: &str, place: &str) -> BackendError {
     let called = if place.is_empty() {
         format!("the file calls `{name}`")
@@ -25,7 +25,7 @@ pub(crate) fn refused(name: &str, place: &str) -> BackendError {
     };
     match standing(name) {
         Standing::Unsafe(reason) => {
-            BackendError::unsafe_file(format!("{called}, which is no operator for a model"))
+            BackendError::unsafe_file(format!("{called}, which is not an operator for models"))
                 .with_cause(reason)
                 .with_help("Do not run this file.")
         }
@@ -36,7 +36,7 @@ pub(crate) fn refused(name: &str, place: &str) -> BackendError {
             "qp does not know the operator `{name}` of this file"
         ))
         .with_help(
-            "Replace it by what PyTorch has and save the model again; qp loads no libraries of operators.",
+            "Replace it with PyTorch's own operators and save the model again; qp does not load operator libraries.",
         ),
     }
 }
