@@ -313,7 +313,7 @@ fn what_was_captured_is_saved_and_read_again() {
     assert_eq!(read["tensors"][0]["shape"], serde_json::json!([6, 10]));
     let again =
         "use models/resnet8.onnx; input models/digits.npz:images[0:6]; capture --match fc --save fc.npz";
-    assert!(world.run(again).error().contains("exists already"));
+    assert!(world.run(again).error().contains("already exists"));
     assert_eq!(world.run(&format!("{again} --force")).code, 0);
 }
 
