@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Scripts may run each other to this depth.
 const MAX_DEPTH: usize = 16;
-/// A file of more bytes is no script.
+/// A larger file is not a script.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// Runs a script; paths in it are relative to its own folder.
@@ -34,9 +34,9 @@ fn read(path: &Path, depth: usize) -> Result<String> {
     if depth >= MAX_DEPTH {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("`{}` is script number {MAX_DEPTH} within each other", path.display()),
+            format!("`{}` would be script number {MAX_DEPTH} in a chain of scripts", path.display()),
         )
-        .with_hint("Check whether it runs itself with `source`."));
+        .with_hint("Check that it does not run itself with `source`."));
     }
     regular_file::read_text(path, MAX_BYTES)
 }
