@@ -389,9 +389,9 @@ fn activations_stand_next_to_what_their_codes_reach() {
     assert_eq!(found["value"], "layer1.conv2_output");
 }
 
-/// What the README shows; its digits depend on the processor.
+/// What TOUR.md shows; its digits depend on the processor.
 #[test]
-fn the_script_of_the_readme_runs() {
+fn the_script_of_the_tour_runs() {
     let world = World::new();
     let output = world.qp().args(["run", "models/compare.qp"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
