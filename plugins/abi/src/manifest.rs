@@ -34,7 +34,7 @@ pub struct Manifest {
     /// URL schemes of models that are not files; none of today's backends has one.
     pub url_schemes: RVec<RString>,
     /// What it can do: `inspect`, `run`, `capture`, `edit`, `substitute`, `export`, `code`, `read-real`, `threads`,
-    /// `optimization`. The host ignores unknown features.
+    /// `optimization`, `budget`, `replay`. The host ignores unknown features.
     pub features: RVec<RString>,
     /// The run settings that it accepts, besides those that come with a feature.
     pub options: RVec<OptionInfo>,
