@@ -238,7 +238,7 @@ impl<'a, 'b> Builder<'a, 'b> {
     }
 
     /// What a clamp reads if the candidate has lost it: the candidate has one value for what is before and after the
-    /// clamp, and its codes do not cut off what the clamp would, or the clamp would be part of the preceding layer.
+    /// clamp, and its codes do not cut off what the clamp would (otherwise the clamp would be part of the preceding layer).
     fn lost(&self, pair: &ActivationPair<'a>) -> Option<&'a str> {
         pair.reference.bounds.filter(|_| pair.reference_value.through.is_empty())?;
         let reads = data(&self.reference_graph, pair.reference);

@@ -28,8 +28,8 @@ pub struct Partner<'b> {
     pub range: Option<(f64, f64)>,
 }
 
-/// What may follow an integer product until it is a real number, listed backwards: a cast, the product with the
-/// scales, the bias.
+/// What may follow an integer product until it is a real number, in reverse order: the bias, the product with the
+/// scales, a cast.
 const CONVERSION: [LayerKind; 3] = [LayerKind::Addition, LayerKind::Multiplication, LayerKind::Identity];
 
 impl Partner<'_> {

@@ -143,7 +143,7 @@ impl Positions {
         Self { off: self.off || other.off, on: self.on || other.on }
     }
 
-    /// Each run with some switches on is unique: only what all or none decide recurs.
+    /// Whether the same positions recur: runs with some switches on and some off all differ.
     fn come_again(self) -> bool {
         !(self.off && self.on)
     }
@@ -305,7 +305,7 @@ impl Schedule {
         let mut schedule = Self { must_run: none(), is_kept: none(), is_border: none() };
         let mut is_due = none();
         wanted.iter().filter_map(|name| piece_of(name)).for_each(|piece| is_due[piece] = true);
-        // From the end: a piece must run if a later one is computed and reads it.
+        // From the end: a piece is due if a later one that is computed reads it.
         for (index, part) in parts.iter().enumerate().rev() {
             if !is_due[index] {
                 continue;

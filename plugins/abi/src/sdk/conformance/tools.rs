@@ -58,7 +58,7 @@ pub(super) fn cancelled() -> Held {
     Held(Progress_TO::from_value(FnProgress(|_: &str, _, _| true), TD_Opaque))
 }
 
-/// How long uncancelled work may take after a cancellation: the contract's limit, plus some for a busy machine.
+/// How long cancelled work may take if it does not report that: the contract's limit, plus some for a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A path as backends take it.
