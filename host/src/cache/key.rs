@@ -49,7 +49,7 @@ fn identity(metadata: &Metadata) -> Identity {
 #[cfg(not(unix))]
 fn identity(_metadata: &Metadata) -> Identity {}
 
-/// Larger files are not hashed: describing them again costs less than hashing them.
+/// Files with more bytes in total are not hashed: describing them again costs less than hashing them.
 pub const HASH_LIMIT_BYTES: u64 = 256 << 20;
 
 /// What a model consists of: its file and those it refers to, with their stamps and a hash of their content.
