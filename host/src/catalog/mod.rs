@@ -227,7 +227,7 @@ fn open_error(path: &Path, error: &std::io::Error) -> Error {
             None => explained.with_hint("Give the path of a folder of models, or of one model file."),
         },
         std::io::ErrorKind::PermissionDenied => {
-            explained.with_hint("Get read permission, or copy the folder to one of your own.")
+            explained.with_hint("Get read permission, or use a copy that you can read.")
         }
         _ => explained,
     }
