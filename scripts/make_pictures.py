@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Draws what qp shows on a terminal as SVG pictures for the README.
+"""Draws every kind of screen that qp shows as an SVG picture, for README.md and TOUR.md.
 
     scripts/make_pictures.py [--qp target/release/qp]
 
-Each picture is a script of the folder models/, run with colors at a fixed width, or what `plot` draws. Needs nothing but
-Python.
+A picture shows a script in models/, some commands, or a failed command line, in color at a fixed width; or it is what
+`plot` draws. Needs only Python, and qp with all its plugins and the engine.
 """
 
 import argparse
@@ -16,7 +16,18 @@ import subprocess
 import sys
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
-PICTURES = {"session.svg": ("models/readme.qp", 110), "look.svg": ("models/look.qp", 110), "compare.svg": ("models/compare.qp", 110)}
+COLUMNS = "110"
+# Whole scripts.
+SCRIPTS = {"session.svg": "models/readme.qp", "look.svg": "models/look.qp", "compare.svg": "models/compare.qp"}
+# Commands, without what `open .` shows before them.
+VIEWS = {
+    "sensitivity.svg": ["sensitivity resnet8.onnx resnet8_int8.onnx --data digits.npz --samples 64 --top 8"],
+    "diff.svg": ["diff resnet8.onnx resnet8_int8.onnx --no-values"],
+    "graph.svg": ["graph layer2.conv2 --model resnet8_int8.onnx"],
+    "help.svg": ["help sensitivity"],
+}
+# Command lines that fail.
+ERRORS = {"error.svg": "open models; compare resnet8.onnx resnet8_int8.onnx --topp 6"}
 # What `plot` draws of the sample models.
 PLOTS = {
     "histogram.svg": "weights layer1.conv1 --model resnet8.onnx --compare resnet8_int8.onnx resnet8_int8.pt --bins 40",
@@ -25,7 +36,7 @@ PLOTS = {
 
 CELL_WIDTH, LINE_HEIGHT, MARGIN = 8.4, 19, 18
 BACKGROUND, FOREGROUND = "#10151c", "#c9d1d9"
-COLORS = {31: "#ff7b72", 32: "#7ee787", 33: "#e3b341", 36: "#79c0ff"}
+COLORS = {31: "#ff7b72", 32: "#7ee787", 33: "#e3b341", 36: "#79c0ff", 91: "#ff7b72", 94: "#79c0ff"}
 # comfy-table writes palette colors: the dark half of the first sixteen.
 PALETTE = {1: COLORS[31], 2: COLORS[32], 3: COLORS[33], 6: COLORS[36]}
 ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
@@ -84,24 +95,52 @@ def draw(text):
     return "\n".join([*svg, "</g>", "</svg>", ""])
 
 
+def script_shown(qp, script):
+    """What a script shows, with its commands."""
+    command = [qp, "run", "--color", "always", "--echo", script]
+    environment = {**os.environ, "COLUMNS": COLUMNS}
+    return subprocess.run(command, cwd=CHECKOUT, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def commands_shown(qp, commands):
+    """What commands show after `open .` in models/, with the commands."""
+    script = CHECKOUT / "models/.picture.qp"
+    script.write_text("\n".join(["open .", *commands, ""]), encoding="utf-8")
+    try:
+        lines = script_shown(qp, script).split("\n")
+    finally:
+        script.unlink()
+    first = next(index for index, line in enumerate(lines) if ESCAPE.sub("", line).endswith("> " + commands[0]))
+    return "\n".join(lines[first:])
+
+
+def error_shown(qp, line):
+    """What a failed command line shows, below the line as typed in a shell."""
+    command = [qp, "--color", "always", "--quiet", "-c", line]
+    ran = subprocess.run(command, cwd=CHECKOUT, env={**os.environ, "COLUMNS": COLUMNS}, capture_output=True, text=True)
+    if ran.returncode == 0:
+        sys.exit(f"`{line}` does not fail")
+    return f"$ qp -c '{line}'\n{ran.stderr}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", help="the program")
-    arguments = parser.parse_args()
+    parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", type=pathlib.Path, help="the program")
+    qp = parser.parse_args().qp.resolve()
     folder = CHECKOUT / "scripts/pictures"
     folder.mkdir(exist_ok=True)
-    for name, (script, columns) in PICTURES.items():
-        command = [arguments.qp, "run", "--color", "always", "--echo", script]
-        environment = {**os.environ, "COLUMNS": str(columns)}
-        shown = subprocess.run(command, cwd=CHECKOUT, env=environment, check=True, capture_output=True, text=True)
-        places = {str(pathlib.Path(arguments.qp).resolve().parent), str(CHECKOUT), str(pathlib.Path.home())}
-        if any(place in shown.stdout for place in places):
-            sys.exit(f"{script} shows a path of this machine: build qp with all its plugins and the engine first")
-        (folder / name).write_text(draw(shown.stdout), encoding="utf-8")
-        print(f"scripts/pictures/{name}: {len(shown.stdout.splitlines())} lines")
+    pictures = {name: script_shown(qp, script) for name, script in SCRIPTS.items()}
+    pictures |= {name: commands_shown(qp, commands) for name, commands in VIEWS.items()}
+    pictures |= {name: error_shown(qp, line) for name, line in ERRORS.items()}
+    places = {str(qp.parent), str(CHECKOUT), str(pathlib.Path.home())}
+    for name, shown in pictures.items():
+        if any(place in shown for place in places):
+            sys.exit(f"{name} shows a path of this machine: build qp with all its plugins and the engine first")
+        (folder / name).write_text(draw(shown), encoding="utf-8")
+        print(f"scripts/pictures/{name}: {len(shown.splitlines())} lines")
     for name, command in PLOTS.items():
         line = f"open models; plot --force '{folder / name}' {command}"
-        subprocess.run([arguments.qp, "-c", line], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([qp, "-c", line], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
         print(f"scripts/pictures/{name}")
 
 

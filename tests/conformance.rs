@@ -81,13 +81,13 @@ fn what_the_plugins_say_of_the_samples_passes_the_hosts_own_checks() {
 fn a_backend_that_breaks_the_contract_fails_the_claims_it_breaks() {
     let folder = tempfile::tempdir().unwrap();
     for (way, claim) in [
-        ("duplicate-names", "the description holds together"),
-        ("short-bytes", "every stored tensor comes whole, as described, the same twice"),
-        ("ignore-refusal", "a refusal by the sink comes back unchanged"),
+        ("duplicate-names", "the description is consistent"),
+        ("short-bytes", "every stored tensor arrives whole, as described, the same twice"),
+        ("ignore-refusal", "an error of the sink is returned unchanged"),
         ("panic-in-run", "a run with wrong inputs is InvalidInput"),
-        ("panic-in-read", "a file cut short is refused or read, without a panic"),
+        ("panic-in-read", "a truncated file is rejected or read, without a panic"),
         ("twice", "a capture gives values, each once"),
-        ("reals-as-integers", "real values come whole, as float32, the same twice"),
+        ("reals-as-integers", "real values arrive whole, as float32, the same twice"),
     ] {
         let path = folder.path().join(format!("{way}.toy"));
         let text = "toy 1\ninput x float32 3\ntensor w float32 3 = 1 2 3\n\

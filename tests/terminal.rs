@@ -69,7 +69,7 @@ fn an_open_quote_continues_on_the_next_line() {
     let mut session = terminal(&world);
     session.send("load 'resnet8\r").unwrap();
     session.send("x'; format\r").unwrap();
-    session.expect("no model is called").unwrap();
+    session.expect("no model is named").unwrap();
 }
 
 /// The prompt has the names of the current model and layer in it, completion those of all.

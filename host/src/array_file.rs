@@ -1,5 +1,5 @@
-//! Files of arrays: NumPy's `.npz`, and safetensors. What is written grows row by row in temporary files, so that
-//! memory does not grow with it.
+//! Array files: NumPy's `.npz`, and safetensors. Output grows row by row in temporary files, so memory does not grow
+//! with it.
 
 use crate::error::{Error, Result};
 use crate::file::{exists, keep};
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// What is written.
+/// The format to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Npz,
@@ -31,17 +31,17 @@ struct Array {
 }
 
 impl ArrayWriter {
-    /// Prepares the file at `path`, whose ending says what it becomes.
+    /// Prepares the file at `path`, whose extension decides the format.
     ///
     /// # Errors
-    /// `InvalidInput` for another ending, and for a file that exists if it must not be replaced.
+    /// `InvalidInput` for another extension, and for a file that exists if it must not be replaced.
     pub fn new(path: &Path, may_replace: bool) -> Result<Self> {
         let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let form = match ending.as_str() {
             "npz" => Form::Npz,
             "safetensors" => Form::Safetensors,
             _ => {
-                return Err(Error::invalid_input(format!("`{}` is no file of arrays", path.display()))
+                return Err(Error::invalid_input(format!("`{}` is not an array file", path.display()))
                     .with_hint("End its name in .npz or .safetensors."));
             }
         };
@@ -59,7 +59,7 @@ impl ArrayWriter {
         }
     }
 
-    /// Adds rows to the array `name`, or the array if it is new. All but the first dimension stay.
+    /// Adds rows to the array `name`, or creates the array. Every dimension but the first stays fixed.
     ///
     /// # Errors
     /// `InvalidInput` for rows of another type or shape; `Io`.
@@ -70,7 +70,7 @@ impl ArrayWriter {
             let (Some(rows), Some(more)) = (array.shape.first_mut().filter(|_| is_same), shape.first())
             else {
                 return Err(Error::invalid_input(format!(
-                    "`{name}` is {dtype} {shape:?} and was {} {:?}",
+                    "`{name}` is {dtype} {shape:?} but was {} {:?} before",
                     array.dtype, array.shape
                 )));
             };
@@ -83,7 +83,7 @@ impl ArrayWriter {
         Ok(())
     }
 
-    /// Writes the file as a whole; returns how many arrays it holds.
+    /// Writes the whole file; returns how many arrays it holds.
     ///
     /// # Errors
     /// `Io`.
@@ -110,7 +110,7 @@ type Content = (String, DType, Vec<u64>, File);
 fn write_npz(file: impl Write + Seek, contents: Vec<Content>) -> std::io::Result<()> {
     let mut archive = zip::ZipWriter::new(Guarded::new(BufWriter::new(file)));
     for (name, dtype, shape, content) in contents {
-        // A slash would be a folder to what unpacks archives; NumPy itself takes it as it is.
+        // Tools that unpack archives would take a slash for a folder; NumPy itself takes it as it is.
         let options = zip::write::SimpleFileOptions::default()
             .compression_method(zip::CompressionMethod::Stored)
             .large_file(true);
@@ -121,12 +121,12 @@ fn write_npz(file: impl Write + Seek, contents: Vec<Content>) -> std::io::Result
     archive.finish()?.flush()
 }
 
-/// A writer that after its first failure takes everything and writes no more. The writer of an archive completes it when
-/// it is dropped, and prints where that fails; what failed first is the error that counts.
+/// A writer that after its first failure accepts everything and writes nothing more. The archive's writer completes
+/// the archive when it is dropped, and prints if that fails; the first failure is the error that counts.
 struct Guarded<W> {
     inner: W,
     has_failed: bool,
-    /// Where the next byte would be, and where the last one is: what the writer of an archive relies on.
+    /// The position of the next byte, and of the last one: the archive's writer relies on both.
     position: u64,
     end: u64,
 }
@@ -265,7 +265,7 @@ mod tests {
         assert!(String::from_utf8_lossy(&npy_header(DType::INT8, &[])).contains("'shape': (), }"));
     }
 
-    /// A disk with room for so many bytes.
+    /// A disk with room for this many bytes.
     struct Disk {
         content: std::io::Cursor<Vec<u8>>,
         room: usize,

@@ -1,30 +1,30 @@
-//! The wish of the user to stop, shared between the signal handler and whatever works.
+//! The user's request to stop, shared between the signal handler and whatever is working.
 
 use crate::error::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Set by Ctrl-C, looked at by everything that takes long.
+/// Set by Ctrl-C, checked by everything that takes long.
 #[derive(Clone, Debug, Default)]
 pub struct CancelFlag(Arc<AtomicBool>);
 
 impl CancelFlag {
-    /// Asks to stop.
+    /// Requests a stop.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Forgets the wish, before the next command.
+    /// Clears the request, before the next command.
     pub fn clear(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the user wants to stop.
+    /// Whether a stop was requested.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Goes on, or stops with `Cancelled`.
+    /// Fails with `Cancelled` if a stop was requested.
     ///
     /// # Errors
     /// `Cancelled` when the flag is set.

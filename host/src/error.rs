@@ -1,51 +1,51 @@
-//! The one error of the host: a kind, a message, causes, hints, and where in the line it happened.
+//! The host's only error type: a kind, a message, causes, hints, and where in the line it happened.
 
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-/// A result of the host.
+/// A result with the host's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, as a class that decides the exit code.
+/// What went wrong; it decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub enum ErrorKind {
     /// The line cannot be understood: unknown command, missing argument, bad quoting.
     Usage,
     /// A file, folder, model, layer or tensor that does not exist.
     NotFound,
-    /// A name that fits several things.
+    /// A name that matches several things.
     Ambiguous,
     /// No backend reads this format.
     UnsupportedFormat,
-    /// The format is known, this part of it is not.
+    /// The format is supported, but this part of it is not.
     UnsupportedOp,
     /// A file that contradicts itself or its format.
     CorruptFile,
-    /// A file that would leave its folder, or execute what it brings along.
+    /// A file that would leave its folder, or execute code that it contains.
     UnsafeFile,
-    /// A native library that is not on this machine.
+    /// A native library that is missing on this machine.
     RuntimeMissing,
     /// A native library that refused or failed.
     RuntimeFailed,
     /// A value that does not fit: shape, dtype, number.
     InvalidInput,
-    /// A library that is no usable plugin.
+    /// A library that is not a usable plugin.
     Plugin,
     /// The operating system refused.
     Io,
     /// The session is not ready for this: nothing opened, no model chosen, no input.
     State,
-    /// An `assert` that does not hold.
+    /// An `assert` that failed.
     Assertion,
     /// Stopped by the user.
     Cancelled,
-    /// A defect of qp or of a plugin.
+    /// A bug in qp or in a plugin.
     Internal,
 }
 
 impl ErrorKind {
-    /// The exit code of a process that ends with such an error.
+    /// The exit code of a process that ends with this error.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Usage => exit_code::USAGE,
@@ -58,20 +58,19 @@ impl ErrorKind {
 
 /// The exit codes of `qp run` and `qp -c`.
 pub mod exit_code {
-    /// Everything was done.
+    /// Everything succeeded.
     pub const DONE: u8 = 0;
     /// A command failed.
     pub const FAILED: u8 = 1;
     /// The arguments or a line could not be understood.
     pub const USAGE: u8 = 2;
-    /// An assertion does not hold.
+    /// An assertion failed.
     pub const ASSERTION: u8 = 3;
     /// Stopped by Ctrl-C.
     pub const INTERRUPTED: u8 = 130;
 }
 
-/// A failed command's reason. Messages are lower-case fragments with names in backticks; hints are
-/// imperative sentences.
+/// Why a command failed. Messages are lower-case fragments with names in backticks; hints are imperative sentences.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(Box<Parts>);
 
@@ -86,7 +85,7 @@ struct Parts {
 }
 
 impl Error {
-    /// An error of `kind` that says `message`.
+    /// An error of `kind` with this message.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             kind,
@@ -118,12 +117,12 @@ impl Error {
         Self::new(ErrorKind::State, message)
     }
 
-    /// A [`ErrorKind::Internal`] error: a defect.
+    /// A [`ErrorKind::Internal`] error: a bug.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, message)
     }
 
-    /// The answer to Ctrl-C.
+    /// The error for Ctrl-C.
     pub fn cancelled() -> Self {
         Self::new(ErrorKind::Cancelled, "interrupted")
     }
@@ -137,14 +136,14 @@ impl Error {
         Self::new(kind, format!("cannot {action} `{}`", path.display())).with_cause(plain_io_text(error))
     }
 
-    /// The same error with one more cause, deeper than those it has.
+    /// The same error with one more cause, deeper than the others.
     #[must_use]
     pub fn with_cause(mut self, cause: impl Into<String>) -> Self {
         self.0.causes.push(cause.into());
         self
     }
 
-    /// The same error as the cause of a failure that `message` names.
+    /// The same error as the cause of a failure described by `message`.
     #[must_use]
     pub fn within(mut self, message: impl Into<String>) -> Self {
         let cause = std::mem::replace(&mut self.0.message, message.into());
@@ -152,7 +151,7 @@ impl Error {
         self
     }
 
-    /// The same error as one of another kind.
+    /// The same error with another kind.
     #[must_use]
     pub fn of_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
@@ -180,7 +179,7 @@ impl Error {
         self
     }
 
-    /// The class of the error.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
@@ -210,7 +209,7 @@ impl Error {
         self.0.detail.as_deref()
     }
 
-    /// The message and its causes in one line, for a table's cell or a log.
+    /// The message and its causes in one line, for a table cell or a log.
     pub fn one_line(&self) -> String {
         std::iter::once(self.message())
             .chain(self.causes().iter().map(String::as_str))
@@ -219,7 +218,7 @@ impl Error {
     }
 }
 
-/// The operating system's words without the ` (os error 2)` that Rust appends.
+/// The operating system's message without the ` (os error 2)` that Rust appends.
 fn plain_io_text(error: &std::io::Error) -> String {
     let text = error.to_string();
     let plain = match text.find(" (os error") {

@@ -1,4 +1,4 @@
-//! From a line of text to a shown result: parse, expand, check, run, print, remember.
+//! From a line of text to a displayed result: parse, expand, check, run, print, remember.
 
 use crate::cancel::CancelFlag;
 use crate::commands::{Prepared, Scope};
@@ -22,49 +22,49 @@ const MAX_SCRIPT_BYTES: u64 = 16 << 20;
 pub struct Executor {
     /// The state of the session.
     pub playground: Playground,
-    /// Where everything is shown.
+    /// Where everything is displayed.
     pub ui: Ui,
     /// Set by Ctrl-C.
     pub cancel: CancelFlag,
-    /// How many scripts are running within each other.
+    /// How many nested scripts are running.
     depth: usize,
 }
 
-/// Where a text comes from: decides what happens after an error, and how its place is shown.
+/// Where a text comes from: decides what happens after an error, and how its position is shown.
 #[derive(Clone, Copy, Debug)]
 pub enum Origin<'a> {
-    /// Typed at a prompt of that width: an error ends the line, not the session.
+    /// Typed at a prompt of this width: an error ends the line, not the session.
     Prompt {
         /// Columns before the text.
         width: usize,
     },
     /// A script, a pipe, an argument: the first error ends it.
     Text {
-        /// What it is called.
+        /// Its name.
         name: &'a str,
         /// Whether each command is printed before its result.
         is_echoed: bool,
     },
 }
 
-/// What is to happen after a text was executed.
+/// What to do after a text was executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The next one.
     GoOn,
     /// The user wants to end the session.
     Quit,
-    /// It failed, and what ended it means this exit code.
+    /// It failed, and this is the exit code.
     Failed(u8),
 }
 
 impl Executor {
-    /// A session at its beginning.
+    /// A new session.
     pub fn new(playground: Playground, ui: Ui, cancel: CancelFlag) -> Self {
         Self { playground, ui, cancel, depth: 0 }
     }
 
-    /// Executes every statement of a text, up to the first that fails.
+    /// Executes the statements of a text, up to the first that fails.
     pub fn execute(&mut self, text: &str, origin: Origin<'_>) -> Outcome {
         let statements = match parse(text) {
             Ok(statements) => statements,
@@ -121,14 +121,14 @@ impl Executor {
         let mut format = self.playground.settings.format;
         let started = Instant::now();
         let result = self.run_statement(statement, origin, &mut format);
-        // Answered: the next Ctrl-C is a first one again.
+        // Handled: the next Ctrl-C counts as a first one again.
         if let Origin::Prompt { .. } = origin {
             self.cancel.clear();
         }
         let effect = match result {
             Ok(effect) => effect,
             Err(error) => {
-                // The place of an error without one is its statement.
+                // An error without a position gets that of its statement.
                 let error = error.with_span(statement.span.clone());
                 self.show_error(&error, text, origin, format);
                 return Outcome::Failed(error.kind().exit_code());
@@ -160,7 +160,7 @@ impl Executor {
     ) -> Result<Effect> {
         self.cancel.check()?;
         let line = Line::new(statement, &self.playground.variables)?;
-        // An error about the words, too, is a document when one was asked for.
+        // An error about the words is a document, too, when one was asked for.
         if line.words().any(|word| word == "--json") {
             *format = Format::Json;
         }
@@ -178,7 +178,7 @@ impl Executor {
     }
 
     fn show_error(&self, error: &Error, text: &str, origin: Origin<'_>, format: Format) {
-        // What is wrong with the world and not with the words needs no arrow at a line just typed.
+        // An error about the world, not about the words, needs no arrow under a line that was just typed.
         let is_about_words = error.kind() == ErrorKind::Usage;
         let source = match origin {
             Origin::Prompt { width } if is_about_words => Source::Prompt { text, prompt_width: width },

@@ -5,10 +5,10 @@ use crate::temporary;
 use std::io::Write;
 use std::path::Path;
 
-/// Writes a file as a whole or not at all. One that exists is replaced only if `may_replace`.
+/// Writes a whole file or nothing. An existing file is replaced only if `may_replace`.
 ///
 /// # Errors
-/// `InvalidInput` for one that exists; `Io`, `NotFound` when it cannot be written.
+/// `InvalidInput` for an existing file; `Io`, `NotFound` when it cannot be written.
 pub fn write(path: &Path, bytes: &[u8], may_replace: bool) -> Result<()> {
     keep(path, may_replace, |file| file.write_all(bytes))
 }
@@ -44,26 +44,28 @@ pub fn keep(
     }
 }
 
-/// Makes a file that grows beyond the limit of the user (`ulimit -f`) an error of its writer, as a full disk is:
-/// otherwise the signal ends the process.
+/// Makes a file that grows beyond the user's limit (`ulimit -f`) an error for its writer, like a full disk: otherwise
+/// the signal ends the process.
 ///
 /// # Errors
 /// `Internal` when the system refuses a signal handler.
 pub fn survive_size_limits() -> Result<()> {
     #[cfg(unix)]
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::default()).map_err(
-        |error| Error::internal("the limit of file sizes cannot be caught").with_cause(error.to_string()),
+        |error| {
+            Error::internal("cannot handle the signal of the file size limit").with_cause(error.to_string())
+        },
     )?;
     Ok(())
 }
 
 /// The refusal to replace a file.
 pub fn exists(path: &Path) -> Error {
-    Error::invalid_input(format!("`{}` exists already", path.display()))
+    Error::invalid_input(format!("`{}` already exists", path.display()))
         .with_hint("Choose another name, or replace it with `--force`.")
 }
 
-/// Temporary files are readable by their owner alone; what the user asks for is as other new files are.
+/// Temporary files are readable by their owner alone; a file the user asks for gets the permissions of any new file.
 fn open_to_others(file: &tempfile::NamedTempFile) -> std::io::Result<()> {
     #[cfg(unix)]
     {

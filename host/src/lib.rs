@@ -1,8 +1,8 @@
 //! The host of qp: the program without its plugins.
 //!
-//! A line goes from `repl` or `script` through `executor` and `language` to one of `commands`, which works on
-//! the `playground` and returns a `render::report`; `render::ui` shows it. `backend` is the only module that
-//! knows what a plugin is.
+//! A line goes from `repl` or `script` through `executor` and `language` to one of `commands`, which works on the
+//! `playground` and returns a `render::report`; `render::ui` shows it. `backend` is the only module that knows what a
+//! plugin is.
 
 pub mod app;
 pub mod args;

@@ -1,6 +1,6 @@
 //! The state of one session: what was found, what is loaded, what is chosen.
 //!
-//! Every method that can fail leaves the state as it was when it does.
+//! A method that fails leaves the state as it was.
 
 use crate::backend::{Backends, Progress, Session};
 use crate::cache::{Cache, Key, Stamp};
@@ -22,37 +22,37 @@ pub struct Playground {
     pub backends: Backends,
     /// What `open` found.
     pub catalog: Option<Catalog>,
-    /// The path of the model that commands mean when they are given none.
+    /// The path of the current model: the one that commands use by default.
     pub current: Option<PathBuf>,
-    /// The path of the layer that commands mean when they are given none; of the current model.
+    /// The path of the current model's layer that commands use by default.
     pub layer: Option<String>,
-    /// What models are run on.
+    /// What models run on.
     pub input: Option<Arc<Input>>,
-    /// What the last `flips` held against each other, for `explain`.
+    /// What the last `flips` compared, for `explain`.
     pub flips: Option<FlipsContext>,
     /// The variables of the command language.
     pub variables: Variables,
-    /// The lines typed so far, the oldest first.
+    /// The lines typed so far, oldest first.
     pub history: Vec<String>,
     /// Where relative paths start: the working folder, or the folder of the script that runs.
     pub base: PathBuf,
     models: Cache<Arc<Loaded>>,
-    /// Models of the catalog that were read to be listed, until they are loaded.
+    /// Models of the catalog that were read for the listing, until they are loaded.
     opened: HashMap<PathBuf, Opened>,
     aliases: BTreeMap<String, PathBuf>,
     evicted: Vec<String>,
 }
 
-/// What a search for changed predictions held against each other.
+/// What a search for changed predictions compared.
 #[derive(Clone, Debug)]
 pub struct FlipsContext {
     /// The reference, as the user named it.
     pub reference: String,
     /// The candidate.
     pub candidate: String,
-    /// The samples, if they were not the current input.
+    /// The samples, if not the current input.
     pub data: Option<String>,
-    /// The labels, if they were not those beside the samples.
+    /// The labels, if not those stored with the samples.
     pub labels: Option<String>,
     /// The settings of the runs, as the user gave them.
     pub options: Vec<(String, String)>,
@@ -60,9 +60,9 @@ pub struct FlipsContext {
 
 /// A loaded model.
 pub struct Loaded {
-    /// What commands call it.
+    /// Its name in commands.
     pub id: String,
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// The network it is a variant of.
     pub family: String,
@@ -70,7 +70,7 @@ pub struct Loaded {
     pub session: Session,
     /// Bytes of its files.
     pub bytes: u64,
-    /// What its files were when they were last looked at.
+    /// The stamps of its files when they were last checked.
     key: Mutex<Key>,
 }
 
@@ -83,7 +83,7 @@ impl Loaded {
     /// Checks that it can be run.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// The reason why it cannot.
     pub fn runnable(&self) -> Result<()> {
         match &self.info().run_obstacle {
             Some(obstacle) => Err(obstacle.clone()),
@@ -106,12 +106,12 @@ impl Loaded {
     }
 }
 
-/// A model that commands can mean.
+/// A model that commands can refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// What commands call it.
+    /// Its name in commands.
     pub id: String,
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// The network it is a variant of.
     pub family: String,
@@ -121,9 +121,9 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoadedHow {
-    /// It was loaded already, and its files are unchanged.
+    /// It was already loaded, and its files are unchanged.
     Hit,
-    /// Its files were touched, but hold what they held.
+    /// Its files were touched, but their content is the same.
     SameContent,
     /// Its files were read.
     Read,
@@ -132,7 +132,7 @@ pub enum LoadedHow {
 }
 
 impl Playground {
-    /// A session in which nothing has happened yet.
+    /// A new session.
     pub fn new(settings: Settings, backends: Backends, base: PathBuf) -> Self {
         let models = Cache::new(settings.cache_limit_bytes);
         Self {
@@ -168,13 +168,13 @@ impl Playground {
         }
     }
 
-    /// Takes over what `open` found, and what it has read for that.
+    /// Takes over what `open` found, and what it read in the process.
     pub fn list(&mut self, catalog: Catalog, opened: Vec<(PathBuf, Opened)>) {
         self.catalog = Some(catalog);
         self.opened = opened.into_iter().collect();
     }
 
-    /// Everything that a name can mean.
+    /// Everything that a name can refer to.
     pub fn names(&self) -> Vec<Named> {
         let named = |target: Target| {
             let file_name = target.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -210,7 +210,7 @@ impl Playground {
         targets
     }
 
-    /// The models that a name means: see [`name::find_all`]; a path to a file means that file.
+    /// The models that a name refers to: see [`name::find_all`]; a path to a file refers to that file.
     ///
     /// # Errors
     /// `NotFound`, `Ambiguous`.
@@ -232,7 +232,7 @@ impl Playground {
         }
     }
 
-    /// The one model that a name means.
+    /// The one model that a name refers to.
     ///
     /// # Errors
     /// `NotFound`, `Ambiguous`.
@@ -246,12 +246,12 @@ impl Playground {
                 .targets()
                 .into_iter()
                 .find(|target| target.id == named.id)
-                .ok_or_else(|| Error::internal(format!("`{name}` was found and is not there"))),
+                .ok_or_else(|| Error::internal(format!("`{name}` was found but is missing"))),
             Err(error) => self.file_target(name).ok_or(error),
         }
     }
 
-    /// The file at a path that is no name of anything: found before names that resemble it are looked for.
+    /// The file at a path that matches no name: tried before similar names are suggested.
     fn plain_file(&self, text: &str, names: &[Named]) -> Option<Target> {
         let is_name = |named: &Named| {
             named.id == text || named.family == text || named.other_names.iter().any(|other| other == text)
@@ -263,7 +263,7 @@ impl Playground {
         let path = self.path(text);
         let slot = slot_name(&path);
         let mut folders = Folders::default();
-        // The file's own name is part of what it is called by any path.
+        // Its file name is part of its name, whatever path is given.
         let may_be = |target: &Target| target.path.file_name() == path.file_name();
         let known = self
             .targets()
@@ -278,10 +278,10 @@ impl Playground {
             .then(|| known.unwrap_or_else(unknown))
     }
 
-    /// The model of that name, or the current one; loaded if it is not yet, read again if it has changed.
+    /// The model with this name, or the current one; loaded if necessary, read again if it has changed.
     ///
     /// # Errors
-    /// `State` when none is named and none is current; else as [`Self::find_one`] and [`Self::load`].
+    /// `State` when none is named and none is current; otherwise as [`Self::find_one`] and [`Self::load`].
     pub fn model(&mut self, name: Option<&str>, progress: &dyn Progress) -> Result<Arc<Loaded>> {
         let target = match name {
             Some(name) => self.find_one(name)?,
@@ -305,11 +305,11 @@ impl Playground {
         }
     }
 
-    /// Loads a model, unless it is loaded and unchanged. What was used longest ago is dropped when the cache
-    /// has no room; the current model and this one stay.
+    /// Loads a model, unless it is loaded and unchanged. Evicts the least recently used models if the cache is full;
+    /// the current model and this one stay.
     ///
     /// # Errors
-    /// What the backend says of the file; what was loaded before stays.
+    /// Those of the backend; models loaded before stay.
     pub fn load(&mut self, target: &Target, progress: &dyn Progress) -> Result<(Arc<Loaded>, LoadedHow)> {
         let slot = slot_name(&target.path);
         let mut how = LoadedHow::Read;
@@ -355,7 +355,7 @@ impl Playground {
 
     fn read(&mut self, target: &Target, progress: &dyn Progress) -> Result<Loaded> {
         progress.update(&format!("loading {}", target.id), 0, 0);
-        // Once more when the file changes while it is read; a file that keeps changing is nobody's model.
+        // Once more if the file changes while it is read; a file that keeps changing cannot be loaded.
         for _ in 0..3 {
             let (before, session) = match self.opened.remove(&target.path) {
                 Some(opened) => (Some(opened.stamp), opened.session),
@@ -375,11 +375,11 @@ impl Playground {
                 });
             }
         }
-        Err(Error::new(ErrorKind::Io, format!("`{}` changes while it is read", target.path.display()))
-            .with_hint("Wait until it is written, then load it."))
+        Err(Error::new(ErrorKind::Io, format!("`{}` changed while it was read", target.path.display()))
+            .with_hint("Wait until it is complete, then load it."))
     }
 
-    /// Chooses the model that commands mean when they are given none. Its layer is chosen anew.
+    /// Chooses the model that commands use by default. Its layer is reset.
     pub fn choose(&mut self, path: Option<PathBuf>) {
         if path.as_deref().is_none_or(|path| !self.is_current(path)) {
             self.layer = None;
@@ -387,7 +387,7 @@ impl Playground {
         self.current = path;
     }
 
-    /// Drops a model; false when it was not loaded.
+    /// Unloads a model; false when it was not loaded.
     pub fn unload(&mut self, path: &Path) -> bool {
         let was_loaded = self.models.remove(&slot_name(path)).is_some();
         if self.is_current(path) {
@@ -397,10 +397,10 @@ impl Playground {
         was_loaded
     }
 
-    /// Whether a model can have that other name.
+    /// Whether a model can have this alias.
     ///
     /// # Errors
-    /// `InvalidInput` when something else has that name.
+    /// `InvalidInput` when something else has this name.
     pub fn check_alias(&self, alias: &str, path: &Path) -> Result<()> {
         let means_other = |named: &Named| {
             let names = std::iter::once(&named.id).chain(&named.other_names).chain([&named.family]);
@@ -417,7 +417,7 @@ impl Playground {
         Ok(())
     }
 
-    /// Gives a model another name.
+    /// Gives a model an alias.
     ///
     /// # Errors
     /// As [`Self::check_alias`].
@@ -437,7 +437,7 @@ impl Playground {
         self.models.iter().map(|(_, loaded, _)| loaded)
     }
 
-    /// What models are run on.
+    /// What models run on.
     ///
     /// # Errors
     /// `State` when nothing was chosen.
@@ -447,22 +447,22 @@ impl Playground {
         })
     }
 
-    /// The model at that path, if it is loaded.
+    /// The model at this path, if it is loaded.
     pub fn loaded_at(&self, path: &Path) -> Option<&Arc<Loaded>> {
         self.models.peek(&slot_name(path))
     }
 
-    /// Whether the model at that path is loaded.
+    /// Whether the model at this path is loaded.
     pub fn is_loaded(&self, path: &Path) -> bool {
         self.loaded_at(path).is_some()
     }
 
-    /// Whether commands mean the model at that path when they are given none.
+    /// Whether the model at this path is the current one.
     pub fn is_current(&self, path: &Path) -> bool {
         self.current.as_deref().is_some_and(|current| identity(current) == identity(path))
     }
 
-    /// The names of the models that had to go for want of room since the last call.
+    /// The names of the models evicted since the last call.
     pub fn take_evicted(&mut self) -> Vec<String> {
         std::mem::take(&mut self.evicted)
     }
@@ -472,7 +472,7 @@ impl Playground {
         &self.models
     }
 
-    /// Changes the budget of loaded models; returns how many had to go.
+    /// Changes the byte budget of loaded models; returns how many were evicted.
     pub fn set_cache_limit(&mut self, limit_bytes: u64) -> usize {
         self.settings.cache_limit_bytes = limit_bytes;
         self.models.set_limit_bytes(limit_bytes);
@@ -480,8 +480,8 @@ impl Playground {
         self.models.evict(|name| Some(name) == current.as_deref()).len()
     }
 
-    /// Another variant of the network that says what shape and dtype its inputs have: for variants that do
-    /// not, such as TorchScript. Loaded ones are asked first.
+    /// Another variant of the network that declares the shape and dtype of its inputs: for variants that do not, such
+    /// as TorchScript. Loaded ones come first.
     pub fn outspoken_sibling(&self, model: &Loaded, progress: &dyn Progress) -> Option<ModelInfo> {
         let says_all = |info: &ModelInfo| {
             info.inputs.len() == model.info().inputs.len()
@@ -515,12 +515,12 @@ fn files_of(path: &Path, info: &ModelInfo) -> Vec<PathBuf> {
     std::iter::once(path.to_owned()).chain(info.local_files(path)).collect()
 }
 
-/// The same for every way to write a path: its folder resolved, its own name as it is.
+/// One form for every spelling of a path: its folder resolved, its own name unchanged.
 fn identity(path: &Path) -> PathBuf {
     Folders::default().identity(path)
 }
 
-/// Folders that were resolved, each once: thousands of models are often in one.
+/// Folders that were resolved, each once: thousands of models often share one.
 #[derive(Default)]
 struct Folders(HashMap<PathBuf, Option<PathBuf>>);
 

@@ -1,14 +1,14 @@
-//! What of a stranger's text may reach a terminal. Names, producers, metadata and messages come out of files;
-//! a terminal acts on some characters, and a reader is misled by others.
+//! What parts of a stranger's text may reach a terminal. Names, producers, metadata and messages come out of files;
+//! terminals act on some characters, and others mislead readers.
 
 use std::borrow::Cow;
 
-/// Stands for each character that is not shown.
+/// Replaces each character that is not shown.
 pub const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
-/// Whether the letter does something in place of being seen: a control character (C0, DEL, C1, with which escape
-/// sequences begin), a separator of lines or paragraphs, a change of the direction of writing (Unicode
-/// Standard Annex 9), or one without width, which makes two different names look the same.
+/// Whether the letter has an effect instead of a shape: a control character (C0, DEL, C1, with which escape sequences
+/// begin), a separator of lines or paragraphs, a change of the direction of writing (Unicode Standard Annex 9), or
+/// one without width, which makes two different names look the same.
 pub fn is_invisible(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,
@@ -18,28 +18,28 @@ pub fn is_invisible(letter: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The text on one line: every character that is not seen is replaced, newlines and tabs too.
+/// The text on one line: every invisible character is replaced, newlines and tabs too.
 pub fn line(text: &str) -> Cow<'_, str> {
     replaced(text, is_invisible)
 }
 
-/// The text with its newlines and tabs; every other character that is not seen is replaced.
+/// The text with its newlines and tabs; every other invisible character is replaced.
 pub fn lines(text: &str) -> Cow<'_, str> {
-    // Of most texts the bytes say it, in a fraction of the time.
+    // For most texts a look at the bytes suffices, in a fraction of the time.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
         return Cow::Borrowed(text);
     }
     replaced(text, |letter| is_invisible(letter) && !matches!(letter, '\n' | '\t'))
 }
 
-/// Whether the text is shown as it is.
+/// Whether the text is shown unchanged.
 pub fn is_line(text: &str) -> bool {
     !text.contains(is_invisible)
 }
 
-/// What is about to be written to a terminal: of what [`lines()`] replaces, only the sequences that set colors stay,
-/// `ESC [ … m`, and only if `has_colors`. The last net: whoever lays out a stranger's text has used [`line()`]
-/// before, so that widths are right and nothing has the colors of its file.
+/// Text on its way to a terminal: of what [`lines()`] replaces, only color sequences stay, `ESC [ … m`, and only if
+/// `has_colors`. The last safeguard: whoever lays out a stranger's text has already used [`line()`], so that widths
+/// are right and nothing has the colors of its file.
 pub fn screen(text: &str, has_colors: bool) -> Cow<'_, str> {
     if matches!(lines(text), Cow::Borrowed(_)) {
         return Cow::Borrowed(text);
@@ -61,8 +61,8 @@ pub fn screen(text: &str, has_colors: bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The text as JSON that a terminal shows as it is and a program reads as it was: what is not seen is escaped as in
-/// RFC 8259, section 7. Only strings can hold such characters; the newlines of indented JSON stay.
+/// The text as JSON that a terminal shows unchanged and a program reads unchanged: invisible characters are escaped
+/// as in RFC 8259, section 7. Only strings can hold such characters; the newlines of indented JSON stay.
 pub fn json(text: &str) -> Cow<'_, str> {
     if matches!(lines(text), Cow::Borrowed(_)) {
         return Cow::Borrowed(text);
@@ -81,7 +81,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The sequence that sets colors at the start of the text; empty when there is none.
+/// The color sequence at the start of the text; empty if there is none.
 fn color_sequence(text: &str) -> &str {
     let Some(parameters) = text.strip_prefix("\u{1b}[") else { return "" };
     let length = parameters.find(|letter: char| !letter.is_ascii_digit() && letter != ';').unwrap_or(0);
@@ -99,7 +99,8 @@ fn replaced(text: &str, is_replaced: impl Fn(char) -> bool) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    /// The names of UAX 9 for what changes the direction of writing, and of ECMA-48 for what a terminal acts on.
+    /// UAX 9's names for the characters that change the direction of writing, and ECMA-48's for those that a terminal
+    /// acts on.
     #[test]
     fn what_is_not_seen_is_replaced_and_what_is_seen_stays() {
         let bidirectional =

@@ -1,5 +1,5 @@
-//! Reading files that others may have put there: only regular ones, and no more of them than is sensible. A pipe
-//! waits for its other end, a link to `/dev/zero` has none.
+//! Reads files that others may have put there: only regular ones, and only up to a sensible size. A pipe waits for
+//! its other end, and a link to `/dev/zero` never ends.
 
 use crate::error::{Error, Result};
 use std::fs::{File, Metadata, OpenOptions};
@@ -9,17 +9,17 @@ use std::path::Path;
 /// Opens a file for reading.
 ///
 /// # Errors
-/// `NotFound` and `Io`; `InvalidInput` for what is not a regular file.
+/// `NotFound` and `Io`; `InvalidInput` for anything but a regular file.
 pub fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
     open_as("read", path, &mut options)
 }
 
-/// Opens a file for writing at its end; one that does not exist is made, readable by its owner alone.
+/// Opens a file for appending; creates it, readable by its owner alone, if it does not exist.
 ///
 /// # Errors
-/// `Io`; `InvalidInput` for what is not a regular file.
+/// `Io`; `InvalidInput` for anything but a regular file.
 pub fn open_to_append(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
@@ -34,13 +34,13 @@ pub fn open_to_append(path: &Path) -> Result<File> {
     options.open(path).map_err(|error| Error::io("write", path, &error))
 }
 
-/// All of a file.
+/// The whole content of a file.
 ///
 /// # Errors
 /// As [`open()`]; `InvalidInput` for more than `most_bytes`.
 pub fn read(path: &Path, most_bytes: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // Whatever size the system tells: files of `/proc` have none and a content.
+    // Whatever size the system reports: files in `/proc` report none and have content.
     let limit = most_bytes.saturating_add(1);
     open(path)?.take(limit).read_to_end(&mut bytes).map_err(|error| Error::io("read", path, &error))?;
     if bytes.len() as u64 > most_bytes {
@@ -49,10 +49,10 @@ pub fn read(path: &Path, most_bytes: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// All of a text.
+/// The whole content of a text file.
 ///
 /// # Errors
-/// As [`read()`]; `InvalidInput` for what is not UTF-8.
+/// As [`read()`]; `InvalidInput` for anything but UTF-8.
 pub fn read_text(path: &Path, most_bytes: u64) -> Result<String> {
     String::from_utf8(read(path, most_bytes)?).map_err(|error| {
         Error::invalid_input(format!("`{}` is not text", path.display()))
@@ -60,10 +60,10 @@ pub fn read_text(path: &Path, most_bytes: u64) -> Result<String> {
     })
 }
 
-/// Refuses what is not a regular file, links followed.
+/// Refuses anything but a regular file, links followed.
 ///
 /// # Errors
-/// `InvalidInput` that says what it is.
+/// `InvalidInput` that says what it is instead.
 pub fn require_regular(path: &Path, metadata: &Metadata) -> Result<()> {
     if metadata.is_file() {
         return Ok(());
@@ -74,12 +74,12 @@ pub fn require_regular(path: &Path, metadata: &Metadata) -> Result<()> {
 
 fn open_as(action: &str, path: &Path, options: &mut OpenOptions) -> Result<File> {
     let failed = |error: std::io::Error| Error::io(action, path, &error);
-    // Before it is opened, because that alone can do something: a pipe waits, a device starts.
+    // Before opening, because opening alone can have effects: a pipe waits, a device starts.
     require_regular(path, &std::fs::metadata(path).map_err(failed)?)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        // It may have been replaced in between: then nothing waits, and the second look finds it.
+        // It may have been replaced in between: then nothing waits, and the second check finds it.
         options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
     }
     let file = options.open(path).map_err(failed)?;

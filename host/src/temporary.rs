@@ -1,9 +1,9 @@
-//! Files and folders on their way. What a process leaves that was killed, the next one removes that writes in the same
-//! folder.
+//! Temporary files and folders. Whatever a killed process leaves, the next process that writes in the same folder
+//! removes.
 //!
-//! Each is locked while its process uses it, and the system takes the lock back when the process ends, however it does:
-//! what can be locked belongs to nobody. That holds for several processes at once, for process ids that are used again,
-//! and for other machines, as far as a shared folder's locks do; where there are none, nothing is removed.
+//! Each is locked while its process uses it, and the system releases the lock when the process ends, however it ends:
+//! what can be locked has no owner. That holds for several processes at once, for process ids that are used again,
+//! and for other machines, as far as a shared folder supports locks; if it does not, nothing is removed.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,15 +11,15 @@ use std::path::Path;
 
 const PREFIX: &str = ".qp-";
 const SUFFIX: &str = ".tmp";
-/// Letters and digits between them.
+/// The characters between them.
 const RANDOM_LETTERS: usize = 10;
-/// Another process may take a new one for a leftover, between its making and its locking.
+/// Between creation and locking, another process may take a new one for a leftover.
 const TRIES: usize = 16;
 
-/// A temporary file in `folder`, to be renamed or else removed when it is dropped.
+/// A temporary file in `folder`, to be renamed, or else removed when dropped.
 ///
 /// # Errors
-/// When no file can be made there.
+/// When no file can be created there.
 pub fn file_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     sweep(folder);
     for _ in 0..TRIES {
@@ -28,10 +28,10 @@ pub fn file_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
             return Ok(file);
         }
     }
-    Err(io::Error::other("every temporary file was removed by somebody else"))
+    Err(io::Error::other("another process removed every temporary file"))
 }
 
-/// A folder for files that nobody needs afterwards; removed with what is in it when it is dropped.
+/// A folder for files that nobody needs afterwards; removed with its content when dropped.
 pub struct Scratch {
     folder: tempfile::TempDir,
     _lock: File,
@@ -41,7 +41,7 @@ impl Scratch {
     /// A new one in `folder`.
     ///
     /// # Errors
-    /// When none can be made there.
+    /// When none can be created there.
     pub fn new_in(folder: &Path) -> io::Result<Self> {
         sweep(folder);
         for _ in 0..TRIES {
@@ -51,10 +51,10 @@ impl Scratch {
                 return Ok(Self { folder: scratch, _lock: lock });
             }
         }
-        Err(io::Error::other("every temporary folder was removed by somebody else"))
+        Err(io::Error::other("another process removed every temporary folder"))
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -66,17 +66,17 @@ fn builder() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
-/// Locks a new file or folder; false when somebody has taken it for a leftover.
+/// Locks a new file or folder; false when another process took it for a leftover.
 fn is_ours(file: &File, path: &Path) -> io::Result<bool> {
     match file.try_lock() {
         Err(std::fs::TryLockError::WouldBlock) => return Ok(false),
-        // Where nothing can be locked, nothing is taken for a leftover.
+        // If nothing can be locked, nothing counts as a leftover.
         Err(std::fs::TryLockError::Error(_)) | Ok(()) => {}
     }
     path.try_exists()
 }
 
-/// Removes what processes left in the folder that are gone. What cannot be removed stays.
+/// Removes what dead processes left in the folder. What cannot be removed stays.
 fn sweep(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -91,7 +91,7 @@ fn sweep(folder: &Path) {
         if file.try_lock().is_err() {
             continue;
         }
-        // Still locked: its process, if it has only just begun, sees that it is gone and makes another.
+        // Still locked: if its process has only just begun, it notices the removal and creates another.
         let _ = if kind.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
     }
 }
@@ -102,10 +102,10 @@ fn is_name(name: &str) -> bool {
     })
 }
 
-/// Opens what is to be locked; never what a link leads to, and without waiting for a pipe's other end.
+/// Opens a file to lock it; never follows a link, and never waits for a pipe's other end.
 fn open(path: &Path, is_folder: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    // Shared folders of other machines lock only what may be written.
+    // Folders shared by other machines lock only what may be written.
     options.read(true).write(!is_folder);
     #[cfg(unix)]
     {

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Time and peak memory of `qp compare` as a whole process, beside ONNX Runtime's qdq_loss_debug on the same files.
+"""Time and peak memory of `qp compare` as a whole process, compared with ONNX Runtime's qdq_loss_debug on the same files.
 
     scripts/bench/compare.py [--qp target/release/qp] [--samples 1 32 256 2048] REFERENCE.onnx CANDIDATE.onnx
 
 Needs the packages of scripts/requirements-models.txt. The samples are random images in a temporary file. Each figure is
-the best of three; the rival is measured up to 256 samples, since it keeps every value of every sample. Linux only.
+the best of three; the rival is measured up to 256 samples, because it keeps every value of every sample. Linux only.
 """
 
 import argparse

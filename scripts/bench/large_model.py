@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How qp looks into a large model: multiplications by matrices of 4096 x 4096, kept as external data.
+"""How qp inspects a large model: multiplications by matrices of 4096 x 4096, stored as external data.
 
     scripts/bench/large_model.py [--qp target/release/qp] [--folder FOLDER] [--gib 1.5] [--rounds 5] [--rivals]
     scripts/bench/large_model.py [--qp target/release/qp] --model MODEL [--candidate MODEL]
 
-Makes the model in a temporary folder, or in FOLDER, where it stays; needs the packages of
+Makes the model in a temporary folder, or in FOLDER, where it is kept; needs the packages of
 scripts/requirements-models.txt. Prints time and peak memory of `layers`, and of `stats`, `ranges` and `diff` over all weights
 the time beside that of a plain read of the same files, taken in turns, each at its best. `diff` compares the model with
 itself, which is read twice, or with --candidate. Everything is read once before, so that the files are in memory as far as

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Time and peak memory of `qp compare` and `qp sensitivity` on torchvision's networks, beside both models run once, bare.
+"""Time and peak memory of `qp compare` and `qp sensitivity` on torchvision's networks, compared with a plain run of both models.
 
     scripts/bench/networks.py [--qp target/release/qp] [--networks mobilenet_v2:8,…] [--rounds 3] [--sensitivity] [--rival] CACHE
 
-CACHE is a folder that `scripts/check/networks.py` has filled: NAME/NAME_pre.onnx and NAME/NAME_int8.onnx. Behind each name
-is the number of pictures. Bare is a process of Python that loads both models and runs them, with optimization off, and
-captures nothing. With --rival, ONNX Runtime's qdq_loss_debug on as many pictures, too. All are interleaved; each figure is the median. Needs the packages of scripts/requirements-models.txt;
-Linux only.
+CACHE is a folder that `scripts/check/networks.py` has filled: NAME/NAME_pre.onnx and NAME/NAME_int8.onnx. Each name is
+followed by the number of pictures. The plain run is a Python process that loads both models and runs them, with optimization
+off, without capturing. With --rival, also ONNX Runtime's qdq_loss_debug on as many pictures. All are interleaved; each figure
+is the median. Needs the packages of scripts/requirements-models.txt; Linux only.
 """
 
 import argparse

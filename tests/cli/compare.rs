@@ -313,7 +313,7 @@ fn what_was_captured_is_saved_and_read_again() {
     assert_eq!(read["tensors"][0]["shape"], serde_json::json!([6, 10]));
     let again =
         "use models/resnet8.onnx; input models/digits.npz:images[0:6]; capture --match fc --save fc.npz";
-    assert!(world.run(again).error().contains("exists already"));
+    assert!(world.run(again).error().contains("already exists"));
     assert_eq!(world.run(&format!("{again} --force")).code, 0);
 }
 
@@ -389,9 +389,9 @@ fn activations_stand_next_to_what_their_codes_reach() {
     assert_eq!(found["value"], "layer1.conv2_output");
 }
 
-/// What the README shows; its digits depend on the processor.
+/// What TOUR.md shows; its digits depend on the processor.
 #[test]
-fn the_script_of_the_readme_runs() {
+fn the_script_of_the_tour_runs() {
     let world = World::new();
     let output = world.qp().args(["run", "models/compare.qp"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -53,7 +53,7 @@ fn a_file_for_graphviz_is_written_once() {
         world.json("graph --model models/resnet8_int8.onnx")["edges"].as_array().unwrap().len()
     );
     assert!(text.contains("int8 ×0.100725 +9"), "{text}");
-    assert_eq!(world.run(line).error(), "`net.dot` exists already");
+    assert_eq!(world.run(line).error(), "`net.dot` already exists");
     world.json(&format!("{line} --force"));
 }
 

@@ -47,7 +47,7 @@ fn what_has_no_picture_is_said_before_anything_is_done() {
     assert_eq!(error("plot x.svg info models/resnet8.onnx"), "the result of `info` has no picture");
     assert_eq!(error("plot x.gif ranges models/resnet8.onnx"), "`x.gif` is no picture that qp writes");
     world.write("x.svg", "mine");
-    assert_eq!(error("plot x.svg ranges models/resnet8.onnx"), "`x.svg` exists already");
+    assert_eq!(error("plot x.svg ranges models/resnet8.onnx"), "`x.svg` already exists");
     assert_eq!(std::fs::read_to_string(world.path("x.svg")).unwrap(), "mine");
     assert!(error("plot y.svg ranges --nonsense").contains("--nonsense"));
     assert!(!world.path("y.svg").exists());

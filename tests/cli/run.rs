@@ -163,7 +163,7 @@ fn what_a_torchscript_model_prints_and_warns_is_on_no_screen() {
     let documents: Result<Vec<serde_json::Value>, _> = ran.output.lines().map(serde_json::from_str).collect();
     assert_eq!(documents.unwrap().len(), 2, "{}", ran.output);
     let ran = world.run(&format!("input ones --shape 2,3; run '{file}'"));
-    assert_eq!(ran.error(), "the model refuses to go on: ValueError: 2 samples are too few");
+    assert_eq!(ran.error(), "the model raised an error: ValueError: 2 samples are too few");
     assert!(!format!("{}{}", ran.output, ran.talk).contains("ed by the model"), "{}{}", ran.output, ran.talk);
     assert!(!ran.talk.contains("Traceback"), "{}", ran.talk);
     let commands = format!("input ones --shape 2,3; run '{file}'");

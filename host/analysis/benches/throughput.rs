@@ -31,7 +31,7 @@ fn measure(what: &str, bytes: usize, mut run: impl FnMut()) {
     println!("{what:40} {:8.0} MB/s", bytes as f64 / seconds / 1e6);
 }
 
-/// Elements that look like weights: a sum of uniform numbers, so that most are small.
+/// Elements that look like weights: a sum of uniform numbers, so most are small.
 fn weights(element: ElementType) -> Vec<u8> {
     let mut state = 1u64;
     let mut uniform = || {

@@ -1,9 +1,9 @@
-//! Which integer codes a quantized tensor makes use of.
+//! Which integer codes a quantized tensor uses.
 
 use crate::element::ElementType;
 
-/// The set of codes that occur in integer data of at most 16 bits, one bit a code, and how often the two
-/// outermost ones do: codes pile up there where values were clipped.
+/// The set of codes that occur in integer data of at most 16 bits, one bit per code, and how often the two outermost
+/// codes occur: clipped values pile up there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodeUsage {
     element: ElementType,
@@ -16,7 +16,7 @@ pub struct CodeUsage {
 }
 
 impl CodeUsage {
-    /// No code yet; `None` when `element` is no integer of 2, 4, 8 or 16 bits.
+    /// Empty; `None` unless `element` is an integer of 2, 4, 8 or 16 bits.
     pub fn new(element: ElementType) -> Option<Self> {
         match element {
             ElementType::Int { bits: bits @ (2 | 4 | 8 | 16), is_signed } => Some(Self {
@@ -37,8 +37,8 @@ impl CodeUsage {
         self.element
     }
 
-    /// Adds the first `count` codes of `bytes`. Returns how many there were: fewer than `count` when `bytes`
-    /// end before.
+    /// Adds the first `count` codes of `bytes`. Returns how many were added: fewer than `count` when `bytes` ends
+    /// early.
     pub fn add_elements(&mut self, bytes: &[u8], count: usize) -> usize {
         let available = count.min(self.element.elements_in(bytes.len()));
         if self.bits == 16 {
@@ -65,7 +65,7 @@ impl CodeUsage {
         available
     }
 
-    /// Adds one code; `None`, and nothing is added, for a code that the type does not have.
+    /// Adds one code; returns `None`, and adds nothing, for a code outside the type.
     pub fn add_code(&mut self, code: i64) -> Option<()> {
         let (lowest, highest) = self.limits();
         if code < lowest || code > highest {
@@ -75,7 +75,7 @@ impl CodeUsage {
         Some(())
     }
 
-    /// Adds what `other` has seen; `None`, and nothing is added, when its codes are of another type.
+    /// Adds what `other` has counted; returns `None`, and adds nothing, when its codes have another type.
     pub fn merge(&mut self, other: &Self) -> Option<()> {
         if self.element != other.element {
             return None;
@@ -89,7 +89,7 @@ impl CodeUsage {
         Some(())
     }
 
-    /// All codes that were added.
+    /// How many codes were added.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -109,7 +109,7 @@ impl CodeUsage {
         f64::from(self.used_count()) / f64::from(self.available_count())
     }
 
-    /// log2 of the number of codes that occur; `None` before any was added.
+    /// log2 of the number of codes that occur; `None` while empty.
     pub fn effective_bits(&self) -> Option<f64> {
         let used = self.used_count();
         (used > 0).then(|| f64::from(used).log2())
@@ -125,15 +125,15 @@ impl CodeUsage {
         self.used[pattern / 64] >> (pattern % 64) & 1 == 1
     }
 
-    /// The share of the type's codes between the smallest and the largest that occur, both included, from 0 to
-    /// 1: what of the type's range is made use of. Few values leave codes inside unused that are not wasted.
+    /// The share of the type's codes between the smallest and the largest that occur, both included, from 0 to 1: how
+    /// much of the type's range is used. A tensor of few values leaves codes inside unused, and those are not wasted.
     pub fn span_share(&self) -> f64 {
         self.extremes().map_or(0.0, |(smallest, largest)| {
             (largest - smallest + 1) as f64 / f64::from(self.available_count())
         })
     }
 
-    /// The smallest and the largest code that occur; `None` before any was added.
+    /// The smallest and the largest code that occur; `None` while empty.
     pub fn extremes(&self) -> Option<(i64, i64)> {
         let (lowest, highest) = self.limits();
         let smallest = (lowest..=highest).find(|code| self.is_used(*code))?;
@@ -141,12 +141,12 @@ impl CodeUsage {
         Some((smallest, largest))
     }
 
-    /// How many codes are the smallest that the type has.
+    /// How often the smallest code of the type occurs.
     pub fn at_lowest_limit(&self) -> u64 {
         self.at_lowest_limit
     }
 
-    /// How many codes are the largest that the type has.
+    /// How often the largest code of the type occurs.
     pub fn at_highest_limit(&self) -> u64 {
         self.at_highest_limit
     }

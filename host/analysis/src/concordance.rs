@@ -3,7 +3,8 @@
 /// Lin's concordance correlation coefficient, from -1 to 1: `2 cov(x, y) / (var x + var y + (mean x - mean y)²)`.
 /// Unlike Pearson's it is 1 only if the series are equal, not if one is a multiple of the other.
 ///
-/// `None` for series of different or no length, for numbers that are not finite, and if both are the same constant.
+/// `None` for series of different lengths or none, for numbers that are not finite, and if both are the same
+/// constant.
 ///
 /// Source: L. I.-K. Lin, "A concordance correlation coefficient to evaluate reproducibility", Biometrics 45, 1989.
 pub fn concordance(left: &[f64], right: &[f64]) -> Option<f64> {

@@ -62,7 +62,7 @@ impl ElementType {
         }
     }
 
-    /// Bytes that `count` elements occupy; `usize::MAX` when that is more than fits.
+    /// Bytes that `count` elements occupy; `usize::MAX` when the size does not fit.
     pub fn packed_bytes(self, count: usize) -> usize {
         let bits = self.bits() as usize;
         let whole = (count / 8).saturating_mul(bits);
@@ -77,12 +77,12 @@ impl ElementType {
         }
     }
 
-    /// Whether the elements are integers; booleans are not.
+    /// Whether the elements are integers; booleans do not count.
     pub fn is_integer(self) -> bool {
         matches!(self, Self::Int { .. })
     }
 
-    /// The element at `index`; `None` beyond the end of `bytes`. Exact, but for 64-bit integers beyond 2^53.
+    /// The element at `index`; `None` beyond the end of `bytes`. Exact, except for 64-bit integers beyond 2^53.
     pub fn get(self, bytes: &[u8], index: usize) -> Option<f64> {
         let bits = self.bits() as usize;
         if bits == 0 || bits > 64 {
@@ -125,14 +125,14 @@ impl ElementType {
         }
     }
 
-    /// The first `count` elements, one at a time; fewer when `bytes` end before.
+    /// The first `count` elements, one at a time; fewer when `bytes` ends early.
     /// [`for_each_block`](Self::for_each_block) is many times faster.
     pub fn decode(self, bytes: &[u8], count: usize) -> impl Iterator<Item = f64> + '_ {
         (0..count).map_while(move |index| self.get(bytes, index))
     }
 
-    /// Appends `value`, rounded to the nearest representable one (ties to even), integers saturated; `None`
-    /// for types that are only read: those under one byte and the 8-bit floats.
+    /// Appends `value`, rounded to the nearest representable number (ties to even), integers saturated; `None` for
+    /// types that are only read: those under one byte and the 8-bit floats.
     pub fn push(self, bytes: &mut Vec<u8>, value: f64) -> Option<()> {
         match self {
             Self::Float64 => bytes.extend_from_slice(&value.to_le_bytes()),
@@ -164,7 +164,7 @@ mod tests {
         element.get(&[code], 0).unwrap()
     }
 
-    /// The extreme values of the OCP and ONNX tables, as `ml_dtypes.finfo` gives them too.
+    /// The extreme values in the OCP and ONNX tables; `ml_dtypes.finfo` gives the same.
     #[test]
     fn small_floats_have_their_published_extremes() {
         use ElementType::*;
@@ -185,8 +185,8 @@ mod tests {
         assert_eq!(e2m1, [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]);
     }
 
-    /// The construction of the paper: quantiles of the normal distribution, 7 below zero and 8 above, scaled to
-    /// -1 to 1. Checked at the codes whose values are exact, and by the table's order.
+    /// The paper's construction: quantiles of the normal distribution, 7 below zero and 8 above, scaled to -1 to 1.
+    /// Checked at the codes whose values are exact, and by the table's order.
     #[test]
     fn nf4_rises_from_minus_one_through_zero_to_one() {
         let values: Vec<f64> = (0..16).map(|code| byte(ElementType::Nf4, code)).collect();

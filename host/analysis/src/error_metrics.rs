@@ -9,9 +9,9 @@ use crate::sum::Sum;
 /// Where x and y are both finite they enter the sums. A pair with a NaN or an infinity is counted:
 ///
 /// - as *agreeing* when both are NaN or the same infinity: it changes no metric;
-/// - as *disagreeing* otherwise: there is no finite error, and [`metrics`](Self::metrics) says so with
-///   infinities, so that no threshold is passed by a candidate that breaks down.
-///   [`metrics_of_finite_pairs`](Self::metrics_of_finite_pairs) tells how good the rest is.
+/// - as *disagreeing* otherwise: there is no finite error, and [`metrics`](Self::metrics) reports infinities, so that
+///   a candidate that breaks down passes no threshold. [`metrics_of_finite_pairs`](Self::metrics_of_finite_pairs)
+///   tells how good the rest is.
 ///
 /// Sums are kept in `f64`, compensated over blocks. Squares overflow beyond 1e154, which a `float32` never
 /// reaches.
@@ -32,11 +32,11 @@ pub struct ErrorMetrics {
 
 /// The metrics of one comparison. Definitions: x is the reference's value, y the candidate's, n their number.
 ///
-/// Over no pair at all every metric is `None`.
+/// Over no pairs, every metric is `None`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metrics {
-    /// Signal to quantization noise ratio, 10·log10(Σx² / Σ(x−y)²), in dB. +∞ where all are equal, a
-    /// reference of zeros included; −∞ where the reference is all zeros and the candidate is not.
+    /// Signal to quantization noise ratio, 10·log10(Σx² / Σ(x−y)²), in dB. +∞ where all values are equal, even if all
+    /// are zero; −∞ where the reference is all zeros and the candidate is not.
     pub sqnr_db: Option<f64>,
     /// Σxy / √(Σx²·Σy²), from −1 to 1. `None` where one of the two is all zeros: there is no angle.
     pub cosine_similarity: Option<f64>,
@@ -71,7 +71,7 @@ impl Metrics {
 }
 
 impl ErrorMetrics {
-    /// Of no pair yet.
+    /// Over no pairs yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -80,7 +80,7 @@ impl ErrorMetrics {
     ///
     /// # Errors
     ///
-    /// [`CountMismatch`], and nothing is added, when there are not as many of both.
+    /// [`CountMismatch`], and nothing is added, when the two slices differ in length.
     pub fn add(&mut self, reference: &[f64], candidate: &[f64]) -> Result<(), CountMismatch> {
         if reference.len() != candidate.len() {
             return Err(CountMismatch { expected: reference.len() as u64, found: candidate.len() as u64 });
@@ -96,7 +96,7 @@ impl ErrorMetrics {
         Ok(())
     }
 
-    /// Adds what `other` has seen.
+    /// Adds the pairs that `other` has counted.
     pub fn merge(&mut self, other: &Self) {
         self.finite_pairs += other.finite_pairs;
         self.agreeing_non_finite += other.agreeing_non_finite;
@@ -111,42 +111,42 @@ impl ErrorMetrics {
         self.max_abs_error = self.max_abs_error.max(other.max_abs_error);
     }
 
-    /// All pairs.
+    /// The number of pairs.
     pub fn count(&self) -> u64 {
         self.finite_pairs + self.agreeing_non_finite + self.disagreeing_non_finite
     }
 
-    /// The pairs of two finite values, over which the metrics are taken.
+    /// The number of pairs of two finite values, over which the metrics are taken.
     pub fn finite_pairs(&self) -> u64 {
         self.finite_pairs
     }
 
-    /// The pairs of two NaN, or of the same infinity.
+    /// The number of pairs of two NaN, or of the same infinity.
     pub fn agreeing_non_finite(&self) -> u64 {
         self.agreeing_non_finite
     }
 
-    /// The pairs in which one value or both are not finite, and not the same.
+    /// The number of pairs in which at least one value is not finite and the two are not the same.
     pub fn disagreeing_non_finite(&self) -> u64 {
         self.disagreeing_non_finite
     }
 
-    /// The reference's values that are NaN or infinite.
+    /// How many of the reference's values are NaN or infinite.
     pub fn reference_non_finite(&self) -> u64 {
         self.reference_non_finite
     }
 
-    /// The candidate's values that are NaN or infinite.
+    /// How many of the candidate's values are NaN or infinite.
     pub fn candidate_non_finite(&self) -> u64 {
         self.candidate_non_finite
     }
 
-    /// The metrics; all at their worst when a pair disagrees about NaN or an infinity.
+    /// The metrics; all at their worst if a pair disagrees about NaN or an infinity.
     pub fn metrics(&self) -> Metrics {
         if self.disagreeing_non_finite > 0 { Metrics::BROKEN } else { self.metrics_of_finite_pairs() }
     }
 
-    /// The metrics over the pairs of two finite values, whatever the others are.
+    /// The metrics over the pairs of two finite values, whatever the other pairs are.
     pub fn metrics_of_finite_pairs(&self) -> Metrics {
         if self.finite_pairs == 0 {
             return Metrics::UNDEFINED;
@@ -258,7 +258,7 @@ impl Lanes {
     }
 }
 
-/// A function of its own, as those of `statistics/block.rs`.
+/// A separate function, for the same reason as in `statistics/block.rs`.
 #[inline(never)]
 fn sums_of_groups(xs: &[[f64; LANES]], ys: &[[f64; LANES]]) -> Lanes {
     let mut lanes = Lanes::default();

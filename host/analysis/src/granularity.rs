@@ -5,7 +5,7 @@ use crate::quantize::Quantizer;
 use crate::range::CodeRange;
 use std::fmt;
 
-/// What shares one scale.
+/// Which elements share one scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Granularity {
     /// The whole tensor.
@@ -24,7 +24,7 @@ pub enum Granularity {
     },
 }
 
-/// Why a shape has no such granularity.
+/// Why a shape cannot have this granularity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GranularityError {
     /// There is no such axis.
@@ -34,9 +34,9 @@ pub enum GranularityError {
         /// How many axes there are.
         rank: usize,
     },
-    /// A block of no elements.
+    /// The block size is 0.
     EmptyBlock,
-    /// The product of the dimensions does not fit.
+    /// The product of the dimensions overflows.
     TooManyElements,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for GranularityError {
 
 impl std::error::Error for GranularityError {}
 
-/// Elements that lie side by side and whose parameters do too.
+/// Elements next to each other whose parameters are also next to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Index of the first element in the whole tensor, in row-major order.
@@ -63,7 +63,7 @@ pub struct Run {
     pub len: usize,
     /// Index of the first element's parameters.
     pub first_parameter: usize,
-    /// Whether each element has parameters of its own, one after the other; else all share the first's.
+    /// Whether each element has its own parameters, one after the other; otherwise all share the first's.
     pub advances: bool,
 }
 
@@ -86,7 +86,7 @@ enum Kind {
 }
 
 impl ParameterMap {
-    /// For a tensor of that shape (empty for a scalar).
+    /// For a tensor of this shape (empty for a scalar).
     ///
     /// # Errors
     ///
@@ -139,7 +139,7 @@ impl ParameterMap {
         }
     }
 
-    /// Index of the parameters of that element; `None` beyond the last element. For single look-ups:
+    /// Index of the parameters of this element; `None` beyond the last element. For single look-ups:
     /// [`runs`](Self::runs) needs no division.
     pub fn parameter_of(&self, element: u64) -> Option<usize> {
         if element >= self.element_count {
@@ -157,11 +157,11 @@ impl ParameterMap {
         usize::try_from(index).ok()
     }
 
-    /// The runs that make up `len` elements from `first_element` on, in order; fewer at the tensor's end.
+    /// The runs that cover `len` elements starting at `first_element`, in order; fewer at the tensor's end.
     pub fn runs(&self, first_element: u64, len: usize) -> Runs {
         let first = first_element.min(self.element_count);
         let end = self.element_count.min(first.saturating_add(len as u64));
-        // For an empty tensor, one in place of zero: nothing is visited.
+        // For an empty tensor, one instead of zero: nothing is visited.
         let (inner, axis_len) = (self.inner.max(1), self.axis_len.max(1));
         let row = first / inner;
         Runs {
@@ -174,11 +174,11 @@ impl ParameterMap {
         }
     }
 
-    /// Rounds the elements from `first_element` on to what codes stand for.
+    /// Rounds the elements starting at `first_element` to values that codes stand for.
     ///
     /// # Errors
     ///
-    /// [`CountMismatch`] when `parameters` are not as many as [`parameter_count`](Self::parameter_count).
+    /// [`CountMismatch`] when `parameters` does not have [`parameter_count`](Self::parameter_count) entries.
     pub fn fake_quantize_in_place(
         &self,
         first_element: u64,
@@ -191,11 +191,11 @@ impl ParameterMap {
         Ok(())
     }
 
-    /// Turns the elements from `first_element` on into the codes that they are rounded to.
+    /// Turns the elements starting at `first_element` into the codes that they are rounded to.
     ///
     /// # Errors
     ///
-    /// [`CountMismatch`] when `parameters` are not as many as [`parameter_count`](Self::parameter_count).
+    /// [`CountMismatch`] when `parameters` does not have [`parameter_count`](Self::parameter_count) entries.
     pub fn quantize_in_place(
         &self,
         first_element: u64,
@@ -208,7 +208,7 @@ impl ParameterMap {
         Ok(())
     }
 
-    /// Hands on the elements that share a quantizer, with it.
+    /// Passes on each stretch of elements that share a quantizer, with the quantizer.
     fn each_quantizer(
         &self,
         first_element: u64,
@@ -234,11 +234,11 @@ impl ParameterMap {
         }
     }
 
-    /// Turns the codes of the elements from `first_element` on into the values that they stand for.
+    /// Turns the codes of the elements starting at `first_element` into the values that they stand for.
     ///
     /// # Errors
     ///
-    /// [`CountMismatch`] when `parameters` are not as many as [`parameter_count`](Self::parameter_count).
+    /// [`CountMismatch`] when `parameters` does not have [`parameter_count`](Self::parameter_count) entries.
     pub fn dequantize_in_place(
         &self,
         first_element: u64,
@@ -280,20 +280,20 @@ impl ParameterMap {
     ///
     /// # Errors
     ///
-    /// [`CountMismatch`] when there are not.
+    /// [`CountMismatch`] when there are more or fewer.
     pub fn expect_count(&self, parameters: AffineList<'_>) -> Result<(), CountMismatch> {
         let (expected, found) = (self.parameter_count(), parameters.len() as u64);
         if expected == found { Ok(()) } else { Err(CountMismatch { expected, found }) }
     }
 }
 
-/// The runs of a stretch of elements; see [`ParameterMap::runs`].
+/// The runs over a stretch of elements; see [`ParameterMap::runs`].
 #[derive(Clone, Debug)]
 pub struct Runs {
     map: ParameterMap,
     next: u64,
     end: u64,
-    /// Coordinates of the next element: before the axis, along it, behind it.
+    /// Coordinates of the next element: before the axis, along it, after it.
     outer: u64,
     position: u64,
     column: u64,
@@ -370,7 +370,7 @@ mod tests {
         assert_eq!(indices(&[2, 2, 2], Granularity::PerChannel { axis: 1 }), [0, 0, 1, 1, 0, 0, 1, 1]);
     }
 
-    /// `np.clip(np.rint(x / s), -8, 7)` with one scale a row, and with one a column.
+    /// `np.clip(np.rint(x / s), -8, 7)` with one scale per row, and with one per column.
     #[test]
     fn elements_become_the_codes_of_their_channels_scale() {
         let codes = CodeRange::new(-8, 7).unwrap();
@@ -384,7 +384,7 @@ mod tests {
         }
     }
 
-    /// As ONNX DequantizeLinear with `block_size` indexes its scale tensor.
+    /// Like ONNX DequantizeLinear with `block_size` indexes its scale tensor.
     #[test]
     fn blocks_of_each_axis_in_the_order_of_the_scale_tensor() {
         let last = Granularity::PerBlock { axis: 1, block_size: 2 };

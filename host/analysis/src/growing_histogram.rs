@@ -1,7 +1,7 @@
-//! A histogram of values whose range is not known before they come.
+//! A histogram of values whose range is not known in advance.
 
-/// Counts values in bins of a power of two each; where the values outgrow the bins, two become one. Bins begin at
-/// multiples of their width, so that histograms of parts add up to that of the whole, in any order.
+/// Counts values in bins whose width is a power of two; where the values outgrow the bins, pairs of bins are merged.
+/// Bins begin at multiples of their width, so histograms of parts add up to that of the whole, in any order.
 #[derive(Clone, Debug)]
 pub struct GrowingHistogram {
     /// The width of a bin is 2 to this power.
@@ -12,16 +12,16 @@ pub struct GrowingHistogram {
     most_bins: usize,
 }
 
-/// Below, all values are the same to a histogram.
+/// A histogram does not tell values closer than this apart.
 const LEAST_EXPONENT: i32 = -126;
 
 impl GrowingHistogram {
-    /// An empty one that never has more than `most_bins` bins, of which there are at least 2.
+    /// An empty histogram of at most `most_bins` bins; `most_bins` is at least 2.
     pub fn new(most_bins: usize) -> Self {
         Self { exponent: LEAST_EXPONENT, first: 0, counts: Vec::new(), most_bins: most_bins.max(2) }
     }
 
-    /// Takes in values; those that are not finite are left out.
+    /// Adds values; those that are not finite are left out.
     pub fn add(&mut self, values: &[f64]) {
         let mut finite = values.iter().copied().filter(|value| value.is_finite());
         let Some(start) = finite.next() else { return };
@@ -35,7 +35,7 @@ impl GrowingHistogram {
         }
     }
 
-    /// The edges of the bins, one more than there are bins, and how many values each holds.
+    /// The edges of the bins, one more than there are bins, and the number of values in each.
     pub fn bins(&self) -> (Vec<f64>, &[u64]) {
         let edge = |index: usize| (self.first + index as i64) as f64 * self.width();
         let edges =
@@ -43,8 +43,8 @@ impl GrowingHistogram {
         (edges, &self.counts)
     }
 
-    /// How many values there are in each of `count` equal parts of the range from `low` to `high`; a bin that two
-    /// parts share is shared by its length.
+    /// How many values lie in each of `count` equal parts of the range from `low` to `high`; a bin that spans two
+    /// parts is split in proportion to its length.
     pub fn parts(&self, low: f64, high: f64, count: usize) -> Vec<f64> {
         let mut parts = vec![0.0; count];
         let (size, width) = ((high - low) / count.max(1) as f64, self.width());
@@ -71,7 +71,7 @@ impl GrowingHistogram {
         2.0_f64.powi(self.exponent)
     }
 
-    /// Makes bins of `low` to `high`, wider ones if there would be too many.
+    /// Makes bins that cover `low` to `high`, wider ones if there would be too many.
     fn cover(&mut self, low: f64, high: f64) {
         let most = self.most_bins as f64;
         if self.counts.is_empty() {
@@ -98,7 +98,7 @@ impl GrowingHistogram {
         }
     }
 
-    /// Two neighbours become one.
+    /// Merges each two neighbouring bins.
     fn halve(&mut self) {
         let first = self.first.div_euclid(2);
         let mut counts = Vec::with_capacity(self.counts.len() / 2 + 1);

@@ -7,9 +7,9 @@ use std::fmt;
 
 /// The type in which NumPy computes the edges of an array's bins: that of the array, `float64` for integers.
 ///
-/// Edges of a `float32` array are `float32` numbers, and a value near an edge may fall on the other side of
-/// the `float64` one. Counts follow the edges: so do NumPy's, but for `float16` arrays in a few hundred bins or
-/// more, where its estimate of the bin is off by more than it corrects.
+/// Edges of a `float32` array are `float32` numbers, and a value near an edge may fall on the other side of the
+/// `float64` one. Counts follow the edges. NumPy's do too, except for `float16` arrays in a few hundred bins or more,
+/// where its estimate of the bin is off by more than it corrects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EdgePrecision {
     /// `float16`.
@@ -22,7 +22,7 @@ pub enum EdgePrecision {
 }
 
 impl EdgePrecision {
-    /// The one that NumPy takes for arrays of that type; `float64` for the types that NumPy does not have.
+    /// The one that NumPy takes for arrays of this type; `float64` for the types that NumPy lacks.
     pub fn of(element: ElementType) -> Self {
         match element {
             ElementType::Float16 => Self::Float16,
@@ -31,8 +31,8 @@ impl EdgePrecision {
         }
     }
 
-    /// The nearest number of that type. One operation in `f64` on numbers of a type, rounded to it, is the
-    /// operation of that type: `f64` has more than twice the digits.
+    /// The nearest number of this type. One operation in `f64` on numbers of a type, rounded to it, equals the
+    /// operation in that type: `f64` has more than twice the digits.
     fn round(self, value: f64) -> f64 {
         match self {
             Self::Float16 => f64::from(half::f16::from_f64(value)),
@@ -42,10 +42,10 @@ impl EdgePrecision {
     }
 }
 
-/// Why there are no such bins.
+/// Why these bins cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BinsError {
-    /// Zero bins, or more than [`Bins::MAX_COUNT`].
+    /// No bins, or more than [`Bins::MAX_COUNT`].
     Count(usize),
     /// The range is not finite, or its ends are in the wrong order, or their distance overflows.
     Range {
@@ -54,7 +54,7 @@ pub enum BinsError {
         /// The upper end.
         high: f64,
     },
-    /// The range has too few different numbers for so many bins.
+    /// The range has too few distinct numbers for this many bins.
     TooNarrow {
         /// The lower end.
         low: f64,
@@ -68,10 +68,10 @@ pub enum BinsError {
 impl fmt::Display for BinsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Count(count) => write!(f, "{count} bins; from 1 to {} are possible", Bins::MAX_COUNT),
+            Self::Count(count) => write!(f, "{count} bins: the number must be from 1 to {}", Bins::MAX_COUNT),
             Self::Range { low, high } => write!(f, "no bins from {low} to {high}"),
             Self::TooNarrow { low, high, count } => {
-                write!(f, "too few different numbers from {low} to {high} for {count} bins")
+                write!(f, "too few distinct numbers from {low} to {high} for {count} bins")
             }
         }
     }
@@ -79,8 +79,8 @@ impl fmt::Display for BinsError {
 
 impl std::error::Error for BinsError {}
 
-/// Equal bins over a range, with the edges that NumPy computes. All but the last are half-open: an edge
-/// belongs to the bin on its right, the very last one to the last bin.
+/// Equal bins over a range, with the edges that NumPy computes. All but the last are half-open: a value on an edge
+/// belongs to the bin on its right, one on the very last edge to the last bin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bins {
     edges: Vec<f64>,
@@ -99,11 +99,11 @@ impl Bins {
     ///
     /// # Errors
     ///
-    /// [`BinsError`] where NumPy raises: no bins, ends that are infinite, NaN or in the wrong order, and more
-    /// bins than there are numbers.
+    /// [`BinsError`] where NumPy raises: no bins, ends that are infinite, NaN or in the wrong order, and more bins
+    /// than there are numbers.
     pub fn over(low: f64, high: f64, count: usize, precision: EdgePrecision) -> Result<Self, BinsError> {
         let (low, high) = if low == high { (low - 0.5, high + 0.5) } else { (low, high) };
-        // NumPy computes these edges in float64 and casts them; only the ends are compared as they are cast.
+        // NumPy computes these edges in float64 and casts them; only the ends are compared after the cast.
         let edges = equal_edges(low, high, count, EdgePrecision::Float64)?;
         let edges = edges.into_iter().map(|edge| precision.round(edge)).collect();
         Self::from_edges(edges, precision.round(low), precision.round(high), count)
@@ -129,7 +129,7 @@ impl Bins {
     }
 
     fn from_edges(edges: Vec<f64>, low: f64, high: f64, count: usize) -> Result<Self, BinsError> {
-        // Not so for NaN, too.
+        // Written so that NaN fails, too.
         if !edges.windows(2).all(|pair| pair[0] < pair[1]) {
             return Err(BinsError::TooNarrow { low, high, count });
         }
@@ -137,33 +137,33 @@ impl Bins {
         Ok(Self { edges, low, high, per_unit })
     }
 
-    /// How many there are.
+    /// How many bins there are.
     pub fn count(&self) -> usize {
         self.edges.len() - 1
     }
 
-    /// The edges, one more than bins, ascending.
+    /// The edges, one more than there are bins, ascending.
     pub fn edges(&self) -> &[f64] {
         &self.edges
     }
 
-    /// The lower and the upper edge of that bin; `None` beyond the last.
+    /// The lower and the upper edge of this bin; `None` beyond the last.
     pub fn bounds(&self, index: usize) -> Option<(f64, f64)> {
         Some((*self.edges.get(index)?, *self.edges.get(index + 1)?))
     }
 
-    /// The bin that `value` falls into; `None` for NaN and what is outside the range.
+    /// The bin that `value` falls into; `None` for NaN and for values outside the range.
     pub fn index_of(&self, value: f64) -> Option<usize> {
         (self.low <= value && value <= self.high).then(|| self.index_inside(value))
     }
 
-    /// The bin of a value that is inside the range.
+    /// The bin of a value inside the range.
     #[inline(always)]
     fn index_inside(&self, value: f64) -> usize {
         let last = self.edges.len() - 2;
         // A first estimate. Where the product is NaN or too large the casts make it 0 or the last bin.
         let mut index = (((value - self.low) * self.per_unit) as i64 as usize).min(last);
-        // What decides are the edges; the estimate is off by one at most, but for ranges of a few ulps.
+        // The edges decide; the estimate is off by one at most, except for ranges of a few ulps.
         while index > 0 && value < self.edges[index] {
             index -= 1;
         }
@@ -208,7 +208,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Of no value yet.
+    /// With no values yet.
     pub fn new(bins: Bins) -> Self {
         Self {
             counts: vec![0; bins.count()],
@@ -232,14 +232,14 @@ impl Histogram {
         }
     }
 
-    /// Adds the first `count` elements of `bytes`. Returns how many there were: fewer than `count` when
-    /// `bytes` end before.
+    /// Adds the first `count` elements of `bytes`. Returns how many there were: fewer than `count` when `bytes` ends
+    /// early.
     pub fn add_elements(&mut self, element: ElementType, bytes: &[u8], count: usize) -> usize {
         self.add_quantized(element, bytes, count, Affine::IDENTITY)
     }
 
-    /// Adds the dequantized values, scale · (q − zero_point), of the first `count` codes q of `bytes`. Returns
-    /// how many there were: fewer than `count` when `bytes` end before.
+    /// Adds the dequantized values, scale · (q − zero_point), of the first `count` codes q of `bytes`. Returns how
+    /// many there were: fewer than `count` when `bytes` ends early.
     pub fn add_quantized(
         &mut self,
         element: ElementType,
@@ -274,7 +274,7 @@ impl Histogram {
         }
     }
 
-    /// Adds what `other` has seen; `None`, and nothing is added, when it has other bins.
+    /// Adds the counts of `other`; returns `None`, and adds nothing, when its bins differ.
     pub fn merge(&mut self, other: &Self) -> Option<()> {
         if self.bins != other.bins {
             return None;
@@ -305,7 +305,7 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// All values, those in no bin included.
+    /// The number of all values, including those in no bin.
     pub fn count(&self) -> u64 {
         self.inside()
             + self.below
@@ -315,35 +315,34 @@ impl Histogram {
             + self.negative_infinity_count
     }
 
-    /// The finite values below the first bin.
+    /// The number of finite values below the first bin.
     pub fn below(&self) -> u64 {
         self.below
     }
 
-    /// The finite values above the last bin.
+    /// The number of finite values above the last bin.
     pub fn above(&self) -> u64 {
         self.above
     }
 
-    /// The values that are NaN.
+    /// The number of values that are NaN.
     pub fn nan_count(&self) -> u64 {
         self.nan_count
     }
 
-    /// The values that are +∞.
+    /// The number of values that are +∞.
     pub fn positive_infinity_count(&self) -> u64 {
         self.positive_infinity_count
     }
 
-    /// The values that are −∞.
+    /// The number of values that are −∞.
     pub fn negative_infinity_count(&self) -> u64 {
         self.negative_infinity_count
     }
 
-    /// An estimate of the share of the values in the bins that lie in `range`, as if each bin's values lay
-    /// evenly between its edges; `None` when the bins are empty. Exact where the ends are edges that no value
-    /// lies on; for the exact share of any range count with a [`RangeCount`](crate::RangeCount) as the values
-    /// go by.
+    /// An estimate of the share of the values in the bins that lie in `range`, as if each bin's values were spread
+    /// evenly between its edges; `None` when the bins are empty. Exact where the ends are edges that no value lies
+    /// on; for the exact share of any range, count with a [`RangeCount`](crate::RangeCount) while adding the values.
     pub fn estimated_share(&self, range: ValueRange) -> Option<f64> {
         let total = self.inside();
         let part: f64 = self

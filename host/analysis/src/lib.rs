@@ -1,8 +1,8 @@
-//! The numbers of qp: pure functions over slices. No files, no clock, no terminal, no plugin.
+//! The numbers of qp: pure functions over slices. No files, no clock, no terminal, no plugins.
 //!
-//! Everything that looks at elements does so in pieces of any size and can be merged, so that a tensor never
-//! has to be in memory as a whole, and several threads can share one. Sums are kept in `f64`. NaN and the
-//! infinities are counted and never silently dropped; each type says what it does with them.
+//! Everything that looks at elements works on pieces of any size and can be merged, so a tensor is never in memory as
+//! a whole, and several threads can share one. Sums are kept in `f64`. NaN and the infinities are counted and never
+//! silently dropped; each type says what it does with them.
 
 #![forbid(unsafe_code)]
 

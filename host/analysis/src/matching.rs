@@ -1,9 +1,9 @@
-//! Which layer or tensor of one variant of a network is which of another.
+//! Matches the layers or tensors of one variant of a network with those of another.
 //!
-//! Names decide first, with the marks that exporters and quantizers leave taken off, in passes from the surest
-//! to the boldest; a name is a match only where the shapes can belong together. What names cannot tell is
-//! matched by shape and order, and only where one of the two names says nothing. Each pass looks names up in
-//! a table, so that the whole is linear but for sorting.
+//! Names decide first, without the marks that exporters and quantizers leave, in passes from the surest to the
+//! boldest; equal names are a match only if the shapes are compatible. What names cannot settle is matched by shape
+//! and order, and only where one of the two names says nothing. Each pass looks names up in a table, so the whole is
+//! linear apart from sorting.
 
 mod alignment;
 mod name;
@@ -20,14 +20,14 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 pub struct Item<'a> {
     /// Its name or path.
     pub name: &'a str,
-    /// Its shape: `None` when not even the rank is known, `None` for a dimension that is free.
+    /// Its shape: `None` when not even the rank is known; a dimension is `None` when it is free.
     pub shape: Option<&'a [Option<u64>]>,
-    /// What the layer does, or the layer that owns a tensor, or a tensor's role; empty when unknown, `other` for what has
-    /// no name. What names do not settle beyond doubt is matched only within one kind.
+    /// What the layer does, or the layer that owns a tensor, or a tensor's role; empty when unknown, `other` if it
+    /// has no name. What names leave in doubt is matched only within one kind.
     pub kind: &'a str,
-    /// The op type as the file has it: of the kind `other`, only equal ones are of one kind.
+    /// The op type as written in the file: within the kind `other`, only equal op types are of one kind.
     pub op: &'a str,
-    /// Whether layers of the kind usually have a weight: what is unknown may be one of them.
+    /// Whether layers of this kind usually have a weight: a layer of unknown kind may be one of them.
     pub has_weight: bool,
 }
 
@@ -48,7 +48,7 @@ pub enum Why {
     Exact,
     /// The names are equal without the marks of a quantizer: `_quantized`, `_DequantizeLinear_Output`.
     QuantizerMark,
-    /// The names are of the same words with other separators: `layer1.conv1.weight`, `layer1_conv1_weight`.
+    /// The names have the same words with other separators: `layer1.conv1.weight`, `layer1_conv1_weight`.
     Separators,
     /// The names are equal without wrappers, prefixes and op types: `p_conv_weight`, `/conv/Conv`.
     Unwrapped,
@@ -56,12 +56,12 @@ pub enum Why {
     Tail,
     /// No other unmatched item has this shape, and one of the names says nothing.
     UniqueShape,
-    /// The same shape at the same place among the unmatched, and one of the names says nothing.
+    /// The same shape at the same position among the unmatched, and one of the names says nothing.
     ShapeAndOrder,
 }
 
 impl Why {
-    /// A name for machines; it does not change.
+    /// A machine-readable name; it does not change.
     pub fn code(self) -> &'static str {
         match self {
             Self::Exact => "exact",
@@ -84,13 +84,13 @@ pub struct Pair {
     pub candidate: usize,
     /// What made them a pair.
     pub why: Why,
-    /// How the shapes belong together.
+    /// How the two shapes correspond.
     pub fit: ShapeFit,
 }
 
 impl Pair {
-    /// How sure the match is, from 0 to 1: an order, not a probability. Equal names with equal shapes have 1,
-    /// all that rests on names at least 0.6, what rests on shapes alone less.
+    /// How sure the match is, from 0 to 1: a ranking, not a probability. Equal names with equal shapes have 1, every
+    /// match by name at least 0.6, matches by shape alone less.
     pub fn confidence(&self) -> f64 {
         let name = match self.why {
             Why::Exact => 1.0,
@@ -110,7 +110,7 @@ impl Pair {
     }
 }
 
-/// What belongs together and what is left over.
+/// The pairs and what is left over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matching {
     /// The pairs, by the reference's index; no item is in two.
@@ -119,13 +119,13 @@ pub struct Matching {
     pub unmatched_reference: Vec<usize>,
     /// Indices of the candidate's items without a partner, ascending.
     pub unmatched_candidate: Vec<usize>,
-    /// Unmatched items whose names are equal, quantizers' marks apart, and whose shapes are not: the
-    /// reference's and the candidate's index.
+    /// Unmatched items whose names are equal, quantizers' marks aside, but whose shapes are not: the reference's and
+    /// the candidate's index.
     pub shape_conflicts: Vec<(usize, usize)>,
 }
 
-/// Matches the items of a reference with those of a candidate, each with one at most. The same input gives
-/// the same pairs; items in the order of the graph give the best ones.
+/// Matches the items of a reference with those of a candidate, each with at most one. The same input gives the same
+/// pairs; items in graph order give the best ones.
 pub fn match_items(reference: &[Item<'_>], candidate: &[Item<'_>]) -> Matching {
     let mut matcher = Matcher::new(reference, candidate);
     matcher.by_name(Why::Exact, |side, index| Some(side.items[index].name.to_owned()));
@@ -188,8 +188,8 @@ impl<'a> Matcher<'a> {
         Self { reference: Side::new(reference), candidate: Side::new(candidate), pairs: Vec::new() }
     }
 
-    /// Pairs the items whose keys are equal and whose shapes fit. From [`Why::Unwrapped`] on, where different
-    /// things begin to share a key, only keys that are unique on both sides, of things of one kind.
+    /// Pairs the items whose keys are equal and whose shapes fit. From [`Why::Unwrapped`] on, where different things
+    /// begin to share a key, only keys that are unique on both sides, and things of one kind.
     fn by_name(&mut self, why: Why, key: impl Fn(&Side<'a>, usize) -> Option<String>) {
         let references = self.reference.table(&key);
         let mut candidates = self.candidate.table(&key);
@@ -197,7 +197,7 @@ impl<'a> Matcher<'a> {
         let mut order: Vec<usize> = self.reference.unmatched().collect();
         order.sort_by_key(|index| self.reference.names[*index].rank);
         for reference in order {
-            // An anonymous name is a match only as it was given: of its words nothing follows.
+            // An anonymous name matches only in its original form: its words mean nothing.
             if why > Why::QuantizerMark && self.reference.names[reference].is_anonymous {
                 continue;
             }
@@ -219,13 +219,13 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Pairs a path with the only one that ends with it, at two words or more.
+    /// Pairs a path with the only one that ends with it, by at least two words.
     fn by_tail(&mut self) {
         let key = |side: &Side<'_>, index: usize| {
             let name = &side.names[index];
             (!name.is_anonymous && name.core.len() >= 2).then(|| (name.core.join(" "), name.part))
         };
-        // Only the tails that are a whole path somewhere can make a pair.
+        // Only tails that are a whole path somewhere can make a pair.
         let paths =
             |side: &Side<'_>| side.unmatched().filter_map(|index| key(side, index)).collect::<Vec<_>>();
         let wanted: HashSet<(String, Part)> =
@@ -249,7 +249,7 @@ impl<'a> Matcher<'a> {
             [one] => Some(one),
             _ => None,
         };
-        // A whole path of the one side that ends a single path of the other, and a single one of its own.
+        // A whole path of one side that ends exactly one path of the other, and occurs once on its own side.
         let mut found: Vec<(usize, usize)> = Vec::new();
         for reference in self.reference.unmatched() {
             let Some(key) = key(&self.reference, reference) else { continue };
@@ -278,15 +278,15 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Pairs what is left by shape and order, where both sides have as many of the shape and kind, and one
-    /// name of each pair says nothing.
+    /// Pairs what is left by shape and order, where both sides have equally many of the shape and kind, and one name
+    /// of each pair says nothing.
     fn by_shape(&mut self) {
         type Groups<'a> = BTreeMap<(Vec<u64>, &'a str), (Vec<usize>, Vec<usize>)>;
         let mut groups: Groups<'a> = BTreeMap::new();
         let class = |side: &Side<'a>, index: usize| {
             let item = side.items[index];
             let shape = shape::class(item.shape)?;
-            // Scales, zero points and single numbers are too many of a shape.
+            // Too many scales, zero points and single numbers share a shape.
             (side.names[index].part == Part::Value && !shape.is_empty()).then_some((shape, item.kind))
         };
         for index in self.reference.unmatched() {
@@ -331,7 +331,7 @@ impl<'a> Matcher<'a> {
 
     fn are_of_one_kind(&self, reference: usize, candidate: usize) -> bool {
         let (left, right) = (&self.reference.items[reference], &self.candidate.items[candidate]);
-        // What is unknown may be a layer with weights, and is hardly an addition.
+        // An unknown kind may be a layer with weights, and is hardly an addition.
         left.is_like(right)
             || (left.kind.is_empty() && right.has_weight)
             || (right.kind.is_empty() && left.has_weight)
@@ -364,7 +364,7 @@ impl<'a> Matcher<'a> {
     }
 }
 
-/// By the numbers that an exporter gave, if it gave one to every item; else as they are.
+/// Ordered by the numbers that an exporter gave, if it gave one to every item; otherwise as they are.
 fn in_given_order(side: &Side<'_>, indices: &mut [usize]) {
     if indices.iter().all(|index| side.names[*index].is_anonymous && side.names[*index].number().is_some()) {
         indices.sort_by_key(|index| side.names[*index].number());
@@ -376,14 +376,14 @@ pub fn is_anonymous(name: &str) -> bool {
     Name::of(name, "").is_anonymous
 }
 
-/// How the shape of a candidate's tensor follows from the reference's, where something else says that the two are one;
-/// `None` when they cannot be.
+/// How the shape of a candidate's tensor follows from the reference's, where something else says that the two are the
+/// same; `None` when they cannot be.
 pub fn shape_fit(reference: &[u64], candidate: &[u64], may_be_packed: bool) -> Option<ShapeFit> {
     let known = |shape: &[u64]| shape.iter().copied().map(Some).collect::<Vec<_>>();
     shape::fit(Some(&known(reference)), Some(&known(candidate)), may_be_packed)
 }
 
-/// Whether all that a layer's name says is its op type and a number, or less.
+/// Whether a layer's name consists of its op type and a number, or less.
 pub fn is_numbered(name: &str, op: &str) -> bool {
     Name::of(name, op).is_numbered
 }

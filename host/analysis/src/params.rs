@@ -6,9 +6,9 @@ use std::fmt;
 /// One scale and one zero point: real = scale · (q − zero_point).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
-    /// The distance of two neighbouring codes, in the unit of the real values.
+    /// The distance between two neighbouring codes, in the unit of the real values.
     pub scale: f64,
-    /// The code of the real value 0. A whole number nearly always; some weight-only schemes use others.
+    /// The code of the real value 0. Nearly always a whole number; some weight-only schemes use fractions.
     pub zero_point: f64,
 }
 
@@ -16,7 +16,7 @@ impl Affine {
     /// Every code is its own value.
     pub const IDENTITY: Self = Self { scale: 1.0, zero_point: 0.0 };
 
-    /// Of that scale and zero point.
+    /// With this scale and zero point.
     pub const fn new(scale: f64, zero_point: f64) -> Self {
         Self { scale, zero_point }
     }
@@ -34,8 +34,8 @@ impl Affine {
         }
     }
 
-    /// The values from scale · (qmin − zero_point) to scale · (qmax − zero_point), the ends in order also for
-    /// a negative scale; `None` when one of them is NaN.
+    /// The values from scale · (qmin − zero_point) to scale · (qmax − zero_point), in ascending order even for a
+    /// negative scale; `None` when one of them is NaN.
     pub fn representable_range(self, codes: CodeRange) -> Option<ValueRange> {
         let (low, high) = (self.dequantize(codes.min() as f64), self.dequantize(codes.max() as f64));
         ValueRange::new(low, high).or_else(|| ValueRange::new(high, low))
@@ -56,11 +56,11 @@ pub struct AffineList<'a> {
 }
 
 impl<'a> AffineList<'a> {
-    /// Of these scales and as many zero points, or one for all, or none when all are zero.
+    /// With these scales and as many zero points, or one for all, or none when all are zero.
     ///
     /// # Errors
     ///
-    /// [`CountMismatch`] when there is another number of zero points.
+    /// [`CountMismatch`] for any other number of zero points.
     pub fn new(scales: &'a [f64], zero_points: &'a [f64]) -> Result<Self, CountMismatch> {
         if zero_points.len() > 1 && zero_points.len() != scales.len() {
             return Err(CountMismatch { expected: scales.len() as u64, found: zero_points.len() as u64 });
@@ -73,7 +73,7 @@ impl<'a> AffineList<'a> {
         self.scales.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(self) -> bool {
         self.scales.is_empty()
     }
@@ -88,7 +88,7 @@ impl<'a> AffineList<'a> {
         self.zero_points
     }
 
-    /// The scale and zero point of that index; `None` beyond the end.
+    /// The scale and zero point at this index; `None` beyond the end.
     pub fn get(self, index: usize) -> Option<Affine> {
         let zero_point = match self.zero_points {
             [] => 0.0,
@@ -108,7 +108,7 @@ impl<'a> AffineList<'a> {
         self.iter().all(|affine| affine.is_symmetric(codes))
     }
 
-    /// The smallest range that holds every representable range; `None` when there is none.
+    /// The smallest range that contains every representable range; `None` when there is none.
     pub fn representable_range(self, codes: CodeRange) -> Option<ValueRange> {
         let finite = self.iter().filter(|affine| affine.scale.is_finite() && affine.zero_point.is_finite());
         finite.filter_map(|affine| affine.representable_range(codes)).reduce(|whole, part| {
@@ -117,7 +117,7 @@ impl<'a> AffineList<'a> {
     }
 }
 
-/// Another number of scales or zero points than their tensor needs.
+/// The number of scales or zero points is not what their tensor needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CountMismatch {
     /// How many there should be.
@@ -128,18 +128,18 @@ pub struct CountMismatch {
 
 impl fmt::Display for CountMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} quantization parameters where {} belong", self.found, self.expected)
+        write!(f, "{} quantization parameters instead of {}", self.found, self.expected)
     }
 }
 
 impl std::error::Error for CountMismatch {}
 
-/// The scales of one tensor in brief, without those that are not finite or not above zero.
+/// A summary of one tensor's scales, without those that are not finite or not above zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScaleSummary {
     /// The smallest.
     pub min: f64,
-    /// The middle one; of an even number the mean of the two middle ones.
+    /// The median; for an even number, the mean of the two middle ones.
     pub median: f64,
     /// The largest.
     pub max: f64,
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(AffineList::new(&scales, &[5.0]).unwrap().get(1), Some(Affine::new(0.2, 5.0)));
         assert_eq!(AffineList::new(&scales, &[1.0, 2.0, 3.0]).unwrap().get(3), None);
         let error = AffineList::new(&scales, &[1.0, 2.0]).unwrap_err();
-        assert_eq!(error.to_string(), "2 quantization parameters where 3 belong");
+        assert_eq!(error.to_string(), "2 quantization parameters instead of 3");
     }
 
     #[test]

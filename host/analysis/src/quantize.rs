@@ -1,13 +1,13 @@
-//! Quantizing: from real values to codes, and what remains of a value on the way there and back.
+//! Quantizing: from real values to codes, and what is left of a value after the round trip.
 
 use crate::params::Affine;
 use crate::range::CodeRange;
 
-/// How x / scale is computed before it is rounded. The choices differ only where a value lies half-way
-/// between two codes, or within a rounding error of it; there the code differs by one.
+/// How x / scale is computed before it is rounded. The choices differ only where a value lies half-way between two
+/// codes, or within a rounding error of it; there the code differs by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
-    /// round(x / s) + z in `f64`: the definition, and what NumPy gives on `float64` arrays.
+    /// round(x / s) + z in `f64`: the definition, and what NumPy gives for `float64` arrays.
     #[default]
     Float64,
     /// round(x / s) + z with x, s and the quotient in `float32`: ONNX Runtime's QuantizeLinear.
@@ -15,18 +15,18 @@ pub enum Arithmetic {
     /// round(x · (1 / s)) + z in `float32`: PyTorch's `fake_quantize_per_tensor_affine` and
     /// `fake_quantize_per_channel_affine`.
     Float32Reciprocal,
-    /// round(x · (1 / s) + z) in `float32`, multiplied and added with one rounding: PyTorch's
-    /// `quantize_per_tensor` and `quantize_per_channel` on x86-64 with FMA. A tie goes to the even *code*,
-    /// where the others take the even distance from the zero point.
+    /// round(x · (1 / s) + z) in `float32`, multiplied and added with one rounding: PyTorch's `quantize_per_tensor`
+    /// and `quantize_per_channel` on x86-64 with FMA. A tie goes to the even *code*; the others go to the even
+    /// distance from the zero point.
     Float32ReciprocalShifted,
 }
 
 /// Turns real values into codes: q = clamp(round_half_to_even(x / s) + z, qmin, qmax), as ONNX QuantizeLinear
 /// defines it.
 ///
-/// Infinities saturate. NaN becomes qmin, as in ONNX Runtime on x86-64; the definitions leave it open, so
-/// count NaN (see [`Statistics`](crate::Statistics)) before quantizing. A scale of 0 saturates everything and
-/// makes 0 a NaN.
+/// Infinities saturate. NaN becomes qmin, as in ONNX Runtime on x86-64; the definitions leave it open, so count NaN
+/// (see [`Statistics`](crate::Statistics)) before quantizing. A scale of 0 saturates everything except 0, which
+/// becomes NaN.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantizer {
     affine: Affine,
@@ -35,12 +35,12 @@ pub struct Quantizer {
 }
 
 impl Quantizer {
-    /// With that scale and zero point, to these codes, in `f64`.
+    /// With this scale and zero point, to these codes, in `f64`.
     pub fn new(affine: Affine, codes: CodeRange) -> Self {
         Self { affine, codes, arithmetic: Arithmetic::Float64 }
     }
 
-    /// The same in another arithmetic.
+    /// The same with another arithmetic.
     pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
         Self { arithmetic, ..self }
     }
@@ -70,13 +70,13 @@ impl Quantizer {
         self.map(values, |code| code);
     }
 
-    /// Replaces values by those that their codes stand for.
+    /// Replaces values by the values that their codes stand for.
     pub fn fake_quantize_in_place(self, values: &mut [f64]) {
         self.map(values, |code| self.affine.dequantize(code));
     }
 
-    /// Whether `value` is beyond what the codes can represent, outside
-    /// [`Affine::representable_range`]; NaN is not.
+    /// Whether `value` is outside what the codes can represent, that is outside [`Affine::representable_range`];
+    /// false for NaN.
     pub fn clips(self, value: f64) -> bool {
         self.affine
             .representable_range(self.codes)
@@ -89,7 +89,7 @@ impl Quantizer {
         values[0]
     }
 
-    /// One loop for each arithmetic, without a branch inside.
+    /// One loop per arithmetic, without a branch inside.
     fn map(self, values: &mut [f64], finish: impl Fn(f64) -> f64) {
         let (min, max) = (self.codes.min() as f64, self.codes.max() as f64);
         let clamped = |code: f64| finish(if code >= min { if code > max { max } else { code } } else { min });
@@ -124,8 +124,8 @@ impl Quantizer {
     }
 }
 
-/// As [`f64::round_ties_even`], in two additions that every processor has: near 2^52 the distance of two
-/// neighbouring numbers is 1, so that the addition itself rounds, ties to even.
+/// Like [`f64::round_ties_even`], in two additions that every processor has: near 2^52 neighbouring numbers are 1
+/// apart, so the addition itself rounds, ties to even.
 #[inline(always)]
 fn round_half_to_even(value: f64) -> f64 {
     const SHIFT: f64 = (1u64 << 52) as f64;
@@ -167,9 +167,9 @@ mod tests {
         assert_eq!(codes(int8(0.0, 0.0), &[1.0, -1.0, 0.0]), [127, -128, -128]);
     }
 
-    /// Each line a value, its scale, and the codes of NumPy in float64, of onnxruntime 1.31.1's
-    /// QuantizeLinear, and of torch 2.13.0's `quantize_per_tensor` and `fake_quantize_per_tensor_affine` with
-    /// zero point 0.
+    /// Each line holds a value, its scale, and the codes from NumPy in float64, from onnxruntime 1.31.1's
+    /// QuantizeLinear, and from torch 2.13.0's `quantize_per_tensor` and `fake_quantize_per_tensor_affine` with zero
+    /// point 0.
     #[test]
     fn each_arithmetic_gives_the_codes_of_its_runtime() {
         let lines = [

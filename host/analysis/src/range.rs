@@ -10,7 +10,7 @@ pub struct CodeRange {
 }
 
 impl CodeRange {
-    /// The codes from `min` to `max`, for quantizers that leave some of a type unused (−127..=127, or 0..=127
+    /// The codes from `min` to `max`, for quantizers that leave some codes of a type unused (−127..=127, or 0..=127
     /// for seven bits); `None` when `min` is above `max`.
     pub fn new(min: i64, max: i64) -> Option<Self> {
         (min <= max).then_some(Self { min, max })
@@ -44,13 +44,13 @@ impl CodeRange {
         self.max.abs_diff(self.min).saturating_add(1)
     }
 
-    /// Whether `code` is one of them: a whole number between the ends.
+    /// Whether `code` is one of them: a whole number from the smallest to the largest.
     pub fn contains(self, code: f64) -> bool {
         code.fract() == 0.0 && self.min as f64 <= code && code <= self.max as f64
     }
 
-    /// The zero point that makes a scheme symmetric: 0 where codes have a sign, else the middle, rounded up
-    /// (128 for uint8).
+    /// The zero point that makes a scheme symmetric: 0 for signed codes, otherwise the middle, rounded up (128 for
+    /// uint8).
     pub fn symmetric_zero_point(self) -> i64 {
         if self.min < 0 { 0 } else { self.min + (self.max - self.min) / 2 + (self.max - self.min) % 2 }
     }
@@ -64,8 +64,8 @@ pub struct ValueRange {
 }
 
 impl ValueRange {
-    /// The values from `low` to `high`, which may be infinite; `None` when `low` is above `high` or one of
-    /// them is NaN.
+    /// The values from `low` to `high`, which may be infinite; `None` when `low` is above `high` or one of them is
+    /// NaN.
     pub fn new(low: f64, high: f64) -> Option<Self> {
         (low <= high).then_some(Self { low, high })
     }
@@ -85,14 +85,14 @@ impl ValueRange {
         self.high - self.low
     }
 
-    /// Whether `value` lies inside; NaN never does.
+    /// Whether `value` lies inside; false for NaN.
     pub fn contains(self, value: f64) -> bool {
         self.low <= value && value <= self.high
     }
 }
 
-/// How many values lie inside, below and above a range. Infinities lie below or above, unless the range
-/// reaches them; NaN is counted by itself.
+/// How many values lie inside, below and above a range. Infinities lie below or above, unless the range reaches them;
+/// NaN is counted separately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RangeCount {
     count: u64,
@@ -102,13 +102,12 @@ pub struct RangeCount {
 }
 
 impl RangeCount {
-    /// Of no value yet.
+    /// With no values yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds `values`, looked at against `range`. Values of a channel that has another range may be added to
-    /// the same count.
+    /// Adds `values`, compared with `range`. Values of a channel with another range may be added to the same count.
     pub fn add(&mut self, values: &[f64], range: ValueRange) {
         for block in values.chunks(1 << 12) {
             let (mut below, mut above, mut nan) = (0u32, 0u32, 0u32);
@@ -124,7 +123,7 @@ impl RangeCount {
         self.count += values.len() as u64;
     }
 
-    /// Adds what `other` has seen.
+    /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.below += other.below;
@@ -132,38 +131,38 @@ impl RangeCount {
         self.nan_count += other.nan_count;
     }
 
-    /// All values, NaN included.
+    /// The number of all values, including NaN.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// The values inside the range.
+    /// The number of values inside the range.
     pub fn inside(&self) -> u64 {
         self.count - self.below - self.above - self.nan_count
     }
 
-    /// The values below the range, −∞ included.
+    /// The number of values below the range, including −∞.
     pub fn below(&self) -> u64 {
         self.below
     }
 
-    /// The values above the range, +∞ included.
+    /// The number of values above the range, including +∞.
     pub fn above(&self) -> u64 {
         self.above
     }
 
-    /// The values that are NaN.
+    /// The number of values that are NaN.
     pub fn nan_count(&self) -> u64 {
         self.nan_count
     }
 
-    /// The share of the values inside the range, among those that are not NaN; `None` without any.
+    /// The share of values inside the range, among those that are not NaN; `None` if there are none.
     pub fn inside_share(&self) -> Option<f64> {
         self.share(self.inside())
     }
 
-    /// The share of the values outside the range, among those that are not NaN; `None` without any. With the
-    /// representable range of a quantized tensor and the reference's values it is the clipped share.
+    /// The share of values outside the range, among those that are not NaN; `None` if there are none. With the
+    /// representable range of a quantized tensor and the reference's values, this is the clipped share.
     pub fn outside_share(&self) -> Option<f64> {
         self.share(self.below + self.above)
     }

@@ -1,6 +1,6 @@
-//! The highest of some scores.
+//! The highest of several scores.
 
-/// The index of the highest score, the first of several; NaN is lower than anything. `None` for no scores.
+/// The index of the highest score, the first if several are equal; NaN is lower than anything. `None` for no scores.
 pub fn argmax(scores: &[f64]) -> Option<usize> {
     let key = |score: f64| if score.is_nan() { f64::NEG_INFINITY } else { score };
     let better =
@@ -12,7 +12,7 @@ pub fn argmax(scores: &[f64]) -> Option<usize> {
 mod tests {
     use super::argmax;
 
-    /// As `numpy.nanargmax`, but for all NaN, where it raises.
+    /// Like `numpy.nanargmax`, except for all NaN, where that raises.
     #[test]
     fn the_first_of_the_highest() {
         assert_eq!(argmax(&[0.1, 0.7, 0.7]), Some(1));

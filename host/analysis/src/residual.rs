@@ -1,4 +1,4 @@
-//! Residual connections: what it costs to add two branches of different scales.
+//! Residual connections: the cost of adding two branches with different scales.
 
 /// The two scales that meet at an Add.
 ///

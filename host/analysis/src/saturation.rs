@@ -1,17 +1,18 @@
 //! Sums of two 8-bit products that do not fit 16 bits.
 //!
 //! x86 processors without VNNI multiply codes with `vpmaddubsw`: unsigned 8-bit activations by signed 8-bit weights,
-//! two neighbouring products added to one signed 16-bit number, which stops at its ends. 255 · 127 · 2 is 64,770 and
-//! becomes 32,767. Processors with VNNI add into 32 bits: the same model gives another answer.
+//! two neighbouring products added into one signed 16-bit number, which saturates. 255 · 127 · 2 is 64,770 and
+//! becomes 32,767. Processors with VNNI add into 32 bits, so the same model gives other results there.
 //!
 //! Source: Intel Intrinsics Guide, `_mm256_maddubs_epi16` and `_mm256_dpbusd_epi32`.
 
-/// The ends of the sums of pairs.
+/// The bounds of the sums of pairs.
 const LOW: i32 = i16::MIN as i32;
 const HIGH: i32 = i16::MAX as i32;
 
-/// The lowest and the highest sum that any activations from `least` to `most` give with these weights, of which the
-/// first and the second, the third and the fourth, and so on are added; the last of an odd number stays alone.
+/// The lowest and the highest sum of a pair that any activations from `least` to `most` give with these weights. The
+/// first and the second weight form a pair, the third and the fourth, and so on; the last of an odd number stays
+/// alone.
 pub fn pair_bounds(weights: &[i32], least: i32, most: i32) -> (i32, i32) {
     let ends = |weight: i32| {
         let (one, other) = (weight * least, weight * most);
@@ -34,9 +35,9 @@ pub fn fits(bounds: (i32, i32)) -> bool {
 /// Two neighbouring weights whose sum may not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// The place of the first.
+    /// The index of the first.
     pub at: usize,
-    /// Both; the second is 0 behind the last of an odd number.
+    /// Both weights; the second is 0 after the last of an odd number.
     pub weights: [i32; 2],
 }
 
@@ -48,7 +49,7 @@ pub fn pairs_at_risk(weights: &[i32]) -> Vec<Pair> {
         .collect()
 }
 
-/// How many of the sums of these pairs do not fit 16 bits, and by how much the whole product is wrong by it.
+/// How many of these pairs' sums do not fit 16 bits, and how far that puts the whole product off.
 pub fn saturated(activations: &[u8], pairs: &[Pair]) -> (u64, i64) {
     let (mut count, mut error) = (0, 0_i64);
     let activation = |at: usize| i32::from(activations.get(at).copied().unwrap_or(0));

@@ -1,4 +1,4 @@
-//! Counts, extremes and moments of a tensor, taken as its elements go by.
+//! Counts, extremes and moments of a tensor, taken as its elements pass.
 
 mod block;
 
@@ -12,9 +12,9 @@ use block::{Element, Survey, deviations, survey};
 /// NaN and the infinities are counted and excluded from everything else: minimum, maximum, mean and standard
 /// deviation are those of the finite values.
 ///
-/// The sum is compensated, and the squared deviations of each block are taken from the block's own mean and
-/// merged pairwise (Chan, Golub and LeVeque 1983), so that a large common offset costs no accuracy. Splitting
-/// the same values into other pieces changes results in the last bits only, counts and extremes never.
+/// The sum is compensated, and the squared deviations of each block are taken from the block's own mean and merged
+/// pairwise (Chan, Golub and LeVeque 1983), so a large common offset costs no accuracy. Splitting the same values
+/// into other pieces changes results in the last bits only, and never changes counts or extremes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
     finite_count: u64,
@@ -46,7 +46,7 @@ impl Default for Statistics {
 }
 
 impl Statistics {
-    /// Of no value yet.
+    /// With no values yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -65,14 +65,14 @@ impl Statistics {
         }
     }
 
-    /// Adds the first `count` elements of `bytes`. Returns how many there were: fewer than `count` when
-    /// `bytes` end before.
+    /// Adds the first `count` elements of `bytes`. Returns how many there were: fewer than `count` when `bytes` ends
+    /// early.
     pub fn add_elements(&mut self, element: ElementType, bytes: &[u8], count: usize) -> usize {
         self.add_quantized(element, bytes, count, Affine::IDENTITY)
     }
 
-    /// Adds the dequantized values, scale · (q − zero_point), of the first `count` codes q of `bytes`. Returns
-    /// how many there were: fewer than `count` when `bytes` end before.
+    /// Adds the dequantized values, scale · (q − zero_point), of the first `count` codes q of `bytes`. Returns how
+    /// many there were: fewer than `count` when `bytes` ends early.
     pub fn add_quantized(
         &mut self,
         element: ElementType,
@@ -106,7 +106,7 @@ impl Statistics {
             })
     }
 
-    /// Adds each value as often as the number beside it says.
+    /// Adds each value as often as the number next to it says.
     pub fn add_weighted(&mut self, values: &[(f64, u64)]) {
         let mut part = Self::new();
         for &(value, count) in values {
@@ -130,7 +130,7 @@ impl Statistics {
         self.merge(&part);
     }
 
-    /// Adds what `other` has seen.
+    /// Adds the values that `other` has counted.
     pub fn merge(&mut self, other: &Self) {
         self.nan_count += other.nan_count;
         self.positive_infinity_count += other.positive_infinity_count;
@@ -159,78 +159,77 @@ impl Statistics {
         self.sum.merge(other.sum);
     }
 
-    /// All values, NaN and the infinities included.
+    /// The number of all values, including NaN and the infinities.
     pub fn count(&self) -> u64 {
         self.finite_count + self.non_finite_count()
     }
 
-    /// The values that are neither NaN nor infinite.
+    /// The number of values that are neither NaN nor infinite.
     pub fn finite_count(&self) -> u64 {
         self.finite_count
     }
 
-    /// The values that are NaN or infinite.
+    /// The number of values that are NaN or infinite.
     pub fn non_finite_count(&self) -> u64 {
         self.nan_count + self.positive_infinity_count + self.negative_infinity_count
     }
 
-    /// The values that are NaN.
+    /// The number of values that are NaN.
     pub fn nan_count(&self) -> u64 {
         self.nan_count
     }
 
-    /// The values that are +∞.
+    /// The number of values that are +∞.
     pub fn positive_infinity_count(&self) -> u64 {
         self.positive_infinity_count
     }
 
-    /// The values that are −∞.
+    /// The number of values that are −∞.
     pub fn negative_infinity_count(&self) -> u64 {
         self.negative_infinity_count
     }
 
-    /// The values that are zero, of either sign.
+    /// The number of values that are zero, of either sign.
     pub fn zero_count(&self) -> u64 {
         self.zero_count
     }
 
-    /// The smallest finite value; `None` without any.
+    /// The smallest finite value; `None` if there is none.
     pub fn min(&self) -> Option<f64> {
         (self.finite_count > 0).then_some(self.min)
     }
 
-    /// The largest finite value; `None` without any.
+    /// The largest finite value; `None` if there is none.
     pub fn max(&self) -> Option<f64> {
         (self.finite_count > 0).then_some(self.max)
     }
 
-    /// The largest magnitude of a finite value; `None` without any.
+    /// The largest magnitude of a finite value; `None` if there is none.
     pub fn abs_max(&self) -> Option<f64> {
         (self.finite_count > 0).then(|| self.min.abs().max(self.max.abs()))
     }
 
-    /// The sum of the finite values; 0 without any.
+    /// The sum of the finite values; 0 if there are none.
     pub fn sum(&self) -> f64 {
         self.sum.value()
     }
 
-    /// The mean of the finite values; `None` without any.
+    /// The mean of the finite values; `None` if there are none.
     pub fn mean(&self) -> Option<f64> {
         (self.finite_count > 0).then(|| self.sum.value() / self.finite_count as f64)
     }
 
-    /// The population variance, Σ(x − mean)² / n as NumPy's `var` gives it, of the finite values; `None`
-    /// without any.
+    /// The population variance of the finite values, Σ(x − mean)² / n as in NumPy's `var`; `None` if there are none.
     pub fn variance(&self) -> Option<f64> {
         (self.finite_count > 0).then(|| self.squared_deviations / self.finite_count as f64)
     }
 
-    /// The population standard deviation, as NumPy's `std` gives it, of the finite values; `None` without any.
+    /// The population standard deviation of the finite values, as in NumPy's `std`; `None` if there are none.
     pub fn standard_deviation(&self) -> Option<f64> {
         self.variance().map(f64::sqrt)
     }
 
-    /// The share of zeros among all values; `None` without values.
+    /// The share of zeros among all values; `None` if there are none.
     pub fn zero_share(&self) -> Option<f64> {
         (self.count() > 0).then(|| self.zero_count as f64 / self.count() as f64)
     }
@@ -245,14 +244,14 @@ impl Statistics {
         }
     }
 
-    /// Adds a block of finite values with what one pass has told of them.
+    /// Adds a block of finite values, given the results of a first pass over it.
     fn merge_finite<E: Element>(&mut self, block: &[E], found: Survey) {
         if block.is_empty() {
             return;
         }
         let count = block.len() as f64;
         let mean = found.sum / count;
-        // The sum of the deviations is what rounding has left out of the mean.
+        // The sum of the deviations is what rounding left out of the mean.
         let (deviations, squares) = deviations(block, mean);
         let corrected = squares - deviations * (deviations / count);
         self.merge(&Self {
@@ -321,7 +320,7 @@ mod tests {
         let mut state = 7u64;
         let bytes: Vec<u8> = std::iter::repeat_with(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            // Bytes of large and small numbers, of both zeros, and now and then of NaN and infinities.
+            // Bytes of large and small numbers, of both zeros, and sometimes of NaN and infinities.
             match state >> 60 {
                 0 | 1 => 0x00,
                 2 => 0x80,

@@ -1,4 +1,4 @@
-//! Quantization parameters that are probably not what was meant, each with the reason.
+//! Quantization parameters that are probably a mistake, each with the reason.
 
 use crate::code_usage::CodeUsage;
 use crate::params::{Affine, AffineList, ScaleSummary};
@@ -19,7 +19,7 @@ pub enum Reason {
     ScaleNan,
     /// A scale is below 0.
     ScaleNegative,
-    /// A zero point is no code of its type.
+    /// A zero point is not a code of its type.
     ZeroPointOutOfRange,
     /// A zero point is not a whole number.
     ZeroPointFractional,
@@ -27,7 +27,7 @@ pub enum Reason {
     ScaleSpread,
     /// All values of a channel are 0.
     ZeroChannel,
-    /// The codes that occur span less than half of those there are.
+    /// The codes that occur span less than half of the available range.
     NarrowCodes,
     /// A bias's scale is not the input's scale times the weight's.
     BiasScale,
@@ -52,7 +52,7 @@ impl Reason {
         Self::PairMismatch,
     ];
 
-    /// A name for machines; it does not change.
+    /// A machine-readable name; it does not change.
     pub fn code(self) -> &'static str {
         match self {
             Self::ScaleZero => "scale-zero",
@@ -95,16 +95,16 @@ impl fmt::Display for Reason {
     }
 }
 
-/// One reason and where it holds.
+/// One reason and where it applies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Suspicion {
     /// Why.
     pub reason: Reason,
-    /// At how many indices: channels or blocks; 1 for what concerns a tensor as a whole.
+    /// How many indices it applies to: channels or blocks; 1 for a tensor as a whole.
     pub count: u64,
-    /// The first of these indices; 0 for what concerns a tensor as a whole.
+    /// The first of these indices; 0 for a tensor as a whole.
     pub first_index: u64,
-    /// What is found there: the scale, the zero point, the ratio or the share in question.
+    /// The value found there: the scale, the zero point, the ratio or the share in question.
     pub value: f64,
 }
 
@@ -112,7 +112,7 @@ impl fmt::Display for Suspicion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason.text())?;
         match self.reason {
-            // The text says it already.
+            // The text already says it.
             Reason::ZeroChannel | Reason::ScaleZero | Reason::ScaleNan => {}
             Reason::ScaleSpread | Reason::BiasScale | Reason::PairMismatch => {
                 write!(f, " (ratio {})", short(self.value))?;
@@ -132,15 +132,15 @@ fn short(value: f64) -> f64 {
     format!("{value:.4e}").parse().unwrap_or(value)
 }
 
-/// Where suspicion begins.
+/// The thresholds of suspicion.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Thresholds {
     /// The largest unsuspicious ratio of a tensor's largest scale to its smallest.
     pub scale_spread_ratio: f64,
     /// The smallest unsuspicious share of the codes' range.
     pub code_span_share: f64,
-    /// The largest unsuspicious relative difference of two scales that should be equal. The default leaves
-    /// room for products rounded to `float32`.
+    /// The largest unsuspicious relative difference between two scales that should be equal. The default allows for
+    /// products rounded to `float32`.
     pub scale_tolerance: f64,
 }
 
@@ -151,8 +151,8 @@ impl Default for Thresholds {
 }
 
 impl Thresholds {
-    /// Looks at the scales and zero points of one tensor, whose codes are `codes`; `None` for codes that are
-    /// no integers, of which the zero point cannot be out of range. Ordered by reason, each once.
+    /// Checks the scales and zero points of one tensor, whose codes are `codes`; `None` for codes that are not
+    /// integers, where a zero point cannot be out of range. Ordered by reason, each once.
     pub fn of_parameters(&self, parameters: AffineList<'_>, codes: Option<CodeRange>) -> Vec<Suspicion> {
         let mut found = Findings::default();
         for (index, scale) in parameters.scales().iter().enumerate() {
@@ -175,8 +175,8 @@ impl Thresholds {
         found.into_sorted()
     }
 
-    /// Looks for channels of all zeros, given each channel's largest magnitude; `None`, for a channel without
-    /// finite values, is none.
+    /// Looks for channels of all zeros, given each channel's largest magnitude. A channel without finite values is
+    /// given as `None` and is never reported.
     pub fn of_channels(&self, abs_max: impl IntoIterator<Item = Option<f64>>) -> Option<Suspicion> {
         let mut found = Findings::default();
         for (index, abs_max) in abs_max.into_iter().enumerate() {
@@ -187,7 +187,7 @@ impl Thresholds {
         found.into_sorted().pop()
     }
 
-    /// Looks at the codes in use. Fewer codes than half of the range cannot span it, and are not suspected.
+    /// Checks the codes in use. Fewer codes than half of the range cannot span it, and are not suspicious.
     pub fn of_codes(&self, usage: &CodeUsage) -> Option<Suspicion> {
         let share = usage.span_share();
         let could_span = usage.count() as f64 >= self.code_span_share * f64::from(usage.available_count());
@@ -199,8 +199,8 @@ impl Thresholds {
         })
     }
 
-    /// Compares the scales of a bias with the input's times the weight's, one for each channel or one for
-    /// all. The value of a suspicion is the ratio of what is to what should be.
+    /// Compares the scales of a bias with the input's times the weight's, one per channel or one for all. The value
+    /// of a suspicion is the ratio of the actual to the expected scale.
     pub fn of_bias(&self, bias: &[f64], input: f64, weight: &[f64]) -> Option<Suspicion> {
         let mut found = Findings::default();
         for index in 0..bias.len().max(weight.len()) {
@@ -215,10 +215,10 @@ impl Thresholds {
         found.into_sorted().pop()
     }
 
-    /// Compares the parameters at the two ends of a quantize-dequantize pair. The value of a suspicion is the
-    /// ratio of the scales, the first divided by the second.
+    /// Compares the parameters at the two ends of a quantize-dequantize pair. The value of a suspicion is the ratio
+    /// of the scales, the first divided by the second.
     pub fn of_pair(&self, quantize: Affine, dequantize: Affine) -> Option<Suspicion> {
-        // A scale that is no number is named as such, and is one of two that may well be the same.
+        // A scale of NaN is reported as such; two of them may well be the same.
         if quantize.scale.is_nan() || dequantize.scale.is_nan() {
             return None;
         }

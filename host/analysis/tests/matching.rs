@@ -6,7 +6,7 @@ use qp_analysis::{Item, Matching, ShapeFit, Why, match_items};
 
 type Owned = (String, Option<Vec<Option<u64>>>, String);
 
-/// Lines of `name shape kind`, the shape as `16x3x3x3`, `-` for a scalar or `?`, the kind `parameter` unless
+/// Lines of `name shape kind`: the shape as `16x3x3x3`, `-` for a scalar or `?`; the kind is `parameter` unless
 /// given.
 fn owned(lines: &[&str]) -> Vec<Owned> {
     lines
@@ -41,7 +41,7 @@ fn matching(reference: &[&str], candidate: &[&str]) -> Matching {
     match_items(&items(&owned(reference)), &items(&owned(candidate)))
 }
 
-/// The pairs as `reference = candidate`, with why and how the shapes fit.
+/// The pairs as `reference = candidate`, with the reason and how the shapes fit.
 fn pairs(reference: &[&str], candidate: &[&str]) -> Vec<(String, Why, ShapeFit)> {
     let name = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
     matching(reference, candidate)
@@ -122,7 +122,7 @@ fn layers_are_matched_within_one_kind() {
     assert_eq!(names(&pairs(&onnx, &torch)), ["/layer1/conv1/Conv = layer1.conv1", "/fc/Gemm = fc"]);
 }
 
-/// The legacy exporter numbers the weights that it folded a batch norm into.
+/// The legacy exporter numbers the weights into which it folded a batch norm.
 #[test]
 fn anonymous_weights_are_matched_by_shape_and_number() {
     let found = pairs(
@@ -194,7 +194,7 @@ fn surer_reasons_have_more_confidence() {
     assert_eq!(confidence(Why::Exact), 1.0);
 }
 
-/// Names from few words, so that they meet; shapes, too.
+/// Names made of few words, so that they collide; shapes, too.
 fn arbitrary_items() -> impl Strategy<Value = Vec<Owned>> {
     let word = prop_oneof![
         Just("conv"),

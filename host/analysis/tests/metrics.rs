@@ -1,4 +1,4 @@
-//! Error metrics against their definitions, and their rules for zeros, NaN and nothing at all.
+//! Error metrics against their definitions, and their rules for zeros, NaN and no values at all.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,6 +1,6 @@
 //! Numbers that NumPy gives for the same values.
 //!
-//! Expected numbers are those of NumPy 2.4.6, the values those of
+//! Expected numbers are those of NumPy 2.4.6, for the values from
 //!
 //! ```python
 //! def noise(n, scale, offset, dtype):
@@ -20,7 +20,7 @@ fn noise(count: u64, scale: f64, offset: f64) -> Vec<f64> {
         .collect()
 }
 
-/// The values as a tensor of that type would hold them, and its bytes. Integers are truncated, as `astype` does.
+/// The values as a tensor of this type would hold them, and its bytes. Integers are truncated, as by `astype`.
 fn stored(element: ElementType, values: &[f64]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for value in values {
@@ -137,7 +137,7 @@ fn counts_from_minimum_to_maximum() {
     assert_eq!(of_extremes(Float64, &subnormal, 2).unwrap(), [2, 2]);
 }
 
-/// Where the type of the edges, and the type they were computed in, decide.
+/// Cases in which the type of the edges, and the type in which they were computed, decide.
 #[test]
 fn values_on_the_edges_fall_where_the_arrays_type_puts_them() {
     use ElementType::{Float32, Float64};

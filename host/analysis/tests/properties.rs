@@ -1,4 +1,4 @@
-//! What holds for any values, however they are cut into pieces.
+//! Properties that hold for any values, however they are cut into pieces.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -89,7 +89,7 @@ proptest! {
         prop_assert_eq!(statistics.max(), values.iter().copied().reduce(f64::max));
     }
 
-    /// Types of 8 bits and fewer are counted by byte when there are enough; the result is the same.
+    /// Types of 8 bits and fewer are counted by byte when there are enough elements; the result is the same.
     #[test]
     fn statistics_of_bytes_are_those_of_the_decoded_values(
         element in any_element(),
@@ -136,7 +136,7 @@ proptest! {
         prop_assert_eq!(left, whole);
     }
 
-    /// The reference is a search among the edges: NumPy's definition of the half-open bins.
+    /// The reference is a search among the edges: NumPy's definition of half-open bins.
     #[test]
     fn histogram_counts_are_those_of_a_search_among_the_edges(
         values in vec(value(), 0..500),
@@ -162,7 +162,7 @@ proptest! {
         prop_assume!(bins.is_ok());
         let bins = bins.unwrap();
         let edges = bins.edges().to_vec();
-        // The values on the edges, and their neighbours, are those that go astray.
+        // Values on the edges, and their neighbours, are the ones that go astray.
         let values: Vec<f64> =
             values.into_iter().chain(edges.iter().flat_map(|edge| [*edge, edge.next_up(), edge.next_down()])).collect();
         let mut expected = vec![0u64; count];

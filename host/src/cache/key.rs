@@ -1,4 +1,4 @@
-//! When is a file still the file that was read?
+//! Is a file still the file that was read?
 
 use crate::error::{Error, Result};
 use crate::regular_file;
@@ -7,11 +7,10 @@ use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// What the file system says of a file: equal stamps mean an untouched file.
+/// What the file system says about a file: equal stamps mean an untouched file.
 ///
-/// The size and the time of the last change alone miss a file that is overwritten twice within one tick of
-/// the clock, or whose time was set back; the inode and the time of the inode's last change (which nobody
-/// can set) do not.
+/// The size and the modification time alone miss a file that is overwritten twice within one tick of the clock, or
+/// whose time was set back; the inode and the inode's change time (which nobody can set) do not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     bytes: u64,
@@ -50,24 +49,24 @@ fn identity(metadata: &Metadata) -> Identity {
 #[cfg(not(unix))]
 fn identity(_metadata: &Metadata) -> Identity {}
 
-/// Files of more bytes together are not hashed: describing them anew costs less than hashing them.
+/// Files with more bytes in total are not hashed: describing them again costs less than hashing them.
 pub const HASH_LIMIT_BYTES: u64 = 256 << 20;
 
 /// What a model consists of: its file and those it refers to, with their stamps and a hash of their content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// `None` for a file that is not there.
+    /// `None` for a missing file.
     stamps: Vec<Option<Stamp>>,
     hash: Option<blake3::Hash>,
 }
 
 impl Key {
-    /// Stamps and hashes the files. One that is not there counts as such: it may appear later.
+    /// Stamps and hashes the files. A missing file counts as such: it may appear later.
     ///
     /// # Errors
     /// `Io` on the first file that cannot be read.
     pub fn read(files: &[impl AsRef<Path>]) -> Result<Self> {
-        // The stamps first: a change during the hashing is then noticed at the next look.
+        // Stamps first: a change during the hashing is then noticed at the next look.
         let stamps: Vec<_> = files.iter().map(|file| Stamp::read(file.as_ref()).ok()).collect();
         if stamps.iter().flatten().map(|stamp| stamp.bytes).sum::<u64>() > HASH_LIMIT_BYTES {
             return Ok(Self { stamps, hash: None });
@@ -85,13 +84,13 @@ impl Key {
         Ok(Self { stamps, hash: Some(hasher.finalize()) })
     }
 
-    /// Whether the files are what they were, judged by their stamps: cheap.
+    /// Whether the files are unchanged, judged by their stamps: cheap.
     pub fn is_current(&self, files: &[impl AsRef<Path>]) -> bool {
         files.len() == self.stamps.len()
             && files.iter().zip(&self.stamps).all(|(file, stamp)| Stamp::read(file.as_ref()).ok() == *stamp)
     }
 
-    /// Whether the first file is the one that had this stamp.
+    /// Whether the first file had this stamp.
     pub fn begins_with(&self, stamp: &Stamp) -> bool {
         self.stamps.first().and_then(Option::as_ref) == Some(stamp)
     }

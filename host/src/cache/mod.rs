@@ -1,5 +1,5 @@
-//! What is kept so that it need not be read again: a store under a byte budget that forgets what was used
-//! longest ago.
+//! Keeps what was read so that it need not be read again: a store under a byte budget that evicts the least recently
+//! used entries.
 
 pub mod key;
 
@@ -7,8 +7,7 @@ pub use key::{Key, Stamp};
 
 use std::collections::BTreeMap;
 
-/// Values by name. When they are worth more bytes than the budget, those used longest ago go first; a pinned
-/// one stays.
+/// Values by name. When they exceed the byte budget, the least recently used go first; a pinned one stays.
 #[derive(Debug)]
 pub struct Cache<V> {
     entries: BTreeMap<String, Entry<V>>,
@@ -24,14 +23,14 @@ struct Entry<V> {
     used: u64,
 }
 
-/// What happened so far.
+/// What has happened so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
-    /// Asked for and there, unchanged.
+    /// Found, and unchanged.
     pub hits: u64,
     /// Read from the file.
     pub misses: u64,
-    /// Dropped for want of room.
+    /// Evicted to stay within the budget.
     pub evictions: u64,
 }
 
@@ -41,7 +40,7 @@ impl<V> Cache<V> {
         Self { entries: BTreeMap::new(), limit_bytes, clock: 0, counts: Counts::default() }
     }
 
-    /// The value under `name`, now the most recently used.
+    /// The value under `name`, which becomes the most recently used.
     pub fn get(&mut self, name: &str) -> Option<&V> {
         self.clock += 1;
         let clock = self.clock;
@@ -51,7 +50,7 @@ impl<V> Cache<V> {
         })
     }
 
-    /// The value under `name`, as if nobody had looked.
+    /// The value under `name`, without counting as a use.
     pub fn peek(&self, name: &str) -> Option<&V> {
         self.entries.get(name).map(|entry| &entry.value)
     }
@@ -66,19 +65,19 @@ impl<V> Cache<V> {
         self.counts.misses += 1;
     }
 
-    /// Puts a value in, in place of an older one of that name.
+    /// Inserts a value, replacing an older one of the same name.
     pub fn insert(&mut self, name: String, value: V, bytes: u64) {
         self.clock += 1;
         self.entries.insert(name, Entry { value, bytes, used: self.clock });
     }
 
-    /// Takes a value out.
+    /// Removes a value.
     pub fn remove(&mut self, name: &str) -> Option<V> {
         self.entries.remove(name).map(|entry| entry.value)
     }
 
-    /// Drops what was used longest ago until the rest fits the budget; what is `pinned` stays even when
-    /// it alone does not fit. Returns the names of what went.
+    /// Evicts the least recently used values until the rest fits the budget; a `pinned` value stays even if it alone
+    /// does not fit. Returns the names of the evicted values.
     pub fn evict(&mut self, pinned: impl Fn(&str) -> bool) -> Vec<String> {
         let mut gone = Vec::new();
         while self.bytes() > self.limit_bytes {
@@ -96,7 +95,7 @@ impl<V> Cache<V> {
         gone
     }
 
-    /// The values in the order of their names, with the bytes that each is worth.
+    /// The values in the order of their names, with the bytes that each counts for.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &V, u64)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.value, entry.bytes))
     }
@@ -106,12 +105,12 @@ impl<V> Cache<V> {
         self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The bytes that all values are worth together.
+    /// The bytes that all values count for together.
     pub fn bytes(&self) -> u64 {
         self.entries.values().map(|entry| entry.bytes).sum()
     }
@@ -121,12 +120,12 @@ impl<V> Cache<V> {
         self.limit_bytes
     }
 
-    /// Changes the budget; nothing goes before the next [`Cache::evict`].
+    /// Changes the budget; nothing is evicted before the next [`Cache::evict`].
     pub fn set_limit_bytes(&mut self, limit_bytes: u64) {
         self.limit_bytes = limit_bytes;
     }
 
-    /// What happened so far.
+    /// What has happened so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }

@@ -1,14 +1,15 @@
-//! Batches that are read, decoded and converted while the model runs on the one before.
+//! Batches that are read, decoded and converted while the model runs on the previous one.
 
 use super::batch::Batches;
 use crate::error::Result;
 use crate::input::{Fitted, Input};
 use std::sync::mpsc::sync_channel;
 
-/// So many batches wait at most.
+/// At most this many batches wait.
 const WAITING: usize = 1;
 
-/// Calls `each` with what `fit` makes of every batch, in order, and with how many samples it has. The first error ends it.
+/// Calls `each` with what `fit` makes of every batch, in order, and the number of its samples. Stops at the first
+/// error.
 ///
 /// # Errors
 /// Those of `fit` and of `each`.

@@ -1,4 +1,4 @@
-//! An input of many samples, some at a time.
+//! An input of many samples, a few at a time.
 
 use super::side::Side;
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ pub struct Batches<'a> {
     samples: u64,
     size: u64,
     next: u64,
-    /// What a model's file fixes the batch to.
+    /// What a model's file fixes the batch size to.
     fixed: Option<u64>,
 }
 
@@ -20,7 +20,7 @@ impl<'a> Batches<'a> {
     /// The first `samples` of the `available` ones, or all.
     ///
     /// # Errors
-    /// `InvalidInput` for none, and for more samples than there are.
+    /// `InvalidInput` for zero samples, and for more samples than there are.
     pub fn new(input: &'a Input, available: u64, samples: Option<u64>, size: u64) -> Result<Self> {
         Self::from_cow(Cow::Borrowed(input), available, samples, size)
     }
@@ -35,7 +35,7 @@ impl<'a> Batches<'a> {
             .with_hint(match (&input.content, samples) {
                 (_, 0) => "Take at least one.".to_owned(),
                 (Content::Generated(_), _) => {
-                    format!("Make up so many with `input random --batch {samples}`.")
+                    format!("Generate that many with `input random --batch {samples}`.")
                 }
                 _ => "Choose more with `input FILE:KEY[0:N]`.".to_owned(),
             }));
@@ -44,10 +44,11 @@ impl<'a> Batches<'a> {
     }
 
     /// The samples that `sides` are run on, the same for all; the first says how many there are. A model whose file
-    /// fixes the number of its samples gets so many at a time.
+    /// fixes its number of samples gets that many at a time.
     ///
     /// # Errors
-    /// As [`Self::new`] and [`Input::check_names`]; `InvalidInput` when the models take different numbers, or some samples would be left over.
+    /// As [`Self::new`] and [`Input::check_names`]; `InvalidInput` when the models take different numbers, or some
+    /// samples would be left over.
     pub fn of(input: &'a Input, sides: &[&Side<'_>], samples: Option<u64>, size: u64) -> Result<Self> {
         let Some(first) = sides.first() else { return Self::new(input, 1, samples, size) };
         sides.iter().try_for_each(|side| input.check_names(&side.model.info().inputs))?;
@@ -85,7 +86,7 @@ impl<'a> Batches<'a> {
         Ok(batches)
     }
 
-    /// How many samples there are in all batches.
+    /// The number of samples in all batches.
     pub fn samples(&self) -> u64 {
         self.samples
     }
@@ -94,7 +95,7 @@ impl<'a> Batches<'a> {
 impl Iterator for Batches<'_> {
     type Item = (u64, Input);
 
-    /// How many samples the batch has, and the batch.
+    /// The batch, and the number of its samples.
     fn next(&mut self) -> Option<(u64, Input)> {
         if self.next >= self.samples {
             return None;

@@ -14,7 +14,7 @@ use qp_analysis::{Affine, ErrorMetrics, Quantizer, RangeCount, ValueRange};
 pub struct Addition<'a> {
     /// The values of its two branches.
     pub branches: [&'a str; 2],
-    /// Its result, behind a ReLU if one is part of it.
+    /// Its result, after a ReLU if one is part of it.
     pub sum: &'a str,
     /// Whether negative sums become zero.
     pub has_relu: bool,
@@ -24,7 +24,7 @@ pub struct Addition<'a> {
     pub output: Option<&'a QuantizationParameters>,
 }
 
-/// What was measured of one addition.
+/// The measurements of one addition.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
     /// Each branch alone, rounded to its codes.
@@ -41,11 +41,11 @@ pub struct Measured {
     pub obstacle: Option<Error>,
 }
 
-/// Runs the reference and rounds its values as the candidate does; returns what was measured of each addition and of
-/// how many samples.
+/// Runs the reference and rounds its values as the candidate does; returns the measurements of each addition and the
+/// number of samples.
 ///
 /// # Errors
-/// What the backend says; `Cancelled`.
+/// Those of the backend; `Cancelled`.
 pub fn measure(
     reference: &Side<'_>,
     additions: &[Addition<'_>],
@@ -135,8 +135,8 @@ fn range(quantizer: Quantizer) -> Option<ValueRange> {
     quantizer.affine().representable_range(quantizer.codes())
 }
 
-/// The same codes with another scale: the zero point moves so that the lowest code stands for the lowest value that
-/// it stood for, as near as may be.
+/// The same codes with another scale: the zero point moves so that the lowest code stands for the lowest value it
+/// stood for before, as nearly as possible.
 fn with_scale(quantizer: Quantizer, scale: f64) -> Quantizer {
     let (codes, own) = (quantizer.codes(), quantizer.affine());
     // Symmetric codes stay so.

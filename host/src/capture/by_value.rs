@@ -1,8 +1,8 @@
-//! Pairs layers that nothing else pairs by what they compute of the same input.
+//! Pairs layers that nothing else pairs by what they compute from the same input.
 //!
-//! Two backends give the same layer different names, cut a network into layers in different ways, and order
-//! dimensions differently. What the layers that are left over compute of one batch still says which are the same: the
-//! values that agree best, in graph order.
+//! Two backends give the same layer different names, cut a network into layers differently, and order dimensions
+//! differently. What the leftover layers compute from one batch still shows which are the same: the values that agree
+//! best, in graph order.
 
 use super::follow::{Followed, Follower, Partner};
 use super::order::Order;
@@ -17,18 +17,18 @@ use crate::model::{LayerInfo, LayerKind, QuantizationParameters, Tensor};
 use qp_analysis::align;
 use std::collections::HashMap;
 
-/// Values that agree less are no pair: what is 6 dB above its error has a concordance of about 0.9.
+/// Values that agree less are not paired: what is 6 dB above its error has a concordance of about 0.9.
 const LEAST_CONCORDANCE: f64 = 0.9;
-/// With fewer elements, agreement says little.
+/// With fewer elements, agreement means little.
 const LEAST_ELEMENTS: usize = 8;
-/// Elements of a value that are looked at.
+/// How many elements of a value are compared.
 const MOST_ELEMENTS: usize = 1 << 14;
-/// Layers of a side that are looked at: each is held against each.
+/// How many layers of a side are compared: each is compared with each of the other side.
 const MOST_LAYERS: usize = 512;
-/// Of two layers that compute the same, the one of the same kind is the partner.
+/// Of two layers that compute the same values, the one of the same kind is the partner.
 const SAME_KIND: f64 = 1e-3;
 
-/// What a layer computed of the batch.
+/// What a layer computed from the batch.
 struct Computed<'a> {
     layer: &'a LayerInfo,
     value: Followed<'a>,
@@ -36,9 +36,9 @@ struct Computed<'a> {
     shape: Vec<u64>,
 }
 
-/// Adds pairs of the layers that are left over, which both models compute of `batch`.
+/// Adds pairs of leftover layers, whose values both models compute for `batch`.
 ///
-/// A value that a backend cannot deliver leaves all pairs as they are: those found by names do not depend on it.
+/// If a backend cannot deliver a value, all pairs stay as they are: those found by names do not depend on it.
 ///
 /// # Errors
 /// `Cancelled`.
@@ -77,7 +77,7 @@ pub fn pair<'a>(
         let bonus = if is_alike { SAME_KIND } else { 0.0 };
         (*concordance >= LEAST_CONCORDANCE).then_some(concordance - LEAST_CONCORDANCE + SAME_KIND + bonus)
     });
-    // Branches that two exporters write in another order cross: what is left over pairs with what agrees best with it.
+    // Branches that two exporters write in a different order cross: what is left over pairs with what agrees best.
     let mut best: Vec<(usize, usize)> = agreements
         .iter()
         .filter(|(_, (_, concordance))| *concordance >= LEAST_CONCORDANCE)
@@ -114,8 +114,8 @@ pub fn pair<'a>(
     Ok(())
 }
 
-/// A layer that is left over and whose value only a layer paired by value reads is part of that layer on the other
-/// side: an addition, of an addition with ReLU.
+/// A leftover layer whose value is read only by a layer paired by value is part of that layer on the other side: an
+/// addition, as part of an addition with ReLU.
 fn take_in<'a>(found: &mut Activations<'a>, reference: &Side<'a>, candidate: &Side<'a>) {
     let Activations { pairs, unmatched_reference, unmatched_candidate } = found;
     let of_reference = Follower::new(reference.model.info(), &[]);
@@ -142,14 +142,14 @@ fn take_in<'a>(found: &mut Activations<'a>, reference: &Side<'a>, candidate: &Si
     });
 }
 
-/// The one layer that reads what a layer computes, if it does nothing but clip it.
+/// The only layer that reads a layer's value, if it only clips it.
 fn reader<'a>(follower: &Follower<'a>, layer: &'a LayerInfo) -> Option<&'a LayerInfo> {
     let value = follower.follow(layer, &Partner::default())?;
     let reader = follower.only_reader(value.name)?;
     (reader.kind == LayerKind::Clamp).then_some(reader)
 }
 
-/// What layers compute of the batch; what holds no real numbers, or too few, is left out.
+/// What layers compute from the batch, without values that are not real numbers or have too few elements.
 fn computed<'a>(
     side: &Side<'a>,
     layers: &[&'a LayerInfo],
@@ -193,7 +193,7 @@ fn computed<'a>(
     Ok(computed.collect())
 }
 
-/// The first samples of a value, as many as are looked at, and their shape.
+/// The first samples of a value, as many as are compared, and their shape.
 fn sketch(tensor: &Tensor, quantization: Option<&QuantizationParameters>) -> Option<(Vec<f64>, Vec<u64>)> {
     let real = Real::of(tensor, quantization.or(tensor.quantization.as_ref())).ok()?;
     let mut shape = tensor.shape.clone();

@@ -1,4 +1,4 @@
-//! The errors of a candidate's layers against the reference's, taken as batches go by.
+//! The errors of a candidate's layers against the reference's, taken batch by batch.
 
 use super::batch::Batches;
 use super::emulation::Emulation;
@@ -17,18 +17,18 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 
-/// How layers are computed alone, fed the reference's values.
+/// How the error of each layer alone is computed, with the reference's values as its input.
 pub enum Alone {
     /// Not at all.
     Not,
-    /// By stand-ins in the reference's graph.
+    /// By emulating each layer in the reference's graph.
     Emulated(Box<Emulation>),
-    /// By the candidate itself: each value that it computes gives way to the reference's (feature `substitute`).
+    /// By the candidate itself: each value it computes is replaced by the reference's (feature `substitute`).
     Substituted,
 }
 
 impl Alone {
-    /// The stand-ins, where there are any.
+    /// The emulated layers, if there are any.
     pub fn emulation(&self) -> Option<&Emulation> {
         match self {
             Self::Emulated(emulation) => Some(emulation),
@@ -37,44 +37,44 @@ impl Alone {
     }
 }
 
-/// What was found of one pair.
+/// The results for one pair.
 #[derive(Clone, Debug, Default)]
 pub struct Compared {
     /// The sums over all elements of all samples.
     pub errors: ErrorMetrics,
-    /// The same of the layer alone, fed the reference's values.
+    /// The same for the layer alone, given the reference's values.
     pub local: ErrorMetrics,
     /// How many of the reference's values the candidate's codes can represent.
     pub within: RangeCount,
-    /// How the candidate's elements lie, once it is known.
+    /// The candidate's element order, once it is known.
     pub order: Option<Order>,
-    /// Whether the reference holds whole numbers that stand for nothing else: shapes, indices, masks are no activations.
+    /// Whether the reference's value is plain whole numbers: shapes, indices, masks are not activations.
     pub is_whole: bool,
     /// Why nothing was compared.
     pub obstacle: Option<Error>,
 }
 
-/// What was found of all pairs.
+/// The results for all pairs.
 pub struct Comparison {
-    /// One for each pair, in their order.
+    /// One per pair, in order.
     pub compared: Vec<Compared>,
     /// How many samples were run.
     pub samples: u64,
-    /// Why not all of the samples were run; what is here is of those that were.
+    /// Why not all samples were run; the results are those of the samples that were.
     pub stopped: Option<Error>,
-    /// What the reference's runtime said of the last batch.
+    /// What the reference's runtime reported for the last batch.
     pub reference_run: Option<RunReport>,
-    /// What the candidate's runtime said of the last batch.
+    /// What the candidate's runtime reported for the last batch.
     pub candidate_run: Option<RunReport>,
 }
 
 impl Comparison {
-    /// Runs both models on the same samples, `batch` at a time, and compares the values of each pair. Memory holds what
-    /// one run has delivered and the other has not yet, as far as `budget` bytes allow; with [`Alone::Substituted`] all
+    /// Runs both models on the same samples, `batch` at a time, and compares the values of each pair. Memory holds
+    /// what one run has delivered and the other has not yet, within `budget` bytes; with [`Alone::Substituted`], all
     /// values of one batch.
     ///
     /// # Errors
-    /// What the backends say; `Cancelled` before the first batch was compared.
+    /// Those of the backends; `Cancelled` if no batch was compared before.
     pub fn run(
         reference: &Side<'_>,
         candidate: &Side<'_>,
@@ -95,7 +95,7 @@ impl Comparison {
         let spare = Spare::new(budget / 2);
         for (count, batch) in batches {
             progress.update("comparing samples", comparison.samples, total);
-            // A batch that is not whole counts nothing.
+            // An incomplete batch does not count.
             let before = comparison.compared.clone();
             let outcome = match alone {
                 Alone::Substituted => {
@@ -127,8 +127,8 @@ impl Comparison {
         Ok(comparison)
     }
 
-    /// Runs both models on one batch side by side, which makes better use of the cores than one after the other on all of
-    /// them, and compares each pair of values as soon as it is there.
+    /// Runs both models on one batch side by side, which uses the cores better than running one after the other on
+    /// all of them, and compares each pair of values as soon as both exist.
     fn batch(
         &mut self,
         reference: &Side<'_>,
@@ -140,7 +140,7 @@ impl Comparison {
     ) -> Result<(RunReport, RunReport)> {
         let stand_ins = emulation.map(|emulation| &emulation.layers[..]).unwrap_or_default();
         let alone_of = |place: usize| stand_ins.get(place)?.value.as_deref();
-        // Of each work the pair that it is for; first those of the pairs, then those of the layers alone.
+        // The pair that each task belongs to: first the tasks of the pairs, then those of the layers alone.
         let places: Vec<usize> =
             (0..pairs.len()).chain((0..pairs.len()).filter(|place| alone_of(*place).is_some())).collect();
         let work = |(index, place): (usize, &usize)| {
@@ -154,7 +154,7 @@ impl Comparison {
         };
         let works: Vec<Work<'_>> = places.iter().enumerate().map(work).collect();
         let session = emulation.map_or(&reference.model.session, |emulation| &emulation.session);
-        // Of one session the runs come one after the other.
+        // Runs of one session follow one another.
         let is_one = std::ptr::eq(session, &candidate.model.session);
         let meeting = Meeting::new(&works, if is_one { u64::MAX } else { budget / 2 }, spare);
         let had_obstacle: Vec<bool> =
@@ -170,7 +170,7 @@ impl Comparison {
             if index < pairs.len() {
                 compared.obstacle = compared.add(pair, left, right).err();
             } else {
-                // A stand-in has the reference's own form.
+                // An emulated layer has the reference's own layout.
                 compared.add_local(pair, left, (right, pair.reference_value.quantization));
             }
         };
@@ -202,7 +202,7 @@ impl Comparison {
         let undone = meeting.undone();
         drop(cells);
         match (ours, theirs) {
-            // One that was only told to stop says nothing of why.
+            // A run that was only asked to stop does not give a reason.
             (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
             (Err(ours), Err(theirs)) => Err(if ours.kind() == ErrorKind::Cancelled { theirs } else { ours }),
             (Ok(ours), Ok(theirs)) => {
@@ -215,7 +215,7 @@ impl Comparison {
         }
     }
 
-    /// The same of a batch on which the candidate runs a second time, given the reference's values.
+    /// The same for a batch on which the candidate runs a second time, given the reference's values.
     fn substituted_batch(
         &mut self,
         reference: &Side<'_>,
@@ -246,8 +246,8 @@ impl Comparison {
         Ok((ours.report, theirs.report))
     }
 
-    /// The reference's values under the candidate's names, with the codes that the candidate rounds them to; those that
-    /// lie in the same order.
+    /// The reference's values under the candidate's names, with the codes that the candidate rounds them to; only
+    /// those whose elements lie in the same order.
     fn substitutes(
         &self,
         pairs: &[ActivationPair<'_>],
@@ -295,7 +295,7 @@ impl Comparison {
         });
     }
 
-    /// Adds what the candidate's layers make of the reference's values.
+    /// Adds what the candidate's layers compute from the reference's values.
     fn add_substituted(&mut self, pairs: &[ActivationPair<'_>], references: &[Tensor], alone: &[Tensor]) {
         let (references, alone) = (by_name(references), by_name(alone));
         self.each(pairs, |pair, compared| {
@@ -307,13 +307,13 @@ impl Comparison {
         });
     }
 
-    /// Does a work for each pair, on all cores.
+    /// Runs a task for each pair, on all cores.
     fn each<'a>(
         &mut self,
         pairs: &'a [ActivationPair<'a>],
         work: impl Fn(&ActivationPair<'a>, &mut Compared) + Sync,
     ) {
-        // Neighbours are of about the same size: taken in turns, each thread has its share.
+        // Neighbours are of similar size: dealing them out in turns gives each thread its share.
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(pairs.len().max(1));
         let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
         for (place, one) in pairs.iter().zip(&mut self.compared).enumerate() {
@@ -338,7 +338,7 @@ fn by_name(tensors: &[Tensor]) -> HashMap<&str, &Tensor> {
     tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect()
 }
 
-/// What the codes of a delivered tensor mean: what the runtime says of them is so; a file may say less.
+/// What the codes of a delivered tensor mean: the runtime's word counts; a file may say less.
 fn codes_of<'a>(
     tensor: &'a Tensor,
     described: Option<&'a QuantizationParameters>,
@@ -357,7 +357,7 @@ impl Compared {
         let reference = Real::of(reference, codes_of(reference, pair.reference_value.quantization));
         if let (Ok(reference), Ok(alone)) = (reference, Real::of(alone, codes_of(alone, parameters))) {
             reference.each_pair(&alone, |expected, found| {
-                // Blocks of both are of one length.
+                // Blocks of both have one length.
                 let _ = self.local.add(expected, found);
             });
         }
@@ -376,7 +376,7 @@ impl Compared {
             let other = if std::ptr::eq(tensor, reference) { candidate } else { reference };
             if tensor.dtype.is_integer() && other.dtype.is_float() && codes.is_none() {
                 return Err(Error::invalid_input(format!(
-                    "`{}` holds {} whose scale the file does not say",
+                    "`{}` holds {} without a scale in the file",
                     tensor.name, tensor.dtype
                 )));
             }
@@ -409,7 +409,7 @@ impl Compared {
     }
 }
 
-/// The order of the candidate's elements: what the shapes say, and the values where shapes leave it open.
+/// The order of the candidate's elements: from the shapes, and from the values where the shapes leave it open.
 fn find_order(reference: (&Real<'_>, &[u64]), candidate: (&Real<'_>, &[u64])) -> Result<Order> {
     let mut fitting = Order::that_fit(reference.1, candidate.1);
     match (fitting.next(), fitting.next()) {
@@ -425,21 +425,20 @@ fn find_order(reference: (&Real<'_>, &[u64]), candidate: (&Real<'_>, &[u64])) ->
                 let (ours, theirs) = (values(reference), values(candidate));
                 Order::of_values((&ours.0, &ours.1), (&theirs.0, &theirs.1))
             };
-            // Of four dimensions the first is moved by none of them: one sample says as much as all.
+            // None of the orders moves the first of four dimensions: one sample says as much as all.
             let is_sure = |found: &(Order, Option<f64>)| found.1.is_some_and(|found| found >= SURE);
             let may_cut =
                 reference.1.len() == 4 && candidate.1.len() == 4 && reference.1[0] == candidate.1[0];
             let found = if may_cut { of_samples(Some(1)).filter(is_sure) } else { None };
             Ok(found.or_else(|| of_samples(None)).map_or(first, |found| found.0))
         }
-        (None, _) => Err(Error::invalid_input(format!(
-            "the shapes {:?} and {:?} do not belong together",
-            reference.1, candidate.1
-        ))),
+        (None, _) => {
+            Err(Error::invalid_input(format!("incompatible shapes {:?} and {:?}", reference.1, candidate.1)))
+        }
     }
 }
 
-/// Of channels that have ranges of their own nothing is said.
+/// Nothing is said about channels with ranges of their own.
 fn range_of(parameters: &QuantizationParameters) -> Option<ValueRange> {
     let (low, high) = representable(parameters).filter(|_| parameters.scales.len() == 1)?;
     ValueRange::new(low, high)

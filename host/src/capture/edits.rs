@@ -1,4 +1,4 @@
-//! The changes of a graph that stand-ins are made of, as the backends take them; they are told at the head of
+//! The graph edits that build the emulated layers, as the backends accept them; they are documented at the top of
 //! `plugins/onnx/src/edit.rs`.
 
 use crate::backend::Edit;
@@ -7,7 +7,7 @@ use crate::input::element_type;
 use crate::inspect::graph::Rounding;
 use crate::model::{DType, QuantizationParameters, Tensor};
 
-/// Codes, and the real numbers that they mean as `result`.
+/// Codes, and the real numbers they stand for as `result`.
 pub fn dequantized(result: &str, codes: Tensor, parameters: &QuantizationParameters) -> [Edit; 2] {
     let name = format!("{result}.codes");
     let (scales, zero_points) = affine_texts(parameters);
@@ -28,7 +28,7 @@ pub fn dequantized(result: &str, codes: Tensor, parameters: &QuantizationParamet
     ]
 }
 
-/// Scales and zero points, with commas between them.
+/// Scales and zero points, separated by commas.
 fn affine_texts(codes: &QuantizationParameters) -> (String, String) {
     let join = |numbers: &mut dyn Iterator<Item = f64>| {
         numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(",")
@@ -37,7 +37,7 @@ fn affine_texts(codes: &QuantizationParameters) -> (String, String) {
     (join(&mut codes.scales.iter().copied()), zero_points)
 }
 
-/// An argument of a change.
+/// An argument of an edit.
 pub fn argument(name: &str, text: &str) -> (String, String) {
     (name.to_owned(), text.to_owned())
 }
@@ -45,7 +45,7 @@ pub fn argument(name: &str, text: &str) -> (String, String) {
 /// Real numbers as a stored tensor.
 ///
 /// # Errors
-/// `UnsupportedOp` for a type that is not real.
+/// `UnsupportedOp` for a type without real numbers.
 pub fn store(name: &str, values: &[f64], dtype: DType, shape: &[u64]) -> Result<Edit> {
     let element = element_type(dtype).filter(|_| dtype.is_float()).ok_or_else(|| {
         Error::new(ErrorKind::UnsupportedOp, format!("weights of {dtype} are not emulated"))
@@ -58,10 +58,10 @@ pub fn store(name: &str, values: &[f64], dtype: DType, shape: &[u64]) -> Result<
     Ok(Edit { action: "store", target: name.to_owned(), arguments: Vec::new(), elements })
 }
 
-/// `value` rounded again and again, as `result`; the name of what comes out.
+/// `value` rounded several times in a row, as `result`; returns the name of the outcome.
 ///
 /// # Errors
-/// `UnsupportedOp` for scales that are not known, or belong to blocks.
+/// `UnsupportedOp` for scales that are unknown or per block.
 pub fn round(
     value: &str,
     result: &str,
@@ -92,7 +92,7 @@ fn quantize(value: &str, result: &str, rounding: &Rounding<'_>, real: DType) -> 
             if codes.scales.is_empty() || codes.block_size.is_some() {
                 return Err(Error::new(
                     ErrorKind::UnsupportedOp,
-                    format!("the scales of `{value}` are not known, or belong to blocks"),
+                    format!("the scales of `{value}` are unknown or per block"),
                 ));
             }
             Ok(affine_texts(codes))

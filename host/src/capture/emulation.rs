@@ -1,13 +1,15 @@
 //! The candidate's quantization, put into the reference's graph layer by layer.
 //!
-//! Whatever the candidate is (Q/DQ pairs, integer operators, another backend), what it does to a layer can be told
-//! in the reference's own terms: the layer with the weights that the candidate's codes stand for, its inputs and its
-//! result rounded to the candidate's codes. Such a stand-in is added beside each layer. Left beside it, and fed the
-//! reference's values, it shows what this layer alone does. Put in its place behind a switch that is an input of the
-//! graph, one prepared model computes the network with any set of layers quantized.
+//! Whatever the candidate is made of (Q/DQ pairs, integer operators, another backend), what it does to a layer can be
+//! expressed in the reference's own terms: the layer with the weights that the candidate's codes stand for, and its
+//! inputs and its result rounded to the candidate's codes. Such an emulated layer, a stand-in, is added next to each
+//! layer. Left there, and given the reference's values, it shows what this layer alone does. Put in the layer's place
+//! behind a switch that is an input of the graph, it lets one prepared model compute the network with any set of
+//! layers quantized.
 //!
-//! What an integer kernel rounds inside, such as the 32-bit product to its result, is not emulated: the sum of all
-//! stand-ins is close to the candidate and not the same, which is why every result is shown with the candidate's own.
+//! What an integer kernel rounds internally, such as the 32-bit product to its result, is not emulated: the sum of
+//! all stand-ins is close to the candidate but not the same, which is why every result is shown next to the
+//! candidate's own.
 
 use super::edits::{argument, dequantized, round, store};
 use super::pairing::{ActivationPair, Followed};
@@ -22,23 +24,23 @@ use crate::model::{DType, LayerInfo, LayerKind, ModelInfo, QuantizationParameter
 use crate::playground::Loaded;
 use std::collections::HashMap;
 
-/// Ends the names of what is added.
+/// The suffix of added names.
 const MARK: &str = "#quantized";
 
-/// Where the stand-ins are.
+/// Where the stand-ins go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Beside the layers, which stay as they are.
+    /// Next to the layers, which stay as they are.
     Beside,
     /// In place of the layers whose switch is on.
     Switched,
 }
 
-/// The reference with stand-ins.
+/// The reference with its stand-ins.
 pub struct Emulation {
-    /// The changed reference.
+    /// The edited reference.
     pub session: Session,
-    /// One for each pair, in their order.
+    /// One per pair, in order.
     pub layers: Vec<StandIn>,
 }
 
@@ -59,7 +61,7 @@ impl Emulation {
     /// Adds a stand-in for each pair whose layer the candidate quantizes.
     ///
     /// # Errors
-    /// `UnsupportedOp` when the reference's backend cannot edit models; what the backends say.
+    /// `UnsupportedOp` when the reference's backend cannot edit models; those of the backends.
     pub fn new(
         reference: &Loaded,
         candidate: &Loaded,
@@ -95,7 +97,7 @@ impl Emulation {
             }
             layers.push(stand_in);
         }
-        // Only now: what is put in place of a layer is read by the stand-ins behind it.
+        // Only now: the stand-ins after a replaced layer read its replacement.
         if place == Place::Switched {
             for (index, stand_in) in layers.iter_mut().enumerate() {
                 let Some(value) = &stand_in.value else { continue };
@@ -112,7 +114,7 @@ impl Emulation {
         Ok(Self { session: reference.session.edit(edits, progress)?, layers })
     }
 
-    /// The values of the switches: on for the pairs that `is_on` says.
+    /// The values of the switches: on for the pairs for which `is_on` holds.
     pub fn switches(&self, is_on: impl Fn(usize) -> bool) -> Vec<Tensor> {
         let switch = |(index, stand_in): (usize, &StandIn)| {
             Some(Tensor {
@@ -135,9 +137,9 @@ struct Builder<'a, 'b> {
     candidate_graph: Graph<'a>,
     reference_graph: Graph<'a>,
     weights: HashMap<&'a str, TensorPair<'a>>,
-    /// Candidate tensors that are in no pair.
+    /// Candidate tensors without a partner.
     lonely: Vec<Stored<'a>>,
-    /// The pair that a layer is in, by its path: of the reference, and of the candidate.
+    /// The pair that a layer is in, by its path: for the reference, and for the candidate.
     of_reference: HashMap<&'a str, usize>,
     of_candidate: HashMap<&'a str, usize>,
 }
@@ -219,7 +221,8 @@ impl<'a, 'b> Builder<'a, 'b> {
             edits.push(Edit { action: "copy-layer", target: first.clone(), arguments: copy, elements: None });
         }
         let mut through = &pair.reference_value.through[..];
-        // Others than the last may read a value before it was moved: it is rounded there, which moving does not change.
+        // Layers other than the last may read a value before it was moved: it is rounded there, which moving does not
+        // change.
         let is_by_channel = output.iter().any(|rounding| rounding.quantize.axis.is_some());
         while let [before @ .., last] = through
             && place == Place::Switched
@@ -234,8 +237,8 @@ impl<'a, 'b> Builder<'a, 'b> {
         Ok(Some(Made { value, target, edits }))
     }
 
-    /// What a clamp reads that the candidate has lost: it has one value for what is before and behind the clamp, and
-    /// its codes do not cut off what the clamp would, or the clamp would be part of the layer before.
+    /// What a clamp reads if the candidate has lost it: the candidate has one value for what is before and after the
+    /// clamp, and its codes do not cut off what the clamp would (otherwise the clamp would be part of the preceding layer).
     fn lost(&self, pair: &ActivationPair<'a>) -> Option<&'a str> {
         pair.reference.bounds.filter(|_| pair.reference_value.through.is_empty())?;
         let reads = data(&self.reference_graph, pair.reference);
@@ -246,7 +249,7 @@ impl<'a, 'b> Builder<'a, 'b> {
         (before.reference_value.name == read.value && origin(before) == origin(pair)).then_some(read.value)
     }
 
-    /// To what the candidate rounds the layer's result.
+    /// What the candidate rounds the layer's result to.
     fn of_output(&self, pair: &ActivationPair<'a>) -> Vec<Rounding<'a>> {
         let Followed { name, quantization, .. } = pair.candidate_value;
         let Some(codes) = quantization.filter(|codes| !codes.is_dynamic) else { return Vec::new() };
@@ -258,8 +261,8 @@ impl<'a, 'b> Builder<'a, 'b> {
         roundings
     }
 
-    /// What the candidate rounds where the reference's layer adds its bias at once: the candidate's bias is a layer of
-    /// its own, and reads codes.
+    /// What the candidate rounds where the reference's layer adds its bias at once: the candidate's bias is a
+    /// separate layer that reads codes.
     fn before_bias(&self, pair: &ActivationPair<'a>) -> Option<BeforeBias<'a>> {
         let mut biases = pair.reference.weights.iter().filter(|used| used.is_bias);
         let (Some(bias), None) = (biases.next(), biases.next()) else { return None };
@@ -273,7 +276,7 @@ impl<'a, 'b> Builder<'a, 'b> {
         let reads = through[..=addition].iter().flat_map(|layer| data(&self.candidate_graph, layer));
         let roundings = reads.flatten().flat_map(|read| read.roundings);
         let mut found: Vec<Rounding<'a>> = Vec::new();
-        // Codes by channel would have another axis behind a movement.
+        // Per-channel codes would have another axis after a move.
         for rounding in roundings.filter(|rounding| !rounding.quantize.is_dynamic) {
             if rounding.quantize.axis.is_some() && addition > 0 {
                 return None;
@@ -291,8 +294,8 @@ impl<'a, 'b> Builder<'a, 'b> {
         (!found.is_empty()).then_some(BeforeBias { bias, roundings: found, dimensions_behind })
     }
 
-    /// The layers that are part of the one on the other side. A normalization that the candidate's weights hold
-    /// already is left out. Returns the value that the last of them computes, and what stands for it.
+    /// The layers that are part of the one on the other side. A normalization that the candidate's weights already
+    /// contain is left out. Returns the value that the last of them computes, and its stand-in.
     fn through(
         &self,
         through: &[&'a LayerInfo],
@@ -327,14 +330,14 @@ impl<'a, 'b> Builder<'a, 'b> {
         let is_folded = through.iter().any(|layer| is_normalization(layer));
         let is_quantized = self.candidate_layer_is_quantized(pair);
         let mut stored = 0;
-        // Shapes and axes are no weights.
+        // Shapes and axes are not weights.
         let is_real =
             |name: &&String| self.reference.tensor(name).is_some_and(|tensor| tensor.dtype.is_float());
         for name in pair.reference.inputs.iter().filter(is_real) {
             let Some(matched) = self.weights.get(name.as_str()) else {
                 let is_weight = self.reference.tensor(name).is_some_and(|tensor| tensor.shape.len() > 1);
                 if is_weight && is_quantized {
-                    return Err(Error::not_found(format!("no weight of the candidate belongs to `{name}`")));
+                    return Err(Error::not_found(format!("no weight of the candidate matches `{name}`")));
                 }
                 continue;
             };
@@ -363,7 +366,7 @@ impl<'a, 'b> Builder<'a, 'b> {
             copy.push((format!("input:{name}"), new));
             stored += 1;
         }
-        // A normalization that became part of the convolution brought a bias with it.
+        // A normalization that was folded into the convolution brought a bias with it.
         let channels = pair.reference.inputs.iter().find_map(|name| {
             self.reference.tensor(name).filter(|tensor| tensor.shape.len() > 1)?.shape.first().copied()
         });
@@ -388,8 +391,8 @@ impl<'a, 'b> Builder<'a, 'b> {
         Ok(())
     }
 
-    /// The weight that the candidate's layer reads, where the pair of names is one that it does not read: a table that is
-    /// looked up in codes may be stored as real numbers, too, for another layer.
+    /// The weight that the candidate's layer reads, where the name pairs with a tensor that it does not read: a table
+    /// that is looked up in codes may also be stored as real numbers for another layer.
     fn own_weight(&self, pair: &ActivationPair<'a>, matched: &TensorPair<'a>) -> Option<TensorPair<'a>> {
         let mut uses = pair.candidate.weights.iter().filter(|used| !used.is_bias);
         let (only, None) = (uses.next()?, uses.next()) else { return None };
@@ -423,7 +426,7 @@ impl<'a, 'b> Builder<'a, 'b> {
             return Ok(Vec::new());
         }
         if ours.len() != theirs.len() {
-            // One of the two has constants among its operands that the other lacks.
+            // One of the two has constant operands that the other lacks.
             let computed = |reads: &mut Vec<Option<Read<'a>>>| {
                 reads.retain(|read| read.as_ref().is_some_and(|read| read.is_computed));
                 reads.len()
@@ -445,7 +448,7 @@ impl<'a, 'b> Builder<'a, 'b> {
         let mut inputs = Vec::new();
         for (place, read) in ours.iter().enumerate() {
             let Some(read) = read else { continue };
-            // Two inputs may have changed places.
+            // Two inputs may have swapped places.
             let pair = pair_of(&self.reference_graph, &self.of_reference, read.from);
             let same = theirs.iter().flatten().find(|other| {
                 pair.is_some() && pair_of(&self.candidate_graph, &self.of_candidate, other.from) == pair
@@ -459,8 +462,8 @@ impl<'a, 'b> Builder<'a, 'b> {
         Ok(inputs)
     }
 
-    /// To what the candidate rounds a value that a layer reads. What a pair's result is rounded to already is not
-    /// rescaled a second time.
+    /// What the candidate rounds a layer's input to. What a pair's result is already rounded to is not rescaled a
+    /// second time.
     fn of_input(&self, read: &Read<'a>) -> Vec<Rounding<'a>> {
         let Node::Layer(producer) = self.candidate_graph.nodes[read.from] else {
             return read.roundings.clone();
@@ -496,12 +499,12 @@ struct BeforeBias<'a> {
     /// The reference's bias.
     bias: &'a TensorInfo,
     roundings: Vec<Rounding<'a>>,
-    /// How many dimensions of the layer's result are behind that of the bias.
+    /// How many dimensions of the layer's result come after that of the bias.
     dimensions_behind: usize,
 }
 
 impl BeforeBias<'_> {
-    /// Lets the copy of the layer add nothing; the name of what is to be added behind the rounding.
+    /// Makes the copy of the layer add nothing; returns the name of what to add after the rounding.
     fn take_bias(
         &self,
         mark: &str,
@@ -529,7 +532,7 @@ struct Read<'a> {
     value: &'a str,
     /// The node that computes it.
     from: usize,
-    /// To what it is rounded on the way.
+    /// What it is rounded to on the way.
     roundings: Vec<Rounding<'a>>,
     /// Whether it depends on the elements of the inputs.
     is_computed: bool,
@@ -557,7 +560,7 @@ fn data<'a>(graph: &Graph<'a>, layer: &'a LayerInfo) -> Vec<Option<Read<'a>>> {
     layer.data().map(of_slot).collect()
 }
 
-/// The one of the layer's outputs that is compared, or that the layers behind it make what is compared of.
+/// The layer's output that is compared, or from which the following layers compute what is compared.
 fn compared_output<'a>(pair: &ActivationPair<'a>) -> Result<&'a String> {
     let outputs = &pair.reference.outputs;
     let is_read = |output: &&String| match pair.reference_value.through.first() {
@@ -568,13 +571,13 @@ fn compared_output<'a>(pair: &ActivationPair<'a>) -> Result<&'a String> {
     outputs.iter().find(is_read).or_else(first).ok_or_else(|| Error::internal("a layer computes nothing"))
 }
 
-/// Whether a layer normalizes a batch: what a candidate's weights may hold already.
+/// Whether a layer is a batch normalization, which a candidate's weights may already contain.
 fn is_normalization(layer: &LayerInfo) -> bool {
     layer.kind == LayerKind::BatchNormalization
 }
 
-/// The parameters of codes that can be stored as they are, a quarter of what the real numbers would take: bytes that lie as
-/// the reference's elements, with scales that a `float32` holds, so that the runtime computes the same numbers.
+/// The parameters of codes that can be stored as they are, in a quarter of the space of the real numbers: bytes in
+/// the reference's element order, with scales that a `float32` holds, so that the runtime computes the same numbers.
 fn codes<'a>(matched: &TensorPair<'a>) -> Option<&'a QuantizationParameters> {
     let (reference, candidate) = (matched.reference.tensor, matched.candidate.tensor);
     let parameters = candidate.quantization.as_ref()?;

@@ -1,5 +1,5 @@
-//! Following a value to where it means what the other model's value means: through the quantization that rounds it, and
-//! through layers that the other model has none for, because they are part of another layer there.
+//! Follows a value to the point where it means what the other model's value means: through the quantization that
+//! rounds it, and through layers that have no counterpart because they are part of another layer there.
 
 use crate::inspect::graph::{Graph, Node};
 use crate::model::{Dimension, LayerInfo, LayerKind, ModelInfo, QuantizationParameters, ValueOrigin};
@@ -8,33 +8,33 @@ use std::collections::HashSet;
 /// How far a value is followed.
 const MAX_STEPS: usize = 24;
 
-/// Where a layer's value was followed to.
+/// Where following a layer's value led.
 #[derive(Clone, Debug)]
 pub struct Followed<'a> {
-    /// The value to be looked at.
+    /// The value to compare.
     pub name: &'a str,
-    /// The codes that it was rounded to on the way, or is.
+    /// The codes that it is, or was rounded to on the way.
     pub quantization: Option<&'a QuantizationParameters>,
-    /// The layers it was followed through, quantization apart.
+    /// The layers it was followed through, quantization aside.
     pub through: Vec<&'a LayerInfo>,
 }
 
-/// What is known of the other side when a value is followed.
+/// What is known about the other side when a value is followed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Partner<'b> {
     /// The other side's layer.
     pub layer: Option<&'b LayerInfo>,
-    /// What its codes can represent: a clamp that they do not carry out is part of nothing there.
+    /// What its codes can represent: a clamp that they do not perform is not part of it.
     pub range: Option<(f64, f64)>,
 }
 
-/// What may come behind an integer product until it is a real number, the next one last: a cast, the product with the
-/// scales, the bias.
+/// What may follow an integer product until it is a real number, in reverse order: the bias, the product with the
+/// scales, a cast.
 const CONVERSION: [LayerKind; 3] = [LayerKind::Addition, LayerKind::Multiplication, LayerKind::Identity];
 
 impl Partner<'_> {
-    /// Whether the other side leaves its elements within a clamp's bounds, but for a hundredth: by what its codes can
-    /// represent, or because it clamps them. What is not known does not speak against it.
+    /// Whether the other side keeps its elements within a clamp's bounds, to within a hundredth: because of what its
+    /// codes can represent, or because it clamps them. What is unknown does not count against it.
     pub fn clamps(&self, layer: &LayerInfo) -> bool {
         let Some(bounds) = layer.bounds else { return true };
         let is_within = |(low, high): (f64, f64)| {
@@ -50,18 +50,18 @@ impl Partner<'_> {
 /// Follows values of one model.
 pub struct Follower<'a> {
     graph: Graph<'a>,
-    /// Layers that the other side has no layer for.
+    /// Layers without a counterpart on the other side.
     lonely: HashSet<&'a str>,
 }
 
 impl<'a> Follower<'a> {
-    /// `lonely` are the layers that the other side has none for.
+    /// `lonely` are the layers without a counterpart on the other side.
     pub fn new(info: &'a ModelInfo, lonely: &[&'a LayerInfo]) -> Self {
         let lonely = lonely.iter().map(|layer| layer.path.as_str()).collect();
         Self { graph: Graph::of(info, true), lonely }
     }
 
-    /// The layer is a partner's, or part of one: nothing is followed through it any more.
+    /// Marks a layer as a partner's, or part of one: nothing is followed through it any more.
     pub fn take(&mut self, layer: &LayerInfo) {
         self.lonely.remove(layer.path.as_str());
     }
@@ -84,8 +84,8 @@ impl<'a> Follower<'a> {
         Some(self.follow_value(name, layer, (Vec::new(), None), partner))
     }
 
-    /// The same of any value of a layer, or of what was computed from it by the layers of `through`; `home` is an earlier
-    /// value whose order of dimensions this one once had, and how often it was moved since.
+    /// The same for any value of a layer, or a value computed from it by the layers of `through`; `home` is an
+    /// earlier value with an order of dimensions that this one once had, and how often it was moved since.
     pub fn follow_value(
         &self,
         name: &'a str,
@@ -106,7 +106,7 @@ impl<'a> Follower<'a> {
                 break;
             };
             if next.kind.is_plumbing() {
-                // Codes whose scale depends on the input are real numbers to none but the layer that reads them.
+                // Only the layer that reads them can make real numbers of codes whose scale depends on the input.
                 if self.is_dynamic(output) {
                     break;
                 }
@@ -143,12 +143,13 @@ impl<'a> Follower<'a> {
         followed
     }
 
-    /// How many of a chain of layers give a value's dimensions another order.
+    /// How many layers of a chain reorder a value's dimensions.
     pub fn moves_of(&self, chain: &[&'a LayerInfo]) -> usize {
         chain.iter().filter(|layer| self.moves(layer)).count()
     }
 
-    /// Of several layers that read a value, the lonely one that gives it the order of dimensions of `home`.
+    /// Of several layers that read a value, the one without a counterpart that gives it the dimension order of
+    /// `home`.
     fn mover(&self, value: &str, home: &str) -> Option<&'a LayerInfo> {
         let readers = self.graph.outgoing(self.graph.producer(value)?).filter(|edge| edge.value == value);
         readers.filter_map(|edge| self.layer(edge.to)).find(|reader| {
@@ -159,8 +160,8 @@ impl<'a> Follower<'a> {
         })
     }
 
-    /// The layers before `layer` that it may be part of in the other model, the nearest first: each is read by the next
-    /// alone, and is none of those that `is_own` says, which have pairs of their own.
+    /// The layers before `layer` that it may be part of in the other model, the nearest first: each is read by the
+    /// next alone, and none satisfies `is_own`, which marks layers with pairs of their own.
     pub fn heads(&self, layer: &'a LayerInfo, is_own: impl Fn(&LayerInfo) -> bool) -> Vec<&'a LayerInfo> {
         let (mut heads, mut at) = (Vec::new(), layer);
         for _ in 0..MAX_STEPS {
@@ -178,7 +179,7 @@ impl<'a> Follower<'a> {
         heads
     }
 
-    /// The layer that computes a value, behind quantization; `None` where others read it on the way.
+    /// The layer that computes a value, after quantization; `None` if others read it on the way.
     fn source_through_plumbing(&self, value: &'a str) -> Option<&'a LayerInfo> {
         let mut at = value;
         for _ in 0..MAX_STEPS {
@@ -192,15 +193,15 @@ impl<'a> Follower<'a> {
         None
     }
 
-    /// The one activation that a layer reads.
+    /// The only activation that a layer reads.
     fn only_source(&self, layer: &'a LayerInfo) -> Option<&'a str> {
         let mut sources = layer.data().filter(|(_, name)| self.is_activation(name)).map(|(_, name)| name);
         let source = sources.next()?;
         sources.next().is_none().then_some(source)
     }
 
-    /// The one layer that reads a value, if no other does and it is no output; of several that do the same to it,
-    /// as when each reader has a quantizer of its own, the first. What only looks at the value's shape does not count.
+    /// The one layer that reads a value, if no other does and it is not an output; of several that do the same to it,
+    /// as when each reader has its own quantizer, the first. Layers that only look at the value's shape do not count.
     pub fn only_reader(&self, value: &str) -> Option<&'a LayerInfo> {
         let producer = self.graph.producer(value)?;
         let reader = |node: usize| self.layer(node);
@@ -237,8 +238,8 @@ impl<'a> Follower<'a> {
         self.lonely.contains(layer.path.as_str())
     }
 
-    /// Whether a layer may be part of the one before it in another model. What computes of several values, such as an
-    /// addition with ReLU, is part of none of them.
+    /// Whether a layer may be part of the preceding one in another model. A layer that computes from several values,
+    /// such as an addition with ReLU, is part of none of them.
     fn is_part(&self, layer: &'a LayerInfo) -> bool {
         let is_part =
             matches!(layer.kind, LayerKind::Clamp | LayerKind::BatchNormalization | LayerKind::Identity);
@@ -249,7 +250,7 @@ impl<'a> Follower<'a> {
         self.is_lonely(layer) && self.is_part(layer)
     }
 
-    /// What a product with scales is of, where it makes a product of codes real: the cast of that.
+    /// The operand of a product with scales that makes a product of codes real: the cast of that product.
     fn converted(&self, layer: &'a LayerInfo) -> Option<&'a str> {
         let is_cast = |name: &str| {
             let cast = self.producer(name).filter(|cast| cast.kind == LayerKind::Identity)?;
@@ -260,18 +261,18 @@ impl<'a> Follower<'a> {
         inputs.find(|(_, name)| is_cast(name).is_some()).map(|(_, name)| name)
     }
 
-    /// Whether a layer adds a constant, as where a bias is a layer of its own.
+    /// Whether a layer adds a constant, as when a bias is a separate layer.
     fn adds_constant(&self, layer: &'a LayerInfo) -> bool {
         layer.kind == LayerKind::Addition && self.only_source(layer).is_some()
     }
 
-    /// Whether a layer gives a value's dimensions another order and does nothing else.
+    /// Whether a layer only reorders a value's dimensions.
     fn moves(&self, layer: &'a LayerInfo) -> bool {
         let ends = self.only_source(layer).zip(layer.outputs.first());
         ends.is_some_and(|(input, output)| self.permutes(input, output))
     }
 
-    /// Whether a value has another's dimensions in another order, and is computed by a movement.
+    /// Whether a value has another's dimensions in another order, and is computed by moving them.
     fn permutes(&self, from: &str, to: &str) -> bool {
         let is_movement = self.producer(to).is_some_and(|layer| layer.kind == LayerKind::Movement);
         let sorted = |value: &str| {
@@ -286,7 +287,7 @@ impl<'a> Follower<'a> {
         self.known_shape(value).is_some_and(|shape| self.known_shape(other) == Some(shape))
     }
 
-    /// A shape of which every dimension has a size or a name.
+    /// A shape whose dimensions all have a size or a name.
     fn known_shape(&self, value: &str) -> Option<&'a Vec<Dimension>> {
         let shape = self.graph.value(value)?.shape.as_ref()?;
         shape.iter().all(|dimension| *dimension != Dimension::Unknown).then_some(shape)

@@ -1,8 +1,8 @@
-//! Two runs in step: what both deliver meets here, is compared and let go.
+//! Two runs in step: the values that both deliver meet here, are compared and freed.
 //!
-//! A value stays until everything that is compared with it has come. The run that is ahead waits while more than its
-//! share of the budget is kept, unless the other one waits too, or delivers nothing for a while: a backend may run one
-//! model at a time.
+//! A value stays until everything that is compared with it has arrived. The run that is ahead waits while it keeps
+//! more than its share of the budget, unless the other one also waits, or delivers nothing for a while: a backend may
+//! run one model at a time.
 
 use crate::backend::{Progress, Spare};
 use crate::error::{Error, Result};
@@ -11,10 +11,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often a run that waits looks whether it is still wanted.
+/// How often a waiting run checks for cancellation.
 const POLL: Duration = Duration::from_millis(50);
 
-/// After so long without a value of the other run nobody waits any more.
+/// If the other run delivers nothing for this long, nobody waits any more.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One of the two runs.
@@ -26,21 +26,21 @@ pub enum Run {
     Candidate = 1,
 }
 
-/// A work that needs two values, as a run delivers them under their names.
+/// A task that needs two values, by the names under which the runs deliver them.
 #[derive(Clone, Copy, Debug)]
 pub struct Work<'a> {
     /// The first.
     pub left: (Run, &'a str),
-    /// The second, which may be of the same run.
+    /// The second, which may come from the same run.
     pub right: (Run, &'a str),
 }
 
 /// Where two runs meet.
 pub struct Meeting<'a> {
     works: &'a [Work<'a>],
-    /// The works that each value is for.
+    /// The tasks that each value is for.
     uses: HashMap<(Run, &'a str), Vec<usize>>,
-    /// Bytes that each run may have waiting here.
+    /// How many bytes each run may keep waiting here.
     share: u64,
     spare: &'a Spare,
     state: Mutex<State>,
@@ -50,10 +50,10 @@ pub struct Meeting<'a> {
 struct State {
     runs: [Ahead; 2],
     held: HashMap<(Run, String), Held>,
-    /// The values that each work still waits for.
+    /// The values that each task still waits for.
     missing: Vec<u8>,
     has_failed: bool,
-    /// Whether waiting has turned out to lead nowhere.
+    /// Whether waiting has proved useless.
     is_free: bool,
 }
 
@@ -71,7 +71,7 @@ struct Held {
 }
 
 impl<'a> Meeting<'a> {
-    /// For these works; each run may have about `share` bytes waiting. Memory that is done with goes to `spare`.
+    /// For these tasks; each run may keep about `share` bytes waiting. Memory no longer needed goes to `spare`.
     pub fn new(works: &'a [Work<'a>], share: u64, spare: &'a Spare) -> Self {
         let mut uses: HashMap<(Run, &str), Vec<usize>> = HashMap::new();
         let mut missing = Vec::with_capacity(works.len());
@@ -93,7 +93,7 @@ impl<'a> Meeting<'a> {
         Self { works, uses, share, spare, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Takes a value that a run delivers. `work` is called for each work that has now all that it needs, with its index.
+    /// Takes a value that a run delivers. Calls `work` with the index of each task that now has all it needs.
     ///
     /// # Errors
     /// When the other run has failed: this one need not go on.
@@ -136,7 +136,7 @@ impl<'a> Meeting<'a> {
             }
             drop(state);
             for tensor in done.into_iter().flatten() {
-                // The other run may be comparing with it still.
+                // The other run may still be comparing with it.
                 Arc::try_unwrap(tensor).into_iter().for_each(|tensor| self.spare.give(tensor.bytes));
             }
             self.changed.notify_all();
@@ -166,7 +166,7 @@ impl<'a> Meeting<'a> {
         state.runs[own].is_waiting = false;
     }
 
-    /// Says that a run has ended, and whether it went well.
+    /// Records that a run has ended, and whether it succeeded.
     pub fn end(&self, run: Run, has_failed: bool) {
         let mut state = self.lock();
         state.runs[run as usize].is_over = true;
@@ -174,20 +174,20 @@ impl<'a> Meeting<'a> {
         self.changed.notify_all();
     }
 
-    /// The works that never had all that they need.
+    /// The tasks that never got all they need.
     pub fn undone(&self) -> Vec<usize> {
         let state = self.lock();
         (0..self.works.len()).filter(|index| state.missing[*index] > 0).collect()
     }
 
-    /// A panic elsewhere leaves the counts as they are.
+    /// A panic elsewhere does not affect the counts.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Counts one use of a value; when that was the last, the value.
+    /// Counts one use of a value; returns the value if that was the last.
     fn release(&mut self, (run, name): (Run, &str)) -> Option<Arc<Tensor>> {
         let key = (run, name.to_owned());
         let held = self.held.get_mut(&key)?;
@@ -219,7 +219,8 @@ mod tests {
         }
     }
 
-    /// A hundred values of 100 bytes, from one run as fast as it can and from the other in another order. Each pair meets once, nothing is kept, and the first never has much more than its share waiting.
+    /// A hundred values of 100 bytes, from one run as fast as it can and from the other in another order. Each pair
+    /// meets once, nothing is left, and the first never has much more than its share waiting.
     #[test]
     fn values_meet_once_and_the_faster_run_waits() {
         let names: Vec<String> = (0..100).map(|index| format!("v{index}")).collect();

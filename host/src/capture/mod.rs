@@ -1,5 +1,5 @@
-//! Running models and reading what their layers compute: batch by batch, so that memory does not grow with the
-//! number of samples. Nothing here is shown to anyone.
+//! Runs models and reads what their layers compute: batch by batch, so memory does not grow with the number of
+//! samples. Nothing here is displayed.
 
 pub mod ahead;
 pub mod batch;

@@ -1,26 +1,26 @@
-//! The order of the dimensions of what two models compute.
+//! The order of the dimensions of two models' values.
 
 use qp_analysis::concordance;
 use serde::Serialize;
 
-/// How the elements of a candidate lie, compared with the reference's.
+/// How a candidate's elements are ordered, compared with the reference's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// As the reference's.
+    /// Like the reference's.
     #[default]
     Same,
     /// With the second of four dimensions last: NHWC, where the reference has NCHW.
     ChannelsLast,
     /// With the last of four dimensions second: NCHW, where the reference has NHWC.
     ChannelsFirst,
-    /// With the third last dimension and the one behind it swapped: heads and positions of attention, time and samples.
+    /// With the third last and the second last dimension swapped: heads and positions of attention, time and samples.
     MiddleSwapped,
     /// With the last two dimensions swapped.
     LastSwapped,
 }
 
-/// A concordance that no other order needs to be tried for.
+/// At this concordance no other order needs to be tried.
 pub const SURE: f64 = 0.99;
 
 impl Order {
@@ -44,8 +44,8 @@ impl Order {
         })
     }
 
-    /// The order in which the candidate's values agree best with the reference's, and how well they do, if the
-    /// shapes fit in any.
+    /// The order in which the candidate's values agree best with the reference's, and how well they do, if any order
+    /// makes the shapes fit.
     pub fn of_values(
         reference: (&[f64], &[u64]),
         candidate: (&[f64], &[u64]),
@@ -102,7 +102,7 @@ impl Order {
     }
 }
 
-/// Three or four dimensions as four; of more, those that are not 1.
+/// Three or four dimensions as four; of more, those other than 1.
 fn four(shape: &[u64]) -> Option<[u64; 4]> {
     match *shape {
         [first, second, third] => Some([1, first, second, third]),
@@ -114,7 +114,7 @@ fn four(shape: &[u64]) -> Option<[u64; 4]> {
     }
 }
 
-/// Shapes whose elements lie in the same order are equal but for dimensions of 1.
+/// Shapes whose elements lie in the same order are equal except for dimensions of 1.
 fn essential(shape: &[u64]) -> Vec<u64> {
     shape.iter().copied().filter(|size| *size != 1).collect()
 }

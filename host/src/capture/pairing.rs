@@ -1,13 +1,13 @@
-//! Which value of a candidate is to be held against which of the reference.
+//! Which value of a candidate to compare with which of the reference.
 //!
-//! Quantizers keep the names of values, and give that of an activation which they fold to the value before it: a value
-//! behind its quantization means what the name says. So values of one name are a pair first, each followed through the
-//! quantization that rounds it. What names of values do not settle is settled by layers ([`pairing::layers`]): each
-//! pair's values are followed to where they mean the same, through activations, normalizations, biases and changes of
-//! layout that the other side has no layer for, because they are part of another layer there. What is left over may
-//! still pair by what it computes ([`by_value`](super::by_value)).
+//! Quantizers keep the names of values, and give the name of an activation that they fold to the value before it: a
+//! value after its quantization means what the name says. So values of one name are paired first, each followed
+//! through the quantization that rounds it. Whatever names do not settle is settled by layers ([`pairing::layers`]):
+//! each pair's values are followed to where they mean the same, through activations, normalizations, biases and
+//! changes of layout that have no counterpart on the other side because they are part of another layer there. What is
+//! left over may still pair by what it computes ([`by_value`](super::by_value)).
 //!
-//! A name that only counts, such as `add_1`, is another value's in another graph: it pairs nothing by itself.
+//! A name that only counts, such as `add_1`, means another value in another graph: it pairs nothing by itself.
 
 pub use super::follow::Followed;
 use super::follow::{Follower, Partner};
@@ -32,7 +32,7 @@ pub struct ActivationPair<'a> {
     pub reference_value: Followed<'a>,
     /// The value of the candidate.
     pub candidate_value: Followed<'a>,
-    /// How the candidate's elements lie; `None` if the shapes are to say.
+    /// The candidate's element order; `None` if the shapes decide.
     pub order: Option<Order>,
 }
 
@@ -44,12 +44,12 @@ impl<'a> ActivationPair<'a> {
     }
 }
 
-/// What belongs together and what is left over.
+/// The pairs and what is left over.
 #[derive(Clone, Debug, Default)]
 pub struct Activations<'a> {
     /// The pairs, in the reference's order.
     pub pairs: Vec<ActivationPair<'a>>,
-    /// The reference's layers that are in no pair and part of none.
+    /// The reference's layers that are in no pair and not part of one.
     pub unmatched_reference: Vec<&'a LayerInfo>,
     /// The candidate's.
     pub unmatched_candidate: Vec<&'a LayerInfo>,
@@ -59,7 +59,7 @@ pub struct Activations<'a> {
 pub fn activations<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Activations<'a> {
     let layers = pairing::layers(reference, candidate);
     let named = by_name(reference, candidate);
-    // What has a partner of its own is part of no other layer.
+    // A layer with a partner of its own is not part of another layer.
     let own = |values: &mut dyn Iterator<Item = &'a LayerInfo>| -> HashSet<&'a str> {
         values.map(|layer| layer.path.as_str()).collect()
     };
@@ -71,7 +71,7 @@ pub fn activations<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Ac
     let mut ours = Follower::new(reference, &lonely(&layers.unmatched_reference, &named_reference));
     let mut theirs = Follower::new(candidate, &lonely(&layers.unmatched_candidate, &named_candidate));
     let mut pairs: Vec<ActivationPair<'a>> = Vec::new();
-    // Names first, in the reference's order: what one pair is followed through is no other's.
+    // Names first, in the reference's order: a layer that one pair is followed through belongs to no other.
     for pair in named {
         let found = of_values(&pair, (&ours, &named_reference), (&theirs, &named_candidate));
         for (follower, followed) in
@@ -113,7 +113,7 @@ pub fn activations<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Ac
         unmatched_candidate: layers.unmatched_candidate,
         pairs,
     };
-    // Sequences and the like are no tensors.
+    // Sequences and the like are not tensors.
     let (ours, theirs) = (reference.values_by_name(), candidate.values_by_name());
     let is_tensor = |values: &HashMap<&str, &ValueInfo>, name: &str| {
         values.get(name).is_none_or(|value| value.type_name.is_none())
@@ -126,7 +126,7 @@ pub fn activations<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Ac
 }
 
 impl Activations<'_> {
-    /// Puts the pairs in the reference's order, and takes what is part of one out of what is left over.
+    /// Sorts the pairs in the reference's order, and removes layers that are part of a pair from the leftovers.
     fn settle(&mut self, reference: &ModelInfo) {
         let members: HashSet<&str> =
             self.pairs.iter().flat_map(ActivationPair::members).map(|layer| layer.path.as_str()).collect();
@@ -137,7 +137,7 @@ impl Activations<'_> {
     }
 }
 
-/// What is in a pair already.
+/// What is already in a pair.
 #[derive(Default)]
 struct Known<'a> {
     reference_layers: HashSet<&'a str>,
@@ -175,7 +175,7 @@ struct Named<'a> {
     ground: Ground,
 }
 
-/// The values whose names are equal, but for the marks of a quantizer. Names that count are none.
+/// The values whose names are equal, quantizers' marks aside. Names that count are left out.
 fn by_name<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Vec<Named<'a>> {
     let (references, candidates) = (computed(reference), computed(candidate));
     let items = |values: &[(&'a str, &'a LayerInfo)]| -> Vec<Item<'a>> {
@@ -194,7 +194,8 @@ fn by_name<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Vec<Named<
         .filter(|(ours, theirs, _)| !counts(ours) && !counts(theirs))
         .map(|(ours, theirs, pair)| Named { reference: ours, candidate: theirs, ground: Ground::of(pair) })
         .collect();
-    // What nothing computes under its name may be what codes are turned into: the activation between is lost there.
+    // If nothing computes a name's value, it may be what codes are dequantized to: the activation between is lost
+    // there.
     let known: HashSet<&str> = named.iter().map(|pair| pair.reference.0).collect();
     let dequantized: HashMap<&str, &LayerInfo> = candidate
         .layers
@@ -206,7 +207,7 @@ fn by_name<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Vec<Named<
     let rest = references.iter().filter(|value| !known.contains(value.0) && !counts(value));
     named.extend(rest.filter_map(|value| {
         let codes = candidate.value(value.0).and_then(|value| value.quantization.as_ref());
-        // Codes that clamp it have it in them: it is part of the layer before.
+        // If its codes clamp, they contain the clamp: it is part of the preceding layer.
         let partner = Partner { layer: None, range: codes.and_then(representable) };
         if value.1.kind == LayerKind::Clamp && partner.clamps(value.1) {
             return None;
@@ -220,7 +221,7 @@ fn by_name<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Vec<Named<
     named
 }
 
-/// What the layers of a model compute of the elements of its inputs: real numbers, or codes with a scale.
+/// What a model's layers compute from the elements of its inputs: real numbers, or codes with a scale.
 fn computed(info: &ModelInfo) -> Vec<(&str, &LayerInfo)> {
     let values = info.values_by_name();
     let is_real = |name: &str| {
@@ -237,8 +238,8 @@ fn computed(info: &ModelInfo) -> Vec<(&str, &LayerInfo)> {
         .collect()
 }
 
-/// The pair of two values of one name: each followed to where it means what the name says, and the layers that compute
-/// them, where those are of one kind.
+/// The pair of two values of one name: each followed to where it means what the name says, and the layers that
+/// compute them, if those are of one kind.
 fn of_values<'a>(
     pair: &Named<'a>,
     (ours, own): (&Follower<'a>, &HashSet<&str>),
@@ -253,7 +254,7 @@ fn of_values<'a>(
          own: &dyn Fn(&LayerInfo) -> bool|
          -> Vec<&'a LayerInfo> { std::iter::once(layer).chain(follower.heads(layer, own)).collect() };
     if !reference.is_like(candidate) {
-        // A folded activation has its name in the layer before it: the two layers are those that are alike.
+        // A folded activation has its name in the layer before it: the two layers of one kind match.
         let before = chain(ours, reference, &|layer| own.contains(layer.path.as_str()));
         let others = chain(theirs, candidate, &|layer| their_own.contains(layer.path.as_str()));
         let places = (0..before.len() + others.len()).flat_map(|sum| (0..=sum).map(move |at| (at, sum - at)));

@@ -1,5 +1,5 @@
-//! The integer products of a quantized model as kernels for x86 compute them: unsigned codes by signed ones, in the
-//! order in which neighbours are added.
+//! The integer products of a quantized model as x86 kernels compute them: unsigned codes by signed ones, in the order
+//! in which neighbours are added.
 
 use super::real::Real;
 use crate::backend::Progress;
@@ -11,7 +11,7 @@ use crate::model::{Attribute, AttributeValue, DType, LayerInfo, QuantizationPara
 use crate::playground::Loaded;
 use qp_analysis::saturation::{Pair, pair_bounds, pairs_at_risk, saturated};
 
-/// Output positions that are looked at of one layer and batch.
+/// How many output positions of a layer are checked per batch.
 const MOST_POSITIONS: usize = 512;
 
 /// A layer whose products are 8 bits by 8.
@@ -23,11 +23,11 @@ pub struct Product<'a> {
     codes: &'a QuantizationParameters,
     /// The lowest and highest sum of a pair for any activations.
     pub bounds: (i32, i32),
-    /// For each output channel the pairs that may not fit, of weights in the order of the kernel: rows, columns,
+    /// For each output channel the pairs that may not fit, with the weights in the kernel's order: rows, columns,
     /// channels.
     at_risk: Vec<Vec<Pair>>,
     window: Option<Window>,
-    /// Why its sums are not of pairs.
+    /// Why its sums are not sums of pairs.
     pub exempt: Option<&'static str>,
 }
 
@@ -45,11 +45,11 @@ struct Window {
 /// What was counted on data.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counted {
-    /// Sums of pairs looked at.
+    /// Sums of pairs that were checked.
     pub sums: u64,
     /// Those that do not fit.
     pub saturated: u64,
-    /// Outputs looked at, and those that are wrong by it.
+    /// Outputs that were checked, and those that are wrong because of it.
     pub outputs: u64,
     /// Outputs with a sum that does not fit.
     pub wrong: u64,
@@ -60,7 +60,7 @@ pub struct Counted {
 /// The layers of a model that multiply 8-bit codes.
 ///
 /// # Errors
-/// What reading the weights says; `Cancelled`.
+/// Those of reading the weights; `Cancelled`.
 pub fn products<'a>(model: &'a Loaded, progress: &dyn Progress) -> Result<Vec<Product<'a>>> {
     let info = model.info();
     let graph = Graph::of(info, false);
@@ -179,12 +179,12 @@ impl<'a> Product<'a> {
     /// Counts the sums that do not fit for what the layer reads of one batch.
     ///
     /// # Errors
-    /// `UnsupportedOp` for a value that holds no real numbers.
+    /// `UnsupportedOp` for a value that is not real numbers.
     pub fn count(&self, tensor: &Tensor, counted: &mut Counted) -> Result<()> {
         let own = tensor.quantization.as_ref().unwrap_or(self.codes);
         let real = Real::of(tensor, Some(own))?;
         let (scale, zero_point) = (self.codes.scales[0], self.codes.zero_point(0));
-        // Signed codes become unsigned ones by adding 128, as kernels do it.
+        // Signed codes become unsigned by adding 128, as in the kernels.
         let shift = if self.codes.dtype == DType::INT8 { 128.0 } else { 0.0 };
         let mut codes = Vec::with_capacity(real.len());
         real.each(&mut |values| {
@@ -284,13 +284,13 @@ impl Window {
         }
     }
 
-    /// Where a place of the kernel lies in the input for a place of the output; what is padded lies beyond it.
+    /// Where a kernel position lies in the input for an output position; padding lies outside.
     fn reach(&self, axis: usize, output: usize, kernel: usize) -> usize {
         let place = output * self.strides[axis] + kernel.saturating_mul(self.dilations[axis]);
         place.wrapping_sub(self.pads[axis])
     }
 
-    /// The rows and columns of the output; what is padded at the end is as much as at the start.
+    /// The rows and columns of the output; the padding at the end equals that at the start.
     fn positions(&self, sizes: [usize; 2]) -> Option<[usize; 2]> {
         let along = |axis: usize| {
             let reach =

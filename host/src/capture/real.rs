@@ -14,15 +14,15 @@ pub struct Real<'a> {
 }
 
 impl<'a> Real<'a> {
-    /// The values of `tensor`; integers are codes with `parameters` where there are any.
+    /// The values of `tensor`; integers are codes if there are `parameters`.
     ///
     /// # Errors
-    /// `UnsupportedOp` for elements that are no real numbers; `CorruptFile` for parameters that do not fit.
+    /// `UnsupportedOp` for elements that are not real numbers; `CorruptFile` for parameters that do not fit.
     pub fn of(tensor: &'a Tensor, parameters: Option<&'a QuantizationParameters>) -> Result<Self> {
         let element = element_type(tensor.dtype).ok_or_else(|| {
             Error::new(
                 ErrorKind::UnsupportedOp,
-                format!("`{}` holds {}, no real numbers", tensor.name, tensor.dtype),
+                format!("`{}` holds {}, not real numbers", tensor.name, tensor.dtype),
             )
         })?;
         let elements = crate::model::element_count(&tensor.shape).unwrap_or(u64::MAX);
@@ -40,18 +40,18 @@ impl<'a> Real<'a> {
         self.count
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Hands on the values of two tensors in blocks of equal length, in row-major order; as many as both have.
+    /// Passes on the values of two tensors in blocks of equal length, in row-major order; as many as both have.
     pub fn each_pair(&self, other: &Self, mut receive: impl FnMut(&[f64], &[f64])) {
         let mut first = 0;
         self.element.for_each_block(self.bytes, self.count.min(other.count), |ours| {
             self.dequantize(first, ours);
             let bytes = other.bytes.get(other.element.packed_bytes(first)..).unwrap_or_default();
-            // Blocks of both begin at the same elements, and are of the same length.
+            // Blocks of both begin at the same elements and have the same length.
             other.element.for_each_block(bytes, ours.len(), |theirs| {
                 other.dequantize(first, theirs);
                 receive(ours, theirs);
@@ -60,8 +60,8 @@ impl<'a> Real<'a> {
         });
     }
 
-    /// What is kept of a tensor in a file of arrays: codes, and types that the file lacks, as the `float32` they stand
-    /// for; anything else as it is. With `is_raw` codes stay codes.
+    /// What an array file stores of a tensor: codes, and types that the file lacks, as the `float32` they stand for;
+    /// anything else as it is. With `is_raw` codes stay codes.
     ///
     /// # Errors
     /// As [`Real::of`].
@@ -96,7 +96,7 @@ impl<'a> Real<'a> {
         values
     }
 
-    /// Hands on the values in blocks, in row-major order.
+    /// Passes on the values in blocks, in row-major order.
     pub fn each(&self, receive: &mut dyn FnMut(&[f64])) {
         self.each_of(self.count, receive);
     }
@@ -112,7 +112,7 @@ impl<'a> Real<'a> {
 
     fn dequantize(&self, first: usize, values: &mut [f64]) {
         if let Some((map, list)) = &self.dequantization {
-            // The counts were compared when this was made.
+            // The counts were compared on construction.
             let _ = map.dequantize_in_place(first as u64, values, *list);
         }
     }

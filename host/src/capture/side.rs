@@ -1,4 +1,4 @@
-//! A model that is run for what its layers compute, and how.
+//! A model that is run to capture its layers, and how.
 
 use crate::backend::{Fetch, Progress, RunOptions, RunOutcome, Session};
 use crate::error::Result;
@@ -7,11 +7,11 @@ use crate::model::{ModelInfo, Tensor};
 use crate::playground::Loaded;
 use std::num::NonZero;
 
-/// A model with what it is run on.
+/// A model with what it runs on.
 pub struct Side<'a> {
     /// The model.
     pub model: &'a Loaded,
-    /// Another variant that says what this one leaves open of its inputs.
+    /// Another variant that fills in what this one leaves open about its inputs.
     pub sibling: Option<ModelInfo>,
     /// The settings of its runs.
     pub options: RunOptions,
@@ -29,15 +29,15 @@ impl Side<'_> {
     /// Fits a batch and runs it.
     ///
     /// # Errors
-    /// `InvalidInput` when the batch does not fit, and what the backend says.
+    /// `InvalidInput` when the batch does not fit; those of the backend.
     pub fn run(&self, batch: &Input, fetch: &Fetch, progress: &dyn Progress) -> Result<RunOutcome> {
         self.run_on(&self.model.session, &self.fit(batch)?, fetch, progress)
     }
 
-    /// Runs `session`, the model or a changed form of it, on what was fitted.
+    /// Runs `session`, the model or an edited form of it, on a fitted batch.
     ///
     /// # Errors
-    /// What the backend says.
+    /// Those of the backend.
     pub fn run_on(
         &self,
         session: &Session,
@@ -49,7 +49,7 @@ impl Side<'_> {
     }
 }
 
-/// Progress of a run within longer work: what the run says of itself is not shown.
+/// Progress of a run within longer work: the run's own progress is not shown.
 pub struct OnlyCancel<'a>(pub &'a dyn Progress);
 
 impl Progress for OnlyCancel<'_> {
@@ -63,15 +63,15 @@ impl Progress for OnlyCancel<'_> {
 /// Whether a runtime may rewrite the graph before it runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Execution {
-    /// The graph as it is written.
+    /// The graph as written.
     AsWritten,
     /// As the runtime does it when nothing is captured.
     Optimized,
 }
 
 impl Execution {
-    /// The settings of a run of `model` on so many threads; a backend that always executes what is written has no
-    /// levels of optimization, and one that counts no threads takes none.
+    /// The settings for a run of `model` on this many threads; a backend that always executes the graph as written
+    /// has no optimization levels, and one without the feature `threads` gets no number of threads.
     pub fn options(self, model: &Loaded, threads: Option<usize>) -> RunOptions {
         let mut options = RunOptions::new();
         if model.session.plugin().has_feature("optimization") {
@@ -85,10 +85,10 @@ impl Execution {
     }
 }
 
-/// The option of a run, and the feature of a backend that knows it: how many bytes of captured values are kept at a time.
+/// The run option, and the backend feature, that limits how many bytes of captured values are kept at a time.
 pub const BUDGET_OPTION: &str = "budget";
 
-/// The options of a run that keeps about `bytes` of captured values at a time, where the backend can do that.
+/// The options of a run that keeps about `bytes` of captured values at a time, if the backend can do that.
 pub fn budgeted(mut options: RunOptions, model: &Loaded, bytes: u64) -> RunOptions {
     if model.session.plugin().has_feature(BUDGET_OPTION) {
         options.insert(BUDGET_OPTION.to_owned(), bytes.to_string());

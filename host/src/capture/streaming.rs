@@ -1,4 +1,4 @@
-//! Every value of a model over all samples of an input, each tensor seen once and let go.
+//! Every value of a model over all samples of an input, each tensor seen once and then freed.
 
 use super::batch::Batches;
 use super::side::{OnlyCancel, Side};
@@ -10,18 +10,18 @@ use crate::model::{DType, Tensor, element_count};
 /// What was run.
 #[derive(Debug, Default)]
 pub struct Streamed {
-    /// Samples that every value was captured of.
+    /// How many samples every value was captured for.
     pub samples: u64,
     /// In how many groups the values were captured.
     pub groups: usize,
-    /// What the runtime said of the last run.
+    /// What the runtime reported for the last run.
     pub report: Option<RunReport>,
-    /// Why it is not all.
+    /// Why it is incomplete.
     pub stopped: Option<Error>,
 }
 
-/// Splits values into groups whose tensors of one batch take no more than `budget` bytes together; a value of which
-/// the size is not known counts as nothing, and one that is larger is a group of its own.
+/// Splits values into groups whose tensors for one batch take no more than `budget` bytes together; a value of
+/// unknown size counts as nothing, and one that is larger forms its own group.
 pub fn groups(side: &Side<'_>, names: &[String], batch: u64, budget: u64) -> Vec<Vec<String>> {
     let info = side.model.info();
     let values = info.values_by_name();
@@ -47,10 +47,10 @@ pub fn groups(side: &Side<'_>, names: &[String], batch: u64, budget: u64) -> Vec
     groups
 }
 
-/// Runs the model on all samples, once for each group of values, and hands on each tensor.
+/// Runs the model on all samples, once per group of values, and passes on each tensor.
 ///
 /// # Errors
-/// What the backend says and what `receive` answers; `Cancelled` before the first batch was captured.
+/// Those of the backend and of `receive`; `Cancelled` if no batch was captured before.
 pub fn each_tensor(
     side: &Side<'_>,
     groups: &[Vec<String>],

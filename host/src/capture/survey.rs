@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::model::QuantizationParameters;
 
-/// A value to be captured.
+/// A value to capture.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// Its name.
@@ -17,22 +17,22 @@ pub struct Wanted<'a> {
     pub quantization: Option<&'a QuantizationParameters>,
 }
 
-/// On what a model is run.
+/// What a model is run on.
 #[derive(Clone, Copy)]
 pub struct Feed<'a> {
     /// The input.
     pub input: &'a Input,
-    /// Only the first so many samples.
+    /// Only this many samples from the start.
     pub samples: Option<u64>,
     /// Samples that are run together.
     pub batch: u64,
 }
 
-/// Runs the model on all samples and hands on the values block by block; returns how many samples there were and
-/// what the runtime said of the last batch.
+/// Runs the model on all samples and passes on the values block by block; returns how many samples there were and
+/// what the runtime reported for the last batch.
 ///
 /// # Errors
-/// What the backend says; `UnsupportedOp` for a value that holds no real numbers; `Cancelled`.
+/// Those of the backend; `UnsupportedOp` for a value that is not real numbers; `Cancelled`.
 pub fn each_block(
     side: &Side<'_>,
     wanted: Wanted<'_>,

@@ -1,4 +1,4 @@
-//! The reference with any set of its layers quantized as the candidate has them.
+//! The reference with any set of its layers quantized as in the candidate.
 
 use super::batch::Batches;
 use super::emulation::{Emulation, Place};
@@ -11,14 +11,14 @@ use crate::input::Input;
 use crate::model::Tensor;
 use qp_analysis::{ErrorMetrics, argmax};
 
-/// What a backend may keep of runs that differ in a few switches.
+/// How much a backend may keep of runs that differ in a few switches.
 const REPLAY: u64 = 128 << 20;
 
-/// The reference behind switches, one for each layer that the candidate quantizes.
+/// The reference with switches, one for each layer that the candidate quantizes.
 pub struct Switched<'a> {
     side: &'a Side<'a>,
     emulation: Emulation,
-    /// The value that is looked at; `None` for the first output.
+    /// The value to compare; `None` for the first output.
     value: Option<&'a str>,
     /// The pairs that have a switch.
     pub layers: Vec<usize>,
@@ -45,7 +45,7 @@ impl<'a> Switched<'a> {
                 "`{}` quantizes no layer of `{}`",
                 candidate.model.id, reference.model.id
             ))
-            .with_hint("See `diff` for what was matched with what."));
+            .with_hint("Run `diff` to see which layers were matched."));
         }
         let mut options = reference.options.clone();
         if reference.model.session.plugin().has_feature("replay") {
@@ -63,7 +63,7 @@ impl<'a> Switched<'a> {
             .filter_map(|(index, layer)| Some((index, layer.obstacle.as_ref()?)))
     }
 
-    /// A batch as the reference takes it: fitted once for any number of runs.
+    /// A batch fitted for the reference: once for any number of runs.
     ///
     /// # Errors
     /// `InvalidInput` when it does not fit.
@@ -72,10 +72,10 @@ impl<'a> Switched<'a> {
         Ok(Feed { own: inputs.len(), inputs })
     }
 
-    /// What the network computes of a batch with the layers that `is_on` says quantized.
+    /// What the network computes for a batch with the layers quantized for which `is_on` holds.
     ///
     /// # Errors
-    /// What the backend says; `Cancelled`.
+    /// Those of the backend; `Cancelled`.
     pub fn run(
         &self,
         feed: &mut Feed,
@@ -91,7 +91,7 @@ impl<'a> Switched<'a> {
     }
 }
 
-/// A fitted batch, with the switches of its last run behind it.
+/// A fitted batch, followed by the switches of its last run.
 pub struct Feed {
     inputs: Vec<Tensor>,
     /// How many of them are the model's own.
@@ -103,7 +103,7 @@ pub fn fetch(value: Option<&str>) -> Fetch {
     value.map_or(Fetch::Outputs, |value| Fetch::Named(vec![value.to_owned()]))
 }
 
-/// The first of the tensors that a run of `side` delivered. Codes mean what the runtime says, or the file.
+/// The first of the tensors that a run of `side` delivered. The runtime says what codes mean, or else the file.
 ///
 /// # Errors
 /// `RuntimeFailed` when it delivered none.
@@ -119,29 +119,29 @@ pub fn first(tensors: Vec<Tensor>, side: &Side<'_>) -> Result<Tensor> {
     Ok(first)
 }
 
-/// What a change of some layers does to the output, over all samples.
+/// What changing some layers does to the output, over all samples.
 #[derive(Clone, Debug, Default)]
 pub struct OutputChange {
     /// The errors of the output.
     pub errors: ErrorMetrics,
     /// Samples whose class is the label.
     pub correct: u64,
-    /// Samples whose class is another than the reference's.
+    /// Samples whose class differs from the reference's.
     pub changed: u64,
 }
 
 impl OutputChange {
-    /// Takes in what was computed of one batch.
+    /// Adds the results for one batch.
     ///
     /// # Errors
-    /// `InvalidInput` when the two are not of one size.
+    /// `InvalidInput` when the two differ in size.
     pub fn add(&mut self, reference: &Tensor, found: &Tensor, labels: Option<&[i64]>) -> Result<()> {
         let quantization = found.quantization.as_ref();
         let (expected, found_values) =
             (Real::of(reference, reference.quantization.as_ref())?, Real::of(found, quantization)?);
         if expected.len() != found_values.len() {
             return Err(Error::invalid_input(format!(
-                "the outputs {:?} and {:?} do not belong together",
+                "incompatible outputs {:?} and {:?}",
                 reference.shape, found.shape
             )));
         }
@@ -161,7 +161,7 @@ impl OutputChange {
 /// The class with the highest score of each sample: the first dimension is that of the samples.
 ///
 /// # Errors
-/// `UnsupportedOp` for an output that holds no real numbers.
+/// `UnsupportedOp` for an output that is not real numbers.
 pub fn classes(output: &Tensor) -> Result<Vec<usize>> {
     Ok(scores(output)?.iter().map(|scores| argmax(scores).unwrap_or(0)).collect())
 }

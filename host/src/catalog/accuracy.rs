@@ -1,12 +1,12 @@
-//! How well models do, as a `qp.toml` beside them tells.
+//! How accurate models are, as the `qp.toml` next to them says.
 //!
 //! ```toml
 //! [accuracy]
 //! "resnet8_int8.onnx" = { top1 = 0.9944, samples = 540, data = "digits.npz", blake3 = "…" }
 //! ```
 //!
-//! An accuracy is stale when its model has changed since. A model whose files are not newer than the `qp.toml` has not;
-//! of a newer one the hash decides (`blake3`, which `info` shows), and where there is none it counts as changed.
+//! An accuracy is stale when its model has changed since. A model whose files are no newer than the `qp.toml` has not
+//! changed; for a newer one the hash decides (`blake3`, shown by `info`), and without a hash it counts as changed.
 
 use crate::cache::Key;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 /// The file's name.
 pub const FILE_NAME: &str = "qp.toml";
-/// A file of more bytes is not read.
+/// A larger file is not read.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The accuracy of one variant.
@@ -30,14 +30,14 @@ pub struct Accuracy {
     pub samples: Option<u64>,
     /// The data it was taken over.
     pub data: Option<String>,
-    /// The hash of the model that it was taken of, as `info` shows it.
+    /// The hash of the model that was measured, as `info` shows it.
     #[serde(default, skip_serializing)]
     pub blake3: Option<String>,
 }
 
 impl Accuracy {
-    /// Whether the model of these files is another than the one that the accuracy was taken of; `told` is when the
-    /// `qp.toml` was written. Files that cannot be read tell nothing.
+    /// Whether the model in these files is not the one that was measured; `told` is when the `qp.toml` was written.
+    /// Files that cannot be read count as unchanged.
     pub fn is_stale(&self, files: &[impl AsRef<Path>], told: Option<SystemTime>) -> bool {
         let Some(told) = told else { return false };
         let has_hash = self.blake3.is_some();
@@ -53,7 +53,8 @@ impl Accuracy {
     }
 }
 
-/// When a file was last changed. A time that a copy keeps says little, and is enough only where no hash can decide.
+/// When a file was last changed. A time that a copy preserves says little, and suffices only where no hash can
+/// decide.
 fn newest(file: &Path, has_hash: bool) -> Option<SystemTime> {
     let metadata = std::fs::metadata(file).ok()?;
     let modified = metadata.modified().ok();
@@ -67,7 +68,7 @@ fn newest(file: &Path, has_hash: bool) -> Option<SystemTime> {
     modified
 }
 
-/// What a folder's `qp.toml` tells.
+/// What a folder's `qp.toml` says.
 #[derive(Debug, Default, PartialEq)]
 pub struct Accuracies {
     /// By the models' paths below the folder.
@@ -82,10 +83,10 @@ struct File {
     accuracy: BTreeMap<String, Accuracy>,
 }
 
-/// What the folder's `qp.toml` tells; nothing when there is none.
+/// What the folder's `qp.toml` says; empty if there is none.
 ///
 /// # Errors
-/// `InvalidInput` when it cannot be understood, or claims a share that is none.
+/// `InvalidInput` when it cannot be parsed, or contains an invalid share.
 pub fn read(folder: &Path) -> Result<Accuracies> {
     let path = folder.join(FILE_NAME);
     let text = match regular_file::read_text(&path, MOST_BYTES) {
@@ -101,7 +102,7 @@ pub fn read(folder: &Path) -> Result<Accuracies> {
     let file: File = toml::from_str(&text).map_err(|error| unusable(error.message().to_owned()))?;
     match file.accuracy.iter().find(|(_, accuracy)| !(0.0..=1.0).contains(&accuracy.top1)) {
         Some((name, accuracy)) => {
-            Err(unusable(format!("top1 of `{name}` is {}, not a share of 0 to 1", accuracy.top1)))
+            Err(unusable(format!("top1 of `{name}` is {}, not a share from 0 to 1", accuracy.top1)))
         }
         None => {
             let told = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
@@ -144,6 +145,6 @@ mod tests {
         assert_eq!(read(folder.path()).unwrap(), Accuracies::default());
         std::fs::write(folder.path().join(FILE_NAME), "[accuracy]\n\"m.onnx\" = { top1 = 99.4 }\n").unwrap();
         let error = read(folder.path()).unwrap_err();
-        assert!(error.one_line().ends_with("top1 of `m.onnx` is 99.4, not a share of 0 to 1"), "{error:?}");
+        assert!(error.one_line().ends_with("top1 of `m.onnx` is 99.4, not a share from 0 to 1"), "{error:?}");
     }
 }

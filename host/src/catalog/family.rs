@@ -1,7 +1,7 @@
 //! Which files are variants of one network, judged by their names.
 //!
-//! `resnet8.onnx`, `resnet8_int8.onnx` and `resnet8_traced.pt` are of the family `resnet8`: the words at the
-//! end of a name that say how a network was quantized or saved are no part of the network's own name.
+//! `resnet8.onnx`, `resnet8_int8.onnx` and `resnet8_traced.pt` belong to the family `resnet8`: the words at the end
+//! of a name that say how a network was quantized or saved are not part of the network's name.
 
 /// Words that describe a variant, not a network.
 const VARIANT_WORDS: &[&str] = &[
@@ -96,8 +96,8 @@ const VARIANT_WORDS: &[&str] = &[
     "infer",
 ];
 
-/// The name of the family that a file belongs to: its stem without the words that describe a variant. A stem
-/// of nothing else is its own family.
+/// The name of the family that a file belongs to: its stem without the words that describe a variant. A stem made
+/// only of such words is its own family.
 pub fn family_name(file_stem: &str) -> &str {
     let mut name = file_stem;
     while let Some((start, word)) = last_word(name) {

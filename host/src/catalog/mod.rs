@@ -1,4 +1,4 @@
-//! The catalog: which model files there are, and which of them are variants of one network.
+//! The catalog: the model files, and which of them are variants of one network.
 
 pub mod accuracy;
 pub mod family;
@@ -24,18 +24,18 @@ pub struct Catalog {
     pub root: PathBuf,
     /// The variants, in the order of family and name.
     pub variants: Vec<Variant>,
-    /// Files that look like models by their name, and are none that any backend knows.
+    /// Files that look like models by name but that no backend recognizes.
     pub skipped: Vec<PathBuf>,
     /// Why the folder's `qp.toml` is not used.
     pub problem: Option<Error>,
-    /// When that file was written.
+    /// When the `qp.toml` was written.
     pub told: Option<SystemTime>,
 }
 
 /// One model file.
 #[derive(Clone, Debug)]
 pub struct Variant {
-    /// The path below the catalog's root: unique, and what commands call it.
+    /// The path below the catalog's root: unique, and the name that commands use.
     pub id: String,
     /// Where it is.
     pub path: PathBuf,
@@ -45,25 +45,25 @@ pub struct Variant {
     pub backend: String,
     /// The format; empty when it is not known.
     pub format: String,
-    /// Bytes of the file and of those that it refers to.
+    /// Bytes of the file and of those it refers to.
     pub bytes: u64,
     /// What is in it, or why it cannot be read.
     pub digest: Result<Digest>,
-    /// How well it does, as far as the catalog's `qp.toml` tells.
+    /// Its accuracy, if the catalog's `qp.toml` gives it.
     pub accuracy: Option<Accuracy>,
-    /// Its file and those that it refers to.
+    /// Its file and those it refers to.
     pub files: Vec<PathBuf>,
 }
 
-/// A model that was read to be listed, and has not to be read again to be loaded.
+/// A model that was read for a listing and need not be read again to be loaded.
 pub struct Opened {
     /// The model.
     pub session: Session,
-    /// What its file was before it was read.
+    /// The stamp of its file before it was read.
     pub stamp: Stamp,
 }
 
-/// The few numbers of a model that lists show.
+/// The few numbers of a model that listings show.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Digest {
     /// `float32`, `int8`, `mixed`, …
@@ -78,14 +78,14 @@ pub struct Digest {
     pub tensor_bytes: u64,
     /// The share of parameters that are stored quantized, 0 to 1; none without parameters.
     pub quantized_share: Option<f64>,
-    /// Whether its backend can run it, a runtime provided.
+    /// Whether its backend can run it, given a runtime.
     pub is_runnable: bool,
-    /// The gravest of the findings that are more than notes.
+    /// The most serious finding above a note.
     pub alert: Option<Finding>,
 }
 
 impl Digest {
-    /// The numbers of that model.
+    /// The numbers of this model.
     pub fn new(info: &ModelInfo) -> Self {
         Self {
             precision: info.precision.clone(),
@@ -106,12 +106,12 @@ impl Digest {
 }
 
 impl Catalog {
-    /// Finds the models in a folder, or the one in a file, and reads what each holds; with those of them, by their paths,
-    /// whose files have no more than `kept_bytes` together.
+    /// Finds the models in a folder, or the one in a file, and reads each; returns along with them, by path, the
+    /// models whose files have no more than `kept_bytes` together.
     ///
     /// # Errors
-    /// `NotFound` for a path that does not exist or a folder without models, `Io` for one that cannot be
-    /// read, `Cancelled`. A model that cannot be read is no error: its digest says why.
+    /// `NotFound` for a path that does not exist or a folder without models, `Io` for one that cannot be read,
+    /// `Cancelled`. A model that cannot be read is not an error: its digest says why.
     pub fn open(
         path: &Path,
         backends: &Backends,
@@ -137,8 +137,8 @@ impl Catalog {
             if parts.contains(&file) {
                 continue;
             }
-            // A name alone promises little: a folder may hold a `labels.bin`. One file that the user named
-            // themselves is another matter.
+            // A name alone promises little: a folder may hold a `labels.bin`. A single file that the user named is
+            // another matter.
             let is_foreign = inspection.outcome.as_ref().is_err_and(|error| {
                 error.kind() == ErrorKind::UnsupportedFormat && inspection.backend.is_empty()
             });
@@ -175,14 +175,14 @@ impl Catalog {
         families
     }
 
-    /// The variant with that full name.
+    /// The variant with this full name.
     pub fn variant(&self, id: &str) -> Option<&Variant> {
         self.variants.iter().find(|variant| variant.id == id)
     }
 }
 
-/// The files that hold tensors of another model: no models of their own. A file that is itself part of another
-/// makes none of its parts disappear, so that two which name each other both stay.
+/// The files that hold tensors of another model and so are not models themselves. A file that is itself part of
+/// another hides none of its parts, so that two which name each other both stay.
 fn parts_of_others(files: &[PathBuf], found: &[scan::Inspection]) -> HashSet<PathBuf> {
     let named: HashSet<&PathBuf> = found.iter().flat_map(|inspection| &inspection.external_files).collect();
     let wholes = files.iter().zip(found).filter(|(file, _)| !named.contains(file));
@@ -227,7 +227,7 @@ fn open_error(path: &Path, error: &std::io::Error) -> Error {
             None => explained.with_hint("Give the path of a folder of models, or of one model file."),
         },
         std::io::ErrorKind::PermissionDenied => {
-            explained.with_hint("Ask for read permission, or copy the folder to a place of your own.")
+            explained.with_hint("Get read permission, or use a copy that you can read.")
         }
         _ => explained,
     }

@@ -1,4 +1,4 @@
-//! From what the user types to what they mean.
+//! Resolves what the user types to what they mean.
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -7,17 +7,17 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Named {
     /// The full name, unique.
     pub id: String,
-    /// Shorter names, which several may share: an alias, the file name, its stem. The most exact first.
+    /// Shorter names, which several things may share: an alias, the file name, its stem. The most exact first.
     pub other_names: Vec<String>,
-    /// The family; names all of it.
+    /// The family; it names all its members.
     pub family: String,
 }
 
-/// All that `name` can mean: one thing by its full or its shorter name, or several by a family's name, a
-/// pattern with `*` and `?`, or `all`.
+/// All that `name` can mean: one thing by its full or a shorter name, or several by a family's name, a pattern with
+/// `*` and `?`, or `all`.
 ///
 /// # Errors
-/// `NotFound` with the nearest names; `Ambiguous` when a shorter name fits several.
+/// `NotFound` with the nearest names; `Ambiguous` when a shorter name matches several.
 pub fn find_all<'a>(name: &str, things: &'a [Named]) -> Result<Vec<&'a Named>> {
     if name == "all" && !things.is_empty() {
         return Ok(things.iter().collect());
@@ -43,7 +43,7 @@ pub fn find_all<'a>(name: &str, things: &'a [Named]) -> Result<Vec<&'a Named>> {
 /// The one thing that `name` means.
 ///
 /// # Errors
-/// `NotFound` with the nearest names; `Ambiguous` when it fits several.
+/// `NotFound` with the nearest names; `Ambiguous` when it matches several.
 pub fn find_one<'a>(name: &str, things: &'a [Named]) -> Result<&'a Named> {
     if let Some(exact) = things.iter().find(|thing| thing.id == name) {
         return Ok(exact);
@@ -65,23 +65,23 @@ pub fn find_one<'a>(name: &str, things: &'a [Named]) -> Result<&'a Named> {
 
 fn ambiguous(name: &str, fitting: &[&Named]) -> Error {
     let ids: Vec<_> = fitting.iter().map(|thing| format!("`{}`", thing.id)).collect();
-    Error::new(ErrorKind::Ambiguous, format!("`{name}` fits {} models", fitting.len()))
+    Error::new(ErrorKind::Ambiguous, format!("`{name}` matches {} models", fitting.len()))
         .with_hint(format!("Choose one of {}.", ids.join(", ")))
 }
 
 fn unknown(name: &str, things: &[Named]) -> Error {
-    let error = Error::not_found(format!("no model is called `{name}`"));
+    let error = Error::not_found(format!("no model is named `{name}`"));
     if things.is_empty() {
         return error.with_hint("Open a folder of models first: `open PATH`.");
     }
     let names = things.iter().flat_map(|thing| std::iter::once(&thing.id).chain(&thing.other_names));
     match nearest(name, names.map(String::as_str)) {
         Some(near) => error.with_hint(format!("Did you mean `{near}`? See `models` for all.")),
-        None => error.with_hint("See `models` for what there is."),
+        None => error.with_hint("See `models` for all."),
     }
 }
 
-/// The candidate that most resembles `name`, if one does.
+/// The candidate most similar to `name`, if any is similar.
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let score = |candidate: &str| {
         let similarity = strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase());
@@ -94,11 +94,11 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
         .map(|(_, candidate)| candidate)
 }
 
-/// Whether `text` fits a pattern in which `*` stands for any letters and `?` for one.
+/// Whether `text` matches a pattern in which `*` stands for any letters and `?` for one.
 pub fn matches_pattern(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut at, mut position) = (0, 0);
-    // Where to go on when the text after the last `*` does not fit.
+    // Where to resume when the text after the last `*` does not match.
     let mut retry: Option<(usize, usize)> = None;
     while position < text.len() {
         match pattern.get(at) {

@@ -9,26 +9,25 @@ use crate::parallel;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Folders are entered down to this depth.
+/// Folders are searched down to this depth.
 const MAX_DEPTH: usize = 12;
 
-/// So many models are kept at most: each may keep a file open.
+/// At most this many models are kept: each may keep a file open.
 const MOST_KEPT: usize = 64;
 
-/// What came of looking into one file.
+/// The result of inspecting one file.
 pub(super) struct Inspection {
     pub backend: String,
     pub format: String,
-    /// Files beside it that hold some of its tensors.
+    /// Files next to it that hold some of its tensors.
     pub external_files: Vec<PathBuf>,
     pub outcome: Result<Digest>,
-    /// The model itself, as far as it is kept.
+    /// The model itself, if it is kept.
     pub opened: Option<Opened>,
 }
 
-/// The files below `folder` that may be models, in the order of their paths. Hidden folders and folders
-/// reached through a symbolic link are left out; a folder that cannot be read is passed over, unless it is
-/// `folder` itself.
+/// The files below `folder` that may be models, sorted by path. Hidden folders and folders reached through a symbolic
+/// link are left out; a folder that cannot be read is skipped, unless it is `folder` itself.
 pub(super) fn model_files(
     folder: &Path,
     could_be_model: &dyn Fn(&Path) -> bool,
@@ -65,7 +64,7 @@ pub(super) fn model_files(
     Ok(files)
 }
 
-/// Looks into every file, several at a time; the results are in the order of the files. Models are kept as far as their
+/// Inspects every file, several at a time; the results are in the order of the files. Models are kept while their
 /// files have no more than `kept_bytes` together.
 pub(super) fn inspect_all(
     files: &[PathBuf],

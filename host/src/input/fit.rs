@@ -1,11 +1,11 @@
-//! Fits an array to what a model's input takes, and says what was done to it.
+//! Fits an array to a model's input, and records what was done to it.
 
 use super::{element_type, shape_text, type_text};
 use crate::error::{Error, Result};
 use crate::model::{DType, Dimension, QuantizationParameters, Tensor, ValueInfo, element_count};
 use qp_analysis::{Affine, CodeRange, Quantizer};
 
-/// The tensors for a model, and what was done so that they fit.
+/// The tensors for a model, and what was done to make them fit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fitted {
     /// One for each input of the model, by name.
@@ -14,16 +14,16 @@ pub struct Fitted {
     pub steps: Vec<String>,
 }
 
-/// Fits one array: a leading batch dimension of 1 is added, and the dtype converted when no value changes by
-/// it, or when rounding is allowed.
+/// Fits one array: adds a leading batch dimension of 1, and converts the dtype if no value changes or rounding is
+/// allowed.
 pub(super) fn array(array: &Tensor, value: &ValueInfo, may_round: bool) -> Result<Fitted> {
     if value.type_name.is_some() {
-        return Err(misfit(array, value).with_cause("the input is no tensor"));
+        return Err(misfit(array, value).with_cause("the input is not a tensor"));
     }
     let mut steps = Vec::new();
     let shape = fit_shape(array, value, &mut steps)?;
     let wanted = match value.dtype {
-        // A model that does not say takes what floating-point models take.
+        // A model that does not declare a dtype takes what floating-point models take.
         DType::UNDEFINED if array.dtype.is_float() => array.dtype,
         DType::UNDEFINED if array.dtype.bits() <= 8 => DType::FLOAT32,
         DType::UNDEFINED => array.dtype,
@@ -33,7 +33,7 @@ pub(super) fn array(array: &Tensor, value: &ValueInfo, may_round: bool) -> Resul
     let bytes = if wanted == array.dtype {
         array.bytes.clone()
     } else if let Some(codes) = codes.filter(|codes| array.dtype.is_float() && codes.scales.len() == 1) {
-        // An input of codes says what they stand for: real numbers are rounded to them.
+        // A quantized input says what its codes stand for: real numbers are rounded to them.
         let bytes = quantized(array, codes).ok_or_else(|| misfit(array, value))?;
         let scale = codes.scales.first().copied().unwrap_or(1.0);
         steps.push(format!(
@@ -74,7 +74,7 @@ pub(super) fn joined(each: impl Iterator<Item = Result<Fitted>>, value: &ValueIn
                 sample.dtype,
                 shape_text(&sample.shape)
             ))
-            .with_hint("Resize them to one size first, or choose a model that says its size."));
+            .with_hint("Resize them to one size first, or choose a model with a fixed size."));
         }
         whole.bytes.extend(sample.bytes);
         if let (Some(count), Some(more)) = (whole.shape.first_mut(), sample.shape.first()) {
@@ -143,7 +143,7 @@ fn convert(array: &Tensor, wanted: DType, may_round: bool) -> Result<Vec<u8>, St
         let stored = to.get(&bytes, index);
         let is_same = stored.is_some_and(|stored| stored == value || (stored.is_nan() && value.is_nan()));
         if !may_round && !is_same {
-            return Err(format!("{value} at index {index} is no {wanted}"));
+            return Err(format!("{value} at index {index} is not a valid {wanted}"));
         }
     }
     Ok(bytes)
@@ -179,7 +179,10 @@ mod tests {
     fn a_value_that_would_change_is_named() {
         let halves = array_of(DType::FLOAT32, &[2], &[1f32.to_le_bytes(), 0.5f32.to_le_bytes()].concat());
         let error = array(&halves, &value(DType::UINT8, batch_of(2)), false).unwrap_err();
-        assert_eq!(error.one_line(), "input `x` takes uint8 N×2, not float32 2: 0.5 at index 1 is no uint8");
+        assert_eq!(
+            error.one_line(),
+            "input `x` takes uint8 N×2, not float32 2: 0.5 at index 1 is not a valid uint8"
+        );
         assert_eq!(array(&halves, &value(DType::UINT8, batch_of(2)), true).unwrap().tensors[0].bytes, [1, 0]);
     }
 

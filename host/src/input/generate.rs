@@ -1,13 +1,13 @@
-//! Made-up inputs: the same seed gives the same values on every machine.
+//! Generated inputs: the same seed gives the same values on every machine.
 
 use super::{Fitted, element_type, type_text};
 use crate::error::{Error, Result};
 use crate::model::{DType, Dimension, Tensor, ValueInfo, element_count};
 
-/// An input of more elements than this is refused as a mistake.
+/// An input with more elements than this is rejected as a mistake.
 const MAX_ELEMENTS: u64 = 1 << 26;
 
-/// What values are made up.
+/// What to fill inputs with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fill {
     /// Zeros.
@@ -21,18 +21,18 @@ pub enum Fill {
     Normal(u64),
 }
 
-/// How to make an input up.
+/// How to generate an input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Generator {
     /// The values.
     pub fill: Fill,
-    /// The shape, where the model does not say or the user wants another of as many dimensions.
+    /// The shape, where the model has none or the user wants another with as many dimensions.
     pub shape: Option<Vec<u64>>,
     /// The size of the first dimension, if not the model's or 1.
     pub batch: Option<u64>,
     /// The largest integer, if not 255 or what the dtype has.
     pub largest: Option<i64>,
-    /// Only these of the samples, which the first dimension counts.
+    /// Only these samples, counted along the first dimension.
     pub window: Option<(u64, u64)>,
 }
 
@@ -43,11 +43,11 @@ impl Generator {
         self.batch.or(given).unwrap_or(1)
     }
 
-    /// One tensor for each input. Sizes that are free are 1. Each sample is made up from the seed and its own
-    /// number: a part of the samples is what it is in the whole.
+    /// One tensor per input. Free sizes become 1. Each sample is generated from the seed and its own number: a sample
+    /// has the same values in a part as in the whole.
     ///
     /// # Errors
-    /// `InvalidInput` when the shape is not known or a dtype cannot be made up.
+    /// `InvalidInput` when the shape is unknown or a dtype cannot be generated.
     pub(super) fn tensors(&self, declared: &[ValueInfo]) -> Result<Fitted> {
         let mut steps = Vec::new();
         let tensors = declared
@@ -62,14 +62,14 @@ impl Generator {
         let shape = self.shape_for(value, steps)?;
         let dtype = match value.dtype {
             DType::UNDEFINED => {
-                steps.push(format!("`{}`: float32, as the model does not say", value.name));
+                steps.push(format!("`{}`: float32, the model declares no dtype", value.name));
                 DType::FLOAT32
             }
             dtype => dtype,
         };
         let cannot = || {
             Error::invalid_input(format!(
-                "input `{}` takes {}, which cannot be made up",
+                "input `{}` takes {}, which cannot be generated",
                 value.name,
                 type_text(value)
             ))
@@ -106,7 +106,7 @@ impl Generator {
         Ok(Tensor { name: value.name.clone(), dtype, shape, bytes, quantization: None })
     }
 
-    /// Where the values of one sample of an input come from; nowhere for zeros and ones.
+    /// Where the values of one sample of an input come from; `None` for zeros and ones.
     fn source(&self, index: u64, sample: u64) -> Option<fastrand::Rng> {
         let (Fill::Uniform(seed) | Fill::Normal(seed)) = self.fill else { return None };
         // An odd factor: no two samples begin alike.
@@ -127,7 +127,7 @@ impl Generator {
 
     fn whole_shape(&self, value: &ValueInfo, steps: &mut Vec<String>) -> Result<Vec<u64>> {
         match (&self.shape, &value.shape) {
-            // A shape is for the inputs that may have it: the scalar beside the picture keeps its own.
+            // A shape applies to the inputs that can have it: a scalar next to the image keeps its own.
             (Some(shape), declared) if !declared.as_ref().is_some_and(|own| is_another(own, shape)) => {
                 Ok(shape.clone())
             }
@@ -144,7 +144,7 @@ impl Generator {
                 Ok(declared.iter().map(|dimension| dimension.size().unwrap_or(1)).collect())
             }
             (_, None) => Err(Error::invalid_input(format!(
-                "the model does not say the shape of input `{}`",
+                "the model does not declare a shape for input `{}`",
                 value.name
             ))
             .with_hint("Give one, as in `input random --shape 1,32,32,3`.")),
@@ -152,14 +152,14 @@ impl Generator {
     }
 }
 
-/// Whether a declared shape is whole, and of another number of dimensions than the one that is wanted.
+/// Whether a declared shape is complete, and has another number of dimensions than the wanted one.
 fn is_another(declared: &[Dimension], wanted: &[u64]) -> bool {
     declared.len() != wanted.len() && declared.iter().all(|dimension| dimension.size().is_some())
 }
 
 /// One number of the normal distribution (Box and Muller, 1958).
 fn normal(source: &mut fastrand::Rng) -> f64 {
-    // Never the logarithm of zero.
+    // Avoids the logarithm of zero.
     let (radius, angle) = (1.0 - source.f64(), source.f64());
     (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
 }

@@ -5,17 +5,17 @@ use crate::error::{Error, Result};
 use crate::model::Tensor;
 use std::path::Path;
 
-/// What arrays of samples are called.
+/// The usual names of sample arrays.
 const SAMPLES: [&str; 10] =
     ["images", "x", "X", "inputs", "input", "data", "x_test", "X_test", "test_images", "arr_0"];
-/// What arrays of labels are called.
+/// The usual names of label arrays.
 const LABELS: [&str; 8] = ["labels", "label", "y", "targets", "target", "y_test", "test_labels", "arr_1"];
 
 impl Input {
     /// The samples and the labels of an `.npz` file that holds both; any other file has no labels.
     ///
     /// # Errors
-    /// As [`Input::from_file`]; `InvalidInput` when there are not as many labels as samples.
+    /// As [`Input::from_file`]; `InvalidInput` when the numbers of labels and samples differ.
     pub fn with_labels(
         path: &Path,
         selection: &Selection,
@@ -54,10 +54,10 @@ impl Input {
     }
 }
 
-/// The labels in an array of whole numbers of one dimension.
+/// The labels in a one-dimensional array of whole numbers.
 ///
 /// # Errors
-/// Those of reading; `InvalidInput` for what are no labels.
+/// Those of reading; `InvalidInput` for anything but labels.
 pub fn labels(path: &Path, selection: &Selection) -> Result<Vec<i64>> {
     let is_archive = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"));
     let array = if is_archive { read::npz(path, selection)? } else { read::npy(path, selection)? };
@@ -69,7 +69,7 @@ pub fn labels(path: &Path, selection: &Selection) -> Result<Vec<i64>> {
     let element = element_type(dtype).filter(|_| dtype.is_integer() && shape.len() == 1);
     let element = element.ok_or_else(|| {
         Error::invalid_input(format!(
-            "`{name}` in `{}` is {dtype} of {} dimensions: labels are whole numbers of one",
+            "`{name}` in `{}` is {dtype} with {} dimensions: labels are whole numbers in one dimension",
             path.display(),
             shape.len()
         ))

@@ -1,4 +1,4 @@
-//! What models are run on: read from a file or made up, and fitted to each model's inputs.
+//! What models run on: read from a file or generated, and fitted to each model's inputs.
 
 mod fit;
 mod generate;
@@ -37,7 +37,7 @@ pub struct Input {
 /// Where an input's values come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
-    /// Made up anew for each model's inputs.
+    /// Generated for each model's inputs.
     Generated(Generator),
     /// An array from a file.
     Array(Tensor),
@@ -45,15 +45,15 @@ pub enum Content {
     Stored(Stored),
     /// A picture, decoded: its layout follows the model's.
     Picture(Picture, PictureOptions),
-    /// Files of a folder, each of which is one sample, read when it is needed.
+    /// Files of a folder, one sample each, read when needed.
     Files(Vec<PathBuf>, PictureOptions),
-    /// One for each input of a model, by name.
+    /// One part per input of a model, by name.
     Named(Vec<(String, Content)>),
-    /// The arrays of a file by their names, of which each model takes those of its inputs.
+    /// The arrays of a file by name; each model takes those of its inputs.
     Archive(PathBuf, Vec<(String, Content)>),
 }
 
-/// What files of samples end in.
+/// File extensions of samples.
 const ENDINGS: [&str; 5] = ["npy", "npz", "png", "jpg", "jpeg"];
 
 fn ending(path: &Path) -> String {
@@ -61,10 +61,10 @@ fn ending(path: &Path) -> String {
 }
 
 impl Content {
-    /// Reads from a file, chosen by the file name's ending, or finds the samples of a folder.
+    /// Reads from a file, by its extension, or finds the samples of a folder.
     ///
     /// # Errors
-    /// `NotFound`, `CorruptFile`, `InvalidInput`, and `UnsupportedFormat` for an unknown ending.
+    /// `NotFound`, `CorruptFile`, `InvalidInput`, and `UnsupportedFormat` for an unknown extension.
     pub fn read(path: &Path, selection: &Selection, options: &PictureOptions) -> Result<Self> {
         if path.is_dir() {
             return Self::folder(path, selection, options);
@@ -76,13 +76,13 @@ impl Content {
                 Some(_) => read::npz(path, selection),
             },
             "png" | "jpg" | "jpeg" if *selection != Selection::default() => Err(Error::usage(format!(
-                "`{}` is a picture, which is one sample: there is nothing to choose",
+                "`{}` is a single picture: there are no samples to choose from",
                 path.display()
             ))),
             "png" | "jpg" | "jpeg" => Ok(Self::Picture(Picture::read(path)?, options.clone())),
             _ => Err(Error::new(
                 ErrorKind::UnsupportedFormat,
-                format!("`{}` is no input that qp reads", path.display()),
+                format!("qp cannot read `{}` as an input", path.display()),
             )
             .with_hint(
                 "Give a file that ends in .npy, .npz, .png, .jpg, .bin or .raw, a folder of them, or say `random`, `zeros` or `ones`.",
@@ -101,7 +101,7 @@ impl Content {
             let selection = Selection { key: Some(key.clone()), ..selection.clone() };
             match read::npz(path, &selection) {
                 Ok(array) => arrays.push((key, array)),
-                // Texts, and what has fewer samples, may be there for something else.
+                // Texts, and arrays with fewer samples, may be there for something else.
                 Err(error) if error.kind() == ErrorKind::InvalidInput => {}
                 Err(error) => return Err(error),
             }
@@ -215,7 +215,7 @@ impl Content {
                             _ if is_number => "0.5",
                             _ => "FILE",
                         };
-                        Error::invalid_input(format!("nothing is given for input `{}`", value.name))
+                        Error::invalid_input(format!("input `{}` is missing", value.name))
                             .with_hint(format!("Add `{}={example}` to the `input` command.", value.name))
                     })?;
                     let own = part.fit(std::slice::from_ref(value), may_round)?;
@@ -233,7 +233,7 @@ impl Content {
     }
 }
 
-/// The number of samples that all parts have; a number is the same for all samples.
+/// The number of samples that all parts share; a single number is the same for all samples.
 fn common_count(parts: &mut dyn Iterator<Item = &Content>) -> Option<u64> {
     let is_scalar = |part: &Content| matches!(part, Content::Array(array) if array.shape.is_empty());
     let mut counts = parts.filter(|part| !is_scalar(part)).map(|part| match part {
@@ -250,7 +250,7 @@ fn samples_of(parts: &[(String, Content)], first: u64, end: u64) -> Vec<(String,
 }
 
 /// # Errors
-/// `Ambiguous` when no part is called as an input of a model is.
+/// `Ambiguous` when no part has the name of one of a model's inputs.
 fn check_parts(path: &Path, parts: &[(String, Content)], declared: &[ValueInfo]) -> Result<()> {
     if own_parts(parts, declared).is_empty() {
         return Err(read::ambiguous(path, &read::npz_keys(path)?, declared.len() > 1));
@@ -258,13 +258,13 @@ fn check_parts(path: &Path, parts: &[(String, Content)], declared: &[ValueInfo])
     Ok(())
 }
 
-/// The parts that are called as inputs of a model are.
+/// The parts that have the names of a model's inputs.
 fn own_parts<'a>(parts: &'a [(String, Content)], declared: &[ValueInfo]) -> Vec<&'a (String, Content)> {
     parts.iter().filter(|(name, _)| declared.iter().any(|value| value.name == *name)).collect()
 }
 
 impl Input {
-    /// Reads an input from a file, chosen by the file name's ending.
+    /// Reads an input from a file, by its extension.
     ///
     /// # Errors
     /// As [`Content::read`].
@@ -278,7 +278,7 @@ impl Input {
         Ok(Self { source, content, may_round: false })
     }
 
-    /// How its pictures become tensors, if it is of pictures or of files that may be.
+    /// How pictures become tensors, for pictures and for files that may be pictures.
     pub fn picture_options(&self) -> Option<&PictureOptions> {
         match &self.content {
             Content::Picture(_, options) | Content::Files(_, options) => Some(options),
@@ -286,8 +286,8 @@ impl Input {
         }
     }
 
-    /// How many samples there are along the first dimension, where the model's input has as many dimensions; 1 for
-    /// what is fitted as a whole.
+    /// How many samples there are along the first dimension, if the model's input has as many dimensions; 1 for what
+    /// is fitted as a whole.
     pub fn sample_count(&self, info: &ModelInfo, sibling: Option<&ModelInfo>) -> u64 {
         let first = info.inputs.first();
         let rank = first
@@ -315,8 +315,8 @@ impl Input {
         }
     }
 
-    /// The input as it is for models that take `samples` at a time: what is made up has so many, unless the user has said
-    /// how many.
+    /// The input for models that take `samples` at a time: a generated one gets that many, unless the user has chosen
+    /// a number.
     pub fn made_up_for(&self, samples: u64) -> Cow<'_, Self> {
         match &self.content {
             Content::Generated(generator) if generator.batch.is_none() && generator.shape.is_none() => {
@@ -327,7 +327,7 @@ impl Input {
         }
     }
 
-    /// The samples from `first` to before `end`; the whole of what is no array.
+    /// The samples from `first` up to `end`, exclusive; all of anything but an array.
     pub fn samples(&self, first: u64, end: u64) -> Self {
         Self {
             source: self.source.clone(),
@@ -336,11 +336,11 @@ impl Input {
         }
     }
 
-    /// The tensors for a model's inputs, in their order. `sibling` is another variant of the network, asked
-    /// for what this one does not say of its inputs.
+    /// The tensors for a model's inputs, in order. `sibling` is another variant of the network; it fills in what this
+    /// one does not declare about its inputs.
     ///
     /// # Errors
-    /// `InvalidInput` that names both sides when it does not fit.
+    /// `InvalidInput`, naming both sides, when it does not fit.
     pub fn fit(&self, info: &ModelInfo, sibling: Option<&ModelInfo>) -> Result<Fitted> {
         self.content.fit(&declared(info, sibling), self.may_round)
     }
@@ -357,7 +357,7 @@ pub fn scalar(number: f64) -> Tensor {
     }
 }
 
-/// What a model takes, where it does not say as another variant of the network says it.
+/// What a model takes; another variant of the network fills in what it does not declare.
 pub fn declared(info: &ModelInfo, sibling: Option<&ModelInfo>) -> Vec<ValueInfo> {
     info.inputs
         .iter()
@@ -366,15 +366,15 @@ pub fn declared(info: &ModelInfo, sibling: Option<&ModelInfo>) -> Vec<ValueInfo>
         .collect()
 }
 
-/// The number of samples that a model takes at once, if its file fixes one.
+/// The number of samples that a model takes at once, if its file fixes it.
 pub fn fixed_batch(info: &ModelInfo, sibling: Option<&ModelInfo>) -> Option<u64> {
     let declared = declared(info, sibling);
     let [one] = &declared[..] else { return None };
-    // Fewer dimensions have none for samples.
+    // With fewer dimensions, there is none for samples.
     one.shape.as_ref().filter(|shape| shape.len() > 1)?.first()?.size().filter(|size| *size > 0)
 }
 
-/// What `value` says, and where it says nothing what its sibling says.
+/// What `value` declares, filled in from its sibling.
 fn completed(value: &ValueInfo, sibling: Option<&ValueInfo>) -> ValueInfo {
     let mut value = value.clone();
     if let Some(sibling) = sibling {
@@ -389,7 +389,7 @@ fn completed(value: &ValueInfo, sibling: Option<&ValueInfo>) -> ValueInfo {
 }
 
 fn only_input(declared: &[ValueInfo]) -> Result<&ValueInfo> {
-    // What the model has defaults for need not be given.
+    // Inputs with defaults need not be given.
     let mut needed = declared.iter().filter(|value| !value.is_optional);
     if let (Some(one), None) = (needed.next(), needed.next()) {
         return Ok(one);
@@ -404,13 +404,12 @@ fn only_input(declared: &[ValueInfo]) -> Result<&ValueInfo> {
                 several.len(),
                 names.join(", ")
             ))
-            .with_hint("Give one for each, as in `input NAME=FILE NAME=zeros`, or use `input random`, which fills all."))
+            .with_hint("Give one for each, as in `input NAME=FILE NAME=zeros`, or use `input random`, which fills them all."))
         }
     }
 }
 
-/// The type of a dtype's elements as the analysis crate calls it; `None` for strings, complex and unknown
-/// ones.
+/// The analysis crate's element type for a dtype; `None` for strings, complex and unknown ones.
 pub fn element_type(dtype: DType) -> Option<ElementType> {
     Some(match dtype {
         DType::FLOAT64 => ElementType::Float64,
@@ -432,7 +431,7 @@ pub fn element_type(dtype: DType) -> Option<ElementType> {
     })
 }
 
-/// `float32 N×32×32×3`, as messages and tables write a value's type.
+/// `float32 N×32×32×3`: a value's type in messages and tables.
 pub fn type_text(value: &ValueInfo) -> String {
     if let Some(name) = &value.type_name {
         return name.clone();

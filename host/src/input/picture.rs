@@ -1,4 +1,4 @@
-//! Pictures as inputs: decoded, resized to what the model takes, laid out as it wants.
+//! Pictures as inputs: decoded, resized to the model's size, in the model's layout.
 
 use super::{Fitted, element_type, type_text};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,15 +15,15 @@ pub struct Picture(DynamicImage);
 /// How pictures become tensors.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PictureOptions {
-    /// Where the channels go; `None` for where the model has 1 or 3 of them.
+    /// Where the channels go; `None` to follow the model's dimension of 1 or 3.
     pub layout: Option<PictureLayout>,
     /// How a picture of another size is made to fit.
     pub resize: Resize,
-    /// What is taken from each channel, after values were scaled to 0 to 1; one for all or one for each.
+    /// Subtracted from each channel, after scaling values to 0 to 1; one number for all or one per channel.
     pub mean: Vec<f64>,
-    /// By what each channel is divided then.
+    /// What each channel is divided by afterwards.
     pub deviation: Vec<f64>,
-    /// What white is, if not 255 without and 1 with a mean or a deviation.
+    /// The value of white, if not 255 without and 1 with a mean or a deviation.
     pub white: Option<f64>,
 }
 
@@ -42,14 +42,14 @@ pub enum Resize {
     /// Both sides to the wanted size
     #[default]
     Stretch,
-    /// The shorter side to the wanted size, what is left over cut off evenly
+    /// The shorter side to the wanted size, the excess cut off evenly
     Crop,
-    /// The longer side to the wanted size, black around
+    /// The longer side to the wanted size, black around it
     Pad,
 }
 
 impl PictureOptions {
-    /// The values of a channel, from bytes.
+    /// Converts a channel's bytes to values.
     fn value(&self, byte: u8, channel: usize) -> f64 {
         let of = |list: &[f64], default: f64| match list {
             [] => default,
@@ -77,7 +77,7 @@ struct Layout {
 }
 
 impl Picture {
-    /// Decodes a PNG or JPEG file. Pictures that would take more than 512 MiB are refused.
+    /// Decodes a PNG or JPEG file. Pictures that would take more than 512 MiB are rejected.
     ///
     /// # Errors
     /// `NotFound`, `Io` or `CorruptFile`.
@@ -89,7 +89,7 @@ impl Picture {
                 |error| {
                     Error::new(
                         ErrorKind::CorruptFile,
-                        format!("`{}` is no picture that can be decoded", path.display()),
+                        format!("`{}` is not a picture that qp can decode", path.display()),
                     )
                     .with_cause(error.to_string())
                 },
@@ -97,7 +97,7 @@ impl Picture {
         Ok(Self(decoded))
     }
 
-    /// The tensor for an input of four dimensions with 1 or 3 channels, first or last; values 0 to 255.
+    /// The tensor for an input of four dimensions with 1 or 3 channels, first or last; values from 0 to 255.
     pub(super) fn fit(&self, value: &ValueInfo, options: &PictureOptions) -> Result<Fitted> {
         let misfit = || {
             Error::invalid_input(format!("input `{}` takes {}, not a picture", value.name, type_text(value)))
@@ -163,7 +163,7 @@ impl Picture {
     }
 }
 
-/// The picture with the wanted size, and in a word how.
+/// The picture in the wanted size, and a word for how.
 fn resized(picture: &DynamicImage, width: u32, height: u32, how: Resize) -> (&'static str, DynamicImage) {
     match how {
         Resize::Stretch => ("", picture.resize_exact(width, height, FilterType::Triangle)),
@@ -182,7 +182,7 @@ fn layout(shape: &[Dimension], wanted: Option<PictureLayout>) -> Option<Layout> 
     let [_, second, third, fourth] = shape else { return None };
     let is_channel_count = |dimension: &Dimension, layout: PictureLayout| {
         let allowed = wanted.is_none_or(|wanted| wanted == layout);
-        // A free dimension that is to hold the channels holds three.
+        // A free dimension for the channels becomes three.
         let size = dimension.size().or(wanted.map(|_| 3));
         size.filter(|size| allowed && matches!(size, 1 | 3))
     };

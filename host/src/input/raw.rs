@@ -1,4 +1,4 @@
-//! Files of nothing but elements.
+//! Raw files: nothing but elements.
 
 use super::shape_text;
 use crate::error::{Error, Result};
@@ -7,14 +7,14 @@ use crate::regular_file;
 use std::io::Read;
 use std::path::Path;
 
-/// A file of more bytes is refused.
+/// A larger file is rejected.
 const MAX_BYTES: u64 = 2 << 30;
 
-/// The elements in a file, little-endian and row by row. Type and shape are those given, or the model's: of its
-/// dimensions one may be free, and is as large as the file makes it.
+/// The elements in a file, little-endian and in row-major order. Type and shape are those given, or the model's; one
+/// of the model's dimensions may be free, and its size follows from the file's.
 ///
 /// # Errors
-/// `InvalidInput` when they are not known, or the file has another size; those of reading.
+/// `InvalidInput` when type or shape are unknown, or the file has another size; those of reading.
 pub fn raw(
     path: &Path,
     dtype: Option<DType>,
@@ -22,8 +22,9 @@ pub fn raw(
     value: Option<&ValueInfo>,
 ) -> Result<Tensor> {
     let unknown = |what: &str| {
-        Error::invalid_input(format!("`{}` does not say its {what}", path.display()))
-            .with_hint("Say `--dtype float32 --shape 1,3,32,32`, or choose a model that says it with `use`.")
+        Error::invalid_input(format!("`{}` does not declare its {what}", path.display())).with_hint(
+            "Give `--dtype float32 --shape 1,3,32,32`, or choose a model that declares it with `use`.",
+        )
     };
     let declared = || value.map(|value| value.dtype).filter(|dtype| *dtype != DType::UNDEFINED);
     let dtype = dtype.or_else(declared).filter(|dtype| dtype.bits() >= 8).ok_or_else(|| unknown("type"))?;
@@ -36,7 +37,7 @@ pub fn raw(
     let io = |error: std::io::Error| Error::io("read", path, &error);
     regular_file::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::invalid_input(format!("`{}` is larger than qp takes at once", path.display())));
+        return Err(Error::invalid_input(format!("`{}` is too large to read at once", path.display())));
     }
     let shape = resolve(&dimensions, bytes.len() as u64, u64::from(dtype.bits() / 8)).ok_or_else(|| {
         Error::invalid_input(format!(
@@ -45,13 +46,13 @@ pub fn raw(
             bytes.len(),
             shape_text(&dimensions)
         ))
-        .with_hint("Say what it holds with `--dtype` and `--shape`.")
+        .with_hint("Describe its content with `--dtype` and `--shape`.")
     })?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Tensor { name, dtype, shape, bytes, quantization: None })
 }
 
-/// The sizes of all dimensions, so that the elements take so many bytes.
+/// The sizes of all dimensions, chosen so that the elements take this many bytes.
 fn resolve(dimensions: &[Dimension], bytes: u64, element: u64) -> Option<Vec<u64>> {
     let fixed: Vec<u64> = dimensions.iter().filter_map(Dimension::size).collect();
     let known = element_count(&fixed)?.checked_mul(element)?;

@@ -1,4 +1,4 @@
-//! Arrays in NumPy's formats, or the part of one that is asked for.
+//! Arrays in NumPy's formats, or the requested part of one.
 
 use super::{Content, Stored};
 use crate::cache::Stamp;
@@ -9,9 +9,9 @@ use std::io::{BufReader, Read};
 use std::ops::Range;
 use std::path::Path;
 
-/// An array, or the part of one, of more bytes is refused.
+/// A larger array, or part of one, is rejected.
 pub(super) const MAX_BYTES: u64 = 2 << 30;
-/// An array of more bytes stays in its file, as far as the file has it as it is.
+/// A larger array stays in its file, if the file stores it unchanged.
 const LARGE_BYTES: u64 = 16 << 20;
 /// NumPy's headers are a few hundred bytes.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
@@ -19,7 +19,7 @@ const MAX_HEADER_BYTES: u64 = 1 << 20;
 /// Which array of a file, and which of its samples.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// The array of an `.npz`; may be left out when there is one only.
+    /// The array of an `.npz`; optional if there is only one.
     pub key: Option<String>,
     /// The samples along the first dimension.
     pub samples: Option<Samples>,
@@ -28,23 +28,23 @@ pub struct Selection {
 /// Samples along the first dimension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Samples {
-    /// One; the dimension goes.
+    /// One; the dimension is removed.
     One(u64),
     /// Several; the dimension stays.
     Range(Range<u64>),
 }
 
 impl Selection {
-    /// Splits `FILE`, `FILE:KEY`, `FILE[3]`, `FILE:KEY[0:8]` into the file and what is wanted of it.
+    /// Splits `FILE`, `FILE:KEY`, `FILE[3]`, `FILE:KEY[0:8]` into the file and the selection.
     ///
     /// # Errors
-    /// `Usage` for a bracket that holds no index.
+    /// `Usage` if the brackets do not hold an index.
     pub fn parse(text: &str) -> Result<(&str, Self)> {
         let (text, samples) = match text.strip_suffix(']').and_then(|inner| inner.rsplit_once('[')) {
             Some((before, inside)) => (before, Some(parse_samples(inside)?)),
             None => (text, None),
         };
-        // A colon that a path separator follows belongs to the path.
+        // A colon followed by a path separator belongs to the path.
         let (file, key) = match text.rsplit_once(':') {
             Some((file, key)) if file.to_ascii_lowercase().ends_with(".npz") => (file, Some(key.to_owned())),
             _ => (text, None),
@@ -55,8 +55,8 @@ impl Selection {
 
 fn parse_samples(text: &str) -> Result<Samples> {
     let unusable = || {
-        Error::usage(format!("`[{text}]` is no index"))
-            .with_hint("Write one sample as `[0]`, several as `[0:8]`.")
+        Error::usage(format!("invalid index `[{text}]`"))
+            .with_hint("Select one sample as `[0]`, several as `[0:8]`.")
     };
     let number = |text: &str| text.trim().parse::<u64>().map_err(|_| unusable());
     match text.split_once(':') {
@@ -69,11 +69,11 @@ fn parse_samples(text: &str) -> Result<Samples> {
     }
 }
 
-/// Where in a file an `.npy` lies.
+/// Where an `.npy` lies in a file.
 struct Place<'a> {
     path: &'a Path,
     stamp: &'a Stamp,
-    /// `None` where it is compressed.
+    /// `None` if it is compressed.
     start: Option<u64>,
     bytes: u64,
 }
@@ -86,14 +86,14 @@ pub(super) fn npy(path: &Path, selection: &Selection) -> Result<Content> {
     array(BufReader::new(regular_file::open(path)?), &place, &name, selection)
 }
 
-/// The bytes of big-endian numbers in the order of this machine's.
+/// The bytes of big-endian numbers in this machine's byte order.
 pub(super) fn turn_round(bytes: &mut [u8], dtype: DType) {
     bytes.chunks_exact_mut((dtype.bits() / 8).max(1) as usize).for_each(<[u8]>::reverse);
 }
 
 pub(super) fn too_large(path: &Path, name: &str) -> Error {
-    Error::invalid_input(format!("`{name}` in `{}` is larger than qp takes at once", path.display()))
-        .with_hint("Take a part of it, as in `[0:32]`.")
+    Error::invalid_input(format!("`{name}` in `{}` is too large to read at once", path.display()))
+        .with_hint("Select a part of it, as in `[0:32]`.")
 }
 
 /// The names of the arrays in an `.npz` file.
@@ -136,7 +136,7 @@ pub(super) fn npz(path: &Path, selection: &Selection) -> Result<Content> {
     array(entry, &place, key, selection)
 }
 
-/// That a model has no input of the name of any array.
+/// The error that no array has the name of one of a model's inputs.
 pub(super) fn ambiguous(path: &Path, keys: &[String], takes_several: bool) -> Error {
     Error::new(ErrorKind::Ambiguous, format!("`{}` holds {} arrays", path.display(), keys.len()))
         .with_hint(choice(path, keys, takes_several))
@@ -153,7 +153,7 @@ fn choice(path: &Path, keys: &[String], takes_several: bool) -> String {
     )
 }
 
-/// The array that `reader` brings. A large one whose samples can be read one by one stays where it is.
+/// The array that `reader` delivers. A large one whose samples can be read one by one stays in its file.
 fn array(mut reader: impl Read, place: &Place<'_>, name: &str, selection: &Selection) -> Result<Content> {
     let path = place.path;
     let header = Header::read(&mut reader).map_err(|cause| corrupt(path, &cause))?;
@@ -174,7 +174,7 @@ fn array(mut reader: impl Read, place: &Place<'_>, name: &str, selection: &Selec
     let (wanted, skipped) = (bytes_of(&shape), dtype.packed_bytes(skipped));
     let has_samples = shape.len() > 1 && shape.len() == header.shape.len();
     let is_large = wanted.is_some_and(|wanted| wanted > LARGE_BYTES);
-    // Of one that is cut short the reading says so.
+    // For a truncated one, the reading reports it.
     let whole = bytes_of(&header.shape).and_then(|bytes| bytes.checked_add(header.bytes));
     let is_there = |start: &u64| {
         whole == Some(place.bytes)
@@ -199,7 +199,7 @@ fn array(mut reader: impl Read, place: &Place<'_>, name: &str, selection: &Selec
     };
     let io = |error: std::io::Error| corrupt(path, &error.to_string());
     std::io::copy(&mut reader.by_ref().take(skipped), &mut std::io::sink()).map_err(io)?;
-    // Grows as bytes arrive: a header that lies costs nothing.
+    // Grows as bytes arrive: a false header costs nothing.
     let mut bytes = Vec::new();
     reader.take(wanted).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 != wanted {
@@ -211,8 +211,8 @@ fn array(mut reader: impl Read, place: &Place<'_>, name: &str, selection: &Selec
     Ok(Content::Array(Tensor { name: name.to_owned(), dtype, shape, bytes, quantization: None }))
 }
 
-/// The header of an `.npy` file, as NumPy's `numpy.lib.format` describes it: a magic string, a version, and a
-/// Python dictionary of three entries as text.
+/// The header of an `.npy` file, as specified in NumPy's `numpy.lib.format`: a magic string, a version, and a Python
+/// dictionary of three entries as text.
 struct Header {
     description: String,
     is_fortran_order: bool,
@@ -252,7 +252,7 @@ impl Header {
             text[start..].trim_start().strip_prefix(':').map(str::trim_start)
         };
         let description = after("descr")?;
-        // A list describes records, which are kept as text for the message.
+        // A list describes records; it is kept as text for the message.
         let description = match description.strip_prefix('\'') {
             Some(quoted) => quoted.split('\'').next()?,
             None => description.split(']').next()?,
@@ -273,7 +273,7 @@ impl Header {
 fn select(shape: &[u64], samples: Option<&Samples>, name: &str) -> Result<(u64, Vec<u64>)> {
     let Some(samples) = samples else { return Ok((0, shape.to_vec())) };
     let Some((&count, rest)) = shape.split_first() else {
-        return Err(Error::invalid_input(format!("`{name}` is a scalar and has no samples")));
+        return Err(Error::invalid_input(format!("`{name}` is a scalar without samples")));
     };
     let (start, selected) = match samples {
         Samples::One(index) => (*index, rest.to_vec()),
@@ -296,7 +296,7 @@ fn select(shape: &[u64], samples: Option<&Samples>, name: &str) -> Result<(u64, 
         .ok_or_else(|| Error::invalid_input(format!("the shape of `{name}` overflows")))
 }
 
-/// The dtype that NumPy describes so, and whether its bytes are big-endian.
+/// The dtype for a NumPy description, and whether its bytes are big-endian.
 fn dtype(description: &str) -> Option<(DType, bool)> {
     let mut letters = description.chars();
     let is_big_endian = match letters.next()? {

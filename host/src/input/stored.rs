@@ -1,4 +1,4 @@
-//! A large array that stays in its file: only the samples of one batch are ever read.
+//! A large array that stays in its file: only the samples of one batch are read at a time.
 
 use super::read::{MAX_BYTES, corrupt, too_large, turn_round};
 use crate::cache::Stamp;
@@ -8,16 +8,16 @@ use crate::regular_file;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-/// An array in C order of which the elements lie in a file as they are.
+/// An array in C order whose elements are stored in a file unchanged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
     pub(super) path: PathBuf,
-    /// What the file was when it was chosen.
+    /// The stamp of the file when it was chosen.
     pub(super) stamp: Stamp,
     pub(super) name: String,
     pub(super) dtype: DType,
     pub(super) is_big_endian: bool,
-    /// Of the samples that are chosen.
+    /// The shape of the chosen samples.
     pub(super) shape: Vec<u64>,
     /// Where the first of them begins.
     pub(super) offset: u64,
@@ -40,7 +40,7 @@ impl Stored {
         }
     }
 
-    /// The samples from `first` to before `end`.
+    /// The samples from `first` up to `end`, exclusive.
     pub(super) fn samples(&self, first: u64, end: u64) -> Self {
         let all = self.count().unwrap_or(0);
         let (first, end) = (first.min(all), end.min(all));
@@ -55,7 +55,7 @@ impl Stored {
     /// Reads all of its samples.
     ///
     /// # Errors
-    /// `InvalidInput` for more than qp takes at once, `Io` when the file is not what it was, `CorruptFile`.
+    /// `InvalidInput` if they are too large to read at once, `Io` when the file has changed, `CorruptFile`.
     pub(super) fn read(&self) -> Result<Tensor> {
         let bytes = self.count().unwrap_or(0).saturating_mul(self.sample_bytes());
         if bytes > MAX_BYTES {

@@ -10,10 +10,10 @@ use crate::playground::Loaded;
 use qp_analysis::{ErrorMetrics, Metrics, ShapeFit};
 use serde::Serialize;
 
-/// The error metrics as a result; see [`Metrics`]. What is infinite is a text, as JSON has no such number.
+/// The error metrics as a result; see [`Metrics`]. Infinite numbers are texts, as JSON has none.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Errors {
-    /// The pairs of elements that were compared.
+    /// How many pairs of elements were compared.
     pub count: u64,
     /// Signal to quantization noise ratio in dB.
     #[serde(serialize_with = "number_or_text")]
@@ -27,12 +27,12 @@ pub struct Errors {
     /// The mean absolute error.
     #[serde(serialize_with = "number_or_text")]
     pub mean_abs_error: Option<f64>,
-    /// Root of the squared errors over the squared values.
+    /// √(squared errors / squared values), each summed.
     #[serde(serialize_with = "number_or_text")]
     pub relative_l2: Option<f64>,
 }
 
-/// A number; those that JSON lacks as texts: `inf`, `-inf`, `NaN`.
+/// A number; those that JSON lacks are texts: `inf`, `-inf`, `NaN`.
 ///
 /// # Errors
 /// The serializer's.
@@ -53,11 +53,11 @@ impl From<&ErrorMetrics> for Errors {
     }
 }
 
-/// Compares the real values of a pair, in the reference's order of elements. Both go by side by side; of a reference whose
-/// elements lie in another order than the candidate's, all are kept in memory as they are stored.
+/// Compares the real values of a pair, in the reference's order of elements, reading both side by side; if the
+/// reference's elements lie in another order than the candidate's, all of them are kept in memory as stored.
 ///
 /// # Errors
-/// `InvalidInput` for shapes whose elements do not correspond one to one; what the backends say of the files.
+/// `InvalidInput` for shapes whose elements do not correspond one to one; those of the backends.
 pub fn errors(
     reference: &Loaded,
     candidate: &Loaded,
@@ -91,8 +91,8 @@ pub fn errors(
     })
 }
 
-/// The errors of the candidate's elements as they go by; `expect` appends the values that so many of them from one on are
-/// compared with.
+/// The errors of the candidate's elements as they are read; `expect` appends the values that this many of them, from
+/// an index on, are compared with.
 fn errors_beside(
     candidate: &Elements<'_>,
     progress: &dyn Progress,
@@ -111,7 +111,7 @@ fn errors_beside(
     Ok(errors)
 }
 
-/// Whether the elements of both lie in the same order: of a square matrix the shape does not say it.
+/// Whether the elements of both lie in the same order: for a square matrix the shape does not tell.
 pub fn lie_alike(pair: &TensorPair<'_>) -> bool {
     matches!(Order::of(pair), Ok(Order::Same))
 }
@@ -125,7 +125,7 @@ pub fn values_in_reference_order(
     pair: &TensorPair<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<f64>> {
-    // What is put into the reference's graph is the candidate's: whether the reference's is known does not matter.
+    // The candidate's values go into the reference's graph: whether the reference's are known does not matter.
     require_values(candidate, candidate, pair)?;
     let order = Order::of(pair)?;
     let count = usize::try_from(pair.reference.tensor.element_count())
@@ -155,7 +155,7 @@ pub fn values_in_reference_order(
     Ok(values)
 }
 
-/// Refuses to compare codes without scales with anything but codes of the same type.
+/// Refuses to compare codes without scales, except with codes of the same type.
 fn require_values(reference_model: &Loaded, candidate_model: &Loaded, pair: &TensorPair<'_>) -> Result<()> {
     let (reference, candidate) = (pair.reference.tensor, pair.candidate.tensor);
     let is_open = |model: &Loaded, tensor: &TensorInfo| {
@@ -169,14 +169,14 @@ fn require_values(reference_model: &Loaded, candidate_model: &Loaded, pair: &Ten
     match if is_candidate_open { Some(candidate) } else { is_reference_open.then_some(reference) } {
         Some(open) => Err(Error::new(
             ErrorKind::UnsupportedOp,
-            format!("`{}` holds {} codes whose real values are not known", open.name, open.dtype),
+            format!("`{}` holds {} codes whose real values are unknown", open.name, open.dtype),
         )
         .with_hint("See `info` for why.")),
         None => Ok(()),
     }
 }
 
-/// In which order the candidate has the reference's elements.
+/// The order in which the candidate stores the reference's elements.
 enum Order {
     Same,
     Permuted(Walk),
@@ -186,14 +186,14 @@ impl Order {
     fn of(pair: &TensorPair<'_>) -> Result<Self> {
         let (reference, candidate) = (&pair.reference.tensor.shape, &pair.candidate.tensor.shape);
         if pair.reference.tensor.element_count() != pair.candidate.tensor.element_count() {
-            return Err(Error::invalid_input("the tensors do not have as many elements"));
+            return Err(Error::invalid_input("the tensors have different numbers of elements"));
         }
         let is_turned =
             pair.fit == ShapeFit::Transposed || is_turned_square(&pair.reference, &pair.candidate);
         if !is_turned {
             return Ok(Self::Same);
         }
-        // A matrix; one for each direction of a recurrent layer; a convolution's weight as HWIO or OHWI, for OIHW.
+        // A matrix; one per direction of a recurrent layer; a convolution's weight as HWIO or OHWI, for OIHW.
         let orders: [&[usize]; 6] =
             [&[1, 0], &[0, 2, 1], &[2, 3, 1, 0], &[0, 2, 3, 1], &[3, 2, 0, 1], &[0, 3, 1, 2]];
         let fits = |order: &&&[usize]| {
@@ -204,12 +204,12 @@ impl Order {
         let order = orders
             .iter()
             .find(fits)
-            .ok_or_else(|| Error::invalid_input("it is not known in which order the elements correspond"))?;
+            .ok_or_else(|| Error::invalid_input("the order of the elements cannot be determined"))?;
         Ok(Self::Permuted(Walk::new(reference, order)))
     }
 }
 
-/// Whether two square matrices are each other's transpose: their layers read them the other way round.
+/// Whether two square matrices are each other's transpose: their layers read them in opposite ways.
 fn is_turned_square(reference: &Stored<'_>, candidate: &Stored<'_>) -> bool {
     let is_square = |stored: &Stored<'_>| matches!(stored.tensor.shape[..], [rows, columns] | [_, rows, columns] if rows == columns);
     let is_transposed = |stored: &Stored<'_>| {

@@ -18,17 +18,17 @@ use std::borrow::Cow;
 
 pub use stretch::{Ahead, Stretch};
 
-/// At most so many numbers wait for their channel's next block.
+/// At most this many numbers wait for their channel's next block.
 const BUFFERED_NUMBERS: usize = 1 << 20;
 
-/// A stored tensor, to be read piece by piece as often as is needed; in memory as a whole only for who asks for that.
+/// A stored tensor, to be read piece by piece as often as needed; in memory as a whole only on request.
 pub struct Elements<'a> {
     model: &'a Loaded,
     tensor: &'a TensorInfo,
     element: ElementType,
     /// `None` for the numbers as stored.
     dequantization: Option<Dequantization<'a>>,
-    /// Whether the backend delivers the real values, which no scales express.
+    /// Whether the backend delivers the real values, because scales cannot express them.
     is_delivered_real: bool,
 }
 
@@ -36,7 +36,7 @@ struct Dequantization<'a> {
     map: ParameterMap,
     scales: Cow<'a, [f64]>,
     zero_points: Cow<'a, [f64]>,
-    /// Of real numbers that the graph rounds before anything computes with them: the codes that they are rounded to.
+    /// For real numbers that the graph rounds before anything computes with them: the codes that they are rounded to.
     rounds_to: Option<CodeRange>,
 }
 
@@ -46,7 +46,7 @@ impl Dequantization<'_> {
             .map_err(|mismatch| Error::new(ErrorKind::CorruptFile, mismatch.to_string()))
     }
 
-    /// Turns what is stored into real values: codes are dequantized, real numbers are rounded to codes and back.
+    /// Turns stored numbers into real values: codes are dequantized, real numbers are rounded to codes and back.
     fn apply(&self, first: u64, numbers: &mut [f64], list: AffineList<'_>) -> Result<(), CountMismatch> {
         match self.rounds_to {
             Some(codes) => self.map.fake_quantize_in_place(first, numbers, list, codes),
@@ -54,7 +54,7 @@ impl Dequantization<'_> {
         }
     }
 
-    /// Turns real numbers into the codes that they are rounded to; codes stay what they are.
+    /// Turns real numbers into the codes that they are rounded to; codes stay as they are.
     fn round(&self, first: u64, numbers: &mut [f64], list: AffineList<'_>) -> Result<(), CountMismatch> {
         match self.rounds_to {
             Some(codes) => self.map.quantize_in_place(first, numbers, list, codes),
@@ -62,7 +62,7 @@ impl Dequantization<'_> {
         }
     }
 
-    /// The one scale and zero point of all elements that are codes.
+    /// The single scale and zero point of all elements that are codes.
     fn only(&self) -> Option<Affine> {
         if self.rounds_to.is_some() {
             return None;
@@ -72,12 +72,12 @@ impl Dequantization<'_> {
 }
 
 impl<'a> Elements<'a> {
-    /// The real values: codes are dequantized in `f64`; those of types that scales and zero points cannot express come
-    /// from the backend.
+    /// The real values: codes are dequantized in `f64`; if scales and zero points cannot express a type, the backend
+    /// delivers its real values.
     ///
     /// # Errors
-    /// `UnsupportedOp` for elements that are no real numbers; `CorruptFile` when the quantization parameters
-    /// do not fit the shape.
+    /// `UnsupportedOp` for elements that are not real numbers; `CorruptFile` when the quantization parameters do not
+    /// fit the shape.
     pub fn values(model: &'a Loaded, tensor: &'a TensorInfo, progress: &dyn Progress) -> Result<Self> {
         if Self::come_real(model, tensor) {
             let element = ElementType::Float32;
@@ -90,22 +90,23 @@ impl<'a> Elements<'a> {
         Ok(elements)
     }
 
-    /// Whether the backend itself gives the real values of the tensor, because no scales and zero points express them.
+    /// Whether the backend itself gives the real values of the tensor, because scales and zero points cannot express
+    /// them.
     pub fn come_real(model: &Loaded, tensor: &TensorInfo) -> bool {
         tensor.type_name.is_some() && model.session.plugin().has_feature("read-real")
     }
 
-    /// The numbers as they are stored: of a quantized tensor the codes.
+    /// The numbers as stored: for a quantized tensor the codes.
     ///
     /// # Errors
-    /// `UnsupportedOp` for elements that are no real numbers.
+    /// `UnsupportedOp` for elements that are not real numbers.
     pub fn stored(model: &'a Loaded, tensor: &'a TensorInfo) -> Result<Self> {
         let element = element_type(tensor.dtype).ok_or_else(|| {
             Error::new(
                 ErrorKind::UnsupportedOp,
                 match &tensor.type_name {
-                    Some(unknown) => format!("`{}` holds {unknown}, which is not known", tensor.name),
-                    None => format!("`{}` holds {}, no real numbers", tensor.name, tensor.dtype),
+                    Some(unknown) => format!("`{}` holds the unknown type {unknown}", tensor.name),
+                    None => format!("`{}` holds {}, not real numbers", tensor.name, tensor.dtype),
                 },
             )
         })?;
@@ -127,10 +128,10 @@ impl<'a> Elements<'a> {
         self.dequantization.is_some() || self.is_delivered_real
     }
 
-    /// Hands the numbers on, block by block in row-major order, each with the index of its first element.
+    /// Passes on the numbers, block by block in row-major order, each block with the index of its first element.
     ///
     /// # Errors
-    /// What the backend says; the error of `receive`; `Cancelled`.
+    /// Those of the backend and of `receive`; `Cancelled`.
     pub fn each_block(
         &self,
         progress: &dyn Progress,
@@ -139,7 +140,7 @@ impl<'a> Elements<'a> {
         self.each_block_as(|made, first, numbers, list| made.apply(first, numbers, list), progress, receive)
     }
 
-    /// Hands on the codes as [`Self::each_block`] does: as they are stored, or those to which the graph rounds real numbers.
+    /// Passes on the codes like [`Self::each_block`]: as stored, or those to which the graph rounds real numbers.
     ///
     /// # Errors
     /// As [`Self::each_block`].
@@ -236,13 +237,13 @@ impl<'a> Elements<'a> {
     /// The statistics of each index along `axis`.
     ///
     /// # Errors
-    /// `InvalidInput` for an axis that the tensor does not have; as [`Self::each_block`].
+    /// `InvalidInput` for an axis that the tensor lacks; as [`Self::each_block`].
     pub fn channel_statistics(&self, axis: i64, progress: &dyn Progress) -> Result<Vec<Statistics>> {
         let map = self.channels(axis)?;
         let count = self.channel_count(&map)?;
         let mut channels = vec![Statistics::new(); count];
-        // Statistics take blocks in much less time than single numbers, which is how the channels of the last
-        // axis come.
+        // Statistics take blocks much faster than single numbers, and the channels of the last axis come as single
+        // numbers.
         let block = (BUFFERED_NUMBERS / count.max(1)).clamp(1, BLOCK_ELEMENTS);
         let mut waiting: Vec<Vec<f64>> = vec![Vec::new(); count];
         self.each_block(progress, &mut |first, numbers| {
@@ -265,10 +266,10 @@ impl<'a> Elements<'a> {
         Ok(channels)
     }
 
-    /// Hands on the numbers of one index along `axis`, in order.
+    /// Passes on the numbers at one index along `axis`, in order.
     ///
     /// # Errors
-    /// `InvalidInput` for an axis or an index that the tensor does not have; as [`Self::each_block`].
+    /// `InvalidInput` for an axis or an index that the tensor lacks; as [`Self::each_block`].
     pub fn each_block_of_channel(
         &self,
         axis: i64,
@@ -298,8 +299,8 @@ impl<'a> Elements<'a> {
         })
     }
 
-    /// The codes that occur, of the type that the parameters name: some files keep codes of 4 bits in bytes.
-    /// `None` for types without codes.
+    /// The codes that occur, of the type that the parameters name: some files keep 4-bit codes in bytes. `None` for
+    /// types without codes.
     ///
     /// # Errors
     /// As [`Self::each_block`].
@@ -322,7 +323,7 @@ impl<'a> Elements<'a> {
         Ok(Some(usage))
     }
 
-    /// The type of the codes: an integer that the stored one holds or is rounded to, or the stored one itself.
+    /// The type of the codes: an integer type that the stored type holds or is rounded to, or the stored type itself.
     fn codes(&self) -> ElementType {
         if !self.element.is_integer() && self.dequantization.is_none() {
             return self.element;
@@ -352,8 +353,8 @@ impl<'a> Elements<'a> {
         Ok(Some(channels))
     }
 
-    /// The scale and zero point of all elements: the identity where nothing is dequantized; `None` where
-    /// channels or blocks have their own.
+    /// The scale and zero point of all elements: the identity if nothing is dequantized; `None` if channels or blocks
+    /// have their own.
     fn common_affine(&self) -> Option<Affine> {
         match &self.dequantization {
             Some(dequantization) => dequantization.only(),
@@ -363,7 +364,7 @@ impl<'a> Elements<'a> {
 
     fn channels(&self, axis: i64) -> Result<ParameterMap> {
         ParameterMap::new(&self.tensor.shape, Granularity::PerChannel { axis }).map_err(|error| {
-            Error::invalid_input(format!("`{}` has no such channels", self.tensor.name))
+            Error::invalid_input(format!("`{}` does not have these channels", self.tensor.name))
                 .with_cause(error.to_string())
         })
     }
@@ -375,7 +376,7 @@ impl<'a> Elements<'a> {
         match usize::try_from(count) {
             Ok(channels) if count <= MOST => Ok(channels),
             _ => Err(Error::invalid_input(format!("`{}` has {count} channels", self.tensor.name))
-                .with_cause(format!("at most {MOST} are looked at one by one"))),
+                .with_cause(format!("at most {MOST} can be listed one by one"))),
         }
     }
 
@@ -397,7 +398,7 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// Hands on the parts of a block that belong to one index along the axis of `map`.
+/// Passes on the parts of a block that belong to one index along the axis of `map`.
 fn each_run(map: &ParameterMap, first: u64, numbers: &[f64], receive: &mut dyn FnMut(usize, &[f64])) {
     let mut rest = numbers;
     for Run { len, first_parameter, advances, .. } in map.runs(first, numbers.len()) {
@@ -431,7 +432,7 @@ fn dequantization<'a>(
             let scales = numbers(model, tensor, name, progress)?;
             let zero_points = match &parameters.zero_point_name {
                 Some(name) => numbers(model, tensor, name, progress)?,
-                // Scales by name may come with zero points that are listed.
+                // Scales given by name may come with listed zero points.
                 None => parameters.zero_points.clone(),
             };
             (Cow::Owned(scales), Cow::Owned(zero_points))
@@ -441,18 +442,18 @@ fn dequantization<'a>(
     };
     let rounds_to = if tensor.dtype.is_float() && parameters.dtype.is_integer() {
         let codes = code_range(parameters);
-        Some(codes.ok_or_else(|| unfit(tensor, "it is rounded to codes that are no whole numbers"))?)
+        Some(codes.ok_or_else(|| unfit(tensor, "it is rounded to codes that are not whole numbers"))?)
     } else {
         None
     };
     let dequantization = Dequantization { map, scales, zero_points, rounds_to };
-    // Of a type that is read channel by channel a wrong number would be found in the middle.
+    // For a type that is read channel by channel, a wrong number would be found halfway through.
     let list = dequantization.list().map_err(|error| unfit(tensor, error.message()))?;
     dequantization.map.expect_count(list).map_err(|mismatch| unfit(tensor, &mismatch.to_string()))?;
     Ok(dequantization)
 }
 
-/// The numbers of a stored tensor that has as many as another has scales.
+/// The numbers of a stored tensor that must have as many elements as another tensor has scales.
 fn numbers(model: &Loaded, tensor: &TensorInfo, name: &str, progress: &dyn Progress) -> Result<Vec<f64>> {
     let stored = model
         .info()

@@ -1,24 +1,24 @@
-//! A model as nodes and edges: who computes what, and who reads it.
+//! A model as nodes and edges: what computes a value, and what reads it.
 
 use super::suspicion::Wiring;
 use crate::model::{InputRole, LayerInfo, ModelInfo, QuantizationParameters, ValueInfo};
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// How many layers that only quantize and dequantize are looked through in a row.
+/// At most this many quantizing and dequantizing layers in a row are seen through.
 const MAX_PLUMBING: usize = 16;
 
-/// The graph of a model. Stored tensors are no nodes.
+/// The graph of a model. Stored tensors are not nodes.
 pub struct Graph<'a> {
     /// The inputs, the layers in their order, the outputs.
     pub nodes: Vec<Node<'a>>,
     /// The edges, by the node that reads.
     pub edges: Vec<Edge<'a>>,
-    /// Layers that only quantize and dequantize, and are no nodes: edges go through them.
+    /// Layers that only quantize and dequantize, and are not nodes: edges go through them.
     pub hidden: usize,
     values: HashMap<&'a str, &'a ValueInfo>,
     layers: HashMap<&'a str, usize>,
     producers: HashMap<&'a str, usize>,
-    /// What layers that are seen through make of what.
+    /// For layers that are seen through: what they compute from what.
     through: HashMap<&'a str, &'a str>,
     incoming: Vec<Vec<usize>>,
     outgoing: Vec<Vec<usize>>,
@@ -36,7 +36,7 @@ pub enum Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// The layer's path, the name of the input or output.
+    /// The layer's path, or the name of the input or output.
     pub fn name(&self) -> &'a str {
         match self {
             Self::Input(value) | Self::Output(value) => &value.name,
@@ -44,7 +44,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The op type; what it is if it is no layer.
+    /// The op type, or what it is if not a layer.
     pub fn kind(&self) -> &'a str {
         match self {
             Self::Input(_) => "input",
@@ -64,13 +64,13 @@ pub struct Edge<'a> {
     pub to: usize,
     /// Its name where it is computed.
     pub value: &'a str,
-    /// What is known of it there.
+    /// What is known about it there.
     pub info: Option<&'a ValueInfo>,
     /// The codes to which it is rounded on the way.
     pub quantization: Option<&'a QuantizationParameters>,
     /// At which input the node reads it.
     pub slot: usize,
-    /// Whether it is data to the node that reads it, and no shape, scale or other parameter.
+    /// Whether it is data to the node that reads it, not a shape, scale or other parameter.
     pub is_data: bool,
 }
 
@@ -86,15 +86,15 @@ pub struct Rounding<'a> {
 }
 
 impl Rounding<'_> {
-    /// Whether what comes out is of another scale than what goes in.
+    /// Whether the scale changes between the two.
     pub fn rescales(&self) -> bool {
         !self.quantize.gives_the_values_of(self.dequantize)
     }
 }
 
 impl<'a> Graph<'a> {
-    /// The graph of `info`; with `is_whole` every layer is a node, else those that only quantize and dequantize
-    /// are seen through. Modules that only hold others are no nodes. Linear in the size of the model.
+    /// The graph of `info`; with `is_whole` every layer is a node, otherwise those that only quantize and dequantize
+    /// are seen through. Modules that only hold others are not nodes. Linear in the size of the model.
     pub fn of(info: &'a ModelInfo, is_whole: bool) -> Self {
         let wiring = Wiring::of(info);
         let is_hidden = |layer: &LayerInfo| !is_whole && layer.kind.is_plumbing();
@@ -109,7 +109,7 @@ impl<'a> Graph<'a> {
                 Node::Input(value) => {
                     producers.insert(&value.name, index);
                 }
-                // In a graph that is no graph the first to compute a name is its producer.
+                // In a malformed graph, the first layer to compute a name is its producer.
                 Node::Layer(layer) => layer.outputs.iter().for_each(|name| {
                     producers.entry(name).or_insert(index);
                 }),
@@ -166,17 +166,17 @@ impl<'a> Graph<'a> {
         graph
     }
 
-    /// The node of the layer of that path.
+    /// The node of the layer with this path.
     pub fn layer(&self, path: &str) -> Option<usize> {
         self.layers.get(path).copied()
     }
 
-    /// What is known of a value.
+    /// What is known about a value.
     pub fn value(&self, name: &str) -> Option<&'a ValueInfo> {
         self.values.get(name).copied()
     }
 
-    /// The value that a value is made of by layers that are seen through, and the first thing known of any on the way.
+    /// The value that seen-through layers make a value from, and the first information about any value on the way.
     fn source<T>(&self, value: &'a str, mut known: impl FnMut(&'a str) -> Option<T>) -> (&'a str, Option<T>) {
         let (mut value, mut found) = (value, known(value));
         for _ in 0..MAX_PLUMBING {
@@ -212,12 +212,12 @@ impl<'a> Graph<'a> {
         self.value(value).is_some_and(|value| !value.dtype.is_float())
     }
 
-    /// The value that a value was, before it was quantized and dequantized.
+    /// The value as it was before quantization and dequantization.
     pub fn origin(&self, value: &'a str) -> &'a str {
         self.source(value, |_| None::<()>).0
     }
 
-    /// The layer that computes what a value is, before it is quantized and dequantized.
+    /// The layer that computes a value, before it is quantized and dequantized.
     pub fn computing(&self, value: &'a str) -> Option<&'a LayerInfo> {
         match self.nodes[self.producer(self.origin(value))?] {
             Node::Layer(layer) => Some(layer),
@@ -230,7 +230,7 @@ impl<'a> Graph<'a> {
         self.producers.get(value).copied()
     }
 
-    /// What a node hands on: a layer's first output of which anything is known.
+    /// A node's output: the first of a layer's outputs about which anything is known.
     pub fn output(&self, node: usize) -> Option<&'a ValueInfo> {
         match self.nodes.get(node)? {
             Node::Input(value) | Node::Output(value) => Some(value),
@@ -250,7 +250,7 @@ impl<'a> Graph<'a> {
         self.outgoing.get(node).into_iter().flatten().map(|index| &self.edges[*index])
     }
 
-    /// The nodes at most `depth` edges away, against or along their direction, the node itself included; in the
+    /// The nodes at most `depth` edges away, against or along the edges' direction, including the node itself; in the
     /// order of the nodes.
     pub fn around(&self, node: usize, depth: usize) -> Vec<usize> {
         let mut seen = HashSet::from([node]);

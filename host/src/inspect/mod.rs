@@ -1,5 +1,5 @@
-//! What the commands that look inside a model share: its graph, its stored numbers, its variants' tensors side
-//! by side. Nothing here is shown to anyone.
+//! What the commands that look inside a model share: its graph, its stored numbers, its variants' tensors side by
+//! side. Nothing here is displayed.
 
 pub mod contrast;
 pub mod elements;

@@ -1,5 +1,5 @@
-//! Which stored tensor of one variant of a network is which of another. `qp_analysis::matching` decides; every
-//! command asks here.
+//! Which stored tensor of one variant of a network corresponds to which of another. `qp_analysis::matching` decides;
+//! every command asks here.
 
 use super::structure;
 use super::weight::{Stored, all_stored};
@@ -9,39 +9,39 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-/// Two stored tensors that are the same one of the network.
+/// Two stored tensors that are the same in the network.
 #[derive(Clone, Copy, Debug)]
 pub struct TensorPair<'a> {
     /// The reference's.
     pub reference: Stored<'a>,
     /// The candidate's.
     pub candidate: Stored<'a>,
-    /// How sure it is that they belong together, and why.
+    /// How sure the match is, and why.
     pub ground: Ground,
-    /// How the shapes belong together.
+    /// How the shapes correspond.
     pub fit: ShapeFit,
 }
 
 /// Why two things are a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ground {
-    /// A name for machines: [`Why::code`].
+    /// A machine-readable name: [`Why::code`].
     pub why: &'static str,
     /// From 0 to 1.
     pub confidence: f64,
 }
 
 impl Ground {
-    /// Of something that is compared with itself.
+    /// For something that is compared with itself.
     pub const SAME: Self = Self { why: "exact", confidence: 1.0 };
 
-    /// Of what was matched by name or shape.
+    /// For what was matched by name or shape.
     pub fn of(pair: &Pair) -> Self {
         Self { why: Why::code(pair.why), confidence: pair.confidence() }
     }
 }
 
-/// What belongs together and what is left over.
+/// The pairs and what is left over.
 #[derive(Clone, Debug, Default)]
 pub struct TensorPairs<'a> {
     /// The pairs, in the reference's order.
@@ -52,7 +52,7 @@ pub struct TensorPairs<'a> {
     pub unmatched_candidate: Vec<Stored<'a>>,
 }
 
-/// Pairs the stored tensors of two variants; scales and zero points are none.
+/// Pairs the stored tensors of two variants; scales and zero points are left out.
 pub fn tensors<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> TensorPairs<'a> {
     let mut found = tensors_by_themselves(reference, candidate);
     if !found.unmatched_reference.is_empty() && !found.unmatched_candidate.is_empty() {
@@ -65,10 +65,10 @@ pub fn tensors<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Tensor
     found
 }
 
-/// The stored tensors that pair by their names and shapes, whatever pairs their layers are in: these may say which layers
-/// are a pair.
+/// The stored tensors that pair by their names and shapes, whatever pairs their layers form: these may decide which
+/// layers pair.
 fn tensors_by_themselves<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> TensorPairs<'a> {
-    // What no layer uses, such as float weights that PT2E leaves behind, is not what is looked for.
+    // Tensors that no layer uses, such as float weights that PT2E leaves in the file, are not wanted here.
     let used = |info: &'a ModelInfo| -> Vec<Stored<'a>> {
         let is_used =
             |stored: &Stored<'_>| stored.layer.is_some() || stored.tensor.role != TensorRole::Constant;
@@ -106,7 +106,7 @@ fn tensors_by_themselves<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo)
     found
 }
 
-/// What is left over once more, by the names that the files give: names that say nothing leave it to the shapes.
+/// Matches the leftovers again, by the names in the files: names that say nothing leave it to the shapes.
 fn by_own_names(found: &mut TensorPairs<'_>) {
     let own = |stored: &[Stored<'_>]| -> Vec<Cow<'static, str>> {
         stored.iter().map(|stored| Cow::Owned(stored.tensor.name.clone())).collect()
@@ -126,8 +126,8 @@ fn by_own_names(found: &mut TensorPairs<'_>) {
     found.unmatched_candidate = matching.unmatched_candidate.iter().map(|index| candidates[*index]).collect();
 }
 
-/// What is left over once more, by the layers that have it: the weights, and the biases, of two layers that are a pair
-/// belong together in their order, whatever they are called.
+/// Matches the leftovers again, by the layers that own them: the weights, and the biases, of two paired layers
+/// correspond in order, whatever their names.
 fn by_layers(found: &mut TensorPairs<'_>, layers: &LayerPairs<'_>) {
     for layers in &layers.pairs {
         for is_bias in [false, true] {
@@ -153,8 +153,8 @@ fn left_of<'a>(layer: &LayerInfo, is_bias: bool, stored: &[Stored<'a>]) -> Vec<S
     uses.filter_map(|used| stored.iter().find(|stored| stored.tensor.name == used.tensor).copied()).collect()
 }
 
-/// What tensors are matched by: their names, and where a name says nothing of the layer that has it, what the
-/// tensor is to that layer: `_frozen_param0`, the largest of `conv`, is `conv.weight`.
+/// The key by which tensors are matched: their names, and if a name says nothing about the layer that owns it, the
+/// tensor's role in that layer: `_frozen_param0`, the largest of `conv`, is `conv.weight`.
 fn names<'a>(stored: &[Stored<'a>]) -> Vec<Cow<'a, str>> {
     let mut largest: HashMap<&str, u64> = HashMap::new();
     for Stored { layer, tensor } in stored {
@@ -177,18 +177,18 @@ fn names<'a>(stored: &[Stored<'a>]) -> Vec<Cow<'a, str>> {
     stored.iter().map(name).collect()
 }
 
-/// Two layers that are the same one of the network.
+/// Two layers that are the same in the network.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerPair<'a> {
     /// The reference's.
     pub reference: &'a LayerInfo,
     /// The candidate's.
     pub candidate: &'a LayerInfo,
-    /// How sure it is that they belong together, and why.
+    /// How sure the match is, and why.
     pub ground: Ground,
 }
 
-/// What belongs together and what is left over.
+/// The pairs and what is left over.
 #[derive(Clone, Debug, Default)]
 pub struct LayerPairs<'a> {
     /// The pairs, in the reference's order.
@@ -199,8 +199,8 @@ pub struct LayerPairs<'a> {
     pub unmatched_candidate: Vec<&'a LayerInfo>,
 }
 
-/// Pairs the layers of two variants; those that only quantize and dequantize are none, nor are modules that only
-/// hold others, nor what computes no activations.
+/// Pairs the layers of two variants, leaving out those that only quantize and dequantize, modules that only hold
+/// others, and layers that do not compute activations.
 pub fn layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPairs<'a> {
     let (mut found, counted) = named_layers(reference, candidate);
     let by_weights = by_weights(reference, candidate, &mut found);
@@ -212,14 +212,14 @@ pub fn layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPa
     found
 }
 
-/// As [`layers`], where it is weights that are to be paired.
+/// Like [`layers`], for pairing weights.
 fn layers_without_weights<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> LayerPairs<'a> {
     let (mut found, counted) = named_layers(reference, candidate);
     structure::settle((reference, candidate), &mut found, counted);
     found
 }
 
-/// The layers that pair by their names; beside them, those whose names only count.
+/// The layers that pair by their names, and those whose names only count.
 fn named_layers<'a>(
     reference: &'a ModelInfo,
     candidate: &'a ModelInfo,
@@ -240,7 +240,7 @@ fn named_layers<'a>(
             .collect()
     };
     let (references, candidates) = (computing(reference), computing(candidate));
-    // What a layer computes has another shape with another batch: names and kinds decide.
+    // A layer's output changes shape with the batch: names and kinds decide.
     let items = |layers: &[&'a LayerInfo]| -> Vec<Item<'a>> {
         layers.iter().map(|layer| item(&layer.path, None, Some(layer))).collect()
     };
@@ -266,7 +266,7 @@ fn named_layers<'a>(
     (found, counted)
 }
 
-/// Layers whose names say nothing of each other and whose weights are a pair: taken out of what is left over.
+/// Layers whose names do not match and whose weights pair: removed from the leftovers.
 fn by_weights<'a>(
     reference: &'a ModelInfo,
     candidate: &'a ModelInfo,
@@ -294,7 +294,7 @@ fn by_weights<'a>(
     pairs
 }
 
-/// The module that a path is in.
+/// The module that contains a path.
 fn holder(path: &str) -> Option<&str> {
     path.rfind('.').map(|end| &path[..end])
 }
@@ -315,8 +315,8 @@ fn items<'a>(
         .collect()
 }
 
-/// What is matched: a layer, or a tensor of one. Of a layer with weights of its own whose kind is not known, such as the
-/// module that a state dict's names tell of, nothing is said.
+/// What is matched: a layer, or a tensor of one. For a layer with its own weights and an unknown kind, such as a
+/// module known only from a state dict's names, kind and op type stay empty.
 fn item<'a>(name: &'a str, shape: Option<&'a [Option<u64>]>, layer: Option<&'a LayerInfo>) -> Item<'a> {
     let is_unknown = |layer: &&LayerInfo| layer.kind == LayerKind::Other && !layer.weights.is_empty();
     let known = layer.filter(|layer| !is_unknown(layer));
@@ -379,7 +379,7 @@ mod tests {
         }
     }
 
-    /// Of one shape and in another order: shapes and order alone would pair the wrong ones.
+    /// The same shape in another order: shapes and order alone would pair the wrong ones.
     #[test]
     fn a_tensor_without_a_name_goes_by_its_layer() {
         let reference = model(vec![tensor("up.weight", "up"), tensor("down.weight", "down")]);

@@ -1,4 +1,4 @@
-//! From where to where tensors reach, and what their codes could represent.
+//! The ranges of tensors, and what their codes can represent.
 
 use super::Summary;
 use super::suspicion::Wiring;
@@ -9,18 +9,18 @@ use qp_analysis::{AffineList, CodeRange, RangeCount, ValueRange};
 use serde::Serialize;
 use std::collections::HashSet;
 
-/// The reach of one tensor.
+/// The range of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Extent {
     /// The element type as stored, or of the codes.
     pub dtype: DType,
-    /// The smallest finite value; `None` where the values are not known, as those of activations.
+    /// The smallest finite value; `None` if the values are unknown, as for activations.
     pub min: Option<f64>,
     /// The largest finite value.
     pub max: Option<f64>,
     /// Within three standard deviations of the mean, and within the extremes.
     pub core: Option<(f64, f64)>,
-    /// The real values of the smallest and the largest code; of all channels together.
+    /// The real values of the smallest and the largest code, over all channels.
     pub representable: Option<(f64, f64)>,
     /// How many standard deviations the most distant value is from the mean.
     pub peak_sigmas: Option<f64>,
@@ -29,7 +29,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Of a stored tensor with those statistics, if it could be read.
+    /// Of a stored tensor with these statistics, if it could be read.
     pub fn new(dtype: DType, numbers: Option<Summary>, parameters: Option<&QuantizationParameters>) -> Self {
         Self {
             dtype,
@@ -65,7 +65,7 @@ impl Extent {
     }
 }
 
-/// The real values of the smallest and the largest code; of all channels together.
+/// The real values of the smallest and the largest code, over all channels.
 pub fn representable(parameters: &QuantizationParameters) -> Option<(f64, f64)> {
     let codes = code_range(parameters)?;
     let list = AffineList::new(&parameters.scales, &parameters.zero_points).ok()?;
@@ -75,15 +75,15 @@ pub fn representable(parameters: &QuantizationParameters) -> Option<(f64, f64)> 
 /// What happens to the values of a layer that its codes do not reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Beyond {
-    /// The share that is clipped, among those that are not NaN; `None` without any.
+    /// The share that is clipped, among those that are not NaN; `None` if there are none.
     pub clipped_share: Option<f64>,
-    /// The share that is cut off on purpose; `None` where nothing is.
+    /// The share that is cut off on purpose; `None` if none is.
     pub rectified_share: Option<f64>,
 }
 
 impl Beyond {
-    /// Of values that were counted against `range`. Codes that begin at 0 do what a ReLU does, which quantizers leave
-    /// to them, and codes from 0 to 6 what a ReLU6 does: what these cut off is no clipping.
+    /// For values that were counted against `range`. Codes that begin at 0 act as a ReLU, which quantizers leave to
+    /// them, and codes from 0 to 6 as a ReLU6: what these cut off is not clipping.
     pub fn new(range: ValueRange, within: &RangeCount) -> Self {
         let numbers = within.count() - within.nan_count();
         let share = |part: u64| (numbers > 0).then(|| part as f64 / numbers as f64);
@@ -110,8 +110,7 @@ pub fn weights_and_more(info: &ModelInfo, all: bool) -> Vec<Stored<'_>> {
     if all { all_stored(info) } else { weights(info) }
 }
 
-/// The quantized activations with their parameters, each under the name with which it begins, in the order of
-/// computation.
+/// The quantized activations with their parameters, each under its first name, in the order of computation.
 pub fn activations(info: &ModelInfo) -> Vec<(&str, &QuantizationParameters)> {
     let wiring = Wiring::of(info);
     let mut seen: HashSet<&str> = info.tensors.iter().map(|tensor| tensor.name.as_str()).collect();

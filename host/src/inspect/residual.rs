@@ -12,7 +12,7 @@ pub struct Residual<'a> {
     pub layer: &'a LayerInfo,
     /// Its two branches, in the order of its inputs.
     pub branches: [Branch<'a>; 2],
-    /// Where the branches fork: the layer, or the input of the model; `None` where they have nothing in common.
+    /// Where the branches fork: the layer, or the input of the model; `None` if they have nothing in common.
     pub fork: Option<&'a str>,
     /// The codes to which the sum is rounded.
     pub output: Option<&'a QuantizationParameters>,
@@ -23,14 +23,14 @@ pub struct Residual<'a> {
 pub struct Branch<'a> {
     /// The value that is added.
     pub value: &'a str,
-    /// The layers between the fork and the addition, in order; none for a branch that goes straight.
+    /// The layers between the fork and the addition, in order; empty for a branch that goes straight.
     pub layers: Vec<&'a str>,
     /// The codes to which the value is rounded.
     pub quantization: Option<&'a QuantizationParameters>,
 }
 
 impl Residual<'_> {
-    /// How far the branches' scales are apart; `None` unless both have one.
+    /// How far apart the branches' scales are; `None` unless both have one.
     pub fn mismatch(&self) -> Option<ResidualMismatch> {
         ResidualMismatch::of(self.branches[0].scale()?, self.branches[1].scale()?)
     }
@@ -43,7 +43,7 @@ impl Residual<'_> {
 }
 
 impl Branch<'_> {
-    /// The one scale of the branch.
+    /// The single scale of the branch.
     pub fn scale(&self) -> Option<f64> {
         match self.quantization?.scales[..] {
             [scale] => Some(scale),
@@ -62,12 +62,12 @@ pub fn residuals(info: &ModelInfo) -> Vec<Residual<'_>> {
     additions.filter_map(|(node, layer)| residual(&graph, node, layer)).collect()
 }
 
-/// `None` for an addition of anything but two computed values, such as that of a bias.
+/// `None` for an addition of anything but two computed values, such as a bias.
 fn residual<'a>(graph: &Graph<'a>, node: usize, layer: &'a LayerInfo) -> Option<Residual<'a>> {
     let edges: Vec<_> = graph.incoming(node).filter(|edge| edge.is_data).copied().collect();
     let [first, second] = edges[..] else { return None };
     let ancestors = [ancestors(graph, first.from), ancestors(graph, second.from)];
-    // Layers are in the order of computation: the last common one is where the branches part.
+    // Layers are in the order of computation: the last common one is where the branches fork.
     let fork = ancestors[0].intersection(&ancestors[1]).last().copied();
     let branch = |edge: &super::graph::Edge<'a>, own: &BTreeSet<usize>, other: &BTreeSet<usize>| {
         let layers = own.difference(other).filter_map(|node| match graph.nodes[*node] {
@@ -87,13 +87,13 @@ fn residual<'a>(graph: &Graph<'a>, node: usize, layer: &'a LayerInfo) -> Option<
     })
 }
 
-/// The codes to which what a node computes is rounded, at once or behind an activation.
+/// The codes to which a node's result is rounded, at once or after an activation.
 fn rounded<'a>(graph: &Graph<'a>, node: usize) -> Option<&'a QuantizationParameters> {
     let first = graph.outgoing(node).next()?;
     first.quantization.or_else(|| graph.outgoing(first.to).find_map(|edge| edge.quantization))
 }
 
-/// A node and all that it is computed from.
+/// A node and everything it is computed from.
 fn ancestors(graph: &Graph<'_>, node: usize) -> BTreeSet<usize> {
     let mut found = BTreeSet::from([node]);
     let mut waiting = VecDeque::from([node]);

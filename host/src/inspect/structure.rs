@@ -1,22 +1,23 @@
-//! Which layers belong together by the graph around them.
+//! Pairs layers by the graph around them.
 //!
-//! Layers that surely are a pair are anchors. Between them, a layer is known by the anchors that it computes from: the
-//! nearest ones upstream, through layers that are none. A name that only counts, such as `add_1`, is believed where the
-//! anchors of both layers agree; a layer without a partner gets the only one of its kind with the same anchors.
+//! Layers that are surely a pair are anchors. Between them, a layer is known by the anchors that it computes from:
+//! the nearest ones upstream, through layers that are not anchors. A name that only counts, such as `add_1`, is
+//! trusted if the anchors of both layers agree; a layer without a partner is paired with the only one of its kind
+//! with the same anchors.
 
 use super::graph::{Graph, Node};
 use super::pairing::{Ground, LayerPair, LayerPairs};
 use crate::model::{LayerInfo, LayerKind, ModelInfo};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// What pairs are called that the graph tells.
+/// The name of pairs that the graph decides.
 const WHY: &str = "graph";
 
-/// More anchors than this tell nothing.
+/// More anchors than this say nothing.
 const MOST_ANCHORS: usize = 16;
-/// How often all layers are looked at while something new is found.
+/// How often all layers are visited while something new is found.
 const MOST_ROUNDS: usize = 64;
-/// How sure it is that the only layers of a kind between the same anchors are one.
+/// How sure a pair is of the only layers of a kind between the same anchors.
 const CONFIDENCE: f64 = 0.6;
 
 /// The nearest anchors upstream of each layer, by its path.
@@ -34,7 +35,7 @@ impl<'a> Side<'a> {
         Self { graph: Graph::of(info, false), anchors: HashMap::new() }
     }
 
-    /// The nearest anchors upstream of each layer, by its path; inputs of the model are anchors by their place.
+    /// The nearest anchors upstream of each layer, by its path; inputs of the model are anchors by their position.
     fn sets(&self) -> Sets<'a> {
         let mut sets: Vec<BTreeSet<usize>> = Vec::with_capacity(self.graph.nodes.len());
         let mut found = HashMap::new();
@@ -68,10 +69,10 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Holds pairs that rest on numbers against the graph, and pairs what is left over by it.
+/// Checks pairs that rest on numbers against the graph, and pairs the leftovers by it.
 ///
-/// `counted` are the pairs of names that only count; those that agree with the graph are added to `found`, the layers of the
-/// others to what is left over.
+/// `counted` are the pairs of names that only count; those that agree with the graph are added to `found`, the layers
+/// of the others to the leftovers.
 pub fn settle<'a>(
     (reference, candidate): (&'a ModelInfo, &'a ModelInfo),
     found: &mut LayerPairs<'a>,
@@ -104,9 +105,9 @@ pub fn settle<'a>(
             break;
         }
         if new.is_empty() {
-            // What does not agree is no pair; its layers may be others' partners.
+            // What does not agree is not a pair; its layers may have other partners.
             for pair in counted.drain(..) {
-                // Where nothing is known of the graph, the name is all there is.
+                // If nothing is known about the graph, the name is all there is.
                 let is_unknown = !our_sets.contains_key(pair.reference.path.as_str())
                     && !their_sets.contains_key(pair.candidate.path.as_str());
                 if is_unknown && pair.reference.is_like(pair.candidate) {
@@ -132,7 +133,7 @@ pub fn settle<'a>(
     in_order(&mut found.unmatched_candidate, candidate);
 }
 
-/// What tells layers between the same anchors from each other: the kind, and of those that have none the op type.
+/// What distinguishes layers between the same anchors: the kind, and without a kind the op type.
 type Key<'k> = (LayerKind, String, &'k BTreeSet<usize>);
 
 /// The layers of each key.
@@ -149,8 +150,8 @@ fn table<'k, 'a>(layers: &[&'a LayerInfo], sets: &'k Sets<'a>) -> HashMap<Key<'k
     table
 }
 
-/// The pairs of layers that are left over and are the only ones of their kind with their anchors on both sides. They are
-/// taken out of what is left over.
+/// The pairs of leftover layers that are the only ones of their kind with their anchors on both sides. They are
+/// removed from the leftovers.
 fn only_ones<'a>(found: &mut LayerPairs<'a>, sets: (&Sets<'a>, &Sets<'a>)) -> Vec<LayerPair<'a>> {
     let (ours, theirs) =
         (table(&found.unmatched_reference, sets.0), table(&found.unmatched_candidate, sets.1));
@@ -173,8 +174,9 @@ fn in_order(layers: &mut [&LayerInfo], info: &ModelInfo) {
     layers.sort_by_key(|layer| place.get(layer.path.as_str()).copied());
 }
 
-/// A layer that is one in one graph and several in the other pairs with the last of these: HardSwish with the product behind
-/// a HardSigmoid, which is a part of it then. The last has the name of the value, which may count and says nothing elsewhere.
+/// A layer that is one in one graph and several in the other pairs with the last of these: HardSwish with the product
+/// after a HardSigmoid, which then is a part of it. The last has the name of the value, which may count and says
+/// nothing elsewhere.
 pub(super) fn prefer_ends<'a>(
     (reference, candidate): (&'a ModelInfo, &'a ModelInfo),
     found: &mut LayerPairs<'a>,
@@ -193,7 +195,7 @@ pub(super) fn prefer_ends<'a>(
     }
 }
 
-/// The layer behind `first` that computes what `other` of the other graph does by name, taken out of what is left over.
+/// The layer after `first` that computes what `other` in the other graph does by name; removed from the leftovers.
 fn end<'a>(
     graph: &Graph<'a>,
     first: &LayerInfo,

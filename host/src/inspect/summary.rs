@@ -1,9 +1,9 @@
-//! Statistics and codes in use as they appear in results.
+//! Statistics and code usage as they appear in results.
 
 use qp_analysis::{CodeUsage, Statistics};
 use serde::Serialize;
 
-/// [`Statistics`] as a result: `None` where there is no finite value.
+/// [`Statistics`] as a result: `None` if there is no finite value.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// All elements.
@@ -14,7 +14,7 @@ pub struct Summary {
     pub max: Option<f64>,
     /// The mean of the finite values.
     pub mean: Option<f64>,
-    /// Of the population: NumPy's `std` with its default `ddof` of 0.
+    /// The population's: NumPy's `std` with its default `ddof` of 0.
     pub standard_deviation: Option<f64>,
     /// Elements that are zero, of either sign.
     pub zeros: u64,
@@ -48,21 +48,21 @@ impl Summary {
         self.nan + self.positive_infinities + self.negative_infinities
     }
 
-    /// How many standard deviations the most distant finite value is from the mean; `None` without finite
-    /// values and where all are equal.
+    /// How many standard deviations the most distant finite value is from the mean; `None` without finite values and
+    /// if all are equal.
     pub fn peak_sigmas(&self) -> Option<f64> {
         let (mean, deviation) = (self.mean?, self.standard_deviation?);
         let peak = (self.max? - mean).abs().max((self.min? - mean).abs());
         (deviation > 0.0).then(|| peak / deviation)
     }
 
-    /// Where most values are: three standard deviations around the mean, within the extremes.
+    /// Where most values lie: within three standard deviations of the mean, and within the extremes.
     pub fn core(&self) -> Option<(f64, f64)> {
         let (mean, deviation) = (self.mean?, self.standard_deviation?);
         Some(((mean - 3.0 * deviation).max(self.min?), (mean + 3.0 * deviation).min(self.max?)))
     }
 
-    /// The largest finite value less the smallest.
+    /// The largest finite value minus the smallest.
     pub fn width(&self) -> Option<f64> {
         Some(self.max? - self.min?)
     }
@@ -73,13 +73,13 @@ impl Summary {
 pub struct CodeSummary {
     /// How many different codes occur.
     pub used: u32,
-    /// How many the type has.
+    /// How many codes the type has.
     pub available: u32,
     /// The smallest that occurs.
     pub smallest: Option<i64>,
     /// The largest that occurs.
     pub largest: Option<i64>,
-    /// log2 of the number that occur.
+    /// log2 of the number of codes that occur.
     pub effective_bits: Option<f64>,
 }
 

@@ -8,14 +8,14 @@ use crate::parallel;
 use crate::playground::Loaded;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes below which a second thread costs more than it brings.
+/// Below this many bytes a second thread costs more than it gains.
 const PARALLEL_BYTES: u64 = 8 << 20;
 
-/// So many fetch as much as memory gives; each has some pieces of tensors in its hands.
+/// This many saturate the memory; each holds some pieces of tensors.
 const MOST_THREADS: usize = 8;
 
-/// The statistics of the real values of each tensor, in the same order. A tensor that cannot be read, such as
-/// one of strings or one whose scales do not fit, has an error of its own.
+/// The statistics of the real values of each tensor, in the same order. A tensor that cannot be read, such as one of
+/// strings or one whose scales do not fit, has its own error.
 ///
 /// # Errors
 /// `Cancelled`.
@@ -31,7 +31,8 @@ pub fn summaries(
     })
 }
 
-/// What `work` makes of each of some tensors of so many bytes, in the same order; `what` says so meanwhile.
+/// The result of `work` for each of some tensors with these sizes in bytes, in the same order; `what` is shown as
+/// progress.
 ///
 /// # Errors
 /// `Cancelled`.

@@ -1,5 +1,5 @@
-//! What is suspicious about a model's quantization parameters when they are seen together: along a layer's
-//! inputs, along a pair of quantize and dequantize, and in the channels that they belong to.
+//! Suspicious quantization parameters, found by looking at several together: those of a layer's inputs, those of a
+//! pair of quantize and dequantize, and those of the channels they apply to.
 
 use super::Elements;
 use super::weight::channel_axis;
@@ -12,14 +12,14 @@ use crate::playground::Loaded;
 use qp_analysis::{Affine, Suspicion, Thresholds};
 use std::collections::HashMap;
 
-/// The quantization parameters of every name in a model, and who computes it.
+/// The quantization parameters of every name in a model, and what computes it.
 pub struct Wiring<'a> {
     parameters: HashMap<&'a str, &'a QuantizationParameters>,
     producers: HashMap<&'a str, &'a LayerInfo>,
 }
 
 impl<'a> Wiring<'a> {
-    /// Of that model.
+    /// Of this model.
     pub fn of(info: &'a ModelInfo) -> Self {
         let values = info.inputs.iter().chain(&info.outputs).chain(&info.values);
         let values = values.filter_map(|value| Some((value.name.as_str(), value.quantization.as_ref()?)));
@@ -41,7 +41,7 @@ impl<'a> Wiring<'a> {
     /// Where a quantized name comes from, through the layers that quantize and dequantize it.
     pub fn origin(&self, name: &'a str) -> &'a str {
         let mut origin = name;
-        // A chain of plumbing longer than this is no chain but a loop.
+        // A longer chain of such layers is a loop.
         for _ in 0..8 {
             let Some(layer) = self.producers.get(origin).filter(|layer| layer.kind.is_plumbing()) else {
                 break;
@@ -97,7 +97,7 @@ impl<'a> Wiring<'a> {
     fn of_bias(&self, input: &str, weight: &str, bias: &str, thresholds: &Thresholds) -> Option<Suspicion> {
         let scales =
             |name: &str| Some(&self.parameters(name)?.scales[..]).filter(|scales| !scales.is_empty());
-        // Products of codes whose weight has a scale for each block are real numbers when the bias is added.
+        // Products of codes whose weight has a scale per block are real numbers when the bias is added.
         if self.parameters(weight)?.block_size.is_some() {
             return None;
         }
@@ -107,7 +107,7 @@ impl<'a> Wiring<'a> {
         }
     }
 
-    /// Of a layer that dequantizes codes which another computed of real numbers.
+    /// For a layer that dequantizes codes which another computed from real numbers.
     fn of_pair(&self, codes: &str, output: &str, thresholds: &Thresholds) -> Option<Suspicion> {
         self.producers.get(codes).filter(|layer| layer.kind == LayerKind::Quantize)?;
         let (begin, end) = (self.parameters(codes)?, self.parameters(output)?);
@@ -122,7 +122,7 @@ impl<'a> Wiring<'a> {
 /// The channels of a quantized weight that are all zeros.
 ///
 /// # Errors
-/// What the backend says of the file; a tensor whose scales do not fit has no channels to suspect.
+/// Those of the backend; a tensor whose scales do not fit has no channels to check.
 pub fn zero_channels(
     model: &Loaded,
     layer: Option<&LayerInfo>,

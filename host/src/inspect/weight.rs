@@ -1,10 +1,10 @@
-//! Which stored tensors are a layer's, which of them is its weight, and along which axis its channels lie.
+//! Which stored tensors belong to a layer, which of them is its weight, and along which axis its channels lie.
 
 use crate::model::{LayerInfo, ModelInfo, TensorInfo, TensorRole};
 use std::collections::{HashMap, HashSet};
 
-/// The stored tensors that belong to the layer or that it reads, without scales and zero points: the largest
-/// first, of equal ones the first named.
+/// The stored tensors that belong to the layer or that it reads, without scales and zero points: the largest first,
+/// equal ones in the order of their names.
 pub fn tensors_of<'a>(layer: &LayerInfo, info: &'a ModelInfo) -> Vec<&'a TensorInfo> {
     let mut seen = HashSet::new();
     let names = layer.tensors.iter().chain(&layer.inputs).filter(|name| seen.insert(name.as_str()));
@@ -25,8 +25,8 @@ pub struct Stored<'a> {
     pub tensor: &'a TensorInfo,
 }
 
-/// Every stored tensor but scales, zero points and further names of the same storage, in the order of the
-/// layers; those of no layer last.
+/// Every stored tensor except scales, zero points and aliases, in the order of the layers; those that belong to no
+/// layer come last.
 pub fn all_stored(info: &ModelInfo) -> Vec<Stored<'_>> {
     let by_path = info.places();
     let mut first_reader: HashMap<&str, usize> = HashMap::new();
@@ -52,8 +52,8 @@ pub fn all_stored(info: &ModelInfo) -> Vec<Stored<'_>> {
     placed.into_iter().map(|(_, stored)| stored).collect()
 }
 
-/// The weight of each layer that has one, its largest parameter, in the order of the layers. A tensor that no
-/// layer has is its own.
+/// The weight of each layer that has one, its largest parameter, in the order of the layers. A tensor that belongs to
+/// no layer stands for itself.
 pub fn weights(info: &ModelInfo) -> Vec<Stored<'_>> {
     let mut weights: Vec<Stored<'_>> = Vec::new();
     for stored in all_stored(info).into_iter().filter(|stored| stored.tensor.role == TensorRole::Parameter) {
@@ -70,8 +70,8 @@ pub fn weights(info: &ModelInfo) -> Vec<Stored<'_>> {
     weights
 }
 
-/// The axis of a tensor's channels: that of its scales where each channel has one, else that of the layer's
-/// output channels as its plugin says, else the first. `None` for a scalar.
+/// The axis of a tensor's channels: that of its scales if each channel has one, otherwise that of the layer's output
+/// channels according to its plugin, otherwise the first. `None` for a scalar.
 pub fn channel_axis(layer: Option<&LayerInfo>, tensor: &TensorInfo) -> Option<i64> {
     let rank = tensor.shape.len();
     if rank == 0 {

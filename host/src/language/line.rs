@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::language::{Statement, Variables};
 use std::ops::Range;
 
-/// A command's name and its arguments, each with its place in the text they came from.
+/// A command's name and its arguments, each with its position in the text it came from.
 #[derive(Clone, Debug)]
 pub struct Line {
     words: Vec<(String, Range<usize>)>,
@@ -35,19 +35,19 @@ impl Line {
         self.words.iter().map(|(word, _)| word.as_str())
     }
 
-    /// Where the word at `index` stands.
+    /// The position of the word at `index`.
     pub fn word_span(&self, index: usize) -> Option<Range<usize>> {
         self.words.get(index).map(|(_, span)| span.clone())
     }
 
-    /// Where the first word equal to `text`, or that begins with `text=`, stands.
+    /// The position of the first word equal to `text`, or beginning with `text=`.
     pub fn span_of(&self, text: &str) -> Option<Range<usize>> {
         let fits =
             |word: &str| word == text || word.strip_prefix(text).is_some_and(|rest| rest.starts_with('='));
         self.words.iter().find(|(word, _)| fits(word)).map(|(_, span)| span.clone())
     }
 
-    /// The whole statement's place.
+    /// The position of the whole statement.
     pub fn span(&self) -> Range<usize> {
         self.span.clone()
     }

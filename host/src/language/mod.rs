@@ -1,5 +1,5 @@
-//! The command language: a text becomes statements, a statement becomes words. Nothing here touches a file,
-//! a model or the terminal.
+//! The command language: a text becomes statements, a statement becomes words. Nothing here touches a file, a model
+//! or the terminal.
 
 pub mod line;
 pub mod token;

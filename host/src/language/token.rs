@@ -17,12 +17,12 @@ pub struct Statement {
     pub span: Range<usize>,
 }
 
-/// One word, its variables not expanded yet.
+/// One word, its variables not yet expanded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word {
-    /// What it is made of, in order; adjacent literals are one.
+    /// Its pieces, in order; adjacent literals are one.
     pub parts: Vec<Part>,
-    /// Where it stands, quotes included, in bytes of the text.
+    /// Its position, quotes included, in bytes of the text.
     pub span: Range<usize>,
 }
 
@@ -35,19 +35,19 @@ pub enum Part {
     Variable {
         /// The name without the `$`.
         name: String,
-        /// Where the reference stands, in bytes of the text.
+        /// The position of the reference, in bytes of the text.
         span: Range<usize>,
     },
 }
 
-/// Something that cannot be split into words.
+/// A part of the text that cannot be split into words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What is wrong.
     pub message: &'static str,
     /// Where it begins and ends, in bytes of the text.
     pub span: Range<usize>,
-    /// Whether more text could mend it: an open quote, a backslash at the end.
+    /// Whether more text could fix it: an open quote, a backslash at the end.
     pub is_incomplete: bool,
 }
 
@@ -61,7 +61,7 @@ pub fn parse(text: &str) -> Result<Vec<Statement>, Vec<Problem>> {
     if splitter.problems.is_empty() { Ok(splitter.statements) } else { Err(splitter.problems) }
 }
 
-/// Whether the text ends within a quote or after a backslash, so that a next line belongs to it.
+/// Whether the text ends within a quote or after a backslash, so that the next line belongs to it.
 pub fn is_incomplete(text: &str) -> bool {
     parse(text).is_err_and(|problems| problems.iter().any(|problem| problem.is_incomplete))
 }
@@ -200,7 +200,7 @@ impl Splitter<'_> {
             parts.push(Part::Variable { name: name.to_owned(), span });
         } else {
             self.problems.push(Problem {
-                message: "`$` without the name of a variable",
+                message: "`$` without a variable name",
                 span,
                 is_incomplete: false,
             });
@@ -209,7 +209,7 @@ impl Splitter<'_> {
 
     fn open_quote(&mut self, start: usize) {
         let span = start..self.text.len();
-        self.problems.push(Problem { message: "a quote that is not closed", span, is_incomplete: true });
+        self.problems.push(Problem { message: "unclosed quote", span, is_incomplete: true });
     }
 
     fn peek(&self) -> Option<char> {
@@ -221,7 +221,7 @@ impl Splitter<'_> {
     }
 }
 
-/// Whether a variable can have this name: letters, digits and `_`, no digit first.
+/// Whether a variable can have this name: letters, digits and `_`, not starting with a digit.
 pub fn is_name(name: &str) -> bool {
     name.chars().next().is_some_and(|first| !first.is_ascii_digit()) && name.chars().all(is_name_letter)
 }
@@ -299,7 +299,7 @@ mod tests {
     }
 
     proptest! {
-        /// On text without what only this language has, the words are those of the crate `shlex`.
+        /// On text without features that only this language has, the words are those of the crate `shlex`.
         #[test]
         fn agrees_with_shlex(text in r#"[a-z \\"'é\t]{0,24}"#) {
             if let (Some(theirs), Ok(ours)) = (shlex::split(&text), parse(&text)) {

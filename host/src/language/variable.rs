@@ -22,7 +22,7 @@ impl Variables {
     /// The text of a word, its variables replaced by their values.
     ///
     /// # Errors
-    /// `Usage` at the reference of a variable that is not set.
+    /// `Usage` at the reference to a variable that is not set.
     pub fn expand(&self, word: &Word) -> Result<String> {
         let mut text = String::new();
         for part in &word.parts {

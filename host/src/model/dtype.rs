@@ -5,8 +5,7 @@ use std::fmt;
 
 /// The type of a tensor's elements, by the code that plugins use for it.
 ///
-/// An open set: a code without a name prints as `dtype<code>`, and tensors of it are listed and never
-/// decoded.
+/// An open set: a code without a name prints as `dtype<code>`; tensors of it are listed but never decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DType(u8);
 
@@ -28,7 +27,7 @@ macro_rules! dtypes {
                 match self.0 { $($code => $bits,)* _ => 0 }
             }
 
-            /// The type of that name.
+            /// The type with this name.
             pub fn from_name(name: &str) -> Option<Self> {
                 match name { $($text => Some(Self::$name),)* _ => None }
             }
@@ -70,7 +69,7 @@ dtypes! {
 }
 
 impl DType {
-    /// The type of that code, known or not.
+    /// The type with this code, known or not.
     pub fn from_code(code: u8) -> Self {
         Self(code)
     }

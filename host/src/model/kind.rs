@@ -1,4 +1,4 @@
-//! What layers do, in the contract's words: the host knows no operator's name.
+//! What layers do, in the contract's words: the host knows no operator names.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ macro_rules! kinds {
         /// What a layer does, as its plugin says.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum LayerKind {
-            /// None of the others, not known, or a kind that this qp does not know.
+            /// None of the others, unknown, or a kind that this qp does not know.
             #[default]
             Other,
             $($(#[$doc])+ $kind,)+
@@ -23,7 +23,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// The kind of that name.
+            /// The kind with this name.
             pub fn of_name(name: &str) -> Self {
                 match name {
                     $($name => Self::$kind,)+
@@ -43,11 +43,11 @@ kinds! {
     BatchNormalization, "batch-normalization";
     /// Normalizes by statistics of the value itself.
     Normalization, "normalization";
-    /// A function of each element that is no clamp.
+    /// An element-wise function other than a clamp.
     Activation, "activation";
-    /// Cuts each element off at bounds.
+    /// Limits each element to bounds.
     Clamp, "clamp";
-    /// Averages or maxima over windows.
+    /// Average or maximum over windows.
     Pooling, "pooling";
     /// The sum of its data inputs.
     Addition, "addition";
@@ -55,29 +55,29 @@ kinds! {
     Multiplication, "multiplication";
     /// Joins its data inputs along an axis.
     Concatenation, "concatenation";
-    /// Moves or reshapes values and computes none.
+    /// Moves or reshapes values without computing.
     Movement, "movement";
     /// Interpolates between values.
     Resize, "resize";
     /// A recurrent layer.
     Recurrent, "recurrent";
-    /// Looks rows of a stored table up.
+    /// Looks up rows of a stored table.
     Embedding, "embedding";
     /// Attention in one layer.
     Attention, "attention";
-    /// Exponentials over their sum.
+    /// Exponentials divided by their sum.
     Softmax, "softmax";
     /// Rounds real numbers to codes.
     Quantize, "quantize";
     /// Turns codes into real numbers.
     Dequantize, "dequantize";
-    /// Rounds real numbers to what codes stand for.
+    /// Rounds real numbers to values that codes stand for.
     QuantizeDequantize, "quantize-dequantize";
     /// Turns codes into other codes.
     Requantize, "requantize";
-    /// Depends on stored tensors alone.
+    /// Depends on stored tensors only.
     Constant, "constant";
-    /// Hands its data on as it is.
+    /// Passes its data through unchanged.
     Identity, "identity";
     /// Computes with shapes.
     Shape, "shape";
@@ -85,17 +85,17 @@ kinds! {
     ControlFlow, "control-flow";
     /// Sums or means over axes.
     Reduction, "reduction";
-    /// Element by element of several inputs, neither a sum nor a product.
+    /// Element-wise over several inputs, neither a sum nor a product.
     Elementwise, "elementwise";
 }
 
 impl LayerKind {
-    /// Whether a layer of this kind only quantizes or dequantizes what others compute.
+    /// Whether a layer of this kind only quantizes or dequantizes the results of others.
     pub fn is_plumbing(self) -> bool {
         matches!(self, Self::Quantize | Self::Dequantize | Self::QuantizeDequantize | Self::Requantize)
     }
 
-    /// Whether what a layer of this kind computes is an activation: it depends on the elements of the inputs.
+    /// Whether the result of a layer of this kind is an activation: whether it depends on the elements of the inputs.
     pub fn computes_activations(self) -> bool {
         !matches!(self, Self::Constant | Self::Shape)
     }
@@ -121,15 +121,15 @@ impl Serialize for LayerKind {
     }
 }
 
-/// What an input of a layer is to it.
+/// What an input means to its layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InputRole {
-    /// What the layer computes with.
+    /// Data to compute with.
     #[default]
     Data,
     /// The weight, or one of several.
     Weight,
-    /// What is added to each output channel.
+    /// Added to each output channel.
     Bias,
     /// A bound of a clamp.
     Bound,
@@ -137,7 +137,7 @@ pub enum InputRole {
     Parameter,
 }
 
-/// The numbers between which a layer leaves its elements; infinite where there is no bound.
+/// The bounds within which a layer keeps its elements; infinite if there is no bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {
     /// The lower one.
@@ -153,7 +153,7 @@ pub struct WeightUse {
     pub tensor: String,
     /// Whether it is a bias.
     pub is_bias: bool,
-    /// The axis of the output channels as it is stored.
+    /// The axis of the output channels in the stored tensor.
     pub channel_axis: Option<i64>,
     /// Whether a matrix is stored as (in, out).
     pub is_transposed: bool,
@@ -163,11 +163,11 @@ pub struct WeightUse {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ValueOrigin {
-    /// Computed from the elements of the inputs, or nothing is known.
+    /// From the elements of the inputs, or unknown.
     #[default]
     Activation,
-    /// Computed from stored tensors alone.
+    /// From stored tensors only.
     Constant,
-    /// Computed from the shapes of values.
+    /// From the shapes of values.
     Shape,
 }

@@ -27,43 +27,43 @@ pub struct LayerInfo {
     pub quantization: Option<String>,
     /// What it does.
     pub kind: LayerKind,
-    /// What each of `inputs` is to it; inputs behind the end of this list are data.
+    /// What each of `inputs` means to it; inputs beyond the end of this list are data.
     #[serde(skip)]
     pub roles: Vec<InputRole>,
-    /// Its weights and biases, the weight first; also those that it reads through layers that only move, dequantize or
-    /// round them.
+    /// Its weights and biases, the weight first; also those that it reads through layers that only move, dequantize
+    /// or round them.
     #[serde(skip)]
     pub weights: Vec<WeightUse>,
-    /// Whether it is within a graph that another layer holds: what it computes cannot be captured.
+    /// Whether it is inside a graph that another layer holds: its values cannot be captured.
     #[serde(skip)]
     pub is_inner: bool,
-    /// Between what it leaves its elements.
+    /// The bounds within which it keeps its elements.
     #[serde(skip)]
     pub bounds: Option<Bounds>,
-    /// What it rounds its inputs to by itself, by their places.
+    /// The codes to which it rounds its inputs by itself, by input position.
     #[serde(skip)]
     pub input_codes: Vec<(usize, QuantizationParameters)>,
 }
 
 impl LayerInfo {
-    /// What the input of that index is to the layer.
+    /// What the input at this index means to the layer.
     pub fn role(&self, index: usize) -> InputRole {
         self.roles.get(index).copied().unwrap_or_default()
     }
 
-    /// What rows about one of its values are called: the layer's path; of outputs behind the first the value's name.
+    /// The label of rows about one of its values: the layer's path, or for outputs after the first the value's name.
     pub fn label_of<'a>(&'a self, value: &'a str) -> &'a str {
         let place =
             self.outputs.iter().filter(|output| !output.is_empty()).position(|output| output == value);
         if place.is_some_and(|place| place > 0) { value } else { &self.path }
     }
 
-    /// The codes to which it rounds the input of that index by itself.
+    /// The codes to which it rounds the input at this index by itself.
     pub fn codes_of_input(&self, index: usize) -> Option<&QuantizationParameters> {
         self.input_codes.iter().find(|(input, _)| *input == index).map(|(_, codes)| codes)
     }
 
-    /// Its inputs that are data, with their places.
+    /// Its inputs that are data, with their positions.
     pub fn data(&self) -> impl Iterator<Item = (usize, &str)> {
         let data = self
             .inputs
@@ -73,7 +73,7 @@ impl LayerInfo {
         data.map(|(place, name)| (place, name.as_str()))
     }
 
-    /// Whether two layers do the same kind of thing; of layers of which nothing is known, those of one type.
+    /// Whether two layers do the same kind of thing; layers of unknown kind do if their op types are equal.
     pub fn is_like(&self, other: &Self) -> bool {
         match (self.kind, other.kind) {
             (LayerKind::Other, LayerKind::Other) => self.op_type.eq_ignore_ascii_case(&other.op_type),
@@ -81,7 +81,7 @@ impl LayerInfo {
         }
     }
 
-    /// The attribute of that name.
+    /// The attribute with this name.
     pub fn attribute(&self, name: &str) -> Option<&AttributeValue> {
         self.attributes.iter().find(|attribute| attribute.name == name).map(|attribute| &attribute.value)
     }
@@ -96,8 +96,8 @@ pub struct Attribute {
     pub value: AttributeValue,
 }
 
-/// The value of an attribute. Serialized as a number, a string or a list; what is none of these is an object
-/// that names what it is.
+/// The value of an attribute. Serialized as a number, a string or a list; anything else is an object that says what
+/// it is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum AttributeValue {
@@ -120,7 +120,7 @@ pub enum AttributeValue {
     },
     /// Subgraphs.
     Graphs {
-        /// The names that their layers have as scope.
+        /// The scope of their layers.
         graphs: Vec<String>,
     },
     /// Anything else.

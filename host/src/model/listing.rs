@@ -1,4 +1,4 @@
-//! What a layer computes, as its file writes it.
+//! What a layer computes, as written in its file.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 pub struct Listing {
     /// The language: `TorchScript`.
     pub language: String,
-    /// The path of the layer that the code is of: that which was asked for, or the one that holds it; empty for the
+    /// The path of the layer that the code belongs to: the requested one, or the one that holds it; empty for the
     /// model itself.
     #[serde(default)]
     pub layer: String,
-    /// The class or function that the code is of, by its full name; empty for none.
+    /// The full name of the class or function that the code belongs to; empty if there is none.
     #[serde(default)]
     pub class: String,
-    /// Its methods, the one that a run calls first.
+    /// Its methods, the one that a run calls first at the front.
     #[serde(default)]
     pub methods: Vec<ListedMethod>,
-    /// All that it computes, calls of other layers replaced by what they compute; empty if that is not known.
+    /// Everything it computes, with calls of other layers replaced by what they compute; empty if unknown.
     #[serde(default)]
     pub inlined: Vec<ListedStep>,
 }
@@ -27,7 +27,7 @@ pub struct Listing {
 pub struct ListedMethod {
     /// The name: `forward`.
     pub name: String,
-    /// The text, its own indentation taken away.
+    /// The text, without its common indentation.
     pub text: String,
 }
 
@@ -37,7 +37,7 @@ pub struct ListedStep {
     /// The path of the layer that computes it; empty for the model itself.
     #[serde(default)]
     pub layer: String,
-    /// How many branches and loops it is within.
+    /// How many branches and loops enclose it.
     #[serde(default)]
     pub depth: u16,
     /// The line, without indentation.

@@ -1,7 +1,7 @@
-//! What a model file holds, in types of the host.
+//! The content of a model file, in the host's types.
 //!
-//! The same content as a plugin's description of a model, checked: layer paths and tensor names are unique
-//! and not empty, shapes and byte counts agree with the element types.
+//! The same as a plugin's description of a model, but checked: layer paths and tensor names are unique and not empty,
+//! shapes and byte counts agree with the element types.
 
 mod dtype;
 mod kind;
@@ -31,12 +31,12 @@ pub struct Property {
     pub value: String,
 }
 
-/// Something that the reader of a file noticed and a careful user wants to know.
+/// Something that the reader of a file noticed and that a careful user wants to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How grave it is.
+    /// How serious it is.
     pub severity: Severity,
-    /// A short name of the kind: `pickle.dangerous-global`, `onnx.unknown-domain`.
+    /// A short name for its kind: `pickle.dangerous-global`, `onnx.unknown-domain`.
     pub code: String,
     /// One line for the user.
     pub message: String,
@@ -44,15 +44,15 @@ pub struct Finding {
     pub subjects: Vec<String>,
 }
 
-/// How grave a [`Finding`] is.
+/// How serious a [`Finding`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing.
     Note,
-    /// Probably not what was meant; also any severity that qp does not know.
+    /// Probably a mistake; also any severity that qp does not know.
     Warning,
-    /// Opening this file with the tool it is made for would execute what it brings along.
+    /// Opening this file with its usual tool would execute code that the file contains.
     Danger,
 }
 
@@ -75,9 +75,9 @@ pub struct ModelInfo {
     pub inputs: Vec<ValueInfo>,
     /// The graph's outputs.
     pub outputs: Vec<ValueInfo>,
-    /// The activations between layers of which anything is known.
+    /// The activations between layers about which anything is known.
     pub values: Vec<ValueInfo>,
-    /// The layers, in the order in which they are computed, or of the module tree.
+    /// The layers, in the order of computation, or of the module tree.
     pub layers: Vec<LayerInfo>,
     /// The stored tensors.
     pub tensors: Vec<TensorInfo>,
@@ -85,47 +85,47 @@ pub struct ModelInfo {
     pub metadata: Vec<Property>,
     /// What the reader noticed.
     pub findings: Vec<Finding>,
-    /// Why its backend cannot run it on any machine; `None` when it can, a runtime provided.
+    /// Why its backend cannot run it on any machine; `None` when it can, given a runtime.
     pub run_obstacle: Option<Error>,
-    /// Whatever else the backend has to say.
+    /// Anything else the backend has to say.
     pub extra: Vec<Property>,
 }
 
 impl ModelInfo {
-    /// The layer of that path.
+    /// The layer with this path.
     pub fn layer(&self, path: &str) -> Option<&LayerInfo> {
         self.layers.iter().find(|layer| layer.path == path)
     }
 
-    /// The stored tensor of that name.
+    /// The stored tensor with this name.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.tensors.iter().find(|tensor| tensor.name == name)
     }
 
-    /// The value of that name: an input, an output or an activation.
+    /// The value with this name: an input, an output or an activation.
     pub fn value(&self, name: &str) -> Option<&ValueInfo> {
         self.inputs.iter().chain(&self.outputs).chain(&self.values).find(|value| value.name == name)
     }
 
-    /// The values by their names, as [`value`](Self::value) finds them: for whoever asks for many.
+    /// The values by name, as [`value`](Self::value) finds them: for looking up many.
     pub fn values_by_name(&self) -> HashMap<&str, &ValueInfo> {
-        // Of two with one name the last one stays.
+        // Of two with the same name the last one stays.
         let values = self.values.iter().chain(&self.outputs).chain(&self.inputs);
         values.map(|value| (value.name.as_str(), value)).collect()
     }
 
-    /// Where each layer stands, by its path.
+    /// The position of each layer, by its path.
     pub fn places(&self) -> HashMap<&str, usize> {
         self.layers.iter().enumerate().map(|(place, layer)| (layer.path.as_str(), place)).collect()
     }
 
-    /// The parameters as stored once: role parameter, and no alias of another tensor.
+    /// The parameters, each stored tensor once: role parameter, and not an alias of another tensor.
     pub fn parameters(&self) -> impl Iterator<Item = &TensorInfo> {
         self.tensors.iter().filter(|tensor| tensor.role == TensorRole::Parameter && tensor.alias_of.is_none())
     }
 
-    /// The number of parameters: elements of tensors of that role, shared ones counted once. Scales and zero
-    /// points, buffers and constants are none.
+    /// The number of parameters: elements of tensors with that role, shared ones counted once. Scales and zero
+    /// points, buffers and constants do not count.
     pub fn parameter_count(&self) -> u64 {
         self.parameters().map(TensorInfo::element_count).fold(0, u64::saturating_add)
     }
@@ -150,15 +150,14 @@ impl ModelInfo {
         (all > 0).then(|| quantized as f64 / all as f64)
     }
 
-    /// The files beside the model's own that hold some of its tensors, each once.
+    /// The files next to the model's own that hold some of its tensors, each once.
     pub fn external_files(&self) -> impl Iterator<Item = &str> {
         let names: std::collections::BTreeSet<&str> =
             self.tensors.iter().filter_map(|tensor| tensor.external_file.as_deref()).collect();
         names.into_iter()
     }
 
-    /// Those of [`Self::external_files`] that are in the model's own folder or below it, as paths: no others
-    /// are ever looked at.
+    /// Those of [`Self::external_files`] in the model's own folder or below it, as paths: no others are ever opened.
     pub fn local_files(&self, model: &Path) -> Vec<PathBuf> {
         let folder = model.parent().unwrap_or(Path::new(""));
         let is_inside = |file: &&str| {
@@ -172,7 +171,7 @@ impl ModelInfo {
         self.layers.len()
     }
 
-    /// How many layers there are of each op type, the most frequent first, equal ones by name.
+    /// The number of layers per op type, the most frequent first, ties by name.
     pub fn op_type_counts(&self) -> Vec<(&str, usize)> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for layer in &self.layers {

@@ -1,4 +1,4 @@
-//! How integer codes and real values belong together.
+//! How integer codes correspond to real values.
 
 use super::DType;
 use serde::Serialize;
@@ -7,8 +7,8 @@ use std::fmt;
 /// real = (q - zero_point) · scale, per tensor, per channel along `axis`, or per block of `block_size`
 /// elements along `axis`.
 ///
-/// Both lists are empty when the parameters are computed anew for each input, or when there are too many to
-/// list: they are then read as the tensors `scale_name` and `zero_point_name`.
+/// Both lists are empty when the parameters are computed for each input, or when there are too many to list: they are
+/// then read as the tensors `scale_name` and `zero_point_name`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QuantizationParameters {
     /// The type of the codes, for example `int8`.
@@ -19,7 +19,7 @@ pub struct QuantizationParameters {
     pub zero_points: Vec<f64>,
     /// How many scales there are, even where they are not listed.
     pub scale_count: u64,
-    /// The axis of the channels or blocks. Where the shape is known it lies within it and is not negative.
+    /// The axis of the channels or blocks. If the shape is known, the axis lies within it and is not negative.
     pub axis: Option<i64>,
     /// Elements along `axis` that share one scale.
     pub block_size: Option<u64>,
@@ -27,9 +27,9 @@ pub struct QuantizationParameters {
     pub scale_name: Option<String>,
     /// The stored tensor that holds the zero points.
     pub zero_point_name: Option<String>,
-    /// Whether the parameters are computed anew for each input (dynamic quantization).
+    /// Whether the parameters are computed for each input (dynamic quantization).
     pub is_dynamic: bool,
-    /// The smallest and the largest code in use, where the type has more.
+    /// The smallest and the largest code in use, if that is less than the type's range.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code_range: Option<(i64, i64)>,
 }
@@ -51,12 +51,12 @@ impl QuantizationParameters {
         }
     }
 
-    /// The smallest and the largest code; `None` for codes that are no whole numbers.
+    /// The smallest and the largest code; `None` for codes that are not whole numbers.
     pub fn codes(&self) -> Option<(i64, i64)> {
         self.code_range.or_else(|| self.dtype.code_range())
     }
 
-    /// Whether codes mean the same real numbers by these and by other parameters, wherever the scales are stored.
+    /// Whether codes mean the same real numbers under both sets of parameters, wherever the scales are stored.
     pub fn gives_the_values_of(&self, other: &Self) -> bool {
         let zero_points =
             |one: &Self| -> Vec<f64> { (0..one.scales.len()).map(|index| one.zero_point(index)).collect() };
@@ -70,7 +70,7 @@ impl QuantizationParameters {
             && zero_points(self) == zero_points(other)
     }
 
-    /// What shares one scale.
+    /// Which elements share one scale.
     pub fn granularity(&self) -> Granularity {
         match (self.axis, self.block_size) {
             (_, Some(_)) => Granularity::PerBlock,
@@ -79,7 +79,7 @@ impl QuantizationParameters {
         }
     }
 
-    /// The zero point that belongs to the scale of that index: zero when none are listed.
+    /// The zero point for the scale at this index: zero when none are listed.
     pub fn zero_point(&self, index: usize) -> f64 {
         match self.zero_points.as_slice() {
             [] => 0.0,
@@ -104,7 +104,7 @@ impl QuantizationParameters {
     }
 }
 
-/// What shares one scale.
+/// Which elements share one scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Granularity {

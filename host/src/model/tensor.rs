@@ -1,4 +1,4 @@
-//! Tensors and values: their descriptions, and the elements of one that was read.
+//! Tensors and values: their descriptions, and the elements of a tensor that was read.
 
 use super::{DType, QuantizationParameters, ValueOrigin};
 use serde::Serialize;
@@ -8,16 +8,16 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Dimension {
-    /// A size that is fixed.
+    /// A fixed size.
     Fixed(u64),
-    /// A size that is free and has a name, for example `batch`.
+    /// A free size with a name, for example `batch`.
     Symbolic(String),
-    /// A size of which nothing is known.
+    /// An unknown size.
     Unknown,
 }
 
 impl Dimension {
-    /// The size, where it is fixed.
+    /// The size, if it is fixed.
     pub fn size(&self) -> Option<u64> {
         match self {
             Self::Fixed(size) => Some(*size),
@@ -41,18 +41,18 @@ impl fmt::Display for Dimension {
 pub struct ValueInfo {
     /// The name.
     pub name: String,
-    /// [`DType::UNDEFINED`] when the file does not say.
+    /// [`DType::UNDEFINED`] when the file does not declare it.
     pub dtype: DType,
     /// `None` when not even the number of dimensions is known; an empty shape is a scalar.
     pub shape: Option<Vec<Dimension>>,
-    /// How the integer codes of this value, or the codes it was rounded to, turn into real values.
+    /// How this value's integer codes, or the codes it was rounded to, turn into real values.
     pub quantization: Option<QuantizationParameters>,
-    /// What it is when it is no tensor: `sequence(tensor(float32))`.
+    /// What it is if not a tensor: `sequence(tensor(float32))`.
     pub type_name: Option<String>,
-    /// Whether it is computed from the inputs' elements, from their shapes, or from stored tensors alone.
+    /// Whether it is computed from the inputs' elements, from their shapes, or from stored tensors only.
     #[serde(skip)]
     pub origin: ValueOrigin,
-    /// Of an input: whether it may be left out, because the model has a default for it.
+    /// For an input: whether it is optional, because the model has a default for it.
     #[serde(skip_serializing_if = "is_false")]
     pub is_optional: bool,
 }
@@ -62,7 +62,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 impl ValueInfo {
-    /// A value of which nothing but name, type and shape is known.
+    /// A value about which only name, type and shape are known.
     pub fn new(name: &str, dtype: DType, shape: Option<Vec<Dimension>>) -> Self {
         Self {
             name: name.to_owned(),
@@ -80,9 +80,9 @@ impl ValueInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TensorRole {
-    /// A weight, a bias: what training set.
+    /// A weight or a bias: set by training.
     Parameter,
-    /// State that training did not set as a parameter, such as running means.
+    /// State that is not a trained parameter, such as running means.
     Buffer,
     /// A constant of the graph, and any role that qp does not know.
     Constant,
@@ -114,23 +114,23 @@ pub struct TensorInfo {
     pub shape: Vec<u64>,
     /// Bytes of the elements as stored.
     pub bytes: u64,
-    /// The path of the layer that owns it; `None` when none does or several do.
+    /// The path of the layer that owns it; `None` if there is none, or several.
     pub layer: Option<String>,
-    /// How its codes turn into real values; of a float tensor, the codes to which the graph rounds it before anything
-    /// computes with it. `None` for a float tensor that is used as it is.
+    /// How its codes turn into real values; for a float tensor, the codes to which the graph rounds it before
+    /// anything computes with it. `None` for a float tensor that is used as it is.
     pub quantization: Option<QuantizationParameters>,
-    /// The file that holds it when that is not the model file; relative to the model's folder.
+    /// The file that holds it, if not the model file; relative to the model's folder.
     pub external_file: Option<String>,
     /// The name of an earlier tensor that shares its storage.
     pub alias_of: Option<String>,
-    /// What its elements are stored as when no element type, scale and zero point can say it; its real values then come
-    /// by a request.
+    /// How its elements are stored if element type, scale and zero point cannot express it; its real values are then
+    /// read by a request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub type_name: Option<String>,
 }
 
 impl TensorInfo {
-    /// The element type as the host prints it, also where it has no dtype.
+    /// The element type as the host prints it, even if it has no dtype.
     pub fn dtype_name(&self) -> String {
         self.type_name.clone().unwrap_or_else(|| self.dtype.to_string())
     }
@@ -140,8 +140,8 @@ impl TensorInfo {
         element_count(&self.shape).unwrap_or(u64::MAX)
     }
 
-    /// Whether its elements are quantized: they have quantization parameters, or are integers of fewer than
-    /// 32 bits (packed codes whose parameters the file keeps elsewhere).
+    /// Whether its elements are quantized: it has quantization parameters, or integers of fewer than 32 bits (packed
+    /// codes whose parameters the file keeps elsewhere).
     pub fn is_quantized(&self) -> bool {
         self.quantization.is_some() || (self.dtype.is_integer() && self.dtype.bits() < 32)
     }
@@ -162,13 +162,13 @@ pub struct Tensor {
     pub shape: Vec<u64>,
     /// The elements.
     pub bytes: Vec<u8>,
-    /// How integer codes turn into real values; `None` when the values are what they are.
+    /// How integer codes turn into real values; `None` when the elements are the values.
     pub quantization: Option<QuantizationParameters>,
 }
 
 impl Tensor {
-    /// The part from `first` to before `end` along the first dimension. Types below one byte, whose elements do
-    /// not begin at bytes, and scalars are handed on whole.
+    /// The part from `first` up to `end`, exclusive, along the first dimension. Scalars, and types below one byte,
+    /// whose elements do not begin at byte boundaries, are returned whole.
     pub fn samples(&self, first: u64, end: u64) -> Self {
         let Some(&all) = self.shape.first().filter(|_| self.dtype.bits() >= 8) else { return self.clone() };
         let (first, end) = (first.min(all), end.min(all));
@@ -188,7 +188,7 @@ impl Tensor {
     }
 }
 
-/// A tensor, or a piece of one, that is valid during a call only. Its elements lie as in [`Tensor`].
+/// A tensor, or a piece of one, valid only during a call. Its elements are laid out as in [`Tensor`].
 #[derive(Clone, Copy, Debug)]
 pub struct TensorChunk<'a> {
     /// The name in the model.

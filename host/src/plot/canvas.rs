@@ -1,4 +1,4 @@
-//! A drawing surface with lengths in units of an SVG, and the few shapes that the pictures are made of.
+//! A drawing surface measured in SVG units, and the few shapes that the pictures are made of.
 
 use crate::printable;
 use crate::render::number;
@@ -18,7 +18,7 @@ pub(super) const INK: RGBColor = RGBColor(40, 40, 40);
 pub(super) const PALE: RGBColor = RGBColor(120, 120, 120);
 pub(super) const GRID: RGBColor = RGBColor(226, 226, 226);
 
-/// The colors of Okabe and Ito, the most different first.
+/// The colors of Okabe and Ito, the most distinct first.
 pub(super) const SERIES: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -29,12 +29,12 @@ pub(super) const SERIES: [RGBColor; 7] = [
     RGBColor(0, 0, 0),
 ];
 
-/// The color of the series of that index.
+/// The color of the series at this index.
 pub(super) fn series_color(index: usize) -> RGBColor {
     SERIES[index % SERIES.len()]
 }
 
-/// What drawing gives.
+/// The result of drawing.
 pub(super) type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 
 /// A rectangle of the canvas.
@@ -51,7 +51,7 @@ impl Area {
         self.right - self.left
     }
 
-    /// How many numbers have room below it.
+    /// How many numbers fit below it.
     pub(super) fn tick_count(&self) -> usize {
         (self.width() / 90.0) as usize
     }
@@ -72,7 +72,7 @@ pub(super) struct Canvas<B: DrawingBackend> {
 }
 
 impl<B: DrawingBackend> Canvas<B> {
-    /// With `scale` pixels for each unit.
+    /// With `scale` pixels per unit.
     pub(super) fn new(area: DrawingArea<B, Shift>, scale: f64) -> Self {
         Self { area, scale }
     }
@@ -128,7 +128,7 @@ impl<B: DrawingBackend> Canvas<B> {
         self.text_of(text, (x, y), anchor, color, TEXT, FontStyle::Normal)
     }
 
-    /// A line of text of that size and style.
+    /// A line of text with this size and style.
     pub(super) fn text_of(
         &self,
         text: &str,
@@ -156,7 +156,7 @@ impl<B: DrawingBackend> Canvas<B> {
         f64::from(width) / self.scale
     }
 
-    /// `text`, or its beginning and end where it is wider than `room`.
+    /// `text`, or its beginning and end if it is wider than `room`.
     pub(super) fn fitted(&self, text: &str, room: f64) -> String {
         if self.text_width(text) <= room {
             return text.to_owned();
@@ -174,7 +174,7 @@ impl<B: DrawingBackend> Canvas<B> {
         }
     }
 
-    /// The title and the line below it; returns where the picture goes on.
+    /// The title and the line below it; returns where the picture continues.
     pub(super) fn head(
         &self,
         title: &str,
@@ -188,7 +188,7 @@ impl<B: DrawingBackend> Canvas<B> {
         Ok(62.0)
     }
 
-    /// Colored squares with names, in as many lines as they need; returns where the picture goes on.
+    /// Colored squares with names, in as many lines as needed; returns where the picture continues.
     pub(super) fn legend(
         &self,
         entries: &[(String, RGBColor)],
@@ -209,7 +209,7 @@ impl<B: DrawingBackend> Canvas<B> {
         Ok(y + 14.0)
     }
 
-    /// Upright lines with numbers below at `values`; what is where `place` says.
+    /// Vertical lines with numbers below at `values`; `place` gives their positions.
     pub(super) fn axis_below(
         &self,
         plot: Area,
@@ -224,7 +224,7 @@ impl<B: DrawingBackend> Canvas<B> {
             self.line(&[(x, plot.top), (x, plot.bottom)], color, 1.0)?;
             let text = number::real(value);
             let half = self.text_width(&text) / 2.0;
-            // On an axis that is not linear labels may come close.
+            // On a non-linear axis, labels may come close.
             if x - half > last_end + 6.0 {
                 self.text(&text, (x, plot.bottom + 14.0), Anchor::Middle, INK)?;
                 last_end = x + half;
@@ -234,7 +234,7 @@ impl<B: DrawingBackend> Canvas<B> {
         self.text(label, ((plot.left + plot.right) / 2.0, plot.bottom + 34.0), Anchor::Middle, INK)
     }
 
-    /// Lines across with numbers at the left.
+    /// Horizontal lines with numbers at the left.
     pub(super) fn axis_left(
         &self,
         plot: Area,
@@ -263,7 +263,7 @@ pub(super) fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough);
     let step = step.unwrap_or(10.0 * power);
     let first = (low / step).ceil();
-    // Multiples, not sums: 0.3 and not 0.30000000000000004 more than once.
+    // Multiples, not sums: 0.3, and not 0.30000000000000004.
     let values = (0..=100).map(|index| (first + f64::from(index)) * step);
     values
         .take_while(|value| *value <= high + step * 1e-9)
@@ -271,7 +271,7 @@ pub(super) fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Zero and the powers of ten on both sides of it, from `unit` on.
+/// Zero and the powers of ten on both sides of it, starting at `unit`.
 pub(super) fn decades(low: f64, high: f64, unit: f64) -> Vec<f64> {
     let first = unit.abs().log10().ceil();
     if !first.is_finite() {

@@ -1,4 +1,4 @@
-//! From where to where the channels of a tensor reach.
+//! The ranges of a tensor's channels.
 
 use super::canvas::{Area, Canvas, Drawn, series_color, ticks};
 use super::histogram::shape_text;

@@ -77,7 +77,7 @@ struct Variant {
 
 #[derive(Deserialize)]
 struct Errors {
-    /// A number, or a text where it is infinite.
+    /// A number, or a text if it is infinite.
     sqnr_db: Value,
 }
 
@@ -105,7 +105,7 @@ impl Histogram {
                 _ => name.clone(),
             },
             subtitle,
-            // Integers without parameters are what they are.
+            // Integers without parameters are plain integers.
             label: if single.is_raw && dtype.contains("int") { "integer code" } else { "value" },
             edges: single.edges,
             series: vec![Series { name: name.clone(), counts: single.counts }],
@@ -129,7 +129,7 @@ impl Histogram {
         });
         Self {
             title: compared.layer.unwrap_or_else(|| "weights".to_owned()),
-            subtitle: format!("the same tensor, {shape}, of several variants, dequantized"),
+            subtitle: format!("the same tensor, {shape}, in several variants, dequantized"),
             label: "value",
             edges: compared.edges,
             series: series.collect(),
@@ -193,7 +193,7 @@ impl Histogram {
         canvas.line(&[(plot.left, plot.bottom), (plot.right, plot.bottom)], PALE, 1.0)
     }
 
-    /// The steps of a series, from the base line back to it.
+    /// The steps of a series, from the base line and back to it.
     fn outline(&self, series: &Series, x: &dyn Fn(f64) -> f64, y: &dyn Fn(f64) -> f64) -> Vec<(f64, f64)> {
         let base = y(0.0);
         let mut points = vec![(x(self.edges[0]), base)];

@@ -1,8 +1,8 @@
 //! Results of commands as pictures: SVG and PNG, from one drawing.
 //!
-//! A picture is made from the value of a result, as JSON shows it. Text is set in DejaVu Sans, which is part of
-//! the program: no font of the machine is looked for. Colors are those of Okabe and Ito, which people with any
-//! color vision can tell apart.
+//! A picture is made from the value of a result, as in its JSON. Text is set in DejaVu Sans, which is part of the
+//! program: no fonts of the machine are used. Colors are those of Okabe and Ito, which people with any color vision
+//! can tell apart.
 
 mod canvas;
 mod channels;
@@ -17,9 +17,9 @@ use plotters::style::{FontStyle, register_font};
 use serde_json::Value;
 use std::sync::Once;
 
-/// Pixels of a PNG for one unit of length of an SVG.
+/// Pixels of a PNG per SVG unit.
 const PNG_SCALE: u32 = 2;
-/// The largest width or height in units of length.
+/// The largest width or height in SVG units.
 pub const MAX_SIDE: u32 = 10_000;
 
 /// What is drawn.
@@ -27,17 +27,17 @@ pub const MAX_SIDE: u32 = 10_000;
 pub enum Picture {
     /// How many elements have which value, of one tensor or of several.
     Histogram(histogram::Histogram),
-    /// From where to where tensors reach.
+    /// The ranges of tensors.
     Ranges(ranges::Ranges),
-    /// From where to where the channels of a tensor reach.
+    /// The ranges of a tensor's channels.
     Channels(channels::Channels),
 }
 
 impl Picture {
-    /// The picture of a result of the command of that name; `None` for a result that has none.
+    /// The picture of a result of the command with this name; `None` if the result has no picture.
     ///
     /// # Errors
-    /// `Internal` when the value is not as the command makes it; `InvalidInput` when there is nothing in it.
+    /// `Internal` when the value does not have the command's form; `InvalidInput` when there is nothing to draw.
     pub fn of(command: &str, value: &Value) -> Result<Option<Self>> {
         let picture = match command {
             "weights" if value.get("channels").is_some() => Self::Channels(read(value)?),
@@ -60,7 +60,7 @@ impl Picture {
         }
     }
 
-    /// Width and height that suit the content, in units of length of an SVG.
+    /// Width and height that suit the content, in SVG units.
     pub fn natural_size(&self) -> (u32, u32) {
         match self {
             Self::Histogram(_) | Self::Channels(_) => (900, 520),
@@ -80,7 +80,7 @@ impl Picture {
         Ok(text)
     }
 
-    /// The picture as the bytes of a PNG file, with two pixels for each unit of length.
+    /// The picture as the bytes of a PNG file, with two pixels per SVG unit.
     ///
     /// # Errors
     /// `Internal` when it cannot be drawn.
@@ -116,14 +116,14 @@ fn read<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
         .map_err(|error| Error::internal("a result cannot be drawn").with_cause(error.to_string()))
 }
 
-/// Text is measured and, in a PNG, set with this font, under the name that an SVG asks for.
+/// Text is measured and, in a PNG, drawn with this font, under the name that an SVG asks for.
 fn prepare_font() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         for (style, bytes) in
             [(FontStyle::Normal, dejavu::sans::regular()), (FontStyle::Bold, dejavu::sans::bold())]
         {
-            // A font that is no font would show in every test.
+            // Every test would fail if this were not a font.
             let _ = register_font(canvas::FONT, style, bytes);
         }
     });

@@ -1,10 +1,10 @@
-//! From where to where tensors reach, a line for each, variants side by side.
+//! The ranges of tensors, one line each, variants side by side.
 
 use super::canvas::{Anchor, Area, Canvas, Drawn, GRID, INK, decades, series_color, ticks};
 use plotters::backend::DrawingBackend;
 use serde::Deserialize;
 
-/// At most so many lines; the rest is counted in the subtitle.
+/// At most this many lines; the rest is counted in the subtitle.
 const MOST_LINES: usize = 400;
 const LINE_HEIGHT: f64 = 14.0;
 const ROW_GAP: f64 = 8.0;

@@ -22,7 +22,7 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// The names of that session.
+    /// The names of this session.
     pub fn of(playground: &Playground) -> Self {
         let names = playground.names();
         let mut models: Vec<String> = names.iter().map(|named| named.id.clone()).collect();
@@ -48,18 +48,18 @@ impl Vocabulary {
 /// What could stand at the end of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Completions {
-    /// Where the word to be replaced begins, in bytes.
+    /// Where the word to replace begins, in bytes.
     pub start: usize,
-    /// What could stand there.
+    /// The candidates.
     pub candidates: Vec<Candidate>,
 }
 
 /// One completion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// In the list.
+    /// The text in the list.
     pub shown: String,
-    /// In the line: quoted where needed, with what follows.
+    /// The text inserted in the line: quoted if needed, with what follows.
     pub inserted: String,
 }
 
@@ -86,7 +86,7 @@ pub fn complete(line: &str, vocabulary: &Vocabulary) -> Completions {
     };
     let mut candidates: Vec<Candidate> = found
         .into_iter()
-        // What cannot be shown cannot be in the line either: it would be written to the terminal as it is.
+        // What cannot be shown must not be inserted either: it would reach the terminal unchanged.
         .filter(|(text, _)| text.starts_with(&partial) && printable::is_line(text))
         .map(|(text, is_whole)| Candidate { inserted: quoted(&text, quote, is_whole), shown: text })
         .collect();
@@ -95,7 +95,7 @@ pub fn complete(line: &str, vocabulary: &Vocabulary) -> Completions {
     Completions { start, candidates }
 }
 
-/// The words of the last statement before its last word, and where that begins.
+/// The words of the last statement before its last word, and where that word begins.
 fn words_before(line: &str) -> (Vec<String>, usize) {
     let (mut words, mut word) = (Vec::new(), String::new());
     let (mut start, mut quote, mut is_escaped) = (0, None, false);
@@ -127,7 +127,7 @@ fn words_before(line: &str) -> (Vec<String>, usize) {
     (words, start)
 }
 
-/// What the next argument of a command can be; the flag says whether the word is then whole.
+/// What the next argument of a command can be; the flag says whether that completes the word.
 fn arguments_of(
     definition: &clap::Command,
     arguments: &[String],
@@ -182,7 +182,7 @@ fn values_of(argument: &clap::Arg, partial: &str, vocabulary: &Vocabulary) -> Ve
     }
 }
 
-/// Files and folders that begin with what was typed; a folder is no whole word, what is in it may follow.
+/// Files and folders that begin with what was typed; a folder does not complete the word, as its content may follow.
 fn paths(base: &Path, partial: &str) -> Vec<(String, bool)> {
     let split = partial.rfind('/').map_or(0, |slash| slash + 1);
     let (folder, start) = partial.split_at(split);
@@ -203,7 +203,7 @@ fn paths(base: &Path, partial: &str) -> Vec<(String, bool)> {
         .collect()
 }
 
-/// The word as it is written in a line, with a space behind it when it is whole.
+/// The word as written in a line, followed by a space when it is complete.
 fn quoted(text: &str, quote: Option<char>, is_whole: bool) -> String {
     let end = if is_whole { " " } else { "" };
     match quote {

@@ -44,7 +44,7 @@ impl LineSource for Terminal {
         }
         match self.editor.readline(prompt) {
             Ok(line) => {
-                // A history that is full or refuses a duplicate is no error.
+                // A history that is full or refuses a duplicate is not an error.
                 let _ = self.editor.add_history_entry(line.trim());
                 Typed::Line(line)
             }

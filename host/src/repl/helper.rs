@@ -1,4 +1,4 @@
-//! What the line editor asks for: completions, hints, colors, and whether a line is whole.
+//! What the line editor needs: completions, hints, colors, and whether a line is complete.
 
 use super::complete::{Completions, Vocabulary, complete};
 use crate::commands;
@@ -20,7 +20,7 @@ pub struct QpHelper {
 }
 
 impl QpHelper {
-    /// Learns the names of the session.
+    /// Updates the names of the session.
     pub fn look_at(&mut self, playground: &Playground) {
         self.vocabulary = Vocabulary::of(playground);
     }
@@ -62,7 +62,7 @@ impl Highlighter for QpHelper {
             .find(|letter: char| letter.is_whitespace() || letter == ';')
             .map_or(line.len(), |length| start + length);
         let word = &line[start..end];
-        // Red while it can still become a command would be a false alarm.
+        // Red would be a false alarm while it can still become a command.
         let is_prefix = || commands::TABLE.iter().any(|entry| entry.name.starts_with(word));
         let tone = match commands::find(word) {
             Some(_) => Tone::Good,

@@ -6,9 +6,9 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-/// So many lines are remembered.
+/// At most this many lines are remembered.
 const MAX_LINES: usize = 5_000;
-/// The end of a longer file is read.
+/// Only the end of a longer file is read.
 const MAX_BYTES: u64 = 4 << 20;
 
 /// The file. Each entry is a line; newlines within an entry are written as `\n`, backslashes as `\\`.
@@ -16,15 +16,15 @@ const MAX_BYTES: u64 = 4 << 20;
 pub struct HistoryFile(Option<PathBuf>);
 
 impl HistoryFile {
-    /// The history in that file, or one that is forgotten.
+    /// The history in this file, or one that is not saved.
     pub fn new(path: Option<PathBuf>) -> Self {
         Self(path)
     }
 
-    /// The lines so far, the oldest first; what is no text is left out.
+    /// The lines so far, oldest first; anything that is not text is left out.
     ///
     /// # Errors
-    /// `Io` when there is a file that cannot be read.
+    /// `Io` when the file exists but cannot be read.
     pub fn read(&self) -> Result<Vec<String>> {
         let Some(path) = &self.0 else { return Ok(Vec::new()) };
         let mut file = match regular_file::open(path) {
@@ -42,7 +42,7 @@ impl HistoryFile {
         Ok(lines[lines.len().saturating_sub(MAX_LINES)..].to_vec())
     }
 
-    /// Adds a line, in one write, so that lines of several sessions do not mix.
+    /// Adds a line in a single write, so that lines of several sessions do not mix.
     ///
     /// # Errors
     /// `Io` when the file cannot be written.

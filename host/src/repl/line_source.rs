@@ -1,13 +1,13 @@
-//! Where the lines of a session come from: a terminal, or a list in its place.
+//! Where the lines of a session come from: a terminal, or a list instead.
 
 use crate::playground::Playground;
 
-/// What came of asking for a line.
+/// The outcome of asking for a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Typed {
     /// A line, which may hold several lines of text.
     Line(String),
-    /// The user thought better of it.
+    /// The user pressed Ctrl-C.
     Nothing,
     /// There are no more.
     End,
@@ -18,7 +18,7 @@ pub trait LineSource {
     /// The next line.
     fn next(&mut self, prompt: &str, playground: &Playground) -> Typed;
 
-    /// Lines of earlier sessions, for going back to.
+    /// Lines of earlier sessions, to recall.
     fn remember_all(&mut self, _lines: &[String]) {}
 }
 

@@ -1,4 +1,4 @@
-//! The interactive session: reads a line, executes it, again.
+//! The interactive session: reads a line, executes it, repeats.
 
 mod complete;
 mod editor;
@@ -37,10 +37,10 @@ pub fn run(executor: &mut Executor, lines: &mut dyn LineSource, dirs: Option<&Di
             continue;
         }
         executor.playground.history.push(line.clone());
-        // At once, not at the end: a session may end in ways that nobody planned.
+        // At once, not at the end: a session may end unexpectedly.
         if let (true, Err(error)) = (is_file_writable, file.append(&line)) {
             is_file_writable = false;
-            executor.ui.warning(&format!("the history is not kept: {}", error.one_line()));
+            executor.ui.warning(&format!("the history is not saved: {}", error.one_line()));
         }
         let width = unicode_width::UnicodeWidthStr::width(prompt.as_str());
         if executor.execute(&line, Origin::Prompt { width }) == Outcome::Quit {

@@ -1,5 +1,5 @@
-//! The two traits that a plugin provides, as they cross the boundary. Frozen: new abilities come as a
-//! feature in the manifest and a named `request`, never as a new method.
+//! The two traits that a plugin provides, as they cross the boundary. Frozen: new abilities come as a feature in the
+//! manifest and a named `request`, never as a new method.
 //!
 //! A plugin's author implements [`sdk::Backend`](crate::sdk::Backend) and
 //! [`sdk::Model`](crate::sdk::Model), which are ordinary Rust; the SDK puts the guard around them.
@@ -14,23 +14,23 @@ use abi_stable::StableAbi;
 use abi_stable::sabi_trait;
 use abi_stable::std_types::{RBox, ROption, RResult, RSlice, RStr, RString, RVec};
 
-/// Whether the native runtime of a backend can be used here. Asking must not load it.
+/// Whether the native runtime of a backend can be used here. The check must not load it.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeStatus {
     /// The runtime's name: `ONNX Runtime`; empty for a backend that needs none.
     pub name: RString,
-    /// The version found, or the one wanted when none was found.
+    /// The version found, or the one required if none was found.
     pub version: RString,
-    /// Where it was found; empty when it was not.
+    /// Where it was found; empty if it was not.
     pub path: RString,
-    /// Whether it is in this process already.
+    /// Whether it is already loaded in this process.
     pub is_loaded: bool,
-    /// Why it cannot be used, with what to do; `RNone` when it can.
+    /// Why it cannot be used, with the remedy; `RNone` if it can.
     pub obstacle: ROption<BackendError>,
 }
 
-/// What a run is to deliver to the sink. An open set of codes.
+/// What a run delivers to the sink. An open set of codes.
 #[repr(transparent)]
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetch(pub u8);
@@ -48,17 +48,17 @@ impl Fetch {
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct RunRequest<'a> {
-    /// One tensor for each input of the graph, by name, in any order.
+    /// One tensor per input of the graph, by name, in any order.
     pub inputs: RSlice<'a, TensorView<'a>>,
     /// What to deliver.
     pub fetch: Fetch,
-    /// The values wanted with [`Fetch::NAMED`].
+    /// The names of the values for [`Fetch::NAMED`].
     pub names: RSlice<'a, RString>,
-    /// Settings of this run: `threads`, `optimization`, …; an unknown name is refused as `InvalidInput`.
+    /// Settings of this run: `threads`, `optimization`, …; an unknown name is rejected with `InvalidInput`.
     pub options: RSlice<'a, Pair>,
 }
 
-/// What happened in a run, besides the tensors.
+/// What happened in a run, apart from the tensors.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq)]
 pub struct RunReport {
@@ -78,7 +78,7 @@ pub struct RunReport {
 pub struct Edit {
     /// What to do: `set-scale`, `set-zero-point`, `bypass`, …
     pub action: RString,
-    /// The layer, value or tensor it is done to.
+    /// The layer, value or tensor to change.
     pub target: RString,
     /// Arguments of the action.
     pub arguments: RVec<Pair>,
@@ -90,14 +90,14 @@ pub struct Edit {
     pub bytes: RVec<u8>,
 }
 
-/// A backend: reads some formats, runs some of them. It is shared by all threads.
+/// A backend: it reads some formats and runs some of them. All threads share it.
 #[sabi_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// The name of the format that a file is of, judged by its first bytes (up to 4096, all of a shorter
-    /// file) and its name; `RNone` when it is none of this backend's.
+    /// The name of a file's format, judged by the file's first bytes (up to 4096; all of a shorter file) and its
+    /// name; `RNone` when it is not one of this backend's.
     fn probe(&self, head: RSlice<'_, u8>, file_name: RStr<'_>) -> RResult<ROption<RString>, BackendError>;
 
-    /// Reads what the file at `location` (a path) holds, without a runtime.
+    /// Reads the content of the file at `location` (a path), without a runtime.
     fn inspect(
         &self,
         location: RStr<'_>,
@@ -105,7 +105,7 @@ pub trait Backend: Send + Sync + 'static {
         progress: ProgressRef<'_>,
     ) -> RResult<ModelInfo, BackendError>;
 
-    /// Whether the native runtime can be used, found without loading it.
+    /// Whether the native runtime can be used, determined without loading it.
     fn runtime(&self) -> RResult<RuntimeStatus, BackendError>;
 
     /// Opens the model at `location`. Nothing native is loaded before the first `run`.
@@ -116,8 +116,8 @@ pub trait Backend: Send + Sync + 'static {
         progress: ProgressRef<'_>,
     ) -> RResult<ModelBox, BackendError>;
 
-    /// The versioned door for what came later: `name` is `feature/version`, the payload and the answer are
-    /// JSON. An unknown name is `UnsupportedOp`.
+    /// The versioned way to extend the contract: `name` is `feature/version`, the payload and the answer are JSON. An
+    /// unknown name is `UnsupportedOp`.
     #[sabi(last_prefix_field)]
     fn request(
         &self,
@@ -127,13 +127,13 @@ pub trait Backend: Send + Sync + 'static {
     ) -> RResult<RString, BackendError>;
 }
 
-/// An open model. One thread at a time may call `run`; everything else may be called from all.
+/// An open model. One thread at a time may call `run`; all other methods may be called from any thread.
 #[sabi_trait]
 pub trait Model: Send + Sync + 'static {
-    /// What [`Backend::inspect`] says of it.
+    /// The result of [`Backend::inspect`] for it.
     fn info(&self) -> RResult<ModelInfo, BackendError>;
 
-    /// Delivers the stored tensor of that name, as stored, in one or several pieces.
+    /// Delivers the stored tensor with this name, as stored, in one or several pieces.
     fn read_tensor(
         &self,
         name: RStr<'_>,
@@ -141,8 +141,8 @@ pub trait Model: Send + Sync + 'static {
         progress: ProgressRef<'_>,
     ) -> RResult<(), BackendError>;
 
-    /// Computes, and delivers what was asked for. The first run loads the runtime and prepares the model;
-    /// a prepared model is kept.
+    /// Computes, and delivers what was requested. The first run loads the runtime and prepares the model; a prepared
+    /// model is kept.
     fn run(
         &self,
         request: RunRequest<'_>,
@@ -150,7 +150,7 @@ pub trait Model: Send + Sync + 'static {
         progress: ProgressRef<'_>,
     ) -> RResult<RunReport, BackendError>;
 
-    /// The same model with changes; this one stays as it is (feature `edit`).
+    /// The same model with changes; this one stays unchanged (feature `edit`).
     fn edit(&self, edits: RSlice<'_, Edit>, progress: ProgressRef<'_>) -> RResult<ModelBox, BackendError>;
 
     /// Writes the model to a new file (feature `export`).
@@ -161,7 +161,7 @@ pub trait Model: Send + Sync + 'static {
         progress: ProgressRef<'_>,
     ) -> RResult<(), BackendError>;
 
-    /// As [`Backend::request`], about this model; bulk data goes to the sink.
+    /// Like [`Backend::request`], about this model; bulk data goes to the sink.
     #[sabi(last_prefix_field)]
     fn request(
         &self,

@@ -1,12 +1,12 @@
-//! The one error type of the boundary: a kind, a message, causes and a next step.
+//! The boundary's only error type: a kind, a message, causes and a next step.
 
 use abi_stable::StableAbi;
 use abi_stable::std_types::{RString, RVec};
 use std::fmt;
 
-/// What went wrong, as a class that the host can act on.
+/// What went wrong, as a category that the host can act on.
 ///
-/// An open set: a kind that the host does not know is shown as `Internal`, and is no fault of its own.
+/// An open set: the host shows an unknown kind as `Internal`; that is not a violation of the contract.
 #[repr(transparent)]
 #[derive(StableAbi, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ErrorKind(pub u16);
@@ -14,23 +14,23 @@ pub struct ErrorKind(pub u16);
 impl ErrorKind {
     /// A file, a tensor, a layer or an output that does not exist.
     pub const NOT_FOUND: Self = Self(1);
-    /// The file is of no format, or of no version of one, that this backend reads.
+    /// No format that this backend reads, or no supported version of one.
     pub const UNSUPPORTED_FORMAT: Self = Self(2);
-    /// The format is known, but this operator, operation or request is not.
+    /// The format is supported, but this operator, operation or request is not.
     pub const UNSUPPORTED_OP: Self = Self(3);
     /// The file contradicts itself or its format: truncated, overlapping, out of bounds.
     pub const CORRUPT_FILE: Self = Self(4);
-    /// Reading the file the usual way would execute something it brings along, or leave its folder.
+    /// Reading the file the usual way would execute code that it contains, or leave its folder.
     pub const UNSAFE_FILE: Self = Self(5);
-    /// The native runtime is not on this machine.
+    /// The native runtime is missing on this machine.
     pub const RUNTIME_MISSING: Self = Self(6);
     /// The native runtime refused or failed.
     pub const RUNTIME_FAILED: Self = Self(7);
-    /// What the caller passed does not fit: a shape, a dtype, a name, an option.
+    /// The caller passed something that does not fit: a shape, a dtype, a name, an option.
     pub const INVALID_INPUT: Self = Self(8);
     /// The host asked to stop, through [`Progress`](crate::sink::Progress) or a sink.
     pub const CANCELLED: Self = Self(9);
-    /// A defect of the plugin; a caught panic is one.
+    /// A bug in the plugin; includes caught panics.
     pub const INTERNAL: Self = Self(10);
     /// The operating system refused: permissions, a full disk, a failed read.
     pub const IO: Self = Self(11);
@@ -59,23 +59,23 @@ impl fmt::Debug for ErrorKind {
     }
 }
 
-/// Why a backend could not do what it was asked.
+/// Why a backend could not do what was requested.
 ///
-/// `message` is a lower-case fragment with names in backticks and no full stop; `help` is one imperative
-/// sentence or empty; `causes` go from the nearest to the deepest; `detail` is the raw text of a runtime or
-/// a panic, which the host shows only when asked to be verbose.
+/// `message` is a lower-case fragment with names in backticks and no full stop; `help` is one imperative sentence or
+/// empty; `causes` go from the nearest to the deepest; `detail` is the raw text of a runtime or a panic, which the
+/// host shows only in verbose mode.
 #[repr(C)]
 #[derive(StableAbi, Clone, PartialEq, Eq)]
 pub struct BackendError {
-    /// The class of the error.
+    /// The kind of the error.
     pub kind: ErrorKind,
     /// What failed, in one line.
     pub message: RString,
-    /// The errors beneath, nearest first.
+    /// The underlying errors, nearest first.
     pub causes: RVec<RString>,
-    /// What the user can do next; empty when there is nothing to say.
+    /// What the user can do next; empty if there is nothing to suggest.
     pub help: RString,
-    /// Raw text for `--verbose`; may have many lines; empty when there is none.
+    /// Raw text for `--verbose`; may have many lines; empty if there is none.
     pub detail: RString,
 }
 
@@ -109,7 +109,7 @@ constructors! {
 }
 
 impl BackendError {
-    /// An error of `kind` that says `message`.
+    /// An error of `kind` with this message.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -120,7 +120,7 @@ impl BackendError {
         }
     }
 
-    /// The same error with a message that is one line of a bearable length, whatever names of a file are in it.
+    /// The same error with its message on one line of a readable length, whatever names from a file it contains.
     #[must_use]
     pub fn one_line(self) -> Self {
         const MAX_CHARACTERS: usize = 500;
@@ -133,12 +133,12 @@ impl BackendError {
         Self { message: message.into(), ..self }
     }
 
-    /// The answer to a host that asked to stop.
+    /// The error to return when the host asked to stop.
     pub fn cancelled() -> Self {
         Self::new(ErrorKind::CANCELLED, "cancelled")
     }
 
-    /// An error of the operating system on `path`: its kind decides between `NotFound` and `Io`.
+    /// An operating system error on `path`: its kind decides between `NotFound` and `Io`.
     pub fn io(path: &std::path::Path, error: &std::io::Error) -> Self {
         let kind = match error.kind() {
             std::io::ErrorKind::NotFound => ErrorKind::NOT_FOUND,
@@ -147,7 +147,7 @@ impl BackendError {
         Self::new(kind, format!("cannot read `{}`", path.display())).with_cause(error.to_string())
     }
 
-    /// The same error with one more cause, deeper than those it has.
+    /// The same error with one more cause, deeper than the existing ones.
     #[must_use]
     pub fn with_cause(mut self, cause: impl Into<String>) -> Self {
         self.causes.push(RString::from(cause.into()));

@@ -1,7 +1,7 @@
 //! Keeps a panic on its own side of the boundary.
 //!
-//! A panic that leaves an `extern "C"` function ends the process, whatever the caller does. Every entry into
-//! a plugin, and every call of the host's sink from one, therefore runs under [`catch`].
+//! A panic that leaves an `extern "C"` function ends the process, whatever the caller does. Every entry into a
+//! plugin, and every call of the host's sink from a plugin, therefore runs under [`catch`].
 
 use crate::error::BackendError;
 use std::any::Any;
@@ -14,17 +14,16 @@ thread_local! {
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs a plugin's `work`; a panic becomes an `Internal` error that says where it happened, and prints
-/// nothing.
+/// Runs a plugin's `work`; a panic becomes an `Internal` error that says where it happened. Nothing is printed.
 pub fn catch<T>(work: impl FnOnce() -> Result<T, BackendError>) -> Result<T, BackendError> {
     catch_in("the plugin", work)
 }
 
-/// As [`catch`], for a panic of `whose` code.
+/// Like [`catch`], for a panic in `whose` code.
 pub fn catch_in<T>(whose: &str, work: impl FnOnce() -> Result<T, BackendError>) -> Result<T, BackendError> {
     install_hook();
     DEPTH.with(|depth| depth.set(depth.get() + 1));
-    // What `work` leaves half changed stays behind its own locks, which a panic poisons.
+    // State that `work` leaves half changed is behind its own locks, which a panic poisons.
     let outcome = catch_unwind(AssertUnwindSafe(work));
     DEPTH.with(|depth| depth.set(depth.get() - 1));
     let outcome = outcome.map(|result| result.map_err(BackendError::one_line));
@@ -43,7 +42,7 @@ pub fn catch_in<T>(whose: &str, work: impl FnOnce() -> Result<T, BackendError>) 
     })
 }
 
-/// Runs `work` for its effect, as in a destructor; a panic is swallowed.
+/// Runs `work` for its side effect, as in a destructor; a panic is swallowed.
 pub fn quietly(work: impl FnOnce()) {
     let _ = catch(|| {
         work();
@@ -60,8 +59,8 @@ fn payload_text(payload: &(dyn Any + Send)) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// Each library has its own copy of the standard library and so its own panic hook: this one keeps the
-/// report of a guarded panic for the error, and leaves all others to the hook that was there.
+/// Each library has its own copy of the standard library and therefore its own panic hook: this one keeps the report
+/// of a guarded panic for the error, and passes all others to the previous hook.
 fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {

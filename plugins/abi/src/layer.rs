@@ -1,14 +1,14 @@
-//! What a layer does, in terms that do not depend on the names that frameworks give to operators.
+//! What a layer does, in terms independent of the operator names of frameworks.
 //!
-//! The host pairs layers, sees through quantization, emulates it, and finds residual additions by what is here, and by
-//! nothing else: it knows no operator's name. A plugin that leaves all of it at [`LayerKind::OTHER`] and
-//! [`InputRole::DATA`] is complete; its layers then pair by their names and by what they compute.
+//! The host pairs layers, sees through quantization, emulates it, and finds residual additions by this information
+//! alone: it knows no operator names. A plugin that leaves everything at [`LayerKind::OTHER`] and [`InputRole::DATA`]
+//! is complete; its layers then pair by their names and by what they compute.
 
 use crate::quant::QuantizationParameters;
 use abi_stable::StableAbi;
 use abi_stable::std_types::{ROption, RString};
 
-/// What a layer does. An open set: what the host does not know counts as [`OTHER`](Self::OTHER).
+/// What a layer does. An open set: the host treats unknown values as [`OTHER`](Self::OTHER).
 #[repr(transparent)]
 #[derive(StableAbi, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LayerKind(pub u16);
@@ -19,10 +19,10 @@ macro_rules! kinds {
         impl LayerKind {
             $($(#[$doc])+ pub const $kind: Self = Self($code);)+
 
-            /// Every kind that has a name.
+            /// Every kind with a name.
             pub const ALL: &'static [Self] = &[$(Self::$kind),+];
 
-            /// The name as the host prints it; `other` for a kind that has none.
+            /// The name as the host prints it; `other` for a kind without one.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$kind => $name,)+
@@ -34,22 +34,22 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// None of the others, or not known.
+    /// None of the others, or unknown.
     OTHER = 0, "other";
     /// A convolution, transposed ones included.
     CONVOLUTION = 1, "convolution";
     /// A matrix product, with a stored matrix or without one.
     LINEAR = 2, "linear";
-    /// Normalizes over a batch with stored statistics: a factor and an offset for each channel, which can be part of the
-    /// convolution before.
+    /// Normalizes over a batch with stored statistics: a factor and an offset per channel, which can be folded into
+    /// the preceding convolution.
     BATCH_NORMALIZATION = 3, "batch-normalization";
     /// Normalizes by statistics of the value itself: layer, group, instance, root mean square.
     NORMALIZATION = 4, "normalization";
-    /// A function of each element alone that is no clamp: sigmoid, GELU, hard swish.
+    /// An element-wise function other than a clamp: sigmoid, GELU, hard swish.
     ACTIVATION = 5, "activation";
-    /// Cuts each element off at bounds and does nothing else: ReLU, ReLU6, clip. Its [`Bounds`] are given.
+    /// Limits each element to bounds and does nothing else: ReLU, ReLU6, clip. Its [`Bounds`] are given.
     CLAMP = 6, "clamp";
-    /// Averages or maxima over windows, or over everything.
+    /// Average or maximum over windows, or over everything.
     POOLING = 7, "pooling";
     /// The sum of its data inputs.
     ADDITION = 8, "addition";
@@ -57,53 +57,52 @@ kinds! {
     MULTIPLICATION = 9, "multiplication";
     /// Joins its data inputs along an axis.
     CONCATENATION = 10, "concatenation";
-    /// Moves or reshapes values and computes none: reshape, transpose, squeeze, flatten, slice, split, gather along an
-    /// axis, padding with zeros.
+    /// Moves or reshapes values without computing: reshape, transpose, squeeze, flatten, slice, split, gather along
+    /// an axis, padding with zeros.
     MOVEMENT = 11, "movement";
     /// Interpolates between values.
     RESIZE = 12, "resize";
     /// A recurrent layer: LSTM, GRU.
     RECURRENT = 13, "recurrent";
-    /// Looks rows of a stored table up.
+    /// Looks up rows of a stored table.
     EMBEDDING = 14, "embedding";
     /// Attention in one layer.
     ATTENTION = 15, "attention";
-    /// Exponentials over their sum.
+    /// Exponentials divided by their sum.
     SOFTMAX = 16, "softmax";
     /// Rounds real numbers to codes, and does nothing else.
     QUANTIZE = 17, "quantize";
     /// Turns codes into real numbers, and does nothing else.
     DEQUANTIZE = 18, "dequantize";
-    /// Rounds real numbers to what codes stand for: both of the two before at once.
+    /// Rounds real numbers to values that codes stand for: both of the previous two at once.
     QUANTIZE_DEQUANTIZE = 19, "quantize-dequantize";
     /// Turns codes into other codes.
     REQUANTIZE = 20, "requantize";
-    /// What it computes depends on stored tensors alone.
+    /// Its result depends on stored tensors only.
     CONSTANT = 21, "constant";
-    /// Hands its first data input on as it is: identity, dropout, a cast to a wider type.
+    /// Passes its first data input through unchanged: identity, dropout, a cast to a wider type.
     IDENTITY = 22, "identity";
-    /// Computes whole numbers from shapes, or real numbers from these alone.
+    /// Computes whole numbers from shapes, or real numbers from those only.
     SHAPE = 23, "shape";
     /// Holds other layers and chooses or repeats them: `If`, `Loop`.
     CONTROL_FLOW = 24, "control-flow";
     /// Sums or means over axes.
     REDUCTION = 25, "reduction";
-    /// Element by element of several data inputs, neither a sum nor a product: difference, quotient, power, choice.
+    /// Element-wise over several data inputs, neither a sum nor a product: difference, quotient, power, choice.
     ELEMENTWISE = 26, "elementwise";
 }
 
-/// What an input of a layer is to it. An open set: what the host does not know counts as
-/// [`PARAMETER`](Self::PARAMETER).
+/// What an input means to its layer. An open set: the host treats unknown values as [`PARAMETER`](Self::PARAMETER).
 #[repr(transparent)]
 #[derive(StableAbi, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct InputRole(pub u8);
 
 impl InputRole {
-    /// What the layer computes with: an activation, or a constant in the place of one.
+    /// Data to compute with: an activation, or a constant in the place of one.
     pub const DATA: Self = Self(0);
     /// The weight, or one of several.
     pub const WEIGHT: Self = Self(1);
-    /// What is added to each output channel.
+    /// Added to each output channel.
     pub const BIAS: Self = Self(2);
     /// The lower or the upper bound of a clamp.
     pub const BOUND: Self = Self(3);
@@ -111,7 +110,7 @@ impl InputRole {
     pub const PARAMETER: Self = Self(4);
 }
 
-/// The numbers between which a clamp leaves its elements.
+/// The bounds within which a clamp keeps its elements.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {
@@ -129,32 +128,32 @@ pub struct WeightUse {
     pub tensor: RString,
     /// [`InputRole::WEIGHT`] or [`InputRole::BIAS`].
     pub role: InputRole,
-    /// The axis of the output channels as the tensor is stored; `RNone` when there is none.
+    /// The axis of the output channels in the stored tensor; `RNone` if there is none.
     pub channel_axis: ROption<i64>,
-    /// Whether a matrix is stored as (in, out), the transpose of what a linear layer of PyTorch's has.
+    /// Whether a matrix is stored as (in, out), the transpose of the weight of PyTorch's linear layer.
     pub is_transposed: bool,
 }
 
-/// What a layer rounds one of its inputs to by itself, as an integer product that takes real numbers does.
+/// The codes to which a layer rounds one of its inputs by itself, as an integer product with real inputs does.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq)]
 pub struct InputCodes {
     /// The index in `LayerInfo::inputs`.
     pub input: u32,
-    /// The codes; mostly dynamic, with scales of each run.
+    /// The codes; usually dynamic, with new scales in each run.
     pub codes: QuantizationParameters,
 }
 
-/// Where a value comes from. An open set: what the host does not know counts as [`ACTIVATION`](Self::ACTIVATION).
+/// Where a value comes from. An open set: the host treats unknown values as [`ACTIVATION`](Self::ACTIVATION).
 #[repr(transparent)]
 #[derive(StableAbi, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ValueOrigin(pub u8);
 
 impl ValueOrigin {
-    /// Computed from the elements of the inputs, or nothing is known.
+    /// From the elements of the inputs, or unknown.
     pub const ACTIVATION: Self = Self(0);
-    /// Computed from stored tensors alone, however many layers it takes.
+    /// From stored tensors only, through any number of layers.
     pub const CONSTANT: Self = Self(1);
-    /// Computed from the shapes of values, and from constants.
+    /// From the shapes of values, and from constants.
     pub const SHAPE: Self = Self(2);
 }

@@ -16,7 +16,7 @@ pub mod sdk;
 pub mod sink;
 pub mod tensor;
 
-/// The `abi_stable` this contract is written in, for the host's loader and the export macro.
+/// The version of `abi_stable` that this contract uses, for the host's loader and the export macro.
 pub use abi_stable;
 
 pub use backend::{Backend, BackendBox, Model, ModelBox};

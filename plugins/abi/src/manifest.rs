@@ -1,4 +1,4 @@
-//! What a plugin says about itself, and what the host tells it at the start.
+//! What a plugin says about itself, and what the host passes to it at the start.
 
 use abi_stable::StableAbi;
 use abi_stable::std_types::{RString, RVec, Tuple2};
@@ -16,8 +16,8 @@ pub fn lookup<'a>(pairs: &'a [Pair], name: &str) -> Option<&'a str> {
     pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.as_str())
 }
 
-/// What a plugin is and can do. It must be cheap and the same at every call: the host keeps it in its cache
-/// and asks again only when the library file changes.
+/// What a plugin is and can do. It must be cheap and the same at every call: the host keeps it in its cache and asks
+/// again only when the library file changes.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -31,25 +31,24 @@ pub struct Manifest {
     pub description: RString,
     /// The file formats it reads, the preferred ones first.
     pub formats: RVec<Format>,
-    /// URL schemes of models that are no files; none of today's backends has one.
+    /// URL schemes of models that are not files; none of today's backends has one.
     pub url_schemes: RVec<RString>,
-    /// What it can do: `inspect`, `run`, `capture`, `edit`, `substitute`, `export`, `code`, `read-real`,
-    /// `threads`, `optimization`.
-    /// An unknown feature is no error.
+    /// What it can do: `inspect`, `run`, `capture`, `edit`, `substitute`, `export`, `code`, `read-real`, `threads`,
+    /// `optimization`, `budget`, `replay`. The host ignores unknown features.
     pub features: RVec<RString>,
-    /// The settings that a run takes, besides those that a feature stands for.
+    /// The run settings that it accepts, besides those that come with a feature.
     pub options: RVec<OptionInfo>,
-    /// Whatever else there is to say; an unknown name is no error.
+    /// Any further information; the host ignores unknown names.
     pub extra: RVec<Pair>,
 }
 
-/// A setting of a run: the host offers it as `--NAME VALUE` with every command that runs a model.
+/// A run setting: the host offers it as `--NAME VALUE` with every command that runs a model.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
 pub struct OptionInfo {
     /// A short lower-case name: `qengine`.
     pub name: RString,
-    /// The values it may have; none when any text will do.
+    /// The allowed values; empty if any text is allowed.
     pub values: RVec<RString>,
     /// One line on what it does.
     pub help: RString,
@@ -61,23 +60,23 @@ pub struct OptionInfo {
 pub struct Format {
     /// A short lower-case name: `onnx`, `torchscript`, `pickle`.
     pub name: RString,
-    /// File name endings without the leading dot, lower-case: `pt2`, `onnx.data`.
+    /// File extensions without the leading dot, lower-case: `pt2`, `onnx.data`.
     pub extensions: RVec<RString>,
-    /// Byte sequences that such a file may start with; none when the format has no such mark.
+    /// Byte sequences that such a file may start with; empty if the format has no magic number.
     pub magic: RVec<RVec<u8>>,
     /// One line on what it is.
     pub description: RString,
 }
 
-/// What the host tells a plugin when it is opened.
+/// What the host passes to a plugin when it is opened.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq, Eq, Default)]
 pub struct Setup {
-    /// The plugin's own library file; helper libraries may lie beside it.
+    /// The plugin's own library file; helper libraries may lie next to it.
     pub library_path: RString,
-    /// Folders that hold native runtimes, the first to be searched first.
+    /// Folders that hold native runtimes, in search order.
     pub runtime_folders: RVec<RString>,
-    /// Settings of the host for this plugin; an unknown name is no error. The host sends `host.version`, and
-    /// `runtime.path` when the user names one library or folder in place of a search.
+    /// The host's settings for this plugin; ignore unknown names. The host sends `host.version`, and `runtime.path`
+    /// if the user names one library or folder instead of a search.
     pub settings: RVec<Pair>,
 }

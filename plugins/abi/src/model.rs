@@ -1,4 +1,4 @@
-//! What a model file holds, as plain data: everything that the inspection commands print.
+//! The content of a model file as plain data: everything that the inspection commands print.
 
 use crate::dtype::DType;
 use crate::error::BackendError;
@@ -9,32 +9,32 @@ use crate::tensor::{MOST_DIMENSIONS, element_count};
 use abi_stable::StableAbi;
 use abi_stable::std_types::{ROption, RString, RVec};
 
-/// The most layers, stored tensors, values, findings or pairs that the host takes in one description. The largest
+/// The most layers, stored tensors, values, findings or pairs that the host accepts in one description. The largest
 /// published networks have some ten thousand layers.
 pub const MOST_ITEMS: usize = 1 << 20;
 
-/// One dimension of a shape: a size, a name for a size that is free, or neither.
+/// One dimension of a shape: a size, a name for a free size, or neither.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
 pub struct Dimension {
-    /// The size; -1 when it is not fixed.
+    /// The size; -1 if it is not fixed.
     pub size: i64,
-    /// The name of a size that is not fixed, for example `batch`; empty when it has none.
+    /// The name of a size that is not fixed, for example `batch`; empty if it has none.
     pub symbol: RString,
 }
 
 impl Dimension {
-    /// A dimension of that size.
+    /// A dimension with this size.
     pub fn fixed(size: i64) -> Self {
         Self { size, symbol: RString::new() }
     }
 
-    /// A dimension that is free and has a name.
+    /// A free dimension with a name.
     pub fn symbolic(symbol: impl Into<String>) -> Self {
         Self { size: -1, symbol: RString::from(symbol.into()) }
     }
 
-    /// A dimension of which nothing is known.
+    /// An unknown dimension.
     pub fn unknown() -> Self {
         Self { size: -1, symbol: RString::new() }
     }
@@ -46,22 +46,23 @@ impl Dimension {
 pub struct ValueInfo {
     /// The name, unique among the model's values.
     pub name: RString,
-    /// `UNDEFINED` when the file does not say.
+    /// `UNDEFINED` if the file does not declare it.
     pub dtype: DType,
     /// `RNone` when not even the number of dimensions is known; an empty shape is a scalar.
     pub shape: ROption<RVec<Dimension>>,
-    /// How the integer codes of this value, or the codes it was rounded to, turn into real values.
+    /// How this value's integer codes, or the codes it was rounded to, turn into real values.
     pub quantization: ROption<QuantizationParameters>,
-    /// What is no tensor: `sequence(tensor(float32))`, `optional(…)`, `map(…)`; empty for a tensor.
+    /// The type of a value that is not a tensor: `sequence(tensor(float32))`, `optional(…)`, `map(…)`; empty for a
+    /// tensor.
     pub type_name: RString,
-    /// Whether it is computed from the inputs' elements, from their shapes, or from stored tensors alone.
+    /// Whether it is computed from the inputs' elements, from their shapes, or from stored tensors only.
     pub origin: ValueOrigin,
-    /// Of an input: whether it may be left out, because the model has a default for it.
+    /// For an input: whether it is optional, because the model has a default for it.
     pub is_optional: bool,
 }
 
 impl ValueInfo {
-    /// A value of which nothing but name and type is known.
+    /// A value about which only name and type are known.
     pub fn new(name: impl Into<String>, dtype: DType) -> Self {
         Self { name: RString::from(name.into()), dtype, ..Self::default() }
     }
@@ -77,7 +78,7 @@ pub struct Attribute {
     pub value: AttributeValue,
 }
 
-/// The value of an attribute. What fits no other variant is `Other`, described in words.
+/// The value of an attribute. `Other`, described in words, if no other variant fits.
 #[repr(u8)]
 #[derive(StableAbi, Clone, Debug, PartialEq)]
 pub enum AttributeValue {
@@ -85,7 +86,7 @@ pub enum AttributeValue {
     Int(i64),
     /// A real number.
     Float(f64),
-    /// A text; bytes that are no UTF-8 are replaced.
+    /// A text; bytes that are not UTF-8 are replaced.
     Text(RString),
     /// Whole numbers.
     Ints(RVec<i64>),
@@ -95,7 +96,7 @@ pub enum AttributeValue {
     Texts(RVec<RString>),
     /// A tensor, by the name under which `ModelInfo::tensors` lists it.
     Tensor(RString),
-    /// Subgraphs, by the names that their layers have as `scope`.
+    /// Subgraphs, by the `scope` of their layers.
     Graphs(RVec<RString>),
     /// Anything else, in words.
     Other(RString),
@@ -121,32 +122,32 @@ pub struct LayerInfo {
     pub tensors: RVec<RString>,
     /// The attributes, in the order of the file.
     pub attributes: RVec<Attribute>,
-    /// How it is quantized: `qdq`, `qoperator`, `dynamic`, `weight-only`, `static`, …; empty when it is not.
+    /// How it is quantized: `qdq`, `qoperator`, `dynamic`, `weight-only`, `static`, …; empty if it is not.
     pub quantization: RString,
     /// What it does.
     pub kind: LayerKind,
-    /// What each of `inputs` is to it; inputs behind the end of this list are data.
+    /// What each of `inputs` means to it; inputs beyond the end of this list are data.
     pub roles: RVec<InputRole>,
-    /// Which stored tensors are its weights and biases, the weight first; also where it reads them through layers that
+    /// Which stored tensors are its weights and biases, the weight first; also those it reads through layers that
     /// only move, dequantize or round them.
     pub weights: RVec<WeightUse>,
-    /// Whether it is within a graph that another layer holds, such as a branch, the body of a loop or a function: what it
-    /// computes cannot be captured.
+    /// Whether it is inside a graph that another layer holds, such as a branch, the body of a loop or a function: its
+    /// values cannot be captured.
     pub is_inner: bool,
-    /// Between what a clamp leaves its elements; also of a layer that clamps what it computes, such as a convolution with a
-    /// ReLU in it.
+    /// The bounds within which a clamp keeps its elements; also for a layer that clamps what it computes, such as a
+    /// convolution with a built-in ReLU.
     pub bounds: ROption<Bounds>,
-    /// What it rounds its inputs to by itself. Where other layers round them, there is nothing here.
+    /// The codes to which it rounds its inputs by itself. Empty if other layers round them.
     pub input_codes: RVec<InputCodes>,
 }
 
 impl LayerInfo {
-    /// A layer of which nothing but path and type is known.
+    /// A layer about which only path and type are known.
     pub fn new(path: impl Into<String>, op_type: impl Into<String>) -> Self {
         Self { path: RString::from(path.into()), op_type: RString::from(op_type.into()), ..Self::default() }
     }
 
-    /// What the input of that index is to the layer.
+    /// What the input at this index means to the layer.
     pub fn role(&self, index: usize) -> InputRole {
         self.roles.get(index).copied().unwrap_or_default()
     }
@@ -158,11 +159,11 @@ impl LayerInfo {
 pub struct TensorRole(pub u8);
 
 impl TensorRole {
-    /// A weight, a bias: what training set. ONNX initializers that feed a layer are parameters.
+    /// A weight or a bias: set by training. ONNX initializers that feed a layer are parameters.
     pub const PARAMETER: Self = Self(1);
-    /// State that training did not set as a parameter, such as running means.
+    /// State that is not a trained parameter, such as running means.
     pub const BUFFER: Self = Self(2);
-    /// A constant of the graph: shapes, axes, Constant nodes of no weight-like use.
+    /// A constant of the graph: shapes, axes, Constant nodes that are not used like a weight.
     pub const CONSTANT: Self = Self(3);
     /// A scale or a zero point.
     pub const QUANTIZATION: Self = Self(4);
@@ -192,23 +193,23 @@ pub struct TensorInfo {
     pub shape: RVec<i64>,
     /// Bytes of the elements as stored.
     pub bytes: u64,
-    /// The path of the layer that owns it; empty when none does or several do.
+    /// The path of the layer that owns it; empty if there is none, or several.
     pub layer: RString,
-    /// How its codes turn into real values; of a float tensor, the codes to which the graph rounds it before anything
-    /// computes with it. `RNone` for a float tensor that is used as it is.
+    /// How its codes turn into real values; for a float tensor, the codes to which the graph rounds it before
+    /// anything computes with it. `RNone` for a float tensor that is used as it is.
     pub quantization: ROption<QuantizationParameters>,
-    /// The file that holds it when that is not the model file; relative to the model's folder.
+    /// The file that holds it, if not the model file; relative to the model's folder.
     pub external_file: RString,
     /// The name of an earlier tensor that shares its storage; empty when it has its own. Shared bytes are
     /// counted once.
     pub alias_of: RString,
-    /// What its elements are stored as when `dtype` has no name for it and codes, scales and zero points cannot express
-    /// it: `q6_k`; empty for everything else. Its real values come by the request `read-real/1`.
+    /// How its elements are stored if `dtype` has no name for it and codes, scales and zero points cannot express it:
+    /// `q6_k`; empty otherwise. Its real values come through the request `read-real/1`.
     pub type_name: RString,
 }
 
 impl TensorInfo {
-    /// What of shape and size contradicts itself, to be read after the tensor's name; `None` when nothing does.
+    /// What is contradictory about its shape and size, to be read after the tensor's name; `None` if nothing is.
     pub fn contradiction(&self) -> Option<String> {
         if self.shape.len() > MOST_DIMENSIONS {
             return Some(format!("has {} dimensions", self.shape.len()));
@@ -221,13 +222,13 @@ impl TensorInfo {
     }
 }
 
-/// Something that the reader noticed and a careful user wants to know.
+/// Something that the reader noticed and that a careful user wants to know.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How grave it is.
+    /// How serious it is.
     pub severity: Severity,
-    /// A short name of the kind: `pickle.dangerous-global`, `onnx.unknown-domain`.
+    /// A short name for its kind: `pickle.dangerous-global`, `onnx.unknown-domain`.
     pub code: RString,
     /// One line for the user.
     pub message: RString,
@@ -235,7 +236,7 @@ pub struct Finding {
     pub subjects: RVec<RString>,
 }
 
-/// How grave a [`Finding`] is. An open set: what the host does not know is a warning.
+/// How serious a [`Finding`] is. An open set: the host treats unknown values as a warning.
 #[repr(transparent)]
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Severity(pub u8);
@@ -243,9 +244,9 @@ pub struct Severity(pub u8);
 impl Severity {
     /// Worth knowing.
     pub const NOTE: Self = Self(1);
-    /// Probably not what was meant.
+    /// Probably a mistake.
     pub const WARNING: Self = Self(2);
-    /// Opening this file with the tool it is made for would execute what it brings along.
+    /// Opening this file with its usual tool would execute code that the file contains.
     pub const DANGER: Self = Self(3);
 }
 
@@ -270,9 +271,9 @@ pub struct ModelInfo {
     pub inputs: RVec<ValueInfo>,
     /// The graph's outputs.
     pub outputs: RVec<ValueInfo>,
-    /// The activations between layers of which anything is known.
+    /// The activations between layers about which anything is known.
     pub values: RVec<ValueInfo>,
-    /// The layers, in the order in which they are computed, or of the module tree.
+    /// The layers, in the order of computation, or of the module tree.
     pub layers: RVec<LayerInfo>,
     /// The stored tensors.
     pub tensors: RVec<TensorInfo>,
@@ -280,14 +281,14 @@ pub struct ModelInfo {
     pub metadata: RVec<Pair>,
     /// What the reader noticed.
     pub findings: RVec<Finding>,
-    /// Why it cannot be run by this backend on any machine; `RNone` when it can, a runtime provided.
+    /// Why this backend cannot run it on any machine; `RNone` if it can, given a runtime.
     pub run_obstacle: ROption<BackendError>,
-    /// Whatever else there is to say; an unknown name is no error.
+    /// Any further information; the host ignores unknown names.
     pub extra: RVec<Pair>,
 }
 
 impl ModelInfo {
-    /// What it lists more of than [`MOST_ITEMS`], with the number; `None` when nothing.
+    /// What it lists more than [`MOST_ITEMS`] of, with the number; `None` if nothing.
     pub fn excess(&self) -> Option<String> {
         let counts = [
             ("layers", self.layers.len()),
@@ -299,10 +300,10 @@ impl ModelInfo {
             ("pairs of metadata", self.metadata.len()),
         ];
         let (what, count) = counts.into_iter().find(|(_, count)| *count > MOST_ITEMS)?;
-        Some(format!("{count} {what}, more than the {MOST_ITEMS} that may be listed"))
+        Some(format!("{count} {what}, more than the limit of {MOST_ITEMS}"))
     }
 
-    /// The description of a model of that format of which nothing else is known yet.
+    /// The description of a model in this format, otherwise empty.
     pub fn new(format: impl Into<String>) -> Self {
         Self {
             format: RString::from(format.into()),

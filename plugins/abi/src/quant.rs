@@ -1,4 +1,4 @@
-//! Quantization parameters: how integer codes and real values belong together.
+//! Quantization parameters: how integer codes correspond to real values.
 
 use crate::dtype::DType;
 use abi_stable::StableAbi;
@@ -7,10 +7,10 @@ use abi_stable::std_types::{ROption, RString, RVec, Tuple2};
 /// real = (q - zero_point) · scale, per tensor, per channel along `axis`, or per block of `block_size`
 /// elements along `axis`.
 ///
-/// `scales` and `zero_points` have one value per tensor, channel or block; one zero point, or none (all
-/// zero), may stand for all scales. Blocks are numbered in row-major order of the scale tensor. A reader
-/// leaves both lists empty when there are more than [`Self::MAX_INLINE`] values: they are then read as the
-/// tensors `scale_name` and `zero_point_name`.
+/// `scales` and `zero_points` have one value per tensor, channel or block; one zero point, or none (all zero), may
+/// stand for all scales. Blocks are numbered in row-major order of the scale tensor. A reader leaves both lists empty
+/// if there are more than [`Self::MAX_INLINE`] values: they are then read as the tensors `scale_name` and
+/// `zero_point_name`.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq)]
 pub struct QuantizationParameters {
@@ -18,8 +18,8 @@ pub struct QuantizationParameters {
     pub dtype: DType,
     /// The scales; float32 scales are exact here.
     pub scales: RVec<f64>,
-    /// The zero points; whole numbers for integer codes, but PyTorch and some weight-only schemes have
-    /// fractional ones.
+    /// The zero points; whole numbers for integer codes, but PyTorch and some weight-only schemes have fractional
+    /// ones.
     pub zero_points: RVec<f64>,
     /// How many scales there are, even where they are not listed.
     pub scale_count: u64,
@@ -27,14 +27,13 @@ pub struct QuantizationParameters {
     pub axis: ROption<i64>,
     /// Elements along `axis` that share one scale; `RNone` for per-tensor and per-channel.
     pub block_size: ROption<i64>,
-    /// The stored tensor that holds the scales; empty when there is none of its own.
+    /// The stored tensor that holds the scales; empty if there is none.
     pub scale_name: RString,
-    /// The stored tensor that holds the zero points; empty when there is none of its own.
+    /// The stored tensor that holds the zero points; empty if there is none.
     pub zero_point_name: RString,
-    /// Whether the parameters are computed anew for each input (dynamic quantization); the lists are empty.
+    /// Whether the parameters are computed for each input (dynamic quantization); the lists are then empty.
     pub is_dynamic: bool,
-    /// The smallest and the largest code in use, where they are not the smallest and the largest of `dtype`: four bits
-    /// in an `int8` are -8 and 7.
+    /// The smallest and the largest code in use, if not those of `dtype`: four bits in an `int8` are -8 and 7.
     pub code_range: ROption<Tuple2<i64, i64>>,
 }
 
@@ -58,7 +57,7 @@ impl QuantizationParameters {
         }
     }
 
-    /// One scale and one zero point for each index along `axis`.
+    /// One scale and one zero point per index along `axis`.
     pub fn per_channel(dtype: DType, scales: Vec<f64>, zero_points: Vec<f64>, axis: i64) -> Self {
         Self {
             scale_count: scales.len() as u64,
@@ -69,8 +68,8 @@ impl QuantizationParameters {
         }
     }
 
-    /// How the parameters contradict themselves, or the shape of what they are of, if they do. A size of -1 is one that
-    /// is not known.
+    /// What is contradictory about the parameters, or between them and their tensor's shape, if anything is. A size
+    /// of -1 is unknown.
     pub fn contradiction(&self, shape: Option<&[i64]>) -> Option<String> {
         let (scales, zero_points) = (self.scales.len(), self.zero_points.len());
         if scales > 0 && scales as u64 != self.scale_count {

@@ -10,7 +10,7 @@ use abi_stable::package_version_strings;
 use abi_stable::sabi_types::VersionStrings;
 use abi_stable::std_types::RResult;
 
-/// The version of the contract that this crate is.
+/// The version of the contract in this crate.
 pub const ABI_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a plugin's library exports.
@@ -21,7 +21,7 @@ pub const ABI_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Plugin {
     /// What the plugin is and can do; opens nothing.
     pub manifest: extern "C" fn() -> RResult<Manifest, BackendError>,
-    /// Makes the backend. The host may call it again, to check a plugin.
+    /// Creates the backend. The host may call it again, to check a plugin.
     #[sabi(last_prefix_field)]
     pub create: extern "C" fn(setup: Setup) -> RResult<BackendBox, BackendError>,
 }
@@ -33,8 +33,8 @@ impl RootModule for PluginRef {
     const VERSION_STRINGS: VersionStrings = package_version_strings!();
 }
 
-/// Whether a plugin built against `found` can be used by a host built against `wanted`: the same major
-/// version, and below 1.0 the same minor version too. The patch never matters.
+/// Whether a host built against `wanted` can use a plugin built against `found`: the major version must be the same,
+/// and below 1.0 the minor version too. The patch never matters.
 pub fn is_compatible(wanted: &str, found: &str) -> bool {
     fn significant(version: &str) -> Option<(u32, u32)> {
         let mut parts = version.split('.');

@@ -1,4 +1,4 @@
-//! The host's two objects that a backend is handed: where tensors go, and how far the work is.
+//! The two objects that the host passes to a backend: a receiver of tensors, and a receiver of progress.
 
 use crate::error::BackendError;
 use crate::guard;
@@ -9,21 +9,21 @@ use abi_stable::{RMut, RRef};
 
 /// Receives tensors as they are read or computed.
 ///
-/// An error is to be returned to the host unchanged and at once: nothing more is wanted. It is `Cancelled`
-/// when the host has simply seen enough.
+/// Return an error to the host unchanged and at once: nothing more is wanted. It is `Cancelled` if the host has
+/// simply seen enough.
 #[sabi_trait]
 pub trait TensorSink {
-    /// One tensor or the next piece of one. The view and all it borrows end with this call.
+    /// Takes one tensor or the next piece of one. The view and everything it borrows end with this call.
     #[sabi(last_prefix_field)]
     fn tensor(&mut self, view: TensorView<'_>) -> RResult<(), BackendError>;
 }
 
-/// Is told how far the work is, and knows whether it is still wanted. It may be asked from any thread.
+/// Receives progress and reports cancellation. It may be called from any thread.
 #[sabi_trait]
 pub trait Progress: Send + Sync {
-    /// `done` of `total` (0: not known) of `stage`, a few words such as `reading external data`. Returns
-    /// true when the work is to stop: the backend then returns [`BackendError::cancelled`]. Costs little;
-    /// long work calls it at least every 50 ms.
+    /// `done` of `total` (0: unknown) of `stage`, a few words such as `reading external data`. Returns true if the
+    /// work should stop: the backend then returns [`BackendError::cancelled`]. The call is cheap; long work makes it
+    /// at least every 50 ms.
     #[sabi(last_prefix_field)]
     fn update(&self, stage: RStr<'_>, done: u64, total: u64) -> bool;
 }
@@ -37,7 +37,7 @@ pub type ProgressRef<'a> = Progress_TO<'a, RRef<'a, ()>>;
 /// An owned [`Progress`], for work that outlives the call.
 pub type ProgressBox = Progress_TO<'static, RBox<()>>;
 
-/// A [`TensorSink`] from a closure, for the host and for tests. A panic of the closure stops here.
+/// A [`TensorSink`] made from a closure, for the host and for tests. A panic of the closure stops here.
 #[derive(Debug)]
 pub struct FnSink<F>(pub F);
 
@@ -50,7 +50,7 @@ where
     }
 }
 
-/// A [`Progress`] from a closure, for the host and for tests; a panic of the closure asks to stop.
+/// A [`Progress`] made from a closure, for the host and for tests; a panic of the closure requests a stop.
 #[derive(Debug)]
 pub struct FnProgress<F>(pub F);
 

@@ -5,14 +5,14 @@ use crate::quant::QuantizationParameters;
 use abi_stable::StableAbi;
 use abi_stable::std_types::{ROption, RSlice, RStr};
 
-/// A tensor, or a piece of one, whose bytes belong to somebody else and are valid during the call only.
+/// A tensor, or a piece of one, whose bytes are borrowed and valid only during the call.
 ///
 /// Elements are dense, in row-major order, little-endian. Types under one byte are packed with the first
 /// element in the low bits (as ONNX packs `int4`); a boolean is one byte, 0 or 1; a string is its length in
 /// bytes as `u32` followed by its UTF-8 bytes.
 ///
-/// A tensor may come in several pieces, in order and without gaps: `first_element` is where this one starts,
-/// always at a byte boundary, and `shape` stays that of the whole tensor.
+/// A tensor may arrive in several pieces, in order and without gaps: `first_element` is where this one starts, always
+/// at a byte boundary, and `shape` stays that of the whole tensor.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct TensorView<'a> {
@@ -22,11 +22,11 @@ pub struct TensorView<'a> {
     pub dtype: DType,
     /// The shape of the whole tensor; empty for a scalar.
     pub shape: RSlice<'a, i64>,
-    /// Index of the first element of `bytes` in the whole tensor; 0 when it comes in one piece.
+    /// Index of the first element of `bytes` in the whole tensor; 0 if it arrives in one piece.
     pub first_element: u64,
     /// The elements.
     pub bytes: RSlice<'a, u8>,
-    /// How integer codes turn into real values; `RNone` when the values are what they are.
+    /// How integer codes turn into real values; `RNone` if the elements are the values.
     pub quantization: ROption<&'a QuantizationParameters>,
 }
 
@@ -49,7 +49,7 @@ impl<'a> TensorView<'a> {
     }
 }
 
-/// The most dimensions of a shape that the host takes; NumPy stops there too.
+/// The most dimensions that the host accepts in a shape; the same as NumPy's limit.
 pub const MOST_DIMENSIONS: usize = 64;
 
 /// The product of the dimensions, 1 for a scalar; `None` when one is negative or the product overflows.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The library of this crate that was built last, beside the test itself.
+/// This crate's library that was built last, next to the test itself.
 fn contract() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let entries = std::fs::read_dir(test.parent().unwrap()).unwrap().flatten();

@@ -1,9 +1,9 @@
-//! What a run through the plugin costs over a bare loop on ONNX Runtime's own API: the same model, input and threads,
-//! in one process, turn by turn.
+//! The cost of a run through the plugin compared with a bare loop on ONNX Runtime's own API: the same model, input
+//! and threads, in one process, in turns.
 //!
 //!     cargo run --release -p qp-plugin-onnx --example overhead -- MODEL.onnx [BATCH [ROUNDS]]
 //!
-//! The input has the shape `BATCH`×32×32×3, as the sample models take it. `QP_RUNTIMES` says where ONNX Runtime is.
+//! The input has the shape `BATCH`×32×32×3, as the sample models expect. `QP_RUNTIMES` says where ONNX Runtime is.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail where it stands")]
 

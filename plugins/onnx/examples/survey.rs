@@ -1,7 +1,7 @@
-//! Reads every ONNX file under some folders and says what came of it: for checks against a corpus.
+//! Reads every ONNX file under some folders and reports the outcome: for checks against a corpus.
 //!
 //! `survey PATH…` prints a count, the time, and the errors by message. `survey --tensors FILE` prints each stored
-//! tensor with the Adler-32 sum of its elements, `survey --info FILE` the description in short.
+//! tensor with the Adler-32 sum of its elements, `survey --info FILE` a short description.
 
 #![allow(clippy::print_stdout, reason = "a tool for the terminal")]
 

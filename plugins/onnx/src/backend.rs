@@ -1,4 +1,4 @@
-//! The backend: what it is, which files are its own, and how they are opened.
+//! The backend: what it is, which files it reads, and how it opens them.
 
 use crate::document::Document;
 use crate::info::FORMAT;
@@ -29,7 +29,7 @@ impl Backend for OnnxBackend {
             formats: vec![Format {
                 name: FORMAT.into(),
                 extensions: vec!["onnx".into()].into(),
-                // A protobuf has no mark of its own: `probe` looks at the first fields.
+                // A protobuf has no magic number: `probe` looks at the first fields.
                 magic: vec![].into(),
                 description: "ONNX model, IR version 3 and later".into(),
             }]
@@ -55,8 +55,8 @@ impl Backend for OnnxBackend {
         Ok(Self { runtime: Arc::new(Runtime::new(&setup)) })
     }
 
-    /// A file named `.onnx` is claimed whatever it holds, so that a damaged one is explained and not passed
-    /// over; so is one in ONNX Runtime's own format.
+    /// A file named `.onnx` is claimed whatever it holds, so that a damaged one is explained instead of skipped; so
+    /// is one in ONNX Runtime's own format.
     fn probe(&self, head: &[u8], file_name: &str) -> Option<String> {
         let extension = Path::new(file_name).extension().and_then(|extension| extension.to_str());
         let is_named = extension
@@ -85,8 +85,9 @@ impl Backend for OnnxBackend {
 fn refuse_options(options: &[Pair]) -> Result<()> {
     match options.first() {
         None => Ok(()),
-        Some(option) => {
-            Err(BackendError::invalid_input(format!("`{}` is no option of opening an ONNX model", option.0)))
-        }
+        Some(option) => Err(BackendError::invalid_input(format!(
+            "unknown option `{}` for opening an ONNX model",
+            option.0
+        ))),
     }
 }

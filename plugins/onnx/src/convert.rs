@@ -1,4 +1,4 @@
-//! From a tensor message to dense little-endian elements, as the ABI wants them.
+//! Converts a tensor message to dense little-endian elements, as the ABI wants them.
 
 use crate::proto::{TensorProto, code, dtype};
 use bytes::Bytes;
@@ -8,14 +8,14 @@ use qp_abi::sdk::{BackendError, DType, Result, element_count};
 /// The `*_data` field that holds a type's elements when `raw_data` does not, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
-    /// `float_data`: this many numbers an element.
+    /// `float_data`: this many numbers per element.
     Float(u64),
-    /// `double_data`: this many numbers an element.
+    /// `double_data`: this many numbers per element.
     Double(u64),
-    /// `int32_data`: one number for each so many bytes of the packed elements (1, 2 or 4).
+    /// `int32_data`: one number per this many bytes of the packed elements (1, 2 or 4).
     Int32(usize),
     Int64,
-    /// `uint64_data`: the low so many bytes of each number (4 or 8).
+    /// `uint64_data`: the low bytes, this many, of each number (4 or 8).
     Uint64(usize),
 }
 
@@ -37,7 +37,7 @@ fn typed_field(dtype: DType) -> Option<Field> {
     })
 }
 
-/// The name of a tensor for messages.
+/// The name of a tensor in messages.
 fn label(tensor: &TensorProto) -> &str {
     tensor.name.as_deref().unwrap_or_default()
 }
@@ -51,7 +51,7 @@ pub fn is_external(tensor: &TensorProto) -> bool {
     tensor.data_location == Some(code::EXTERNAL)
 }
 
-/// The size in bytes of the dense elements, checked against the declared shape; no element is touched.
+/// The size in bytes of the dense elements, checked against the declared shape, without touching any element.
 ///
 /// # Errors
 /// `CorruptFile` when shape and content contradict each other.
@@ -73,7 +73,7 @@ pub fn dense_bytes(tensor: &TensorProto) -> Result<u64> {
         if is_external(tensor) {
             return Ok(0);
         }
-        // A type from the future: listed as it is, never decoded.
+        // A type from the future: listed, but never decoded.
         return Ok(raw.map_or(0, |raw| raw.len() as u64));
     }
     let expected = dtype.packed_bytes(elements).ok_or_else(|| {
@@ -128,8 +128,8 @@ fn raw_data(tensor: &TensorProto) -> Option<&Bytes> {
     tensor.raw_data.as_ref().filter(|raw| !(raw.is_empty() && has_typed))
 }
 
-/// The dense elements of a tensor whose data is in the model file: a slice of the file where it has them in
-/// that form, else converted.
+/// The dense elements of a tensor whose data is in the model file: a slice of the file if it stores them in that
+/// form, otherwise converted.
 ///
 /// # Errors
 /// As [`dense_bytes`].
@@ -139,7 +139,7 @@ pub fn dense(tensor: &TensorProto) -> Result<Bytes> {
     if dtype == DType::STRING {
         let mut packed = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
         for text in &tensor.string_data {
-            // The ABI wants UTF-8; what is none is replaced, as for attributes.
+            // The ABI wants UTF-8; invalid bytes are replaced, as in attributes.
             let text = String::from_utf8_lossy(text);
             let length =
                 u32::try_from(text.len()).map_err(|_| corrupt(tensor, "a string is longer than 4 GiB"))?;
@@ -166,14 +166,14 @@ fn low_bytes<const N: usize>(numbers: impl Iterator<Item = [u8; N]>, bytes: usiz
     numbers.flat_map(|number| number.into_iter().take(bytes)).collect()
 }
 
-/// The first `count` elements as numbers; `None` for types that are no plain numbers.
+/// The first `count` elements as numbers; `None` for types that are not plain numbers.
 pub fn to_f64(dtype: DType, bytes: &[u8], count: usize) -> Option<Vec<f64>> {
     fn each<const N: usize>(bytes: &[u8], count: usize, number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
         bytes.as_chunks::<N>().0.iter().take(count).map(|&chunk| number(chunk)).collect()
     }
     #[expect(
         clippy::cast_precision_loss,
-        reason = "64-bit integers are no scales or zero points in practice"
+        reason = "in practice, 64-bit integers are not scales or zero points"
     )]
     let numbers = match dtype {
         DType::FLOAT32 => each(bytes, count, |b| f64::from(f32::from_le_bytes(b))),
@@ -208,8 +208,8 @@ pub fn to_f64(dtype: DType, bytes: &[u8], count: usize) -> Option<Vec<f64>> {
     Some(numbers)
 }
 
-/// A number of eight bits: sign, exponent, mantissa, as the ONNX documents have them ("Float stored in 8 bits"). Types
-/// that end in `FNUZ` have neither infinities nor a negative zero, whose bits are NaN, and one more in the bias.
+/// An 8-bit float: sign, exponent, mantissa, as in the ONNX documentation ("Float stored in 8 bits"). Types that end
+/// in `FNUZ` have neither infinities nor a negative zero, whose bits are NaN, and their bias is one larger.
 fn float8(dtype: DType, byte: u8) -> f64 {
     let (mantissa_bits, bias, is_unsigned_zero) = match dtype {
         DType::FLOAT8_E4M3FN => (3, 7, false),

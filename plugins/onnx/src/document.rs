@@ -1,4 +1,4 @@
-//! A model file that has been read: its graph and its stored tensors, nothing interpreted yet.
+//! A model file that has been read: its graph and its stored tensors, not yet interpreted.
 
 use crate::convert;
 use crate::external_data::ExternalFiles;
@@ -10,7 +10,7 @@ use qp_abi::sdk::{BackendError, DType, Progress, Result, element_count};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A sparse tensor is written out in full to be read; no larger than this.
+/// A sparse tensor is expanded to be read, up to this size.
 const MAX_SPARSE_BYTES: u64 = 1 << 30;
 
 /// A model file that has been read.
@@ -18,7 +18,7 @@ const MAX_SPARSE_BYTES: u64 = 1 << 30;
 pub struct Document {
     /// The file.
     pub source: Source,
-    /// The model's header; graphs keep their nodes, their tensors have moved to `tensors`.
+    /// The model's header; graphs keep their nodes, but their tensors have moved to `tensors`.
     pub model: ModelProto,
     /// Layers, values and names.
     pub graph: Graph,
@@ -27,17 +27,17 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads the model file at `path`; weights are not touched.
+    /// Reads the model file at `path`, without touching weights.
     ///
     /// # Errors
-    /// Those of [`Source::open`] and [`proto::decode_model`], and `CorruptFile` for a tensor whose shape and
-    /// content contradict each other. External data that cannot be read is no error here.
+    /// Those of [`Source::open`] and [`proto::decode_model`], and `CorruptFile` for a tensor whose shape and content
+    /// contradict each other. External data that cannot be read is not an error here.
     pub fn open(path: &Path, progress: &Progress<'_>) -> Result<Self> {
         progress.update("reading the model", 0, 0)?;
         Self::of(Source::open(path)?)
     }
 
-    /// Reads what `source` holds.
+    /// Reads the content of `source`.
     ///
     /// # Errors
     /// Those of [`Self::open`].
@@ -50,7 +50,7 @@ impl Document {
     }
 }
 
-/// What is known of a stored tensor without touching its elements.
+/// What is known about a stored tensor without touching its elements.
 #[derive(Clone, Debug)]
 pub struct Description {
     /// The unique name.
@@ -61,11 +61,11 @@ pub struct Description {
     pub shape: Vec<i64>,
     /// The size of the dense elements.
     pub bytes: u64,
-    /// The file that holds them, when it is not the model file.
+    /// The file that holds them, if not the model file.
     pub external_file: String,
     /// Why they cannot be read.
     pub obstacle: Option<BackendError>,
-    /// Whether only the elements that are not zero are stored.
+    /// Whether only the nonzero elements are stored.
     pub is_sparse: bool,
 }
 
@@ -77,12 +77,12 @@ pub struct Tensors {
     external: ExternalFiles,
 }
 
-/// The elements of one tensor, and the mapped file that they are in when it is not the model file.
+/// The elements of one tensor, and the mapped file that they are in if it is not the model file.
 #[derive(Debug)]
 pub struct Elements {
     /// Dense, little-endian, packed.
     pub bytes: Bytes,
-    /// To be checked before the bytes are read.
+    /// To check before the bytes are read.
     pub source: Option<Arc<Source>>,
 }
 
@@ -98,12 +98,12 @@ impl Tensors {
         &self.descriptions
     }
 
-    /// What is known of the tensor of that index.
+    /// What is known about the tensor at this index.
     pub fn get(&self, index: usize) -> &Description {
         &self.descriptions[index]
     }
 
-    /// The values that the tensors are, by the index of the tensor.
+    /// The values that stand for the tensors, by the index of the tensor.
     pub fn value(&self, index: usize) -> Option<usize> {
         self.stored[index].value
     }
@@ -111,7 +111,7 @@ impl Tensors {
     /// The dense elements.
     ///
     /// # Errors
-    /// Those of [`ExternalFiles::read`]; `UnsupportedOp` for a sparse tensor that is too large to write out.
+    /// Those of [`ExternalFiles::read`]; `UnsupportedOp` for a sparse tensor that is too large to expand.
     pub fn elements(&self, index: usize) -> Result<Elements> {
         match &self.stored[index].data {
             TensorData::Dense(tensor) if convert::is_external(tensor) => {
@@ -178,7 +178,7 @@ fn describe(stored: &Stored, external: &ExternalFiles) -> Result<Description> {
     }
 }
 
-/// The dense elements of a sparse tensor whose indices are flat or one row a value.
+/// The dense elements of a sparse tensor whose indices are flat or one row per value.
 fn write_out(tensor: &SparseTensorProto, description: &Description) -> Result<Vec<u8>> {
     let fault =
         |reason: &str| BackendError::corrupt_file(format!("sparse tensor `{}`: {reason}", description.name));
@@ -189,7 +189,7 @@ fn write_out(tensor: &SparseTensorProto, description: &Description) -> Result<Ve
     let is_readable = size > 0 && !convert::is_external(values) && !convert::is_external(indices);
     if !is_readable || description.bytes > MAX_SPARSE_BYTES {
         return Err(BackendError::unsupported_op(format!(
-            "sparse tensor `{}` is of a type, size or place that is not written out",
+            "sparse tensor `{}` has an unsupported type, size or location",
             description.name
         )));
     }
@@ -199,7 +199,7 @@ fn write_out(tensor: &SparseTensorProto, description: &Description) -> Result<Ve
     let numbers: Vec<i64> =
         convert::dense(indices)?.as_chunks::<8>().0.iter().map(|&chunk| i64::from_le_bytes(chunk)).collect();
     if dtype(indices.data_type) != DType::INT64 || numbers.len() != values.len() / size * columns {
-        return Err(fault("its indices do not belong to its values"));
+        return Err(fault("its indices do not match its values"));
     }
     for (value, index) in values.chunks_exact(size).zip(numbers.chunks_exact(columns)) {
         let flat = if columns == 1 {

@@ -1,18 +1,18 @@
 //! Changes to a model in memory.
 //!
-//! The actions are small, and build on each other: what one adds, the next may name.
+//! The actions are small and build on each other: an action may name what an earlier one added.
 //!
 //! | action | target | does |
 //! |---|---|---|
 //! | `store` | a new name | adds a stored tensor with the given elements |
-//! | `copy-layer` | a value | adds a copy of the node that computes it; its outputs are named as the original's with `suffix` behind; `input:OLD` = NEW reads another value, `append` = NAME adds an input |
-//! | `quantize` | a value | adds the value `as`: the target quantized to `dtype` and back, with `scales` and `zero-points` (one, or one for each channel along `axis`), or with `dynamic` ones; `codes` = LOW,HIGH keeps to fewer codes than the dtype has, with one scale; with `read-scales` and `read-zero-points` the codes are read as these say, and not as they were made |
-//! | `dequantize` | stored codes | adds the value `as`: the real numbers that the codes mean with `scales` and `zero-points`, along `axis` if these are many |
-//! | `add` | a value | adds the value `as`: the target plus the value `other`, which has `behind` more dimensions of 1 behind its own |
-//! | `select` | a value | whoever reads the target gets the value `then`, which must not be made of it, when the new boolean input `switch` is true |
+//! | `copy-layer` | a value | adds a copy of the node that computes it; its outputs have the original's names followed by `suffix`; `input:OLD` = NEW reads another value, `append` = NAME adds an input |
+//! | `quantize` | a value | adds the value `as`: the target quantized to `dtype` and back, with `scales` and `zero-points` (one, or one for each channel along `axis`), or with `dynamic` ones; `codes` = LOW,HIGH keeps to fewer codes than the dtype has, with one scale; with `read-scales` and `read-zero-points` the codes are read with these instead of the parameters they were made with |
+//! | `dequantize` | stored codes | adds the value `as`: the real numbers that the codes stand for with `scales` and `zero-points`, along `axis` if there are several |
+//! | `add` | a value | adds the value `as`: the target plus the value `other`, to which `behind` trailing dimensions of 1 are added |
+//! | `select` | a value | all readers of the target get the value `then`, which must not depend on it, when the new boolean input `switch` is true |
 //!
-//! Numbers are computed as ONNX Runtime computes them: by its own QuantizeLinear and DequantizeLinear, of the domain
-//! `com.microsoft`, which know 16-bit codes whatever opset the model has.
+//! Numbers are computed as ONNX Runtime computes them: by its own QuantizeLinear and DequantizeLinear in the domain
+//! `com.microsoft`, which support 16-bit codes whatever the model's opset.
 
 use crate::proto::type_proto::{Tensor, Value};
 use crate::proto::{
@@ -47,8 +47,12 @@ pub fn apply(model: &mut ModelProto, edits: &[Edit]) -> Result<()> {
             "add" => editor.add(edit)?,
             "select" => editor.select(edit)?,
             other => {
-                return Err(BackendError::unsupported_op(format!("`{other}` is no change to an ONNX model"))
-                    .with_help("The changes are `store`, `copy-layer`, `quantize`, `dequantize`, `add` and `select`."));
+                return Err(BackendError::unsupported_op(format!(
+                    "unknown change `{other}` to an ONNX model"
+                ))
+                .with_help(
+                    "The changes are `store`, `copy-layer`, `quantize`, `dequantize`, `add` and `select`.",
+                ));
             }
         }
     }
@@ -61,16 +65,16 @@ pub fn apply(model: &mut ModelProto, edits: &[Edit]) -> Result<()> {
     Ok(())
 }
 
-/// Puts each node behind the first `written` ones right behind the last of those that it reads from: what is computed of
-/// a value is computed while it is there.
+/// Moves each node after the first `written` ones directly behind the last node that it reads from: what is computed
+/// from a value is computed while the value exists.
 fn place(nodes: &mut Vec<NodeProto>, written: usize) {
     let added = nodes.split_off(written);
-    // Behind how many of the written nodes a value is known.
+    // The number of written nodes after which a value is known.
     let mut known: HashMap<String, usize> = HashMap::new();
     for (index, node) in nodes.iter().enumerate() {
         known.extend(node.output.iter().map(|name| (name.clone(), index + 1)));
     }
-    // What is added may read what is added after it.
+    // Added nodes may read values of later ones.
     let made_by: HashMap<&str, usize> = added
         .iter()
         .enumerate()
@@ -234,7 +238,7 @@ impl Editor<'_> {
             self.node("DequantizeLinear", CONTRIB, &inputs, &[result], attributes());
             return Ok(());
         };
-        // `Clip` has its bounds elsewhere from opset 11 on; these two are the same in all.
+        // From opset 11 on, `Clip` has its bounds elsewhere; these two are the same in all opsets.
         let [wide, least, most, above] = ["wide", "least", "most", "above"].map(named);
         for (name, bound) in [(&least, low), (&most, high)] {
             let name = self.claim(name)?;
@@ -275,7 +279,7 @@ impl Editor<'_> {
         if let Some(text) = lookup(arguments, "behind").filter(|text| *text != "0") {
             let count = text.parse().ok().filter(|count| *count <= MAX_DIMENSIONS);
             let count: usize = count
-                .ok_or_else(|| BackendError::invalid_input(format!("`{text}` dimensions are none to add")))?;
+                .ok_or_else(|| BackendError::invalid_input(format!("cannot add `{text}` dimensions")))?;
             let dims: Vec<i64> = [-1].into_iter().chain(std::iter::repeat_n(1, count)).collect();
             let shape = self.claim(&format!("{result}/shape"))?;
             let bytes = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
@@ -344,7 +348,7 @@ fn needed<'a>(arguments: &'a [Pair], name: &str) -> Result<&'a str> {
 
 fn axis(arguments: &[Pair]) -> Result<Option<i64>> {
     let number =
-        |text: &str| text.parse().map_err(|_| BackendError::invalid_input(format!("`{text}` is no axis")));
+        |text: &str| text.parse().map_err(|_| BackendError::invalid_input(format!("invalid axis `{text}`")));
     lookup(arguments, "axis").map(number).transpose()
 }
 
@@ -358,7 +362,7 @@ fn axis_attribute(axis: Option<i64>) -> Vec<AttributeProto> {
     axis.into_iter().collect()
 }
 
-/// Scales with a zero point each.
+/// Scales with one zero point each.
 struct Affine {
     scales: Vec<f64>,
     zero_points: Vec<f64>,
@@ -385,17 +389,17 @@ fn real_bytes(value: f64, real: DType) -> Vec<u8> {
     }
 }
 
-/// The real numbers of the smallest and the largest code, of one scale.
+/// The real numbers of the smallest and the largest code, for a single scale.
 fn reals(codes: &[f64], affine: &Affine) -> Result<(f64, f64)> {
     match (codes, &affine.scales[..], &affine.zero_points[..]) {
         ([low, high], [scale], [zero_point]) if low <= high => {
             Ok(((low - zero_point) * scale, (high - zero_point) * scale))
         }
-        _ => Err(BackendError::invalid_input("`codes` are a lower and an upper one, of one scale")),
+        _ => Err(BackendError::invalid_input("`codes` takes a lower and an upper code, for a single scale")),
     }
 }
 
-/// Numbers with commas between them.
+/// Numbers separated by commas.
 fn numbers(arguments: &[Pair], name: &str) -> Result<Vec<f64>> {
     let text = needed(arguments, name)?;
     let number = |text: &str| text.trim().parse().ok().filter(|number: &f64| number.is_finite());

@@ -1,33 +1,33 @@
-//! What a model becomes when its functions stand where they are called, as ONNX Runtime puts them before anything else.
+//! What a model becomes when its functions are inlined, which ONNX Runtime does before anything else.
 //!
-//! A file of some kilobytes may say a graph of 2⁴⁰ nodes, or calls within calls that the runtime follows until its stack
-//! ends. Both are counted here from what the file says, each function once, and such a model is described and never
-//! handed to the runtime.
+//! A file of a few kilobytes may describe a graph of 2⁴⁰ nodes, or calls nested until the runtime's stack overflows.
+//! Both are counted here from the file, each function once; such a model is described but never passed to the
+//! runtime.
 
 use crate::graph::domain;
 use crate::proto::{FunctionProto, ModelProto, NodeProto};
 use qp_abi::sdk::BackendError;
 use std::collections::HashMap;
 
-/// Nodes of the whole model with its functions in it, if they are more than so many times those that the file says. The
-/// runtime takes time with the square of them: a second for these, minutes for ten times as many.
+/// The most nodes of the whole inlined model, as a multiple of those in the file. The runtime's time grows with their
+/// square: a second for this many, minutes for ten times as many.
 const MAX_NODES: u64 = 8192;
 const MAX_GROWTH: u64 = 4;
-/// Graphs within graphs, by calls and by attributes. The runtime goes several functions deeper at each, on a stack of
-/// which nothing is known; exporters need five.
+/// Graphs within graphs, by calls and by attributes. At each level the runtime goes several functions deeper, on a
+/// stack of unknown size; exporters need five.
 const MAX_DEPTH: u32 = 32;
 
-/// The size of a graph with everything in it, and how deep that is nested.
+/// The size of a graph with everything in it, and how deeply that is nested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Extent {
     nodes: u64,
     depth: u32,
 }
 
-/// What a function is called by: domain, name, overload.
+/// What identifies a called function: domain, name, overload.
 type Key<'a> = (String, &'a str, &'a str);
 
-/// Why ONNX Runtime cannot be given the model; `None` when it can.
+/// Why the model cannot be passed to ONNX Runtime; `None` if it can.
 pub fn obstacle(model: &ModelProto) -> Option<BackendError> {
     let functions = Functions::of(&model.functions);
     let own = match functions.extents() {
@@ -48,28 +48,28 @@ pub fn obstacle(model: &ModelProto) -> Option<BackendError> {
     too_much(plain.with(&calls, &own), said).map(|what| refused(&format!("the graph {what}")))
 }
 
-/// What is too much of a graph in a model whose file says `said` nodes.
+/// The limit that a graph exceeds in a model whose file has `said` nodes, if any.
 fn too_much(extent: Extent, said: u64) -> Option<String> {
     let most = MAX_NODES.max(said.saturating_mul(MAX_GROWTH));
     if extent.depth > MAX_DEPTH {
         Some(format!("is nested {} graphs deep, more than {MAX_DEPTH}", extent.depth))
     } else if extent.nodes > most {
-        Some(format!("becomes more than {most} nodes when each call of a function is what it calls"))
+        Some(format!("becomes more than {most} nodes when its functions are inlined"))
     } else {
         None
     }
 }
 
 fn refused(what: &str) -> BackendError {
-    BackendError::unsupported_op(format!("{what}, which ONNX Runtime does not survive"))
-        .with_help("Inline the functions of the model before, or export it without them.")
+    BackendError::unsupported_op(format!("{what}, which would crash ONNX Runtime"))
+        .with_help("Inline the model's functions first, or export it without them.")
 }
 
-/// A call: how many graphs deep it stands, and the place of what it calls.
+/// A call: at which depth it happens, and the index of what it calls.
 type Call = (u32, usize);
 
 impl Extent {
-    /// The same with what is called.
+    /// The same including what is called.
     fn with(self, calls: &HashMap<Call, u64>, of: &[Self]) -> Self {
         calls.iter().fold(self, |sum, ((depth, callee), count)| {
             let callee = of.get(*callee).copied().unwrap_or_default();
@@ -84,7 +84,7 @@ impl Extent {
 struct Functions<'a> {
     all: &'a [FunctionProto],
     places: HashMap<Key<'a>, usize>,
-    /// What each is without what it calls, and its calls.
+    /// The extent of each without what it calls, and its calls.
     bodies: Vec<(Extent, HashMap<Call, u64>)>,
 }
 
@@ -119,8 +119,8 @@ impl<'a> Functions<'a> {
         self.places.get(&key).copied()
     }
 
-    /// The extent of each function with all that it calls; the place of one that calls itself as the error. Functions
-    /// are as many as the file likes, each in the other: the way back is kept here and not on the stack.
+    /// The extent of each function including everything it calls; the index of a function that calls itself as the
+    /// error. A file may nest any number of functions: the way back is kept here, not on the stack.
     fn extents(&self) -> Result<Vec<Extent>, usize> {
         let callees: Vec<Vec<usize>> =
             self.bodies.iter().map(|(_, calls)| calls.keys().map(|(_, callee)| *callee).collect()).collect();
@@ -157,8 +157,8 @@ enum State {
     Done,
 }
 
-/// The nodes of a graph with those of the graphs in their attributes, and how often it calls what where. The decoder
-/// bounds how deep such graphs are.
+/// The nodes of a graph with those of the graphs in their attributes, and how often it calls what at which depth. The
+/// decoder limits the nesting of such graphs.
 fn walk(nodes: &[NodeProto], functions: &Functions<'_>) -> (Extent, HashMap<Call, u64>) {
     let (mut extent, mut calls) = (Extent { nodes: 0, depth: 1 }, HashMap::new());
     let mut waiting: Vec<(&[NodeProto], u32)> = vec![(nodes, 1)];
@@ -204,7 +204,7 @@ mod tests {
         ModelProto { graph, functions, ..ModelProto::default() }
     }
 
-    /// `f0` calls `f1` so often, and so on; the last one is an operator.
+    /// `f0` calls `f1` this often, and so on; the last one is an operator.
     fn tower(levels: usize, times: usize) -> ModelProto {
         let body = |level: usize| match level + 1 == levels {
             true => vec![node("Relu", "")],

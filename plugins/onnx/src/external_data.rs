@@ -1,7 +1,7 @@
-//! Tensors whose elements are in files beside the model.
+//! Tensors whose elements are in files next to the model.
 //!
-//! A model may only name files inside its own folder. An absolute path, one that climbs out with `..`, and a
-//! link that leads out are refused: a model from a stranger must not read a user's other files.
+//! A model may only refer to files inside its own folder. An absolute path, one that climbs out with `..`, and a link
+//! that leads out are rejected: a stranger's model must not read a user's other files.
 
 use crate::convert;
 use crate::proto::TensorProto;
@@ -12,22 +12,22 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where the elements of one tensor are, as the model says.
+/// Where the elements of one tensor are, according to the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     /// The file, relative to the model's folder.
     pub file: String,
     /// The first byte in it.
     pub offset: u64,
-    /// The bytes, when the model says how many; else all that the shape wants.
+    /// The number of bytes, if the model gives it; otherwise what the shape requires.
     pub length: Option<u64>,
 }
 
 impl Location {
-    /// What the `external_data` entries of a tensor say.
+    /// The content of a tensor's `external_data` entries.
     ///
     /// # Errors
-    /// `CorruptFile` when the file is not named or a number is none.
+    /// `CorruptFile` if the file is not named or a number is invalid.
     pub fn of(tensor: &TensorProto) -> Result<Self> {
         let name = tensor.name.as_deref().unwrap_or_default();
         let entry = |key: &str| {
@@ -41,13 +41,13 @@ impl Location {
             }),
         };
         let file = entry("location").filter(|file| !file.is_empty()).ok_or_else(|| {
-            BackendError::corrupt_file(format!("tensor `{name}`: its external data names no file"))
+            BackendError::corrupt_file(format!("tensor `{name}`: its external data does not name a file"))
         })?;
         Ok(Self { file, offset: number("offset")?.unwrap_or(0), length: number("length")? })
     }
 }
 
-/// The files beside one model, opened when they are first read.
+/// The files next to one model, opened when first read.
 #[derive(Debug)]
 pub struct ExternalFiles {
     folder: PathBuf,
@@ -55,7 +55,7 @@ pub struct ExternalFiles {
 }
 
 impl ExternalFiles {
-    /// The files that a model at `path` may name.
+    /// The files that a model at `path` may refer to.
     pub fn beside(path: &Path) -> Self {
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -67,8 +67,8 @@ impl ExternalFiles {
     /// Checks, without opening the file, that the elements of `tensor` can be read.
     ///
     /// # Errors
-    /// `UnsafeFile` for a place outside the folder, `NotFound` for a missing file, `CorruptFile` for one that
-    /// is too short.
+    /// `UnsafeFile` for a location outside the folder, `NotFound` for a missing file, `CorruptFile` for one that is
+    /// too short.
     pub fn check(&self, tensor: &TensorProto) -> Result<Location> {
         let location = Location::of(tensor)?;
         let path = self.resolve(&location, tensor)?;
@@ -77,7 +77,7 @@ impl ExternalFiles {
         Ok(location)
     }
 
-    /// The elements of `tensor`, shared with the file's bytes.
+    /// The elements of `tensor`, sharing the file's bytes.
     ///
     /// # Errors
     /// As [`Self::check`].
@@ -100,7 +100,7 @@ impl ExternalFiles {
         Ok((source.bytes().slice(range), source))
     }
 
-    /// The file that the location names, which is inside the folder with all links followed.
+    /// The file at the location, which must be inside the folder after following all links.
     fn resolve(&self, location: &Location, tensor: &TensorProto) -> Result<PathBuf> {
         let name = tensor.name.as_deref().unwrap_or_default();
         let outside = |reason: &str| {
@@ -109,7 +109,7 @@ impl ExternalFiles {
                     "Put the data file into the model's folder and save the model with a relative location.",
                 )
         };
-        // Windows writes `\`; on other systems it may be part of a name, but never of one that was meant.
+        // Windows writes `\`; elsewhere it may be part of a name, but never of one that was meant.
         let relative = location.file.replace('\\', "/");
         let relative = Path::new(&relative);
         for component in relative.components() {
@@ -126,7 +126,7 @@ impl ExternalFiles {
                     "the external data file `{}` of tensor `{name}` does not exist",
                     location.file
                 ))
-                .with_help("Put it beside the model file.")
+                .with_help("Put it next to the model file.")
             } else {
                 BackendError::io(&path, error)
             }
@@ -141,12 +141,12 @@ impl ExternalFiles {
 fn range(tensor: &TensorProto, location: &Location, available: u64) -> Result<std::ops::Range<usize>> {
     let name = tensor.name.as_deref().unwrap_or_default();
     let wanted = convert::dense_bytes(tensor)?;
-    // A length of 0 is written by some tools where the shape is to say it, and taken so by ONNX Runtime.
+    // Some tools write a length of 0 to mean what the shape requires, and ONNX Runtime reads it so.
     if let Some(length) = location.length.filter(|length| *length > 0)
         && length != wanted
     {
         return Err(BackendError::corrupt_file(format!(
-            "tensor `{name}`: its shape {:?} takes {wanted} bytes, its external length is {length}",
+            "tensor `{name}`: its shape {:?} takes {wanted} bytes, but its external length is {length}",
             tensor.dims
         )));
     }
@@ -154,7 +154,7 @@ fn range(tensor: &TensorProto, location: &Location, available: u64) -> Result<st
     match (usize::try_from(location.offset), end.map(usize::try_from)) {
         (Ok(start), Some(Ok(end))) => Ok(start..end),
         _ => Err(BackendError::corrupt_file(format!(
-            "tensor `{name}`: `{}` has {available} bytes, {wanted} from byte {} on are wanted",
+            "tensor `{name}`: `{}` has {available} bytes, too few for {wanted} from byte {} on",
             location.file, location.offset
         ))),
     }

@@ -8,7 +8,7 @@ use crate::value_type::ValueType;
 use qp_abi::sdk::{BackendError, DType, ErrorKind, Finding, RString, Severity, TensorRole};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Domains whose operators ONNX Runtime brings along.
+/// Domains whose operators are part of ONNX Runtime.
 const KNOWN_DOMAINS: [&str; 9] = [
     "",
     "ai.onnx",
@@ -21,13 +21,13 @@ const KNOWN_DOMAINS: [&str; 9] = [
     "com.ms.internal.nhwc",
 ];
 
-/// Operators that a message names.
+/// How many operators a message names.
 const MAX_OPERATORS: usize = 16;
 
 /// The findings of one model.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// In the order of gravity.
+    /// In order of severity.
     pub list: Vec<Finding>,
     /// Why the model cannot be run anywhere.
     pub run_obstacle: Option<BackendError>,
@@ -120,7 +120,7 @@ fn domains(document: &Document, findings: &mut Findings) {
     }
 }
 
-/// Inputs and outputs of types that the runtime's interface does not have.
+/// Reports inputs and outputs of types that the runtime's interface lacks.
 fn types(document: &Document, findings: &mut Findings) {
     let graph = &document.graph;
     for (&value, what) in
@@ -160,7 +160,7 @@ fn parameters(document: &Document, found: &Quantization, findings: &mut Findings
         .map(|(_, tensor)| tensor.name.clone())
         .collect();
     if !bare.is_empty() {
-        let message = "integer weights without a scale: what they stand for is not known".to_owned();
+        let message = "integer weights without a scale: their real values are unknown".to_owned();
         findings.add(Severity::WARNING, "onnx.missing-scale", message, bare);
     }
     let mut bad: BTreeSet<String> = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! Puts all that was found in a model file into the ABI's form.
+//! Puts everything found in a model file into the ABI's form.
 
 use crate::document::Document;
 use crate::findings;
@@ -15,13 +15,13 @@ use qp_abi::sdk::{
 };
 use std::collections::BTreeSet;
 
-/// The name of the one format that this backend reads.
+/// The only format that this backend reads.
 pub const FORMAT: &str = "onnx";
 
 /// The description of a model.
 ///
-/// `extra` holds `functions` (how many the model defines), `quantized layers` (`9 of 10`: layers whose weight is
-/// quantized, of those that have a weight), `external files`, and `sparse tensors`, each where there are any.
+/// `extra` holds `functions` (how many the model defines), `quantized layers` (`9 of 10`: layers with a quantized
+/// weight, of those with a weight), `external files`, and `sparse tensors`, each only if there are any.
 ///
 /// # Errors
 /// `CorruptFile` for a graph that contradicts itself.
@@ -32,7 +32,7 @@ pub fn describe(document: &Document, found: &Quantization) -> Result<ModelInfo> 
     let reader = Reader::new(document, &left);
     let facts = Facts::of(document);
     let origins = origin::of(reader);
-    // A damaged file may list a value again, or one without a name.
+    // A damaged file may list a value twice, or one without a name.
     let values = |ids: &[ValueId]| {
         let mut names = BTreeSet::new();
         let all = ids.iter().map(|&id| value_info(reader, found, &facts, &origins, id));
@@ -138,13 +138,13 @@ fn value_info(
     }
 }
 
-/// Whether a value is computed as codes: their type is that of its parameters.
+/// Whether a value is computed as codes: whether its type is that of its parameters.
 fn is_code(reader: Reader<'_>, id: ValueId) -> bool {
     reader.producer(id).is_some_and(|(op, _)| op == "QuantizeLinear" || op.starts_with("QLinear"))
 }
 
-/// The values between layers of which a type or parameters are known, without the graph's own inputs and
-/// outputs and without the stored tensors.
+/// The values between layers whose type or parameters are known, without the graph's own inputs and outputs and
+/// without the stored tensors.
 fn activations(
     reader: Reader<'_>,
     found: &Quantization,
@@ -165,7 +165,7 @@ fn activations(
 
 fn layers(reader: Reader<'_>, found: &Quantization, origins: &[ValueOrigin]) -> RVec<LayerInfo> {
     let graph = reader.graph;
-    // A stored tensor is named as the list of tensors names it.
+    // A stored tensor is named as in the list of tensors.
     let tensor = |stored: usize| RString::from(reader.tensors.get(stored).name.as_str());
     let name = |id: &Option<ValueId>| {
         id.map_or_else(RString::new, |id| match graph.values[id].stored {

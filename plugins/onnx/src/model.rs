@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A tensor is delivered in pieces of this many bytes: a whole number of elements of any type.
+/// A tensor is delivered in pieces of this many bytes: a whole number of elements for every type.
 const PIECE_BYTES: usize = 16 << 20;
 
 /// An open ONNX model; its session, once there is one, is kept for the next run.
@@ -32,7 +32,7 @@ pub struct OnnxModel {
     tensors: Tensors,
     /// The index of each stored tensor by its name.
     names: HashMap<String, usize>,
-    /// Tensors whose rows are stored with padding: the bytes of a row, and those of them that hold elements.
+    /// Tensors whose rows are stored with padding: the bytes of a row, and how many of them hold elements.
     rows: HashMap<usize, (usize, usize)>,
     runtime: Arc<Runtime>,
     session: Mutex<Option<Session>>,
@@ -40,12 +40,12 @@ pub struct OnnxModel {
     capture: Mutex<Option<Session>>,
     /// The last capture in pieces.
     pieces: Mutex<Option<Piecewise>>,
-    /// The last runs that differ in switches alone; `None` inside where the model is better run whole.
+    /// The last runs that differ only in switches; `None` inside if the model is better run whole.
     replay: Mutex<Option<(Settings, Option<Replay>)>>,
 }
 
 impl OnnxModel {
-    /// Opens the model file at `path`; loads nothing native.
+    /// Opens the model file at `path`; loads no native library.
     ///
     /// # Errors
     /// Those of [`Document::open`].
@@ -78,7 +78,7 @@ impl OnnxModel {
     }
 }
 
-/// What is kept for the next run. A panic while it was in use leaves it in doubt: it is made anew.
+/// State kept for the next run. If a panic interrupted its use, it cannot be trusted and is made anew.
 fn lock<T>(slot: &Mutex<Option<T>>) -> MutexGuard<'_, Option<T>> {
     slot.lock().unwrap_or_else(|poisoned| {
         let mut kept = PoisonError::into_inner(poisoned);
@@ -88,7 +88,7 @@ fn lock<T>(slot: &Mutex<Option<T>>) -> MutexGuard<'_, Option<T>> {
 }
 
 impl OnnxModel {
-    /// Computes what differs from earlier runs; `None` where the model is to be run otherwise.
+    /// Computes what differs from earlier runs; `None` if the model should be run another way.
     fn replay(
         &self,
         plan: &Plan<'_>,
@@ -117,7 +117,7 @@ impl OnnxModel {
         Ok(Some(outcome))
     }
 
-    /// Runs the model in pieces; `None` where it is to be run whole.
+    /// Runs the model in pieces; `None` if it should be run whole.
     fn run_in_pieces(
         &self,
         plan: &Plan<'_>,
@@ -130,7 +130,7 @@ impl OnnxModel {
             *kept = Piecewise::prepare(&self.runtime, &self.source, &self.info, plan, progress)?;
         }
         let Some(pieces) = kept.as_mut().filter(|pieces| pieces.is_cut()) else { return Ok(None) };
-        // The session of a whole capture would take its memory beside the pieces.
+        // The session of a whole capture would take memory in addition to the pieces.
         *lock(&self.capture) = None;
         let outcome = pieces.run(&self.runtime, &self.source, plan, sink, progress)?;
         if let Outcome::Stuck(_) = outcome {
@@ -155,10 +155,10 @@ impl Model for OnnxModel {
         let info = &self.info.tensors[index];
         let elements = self.tensors.elements(index)?;
         let source = elements.source.as_deref().unwrap_or(&self.source);
-        // A string or a type of unknown width has no element at a given byte.
+        // A string, or a type of unknown width, has no element at a given byte.
         let bits = info.dtype.bits() as usize;
         let piece = if bits == 0 { usize::MAX } else { PIECE_BYTES };
-        // Of rows whose last block is stored whole, without what fills it up.
+        // Rows whose last block is stored whole, without its padding.
         let bytes = match self.rows.get(&index) {
             Some(&(stored, kept)) => {
                 elements.bytes.chunks_exact(stored).flat_map(|row| &row[..kept]).copied().collect()
@@ -221,7 +221,7 @@ impl Model for OnnxModel {
             }
             None => {}
         }
-        // What is captured needs a session of its own; that of ordinary runs is kept.
+        // A capture needs its own session; that of ordinary runs is kept.
         let slot = if plan.captured.is_empty() { &self.session } else { &self.capture };
         let mut kept = lock(slot);
         if kept.as_ref().is_none_or(|session| !session.fits(&plan)) {

@@ -1,8 +1,8 @@
-//! Where values come from: the inputs' elements, the shapes of values, or stored tensors alone.
+//! Where values come from: the inputs' elements, the shapes of values, or stored tensors only.
 //!
-//! Exporters write a constant in many ways: as an initializer, a `Constant` node, through `Identity`, `Cast`, `Reshape`,
-//! `Transpose`, as codes behind a `DequantizeLinear`, as a float tensor that is rounded in the graph. All of these are
-//! constants here. What is computed from `Shape` is no activation either, whatever number type it has.
+//! Exporters write a constant in many ways: as an initializer, as a `Constant` node, through `Identity`, `Cast`,
+//! `Reshape`, `Transpose`, as codes followed by a `DequantizeLinear`, as a float tensor that is rounded in the graph.
+//! All of these are constants here. A value computed from `Shape` is not an activation either, whatever its type.
 
 use crate::graph::{Graph, Layer};
 use crate::quant::parameters::Reader;
@@ -16,7 +16,7 @@ pub fn of(reader: Reader<'_>) -> Vec<ValueOrigin> {
         .iter()
         .map(|value| if value.stored.is_some() { ValueOrigin::CONSTANT } else { ValueOrigin::ACTIVATION })
         .collect();
-    // Files have their nodes in the order of computation; what reads a value before it is computed has read an activation.
+    // Files list nodes in the order of computation; a value read before it is computed counts as an activation.
     for layer in &graph.layers {
         let origin = of_layer(reader.op(layer), layer, &origins);
         for &output in layer.outputs.iter().flatten() {

@@ -52,17 +52,17 @@ pub fn dtype(code: Option<i32>) -> DType {
     }
 }
 
-/// The model in `bytes`, the whole content of the file that messages call `name`.
+/// The model in `bytes`, the whole content of the file that messages refer to as `name`.
 ///
 /// # Errors
-/// `UnsupportedFormat` when the bytes are no ONNX model, `CorruptFile` when they are a damaged one.
+/// `UnsupportedFormat` if the bytes are not an ONNX model, `CorruptFile` if they are a damaged one.
 pub fn decode_model(bytes: &Bytes, name: &str) -> Result<ModelProto> {
     if bytes.is_empty() {
         return Err(BackendError::corrupt_file(format!("`{name}` is empty")));
     }
     if is_ort_format(bytes) {
         return Err(BackendError::unsupported_format(format!(
-            "`{name}` is in ONNX Runtime's own format (`.ort`), which is not read"
+            "`{name}` is in ONNX Runtime's own format (`.ort`), which is not supported"
         ))
         .with_help("Open the `.onnx` file that it was converted from."));
     }
@@ -71,17 +71,19 @@ pub fn decode_model(bytes: &Bytes, name: &str) -> Result<ModelProto> {
         BackendError::corrupt_file(format!("`{name}` is a damaged ONNX model")).with_cause(error.to_string())
     })?;
     if model.graph.is_none() {
-        return Err(BackendError::unsupported_format(format!("`{name}` is no ONNX model: it has no graph")));
+        return Err(BackendError::unsupported_format(format!(
+            "`{name}` is not an ONNX model: it has no graph"
+        )));
     }
     Ok(model)
 }
 
-/// Whether a file that starts so is a model in ONNX Runtime's FlatBuffer format.
+/// Whether a file with these first bytes is a model in ONNX Runtime's FlatBuffer format.
 pub fn is_ort_format(head: &[u8]) -> bool {
     head.get(4..8) == Some(b"ORTM")
 }
 
-/// Whether a file that starts so may be an ONNX model: `ir_version` comes first, then a field of the model.
+/// Whether a file with these first bytes may be an ONNX model: `ir_version` comes first, then a field of the model.
 pub fn looks_like_model(head: &[u8]) -> bool {
     const NEXT_TAGS: [u8; 7] = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
     matches!(head, [0x08, version, next, ..] if (1..64).contains(version) && NEXT_TAGS.contains(next))
@@ -90,7 +92,7 @@ pub fn looks_like_model(head: &[u8]) -> bool {
 fn explain(fault: wire::Fault, bytes: &Bytes, name: &str) -> BackendError {
     match fault {
         wire::Fault::Foreign(reason) => {
-            let error = BackendError::unsupported_format(format!("`{name}` is no ONNX model"));
+            let error = BackendError::unsupported_format(format!("`{name}` is not an ONNX model"));
             if is_tensor(bytes) {
                 error.with_cause("it holds a single ONNX tensor")
             } else {
@@ -109,7 +111,7 @@ fn explain(fault: wire::Fault, bytes: &Bytes, name: &str) -> BackendError {
     }
 }
 
-/// Whether the bytes are one `TensorProto`, as test data sets and other tools save them.
+/// Whether the bytes are a single `TensorProto`, as saved by test data sets and other tools.
 fn is_tensor(bytes: &Bytes) -> bool {
     const PLENTY: usize = 1 << 28;
     bytes.len() < PLENTY

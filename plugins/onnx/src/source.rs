@@ -12,21 +12,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Files from this size on are mapped; smaller ones are read, so that nothing that happens to the file later
-/// can harm what was read.
+/// Files of at least this size are mapped; smaller ones are read, so that later changes to the file cannot affect
+/// what was read.
 const MAPPED_FROM_BYTES: u64 = 1 << 20;
 
-/// Stored tensors from this size on may refer to the file; a smaller one is copied sooner than it is mapped.
+/// Stored tensors of at least this size may refer to the file; copying a smaller one is faster than mapping it.
 const REFERRED_FROM_BYTES: usize = 64 << 10;
 
-/// A file as it was when it was opened.
+/// A file as it was when opened.
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
     bytes: Bytes,
     stamp: Stamp,
     mapped: Option<Mapped>,
-    /// Whether the bytes are those of the file, changed.
+    /// Whether the bytes are those of the file after changes.
     is_edited: bool,
 }
 
@@ -35,7 +35,7 @@ pub struct Source {
 struct Mapped {
     /// Kept to ask for its size.
     file: File,
-    /// What the bytes belong to.
+    /// The owner of the bytes.
     map: Arc<Mmap>,
 }
 
@@ -67,17 +67,17 @@ impl Source {
     /// `NotFound`, `Io`, or `InvalidInput` for a folder.
     pub fn open(path: &Path) -> Result<Self> {
         let io = |error: &std::io::Error| BackendError::io(path, error);
-        // Asked before opening: to open a pipe would wait for its writer.
+        // Checked before opening: opening a pipe would wait for its writer.
         let metadata = std::fs::metadata(path).map_err(|error| io(&error))?;
         if !metadata.is_file() {
-            let what = if metadata.is_dir() { "a folder" } else { "no regular file" };
+            let what = if metadata.is_dir() { "a folder" } else { "not a regular file" };
             return Err(BackendError::invalid_input(format!("`{}` is {what}", path.display())));
         }
         let mut file = File::open(path).map_err(|error| io(&error))?;
         let stamp = Stamp::of(&file.metadata().map_err(|error| io(&error))?);
         if stamp.bytes < MAPPED_FROM_BYTES {
             let mut content = Vec::with_capacity(usize::try_from(stamp.bytes).unwrap_or_default());
-            // A file that grows meanwhile is still read within bounds.
+            // A file that grows in the meantime is still read within bounds.
             (&mut file).take(MAPPED_FROM_BYTES).read_to_end(&mut content).map_err(|error| io(&error))?;
             return Ok(Self {
                 path: path.to_owned(),
@@ -101,14 +101,15 @@ impl Source {
         })
     }
 
-    /// Lets the large stored tensors of a graph, as far as their elements are bytes of this mapped file, refer to the file in
-    /// place of holding them: whoever encodes the graph copies no weights, and the runtime maps them. Whether any does.
+    /// Lets the large stored tensors of a graph refer to this mapped file instead of holding their elements, as far
+    /// as these are bytes of the file: encoding the graph then copies no weights, and the runtime maps them. Returns
+    /// whether any tensor does.
     ///
-    /// Of a link the runtime would say that its file is elsewhere.
+    /// For a link, the runtime would resolve the file elsewhere.
     pub fn refer(&self, tensors: &mut [TensorProto]) -> bool {
         let is_link = || std::fs::symlink_metadata(&self.path).map_or(true, |metadata| metadata.is_symlink());
         let Some(name) = self.path.file_name().and_then(|name| name.to_str()) else { return false };
-        // The runtime is told the folder as a text.
+        // The runtime receives the folder as a text.
         let is_text = self.path.parent().is_none_or(|folder| folder.to_str().is_some());
         if self.mapped.is_none() || !is_text || is_link() {
             return false;
@@ -135,8 +136,8 @@ impl Source {
         has_any
     }
 
-    /// Takes the pages of bytes that have been read out of this process's memory, if they are a part of a mapped file and many
-    /// enough: whoever reads them again gets them from the system's cache or the disk.
+    /// Releases the pages of bytes that have been read from this process's memory, if they are part of a mapped file
+    /// and large enough: a later read gets them from the system's cache or the disk.
     pub fn release(&self, part: &[u8]) {
         let Some(Mapped { map, .. }) = &self.mapped else { return };
         let Some(pages) = pages_of(map, part) else { return };
@@ -153,7 +154,7 @@ impl Source {
         Self { path: self.path.clone(), bytes, stamp, mapped: None, is_edited: true }
     }
 
-    /// Whether the bytes are no longer those of the file.
+    /// Whether the bytes differ from those of the file.
     pub fn is_edited(&self) -> bool {
         self.is_edited
     }
@@ -163,7 +164,7 @@ impl Source {
         &self.path
     }
 
-    /// All bytes. Those of a mapped file are read from the disk when they are first touched.
+    /// All bytes. Those of a mapped file are read from disk when first touched.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -173,12 +174,12 @@ impl Source {
         display_name(&self.path)
     }
 
-    /// Whether the bytes stay what they are, whatever happens to the file.
+    /// Whether the bytes stay the same, whatever happens to the file.
     pub fn is_in_memory(&self) -> bool {
         self.mapped.is_none()
     }
 
-    /// Whether the file at the path is still the one that was opened, judged by size and modification time.
+    /// Whether the file at the path is still the one that was opened, judging by size and modification time.
     pub fn is_unchanged(&self) -> bool {
         std::fs::metadata(&self.path).is_ok_and(|metadata| Stamp::of(&metadata) == self.stamp)
     }
@@ -186,7 +187,7 @@ impl Source {
     /// Checks that a mapped file still has all its bytes.
     ///
     /// # Errors
-    /// `CorruptFile` when it has become shorter.
+    /// `CorruptFile` if it has become shorter.
     pub fn check(&self) -> Result<()> {
         let Some(mapped) = &self.mapped else { return Ok(()) };
         let now = mapped.file.metadata().map_err(|error| BackendError::io(&self.path, &error))?.len();

@@ -1,10 +1,10 @@
-//! The type of a value: element type, shape, or what it is when it is no tensor.
+//! The type of a value: element type and shape, or what it is if not a tensor.
 
 use crate::proto::{TensorShapeProto, TypeProto, dtype, tensor_shape_proto, type_proto};
 use qp_abi::sdk::{DType, Dimension};
 use std::fmt;
 
-/// What a file says of a value's type.
+/// What a file says about a value's type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueType {
     /// A tensor; `None` when not even the number of dimensions is known.
@@ -30,7 +30,7 @@ impl ValueType {
         }
     }
 
-    /// The shape of a dense tensor, when it is known.
+    /// The shape of a dense tensor, if known.
     pub fn tensor_shape(&self) -> Option<&[Dimension]> {
         match self {
             Self::Tensor(_, shape) => shape.as_deref(),
@@ -39,7 +39,7 @@ impl ValueType {
     }
 }
 
-/// As the ABI names types that are no tensors: `sequence(tensor(float32))`.
+/// The ABI's name for types other than tensors: `sequence(tensor(float32))`.
 impl fmt::Display for ValueType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -53,7 +53,7 @@ impl fmt::Display for ValueType {
     }
 }
 
-/// The type that a message describes; `None` when it describes none. Its depth is bounded by the decoder.
+/// The type that a message describes; `None` if it describes none. The decoder limits its depth.
 pub fn of(ty: Option<&TypeProto>) -> Option<ValueType> {
     use type_proto::Value;
     let inner =

@@ -1,11 +1,11 @@
 //! A check of a model's protobuf structure before it is decoded.
 //!
-//! It says what a decoder cannot: that a file is no ONNX model at all, or where it was cut off. And it bounds
-//! what the decoder will allocate: an empty message takes two bytes in the file and hundreds in memory. Weight
-//! bytes are skipped, so that a model of many gigabytes is checked in milliseconds.
+//! It detects what a decoder cannot: that a file is not an ONNX model at all, or where it was truncated. And it
+//! limits what the decoder will allocate: an empty message takes two bytes in the file and hundreds in memory. Weight
+//! bytes are skipped, so a model of many gigabytes is checked in milliseconds.
 
-/// What a model may take in memory when it is decoded and described, beside its weights: so much, and so much for each
-/// byte of the file. Real graphs take up to some fifty bytes a byte, where their names are short numbers; a file of
+/// How much memory a decoded and described model may take, besides its weights: a fixed amount plus an amount per
+/// byte of the file. Real graphs take up to some fifty bytes per byte, if their names are short numbers; a file of
 /// nothing but empty messages would take hundreds.
 const MEMORY: (u64, u64) = (128 << 20, 64);
 
@@ -15,15 +15,15 @@ const MAX_DEPTH: usize = 96;
 /// Why the bytes cannot be decoded as a model.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing of it looks like a model.
+    /// Nothing in it looks like a model.
     Foreign(String),
-    /// The bytes end before what they announce.
+    /// The bytes end before the announced length.
     Truncated {
         /// Where: `graph.initializer`.
         place: String,
         /// The announced length.
         needed: u64,
-        /// The bytes that are there.
+        /// The number of bytes left.
         found: u64,
     },
     /// Something else is wrong inside a model.
@@ -48,13 +48,13 @@ enum Kind {
     ValueInfo,
     Type,
     Shape,
-    /// Holds nothing that multiplies: walked for its bounds only.
+    /// Holds nothing that multiplies: only its bounds are checked.
     Leaf,
     /// Not looked into: elements, texts.
     Opaque,
 }
 
-/// The field's name and what it holds; `None` for a field that the schema does not have.
+/// The field's name and what it holds; `None` for a field that is not in the schema.
 fn field(kind: Kind, number: u64) -> Option<(&'static str, Kind)> {
     use Kind::{
         Attribute, Function, Graph, Leaf, Model, Node, Opaque, Shape, Sparse, Tensor, Type, ValueInfo,
@@ -91,7 +91,7 @@ fn field(kind: Kind, number: u64) -> Option<(&'static str, Kind)> {
     })
 }
 
-/// About what one such part takes in memory, beside what it holds.
+/// The approximate memory of one such part, besides its content.
 fn decoded_bytes(kind: Kind) -> u64 {
     match kind {
         Kind::Attribute => 640,
@@ -104,7 +104,7 @@ fn decoded_bytes(kind: Kind) -> u64 {
     }
 }
 
-/// The same of what a node reads or computes: each name may be a value of its own.
+/// The same for what a node reads or computes: each name may be a separate value.
 const VALUE_BYTES: u64 = 256;
 
 struct Frame {
@@ -135,7 +135,7 @@ pub fn check_model(bytes: &[u8]) -> Result<(), Fault> {
                 Fault::Damaged { place: place(&frames, None), reason: format!("{reason} at byte {at}") }
             }
         };
-        // A varint that the file cuts off is truncation; one that its message cuts off is damage.
+        // A varint cut off by the end of the file is truncation; one cut off by its message is damage.
         let varint_or = |from: usize, until: usize| match varint(bytes.get(from..until).unwrap_or_default()) {
             Ok(found) => Ok(found),
             Err(Cut) if until == bytes.len() && known_fields >= 2 => {
@@ -161,7 +161,7 @@ pub fn check_model(bytes: &[u8]) -> Result<(), Fault> {
             _ => return Err(damaged("an unknown kind of field")),
         };
         if is_top && known.is_some() && (tag & 7 == 0) != matches!(number, 1 | 5) {
-            return Err(damaged("a field of another type than a model has"));
+            return Err(damaged("a field with a type that a model does not have"));
         }
         let start = body + skipped;
         let left = end - start;
@@ -195,7 +195,7 @@ pub fn check_model(bytes: &[u8]) -> Result<(), Fault> {
         if memory > max_memory {
             return Err(Fault::Damaged {
                 place: place(&frames, None),
-                reason: "far more parts than a model of this size has".to_owned(),
+                reason: "far more parts than a model of this size can have".to_owned(),
             });
         }
         if let Some((name, child)) = known
@@ -214,7 +214,7 @@ pub fn check_model(bytes: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// `graph.node.attribute`, shortened in the middle when it is deep.
+/// `graph.node.attribute`, shortened in the middle if it is deep.
 fn place(frames: &[Frame], last: Option<&'static str>) -> String {
     let names: Vec<&str> = frames.iter().skip(1).map(|frame| frame.name).chain(last).collect();
     match names.as_slice() {
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_end_is_truncation_and_says_where() {
-        // A graph of 100 bytes, of which one node's head is there.
+        // A graph of 100 bytes, of which only one node's header is present.
         let fault = check_model(&model(&[0x3a, 100, 0x0a, 50])).unwrap_err();
         assert_eq!(fault, Fault::Truncated { place: "graph".to_owned(), needed: 100, found: 2 });
     }

@@ -1,5 +1,5 @@
-//! Values between layers, against those that Python's ONNX Runtime gives for the same input when every value of the
-//! graph is an output and graph optimization is off.
+//! Values between layers, against those of Python's ONNX Runtime for the same input with every value of the graph as
+//! an output and graph optimization off.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
 
@@ -51,7 +51,7 @@ fn every_layer_is_captured_as_python_computes_it() {
     }
 }
 
-/// The codes of a pair come too; the values of an int8 model are within a step or two on another CPU.
+/// The codes of a pair are delivered too; the values of an int8 model are within a step or two on another CPU.
 #[test]
 fn a_quantized_model_gives_codes_and_what_they_stand_for() {
     let values = capture("resnet8_int8.onnx", AS_WRITTEN);

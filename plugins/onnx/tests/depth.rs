@@ -1,5 +1,5 @@
-//! However deep a model is nested and however often it calls itself, it is described or refused: the stack is small, and
-//! what comes out is bounded by what went in.
+//! However deeply a model is nested and however often it calls itself, it is described or rejected: the stack is
+//! small, and the size of the output is limited by that of the input.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use support::{Ask, bytes_of, open, reader, run, runner};
 
 const DEPTHS: [usize; 7] = [10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000];
 
-/// Does `work` on a thread whose stack is half of what a thread of Rust's has.
+/// Does `work` on a thread with half of the usual stack of a Rust thread.
 fn on_a_small_stack(work: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         std::thread::Builder::new().stack_size(1 << 20).spawn_scoped(scope, work).unwrap().join().unwrap();
@@ -51,7 +51,7 @@ fn field(number: u32, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// `core` in so many fields, each in the next; written from the outside in, so that it takes no quadratic time.
+/// `core` inside this many fields, each in the next; written from the outside in, to avoid quadratic time.
 fn within(path: &[u32], depth: usize, core: &[u8]) -> Vec<u8> {
     let mut lengths = Vec::with_capacity(depth);
     let mut length = core.len();
@@ -71,7 +71,7 @@ fn within(path: &[u32], depth: usize, core: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A model whose main graph has that field besides.
+/// A model whose main graph also has this field.
 fn with_field(number: u32, content: &[u8]) -> Vec<u8> {
     let plain = model(graph(vec![node("Relu", &["x"], &["y"])], vec![]));
     let graph = [plain.graph.as_ref().unwrap().encode_to_vec(), field(number, content)].concat();
@@ -126,7 +126,7 @@ fn call(name: &str, input: &str, output: &str) -> NodeProto {
     NodeProto { domain: Some("f".to_owned()), ..node(name, &[input], &[output]) }
 }
 
-/// Functions that call the next one so often; the last one is an operator.
+/// Functions that call the next one this often; the last one is an operator.
 fn tower(levels: usize, times: usize) -> ModelProto {
     let body = |level: usize| -> Vec<NodeProto> {
         if level + 1 == levels {
@@ -166,7 +166,7 @@ fn functions_that_call_each_other_are_described_and_not_run() {
     });
 }
 
-/// As deep and as large as it may be: the runtime takes it, on a stack as small as a host's thread may have.
+/// As deep and as large as allowed: the runtime accepts it, on a stack as small as a host's thread may have.
 #[test]
 fn the_runtime_survives_what_it_is_given() {
     let branches = |depth: usize| {

@@ -93,7 +93,7 @@ fn a_stand_in_computes_beside_its_layer_and_in_its_place() {
     assert_eq!(values(&changed, &["y"], Some(false))[0], [0.85, 0.0, 200.0, 0.0]);
 }
 
-/// A scale for each of four channels, and a stored tensor in place of another.
+/// A scale for each of four channels, and a stored tensor that replaces another.
 #[test]
 fn channels_have_scales_of_their_own_and_weights_are_replaced() {
     let (_folder, path) = small();
@@ -199,7 +199,7 @@ fn stored_codes_are_dequantized_by_the_runtime() {
     assert_eq!(values(&changed, &["sum#2"], None)[0], rows);
 }
 
-/// Runs that differ in two switches, in every order of the four: each is what a run alone gives.
+/// Runs that differ in two switches, in every order of the four: each gives what a single run gives.
 #[test]
 fn runs_that_repeat_each_other_give_what_each_gives_alone() {
     let (_folder, path) = small();
@@ -237,7 +237,7 @@ fn runs_that_repeat_each_other_give_what_each_gives_alone() {
         received.unwrap()[0].floats()
     };
     let states = [[false, false], [true, true], [true, false], [false, true]];
-    // By hand: x + (0.25, 0, 0, -1) and what is below 0 cut off; x in steps of 0.5 from -1 to 126.5.
+    // By hand: x + (0.25, 0, 0, -1) and values below 0 cut off; x in steps of 0.5 from -1 to 126.5.
     assert_eq!(run([false, false], 1.0, true), [0.85, 0.0, 200.0, 0.0]);
     assert_eq!(run([true, false], 1.0, true), [0.75, 0.0, 126.5, 0.0]);
     for first in states {

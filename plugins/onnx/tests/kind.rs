@@ -1,4 +1,4 @@
-//! What layers do, what their weights are, and where the output channels of these lie: as the operators' documents say.
+//! What layers do, what their weights are, and where their output channels lie, according to the operator documents.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
 
@@ -55,7 +55,8 @@ fn the_channels_of_a_weight_lie_where_its_operator_reads_them() {
     assert_eq!(axes, [Some(1), Some(1)]);
 }
 
-/// A table of rows is read along the axis of Gather; what is moved on the way to an operator moves the axis with it.
+/// A table of rows is read along the axis of Gather; what moves a weight on its way to an operator moves the axis
+/// with it.
 #[test]
 fn the_axis_is_that_of_the_stored_tensor() {
     let lookup = node("Gather", &["w", "i"], &["y"]);
@@ -73,7 +74,8 @@ fn the_axis_is_that_of_the_stored_tensor() {
     );
 }
 
-/// ReLU6 as exporters write it: bounds that are attributes, initializers or Constant nodes; computed ones are no bounds.
+/// ReLU6 as exporters write it: bounds that are attributes, initializers or Constant nodes; computed ones do not
+/// count.
 #[test]
 fn bounds_of_a_clip_are_numbers_however_they_are_written() {
     let stored = || vec![zeros("low", &[]), floats("high", &[], &[6.0])];

@@ -1,4 +1,4 @@
-//! Libraries that are no ONNX Runtime. A process of its own: once a runtime is loaded, no other is looked for.
+//! Libraries that are not ONNX Runtime. In a separate process: once a runtime is loaded, no other is searched.
 
 #![allow(
     clippy::unwrap_used,
@@ -53,7 +53,7 @@ fn a_place_without_a_library_is_named() {
 fn other_files_and_other_libraries_are_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("libonnxruntime.so");
-    std::fs::write(&text, "no library").unwrap();
+    std::fs::write(&text, "not a library").unwrap();
     let error = refused(&named(text.to_str().unwrap()));
     assert!(error.kind == ErrorKind::RUNTIME_FAILED && error.message.contains("cannot load"), "{error:?}");
     // A library that any process has, under the name of another.
@@ -62,7 +62,7 @@ fn other_files_and_other_libraries_are_refused_in_words() {
         maps.lines().filter_map(|line| line.split_whitespace().nth(5)).find(|path| path.contains("/libc.so"));
     let error = refused(&named(libc.unwrap()));
     assert!(
-        error.kind == ErrorKind::RUNTIME_FAILED && error.message.contains("is no ONNX Runtime"),
+        error.kind == ErrorKind::RUNTIME_FAILED && error.message.contains("is not an ONNX Runtime"),
         "{error:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! Models that are opened, run and dropped leave nothing behind. One test in a process of its own.
+//! Models that are opened, run and dropped leave nothing behind. A single test in its own process.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ mod support;
 use qp_abi::sdk::{Backend, DType, Model, TensorView};
 use support::{Ask, open, run, runner, sample};
 
-/// Memory of this process that is in use, in bytes.
+/// The memory in use by this process, in bytes.
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();

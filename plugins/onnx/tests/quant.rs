@@ -1,4 +1,4 @@
-//! The quantization that small graphs write, against what the operators' documents say of them.
+//! The quantization in small graphs, against the operator documents.
 
 #![allow(
     clippy::unwrap_used,
@@ -172,7 +172,7 @@ fn weights_alone_behind_a_dequantizer_are_weight_only() {
     assert_eq!(stored(&info, "codes").layer, "product");
 }
 
-/// The DequantizeLinear document takes int32 without a zero point; as a bias it says nothing of the weights.
+/// The DequantizeLinear document allows int32 without a zero point; as a bias it says nothing about the weights.
 #[test]
 fn weights_of_int32_are_weights() {
     let info = info(
@@ -202,7 +202,7 @@ fn mat_mul_n_bits_is_described_code_by_code() {
         (RSome(1), RSome(16), &[8.0][..])
     );
     assert_eq!(known.scales.len(), 9);
-    // Zero points are packed too, each row from a new byte on.
+    // Zero points are packed too, with each row starting at a new byte.
     let zero_points = bytes("z", DType::UINT8, &[6], &[0x21, 0x03, 0x54, 0x06, 0x87, 0x09]);
     let shifted =
         info(vec![product(&["x", "w", "s", "z"])], vec![weight, floats("s", &[9], &scales), zero_points]);
@@ -212,7 +212,7 @@ fn mat_mul_n_bits_is_described_code_by_code() {
     assert_eq!(stored(&shifted, "z").role, TensorRole::QUANTIZATION);
 }
 
-/// What ONNX Runtime's quantizer writes for the bias of a linear layer that is a `MatMul` and an `Add`, and for the
+/// What ONNX Runtime's quantizer writes for the bias of a linear layer made of a `MatMul` and an `Add`, and for the
 /// constants of a GELU in its QOperator format.
 #[test]
 fn codes_that_are_added_are_parameters_and_scalars_are_none() {
@@ -277,7 +277,7 @@ fn q_operators_mark_inputs_weights_bias_and_output() {
     assert_eq!(value(&info, "q").quantization.as_ref().unwrap().dtype, DType::UINT8);
 }
 
-/// What ONNX Runtime's optimizer leaves of a MatMul of looked-up codes: both scales are stored, so that it has multiplied
+/// What ONNX Runtime's optimizer leaves of a MatMul of looked-up codes: both scales are stored, so it has multiplied
 /// them. 0.25 * 0.5 = 0.125.
 #[test]
 fn a_product_of_two_stored_scales_is_taken_apart() {

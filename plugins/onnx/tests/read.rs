@@ -1,5 +1,5 @@
-//! What inspection finds: names, tensors of every type, subgraphs, functions, external data; and what it says of
-//! files that are no models or damaged ones. No runtime is needed.
+//! What inspection finds: names, tensors of every type, subgraphs, functions, external data; and what it says about
+//! files that are damaged or not models. No runtime is needed.
 
 #![allow(
     clippy::unwrap_used,
@@ -78,10 +78,10 @@ fn what_is_no_model_is_refused_with_the_reason() {
     let no_graph = ModelProto { graph: None, ..model(GraphProto::default()) }.encode_to_vec();
     let cases: [(&[u8], ErrorKind, &str); 6] = [
         (b"", ErrorKind::CORRUPT_FILE, "is empty"),
-        (b"# a text file, not a model\n", ErrorKind::UNSUPPORTED_FORMAT, "is no ONNX model"),
+        (b"# a text file, not a model\n", ErrorKind::UNSUPPORTED_FORMAT, "is not an ONNX model"),
         (b"\x1c\0\0\0ORTM and more", ErrorKind::UNSUPPORTED_FORMAT, "is in ONNX Runtime's own format"),
-        (b"PK\x03\x04 a zip", ErrorKind::UNSUPPORTED_FORMAT, "is no ONNX model"),
-        (&tensor, ErrorKind::UNSUPPORTED_FORMAT, "is no ONNX model"),
+        (b"PK\x03\x04 a zip", ErrorKind::UNSUPPORTED_FORMAT, "is not an ONNX model"),
+        (&tensor, ErrorKind::UNSUPPORTED_FORMAT, "is not an ONNX model"),
         (&no_graph, ErrorKind::UNSUPPORTED_FORMAT, "it has no graph"),
     ];
     for (content, kind, words) in cases {
@@ -316,7 +316,7 @@ fn external_data_that_cannot_be_read_is_reported_and_the_model_listed() {
             "has 4 bytes",
         ),
         (&[("location", "w.bin"), ("offset", "-1")], ErrorKind::CORRUPT_FILE, "external offset is `-1`"),
-        (&[], ErrorKind::CORRUPT_FILE, "names no file"),
+        (&[], ErrorKind::CORRUPT_FILE, "does not name a file"),
         (&[("location", "../w.bin")], ErrorKind::UNSAFE_FILE, "outside the model's folder"),
         (&[("location", long.to_str().unwrap())], ErrorKind::UNSAFE_FILE, "an absolute path"),
     ];

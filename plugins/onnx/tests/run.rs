@@ -1,4 +1,4 @@
-//! Runs with ONNX Runtime: outputs against those of Python's, inputs and options that do not fit, cancellation.
+//! Runs with ONNX Runtime: outputs against Python's, inputs and options that do not fit, cancellation.
 
 #![allow(
     clippy::unwrap_used,
@@ -116,11 +116,11 @@ fn inputs_that_do_not_fit_are_refused_with_both_sides_named() {
     let other = TensorView { name: "x".into(), ..good };
     assert_eq!(refused(&[good, other]), "the model has no input `x`");
     let bytes = TensorView { dtype: DType::UINT8, ..good };
-    assert_eq!(refused(&[bytes]), format!("the input `{name}` is uint8, the model wants float32"));
+    assert_eq!(refused(&[bytes]), format!("the input `{name}` is uint8, but the model takes float32"));
     let flat = TensorView::whole(&name, DType::FLOAT32, &[1, 3072], &pixels);
-    assert!(refused(&[flat]).contains("is of shape [1, 3072], the model wants ["));
+    assert!(refused(&[flat]).contains("has shape [1, 3072], but the model takes ["));
     let wide = TensorView::whole(&name, DType::FLOAT32, &[1, 32, 33, 3], &pixels);
-    assert!(refused(&[wide]).contains("is of shape [1, 32, 33, 3], the model wants ["));
+    assert!(refused(&[wide]).contains("has shape [1, 32, 33, 3], but the model takes ["));
     let short = TensorView::whole(&name, DType::FLOAT32, &[1, 32, 32, 3], &pixels[4..]);
     assert!(refused(&[short]).contains("holds 12284 bytes"));
 }

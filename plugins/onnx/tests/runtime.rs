@@ -1,4 +1,5 @@
-//! What the runtime takes and gives besides float tensors, what it refuses, and libraries that are none.
+//! What the runtime takes and returns besides float tensors, what it rejects, and libraries that are not ONNX
+//! Runtime.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +16,7 @@ use qp_plugin_onnx::proto::{GraphProto, ModelProto, TensorProto};
 use support::build::{external, floats, graph, model, node, saved, tensor, value, with_ints};
 use support::{Ask, Received, bytes_of, open, run, runner};
 
-/// A model whose output is its input of that type, and one that gives a stored tensor.
+/// A model whose output is its input of this type, and one that returns a stored tensor.
 fn identity(dtype: DType) -> ModelProto {
     model(GraphProto {
         node: vec![node("Identity", &["x"], &["y"])],

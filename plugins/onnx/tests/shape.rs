@@ -1,5 +1,5 @@
-//! Types and shapes that follow from the operators. The expected ones are those of `onnx.shape_inference` with data
-//! propagation on the same graphs, where no comment says otherwise. `scripts/check/shapes.py` compares thousands.
+//! Types and shapes inferred from the operators. The expected ones are those of `onnx.shape_inference` with data
+//! propagation on the same graphs, unless a comment says otherwise. `scripts/check/shapes.py` compares thousands.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
 
@@ -32,7 +32,7 @@ fn zeros(name: &str, dtype: DType, dims: &[i64]) -> TensorProto {
     tensor(name, dtype, dims, &vec![0; elements as usize * dtype.bits() as usize / 8])
 }
 
-/// The same with the first dimension of the input `x` called `batch`.
+/// The same with the first dimension of the input `x` named `batch`.
 fn with_batch(mut graph: GraphProto, sizes: &[i64]) -> GraphProto {
     let mut input = value("x", DType::FLOAT32, Some(sizes));
     if let Some(type_proto::Value::TensorType(ty)) = input.r#type.as_mut().and_then(|ty| ty.value.as_mut()) {
@@ -102,7 +102,7 @@ fn a_named_batch_goes_through_the_whole_graph() {
         ("s", "int64 4"),
         ("b", "int64 "),
         ("target", "int64 2"),
-        // The package calls the second size unknown; 8 · 5 · 5 is what is left of the batch.
+        // The package leaves the second size unknown; 8 · 5 · 5 is what remains of the batch.
         ("f", "float32 batch×200"),
         ("z", "float32 batch×5"),
         ("r", "float32 batch"),
@@ -158,7 +158,7 @@ fn the_branches_of_an_if_agree_or_leave_it_open() {
     assert_eq!(text(&info_of(graph), "y"), "float32 4×?");
 }
 
-/// Nothing follows from sizes that cannot be, and nothing is computed of them.
+/// Nothing follows from impossible sizes, and nothing is computed from them.
 #[test]
 fn impossible_sizes_are_no_shapes() {
     let huge = i64::MAX;

@@ -15,7 +15,7 @@ fn main() {
     cc::Build::new()
         .cpp(true)
         .std("c++20")
-        // The headers are not ours: their warnings tell us nothing.
+        // The headers are not ours: their warnings do not concern us.
         .flag("-isystem")
         .flag(include.as_os_str())
         .flag("-isystem")

@@ -159,7 +159,7 @@ fn what_a_model_raises_is_one_line_and_the_traceback_is_detail() {
     let error = run(&model, &[few], &[]).unwrap_err();
     assert_eq!(
         (error.kind, error.message.as_str()),
-        (ErrorKind::RUNTIME_FAILED, "the model refuses to go on")
+        (ErrorKind::RUNTIME_FAILED, "the model raised an error")
     );
     assert_eq!(error.causes.as_slice(), ["ValueError: 2 samples are too few"]);
     assert!(error.detail.contains("Traceback of TorchScript"), "{}", error.detail);

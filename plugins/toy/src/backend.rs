@@ -40,7 +40,7 @@ impl Backend for ToyBackend {
     fn create(setup: Setup) -> Result<Self> {
         let misbehaviour = match lookup(&setup.settings, "misbehave") {
             Some(way) => Some(Misbehaviour::from_name(way).ok_or_else(|| {
-                BackendError::invalid_input(format!("the setting `misbehave` knows no `{way}`"))
+                BackendError::invalid_input(format!("invalid value `{way}` for the setting `misbehave`"))
             })?),
             None => None,
         };
@@ -61,7 +61,7 @@ impl Backend for ToyBackend {
     }
 
     fn runtime(&self) -> RuntimeStatus {
-        // Nothing to find, so nothing can be in the way.
+        // There is nothing to find, so there is no obstacle.
         RuntimeStatus {
             name: RString::new(),
             version: RString::new(),

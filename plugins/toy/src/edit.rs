@@ -1,5 +1,5 @@
-//! Changes to a network in memory: those that `compare`, `sensitivity` and `explain` build on. What each does is told at
-//! the head of `plugins/onnx/src/edit.rs`.
+//! Changes to a network in memory: those that `compare`, `sensitivity` and `explain` build on. Each is described at
+//! the top of `plugins/onnx/src/edit.rs`.
 
 use crate::network::{Affine, Input, Layer, Network, Operator, Stored};
 use qp_abi::sdk::*;
@@ -19,7 +19,7 @@ pub(crate) fn apply(network: &Network, edits: &[Edit]) -> Result<Network> {
                 add_layer(&mut changed, Operator::Add, &operands, needed(edit, "as")?)?;
             }
             "select" => select(&mut changed, edit)?,
-            other => return Err(BackendError::unsupported_op(format!("`{other}` is no change to a toy"))),
+            other => return Err(BackendError::unsupported_op(format!("unknown change `{other}` to a toy"))),
         }
     }
     sort(&mut changed)?;
@@ -31,16 +31,17 @@ fn needed<'e>(edit: &'e Edit, name: &str) -> Result<&'e str> {
         .ok_or_else(|| BackendError::invalid_input(format!("the change needs the argument `{name}`")))
 }
 
-/// The one number that an argument is: a toy has one scale for a whole tensor.
+/// The single number of an argument: a toy has one scale for a whole tensor.
 fn number(edit: &Edit, name: &str) -> Result<f64> {
     let text = needed(edit, name)?;
-    text.parse()
-        .map_err(|_| BackendError::unsupported_op(format!("a toy has one number for `{name}`, not `{text}`")))
+    text.parse().map_err(|_| {
+        BackendError::unsupported_op(format!("a toy takes one number for `{name}`, not `{text}`"))
+    })
 }
 
 fn affine(edit: &Edit) -> Result<Affine> {
     if edit.dtype != DType::INT8 || lookup(&edit.arguments, "codes").is_some() {
-        return Err(BackendError::unsupported_op("the codes of a toy are `int8`, and all of them"));
+        return Err(BackendError::unsupported_op("the codes of a toy are `int8`, over the whole range"));
     }
     Ok(Affine { scale: number(edit, "scales")?, zero_point: number(edit, "zero-points")? })
 }
@@ -57,7 +58,7 @@ fn claim(network: &Network, name: &str) -> Result<String> {
 
 fn store(network: &mut Network, edit: &Edit) -> Result<()> {
     if edit.dtype != DType::FLOAT32 && edit.dtype != DType::INT8 {
-        return Err(BackendError::unsupported_op(format!("a toy stores no {}", edit.dtype)));
+        return Err(BackendError::unsupported_op(format!("a toy cannot store {}", edit.dtype)));
     }
     let name = claim(network, &edit.target)?;
     network.tensors.push(Stored {
@@ -74,7 +75,7 @@ fn store(network: &mut Network, edit: &Edit) -> Result<()> {
 fn dequantize(network: &mut Network, edit: &Edit) -> Result<()> {
     let codes = network.tensors.iter().find(|tensor| tensor.name == edit.target);
     let codes = codes
-        .ok_or_else(|| BackendError::not_found(format!("nothing stored is called `{}`", edit.target)))?;
+        .ok_or_else(|| BackendError::not_found(format!("no stored tensor is named `{}`", edit.target)))?;
     let name = claim(network, needed(edit, "as")?)?;
     let meant = Stored { name, quantization: Some(affine(edit)?), ..codes.clone() };
     network.tensors.push(meant);
@@ -123,7 +124,7 @@ fn select(network: &mut Network, edit: &Edit) -> Result<()> {
     add_layer(network, Operator::Select, &[switch, then, original], &target)
 }
 
-/// Puts each layer behind those that it reads from.
+/// Moves each layer after those that it reads from.
 fn sort(network: &mut Network) -> Result<()> {
     let given = network.inputs.iter().map(|input| &input.name);
     let mut known: HashSet<String> =

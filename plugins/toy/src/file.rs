@@ -1,5 +1,5 @@
-//! Reads a `.toy` file. Whatever the file says is checked here: sizes before anything is allocated, names
-//! before they are used.
+//! Reads a `.toy` file. Everything in the file is checked here: sizes before anything is allocated, names before they
+//! are used.
 
 use crate::misbehaviour::Misbehaviour;
 use crate::network::{Affine, Book, Input, Layer, Network, Operator, Stored};
@@ -12,7 +12,7 @@ use std::path::Path;
 /// What every `.toy` file begins with.
 pub(crate) const MAGIC: &[u8] = b"toy 1";
 
-/// A larger file is no toy.
+/// A larger file is not a toy.
 const MOST_BYTES: u64 = 16 << 20;
 
 /// Reads the file at `path`.
@@ -27,7 +27,7 @@ pub(crate) fn read(path: &Path, progress: &Progress<'_>) -> Result<Network> {
         return Err(refuse(format!("it has more than {MOST_BYTES} bytes")));
     }
     if !bytes.starts_with(MAGIC) {
-        return Err(BackendError::unsupported_format(format!("`{}` is no toy file", path.display()))
+        return Err(BackendError::unsupported_format(format!("`{}` is not a toy file", path.display()))
             .with_help("Begin the file with the line `toy 1`."));
     }
     let text = std::str::from_utf8(&bytes).map_err(|error| refuse(error.to_string()))?;
@@ -40,7 +40,7 @@ pub(crate) fn read(path: &Path, progress: &Progress<'_>) -> Result<Network> {
     reader.finish().map_err(refuse)
 }
 
-/// Why a line cannot be understood.
+/// Why a line is invalid.
 type Fault = String;
 
 #[derive(Default)]
@@ -66,7 +66,7 @@ impl Reader {
                 self.network.misbehaviour = Some(way);
                 Ok(())
             }
-            _ => Err(format!("`{statement}` is no statement, or lacks a word")),
+            _ => Err(format!("invalid or incomplete statement `{statement}`")),
         }
     }
 
@@ -75,7 +75,7 @@ impl Reader {
     }
 
     fn declare(&mut self, name: &str) -> Result<(), Fault> {
-        if self.names.insert(name.to_owned()) { Ok(()) } else { Err(format!("`{name}` is there already")) }
+        if self.names.insert(name.to_owned()) { Ok(()) } else { Err(format!("`{name}` already exists")) }
     }
 
     fn input(&mut self, name: &str, shape: &str) -> Result<(), Fault> {
@@ -83,7 +83,7 @@ impl Reader {
         let dimension = |text: &str| match text.parse::<i64>() {
             Ok(size) if size >= 0 => Ok(Dimension::fixed(size)),
             Err(_) if text.chars().all(char::is_alphabetic) => Ok(Dimension::symbolic(text)),
-            _ => Err(format!("`{text}` is no dimension")),
+            _ => Err(format!("invalid dimension `{text}`")),
         };
         let shape = shape.split(',').map(dimension).collect::<Result<_, _>>()?;
         self.network.inputs.push(Input { name: name.to_owned(), dtype: DType::FLOAT32, shape });
@@ -94,7 +94,7 @@ impl Reader {
         self.declare(name)?;
         let shape: Vec<i64> = shape
             .split(',')
-            .map(|size| size.parse().map_err(|_| format!("`{size}` is no dimension")))
+            .map(|size| size.parse().map_err(|_| format!("invalid dimension `{size}`")))
             .collect::<Result<_, _>>()?;
         let (settings, elements) = match rest.iter().position(|word| *word == "=") {
             Some(at) => (&rest[..at], &rest[at + 1..]),
@@ -124,7 +124,7 @@ impl Reader {
                 Some(affine(settings)?),
                 parse_all(elements, |number: i8| number.to_le_bytes())?,
             ),
-            _ => return Err(format!("`{dtype}` is no element type of a toy")),
+            _ => return Err(format!("a toy has no element type `{dtype}`")),
         };
         self.network.tensors.push(Stored {
             name: name.to_owned(),
@@ -139,7 +139,7 @@ impl Reader {
 
     fn layer(&mut self, path: &str, operator: &str, rest: &[&str]) -> Result<(), Fault> {
         if self.network.layers.iter().any(|layer| layer.path == path) {
-            return Err(format!("the layer `{path}` is there already"));
+            return Err(format!("the layer `{path}` already exists"));
         }
         let (inputs, output, settings) = match rest.iter().position(|word| *word == "->") {
             Some(at) if at + 1 < rest.len() => (&rest[..at], rest[at + 1], &rest[at + 2..]),
@@ -150,13 +150,13 @@ impl Reader {
             "Mul" => Operator::Mul,
             "Relu" => Operator::Relu,
             "Quantize" => Operator::Quantize(affine(settings)?),
-            _ => return Err(format!("`{operator}` is no operator of a toy")),
+            _ => return Err(format!("a toy has no operator `{operator}`")),
         };
         if inputs.len() != operator.arity() {
             return Err(format!("{} reads {} values", operator.name(), operator.arity()));
         }
         if let Some(unknown) = inputs.iter().find(|name| !self.names.contains(**name)) {
-            return Err(format!("nothing before it is called `{unknown}`"));
+            return Err(format!("nothing before it is named `{unknown}`"));
         }
         self.declare(output)?;
         self.network.layers.push(Layer {
@@ -177,16 +177,16 @@ impl Reader {
     }
 }
 
-/// `scale=0.5 zero_point=3`; the zero point may be left out.
+/// `scale=0.5 zero_point=3`; the zero point is optional.
 fn affine(settings: &[&str]) -> Result<Affine, Fault> {
     let mut affine = Affine { scale: f64::NAN, zero_point: 0.0 };
     for setting in settings {
-        let (name, text) = setting.split_once('=').ok_or_else(|| format!("`{setting}` sets nothing"))?;
-        let number: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+        let (name, text) = setting.split_once('=').ok_or_else(|| format!("invalid setting `{setting}`"))?;
+        let number: f64 = text.parse().map_err(|_| format!("invalid number `{text}`"))?;
         match name {
             "scale" => affine.scale = number,
             "zero_point" => affine.zero_point = number,
-            _ => return Err(format!("`{name}` is no setting")),
+            _ => return Err(format!("unknown setting `{name}`")),
         }
     }
     if affine.scale > 0.0 && affine.scale.is_finite() && affine.zero_point.is_finite() {
@@ -196,7 +196,7 @@ fn affine(settings: &[&str]) -> Result<Affine, Fault> {
     }
 }
 
-/// `numbers=-1:0:1 scales=0.5:2 block=2`: every code is one of the table, every block has a scale.
+/// `numbers=-1:0:1 scales=0.5:2 block=2`: every code is an entry of the table, every block has a scale.
 fn book(settings: &[&str], codes: &[u8]) -> Result<Book, Fault> {
     let mut book = Book { numbers: Vec::new(), scales: Vec::new(), block: 0 };
     let list =
@@ -205,12 +205,12 @@ fn book(settings: &[&str], codes: &[u8]) -> Result<Book, Fault> {
         Ok(list(text)?.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
     };
     for setting in settings {
-        let (name, text) = setting.split_once('=').ok_or_else(|| format!("`{setting}` sets nothing"))?;
+        let (name, text) = setting.split_once('=').ok_or_else(|| format!("invalid setting `{setting}`"))?;
         match name {
             "numbers" => book.numbers = floats(text)?,
             "scales" => book.scales = floats(text)?,
-            "block" => book.block = text.parse().map_err(|_| format!("`{text}` is no size of blocks"))?,
-            _ => return Err(format!("`{name}` is no setting")),
+            "block" => book.block = text.parse().map_err(|_| format!("invalid block size `{text}`"))?,
+            _ => return Err(format!("unknown setting `{name}`")),
         }
     }
     if book.block == 0 || book.scales.len() != codes.len().div_ceil(book.block) {
@@ -228,7 +228,7 @@ fn parse_all<T: std::str::FromStr, const N: usize>(
 ) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::with_capacity(words.len() * N);
     for word in words {
-        bytes.extend(to_bytes(word.parse().map_err(|_| format!("`{word}` is no such number"))?));
+        bytes.extend(to_bytes(word.parse().map_err(|_| format!("invalid number `{word}`"))?));
     }
     Ok(bytes)
 }
@@ -245,9 +245,9 @@ mod tests {
 
     #[test]
     fn names_are_declared_once_and_before_use() {
-        assert_eq!(parse("layer a Relu x -> y").unwrap_err(), "nothing before it is called `x`");
+        assert_eq!(parse("layer a Relu x -> y").unwrap_err(), "nothing before it is named `x`");
         let twice = "input x float32 2\ninput x float32 2";
-        assert_eq!(parse(twice).unwrap_err(), "`x` is there already");
+        assert_eq!(parse(twice).unwrap_err(), "`x` already exists");
     }
 
     #[test]
@@ -256,7 +256,7 @@ mod tests {
             parse("tensor w float32 2,2 = 1 2 3").unwrap_err(),
             "3 elements do not fit the shape [2, 2]"
         );
-        assert_eq!(parse("tensor w int8 1 scale=1 = 300").unwrap_err(), "`300` is no such number");
+        assert_eq!(parse("tensor w int8 1 scale=1 = 300").unwrap_err(), "invalid number `300`");
         assert_eq!(parse("tensor w int8 1 = 3").unwrap_err(), "it needs a positive `scale=`");
         assert!(parse("tensor w float32 9223372036854775807,4 = 1").is_err());
         assert_eq!(

@@ -1,7 +1,7 @@
 //! The smallest complete backend: a text format, four operators, no native library.
 //!
-//! It is the example to copy: `plugins/README.md` walks through it. It is also the tests' stand-in for a
-//! plugin that misbehaves ([`Misbehaviour`]). A `.toy` file is a list of statements, one a line:
+//! It is the example to copy: `plugins/README.md` walks through it. In tests it also stands in for a plugin that
+//! misbehaves ([`Misbehaviour`]). A `.toy` file is a list of statements, one per line:
 //!
 //! ```text
 //! toy 1

@@ -4,18 +4,18 @@ use crate::misbehaviour::Misbehaviour;
 use crate::network::{Layer, Network};
 use qp_abi::sdk::*;
 
-/// Answers the payload `{"layer": "PATH"}`; without a path all layers are meant.
+/// Answers the payload `{"layer": "PATH"}`; without a path, all layers.
 pub(crate) fn answer(network: &Network, payload: &str, asked: Option<Misbehaviour>) -> Result<String> {
     if let Some(wrong) = Misbehaviour::answer(asked) {
         return Ok(wrong);
     }
-    // The one text in the payload behind its only name: a backend that reads more has a JSON reader.
+    // The payload's only text, after its only name: a backend that reads more has a JSON reader.
     let text = payload.split_once(':').map(|(_, value)| value.trim().trim_end_matches('}').trim());
     let path = text.map(|text| text.trim_matches('"')).unwrap_or_default();
     let layers: Vec<&Layer> =
         network.layers.iter().filter(|layer| path.is_empty() || layer.path == path).collect();
     if layers.is_empty() {
-        return Err(BackendError::not_found(format!("no layer is called `{path}`")));
+        return Err(BackendError::not_found(format!("no layer is named `{path}`")));
     }
     let step = |layer: &&Layer| {
         let text = format!("{} {} -> {}", layer.operator.name(), layer.inputs.join(" "), layer.output);
@@ -25,7 +25,7 @@ pub(crate) fn answer(network: &Network, payload: &str, asked: Option<Misbehaviou
     Ok(format!(r#"{{"language": "toy", "layer": {}, "inlined": [{}]}}"#, json(path), steps.join(", ")))
 }
 
-/// A text as JSON writes it.
+/// A text as in JSON.
 fn json(text: &str) -> String {
     let escaped = text.chars().map(|letter| match letter {
         '"' | '\\' => format!("\\{letter}"),

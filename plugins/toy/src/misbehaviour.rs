@@ -1,7 +1,7 @@
-//! The ways in which this plugin breaks the contract on request, for tests of the host. A backend that is
-//! copied from this one leaves this file out.
+//! The ways in which this plugin breaks the contract on request, for tests of the host. A backend copied from this
+//! one leaves this file out.
 //!
-//! A file asks for one with the statement `misbehave WAY`, the user's settings with `misbehave = "WAY"`.
+//! A file requests one with the statement `misbehave WAY`, the user's settings with `misbehave = "WAY"`.
 
 use qp_abi::sdk::*;
 use std::time::Duration;
@@ -15,7 +15,7 @@ macro_rules! ways {
         }
 
         impl Misbehaviour {
-            /// Every way there is.
+            /// Every way.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The name, as a file writes it.
@@ -27,7 +27,7 @@ macro_rules! ways {
 }
 
 ways! {
-    /// Panics where the backend is made; a setting only.
+    /// Panics when the backend is created; a setting only.
     PanicInCreate = "panic-in-create";
     /// Panics in `inspect`.
     PanicInInspect = "panic-in-inspect";
@@ -37,23 +37,23 @@ ways! {
     PanicInRead = "panic-in-read";
     /// Panics in `run`.
     PanicInRun = "panic-in-run";
-    /// Panics in `run` with a payload that is no text.
+    /// Panics in `run` with a payload that is not a text.
     PanicWithNoText = "panic-with-no-text";
     /// Panics when the model is dropped.
     PanicInDrop = "panic-in-drop";
-    /// Answers `inspect` with an error of a kind that no host knows.
+    /// Answers `inspect` with an error of an unknown kind.
     ErrorKindUnknown = "error-kind-unknown";
-    /// Answers `inspect` with an error that says nothing.
+    /// Answers `inspect` with an error without content.
     ErrorWithoutMessage = "error-without-message";
     /// Lists a layer twice.
     DuplicateNames = "duplicate-names";
     /// Lists a layer without a name.
     EmptyName = "empty-name";
-    /// Says that tensors have one byte more than their shape.
+    /// Describes tensors with one byte more than their shape.
     WrongSize = "wrong-size";
-    /// Lists a tensor of a negative size.
+    /// Lists a tensor with a negative size.
     NegativeDimension = "negative-dimension";
-    /// Describes a model of a format that the manifest does not have.
+    /// Describes a model in a format that is not in the manifest.
     WrongFormat = "wrong-format";
     /// Delivers tensors with their last byte missing.
     ShortBytes = "short-bytes";
@@ -65,13 +65,13 @@ ways! {
     Twice = "twice";
     /// Delivers tensors under another name.
     OtherName = "other-name";
-    /// Delivers tensors of another shape than it described.
+    /// Delivers tensors with another shape than described.
     OtherShape = "other-shape";
-    /// Delivers nothing and says that all went well.
+    /// Delivers nothing and reports success.
     Silent = "silent";
-    /// Goes on when the host refuses a tensor, and says that all went well.
+    /// Continues when the host rejects a tensor, and reports success.
     IgnoreRefusal = "ignore-refusal";
-    /// Answers a request with what is no JSON.
+    /// Answers a request with something other than JSON.
     AnswerNoJson = "answer-no-json";
     /// Answers a request with JSON of another form.
     AnswerOther = "answer-other";
@@ -82,12 +82,12 @@ ways! {
 }
 
 impl Misbehaviour {
-    /// The way of that name.
+    /// The way with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|way| way.name() == name)
     }
 
-    /// Panics if this is the way that was asked for.
+    /// Panics if this way was requested.
     #[expect(clippy::panic, reason = "a test of the host asked for it")]
     pub(crate) fn strikes(self, asked: Option<Self>) {
         if asked != Some(self) {
@@ -115,7 +115,7 @@ impl Misbehaviour {
         if asked == Some(Self::RealsAsIntegers) { DType::INT32 } else { DType::FLOAT32 }
     }
 
-    /// A description that does not hold together.
+    /// An inconsistent description.
     pub(crate) fn distort(asked: Option<Self>, mut info: ModelInfo) -> ModelInfo {
         match asked {
             Some(Self::DuplicateNames) => {
@@ -142,7 +142,7 @@ impl Misbehaviour {
         }
     }
 
-    /// Takes its time, if that was asked for.
+    /// Takes its time, if requested.
     pub(crate) fn dawdle(asked: Option<Self>, progress: &Progress<'_>) -> Result<()> {
         const STEPS: u64 = 2000;
         if asked == Some(Self::Slow) {
@@ -154,7 +154,7 @@ impl Misbehaviour {
         Ok(())
     }
 
-    /// Delivers a tensor, rightly or as asked.
+    /// Delivers a tensor, correctly or as requested.
     pub(crate) fn deliver(asked: Option<Self>, sink: &mut Sink<'_>, view: TensorView<'_>) -> Result<()> {
         let bytes = view.bytes.as_slice();
         match asked {

@@ -91,8 +91,8 @@ impl Model for ToyModel {
         Misbehaviour::PanicInRead.strikes(self.misbehaviour);
         Misbehaviour::dawdle(self.misbehaviour, progress)?;
         let stored = self.network.tensors.iter().find(|tensor| tensor.name == name);
-        let stored =
-            stored.ok_or_else(|| BackendError::not_found(format!("the model stores no tensor `{name}`")))?;
+        let stored = stored
+            .ok_or_else(|| BackendError::not_found(format!("the model has no stored tensor `{name}`")))?;
         progress.update("reading", 0, stored.bytes.len() as u64)?;
         let parameters = stored.quantization.map(|affine| affine.parameters());
         let view = TensorView {
@@ -104,10 +104,12 @@ impl Model for ToyModel {
 
     fn read_real(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
         let stored = self.network.tensors.iter().find(|tensor| tensor.name == name);
-        let stored =
-            stored.ok_or_else(|| BackendError::not_found(format!("the model stores no tensor `{name}`")))?;
+        let stored = stored
+            .ok_or_else(|| BackendError::not_found(format!("the model has no stored tensor `{name}`")))?;
         let book = stored.book.as_ref().ok_or_else(|| {
-            BackendError::unsupported_op(format!("the elements of `{name}` are what its dtype says"))
+            BackendError::unsupported_op(format!(
+                "the elements of `{name}` need no conversion beyond their dtype"
+            ))
         })?;
         progress.update("reading", 0, stored.bytes.len() as u64)?;
         let bytes: Vec<u8> = book.reals(&stored.bytes).iter().flat_map(|real| real.to_le_bytes()).collect();
@@ -177,7 +179,7 @@ impl Drop for ToyModel {
     }
 }
 
-/// An input as an array, if it is what the model asks for.
+/// An input as an array, if it fits the model.
 fn accept(input: &Input, view: &TensorView<'_>) -> Result<Array> {
     let fits = view.dtype == input.dtype
         && view.shape.len() == input.shape.len()
@@ -229,7 +231,7 @@ fn binary(first: &Array, second: &Array, function: impl Fn(f64, f64) -> f64) -> 
         if first.reals.len() >= second.reals.len() { (first, second) } else { (second, first) };
     if short.reals.is_empty() != long.reals.is_empty() || !long.shape.ends_with(&short.shape) {
         return Err(BackendError::invalid_input(format!(
-            "shapes {:?} and {:?} do not go together",
+            "incompatible shapes {:?} and {:?}",
             first.shape, second.shape
         )));
     }

@@ -1,4 +1,4 @@
-//! A network in memory: what the file says, checked.
+//! A network in memory: the checked content of the file.
 
 use crate::misbehaviour::Misbehaviour;
 use qp_abi::sdk::*;
@@ -13,7 +13,7 @@ pub(crate) struct Network {
     pub(crate) misbehaviour: Option<Misbehaviour>,
 }
 
-/// An input of that shape, in which `None` stands for a free size of that name: float32, or a switch.
+/// An input with this shape, in which `None` stands for a free size with this name: float32, or a switch.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Input {
     pub(crate) name: String,
@@ -41,7 +41,7 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// What the file and `layers` call the type.
+    /// The type's name in the file and in `layers`.
     pub(crate) const NAME: &'static str = "book";
 
     /// The real numbers of codes; the reader has checked that they fit.
@@ -79,7 +79,7 @@ pub(crate) enum Operator {
     Relu,
     /// One, rounded to `int8` codes.
     Quantize(Affine),
-    /// The second where the first, a switch, is on, else the third. No file has it, only a changed network.
+    /// The second where the first, a switch, is on, otherwise the third. Only edited networks have it, no file does.
     Select,
 }
 
@@ -106,7 +106,7 @@ impl Operator {
         }
     }
 
-    /// Between what it leaves its elements.
+    /// The bounds within which it keeps its elements.
     pub(crate) fn bounds(self) -> ROption<Bounds> {
         match self {
             Self::Relu => RSome(Bounds { low: 0.0, high: f64::INFINITY }),
@@ -114,7 +114,7 @@ impl Operator {
         }
     }
 
-    /// What a stored tensor is to it.
+    /// What a stored tensor means to it.
     fn role_of_stored(self) -> InputRole {
         if self == Self::Add { InputRole::BIAS } else { InputRole::WEIGHT }
     }
@@ -178,7 +178,7 @@ impl Network {
         }
     }
 
-    /// All that inspection tells.
+    /// The full result of inspection.
     pub(crate) fn info(&self) -> ModelInfo {
         let is_quantized = self.tensors.iter().any(|tensor| tensor.quantization.is_some());
         let input = |input: &Input| ValueInfo {
@@ -230,7 +230,7 @@ impl Network {
         }
     }
 
-    /// What each input of a layer is to it.
+    /// What each input of a layer means to it.
     fn roles(&self, layer: &Layer) -> RVec<InputRole> {
         let is_stored = |name: &String| self.tensors.iter().any(|tensor| tensor.name == *name);
         let role = |name| if is_stored(name) { layer.operator.role_of_stored() } else { InputRole::DATA };
@@ -267,7 +267,7 @@ impl Network {
     }
 }
 
-/// A value of which only the name and the type are known.
+/// A value about which only the name and the type are known.
 fn value(name: &str, dtype: DType) -> ValueInfo {
     ValueInfo::new(name, dtype)
 }

@@ -1,19 +1,19 @@
-//! Counting codes in place of decoding elements.
+//! Counts codes instead of decoding elements.
 
 use super::ElementType;
 
 /// How often each code occurs, with the value that it stands for, in the elements at the start of some bytes.
 pub(crate) struct CodeCounts {
-    /// Values and how often they occur; a value may be listed more than once, none is listed zero times.
+    /// Values and how often they occur; a value may be listed more than once, but never with a count of zero.
     pub(crate) values: Vec<(f64, u64)>,
-    /// How many elements were counted: the rest of the elements asked for begins behind them, at a byte.
+    /// How many elements were counted: the rest of the elements asked for begins after them, at a byte boundary.
     pub(crate) elements: usize,
 }
 
 impl ElementType {
-    /// Counts the codes of the first `count` elements of a type of 2, 4 or 8 bits: it has so few codes that to
-    /// count bytes is several times faster than to look at each element. `None` for the wider types, and where
-    /// there are too few elements for that to pay off.
+    /// Counts the codes of the first `count` elements of a type of 2, 4 or 8 bits. These types have so few codes that
+    /// counting bytes is several times faster than looking at each element. `None` for wider types, and where there
+    /// are too few elements to pay off.
     pub(crate) fn count_codes(self, bytes: &[u8], count: usize) -> Option<CodeCounts> {
         const WORTHWHILE_BYTES: usize = 1024;
         let per_byte = match self.bits() {
@@ -38,11 +38,10 @@ impl ElementType {
     }
 }
 
-/// How often each byte occurs. Four tables, because counting equal neighbours in one waits for the store of
-/// the count before.
+/// How often each byte occurs. Four tables, because with one, counting equal neighbours waits for the previous store.
 fn count_bytes(bytes: &[u8]) -> [u64; 256] {
     let mut counts = [0; 256];
-    // So short that no count of a table overflows.
+    // Short enough that no count in a table overflows.
     for piece in bytes.chunks(1 << 31) {
         let mut tables = [[0u32; 256]; 4];
         let (groups, rest) = piece.as_chunks::<4>();

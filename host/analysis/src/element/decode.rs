@@ -2,13 +2,13 @@
 
 use super::{ElementType, small_float};
 
-/// The most elements that [`ElementType::for_each_block`] hands over at once: 8 KiB of `f64`, which stays in
-/// the first-level cache.
+/// The most elements that [`ElementType::for_each_block`] passes at once: 8 KiB of `f64`, which stays in the
+/// first-level cache.
 pub const BLOCK_ELEMENTS: usize = 1024;
 
 impl ElementType {
-    /// Calls `visit` with the first `count` elements, in order, in blocks of at most [`BLOCK_ELEMENTS`].
-    /// Returns how many there were: fewer than `count` when `bytes` end before.
+    /// Calls `visit` with the first `count` elements, in order, in blocks of at most [`BLOCK_ELEMENTS`]. Returns how
+    /// many there were: fewer than `count` when `bytes` ends early.
     pub fn for_each_block(self, bytes: &[u8], count: usize, mut visit: impl FnMut(&mut [f64])) -> usize {
         let available = count.min(self.elements_in(bytes.len()));
         let mut block = [0.0; BLOCK_ELEMENTS];
@@ -16,7 +16,7 @@ impl ElementType {
         let mut done = 0;
         while done < available {
             let values = &mut block[..(available - done).min(BLOCK_ELEMENTS)];
-            // A block is a whole number of bytes for every width, so each begins at a byte.
+            // A block is a whole number of bytes at every width, so each begins at a byte boundary.
             self.decode_into(&bytes[self.packed_bytes(done)..], values, table.as_deref());
             visit(values);
             done += values.len();
@@ -24,13 +24,14 @@ impl ElementType {
         done
     }
 
-    /// Whether every element is a `float32` and wider than a byte, as [`Self::for_each_single_block`] wants it.
+    /// Whether every element fits a `float32` exactly and is wider than a byte, as [`Self::for_each_single_block`]
+    /// requires.
     pub(crate) fn is_single(self) -> bool {
         matches!(self, Self::Float32 | Self::Float16 | Self::BFloat16)
     }
 
-    /// As [`Self::for_each_block`], each element as the little-endian bytes of a `float32`: half the work where numbers
-    /// need not be wider. For types that [are single](Self::is_single).
+    /// Like [`Self::for_each_block`], with each element as the little-endian bytes of a `float32`: half the work
+    /// where numbers need not be wider. For types that [are single](Self::is_single).
     pub(crate) fn for_each_single_block(
         self,
         bytes: &[u8],
@@ -56,14 +57,15 @@ impl ElementType {
         available
     }
 
-    /// Appends the first `count` elements to `values`. Returns how many there were: fewer than `count` when
-    /// `bytes` end before.
+    /// Appends the first `count` elements to `values`. Returns how many there were: fewer than `count` when `bytes`
+    /// ends early.
     pub fn decode_chunk(self, bytes: &[u8], count: usize, values: &mut Vec<f64>) -> usize {
         values.reserve(count.min(self.elements_in(bytes.len())));
         self.for_each_block(bytes, count, |block| values.extend_from_slice(block))
     }
 
-    /// Fills `values` with the elements at the start of `bytes`; fewer, and it returns how many, when these end before.
+    /// Fills `values` with the elements at the start of `bytes`. Returns how many there were: fewer when `bytes` ends
+    /// early.
     pub fn decode_to(self, bytes: &[u8], values: &mut [f64]) -> usize {
         let available = values.len().min(self.elements_in(bytes.len()));
         let table = if available > 1 { self.byte_table() } else { None };
@@ -71,7 +73,7 @@ impl ElementType {
         available
     }
 
-    /// Fills `values` with the elements at the start of `bytes`, which hold at least as many.
+    /// Fills `values` with the elements at the start of `bytes`, which holds at least as many.
     fn decode_into(self, bytes: &[u8], values: &mut [f64], table: Option<&[f64; 256]>) {
         match self {
             Self::Float64 => convert(bytes, values, f64::from_le_bytes),
@@ -126,7 +128,7 @@ impl ElementType {
         }
     }
 
-    /// The number of each byte, for the types of 8 bits that are neither integers nor booleans.
+    /// The number that each byte stands for, for the 8-bit types that are neither integers nor booleans.
     fn byte_table(self) -> Option<Box<[f64; 256]>> {
         let has_table = matches!(
             self,
@@ -148,7 +150,7 @@ fn convert<const SIZE: usize>(bytes: &[u8], values: &mut [f64], convert: impl Fn
     }
 }
 
-/// Elements of one byte by way of a wider integer, as the processor widens them, several at a time.
+/// Elements of one byte, widened through a larger integer several at a time, as processors do it.
 #[inline(always)]
 fn convert_bytes(bytes: &[u8], values: &mut [f64], convert: impl Fn(u8) -> i16) {
     const AT_ONCE: usize = 64;
@@ -170,7 +172,7 @@ fn made_single(elements: &[[u8; 2]], values: &mut [[u8; 4]], made: impl Fn(u16) 
     }
 }
 
-/// `PER_BYTE` elements a byte, the first in the low bits.
+/// `PER_BYTE` elements per byte, the first in the low bits.
 #[inline(always)]
 fn unpack<const PER_BYTE: usize>(bytes: &[u8], values: &mut [f64], convert: impl Fn(u8) -> f64) {
     let bits = 8 / PER_BYTE;

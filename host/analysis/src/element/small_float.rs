@@ -29,14 +29,14 @@ struct SmallFloat {
     special: Special,
 }
 
-/// Which codes are no finite numbers.
+/// Which codes are not finite numbers.
 enum Special {
     None,
-    /// The largest exponent is infinity, or NaN with a fraction.
+    /// The largest exponent is infinity, or NaN if the fraction is not 0.
     Ieee,
-    /// All ones but the sign.
+    /// All bits set, sign aside.
     AllOnesIsNan,
-    /// The sign alone.
+    /// Only the sign bit set.
     NegativeZeroIsNan,
 }
 
@@ -54,7 +54,7 @@ impl SmallFloat {
     }
 }
 
-/// The number that `code` stands for; NaN for an element type that is no small float.
+/// The number that `code` stands for; NaN for an element type that is not a small float.
 pub(super) fn value(element: ElementType, code: u8) -> f64 {
     if element == ElementType::Nf4 {
         return f64::from(NF4[usize::from(code & 0xf)]);

@@ -1,7 +1,7 @@
-//! Two sequences held side by side.
+//! Aligns two sequences.
 
-/// The pairs `(left, right)` of the alignment of two sequences in which no two pairs cross and the scores add up to
-/// the most. A pair needs a score above 0; where `score` gives none, there is no pair.
+/// The pairs `(left, right)` of the alignment of two sequences in which no two pairs cross and the sum of the scores
+/// is highest. A pair needs a score above 0; where `score` gives `None`, there is no pair.
 ///
 /// This is global alignment with gaps that cost nothing (Needleman and Wunsch, 1970).
 pub fn align(
@@ -10,7 +10,7 @@ pub fn align(
     score: impl Fn(usize, usize) -> Option<f64>,
 ) -> Vec<(usize, usize)> {
     let width = right_count + 1;
-    // The best sum of what is left of both sequences from (left, right) on.
+    // The best sum over what is left of both sequences from (left, right) on.
     let mut best = vec![0.0_f64; (left_count + 1) * width];
     let mut is_pair = vec![false; (left_count + 1) * width];
     for left in (0..left_count).rev() {

@@ -1,6 +1,6 @@
-//! What a name says once the marks of exporters and quantizers are taken off.
+//! What a name says without the marks of exporters and quantizers.
 
-/// Which of the tensors that belong to one name it is.
+/// Which of the tensors under one name this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Part {
     Value,
@@ -12,18 +12,18 @@ pub(super) enum Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name {
     pub(super) part: Part,
-    /// Without the marks of quantizers; the rest as written.
+    /// Without the marks of quantizers; otherwise as written.
     pub(super) unmarked: String,
     /// The same without the number of an output, as in `add:0`.
     pub(super) base: String,
     /// The words of the base, whatever separates them.
     pub(super) words: Vec<String>,
-    /// The words without those that wrappers, exporters and op types add, in lower case.
+    /// The words in lower case, without those that wrappers, exporters and op types add.
     pub(super) core: Vec<String>,
     /// Whether the name is only a number that an exporter gave: it says nothing.
     pub(super) is_anonymous: bool,
-    /// Whether the name is an op type and perhaps a number, as a tool gives them in the order of the graph: `add_1`,
-    /// `node_Conv_17`. It says what the layer does, and in another graph that number is another layer's.
+    /// Whether the name is an op type and perhaps a number, as a tool assigns them in graph order: `add_1`,
+    /// `node_Conv_17`. It says what the layer does, and in another graph that number belongs to another layer.
     pub(super) is_numbered: bool,
     /// Whether a mark says that elements are packed.
     pub(super) may_be_packed: bool,
@@ -31,7 +31,7 @@ pub(super) struct Name {
     pub(super) rank: u8,
 }
 
-/// Marks behind a name, each with its rank; a number may follow those that are repeated in a graph.
+/// Marks at the end of a name, each with its rank; those that repeat in a graph may be followed by a number.
 const MARKS: &[(&str, u8)] = &[
     ("_DequantizeLinear_Output", 1),
     ("_dequantized", 1),
@@ -60,15 +60,15 @@ const MARKS: &[(&str, u8)] = &[
     ("_bn_folded", 0),
     ("_folded", 0),
     ("_output_0", 0),
-    // ONNX Runtime's quantizer writes so behind the outputs of a Split.
+    // ONNX Runtime's quantizer appends this to the outputs of a Split.
     ("quantized", 2),
 ];
 
-/// Marks of packed elements, among [`MARKS`].
+/// Marks of packed elements, a subset of [`MARKS`].
 const PACKED: &[&str] =
     &["_Q2", "_Q4", "_Q8", ".packed_weight", ".qdata", ".int_data", "_packed", "_blocks", "_quantized"];
 
-/// What ONNX Runtime puts before the weight that it folded something into.
+/// What ONNX Runtime prepends to a weight that it folded something into.
 const FOLDED: &[&str] = &[
     "ConvBnFusion_W_",
     "ConvBnFusion_BN_B_",
@@ -80,7 +80,7 @@ const FOLDED: &[&str] = &[
     "MatMulBnFusion_W_",
 ];
 
-/// Words that wrappers put before a path.
+/// Words that wrappers prepend to a path.
 const WRAPPERS: &[&str] =
     &["module", "model", "self", "L", "_orig_mod", "orig", "mod", "node", "main", "graph"];
 
@@ -91,7 +91,7 @@ impl Name {
         let mut part = Part::Value;
         let mut rank = 0;
         let mut may_be_packed = false;
-        // A name of a hundred marks is no name: enough is enough.
+        // A name with a hundred marks is not a name: stop here.
         for _ in 0..8 {
             if part == Part::Value
                 && let Some((rest, found)) = strip_part(base)
@@ -127,7 +127,7 @@ impl Name {
         }
     }
 
-    /// The number that ends the name, to put anonymous names in the order in which they were given.
+    /// The number that ends the name, to sort anonymous names in the order in which they were given.
     pub(super) fn number(&self) -> Option<u64> {
         let digits = self.base.len() - self.base.trim_end_matches(|c: char| c.is_ascii_digit()).len();
         self.base[self.base.len() - digits..].parse().ok()
@@ -186,7 +186,8 @@ fn core(base: &str, words: &[String]) -> Vec<String> {
     // `p_layer1_conv1_weight`, `b_bn_running_mean`: how torch.export flattens a path.
     let is_flat = !base.contains(['.', '/']);
     let is_placeholder = is_flat && ["p_", "b_", "c_"].iter().any(|prefix| base.starts_with(prefix));
-    // Exporters that write paths with slashes end them with op types, which begin with a capital as no module does.
+    // Exporters that write paths with slashes end them with op types, which begin with a capital letter, unlike
+    // modules.
     let is_op = |word: &String| word.starts_with(|c: char| c.is_ascii_uppercase());
     let has_ops = base.contains('/') && !words.iter().all(is_op);
     words
@@ -198,7 +199,7 @@ fn core(base: &str, words: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Whether all that a name says is the op type, but for wrappers and numbers.
+/// Whether a name consists of the op type alone, apart from wrappers and numbers.
 fn is_numbered(words: &[String], op: &str) -> bool {
     let letters = |text: &str| -> String {
         text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()

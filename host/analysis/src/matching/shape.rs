@@ -5,21 +5,21 @@
 pub enum ShapeFit {
     /// The two are equal.
     Same,
-    /// The shape of one of the two, or a dimension, is not known; what is known agrees.
+    /// One of the two shapes, or a dimension, is not known; what is known agrees.
     Unknown,
-    /// Equal but for dimensions of size 1: a 1x1 convolution as a matrix.
+    /// Equal except for dimensions of size 1: a 1x1 convolution as a matrix.
     Squeezed,
-    /// A matrix and its transpose, several matrices and theirs, or a convolution's weight with its channels in the other
-    /// order (OIHW as HWIO or OHWI).
+    /// A matrix and its transpose, a stack of matrices and their transposes, or a convolution's weight with its
+    /// channels in the other order (OIHW as HWIO or OHWI).
     Transposed,
     /// The candidate packs 2, 4 or 8 elements into one.
     Packed,
-    /// Scales or zero points, of the whole tensor on the one side and of its channels on the other.
+    /// Scales or zero points, per tensor on one side and per channel on the other.
     Granularity,
 }
 
-/// How `candidate` follows from `reference`; `None` when the two cannot belong together. `None` for a shape is
-/// one of which not even the rank is known, `None` for a dimension one that is free.
+/// How `candidate` follows from `reference`; `None` when the two are incompatible. A shape is `None` when not even
+/// its rank is known, a dimension is `None` when it is free.
 pub(super) fn fit(
     reference: Option<&[Option<u64>]>,
     candidate: Option<&[Option<u64>]>,
@@ -54,7 +54,7 @@ pub(super) fn fit(
     (may_be_packed && is_packed).then_some(ShapeFit::Packed)
 }
 
-/// As [`fit`], of scales or zero points: one for the whole tensor fits any number of them.
+/// Like [`fit`], for scales or zero points: one for the whole tensor fits any number of them.
 pub(super) fn fit_of_parameters(
     reference: Option<&[Option<u64>]>,
     candidate: Option<&[Option<u64>]>,
@@ -65,8 +65,8 @@ pub(super) fn fit_of_parameters(
     fit(reference, candidate, false).or_else(by_granularity)
 }
 
-/// The shape without dimensions of size 1, the smaller of a matrix' two first: equal for what may belong
-/// together by shape alone.
+/// The shape without dimensions of size 1, the smaller of a matrix's two first: equal for tensors that shape alone
+/// may match.
 pub(super) fn class(shape: Option<&[Option<u64>]>) -> Option<Vec<u64>> {
     let mut class = squeezed(&known(shape?)?);
     if class.len() == 2 {
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(fit_of(&[2, 3, 4], &[4, 3, 2], false), None);
     }
 
-    /// `w0` of 256x256 elements as ONNX Runtime's MatMulNBits keeps it: 8 blocks of 16 bytes a row.
+    /// `w0` of 256x256 elements as ONNX Runtime's MatMulNBits stores it: 8 blocks of 16 bytes per row.
     #[test]
     fn packed_elements_fit_only_where_the_name_says_so() {
         assert_eq!(fit_of(&[256, 256], &[256, 8, 16], true), Some(ShapeFit::Packed));

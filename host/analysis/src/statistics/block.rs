@@ -1,15 +1,15 @@
 //! One pass over a block of numbers, several at a time.
 //!
-//! The loops over whole groups are functions of their own that return one number a lane: where the lanes are joined in the
-//! same function, the compiler puts the wrong ones side by side and leaves most of the loop scalar.
+//! The loops over whole groups are separate functions that return one number per lane: if the lanes are joined in the
+//! same function, the compiler puts the wrong ones next to each other and leaves most of the loop scalar.
 
 use std::ops::AddAssign;
 
 const LANES: usize = 4;
 
-/// A number of a block, in the form in which it is there.
+/// A number of a block, in the form in which it is stored.
 pub(super) trait Element: Copy {
-    /// What it is computed with where no rounding can happen.
+    /// The type to compute with where rounding cannot happen.
     type Real: Real;
 
     fn real(self) -> Self::Real;
@@ -39,7 +39,7 @@ pub(super) trait Real: Copy + PartialOrd + Into<f64> {
     const ZERO: Self;
     const INFINITY: Self;
     const NEG_INFINITY: Self;
-    /// What counts the numbers of a lane: as wide as a number, so that both are side by side in the same way.
+    /// The type that counts a lane's numbers: as wide as a number, so that both fill vectors the same way.
     type Count: Copy + Default + AddAssign + Into<f64>;
 
     /// 1 or 0.
@@ -70,7 +70,7 @@ impl Real for f64 {
     }
 }
 
-/// What a first pass tells of a block.
+/// What a first pass finds out about a block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Survey {
     pub(super) zero_count: u64,
@@ -116,7 +116,7 @@ impl<R: Real> SurveyLanes<R> {
     #[inline(always)]
     fn add(&mut self, lane: usize, value: R) {
         self.zeros[lane] += R::count(value == R::ZERO);
-        // One instruction each, where `f64::min` has to think of NaN.
+        // One instruction each, whereas `f64::min` has to handle NaN.
         self.min[lane] = if value < self.min[lane] { value } else { self.min[lane] };
         self.max[lane] = if value > self.max[lane] { value } else { self.max[lane] };
         self.sum[lane] += value.into();

@@ -1,5 +1,5 @@
-//! Elements in memory as they are stored, to be decoded where they are needed: of a whole tensor, or those that are due
-//! beside another one that goes by.
+//! Elements in memory as stored, decoded where they are needed: a whole tensor, or the part needed while another one
+//! is read.
 
 use super::Elements;
 use crate::backend::Progress;
@@ -7,22 +7,22 @@ use crate::error::{Error, ErrorKind, Result};
 use std::borrow::Cow;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-/// Bytes that are read ahead at once.
+/// How many bytes are read ahead at once.
 const AHEAD_BYTES: usize = 1 << 20;
 
-/// Pieces that wait to be taken.
+/// How many pieces may wait to be taken.
 const PIECES_AHEAD: usize = 2;
 
 /// Neighbouring elements in memory.
 pub struct Stretch<'a> {
     elements: &'a Elements<'a>,
-    /// The index of the first element, which begins at a byte.
+    /// The index of the first element, which begins at a byte boundary.
     first: u64,
     bytes: Cow<'a, [u8]>,
 }
 
 impl Stretch<'_> {
-    /// Appends the numbers of `count` elements from the one at `first` on; fewer at the end, none before the beginning.
+    /// Appends the numbers of `count` elements starting at `first`; fewer at the end, none before the beginning.
     pub fn decode(&self, first: u64, count: usize, numbers: &mut Vec<f64>) {
         let index = first.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         let Some(index) = index else { return };
@@ -48,7 +48,7 @@ impl Stretch<'_> {
 }
 
 impl Elements<'_> {
-    /// All of it.
+    /// The whole tensor.
     ///
     /// # Errors
     /// As [`Self::each_block`].
@@ -61,7 +61,7 @@ impl Elements<'_> {
         Ok(Stretch { elements: self, first: 0, bytes: Cow::Owned(bytes) })
     }
 
-    /// Hands on all of it, without a copy, if the backend has it in one piece. Whether it does.
+    /// Passes on the whole tensor, without a copy, if the backend has it in one piece. Returns whether it does.
     ///
     /// # Errors
     /// As [`Self::each_block`].
@@ -81,7 +81,7 @@ impl Elements<'_> {
         if has_more { Ok(false) } else { outcome.map(|()| true) }
     }
 
-    /// Calls `take` while a thread of its own reads the elements, a little ahead of what is taken.
+    /// Calls `take` while a separate thread reads the elements, a little ahead.
     ///
     /// # Errors
     /// As [`Self::each_block`]; the error of `take`.
@@ -133,14 +133,14 @@ impl Elements<'_> {
 /// The elements of a tensor that is being read, in order.
 pub struct Ahead<'a> {
     pieces: Receiver<Stretch<'a>>,
-    /// Where buffers go back to.
+    /// Where buffers are returned to.
     spare: Sender<Vec<u8>>,
     current: Option<Stretch<'a>>,
 }
 
 impl Ahead<'_> {
-    /// Appends the numbers of `count` elements from the one at `first` on, which may not lie before one that was taken; fewer
-    /// at the end, and where the tensor cannot be read on.
+    /// Appends the numbers of `count` elements starting at `first`, which must not lie before one that was taken;
+    /// fewer at the end, and if the tensor cannot be read any further.
     pub fn decode(&mut self, first: u64, count: usize, numbers: &mut Vec<f64>) {
         let end = numbers.len() + count;
         let mut next = first;

@@ -146,7 +146,7 @@ impl<M: Model> backend::Model for Guarded<M> {
             let (mut sink, progress) = (Sink::new(sink), Progress::new(progress));
             if name == READ_REAL {
                 let tensor = payload::text(payload.as_str(), "tensor").ok_or_else(|| {
-                    BackendError::invalid_input(format!("the payload of `{name}` names no `tensor`"))
+                    BackendError::invalid_input(format!("the payload of `{name}` does not name a `tensor`"))
                 })?;
                 return self.0.read_real(&tensor, &mut sink, &progress).map(|()| RString::from("{}"));
             }
@@ -156,8 +156,8 @@ impl<M: Model> backend::Model for Guarded<M> {
     }
 }
 
-/// Exports a plugin: `qp_abi::export_plugin!(MyBackend);`, once, in the library's `lib.rs`. With `panic =
-/// "abort"` it does not compile: the guards could not catch anything.
+/// Exports a plugin: `qp_abi::export_plugin!(MyBackend);`, once, in the library's `lib.rs`. With `panic = "abort"` it
+/// does not compile: the guards could not catch anything.
 #[macro_export]
 macro_rules! export_plugin {
     ($backend:ty) => {
@@ -179,7 +179,7 @@ macro_rules! export_plugin {
                 $crate::abi_stable::library::__call_root_module_loader(root_module)
             }
 
-            /// The one symbol that the host looks for.
+            /// The only symbol that the host looks for.
             #[allow(unsafe_code)]
             // SAFETY: the name is abi_stable's own, so no other symbol of a library can have it.
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]

@@ -1,8 +1,8 @@
-//! Checks that any backend keeps the contract.
+//! Checks that a backend fulfils the contract.
 //!
-//! [`check`] tries a backend on sample files and on damaged copies of them, and gives one [`Check`] for each
-//! claim of the contract and each file. The command `backends check LIBRARY FILE…` prints them; a plugin's own tests
-//! assert that none has failed:
+//! [`check`] tries a backend on sample files and on damaged copies of them, and returns one [`Check`] for each claim
+//! of the contract and each file. The command `backends check LIBRARY FILE…` prints them; a plugin's own tests assert
+//! that none has failed:
 //!
 //! ```text
 //! let backend = boundary::backend_object(MyBackend::create(Setup::default())?);
@@ -10,8 +10,8 @@
 //! assert!(checks.iter().all(|check| !check.has_failed()), "{checks:#?}");
 //! ```
 //!
-//! This is the one module of the crate that touches files: it writes its damaged copies into the folder that
-//! the caller gives.
+//! This is the crate's only module that touches files: it writes its damaged copies into the folder that the caller
+//! gives.
 
 mod description;
 mod hostile;
@@ -35,11 +35,11 @@ pub struct Check {
     pub claim: &'static str,
     /// The name of the file it was tried on; empty when it was tried on the backend itself.
     pub subject: String,
-    /// What came of it.
+    /// The outcome.
     pub verdict: Verdict,
 }
 
-/// What came of a [`Check`].
+/// The outcome of a [`Check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The claim holds.
@@ -72,8 +72,8 @@ impl fmt::Display for Check {
     }
 }
 
-/// Whether a model's description keeps the contract by itself: names, shapes, sizes, quantization parameters. For
-/// tests that look at many files, good and bad.
+/// Whether a model's description fulfils the contract by itself: names, shapes, sizes, quantization parameters. For
+/// tests that check many files, good and bad.
 pub fn description(manifest: &Manifest, info: &ModelInfo) -> Verdict {
     match description::model(manifest, info) {
         Ok(()) => Verdict::Passed,
@@ -82,8 +82,8 @@ pub fn description(manifest: &Manifest, info: &ModelInfo) -> Verdict {
     }
 }
 
-/// Tries every claim on the backend and on each of the sample files, which must be good ones. Damaged copies
-/// are written into the folder `scratch`, which must exist and stays the caller's to remove.
+/// Tries every claim on the backend and on each of the sample files, which must be valid. Damaged copies are written
+/// into the folder `scratch`, which must exist; the caller removes it.
 pub fn check(manifest: &Manifest, backend: &BackendBox, samples: &[PathBuf], scratch: &Path) -> Vec<Check> {
     let mut suite = Suite { manifest, backend, scratch, checks: Vec::new() };
     suite.backend_itself();
@@ -103,7 +103,7 @@ struct Suite<'a> {
 
 impl Suite<'_> {
     fn claim(&mut self, claim: &'static str, subject: &str, attempt: impl FnOnce(&Self) -> Outcome) {
-        // A defect of a check itself is a failure of that check.
+        // A bug in a check itself counts as a failure of that check.
         let outcome = guard::catch_in("the check", || Ok(attempt(self)));
         let verdict = match outcome {
             Ok(Ok(())) => Verdict::Passed,
@@ -117,13 +117,13 @@ impl Suite<'_> {
     fn backend_itself(&mut self) {
         self.claim("the manifest is complete", "", |suite| description::manifest(suite.manifest));
         self.claim("any head can be probed", "", hostile::any_head_can_be_probed);
-        self.claim("asking for the runtime loads nothing and is the same twice", "", |suite| {
+        self.claim("asking for the runtime loads nothing and gives the same answer twice", "", |suite| {
             running::runtime_is_asked_twice(suite.backend)
         });
         self.claim("a missing file is NotFound", "", hostile::missing_file);
-        self.claim("an empty file is refused as corrupt or of no format", "", hostile::empty_file);
-        self.claim("a folder is refused", "", hostile::folder);
-        self.claim("a file of noise is refused as corrupt or of no format", "", hostile::noise);
+        self.claim("an empty file is rejected as corrupt or unsupported", "", hostile::empty_file);
+        self.claim("a folder is rejected", "", hostile::folder);
+        self.claim("a file of noise is rejected as corrupt or unsupported", "", hostile::noise);
         self.claim("an unknown request is UnsupportedOp", "", |suite| {
             let answer =
                 suite.backend.request("no-such-feature/1".into(), "{}".into(), tools::indifferent().as_ref());
@@ -137,33 +137,33 @@ impl Suite<'_> {
         self.claim("probe, inspect and open agree on the format", subject, |suite| {
             reading::formats_agree(suite, path)
         });
-        self.claim("inspect says the same twice, and open says it too", subject, |suite| {
+        self.claim("inspect and open give the same description, twice", subject, |suite| {
             reading::descriptions_agree(suite, path)
         });
-        self.claim("the description holds together", subject, |suite| {
+        self.claim("the description is consistent", subject, |suite| {
             description::model(suite.manifest, &tools::inspect(suite.backend, path)?)
         });
-        self.claim("every stored tensor comes whole, as described, the same twice", subject, |suite| {
+        self.claim("every stored tensor arrives whole, as described, the same twice", subject, |suite| {
             reading::tensors_come_whole(suite, path)
         });
-        self.claim("real values come whole, as float32, the same twice", subject, |suite| {
+        self.claim("real values arrive whole, as float32, the same twice", subject, |suite| {
             reading::real_values_come(suite, path)
         });
         self.claim("an unknown tensor is NotFound", subject, |suite| reading::unknown_tensor(suite, path));
-        self.claim("a refusal by the sink comes back unchanged", subject, |suite| {
+        self.claim("an error of the sink is returned unchanged", subject, |suite| {
             reading::refusal_comes_back(suite, path)
         });
-        self.claim("a model is read by several threads at once", subject, |suite| {
+        self.claim("several threads can read a model at once", subject, |suite| {
             reading::threads_read(suite, path)
         });
         self.claim("cancelled work ends as Cancelled", subject, |suite| reading::cancelled(suite, path));
         self.claim("an unknown request about a model is UnsupportedOp", subject, |suite| {
             reading::unknown_request(suite, path)
         });
-        self.claim("a file cut short is refused or read, without a panic", subject, |suite| {
+        self.claim("a truncated file is rejected or read, without a panic", subject, |suite| {
             hostile::cut_short(suite, path)
         });
-        self.claim("a damaged file is refused or read, without a panic", subject, |suite| {
+        self.claim("a damaged file is rejected or read, without a panic", subject, |suite| {
             hostile::damaged(suite, path)
         });
         self.claim("a run gives the outputs, the same twice", subject, |suite| {

@@ -1,4 +1,4 @@
-//! The host's two objects with the face that a plugin's author wants: `?` stops the work.
+//! The host's two objects in a form suited to a plugin's author: `?` stops the work.
 
 use super::Result;
 use crate::error::BackendError;
@@ -17,18 +17,18 @@ impl<'a> Sink<'a> {
     /// Delivers one tensor or the next piece of one.
     ///
     /// # Errors
-    /// The host's answer when it wants no more; return it unchanged.
+    /// The host's error when it wants no more; return it unchanged.
     pub fn tensor(&mut self, view: TensorView<'_>) -> Result<()> {
         self.0.tensor(view).into_result()
     }
 
-    /// The object that the host passed in, to hand on across another boundary.
+    /// The object that the host passed in, to pass across another boundary.
     pub fn as_raw(&mut self) -> TensorSinkMut<'_> {
         self.0.sabi_reborrow_mut()
     }
 }
 
-/// How far the work is, and whether it is still wanted. It may be used from any thread.
+/// Reports progress and receives cancellation. It may be used from any thread.
 pub struct Progress<'a>(ProgressRef<'a>);
 
 impl<'a> Progress<'a> {
@@ -37,20 +37,20 @@ impl<'a> Progress<'a> {
         Self(raw)
     }
 
-    /// Tells that `done` of `total` (0: not known) of `stage` is done.
+    /// Reports that `done` of `total` (0: unknown) of `stage` is done.
     ///
     /// # Errors
-    /// `Cancelled` when the work is to stop.
+    /// `Cancelled` if the work should stop.
     pub fn update(&self, stage: &str, done: u64, total: u64) -> Result<()> {
         if self.0.update(stage.into(), done, total) { Err(BackendError::cancelled()) } else { Ok(()) }
     }
 
-    /// Whether the work is to stop, asked without telling anything new.
+    /// Whether the work should stop, without reporting progress.
     pub fn is_cancelled(&self) -> bool {
         self.0.update("".into(), 0, 0)
     }
 
-    /// The object that the host passed in, to hand on across another boundary.
+    /// The object that the host passed in, to pass across another boundary.
     pub fn as_raw(&self) -> ProgressRef<'_> {
         self.0.sabi_reborrow()
     }

@@ -1,8 +1,8 @@
 //! What a plugin's author uses: two ordinary Rust traits, [`export_plugin!`](crate::export_plugin), and a
 //! [conformance check](conformance) that runs against any backend.
 //!
-//! Nothing here crosses the boundary by itself: [`boundary`] turns an implementation of these traits into
-//! the objects that do, with the panic guard around every entry.
+//! Nothing here crosses the boundary by itself: [`boundary`] turns an implementation of these traits into the objects
+//! that do, with the panic guard around every entry.
 
 pub mod boundary;
 pub mod conformance;
@@ -27,7 +27,7 @@ pub use handles::{Progress, Sink};
 pub use pages::{offset_in, pages_of};
 pub use settle::settle;
 
-/// What a function of a plugin returns.
+/// The result of a plugin's functions.
 pub type Result<T, E = BackendError> = std::result::Result<T, E>;
 
 /// A backend, as its author writes it. See [`crate::backend::Backend`] for the contract of each method.
@@ -44,10 +44,10 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// The format of a file, judged by its first bytes and its name.
     fn probe(&self, head: &[u8], file_name: &str) -> Option<String>;
 
-    /// Reads what the file at the path `location` holds, without a runtime.
+    /// Reads the content of the file at the path `location`, without a runtime.
     fn inspect(&self, location: &str, options: &[Pair], progress: &Progress<'_>) -> Result<ModelInfo>;
 
-    /// Whether the native runtime can be used, found without loading it.
+    /// Whether the native runtime can be used, determined without loading it.
     fn runtime(&self) -> RuntimeStatus;
 
     /// Opens a model; nothing native is loaded before its first `run`.
@@ -61,19 +61,19 @@ pub trait Backend: Sized + Send + Sync + 'static {
 
 /// An open model, as its author writes it. See [`crate::backend::Model`] for the contract of each method.
 pub trait Model: Send + Sync + 'static {
-    /// What inspection says of it.
+    /// The result of inspection.
     fn info(&self) -> Result<ModelInfo>;
 
     /// Delivers a stored tensor, as stored.
     fn read_tensor(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()>;
 
     /// Delivers the real values of a stored tensor whose type scales and zero points cannot express: as float32, in
-    /// the tensor's own shape (feature `read-real`). `UnsupportedOp` for a type that is not known.
+    /// the tensor's own shape (feature `read-real`). `UnsupportedOp` for an unknown type.
     fn read_real(&self, _name: &str, _sink: &mut Sink<'_>, _progress: &Progress<'_>) -> Result<()> {
         Err(unknown_request(READ_REAL))
     }
 
-    /// Computes, and delivers what was asked for.
+    /// Computes, and delivers what was requested.
     fn run(
         &self,
         request: &RunRequest<'_>,
@@ -107,8 +107,8 @@ pub trait Model: Send + Sync + 'static {
 /// The request that [`Model::read_real`] answers.
 pub const READ_REAL: &str = "read-real/1";
 
-/// The answer to a request that a backend does not know.
+/// The answer to an unknown request.
 pub fn unknown_request(name: &str) -> BackendError {
-    BackendError::unsupported_op(format!("this backend does not know the request `{name}`"))
+    BackendError::unsupported_op(format!("this backend does not support the request `{name}`"))
         .with_help("Update the plugin, or see `backends info` for what it can do.")
 }

@@ -1,18 +1,18 @@
-//! Which pages of a mapped file bytes of it are in.
+//! Which pages of a mapped file hold given bytes.
 
 use std::ops::Range;
 
-/// The system maps so many bytes around one that is touched. To release fewer takes longer than to keep them.
+/// The system maps this many bytes around one that is touched. Releasing fewer takes longer than keeping them.
 const AROUND_BYTES: usize = 64 << 10;
 
-/// Where in `whole` the bytes of `part` are, if they are bytes of it.
+/// The offset of the bytes of `part` in `whole`, if they are part of it.
 pub fn offset_in(whole: &[u8], part: &[u8]) -> Option<usize> {
     let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
     (offset.checked_add(part.len())? <= whole.len()).then_some(offset)
 }
 
-/// The bytes of the mapped file `whole` to be released once `part` of it has been read: all that the system has mapped for
-/// it. `None` where that is not worth the while, and for bytes of something else.
+/// The bytes of the mapped file `whole` to release once `part` of it has been read: everything that the system has
+/// mapped for it. `None` if that is not worthwhile, and for bytes of something else.
 pub fn pages_of(whole: &[u8], part: &[u8]) -> Option<Range<usize>> {
     let offset = offset_in(whole, part).filter(|_| part.len() >= AROUND_BYTES)?;
     let end = (offset + part.len()).checked_next_multiple_of(AROUND_BYTES)?;

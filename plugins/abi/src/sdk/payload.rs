@@ -1,9 +1,9 @@
-//! Payloads of requests, which are JSON: as much of it as the SDK needs, for this crate has no JSON reader.
+//! JSON payloads of requests: as much as the SDK needs, because this crate has no JSON reader.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// The text under `name` in a JSON object; `None` when there is none, or when the payload is no object.
+/// The text under `name` in a JSON object; `None` if there is none, or the payload is not an object.
 pub(super) fn text(payload: &str, name: &str) -> Option<String> {
     let mut reader = Reader(payload.chars().peekable());
     let mut found = None;
@@ -33,7 +33,7 @@ pub(super) fn text(payload: &str, name: &str) -> Option<String> {
 struct Reader<'a>(Peekable<Chars<'a>>);
 
 impl Reader<'_> {
-    /// The next character that is no space.
+    /// The next character that is not a space.
     fn token(&mut self) -> Option<char> {
         self.0.find(|letter| !letter.is_ascii_whitespace())
     }
@@ -42,7 +42,7 @@ impl Reader<'_> {
         (self.token()? == wanted).then_some(())
     }
 
-    /// Whether the next token begins with `wanted`, which stays.
+    /// Whether the next token begins with `wanted`, which is not consumed.
     fn next_is(&mut self, wanted: char) -> bool {
         while self.0.next_if(char::is_ascii_whitespace).is_some() {}
         self.0.peek() == Some(&wanted)
@@ -88,7 +88,7 @@ impl Reader<'_> {
         (0..4).try_fold(0, |unit, _| Some(unit * 16 + self.0.next()?.to_digit(16)?))
     }
 
-    /// Passes over a value that is no text.
+    /// Skips a value that is not a text.
     fn skip(&mut self) -> Option<()> {
         let mut depth = 0_u32;
         loop {

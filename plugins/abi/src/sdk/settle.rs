@@ -1,4 +1,4 @@
-//! Whatever a file says, its description keeps the contract: a damaged file is not taken for a broken plugin.
+//! Whatever a file says, its description fulfils the contract: a damaged file is not mistaken for a broken plugin.
 
 use crate::error::BackendError;
 use crate::model::{ModelInfo, ValueInfo};
@@ -7,17 +7,17 @@ use crate::tensor::MOST_DIMENSIONS;
 use abi_stable::std_types::{RSome, RString};
 use std::collections::{HashMap, HashSet};
 
-/// What a layer is called, or its type, of which the file says nothing.
+/// The name, or the type, of a layer for which the file gives none.
 const UNNAMED_LAYER: &str = "layer";
-/// What a stored tensor is called that has no name.
+/// The name of a stored tensor without one.
 const UNNAMED_TENSOR: &str = "tensor";
 
-/// Makes the description of a file hold together: gives each layer a name of its own and all the tensors that name it as
-/// their owner, and takes back what refers to nothing. For what was read from a file, which may be damaged.
+/// Makes the description of a file consistent: gives each layer a unique name and all the tensors that name it as
+/// their owner, and drops references to nothing. For descriptions read from a file, which may be damaged.
 ///
 /// # Errors
-/// `CorruptFile` for inputs and outputs that cannot be told apart, for quantization parameters that do not fit what
-/// they are of, for shapes that no tensor has, and for more of anything than a description may list.
+/// `CorruptFile` for inputs and outputs with equal or empty names, for quantization parameters that do not fit their
+/// tensor, for impossible shapes, and for more of anything than a description may list.
 pub fn settle(info: &mut ModelInfo) -> Result<(), BackendError> {
     if let Some(what) = info.excess() {
         return Err(BackendError::corrupt_file(format!("the file holds {what}")));
@@ -78,11 +78,11 @@ pub fn settle(info: &mut ModelInfo) -> Result<(), BackendError> {
     Ok(())
 }
 
-/// Hands out each name once; a second one like it gets a number.
+/// Gives each name out once; a repeated one gets a number.
 #[derive(Default)]
 struct Names {
     taken: HashSet<RString>,
-    /// The number that the next name of a stem is tried with: a file may repeat one a million times.
+    /// The number to try for the next name of a stem: a file may repeat one a million times.
     next: HashMap<RString, u64>,
 }
 
@@ -108,7 +108,7 @@ fn layers(info: &mut ModelInfo) {
     }
 }
 
-/// A tensor stays where it is in the list, by which a backend may know it.
+/// A tensor keeps its position in the list, by which a backend may know it.
 fn tensors(info: &mut ModelInfo) {
     let mut names = Names::default();
     for tensor in &mut info.tensors {
@@ -121,14 +121,14 @@ fn told_apart(what: &str, values: &[ValueInfo]) -> Result<(), BackendError> {
     let mut names = HashSet::new();
     match values.iter().find(|value| value.name.is_empty() || !names.insert(value.name.as_str())) {
         Some(value) => Err(BackendError::corrupt_file(format!(
-            "two of the {what} are called `{}`, or one is called nothing",
+            "two {what} are named `{}`, or one has no name",
             value.name.as_str().escape_debug()
         ))),
         None => Ok(()),
     }
 }
 
-/// Checks parameters against a shape, in which -1 is a size that is not known.
+/// Checks parameters against a shape, in which -1 is an unknown size.
 fn check(name: &str, shape: Option<&[i64]>, parameters: &QuantizationParameters) -> Result<(), BackendError> {
     match parameters.contradiction(shape) {
         Some(what) => Err(BackendError::corrupt_file(format!("`{}` {what}", name.escape_debug()))),
@@ -223,10 +223,10 @@ mod tests {
         let mut info = ModelInfo::new("f");
         info.inputs = vec![value("x"), value("x")].into();
         let error = settle(&mut info).unwrap_err();
-        assert_eq!(error.message, "two of the inputs are called `x`, or one is called nothing");
+        assert_eq!(error.message, "two inputs are named `x`, or one has no name");
     }
 
-    /// The host takes none of these; it would name the plugin, not the file.
+    /// The host accepts none of these; it would blame the plugin, not the file.
     #[test]
     fn shapes_that_no_tensor_has_are_corrupt() {
         let settled = |change: &dyn Fn(&mut ModelInfo)| {
@@ -263,7 +263,7 @@ mod tests {
         let pairs = settled(&|info| info.metadata = vec![pair("", ""); MOST_ITEMS + 1].into());
         assert_eq!(
             pairs.unwrap(),
-            "the file holds 1048577 pairs of metadata, more than the 1048576 that may be listed"
+            "the file holds 1048577 pairs of metadata, more than the limit of 1048576"
         );
     }
 

@@ -8,12 +8,12 @@ use crate::value_type;
 use qp_abi::sdk::{Attribute, AttributeValue, BackendError, RString, Result};
 use std::collections::HashMap;
 
-/// Bytes of a name, also of one that is made for a graph inside of a node.
+/// The longest name in bytes, including those generated for graphs inside nodes.
 const MAX_NAME: usize = 4096;
-/// Bytes of names that are made: what is in a graph inside of a node has the name of that graph before its own.
+/// The total bytes of generated names: what is in a graph inside a node has the name of that graph as a prefix.
 const MAX_MADE_BYTES: usize = 32 << 20;
 
-/// Builds the index, and takes the tensors out of the model on the way.
+/// Builds the index, and takes the tensors out of the model in the process.
 ///
 /// # Errors
 /// `CorruptFile` for names that are too long.
@@ -44,14 +44,14 @@ struct Scope {
 struct Builder {
     graph: Graph,
     scopes: Vec<Scope>,
-    /// How many nodes of the model have that name.
+    /// How many nodes of the model have this name.
     node_names: HashMap<String, u32>,
     taken_scopes: Names,
     taken_paths: Names,
     taken_values: Names,
     taken_tensors: Names,
     made_bytes: usize,
-    /// What ends the walk.
+    /// The error that ends the walk.
     fault: Option<BackendError>,
 }
 
@@ -69,7 +69,7 @@ impl Builder {
             .iter()
             .map(|function| (domain(function.domain.as_deref()), function.name.clone().unwrap_or_default()))
             .collect();
-        // A node whose own name looks like a made one keeps it.
+        // A node whose own name looks like a generated one keeps it.
         let own = node_names.iter().filter(|(_, count)| **count == 1);
         let taken_paths = Names::taken(own.map(|(name, _)| name.clone()));
         Self {
@@ -85,7 +85,7 @@ impl Builder {
         }
     }
 
-    /// Refuses a name that is none.
+    /// Rejects a name that is too long.
     fn check(&mut self, name: &str) {
         if name.len() > MAX_NAME {
             let message = format!("a name in the model has {} bytes", name.len());
@@ -93,12 +93,12 @@ impl Builder {
         }
     }
 
-    /// Counts bytes of names that are made.
+    /// Counts bytes of generated names.
     fn make(&mut self, bytes: usize) {
         self.made_bytes = self.made_bytes.saturating_add(bytes);
         if self.made_bytes > MAX_MADE_BYTES {
             let most = MAX_MADE_BYTES >> 20;
-            let message = format!("the names of what is in inner graphs take more than {most} MiB");
+            let message = format!("the names in inner graphs take more than {most} MiB");
             self.fault.get_or_insert_with(|| BackendError::corrupt_file(message));
         }
     }
@@ -109,7 +109,7 @@ impl Builder {
         self.scopes.len() - 1
     }
 
-    /// Returns the graph's inputs that are no initializers, and its outputs.
+    /// Returns the graph's inputs that are not initializers, and its outputs.
     fn graph(&mut self, graph: &mut GraphProto, scope: usize) -> (Vec<ValueId>, Vec<ValueId>) {
         if self.fault.is_some() {
             return (Vec::new(), Vec::new());
@@ -182,7 +182,7 @@ impl Builder {
     }
 
     fn nodes(&mut self, nodes: &mut [NodeProto], scope: usize) {
-        // Outputs first: a file whose nodes are not sorted is invalid, but can be looked at all the same.
+        // Outputs first: a file whose nodes are not sorted is invalid, but can still be inspected.
         let outputs: Vec<Vec<Option<ValueId>>> = nodes
             .iter()
             .map(|node| {
@@ -313,7 +313,7 @@ impl Builder {
         Attribute { name: name.into(), value }
     }
 
-    /// A tensor in an attribute: that of a Constant node is known already.
+    /// A tensor in an attribute; that of a Constant node is already known.
     fn attribute_tensor(&mut self, layer: usize, name: &str, tensor: Option<TensorData>) -> AttributeValue {
         let Some(data) = tensor else {
             let output = self.graph.layers[layer].output(0);
@@ -360,7 +360,7 @@ impl Builder {
         value
     }
 
-    /// The value that `name` means in `scope`: its own, one of an enclosing graph, or one that nothing defines.
+    /// The value that `name` refers to in `scope`: its own, one of an enclosing graph, or a new undefined one.
     fn resolve(&mut self, scope: usize, name: &str) -> ValueId {
         let mut at = Some(scope);
         while let Some(index) = at {

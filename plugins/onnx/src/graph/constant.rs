@@ -9,7 +9,7 @@ pub fn is_constant(node: &NodeProto) -> bool {
     node.op_type.as_deref() == Some("Constant") && domain(node.domain.as_deref()).is_empty()
 }
 
-/// The field of an attribute that holds its value; files before IR version 2 do not say.
+/// The attribute field that holds the value; files before IR version 2 do not say.
 pub fn attribute_type(attribute: &AttributeProto) -> i32 {
     match attribute.r#type {
         Some(kind) if kind != 0 => kind,
@@ -27,7 +27,7 @@ pub fn attribute_type(attribute: &AttributeProto) -> i32 {
     }
 }
 
-/// The tensor of a Constant node, whichever of its attributes it is in.
+/// The tensor of a Constant node, whichever attribute holds it.
 pub fn constant_tensor(node: &mut NodeProto) -> Option<TensorData> {
     let name = node.output.first().cloned();
     let attribute = node.attribute.iter_mut().find(|attribute| {

@@ -1,17 +1,17 @@
-//! The whole of a model as one flat index: layers, values and stored tensors of the main graph, of all
-//! subgraphs and of all functions, with who reads what.
+//! A whole model as one flat index: layers, values and stored tensors of the main graph, of all subgraphs and of all
+//! functions, with what reads what.
 //!
-//! Names in an ONNX file are unique in their own graph only. The index gives each layer, value and tensor a
-//! name that is unique in the model:
+//! Names in an ONNX file are unique only within their graph. The index gives each layer, value and tensor a name that
+//! is unique in the model:
 //!
-//! - **A layer's path** is the node's name when it has one and no other node of the model has the same; else
-//!   the operator's type and the node's index among the nodes of that type in its graph, from 0: `Conv_3` is the
-//!   fourth Conv. Inside a subgraph or a function that is preceded by the scope: `If_0/then_branch/Conv_0`.
+//! - **A layer's path** is the node's name if it has one and no other node of the model has the same; otherwise the
+//!   operator's type and the node's index among the nodes of that type in its graph, from 0: `Conv_3` is the fourth
+//!   Conv. Inside a subgraph or a function the scope comes first: `If_0/then_branch/Conv_0`.
 //! - **A scope** is the path of the enclosing node and the attribute that holds the subgraph,
 //!   `If_0/then_branch`, or the function's name; empty for the main graph.
-//! - **A value or a tensor** keeps its name unless an earlier graph of the model has used it: then the scope
-//!   and a slash precede it. The tensor of a Constant node has the name of the node's output; a tensor in
-//!   another attribute is `<layer>:<attribute>`.
+//! - **A value or a tensor** keeps its name unless an earlier graph of the model has used it: then the scope and a
+//!   slash come first. The tensor of a Constant node has the name of the node's output; a tensor in another attribute
+//!   is `<layer>:<attribute>`.
 
 mod builder;
 mod constant;
@@ -32,15 +32,15 @@ pub struct Graph {
     /// The nodes in the order of the file; those of a subgraph follow the node that holds it, those of
     /// functions come last.
     pub layers: Vec<Layer>,
-    /// What layers read and compute.
+    /// The values that layers read and compute.
     pub values: Vec<Value>,
     /// The tensors stored in the file.
     pub tensors: Vec<Stored>,
-    /// The main graph's inputs that must be fed: those that are no initializers.
+    /// The main graph's inputs that must be fed: those that are not initializers.
     pub inputs: Vec<ValueId>,
     /// The main graph's outputs.
     pub outputs: Vec<ValueId>,
-    /// The outputs of the graphs inside of nodes, by their scope.
+    /// The outputs of the graphs inside nodes, by scope.
     pub subgraphs: HashMap<String, Vec<ValueId>>,
     /// Domain and name of the model's own functions.
     pub functions: HashSet<(String, String)>,
@@ -63,7 +63,7 @@ pub struct Layer {
     pub outputs: Vec<Option<ValueId>>,
     /// The attributes in the order of the file.
     pub attributes: Vec<Attribute>,
-    /// Tensors in attributes, but for Constant nodes, whose tensor is their output.
+    /// Tensors in attributes, except those of Constant nodes, whose tensor is their output.
     pub tensors: Vec<usize>,
 }
 
@@ -72,7 +72,7 @@ impl Layer {
         Some(&self.attributes.iter().find(|attribute| attribute.name == name)?.value)
     }
 
-    /// The whole number under that name.
+    /// The integer attribute with this name.
     pub fn int(&self, name: &str) -> Option<i64> {
         match self.attribute(name)? {
             AttributeValue::Int(number) => Some(*number),
@@ -80,7 +80,7 @@ impl Layer {
         }
     }
 
-    /// The real number under that name.
+    /// The float attribute with this name.
     pub fn float(&self, name: &str) -> Option<f64> {
         match self.attribute(name)? {
             AttributeValue::Float(number) => Some(*number),
@@ -88,7 +88,7 @@ impl Layer {
         }
     }
 
-    /// The whole numbers under that name.
+    /// The integer-list attribute with this name.
     pub fn ints(&self, name: &str) -> Option<&[i64]> {
         match self.attribute(name)? {
             AttributeValue::Ints(numbers) => Some(numbers.as_slice()),
@@ -96,7 +96,7 @@ impl Layer {
         }
     }
 
-    /// The real numbers under that name.
+    /// The float-list attribute with this name.
     pub fn floats(&self, name: &str) -> Option<&[f64]> {
         match self.attribute(name)? {
             AttributeValue::Floats(numbers) => Some(numbers.as_slice()),
@@ -104,7 +104,7 @@ impl Layer {
         }
     }
 
-    /// The text under that name.
+    /// The text attribute with this name.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.attribute(name)? {
             AttributeValue::Text(text) => Some(text.as_str()),
@@ -112,12 +112,12 @@ impl Layer {
         }
     }
 
-    /// The value at an input, if there is one.
+    /// The value at an input, if any.
     pub fn input(&self, slot: usize) -> Option<ValueId> {
         self.inputs.get(slot).copied().flatten()
     }
 
-    /// The value at an output, if there is one.
+    /// The value at an output, if any.
     pub fn output(&self, slot: usize) -> Option<ValueId> {
         self.outputs.get(slot).copied().flatten()
     }
@@ -128,15 +128,15 @@ impl Layer {
 pub struct Value {
     /// The unique name.
     pub name: String,
-    /// What the file says of its type.
+    /// What the file says about its type.
     pub ty: Option<ValueType>,
-    /// The tensor that it is, when it is a stored one.
+    /// The tensor that it stands for, if it is stored.
     pub stored: Option<usize>,
     /// The layer that computes it, and at which output.
     pub producer: Option<(usize, usize)>,
     /// The layers that read it, and at which input.
     pub readers: Vec<(usize, usize)>,
-    /// Whether it leaves its graph.
+    /// Whether it is an output of its graph.
     pub is_output: bool,
 }
 
@@ -147,16 +147,16 @@ pub struct Stored {
     pub name: String,
     /// Its elements.
     pub data: TensorData,
-    /// The value that it is; `None` for one in an attribute.
+    /// The value that stands for it; `None` for one in an attribute.
     pub value: Option<ValueId>,
 }
 
-/// What a stored tensor is made of.
+/// The content of a stored tensor.
 #[derive(Debug)]
 pub enum TensorData {
     /// All elements.
     Dense(Box<TensorProto>),
-    /// Those that are not zero.
+    /// The nonzero elements.
     Sparse(Box<SparseTensorProto>),
 }
 

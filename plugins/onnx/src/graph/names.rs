@@ -1,13 +1,13 @@
-//! Names that are made unique.
+//! Makes names unique.
 
 use std::collections::HashMap;
 
-/// Names in use, each with the number to try first for the next of that name.
+/// Names in use, each with the number to try first when it is repeated.
 #[derive(Default)]
 pub struct Names(HashMap<String, u64>);
 
 impl Names {
-    /// Names that are in use from the start.
+    /// Names in use from the start.
     pub fn taken(names: impl Iterator<Item = String>) -> Self {
         Self(names.map(|name| (name, 2)).collect())
     }
@@ -17,7 +17,7 @@ impl Names {
         self.0.contains_key(name)
     }
 
-    /// Takes the name, or the name with the first free number behind it.
+    /// Takes the name, or the name followed by the first free number.
     pub fn unique(&mut self, name: String) -> String {
         let Some(mut number) = self.0.get(&name).copied() else {
             self.0.insert(name.clone(), 2);

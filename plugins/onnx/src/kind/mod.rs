@@ -1,5 +1,5 @@
-//! What each operator does, what its inputs are to it, and between which bounds it leaves its elements, in the words of
-//! the contract.
+//! What each operator does, what its inputs mean to it, and within which bounds it keeps its elements, in the words
+//! of the contract.
 //!
 //! Sources: the operator documents of ONNX (opsets 1 to 25) and of ONNX Runtime's `com.microsoft` domain.
 
@@ -14,10 +14,10 @@ use qp_abi::sdk::{
 };
 use table::{is_product, is_stored_transposed, of_input, of_operator, rounds_input};
 
-/// How many operators that only move a weight are looked through.
+/// At most this many operators that only move a weight are seen through.
 const MAX_MOVES: usize = 16;
 
-/// What is known of a layer's part in the network.
+/// What is known about a layer's part in the network.
 pub struct Part {
     pub kind: LayerKind,
     pub roles: RVec<InputRole>,
@@ -26,7 +26,7 @@ pub struct Part {
     pub input_codes: RVec<InputCodes>,
 }
 
-/// What a layer does; `names` gives the name under which a stored tensor is listed.
+/// What a layer does; `names` gives the names under which stored tensors are listed.
 pub fn of<'a>(
     reader: Reader<'a>,
     layer: &'a Layer,
@@ -63,7 +63,7 @@ pub fn of<'a>(
     }
 }
 
-/// What `DynamicQuantizeLinear` would make of the first input: uint8, with a scale and a zero point of each run.
+/// What `DynamicQuantizeLinear` would make of the first input: uint8, with a new scale and zero point in each run.
 fn computed_codes() -> InputCodes {
     let codes = QuantizationParameters {
         scales: RVec::new(),
@@ -95,17 +95,17 @@ fn kind_of(
         }
     }
     match op {
-        // Scales that are computed from the input, multiplied with the weight's: a part of quantizing.
+        // Scales computed from the input, multiplied by the weight's: a part of quantizing.
         "Mul" if is_scale_product(reader, layer, origins) => LayerKind::QUANTIZE,
         // Codes that are clipped stay codes.
         "Clip" if reader.clips_codes(op, layer) => LayerKind::REQUANTIZE,
-        // Bounds that are computed make another function of it.
+        // Computed bounds make it another function.
         "Clip" if !has_bounds => LayerKind::ELEMENTWISE,
-        // A table that is stored is looked up; anything else is moved.
+        // A stored table is looked up; anything else is moved.
         "Gather" if layer.input(0).is_some_and(|table| origins[table] == ValueOrigin::CONSTANT) => {
             LayerKind::EMBEDDING
         }
-        // A cast to real numbers hands them on; one to whole numbers rounds.
+        // A cast to real numbers passes them on; one to whole numbers rounds.
         "Cast" | "CastLike" => {
             let to = layer.int("to").and_then(|code| u8::try_from(code).ok()).map(DType);
             let to = to.or_else(|| layer.output(0).and_then(|value| reader.dtype(value)));
@@ -115,7 +115,7 @@ fn kind_of(
     }
 }
 
-/// Whether a product is of scales alone, one of which `DynamicQuantizeLinear` computes.
+/// Whether a product has only scales as operands, one of them computed by `DynamicQuantizeLinear`.
 fn is_scale_product(reader: Reader<'_>, layer: &Layer, origins: &[ValueOrigin]) -> bool {
     let is_scale = |value: ValueId| {
         let computes = reader.graph.values[value].producer;
@@ -128,13 +128,13 @@ fn is_scale_product(reader: Reader<'_>, layer: &Layer, origins: &[ValueOrigin]) 
         && inputs.all(|value| is_scale(value) || origins[value] == ValueOrigin::CONSTANT)
 }
 
-/// What each input is to the layer.
+/// What each input means to the layer.
 fn roles(op: &str, layer: &Layer, origins: &[ValueOrigin]) -> Vec<InputRole> {
     (0..layer.inputs.len())
         .map(|slot| {
             let is_constant = layer.input(slot).is_some_and(|value| origins[value] == ValueOrigin::CONSTANT);
             match of_input(op, slot, layer.inputs.len()) {
-                // What is computed from the inputs is data, wherever the operator reads it.
+                // Values computed from the inputs are data, wherever the operator reads them.
                 InputRole::WEIGHT | InputRole::BIAS if !is_constant => InputRole::DATA,
                 InputRole::DATA if is_constant && is_product(op) => InputRole::WEIGHT,
                 role => role,
@@ -143,7 +143,7 @@ fn roles(op: &str, layer: &Layer, origins: &[ValueOrigin]) -> Vec<InputRole> {
         .collect()
 }
 
-/// The axis of the output channels of the weight at that input, as the operator reads it.
+/// The axis of the output channels of the weight at this input, as the operator reads it.
 fn channel_axis(reader: Reader<'_>, op: &str, layer: &Layer, slot: usize) -> Option<i64> {
     let rank = layer.input(slot).and_then(|value| rank_of(reader, value))?;
     let last = rank - 1;
@@ -160,7 +160,7 @@ fn channel_axis(reader: Reader<'_>, op: &str, layer: &Layer, slot: usize) -> Opt
             0 => i64::from(is_set("transA")),
             _ => i64::from(!is_set("transB")),
         },
-        // Rows of the left operand, columns of the right one, with batches before.
+        // Rows of the left operand, columns of the right one, after batch dimensions.
         "MatMul" | "FusedMatMul" | "TransposeMatMul" | "MatMulInteger" | "QLinearMatMul" if rank > 1 => {
             let is_left = slot == 0;
             let is_turned = is_set(if is_left { "transA" } else { "transB" });
@@ -180,13 +180,13 @@ fn rank_of(reader: Reader<'_>, value: ValueId) -> Option<i64> {
     if let Some(rank) = reader.rank(value) {
         return Some(rank);
     }
-    // Nothing that hands a weight on but a reshaping changes its rank.
+    // Of everything that passes a weight on, only a reshape changes its rank.
     let (stored, is_reshaped) = reader.root(value, &["Reshape", "Squeeze", "Unsqueeze", "Flatten"])?;
     (!is_reshaped).then(|| i64::try_from(reader.tensors.get(stored).shape.len()).ok()).flatten()
 }
 
-/// The stored tensor behind a value, with the axis as it lies there, and whether a matrix was transposed on the way. The
-/// axis is not known behind a reshaping.
+/// The stored tensor behind a value, with the axis in that tensor, and whether a matrix was transposed on the way.
+/// Beyond a reshape the axis is unknown.
 fn stored(reader: Reader<'_>, value: ValueId, axis: Option<i64>) -> Option<(usize, Option<i64>, bool)> {
     let (mut at, mut axis, mut is_transposed) = (value, axis, false);
     for _ in 0..MAX_MOVES {
@@ -202,7 +202,7 @@ fn stored(reader: Reader<'_>, value: ValueId, axis: Option<i64>) -> Option<(usiz
                         is_transposed ^= order == [1, 0];
                     }
                     None => {
-                        // All axes change places.
+                        // All axes swap places.
                         axis = axis.and_then(|axis| Some(rank_of(reader, at)? - 1 - axis));
                         is_transposed ^= rank_of(reader, at) == Some(2);
                     }
@@ -216,7 +216,7 @@ fn stored(reader: Reader<'_>, value: ValueId, axis: Option<i64>) -> Option<(usiz
     None
 }
 
-/// Between which numbers the layer leaves its elements.
+/// The bounds within which the layer keeps its elements.
 fn bounds(reader: Reader<'_>, op: &str, layer: &Layer) -> Option<Bounds> {
     let unbounded = Bounds { low: f64::NEG_INFINITY, high: f64::INFINITY };
     match op {
@@ -240,7 +240,7 @@ fn bounds(reader: Reader<'_>, op: &str, layer: &Layer) -> Option<Bounds> {
     }
 }
 
-/// The one real number that a constant is.
+/// The single real number of a constant.
 fn number(reader: Reader<'_>, value: ValueId) -> Option<f64> {
     let (stored, is_code) = reader.root(value, &["QuantizeLinear", "DequantizeLinear"])?;
     if is_code || reader.tensors.get(stored).dtype.bits() < 16 {

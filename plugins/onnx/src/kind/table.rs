@@ -1,9 +1,9 @@
-//! What the operators' documents say of each: what it does, and what its inputs are to it.
+//! What the operator documents say: what each operator does, and what its inputs mean to it.
 
 use crate::graph::Layer;
 use qp_abi::sdk::{InputRole, LayerKind};
 
-/// What an operator does, where its name says it.
+/// What an operator does, if its name determines it.
 #[rustfmt::skip]
 pub(super) fn of_operator(op: &str) -> LayerKind {
     match op {
@@ -59,7 +59,7 @@ pub(super) fn is_product(op: &str) -> bool {
     )
 }
 
-/// What the input at `slot` of `inputs` is, where it is computed or stored as usual.
+/// What the input at `slot` of `inputs` means, in the usual case of computed data and stored weights.
 pub(super) fn of_input(op: &str, slot: usize, inputs: usize) -> InputRole {
     const DATA: InputRole = InputRole::DATA;
     const WEIGHT: InputRole = InputRole::WEIGHT;
@@ -77,7 +77,7 @@ pub(super) fn of_input(op: &str, slot: usize, inputs: usize) -> InputRole {
         "QLinearMatMul" => of(&[DATA, OTHER, OTHER, DATA]),
         "QLinearAdd" | "QLinearMul" => of(&[DATA, OTHER, OTHER, DATA]),
         "QLinearWhere" => of(&[OTHER, DATA, OTHER, OTHER, DATA]),
-        // The output's scale and zero point, then three for each part.
+        // The output's scale and zero point, then three inputs per part.
         "QLinearConcat" if slot >= 2 && (slot - 2).is_multiple_of(3) => DATA,
         "QLinearConcat" => OTHER,
         "MatMulNBits" => match slot {
@@ -116,7 +116,7 @@ pub(super) fn of_input(op: &str, slot: usize, inputs: usize) -> InputRole {
         },
         "Concat" | "Add" | "Mul" | "Sum" | "Sub" | "Div" | "Pow" | "Max" | "Min" | "Mean" | "Mod" => DATA,
         "Where" => of(&[OTHER, DATA, DATA]),
-        // Foreign operators, functions of the model's own, and what holds other graphs: anything may be data.
+        // Foreign operators, the model's own functions, and nodes that hold other graphs: anything may be data.
         "" | "If" | "Loop" | "Scan" | "SequenceMap" | "MultiHeadAttention" | "GroupQueryAttention" => DATA,
         "GatherElements" | "GatherND" => of(&[DATA]),
         "ScatterND" | "ScatterElements" => of(&[DATA, OTHER, DATA]),
@@ -125,7 +125,7 @@ pub(super) fn of_input(op: &str, slot: usize, inputs: usize) -> InputRole {
     }
 }
 
-/// Whether the operator reads the matrix at that input as (in, out).
+/// Whether the operator reads the matrix at this input as (in, out).
 pub(super) fn is_stored_transposed(op: &str, layer: &Layer, slot: usize) -> bool {
     let is_set = |name: &str| layer.int(name).unwrap_or(0) != 0;
     match op {
@@ -149,8 +149,8 @@ pub(super) fn is_stored_transposed(op: &str, layer: &Layer, slot: usize) -> bool
     }
 }
 
-/// Whether the operator takes real numbers and computes with codes: it rounds its first input as `DynamicQuantizeLinear`
-/// does. An LSTM rounds its state, too, in each step, which is none of its inputs.
+/// Whether the operator takes real numbers and computes with codes: it rounds its first input as
+/// `DynamicQuantizeLinear` does. An LSTM also rounds its state in each step, which is not one of its inputs.
 pub(super) fn rounds_input(op: &str) -> bool {
     matches!(op, "DynamicQuantizeMatMul" | "DynamicQuantizeLSTM")
 }

@@ -1,4 +1,4 @@
-//! Which layer a stored tensor belongs to, and what it is for.
+//! Which layer owns a stored tensor, and what the tensor is for.
 
 use super::operator::{self, Form};
 use super::parameters::Reader;
@@ -18,7 +18,7 @@ impl Analysis<'_, '_> {
         let descriptions = reader.tensors.descriptions().iter().enumerate();
         let names: HashMap<&str, usize> =
             descriptions.map(|(index, tensor)| (tensor.name.as_str(), index)).collect();
-        // Scales that stand elsewhere in the graph belong to the codes that they are of.
+        // Scales that stand elsewhere in the graph belong to their codes.
         let parameters_of = |found: &Quantization, tensor: usize| {
             let known = found.tensors[tensor].as_ref()?;
             let name = |name: &str| names.get(name).copied();
@@ -46,7 +46,7 @@ impl Analysis<'_, '_> {
             .into_iter()
             .map(|owners| if let [owner] = owners.as_slice() { Some(*owner) } else { None })
             .collect();
-        // What only plumbing reads belongs to that.
+        // A tensor that only quantizing layers read belongs to them.
         let mut readers: Vec<Vec<usize>> = vec![Vec::new(); count];
         for (index, own) in belongings.iter().enumerate() {
             own.iter().for_each(|&tensor| readers[tensor].push(index));
@@ -60,8 +60,8 @@ impl Analysis<'_, '_> {
     }
 }
 
-/// The stored tensors behind the `QuantizeLinear` and `DequantizeLinear` nodes, and behind those that only
-/// pass a weight on, that a value comes from.
+/// The stored tensors that a value comes from, through `QuantizeLinear` and `DequantizeLinear` nodes and through
+/// those that only pass a weight on.
 fn collect_behind(reader: Reader<'_>, value: ValueId, found: &mut BTreeSet<usize>) {
     let is_constant = reader.root(value, &[]).is_some();
     let mut at = value;
@@ -82,10 +82,9 @@ fn collect_behind(reader: Reader<'_>, value: ValueId, found: &mut BTreeSet<usize
     }
 }
 
-/// What each tensor is for: a scale or zero point by its readers; a parameter or a constant by the inputs at
-/// which layers read it, also through operators that only pass it on; a tensor of more than one element that
-/// no operator decides about is a parameter if it is of real numbers, or of codes that stand for them; all else
-/// is a constant.
+/// What each tensor is for: a scale or zero point by its readers; a parameter or a constant by the inputs at which
+/// layers read it, also through operators that only pass it on. If no operator decides, a tensor of more than one
+/// element is a parameter if it holds real numbers, or codes that stand for them; everything else is a constant.
 pub fn roles(
     reader: Reader<'_>,
     scales: &BTreeSet<usize>,

@@ -1,17 +1,17 @@
-//! Quantization as the graph writes it: which values and tensors are codes, what the codes mean, and how each
+//! Quantization as the graph expresses it: which values and tensors are codes, what the codes mean, and how each
 //! layer takes part.
 //!
-//! Values get their parameters so:
+//! Values get their parameters as follows:
 //!
-//! - codes that an operator reads or writes, from the scale and zero point inputs of that operator;
-//! - the real numbers that a `DequantizeLinear` computes, which were rounded to those codes;
-//! - real numbers that are read only by `QuantizeLinear` nodes with the same parameters: nothing in the graph
-//!   sees them but rounded.
+//! - codes that an operator reads or writes: from the scale and zero point inputs of that operator;
+//! - real numbers that a `DequantizeLinear` computes: they were rounded to those codes;
+//! - real numbers that only `QuantizeLinear` nodes with the same parameters read: nothing in the graph sees them
+//!   unrounded.
 //!
-//! A layer's `quantization` is `qoperator`, `dynamic` or `weight-only` by its operator. Any other layer that
-//! reads what a `DequantizeLinear` computed, directly or through operators that only pass it on, is `qdq` if the
-//! model quantizes activations that way anywhere, else `weight-only`. `QuantizeLinear` and `DequantizeLinear`
-//! nodes have the form of the graph that they are part of, `qdq` or `weight-only`.
+//! A layer's `quantization` is `qoperator`, `dynamic` or `weight-only` by its operator. Any other layer that reads
+//! the result of a `DequantizeLinear`, directly or through operators that only pass it on, is `qdq` if the model
+//! quantizes activations that way anywhere, otherwise `weight-only`. `QuantizeLinear` and `DequantizeLinear` nodes
+//! have the form of the graph that they are part of, `qdq` or `weight-only`.
 
 mod belonging;
 pub mod operator;
@@ -28,10 +28,10 @@ use qp_abi::sdk::{DType, QuantizationParameters, RNone, RSome, TensorRole};
 use std::collections::{BTreeSet, HashMap};
 pub use verdict::Verdict;
 
-/// How many `QuantizeLinear` and `DequantizeLinear` nodes in a row are looked through.
+/// At most this many `QuantizeLinear` and `DequantizeLinear` nodes in a row are seen through.
 const MAX_PLUMBING: usize = 4;
 
-/// What the graph says of quantization.
+/// What the graph says about quantization.
 #[derive(Debug, Default)]
 pub struct Quantization {
     /// The parameters of each value.
@@ -44,22 +44,22 @@ pub struct Quantization {
     pub roles: Vec<TensorRole>,
     /// The stored tensors of each layer, its quantization parameters included.
     pub belongings: Vec<BTreeSet<usize>>,
-    /// The one layer of each stored tensor.
+    /// The single owning layer of each stored tensor.
     pub owners: Vec<Option<usize>>,
-    /// Tensors of packed codes that the file declares as bytes, or in blocks: what they are element by element.
+    /// Tensors of packed codes that the file declares as bytes, or in blocks: their element-by-element form.
     pub unpacked: HashMap<usize, Unpacked>,
     /// Precision and scheme of the model.
     pub verdict: Verdict,
 }
 
-/// What the codes of a tensor are element by element.
+/// The element-by-element form of a tensor's codes.
 #[derive(Clone, Debug)]
 pub struct Unpacked {
     /// The type of the codes.
     pub dtype: DType,
-    /// The shape of the weight that they are of.
+    /// The shape of the weight they encode.
     pub shape: Vec<i64>,
-    /// Where the last block of each row is stored whole: the bytes of a row, and those of them that hold elements.
+    /// If the last block of each row is stored whole: the bytes of a row, and how many of them hold elements.
     pub rows: Option<(usize, usize)>,
 }
 
@@ -93,7 +93,7 @@ struct Analysis<'a, 'b> {
     scale_roles: BTreeSet<usize>,
 }
 
-/// What a product of codes is multiplied with.
+/// The factors that a product of codes is multiplied by.
 #[derive(Clone, Copy)]
 struct Factor {
     scale: ValueId,
@@ -123,7 +123,7 @@ impl<'a> Analysis<'a, '_> {
                 _ => self.operands(op, layer),
             }
         }
-        // These ask what is known of their inputs.
+        // These depend on what is known about their inputs.
         for (_, op, layer) in self.layers().filter(|(_, op, _)| operator::integer_product(op).is_some()) {
             self.integer_product(op, layer);
         }
@@ -136,7 +136,7 @@ impl<'a> Analysis<'a, '_> {
         }
     }
 
-    /// Notes the parameters of a value, and of the tensor that it is; the first to say so is right.
+    /// Records the parameters of a value, and of the tensor that it stands for; the first record counts.
     fn mark(&mut self, value: Option<ValueId>, parameters: QuantizationParameters) {
         let Some(value) = value else { return };
         if let Some(stored) = self.reader.graph.values[value].stored {
@@ -161,7 +161,7 @@ impl<'a> Analysis<'a, '_> {
             .or_else(|| codes.and_then(|value| reader.dtype(value)))
             .or_else(|| codes.and_then(|value| self.found.values[value].as_ref().map(|known| known.dtype)))
             .unwrap_or(if layer.op_type.contains("FP8") { DType::FLOAT8_E4M3FN } else { DType::UINT8 });
-        // The codes of a weight decide over a zero point of another width, which would be invalid.
+        // The codes of a weight override a zero point of another width, which would be invalid.
         let dtype = match codes.and_then(|codes| reader.graph.values[codes].stored) {
             Some(stored) => reader.tensors.get(stored).dtype,
             None => dtype,
@@ -205,7 +205,7 @@ impl<'a> Analysis<'a, '_> {
         }
     }
 
-    /// The `Clip` that computes codes of those that a `QuantizeLinear` computed, and its bounds.
+    /// The `Clip` that computes codes from the result of a `QuantizeLinear`, and its bounds.
     fn clipped(&self, codes: ValueId) -> Option<(&'a Layer, (i64, i64))> {
         let reader = self.reader;
         let (_, clip) = reader.producer(codes).filter(|(op, _)| *op == "Clip")?;
@@ -217,7 +217,7 @@ impl<'a> Analysis<'a, '_> {
         Some((clip, (bound(1)?, bound(2)?)))
     }
 
-    /// QONNX's `Quant`: real numbers are rounded to codes of so many bits and back.
+    /// QONNX's `Quant`: real numbers are rounded to codes of this many bits and back.
     fn quant(&mut self, layer: &Layer) {
         let reader = self.reader;
         let (source, scale, zero_point) = (layer.input(0), layer.input(1), layer.input(2));
@@ -242,7 +242,7 @@ impl<'a> Analysis<'a, '_> {
             if is_signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
         let low = low + i64::from(is_narrow && is_signed);
         let high = high - i64::from(is_narrow && !is_signed);
-        // Scales have the rank of what they are of, with the channels along one axis.
+        // Scales have the rank of their tensor, with the channels along one axis.
         let axis = scale.and_then(|value| {
             let (stored, _) = reader.root(value, &[])?;
             let shape = &reader.tensors.get(stored).shape;
@@ -311,8 +311,8 @@ impl<'a> Analysis<'a, '_> {
         }
     }
 
-    /// The weights of a dynamically quantized LSTM, (directions, inputs, channels), with one scale for each direction, or for
-    /// each channel of each direction. The latter are blocks that reach over all inputs.
+    /// The weights of a dynamically quantized LSTM, (directions, inputs, channels), with one scale per direction, or
+    /// per channel of each direction. The latter are blocks that span all inputs.
     fn recurrent(&mut self, layer: &Layer, (codes, scale, zero_point): (usize, usize, usize)) {
         let reader = self.reader;
         let (codes, scale, zero_point) = (layer.input(codes), layer.input(scale), layer.input(zero_point));
@@ -334,7 +334,7 @@ impl<'a> Analysis<'a, '_> {
         self.mark(codes, parameters);
     }
 
-    /// An int32 bias is added to products of codes: its scale is that of the products.
+    /// An int32 bias is added to products of codes: it has the scale of the products.
     fn bias(
         &mut self,
         layer: &Layer,
@@ -368,7 +368,7 @@ impl<'a> Analysis<'a, '_> {
         self.is_scale(layer.input(2));
         self.is_scale(layer.input(3));
         let axis = operator::integer_product(op).map_or(0, |axis| Reader::axis(axis, layer));
-        // Codes that were looked up or moved have a stored scale, too: it is not the weight's.
+        // Codes that were looked up or moved also have a stored scale: it is not the weight's.
         let known = layer.input(0).and_then(|codes| self.found.values[codes].clone());
         let other = known.as_ref().map(|known| known.scale_name.to_string()).unwrap_or_default();
         let factor = layer.output(0).and_then(|product| self.factor_after(product, &other));
@@ -380,12 +380,12 @@ impl<'a> Analysis<'a, '_> {
             let dtype = reader.dtype(weight).unwrap_or(DType::UINT8);
             let mut parameters = reader.parameters(dtype, Some(weight), scale, layer.input(3), Some(axis));
             parameters.is_dynamic = false;
-            // An optimizer has multiplied the two scales when it could.
+            // An optimizer may have multiplied the two scales.
             let input_scale =
                 known.as_ref().filter(|known| !known.is_dynamic).map(|known| known.scales.as_slice());
             if let (Some(true), Some(&[input])) = (factor.map(|factor| factor.is_only), input_scale) {
                 if parameters.scales.is_empty() {
-                    // Too many to be listed; what the tensor holds are products.
+                    // Too many to list; the tensor holds products.
                     return;
                 }
                 #[expect(clippy::cast_possible_truncation, reason = "to the precision of the file")]
@@ -398,7 +398,7 @@ impl<'a> Analysis<'a, '_> {
         }
     }
 
-    /// The stored scale among the factors that a product is multiplied with, but for `other`, if there is another.
+    /// The stored scale among the factors that a product is multiplied by, except `other`, if there is another.
     fn factor_after(&self, product: ValueId, other: &str) -> Option<Factor> {
         let graph = self.reader.graph;
         let mut at = product;
@@ -435,13 +435,13 @@ impl<'a> Analysis<'a, '_> {
         None
     }
 
-    /// Codes that are moved keep what they mean: `QLinearConv`, `Reshape`, `Transpose`, `QLinearMatMul`. Known at one end
-    /// of such a chain, it is known along all of it.
+    /// Moved codes keep their meaning: `QLinearConv`, `Reshape`, `Transpose`, `QLinearMatMul`. Known at one end of
+    /// such a chain, it is known along all of it.
     fn moved_codes(&mut self) {
         let moves = |op: &str| operator::moves_codes(op);
         let ends = |layer: &Layer| -> Vec<(ValueId, ValueId)> {
             let Some(input) = layer.input(0) else { return Vec::new() };
-            // `MaxPool` computes indices too, and other outputs that are no codes.
+            // `MaxPool` also computes indices, and there are other outputs that are not codes.
             let outputs = if layer.op_type == "Split" { layer.outputs.len() } else { 1 };
             layer.outputs.iter().take(outputs).flatten().map(|&output| (input, output)).collect()
         };
@@ -459,8 +459,8 @@ impl<'a> Analysis<'a, '_> {
         }
     }
 
-    /// Gives a value that has no parameters those of the codes that it is made of. Real numbers that stand for codes are
-    /// rounded only where the graph says so, and channels may lie elsewhere behind a move.
+    /// Gives a value without parameters those of the codes that it is made of. Real numbers that stand for codes are
+    /// rounded only where the graph says so, and a move may put channels elsewhere.
     fn hand_on(&mut self, from: ValueId, to: ValueId) {
         let Some(known) = self.found.values[from].clone().filter(|known| known.scale_count == 1) else {
             return;

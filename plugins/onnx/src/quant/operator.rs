@@ -9,18 +9,18 @@ use qp_abi::sdk::{DType, TensorRole};
 /// An input or an output of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The input of that index.
+    /// The input at this index.
     Input(usize),
-    /// The output of that index.
+    /// The output at this index.
     Output(usize),
 }
 
-/// The axis of several scales of one operand.
+/// The axis of an operand with several scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axis {
     /// This one; negative counts from the last.
     At(i64),
-    /// Of a Gemm's second matrix: the columns, or the rows when it is transposed.
+    /// For a Gemm's second matrix: the columns, or the rows if it is transposed.
     Gemm,
 }
 
@@ -33,7 +33,7 @@ pub struct Operand {
     pub scale: usize,
     /// The input that holds the zero point.
     pub zero_point: Option<usize>,
-    /// The axis of several scales.
+    /// The axis if there are several scales.
     pub axis: Axis,
 }
 
@@ -42,7 +42,7 @@ pub struct Operand {
 pub enum Form {
     /// `QuantizeLinear` and `DequantizeLinear`.
     Plumbing,
-    /// Computes with codes, all scales known.
+    /// Computes with codes whose scales are all known.
     QOperator,
     /// Computes with codes whose scales depend on the input.
     Dynamic,
@@ -76,7 +76,7 @@ const fn output(scale: usize, zero_point: usize) -> Operand {
     Operand { place: Place::Output(0), scale, zero_point: Some(zero_point), axis: Axis::At(-1) }
 }
 
-/// The codes of an operator with `inputs` inputs, where they follow from its type alone.
+/// The codes of an operator with `inputs` inputs, as far as its type determines them.
 pub fn operands(op_type: &str, inputs: usize) -> Vec<Operand> {
     let channels = |operand| Operand { axis: Axis::At(0), ..operand };
     match op_type {
@@ -114,7 +114,7 @@ pub fn bias(op_type: &str) -> Option<(usize, usize, usize)> {
     }
 }
 
-/// By what an operator multiplies the product of its operands before it adds the bias.
+/// The factor that an operator applies to the product of its operands before it adds the bias.
 pub fn alpha(layer: &Layer) -> f32 {
     #[expect(clippy::cast_possible_truncation, reason = "a float32 in the file")]
     layer.float("alpha").map_or(1.0, |alpha| alpha as f32)
@@ -129,8 +129,8 @@ pub fn integer_product(op_type: &str) -> Option<Axis> {
     }
 }
 
-/// What quantizers of foreign domains are, in ONNX's words: TensorRT's and ModelOpt's have its inputs; QONNX's, Brevitas' and
-/// FINN's round real numbers to codes and back at once. Empty for anything else.
+/// Quantizers of foreign domains in ONNX's words: those of TensorRT and ModelOpt have the same inputs; those of
+/// QONNX, Brevitas and FINN round real numbers to codes and back at once. Empty for anything else.
 pub fn foreign(domain: &str, op_type: &str) -> &'static str {
     match (domain, op_type) {
         ("trt", "TRT_INT4QuantizeLinear" | "TRT_FP8QuantizeLinear" | "TRT_MXFP8QuantizeLinear") => {
@@ -170,8 +170,8 @@ pub fn passes_on(op_type: &str) -> bool {
     )
 }
 
-/// Whether an operator computes nothing of its first input's elements but moves, repeats or chooses them: codes keep
-/// their scale and zero point.
+/// Whether an operator only moves, repeats or selects its first input's elements: codes keep their scale and zero
+/// point.
 pub fn moves_codes(op_type: &str) -> bool {
     matches!(
         op_type,
@@ -203,7 +203,7 @@ pub fn moves_codes(op_type: &str) -> bool {
     )
 }
 
-/// What a stored tensor at that input is for; `None` when the operator does not decide it.
+/// What a stored tensor at this input is for; `None` if the operator does not decide it.
 pub fn role(op_type: &str, slot: usize) -> Option<TensorRole> {
     const WEIGHT: Option<TensorRole> = Some(TensorRole::PARAMETER);
     const CONSTANT: Option<TensorRole> = Some(TensorRole::CONSTANT);
@@ -297,7 +297,7 @@ pub fn role(op_type: &str, slot: usize) -> Option<TensorRole> {
     }
 }
 
-/// The type of codes that are unsigned and `bits` wide, when there is one.
+/// The type of unsigned codes that are `bits` wide, if there is one.
 pub fn unsigned(bits: i64) -> Option<DType> {
     match bits {
         2 => Some(DType::UINT2),

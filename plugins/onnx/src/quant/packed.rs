@@ -7,7 +7,7 @@ use crate::graph::{Layer, ValueId};
 use qp_abi::sdk::{DType, RSome, element_count};
 
 impl Analysis<'_, '_> {
-    /// The weight is `N` rows of `K` codes, in blocks, each with a scale; stored as bytes.
+    /// The weight is `N` rows of `K` codes, in blocks with one scale each; stored as bytes.
     pub(super) fn mat_mul_n_bits(&mut self, layer: &Layer) {
         self.is_scale(layer.input(2));
         self.is_scale(layer.input(3));
@@ -45,8 +45,8 @@ impl Analysis<'_, '_> {
         self.packed_weight(layer, Some(data), dtype, shape, (axis, block_size), middle);
     }
 
-    /// A weight in blocks with scales at input 2 and zero points, packed like the codes, at input 3; without
-    /// them all are `middle`.
+    /// A weight in blocks with scales at input 2 and zero points, packed like the codes, at input 3; without zero
+    /// points all are `middle`.
     fn packed_weight(
         &mut self,
         layer: &Layer,
@@ -89,7 +89,7 @@ impl Analysis<'_, '_> {
     }
 }
 
-/// How rows of codes are stored in so many bytes: one behind the other, or each with its last block whole. `None` when they
+/// How rows of codes are stored in this many bytes: back to back, or each with its last block whole. `None` if they
 /// do not fit.
 #[expect(clippy::option_option, reason = "whether it fits, and whether there is padding")]
 fn rows(shape: &[i64], dtype: DType, block_size: i64, bytes: u64) -> Option<Option<(usize, usize)>> {
@@ -107,7 +107,7 @@ fn rows(shape: &[i64], dtype: DType, block_size: i64, bytes: u64) -> Option<Opti
     (all == bytes).then_some(Some((stored, kept)))
 }
 
-/// Zero points that are packed like codes, each row of blocks from a new byte on, or plain numbers.
+/// Zero points that are packed like codes, with each row of blocks starting at a new byte, or plain numbers.
 fn zero_points(
     reader: Reader<'_>,
     value: ValueId,

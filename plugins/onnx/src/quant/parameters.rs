@@ -1,4 +1,4 @@
-//! Reads scales and zero points where they are stored, and puts them into the ABI's form.
+//! Reads scales and zero points from where they are stored, and puts them into the ABI's form.
 
 use super::operator::{self, Axis, passes_on};
 use crate::convert;
@@ -7,14 +7,14 @@ use crate::graph::{Graph, Layer, ValueId};
 use qp_abi::sdk::{DType, Dimension, QuantizationParameters, RNone, RSome, RString, element_count};
 use std::cell::Cell;
 
-/// How far a value is followed back to the tensor it was made of.
+/// How far a value is traced back to the tensor it was made from.
 const MAX_STEPS: usize = 16;
 
-/// How often the scale of a scale may be codes itself.
+/// How often the scale of a scale may itself be codes.
 const MAX_NESTED_SCALES: usize = 3;
 
-/// Scales and zero points that are listed in any case. Beyond them, as many as the file has bytes: one stored tensor may
-/// be the scales of a hundred thousand values.
+/// This many scales and zero points are always listed. Beyond them, at most as many as the file has bytes: one stored
+/// tensor may hold the scales of a hundred thousand values.
 const FREE_NUMBERS: u64 = 1 << 20;
 
 /// A graph and the means to read its stored tensors.
@@ -24,7 +24,7 @@ pub struct Reader<'a> {
     pub graph: &'a Graph,
     /// Its tensors.
     pub tensors: &'a Tensors,
-    /// Scales and zero points that may still be listed.
+    /// How many scales and zero points may still be listed.
     left: &'a Cell<u64>,
 }
 
@@ -36,24 +36,24 @@ pub fn listed(document: &Document) -> Cell<u64> {
 /// Scales or zero points.
 #[derive(Clone, Debug, Default)]
 pub struct Numbers {
-    /// The values; `None` when they are too many, cannot be read, or are computed.
+    /// The values; `None` if there are too many, they cannot be read, or they are computed.
     pub values: Option<Vec<f64>>,
     /// How many there are.
     pub count: u64,
-    /// The stored tensor, when there is one.
+    /// The stored tensor, if there is one.
     pub name: String,
     /// Whether they are computed from the input.
     pub is_computed: bool,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads a document; `left` is what [`listed`] gives.
+    /// Reads a document; `left` is the result of [`listed`].
     pub fn new(document: &'a Document, left: &'a Cell<u64>) -> Self {
         Self { graph: &document.graph, tensors: &document.tensors, left }
     }
 
-    /// The operator's type; empty for a function of the model's own and for a foreign domain, whose operators
-    /// only happen to have the same names. Quantizers of other tools have the names of ONNX's, or their own.
+    /// The operator's type; empty for one of the model's own functions and for a foreign domain, whose operators only
+    /// happen to have the same names. Quantizers of other tools have the names of ONNX's, or their own.
     pub fn op(&self, layer: &'a Layer) -> &'a str {
         let is_known = matches!(layer.domain.as_str(), "" | "com.microsoft" | "com.ms.internal.nhwc")
             && (self.graph.functions.is_empty()
@@ -68,8 +68,8 @@ impl<'a> Reader<'a> {
         Some((self.op(layer), layer))
     }
 
-    /// The stored tensor that a value is or was made of by operators that only pass it on, and whether one of
-    /// `through` was among them.
+    /// The stored tensor that a value stands for or was made from by operators that only pass it on, and whether one
+    /// of `through` was among them.
     pub fn root(&self, value: ValueId, through: &[&str]) -> Option<(usize, bool)> {
         let mut at = value;
         let mut passed = false;
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
                 .is_some_and(|(op, _)| op == "QuantizeLinear")
     }
 
-    /// The element type of a value, as far as the file tells.
+    /// The element type of a value, if the file tells it.
     pub fn dtype(&self, value: ValueId) -> Option<DType> {
         let value = &self.graph.values[value];
         match value.stored {
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
         .filter(|&dtype| dtype != DType::UNDEFINED)
     }
 
-    /// The number of dimensions of a value, as far as the file tells.
+    /// The number of dimensions of a value, if the file tells it.
     pub fn rank(&self, value: ValueId) -> Option<i64> {
         let value = &self.graph.values[value];
         let rank = match value.stored {
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
         Numbers { values, count, name, is_computed: false }
     }
 
-    /// Scales that are stored as codes themselves, as AIMET's LPBQ and NVFP4 have them: `DequantizeLinear` of a stored
+    /// Scales that are themselves stored as codes, as in AIMET's LPBQ and NVFP4: `DequantizeLinear` of a stored
     /// tensor, whose own scale may be one again. Listed only: no stored tensor holds them.
     fn dequantized(&self, value: ValueId, depth: usize) -> Option<Numbers> {
         if depth > MAX_NESTED_SCALES {
@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
         let block =
             layer.int("block_size").and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
         let sizes: Vec<usize> = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
-        // The scale of each element: one for all, one for each index of the axis, or one for each block along it.
+        // The scale of each element: one for all, one per index of the axis, or one per block along it.
         let scale_of = |element: usize| -> Option<usize> {
             if scales.len() == 1 {
                 return Some(0);
@@ -199,9 +199,9 @@ impl<'a> Reader<'a> {
         let scale = scale.map(|value| self.numbers(value));
         let zero_point = zero_point.map(|value| self.numbers(value)).unwrap_or_default();
         let scale = scale.unwrap_or_default();
-        // More values than can be listed are read as tensors, both of them.
+        // If there are more values than can be listed, both are read as tensors.
         let is_listed = scale.values.is_some() && (zero_point.values.is_some() || zero_point.count == 0);
-        // A scale that a damaged file does not have is known at the run at the earliest.
+        // A scale that a damaged file lacks is known at run time at the earliest.
         let is_missing = scale.name.is_empty() && !is_listed;
         let is_dynamic = scale.is_computed || zero_point.is_computed || is_missing;
         let listed = |numbers: Option<Vec<f64>>| if is_listed { numbers.unwrap_or_default() } else { vec![] };

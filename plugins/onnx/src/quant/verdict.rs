@@ -1,4 +1,4 @@
-//! The one word for a model's numeric precision, and the form of its quantization.
+//! One word for a model's numeric precision, and the form of its quantization.
 
 use super::Quantization;
 use super::operator::{self, Form};
@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 /// Precision and scheme of a model, by these rules:
 ///
 /// 1. The *schemes* are those in use: `QDQ` and `QOperator` (static), `dynamic`, `weight-only`.
-/// 2. With one scheme, the precision is the type of the weights' codes, `int8`, whatever the type of the
-///    activations' codes; several types of weights make it `mixed`. Biases (of int32), scales and zero points
-///    do not count. Without any quantized weight the types of the activations' codes decide in the same way.
-/// 3. `dynamic` and `weight-only` precede the type: `dynamic-int8`, `weight-only-int4`. Packed unsigned codes
-///    without zero points, which stand in the middle, count as signed: `MatMulNBits` with 4 bits and no zero
-///    points is `int4`, with zero points `uint4`.
-/// 4. Several schemes with the same type of weights have the precision of the static one, or of the dynamic one
-///    if there is no static one; with different types they are `mixed`.
+/// 2. With one scheme, the precision is the type of the weights' codes, `int8`, whatever the type of the activations'
+///    codes; weights of several types make it `mixed`. Biases (of int32), scales and zero points do not count. Without
+///    any quantized weight, the types of the activations' codes decide in the same way.
+/// 3. `dynamic` and `weight-only` come before the type: `dynamic-int8`, `weight-only-int4`. Packed unsigned codes
+///    without zero points, which are centered, count as signed: `MatMulNBits` with 4 bits and no zero points is `int4`,
+///    with zero points `uint4`.
+/// 4. Several schemes with the same type of weights have the precision of the static one, or of the dynamic one if
+///    there is no static one; with different types they are `mixed`.
 /// 5. Without quantization the precision is the float type of the parameters, `mixed` for several; without
 ///    parameters that of the inputs, and `unknown` without that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Verdict {
     pub precision: String,
     /// The schemes, joined with ` + `; empty for a float model.
     pub scheme: String,
-    /// Layers whose weight is quantized, and layers that have a weight.
+    /// Layers with a quantized weight, and layers with a weight.
     pub quantized_layers: (usize, usize),
 }
 
@@ -41,7 +41,7 @@ pub fn of(reader: Reader<'_>, found: &Quantization, has_static_activations: bool
             _ => false,
         };
     }
-    // A QOperator graph has a Q at its start and a DQ at its end: no QDQ if nothing computes between them.
+    // A QOperator graph has a Q at its start and a DQ at its end: it is not QDQ if nothing computes between them.
     let computes_between = reader.graph.layers.iter().zip(&found.layers).any(|(layer, form)| {
         let op = reader.op(layer);
         *form == "qdq" && operator::form(op).is_none() && operator::role(op, 1) == Some(TensorRole::PARAMETER)
@@ -126,8 +126,8 @@ fn codes_of_float<'a>(
     is_quantized.then(|| found.values[value].as_ref()).flatten()
 }
 
-/// Unsigned codes around the middle, which no tensor of zero points could move, are signed codes in another
-/// writing.
+/// Unsigned codes centered on the middle, which no tensor of zero points could move, are signed codes in another
+/// form.
 fn as_signed(found: &Quantization, stored: usize, dtype: DType) -> DType {
     let middle = f64::from(dtype.bits().saturating_sub(1)).exp2();
     let is_centred = found.tensors[stored]

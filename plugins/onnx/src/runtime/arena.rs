@@ -1,29 +1,30 @@
-//! One arena for all pieces: what the values of one piece leave free is taken by the next, of whichever model it is.
+//! One arena for all pieces: memory that the values of one piece free is reused by the next, whichever model it
+//! belongs to.
 //!
-//! Without one, each value comes from and goes to the operating system: a third of the time of a capture. With one for
-//! each session, each keeps its own memory.
+//! Without an arena, each value is allocated from and returned to the operating system: a third of the time of a
+//! capture. With one per session, each session keeps its own memory.
 
 use ort::AsPointer;
 use ort::environment::Environment;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use std::ffi::c_int;
 
-/// An arena grows by what is asked for, not to twice its size.
+/// The arena grows by the requested size, not to twice its size.
 const AS_REQUESTED: c_int = 1;
-/// What the runtime itself chooses.
+/// The runtime's own choice.
 const USUAL: c_int = -1;
 
 /// Gives the environment an arena, for the sessions that ask for it with `with_env_allocators`.
 ///
 /// # Errors
-/// What the runtime says.
+/// Those of the runtime.
 #[expect(unsafe_code, reason = "ort has no call that registers an arena")]
 pub(super) fn share(environment: &Environment) -> ort::Result<()> {
     let info = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default)?;
     let api = ort::api();
     let mut settings = std::ptr::null_mut();
-    // SAFETY: both calls are of API 1, `settings` is where the first writes its result, and the others are pointers of
-    // living objects; the environment takes a copy of the settings, which are released once.
+    // SAFETY: both calls are part of API 1, `settings` is where the first writes its result, and the others are
+    // pointers to live objects; the environment copies the settings, which are released once.
     unsafe {
         ort::Error::result_from_status((api.CreateArenaCfg)(
             0,

@@ -1,4 +1,4 @@
-//! What runs in pieces have in common: the whole that pieces are parts of, how a piece is prepared, and what it is fed.
+//! What runs in pieces share: the whole model that pieces are parts of, how a piece is prepared, and what it is fed.
 
 use super::plan::{Plan, Settings};
 use super::session::{builder, check_source, execute, explain, report, with_external};
@@ -18,11 +18,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How far a run in pieces came.
+/// How far a run in pieces got.
 pub enum Outcome {
-    /// To its end.
+    /// To the end.
     Done(RunReport),
-    /// A value that is no tensor would have to be handed on; these were delivered.
+    /// A value other than a tensor would have to be passed on; these were delivered.
     Stuck(HashSet<String>),
 }
 
@@ -72,12 +72,12 @@ impl Basis {
         self.model.graph.as_ref()
     }
 
-    /// What is wanted of it.
+    /// What the run should deliver.
     pub(super) fn wanted(&self) -> &[String] {
         &self.wanted
     }
 
-    /// Whether it is what the plan needs.
+    /// Whether it matches the plan's needs.
     pub(super) fn fits(&self, plan: &Plan<'_>) -> bool {
         self.settings == plan.settings
             && self.wanted.len() == plan.wanted.len()
@@ -87,7 +87,7 @@ impl Basis {
     /// Prepares a piece.
     ///
     /// # Errors
-    /// Those of [`Runtime::load`], and what the runtime says of the piece.
+    /// Those of [`Runtime::load`], and those of the runtime for the piece.
     pub(super) fn open(
         &self,
         runtime: &Runtime,
@@ -108,29 +108,29 @@ impl Basis {
         builder.commit_from_memory(&piece.encode_to_vec()).map_err(|error| refused(&error))
     }
 
-    /// What is said of a run that took so long, and what more is to be said.
+    /// The report of a run that took this long, with additional entries.
     pub(super) fn report(&self, elapsed: Duration, more: Option<Pair>) -> RunReport {
         report(&self.version, self.settings, self.threads, elapsed, more)
     }
 }
 
-/// What pieces read: what the run was given, and what earlier pieces have handed on.
+/// What pieces read: the run's inputs, and what earlier pieces passed on.
 pub(super) struct Feed<'r> {
     given: HashMap<&'r str, &'r TensorView<'r>>,
     /// By name; the runtime's own values, which are shared and never copied.
     pub(super) alive: HashMap<String, Arc<DynValue>>,
-    /// The time that the runtime has taken so far.
+    /// The time spent in the runtime so far.
     pub(super) elapsed: Duration,
 }
 
 impl<'r> Feed<'r> {
-    /// What the plan gives.
+    /// The values that the plan provides.
     pub(super) fn of(plan: &'r Plan<'r>) -> Self {
         let given = plan.inputs.iter().map(|(name, view)| (*name, view)).collect();
         Self { given, alive: HashMap::new(), elapsed: Duration::ZERO }
     }
 
-    /// The element types of these values; `None` where one is no tensor.
+    /// The element types of these values; `None` if one is not a tensor.
     pub(super) fn types<'n>(&self, names: impl Iterator<Item = &'n str>) -> Option<HashMap<&'n str, DType>> {
         let of = |name: &'n str| match self.given.get(name) {
             Some(view) => Some((name, view.dtype)),
@@ -154,7 +154,7 @@ impl<'r> Feed<'r> {
             let value = match (self.given.get(name), self.alive.get(name)) {
                 (Some(view), _) => to_input(view)?,
                 (None, Some(value)) => (&**value).into(),
-                (None, None) => return Err(BackendError::internal(format!("`{name}` was not handed on"))),
+                (None, None) => return Err(BackendError::internal(format!("`{name}` was not passed on"))),
             };
             Ok((Cow::Borrowed(name), value))
         };
@@ -166,7 +166,7 @@ impl<'r> Feed<'r> {
     }
 }
 
-/// The options of the runs of all pieces.
+/// The run options of all pieces.
 ///
 /// # Errors
 /// `RuntimeFailed`.
@@ -174,7 +174,7 @@ pub(super) fn options() -> Result<RunOptions<NoSelectedOutputs>> {
     RunOptions::new().map_err(|error| explain(&error, "ONNX Runtime cannot start a run"))
 }
 
-/// The options of the run of the last piece: the shared arena gives back what is free.
+/// The run options of the last piece: the shared arena gives back free memory.
 ///
 /// # Errors
 /// `RuntimeFailed`.
@@ -185,12 +185,12 @@ pub(super) fn tidy_options() -> Result<RunOptions<NoSelectedOutputs>> {
     Ok(options)
 }
 
-/// What was not computed although it was asked for.
+/// The error for a requested value that was not computed.
 pub(super) fn not_computed(name: &str) -> BackendError {
     BackendError::runtime_failed(format!("{NAME} did not compute `{name}`"))
 }
 
-/// What the stored tensors of a model take in a session.
+/// The memory that a model's stored tensors take in a session.
 pub(super) fn stored_bytes(model: &ModelProto) -> u64 {
     let tensors = model.graph.iter().flat_map(|graph| &graph.initializer);
     tensors.map(tensor_bytes).fold(0, u64::saturating_add)
@@ -202,7 +202,7 @@ pub(super) fn tensor_bytes(tensor: &TensorProto) -> u64 {
     dtype(tensor.data_type).packed_bytes(elements).unwrap_or(0)
 }
 
-/// The element type of a tensor; `None` for what is none.
+/// The element type of a tensor; `None` for anything else.
 pub(super) fn dtype_of_value(value: &DynValue) -> Option<DType> {
     match value.dtype() {
         ValueType::Tensor { ty, .. } => dtype_of(*ty),
@@ -210,7 +210,7 @@ pub(super) fn dtype_of_value(value: &DynValue) -> Option<DType> {
     }
 }
 
-/// The sizes of values, as far as their shapes are known once the inputs are.
+/// The sizes of values, as far as their shapes follow from the inputs'.
 pub(super) struct Sizes<'a> {
     values: HashMap<&'a str, &'a ValueInfo>,
     symbols: HashMap<&'a str, i64>,

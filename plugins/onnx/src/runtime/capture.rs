@@ -1,15 +1,15 @@
-//! Values between layers as outputs of a model.
+//! Makes values between layers outputs of a model.
 //!
-//! ONNX Runtime delivers outputs only. A value becomes one when the graph lists it; its type need not be said. The
-//! file's bytes are used as they are: protobuf merges a message that comes twice, so a graph with nothing but more
-//! outputs is put behind them.
+//! ONNX Runtime delivers only outputs. A value becomes one when the graph lists it; its type need not be given. The
+//! file's bytes are used unchanged: protobuf merges a message that occurs twice, so a graph with nothing but more
+//! outputs is appended to them.
 
 use crate::proto::{GraphProto, ModelProto, ValueInfoProto};
 use prost::Message;
 use qp_abi::sdk::{BackendError, ModelInfo, Result};
 use std::collections::HashSet;
 
-/// The model's bytes with `names` as further outputs.
+/// The model's bytes with `names` as additional outputs.
 pub fn with_outputs(model: &[u8], names: &[String]) -> Vec<u8> {
     let output = |name: &String| ValueInfoProto { name: Some(name.clone()), ..ValueInfoProto::default() };
     let graph = GraphProto { output: names.iter().map(output).collect(), ..GraphProto::default() };
@@ -20,8 +20,8 @@ pub fn with_outputs(model: &[u8], names: &[String]) -> Vec<u8> {
     bytes
 }
 
-/// Every value that a layer of the main graph computes, in the order of the file: of a graph inside of a node the
-/// values cannot leave it. What is known to be no tensor is left out.
+/// Every value that a layer of the main graph computes, in the order of the file; values in a graph inside a node
+/// cannot leave it. Values known not to be tensors are left out.
 pub fn computed(info: &ModelInfo) -> impl Iterator<Item = &str> {
     let others = info.values.iter().chain(&info.outputs).filter(|value| !value.type_name.is_empty());
     let stored = info.tensors.iter().map(|tensor| tensor.name.as_str());
@@ -38,11 +38,11 @@ fn is_tensor(info: &ModelInfo, name: &str) -> bool {
     values.find(|value| value.name == name).is_none_or(|value| value.type_name.is_empty())
 }
 
-/// Checks that a value that is no output can be captured: it is one of those that are [`computed`].
+/// Checks that a value other than an output can be captured: whether it is one of those in [`computed`].
 ///
 /// # Errors
-/// `NotFound` for a name that nothing has; `UnsupportedOp` for a value inside of a node, for a stored tensor and for
-/// what is no tensor.
+/// `NotFound` for an unknown name; `UnsupportedOp` for a value inside a node, for a stored tensor and for anything
+/// but a tensor.
 pub fn check(info: &ModelInfo, computed: &HashSet<&str>, name: &str) -> Result<()> {
     if computed.contains(name) {
         return Ok(());
@@ -50,12 +50,12 @@ pub fn check(info: &ModelInfo, computed: &HashSet<&str>, name: &str) -> Result<(
     let is_inner = info.layers.iter().any(|layer| layer.outputs.iter().any(|output| output == name));
     Err(if is_inner && is_tensor(info, name) {
         BackendError::unsupported_op(format!(
-            "`{name}` is computed inside of a node or a function, and cannot be captured"
+            "`{name}` is computed inside a node or a function and cannot be captured"
         ))
     } else if is_inner {
-        BackendError::unsupported_op(format!("`{name}` is no tensor, and cannot be captured"))
+        BackendError::unsupported_op(format!("`{name}` is not a tensor and cannot be captured"))
     } else {
-        BackendError::not_found(format!("the model computes no value `{name}`"))
-            .with_help("See `layers` for what is computed.")
+        BackendError::not_found(format!("the model does not compute a value `{name}`"))
+            .with_help("Run `layers` to see what it computes.")
     })
 }

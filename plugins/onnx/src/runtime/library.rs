@@ -1,16 +1,16 @@
-//! Where ONNX Runtime may be, and whether a library is one.
+//! Where ONNX Runtime may be, and whether a library is ONNX Runtime.
 
 use qp_abi::sdk::{BackendError, Result};
 use std::ffi::{CStr, OsStr};
 use std::path::{Path, PathBuf};
 
-/// The oldest version that the interface in use, API 17, is part of.
+/// The oldest version with the API in use, API 17.
 pub const OLDEST: Version = Version([1, 17, 0]);
 
-/// The first version that, but on Windows, keeps a device id in the user's home and reports each session over the
-/// network.
+/// From this version on, except on Windows, ONNX Runtime keeps a device id in the user's home and reports each
+/// session over the network.
 const REPORTS_FROM: Version = Version([1, 29, 0]);
-/// With `1` it does neither. It is read when the environment is made, which is before
+/// If set to `1`, it does neither. It is read when the environment is created, which is before
 /// `DisableTelemetryEvents` can be called.
 pub const SILENCED_BY: &str = "ORT_DISABLE_TELEMETRY";
 
@@ -19,7 +19,7 @@ pub const SILENCED_BY: &str = "ORT_DISABLE_TELEMETRY";
 pub struct Version(pub [u32; 3]);
 
 impl Version {
-    /// The version that a text such as `1.31.1` or `1.31.1-dev` starts with; at least two numbers.
+    /// The version at the start of a text such as `1.31.1` or `1.31.1-dev`; at least two numbers.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.').map(|part| {
             let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
@@ -29,7 +29,7 @@ impl Version {
         Some(Self([major, minor, parts.next().flatten().unwrap_or(0)]))
     }
 
-    /// Whether the interface in use is part of that version.
+    /// Whether this version has the API in use.
     pub fn is_supported(self) -> bool {
         self >= OLDEST && self.0[0] == OLDEST.0[0]
     }
@@ -42,17 +42,17 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// A file that may be ONNX Runtime, with the version that its name or its folder's name says.
+/// A file that may be ONNX Runtime, with the version in its name or its folder's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The library.
     pub path: PathBuf,
-    /// `None` when no name says it.
+    /// `None` if no name gives it.
     pub version: Option<Version>,
 }
 
-/// The libraries to try, the best first. `named` is the user's own choice, a library or a folder, and then the
-/// only one; else each of `folders` is searched for `onnxruntime-<version>/lib`, and the newest comes first.
+/// The libraries to try, best first. `named` is the user's own choice, a library or a folder, and then the only
+/// candidate; otherwise each of `folders` is searched for `onnxruntime-<version>/lib`, newest first.
 pub fn candidates(named: Option<&Path>, folders: &[PathBuf]) -> Vec<Candidate> {
     if let Some(named) = named {
         if !named.is_dir() {
@@ -70,7 +70,7 @@ pub fn candidates(named: Option<&Path>, folders: &[PathBuf]) -> Vec<Candidate> {
 }
 
 fn newest_first(mut found: Vec<Candidate>) -> Vec<Candidate> {
-    // One library has several names: the one that says the version is kept.
+    // One library has several names: the one with the version is kept.
     found.sort_by(|one, other| other.version.cmp(&one.version).then_with(|| one.path.cmp(&other.path)));
     let mut seen: Vec<PathBuf> = Vec::new();
     found.retain(|candidate| {
@@ -87,7 +87,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries.flatten().map(|entry| entry.path()).collect()
 }
 
-/// The files of a folder that are named like ONNX Runtime: `libonnxruntime.so`, `libonnxruntime.so.1.31.1`,
+/// The files of a folder with names of ONNX Runtime: `libonnxruntime.so`, `libonnxruntime.so.1.31.1`,
 /// `libonnxruntime.1.31.1.dylib`, `onnxruntime.dll`.
 fn libraries(folder: &Path) -> Vec<Candidate> {
     let is_library = |path: &PathBuf| {
@@ -112,17 +112,16 @@ fn candidate(path: PathBuf) -> Candidate {
     Candidate { version: of_name.or_else(of_folder), path }
 }
 
-/// Loads a library and asks it for its version; a library that is no supported ONNX Runtime is refused in
-/// words.
+/// Loads a library and asks for its version; rejects anything but a supported ONNX Runtime with an explanation.
 ///
 /// # Errors
-/// `RuntimeMissing` when the file does not exist, `RuntimeFailed` when it cannot be used.
+/// `RuntimeMissing` if the file does not exist, `RuntimeFailed` if it cannot be used.
 pub fn check(path: &Path) -> Result<Version> {
     let shown = path.display();
     if !path.is_file() {
         return Err(BackendError::runtime_missing(format!("there is no ONNX Runtime at `{shown}`")));
     }
-    let foreign = || BackendError::runtime_failed(format!("`{shown}` is no ONNX Runtime library"));
+    let foreign = || BackendError::runtime_failed(format!("`{shown}` is not an ONNX Runtime library"));
     #[expect(unsafe_code, reason = "a library cannot be asked without loading it")]
     // SAFETY: the library's initializers run, as they will when `ort` loads it; the user or the folder of
     // runtimes chose it. It is never unloaded, so its initializers' threads stay valid.
@@ -150,17 +149,17 @@ pub fn check(path: &Path) -> Result<Version> {
         Version::parse(&text).ok_or_else(|| foreign().with_cause(format!("its version is `{text}`")))?;
     if !version.is_supported() {
         return Err(BackendError::runtime_failed(format!(
-            "`{shown}` is ONNX Runtime {version}, and {OLDEST} or a later 1.x is needed"
+            "`{shown}` is ONNX Runtime {version}, but {OLDEST} or a later 1.x is required"
         )));
     }
     Ok(version)
 }
 
-/// Refuses a library that would report how it is used: the host has to silence it, and does so while its process
-/// has one thread.
+/// Rejects a library that would report its use: the host has to silence it, and does so while its process has one
+/// thread.
 ///
 /// # Errors
-/// `RuntimeFailed` when the process's environment does not silence it.
+/// `RuntimeFailed` if the process's environment does not silence it.
 pub fn require_silence(version: Version) -> Result<()> {
     #[expect(clippy::disallowed_methods, reason = "the library itself reads it")]
     let value = std::env::var_os(SILENCED_BY);
@@ -171,8 +170,10 @@ fn silence(version: Version, value: Option<&OsStr>) -> Result<()> {
     if version < REPORTS_FROM || value.is_some_and(|value| value == "1") {
         return Ok(());
     }
-    Err(BackendError::runtime_failed(format!("ONNX Runtime {version} would report its use over the network"))
-        .with_help(format!("Set `{SILENCED_BY}=1` before the program starts.")))
+    Err(BackendError::runtime_failed(format!(
+        "ONNX Runtime {version} would send usage reports over the network"
+    ))
+    .with_help(format!("Set `{SILENCED_BY}=1` before the program starts.")))
 }
 
 #[cfg(test)]

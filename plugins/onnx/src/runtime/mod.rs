@@ -1,4 +1,4 @@
-//! ONNX Runtime: found when asked for, loaded at the first run, one for the whole process.
+//! ONNX Runtime: found on request, loaded at the first run, one per process.
 
 mod arena;
 mod basis;
@@ -19,26 +19,26 @@ use qp_abi::sdk::{BackendError, RNone, RSome, Result, RuntimeStatus, Setup, look
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The name for people.
+/// The display name.
 pub const NAME: &str = "ONNX Runtime";
 
-/// The loaded library. `ort` has one environment in a process, so all backends share it; it is never dropped,
-/// because the library's threads outlive every session.
+/// The loaded library. `ort` has one environment per process, so all backends share it; it is never dropped, because
+/// the library's threads outlive every session.
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 
 /// A loaded ONNX Runtime.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What sessions are made in; holds the thread pool that all of them share.
+    /// The environment of all sessions; holds the thread pool that they share.
     pub environment: Environment,
-    /// The library's own word.
+    /// As reported by the library.
     pub version: Version,
-    /// Threads of the shared pool, the caller's included.
+    /// Threads of the shared pool, including the caller's.
     pub threads: usize,
     path: PathBuf,
 }
 
-/// Where ONNX Runtime is looked for.
+/// Where to look for ONNX Runtime.
 #[derive(Debug)]
 pub struct Runtime {
     named: Option<PathBuf>,
@@ -46,7 +46,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// What the host says about the places of runtimes. Nothing is searched or loaded yet.
+    /// The host's settings for the location of runtimes. Nothing is searched or loaded yet.
     pub fn new(setup: &Setup) -> Self {
         let named = lookup(&setup.settings, "runtime.path").filter(|path| !path.is_empty());
         Self {
@@ -55,7 +55,7 @@ impl Runtime {
         }
     }
 
-    /// Whether there is one, found without loading it.
+    /// Whether there is one, determined without loading it.
     pub fn status(&self) -> RuntimeStatus {
         let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(loaded) = loaded {
@@ -81,10 +81,10 @@ impl Runtime {
         }
     }
 
-    /// The runtime, loaded now if it is not yet.
+    /// The runtime, loaded now if it has not been.
     ///
     /// # Errors
-    /// `RuntimeMissing` when there is none, `RuntimeFailed` when none of those found can be used.
+    /// `RuntimeMissing` if there is none, `RuntimeFailed` if none of those found can be used.
     pub fn load(&self) -> Result<Loaded> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = loaded.as_ref() {
@@ -116,7 +116,7 @@ impl Runtime {
 
 const HELP: &str = "Install it with `scripts/setup.sh`, or name a library in config.toml: `\"runtime.path\" = \"…\"` under `[plugins.onnx]`.";
 
-/// Hands the library to `ort` and makes the process's one environment.
+/// Passes the library to `ort` and creates the process's only environment.
 fn start(path: PathBuf, version: Version) -> Result<Loaded> {
     library::require_silence(version)?;
     let failed = |error: &dyn std::fmt::Display| {
@@ -132,7 +132,7 @@ fn start(path: PathBuf, version: Version) -> Result<Loaded> {
         .with_name("qp")
         .with_telemetry(false)
         .with_global_thread_pool(pool)
-        // Without a logger the library writes to stderr. What matters comes back as an error.
+        // Without a logger the library writes to stderr. Anything important is returned as an error.
         .with_logger(Arc::new(|_: LogLevel, _: &str, _: &str, _: &str, _: &str| {}))
         .build()
         .map_err(|error| failed(&error))?;

@@ -1,30 +1,30 @@
-//! A graph in pieces, each with a session of its own, so that many values can be delivered and let go one piece after
-//! the other: what is in memory is the values of one piece and what later pieces read.
+//! A graph in pieces, each with its own session, so that many values can be delivered and freed piece by piece:
+//! memory holds the values of one piece and what later pieces read.
 //!
-//! The graph is cut where few bytes are alive. What depends on nothing but stored tensors, as dequantized weights do, is
-//! computed in each piece that reads it and crosses no cut. A piece's session is made when its inputs are there: these say of
-//! which type they are.
+//! The graph is cut where few bytes are alive. Values that depend only on stored tensors, such as dequantized
+//! weights, are computed in each piece that reads them and cross no cut. A piece's session is created once its inputs
+//! exist: they determine their types.
 
 use crate::proto::type_proto::{Tensor, Value};
 use crate::proto::{GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto};
 use qp_abi::sdk::DType;
 use std::collections::{HashMap, HashSet};
 
-/// Operators whose result is another each time.
+/// Operators whose result differs each time.
 const RANDOM: [&str; 6] =
     ["RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"];
 
-/// The domains of operators that are known to compute the same of the same.
+/// The domains of operators known to be deterministic.
 const PURE: [&str; 3] = ["", "ai.onnx", "com.microsoft"];
 
 /// A piece of a graph.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Piece {
-    /// The nodes, by their places in the graph.
+    /// The nodes, by their positions in the graph.
     pub nodes: Vec<usize>,
-    /// Inputs of the model, and values of earlier pieces, that it reads.
+    /// The inputs of the model and values of earlier pieces that it reads.
     pub takes: Vec<String>,
-    /// Values that it computes and that are wanted.
+    /// Requested values that it computes.
     pub gives: Vec<String>,
     /// Values that it computes and that later pieces read.
     pub hands_on: Vec<String>,
@@ -32,11 +32,11 @@ pub struct Piece {
     pub stored: Vec<usize>,
 }
 
-/// Cuts a graph into pieces that take about `budget` bytes each, in wanted values, stored tensors and what is computed of
+/// Cuts a graph into pieces that take about `budget` bytes each, in requested values, stored tensors and what is computed from
 /// these alone, as far as `bytes` knows the sizes of values and `stored_bytes` those of stored tensors.
 ///
-/// `None` for a graph that is not cut: one whose nodes are not in the order in which they are computed, one that only
-/// hands on what is given or stored, and one that fits whole.
+/// `None` for a graph that is not cut: one whose nodes are not in the order of computation, one that only passes on
+/// inputs or stored tensors, and one that fits whole.
 pub fn cut(
     graph: &GraphProto,
     wanted: &[&str],
@@ -114,19 +114,19 @@ pub(super) fn ends(
     ends
 }
 
-/// Who computes and who reads what.
+/// What computes and what reads each value.
 pub(super) struct Wiring<'a> {
     pub(super) graph: &'a GraphProto,
     pub(super) producers: HashMap<&'a str, usize>,
     stored: HashMap<&'a str, usize>,
-    /// What each node reads, the graphs inside of it included: names of computed values and of inputs.
+    /// What each node reads, including graphs inside it: names of computed values and of inputs.
     pub(super) reads: Vec<Vec<&'a str>>,
-    /// Whether a node depends on stored tensors alone.
+    /// Whether a node depends only on stored tensors.
     pub(super) is_constant: Vec<bool>,
 }
 
 impl<'a> Wiring<'a> {
-    /// `None` for a graph whose nodes are not in the order in which they are computed.
+    /// `None` for a graph whose nodes are not in the order of computation.
     pub(super) fn of(graph: &'a GraphProto) -> Option<Self> {
         let named = |tensor: (usize, &'a Option<String>)| Some((tensor.1.as_deref()?, tensor.0));
         let stored: HashMap<&str, usize> =
@@ -160,7 +160,7 @@ impl<'a> Wiring<'a> {
                     is_constant = false;
                     reads.push(name);
                 } else if !has_graph && !wiring.stored.contains_key(name) && !sparse.contains(name) {
-                    // What no earlier node computes: the order is not that of computing.
+                    // No earlier node computes it: the nodes are out of order.
                     return None;
                 }
             }
@@ -172,7 +172,7 @@ impl<'a> Wiring<'a> {
             wiring.reads.push(reads);
             wiring.is_constant.push(is_constant);
         }
-        // A graph inside of a node has names of its own; what it reads from outside is computed before, too.
+        // A graph inside a node has its own names; what it reads from outside is also computed earlier.
         let is_late = |(index, node): (usize, &NodeProto)| {
             let mut names = Vec::new();
             read_names(node, &mut names);
@@ -184,8 +184,8 @@ impl<'a> Wiring<'a> {
         Some(wiring)
     }
 
-    /// The nodes that the wanted values need, in order, without those that depend on stored tensors alone, unless these
-    /// are wanted themselves.
+    /// The nodes that the requested values need, in order, without those that depend only on stored tensors, unless
+    /// these are requested themselves.
     fn needed(&self, wanted: &[&str]) -> Option<Vec<usize>> {
         let mut is_needed = vec![false; self.graph.node.len()];
         let mut waiting = Vec::new();
@@ -204,7 +204,7 @@ impl<'a> Wiring<'a> {
         Some((0..is_needed.len()).filter(is_own).collect())
     }
 
-    /// The nodes that depend on stored tensors alone and that a node reads from, in order.
+    /// The nodes that depend only on stored tensors and that a node reads from, in order.
     pub(super) fn constants_of(&self, node: usize) -> Vec<usize> {
         let mut found = HashSet::new();
         let mut waiting = vec![node];
@@ -227,7 +227,7 @@ impl<'a> Wiring<'a> {
         names.into_iter().filter_map(|name| self.stored.get(name).copied()).collect()
     }
 
-    /// The bytes of what the nodes compute; of what is not known, as much as the largest value that is read.
+    /// The bytes of the nodes' values; for an unknown size, as much as the largest value that the nodes read.
     pub(super) fn sizes(
         &self,
         order: &[usize],
@@ -323,12 +323,12 @@ impl<'a> Wiring<'a> {
     }
 }
 
-/// What a node computes; an output that is left out has no name.
+/// What a node computes; an omitted output has no name.
 fn outputs(node: &NodeProto) -> impl Iterator<Item = &str> {
     node.output.iter().map(String::as_str).filter(|name| !name.is_empty())
 }
 
-/// All names that a node reads, those in the graphs inside of it included.
+/// All names that a node reads, including those in graphs inside it.
 fn read_names<'a>(node: &'a NodeProto, names: &mut Vec<&'a str>) {
     names.extend(node.input.iter().map(String::as_str).filter(|name| !name.is_empty()));
     let graphs = node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs));
@@ -339,7 +339,7 @@ fn read_names<'a>(node: &'a NodeProto, names: &mut Vec<&'a str>) {
 }
 
 impl Piece {
-    /// The piece as a model; `types` has those of what it takes.
+    /// The piece as a model; `types` has the types of its inputs.
     pub fn model(&self, whole: &ModelProto, types: &HashMap<&str, DType>) -> ModelProto {
         let Some(graph) = &whole.graph else { return ModelProto::default() };
         let type_of = |name: &String| {
@@ -388,7 +388,8 @@ mod tests {
         }
     }
 
-    /// x, four layers that each read a stored weight through a node, and what reads the first of them at the end.
+    /// x, four layers that each read a stored weight through a node, and a node that reads the first of them at the
+    /// end.
     fn chain() -> GraphProto {
         let mut node_list = Vec::new();
         for (index, from) in ["x", "a", "b", "c"].into_iter().enumerate() {
@@ -411,8 +412,8 @@ mod tests {
         names.iter().map(String::as_str).collect()
     }
 
-    /// Each value of 10 bytes and a budget of 20: two of them in a piece, but for the first, behind which only `a` is alive,
-    /// which is handed on to the end. What is stored crosses no cut.
+    /// Each value has 10 bytes and the budget is 20: two of them per piece, except for the first, after which only
+    /// `a` is alive and is passed on to the end. Stored tensors cross no cut.
     #[test]
     fn pieces_have_about_a_budget_of_wanted_values() {
         let graph = chain();
@@ -440,13 +441,13 @@ mod tests {
         assert!(cut(&graph, &["a", "b", "c", "d"], &|_| Some(10), &|_| 10, 120).is_none());
     }
 
-    /// Of two places at which a piece may end, the one behind which less is alive.
+    /// Of two positions at which a piece may end, the one after which less is alive.
     #[test]
     fn a_piece_ends_where_little_is_alive() {
         let graph = chain();
         let bytes = |name: &str| Some(if name == "b" { 100 } else { 10 });
         let pieces = cut(&graph, &["a", "c", "d", "y"], &bytes, &|_| 0, 20).unwrap();
-        // Behind `a`, a and b's 100 bytes are still to come; behind `b` they are alive.
+        // After `a`, a and b's 100 bytes are still to come; after `b` they are alive.
         assert_eq!(texts(&pieces[0].gives), ["a"]);
         assert_eq!(texts(&pieces[0].hands_on), ["a"]);
     }
@@ -458,7 +459,7 @@ mod tests {
         let pieces = cut(&graph, &["a", "b"], &|_| Some(10), &|_| 0, 5).unwrap();
         let nodes: Vec<usize> = pieces.iter().flat_map(|piece| piece.nodes.iter().copied()).collect();
         assert_eq!(nodes, [0, 1, 2, 3]);
-        // What no layer computes is no piece's.
+        // A value that no layer computes belongs to no piece.
         assert!(cut(&graph, &["x"], &|_| Some(10), &|_| 0, 5).is_none());
     }
 

@@ -1,4 +1,4 @@
-//! A capture in pieces: the values of one piece are delivered and let go before the next is run.
+//! A capture in pieces: the values of one piece are delivered and freed before the next runs.
 
 use super::Runtime;
 use super::basis::{Basis, Feed, Outcome, Sizes, not_computed, options, tensor_bytes, tidy_options};
@@ -10,12 +10,12 @@ use qp_abi::sdk::{ModelInfo, Progress, Result, Sink};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// A model in pieces. The session of a piece is made when it is its turn and let go when it was run: to make it costs
-/// little, to keep all of them would cost the memory of the weights.
+/// A model in pieces. The session of a piece is created before it runs and dropped afterwards: creating it costs
+/// little, while keeping all of them would cost the memory of the weights.
 #[derive(Debug)]
 pub struct Piecewise {
     basis: Basis,
-    /// The bytes of the inputs that the pieces were cut for.
+    /// The size in bytes of the inputs that the pieces were cut for.
     input_bytes: u64,
     pieces: Vec<Prepared>,
 }
@@ -28,8 +28,9 @@ struct Prepared {
 }
 
 impl Piecewise {
-    /// Cuts the model for what the plan wants; without pieces where the graph cannot be cut. `None` where it is better run
-    /// whole: nothing is captured, the graph may be changed by the runtime, no budget is given, or all fits.
+    /// Cuts the model for the plan's requested values; without pieces if the graph cannot be cut. `None` if it is
+    /// better run whole: nothing is captured, the runtime may change the graph, no budget is given, or everything
+    /// fits.
     ///
     /// # Errors
     /// Those of [`Runtime::load`] and of decoding the file.
@@ -81,17 +82,17 @@ impl Piecewise {
         !self.pieces.is_empty()
     }
 
-    /// From now on the model is run whole.
+    /// From now on, run the model whole.
     pub fn give_up(&mut self) {
         self.pieces.clear();
     }
 
-    /// Whether it is cut as the plan needs it.
+    /// Whether it is cut as the plan requires.
     pub fn fits(&self, plan: &Plan<'_>) -> bool {
         self.basis.fits(plan) && plan.input_bytes() <= self.input_bytes
     }
 
-    /// Runs piece after piece, and delivers the wanted values of each before the next.
+    /// Runs piece after piece, and delivers the requested values of each before the next.
     ///
     /// # Errors
     /// `RuntimeFailed`, `Cancelled`, or the sink's own.

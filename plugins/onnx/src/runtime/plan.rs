@@ -14,11 +14,11 @@ use std::collections::HashSet;
 pub struct Settings {
     /// How much the graph is changed.
     pub optimization: Optimization,
-    /// Threads of its own; `None` for the pool that all sessions share.
+    /// Its own threads; `None` for the pool that all sessions share.
     pub threads: Option<usize>,
-    /// About how many bytes of captured values are kept at a time; `None` for all of them.
+    /// About how many bytes of captured values are kept at a time; `None` for no limit.
     pub budget: Option<u64>,
-    /// How many bytes of values may be kept for runs that differ in switches alone; `None` for none.
+    /// How many bytes of values may be kept for runs that differ only in switches; `None` for none.
     pub replay: Option<u64>,
 }
 
@@ -31,7 +31,7 @@ pub enum Optimization {
     Basic,
     /// With fused operators.
     Extended,
-    /// With other memory layouts too.
+    /// Also with other memory layouts.
     All,
 }
 
@@ -43,12 +43,12 @@ impl Optimization {
         ("all", Self::All),
     ];
 
-    /// The name that the option has.
+    /// The option's value for this level.
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(_, level)| *level == self).map_or("all", |(name, _)| name)
     }
 
-    /// The level, as `ort` calls it.
+    /// The level in `ort`'s terms.
     pub fn level(self) -> GraphOptimizationLevel {
         match self {
             Self::Disable => GraphOptimizationLevel::Disable,
@@ -60,7 +60,7 @@ impl Optimization {
 }
 
 impl Settings {
-    /// More threads than any machine has are a mistake, and would each take memory.
+    /// More threads than any machine has are a mistake, and each would take memory.
     const MAX_THREADS: usize = 1024;
 
     fn of(request: &RunRequest<'_>) -> Result<Self> {
@@ -72,26 +72,26 @@ impl Settings {
                 "optimization" => {
                     let known = Optimization::NAMES.iter().find(|(name, _)| *name == value);
                     settings.optimization = known.map(|(_, level)| *level).ok_or_else(|| {
-                        BackendError::invalid_input(format!("the optimization `{value}` does not exist"))
+                        BackendError::invalid_input(format!("invalid optimization level `{value}`"))
                             .with_help("Choose `disable`, `basic`, `extended` or `all`.")
                     })?;
                 }
                 "threads" => {
                     let threads = value.parse().ok().filter(|count| (1..=Self::MAX_THREADS).contains(count));
                     settings.threads = Some(threads.ok_or_else(|| {
-                        BackendError::invalid_input(format!("`{value}` is no number of threads"))
+                        BackendError::invalid_input(format!("invalid number of threads `{value}`"))
                             .with_help(format!("Choose a number from 1 to {}.", Self::MAX_THREADS))
                     })?);
                 }
                 "budget" | "replay" => {
                     let bytes = value.parse().map_err(|_| {
-                        BackendError::invalid_input(format!("`{value}` is no number of bytes"))
+                        BackendError::invalid_input(format!("invalid number of bytes `{value}`"))
                     })?;
                     let setting = if name == "budget" { &mut settings.budget } else { &mut settings.replay };
                     *setting = Some(bytes);
                 }
                 _ => {
-                    return Err(BackendError::invalid_input(format!("`{name}` is no option of a run"))
+                    return Err(BackendError::invalid_input(format!("unknown run option `{name}`"))
                         .with_help("The options are `optimization`, `threads`, `budget` and `replay`."));
                 }
             }
@@ -100,7 +100,7 @@ impl Settings {
     }
 }
 
-/// A request that fits the model, checked before the runtime sees it.
+/// A request that fits the model; the runtime has not seen it yet.
 pub struct Plan<'a> {
     /// How the model must be prepared.
     pub settings: Settings,
@@ -108,9 +108,9 @@ pub struct Plan<'a> {
     pub inputs: Vec<(&'a str, TensorView<'a>)>,
     /// The names of the values to deliver, in order.
     pub wanted: Vec<&'a str>,
-    /// Those of them that are no outputs of the model.
+    /// Those of them that are not outputs of the model.
     pub captured: Vec<&'a str>,
-    /// Outputs that are no tensors, and are left out where all outputs are wanted.
+    /// Outputs that are not tensors, and are left out when all outputs are requested.
     pub left_out: Vec<&'a ValueInfo>,
 }
 
@@ -118,8 +118,8 @@ impl<'a> Plan<'a> {
     /// Checks the request against the model.
     ///
     /// # Errors
-    /// `InvalidInput` for inputs or options that do not fit, `NotFound` for an unknown output, `UnsupportedOp`
-    /// for what cannot be delivered.
+    /// `InvalidInput` for inputs or options that do not fit, `NotFound` for an unknown output, `UnsupportedOp` for
+    /// what cannot be delivered.
     pub fn new(info: &'a ModelInfo, request: &RunRequest<'a>) -> Result<Self> {
         let settings = Settings::of(request)?;
         let wanted = wanted(info, request)?;
@@ -167,7 +167,7 @@ fn wanted<'a>(info: &'a ModelInfo, request: &RunRequest<'a>) -> Result<Vec<&'a s
         Fetch::OUTPUTS => {
             let wanted: Vec<&str> = info.outputs.iter().filter_map(|output| delivered(output).ok()).collect();
             match info.outputs.first() {
-                // What is no tensor is left out, unless there is nothing else.
+                // Outputs other than tensors are left out, unless there are no others.
                 Some(first) if wanted.is_empty() => delivered(first).map(|name| vec![name]),
                 _ => Ok(wanted),
             }
@@ -192,7 +192,7 @@ fn named<'a>(info: &'a ModelInfo, computed: &HashSet<&str>, name: &'a str) -> Re
 fn delivered(output: &ValueInfo) -> Result<&str> {
     if output.type_name.contains("map(") {
         return Err(BackendError::unsupported_op(format!(
-            "the output `{}` is of type `{}`, which is no tensor",
+            "the output `{}` is of type `{}`, which is not a tensor",
             output.name, output.type_name
         )));
     }
@@ -203,7 +203,7 @@ fn check_input(input: &ValueInfo, view: &TensorView<'_>) -> Result<()> {
     let refuse =
         |what: String| Err(BackendError::invalid_input(format!("the input `{}` {what}", input.name)));
     if input.dtype != DType::UNDEFINED && input.dtype != view.dtype {
-        return refuse(format!("is {}, the model wants {}", view.dtype, input.dtype));
+        return refuse(format!("is {}, but the model takes {}", view.dtype, input.dtype));
     }
     let given = view.shape.as_slice();
     if let Some(wanted) = input.shape.as_ref().into_option() {
@@ -211,7 +211,7 @@ fn check_input(input: &ValueInfo, view: &TensorView<'_>) -> Result<()> {
             && wanted.iter().zip(given).all(|(wanted, &given)| wanted.size < 0 || wanted.size == given);
         if !fits {
             return refuse(format!(
-                "is of shape {given:?}, the model wants {}",
+                "has shape {given:?}, but the model takes {}",
                 shape_text(wanted.as_slice())
             ));
         }

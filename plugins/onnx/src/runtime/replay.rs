@@ -1,10 +1,11 @@
-//! Runs of one model that differ in a few switches: what they have in common is computed once.
+//! Runs of one model that differ in a few switches: their common part is computed once.
 //!
-//! A switch is a boolean input that chooses between two values (`Where`). Its value is known before a run, so the branch that
-//! is not chosen is not computed. The graph is cut into pieces, and what one hands on has a key made of its nodes, the branches
-//! chosen in it, and the keys of what it takes. A run begins where keys are known. Kept is what lies on the border between
-//! the pieces whose switches are all in one position and those behind: where the switches change from run to run in the order
-//! of computing, the next run begins there or one piece further.
+//! A switch is a boolean input that chooses between two values (`Where`). Its value is known before a run, so the
+//! branch that is not chosen is not computed. The graph is cut into pieces, and each value passed on has a key made
+//! of its piece's nodes, the branches chosen there, and the keys of the piece's inputs. A run begins where keys are
+//! known. The values kept are those on the border between the pieces whose switches are all in one position and the
+//! pieces after them: if the switches change from run to run in the order of computation, the next run begins there
+//! or one piece further.
 
 use super::Runtime;
 use super::basis::{Basis, Feed, Outcome, Sizes, dtype_of_value, not_computed, options, stored_bytes};
@@ -20,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-/// Into about so many pieces a graph is cut: fewer compute more twice, more keep more.
+/// About how many pieces a graph is cut into: fewer compute more twice, more keep more.
 const PIECES: u64 = 24;
 
 /// What the weights of sessions that are kept may take: to make one again costs less than so much memory.
@@ -35,9 +36,9 @@ pub struct Replay {
     ends: Vec<usize>,
     sessions: Kept<ort::session::Session>,
     handed: Kept<HashMap<String, Arc<DynValue>>>,
-    /// The key of the inputs that are no switches, of the last run.
+    /// The key of the last run's inputs other than switches.
     data: u64,
-    /// The nodes of all runs so far, and those of them that were computed.
+    /// The nodes of all runs so far, and how many of them were computed.
     nodes: Nodes,
 }
 
@@ -56,20 +57,20 @@ impl Nodes {
         }
     }
 
-    /// The share that was not computed again, for people.
+    /// The share that was not computed again, for display.
     fn reused(self) -> String {
         let share = 1.0 - self.computed as f64 / self.needed.max(1) as f64;
         format!("{:.0} % of the nodes", share * 100.0)
     }
 }
 
-/// What is known of the graph, by the places of its nodes.
+/// What is known about the graph, by the positions of its nodes.
 #[derive(Debug)]
 struct Outline {
     /// The computed values and inputs that each node reads.
     reads: Vec<Vec<String>>,
     outputs: Vec<Vec<String>>,
-    /// The nodes that depend on stored tensors alone and that each node reads from.
+    /// The nodes that depend only on stored tensors and that each node reads from.
     constants: Vec<Vec<usize>>,
     is_constant: Vec<bool>,
     /// The stored tensors that each node reads.
@@ -105,7 +106,7 @@ impl Outline {
         }
     }
 
-    /// What a node reads when the switches are so.
+    /// What a node reads with the switches in these positions.
     fn reads<'s>(&'s self, node: usize, switches: &HashMap<&str, bool>) -> Vec<&'s str> {
         match self.chosen(node, switches) {
             Some(chosen) => vec![chosen],
@@ -124,16 +125,16 @@ impl Outline {
 struct Part<'s> {
     nodes: Vec<usize>,
     takes: Vec<&'s str>,
-    /// Wanted values, and those that later pieces read.
+    /// Requested values, and those that later pieces read.
     hands_on: Vec<&'s str>,
     key: u64,
     /// The positions of the switches that decide something in it.
     own: Positions,
-    /// The positions of all the switches that what it hands on depends on.
+    /// The positions of all switches that its results depend on.
     all: Positions,
 }
 
-/// Whether switches are off, and whether some are on.
+/// Whether any switches are off, and whether any are on.
 #[derive(Clone, Copy, Default)]
 struct Positions {
     off: bool,
@@ -145,14 +146,14 @@ impl Positions {
         Self { off: self.off || other.off, on: self.on || other.on }
     }
 
-    /// Runs with some switches on are of one kind each: what comes again is what all or none decide.
+    /// Whether the same positions recur: runs with some switches on and some off all differ.
     fn come_again(self) -> bool {
         !(self.off && self.on)
     }
 }
 
 impl Replay {
-    /// Prepares a model whose runs repeat each other; `None` where there is nothing to be had of that.
+    /// Prepares a model whose runs repeat each other; `None` if that would gain nothing.
     ///
     /// # Errors
     /// Those of [`Runtime::load`] and of decoding the file.
@@ -197,12 +198,12 @@ impl Replay {
         }))
     }
 
-    /// Whether it is prepared as the plan needs it.
+    /// Whether it is prepared as the plan requires.
     pub fn fits(&self, plan: &Plan<'_>) -> bool {
         self.basis.fits(plan)
     }
 
-    /// Computes what is new, and delivers what is wanted.
+    /// Computes what is new, and delivers what was requested.
     ///
     /// # Errors
     /// `RuntimeFailed`, `Cancelled`, or the sink's own.
@@ -226,7 +227,7 @@ impl Replay {
         let data = plan.inputs.iter().filter(|(_, view)| !is_switch(view)).map(|(name, _)| inputs[name]);
         let data = key(&data.collect::<Vec<u64>>());
         if data != self.data {
-            // Of other samples nothing comes again.
+            // With other samples, nothing recurs.
             self.handed.clear();
             self.data = data;
         }
@@ -287,13 +288,13 @@ impl Replay {
     }
 }
 
-/// What a run does with each of its pieces.
+/// What a run does with a piece.
 struct Schedule {
-    /// It is computed.
+    /// Compute it.
     must_run: Vec<bool>,
-    /// What it hands on is there, and read.
+    /// Read its results, which are kept.
     is_kept: Vec<bool>,
-    /// What it hands on is to be kept.
+    /// Keep its results.
     is_border: Vec<bool>,
 }
 
@@ -308,7 +309,7 @@ impl Schedule {
         let mut schedule = Self { must_run: none(), is_kept: none(), is_border: none() };
         let mut is_due = none();
         wanted.iter().filter_map(|name| piece_of(name)).for_each(|piece| is_due[piece] = true);
-        // From the end: a piece is due when one behind it is computed.
+        // From the end: a piece is due if a later one that is computed reads it.
         for (index, part) in parts.iter().enumerate().rev() {
             if !is_due[index] {
                 continue;
@@ -330,7 +331,7 @@ impl Schedule {
     }
 }
 
-/// The pieces of a run: what is needed of each when the switches are so.
+/// The pieces of a run: what each needs with the switches in these positions.
 fn parts<'s>(
     outline: &'s Outline,
     ends: &[usize],
@@ -404,12 +405,12 @@ fn parts<'s>(
     parts
 }
 
-/// Which values the nodes that a switch decides take.
+/// Which values the nodes decided by a switch take.
 fn choices(outline: &Outline, nodes: &[usize], switches: &HashMap<&str, bool>) -> Vec<String> {
     nodes.iter().filter_map(|node| outline.chosen(*node, switches)).map(str::to_owned).collect()
 }
 
-/// A piece as a model: what a switch decides is decided.
+/// A piece as a model, with its switches resolved.
 fn piece_model(
     outline: &Outline,
     whole: &ModelProto,
@@ -467,7 +468,7 @@ fn bytes_of_value(value: &DynValue) -> u64 {
     }
 }
 
-/// What is kept by key, as far as so many bytes allow; what was used longest ago goes first.
+/// Values kept by key, within a number of bytes; the least recently used go first.
 #[derive(Debug)]
 struct Kept<T> {
     entries: HashMap<u64, (T, u64, u64)>,
@@ -492,7 +493,7 @@ impl<T> Kept<T> {
         Some(value)
     }
 
-    /// Keeps a value of so many bytes; it stays even when it alone is too large.
+    /// Keeps a value of this many bytes; it stays even if it alone is too large.
     fn put(&mut self, key: u64, value: T, bytes: u64) {
         self.clock += 1;
         if let Some((_, old, _)) = self.entries.insert(key, (value, bytes, self.clock)) {

@@ -15,14 +15,14 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A run that is expected to take no longer is not watched for cancellation: to start the watcher would cost
-/// more than it is worth.
+/// A run expected to take no longer is not watched for cancellation: starting the watcher would cost more than it
+/// gains.
 const UNWATCHED: Duration = Duration::from_millis(30);
 
-/// The session option that names the folder of external data of a model in memory; ONNX Runtime 1.20 and later.
+/// The session option that names the external data folder of a model in memory; ONNX Runtime 1.20 and later.
 const EXTERNAL_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
-/// How often the host is asked whether a run is still wanted.
+/// How often the host is asked whether to cancel a run.
 const POLL: Duration = Duration::from_millis(20);
 
 /// A model that ONNX Runtime has prepared.
@@ -30,19 +30,19 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Session {
     inner: ort::session::Session,
     settings: Settings,
-    /// Values that are no outputs of the model, and are delivered all the same.
+    /// Values that are not outputs of the model but are delivered.
     captured: Vec<String>,
     threads: usize,
     version: String,
-    /// Time and input bytes of the last run, to guess how long the next one takes.
+    /// Time and input bytes of the last run, to estimate how long the next one takes.
     last: Option<(Duration, u64)>,
 }
 
 impl Session {
-    /// Prepares the model, with further values as outputs; loads the runtime when this is the first time.
+    /// Prepares the model, with additional values as outputs; loads the runtime the first time.
     ///
     /// # Errors
-    /// Those of [`Runtime::load`], `RuntimeFailed` or `UnsupportedOp` when the runtime refuses the model.
+    /// Those of [`Runtime::load`], `RuntimeFailed` or `UnsupportedOp` if the runtime rejects the model.
     pub fn open(
         runtime: &Runtime,
         source: &Source,
@@ -81,14 +81,14 @@ impl Session {
         })
     }
 
-    /// Whether it is prepared as the plan needs it.
+    /// Whether it is prepared as the plan requires.
     pub fn fits(&self, plan: &Plan<'_>) -> bool {
         self.settings == plan.settings
             && self.captured.len() == plan.captured.len()
             && self.captured.iter().zip(&plan.captured).all(|(ours, wanted)| ours == wanted)
     }
 
-    /// Runs the plan and delivers what it wants.
+    /// Runs the plan and delivers what it requests.
     ///
     /// # Errors
     /// `RuntimeFailed`, `Cancelled`, or the sink's own.
@@ -123,7 +123,7 @@ impl Session {
         Ok(report(&self.version, self.settings, self.threads, elapsed, left_out(plan)))
     }
 
-    /// How long a run with so many input bytes may take, from the last one; `None` for the first.
+    /// How long a run with this many input bytes may take, judging by the last one; `None` for the first.
     fn guess(&self, bytes: u64) -> Option<Duration> {
         let (elapsed, last_bytes) = self.last?;
         let factor = u32::try_from(bytes.div_ceil(last_bytes.max(1))).unwrap_or(u32::MAX).max(1);
@@ -131,7 +131,7 @@ impl Session {
     }
 }
 
-/// Checks that what a session is made of is still what was opened.
+/// Checks that the files a session is made from are still those that were opened.
 pub(super) fn check_source(source: &Source, has_external: bool) -> Result<()> {
     if !source.is_unchanged() && (has_external || !source.is_in_memory()) {
         return Err(BackendError::new(
@@ -143,7 +143,7 @@ pub(super) fn check_source(source: &Source, has_external: bool) -> Result<()> {
     Ok(())
 }
 
-/// From memory the runtime does not know where external data is.
+/// With a model in memory, the runtime does not know where external data is.
 pub(super) fn with_external(builder: SessionBuilder, source: &Source) -> Result<SessionBuilder> {
     let Some(folder) = source.path().parent() else { return Ok(builder) };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -152,7 +152,7 @@ pub(super) fn with_external(builder: SessionBuilder, source: &Source) -> Result<
         .map_err(|error| explain(&error.into(), &format!("{NAME} refuses `{}`", source.name())))
 }
 
-/// What is said of a run.
+/// The report of a run.
 pub(super) fn report(
     version: &str,
     settings: Settings,
@@ -175,7 +175,7 @@ pub(super) fn report(
     }
 }
 
-/// Runs a session; with `is_watched` the host is asked, from time to time, whether the run is still wanted.
+/// Runs a session; with `is_watched` the host is asked from time to time whether to cancel.
 pub(super) fn execute<'r>(
     session: &'r mut ort::session::Session,
     inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)>,
@@ -190,7 +190,7 @@ pub(super) fn execute<'r>(
     }
 }
 
-/// Says which outputs were not delivered.
+/// Names the outputs that were not delivered.
 fn left_out(plan: &Plan<'_>) -> Option<Pair> {
     let names: Vec<String> =
         plan.left_out.iter().map(|output| format!("{} ({})", output.name, output.type_name)).collect();
@@ -209,13 +209,13 @@ pub(super) fn builder(
         builder = builder.with_independent_thread_pool()?.with_intra_threads(threads)?;
     }
     if capture_threads.is_some() {
-        // Between two captures the host computes with what was captured: threads that wait must not spin.
+        // Between two captures the host computes with the captured values: waiting threads must not spin.
         builder = builder.with_intra_op_spinning(false)?;
     }
     Ok(builder)
 }
 
-/// Runs while another thread asks the host, from time to time, whether the run is still wanted.
+/// Runs while another thread asks the host from time to time whether to cancel.
 fn watched<'r>(
     session: &'r mut ort::session::Session,
     inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)>,
@@ -226,7 +226,7 @@ fn watched<'r>(
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| state.watch(options, progress));
         let outcome = {
-            // Ends the watch even when the run panics; the scope would wait for it forever.
+            // Ends the watch even if the run panics; otherwise the scope would wait for it forever.
             let _end = EndOfWatch(&state);
             session.run_with_options(inputs, options)
         };
@@ -245,7 +245,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Returns whether the run was told to stop.
+    /// Returns whether the run was cancelled.
     fn watch(&self, options: &RunOptions<NoSelectedOutputs>, progress: &Progress<'_>) -> bool {
         let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
         while !*is_over {
@@ -271,7 +271,7 @@ fn failed(error: &ort::Error) -> BackendError {
     explain(error, "ONNX Runtime failed to run the model")
 }
 
-/// The runtime's words: their first line is the cause, all of them are the detail.
+/// The runtime's message: its first line is the cause, the whole is the detail.
 pub(super) fn explain(error: &ort::Error, message: &str) -> BackendError {
     let kind = match error.code() {
         ort::ErrorCode::NotImplemented => ErrorKind::UNSUPPORTED_OP,

@@ -1,5 +1,5 @@
-//! Tensors between the ABI and ONNX Runtime. Inputs are borrowed where their alignment allows it; outputs are
-//! borrowed always.
+//! Tensors between the ABI and ONNX Runtime. Inputs are borrowed if their alignment allows it; outputs are always
+//! borrowed.
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use half::{bf16, f16};
@@ -13,7 +13,7 @@ use std::mem::size_of_val;
 /// An input for the runtime.
 ///
 /// # Errors
-/// `UnsupportedOp` for an element type that cannot be passed, `InvalidInput` for bytes that are none of it.
+/// `UnsupportedOp` for an element type that cannot be passed, `InvalidInput` for invalid bytes.
 pub fn to_input<'a>(view: &TensorView<'a>) -> Result<SessionInputValue<'a>> {
     match view.dtype {
         DType::FLOAT32 => numbers::<f32>(view),
@@ -51,7 +51,7 @@ where
     match bytemuck::try_cast_slice::<u8, T>(bytes) {
         Ok(elements) => TensorRef::from_array_view((shape, elements)).map(SessionInputValue::from),
         Err(_) => {
-            // The host's buffer starts anywhere; the runtime wants elements at their natural places.
+            // The host's buffer may start anywhere; the runtime needs aligned elements.
             let elements: Vec<T> = bytemuck::pod_collect_to_vec(bytes);
             Tensor::from_array((shape, elements)).map(SessionInputValue::from)
         }
@@ -77,7 +77,7 @@ fn strings<'a>(view: &TensorView<'a>) -> Result<SessionInputValue<'a>> {
     tensor.map(SessionInputValue::from).map_err(|error| refused(view, &error))
 }
 
-/// The strings that the ABI packs as a length and UTF-8 bytes each.
+/// The strings, each packed in the ABI as a length and UTF-8 bytes.
 pub fn unpack_strings(mut bytes: &[u8]) -> Option<Vec<&str>> {
     let mut texts = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
@@ -91,7 +91,7 @@ pub fn unpack_strings(mut bytes: &[u8]) -> Option<Vec<&str>> {
 /// Delivers an output: a tensor, or each tensor of a sequence as `name[0]`, `name[1]`, ….
 ///
 /// # Errors
-/// `UnsupportedOp` for what is neither; the sink's own.
+/// `UnsupportedOp` for anything else; the sink's own.
 pub fn deliver(name: &str, value: &DynValue, sink: &mut Sink<'_>) -> Result<()> {
     match value.dtype() {
         ValueType::Tensor { ty, .. } => deliver_tensor(name, *ty, value, sink),
@@ -106,7 +106,7 @@ pub fn deliver(name: &str, value: &DynValue, sink: &mut Sink<'_>) -> Result<()> 
             Ok(())
         }
         other => Err(BackendError::unsupported_op(format!(
-            "the output `{name}` is of type `{other}`, which is no tensor"
+            "the output `{name}` is of type `{other}`, which is not a tensor"
         ))),
     }
 }
@@ -153,7 +153,7 @@ fn deliver_tensor(name: &str, ty: TensorElementType, value: &DynValue, sink: &mu
     }
 }
 
-/// The type by the codes of ONNX, which are those of the ABI.
+/// The type by its ONNX code, which is also the ABI's.
 pub fn dtype_of(ty: TensorElementType) -> Option<DType> {
     Some(match ty {
         TensorElementType::Float32 => DType::FLOAT32,
@@ -186,10 +186,12 @@ pub fn dtype_of(ty: TensorElementType) -> Option<DType> {
     })
 }
 
-/// A tensor of a type that Rust has none for.
+/// A tensor of a type that Rust lacks.
 fn deliver_bytes(name: &str, ty: TensorElementType, value: &DynValue, sink: &mut Sink<'_>) -> Result<()> {
     let unknown = || {
-        BackendError::unsupported_op(format!("the output `{name}` is of type `{ty}`, which is not delivered"))
+        BackendError::unsupported_op(format!(
+            "the output `{name}` is of type `{ty}`, which cannot be delivered"
+        ))
     };
     let dtype = dtype_of(ty).ok_or_else(unknown)?;
     let tensor = value.view().downcast::<DynTensorValueType>().map_err(|error| lost(name, &error))?;
@@ -202,8 +204,8 @@ fn deliver_bytes(name: &str, ty: TensorElementType, value: &DynValue, sink: &mut
         &[]
     } else {
         #[expect(unsafe_code, reason = "ort has no typed access to elements of these types")]
-        // SAFETY: the pointer is to the tensor's elements in CPU memory, which ONNX Runtime stores dense and
-        // packed, so there are `size` bytes; they live as long as `tensor`, which outlives the slice.
+        // SAFETY: the pointer is to the tensor's elements in CPU memory, which ONNX Runtime stores dense and packed,
+        // so there are `size` bytes; they live as long as `tensor`, which outlives the slice.
         unsafe {
             std::slice::from_raw_parts(pointer, size)
         }

@@ -4,7 +4,7 @@ use super::Fact;
 use super::node::{Node, one, size};
 use qp_abi::sdk::{DType, Dimension};
 
-/// What is known of the outputs; `None` for an operator of another kind.
+/// What is known about the outputs; `None` for other kinds of operators.
 pub(super) fn infer(node: &Node<'_>) -> Option<Vec<Fact>> {
     match node.op {
         "Relu"
@@ -165,7 +165,7 @@ pub(super) fn broadcast(shapes: &[&[Dimension]]) -> Option<Vec<Dimension>> {
     )
 }
 
-/// What two dimensions are broadcast to. Beside a size above 1 whatever is free must be that size or 1.
+/// The broadcast of two dimensions. Next to a size above 1, a free dimension must be that size or 1.
 fn common_dimension(left: &Dimension, right: &Dimension) -> Dimension {
     match (size(left), size(right)) {
         (Some(1), _) => right.clone(),
@@ -182,7 +182,7 @@ fn common_dimension(left: &Dimension, right: &Dimension) -> Dimension {
 mod tests {
     use super::*;
 
-    /// NumPy's rule; with names as ONNX's documentation of multidirectional broadcasting has them.
+    /// NumPy's rule; with names as in ONNX's documentation of multidirectional broadcasting.
     #[test]
     fn shapes_are_broadcast_from_the_last_dimension() {
         let shape = |sizes: &[i64]| sizes.iter().map(|&size| Dimension::fixed(size)).collect::<Vec<_>>();

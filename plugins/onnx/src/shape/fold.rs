@@ -1,4 +1,4 @@
-//! Small whole-number tensors, computed where shapes are made of them.
+//! Small whole-number tensors, computed because shapes are made from them.
 
 use super::layout::shape_bounds;
 use super::node::{Node, axis_of, product};
@@ -6,7 +6,7 @@ use super::select::sliced;
 use super::{Element, MAX_FOLDED};
 use qp_abi::sdk::DType;
 
-/// The elements of a node's first output, of one dimension at most; `None` where they are not computed.
+/// The elements of a node's first output, of at most one dimension; `None` if they are not computed.
 pub(super) fn elements(node: &Node<'_>) -> Option<Vec<Element>> {
     let found = match node.op {
         "Shape" => {
@@ -45,7 +45,7 @@ pub(super) fn elements(node: &Node<'_>) -> Option<Vec<Element>> {
     (found.len() <= MAX_FOLDED).then_some(found)
 }
 
-/// Whether the output has one dimension at most, so that its order is plain.
+/// Whether the output has at most one dimension, so that its order is plain.
 fn is_flat(node: &Node<'_>) -> bool {
     node.layer
         .output(0)
@@ -82,7 +82,7 @@ fn slice(node: &Node<'_>) -> Option<Vec<Element>> {
     data.get(first..first.checked_add(usize::try_from(count).ok()?)?).map(<[Element]>::to_vec)
 }
 
-/// Of numbers, and of a name where the other changes nothing.
+/// For numbers, and for a name that the other operand leaves unchanged.
 fn arithmetic(node: &Node<'_>) -> Option<Vec<Element>> {
     if node.rank(0)? > 1 || node.rank(1)? > 1 {
         return None;
@@ -104,7 +104,7 @@ fn compute(op: &str, left: &Element, right: &Element) -> Element {
         ("Add", Number(left), Number(right)) => left.checked_add(*right),
         ("Sub", Number(left), Number(right)) => left.checked_sub(*right),
         ("Mul", Number(left), Number(right)) => left.checked_mul(*right),
-        // ONNX leaves open how negative numbers are rounded.
+        // ONNX does not specify how negative numbers are rounded.
         ("Div", Number(left), Number(right)) if *left >= 0 && *right > 0 => left.checked_div(*right),
         ("Add" | "Sub", Symbol(name), Number(0)) | ("Mul" | "Div", Symbol(name), Number(1)) => {
             return Symbol(name.clone());

@@ -1,4 +1,4 @@
-//! Operators that move, repeat and count elements; those that choose some are in `select`.
+//! Operators that move, repeat and count elements; those that select elements are in `select`.
 
 use super::elementwise::broadcast;
 use super::node::{Node, axis_of, one, product, product_dimension, size};
@@ -6,7 +6,7 @@ use super::select::{gather, gather_nd, one_hot, range_length, slice, split, top_
 use super::{Element, Fact, MAX_RANK};
 use qp_abi::sdk::{AttributeValue, DType, Dimension};
 
-/// What is known of the outputs; `None` for an operator of another kind.
+/// What is known about the outputs; `None` for other kinds of operators.
 pub(super) fn infer(node: &Node<'_>) -> Option<Vec<Fact>> {
     let dtype = node.dtype(0);
     match node.op {
@@ -83,7 +83,7 @@ fn reshape(node: &Node<'_>) -> Option<Vec<Dimension>> {
     let target = match node.has(1) {
         true => match node.elements(1) {
             Some(target) => target,
-            // Its length at least may be known.
+            // Its length, at least, may be known.
             None => {
                 let rank =
                     usize::try_from(size(node.shape(1)?.first()?)?).ok().filter(|rank| *rank <= MAX_RANK)?;
@@ -120,7 +120,7 @@ fn reshape(node: &Node<'_>) -> Option<Vec<Dimension>> {
     Some(shape)
 }
 
-/// The dimension that is left when a product is shared out: of sizes, and of names that are on both sides.
+/// The dimension that remains when a product is divided up: from sizes, and from names that are on both sides.
 fn quotient(whole: &[Dimension], parts: &[Dimension]) -> Dimension {
     let mut whole: Vec<Dimension> = whole.to_vec();
     let mut sizes = 1_i64;
@@ -192,7 +192,7 @@ fn squeeze(node: &Node<'_>) -> Option<Vec<Dimension>> {
     let shape = node.shape(0)?;
     let axes = node.axes(1, shape.len())?;
     if axes.is_empty() && !node.has(1) && !node.has_attribute("axes") {
-        // All ones go; what may be one or not leaves the rank open.
+        // All ones are removed; a dimension that may or may not be one leaves the rank open.
         return shape
             .iter()
             .all(|dimension| dimension.size >= 0)
@@ -215,7 +215,7 @@ fn unsqueeze(node: &Node<'_>) -> Option<Vec<Dimension>> {
 
 fn reduce_axes(node: &Node<'_>) -> Option<Vec<Dimension>> {
     let rank = node.rank(0)?;
-    // QLinearReduceMean has scales at the places of the axes of others.
+    // QLinearReduceMean has scales where others have axes.
     let slot = if node.op == "QLinearReduceMean" { usize::MAX } else { 1 };
     let axes = node.axes(slot, rank)?;
     if !axes.is_empty() {
@@ -316,7 +316,7 @@ fn tile(node: &Node<'_>) -> Option<Vec<Dimension>> {
     Some(shape.iter().zip(&repeats).map(tiled).collect())
 }
 
-/// The part of the shape that `Shape` gives.
+/// The part of the shape that `Shape` returns.
 pub(super) fn shape_bounds(node: &Node<'_>, rank: usize) -> Option<(usize, usize)> {
     let length = i64::try_from(rank).ok()?;
     let bound = |name: &str, default: i64| {

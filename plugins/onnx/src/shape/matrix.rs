@@ -5,7 +5,7 @@ use super::elementwise::broadcast;
 use super::node::{Node, one};
 use qp_abi::sdk::{DType, Dimension};
 
-/// What is known of the outputs; `None` for an operator of another kind.
+/// What is known about the outputs; `None` for other kinds of operators.
 pub(super) fn infer(node: &Node<'_>) -> Option<Vec<Fact>> {
     match node.op {
         "MatMul" => one(node.dtype(0), product(node.shape(0), node.shape(1))),

@@ -1,11 +1,11 @@
-//! Types and shapes that follow from the operators where the file does not declare them.
+//! Infers types and shapes from the operators where the file does not declare them.
 //!
-//! One rule for each operator, from the operator documents of ONNX and of ONNX Runtime's `com.microsoft` domain.
-//! What does not follow is not known: no rule guesses. What the file declares holds; rules only fill in what it
-//! leaves open. Small whole-number tensors are computed too, symbols included, because shapes are made of them:
+//! One rule per operator, from the operator documents of ONNX and of ONNX Runtime's `com.microsoft` domain. What
+//! cannot be inferred stays unknown: no rule guesses. The file's declarations hold; rules only fill in what they
+//! leave open. Small whole-number tensors are computed too, symbols included, because shapes are made from them:
 //! `Shape`, `Gather`, `Concat`, `Reshape`.
 //!
-//! A Loop's carried values and a function's body may have other shapes each time: of them nothing is inferred.
+//! A Loop's carried values and a function's body may have other shapes each time: nothing is inferred for them.
 
 mod elementwise;
 mod fold;
@@ -24,16 +24,17 @@ use qp_abi::sdk::{AttributeValue, DType, Dimension};
 
 /// Whole-number tensors up to this many elements are computed.
 const MAX_FOLDED: usize = 256;
-/// A value of more dimensions than this is not looked at.
+/// Values with more dimensions than this are ignored.
 const MAX_RANK: usize = 64;
-/// What the shapes and elements that are found may take: a value of 64 named dimensions, handed on by a hundred thousand
-/// layers, would be there as often. So much, and so much for each byte of the file; what lies beyond is not known.
+/// How much memory inferred shapes and elements may take: a value with 64 named dimensions, passed on by a hundred
+/// thousand layers, would be stored as often. A fixed amount plus an amount per byte of the file; anything beyond
+/// stays unknown.
 const FOUND_BYTES: (usize, usize) = (4 << 20, 8);
-/// How often all layers are looked at while something new is found: files whose nodes are not in order, and
-/// graphs inside of nodes, need more than once.
+/// How often all layers are visited while something new is found: files whose nodes are out of order, and graphs
+/// inside nodes, need more than one pass.
 const MAX_PASSES: usize = 4;
 
-/// What is known of a value.
+/// What is known about a value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fact {
     /// The element type.
@@ -47,7 +48,7 @@ impl Fact {
         Self { dtype, shape }
     }
 
-    /// Fills in what is not known; whether there was any.
+    /// Fills in what is unknown; returns whether there was any.
     fn fill(&mut self, other: Self) -> bool {
         let before = (self.dtype, self.known_dimensions());
         self.dtype = self.dtype.or(other.dtype);
@@ -65,7 +66,7 @@ impl Fact {
         before != (self.dtype, self.known_dimensions())
     }
 
-    /// About what it takes.
+    /// The approximate memory it takes.
     fn bytes(&self) -> usize {
         let dimension = |dimension: &Dimension| size_of::<Dimension>() + dimension.symbol.len();
         self.shape.iter().flatten().map(dimension).sum()
@@ -76,13 +77,13 @@ impl Fact {
     }
 }
 
-/// Whether not even a name is known of a dimension.
+/// Whether a dimension has neither size nor name.
 fn is_unknown(dimension: &Dimension) -> bool {
     dimension.size < 0 && dimension.symbol.is_empty()
 }
 
-/// The elements of a whole-number tensor: sizes, symbols, or unknown. A number may be negative, which no
-/// dimension is: it is kept beside.
+/// The elements of a whole-number tensor: sizes, symbols, or unknown. A number may be negative, which a dimension
+/// cannot be: it is kept separately.
 #[derive(Clone, Debug, PartialEq)]
 enum Element {
     Number(i64),
@@ -91,7 +92,7 @@ enum Element {
 }
 
 impl Element {
-    /// About what it takes.
+    /// The approximate memory it takes.
     fn bytes(&self) -> usize {
         let symbol = match self {
             Self::Symbol(symbol) => symbol.len(),
@@ -178,7 +179,7 @@ impl Facts {
         facts
     }
 
-    /// What is known of a value.
+    /// What is known about a value.
     pub fn get(&self, id: ValueId) -> &Fact {
         &self.facts[id]
     }
@@ -201,14 +202,14 @@ fn declared(reader: Reader<'_>, id: ValueId) -> Fact {
     Fact { dtype: reader.dtype(id), shape }
 }
 
-/// The version of ONNX's own operators; that of the IR's first files where none is named.
+/// The version of ONNX's own operators; that of the first IR versions if the file names none.
 fn opset(document: &Document) -> i64 {
     let own = |domain: Option<&str>| matches!(domain, None | Some("" | "ai.onnx"));
     let opsets = document.model.opset_import.iter();
     opsets.filter(|opset| own(opset.domain.as_deref())).filter_map(|opset| opset.version).next().unwrap_or(1)
 }
 
-/// What is known of a node's outputs, in order; fewer where nothing is.
+/// What is known about a node's outputs, in order; fewer if nothing is known about the rest.
 fn infer(node: &Node<'_>) -> Vec<Fact> {
     elementwise::infer(node)
         .or_else(|| window::infer(node))

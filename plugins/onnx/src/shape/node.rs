@@ -1,4 +1,4 @@
-//! A node with what is known of its inputs.
+//! A node with what is known about its inputs.
 
 use super::{Element, Fact, Facts, MAX_FOLDED};
 use crate::convert;
@@ -17,7 +17,7 @@ pub(super) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// What is known of an input; nothing of one that is omitted.
+    /// What is known about an input; nothing if it is omitted.
     fn fact(&self, slot: usize) -> Option<&'a Fact> {
         self.layer.input(slot).map(|id| self.facts.get(id))
     }
@@ -51,12 +51,12 @@ impl<'a> Node<'a> {
             .map(|attribute| &attribute.value)
     }
 
-    /// The whole number under that name. A function's attribute is not known, and then there is none at all.
+    /// The integer attribute with this name. A function's attribute is unknown; then there is none at all.
     pub(super) fn int(&self, name: &str) -> Option<i64> {
         self.layer.int(name)
     }
 
-    /// The whole number under that name, or what it is where the file does not say; `None` where the file says
+    /// The integer attribute with this name, or its default if the file does not give it; `None` if the file gives
     /// something else.
     pub(super) fn int_or(&self, name: &str, default: i64) -> Option<i64> {
         match self.attribute(name) {
@@ -97,7 +97,7 @@ impl<'a> Node<'a> {
         Some(crate::proto::dtype(Some(code))).filter(|dtype| *dtype != DType::UNDEFINED)
     }
 
-    /// The elements of a small whole-number input, as far as they are known.
+    /// The elements of a small whole-number input, each if known.
     pub(super) fn elements(&self, slot: usize) -> Option<Vec<Element>> {
         let id = self.layer.input(slot)?;
         match &self.facts.elements[id] {
@@ -141,8 +141,8 @@ impl<'a> Node<'a> {
         convert::to_f64(tensor.dtype, &bytes, count).filter(|values| values.len() == count)
     }
 
-    /// Axes given as an attribute or, since some version, as an input; `None` when they are given and not known.
-    /// Counted from the end where negative; sorted.
+    /// Axes given as an attribute or, from some version on, as an input; `None` if they are given but unknown.
+    /// Negative ones count from the end; sorted.
     pub(super) fn axes(&self, slot: usize, rank: usize) -> Option<Vec<usize>> {
         let given = match self.has(slot) {
             true => self.numbers(slot)?,
@@ -164,12 +164,12 @@ pub(super) fn axis_of(axis: i64, rank: usize) -> Option<usize> {
     usize::try_from(index).ok().filter(|_| index < rank)
 }
 
-/// A fixed size; `None` for one that is free.
+/// A fixed size; `None` for a free one.
 pub(super) fn size(dimension: &Dimension) -> Option<i64> {
     (dimension.size >= 0).then_some(dimension.size)
 }
 
-/// The product of sizes where all are fixed.
+/// The product of sizes if all are fixed.
 pub(super) fn product(dimensions: &[Dimension]) -> Option<i64> {
     dimensions.iter().try_fold(1_i64, |total, dimension| total.checked_mul(size(dimension)?))
 }

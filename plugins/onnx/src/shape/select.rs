@@ -1,4 +1,4 @@
-//! Operators that choose elements: which are left follows from their inputs.
+//! Operators that select elements: their inputs determine which remain.
 
 use super::Fact;
 use super::node::{Node, axis_of, size};
@@ -15,7 +15,7 @@ pub(super) fn split(node: &Node<'_>) -> Vec<Fact> {
             (false, true) => node.ints("split"),
             (false, false) => size(&shape[axis]).and_then(|total| {
                 let count = node.int("num_outputs").unwrap_or(i64::try_from(outputs).ok()?).max(1);
-                // The last piece is smaller where it does not divide.
+                // The last piece is smaller if the size is not divisible.
                 let piece = total.checked_add(count - 1)? / count;
                 let pieces = (0..count).map(|index| (total - index * piece).clamp(0, piece));
                 Some(pieces.take(outputs).collect())
@@ -52,7 +52,7 @@ pub(super) fn slice(node: &Node<'_>) -> Option<Vec<Dimension>> {
             .zip(optional(4))
             .map(|(axes, steps)| (node.numbers(1), node.numbers(2), axes, steps))
         else {
-            // What is cut is not known, but along which axes it may be.
+            // What is cut is unknown, but not the axes that may be cut.
             let axes = axes.flatten();
             for (axis, dimension) in shape.iter_mut().enumerate() {
                 let may_be_cut = axes.as_ref().is_none_or(|axes| {

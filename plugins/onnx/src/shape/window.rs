@@ -4,7 +4,7 @@ use super::Fact;
 use super::node::{Node, one, size};
 use qp_abi::sdk::{DType, Dimension};
 
-/// What is known of the outputs; `None` for an operator of another kind.
+/// What is known about the outputs; `None` for other kinds of operators.
 pub(super) fn infer(node: &Node<'_>) -> Option<Vec<Fact>> {
     match node.op {
         "Conv" | "FusedConv" => one(node.dtype(0), convolution(node, 1)),
@@ -75,7 +75,7 @@ impl Window {
             self.dilations[axis].checked_mul(self.kernel[axis] - 1).and_then(|reach| reach.checked_add(1));
         let (before, after) = self.pads[axis];
         let padding = before.checked_add(after);
-        // A window that gives back as many as there are does so for any number.
+        // A window whose output has as many elements as its input does so for any number.
         let keeps = stride == 1
             && (self.is_same || reach.zip(padding).is_some_and(|(reach, padding)| reach == padding + 1));
         if keeps {
@@ -92,7 +92,7 @@ impl Window {
             }
             let mut count = room / stride + 1;
             if self.is_ceiling && room % stride != 0 {
-                // The last window begins inside of the input or its padding in front.
+                // The last window begins inside the input or its leading padding.
                 count += i64::from(count.checked_mul(stride)? < input.checked_add(before)?);
             }
             Some(count)
@@ -128,8 +128,8 @@ fn pool(node: &Node<'_>) -> Option<Vec<Dimension>> {
     Window::of(node, kernel)?.shape([input[0].clone(), input[1].clone()], input)
 }
 
-/// stride · (input − 1) + output_padding + dilation · (kernel − 1) + 1 − padding, or input · stride, or what the
-/// file says.
+/// stride · (input − 1) + output_padding + dilation · (kernel − 1) + 1 − padding, or input · stride, or the size
+/// given in the file.
 fn transposed(node: &Node<'_>) -> Option<Vec<Dimension>> {
     let (input, weight) = (node.shape(0)?, node.shape(1)?);
     let kernel: Vec<i64> = match node.ints("kernel_shape") {

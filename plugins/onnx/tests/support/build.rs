@@ -7,7 +7,7 @@ use qp_plugin_onnx::proto::{
     TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, code, tensor_shape_proto, type_proto,
 };
 
-/// A model around a graph, of opset 21 and ONNX Runtime's domain.
+/// A model around a graph, with opset 21 and ONNX Runtime's domain.
 pub fn model(graph: GraphProto) -> ModelProto {
     let opset = |domain: &str, version| OperatorSetIdProto {
         domain: Some(domain.to_owned()),
@@ -22,7 +22,7 @@ pub fn model(graph: GraphProto) -> ModelProto {
     }
 }
 
-/// A graph of those nodes and initializers, with a float input `x` of any shape and an output `y`.
+/// A graph of these nodes and initializers, with a float input `x` of any shape and an output `y`.
 pub fn graph(nodes: Vec<NodeProto>, initializers: Vec<TensorProto>) -> GraphProto {
     GraphProto {
         name: Some("graph".to_owned()),

@@ -1,4 +1,4 @@
-//! What the tests share: a backend with the machine's runtime, handles that a host would pass in, and the sample
+//! Shared test support: a backend with the machine's runtime, handles as a host would pass them, and the sample
 //! models.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
@@ -38,13 +38,13 @@ pub fn with_progress<T>(work: impl FnOnce(&Progress<'_>) -> T) -> T {
     with_answer(|| false, work)
 }
 
-/// Progress whose answer to "cancelled?" is the closure's.
+/// Progress with a closure that decides about cancellation.
 pub fn with_answer<T>(answer: impl Fn() -> bool + Send + Sync, work: impl FnOnce(&Progress<'_>) -> T) -> T {
     let progress = FnProgress(|_: &str, _, _| answer());
     work(&Progress::new(Progress_TO::from_ptr(RRef::new(&progress), TD_Opaque)))
 }
 
-/// A sink that keeps all it is given.
+/// A sink that keeps everything it receives.
 pub fn collect(
     work: impl FnOnce(&mut Sink<'_>) -> Result<(), BackendError>,
 ) -> Result<Vec<Received>, BackendError> {
@@ -74,7 +74,7 @@ pub fn reader() -> OnnxBackend {
     OnnxBackend::create(Setup::default()).unwrap()
 }
 
-/// The folders that hold runtimes: `QP_RUNTIMES`, else qp's data folder.
+/// The folders that hold runtimes: `QP_RUNTIMES`, or qp's data folder.
 pub fn runtime_folders() -> Vec<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "a test may ask where the runtimes are")]
     let (named, home) = (std::env::var_os("QP_RUNTIMES"), std::env::var_os("HOME"));
@@ -101,7 +101,7 @@ pub fn sample(name: &str) -> PathBuf {
 
 pub fn open(backend: &OnnxBackend, path: &Path) -> Result<OnnxModel, BackendError> {
     let model = with_progress(|progress| backend.open(path.to_str().unwrap(), &[], progress))?;
-    // What the host would not accept, a test does not either.
+    // A test accepts only what the host would accept.
     let verdict = conformance::description(&OnnxBackend::manifest(), &model.info()?);
     assert_eq!(verdict, conformance::Verdict::Passed, "{}", path.display());
     Ok(model)
@@ -113,7 +113,7 @@ pub fn read(model: &OnnxModel, name: &str) -> Result<Received, BackendError> {
     Ok(received[0].clone())
 }
 
-/// What a run asks for, besides its inputs.
+/// What a run requests, besides its inputs.
 #[derive(Default)]
 pub struct Ask<'a> {
     pub names: Option<&'a [&'a str]>,

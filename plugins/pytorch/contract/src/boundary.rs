@@ -1,4 +1,4 @@
-//! The engine as its author writes it, and what puts the panic guard around it.
+//! The engine as its author writes it, and the panic guard around it.
 
 use crate::engine::{self, Engine_TO, EngineBox, Model_TO, ModelBox, RunRequest};
 use crate::program::Program;
@@ -20,7 +20,7 @@ pub trait Engine: Sized + Send + Sync + 'static {
     /// Loads a TorchScript archive.
     fn load(&self, path: &str, options: &[Pair], progress: &Progress<'_>) -> Result<Self::Model>;
 
-    /// Makes a model of a program and its stored tensors.
+    /// Builds a model from a program and its stored tensors.
     fn prepare(
         &self,
         program: &Program,
@@ -116,7 +116,7 @@ macro_rules! export_engine {
                 $crate::abi_stable::library::__call_root_module_loader(root_module)
             }
 
-            /// The one symbol that the plugin looks for.
+            /// The only symbol that the plugin looks for.
             #[allow(unsafe_code)]
             // SAFETY: the name is abi_stable's own, so no other symbol of a library can have it.
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]

@@ -15,21 +15,20 @@ use qp_abi::{BackendError, TensorView};
 pub struct RunRequest<'a> {
     /// The inputs, in the order of the model's own.
     pub inputs: RSlice<'a, TensorView<'a>>,
-    /// Values of [`Model::values`] that take the place of those that are computed, each as soon as its own is
-    /// delivered.
+    /// Values of [`Model::values`] that replace the computed ones, each as soon as the computed one is delivered.
     pub substitutes: RSlice<'a, TensorView<'a>>,
     /// What to deliver.
     pub fetch: Fetch,
-    /// For the outputs, their names, in order; outputs beyond them, and all when their number differs, are called
-    /// `output_0`, `output_1`, …  By name, those of [`Model::values`], with `:N` behind them for tensor N of several, or
-    /// `output:N` for output N. Of layers, such names in the order of execution; what a run does not compute of them is
-    /// left out.
+    /// For outputs: their names, in order; outputs beyond them, and all outputs if the numbers differ, are named
+    /// `output_0`, `output_1`, …  For values by name: those of [`Model::values`], followed by `:N` for tensor N of
+    /// several, or `output:N` for output N. For layers: such names in the order of execution; names that a run does
+    /// not compute are left out.
     pub names: RSlice<'a, RString>,
-    /// `threads`, `qengine`, `precision`; an unknown name is refused as `InvalidInput`.
+    /// `threads`, `qengine`, `precision`; an unknown name is rejected with `InvalidInput`.
     pub options: RSlice<'a, Pair>,
 }
 
-/// Runs models with libtorch. It is shared by all threads.
+/// Runs models with libtorch. All threads share it.
 #[sabi_trait]
 pub trait Engine: Send + Sync + 'static {
     /// Loads the TorchScript archive at `path`, which is checked before any of it is executed.
@@ -40,7 +39,7 @@ pub trait Engine: Send + Sync + 'static {
         progress: ProgressRef<'_>,
     ) -> RResult<ModelBox, BackendError>;
 
-    /// Makes a model of a program and the stored tensors that it names, in its order. A view with quantization
+    /// Builds a model from a program and the stored tensors that it names, in its order. A view with quantization
     /// parameters is one of PyTorch's quantized tensors.
     #[sabi(last_prefix_field)]
     fn prepare(
@@ -58,7 +57,7 @@ pub trait Model: Send + Sync + 'static {
     /// The values that a run can capture or replace, by their unique names, in the order of execution.
     fn values(&self) -> RResult<RVec<RString>, BackendError>;
 
-    /// Runs `forward`, and delivers what was asked for.
+    /// Runs `forward`, and delivers what was requested.
     #[sabi(last_prefix_field)]
     fn run(
         &self,
@@ -71,5 +70,5 @@ pub trait Model: Send + Sync + 'static {
 /// The engine as it crosses the boundary.
 pub type EngineBox = Engine_TO<RBox<()>>;
 
-/// A model of the engine's as it crosses the boundary.
+/// One of the engine's models as it crosses the boundary.
 pub type ModelBox = Model_TO<RBox<()>>;

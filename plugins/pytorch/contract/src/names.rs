@@ -2,21 +2,21 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// Hands out each name once; a second one like it gets a number.
+/// Gives each name out once; a repeated one gets a number.
 #[derive(Debug, Default)]
 pub struct Names {
     taken: HashSet<String>,
-    /// The number that the next name of a stem is tried with: a file may repeat one name a million times.
+    /// The number to try for the next name of a stem: a file may repeat one name a million times.
     next: HashMap<String, u64>,
 }
 
 impl Names {
-    /// Takes a name that something has already, once or more often.
+    /// Takes a name that is already in use, once or more often.
     pub fn take(&mut self, name: &str) {
         self.taken.insert(name.to_owned());
     }
 
-    /// Takes `stem`, or `stem` with `separator` and a number from `first` on.
+    /// Takes `stem`, or `stem` with `separator` and a number, starting at `first`.
     pub fn claim(&mut self, stem: &str, separator: char, first: u64) -> String {
         if self.taken.insert(stem.to_owned()) {
             return stem.to_owned();

@@ -1,19 +1,19 @@
-//! What a model may call: `operators.txt`, every operator of libtorch's by its name, and why.
+//! What a model may call: `operators.txt` lists every operator of libtorch by name, with a reason.
 
 use crate::table::{Slot, Table};
 
-/// The list: groups with a heading each.
+/// The list: groups, each with a heading.
 const LIST: &str = include_str!("../operators.txt");
 
-/// Operators that reach files or other processes, of libraries that are not in the list.
+/// Operators that reach files or other processes, from libraries that are not in the list.
 pub const OTHERS: [&str; 5] = ["rpc_async", "rpc_sync", "rpc_remote", "write_file", "read_file"];
 
-/// What the list says of an operator.
+/// What the list says about an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It computes.
+    /// Allowed: it only computes.
     Allowed,
-    /// It is not for models, for this reason.
+    /// Not meant for models, for this reason.
     Refused(&'static str),
     /// The same, and a file that calls it is unsafe.
     Unsafe(&'static str),
@@ -23,12 +23,12 @@ pub enum Standing {
 
 /// Groups of the list.
 const MAX_GROUPS: usize = 64;
-/// The mark of a namespace, `quantized::`; those of operators are the numbers of their groups.
+/// The mark of a namespace, `quantized::`; operators are marked with the numbers of their groups.
 const NAMESPACE: u16 = MAX_GROUPS as u16;
 
-/// The list as the compiler has read it.
+/// The list as parsed at compile time.
 struct Listed {
-    /// The names, without `aten::`, and the namespaces of the others.
+    /// The names, without `aten::`, and the other namespaces.
     names: Table<4096>,
     /// Where the headings of the groups begin.
     headings: [usize; MAX_GROUPS],
@@ -69,7 +69,7 @@ const fn read() -> Listed {
     Listed { names, headings }
 }
 
-/// What the list says of the operator of that name, `aten::conv2d`.
+/// What the list says about the operator with this name, `aten::conv2d`.
 pub fn standing(name: &str) -> Standing {
     let (namespace, short) = name.rsplit_once("::").unwrap_or(("", name));
     if OTHERS.contains(&short) {
@@ -84,12 +84,12 @@ pub fn standing(name: &str) -> Standing {
     own.or_else(in_namespace).map_or(Standing::Unknown, |slot| of_group(slot.mark))
 }
 
-/// Whether operators are listed under a namespace of that name.
+/// Whether operators are listed under this namespace.
 pub fn is_namespace(name: &str) -> bool {
     name == "aten" || LISTED.names.find(LIST, &[name, "::"]).is_some()
 }
 
-/// The names of all operators that are unsafe, without their namespaces.
+/// The names of all unsafe operators, without their namespaces.
 pub fn unsafe_names() -> impl Iterator<Item = &'static str> {
     let are_unsafe: Vec<bool> =
         (0..NAMESPACE).map(|group| matches!(of_group(group), Standing::Unsafe(_))).collect();
@@ -98,7 +98,7 @@ pub fn unsafe_names() -> impl Iterator<Item = &'static str> {
     listed.filter_map(|slot| slot.key(LIST).rsplit("::").next()).chain(OTHERS)
 }
 
-/// What the heading of a group says.
+/// The meaning of a group's heading.
 fn of_group(number: u16) -> Standing {
     let heading =
         LISTED.headings.get(usize::from(number)).and_then(|start| LIST.get(*start..)?.lines().next());

@@ -1,18 +1,18 @@
-//! A program: operators of libtorch in the order in which they are called, each with its arguments.
+//! A program: libtorch operators in the order of their calls, each with its arguments.
 //!
-//! This is what exported programs and eager modules become, so that one engine runs both. The plugin writes it,
-//! from what it has read; the engine turns it into a graph of TorchScript's. Nothing
-//! in it can execute anything but an operator that libtorch has registered.
+//! Exported programs and eager modules become programs, so that one engine runs both. The plugin writes a program
+//! from what it has read; the engine turns it into a TorchScript graph. Nothing in it can execute anything but an
+//! operator registered in libtorch.
 
 use abi_stable::StableAbi;
 use abi_stable::std_types::{ROption, RString, RVec, Tuple2};
 
-/// A value of the program: an input, a stored tensor, or a result of a call. Each has a number of its own.
+/// A value of the program: an input, a stored tensor, or a result of a call. Each has a unique number.
 #[repr(transparent)]
 #[derive(StableAbi, Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Register(pub u32);
 
-/// Calls, and what they start from and lead to.
+/// Calls, with their inputs and outputs.
 #[repr(C)]
 #[derive(StableAbi, Debug, Clone, Default, PartialEq)]
 pub struct Program {
@@ -20,7 +20,7 @@ pub struct Program {
     pub inputs: RVec<Input>,
     /// The stored tensors that the calls read.
     pub stored: RVec<Stored>,
-    /// Calls whose results depend on stored tensors alone, made once: they pack weights.
+    /// Calls whose results depend only on stored tensors, made once: they pack weights.
     pub setup: RVec<Call>,
     /// The calls of a run.
     pub calls: RVec<Call>,
@@ -36,7 +36,7 @@ pub struct Input {
     pub register: Register,
     /// Its name.
     pub name: RString,
-    /// Whether the program takes it as a whole number and not as a tensor.
+    /// Whether the program takes it as a whole number instead of a tensor.
     pub is_int: bool,
 }
 
@@ -48,8 +48,8 @@ pub struct Stored {
     pub register: Register,
     /// Its name in the file.
     pub name: RString,
-    /// Whether it is one of PyTorch's quantized tensors; codes that operators of the program turn into real values
-    /// are plain integers.
+    /// Whether it is one of PyTorch's quantized tensors; codes that operators of the program dequantize are plain
+    /// integers.
     pub is_quantized: bool,
 }
 
@@ -59,21 +59,21 @@ pub struct Stored {
 pub struct Call {
     /// The operator with its namespace, `aten::conv2d`; one in [`PYTHON`] is what Python does with any value.
     pub operator: RString,
-    /// The overload, where the file says which; without it, the arguments decide.
+    /// The overload, if the file gives it; otherwise the arguments decide.
     pub overload: ROption<RString>,
     /// The arguments by position.
     pub arguments: RVec<Argument>,
     /// The arguments by name.
     pub keywords: RVec<Tuple2<RString, Argument>>,
-    /// Of a call of [`CONDITION`], what is computed when its argument is true, and what when it is not.
+    /// For a call of [`CONDITION`], what is computed if its argument is true, and what if it is not.
     pub branches: RVec<Branch>,
     /// The values that it computes.
     pub results: Results,
-    /// Where the call stands in the model, for messages: a node or the path of a module.
+    /// Where the call is in the model, for messages: a node or the path of a module.
     pub place: RString,
 }
 
-/// Calls of which a condition decides whether they are made. Values that they compute are none outside.
+/// Calls that a condition decides about. The values that they compute do not exist outside.
 #[repr(C)]
 #[derive(StableAbi, Debug, Clone, Default, PartialEq)]
 pub struct Branch {
@@ -87,9 +87,9 @@ pub struct Branch {
 #[repr(u8)]
 #[derive(StableAbi, Debug, Clone, PartialEq, Eq)]
 pub enum Results {
-    /// Whatever there is as one value, which may be a tuple or a list.
+    /// Everything as one value, which may be a tuple or a list.
     One(CallResult),
-    /// One value for each result, or for each element of a list.
+    /// One value per result, or per element of a list.
     Each(RVec<CallResult>),
 }
 
@@ -109,11 +109,11 @@ impl Results {
 pub struct CallResult {
     /// The value.
     pub register: Register,
-    /// The name under which it can be captured; `None` for one that is no layer's.
+    /// The name under which it can be captured; `None` if it belongs to no layer.
     pub name: ROption<RString>,
 }
 
-/// The namespace of what Python does with a value of any type: `getitem`, `getattr`.
+/// The namespace of Python's operations on values of any type: `getitem`, `getattr`.
 pub const PYTHON: &str = "python";
 
 /// The operator that makes the calls of one of its two branches.
@@ -139,7 +139,7 @@ pub enum Argument {
     Code(i64),
     /// A device; always the CPU here.
     Device,
-    /// A value that is computed, stored or given.
+    /// A value that is computed, stored or an input.
     Value(Register),
     /// A list.
     List(RVec<Argument>),

@@ -1,4 +1,4 @@
-//! The one symbol of the engine's library.
+//! The only symbol of the engine's library.
 
 use crate::engine::EngineBox;
 use abi_stable::StableAbi;
@@ -8,7 +8,7 @@ use abi_stable::sabi_types::VersionStrings;
 use abi_stable::std_types::RResult;
 use qp_abi::BackendError;
 
-/// The version of this contract; that of the plugin and that of the engine must be the same.
+/// The version of this contract; plugin and engine must have the same.
 pub const CONTRACT_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the engine's library exports.
@@ -17,7 +17,7 @@ pub const CONTRACT_VERSION: &str = env!("CARGO_PKG_VERSION");
 #[sabi(kind(Prefix(prefix_ref = EngineRef)))]
 #[sabi(missing_field(panic))]
 pub struct EngineRoot {
-    /// Makes the engine. libtorch is in the process by then.
+    /// Creates the engine. libtorch is in the process by then.
     #[sabi(last_prefix_field)]
     pub create: extern "C" fn() -> RResult<EngineBox, BackendError>,
 }

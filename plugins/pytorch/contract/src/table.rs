@@ -1,24 +1,24 @@
-//! Where the entries of a text are, by their keys: a table that the compiler makes, so that nothing of the text is read
-//! when the program starts.
+//! Where the entries of a text are, by key: a table made at compile time, so that none of the text is read at program
+//! start.
 
-/// A table of the keys of one text, which is given to each call. It has more slots than keys; the compiler does not end
-/// on one that is full.
+/// A table of the keys of one text, which is passed to each call. It has more slots than keys; with a full table,
+/// compilation would not end.
 #[derive(Debug)]
 pub struct Table<const SLOTS: usize> {
     slots: [Slot; SLOTS],
 }
 
-/// A key: where it is in the text, and what is kept with it.
+/// A key: its position in the text, and its mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
     start: u32,
     length: u16,
-    /// What is kept with the key.
+    /// The key's mark.
     pub mark: u16,
 }
 
 const EMPTY: Slot = Slot { start: 0, length: 0, mark: 0 };
-/// The hash of no bytes, and what it is multiplied with for each: FNV-1a.
+/// The hash of no bytes, and the factor for each byte: FNV-1a.
 const BASIS: u32 = 0x811c_9dc5;
 const PRIME: u32 = 0x0100_0193;
 
@@ -29,7 +29,7 @@ impl<const SLOTS: usize> Table<SLOTS> {
         Self { slots: [EMPTY; SLOTS] }
     }
 
-    /// Adds the key `text[start..end]`. One that is there already keeps its mark.
+    /// Adds the key `text[start..end]`. An existing key keeps its mark.
     pub const fn add(&mut self, text: &[u8], start: usize, end: usize, mark: u16) {
         assert!(start < end && end <= text.len() && end - start <= u16::MAX as usize);
         let mut hash = BASIS;
@@ -48,7 +48,7 @@ impl<const SLOTS: usize> Table<SLOTS> {
         self.slots[place] = Slot { start: start as u32, length: (end - start) as u16, mark };
     }
 
-    /// The key that is made of these parts.
+    /// The key composed of these parts.
     pub fn find(&self, text: &str, parts: &[&str]) -> Option<&Slot> {
         let hash = parts.iter().flat_map(|part| part.bytes()).fold(BASIS, step);
         let length: usize = parts.iter().map(|part| part.len()).sum();
@@ -72,7 +72,7 @@ impl<const SLOTS: usize> Table<SLOTS> {
         }
     }
 
-    /// All keys, in no order.
+    /// All keys, in no particular order.
     pub fn keys(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().filter(|slot| slot.length != 0)
     }

@@ -1,4 +1,4 @@
-// What codes of an element type can be, for the operators that quantize.
+// Which codes an element type can have, for the operators that quantize.
 
 #pragma once
 
@@ -20,7 +20,7 @@ inline std::pair<double, double> bounds(at::ScalarType dtype) {
     case at::kInt: return {std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()};
     case at::kFloat8_e5m2: return {-57344, 57344};
     case at::kFloat8_e4m3fn: return {-448, 448};
-    default: TORCH_CHECK(false, "codes cannot be of the type ", dtype);
+    default: TORCH_CHECK(false, "invalid code type ~", dtype);
   }
 }
 

@@ -1,8 +1,9 @@
 // The operators of `quantized_decomposed`, which PT2E quantization leaves in exported programs and libtorch lacks:
-// PyTorch defines them in Python. Each is composed of the same operators of ATen in the same order as the reference
+// PyTorch defines them in Python. Each is composed of the same ATen operators in the same order as the reference
 // (`torch/ao/quantization/fx/_decomposed.py` of PyTorch 2.13), so that results agree to the last bit.
 //
-// real = (q - zero_point) * scale. A "token" is all but the last axis, a "group" so many elements along the last one.
+// real = (q - zero_point) * scale. A "token" is all axes but the last, a "group" a number of elements along the last
+// one.
 
 #include "codes.h"
 
@@ -25,17 +26,17 @@ using qp::check_bounds;
 Tensor as_float(const Tensor& input) {
   const bool is_narrow = input.scalar_type() == at::kHalf || input.scalar_type() == at::kBFloat16;
   const Tensor wide = is_narrow ? input.to(at::kFloat) : input;
-  TORCH_CHECK(wide.scalar_type() == at::kFloat, "only float32 is quantized, not ", wide.scalar_type());
+  TORCH_CHECK(wide.scalar_type() == at::kFloat, "only float32 can be quantized, not ~", wide.scalar_type());
   return wide;
 }
 
 double number(const Tensor& tensor) {
-  TORCH_CHECK(tensor.numel() == 1, "one number is expected, not ", tensor.numel());
+  TORCH_CHECK(tensor.numel() == 1, "expected one number, not ~", tensor.numel());
   return tensor.item().toDouble();
 }
 
 int64_t whole_number(const Tensor& tensor) {
-  TORCH_CHECK(tensor.numel() == 1, "one number is expected, not ", tensor.numel());
+  TORCH_CHECK(tensor.numel() == 1, "expected one number, not ~", tensor.numel());
   return tensor.item().toLong();
 }
 
@@ -59,7 +60,7 @@ Tensor quantize_per_tensor_tensor2(const Tensor& input, const Tensor& scale, con
 
 Tensor dequantize_per_tensor(const Tensor& input, double scale, int64_t zero_point, int64_t /*quant_min*/,
                              int64_t /*quant_max*/, ScalarType dtype, std::optional<ScalarType> out_dtype) {
-  TORCH_CHECK(input.scalar_type() == dtype, "codes of the type ", dtype, " are expected, not ", input.scalar_type());
+  TORCH_CHECK(input.scalar_type() == dtype, "expected codes of the type ", dtype, ", not ", input.scalar_type());
   bounds(dtype);
   return (input.to(out_dtype.value_or(at::kFloat)) - zero_point) * scale;
 }
@@ -78,7 +79,7 @@ Tensor dequantize_per_tensor_tensor2(const Tensor& input, const Tensor& scale, c
                                whole_number(quant_max), dtype, out_dtype);
 }
 
-// `tensor` with `axis` and the first axis exchanged; the same again exchanges them back.
+// `tensor` with `axis` and the first axis swapped; a second call swaps them back.
 Tensor exchanged(const Tensor& tensor, int64_t axis) {
   TORCH_CHECK(axis >= 0 && axis < tensor.dim(), "there is no axis ", axis, " in ", tensor.dim(), " dimensions");
   std::vector<int64_t> axes(static_cast<size_t>(tensor.dim()));
@@ -89,7 +90,7 @@ Tensor exchanged(const Tensor& tensor, int64_t axis) {
   return tensor.permute(axes);
 }
 
-// One number for each index of the first axis, shaped to be spread over the others.
+// One number per index of the first axis, shaped to broadcast over the others.
 Tensor along_first(const Tensor& numbers, const Tensor& tensor) {
   std::vector<int64_t> shape(static_cast<size_t>(tensor.dim()), 1);
   shape[0] = numbers.size(0);
@@ -108,7 +109,7 @@ Tensor quantize_per_channel(const Tensor& input, const Tensor& scales, const Ten
 Tensor dequantize_per_channel(const Tensor& input, const Tensor& scales, const std::optional<Tensor>& zero_points,
                               int64_t axis, int64_t quant_min, int64_t quant_max, ScalarType dtype,
                               std::optional<ScalarType> out_dtype) {
-  TORCH_CHECK(input.scalar_type() == dtype, "codes of the type ", dtype, " are expected, not ", input.scalar_type());
+  TORCH_CHECK(input.scalar_type() == dtype, "expected codes of the type ", dtype, ", not ", input.scalar_type());
   check_bounds(quant_min, quant_max, dtype);
   const Tensor channels = exchanged(input, axis);
   const Tensor spread = along_first(scales, channels);
@@ -206,14 +207,14 @@ int64_t group(const Tensor& matrix, const Tensor& scales, int64_t size) {
   if (scales.dim() > 0 && size > columns && scales.size(-1) == 1) {
     size = columns;
   }
-  TORCH_CHECK(size > 1 && columns % size == 0, columns, " columns do not divide into groups of ", size);
+  TORCH_CHECK(size > 1 && columns % size == 0, columns, " columns are not divisible into groups of ~", size);
   return size;
 }
 
 Tensor quantize_per_channel_group(const Tensor& input, const Tensor& scales, const Tensor& zero_points,
                                   int64_t quant_min, int64_t quant_max, ScalarType dtype, int64_t group_size) {
   const Tensor groups = input.reshape({-1, group(input, scales, group_size)});
-  TORCH_CHECK(!at::isnan(groups).any().item().toBool(), "what is to be quantized holds a NaN");
+  TORCH_CHECK(!at::isnan(groups).any().item().toBool(), "the values to quantize contain a NaN");
   const Tensor scaled = groups.mul(1.0 / scales.reshape({-1, 1})).add(zero_points.reshape({-1, 1}));
   return scaled.round().clamp(quant_min, quant_max).to(dtype).reshape_as(input);
 }
@@ -229,7 +230,7 @@ Tensor dequantize_per_channel_group(const Tensor& input, const Tensor& scales,
 
 Tensor fake_quant_per_channel(const Tensor& input, const Tensor& scales, const Tensor& zero_points, int64_t axis,
                               int64_t quant_min, int64_t quant_max) {
-  TORCH_CHECK(input.scalar_type() == at::kFloat, "only float32 is quantized, not ", input.scalar_type());
+  TORCH_CHECK(input.scalar_type() == at::kFloat, "only float32 can be quantized, not ~", input.scalar_type());
   TORCH_CHECK(axis >= 0 && axis < input.dim(), "there is no axis ", axis, " in ", input.dim(), " dimensions");
   std::vector<int64_t> shape(static_cast<size_t>(input.dim()), 1);
   shape[static_cast<size_t>(axis)] = -1;

@@ -1,4 +1,4 @@
-// What a file can execute, checked as libtorch's compiler has understood it.
+// Checks what a file can execute, as libtorch's compiler has understood it.
 
 #include "guard.h"
 
@@ -28,7 +28,7 @@ bool is_tensor(const c10::TypePtr& type, int depth = 0) {
                                    [&](const c10::TypePtr& inner) { return is_tensor(inner, depth + 1); });
 }
 
-// A name as the source of the model has it: without `__torch__` and what keeps apart classes of one name.
+// A name as in the source of the model: without `__torch__` and the marks that distinguish classes of one name.
 std::string shown(const std::string& qualified) {
   std::string name;
   for (size_t from = 0; from <= qualified.size();) {
@@ -42,7 +42,7 @@ std::string shown(const std::string& qualified) {
   return name;
 }
 
-// Where a node stands: calls of programs bring their place along, see `range` in program.h.
+// Where a node is: calls of programs contain their place, see `range` in program.h.
 std::string place_of(const jit::Node* node, const std::string& function) {
   const std::string text = node->sourceRange().text().str();
   const size_t end = text.find("`\n");
@@ -62,7 +62,7 @@ void Guard::Extent::take(const Extent& inner, int more_blocks, int more_calls) {
 
 void Guard::admit(jit::Function& function) {
   Extent extent = extent_of(function, 0);
-  // Methods that an interface may stand for can call others by an interface.
+  // Methods that an interface may stand for can call others through an interface.
   for (size_t before = 0; unit_ && before != by_interface_.size();) {
     before = by_interface_.size();
     for (jit::Function* other : unit_->get_functions()) {
@@ -92,7 +92,7 @@ void Guard::admit(jit::Function& function) {
 void Guard::admit(jit::Graph& graph) { walk(graph.block(), "the program", 0); }
 
 void Guard::admit_class(const std::string& name, const std::string& place) {
-  // What holds packed weights. Others reach further: processes, devices, files of other backends.
+  // The classes of packed weights. Others reach further: processes, devices, files of other backends.
   static const std::unordered_set<std::string> packed = {
       "quantized.Conv2dPackedParamsBase", "quantized.Conv3dPackedParamsBase", "quantized.LinearPackedParamsBase",
       "quantized.EmbeddingPackedParamsBase", "rnn.CellParamsBase", "sparse.LinearPackedParamsBase"};
@@ -115,7 +115,7 @@ Guard::Extent Guard::extent_of(jit::Function& function, int calls) {
   if (calls > kMaxCalls) {
     refuse("calls", "", place);
   }
-  // Recursion, which libtorch refuses, ends here.
+  // Recursion, which libtorch rejects, ends here.
   known_.emplace(&function, Extent());
   Extent extent;
   if (auto* graph_function = jit::tryToGraphFunction(function)) {
@@ -170,7 +170,7 @@ Guard::Extent Guard::walk(jit::Block* block, const std::string& place, int calls
   return extent;
 }
 
-// What a node calls, and the class of which it makes an object.
+// What a node calls, and the class it instantiates.
 Guard::Extent Guard::called(const jit::Node* node, const std::string& place, int calls) {
   Extent extent;
   if (node->kind() == prim::Constant) {
@@ -197,7 +197,7 @@ Guard::Extent Guard::called(const jit::Node* node, const std::string& place, int
   return extent;
 }
 
-// Numbers that are known before the run and stand for nothing.
+// Numbers that are known before the run and encode nothing.
 void Guard::check_codes(const jit::Node* node, const std::string& place) const {
   const c10::FunctionSchema* schema = node->maybeSchema();
   if (schema == nullptr || schema->is_vararg()) {
@@ -219,7 +219,7 @@ void Guard::check_codes(const jit::Node* node, const std::string& place) const {
   }
 }
 
-// Whether a loop has no end: no count, and a condition that nothing changes.
+// Whether a loop is endless: no count, and a condition that nothing changes.
 bool Guard::is_endless(const jit::Node* loop) {
   const auto is_true = [](const jit::Value* value) {
     const auto known = jit::toIValue(value);
@@ -231,7 +231,7 @@ bool Guard::is_endless(const jit::Node* loop) {
       !is_true(body->outputs().at(0))) {
     return false;
   }
-  // What raises an error ends a loop, too.
+  // Raising an error also ends a loop.
   std::vector<const jit::Block*> blocks{body};
   while (!blocks.empty()) {
     const jit::Block* block = blocks.back();

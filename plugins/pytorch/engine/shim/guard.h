@@ -1,4 +1,4 @@
-// What stands between the code of a file and libtorch's kernels.
+// The checks between the code of a file and libtorch's kernels.
 
 #pragma once
 
@@ -17,7 +17,7 @@
 
 namespace qp {
 
-// How deep functions of a file may call each other, and how large and deep what they become together may be.
+// How deeply functions of a file may call each other, and how large and deep they may become when inlined together.
 constexpr int kMaxCalls = 256;
 constexpr int kMaxBlocks = 512;
 constexpr int64_t kMaxNodes = 1 << 20;
@@ -27,7 +27,7 @@ constexpr int64_t kMaxNodes = 1 << 20;
   throw std::runtime_error("qp refuses\n" + reason + "\n" + subject + "\n" + place);
 }
 
-// Whether a model may call the operator of that name: what src/operators.rs says.
+// Whether a model may call the operator with this name: decided by src/operators.rs.
 bool is_allowed(c10::Symbol name);
 
 // What a number, or a device, stands for.
@@ -35,30 +35,30 @@ enum class Code { kNone, kDtype, kLayout, kMemoryFormat, kDevice };
 
 Code code_of(const c10::Argument& argument);
 
-// What is wrong with an argument that stands for something: `dtype -1`; empty when there is nothing wrong.
+// What is wrong with an argument that encodes something: `dtype -1`; empty if nothing is.
 std::string wrong_code(Code code, const c10::IValue& value);
 
-// Checks what a file can execute before any of it does, and makes its loops ask whether they are still wanted.
+// Checks what a file can execute before any of it is executed, and makes its loops check for cancellation.
 class Guard {
  public:
   // The functions of `unit` are those that an interface may stand for.
   explicit Guard(std::shared_ptr<torch::jit::CompilationUnit> unit) : unit_(std::move(unit)) {}
 
-  // Checks a function with all that it calls, and puts `qp::alive` into the loops of all of them. Throws what `refuse`
-  // throws.
+  // Checks a function with everything that it calls, and puts `qp::alive` into the loops of all of them. Throws as
+  // `refuse` does.
   void admit(torch::jit::Function& function);
 
-  // Checks a graph that is no function's.
+  // Checks a graph that does not belong to a function.
   void admit(torch::jit::Graph& graph);
 
-  // Whether objects of that class of libtorch's own may be made.
+  // Whether objects of this libtorch class may be created.
   static void admit_class(const std::string& name, const std::string& place);
 
  private:
   struct Extent {
-    // Nodes, with those of all functions that are called.
+    // Nodes, including those of all called functions.
     int64_t nodes = 0;
-    // Blocks within blocks, and functions within functions.
+    // Nested blocks and functions.
     int blocks = 0;
     int calls = 0;
     bool has_tensor = false;
@@ -74,7 +74,7 @@ class Guard {
 
   std::shared_ptr<torch::jit::CompilationUnit> unit_;
   std::unordered_map<const torch::jit::Function*, Extent> known_;
-  // Methods that are called by an interface: those of any class may be meant.
+  // Methods called through an interface: any class's may be meant.
   std::unordered_set<std::string> by_interface_;
 };
 

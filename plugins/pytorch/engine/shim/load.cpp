@@ -1,5 +1,5 @@
-// Loads TorchScript archives as `torch::jit::load` does, but for what a file could do meanwhile: each function that
-// loading runs is checked first, and each object is what its class says.
+// Loads TorchScript archives as `torch::jit::load` does, without what a file could do in the process: each function
+// that loading runs is checked first, and each object is of its declared class.
 
 #include "guard.h"
 #include "run.h"
@@ -29,8 +29,8 @@ namespace {
 namespace jit = torch::jit;
 using c10::IValue;
 
-// The caller's function for what libtorch will parse: sources (kind 0), pickles (1), and after the last one nothing (2).
-// Another answer than 0 ends the loading.
+// The caller's function for what libtorch is about to parse: sources (kind 0), pickles (1), and after the last one
+// nothing (2). Any answer other than 0 ends the loading.
 using Look = int (*)(void* context, int kind, const char* name, const char* bytes, size_t size);
 
 constexpr const char* kCode = "code/";
@@ -39,18 +39,18 @@ bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
-// Types in pickles are texts, which libtorch's parser follows inwards.
+// Types in pickles are texts, which libtorch's parser follows recursively.
 c10::TypePtr parse_type(const std::string& text) {
   int depth = 0;
   for (const char letter : text) {
     depth += letter == '[' || letter == '(' ? 1 : letter == ']' || letter == ')' ? -1 : 0;
-    TORCH_CHECK(depth < 64, "a type is nested too deep");
+    TORCH_CHECK(depth < 64, "a type is nested too deeply");
   }
   return jit::Unpickler::defaultTypeParser(text);
 }
 
-// Gives lists and dictionaries the types of their elements that `type` says, as pickles do not, and checks that each
-// object in `root` is one of the class that is expected: libtorch reads its attributes by number.
+// Gives lists and dictionaries the element types of `type`, which pickles omit, and checks that each object in `root`
+// has the expected class: libtorch reads its attributes by number.
 void settle(const IValue& root, const c10::TypePtr& root_type) {
   std::vector<std::pair<IValue, c10::TypePtr>> rest{{root, root_type}};
   std::unordered_set<const void*> seen;
@@ -70,14 +70,14 @@ void settle(const IValue& root, const c10::TypePtr& root_type) {
       case c10::TypeKind::TupleType: {
         const auto types = type->containedTypes();
         TORCH_CHECK(value.isTuple() && value.toTupleRef().elements().size() == types.size(),
-                    "a value is no ", type->repr_str());
+                    "a value is not of type ", type->repr_str());
         for (size_t index = 0; index < types.size(); ++index) {
           rest.emplace_back(value.toTupleRef().elements()[index], types[index]);
         }
         break;
       }
       case c10::TypeKind::ListType: {
-        TORCH_CHECK(value.isList(), "a value is no ", type->repr_str());
+        TORCH_CHECK(value.isList(), "a value is not of type ", type->repr_str());
         const auto element = type->expectRef<c10::ListType>().getElementType();
         auto list = value.toList();
         list.unsafeSetElementType(element);
@@ -87,7 +87,7 @@ void settle(const IValue& root, const c10::TypePtr& root_type) {
         break;
       }
       case c10::TypeKind::DictType: {
-        TORCH_CHECK(value.isGenericDict(), "a value is no ", type->repr_str());
+        TORCH_CHECK(value.isGenericDict(), "a value is not of type ", type->repr_str());
         const auto& dict_type = type->expectRef<c10::DictType>();
         auto dict = value.toGenericDict();
         dict.unsafeSetKeyType(dict_type.getKeyType());
@@ -100,7 +100,7 @@ void settle(const IValue& root, const c10::TypePtr& root_type) {
       }
       case c10::TypeKind::ClassType:
       case c10::TypeKind::InterfaceType: {
-        TORCH_CHECK(value.isObject() && value.toObjectRef().type()->isSubtypeOf(*type), "a value is no ",
+        TORCH_CHECK(value.isObject() && value.toObjectRef().type()->isSubtypeOf(*type), "a value is not of type ",
                     type->repr_str());
         const auto& own = value.toObjectRef().type();
         for (size_t index = 0; index < own->numAttributes(); ++index) {
@@ -149,14 +149,14 @@ class Loader {
   }
 
   jit::Module load() {
-    TORCH_CHECK(!reader_.hasRecord("model.json"), "the file is of a PyTorch before 1.2");
+    TORCH_CHECK(!reader_.hasRecord("model.json"), "the file is from a PyTorch before 1.2");
     const IValue constants = read("constants");
-    TORCH_CHECK(constants.isTuple(), "the constants are no tuple");
+    TORCH_CHECK(constants.isTuple(), "the constants are not a tuple");
     for (const IValue& constant : constants.toTupleRef().elements()) {
       constants_.push_back(constant);
     }
     const IValue data = read("data");
-    TORCH_CHECK(data.isObject() && data.toObjectRef().type()->is_module(), "the file holds no module");
+    TORCH_CHECK(data.isObject() && data.toObjectRef().type()->is_module(), "the file does not contain a module");
     settle(data, data.toObjectRef().type());
     return jit::Module(data.toObject());
   }
@@ -196,7 +196,7 @@ class Loader {
     jit::Function& set_state = class_type->getMethod("__setstate__");
     guard_.admit(set_state);
     const auto& arguments = set_state.getSchema().arguments();
-    TORCH_CHECK(arguments.size() == 2, "`__setstate__` takes a state and nothing else");
+    TORCH_CHECK(arguments.size() == 2, "`__setstate__` must take only a state");
     settle(state, arguments.at(1).type());
     jit::Stack stack{object, state};
     set_state.getSchema().checkAndNormalizeInputs(stack);
@@ -238,8 +238,9 @@ class Loader {
 
 extern "C" {
 
-// Loads the TorchScript archive at `path` (UTF-8) into `*loaded`, which the caller releases. `look` sees all that is
-// parsed before it is, and `alive` is asked in the loops of what loading executes; either ends it, with `*is_stopped`.
+// Loads the TorchScript archive at `path` (UTF-8) into `*loaded`, which the caller releases. `look` sees everything
+// before it is parsed, and `alive` is called in the loops of code that loading executes; either can stop it, which
+// sets `*is_stopped`.
 char* qp_torch_load(const char* path, void* context, Look look, Receive alive, QpTorchModule** loaded,
                     int* is_stopped) noexcept {
   Run run{nullptr, 0, context, alive};

@@ -23,7 +23,7 @@ inline char* text_of(const std::string& text) noexcept {
   return copy;
 }
 
-// Runs `work`; what it throws becomes the text that is returned.
+// Runs `work`; returns the text of what it throws.
 template <typename Work>
 char* guarded(Work&& work) noexcept {
   try {
@@ -32,37 +32,37 @@ char* guarded(Work&& work) noexcept {
   } catch (const std::exception& error) {
     return text_of(error.what());
   } catch (...) {
-    return text_of("an exception that is no std::exception");
+    return text_of("an exception other than std::exception");
   }
 }
 
 // A layer whose value a run can deliver.
 struct Tapped {
-  // Of a module: its path, and no operator. Of an operator: the path of the module that calls it.
+  // For a module: its path, and no operator. For an operator: the path of the module that calls it.
   std::string scope;
   std::string operation;
   // How many values are tapped.
   size_t values;
 };
 
-// Puts taps into `graph`, which is a copy of that of the module's `forward`; what they tap, in the order of execution.
+// Puts taps into `graph`, a copy of that of the module's `forward`; returns what they tap, in the order of execution.
 std::vector<Tapped> put_taps(const torch::jit::Module& module, const std::shared_ptr<torch::jit::Graph>& graph);
 
-// An argument that a program brings along.
+// An argument that a program contains.
 struct Stored {
   c10::IValue value;
-  // Whether the program writes into it: each run then gets a copy, so that all runs begin alike.
+  // Whether the program writes into it: each run then gets a copy, so that all runs start from the same state.
   bool is_written = false;
 };
 
 // What runs: a TorchScript module in evaluation mode, or a program.
 struct QpTorchModule {
-  // None for a program.
+  // Null for a program.
   std::optional<torch::jit::Module> module;
   torch::jit::Code code;
-  // What can be tapped of a TorchScript module.
+  // What can be tapped in a TorchScript module.
   std::vector<Tapped> tapped;
-  // Of a program: its first arguments, and for each input whether it is a whole number.
+  // For a program: its first arguments, and for each input whether it is a whole number.
   std::vector<Stored> stored;
   std::vector<bool> int_inputs;
 };

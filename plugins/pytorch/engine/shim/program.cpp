@@ -1,8 +1,8 @@
-// Programs: calls of operators by name, put together into a graph of TorchScript's, which runs as any other.
+// Programs: calls of operators by name, assembled into a TorchScript graph, which runs like any other.
 //
-// The caller adds what is stored and the inputs, pushes the arguments of a call, makes the call, and gets numbers for
-// its results. libtorch's own rules find the overload, fill in defaults and convert arguments, as TorchScript's
-// compiler does. A graph of calls can be run at once, so that what depends on stored tensors alone is computed once.
+// The caller adds stored values and inputs, pushes the arguments of a call, makes the call, and gets numbers for its
+// results. libtorch's own rules find the overload, fill in defaults and convert arguments, as in TorchScript's
+// compiler. A graph of calls can be run at once, so that what depends only on stored tensors is computed once.
 
 #include "program.h"
 #include "guard.h"
@@ -23,7 +23,7 @@ void qp_torch_program_release(QpTorchProgram* program) noexcept {
   (void)guarded([&] { delete program; });
 }
 
-// How many overloads libtorch knows of the operator `name`; with `overload`, 1 or 0.
+// How many overloads libtorch has for the operator `name`; with `overload`, 1 or 0.
 int qp_torch_overloads(const char* name, const char* overload) noexcept {
   int count = 0;
   char* error = guarded([&] {
@@ -40,7 +40,7 @@ char* qp_torch_program_store(QpTorchProgram* program, const at::Tensor* tensor) 
   return guarded([&] { program->stored.push_back({*tensor}); });
 }
 
-// Begins the graph with what is stored: its numbers are 0, 1, …
+// Begins the graph with the stored values: their numbers are 0, 1, …
 char* qp_torch_program_begin(QpTorchProgram* program) noexcept {
   return guarded([&] { program->begin(); });
 }
@@ -57,7 +57,7 @@ char* qp_torch_program_input(QpTorchProgram* program, int is_int) noexcept {
   });
 }
 
-// Pushes an argument: `kind` says which of the others is it.
+// Pushes an argument: `kind` says which of the parameters holds it.
 enum QpTorchItem { kNone = 0, kBool = 1, kInt = 2, kFloat = 3, kComplex = 4, kText = 5, kDevice = 6, kValue = 7,
                    kList = 8, kTuple = 9 };
 
@@ -82,13 +82,13 @@ char* qp_torch_program_push(QpTorchProgram* program, int kind, int64_t number, d
   });
 }
 
-// Makes the argument that was pushed last one that goes by its name.
+// Makes the last pushed argument a keyword argument.
 char* qp_torch_program_name(QpTorchProgram* program, const char* name) noexcept {
   return guarded([&] { program->keywords.push_back({name, program->taken(1).front()}); });
 }
 
-// Calls `name` with all arguments that were pushed. The results get the next numbers: one for all of them, or one for
-// each of the `count` first if `is_each`. `place` is where the call stands in the model, for messages.
+// Calls `name` with all pushed arguments. The results get the next numbers: one for all of them, or one for each of
+// the first `count` if `is_each`. `place` is where the call is in the model, for messages.
 char* qp_torch_program_call(QpTorchProgram* program, const char* name, const char* overload, const char* place,
                             size_t count, int is_each) noexcept {
   char* error = guarded([&] {
@@ -109,7 +109,7 @@ char* qp_torch_program_call(QpTorchProgram* program, const char* name, const cha
       tensor = program->graph->insert(c10::aten::to, {tensor, c10::ScalarType::Long});
       result = program->graph->insertToList(tensor, c10::ListType::ofInts());
     } else if (full == "python::same") {
-      // A value under one more name.
+      // A value under another name.
       result = program->value_of(program->taken(1).front(), nullptr);
     } else if (overload == nullptr) {
       result = program->call_any(full);
@@ -128,8 +128,7 @@ char* qp_torch_program_call(QpTorchProgram* program, const char* name, const cha
   return error;
 }
 
-// Begins a condition: what was pushed last decides. The calls that follow are those of the branch that is taken when it
-// is true.
+// Begins a condition on the last pushed argument. The calls that follow belong to the branch for true.
 char* qp_torch_program_condition(QpTorchProgram* program, const char* place) noexcept {
   return guarded([&] {
     program->place = place;
@@ -138,8 +137,8 @@ char* qp_torch_program_condition(QpTorchProgram* program, const char* place) noe
   });
 }
 
-// Ends a branch, whose results are the `count` arguments that were pushed last. The calls that follow are those of the
-// other branch; behind that one, the condition's results get the next numbers, and calls are added where it stands.
+// Ends a branch, whose results are the last `count` pushed arguments. The calls that follow belong to the other
+// branch; after that one, the condition's results get the next numbers, and calls are added after it.
 char* qp_torch_program_end_branch(QpTorchProgram* program, size_t count) noexcept {
   return guarded([&] {
     const jit::WithInsertPoint guard(program->end());
@@ -147,7 +146,7 @@ char* qp_torch_program_end_branch(QpTorchProgram* program, size_t count) noexcep
   });
 }
 
-// Puts a tap with that number behind a value, if it is a tensor or holds some.
+// Puts a tap with this number after a value, if it is a tensor or holds any.
 char* qp_torch_program_tap(QpTorchProgram* program, uint32_t value, int64_t number) noexcept {
   return guarded([&] {
     jit::Graph& graph = *program->graph;
@@ -160,7 +159,7 @@ char* qp_torch_program_tap(QpTorchProgram* program, uint32_t value, int64_t numb
   });
 }
 
-// Runs the calls so far, and begins again with their results, and all before them, as what is stored.
+// Runs the calls so far, and begins again with their results, and everything before them, as stored values.
 char* qp_torch_program_freeze(QpTorchProgram* program) noexcept {
   return guarded([&] {
     for (jit::Value* value : program->values) {
@@ -184,7 +183,7 @@ char* qp_torch_program_freeze(QpTorchProgram* program) noexcept {
   });
 }
 
-// Makes the argument that was pushed last the next output.
+// Makes the last pushed argument the next output.
 char* qp_torch_program_output(QpTorchProgram* program) noexcept {
   return guarded([&] {
     const jit::WithInsertPoint guard(program->graph->return_node());
@@ -193,7 +192,7 @@ char* qp_torch_program_output(QpTorchProgram* program) noexcept {
   });
 }
 
-// Makes a module of the program, whose outputs are a tuple. The program can only be released after.
+// Makes a module of the program, with its outputs as a tuple. Afterwards the program can only be released.
 char* qp_torch_program_finish(QpTorchProgram* program, QpTorchModule** finished) noexcept {
   return guarded([&] {
     jit::Graph& graph = *program->graph;
@@ -211,7 +210,7 @@ char* qp_torch_program_finish(QpTorchProgram* program, QpTorchModule** finished)
   });
 }
 
-// A quantized tensor of codes (int8, uint8 or int32) and one scale and zero point, or one for each index along `axis`.
+// A quantized tensor from codes (int8, uint8 or int32) and one scale and zero point, or one per index along `axis`.
 char* qp_torch_quantized(const at::Tensor* codes, const at::Tensor* scales, const at::Tensor* zero_points,
                          int64_t axis, at::Tensor** made) noexcept {
   return guarded([&] {

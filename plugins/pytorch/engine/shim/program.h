@@ -1,4 +1,4 @@
-// A graph of operator calls in the making: what `program.cpp` offers to the caller is built of this.
+// A graph of operator calls under construction: `program.cpp` builds its interface on this.
 
 #pragma once
 
@@ -36,7 +36,7 @@ struct Keyword {
 
 inline bool is_tensor(const jit::Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
 
-// A list of constants with the type that fits all of them; `None` when they need a graph to be one.
+// A list of constants with the type that fits all of them; `None` if building one requires a graph.
 inline std::optional<IValue> constant_list(const std::vector<Item>& items) {
   const auto all = [&](auto&& test) {
     return std::all_of(items.begin(), items.end(), [&](const Item& item) {
@@ -84,7 +84,7 @@ namespace jit = torch::jit;
 namespace prim = c10::prim;
 using c10::IValue;
 
-// A graph in the making.
+// A graph under construction.
 struct QpTorchProgram {
   std::shared_ptr<jit::Graph> graph = std::make_shared<jit::Graph>();
   std::vector<jit::Value*> values;
@@ -95,11 +95,11 @@ struct QpTorchProgram {
   // The stored value that a value is, or is a view of.
   std::unordered_map<const jit::Value*, size_t> origin;
   std::string place;
-  // The branches that calls are added to, the innermost last, and the nodes that they are branches of.
+  // The branches that calls are added to, innermost last, and the nodes they belong to.
   std::vector<jit::Block*> branches;
   std::vector<jit::Node*> conditions;
 
-  // What calls are put before: the end of the innermost branch, or of the graph.
+  // The insertion point of calls: the end of the innermost branch, or of the graph.
   jit::Node* end() const { return branches.empty() ? graph->return_node() : branches.back()->return_node(); }
 
   // The place as a source text: libtorch's messages show it, and `failed_at` in src/error.rs finds it there.
@@ -108,7 +108,7 @@ struct QpTorchProgram {
     return {source, 0, source->size()};
   }
 
-  // Binds all that is stored as the graph's first inputs.
+  // Binds all stored values as the graph's first inputs.
   void begin() {
     for (size_t index = 0; index < stored.size(); ++index) {
       jit::Value* value = graph->addInput();
@@ -120,7 +120,7 @@ struct QpTorchProgram {
 
   jit::Value* value_of(const Item& item, const c10::TypePtr& wanted) {
     if (const IValue* constant = std::get_if<IValue>(&item)) {
-      // Python writes a real number without its point, too.
+      // Python also writes a real number without a decimal point.
       const bool is_real = constant->isInt() && wanted && c10::FloatType::get()->isSubtypeOf(*wanted) &&
                            !c10::IntType::get()->isSubtypeOf(*wanted);
       return graph->insertConstant(is_real ? IValue(static_cast<double>(constant->toInt())) : *constant, range());
@@ -180,7 +180,7 @@ struct QpTorchProgram {
         }
       }
     }
-    TORCH_CHECK(element, "a list holds nothing but `None`");
+    TORCH_CHECK(element, "a list contains only `None`");
     if (has_none) {
       element = c10::OptionalType::create(element);
     }
@@ -195,7 +195,7 @@ struct QpTorchProgram {
     items.emplace_back(graph->insertNode(graph->createTuple(elements))->output());
   }
 
-  // Remembers which results are views of stored values, and which stored values are written into.
+  // Records which results are views of stored values, and which stored values are written to.
   void follow(const jit::Node* node, const c10::FunctionSchema& schema) {
     const auto& formal = schema.arguments();
     for (size_t index = 0; index < formal.size() && index < node->inputs().size(); ++index) {
@@ -221,7 +221,7 @@ struct QpTorchProgram {
     }
   }
 
-  // An argument for a parameter of that type. Python passes a number wherever a tensor is wanted.
+  // An argument for a parameter of this type. Python passes numbers where a tensor is expected.
   jit::Value* value_for(const Item& item, const c10::TypePtr& wanted, bool wraps_numbers) {
     jit::Value* value = value_of(item, wanted);
     const bool is_number = value->type()->isSubtypeOf(*c10::NumberType::get());
@@ -231,8 +231,8 @@ struct QpTorchProgram {
     return value;
   }
 
-  // The overload of an operator that the file names. Where it takes a tensor and is given a number, the overload for
-  // numbers is what Python's result agrees with in its type; where there is none, the number becomes a tensor.
+  // The operator overload that the file names. If it takes a tensor but receives a number, the overload for numbers
+  // agrees with Python's result in its type; if there is none, the number becomes a tensor.
   jit::Value* call_named(const jit::Operator& found, std::vector<jit::Value*>& each) {
     try {
       return call_overload(found, each, false);
@@ -282,8 +282,8 @@ struct QpTorchProgram {
     return each.size() == 1 ? each.front() : nullptr;
   }
 
-  // The type of an argument in all overloads that have it: the one at `index`, or the one called `name`. None where
-  // they differ.
+  // The type of an argument in all overloads that have it: the one at `index`, or the one named `name`. Null if they
+  // differ.
   static c10::TypePtr common_type(c10::Symbol symbol, size_t index, const std::string* name) {
     c10::TypePtr common;
     for (const auto& known : jit::getAllOperatorsFor(symbol)) {
@@ -305,7 +305,7 @@ struct QpTorchProgram {
     return common;
   }
 
-  // The operator whose overload the arguments decide.
+  // The operator, with the overload that the arguments select.
   jit::Value* call_any(const std::string& name) {
     const c10::Symbol symbol = c10::Symbol::fromQualString(name);
     std::vector<jit::NamedValue> positional;
@@ -324,7 +324,7 @@ struct QpTorchProgram {
 
   int64_t constant_index(const Item& item) const {
     const IValue* value = std::get_if<IValue>(&item);
-    TORCH_CHECK(value != nullptr && value->isInt(), "the index is no number that is known before the run");
+    TORCH_CHECK(value != nullptr && value->isInt(), "the index is not a number known before the run");
     return value->toInt();
   }
 
@@ -348,7 +348,7 @@ struct QpTorchProgram {
     if (index->type()->kind() == c10::TypeKind::IntType) {
       return graph->insert(c10::aten::select, {value, 0, index});
     }
-    TORCH_CHECK(is_tensor(index), "a tensor is indexed by something that is no number, slice or tensor");
+    TORCH_CHECK(is_tensor(index), "a tensor is indexed by something other than a number, slice or tensor");
     jit::Value* indices =
         graph->insertNode(graph->createList(c10::OptionalType::create(c10::TensorType::get()), {index}))->output();
     return graph->insert(c10::aten::index, {value, indices});
@@ -382,20 +382,20 @@ struct QpTorchProgram {
     return graph->insert(c10::Symbol::fromQualString(found->second), {value});
   }
 
-  // Begins a condition with the branch that is taken when `item`, a boolean or a tensor of one element, is true.
+  // Begins a condition with the branch that is taken if `item`, a boolean or a tensor of one element, is true.
   void begin_condition(const Item& item) {
     jit::Value* value = value_of(item, nullptr);
     if (is_tensor(value)) {
       value = graph->insert(c10::aten::Bool, {value});
     }
-    TORCH_CHECK(value->type()->kind() == c10::TypeKind::BoolType, "a condition is no truth value");
+    TORCH_CHECK(value->type()->kind() == c10::TypeKind::BoolType, "a condition is not a truth value");
     jit::Node* node = graph->insertNode(graph->create(prim::If, {value}, 0));
     branches.push_back(node->addBlock());
     node->addBlock();
     conditions.push_back(node);
   }
 
-  // Ends the branch with its results. The first gives way to the second; behind that, the condition has results.
+  // Ends the branch with its results. After the first comes the second; after that, the condition has results.
   void end_branch(const std::vector<Item>& results) {
     TORCH_CHECK(!branches.empty(), "no branch has begun");
     for (const Item& item : results) {
@@ -410,14 +410,14 @@ struct QpTorchProgram {
     conditions.pop_back();
     const auto first = node->blocks()[0]->outputs();
     const auto second = node->blocks()[1]->outputs();
-    TORCH_CHECK(first.size() == second.size(), "the branches of a condition have ", first.size(), " and ",
+    TORCH_CHECK(first.size() == second.size(), "the branches of a condition have ~", first.size(), " and ",
                 second.size(), " results");
     for (size_t index = 0; index < first.size(); ++index) {
       const auto type = c10::unifyTypes(first[index]->type(), second[index]->type());
       TORCH_CHECK(type, "the branches of a condition have results of different types");
       jit::Value* output = node->addOutput()->setType(*type);
       values.push_back(output);
-      // A branch may hand on what is stored. Of two, it is not known which one a write would reach.
+      // A branch may pass on stored values. Of two, it is unknown which one a write would reach.
       const auto one = origin.find(first[index]);
       const auto other = origin.find(second[index]);
       if (one != origin.end() && other != origin.end() && one->second != other->second) {
@@ -431,7 +431,7 @@ struct QpTorchProgram {
     }
   }
 
-  // One number for each result: of a tuple or list of `count` elements, of each of them.
+  // One number per result: for a tuple or list of `count` elements, one per element.
   void give(jit::Value* result, std::vector<jit::Value*> each, size_t count, bool is_each) {
     if (!is_each) {
       values.push_back(result != nullptr ? result : graph->insertNode(graph->createTuple(each))->output());
@@ -446,7 +446,7 @@ struct QpTorchProgram {
     } else if (result != nullptr) {
       each = {result};
     }
-    TORCH_CHECK(each.size() >= count, "the operator gives ", each.size(), " results and not ", count);
+    TORCH_CHECK(each.size() >= count, "the operator gives ", each.size(), " results instead of ~", count);
     values.insert(values.end(), each.begin(), each.begin() + static_cast<ptrdiff_t>(count));
   }
 };

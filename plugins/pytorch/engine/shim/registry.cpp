@@ -1,9 +1,9 @@
-// libtorch's registry of operators as models see it: what they may not call fails whoever calls it, and what they may
-// call is given arguments that have been looked at.
+// libtorch's registry of operators as models see it: forbidden operators fail whoever calls them, and the arguments
+// of some allowed ones are checked.
 //
-// libtorch's compiler runs operators while it reads code: default values of arguments, and whatever depends on constants
-// alone. So the registry itself is changed, once, before the first file is read, and not only what comes out of the
-// compiler. Calls from C++ go by the dispatcher and do not see any of it.
+// libtorch's compiler runs operators while it reads code: default values of arguments, and anything that depends only
+// on constants. So the registry itself is changed, once, before the first file is read, and not only what comes out
+// of the compiler. Calls from C++ use the dispatcher and are not affected.
 
 #include "guard.h"
 
@@ -29,17 +29,17 @@ namespace {
 namespace jit = torch::jit;
 using c10::IValue;
 
-// 1 if a model may call the operator of that name.
+// 1 if a model may call the operator with this name.
 using Known = int (*)(const char* name);
 Known known_operator = nullptr;
 
-// Bytes of a text, and elements of a list, that are made of numbers.
+// The limit for bytes of a text, and elements of a list, that are created from numbers.
 constexpr int64_t kMaxMade = 1 << 26;
 constexpr int64_t kMaxWidth = 1 << 20;
 
 constexpr int64_t kLeast = std::numeric_limits<int64_t>::min();
 
-// Looks at the arguments of a call; throws what is wrong with them.
+// Checks the arguments of a call; throws what is wrong with them.
 using Look = std::function<void(c10::ArrayRef<IValue> arguments)>;
 
 void divide(const IValue& dividend, const IValue& divisor, bool takes_zero) {
@@ -50,7 +50,7 @@ void divide(const IValue& dividend, const IValue& divisor, bool takes_zero) {
   TORCH_CHECK(dividend.toInt() != kLeast || divisor.toInt() != -1, "the result of an integer division is too large");
 }
 
-// Whether some element of an integer tensor, or a number, is `wanted`, which is negative.
+// Whether an element of an integer tensor, or a number, is `wanted`, which is negative.
 bool has(const IValue& value, int64_t wanted) {
   if (!value.isTensor()) {
     return value.isInt() && value.toInt() == wanted;
@@ -92,7 +92,7 @@ int64_t length(const IValue& value) {
                           : 0;
 }
 
-// What is looked at before an operator of that schema runs, besides numbers that stand for something.
+// What is checked before an operator with this schema runs, besides numbers that encode something.
 Look look_of(const c10::FunctionSchema& schema) {
   static const std::set<std::string> numbers = {"aten::floordiv", "aten::remainder", "aten::divmod",
                                                 "aten::__round_to_zero_floordiv", "aten::fmod"};
@@ -156,7 +156,7 @@ Look look_of(const c10::FunctionSchema& schema) {
   return nullptr;
 }
 
-// The operator with checks before it; none when there is nothing to check.
+// The operator with checks before it; null if there is nothing to check.
 std::optional<jit::Operator> checked(const jit::Operator& found) {
   const c10::FunctionSchema& schema = found.schema();
   if (schema.is_vararg() || !found.hasOperation()) {
@@ -189,7 +189,8 @@ std::optional<jit::Operator> checked(const jit::Operator& found) {
                        schema.aliasAnalysis());
 }
 
-// The operator as one that fails. What takes and gives anything is syntax, which is checked where it stands in a graph.
+// A version of the operator that fails. Operators that take and return anything are syntax, which is checked in the
+// graph.
 std::optional<jit::Operator> disabled(const jit::Operator& found) {
   const c10::FunctionSchema& schema = found.schema();
   if (schema.is_vararg() || schema.is_varret()) {
@@ -202,7 +203,7 @@ std::optional<jit::Operator> disabled(const jit::Operator& found) {
 }
 
 void restrict_registry() {
-  // Graphs point at operators, which must never go.
+  // Graphs point to operators, which must never be freed.
   static auto* kept = new std::vector<std::shared_ptr<jit::Operator>>(jit::getAllOperators());
   std::set<c10::Symbol> names;
   for (const auto& found : *kept) {
@@ -270,8 +271,8 @@ Code code_of(const c10::Argument& argument) {
 std::string wrong_code(Code code, const IValue& value) {
   if (code == Code::kDevice) {
     return !value.isDevice() || value.toDevice().is_cpu() ? ""
-                                                          : "the model asks for the device `" + value.toDevice().str() +
-                                                                "`, and qp runs on the CPU";
+                                                          : "the model requires the device `" + value.toDevice().str() +
+                                                                "`, but qp runs on the CPU";
   }
   if (!value.isInt()) {
     return "";
@@ -295,7 +296,7 @@ std::string wrong_code(Code code, const IValue& value) {
 
 extern "C" {
 
-// Lets models call what `known` answers with 1, and nothing else. To be called once, before any file is read.
+// Lets models call what `known` answers with 1, and nothing else. Must be called once, before any file is read.
 char* qp_torch_restrict(int (*known)(const char* name)) noexcept {
   return guarded([&] {
     qp::known_operator = known;

@@ -1,4 +1,4 @@
-// A run under way, and what it tells its caller.
+// A run in progress, and what it reports to its caller.
 
 #pragma once
 
@@ -10,19 +10,19 @@
 #include <stdexcept>
 #include <string>
 
-// The caller's function for a tensor, which it owns from then on: that of part `part` of what is tapped at `index`. At
-// the index -1 there is none: it asks whether the run is still wanted. Another answer than 0 ends the run.
+// The caller's function for a tensor, which it then owns: part `part` of what is tapped at `index`. At the index -1
+// there is none: the call checks for cancellation. Any answer other than 0 ends the run.
 using Receive = int (*)(void* context, int64_t index, int64_t part, const char* name, at::Tensor* tensor);
 
-// A run under way on this thread: of a model, or of the code that loading one executes.
+// A run in progress on this thread: of a model, or of the code that loading a model executes.
 struct Run {
   const uint8_t* wanted;
   size_t wanted_count;
   void* context;
-  // Called with a null tensor where nothing is wanted: the moment to stop.
+  // Called with a null tensor if nothing is wanted: a chance to stop.
   Receive receive;
   bool is_stopped = false;
-  // Turns of loops that compute no tensor, and when the caller was asked last.
+  // Iterations of loops that compute no tensors, and when the caller was last asked.
   int64_t idle = 0;
   std::chrono::steady_clock::time_point asked = std::chrono::steady_clock::now();
 
@@ -34,13 +34,13 @@ struct Run {
     }
   }
 
-  // A turn of a loop.
+  // An iteration of a loop.
   void turn(bool is_idle) {
     // No model counts that far in steps that compute nothing.
     constexpr int64_t kMaxIdle = 500000;
     constexpr std::chrono::milliseconds kPatience(20);
     if (is_idle && ++idle > kMaxIdle) {
-      throw std::runtime_error("a loop that computes no tensor has taken " + std::to_string(kMaxIdle) + " turns");
+      throw std::runtime_error("a loop that computes no tensors has taken ~" + std::to_string(kMaxIdle) + " turns");
     }
     const auto now = std::chrono::steady_clock::now();
     if (now - asked >= kPatience) {
@@ -52,7 +52,7 @@ struct Run {
 
 extern thread_local Run* current_run;
 
-// Sets the run of this thread for as long as it lives.
+// Sets this thread's run for the lifetime of the object.
 class Running {
  public:
   explicit Running(Run& run) : before_(current_run) { current_run = &run; }

@@ -1,7 +1,7 @@
-// What the engine needs of libtorch and `tch` does not offer: running a TorchScript module layer by layer.
+// What the engine needs from libtorch and `tch` does not offer: running a TorchScript module layer by layer.
 //
-// No function throws. Those that can fail return a text, which the caller gives back to `qp_torch_free_text`, or a
-// null pointer when all went well.
+// No function throws. Those that can fail return a text, which the caller passes back to `qp_torch_free_text`, or a
+// null pointer on success.
 
 #include "module.h"
 #include "run.h"
@@ -37,7 +37,7 @@ namespace {
 
 namespace jit = torch::jit;
 
-// Warnings go nowhere: the screen belongs to the host.
+// Warnings are discarded: the screen belongs to the host.
 class Silence final : public c10::WarningHandler {
  public:
   void process(const c10::Warning&) override {}
@@ -50,8 +50,8 @@ std::optional<at::Tensor> first_tensor(const c10::IValue& list) {
                                                          : std::optional<at::Tensor>(elements.get(0).toTensor());
 }
 
-// Gives the tensors in `value` in order, with their numbers from `part` on. What is none has a number, too, and a list
-// has as many as it has elements if `is_only`, else one.
+// Passes on the tensors in `value` in order, numbered from `part`. Anything else also has a number, and a list has as
+// many as it has elements if `is_only`, otherwise one.
 void give_parts(const c10::IValue& value, bool is_only, int64_t index, int64_t& part, Run& run) {
   if (value.isTensor()) {
     run.give(index, part++, nullptr, &value.toTensor());
@@ -76,7 +76,7 @@ void give_parts(const c10::IValue& value, bool is_only, int64_t index, int64_t& 
   }
 }
 
-// The operator that sees a value as it passes by: in the moment it is computed, before anything overwrites it.
+// The operator that sees a value pass: when it is computed, before anything overwrites it.
 void tap(jit::Stack& stack) {
   const bool is_only = jit::pop(stack).toBool();
   int64_t part = jit::pop(stack).toInt();
@@ -93,7 +93,7 @@ void tap(jit::Stack& stack) {
   }
 }
 
-// The operator that each turn of a loop begins with.
+// The operator at the start of each loop iteration.
 void alive(jit::Stack& stack) {
   const bool is_idle = jit::pop(stack).toBool();
   if (current_run != nullptr) {
@@ -107,7 +107,7 @@ const jit::RegisterOperators registered(
      jit::Operator("qp::alive(bool is_idle) -> ()", [](jit::Stack& stack) { alive(stack); },
                    c10::AliasAnalysisKind::CONSERVATIVE)});
 
-// Gives the tensors in what `forward` returned, with the names that dictionaries give them.
+// Passes on the tensors in the result of `forward`, with their names in dictionaries.
 void flatten(const c10::IValue& value, const std::string* name, int64_t& count, Run& run) {
   const auto inner = [&](const std::string& step) { return name == nullptr ? step : *name + "." + step; };
   const auto give = [&](const at::Tensor& tensor) {
@@ -138,13 +138,13 @@ void flatten(const c10::IValue& value, const std::string* name, int64_t& count, 
   } else if (value.isGenericDict()) {
     for (const auto& entry : value.toGenericDict()) {
       TORCH_CHECK(entry.key().isString() || entry.key().isInt(),
-                  "`forward` returned a dictionary whose keys are no texts");
+                  "`forward` returned a dictionary whose keys are not texts");
       const std::string key =
           inner(entry.key().isString() ? entry.key().toStringRef() : std::to_string(entry.key().toInt()));
       flatten(entry.value(), &key, count, run);
     }
   } else {
-    TORCH_CHECK(false, "`forward` returned something that is no tensor");
+    TORCH_CHECK(false, "`forward` returned something other than tensors");
   }
 }
 
@@ -167,8 +167,8 @@ c10::IValue of_type(const at::Tensor& given, c10::TypePtr type) {
   }
 }
 
-// What `forward` of a module is called with: by the names of its arguments, where they are those of the inputs, else in
-// their order. What is not given has its default, or is none.
+// The arguments for a module's `forward`: by name if its arguments have the names of the inputs, otherwise in order.
+// Arguments that are not given have their default, or are none.
 void by_name(const c10::FunctionSchema& schema, at::Tensor* const* inputs, const char* const* names, size_t count,
              jit::Stack& stack) {
   const auto& formal = schema.arguments();
@@ -192,16 +192,16 @@ void by_name(const c10::FunctionSchema& schema, at::Tensor* const* inputs, const
     } else if (formal[at].default_value()) {
       stack.emplace_back(*formal[at].default_value());
     } else {
-      TORCH_CHECK(formal[at].type()->kind() == c10::TypeKind::OptionalType, "nothing is given for `",
+      TORCH_CHECK(formal[at].type()->kind() == c10::TypeKind::OptionalType, "no value is given for `",
                   formal[at].name(), "`");
       stack.emplace_back();
     }
   }
   TORCH_CHECK(std::all_of(is_used.begin(), is_used.end(), [](bool used) { return used; }),
-              "`forward` takes ", formal.size() - 1, " arguments, and ", count, " are given");
+              "`forward` takes ", formal.size() - 1, " arguments, but ", count, " are given");
 }
 
-// What the code is called with.
+// The arguments for the code.
 jit::Stack arguments(const QpTorchModule& module, at::Tensor* const* inputs, const char* const* names, size_t count) {
   jit::Stack stack;
   stack.reserve(count + module.stored.size() + 1);
@@ -229,7 +229,7 @@ jit::Stack arguments(const QpTorchModule& module, at::Tensor* const* inputs, con
 
 extern "C" {
 
-// Silences the warnings of the calling thread, and of all threads what a model prints and the log below errors.
+// Silences the calling thread's warnings, and for all threads what a model prints and log messages below errors.
 void qp_torch_silence() noexcept {
   // Never destroyed: threads of libtorch may warn until the process ends.
   static Silence* silence = new Silence();
@@ -238,8 +238,8 @@ void qp_torch_silence() noexcept {
   jit::setPrintHandler([](const std::string&) {});
 }
 
-// Lets the C library keep freed memory of up to 64 MiB for the next tensor. Without it, each run gives the pages of its
-// intermediate tensors back and faults them in again: a third of the time of a small int8 network.
+// Lets the C library keep freed memory of up to 64 MiB for the next tensor. Without it, each run returns the pages of
+// its intermediate tensors and faults them in again: a third of the time of a small int8 network.
 void qp_torch_keep_memory() noexcept {
 #ifdef __GLIBC__
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
@@ -274,14 +274,14 @@ uint32_t qp_torch_supported_engines() noexcept {
   return engines;
 }
 
-// Chooses an engine that is supported; any other number changes nothing.
+// Selects a supported engine; any other number changes nothing.
 void qp_torch_choose_engine(int engine) noexcept {
   if (engine >= 0 && engine < 32 && (qp_torch_supported_engines() >> engine & 1U) != 0) {
     (void)guarded([&] { at::globalContext().setQEngine(static_cast<at::QEngine>(engine)); });
   }
 }
 
-// Turns the float tensors of a TorchScript module into those of the type with that number in `c10::ScalarType`.
+// Converts the float tensors of a TorchScript module to the type with this number in `c10::ScalarType`.
 char* qp_torch_convert(QpTorchModule* module, int kind) noexcept {
   return guarded([&] { module->module->to(static_cast<at::ScalarType>(kind)); });
 }
@@ -289,7 +289,7 @@ char* qp_torch_convert(QpTorchModule* module, int kind) noexcept {
 // The version of libtorch that the engine was built with: a static text.
 const char* qp_torch_version() noexcept { return TORCH_VERSION; }
 
-// Whether a tensor has a shape for each of its parts, and none of its own.
+// Whether a tensor is nested: each part has a shape, but the whole has none.
 int qp_torch_is_nested(const at::Tensor* tensor) noexcept { return tensor->is_nested() ? 1 : 0; }
 
 // Frees a text that a function of this file returned.
@@ -300,9 +300,9 @@ void qp_torch_release(QpTorchModule* module) noexcept {
   (void)guarded([&] { delete module; });
 }
 
-// Tells `visit` the paths of all modules (kind 0), the names of the inputs (1), and in the order of execution what
-// can be tapped: modules by their path (2), operators by the path of the module that calls them and their name (3).
-// Another answer than 0 ends it.
+// Passes to `visit` the paths of all modules (kind 0), the names of the inputs (1), and in the order of execution
+// what can be tapped: modules by their path (2), operators by the path of the module that calls them and their name
+// (3). Any answer other than 0 stops it.
 char* qp_torch_layers(const QpTorchModule* module, void* context,
                       int (*visit)(void* context, int kind, const char* scope, const char* name)) noexcept {
   const auto show = [&](int kind, const char* scope, const char* name) {
@@ -322,10 +322,11 @@ char* qp_torch_layers(const QpTorchModule* module, void* context,
   });
 }
 
-// Runs `forward` with `count` inputs of these names. What is tapped at an index where `wanted` is not 0 goes to `tapped`, in the
-// moment it is computed; where nothing is wanted, `tapped` is called without a tensor. The results go to `output`
-// with their index, and with a name if they come from a dictionary. Both own the tensors they get; another answer
-// than 0 ends the run with `*is_stopped` set. `*nanoseconds` is the time of `forward`, that of `tapped` included.
+// Runs `forward` with `count` inputs with these names. What is tapped at an index where `wanted` is not 0 goes to
+// `tapped` when it is computed; where nothing is wanted, `tapped` is called without a tensor. The results go to
+// `output` with their index, and with a name if they come from a dictionary. Both own the tensors they get; any
+// answer other than 0 ends the run with `*is_stopped` set. `*nanoseconds` is the time of `forward`, including that of
+// `tapped`.
 char* qp_torch_run(QpTorchModule* module, at::Tensor* const* inputs, const char* const* names, size_t count,
                    const uint8_t* wanted, size_t wanted_count, void* context, Receive tapped, Receive output, uint64_t* nanoseconds,
                    int* is_stopped) noexcept {

@@ -26,7 +26,7 @@ constexpr int kMaxDepth = 64;
 constexpr int kMaxModules = 128;
 constexpr int kMaxNodes = 1 << 20;
 
-// Whether a value of that type holds a tensor; with `or_none` also if it may be none.
+// Whether a value of this type holds a tensor; with `or_none` also if it may be none.
 bool has_tensor(const c10::Type& type, bool or_none, int depth = 0) {
   if (type.kind() == c10::TypeKind::TensorType) {
     return true;
@@ -40,7 +40,7 @@ bool has_tensor(const c10::Type& type, bool or_none, int depth = 0) {
          });
 }
 
-// How many numbers the tensors in a value of that type get.
+// How many numbers the tensors in a value of this type get.
 int64_t count_parts(const c10::Type& type, int depth = 0) {
   if (type.kind() == c10::TypeKind::TupleType && depth < 16) {
     int64_t count = 0;
@@ -52,8 +52,8 @@ int64_t count_parts(const c10::Type& type, int depth = 0) {
   return has_tensor(type, true) || type.kind() == c10::TypeKind::NoneType ? 1 : 0;
 }
 
-// Whether a class or function is a library's, so that it is one layer whatever it computes: an fx module has the code
-// of a user's model. The same list is in `src/torchscript/class.rs` of the plugin.
+// Whether a class or function belongs to a library, so that it is one layer whatever it computes; an fx module holds
+// the code of a user's model. The same list is in `src/torchscript/class.rs` of the plugin.
 bool is_library(const std::string& qualified) {
   constexpr const char* kRoot = "__torch__.";
   const size_t start = qualified.rfind(kRoot, 0) == 0 ? std::strlen(kRoot) : 0;
@@ -64,7 +64,7 @@ bool is_library(const std::string& qualified) {
   return is_in("torch.") || is_in("torchvision.ops.") || is_in("torchao.") || is_in("onnx2torch.");
 }
 
-// Whether a class of a library is one layer although it holds modules, which it never calls; as in `class.rs`, too.
+// Whether a library class is one layer although it holds modules, which it never calls; also as in `class.rs`.
 bool is_whole(const std::string& qualified) {
   for (const char* part :
        {"functional_modules", "torch.nn.modules.activation.", "torch.ao.nn.quantized.dynamic.modules.rnn"}) {
@@ -75,8 +75,8 @@ bool is_whole(const std::string& qualified) {
   return false;
 }
 
-// Puts taps into the graph of `forward`, by the rules of `src/torchscript/forward.rs` in the plugin: behind each module
-// of a library that has no modules of its own, each operator and function that another module calls, and each `if` and
+// Puts taps into the graph of `forward`, by the rules of `src/torchscript/forward.rs` in the plugin: after each
+// library module without modules of its own, each operator and function that another module calls, and each `if` and
 // loop. Calls of other modules and functions are inlined on the way.
 class Tapper {
  public:
@@ -93,7 +93,7 @@ class Tapper {
  private:
   // The path by which each module is known, and the attributes that some method sets.
   void read_modules(const jit::Module& module, const std::string& path, int depth) {
-    TORCH_CHECK(depth <= kMaxModules, "the modules are nested too deep");
+    TORCH_CHECK(depth <= kMaxModules, "the modules are nested too deeply");
     if (!paths_.emplace(module._ivalue().get(), path).second) {
       return;
     }
@@ -122,7 +122,7 @@ class Tapper {
   void walk(jit::Node* first, jit::Node* end, const std::string& scope, int depth) {
     for (jit::Node* node = first; node != end;) {
       jit::Node* next = node->next();
-      TORCH_CHECK(++nodes_ < kMaxNodes, "the graph of `forward` is too large to be followed");
+      TORCH_CHECK(++nodes_ < kMaxNodes, "the graph of `forward` is too large");
       if (node->kind() == prim::CallMethod) {
         call(node, next, scope, depth);
       } else if (node->kind() == prim::CallFunction) {
@@ -138,7 +138,7 @@ class Tapper {
     }
   }
 
-  // Of an `if` whose condition is known beforehand, the branch that is taken stands where the `if` stands.
+  // For an `if` whose condition is known in advance, the branch that is taken replaces the `if`.
   void branch(jit::Node* node, const std::string& scope, int depth) {
     const auto condition = flag_of(node->input(0), 0);
     if (!condition) {
@@ -173,7 +173,7 @@ class Tapper {
       inlined(node, next, callee, *path, depth);
       return;
     }
-    // What a module of the user's own returns: the tap follows the value while the calls are inlined.
+    // The result of a user's own module: the tap follows the value while the calls are inlined.
     const bool is_tapped = has_tensor(*node->output(0)->type(), false);
     jit::Node* anchor = is_tapped ? insert_tap(node->output(0), next, 0, 0, true) : nullptr;
     const size_t start = tapped_.size();
@@ -183,8 +183,8 @@ class Tapper {
     }
   }
 
-  // The operator that computes what the module returns is the module; if there is no such one, the module hands on
-  // what others compute.
+  // The operator that computes the module's result is the module; if there is none, the module passes on what others
+  // compute.
   void returned(jit::Node* anchor, size_t start, const std::string& path) {
     const auto found = index_.find(source_of(anchor->input(0)));
     if (found != index_.end() && found->second >= start) {
@@ -266,7 +266,7 @@ class Tapper {
   }
 
   // The value of a condition that is known before the run: an attribute that no method sets, or its negation. A run
-  // sets the module to evaluation.
+  // sets the module to evaluation mode.
   std::optional<bool> flag_of(const jit::Value* condition, int depth) const {
     const jit::Value* value = source_of(condition);
     const jit::Node* node = value->node();
@@ -305,7 +305,7 @@ class Tapper {
                        [](const jit::Value* input) { return has_tensor(*input->type(), true); });
   }
 
-  // The path of a module that is reached from the root by its attributes: the one by which it is known first.
+  // The path of a module that is reached from the root by its attributes: the first one by which it is known.
   std::optional<std::string> path_of(const jit::Value* value) const {
     std::string path;
     for (int steps = 0; steps < 4096; ++steps) {
@@ -344,7 +344,7 @@ class Tapper {
     return false;
   }
 
-  // Whether a module is one layer: nothing within it is tapped.
+  // Whether a module is one layer: nothing inside it is tapped.
   static bool is_layer(const c10::ClassType& type, bool has_children) {
     const std::string& name = type.name()->qualifiedName();
     return is_whole(name) || (is_library(name) && !has_children);

@@ -1,9 +1,9 @@
-// The operators of `torchao` that exported programs hold, which libtorch lacks: torchao defines them in Python. Each is
-// composed of the same operators of ATen in the same order as there (`torchao/quantization/quant_primitives.py` of
+// The operators of `torchao` in exported programs, which libtorch lacks: torchao defines them in Python. Each is
+// composed of the same ATen operators in the same order as there (`torchao/quantization/quant_primitives.py` of
 // torchao 0.18), so that results agree to the last bit.
 //
-// real = (q - zero_point) * scale, one of each for a block of the tensor. The size of a block says along every axis how
-// many elements share: (1, 64) is a scale for each row of 64 elements.
+// real = (q - zero_point) * scale, one of each per block of the tensor. The block size says along every axis how many
+// elements share one: (1, 64) is one scale per 64 elements of a row.
 
 #include "codes.h"
 
@@ -23,7 +23,7 @@ using at::ScalarType;
 using at::Tensor;
 using OptionalScalar = std::optional<Scalar>;
 
-// A view in which each block is spread over axes of its own.
+// A view in which each block has its own axes.
 struct Blocks {
   // The shape of the view, and the same with 1 along the axes of a block.
   std::vector<int64_t> shape;
@@ -39,7 +39,7 @@ struct Blocks {
       const int64_t block = block_size[axis];
       TORCH_CHECK(block > 0, "a block has ", block, " elements along axis ", axis);
       if (block != size && block > 1) {
-        TORCH_CHECK(size % block == 0, size, " elements along axis ", axis, " do not divide into blocks of ", block);
+        TORCH_CHECK(size % block == 0, size, " elements along axis ", axis, " are not divisible into blocks of ~", block);
         shape.push_back(size / block);
         shape.push_back(block);
         axes.push_back(static_cast<int64_t>(shape.size()) - 1);
@@ -87,7 +87,7 @@ Tensor quantize_affine(const Tensor& input, IntArrayRef block_size, const Tensor
                        const OptionalScalar& quant_max) {
   const auto [low, high] = range(quant_min, quant_max, output_dtype);
   check_real(input.scalar_type());
-  TORCH_CHECK(zero_point && zero_point->numel() > 0, "quantize_affine takes zero points");
+  TORCH_CHECK(zero_point && zero_point->numel() > 0, "quantize_affine requires zero points");
   const Blocks blocks(block_size, input.sizes());
   const Tensor scaled = at::round(input.view(blocks.shape) * (1.0 / scale.view(blocks.reduced)));
   const Tensor codes = at::clamp(scaled + zero_point->view(blocks.reduced), low, high);
@@ -97,7 +97,7 @@ Tensor quantize_affine(const Tensor& input, IntArrayRef block_size, const Tensor
 Tensor dequantize_affine(const Tensor& input, IntArrayRef block_size, const Tensor& scale,
                          const std::optional<Tensor>& zero_point, ScalarType input_dtype,
                          const OptionalScalar& quant_min, const OptionalScalar& quant_max, ScalarType output_dtype) {
-  TORCH_CHECK(input.scalar_type() == input_dtype, "codes of the type ", input_dtype, " are expected, not ",
+  TORCH_CHECK(input.scalar_type() == input_dtype, "expected codes of the type ", input_dtype, ", not ",
               input.scalar_type());
   check_real(output_dtype);
   range(quant_min, quant_max, input_dtype);
@@ -115,7 +115,7 @@ std::tuple<Tensor, Tensor> choose_qparams_affine(const std::optional<Tensor>& gi
                                                  std::optional<double> eps, std::optional<ScalarType> scale_dtype,
                                                  std::optional<ScalarType> zero_point_dtype, bool keepdim) {
   const auto [low, high] = range(quant_min, quant_max, target_dtype);
-  TORCH_CHECK(given, "choose_qparams_affine takes a tensor");
+  TORCH_CHECK(given, "choose_qparams_affine requires a tensor");
   const Tensor& input = *given;
   check_real(input.scalar_type());
   const double least = low.toDouble();
@@ -145,7 +145,7 @@ std::tuple<Tensor, Tensor> choose_qparams_affine(const std::optional<Tensor>& gi
     zero_point = at::full_like(scale, static_cast<int64_t>((most + least + 1) / 2));
     scale = at::clamp(scale, smallest);
   } else {
-    TORCH_CHECK(mapping_type == "ASYMMETRIC", "there is no mapping `", mapping_type, "` of values to codes");
+    TORCH_CHECK(mapping_type == "ASYMMETRIC", "unknown mapping type `", mapping_type, "`");
     scale = at::clamp((positive - negative) / (most - least), smallest);
     zero_point = at::clamp(at::rsub(at::round(negative / scale), low), low, high);
     zero_point_dtype = zero_point_dtype.value_or(at::kInt);
@@ -175,7 +175,7 @@ Tensor choose_scale_float8(const Tensor& input, IntArrayRef block_size, ScalarTy
   return scale.to(at::kFloat);
 }
 
-// Scales repeated over their blocks; as they are where ATen spreads them by itself.
+// Scales repeated over their blocks; unchanged where ATen broadcasts them by itself.
 Tensor spread(Tensor scale, IntArrayRef sizes) {
   bool is_broadcast = scale.numel() == 1;
   if (!is_broadcast && static_cast<size_t>(scale.dim()) == sizes.size()) {
@@ -192,7 +192,7 @@ Tensor spread(Tensor scale, IntArrayRef sizes) {
               " dimensions do not fit a tensor of ", sizes.size());
   for (size_t axis = 0; axis < sizes.size(); ++axis) {
     const int64_t count = scale.size(static_cast<int64_t>(axis));
-    TORCH_CHECK(count > 0 && sizes[axis] % count == 0, sizes[axis], " elements along axis ", axis, " do not divide into ",
+    TORCH_CHECK(count > 0 && sizes[axis] % count == 0, sizes[axis], " elements along axis ", axis, " are not divisible into ~",
                 count, " blocks");
     if (sizes[axis] > count) {
       scale = scale.repeat_interleave(sizes[axis] / count, static_cast<int64_t>(axis));

@@ -17,8 +17,8 @@ impl boundary::Engine for Engine {
         shim::silence();
         shim::keep_memory();
         operators::restrict()?;
-        // The profiling executor rewrites a graph at its second run: later runs would take another path than
-        // the first, in time and in the last digits.
+        // The profiling executor rewrites a graph at its second run: later runs would then differ from the first, in
+        // time and in the last digits.
         let set = tch::jit::f_set_profiling_mode(false)
             .and_then(|()| tch::jit::f_set_graph_executor_optimize(false));
         set.map_err(|error| crate::error::failed("libtorch could not be set up", error))?;

@@ -1,10 +1,10 @@
-//! Errors of libtorch as the contract wants them: one line, and the rest for `--verbose`.
+//! libtorch's errors in the contract's form: one line, and the rest for `--verbose`.
 
 use qp_abi::sdk::{BackendError, ErrorKind};
 use qp_pytorch_contract::operator_list::{Standing, standing};
 use tch::TchError;
 
-/// What libtorch said.
+/// libtorch's message.
 pub(crate) struct Said(String);
 
 impl From<TchError> for Said {
@@ -22,13 +22,13 @@ impl From<String> for Said {
     }
 }
 
-/// An error of libtorch while it did `what`.
+/// An error of libtorch while doing `what`.
 pub(crate) fn failed(what: &str, said: impl Into<Said>) -> BackendError {
     let Said(text) = said.into();
     BackendError::runtime_failed(what).with_cause(summary(&text)).with_detail(text)
 }
 
-/// What the shim refuses, before libtorch executes any of it: `refuse` in shim/guard.h writes it.
+/// The shim's rejection, before libtorch executes any of it: `refuse` in shim/guard.h writes it.
 pub(crate) fn refusal(text: &str) -> Option<BackendError> {
     let told = text.split_once("qp refuses\n")?.1;
     let mut lines = told.lines();
@@ -39,15 +39,15 @@ pub(crate) fn refusal(text: &str) -> Option<BackendError> {
             "the file has an object of libtorch's class `{subject}`"
         ))
         .with_help(
-            "Save the model again without it: of libtorch's classes, qp makes those of packed weights.",
+            "Save the model again without it: of libtorch's classes, qp supports only those of packed weights.",
         ),
         "code" => BackendError::corrupt_file(format!("a call in `{place}` cannot be made: {subject}"))
             .with_help("Get the file from its source again."),
         "endless" => BackendError::unsafe_file(format!("a loop in `{place}` never ends"))
             .with_help("Do not run this file."),
-        "calls" => BackendError::unsafe_file(format!("functions call each other too deep below `{place}`"))
+        "calls" => BackendError::unsafe_file(format!("functions call each other too deeply below `{place}`"))
             .with_help("Do not run this file."),
-        "blocks" => BackendError::unsafe_file(format!("`{place}` nests conditions and loops too deep"))
+        "blocks" => BackendError::unsafe_file(format!("`{place}` nests conditions and loops too deeply"))
             .with_help("Do not run this file."),
         "large" => {
             BackendError::unsafe_file(format!("`{place}` becomes too large when its calls are followed"))
@@ -91,7 +91,7 @@ pub(crate) fn not_loaded(path: &str, text: String) -> BackendError {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let lacks = |what: String| {
         BackendError::unsupported_op(what)
-            .with_help("Replace it by what PyTorch has and save the model again; qp loads no libraries of operators.")
+            .with_help("Replace it with PyTorch's own operators and save the model again; qp does not load operator libraries.")
             .with_detail(text.clone())
     };
     if let Some(operator) = first.strip_prefix("Unknown builtin op: ") {
@@ -104,17 +104,18 @@ pub(crate) fn not_loaded(path: &str, text: String) -> BackendError {
         .with_help("Save the model again with the PyTorch that made it, or inspect it without running it.")
 }
 
-/// Why a run failed. `layer` is the one whose value was to come next.
+/// Why a run failed. `layer` is the one whose value was due next.
 pub(crate) fn not_run(layer: Option<&str>, text: String) -> BackendError {
     if let Some(error) = refusal(&text) {
         return error;
     }
     if is_raised(&text) {
-        return BackendError::new(ErrorKind::RUNTIME_FAILED, "the model refuses to go on")
+        return BackendError::new(ErrorKind::RUNTIME_FAILED, "the model raised an error")
             .with_cause(summary(&text))
             .with_detail(text);
     }
-    // Of a program, TorchScript's traceback shows the place of the call as its source: see `range` in shim/program.cpp.
+    // For a program, TorchScript's traceback shows the place of the call as its source: see `range` in
+    // shim/program.cpp.
     let place = text.lines().find_map(|line| line.strip_prefix("layer `")?.strip_suffix('`'));
     let is_no_token = text.contains("index out of range in self");
     let error = match place.or(layer).map(str::to_owned) {
@@ -123,7 +124,7 @@ pub(crate) fn not_run(layer: Option<&str>, text: String) -> BackendError {
     };
     if is_no_token {
         return error.with_help(
-            "A table of embeddings has no such row: give numbers of tokens, or make up small ones with `input random --max 100`.",
+            "The embedding table has no such row: give token numbers, or generate small ones with `input random --max 100`.",
         );
     }
     error
@@ -131,7 +132,7 @@ pub(crate) fn not_run(layer: Option<&str>, text: String) -> BackendError {
 
 const MARK: &str = "<--- HERE";
 
-/// Whether the code of the model raises the error: the marked statement is the one that does.
+/// Whether the model's own code raises the error: whether the marked statement does.
 fn is_raised(text: &str) -> bool {
     let mut before = "";
     for line in text.lines() {
@@ -143,8 +144,8 @@ fn is_raised(text: &str) -> bool {
     false
 }
 
-/// The line that says what went wrong. TorchScript puts its traceback before it, of which the lines of code are
-/// indented; C++ puts its stack after it.
+/// The line that says what went wrong. TorchScript puts its traceback before it, with indented lines of code; C++
+/// puts its stack after it.
 fn summary(text: &str) -> String {
     let behind = text.rfind(MARK).map(|at| &text[at + MARK.len()..]).unwrap_or_default();
     let is_statement = |line: &&str| !line.is_empty() && !line.starts_with(char::is_whitespace);
@@ -160,7 +161,7 @@ fn summary(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// As libtorch 2.13 writes it for `raise ValueError(…)` in a scripted module.
+    /// As written by libtorch 2.13 for `raise ValueError(…)` in a scripted module.
     const RAISED: &str = "The following operation failed in the TorchScript interpreter.\nTraceback of TorchScript, \
         serialized code (most recent call last):\n  File \"code/__torch__.py\", line 11, in forward\n    if \
         torch.lt(torch.size(x, 0), 100):\n      ops.prim.RaiseException(_0, \"builtins.ValueError\")\n      \
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn what_a_model_raises_is_its_own_affair_and_one_line() {
         let error = not_run(Some("fc"), RAISED.to_owned());
-        assert_eq!(error.message, "the model refuses to go on");
+        assert_eq!(error.message, "the model raised an error");
         assert_eq!(error.causes.as_slice(), ["ValueError: bad value: 5"]);
         assert_eq!(error.detail, RAISED);
     }

@@ -1,28 +1,28 @@
-//! What libtorch has once for the whole process: the engine of quantized operators and the number of threads.
+//! libtorch's process-wide settings: the engine of quantized operators and the number of threads.
 //!
-//! Runs with one engine may overlap; one that wants another waits until they are done, because weights that are packed
-//! for an engine run with that one alone. The number of threads is the last one that was asked for.
+//! Runs with the same engine may overlap; one that needs another engine waits until they are done, because weights
+//! packed for one engine run only with that engine. The last requested number of threads applies.
 
 use crate::shim;
 use qp_abi::sdk::{BackendError, Progress, Result};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// How often whoever waits asks whether it is still wanted.
+/// How often a waiting run checks for cancellation.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Threads that libtorch uses unless a run wants another number.
+/// Threads that libtorch uses unless a run requests another number.
 static DEFAULT_THREADS: OnceLock<i32> = OnceLock::new();
 static GATE: Mutex<State> = Mutex::new(State { users: 0, engine: None });
 static CHANGED: Condvar = Condvar::new();
 
 struct State {
-    /// Runs under way.
+    /// Runs in progress.
     users: usize,
-    /// The engine that they have chosen.
+    /// The engine that they use.
     engine: Option<String>,
 }
 
-/// libtorch is set up as its holder wants it for as long as this lives.
+/// libtorch keeps its holder's settings while this is alive.
 pub(crate) struct Pass {
     /// The threads within one operator.
     pub(crate) threads: i32,
@@ -38,10 +38,10 @@ impl Drop for Pass {
     }
 }
 
-/// Sets libtorch up; what is not chosen is libtorch's own choice.
+/// Sets libtorch up; anything not given is libtorch's own choice.
 ///
 /// # Errors
-/// `Cancelled` while it waits.
+/// `Cancelled` while waiting.
 pub(crate) fn enter(engine: Option<&str>, threads: Option<i32>, progress: &Progress<'_>) -> Result<Pass> {
     let own_threads = *DEFAULT_THREADS.get_or_init(tch::get_num_threads);
     let threads = threads.unwrap_or(own_threads);

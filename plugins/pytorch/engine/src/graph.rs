@@ -1,4 +1,4 @@
-//! A graph of operator calls in the making: the program half of the C++ shim, made safe.
+//! A graph of operator calls under construction: a safe interface to the program half of the C++ shim.
 
 use crate::shim::{Module, raw as shared, taken};
 use qp_abi::abi_stable::std_types::Tuple2;
@@ -64,7 +64,7 @@ mod raw {
     }
 }
 
-/// The numbers that the shim gives the kinds of arguments.
+/// The shim's numbers for the kinds of arguments.
 mod kind {
     pub(super) const NONE: i32 = 0;
     pub(super) const BOOL: i32 = 1;
@@ -78,7 +78,7 @@ mod kind {
     pub(super) const TUPLE: i32 = 9;
 }
 
-/// How many overloads libtorch knows of an operator, of that name only if one is named.
+/// How many overloads of an operator libtorch has; only those with this name if one is given.
 pub(crate) fn overloads(name: &str, overload: Option<&str>) -> usize {
     let (Ok(name), Ok(overload)) = (CString::new(name), overload.map(CString::new).transpose()) else {
         return 0;
@@ -90,10 +90,10 @@ pub(crate) fn overloads(name: &str, overload: Option<&str>) -> usize {
     usize::try_from(count).unwrap_or(0)
 }
 
-/// A quantized tensor from its codes; `axis` is that of the channels, if there is more than one scale.
+/// A quantized tensor from its codes; `axis` is that of the channels, if there are several scales.
 ///
 /// # Errors
-/// What libtorch says.
+/// Those of libtorch.
 pub(crate) fn quantized(
     codes: &Tensor,
     scales: &Tensor,
@@ -113,7 +113,7 @@ pub(crate) fn quantized(
             &raw mut made,
         )
     })?;
-    // SAFETY: the shim has made a tensor, which is given away.
+    // SAFETY: the shim has created a tensor and gives up its ownership.
     #[expect(unsafe_code, reason = "the C++ shim")]
     let tensor = unsafe { Tensor::from_ptr(made.cast()) };
     Ok(tensor)
@@ -122,7 +122,7 @@ pub(crate) fn quantized(
 /// A graph to which calls are added.
 pub(crate) struct Graph {
     program: NonNull<raw::Program>,
-    /// The shim's number of each register.
+    /// The shim's number for each register.
     numbers: HashMap<Register, i64>,
     next: i64,
 }
@@ -138,10 +138,10 @@ impl Drop for Graph {
 }
 
 impl Graph {
-    /// A graph that begins with stored tensors, under the registers beside them.
+    /// A graph that begins with stored tensors, each under its register.
     ///
     /// # Errors
-    /// What libtorch says.
+    /// Those of libtorch.
     pub(crate) fn new(stored: &[(Register, Tensor)]) -> Result<Self, String> {
         let program = NonNull::new(raw::qp_torch_program()).ok_or("there is no memory for a graph")?;
         let mut graph = Self { program, numbers: HashMap::new(), next: 0 };
@@ -162,7 +162,7 @@ impl Graph {
         self.next += 1;
     }
 
-    /// Calls a function of the shim's that takes the program alone.
+    /// Calls a function of the shim that takes only the program.
     fn told(
         &mut self,
         function: unsafe extern "C" fn(*mut raw::Program) -> *mut c_char,
@@ -175,7 +175,7 @@ impl Graph {
     /// Adds an input under `register`.
     ///
     /// # Errors
-    /// What libtorch says.
+    /// Those of libtorch.
     pub(crate) fn input(&mut self, register: Register, is_int: bool) -> Result<(), String> {
         // SAFETY: the program is this graph's own.
         #[expect(unsafe_code, reason = "the C++ shim")]
@@ -185,7 +185,7 @@ impl Graph {
     }
 
     fn push_raw(&mut self, kind: c_int, number: i64, real: f64, imaginary: f64) -> Result<(), String> {
-        // SAFETY: the program is this graph's own; of the kinds that come here, none reads the text.
+        // SAFETY: the program is this graph's own; the kinds used here do not read the text.
         #[expect(unsafe_code, reason = "the C++ shim")]
         taken(unsafe {
             raw::qp_torch_program_push(self.program.as_ptr(), kind, number, real, imaginary, std::ptr::null())
@@ -225,7 +225,7 @@ impl Graph {
     /// Adds a call.
     ///
     /// # Errors
-    /// What libtorch says.
+    /// Those of libtorch.
     pub(crate) fn call(&mut self, call: &Call) -> Result<(), String> {
         if call.operator == CONDITION {
             return self.condition(call);
@@ -259,7 +259,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Adds a condition with the calls of its two branches. What they compute can be read in the same branch alone.
+    /// Adds a condition with the calls of its two branches. Their results can only be read in the same branch.
     fn condition(&mut self, call: &Call) -> Result<(), String> {
         let ([decides], [_, _]) = (&call.arguments[..], &call.branches[..]) else {
             return Err("a condition has one argument and two branches".to_owned());
@@ -273,7 +273,7 @@ impl Graph {
         for branch in &call.branches {
             if branch.results.len() != results.len() {
                 return Err(format!(
-                    "a branch has {} results and not {}",
+                    "a branch has {} results instead of {}",
                     branch.results.len(),
                     results.len()
                 ));
@@ -293,10 +293,10 @@ impl Graph {
         Ok(())
     }
 
-    /// Puts a tap of that number behind a register.
+    /// Puts a tap with this number after a register.
     ///
     /// # Errors
-    /// What libtorch says.
+    /// Those of libtorch.
     pub(crate) fn tap(&mut self, register: Register, number: usize) -> Result<(), String> {
         let value = self.numbers.get(&register).and_then(|number| u32::try_from(*number).ok());
         let value = value.ok_or_else(|| format!("value {} is not computed", register.0))?;
@@ -306,10 +306,10 @@ impl Graph {
         taken(unsafe { raw::qp_torch_program_tap(self.program.as_ptr(), value, number) })
     }
 
-    /// Computes all calls so far, once; their results count as stored from then on.
+    /// Computes all calls so far, once; from then on, their results count as stored.
     ///
     /// # Errors
-    /// What libtorch says.
+    /// Those of libtorch.
     pub(crate) fn freeze(&mut self) -> Result<(), String> {
         self.told(raw::qp_torch_program_freeze)
     }
@@ -317,7 +317,7 @@ impl Graph {
     /// Adds an output.
     ///
     /// # Errors
-    /// What libtorch says.
+    /// Those of libtorch.
     pub(crate) fn output(&mut self, argument: &Argument) -> Result<(), String> {
         self.push(argument)?;
         self.told(raw::qp_torch_program_output)
@@ -326,7 +326,7 @@ impl Graph {
     /// The graph as a module.
     ///
     /// # Errors
-    /// What libtorch says.
+    /// Those of libtorch.
     pub(crate) fn finish(self) -> Result<Module, String> {
         let mut finished = std::ptr::null_mut();
         // SAFETY: the program is this graph's own, and `finished` is written before the call returns.
@@ -337,5 +337,5 @@ impl Graph {
 }
 
 fn c_text(text: &str) -> Result<CString, String> {
-    CString::new(text).map_err(|_| format!("`{}` has a zero byte in it", text.escape_debug()))
+    CString::new(text).map_err(|_| format!("`{}` contains a zero byte", text.escape_debug()))
 }

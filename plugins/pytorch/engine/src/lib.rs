@@ -1,7 +1,7 @@
 //! Runs TorchScript, and programs that the plugin has read from other files, through libtorch.
 //!
-//! The `pytorch` plugin opens this library at the first run, after libtorch, and hands it the models that it has read.
-//! What it asks for is the contract in `plugins/pytorch/contract`.
+//! The `pytorch` plugin opens this library at the first run, after libtorch, and passes it the models that it has
+//! read. The contract between them is in `plugins/pytorch/contract`.
 
 mod callback;
 mod engine;

@@ -1,4 +1,4 @@
-//! From a TorchScript archive to a module.
+//! Loads a TorchScript archive as a module.
 
 use crate::error::{failed, not_loaded};
 use crate::shim::{self, Module, Parsed, Stop};
@@ -6,18 +6,17 @@ use qp_abi::sdk::{BackendError, Progress, Result};
 use qp_pytorch_contract::nesting::{self, Sources};
 use std::ops::ControlFlow;
 
-/// What libtorch's parser and compiler get to work in. They take some 3 KiB for each level, and the limits of `nesting`
-/// let through 60,000: an expression in blocks in each of the functions that need each other. Only what is used becomes
-/// memory.
+/// The stack of libtorch's parser and compiler. They take some 3 KiB per level, and the limits of `nesting` allow
+/// 60,000: an expression in blocks in each of a chain of functions. Only what is used takes up memory.
 const STACK_BYTES: usize = 512 << 20;
 
 /// Loads the archive at `path`.
 ///
 /// # Errors
-/// `UnsafeFile` for what would harm, `Cancelled`, and what libtorch says.
+/// `UnsafeFile` for a malicious file, `Cancelled`, and those of libtorch.
 pub(crate) fn load(path: &str, progress: &Progress<'_>) -> Result<Module> {
     let lost = |error: std::io::Error| {
-        BackendError::internal("a thread for loading cannot be made").with_cause(error.to_string())
+        BackendError::internal("cannot create a thread for loading").with_cause(error.to_string())
     };
     std::thread::scope(|scope| {
         let loading = std::thread::Builder::new()
@@ -25,7 +24,7 @@ pub(crate) fn load(path: &str, progress: &Progress<'_>) -> Result<Module> {
             .stack_size(STACK_BYTES)
             .spawn_scoped(scope, || {
                 shim::silence();
-                // Set for each thread: functions are inlined as they are, not as libtorch would rewrite them.
+                // Set for each thread: functions are inlined as written, not as libtorch would rewrite them.
                 tch::jit::f_set_graph_executor_optimize(false)
                     .map_err(|error| failed("libtorch could not be set up", error))?;
                 tch::no_grad(|| load_here(path, progress))

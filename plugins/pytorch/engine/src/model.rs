@@ -20,15 +20,15 @@ use std::ops::ControlFlow;
 use std::sync::Mutex;
 use tch::Tensor;
 
-/// Begins the name of an output that is asked for by its number.
+/// The prefix of an output that is requested by number.
 const OUTPUT: &str = "output:";
-/// What the progress of preparing a model is called.
+/// The progress stage of preparing a model.
 const LOADING: &str = "loading into libtorch";
 
 /// A model in libtorch's memory.
 pub struct Model {
     module: Mutex<Module>,
-    /// What can be captured, in the order of execution, each by its unique name.
+    /// What can be captured, in the order of execution, each under its unique name.
     values: Vec<RString>,
     settings: Settings,
 }
@@ -37,7 +37,7 @@ impl Model {
     /// Loads the TorchScript file at `path`.
     ///
     /// # Errors
-    /// `RuntimeFailed` when libtorch refuses it, `InvalidInput` for an unknown option.
+    /// `RuntimeFailed` when libtorch rejects it, `InvalidInput` for an unknown option.
     pub(crate) fn load(path: &str, options: &[Pair], progress: &Progress<'_>) -> Result<Self> {
         shim::silence();
         let settings = Settings::read(options)?;
@@ -57,7 +57,7 @@ impl Model {
         Ok(Self { module: Mutex::new(module), values: values(&names), settings })
     }
 
-    /// Makes a model of a program and its stored tensors, in the order in which it names them.
+    /// Builds a model from a program and its stored tensors, in the order in which the program names them.
     ///
     /// # Errors
     /// As [`prepare`], and `InvalidInput` for an unknown option.
@@ -70,7 +70,7 @@ impl Model {
         shim::silence();
         let settings = Settings::read(options)?;
         if stored.len() != program.stored.len() {
-            return Err(BackendError::internal("a program comes with other stored tensors than it names"));
+            return Err(BackendError::internal("a program's stored tensors are not those that it names"));
         }
         let mut tensors = Vec::with_capacity(stored.len());
         for (index, view) in stored.iter().enumerate() {
@@ -92,7 +92,7 @@ fn values(listed: &shim::Names) -> Vec<RString> {
     }
     let mut called = HashSet::new();
     let values = listed.taps.iter().map(|tap| match tap {
-        // The path itself is the name of what the first call computes.
+        // The path itself names the result of the first call.
         Tap::Module(path) if called.insert(path) => path.clone(),
         Tap::Module(path) => names.claim(path, '_', 1),
         Tap::Operator(scope, operator) => {
@@ -119,7 +119,7 @@ impl boundary::Model for Model {
         let threads = of_run.threads.or(self.settings.threads);
         let inputs = request.inputs.as_slice();
         let inputs = inputs.iter().map(|view| {
-            // A name with a zero byte in it is no argument's.
+            // A name with a zero byte cannot belong to an argument.
             let name = CString::new(view.name.as_str()).unwrap_or_default();
             Ok((name, self.settings.converted(tensor::input(view)?)))
         });
@@ -133,7 +133,7 @@ impl boundary::Model for Model {
         let pass = enter(self.settings.engine.as_deref(), threads, progress)?;
         let mut outputs = Vec::new();
         let mut fault = None;
-        // The layer whose value is to come.
+        // The layer whose value is due next.
         let mut next = 0;
         let mut receive = |given: Given<'_>| {
             if let Given::Tapped(index, ..) = &given {
@@ -147,7 +147,7 @@ impl boundary::Model for Model {
                         wanted.take(&Source::Value(index, part), &tensor, sink)?;
                         substitution
                             .put((index, part), &tensor)
-                            .map_err(|error| failed("libtorch cannot put a value in place of another", error))
+                            .map_err(|error| failed("libtorch cannot replace a value", error))
                     })
                 }
                 Given::Output(key, tensor) => {
@@ -176,7 +176,7 @@ impl boundary::Model for Model {
                 let error = not_run(self.values.get(next).map(RString::as_str), text);
                 return Err(match self.settings.precision_name() {
                     Some(precision) if error.help.is_empty() => error.with_help(format!(
-                        "The model may name types of its own, which {precision} does not go with: run it without a precision."
+                        "The model may contain explicit types that conflict with {precision}: run it without a precision."
                     )),
                     _ => error,
                 });
@@ -188,7 +188,7 @@ impl boundary::Model for Model {
 }
 
 impl Model {
-    /// What is put in place of computed values.
+    /// The values that replace computed ones.
     fn substitution(&self, views: &[TensorView<'_>]) -> Result<Substitution> {
         if views.is_empty() {
             return Ok(Substitution::default());
@@ -218,7 +218,7 @@ impl Model {
     }
 }
 
-/// What is still to be delivered, in the order of the request.
+/// What remains to be delivered, in the order of the request.
 enum Wanted<'a> {
     /// The outputs, under these names if there are as many.
     Outputs(&'a [RString]),
@@ -226,9 +226,9 @@ enum Wanted<'a> {
         due: Vec<Due<'a>>,
         /// How many are delivered.
         delivered: usize,
-        /// Whether what a run does not compute is left out; else that is an error.
+        /// Whether values that a run does not compute are left out; otherwise that is an error.
         is_lenient: bool,
-        /// Whether values come in the order in which they are computed, and nothing is kept.
+        /// Whether values are delivered in the order of computation, and none are kept.
         is_as_computed: bool,
     },
 }
@@ -236,7 +236,7 @@ enum Wanted<'a> {
 struct Due<'a> {
     name: &'a str,
     source: Source,
-    /// What came before its turn, copied: the model may overwrite its own.
+    /// Values that arrived before their turn, copied: the model may overwrite its own.
     kept: Option<Tensor>,
     is_delivered: bool,
 }
@@ -249,7 +249,7 @@ enum Source {
 }
 
 impl Source {
-    /// `output:1`; `layer1.add`; the third of the tensors that `split` computes, `split:2`.
+    /// `output:1`; `layer1.add`; `split:2` for the third of the tensors that `split` computes.
     fn of(name: &str, values: &HashMap<&str, usize>) -> Option<Self> {
         if let Some(&index) = values.get(name) {
             return Some(Self::Value(index, 0));
@@ -272,7 +272,7 @@ impl<'a> Wanted<'a> {
                     values.iter().enumerate().map(|(index, value)| (value.as_str(), index)).collect();
                 let due = request.names.as_slice().iter().map(|name| {
                     let source = Source::of(name, &values).ok_or_else(|| {
-                        BackendError::not_found(format!("libtorch computes no `{name}` in this model"))
+                        BackendError::not_found(format!("libtorch does not compute `{name}` in this model"))
                     })?;
                     Ok(Due { name: name.as_str(), source, kept: None, is_delivered: false })
                 });
@@ -287,7 +287,7 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// For each of `count` values whether it is due.
+    /// For each of `count` values, whether it is due.
     fn flags(&self, count: usize) -> Vec<bool> {
         let mut flags = vec![false; count];
         if let Self::Named { due, .. } = self {
@@ -336,7 +336,7 @@ impl<'a> Wanted<'a> {
                     due.get(*delivered)
                 };
                 let name = missing.map(|due| due.name).unwrap_or_default();
-                Err(BackendError::runtime_failed(format!("`{name}` was not computed, or is no tensor")))
+                Err(BackendError::runtime_failed(format!("`{name}` was not computed, or is not a tensor")))
             }
             _ => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! libtorch's registry made to agree with the list of what a model may call.
+//! Makes libtorch's registry agree with the list of what a model may call.
 
 use crate::error::failed;
 use crate::shim;
@@ -6,10 +6,10 @@ use qp_abi::sdk::Result;
 use qp_pytorch_contract::operator_list::{Standing, standing};
 use std::sync::OnceLock;
 
-/// Makes libtorch refuse models everything that the list does not allow. To be called before any file is read.
+/// Makes libtorch reject everything in models that the list does not allow. Must be called before any file is read.
 ///
 /// # Errors
-/// What libtorch says.
+/// Those of libtorch.
 pub(crate) fn restrict() -> Result<()> {
     static DONE: OnceLock<std::result::Result<(), String>> = OnceLock::new();
     let done = DONE.get_or_init(|| shim::restrict(|name| standing(name) == Standing::Allowed));

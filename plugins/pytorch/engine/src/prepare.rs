@@ -1,4 +1,4 @@
-//! From a program and its stored tensors to a module that runs.
+//! Turns a program and its stored tensors into a module that runs.
 
 use crate::error::{failed, refusal, refused_operator};
 use crate::graph::{self, Graph};
@@ -9,14 +9,14 @@ use qp_pytorch_contract::operator_list::{Standing, standing};
 use qp_pytorch_contract::program::{Argument, Call, PYTHON, Program, Register};
 use tch::Tensor;
 
-/// Lists and tuples within each other in one argument.
+/// The most nested lists and tuples in one argument.
 const MAX_LISTS: usize = 100;
 
 /// Builds the module of a program. `stored` has one tensor for each that the program names, in its order.
 ///
 /// # Errors
 /// `UnsupportedOp` for an operator that libtorch lacks, with the node that calls it; `RuntimeFailed` when libtorch
-/// refuses a call.
+/// rejects a call.
 pub(crate) fn prepare(program: &Program, stored: Vec<Tensor>) -> Result<Module> {
     for call in program.setup.iter().chain(&program.calls) {
         check(call)?;
@@ -77,7 +77,7 @@ fn overload(call: &Call) -> Option<&str> {
     call.overload.as_ref().into_option().map(RString::as_str)
 }
 
-/// Whether lists and tuples are within each other no deeper than that.
+/// Whether lists and tuples are nested no deeper than this.
 fn is_within(argument: &Argument, depth: usize) -> bool {
     match argument {
         Argument::List(elements) | Argument::Tuple(elements) => {
@@ -91,7 +91,7 @@ fn check(call: &Call) -> Result<()> {
     call.branches.iter().flat_map(|branch| &branch.calls).try_for_each(check)?;
     let keywords = call.keywords.iter().map(|Tuple2(_, argument)| argument);
     if !call.arguments.iter().chain(keywords).all(|argument| is_within(argument, MAX_LISTS)) {
-        let message = format!("`{}` is given lists that are nested too deep", call.place);
+        let message = format!("`{}` receives lists that are nested too deeply", call.place);
         return Err(BackendError::unsupported_op(message).with_help("Save the model again without them."));
     }
     if call.operator.split("::").next() == Some(PYTHON) {

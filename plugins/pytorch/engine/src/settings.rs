@@ -4,7 +4,7 @@ use crate::shim;
 use qp_abi::sdk::{BackendError, Pair, Result, lookup};
 use tch::{Kind, Tensor};
 
-/// The most threads that can be asked for.
+/// The largest number of threads that can be requested.
 const MAX_THREADS: i32 = 1024;
 const THREADS: &str = "threads";
 const ENGINE: &str = "qengine";
@@ -17,28 +17,29 @@ const PRECISIONS: [(&str, Kind); 4] = [
     ("float16", Kind::Half),
 ];
 
-/// What the options say; nothing where they say nothing.
+/// What the options set; nothing for the rest.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
     /// Threads within one operator.
     pub(crate) threads: Option<i32>,
     /// The engine of quantized operators. Packed weights belong to one: it is chosen before they are packed.
     pub(crate) engine: Option<String>,
-    /// What float tensors are turned into before anything is computed.
+    /// The type to which float tensors are converted before anything is computed.
     pub(crate) precision: Option<Kind>,
-    /// Whether little of what is captured may be kept. However much: each value goes as soon as it is computed.
+    /// Whether few captured bytes may be kept. The exact number does not matter: each value is freed as soon as it is
+    /// delivered.
     pub(crate) has_budget: bool,
 }
 
 impl Settings {
-    /// Reads options, in which later ones count.
+    /// Reads options; later ones override earlier ones.
     ///
     /// # Errors
-    /// `InvalidInput` for an option that is not known or a value that is none of its.
+    /// `InvalidInput` for an unknown option or an invalid value.
     pub(crate) fn read(options: &[Pair]) -> Result<Self> {
         let known = [THREADS, ENGINE, PRECISION, BUDGET];
         if let Some(unknown) = options.iter().find(|option| !known.contains(&option.0.as_str())) {
-            let message = format!("option `{}` is unknown to libtorch", unknown.0);
+            let message = format!("unknown option `{}` for libtorch", unknown.0);
             return Err(
                 BackendError::invalid_input(message).with_help("Use `threads`, `qengine` or `precision`.")
             );
@@ -51,7 +52,7 @@ impl Settings {
         })
     }
 
-    /// A float tensor in the precision that is asked for; any other as it is.
+    /// A float tensor in the requested precision; any other unchanged.
     pub(crate) fn converted(&self, tensor: Tensor) -> Tensor {
         let is_float = PRECISIONS.iter().any(|(_, kind)| *kind == tensor.kind());
         match self.precision {
@@ -60,7 +61,7 @@ impl Settings {
         }
     }
 
-    /// The name of the precision that is asked for.
+    /// The name of the requested precision.
     pub(crate) fn precision_name(&self) -> Option<&'static str> {
         let wanted = self.precision?;
         PRECISIONS.iter().find(|(_, kind)| *kind == wanted).map(|(name, _)| *name)
@@ -70,7 +71,7 @@ impl Settings {
 fn threads(text: &str) -> Result<i32> {
     let number = text.parse().ok().filter(|number| (1..=MAX_THREADS).contains(number));
     number.ok_or_else(|| {
-        BackendError::invalid_input(format!("option `{THREADS}` is `{text}`"))
+        BackendError::invalid_input(format!("invalid value `{text}` for option `{THREADS}`"))
             .with_help(format!("Use a number from 1 to {MAX_THREADS}."))
     })
 }
@@ -81,7 +82,7 @@ fn engine(text: &str) -> Result<String> {
         return Ok(text.to_owned());
     }
     let names: Vec<String> = supported.iter().map(|name| format!("`{name}`")).collect();
-    Err(BackendError::invalid_input(format!("option `{ENGINE}` is `{text}`"))
+    Err(BackendError::invalid_input(format!("invalid value `{text}` for option `{ENGINE}`"))
         .with_help(format!("This machine has {}.", names.join(", "))))
 }
 
@@ -89,7 +90,7 @@ fn precision(text: &str) -> Result<Kind> {
     let found = PRECISIONS.iter().find(|(name, _)| *name == text);
     found.map(|(_, kind)| *kind).ok_or_else(|| {
         let names: Vec<String> = PRECISIONS.iter().map(|(name, _)| format!("`{name}`")).collect();
-        BackendError::invalid_input(format!("option `{PRECISION}` is `{text}`"))
+        BackendError::invalid_input(format!("invalid value `{text}` for option `{PRECISION}`"))
             .with_help(format!("Use {}.", names.join(", ")))
     })
 }

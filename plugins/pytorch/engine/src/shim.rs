@@ -1,4 +1,4 @@
-//! The functions of the C++ shim, made safe.
+//! Safe interfaces to the functions of the C++ shim.
 
 use crate::callback::{agrees, answer};
 use qp_abi::sdk::BackendError;
@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 pub(crate) mod raw {
     use super::{c_char, c_int, c_void};
 
-    /// A tensor of libtorch's, as `tch` points at it.
+    /// A tensor of libtorch, as `tch` points to it.
     pub(super) type TensorPointer = *mut c_void;
     pub(super) type Receive = extern "C" fn(
         context: *mut c_void,
@@ -34,7 +34,7 @@ pub(crate) mod raw {
         size: usize,
     ) -> c_int;
 
-    /// A module of the shim's.
+    /// A module of the shim.
     #[repr(C)]
     pub(crate) struct Module {
         _private: [u8; 0],
@@ -82,20 +82,20 @@ pub(crate) mod raw {
     }
 }
 
-/// Keeps libtorch's warnings on this thread, its log, and what models print off the screen.
+/// Keeps libtorch's warnings on this thread, its log, and anything models print off the screen.
 pub(crate) fn silence() {
     raw::qp_torch_silence();
 }
 
-/// Lets memory of freed tensors stay for the next ones.
+/// Keeps the memory of freed tensors for the next ones.
 pub(crate) fn keep_memory() {
     raw::qp_torch_keep_memory();
 }
 
-/// Makes libtorch's registry of operators fail for models that call what `is_allowed` does not allow.
+/// Makes libtorch's operator registry fail for models that call operators which `is_allowed` rejects.
 ///
 /// # Errors
-/// What libtorch says.
+/// Those of libtorch.
 pub(crate) fn restrict(is_allowed: fn(&str) -> bool) -> Result<(), String> {
     static ALLOWED: OnceLock<fn(&str) -> bool> = OnceLock::new();
     extern "C" fn known(name: *const c_char) -> c_int {
@@ -128,7 +128,7 @@ pub(crate) fn supported_engines() -> Vec<&'static str> {
         .collect()
 }
 
-/// Makes an engine the one that packs weights and runs quantized operators; without one, libtorch's own choice.
+/// Selects the engine that packs weights and runs quantized operators; without one, libtorch's own choice.
 pub(crate) fn choose_engine(engine: Option<&str>) {
     static OWN: OnceLock<&'static str> = OnceLock::new();
     let own = *OWN.get_or_init(quantized_engine);
@@ -143,7 +143,7 @@ pub(crate) fn version() -> &'static str {
     fixed(raw::qp_torch_version())
 }
 
-/// Whether a tensor has a shape for each of its parts: asking it for the one that it lacks would panic.
+/// Whether a tensor has a single shape: asking a nested tensor for one would panic.
 pub(crate) fn is_nested(tensor: &Tensor) -> bool {
     // SAFETY: the tensor lives until the call returns, and is only read.
     #[expect(unsafe_code, reason = "the C++ shim")]
@@ -163,7 +163,7 @@ pub(crate) fn taken(error: *mut c_char) -> Result<(), String> {
     if error.is_null() {
         return Ok(());
     }
-    // SAFETY: a pointer that is not null is a text of the shim's, which ends with a zero byte and is ours to free,
+    // SAFETY: a pointer that is not null is a text of the shim, which ends with a zero byte and is ours to free,
     // once.
     #[expect(unsafe_code, reason = "a C string of the shim")]
     let text = unsafe {
@@ -174,12 +174,12 @@ pub(crate) fn taken(error: *mut c_char) -> Result<(), String> {
     Err(text)
 }
 
-/// What can be tapped of a module while it runs.
+/// What can be tapped in a module while it runs.
 #[derive(Debug, Clone)]
 pub(crate) enum Tap {
-    /// What a module computes, by its path.
+    /// The result of a module, by the module's path.
     Module(String),
-    /// What an operator, an `if` or a loop computes: the path of the module that calls it, and its name.
+    /// The result of an operator, an `if` or a loop: the path of the module that calls it, and its name.
     Operator(String, String),
 }
 
@@ -194,28 +194,28 @@ pub(crate) struct Names {
     pub(crate) taps: Vec<Tap>,
 }
 
-/// What a run gives.
+/// What a run delivers.
 pub(crate) enum Given<'a> {
-    /// A loop goes on: the moment to stop.
+    /// A loop continues: a chance to stop.
     Alive,
-    /// Tapped, by its index among the taps and its number among what that layer computes; without a tensor where none
-    /// is wanted.
+    /// Tapped, by its index among the taps and its number among that layer's results; without a tensor if none is
+    /// wanted.
     Tapped(usize, usize, Option<Tensor>),
     /// A result of `forward`, in order, with the key of the dictionary it comes from.
     Output(Option<&'a str>, Tensor),
 }
 
-/// A run that did not end well.
+/// A run that failed or was stopped.
 pub(crate) enum Stop {
     /// The receiver wanted no more.
     Stopped,
-    /// What libtorch says.
+    /// libtorch's message.
     Failed(String),
-    /// Code of the engine's that the shim called has panicked.
+    /// The engine's own code, called by the shim, panicked.
     Panicked(BackendError),
 }
 
-/// What becomes of a call of the shim's that could be ended from here.
+/// The outcome of a call of the shim that could be stopped from here.
 fn outcome(
     result: Result<(), String>,
     is_stopped: c_int,
@@ -248,11 +248,11 @@ impl Drop for Module {
 }
 
 impl Module {
-    /// Loads the archive at `path`. `look` sees what is parsed before it is; `is_alive` is asked while code of the file
-    /// runs. Both end the loading by breaking.
+    /// Loads the archive at `path`. `look` sees what will be parsed before it is; `is_alive` is called while code of
+    /// the file runs. Both stop the loading by breaking.
     ///
     /// # Errors
-    /// [`Stop::Stopped`] when one of them breaks, or what libtorch says.
+    /// [`Stop::Stopped`] when one of them breaks, or those of libtorch.
     pub(crate) fn load(
         path: &str,
         look: &mut dyn FnMut(Parsed<'_>) -> ControlFlow<()>,
@@ -276,13 +276,13 @@ impl Module {
             )
         });
         let panicked = loading.panicked;
-        // What was loaded is released, however the rest went.
+        // What was loaded is released, whatever happens next.
         let module = NonNull::new(loaded).map(Self);
         outcome(result, is_stopped, panicked)?;
         module.ok_or_else(|| Stop::Failed(NO_MODULE.to_owned()))
     }
 
-    /// The module that the shim has made and gives away.
+    /// The module that the shim created and hands over.
     ///
     /// # Errors
     /// When there is none.
@@ -290,10 +290,10 @@ impl Module {
         NonNull::new(module).map(Self).ok_or_else(|| NO_MODULE.to_owned())
     }
 
-    /// Turns the float tensors of the module into those of another type.
+    /// Converts the float tensors of the module to another type.
     ///
     /// # Errors
-    /// What libtorch says.
+    /// Those of libtorch.
     pub(crate) fn convert(&mut self, kind: Kind) -> Result<(), String> {
         // Numbers of `c10::ScalarType`.
         let number = match kind {
@@ -301,7 +301,7 @@ impl Module {
             Kind::Float => 6,
             Kind::Double => 7,
             Kind::BFloat16 => 15,
-            other => return Err(format!("a module cannot be turned into {other:?}")),
+            other => return Err(format!("a module cannot be converted to {other:?}")),
         };
         // SAFETY: the module is this one's own.
         #[expect(unsafe_code, reason = "the C++ shim")]
@@ -311,7 +311,7 @@ impl Module {
     /// The names in the module.
     ///
     /// # Errors
-    /// What libtorch says.
+    /// Those of libtorch.
     pub(crate) fn names(&self) -> Result<Names, Stop> {
         let mut listing = Listing::default();
         // SAFETY: `visit` is called before the call returns, with this `listing` and texts that end with a zero byte.
@@ -322,11 +322,11 @@ impl Module {
         Ok(listing.names)
     }
 
-    /// Runs `forward`. `wanted` says for each tap whether its tensor is given; `receive` gets the tensors, and is
-    /// called at each tap, so that it can end the run there. The time is that of `forward`.
+    /// Runs `forward`. `wanted` says for each tap whether its tensor is delivered; `receive` gets the tensors, and is
+    /// called at each tap, so that it can stop the run there. The time is that of `forward`.
     ///
     /// # Errors
-    /// [`Stop::Stopped`] when `receive` breaks, or what libtorch says.
+    /// [`Stop::Stopped`] when `receive` breaks, or those of libtorch.
     pub(crate) fn run(
         &mut self,
         inputs: &[(CString, Tensor)],
@@ -340,8 +340,9 @@ impl Module {
         let mut receiver = Receiver { receive, panicked: None };
         let (mut nanoseconds, mut is_stopped) = (0_u64, 0);
         // SAFETY: the pointers to inputs and to their names, of which there are as many, are those of tensors and C
-        // strings that live until the call returns and are only read; lengths are those of the vectors; the two functions are called before it returns, on this thread, with
-        // this `receiver`, which nothing else uses meanwhile.
+        // strings that live until the call returns and are only read; lengths are those of the vectors; the two
+        // functions are called before it returns, on this thread, with this `receiver`, which nothing else uses in
+        // the meantime.
         #[expect(unsafe_code, reason = "the C++ shim")]
         let result = taken(unsafe {
             raw::qp_torch_run(
@@ -363,7 +364,7 @@ impl Module {
     }
 }
 
-/// Something that libtorch will parse.
+/// Something that libtorch is about to parse.
 pub(crate) enum Parsed<'a> {
     /// A source, by its name in the archive.
     Source(&'a str, &'a [u8]),

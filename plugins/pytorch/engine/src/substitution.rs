@@ -1,8 +1,8 @@
-//! Values that are put in place of those that a run computes.
+//! Values that replace those that a run computes.
 //!
-//! What is computed is delivered first, and from then on the given value stands where it stood: the same tensor gets
-//! other data, which all that read it see. What a layer delivers is thus what it makes of the given values. The data that
-//! was replaced comes back when the run is over, because a value may be a stored tensor itself.
+//! The computed value is delivered first, and from then on the given value takes its place: the same tensor gets
+//! other data, which everything that reads it sees. What a layer delivers is therefore what it computes from the
+//! given values. The replaced data is restored when the run is over, because a value may itself be a stored tensor.
 
 use crate::shim;
 use crate::tensor;
@@ -10,7 +10,7 @@ use qp_abi::sdk::{BackendError, QuantizationParameters, Result, TensorView};
 use std::collections::HashMap;
 use tch::{Kind, TchError, Tensor};
 
-/// A value, and the codes that it is to be rounded to.
+/// A value, and the codes to round it to.
 struct Given {
     value: Tensor,
     codes: Option<Codes>,
@@ -31,26 +31,26 @@ impl Codes {
     }
 }
 
-/// Values by the tap, and the part of what is tapped there.
+/// Values by tap, and by their position among the tap's tensors.
 #[derive(Default)]
 pub(crate) struct Substitution {
     given: HashMap<(usize, usize), Given>,
-    /// What was replaced, with its own data.
+    /// What was replaced, with its original data.
     replaced: Vec<(Tensor, Tensor)>,
 }
 
 impl Substitution {
-    /// Takes the values of a request; `place` finds the tap of a name.
+    /// Takes the values of a request; `place` finds the tap with a name.
     ///
     /// # Errors
-    /// `NotFound` for a value that no tap has, and as [`tensor::input`].
+    /// `NotFound` for a value without a tap, and as [`tensor::input`].
     pub(crate) fn of(
         views: &[TensorView<'_>],
         place: impl Fn(&str) -> Option<(usize, usize)>,
     ) -> Result<Self> {
         let given = views.iter().map(|view| {
             let place = place(view.name.as_str()).ok_or_else(|| {
-                BackendError::not_found(format!("libtorch computes no `{}` in this model", view.name))
+                BackendError::not_found(format!("libtorch does not compute `{}` in this model", view.name))
             })?;
             let codes = view.quantization.into_option().and_then(Codes::of);
             Ok((place, Given { value: tensor::input(view)?, codes }))
@@ -58,16 +58,16 @@ impl Substitution {
         Ok(Self { given: given.collect::<Result<_>>()?, replaced: Vec::new() })
     }
 
-    /// The taps at which a value is given.
+    /// The taps for which a value is given.
     pub(crate) fn taps(&self) -> impl Iterator<Item = usize> {
         self.given.keys().map(|(tap, _)| *tap)
     }
 
-    /// Puts the value that is given for this place into `computed`. One of another shape, or for what is neither real nor
-    /// quantized, is left out.
+    /// Puts the value given for this position into `computed`. A value of another shape, or for a tensor that is
+    /// neither real nor quantized, is left out.
     ///
     /// # Errors
-    /// What libtorch says.
+    /// Those of libtorch.
     pub(crate) fn put(&mut self, place: (usize, usize), computed: &Tensor) -> Result<(), TchError> {
         let given = self.given.remove(&place).filter(|_| !shim::is_nested(computed));
         let Some(given) = given.filter(|given| given.value.size() == computed.size()) else {
@@ -84,7 +84,7 @@ impl Substitution {
 
 impl Drop for Substitution {
     fn drop(&mut self) {
-        // The last one first: a tensor may have been given another twice.
+        // Last first: a tensor may have been replaced twice.
         for (mut tensor, own) in self.replaced.drain(..).rev() {
             let _ = tensor.f_set_data(&own);
         }
@@ -92,7 +92,7 @@ impl Drop for Substitution {
 }
 
 impl Given {
-    /// The value in the form of `computed`, rounded to codes; none if that has no real values.
+    /// The value in the form of `computed`, rounded to codes; `None` if that has no real values.
     fn like(&self, computed: &Tensor) -> Result<Option<Tensor>, TchError> {
         let kind = computed.f_kind()?;
         Ok(match kind {
@@ -109,7 +109,7 @@ impl Given {
                 Ok(scale) => {
                     Some(self.value.f_quantize_per_tensor(scale, computed.f_q_zero_point()?, kind)?)
                 }
-                // Of values, none has a scale for each channel.
+                // No value has per-channel scales.
                 Err(_) => None,
             },
             _ => None,

@@ -1,4 +1,4 @@
-//! Tensors across the boundary: views of the host in, dense tensors out.
+//! Tensors across the boundary: views from the host in, dense tensors out.
 
 use crate::error::failed;
 use crate::graph;
@@ -6,7 +6,7 @@ use crate::shim;
 use qp_abi::sdk::{BackendError, DType, QuantizationParameters, ROption, Result, Sink, TensorView};
 use tch::{Kind, TchError, Tensor};
 
-/// The types that both sides know.
+/// The types that both sides support.
 const KINDS: [(Kind, DType); 17] = [
     (Kind::Uint8, DType::UINT8),
     (Kind::Int8, DType::INT8),
@@ -27,10 +27,10 @@ const KINDS: [(Kind, DType); 17] = [
     (Kind::Float8e4m3fnuz, DType::FLOAT8_E4M3FNUZ),
 ];
 
-/// A tensor of libtorch's own with the elements of `view`.
+/// A libtorch tensor with the elements of `view`.
 ///
 /// # Errors
-/// `InvalidInput` when the view is not whole, contradicts itself, or has a type that libtorch lacks.
+/// `InvalidInput` when the view is incomplete, contradicts itself, or has a type that libtorch lacks.
 pub(crate) fn input(view: &TensorView<'_>) -> Result<Tensor> {
     let name = view.name;
     let known = KINDS.iter().find(|(_, dtype)| *dtype == view.dtype).map(|(kind, _)| *kind);
@@ -40,7 +40,7 @@ pub(crate) fn input(view: &TensorView<'_>) -> Result<Tensor> {
     let expected = view.element_count().and_then(|count| view.dtype.packed_bytes(count));
     if view.first_element != 0 || expected != Some(view.bytes.len() as u64) {
         let message = format!(
-            "input `{name}` has {} bytes, its shape {:?} of {} needs {}",
+            "input `{name}` has {} bytes, but its shape {:?} of {} needs {}",
             view.bytes.len(),
             view.shape.as_slice(),
             view.dtype,
@@ -52,10 +52,10 @@ pub(crate) fn input(view: &TensorView<'_>) -> Result<Tensor> {
         .map_err(|error| failed(&format!("libtorch refused input `{name}`"), error))
 }
 
-/// A stored tensor: as [`input`], and a quantized one where the view has quantization parameters.
+/// A stored tensor: like [`input`], but a quantized one if the view has quantization parameters.
 ///
 /// # Errors
-/// As [`input`], and `RuntimeFailed` when libtorch has no such quantized tensor.
+/// As [`input`], and `RuntimeFailed` when libtorch lacks such a quantized tensor.
 pub(crate) fn stored(view: &TensorView<'_>) -> Result<Tensor> {
     let codes = input(view)?;
     let ROption::RSome(parameters) = view.quantization else { return Ok(codes) };
@@ -71,7 +71,7 @@ pub(crate) fn stored(view: &TensorView<'_>) -> Result<Tensor> {
         .map_err(|text| failed(&format!("libtorch refused the quantized tensor `{}`", view.name), text))
 }
 
-/// One zero point for each scale: whole numbers, but for tables and where the file has fractions.
+/// One zero point per scale: whole numbers, except for tables and if the file has fractions.
 fn zero_points(parameters: &QuantizationParameters) -> Result<Tensor, TchError> {
     let listed = parameters.zero_points.as_slice();
     let all: Vec<f64> = match listed {
@@ -79,7 +79,7 @@ fn zero_points(parameters: &QuantizationParameters) -> Result<Tensor, TchError> 
         [one] => vec![*one; parameters.scales.len()],
         several => several.to_vec(),
     };
-    // Of unsigned codes, PyTorch has a scale for each channel in tables of embeddings alone, and real zero points there.
+    // For unsigned codes, PyTorch has per-channel scales only in embedding tables, with real zero points.
     let is_table = parameters.dtype == DType::UINT8 && parameters.axis.is_some();
     if is_table || all.iter().any(|zero_point| zero_point.fract() != 0.0) {
         return Tensor::f_from_slice(&all)?.f_to_kind(Kind::Float);
@@ -87,27 +87,27 @@ fn zero_points(parameters: &QuantizationParameters) -> Result<Tensor, TchError> 
     Tensor::f_from_slice(&all)?.f_to_kind(Kind::Int64)
 }
 
-/// A tensor of its own with the elements of `tensor` as they are now.
+/// A separate tensor with the current elements of `tensor`.
 ///
 /// # Errors
-/// `RuntimeFailed` when libtorch refuses.
+/// `RuntimeFailed` when libtorch fails.
 pub(crate) fn copied(name: &str, tensor: &Tensor) -> Result<Tensor> {
     let mut copy = tensor
         .f_empty_like()
-        .map_err(|error| failed(&format!("libtorch has no room for a copy of `{name}`"), error))?;
+        .map_err(|error| failed(&format!("libtorch has no memory for a copy of `{name}`"), error))?;
     copy.f_copy_(tensor).map_err(|error| failed(&format!("libtorch cannot copy `{name}`"), error))?;
     Ok(copy)
 }
 
-/// Delivers a tensor of libtorch's: dense, a quantized one as its codes.
+/// Delivers a libtorch tensor: dense, a quantized one as its codes.
 ///
 /// # Errors
-/// `UnsupportedOp` for what has no dense form, `RuntimeFailed`, and what the sink answers.
+/// `UnsupportedOp` for a tensor without a dense form, `RuntimeFailed`, and those of the sink.
 pub(crate) fn deliver(name: &str, tensor: &Tensor, sink: &mut Sink<'_>) -> Result<()> {
     let refused =
         |error: TchError| failed(&format!("libtorch cannot give the elements of output `{name}`"), error);
     if shim::is_nested(tensor) {
-        let message = format!("output `{name}` is a nested tensor, which has no one shape");
+        let message = format!("output `{name}` is a nested tensor, which has no single shape");
         return Err(BackendError::unsupported_op(message).with_help("Capture other layers by their names."));
     }
     let quantization = parameters(tensor).map_err(refused)?;
@@ -143,7 +143,7 @@ fn parameters(tensor: &Tensor) -> Result<Option<QuantizationParameters>, TchErro
     };
     let parameters = match tensor.f_q_scale() {
         Ok(scale) => QuantizationParameters::per_tensor(dtype, scale, tensor.f_q_zero_point()? as f64),
-        // libtorch refuses to name one scale where there is one for each channel.
+        // libtorch refuses to name a single scale if there is one per channel.
         Err(_) => {
             let numbers = |tensor: Tensor| Vec::<f64>::try_from(tensor.f_to_kind(Kind::Double)?);
             let scales = numbers(tensor.f_q_per_channel_scales()?)?;

@@ -1,4 +1,4 @@
-//! Whether a manifest and a model's description hold together.
+//! Whether a manifest and a model's description are consistent.
 
 use super::tools::{Outcome, breach};
 use crate::manifest::Manifest;
@@ -20,17 +20,17 @@ pub(super) fn manifest(manifest: &Manifest) -> Outcome {
         return breach("the name, the version or the description is empty");
     }
     if manifest.formats.is_empty() && manifest.url_schemes.is_empty() {
-        return breach("it reads no format and no URL");
+        return breach("it reads neither formats nor URLs");
     }
     if !manifest.features.iter().any(|feature| feature == "inspect") {
         return breach("the feature `inspect` is missing, which every backend has");
     }
     for format in &manifest.formats {
         if !is_short(&format.name) {
-            return breach(format!("the format's name `{}` is no short lower-case name", format.name));
+            return breach(format!("the format's name `{}` is not a short lower-case name", format.name));
         }
         if format.magic.iter().any(|magic| magic.is_empty()) {
-            return breach(format!("an empty magic of the format `{}` would fit every file", format.name));
+            return breach(format!("an empty magic of the format `{}` would match every file", format.name));
         }
         let is_bare =
             |text: &str| !text.is_empty() && !text.starts_with('.') && text == text.to_lowercase().as_str();
@@ -46,7 +46,7 @@ pub(super) fn model(manifest: &Manifest, info: &ModelInfo) -> Outcome {
         return breach(format!("the format `{}` is not in the manifest", info.format));
     }
     if info.precision.is_empty() {
-        return breach("the precision is empty; `unknown` is the word for that");
+        return breach("the precision is empty; use `unknown` instead");
     }
     if let Some(what) = info.excess() {
         return breach(format!("it lists {what}"));
@@ -61,10 +61,16 @@ pub(super) fn model(manifest: &Manifest, info: &ModelInfo) -> Outcome {
     for tensor in &info.tensors {
         stored(tensor)?;
         if !tensor.layer.is_empty() && !layers.contains(tensor.layer.as_str()) {
-            return breach(format!("the tensor `{}` belongs to no layer `{}`", tensor.name, tensor.layer));
+            return breach(format!(
+                "the tensor `{}` belongs to `{}`, which is not a layer",
+                tensor.name, tensor.layer
+            ));
         }
         if !tensor.alias_of.is_empty() && !before.contains(tensor.alias_of.as_str()) {
-            return breach(format!("the tensor `{}` shares no earlier `{}`", tensor.name, tensor.alias_of));
+            return breach(format!(
+                "the tensor `{}` is an alias of `{}`, which is not an earlier tensor",
+                tensor.name, tensor.alias_of
+            ));
         }
         before.insert(&tensor.name);
     }
@@ -74,14 +80,14 @@ pub(super) fn model(manifest: &Manifest, info: &ModelInfo) -> Outcome {
         }
         if let Some(unknown) = layer.weights.iter().find(|weight| !tensors.contains(weight.tensor.as_str())) {
             return breach(format!(
-                "the layer `{}` has a weight `{}` that is no tensor",
+                "the layer `{}` has a weight `{}` that is not a stored tensor",
                 layer.path, unknown.tensor
             ));
         }
         if layer.roles.len() > layer.inputs.len()
             || layer.input_codes.iter().any(|rounded| rounded.input as usize >= layer.inputs.len())
         {
-            return breach(format!("the layer `{}` says more of its inputs than it has", layer.path));
+            return breach(format!("the layer `{}` describes more inputs than it has", layer.path));
         }
         for rounded in &layer.input_codes {
             quantization(&layer.path, None, &rounded.codes)?;
@@ -121,7 +127,7 @@ fn stored(tensor: &TensorInfo) -> Outcome {
     }
 }
 
-/// Parameters against a shape, in which -1 is a size that is not known.
+/// Checks parameters against a shape, in which -1 is an unknown size.
 fn quantization(name: &str, shape: Option<&[i64]>, parameters: &QuantizationParameters) -> Outcome {
     parameters.contradiction(shape).map_or(Ok(()), |what| breach(format!("`{name}` {what}")))
 }

@@ -1,4 +1,4 @@
-//! Whether what is no model, or one no more, is refused without harm.
+//! Whether files that are not models, or are damaged, are rejected without harm.
 
 use super::Suite;
 use super::tools::{Outcome, breach, expect_error, indifferent, location, skip, well_formed};
@@ -17,7 +17,7 @@ const MOST_BYTES: u64 = 32 << 20;
 /// How many damaged copies are tried.
 const ROUNDS: u64 = 24;
 
-/// What a file that is no model of the backend is refused as.
+/// How a file that is not a model of this backend is rejected.
 const NO_MODEL: &[ErrorKind] = &[
     ErrorKind::CORRUPT_FILE,
     ErrorKind::UNSUPPORTED_FORMAT,
@@ -38,9 +38,7 @@ pub(super) fn any_head_can_be_probed(suite: &Suite<'_>) -> Outcome {
             let answer = suite.backend.probe(head.as_slice().into(), name.into()).into_result();
             match answer.map_err(|error| format!("{error:?}"))? {
                 RSome(format) if !suite.manifest.formats.iter().any(|known| known.name == format) => {
-                    return breach(format!(
-                        "it names the format `{format}`, which its manifest does not have"
-                    ));
+                    return breach(format!("it names the format `{format}`, which is not in its manifest"));
                 }
                 _ => {}
             }
@@ -154,14 +152,14 @@ impl Suite<'_> {
     }
 }
 
-/// An error must be the file's fault, and a well-formed one.
+/// An error must blame the file, and be well-formed.
 fn no_defect<T>(what: &str, answer: RResult<T, BackendError>) -> Result<Option<T>, String> {
     let error = match answer.into_result() {
         Ok(value) => return Ok(Some(value)),
         Err(error) => error,
     };
     let is_the_files_fault = NO_MODEL.contains(&error.kind)
-        // External data that is named wrongly, or is not beside the copy.
+        // External data that is named wrongly, or is missing next to the copy.
         || [ErrorKind::NOT_FOUND, ErrorKind::IO].contains(&error.kind);
     match well_formed(&error) {
         Ok(()) if is_the_files_fault => Ok(None),
@@ -172,7 +170,7 @@ fn no_defect<T>(what: &str, answer: RResult<T, BackendError>) -> Result<Option<T
 fn sample(path: &Path) -> Outcome<Vec<u8>> {
     let size = fs::metadata(path).map_err(|error| error.to_string())?.len();
     if size > MOST_BYTES {
-        return skip(format!("it has {size} bytes, too many to copy"));
+        return skip(format!("its {size} bytes are too many to copy"));
     }
     if size == 0 {
         return skip("it is empty");
@@ -186,7 +184,7 @@ fn write(path: &Path, bytes: &[u8]) -> Outcome {
     Ok(fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
-/// Numbers that look random and are the same each time (splitmix64).
+/// Numbers that look random but are the same each time (splitmix64).
 struct Noise(u64);
 
 impl Noise {

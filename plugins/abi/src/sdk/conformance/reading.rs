@@ -1,4 +1,4 @@
-//! Whether a good file is read as the contract says.
+//! Whether a valid file is read as the contract says.
 
 use super::Suite;
 use super::tools::{
@@ -31,7 +31,7 @@ pub(super) fn formats_agree(suite: &Suite<'_>, path: &Path) -> Outcome {
     let probed = suite.backend.probe(head.as_slice().into(), name.into()).into_result();
     let probed = match probed.map_err(|error| format!("probe: {error:?}"))? {
         RSome(format) => format,
-        ROption::RNone => return breach("probe does not know the file"),
+        ROption::RNone => return breach("probe does not recognize the file"),
     };
     let inspected = inspect(suite.backend, path)?.format;
     let opened = info(&open(suite.backend, path)?)?.format;
@@ -48,12 +48,12 @@ pub(super) fn descriptions_agree(suite: &Suite<'_>, path: &Path) -> Outcome {
     same(&first, &info(&open(suite.backend, path)?)?, "the open model")
 }
 
-/// Compares as printed, in which a NaN is like another.
+/// Compares the printed forms, in which NaN equals NaN.
 fn same(first: &ModelInfo, second: &ModelInfo, who: &str) -> Outcome {
     if first == second || format!("{first:?}") == format!("{second:?}") {
         Ok(())
     } else {
-        breach(format!("{who} says something else than the first inspection"))
+        breach(format!("{who} differs from the first inspection"))
     }
 }
 
@@ -68,7 +68,7 @@ fn read(model: &ModelBox, name: &str) -> Outcome<Delivered> {
         (Some(tensor), 0) if tensor.name == name => Ok(tensor),
         (last, others) => {
             let last = last.map(|tensor| tensor.name).unwrap_or_default();
-            breach(format!("`{name}` was asked for; `{last}` and {others} others came"))
+            breach(format!("`{name}` was requested, but `{last}` and {others} others arrived"))
         }
     }
 }
@@ -87,18 +87,18 @@ pub(super) fn tensors_come_whole(suite: &Suite<'_>, path: &Path) -> Outcome {
         let first = read(&model, &tensor.name)?;
         if first.dtype != tensor.dtype || first.shape != tensor.shape.as_slice() {
             return breach(format!(
-                "`{}` is described as {} {:?} and comes as {} {:?}",
+                "`{}` is described as {} {:?} but arrives as {} {:?}",
                 tensor.name, tensor.dtype, tensor.shape, first.dtype, first.shape
             ));
         }
         if first != read(&model, &tensor.name)? {
-            return breach(format!("`{}` comes with other bytes the second time", tensor.name));
+            return breach(format!("`{}` has different bytes the second time", tensor.name));
         }
     }
     Ok(())
 }
 
-/// The real values of a stored tensor, whole; `None` where its type is not known to the backend.
+/// The real values of a stored tensor, whole; `None` if the backend does not know its type.
 fn read_real(model: &ModelBox, name: &str) -> Outcome<Option<Delivered>> {
     let payload = format!(r#"{{"tensor": {}}}"#, quoted(name));
     let (answer, mut delivered) = collect(|sink| {
@@ -111,11 +111,11 @@ fn read_real(model: &ModelBox, name: &str) -> Outcome<Option<Delivered>> {
     match (answer, delivered.pop(), delivered.len()) {
         (None, None, 0) => Ok(None),
         (Some(_), Some(tensor), 0) if tensor.name == name => Ok(Some(tensor)),
-        _ => breach(format!("the real values of `{name}` were asked for, and something else came")),
+        _ => breach(format!("the real values of `{name}` were requested, but something else arrived")),
     }
 }
 
-/// A text as JSON writes it.
+/// A text as in JSON.
 fn quoted(text: &str) -> String {
     let escaped = text.chars().map(|letter| match letter {
         '"' | '\\' => format!("\\{letter}"),
@@ -145,12 +145,12 @@ pub(super) fn real_values_come(suite: &Suite<'_>, path: &Path) -> Outcome {
         let Some(first) = read_real(&model, &tensor.name)? else { continue };
         if first.dtype != DType::FLOAT32 || first.shape != tensor.shape.as_slice() {
             return breach(format!(
-                "the real values of `{}`, which is {:?}, come as {} {:?}",
+                "the real values of `{}`, which is {:?}, arrive as {} {:?}",
                 tensor.name, tensor.shape, first.dtype, first.shape
             ));
         }
         if read_real(&model, &tensor.name)? != Some(first) {
-            return breach(format!("`{}` has other real values the second time", tensor.name));
+            return breach(format!("`{}` has different real values the second time", tensor.name));
         }
     }
     Ok(())
@@ -169,7 +169,7 @@ pub(super) fn unknown_tensor(suite: &Suite<'_>, path: &Path) -> Outcome {
 /// The name of a tensor to try things on.
 fn some_tensor(info: &ModelInfo) -> Outcome<&str> {
     let tensor = info.tensors.iter().find(|tensor| tensor.dtype.bits() > 0 && tensor.bytes > 0);
-    tensor.map_or_else(|| skip("it stores no tensor"), |tensor| Ok(tensor.name.as_str()))
+    tensor.map_or_else(|| skip("it stores no tensors"), |tensor| Ok(tensor.name.as_str()))
 }
 
 pub(super) fn refusal_comes_back(suite: &Suite<'_>, path: &Path) -> Outcome {
@@ -188,8 +188,8 @@ pub(super) fn refusal_comes_back(suite: &Suite<'_>, path: &Path) -> Outcome {
     }
     match answer {
         RResult::RErr(error) if error == refusal => Ok(()),
-        RResult::RErr(error) => breach(format!("{error:?} came back")),
-        RResult::ROk(()) => breach("the read succeeded all the same"),
+        RResult::RErr(error) => breach(format!("{error:?} was returned")),
+        RResult::ROk(()) => breach("the read succeeded anyway"),
     }
 }
 
@@ -201,7 +201,7 @@ pub(super) fn threads_read(suite: &Suite<'_>, path: &Path) -> Outcome {
     let attempt = || -> Outcome {
         for _ in 0..8 {
             if read(&model, name)? != first {
-                return breach(format!("a thread got other bytes of `{name}`"));
+                return breach(format!("a thread got different bytes of `{name}`"));
             }
             same(&first_info, &info(&model)?, "another thread")?;
         }
@@ -232,7 +232,7 @@ pub(super) fn cancelled(suite: &Suite<'_>, path: &Path) -> Outcome {
     ended("read_tensor", start, model.read_tensor(name.into(), sink, stop.as_ref()))
 }
 
-/// Work that was cancelled must say so, or be done at once.
+/// Cancelled work must report that, or finish at once.
 fn ended<T>(what: &str, start: Instant, answer: RResult<T, BackendError>) -> Outcome {
     match answer.into_result() {
         Err(error) if error.kind == ErrorKind::CANCELLED => Ok(()),

@@ -1,4 +1,4 @@
-//! Whether a model runs as the contract says. What cannot run here, for want of a runtime, is skipped.
+//! Whether a model runs as the contract says. What cannot run here, for lack of a runtime, is skipped.
 
 use super::Suite;
 use super::tools::{Delivered, Outcome, breach, collect, expect_error, indifferent, open, skip, well_formed};
@@ -13,7 +13,7 @@ use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{ROption, RSome};
 use std::path::Path;
 
-/// More elements of one input are not made up.
+/// Inputs with more elements are not generated.
 const MOST_ELEMENTS: u64 = 1 << 24;
 
 pub(super) fn runtime_is_asked_twice(backend: &BackendBox) -> Outcome {
@@ -29,7 +29,7 @@ pub(super) fn runtime_is_asked_twice(backend: &BackendBox) -> Outcome {
                 return breach(format!("the obstacle is {obstacle:?}"));
             }
             if obstacle.help.is_empty() {
-                return breach("the obstacle does not say what to do");
+                return breach("the obstacle does not suggest a remedy");
             }
             well_formed(obstacle)
         }
@@ -37,14 +37,14 @@ pub(super) fn runtime_is_asked_twice(backend: &BackendBox) -> Outcome {
     }
 }
 
-/// A model that can run here, with made-up inputs.
+/// A model that can run here, with generated inputs.
 struct Runnable {
     model: ModelBox,
     info: ModelInfo,
     inputs: Vec<Made>,
 }
 
-/// One made-up input.
+/// One generated input.
 struct Made {
     name: String,
     dtype: DType,
@@ -57,7 +57,7 @@ impl Made {
     fn new(input: &ValueInfo) -> Outcome<Self> {
         let name = input.name.to_string();
         let RSome(dimensions) = &input.shape else {
-            return skip(format!("the shape of `{name}` is not known"));
+            return skip(format!("the shape of `{name}` is unknown"));
         };
         let shape: Vec<i64> =
             dimensions.iter().map(|dimension| if dimension.size < 0 { 1 } else { dimension.size }).collect();
@@ -66,7 +66,7 @@ impl Made {
             .and_then(|elements| input.dtype.packed_bytes(elements));
         match bytes {
             Some(bytes) => Ok(Self { name, dtype: input.dtype, shape, bytes: vec![0; bytes as usize] }),
-            None => skip(format!("the input `{name}` cannot be made up: {} {shape:?}", input.dtype)),
+            None => skip(format!("the input `{name}` cannot be generated: {} {shape:?}", input.dtype)),
         }
     }
 
@@ -134,16 +134,16 @@ pub(super) fn outputs_come(suite: &Suite<'_>, path: &Path) -> Outcome {
         .collect();
     let came: Vec<&str> = first.iter().map(|tensor| tensor.name.as_str()).collect();
     if !due.is_empty() && due != came {
-        return breach(format!("the outputs are {due:?}, and {came:?} came"));
+        return breach(format!("the outputs are {due:?}, but {came:?} arrived"));
     }
     let (_, second) = runnable.run(Fetch::OUTPUTS)?;
-    if first == second { Ok(()) } else { breach("a second run of the same input gives other outputs") }
+    if first == second { Ok(()) } else { breach("a second run on the same input gives different outputs") }
 }
 
 pub(super) fn wrong_inputs(suite: &Suite<'_>, path: &Path) -> Outcome {
     let runnable = runnable(suite, path)?;
     let views: Vec<TensorView<'_>> = runnable.inputs.iter().map(Made::view).collect();
-    let Some((first, others)) = views.split_first() else { return skip("it has no input") };
+    let Some((first, others)) = views.split_first() else { return skip("it has no inputs") };
     let in_place_of_first = |wrong| std::iter::once(wrong).chain(others.iter().copied()).collect::<Vec<_>>();
     let tried = |what: &str, outcome: Outcome| match outcome {
         Err(super::tools::Failure::Breach(reason)) => breach(format!("{what}: {reason}")),
@@ -167,7 +167,7 @@ pub(super) fn capture(suite: &Suite<'_>, path: &Path) -> Outcome {
         return skip("the backend does not capture");
     }
     let runnable = runnable(suite, path)?;
-    // `collect` refuses a value that comes twice.
+    // `collect` rejects a value that arrives twice.
     let (_, values) = runnable.run(Fetch::LAYERS)?;
-    if values.is_empty() { breach("no value came") } else { Ok(()) }
+    if values.is_empty() { breach("no values arrived") } else { Ok(()) }
 }

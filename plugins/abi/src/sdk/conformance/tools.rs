@@ -11,7 +11,7 @@ use abi_stable::std_types::{RResult, RStr};
 use std::path::Path;
 use std::time::Duration;
 
-/// What came of trying a claim.
+/// The outcome of trying a claim.
 pub(super) type Outcome<T = ()> = Result<T, Failure>;
 
 /// Why a claim is not known to hold.
@@ -29,7 +29,7 @@ impl From<String> for Failure {
     }
 }
 
-/// A breach of the contract.
+/// A violation of the contract.
 pub(super) fn breach<T>(reason: impl Into<String>) -> Outcome<T> {
     Err(Failure::Breach(reason.into()))
 }
@@ -39,7 +39,7 @@ pub(super) fn skip<T>(reason: impl Into<String>) -> Outcome<T> {
     Err(Failure::CannotTry(reason.into()))
 }
 
-/// A progress of which nobody wants to know, as an object.
+/// A progress that ignores its updates.
 pub(super) struct Held(ProgressBox);
 
 impl Held {
@@ -59,21 +59,21 @@ pub(super) fn cancelled() -> Held {
     Held(Progress_TO::from_value(FnProgress(|_: &str, _, _| true), TD_Opaque))
 }
 
-/// How long work that hears of no cancellation may take: what the contract says, and some for a busy machine.
+/// How long cancelled work may take if it does not report that: the contract's limit, plus some for a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A path as backends take it.
 pub(super) fn location(path: &Path) -> Outcome<&str> {
-    path.to_str().map_or_else(|| skip(format!("the path {} is no UTF-8", path.display())), Ok)
+    path.to_str().map_or_else(|| skip(format!("the path {} is not UTF-8", path.display())), Ok)
 }
 
-/// What a good file's inspection says.
+/// The inspection of a valid file.
 pub(super) fn inspect(backend: &BackendBox, path: &Path) -> Outcome<ModelInfo> {
     let answer = backend.inspect(RStr::from_str(location(path)?), [][..].into(), indifferent().as_ref());
     answer.into_result().map_err(|error| Failure::Breach(format!("inspect: {error:?}")))
 }
 
-/// A good file, open.
+/// A valid file, open.
 pub(super) fn open(backend: &BackendBox, path: &Path) -> Outcome<ModelBox> {
     let answer = backend.open(RStr::from_str(location(path)?), [][..].into(), indifferent().as_ref());
     answer.into_result().map_err(|error| Failure::Breach(format!("open: {error:?}")))
@@ -82,19 +82,19 @@ pub(super) fn open(backend: &BackendBox, path: &Path) -> Outcome<ModelBox> {
 /// The answer must be an error of one of these kinds, and a well-formed one.
 pub(super) fn expect_error<T>(answer: RResult<T, BackendError>, kinds: &[ErrorKind]) -> Outcome {
     match answer.into_result() {
-        Ok(_) => breach(format!("it succeeded where {kinds:?} is due")),
+        Ok(_) => breach(format!("it succeeded instead of failing with {kinds:?}")),
         Err(error) => {
             well_formed(&error)?;
             if kinds.contains(&error.kind) {
                 Ok(())
             } else {
-                breach(format!("{error:?} where {kinds:?} is due"))
+                breach(format!("{error:?} instead of {kinds:?}"))
             }
         }
     }
 }
 
-/// A message is one line that says something and is no sentence.
+/// A message is one non-empty line, and not a full sentence.
 pub(super) fn well_formed(error: &BackendError) -> Outcome {
     let message = error.message.as_str();
     if message.trim().is_empty() || message.contains('\n') || message.ends_with('.') {
@@ -114,13 +114,13 @@ pub(super) struct Delivered {
 }
 
 impl Delivered {
-    /// Whether all of it has come.
+    /// Whether all of it has arrived.
     fn is_whole(&self) -> bool {
         element_count(&self.shape) == Some(self.next_element)
     }
 }
 
-/// Collects the tensors that `call` delivers, each piece checked; what `call` answers comes back with them.
+/// Collects the tensors that `call` delivers, checking each piece; returns them with the answer of `call`.
 pub(super) fn collect<T>(
     call: impl FnOnce(crate::sink::TensorSinkMut<'_>) -> RResult<T, BackendError>,
 ) -> Outcome<(T, Vec<Delivered>)> {
@@ -171,18 +171,18 @@ fn add(delivered: &mut Vec<Delivered>, view: &TensorView<'_>) -> Result<(), Stri
     }
     if tensor.next_element != view.first_element {
         return Err(format!(
-            "the tensor `{name}` goes on at element {} where {} is due",
+            "the tensor `{name}` continues at element {} instead of {}",
             view.first_element, tensor.next_element
         ));
     }
     let left = total - tensor.next_element;
     let bytes = view.bytes.len() as u64;
     let elements = match (view.dtype.packed_bytes(left), u64::from(view.dtype.bits())) {
-        // Texts and unknown types have no fixed size: they come in one piece.
+        // Texts and unknown types have no fixed size: they arrive in one piece.
         (None, _) | (_, 0) => left,
         (Some(due), _) if bytes == due => left,
         (Some(due), bits) if bytes > 0 && bytes < due && (bytes * 8).is_multiple_of(bits) => bytes * 8 / bits,
-        (Some(due), _) => return Err(format!("{bytes} bytes of the tensor `{name}` where {due} are due")),
+        (Some(due), _) => return Err(format!("{bytes} bytes of the tensor `{name}` instead of {due}")),
     };
     tensor.next_element += elements;
     tensor.bytes.extend_from_slice(view.bytes.as_slice());

@@ -1,9 +1,9 @@
-//! Functions and classes that need each other: libtorch compiles the last of them within the first.
+//! Functions and classes that need each other: libtorch compiles the last of them inside the first.
 
 use super::MAX_CHAIN;
 use std::collections::{HashMap, HashSet};
 
-/// The functions and classes of all sources by their qualified names.
+/// The functions and classes of all sources, by qualified name.
 #[derive(Debug, Default)]
 pub(super) struct Definitions {
     by_name: HashMap<String, Definition>,
@@ -14,11 +14,11 @@ pub(super) struct Definitions {
 pub(super) struct Definition {
     /// Qualified names that it reads.
     pub(super) reads: HashSet<String>,
-    /// Of each method, the attributes that it reads; some are methods.
+    /// For each method, the attributes that it reads; some of them are methods.
     pub(super) methods: HashMap<String, HashSet<String>>,
 }
 
-/// What is known of how deep a definition leads.
+/// What is known about how deep a definition leads.
 #[derive(Clone, Copy)]
 enum Depth {
     /// It is being followed.
@@ -27,7 +27,7 @@ enum Depth {
 }
 
 impl Definitions {
-    /// The definition of that qualified name, which is made if there is none.
+    /// The definition with this qualified name, created if missing.
     pub(super) fn entry(&mut self, name: &str) -> &mut Definition {
         if !self.by_name.contains_key(name) {
             self.by_name.insert(name.to_owned(), Definition::default());
@@ -36,7 +36,7 @@ impl Definitions {
     }
 
     /// # Errors
-    /// A message when some definition leads further than [`MAX_CHAIN`].
+    /// A message if some definition leads further than [`MAX_CHAIN`].
     pub(super) fn check(&self) -> Result<(), String> {
         let mut known = HashMap::new();
         self.by_name.keys().try_for_each(|name| self.follow(name, 0, &mut known).map(drop))
@@ -49,7 +49,7 @@ impl Definitions {
         known: &mut HashMap<&'a str, Depth>,
     ) -> Result<usize, String> {
         match known.get(name) {
-            // libtorch refuses what needs itself.
+            // libtorch rejects definitions that need themselves.
             Some(Depth::Open) => return Ok(0),
             Some(Depth::Known(depth)) if above + depth <= MAX_CHAIN => return Ok(*depth),
             Some(Depth::Known(_)) => return Err(too_long(name)),
@@ -71,7 +71,7 @@ impl Definitions {
         Ok(own + deepest)
     }
 
-    /// The definition that a qualified name leads to: the name may go on with an attribute.
+    /// The definition that a qualified name leads to: the name may continue with an attribute.
     fn defined<'a>(&self, mut name: &'a str) -> Option<&'a str> {
         while !self.by_name.contains_key(name) {
             name = name.rsplit_once('.')?.0;
@@ -81,7 +81,7 @@ impl Definitions {
 }
 
 impl Definition {
-    /// How many methods call each other in a row.
+    /// How many methods call each other in a chain.
     fn methods_in_a_row(&self) -> usize {
         let mut known = HashMap::new();
         self.methods.keys().map(|name| self.follow_method(name, 0, &mut known)).max().unwrap_or(0)

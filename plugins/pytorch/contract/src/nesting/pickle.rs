@@ -1,23 +1,23 @@
-//! How deep the values of a pickle are nested, by the opcodes that libtorch's unpickler knows.
+//! How deeply the values of a pickle are nested, by the opcodes that libtorch's unpickler knows.
 
 use super::MAX_PICKLED;
 use std::collections::HashMap;
 
-/// Checks that the values of a pickle are not nested deeper than [`MAX_PICKLED`], and that none holds itself.
+/// Checks that the values of a pickle are not nested deeper than [`MAX_PICKLED`], and that none contains itself.
 ///
 /// # Errors
-/// A message that says so.
+/// A message that says which.
 pub fn check(name: &str, bytes: &[u8]) -> Result<(), String> {
     let mut machine = Machine { bytes, ..Machine::default() };
     while machine.step().is_some() {}
-    let depth = machine.depth().ok_or_else(|| format!("a value of `{name}` holds itself"))?;
+    let depth = machine.depth().ok_or_else(|| format!("a value of `{name}` contains itself"))?;
     if depth > MAX_PICKLED {
-        return Err(format!("`{name}` nests values {depth} deep, and {MAX_PICKLED} is the most"));
+        return Err(format!("`{name}` nests values {depth} deep, more than the limit of {MAX_PICKLED}"));
     }
     Ok(())
 }
 
-/// A value: the number of what holds others, or none of a value that holds nothing.
+/// A value: the number of a container, or nothing for a value without content.
 type Value = Option<usize>;
 
 #[derive(Default)]
@@ -26,9 +26,9 @@ struct Machine<'a> {
     stack: Vec<Value>,
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
-    /// How many values hold others.
+    /// How many containers there are.
     holders: usize,
-    /// Which holds which.
+    /// Which contains which.
     edges: Vec<(usize, usize)>,
 }
 
@@ -52,7 +52,7 @@ impl Machine<'_> {
         self.take(end + 1).map(drop)
     }
 
-    /// A new value that holds `held`.
+    /// A new value that contains `held`.
     fn hold(&mut self, held: impl IntoIterator<Item = Value>) {
         let holder = self.holders;
         self.holders += 1;
@@ -77,7 +77,7 @@ impl Machine<'_> {
         (start <= self.stack.len()).then(|| self.stack.split_off(start))
     }
 
-    /// One opcode; `None` at the end, and at what libtorch does not know.
+    /// One opcode; `None` at the end, and for an opcode unknown to libtorch.
     fn step(&mut self) -> Option<()> {
         match self.byte()? {
             0x80 => self.take(1).map(drop)?,
@@ -145,7 +145,7 @@ impl Machine<'_> {
                 let held = self.last(2)?;
                 self.hold(held);
             }
-            // A state; what has it may have no number yet.
+            // A state; its object may not have a number yet.
             b'b' => {
                 let held = self.last(2)?;
                 self.hold(held);
@@ -168,7 +168,7 @@ impl Machine<'_> {
         Some(())
     }
 
-    /// How many values are within each other at most; `None` when one holds itself.
+    /// The deepest nesting of values; `None` if one contains itself.
     fn depth(&self) -> Option<usize> {
         let mut held_by = vec![0_usize; self.holders];
         let mut starts = vec![0_usize; self.holders + 1];
@@ -218,7 +218,7 @@ mod tests {
         for depth in [MAX_PICKLED + 1, 1_000_000] {
             assert!(check("data.pkl", &nested(depth)).unwrap_err().contains(&depth.to_string()));
         }
-        // Lists that are filled from the outside, by what they were remembered as.
+        // Lists that are filled from the outside, through the memo.
         let mut bytes = b"\x80\x02".to_vec();
         for key in 0..5000_u32 {
             bytes.extend([b"]r".as_slice(), &key.to_le_bytes(), b"0"].concat());
@@ -234,6 +234,6 @@ mod tests {
     #[test]
     fn a_list_that_holds_itself_is_refused() {
         let error = check("constants.pkl", b"\x80\x02]q\x00h\x00a.").unwrap_err();
-        assert_eq!(error, "a value of `constants.pkl` holds itself");
+        assert_eq!(error, "a value of `constants.pkl` contains itself");
     }
 }

@@ -1,18 +1,18 @@
-//! A source as libtorch's lexer sees it, with what its parser would follow by recursion.
+//! A source as libtorch's lexer sees it, and the nesting that its parser would follow by recursion.
 
 use super::chain::Definitions;
 use super::{MAX_BLANK, MAX_BLOCKS, MAX_EXPRESSION};
 
-/// Words that make an expression of others.
+/// Words that combine expressions.
 const OPERATORS: [&[u8]; 9] = [b"and", b"or", b"not", b"if", b"else", b"in", b"is", b"lambda", b"for"];
 
-/// What may be called where a value is computed while the source is compiled.
+/// What may be called in a value that is computed while the source is compiled.
 const CONSTANT_CALLS: [&str; 2] = ["annotate", "torch.device"];
 
-/// Reads the source with that name in the archive, and adds what it defines.
+/// Reads the source with this name in the archive, and adds its definitions.
 ///
 /// # Errors
-/// A message for what is nested too deep, or is computed while the source is compiled.
+/// A message for excessive nesting, or a value computed while the source is compiled.
 pub(super) fn read(name: &str, bytes: &[u8], definitions: &mut Definitions) -> Result<(), String> {
     let module = name.strip_prefix("code/").unwrap_or(name);
     let module = module.strip_suffix(".py").unwrap_or(module).replace('/', ".");
@@ -36,9 +36,9 @@ pub(super) fn read(name: &str, bytes: &[u8], definitions: &mut Definitions) -> R
 
 #[derive(Clone, Copy, Default)]
 struct Level {
-    /// Operators in the element of a list, or the expression, that is being read.
+    /// Operators so far in the current list element or expression.
     chain: usize,
-    /// How deep what it holds is.
+    /// The depth of its content.
     deepest: usize,
 }
 
@@ -52,17 +52,17 @@ enum Token {
     Other,
 }
 
-/// Whether values are read that libtorch computes while it compiles: default values and constants of classes.
+/// Whether the current values are computed by libtorch during compilation: default values and constants of classes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Default {
     None,
-    /// In the head of a function whose arguments are at that level of brackets.
+    /// In the head of a function whose arguments are at this bracket level.
     Head(usize),
-    /// In a value there.
+    /// In a default value there.
     Value(usize),
-    /// In the statement of a class.
+    /// In a statement of a class.
     Statement,
-    /// In the value of one.
+    /// In the value of such a statement.
     Constant,
 }
 
@@ -72,16 +72,16 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     levels: Vec<Level>,
-    /// Indentation, and the `elif` that are open in it.
+    /// Indentation, and the number of open `elif` in it.
     blocks: Vec<(usize, usize)>,
     elifs: usize,
-    /// The class that is being read, with its indentation.
+    /// The current class, with its indentation.
     class: Option<(usize, String)>,
-    /// The function or method that is being read, with its indentation.
+    /// The current function or method, with its indentation.
     function: Option<(usize, String)>,
     default: Default,
     last: Token,
-    /// Names with points between them.
+    /// Names joined by dots.
     dotted: String,
     definitions: &'a mut Definitions,
 }
@@ -127,14 +127,14 @@ impl Reader<'_> {
                 }
             }
             if blank > MAX_BLANK {
-                return Err(format!("`{}` has more than {MAX_BLANK} empty lines in a row", self.name));
+                return Err(format!("`{}` has more than {MAX_BLANK} consecutive empty lines", self.name));
             }
         }
         self.end_line();
         Ok(())
     }
 
-    /// Comments of types are code.
+    /// Type comments are code.
     fn is_type_comment(&self) -> bool {
         let rest = &self.bytes[self.at + 1..];
         rest.trim_ascii_start().starts_with(b"type:")
@@ -199,7 +199,7 @@ impl Reader<'_> {
             let rest = rest.trim_ascii_start();
             let length = rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len());
             let name = String::from_utf8_lossy(&rest[..length]).into_owned();
-            // Functions within functions are compiled with them.
+            // Nested functions are compiled with the enclosing one.
             if word == b"class" && self.class.is_none() && self.function.is_none() {
                 let name = format!("{}.{name}", self.module);
                 self.definitions.entry(&name);
@@ -258,7 +258,7 @@ impl Reader<'_> {
                 Some(_) => end += 1,
             }
         };
-        // libtorch takes what is not closed for an error.
+        // libtorch reports unclosed brackets as errors.
         self.at += if is_closed { end + length } else { 1 };
         self.last = Token::Text;
         self.deeper()
@@ -355,7 +355,7 @@ impl Reader<'_> {
         matches!(self.default, Default::Value(_) | Default::Constant)
     }
 
-    /// The end of names with points between them.
+    /// The end of names joined by dots.
     fn end_name(&mut self) {
         let dotted = std::mem::take(&mut self.dotted);
         if dotted.is_empty() {
@@ -393,7 +393,7 @@ impl Reader<'_> {
     }
 
     fn computed(&self) -> String {
-        format!("`{}` computes a value where only a constant may stand, while it is loaded", self.name)
+        format!("`{}` computes a value during loading where only a constant is allowed", self.name)
     }
 }
 
@@ -436,7 +436,7 @@ mod tests {
                 assert!(error.contains("nests an expression"), "{name}: {error}");
             }
         }
-        // Much of it side by side is fine.
+        // Any number of them side by side is fine.
         check(&body(&format!("y = [{}]", "torch.add(x, -1), ".repeat(100_000)))).unwrap();
         check(&body(&"x = torch.add(x, 1)\n    ".repeat(100_000))).unwrap();
     }
