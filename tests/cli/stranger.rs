@@ -30,7 +30,7 @@ layer m2 Mul t3 p2 -> y
 output y
 ";
 
-fn toys() -> World {
+pub fn toys() -> World {
     let world = World::new();
     world.write("toys/toy.toy", REFERENCE);
     world.write("toys/renamed.toy", CANDIDATE);

@@ -12,9 +12,9 @@ use crate::capture::switched::{classes, first};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ModelInfo, Property, Tensor};
 use crate::playground::{Loaded, Playground};
-use crate::render::report::{Cell, Column, Effect, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
-use serde::Serialize;
 
 /// The levels of optimization, the least first.
 const LEVELS: [&str; 4] = ["disable", "basic", "extended", "all"];
@@ -45,7 +45,6 @@ pub(super) struct Arguments {
     precision: Vec<String>,
 }
 
-#[derive(Serialize)]
 struct Found<'a> {
     model: &'a str,
     input: &'a str,
@@ -60,10 +59,8 @@ struct Found<'a> {
     rows: Vec<Row>,
 }
 
-#[derive(Clone, Serialize)]
 struct Row {
     /// What was asked for.
-    #[serde(flatten)]
     variation: Variation,
     /// What took effect.
     settings: Vec<Property>,
@@ -73,17 +70,102 @@ struct Row {
     max_abs_difference: f64,
     /// The largest difference of the last value that is rounded to codes, in their steps.
     max_steps: Option<f64>,
-    /// Samples whose class is another.
+    /// Samples whose class changed.
     changed: u64,
 }
 
 /// Settings of one run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 struct Variation {
     optimization: Option<&'static str>,
     threads: u32,
     qengine: Option<String>,
     precision: Option<String>,
+}
+
+impl Record for Found<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |found| found.model),
+            Self::field("input", Unit::Text, "Where the samples come from", |found| found.input),
+            Self::field("samples", Unit::Count, "Samples that each row ran on", |found| found.samples),
+            Self::field("runtime", Unit::Text, "The runtime that executed the model", |found| {
+                found.runtime.clone()
+            }),
+            Self::field("runtime_version", Unit::Text, "Its version", |found| found.runtime_version.clone()),
+            Self::field("at", Unit::Name, "The last value that is rounded to codes", |found| found.at),
+            Self::field("step", Unit::Real, "One step of those codes", |found| found.step),
+            Self::field("is_same", Unit::Flag, "Whether all settings give the same bits", |found| {
+                found.is_same
+            }),
+            Self::list("rows", "One row for each combination of settings", |found| &found.rows),
+        ]
+    }
+}
+
+impl Record for Row {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::flat(Variation::fields(), |row| Some(&row.variation)).always(),
+            Self::list("settings", "The settings that took effect", |row| &row.settings),
+            Self::field("differing", Unit::Count, "Elements that differ from the first row's", |row| {
+                row.differing
+            }),
+            Self::field(
+                "differing_share",
+                Unit::Share,
+                "Share of elements that differ from the first row's",
+                |row| row.differing as f64 / row.elements.max(1) as f64,
+            )
+            .title("differing")
+            .rank(1),
+            Self::field("elements", Unit::Count, "Elements of the output", |row| row.elements),
+            Self::field(
+                "max_abs_difference",
+                Unit::Real,
+                "Largest absolute difference of an output element from the first row's",
+                |row| row.max_abs_difference,
+            )
+            .title("largest difference"),
+            Self::field(
+                "max_steps",
+                Unit::Decimals(2),
+                "Largest difference of the last value that is rounded to codes, in steps of these codes",
+                |row| row.max_steps,
+            )
+            .symbol("steps")
+            .title("steps of codes"),
+            Self::field("changed", Unit::Count, "Samples that changed class", |row| row.changed)
+                .title("changed classes")
+                .tone(|row| if row.changed > 0 { Tone::Bad } else { Tone::Plain }),
+        ]
+    }
+}
+
+impl Record for Variation {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            // A backend that always executes what is written has no levels.
+            Self::field("optimization", Unit::Name, "Level of graph optimization", |asked| {
+                asked.optimization
+            })
+            .title("optimization")
+            .hidden_if_missing(),
+            Self::field("threads", Unit::Count, "Threads that were asked for", |asked| asked.threads)
+                .title("threads")
+                .after("precision"),
+            Self::field("qengine", Unit::Text, "Engine of PyTorch's quantized operators", |asked| {
+                asked.qengine.clone()
+            })
+            .title("qengine")
+            .hidden_if_missing(),
+            Self::field("precision", Unit::Text, "Type that PyTorch computes floats in", |asked| {
+                asked.precision.clone()
+            })
+            .title("precision")
+            .hidden_if_missing(),
+        ]
+    }
 }
 
 impl Command for Drift {
@@ -101,6 +183,10 @@ impl Command for Drift {
             shows: "whether engines of PyTorch's give the same codes",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Found<'_>>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -149,7 +235,7 @@ impl Command for Drift {
             step: scale,
             is_same: rows.iter().all(|row| row.differing == 0),
             rows,
-        })?;
+        });
         Ok(match stopped {
             Some(error) => report.effect(Effect::Fail(error)),
             None => report,
@@ -308,7 +394,7 @@ fn row(
     Ok(row)
 }
 
-fn lay_out(found: &Found<'_>) -> Result<Report> {
+fn lay_out(found: &Found<'_>) -> Report {
     let verdict = if found.is_same {
         (Tone::Good, "the same to the last bit under all settings".to_owned())
     } else {
@@ -320,41 +406,7 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
         };
         (tone, format!("settings change the output, {classes}"))
     };
-    let has_engines = found.rows.iter().any(|row| row.variation.qengine.is_some());
-    let has_precisions = found.rows.iter().any(|row| row.variation.precision.is_some());
-    // A backend that always executes what is written has no levels.
-    let has_levels = found.rows.iter().any(|row| row.variation.optimization.is_some());
-    let mut columns = Vec::new();
-    columns.extend(has_levels.then(|| Column::text("optimization")));
-    columns.extend(has_engines.then(|| Column::text("qengine")));
-    columns.extend(has_precisions.then(|| Column::text("precision")));
-    columns.extend([
-        Column::number("threads"),
-        Column::number("differing").rank(1),
-        Column::number("largest difference"),
-        Column::number("steps of codes"),
-        Column::number("changed classes"),
-    ]);
-    let mut table = Table::new(columns);
-    for row in &found.rows {
-        let share = row.differing as f64 / row.elements.max(1) as f64;
-        let tone = if row.changed > 0 { Tone::Bad } else { Tone::Plain };
-        let variation = &row.variation;
-        let mut cells = Vec::new();
-        cells.extend(has_levels.then(|| Cell::name(variation.optimization.unwrap_or("as written"))));
-        for (is_shown, value) in [(has_engines, &variation.qengine), (has_precisions, &variation.precision)] {
-            cells.extend(is_shown.then(|| Cell::option(value.clone(), Cell::text)));
-        }
-        cells.extend([
-            Cell::count(u64::from(variation.threads)),
-            Cell::percent(share),
-            Cell::real(row.max_abs_difference),
-            Cell::option(row.max_steps, |steps| Cell { text: format!("{steps:.2}"), ..Cell::real(steps) }),
-            Cell::count(row.changed).tone(tone),
-        ]);
-        table.row(cells);
-    }
-    Ok(Report::new(found)?
+    Report::of(found)
         .toned_line([
             (Tone::Name, found.model.to_owned()),
             (Tone::Plain, format!(" on {} of {}: ", counted(found.samples as usize, "sample"), found.input)),
@@ -369,5 +421,5 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
                 found.at.map(|value| format!("; steps are those of `{value}`")).unwrap_or_default()
             ),
         )])
-        .table(table))
+        .table(Table::of(&found.rows))
 }

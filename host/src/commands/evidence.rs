@@ -182,9 +182,9 @@ impl Evidence {
 /// The runtime of a run and the settings that took effect.
 #[derive(Serialize)]
 pub(super) struct Ran {
-    runtime: String,
-    runtime_version: String,
-    settings: Vec<Property>,
+    pub(super) runtime: String,
+    pub(super) runtime_version: String,
+    pub(super) settings: Vec<Property>,
 }
 
 impl From<RunReport> for Ran {

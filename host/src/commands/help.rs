@@ -4,9 +4,11 @@ use super::{Command, Entry, Example, Group, Scope, TABLE, find};
 use crate::catalog::name::nearest;
 use crate::error::{Error, Result};
 use crate::playground::Playground;
+use crate::render::record::{Spec, TableShape};
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 /// `help [COMMAND]`
 pub(super) struct Help;
@@ -17,6 +19,9 @@ pub(super) struct Arguments {
     /// A command
     #[arg(value_name = "COMMAND")]
     command: Option<String>,
+    /// The JSON Schema of what the command prints with `--json`
+    #[arg(long, requires = "command")]
+    schema: bool,
 }
 
 #[derive(Serialize)]
@@ -34,12 +39,17 @@ impl Command for Help {
     const GROUP: Group = Group::Session;
     const EXAMPLES: &'static [Example] = &[
         Example { line: "help", shows: "all commands" },
-        Example { line: "help load", shows: "the arguments of `load`, with examples" },
+        Example { line: "help compare", shows: "the arguments and columns of `compare`, with examples" },
+        Example { line: "help compare --schema", shows: "the JSON Schema of its report" },
     ];
 
     fn run(arguments: Arguments, _: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         let Some(name) = arguments.command else { return all() };
         match find(&name) {
+            Some(entry) if arguments.schema => match entry.schema() {
+                Some(schema) => Ok(Report::document(schema)),
+                None => Err(Error::not_found(format!("`{name}` has no schema"))),
+            },
             Some(entry) => of_command(entry),
             None => {
                 let error = Error::not_found(format!("there is no command `{name}`"));
@@ -62,7 +72,7 @@ fn all() -> Result<Report> {
             group: entry.group.title(),
         })
         .collect();
-    let mut report = Report::new(&serde_json::json!({ "commands": listed }))?;
+    let mut report = Report::new(&json!({ "commands": listed }))?;
     for group in [Group::Models, Group::Inspect, Group::Run, Group::Session] {
         let entries: Vec<_> = TABLE
             .iter()
@@ -82,13 +92,22 @@ pub(super) fn of_command(entry: &Entry) -> Result<Report> {
     let mut definition = entry.definition();
     let usage = definition.render_usage().to_string().trim_start_matches("Usage: ").to_owned();
     let arguments: Vec<(String, Cell)> = rows(&definition);
-    let value = serde_json::json!({
+    let tables: Vec<(&str, TableShape)> = (entry.reports)()
+        .iter()
+        .flat_map(|report| report.tables().into_iter().map(|table| (report.when, table)))
+        .collect();
+    let value = json!({
         "name": entry.name,
         "aliases": entry.aliases,
         "summary": entry.summary,
         "usage": usage,
-        "arguments": arguments.iter().map(|(name, cell)| serde_json::json!({ "name": name, "help": cell.text })).collect::<Vec<_>>(),
-        "examples": entry.examples.iter().map(|example| serde_json::json!({ "line": example.line, "shows": example.shows })).collect::<Vec<_>>(),
+        "arguments": arguments.iter().map(|(name, cell)| json!({ "name": name, "help": cell.text })).collect::<Vec<_>>(),
+        "tables": tables.iter().map(|(_, table)| json!({
+            "key": table.key,
+            "meaning": table.meaning,
+            "columns": table.columns.iter().map(column_json).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "examples": entry.examples.iter().map(|example| json!({ "line": example.line, "shows": example.shows })).collect::<Vec<_>>(),
     });
     let mut report = Report::new(&value)?
         .line(entry.summary)
@@ -98,12 +117,42 @@ pub(super) fn of_command(entry: &Entry) -> Result<Report> {
             .toned_line([(Tone::Heading, "Also   ".to_owned()), (Tone::Plain, entry.aliases.join(", "))]);
     }
     report = report.toned_line([(Tone::Heading, "Arguments".to_owned())]).fields(arguments);
+    for (when, table) in &tables {
+        let what = if tables.len() > 1 { format!("  {}", table.meaning) } else { String::new() };
+        let when = if when.is_empty() { String::new() } else { format!(", {when}") };
+        report = report
+            .toned_line([(Tone::Heading, "Columns".to_owned()), (Tone::Dim, format!("{what}{when}"))])
+            .fields(table.columns.iter().filter_map(column_row).collect());
+    }
     report = report.toned_line([(Tone::Heading, "Examples".to_owned())]);
     Ok(entry.examples.iter().fold(report, |report, example| {
         report
             .toned_line([(Tone::Name, format!("  {}", example.line))])
             .toned_line([(Tone::Dim, format!("      {}", example.shows))])
     }))
+}
+
+/// The heading of a column with what it means, its unit, and how to sort by it; `None` for a chart without a heading.
+fn column_row(column: &Spec) -> Option<(String, Cell)> {
+    let title = column.title.as_ref().filter(|title| !title.is_empty())?;
+    let mut text = column.meaning.to_owned();
+    if !column.symbol.is_empty() {
+        text.push_str(&format!(" [{}]", column.symbol));
+    }
+    if let Some(sort) = column.sort_text() {
+        text.push_str(&format!("; {sort}"));
+    }
+    Some((title.to_string(), Cell::text(text)))
+}
+
+fn column_json(column: &Spec) -> Value {
+    json!({
+        "key": column.key,
+        "title": column.title,
+        "unit": column.symbol,
+        "meaning": column.meaning,
+        "sort": column.sort.map(|(word, _)| word),
+    })
 }
 
 fn rows(definition: &clap::Command) -> Vec<(String, Cell)> {

@@ -11,6 +11,7 @@ mod drift;
 mod echo;
 mod evidence;
 mod explain;
+mod fields;
 mod flips;
 mod format;
 mod graph;
@@ -52,6 +53,7 @@ use crate::error::{Error, Result};
 use crate::language::Line;
 use crate::playground::Playground;
 use crate::render::Format;
+use crate::render::record::{ReportShape, schema};
 use crate::render::report::Report;
 use crate::render::ui::Ui;
 use clap::{ArgMatches, Args, FromArgMatches};
@@ -79,6 +81,11 @@ pub trait Command {
     const GROUP: Group;
     /// Lines to try; a test runs every one of them in the folder `models/`.
     const EXAMPLES: &'static [Example];
+
+    /// What it prints: one report, or several of which each says when it is printed. Empty while it is not declared.
+    fn reports() -> Vec<ReportShape> {
+        Vec::new()
+    }
 
     /// Does it.
     ///
@@ -133,6 +140,8 @@ pub struct Entry {
     pub group: Group,
     /// See [`Command::EXAMPLES`].
     pub examples: &'static [Example],
+    /// See [`Command::reports`].
+    pub reports: fn() -> Vec<ReportShape>,
     augment: fn(clap::Command) -> clap::Command,
     run: fn(&ArgMatches, &mut Playground, &Scope<'_>) -> Result<Report>,
 }
@@ -145,6 +154,7 @@ impl Entry {
             summary: C::SUMMARY,
             group: C::GROUP,
             examples: C::EXAMPLES,
+            reports: C::reports,
             augment: C::Arguments::augment_args,
             run: |matches, playground, scope| {
                 let arguments = C::Arguments::from_arg_matches(matches).map_err(|error| {
@@ -154,6 +164,12 @@ impl Entry {
                 C::run(arguments, playground, scope)
             },
         }
+    }
+
+    /// The JSON Schema of what it prints; `None` while that is not declared.
+    pub fn schema(&self) -> Option<serde_json::Value> {
+        let reports = (self.reports)();
+        (!reports.is_empty()).then(|| schema::of(self.name, self.summary, &reports))
     }
 
     /// The definition of the arguments, with those that every command has.
@@ -273,6 +289,7 @@ fn unknown(line: &Line) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::record::{Form, Shape};
     use std::collections::BTreeSet;
 
     #[test]
@@ -302,6 +319,39 @@ mod tests {
             let definition = entry.definition();
             for argument in definition.get_arguments() {
                 assert!(argument.get_help().is_some(), "`{}` of `{}`", argument.get_id(), entry.name);
+            }
+        }
+    }
+
+    /// Keys are unique in their object, titles and keys of `--sort` in their table; a meaning is a sentence's words alone.
+    #[test]
+    fn reports_are_declared_consistently() {
+        fn check(fields: &[Shape], place: &str, keys: &mut BTreeSet<String>) {
+            for field in fields {
+                let (key, meaning) = (&field.spec.key, field.spec.meaning);
+                let place = format!("{place}.{key}");
+                if matches!(field.spec.form, Form::Flat) {
+                    check(&field.fields, &place, keys);
+                    continue;
+                }
+                assert!(key.is_empty() || keys.insert(key.to_string()), "{place} is there twice");
+                assert!(!meaning.is_empty() && !meaning.ends_with('.'), "{place}: {meaning}");
+                check(&field.fields, &place, &mut BTreeSet::new());
+            }
+        }
+        for entry in TABLE {
+            for report in (entry.reports)() {
+                assert!(report.version > 0, "{}", entry.name);
+                check(&report.fields, entry.name, &mut BTreeSet::new());
+                for table in report.tables() {
+                    let (mut titles, mut words) = (BTreeSet::new(), BTreeSet::new());
+                    for column in &table.columns {
+                        let title = column.title.as_deref().unwrap_or_default();
+                        assert!(title.is_empty() || titles.insert(title), "`{title}` in {}", entry.name);
+                        let is_new = column.sort.is_none_or(|(word, _)| words.insert(word));
+                        assert!(is_new, "{:?} in {}", column.sort, entry.name);
+                    }
+                }
             }
         }
     }

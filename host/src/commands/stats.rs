@@ -10,9 +10,9 @@ use crate::inspect::{Summary, survey};
 use crate::model::TensorRole;
 use crate::playground::Playground;
 use crate::render::number;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Direction, Field, NATURAL, Record, ReportShape, SortKey, Unit, sort_keys, word};
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
-use serde::Serialize;
 
 /// `stats [NAME]`
 pub(super) struct Stats;
@@ -27,45 +27,26 @@ pub(super) struct Arguments {
     #[arg(long = "match", value_name = "PATTERN")]
     pattern: Option<String>,
     /// The order of the rows
-    #[arg(long, value_enum, value_name = "KEY", default_value_t)]
+    #[arg(
+        long,
+        value_name = "KEY",
+        value_parser = sort_keys::<Row<'_>>("The order of the layers"),
+        default_value = NATURAL
+    )]
     sort: SortKey,
     /// Only so many rows
     #[arg(long, value_name = "COUNT")]
     top: Option<usize>,
 }
 
-/// What rows are sorted by, the largest first but for `graph` and `name`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum SortKey {
-    /// The order of the layers
-    #[default]
-    Graph,
-    /// The name
-    Name,
-    /// The largest value less the smallest
-    Width,
-    /// The standard deviation
-    Std,
-    /// The most distant value from the mean, in standard deviations
-    Peak,
-    /// The share of zeros
-    Zeros,
-    /// The number of elements
-    Count,
-}
-
-#[derive(Serialize)]
 struct Survey<'a> {
     model: &'a str,
-    /// Tensors that were read, rows left out by `--top` included.
     total: usize,
-    /// Their elements and bytes.
     elements: u64,
     bytes: u64,
     tensors: Vec<Row<'a>>,
 }
 
-#[derive(Serialize)]
 struct Row<'a> {
     name: &'a str,
     layer: Option<&'a str>,
@@ -73,13 +54,71 @@ struct Row<'a> {
     dtype: String,
     shape: &'a [u64],
     bytes: u64,
-    /// Whether the numbers are dequantized.
     is_dequantized: bool,
-    #[serde(flatten)]
     numbers: Option<Summary>,
     peak_sigmas: Option<f64>,
-    /// Why there are no numbers.
     error: Option<Error>,
+}
+
+impl Record for Survey<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |survey| survey.model),
+            Self::field(
+                "total",
+                Unit::Count,
+                "Tensors that were read, before `--top` cut the rows",
+                |survey| survey.total,
+            ),
+            Self::field("elements", Unit::Count, "Their elements", |survey| survey.elements),
+            Self::field("bytes", Unit::Bytes, "Their size as stored", |survey| survey.bytes),
+            Self::list("tensors", "The stored tensors", |survey| &survey.tensors),
+        ]
+    }
+}
+
+impl Record for Row<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Name, "The tensor", |row| row.name)
+                .title("tensor")
+                .sort("name", Direction::Ascending),
+            Self::field("layer", Unit::Text, "The layer that uses it", |row| row.layer)
+                .title("layer")
+                .rank(6),
+            Self::field("role", Unit::Text, "What it is for", |row| word(row.role)).choices(&[
+                "parameter",
+                "buffer",
+                "constant",
+                "quantization",
+            ]),
+            Self::field("dtype", Unit::Text, "Its element type as stored", |row| row.dtype.clone())
+                .title("type")
+                .text(|row| format!("{} {}", row.dtype, shape_text(row.shape)))
+                .rank(3),
+            Self::field("shape", Unit::Index, "Its shape", |row| row.shape),
+            Self::field("bytes", Unit::Bytes, "Its size as stored", |row| row.bytes),
+            Self::field(
+                "is_dequantized",
+                Unit::Flag,
+                "Whether the numbers are of dequantized values",
+                |row| row.is_dequantized,
+            ),
+            Self::flat(Summary::fields(), |row| row.numbers.as_ref()),
+            Self::field(
+                "peak_sigmas",
+                Unit::Decimals(1),
+                "Distance of the most extreme value from the mean, in standard deviations",
+                |row| row.peak_sigmas,
+            )
+            .symbol("σ")
+            .title("peak σ")
+            .rank(2)
+            .sort("peak", Direction::Descending)
+            .after("standard_deviation"),
+            Self::error("error", "Why there are no numbers", |row| row.error.as_ref()),
+        ]
+    }
 }
 
 impl Command for Stats {
@@ -94,6 +133,10 @@ impl Command for Stats {
             shows: "where outliers stretch the range, dequantized",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Survey<'_>>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -116,16 +159,16 @@ impl Command for Stats {
         drop(task);
         let mut rows: Vec<Row<'_>> =
             stored.iter().zip(summaries).map(|(stored, summary)| row(stored, summary)).collect();
-        sort(&mut rows, arguments.sort);
+        arguments.sort.apply(&mut rows);
         let total = rows.len();
         rows.truncate(arguments.top.unwrap_or(usize::MAX));
-        report(&Survey {
+        Ok(report(&Survey {
             model: &model.id,
             total,
             elements: tensors.iter().map(|tensor| tensor.element_count()).fold(0, u64::saturating_add),
             bytes: tensors.iter().map(|tensor| tensor.bytes).fold(0, u64::saturating_add),
             tensors: rows,
-        })
+        }))
     }
 }
 
@@ -149,70 +192,18 @@ fn row<'a>(stored: &Stored<'a>, summary: Result<Summary>) -> Row<'a> {
     }
 }
 
-fn sort(rows: &mut [Row<'_>], key: SortKey) {
-    let mut by = |value: fn(&Row<'_>) -> Option<f64>| {
-        // What has no number comes last.
-        rows.sort_by(|left, right| {
-            let number = |row| value(row).unwrap_or(f64::NEG_INFINITY);
-            number(right).total_cmp(&number(left))
-        });
-    };
-    match key {
-        SortKey::Graph => {}
-        SortKey::Name => rows.sort_by(|left, right| left.name.cmp(right.name)),
-        SortKey::Width => by(|row| row.numbers?.width()),
-        SortKey::Std => by(|row| row.numbers?.standard_deviation),
-        SortKey::Peak => by(|row| row.peak_sigmas),
-        SortKey::Zeros => by(|row| Some(row.numbers?.zeros as f64 / row.numbers?.count.max(1) as f64)),
-        SortKey::Count => by(|row| Some(row.numbers?.count as f64)),
-    }
-}
-
-fn report(survey: &Survey<'_>) -> Result<Report> {
-    let mut table = Table::new([
-        Column::text("tensor"),
-        Column::text("layer").rank(6),
-        Column::text("type").rank(3),
-        Column::number("count").rank(4),
-        Column::number("min"),
-        Column::number("max"),
-        Column::number("mean").rank(1),
-        Column::number("std"),
-        Column::number("peak σ").rank(2),
-        Column::number("zeros").rank(5),
-        Column::number("NaN, inf").rank(7),
-    ]);
-    for row in &survey.tensors {
-        let number = |value: fn(&Summary) -> Option<f64>| {
-            Cell::option(row.numbers.as_ref().and_then(value), Cell::real)
-        };
-        let zeros = row.numbers.filter(|numbers| numbers.count > 0);
-        let non_finite = row.numbers.map_or(0, |numbers| numbers.non_finite());
-        table.row([
-            Cell::name(row.name),
-            Cell::option(row.layer, Cell::text),
-            Cell::text(format!("{} {}", row.dtype, shape_text(row.shape))),
-            Cell::option(row.numbers, |numbers| Cell::count(numbers.count)),
-            number(|numbers| numbers.min),
-            number(|numbers| numbers.max),
-            number(|numbers| numbers.mean),
-            number(|numbers| numbers.standard_deviation),
-            Cell::option(row.peak_sigmas, |peak| Cell { text: format!("{peak:.1}"), ..Cell::real(peak) }),
-            Cell::option(zeros, |numbers| Cell::percent(numbers.zeros as f64 / numbers.count as f64)),
-            if non_finite > 0 { Cell::count(non_finite).tone(Tone::Bad) } else { Cell::missing() },
-        ]);
-    }
+fn report(survey: &Survey<'_>) -> Report {
     let shown = match (survey.tensors.len(), survey.total) {
         (shown, total) if shown == total => counted(total, "tensor"),
         (shown, total) => format!("{shown} of {}", counted(total, "tensor")),
     };
     let size = format!(": {} elements, {}", number::count(survey.elements), number::bytes(survey.bytes));
-    let mut report = Report::new(survey)?.toned_line([
+    let mut report = Report::of(survey).toned_line([
         (Tone::Plain, format!("{shown} in ")),
         (Tone::Name, survey.model.to_owned()),
         (Tone::Plain, size),
     ]);
-    report = report.table(table);
+    report = report.table(Table::of(&survey.tensors));
     for row in &survey.tensors {
         if let Some(error) = &row.error {
             report = report.toned_line([
@@ -221,5 +212,5 @@ fn report(survey: &Survey<'_>) -> Result<Report> {
             ]);
         }
     }
-    Ok(report)
+    report
 }

@@ -39,7 +39,8 @@ pub(super) fn explain(error: &clap::Error, entry: &Entry, line: &Line) -> Error 
     }
     if let Some(suggestion) = text(ContextKind::SuggestedArg).or_else(|| text(ContextKind::SuggestedValue)) {
         explained = explained.with_hint(format!("Did you mean `{suggestion}`?"));
-    } else if let Some(values) = text(ContextKind::ValidValue) {
+    }
+    if let Some(values) = text(ContextKind::ValidValue) {
         explained = explained.with_hint(format!("Choose one of {values}."));
     }
     explained.with_hint(format!("See `help {name}`."))

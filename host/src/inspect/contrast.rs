@@ -8,28 +8,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::TensorInfo;
 use crate::playground::Loaded;
 use qp_analysis::{ErrorMetrics, Metrics, ShapeFit};
-use serde::Serialize;
 
-/// The error metrics as a result; see [`Metrics`]. Infinite numbers are texts, as JSON has none.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// The errors of some pairs of elements, as results show them.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Errors {
     /// How many pairs of elements were compared.
     pub count: u64,
-    /// Signal to quantization noise ratio in dB.
-    #[serde(serialize_with = "number_or_text")]
-    pub sqnr_db: Option<f64>,
-    /// Cosine similarity.
-    #[serde(serialize_with = "number_or_text")]
-    pub cosine_similarity: Option<f64>,
-    /// The largest absolute error.
-    #[serde(serialize_with = "number_or_text")]
-    pub max_abs_error: Option<f64>,
-    /// The mean absolute error.
-    #[serde(serialize_with = "number_or_text")]
-    pub mean_abs_error: Option<f64>,
-    /// √(squared errors / squared values), each summed.
-    #[serde(serialize_with = "number_or_text")]
-    pub relative_l2: Option<f64>,
+    /// The errors over them.
+    pub metrics: Metrics,
 }
 
 /// A number; those that JSON lacks are texts: `inf`, `-inf`, `NaN`.
@@ -47,9 +33,7 @@ pub fn number_or_text<S: serde::Serializer>(value: &Option<f64>, serializer: S) 
 
 impl From<&ErrorMetrics> for Errors {
     fn from(errors: &ErrorMetrics) -> Self {
-        let Metrics { sqnr_db, cosine_similarity, max_abs_error, mean_abs_error, relative_l2, .. } =
-            errors.metrics();
-        Self { count: errors.count(), sqnr_db, cosine_similarity, max_abs_error, mean_abs_error, relative_l2 }
+        Self { count: errors.count(), metrics: errors.metrics() }
     }
 }
 

@@ -1,5 +1,7 @@
-//! A report's tables and labelled values as comma-separated values (RFC 4180), unrounded.
+//! A report's tables and labelled values as comma-separated values (RFC 4180), unrounded. The headings are the keys of
+//! the JSON, and what only machines see has a column, too.
 
+use crate::render::json;
 use crate::render::report::{Block, Cell, Column, Report};
 use serde_json::Value;
 
@@ -13,13 +15,18 @@ pub fn report(report: &Report) -> String {
 fn block(block: &Block) -> Option<String> {
     match block {
         Block::Line(_) => None,
+        Block::Document(document) => Some(json::document(document, true)),
         Block::Fields(fields) => {
             let rows = fields.iter().map(|(name, cell)| vec![name.clone(), raw_text(cell)]);
             Some(write(vec!["name".to_owned(), "value".to_owned()], rows))
         }
         Block::Table(table) => {
+            let is_declared = table.columns.iter().any(|column| !column.key.is_empty());
             // Some charts have a number beneath, others are nothing to a machine.
             let has_data = |index: usize, column: &Column| {
+                if is_declared {
+                    return !column.key.is_empty();
+                }
                 let says = |row: &Vec<Cell>| row.get(index).is_some_and(|cell| !cell.raw.is_null());
                 !column.is_chart || table.rows.iter().any(says)
             };
@@ -28,7 +35,9 @@ fn block(block: &Block) -> Option<String> {
             let data = |row: &[Cell]| {
                 kept.iter().map(|index| row.get(*index).map(raw_text).unwrap_or_default()).collect()
             };
-            let names = kept.iter().map(|index| table.columns[*index].name.to_string()).collect();
+            let name =
+                |column: &Column| if is_declared { column.key.to_string() } else { column.name.to_string() };
+            let names = kept.iter().map(|index| name(&table.columns[*index])).collect();
             // A row that only serves a chart, such as its axis, has nothing to say here.
             let rows = table.rows.iter().filter(|row| row.iter().any(|cell| !cell.raw.is_null()));
             Some(write(names, rows.map(|row| data(row))))

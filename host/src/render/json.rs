@@ -15,7 +15,8 @@ pub fn error(error: &Error) -> String {
     document(&json!({ "error": error }), false)
 }
 
-fn document(value: &Value, is_for_people: bool) -> String {
+/// A value: indented for a terminal, on one line for a program.
+pub fn document(value: &Value, is_for_people: bool) -> String {
     let text = if is_for_people { format!("{value:#}\n") } else { format!("{value}\n") };
     printable::json(&text).into_owned()
 }

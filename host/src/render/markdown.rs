@@ -1,5 +1,6 @@
 //! A report in Markdown, for pull requests and notebooks.
 
+use crate::render::json;
 use crate::render::report::{Block, Cell, Report, Table};
 use std::fmt::Write;
 
@@ -20,6 +21,7 @@ fn block(block: &Block) -> String {
             text
         }),
         Block::Table(table) => pipe_table(table),
+        Block::Document(document) => format!("```json\n{}```\n", json::document(document, true)),
     }
 }
 
@@ -28,13 +30,15 @@ fn pipe_table(table: &Table) -> String {
     if !table.title.is_empty() {
         let _ = writeln!(text, "**{}**\n", escape(&table.title));
     }
-    let names: Vec<String> = table.columns.iter().map(|column| escape(&column.name)).collect();
+    let shown = || table.columns.iter().filter(|column| column.is_shown);
+    let names: Vec<String> = shown().map(|column| escape(&column.name)).collect();
     let marks: Vec<&str> =
-        table.columns.iter().map(|column| if column.is_right_aligned { "---:" } else { "---" }).collect();
+        shown().map(|column| if column.is_right_aligned { "---:" } else { "---" }).collect();
     let _ = writeln!(text, "| {} |", names.join(" | "));
     let _ = writeln!(text, "| {} |", marks.join(" | "));
     for row in &table.rows {
-        let cells: Vec<String> = row.iter().map(cell_text).collect();
+        let cells = row.iter().zip(&table.columns).filter(|(_, column)| column.is_shown);
+        let cells: Vec<String> = cells.map(|(cell, _)| cell_text(cell)).collect();
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text

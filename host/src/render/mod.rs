@@ -6,6 +6,7 @@ pub mod diagnostic;
 pub mod json;
 pub mod markdown;
 pub mod number;
+pub mod record;
 pub mod report;
 pub mod style;
 pub mod table;

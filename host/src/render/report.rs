@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::printable;
 use crate::render::chart::{self, Chart};
 use crate::render::number;
+use crate::render::record::{self, Record};
 use crate::render::style::Tone;
 use serde::Serialize;
 use serde_json::Value;
@@ -42,6 +43,8 @@ pub enum Block {
     Fields(Vec<(String, Cell)>),
     /// A table.
     Table(Table),
+    /// A JSON document, as it is.
+    Document(Value),
 }
 
 impl Block {
@@ -58,6 +61,7 @@ impl Block {
                     && table.columns.iter().all(|column| printable::is_line(&column.name))
                     && table.rows.iter().flatten().all(cell)
             }
+            Self::Document(_) => true,
         }
     }
 
@@ -85,6 +89,8 @@ impl Block {
                     rows: table.rows.iter().map(|row| row.iter().map(cell).collect()).collect(),
                 })
             }
+            // Escaped where it is written, as all JSON is.
+            Self::Document(document) => Self::Document(document.clone()),
         }
     }
 }
@@ -112,12 +118,24 @@ pub struct Column {
     /// Whether its cells are charts, which fill the width that the other columns leave, and are nothing to a
     /// machine.
     pub is_chart: bool,
+    /// Its heading in CSV: the path of its JSON key. Empty in tables that are not declared, whose headings are
+    /// their names.
+    pub key: Cow<'static, str>,
+    /// Whether people see it.
+    pub is_shown: bool,
 }
 
 impl Column {
     /// A column of text that always stays.
     pub fn text(name: impl Into<Cow<'static, str>>) -> Self {
-        Self { name: name.into(), is_right_aligned: false, rank: 0, is_chart: false }
+        Self {
+            name: name.into(),
+            is_right_aligned: false,
+            rank: 0,
+            is_chart: false,
+            key: Cow::Borrowed(""),
+            is_shown: true,
+        }
     }
 
     /// A column of numbers that always stays.
@@ -248,6 +266,16 @@ impl Report {
             Error::internal("a result cannot be serialized").with_cause(error.to_string())
         })?;
         Ok(Self { value, ..Self::default() })
+    }
+
+    /// A report of a record, as it is declared; nothing laid out yet.
+    pub fn of<R: Record>(record: &R) -> Self {
+        Self { value: record::json(record), ..Self::default() }
+    }
+
+    /// A report that is a JSON document in every format.
+    pub fn document(document: Value) -> Self {
+        Self { value: document.clone(), blocks: vec![Block::Document(document)], ..Self::default() }
     }
 
     /// The same report with a line of text.

@@ -1,6 +1,7 @@
 //! Reports as text for a terminal, within its width.
 
 use crate::render::chart;
+use crate::render::json;
 use crate::render::report::{Block, Cell, Column, Report, Table};
 use crate::render::style::{self, Tone};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, TableStyle, Width};
@@ -20,6 +21,7 @@ pub fn report(report: &Report, width: Option<u16>) -> String {
             Block::Line(pieces) => push_line(&mut text, pieces, width),
             Block::Fields(fields) => push_fields(&mut text, fields, width),
             Block::Table(table) => push_table(&mut text, table, width),
+            Block::Document(document) => text.push_str(&json::document(document, true)),
         }
     }
     text
@@ -141,7 +143,7 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
         text.push('\n');
     }
     if !hidden.is_empty() {
-        let note = format!("  no room for: {}", hidden.join(", "));
+        let note = format!("  hidden columns: {}", hidden.join(", "));
         push_line(text, &[(Tone::Dim, note)], width);
     }
 }
@@ -173,7 +175,8 @@ fn line_style() -> TableStyle {
 
 /// The columns to show, and the names of those left out, so that the table fits if it can.
 fn choose_columns(table: &Table, width: Option<u16>) -> (Vec<usize>, Vec<&str>) {
-    let mut shown: Vec<usize> = (0..table.columns.len()).collect();
+    let mut shown: Vec<usize> =
+        (0..table.columns.len()).filter(|index| table.columns[*index].is_shown).collect();
     let mut hidden = Vec::new();
     let Some(width) = width else { return (shown, hidden) };
     while needed_width(table, &shown) > usize::from(width) {
@@ -202,14 +205,17 @@ fn chart_width(table: &Table, shown: &[usize], width: Option<u16>) -> usize {
     let charts = shown.iter().filter(|index| table.columns[**index].is_chart).count().max(1);
     let left = usize::from(width).saturating_sub(needed_width(table, shown));
     // As narrow as was reckoned with, which is by all charts, those left out too.
-    let all = table.columns.iter().filter(|column| column.is_chart).count();
+    let all = chart_count(table);
     (chart::min_width(all) + left / charts).min(chart::MAX_WIDTH)
+}
+
+fn chart_count(table: &Table) -> usize {
+    table.columns.iter().filter(|column| column.is_chart && column.is_shown).count()
 }
 
 fn natural_width(table: &Table, index: usize) -> usize {
     if table.columns[index].is_chart {
-        let charts = table.columns.iter().filter(|column| column.is_chart).count();
-        return chart::min_width(charts).max(table.columns[index].name.width());
+        return chart::min_width(chart_count(table)).max(table.columns[index].name.width());
     }
     let widest_line = |text: &str| text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
     let cells = table.rows.iter().filter_map(|row| row.get(index)).map(|cell| widest_line(&cell.text));
@@ -245,7 +251,7 @@ mod tests {
     fn a_narrow_terminal_loses_the_least_important_column_and_says_so() {
         let text = strip(&report(&sample(), Some(30)));
         assert!(!text.contains("first of all"), "{text}");
-        assert!(text.contains("no room for: notes"), "{text}");
+        assert!(text.contains("hidden columns: notes"), "{text}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `compare`: layer by layer, how far one model leaves another on the current input.
 
+mod declaration;
 mod layout;
 
 use super::evidence::Ran;
@@ -17,11 +18,10 @@ use crate::catalog::name::matches_pattern;
 use crate::commands::number::{BUDGET, integer_in, size};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::Errors;
-use crate::inspect::contrast::number_or_text;
 use crate::inspect::pairing::Ground;
 use crate::playground::{Loaded, Playground};
+use crate::render::record::{NATURAL, ReportShape, SortKey, sort_keys};
 use crate::render::report::{Effect, Report};
-use serde::Serialize;
 use std::collections::HashSet;
 
 /// `compare REF CAND`
@@ -46,7 +46,12 @@ pub(super) struct Arguments {
     #[arg(long = "match", value_name = "PATTERN")]
     pattern: Option<String>,
     /// The order of the rows
-    #[arg(long, value_enum, value_name = "KEY", default_value_t)]
+    #[arg(
+        long,
+        value_name = "KEY",
+        value_parser = sort_keys::<Row<'_>>("The order of the reference's layers"),
+        default_value = NATURAL
+    )]
     sort: SortKey,
     /// Only so many rows
     #[arg(long, value_name = "COUNT")]
@@ -67,74 +72,50 @@ pub(super) struct Arguments {
     running: Running,
 }
 
-/// What rows are sorted by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum SortKey {
-    /// The order of the reference's layers
-    #[default]
-    Graph,
-    /// The lowest SQNR first
-    Sqnr,
-    /// The largest absolute error first
-    Error,
-    /// The largest clipped share first
-    Clipped,
-}
-
-#[derive(Serialize)]
 struct Found<'a> {
     reference: &'a str,
     candidate: &'a str,
     input: String,
     samples: u64,
-    /// Samples that were run together.
     batch: u64,
-    /// Whether scales are computed from each batch, and so depend on its size.
     is_batch_dependent: bool,
     is_optimized: bool,
     reference_run: Option<Ran>,
     candidate_run: Option<Ran>,
     threshold_db: f64,
-    /// The lowest SQNR of all layers, and which has it.
-    #[serde(serialize_with = "number_or_text")]
     min_sqnr_db: Option<f64>,
     worst_layer: Option<&'a str>,
-    /// The first layer, in the reference's order, below the threshold.
     first_below: Option<&'a str>,
-    /// Rows there are, those left out by `--top` included.
     total: usize,
     layers: Vec<Row<'a>>,
-    /// Why no layer was computed alone.
     local_obstacle: Option<Error>,
     unmatched_reference: Vec<&'a str>,
     unmatched_candidate: Vec<&'a str>,
 }
 
-#[derive(Serialize)]
 struct Row<'a> {
     layer: &'a str,
     /// The layer, or the value where it is not the layer's first.
-    #[serde(skip)]
     label: &'a str,
     op_type: &'a str,
     candidate_layer: &'a str,
-    #[serde(flatten)]
     ground: Ground,
-    /// The values compared.
     reference_value: &'a str,
     candidate_value: &'a str,
-    /// The layers of the reference, or of the candidate, that are part of the other side's layer.
     through: Vec<&'a str>,
-    /// How the candidate's elements lie.
     order: Option<Order>,
-    #[serde(flatten)]
     errors: Option<Errors>,
-    /// The same of this layer alone, fed the reference's values; `None` where the candidate does not quantize it.
     local: Option<Errors>,
     local_obstacle: Option<Error>,
-    /// The share of the reference's values that the candidate's codes cannot represent.
     clipped_share: Option<f64>,
     obstacle: Option<Error>,
+    is_below_threshold: bool,
+}
+
+impl Row<'_> {
+    fn sqnr_db(&self) -> Option<f64> {
+        self.errors.as_ref()?.metrics.sqnr_db
+    }
 }
 
 impl Command for Compare {
@@ -152,6 +133,10 @@ impl Command for Compare {
             shows: "the three worst layers",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Found<'_>>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -221,18 +206,17 @@ impl Command for Compare {
         let pairs = pairs.filter(|(_, (_, found))| !found.is_whole);
         let mut rows: Vec<Row<'_>> =
             pairs.map(|(index, (pair, found))| row(pair, stand_in(index), found)).collect();
-        let sqnr = |row: &Row<'_>| row.errors.as_ref().and_then(|errors| errors.sqnr_db);
         let worst = rows
             .iter()
-            .filter_map(|row| Some((sqnr(row)?, row.layer)))
+            .filter_map(|row| Some((row.sqnr_db()?, row.layer)))
             .min_by(|left, right| left.0.total_cmp(&right.0));
-        let first_below = rows
-            .iter()
-            .find(|row| sqnr(row).is_some_and(|sqnr| sqnr < arguments.threshold))
-            .map(|row| row.layer);
-        sort(&mut rows, arguments.sort);
+        for row in &mut rows {
+            row.is_below_threshold = row.sqnr_db().is_some_and(|sqnr| sqnr < arguments.threshold);
+        }
+        let first_below = rows.iter().find(|row| row.is_below_threshold).map(|row| row.layer);
+        arguments.sort.apply(&mut rows);
         let total = rows.len();
-        keep_worst(&mut rows, arguments.top, arguments.sort);
+        keep_worst(&mut rows, arguments.top, arguments.sort.is_natural());
         let report = layout::report(&Found {
             reference: &reference.id,
             candidate: &candidate.id,
@@ -252,7 +236,7 @@ impl Command for Compare {
             local_obstacle,
             unmatched_reference: values.unmatched_reference.iter().map(|layer| layer.path.as_str()).collect(),
             unmatched_candidate: values.unmatched_candidate.iter().map(|layer| layer.path.as_str()).collect(),
-        })?;
+        });
         Ok(match comparison.stopped {
             Some(error) => report.effect(Effect::Fail(error)),
             None => report,
@@ -312,6 +296,7 @@ fn row<'a>(pair: &ActivationPair<'a>, stand_in: Option<&StandIn>, found: &Compar
         local_obstacle: stand_in.and_then(|stand_in| stand_in.obstacle.clone()),
         clipped_share: found.within.inside_share().map(|inside| 1.0 - inside),
         obstacle: found.obstacle.clone(),
+        is_below_threshold: false,
     }
 }
 
@@ -321,12 +306,11 @@ fn is_alone(pair: &ActivationPair<'_>, stand_in: Option<&StandIn>, found: &Compa
     found.local.count() > 0 && (stand_in.is_some() || is_other || pair.candidate.quantization.is_some())
 }
 
-/// Leaves so many rows: the first of what is sorted, and of the graph's order those with the lowest SQNRs.
-fn keep_worst(rows: &mut Vec<Row<'_>>, top: Option<usize>, key: SortKey) {
+/// Keeps so many rows: the first of those that are sorted, or, in the order of the graph, those with the lowest SQNRs.
+fn keep_worst(rows: &mut Vec<Row<'_>>, top: Option<usize>, is_natural: bool) {
     let Some(top) = top.filter(|top| *top < rows.len()) else { return };
-    if key == SortKey::Graph {
-        let sqnr =
-            |row: &Row<'_>| row.errors.as_ref().and_then(|errors| errors.sqnr_db).unwrap_or(f64::INFINITY);
+    if is_natural {
+        let sqnr = |row: &Row<'_>| row.sqnr_db().unwrap_or(f64::INFINITY);
         let mut sqnrs: Vec<(f64, usize)> = rows.iter().map(sqnr).zip(0..).collect();
         sqnrs.sort_by(|left, right| left.0.total_cmp(&right.0));
         let kept: HashSet<usize> = sqnrs.iter().take(top).map(|(_, place)| *place).collect();
@@ -334,17 +318,4 @@ fn keep_worst(rows: &mut Vec<Row<'_>>, top: Option<usize>, key: SortKey) {
         rows.retain(|_| place.next().is_some_and(|place| kept.contains(&place)));
     }
     rows.truncate(top);
-}
-
-fn sort(rows: &mut [Row<'_>], key: SortKey) {
-    let mut by = |value: fn(&Row<'_>) -> Option<f64>| {
-        let number = |row: &Row<'_>| value(row).unwrap_or(f64::NEG_INFINITY);
-        rows.sort_by(|left, right| number(right).total_cmp(&number(left)));
-    };
-    match key {
-        SortKey::Graph => {}
-        SortKey::Sqnr => by(|row| Some(-row.errors.as_ref()?.sqnr_db?)),
-        SortKey::Error => by(|row| row.errors.as_ref()?.max_abs_error),
-        SortKey::Clipped => by(|row| row.clipped_share),
-    }
 }

@@ -189,7 +189,7 @@ fn tensors(difference: &Difference<'_>, all: bool) -> Table {
     ]);
     for pair in difference.tensors.pairs.iter().filter(|pair| all || pair.differs()) {
         let number = |value: Option<f64>| Cell::option(value, Cell::real);
-        let sqnr = pair.errors.as_ref().and_then(|errors| errors.sqnr_db);
+        let sqnr = pair.errors.as_ref().and_then(|errors| errors.metrics.sqnr_db);
         table.row([
             Cell::name(pair.reference),
             Cell::text(pair.candidate),
@@ -200,7 +200,7 @@ fn tensors(difference: &Difference<'_>, all: bool) -> Table {
                 Some(obstacle) => Cell::text(obstacle.message()).tone(Tone::Warning),
                 None => Cell::option(sqnr, |sqnr| Cell { text: decibels(sqnr), ..Cell::real(sqnr) }),
             },
-            number(pair.errors.as_ref().and_then(|errors| errors.max_abs_error)),
+            number(pair.errors.as_ref().and_then(|errors| errors.metrics.max_abs_error)),
         ]);
     }
     for (names, text) in

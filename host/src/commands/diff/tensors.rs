@@ -44,7 +44,7 @@ impl Pair<'_> {
             || self
                 .errors
                 .as_ref()
-                .is_some_and(|errors| errors.max_abs_error.is_some_and(|error| error != 0.0))
+                .is_some_and(|errors| errors.metrics.max_abs_error.is_some_and(|error| error != 0.0))
     }
 }
 

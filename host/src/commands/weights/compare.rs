@@ -224,7 +224,7 @@ fn lay_out(compared: &Compared<'_>) -> Result<Report> {
         let of = |value: fn(&Errors) -> Option<f64>| {
             Cell::option(variant.errors.as_ref().and_then(value), Cell::real)
         };
-        let sqnr = variant.errors.as_ref().and_then(|errors| errors.sqnr_db);
+        let sqnr = variant.errors.as_ref().and_then(|errors| errors.metrics.sqnr_db);
         errors.row([
             Cell::text(letter(index)),
             Cell::name(variant.model),
@@ -237,10 +237,10 @@ fn lay_out(compared: &Compared<'_>) -> Result<Report> {
                 true => Cell { text: format!("{sqnr:.2}"), ..Cell::real(sqnr) },
                 false => Cell::real(sqnr),
             }),
-            of(|errors| errors.cosine_similarity),
-            of(|errors| errors.max_abs_error),
-            of(|errors| errors.mean_abs_error),
-            of(|errors| errors.relative_l2),
+            of(|errors| errors.metrics.cosine_similarity),
+            of(|errors| errors.metrics.max_abs_error),
+            of(|errors| errors.metrics.mean_abs_error),
+            of(|errors| errors.metrics.relative_l2),
         ]);
     }
     let mut report = Report::new(compared)?.table(errors);
