@@ -14,6 +14,7 @@ pub mod capture;
 pub mod catalog;
 pub mod commands;
 pub mod dirs;
+pub mod documents;
 pub mod env;
 pub mod error;
 pub mod executor;

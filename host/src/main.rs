@@ -1,13 +1,13 @@
 //! qp: a quantization playground for the terminal.
 
 use clap::Parser;
-use qp::args::Args;
+use qp::args::CommandLine;
 use qp::env::SILENCED_LIBRARIES;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     silence_libraries();
-    ExitCode::from(qp::app::run(&Args::parse()))
+    ExitCode::from(qp::app::run(&CommandLine::parse()))
 }
 
 /// Tells the native libraries, before any is loaded, to report to nobody.
