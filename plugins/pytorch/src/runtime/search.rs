@@ -193,7 +193,8 @@ mod tests {
             format!("`{}` is libtorch 2.12.0", other.join(LIBTORCH).display()),
             format!("`{}` is libtorch 2.9.1", package.display()),
         ];
-        assert_eq!(error.causes.as_slice(), expected.map(Into::into));
+        let causes: Vec<&str> = error.causes.iter().map(|cause| cause.as_str()).collect();
+        assert_eq!(causes, expected);
         assert!(error.help.contains("torch==2.13.0"), "{}", error.help);
     }
 
