@@ -71,6 +71,9 @@ step "lints" cargo clippy --locked "${packages[@]}" --all-targets -- -D warnings
 # The plugins as libraries, where the tests look for them.
 step "build" cargo build --locked "${packages[@]}"
 step "tests" run_tests
+if qp_has_libtorch && [[ "$(uname -s)" == Linux ]]; then
+    step "package" scripts/check/package.sh "$(qp_target_folder)/debug"
+fi
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps "${packages[@]}"
 
 deny=0.20.2

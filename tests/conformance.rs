@@ -3,14 +3,19 @@
 
 mod support;
 
-use qp::backend::{BackendConfig, Backends, CheckReport, CheckVerdict, NoProgress};
+use qp::backend::{
+    BackendConfig, Backends, CheckReport, CheckVerdict, NoProgress, RuntimeFolder, RuntimeOrigin,
+};
 use qp::model::TensorChunk;
 use std::path::{Path, PathBuf};
 use support::plugin::{install, library, model, runtime_folders};
 
 /// Tries the plugin of `package` on the samples. Nothing may fail.
 fn conforms(package: &str, samples: &[PathBuf]) -> CheckReport {
-    let config = BackendConfig { runtime_folders: runtime_folders(), ..BackendConfig::default() };
+    let runtime_folders = runtime_folders().into_iter();
+    let runtime_folders =
+        runtime_folders.map(|path| RuntimeFolder::new(path, RuntimeOrigin::DataFolder)).collect();
+    let config = BackendConfig { runtime_folders, ..BackendConfig::default() };
     let report = Backends::discover(config).check(&library(package), samples).unwrap();
     let failed: Vec<_> = report.lines.iter().filter(|line| line.verdict == CheckVerdict::Failed).collect();
     assert!(failed.is_empty(), "{failed:#?}");

@@ -1,9 +1,10 @@
 //! One run of the program: sets the session up, and feeds it from where its commands come.
 
-use crate::args::{Action, Args, ColorWhen};
-use crate::backend::{BackendConfig, Backends};
+use crate::args::{Action, Args, ColorWhen, CommandLine};
+use crate::backend::{BackendConfig, Backends, PythonPlaces, RuntimeFolder, RuntimeOrigin};
 use crate::cancel::CancelFlag;
 use crate::dirs::Dirs;
+use crate::documents::{self, Document};
 use crate::env::Environment;
 use crate::error::exit_code;
 use crate::executor::{Executor, Origin, Outcome};
@@ -12,7 +13,6 @@ use crate::language::is_incomplete;
 use crate::playground::Playground;
 use crate::render::ui::{Appearance, Ui};
 use crate::repl::{self, interrupt};
-use crate::script;
 use crate::settings::Settings;
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,22 @@ use std::path::{Path, PathBuf};
 const DEFAULT_WIDTH: u16 = 80;
 
 /// Runs the program; returns its exit code.
-pub fn run(args: &Args) -> u8 {
+pub fn run(line: &CommandLine) -> u8 {
+    match line.generate {
+        Some(document) => generate(document),
+        None => start(&line.args),
+    }
+}
+
+/// Writes a document for whoever makes a package. A closed output ends it quietly.
+fn generate(document: Document) -> u8 {
+    match documents::write(document, &mut std::io::stdout().lock()) {
+        Ok(()) => exit_code::DONE,
+        Err(_) => exit_code::FAILED,
+    }
+}
+
+fn start(args: &Args) -> u8 {
     let environment = Environment::read();
     let dirs = Dirs::find(environment.home.as_deref());
     let ui =
@@ -40,12 +55,12 @@ pub fn run(args: &Args) -> u8 {
             ui.warning(&error.one_line());
         }
     }
-    let backends = Backends::discover(backend_config(&settings, dirs.as_ref()));
+    let backends = Backends::discover(backend_config(&settings, &environment, dirs.as_ref()));
     let playground = Playground::new(settings, backends, PathBuf::new());
     let mut executor = Executor::new(playground, ui, cancel);
 
     let outcome = match (&args.action, &args.commands) {
-        (Some(Action::Run { file, echo }), _) => script::run_file(&mut executor, file, *echo),
+        (Some(Action::Run { file, echo }), _) => executor.run_script(file, *echo),
         (None, Some(commands)) => match open_first(&mut executor, args.folder.as_deref()) {
             Outcome::GoOn => executor.execute(commands, Origin::Text { name: "-c", is_echoed: false }),
             end => end,
@@ -141,24 +156,32 @@ fn appearance(args: &Args, environment: &Environment) -> Appearance {
 }
 
 /// Plugins are looked for where the user says, beside the program, in the library folder of an installation,
-/// and in qp's data folder.
-fn backend_config(settings: &Settings, dirs: Option<&Dirs>) -> BackendConfig {
+/// and in qp's data folder; runtimes where the user says, in qp's data folder, and in Python environments.
+fn backend_config(settings: &Settings, environment: &Environment, dirs: Option<&Dirs>) -> BackendConfig {
     let mut plugin_folders = settings.plugin_folders.clone();
     let program_folder =
         std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
-    if let Some(folder) = program_folder {
+    if let Some(folder) = &program_folder {
         if let Some(prefix) = folder.parent() {
             plugin_folders.push(prefix.join("lib/qp/plugins"));
         }
-        plugin_folders.push(folder);
+        plugin_folders.push(folder.clone());
     }
     plugin_folders.extend(dirs.map(Dirs::plugin_folder));
     let mut runtime_folders = settings.runtime_folders.clone();
-    runtime_folders.extend(dirs.map(Dirs::runtime_folder));
+    let own = dirs.map(|dirs| RuntimeFolder::new(dirs.runtime_folder(), RuntimeOrigin::DataFolder));
+    runtime_folders.extend(own);
     BackendConfig {
         plugin_folders,
         manifest_cache: dirs.map(|dirs| dirs.cache.join("plugins.json")),
         runtime_folders,
+        python: PythonPlaces {
+            virtual_env: environment.virtual_env.clone(),
+            conda_prefix: environment.conda_prefix.clone(),
+            program_folder,
+            search_path: environment.search_path.clone(),
+            cache_file: dirs.map(|dirs| dirs.cache.join("python.json")),
+        },
         settings: settings.plugin_settings.clone(),
         preferred: settings.preferred_plugins.clone(),
     }

@@ -1,5 +1,6 @@
 //! The arguments of the process. Parsing has no effects.
 
+use crate::documents::Document;
 use crate::render::Format;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -38,6 +39,20 @@ pub struct Args {
     pub action: Option<Action>,
 }
 
+/// The whole command line: what users give, and what `scripts/package.sh` gives in its place. The latter is apart, so that
+/// the documents that it asks for do not tell of it.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "qp", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+pub struct CommandLine {
+    /// What users give.
+    #[command(flatten)]
+    pub args: Args,
+
+    /// Print the manual page or a shell's completion.
+    #[arg(long, value_enum, hide = true, exclusive = true)]
+    pub generate: Option<Document>,
+}
+
 /// What to do in place of the interactive session.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Action {
@@ -70,6 +85,7 @@ mod tests {
 
     #[test]
     fn the_definition_is_consistent() {
+        CommandLine::command().debug_assert();
         Args::command().debug_assert();
     }
 

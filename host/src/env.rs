@@ -20,6 +20,34 @@ pub const TERM: &str = "TERM";
 /// The width to print for when the terminal does not tell one.
 pub const COLUMNS: &str = "COLUMNS";
 
+/// The virtual environment of Python that is active, as its `activate` sets it.
+pub const VIRTUAL_ENV: &str = "VIRTUAL_ENV";
+/// The conda environment that is active.
+pub const CONDA_PREFIX: &str = "CONDA_PREFIX";
+/// Where the `python3` is that may know of runtimes.
+pub const PATH: &str = "PATH";
+
+/// What the manual page says of each.
+pub const VARIABLES: [(&str, &str); 11] = [
+    (QP_HOME, "One folder for configuration, data, cache and state, in place of the system's usual places."),
+    (QP_PLUGINS, "More folders to look for plugins in, separated as in PATH; searched first."),
+    (
+        QP_RUNTIMES,
+        "More folders that hold ONNX Runtime or libtorch, also Python's site-packages, separated as in PATH; searched first.",
+    ),
+    (
+        VIRTUAL_ENV,
+        "The active virtual environment, whose packages onnxruntime and torch are used where no other is found.",
+    ),
+    (CONDA_PREFIX, "The active conda environment, likewise."),
+    (PATH, "Where the python3 is that is asked for its packages when no runtime was found before."),
+    (QP_FORMAT, "The format of results: table, json, csv or markdown."),
+    (NO_COLOR, "Any value switches colors off."),
+    (CLICOLOR_FORCE, "A value other than 0 colors even what goes to a file or a pipe."),
+    (TERM, "dumb means a terminal without colors and cursor movement."),
+    (COLUMNS, "The width to print for when the terminal does not tell one."),
+];
+
 /// What native libraries are told through the environment, whatever it said before: to send nothing. ONNX Runtime
 /// for Linux and macOS, from 1.29 on, otherwise keeps a device id in the user's home and reports each session;
 /// its own switch, `DisableTelemetryEvents`, needs an environment whose making is reported already.
@@ -45,6 +73,12 @@ pub struct Environment {
     pub is_dumb_terminal: bool,
     /// [`COLUMNS`]
     pub columns: Option<u16>,
+    /// [`VIRTUAL_ENV`]
+    pub virtual_env: Option<PathBuf>,
+    /// [`CONDA_PREFIX`]
+    pub conda_prefix: Option<PathBuf>,
+    /// [`PATH`], as it is: relative folders stay relative.
+    pub search_path: Vec<PathBuf>,
 }
 
 impl Environment {
@@ -59,6 +93,9 @@ impl Environment {
             force_color: text(CLICOLOR_FORCE).is_some_and(|value| value != "0"),
             is_dumb_terminal: text(TERM).is_some_and(|value| value == "dumb"),
             columns: text(COLUMNS).and_then(|value| value.parse().ok()),
+            virtual_env: read(VIRTUAL_ENV).map(PathBuf::from),
+            conda_prefix: read(CONDA_PREFIX).map(PathBuf::from),
+            search_path: read(PATH).map(|list| std::env::split_paths(&list).collect()).unwrap_or_default(),
         }
     }
 }

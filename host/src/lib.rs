@@ -1,6 +1,6 @@
 //! The host of qp: the program without its plugins.
 //!
-//! A line goes from `repl` or `script` through `executor` and `language` to one of `commands`, which works on the
+//! A line goes from `repl` or a script through `executor` and `language` to one of `commands`, which works on the
 //! `playground` and returns a `render::report`; `render::ui` shows it. `backend` is the only module that knows what a
 //! plugin is.
 
@@ -14,6 +14,7 @@ pub mod capture;
 pub mod catalog;
 pub mod commands;
 pub mod dirs;
+pub mod documents;
 pub mod env;
 pub mod error;
 pub mod executor;
@@ -29,6 +30,5 @@ pub mod printable;
 pub mod regular_file;
 pub mod render;
 pub mod repl;
-pub mod script;
 pub mod settings;
 pub mod temporary;

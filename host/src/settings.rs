@@ -1,6 +1,7 @@
 //! What the user has chosen: defaults, then `config.toml`, then the environment, then the arguments, then
 //! the commands of the session.
 
+use crate::backend::{RuntimeFolder, RuntimeOrigin};
 use crate::env::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::regular_file;
@@ -27,7 +28,7 @@ pub struct Settings {
     /// Folders to look for plugins in, before the usual ones.
     pub plugin_folders: Vec<PathBuf>,
     /// Folders that hold native runtimes, before the usual one.
-    pub runtime_folders: Vec<PathBuf>,
+    pub runtime_folders: Vec<RuntimeFolder>,
     /// For each format the plugin that reads it, where several could.
     pub preferred_plugins: BTreeMap<String, String>,
     /// Settings of single plugins.
@@ -106,7 +107,8 @@ impl Settings {
         let here = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
         let from_here = |folder: PathBuf| here.as_ref().map_or(folder.clone(), |here| here.join(&folder));
         self.plugin_folders.extend(file.plugin_folders.into_iter().map(from_here));
-        self.runtime_folders.extend(file.runtime_folders.into_iter().map(from_here));
+        let listed = file.runtime_folders.into_iter().map(from_here);
+        self.runtime_folders.extend(listed.map(|path| RuntimeFolder::new(path, RuntimeOrigin::Config)));
         self.preferred_plugins.extend(file.formats);
         self.plugin_settings.extend(file.plugins);
         Ok(())
@@ -114,7 +116,9 @@ impl Settings {
 
     fn apply_environment(&mut self, environment: &Environment) -> Result<()> {
         self.plugin_folders.splice(0..0, environment.plugin_folders.iter().cloned());
-        self.runtime_folders.splice(0..0, environment.runtime_folders.iter().cloned());
+        let listed = environment.runtime_folders.iter();
+        let listed = listed.map(|path| RuntimeFolder::new(path, RuntimeOrigin::Variable));
+        self.runtime_folders.splice(0..0, listed);
         if let Some(name) = &environment.format {
             self.format =
                 parse_format(name).map_err(|error| error.with_cause("in the variable `QP_FORMAT`"))?;
@@ -150,6 +154,7 @@ mod tests {
         let environment = Environment {
             format: Some("csv".to_owned()),
             plugin_folders: vec!["/e".into()],
+            runtime_folders: vec!["/r".into()],
             ..Environment::default()
         };
         let text = "format = \"json\"\ncache-limit = \"1GiB\"\nplugin-folders = [\"/f\"]\n[formats]\nonnx = \"mine\"\n";
@@ -159,6 +164,7 @@ mod tests {
         assert_eq!(settings.cache_limit_bytes, 1 << 30);
         assert_eq!(settings.plugin_folders, [PathBuf::from("/e"), PathBuf::from("/f")]);
         assert_eq!(settings.preferred_plugins["onnx"], "mine");
+        assert_eq!(settings.runtime_folders, [RuntimeFolder::new("/r", RuntimeOrigin::Variable)]);
     }
 
     #[test]
@@ -182,7 +188,8 @@ mod tests {
         let (settings, problems) = Settings::at_start(Some(&path), &Environment::default());
         assert_eq!(problems, []);
         assert_eq!(settings.plugin_folders, [folder.path().join("mine"), "/opt/qp".into()]);
-        assert_eq!(settings.runtime_folders, [folder.path().join("../runtimes")]);
+        let runtimes = folder.path().join("../runtimes");
+        assert_eq!(settings.runtime_folders, [RuntimeFolder::new(runtimes, RuntimeOrigin::Config)]);
     }
 
     #[test]

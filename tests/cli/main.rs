@@ -14,6 +14,7 @@ mod cache;
 mod compare;
 mod diff;
 mod emulation;
+mod environments;
 mod errors;
 mod examples;
 mod formats;

@@ -1,6 +1,7 @@
 //! A world of its own for each test: an empty home, a cleared environment, a folder to work in.
 
 use super::plugin;
+use qp::backend::{RuntimeFolder, RuntimeOrigin};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -226,7 +227,10 @@ impl Repl {
             plugin_folders: vec![
                 plugin::library("qp-plugin-onnx").parent().expect("it lies in a folder").to_owned(),
             ],
-            runtime_folders: plugin::runtime_folders(),
+            runtime_folders: plugin::runtime_folders()
+                .into_iter()
+                .map(|path| RuntimeFolder::new(path, RuntimeOrigin::DataFolder))
+                .collect(),
             ..Default::default()
         });
         let playground = qp::playground::Playground::new(Default::default(), backends, base);

@@ -1,6 +1,7 @@
 //! `backends check LIBRARY`: whether a library is a plugin that keeps the contract.
 
 use super::plugin::{PluginEntry, PluginState, Start};
+use super::runtime::Reach;
 use crate::error::{Error, Result};
 use crate::temporary::Scratch;
 use qp_abi::sdk::conformance::{self, Verdict};
@@ -68,7 +69,9 @@ pub(super) fn check(library: &Path, samples: &[PathBuf], start: &Start<'_>) -> R
     report.plugin = Some(entry.id().to_owned());
     let made = entry.backend(start);
     report.lines.push(own_line("its backend can be made", made.as_ref().err()));
-    let Ok((_, backend)) = made else { return Ok(report) };
+    let Ok(backend) = made else { return Ok(report) };
+    // Models run with the runtime that other sessions would find.
+    let _ = backend.runtime(Reach::Python);
     let manifest = entry.ask_manifest()?;
     let folder = std::env::temp_dir();
     let scratch = Scratch::new_in(&folder).map_err(|error| Error::io("make a folder in", &folder, &error))?;

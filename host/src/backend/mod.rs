@@ -16,8 +16,10 @@ mod ownership;
 mod plugin;
 mod probe;
 mod progress;
+mod python;
 mod receive;
 mod request;
+mod runtime;
 mod session;
 mod spare;
 
@@ -25,18 +27,21 @@ pub use check::{CheckLine, CheckReport, CheckVerdict};
 pub use manifest::{Format, Manifest, OptionInfo};
 pub use plugin::{PluginEntry, PluginState};
 pub use progress::{NoProgress, Progress};
+pub use python::PythonPlaces;
+pub use runtime::{RuntimeFolder, RuntimeOrigin, RuntimeStatus};
 pub use session::{Edit, Fetch, RunOptions, RunOutcome, RunReport, Session};
 pub use spare::Spare;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::ModelInfo;
-use error::{breach, from_plugin, from_plugin_on};
+use error::{breach, from_plugin_on};
 use manifest::{Key, ManifestCache};
 use nature::Nature;
 use plugin::Start;
 use probe::Candidate;
 use progress::Ticker;
-use qp_abi::BackendBox;
+use python::Python;
+use runtime::{Reach, Started};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,7 +55,9 @@ pub struct BackendConfig {
     /// The file that keeps the plugins' manifests between starts; without one, every library is opened.
     pub manifest_cache: Option<PathBuf>,
     /// Folders with native runtimes, the first to be searched first.
-    pub runtime_folders: Vec<PathBuf>,
+    pub runtime_folders: Vec<RuntimeFolder>,
+    /// Where Python environments may be, which are searched for runtimes after these folders.
+    pub python: PythonPlaces,
     /// Settings by plugin id: `runtime.path`, …
     pub settings: BTreeMap<String, BTreeMap<String, String>>,
     /// The id of the plugin to use, by format, where several read it.
@@ -61,6 +68,7 @@ pub struct BackendConfig {
 pub struct Backends {
     config: BackendConfig,
     plugins: Vec<PluginEntry>,
+    python: Arc<Python>,
 }
 
 /// What a file was recognized as.
@@ -70,21 +78,6 @@ pub struct Recognized {
     pub backend: String,
     /// The name of its format.
     pub format: String,
-}
-
-/// Whether the native runtime of a backend can be used here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuntimeStatus {
-    /// The runtime's name; `None` for a backend that needs none.
-    pub name: Option<String>,
-    /// The version found, or the one wanted when none was found.
-    pub version: Option<String>,
-    /// Where it was found.
-    pub path: Option<PathBuf>,
-    /// Whether it is in this process already.
-    pub is_loaded: bool,
-    /// Why it cannot be used; `None` when it can.
-    pub obstacle: Option<Error>,
 }
 
 impl Backends {
@@ -118,7 +111,8 @@ impl Backends {
             plugins.push(entry);
         }
         cache.write();
-        Self { config, plugins }
+        let python = Arc::new(Python::new(config.python.clone()));
+        Self { config, plugins, python }
     }
 
     /// Every plugin that was found, in the order of the folders and of the file names.
@@ -217,12 +211,12 @@ impl Backends {
     /// What the backend says of the file; `Plugin` when the plugin cannot be used.
     pub fn inspect_with(&self, id: &str, path: &Path, progress: &dyn Progress) -> Result<ModelInfo> {
         probe::check_file(path)?;
-        let (manifest, backend) = self.backend(id)?;
+        let backend = self.backend(id)?;
         let info = backend
             .inspect(location(path)?.into(), [].as_slice().into(), Ticker(progress).as_object())
             .into_result()
             .map_err(|error| refused(id, path, error))?;
-        convert::model_info(manifest, info).map_err(|fault| breach(id, &fault))
+        convert::model_info(&backend.manifest, info).map_err(|fault| breach(id, &fault))
     }
 
     /// Opens a model. No runtime is loaded before its first run.
@@ -239,28 +233,28 @@ impl Backends {
     /// As [`Self::inspect_with`].
     pub fn open_with(&self, id: &str, path: &Path, progress: &dyn Progress) -> Result<Session> {
         probe::check_file(path)?;
-        let (manifest, backend) = self.backend(id)?;
+        let backend = self.backend(id)?;
         let model = backend
             .open(location(path)?.into(), [].as_slice().into(), Ticker(progress).as_object())
             .into_result()
             .map_err(|error| refused(id, path, error))?;
-        Session::new(Arc::clone(manifest), model)
+        Session::new(backend, model)
     }
 
-    /// Whether the native runtime of that plugin can be used, found without loading it.
+    /// Whether the native runtime of that plugin can be used, found without loading it or starting any process.
     ///
     /// # Errors
     /// `NotFound` for an unknown plugin, `Plugin` for one that cannot be used.
     pub fn runtime(&self, id: &str) -> Result<RuntimeStatus> {
-        let (_, backend) = self.backend(id)?;
-        let status = backend.runtime().into_result().map_err(|error| from_plugin(id, error))?;
-        Ok(RuntimeStatus {
-            name: convert::text(status.name),
-            version: convert::text(status.version),
-            path: convert::text(status.path).map(PathBuf::from),
-            is_loaded: status.is_loaded,
-            obstacle: status.obstacle.into_option().map(|error| from_plugin(id, error)),
-        })
+        self.backend(id)?.runtime(Reach::Files)
+    }
+
+    /// As [`Self::runtime`], but searched as for a run: Python may be asked where it keeps packages.
+    ///
+    /// # Errors
+    /// As [`Self::runtime`].
+    pub fn find_runtime(&self, id: &str) -> Result<RuntimeStatus> {
+        self.backend(id)?.runtime(Reach::Python)
     }
 
     /// Loads the library at `library` and tries every claim of the contract on it, and on `samples`, model
@@ -273,14 +267,18 @@ impl Backends {
     }
 
     fn start(&self) -> Start<'_> {
-        Start { runtime_folders: &self.config.runtime_folders, settings: &self.config.settings }
+        Start {
+            runtime_folders: &self.config.runtime_folders,
+            settings: &self.config.settings,
+            python: &self.python,
+        }
     }
 
     fn manifests(&self) -> impl Iterator<Item = &Manifest> {
         self.plugins.iter().filter_map(PluginEntry::usable)
     }
 
-    fn backend(&self, id: &str) -> Result<(&Arc<Manifest>, &BackendBox)> {
+    fn backend(&self, id: &str) -> Result<&Arc<Started>> {
         self.plugin(id)?.backend(&self.start())
     }
 
@@ -367,7 +365,7 @@ impl Backends {
         let judgements: BTreeMap<&str, String> = probe::plugins(&candidates)
             .into_iter()
             .filter_map(|id| {
-                let (_, backend) = self.backend(id).ok()?;
+                let backend = self.backend(id).ok()?;
                 let format = backend.probe(head.into(), name.into()).into_result().ok()?.into_option()?;
                 Some((id, format.into_string()))
             })

@@ -1,42 +1,62 @@
-//! Whether a plugin's library is the user's own or the system's: it runs with all that the user may do.
+//! Whether a plugin's library is the user's own or the system's: it runs with all that the user may do. The same goes for
+//! a Python that is started, and for runtimes that nobody named.
 
 use crate::error::{Error, ErrorKind, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Refuses a library that somebody else could have put there: it or its folder belongs to another user than this one
-/// and root, or others may write to it. The group may if its number is the owner's, as on systems that give each user
-/// a group of their own.
+/// Refuses a plugin's library that somebody else could have put there.
 ///
 /// # Errors
 /// `Plugin` with the reason.
 pub(super) fn check(library: &Path) -> Result<()> {
+    require_closed(library).map_err(|fault| {
+        Error::new(ErrorKind::Plugin, format!("plugin `{}` is not trusted", library.display()))
+            .with_cause(fault.to_string())
+            .with_hint(format!(
+                "Make `{}` your own and close it to others with `chmod go-w`, or take it out of the plugin folders.",
+                fault.place.display()
+            ))
+    })
+}
+
+/// Why something is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    place: PathBuf,
+    reason: String,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` {}", self.place.display(), self.reason)
+    }
+}
+
+/// Refuses a file or a folder that somebody else could have put there: it or its folder belongs to another user than this
+/// one and root, or others may write to it. The group may if its number is the owner's, as on systems that give each user
+/// a group of their own.
+///
+/// # Errors
+/// The place that is open, and why.
+pub(super) fn require_closed(path: &Path) -> Result<(), Fault> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
         let user = rustix::process::geteuid().as_raw();
-        let folder =
-            library.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // A link is worth what it leads to, and that what its folder is worth.
-        let real = library.canonicalize().unwrap_or_else(|_| library.to_owned());
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let places = [folder, real.parent().unwrap_or(folder), &real];
         for place in places {
             // What cannot be looked at cannot be opened either, which says it better.
             let Ok(metadata) = std::fs::metadata(place) else { continue };
             let rights = Rights { owner: metadata.uid(), group: metadata.gid(), mode: metadata.mode() };
             if let Some(reason) = rights.fault(user) {
-                return Err(Error::new(
-                    ErrorKind::Plugin,
-                    format!("plugin `{}` is not trusted", library.display()),
-                )
-                .with_cause(format!("`{}` {reason}", place.display()))
-                .with_hint(format!(
-                    "Make `{}` your own and close it to others with `chmod go-w`, or take it out of the plugin folders.",
-                    place.display()
-                )));
+                return Err(Fault { place: place.to_owned(), reason });
             }
         }
     }
-    let _ = library;
+    let _ = path;
     Ok(())
 }
 

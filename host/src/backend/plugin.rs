@@ -5,9 +5,12 @@ use super::error::{breach, from_plugin, from_start};
 use super::library_file;
 use super::load;
 use super::manifest::{self, Format, Manifest, OptionInfo};
+use super::python::Python;
+use super::runtime::{RuntimeFolder, Started};
 use crate::error::{Error, ErrorKind, Result};
 use qp_abi::abi_stable::std_types::RString;
-use qp_abi::{BackendBox, PluginRef, Setup};
+use qp_abi::manifest::lookup;
+use qp_abi::{PluginRef, Setup};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -18,7 +21,7 @@ pub struct PluginEntry {
     /// Why it is not to be used at all, known before its backend was asked for.
     refusal: Option<Error>,
     library: OnceLock<Result<PluginRef>>,
-    backend: OnceLock<Result<BackendBox>>,
+    backend: OnceLock<Result<Arc<Started>>>,
 }
 
 /// How far a plugin is.
@@ -147,7 +150,7 @@ impl PluginEntry {
     }
 
     /// The plugin's backend, made at the first call. A failure is kept: the plugin is broken from then on.
-    pub(super) fn backend(&self, start: &Start<'_>) -> Result<(&Arc<Manifest>, &BackendBox)> {
+    pub(super) fn backend(&self, start: &Start<'_>) -> Result<&Arc<Started>> {
         let manifest = match (&self.refusal, &self.manifest) {
             (Some(error), _) => return Err(error.clone()),
             (None, Some(manifest)) => manifest,
@@ -155,11 +158,14 @@ impl PluginEntry {
         };
         let backend = self.backend.get_or_init(|| {
             let library = self.library.get_or_init(|| self.reopen(manifest)).clone()?;
-            (library.create())(start.setup(&self.path, &manifest.id))
-                .into_result()
-                .map_err(|error| from_start(&manifest.id, error))
+            let setup = start.setup(&self.path, &manifest.id);
+            let is_named = lookup(&setup.settings, "runtime.path").is_some_and(|path| !path.is_empty());
+            let backend = (library.create())(setup).into_result();
+            let backend = backend.map_err(|error| from_start(&manifest.id, error))?;
+            let (folders, python) = (start.runtime_folders.to_vec(), Arc::clone(start.python));
+            Ok(Arc::new(Started::new(Arc::clone(manifest), backend, folders, is_named, python)))
         });
-        backend.as_ref().map(|backend| (manifest, backend)).map_err(Clone::clone)
+        backend.as_ref().map_err(Clone::clone)
     }
 
     /// The manifest as the plugin itself gives it.
@@ -194,7 +200,8 @@ fn read_manifest(path: &Path, library: PluginRef) -> Result<Manifest> {
 
 /// What a backend is told when it is made.
 pub(super) struct Start<'a> {
-    pub(super) runtime_folders: &'a [PathBuf],
+    pub(super) runtime_folders: &'a [RuntimeFolder],
+    pub(super) python: &'a Arc<Python>,
     pub(super) settings: &'a std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
 }
 
@@ -205,7 +212,7 @@ impl Start<'_> {
         settings.extend(self.settings.get(plugin).into_iter().flat_map(convert::pairs));
         Setup {
             library_path: text(library),
-            runtime_folders: self.runtime_folders.iter().map(|folder| text(folder)).collect(),
+            runtime_folders: self.runtime_folders.iter().map(|folder| text(&folder.path)).collect(),
             settings: settings.into(),
         }
     }

@@ -5,6 +5,7 @@ use super::error::{breach, from_plugin};
 use super::manifest::Manifest;
 use super::progress::{Progress, Ticker};
 use super::receive::{Due, Receiver};
+use super::runtime::Started;
 use super::spare::Spare;
 use crate::error::{Error, Result};
 use crate::model::{DType, ModelInfo, Property, Tensor, TensorChunk, TensorInfo, element_count};
@@ -23,6 +24,7 @@ pub struct Session {
     pub(super) model: ModelBox,
     /// Held by the one thread that runs.
     running: Mutex<()>,
+    backend: Arc<Started>,
 }
 
 /// What a run is to deliver.
@@ -93,10 +95,11 @@ pub struct RunOutcome {
 
 impl Session {
     /// Takes over a model that a plugin opened, once its description is checked.
-    pub(super) fn new(manifest: Arc<Manifest>, model: ModelBox) -> Result<Self> {
+    pub(super) fn new(backend: &Arc<Started>, model: ModelBox) -> Result<Self> {
+        let (manifest, backend) = (Arc::clone(&backend.manifest), Arc::clone(backend));
         let info = model.info().into_result().map_err(|error| from_plugin(&manifest.id, error))?;
         let info = convert::model_info(&manifest, info).map_err(|fault| breach(&manifest.id, &fault))?;
-        Ok(Self { manifest, info, model, running: Mutex::new(()) })
+        Ok(Self { manifest, info, model, running: Mutex::new(()), backend })
     }
 
     /// What inspection says of the model.
@@ -195,9 +198,10 @@ impl Session {
         let mut receiver = Receiver::new(&self.manifest.id, due, receive);
         // A run that panicked in the host left nothing of the session half changed.
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        self.backend.find_runtime()?;
         let answer = self.model.run(request, receiver.as_object(), Ticker(progress).as_object());
         drop(running);
-        let report = receiver.finish(answer)?;
+        let report = receiver.finish(answer).map_err(|error| self.backend.explained(error))?;
         Ok(RunReport {
             runtime: report.runtime.into_string(),
             runtime_version: report.runtime_version.into_string(),
@@ -257,7 +261,7 @@ impl Session {
         let edits: Vec<abi::Edit> = edits.into_iter().map(Edit::into_plugin).collect::<Result<_>>()?;
         let model = self.model.edit(edits.as_slice().into(), Ticker(progress).as_object()).into_result();
         let model = model.map_err(|error| from_plugin(&self.manifest.id, error))?;
-        Self::new(Arc::clone(&self.manifest), model)
+        Self::new(&self.backend, model)
     }
 
     /// The outputs that a run must deliver, where the model says that each is one tensor. A sequence comes as

@@ -1,7 +1,7 @@
 //! `backends`: the plugins, their runtimes, and a check of a library.
 
 use super::{Command, Example, Group, Scope};
-use crate::backend::{CheckVerdict, OptionInfo, PluginEntry, PluginState, RuntimeStatus};
+use crate::backend::{CheckVerdict, OptionInfo, PluginEntry, PluginState, RuntimeOrigin, RuntimeStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::playground::Playground;
 use crate::render::report::{Cell, Column, Effect, Report, Table};
@@ -57,6 +57,8 @@ struct Runtime {
     name: Option<String>,
     version: Option<String>,
     path: Option<PathBuf>,
+    /// Why it was looked for there.
+    origin: Option<RuntimeOrigin>,
     is_loaded: bool,
     obstacle: Option<Error>,
 }
@@ -67,7 +69,7 @@ impl Command for Backends {
     const SUMMARY: &'static str = "List the plugins and their runtimes, or check one";
     const GROUP: Group = Group::Session;
     const EXAMPLES: &'static [Example] = &[
-        Example { line: "backends", shows: "each plugin, its formats and whether its runtime was found" },
+        Example { line: "backends", shows: "each plugin, its formats, its runtime and why that one" },
         Example { line: "backends info onnx", shows: "one plugin" },
     ];
 
@@ -87,7 +89,9 @@ fn all(playground: &Playground) -> Result<Report> {
         Column::text("version").rank(2),
         Column::text("formats"),
         Column::text("runtime"),
-        Column::text("library").rank(3),
+        Column::text("found by").rank(1),
+        Column::text("found in").rank(3),
+        Column::text("library").rank(4),
     ]);
     for row in &rows {
         let runtime = match (&row.error, &row.runtime) {
@@ -100,20 +104,21 @@ fn all(playground: &Playground) -> Result<Report> {
             Cell::option(row.version.clone(), Cell::text),
             Cell::text(row.formats.join(", ")),
             runtime,
+            Cell::option(row.runtime.as_ref().and_then(|runtime| runtime.origin), origin_cell),
+            Cell::option(row.runtime.as_ref().and_then(Runtime::place), |place| {
+                Cell::text(place).tone(Tone::Dim)
+            }),
             Cell::text(row.path.display().to_string()).tone(Tone::Dim),
         ]);
     }
     let mut report = Report::new(&serde_json::json!({ "plugins": rows }))?.table(table);
-    let hints = rows.iter().flat_map(|row| {
+    for row in &rows {
         let obstacle = row.runtime.as_ref().and_then(|runtime| runtime.obstacle.as_ref());
-        row.error
-            .iter()
-            .chain(obstacle)
-            .flat_map(|error| error.hints().to_vec())
-            .map(|hint| format!("{}: {hint}", row.id))
-    });
-    for hint in hints {
-        report = report.toned_line([(Tone::Warning, hint)]);
+        let said = obstacle.map(Error::one_line).into_iter();
+        let hints = row.error.iter().chain(obstacle).flat_map(|error| error.hints().to_vec());
+        for line in said.chain(hints) {
+            report = report.toned_line([(Tone::Warning, format!("{}: {line}", row.id))]);
+        }
     }
     if rows.is_empty() {
         report = report.toned_line([(
@@ -144,12 +149,8 @@ fn one(playground: &Playground, id: &str) -> Result<Report> {
         ("library", Cell::text(row.path.display().to_string())),
         ("features", Cell::text(row.features.join(", "))),
         ("runtime", Cell::option(row.runtime.as_ref(), runtime_cell)),
-        (
-            "found in",
-            Cell::option(row.runtime.as_ref().and_then(|runtime| runtime.path.as_ref()), |path| {
-                Cell::text(path.display().to_string())
-            }),
-        ),
+        ("found in", Cell::option(row.runtime.as_ref().and_then(Runtime::place), Cell::text)),
+        ("found by", Cell::option(row.runtime.as_ref().and_then(|runtime| runtime.origin), origin_cell)),
     ]);
     let report = report.toned_line([(Tone::Heading, "Formats".to_owned())]).fields(formats);
     let settings: Vec<(String, Cell)> = row
@@ -169,10 +170,9 @@ fn one(playground: &Playground, id: &str) -> Result<Report> {
         false => report.toned_line([(Tone::Heading, "Settings of a run".to_owned())]).fields(settings),
     };
     let obstacle = row.runtime.as_ref().and_then(|runtime| runtime.obstacle.as_ref());
-    Ok(obstacle
-        .iter()
-        .flat_map(|error| error.hints())
-        .fold(report, |report, hint| report.toned_line([(Tone::Warning, hint.clone())])))
+    let said = obstacle.map(Error::one_line).into_iter();
+    let hints = obstacle.into_iter().flat_map(|error| error.hints().to_vec());
+    Ok(said.chain(hints).fold(report, |report, line| report.toned_line([(Tone::Warning, line)])))
 }
 
 fn row(playground: &Playground, plugin: &PluginEntry) -> Row {
@@ -182,7 +182,7 @@ fn row(playground: &Playground, plugin: &PluginEntry) -> Row {
     };
     let (runtime, error) = match error {
         Some(error) => (None, Some(error)),
-        None => match playground.backends.runtime(plugin.id()) {
+        None => match playground.backends.find_runtime(plugin.id()) {
             Ok(status) => (Some(Runtime::from(status)), None),
             Err(error) => (None, Some(error)),
         },
@@ -205,10 +205,22 @@ impl From<RuntimeStatus> for Runtime {
             name: status.name,
             version: status.version,
             path: status.path,
+            origin: status.origin,
             is_loaded: status.is_loaded,
             obstacle: status.obstacle,
         }
     }
+}
+
+impl Runtime {
+    /// Where it was found.
+    fn place(&self) -> Option<String> {
+        self.path.as_ref().map(|path| path.display().to_string())
+    }
+}
+
+fn origin_cell(origin: RuntimeOrigin) -> Cell {
+    Cell::text(origin.text())
 }
 
 fn runtime_cell(runtime: &Runtime) -> Cell {

@@ -44,6 +44,7 @@ impl Backend for OnnxBackend {
                 "budget".into(),
                 "replay".into(),
                 "edit".into(),
+                "runtime-folder".into(),
             ]
             .into(),
             options: vec![].into(),
@@ -73,6 +74,11 @@ impl Backend for OnnxBackend {
 
     fn runtime(&self) -> RuntimeStatus {
         self.runtime.status()
+    }
+
+    fn add_runtime_folder(&self, folder: &str) -> Result<()> {
+        self.runtime.add_folder(folder.into());
+        Ok(())
     }
 
     fn open(&self, location: &str, options: &[Pair], progress: &Progress<'_>) -> Result<OnnxModel> {

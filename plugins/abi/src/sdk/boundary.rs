@@ -1,6 +1,6 @@
 //! Turns the author's traits into the objects that cross the boundary, each entry under the panic guard.
 
-use super::{Backend, Model, Progress, READ_REAL, Sink, payload};
+use super::{Backend, Model, Progress, READ_REAL, RUNTIME_FOLDER, Sink, payload};
 use crate::backend::{
     self, Backend_TO, BackendBox, Edit, Model_TO, ModelBox, RunReport, RunRequest, RuntimeStatus,
 };
@@ -94,8 +94,16 @@ impl<B: Backend> backend::Backend for Guarded<B> {
         payload: RStr<'_>,
         progress: ProgressRef<'_>,
     ) -> RResult<RString, BackendError> {
-        catch(|| self.0.request(name.as_str(), payload.as_str(), &Progress::new(progress)).map(RString::from))
-            .into()
+        catch(|| {
+            if name == RUNTIME_FOLDER {
+                let folder = payload::text(payload.as_str(), "folder").ok_or_else(|| {
+                    BackendError::invalid_input(format!("the payload of `{name}` names no `folder`"))
+                })?;
+                return self.0.add_runtime_folder(&folder).map(|()| RString::from("{}"));
+            }
+            self.0.request(name.as_str(), payload.as_str(), &Progress::new(progress)).map(RString::from)
+        })
+        .into()
     }
 }
 

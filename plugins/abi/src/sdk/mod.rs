@@ -53,6 +53,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Opens a model; nothing native is loaded before its first `run`.
     fn open(&self, location: &str, options: &[Pair], progress: &Progress<'_>) -> Result<Self::Model>;
 
+    /// Takes one more folder that may hold native runtimes, to be searched after those of the setup (feature
+    /// `runtime-folder`). It may be a folder of Python's packages.
+    fn add_runtime_folder(&self, _folder: &str) -> Result<()> {
+        Err(unknown_request(RUNTIME_FOLDER))
+    }
+
     /// Answers a named request about the backend; the payload and the answer are JSON.
     fn request(&self, name: &str, _payload: &str, _progress: &Progress<'_>) -> Result<String> {
         Err(unknown_request(name))
@@ -106,6 +112,9 @@ pub trait Model: Send + Sync + 'static {
 
 /// The request that [`Model::read_real`] answers.
 pub const READ_REAL: &str = "read-real/1";
+
+/// The request that [`Backend::add_runtime_folder`] answers.
+pub const RUNTIME_FOLDER: &str = "runtime-folder/1";
 
 /// The answer to an unknown request.
 pub fn unknown_request(name: &str) -> BackendError {

@@ -1,18 +1,28 @@
 //! Where ONNX Runtime may be, and whether a library is ONNX Runtime.
 
+use super::NAME;
 use qp_abi::sdk::{BackendError, Result};
 use std::ffi::{CStr, OsStr};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The oldest version with the API in use, API 17.
 pub const OLDEST: Version = Version([1, 17, 0]);
 
-/// From this version on, except on Windows, ONNX Runtime keeps a device id in the user's home and reports each
-/// session over the network.
+/// The oldest version whose Python package has a library that others can open.
+pub const OLDEST_PACKAGE: Version = Version([1, 19, 0]);
+
+/// The first version that, except on Windows, keeps a device id in the user's home and reports each session over the
+/// network.
 const REPORTS_FROM: Version = Version([1, 29, 0]);
 /// If set to `1`, it does neither. It is read when the environment is created, which is before
 /// `DisableTelemetryEvents` can be called.
 pub const SILENCED_BY: &str = "ORT_DISABLE_TELEMETRY";
+
+/// Python's package, in a folder of packages.
+const PACKAGE: &str = "onnxruntime";
+/// More of a package's source is not read.
+const MOST_SOURCE_BYTES: u64 = 64 << 10;
 
 /// A version of ONNX Runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,8 +61,9 @@ pub struct Candidate {
     pub version: Option<Version>,
 }
 
-/// The libraries to try, best first. `named` is the user's own choice, a library or a folder, and then the only
-/// candidate; otherwise each of `folders` is searched for `onnxruntime-<version>/lib`, newest first.
+/// The libraries there are, best first, whatever their version. `named` is the user's own choice, a library or a
+/// folder, and then the only candidate; otherwise each of `folders` is searched for `onnxruntime-<version>/lib` and for Python's
+/// package `onnxruntime`, and the newest comes first.
 pub fn candidates(named: Option<&Path>, folders: &[PathBuf]) -> Vec<Candidate> {
     if let Some(named) = named {
         if !named.is_dir() {
@@ -64,9 +75,33 @@ pub fn candidates(named: Option<&Path>, folders: &[PathBuf]) -> Vec<Candidate> {
         let runtimes = entries(folder).into_iter().filter(|path| {
             path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("onnxruntime-"))
         });
-        newest_first(runtimes.flat_map(|runtime| libraries(&runtime.join("lib"))).collect())
+        let installed = runtimes.flat_map(|runtime| libraries(&runtime.join("lib")));
+        newest_first(installed.chain(package(&folder.join(PACKAGE))).collect())
     };
     folders.iter().flat_map(in_folder).collect()
+}
+
+/// What Python's package has: its library, or the package itself, for those before 1.19 have no library that others can
+/// open.
+fn package(folder: &Path) -> Option<Candidate> {
+    let place = folder.join("capi");
+    let version = || package_version(folder);
+    match newest_first(libraries(&place)).into_iter().next() {
+        Some(found) => Some(Candidate { version: found.version.or_else(version), ..found }),
+        None => Some(Candidate { version: Some(version()?), path: folder.to_owned() }),
+    }
+}
+
+/// The `__version__` of a package, read and not executed.
+fn package_version(folder: &Path) -> Option<Version> {
+    let text = std::fs::File::open(folder.join("__init__.py")).and_then(|file| {
+        let mut text = String::new();
+        file.take(MOST_SOURCE_BYTES).read_to_string(&mut text).map(|_| text)
+    });
+    let text = text.ok()?;
+    let value =
+        text.lines().find_map(|line| line.strip_prefix("__version__")?.trim_start().strip_prefix('='))?;
+    Version::parse(value.trim().trim_matches(['"', '\'']))
 }
 
 fn newest_first(mut found: Vec<Candidate>) -> Vec<Candidate> {
@@ -110,6 +145,24 @@ fn candidate(path: PathBuf) -> Candidate {
         Version::parse(folder.strip_prefix("onnxruntime-")?)
     };
     Candidate { version: of_name.or_else(of_folder), path }
+}
+
+impl Candidate {
+    /// Whether it is worth loading: it is a file, and no name says that its version is not supported.
+    pub fn is_usable(&self) -> bool {
+        self.path.is_file() && self.version.is_none_or(Version::is_supported)
+    }
+
+    /// What it is, where it cannot be used and its version is known.
+    pub fn fault(&self) -> Option<String> {
+        let version = self.version.filter(|_| self.path.exists() && !self.is_usable())?;
+        let found = format!("`{}` is {NAME} {version}", self.path.display());
+        let lacks_library = version.is_supported() && self.path.is_dir();
+        Some(match lacks_library {
+            true => format!("{found}, whose package has no shared library before {OLDEST_PACKAGE}"),
+            false => found,
+        })
+    }
 }
 
 /// Loads a library and asks for its version; rejects anything but a supported ONNX Runtime with an explanation.
@@ -222,6 +275,38 @@ mod tests {
         let found = candidates(None, &[root.path().to_owned()]);
         let versions: Vec<_> = found.iter().map(|candidate| candidate.version.unwrap().to_string()).collect();
         assert_eq!(versions, ["1.31.1", "1.9.0"]);
+    }
+
+    #[test]
+    fn pythons_package_is_found_in_a_folder_of_packages() {
+        let root = tempfile::tempdir().unwrap();
+        touch(root.path(), "onnxruntime/capi/libonnxruntime.so.1.31.1");
+        touch(root.path(), "onnxruntime/capi/libonnxruntime_providers_shared.so");
+        touch(root.path(), "onnxruntime-1.31.1.dist-info/METADATA");
+        let [found] = &candidates(None, &[root.path().to_owned()])[..] else { panic!() };
+        assert_eq!(found.path, root.path().join("onnxruntime/capi/libonnxruntime.so.1.31.1"));
+        assert!(found.version == Some(Version([1, 31, 1])) && found.is_usable() && found.fault().is_none());
+    }
+
+    #[test]
+    fn an_old_package_is_named_even_if_it_has_no_library() {
+        let root = tempfile::tempdir().unwrap();
+        let source = "__version__ = \"1.16.3\"\n__author__ = \"Microsoft\"\n";
+        touch(root.path(), "onnxruntime/__init__.py");
+        let init = root.path().join("onnxruntime/__init__.py");
+        let fault = |source: &str| {
+            std::fs::write(&init, source).unwrap();
+            let [found] = &candidates(None, &[root.path().to_owned()])[..] else { panic!() };
+            assert!(!found.is_usable());
+            found.fault().unwrap()
+        };
+        let named = format!("`{}` is ONNX Runtime ", root.path().join("onnxruntime").display());
+        assert_eq!(fault(source), format!("{named}1.16.3"));
+        let without = fault(&source.replace("1.16", "1.17"));
+        assert_eq!(without, format!("{named}1.17.3, whose package has no shared library before 1.19.0"));
+        std::fs::write(&init, source).unwrap();
+        touch(root.path(), "onnxruntime/capi/libonnxruntime.so");
+        assert!(!candidates(None, &[root.path().to_owned()])[0].is_usable());
     }
 
     #[test]

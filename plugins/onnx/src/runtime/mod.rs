@@ -12,7 +12,7 @@ pub mod session;
 mod tensor;
 
 pub use basis::Outcome;
-use library::Version;
+use library::{Candidate, Version};
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
 use qp_abi::sdk::{BackendError, RNone, RSome, Result, RuntimeStatus, Setup, lookup};
@@ -42,7 +42,7 @@ pub struct Loaded {
 #[derive(Debug)]
 pub struct Runtime {
     named: Option<PathBuf>,
-    folders: Vec<PathBuf>,
+    folders: Mutex<Vec<PathBuf>>,
 }
 
 impl Runtime {
@@ -51,8 +51,20 @@ impl Runtime {
         let named = lookup(&setup.settings, "runtime.path").filter(|path| !path.is_empty());
         Self {
             named: named.map(PathBuf::from),
-            folders: setup.runtime_folders.iter().map(|folder| PathBuf::from(folder.as_str())).collect(),
+            folders: Mutex::new(
+                setup.runtime_folders.iter().map(|folder| PathBuf::from(folder.as_str())).collect(),
+            ),
         }
+    }
+
+    /// One more folder to search, after all others.
+    pub fn add_folder(&self, folder: PathBuf) {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner).push(folder);
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        library::candidates(self.named.as_deref(), &folders)
     }
 
     /// Whether there is one, determined without loading it.
@@ -67,17 +79,15 @@ impl Runtime {
                 obstacle: RNone,
             };
         }
-        let candidates = library::candidates(self.named.as_deref(), &self.folders);
-        let usable = candidates.iter().find(|candidate| {
-            candidate.path.is_file() && candidate.version.is_none_or(Version::is_supported)
-        });
+        let candidates = self.candidates();
+        let usable = candidates.iter().find(|candidate| candidate.is_usable());
         let version = usable.and_then(|candidate| candidate.version);
         RuntimeStatus {
             name: NAME.into(),
             version: version.unwrap_or(library::OLDEST).to_string().into(),
             path: usable.map_or_else(String::new, |found| found.path.to_string_lossy().into_owned()).into(),
             is_loaded: false,
-            obstacle: if usable.is_some() { RNone } else { RSome(self.missing()) },
+            obstacle: if usable.is_some() { RNone } else { RSome(self.missing(&candidates)) },
         }
     }
 
@@ -91,8 +101,13 @@ impl Runtime {
             return Ok(loaded.clone());
         }
         let mut refused: Option<BackendError> = None;
-        for candidate in library::candidates(self.named.as_deref(), &self.folders) {
-            match library::check(&candidate.path).and_then(|version| start(candidate.path, version)) {
+        let candidates = self.candidates();
+        // What is not there is not tried, but for what the user names: that has an error of its own.
+        let is_tried = |candidate: &&Candidate| candidate.is_usable() || self.named.is_some();
+        for candidate in candidates.iter().filter(is_tried) {
+            let started =
+                library::check(&candidate.path).and_then(|version| start(candidate.path.clone(), version));
+            match started {
                 Ok(found) => return Ok(loaded.insert(found).clone()),
                 Err(error) => {
                     refused = Some(match refused {
@@ -102,19 +117,23 @@ impl Runtime {
                 }
             }
         }
-        Err(refused.map_or_else(|| self.missing(), |error| error.with_help(HELP)))
+        Err(refused.map_or_else(|| self.missing(&candidates), |error| error.with_help(HELP)))
     }
 
-    fn missing(&self) -> BackendError {
-        let place = match &self.named {
+    /// That there is none, with those that are of other versions.
+    fn missing(&self, candidates: &[Candidate]) -> BackendError {
+        let faults: Vec<String> = candidates.iter().filter_map(Candidate::fault).collect();
+        let message = match &self.named {
+            _ if !faults.is_empty() => format!("{NAME} {} or a later 1.x was not found", library::OLDEST),
             Some(named) => format!("there is no {NAME} at `{}`", named.display()),
             None => format!("{NAME} was not found"),
         };
-        BackendError::runtime_missing(place).with_help(HELP)
+        let error = BackendError::runtime_missing(message).with_help(HELP);
+        faults.into_iter().fold(error, BackendError::with_cause)
     }
 }
 
-const HELP: &str = "Install it with `scripts/setup.sh`, or name a library in config.toml: `\"runtime.path\" = \"…\"` under `[plugins.onnx]`.";
+const HELP: &str = "Install it with `pip install --upgrade onnxruntime` in the active Python environment, or with `scripts/setup.sh` in a clone of qp; or name a library in config.toml: `\"runtime.path\" = \"…\"` under `[plugins.onnx]`.";
 
 /// Passes the library to `ort` and creates the process's only environment.
 fn start(path: PathBuf, version: Version) -> Result<Loaded> {

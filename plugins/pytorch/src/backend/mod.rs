@@ -44,7 +44,7 @@ impl sdk::Backend for Backend {
                 })
                 .collect(),
             url_schemes: RVec::new(),
-            features: texts(&["inspect", "run", "capture", "threads", "budget", "substitute", "code", "read-real"]),
+            features: texts(&["inspect", "run", "capture", "threads", "budget", "substitute", "code", "read-real", "runtime-folder"]),
             options: vec![
                 OptionInfo {
                     name: "qengine".into(),
@@ -77,6 +77,11 @@ impl sdk::Backend for Backend {
 
     fn runtime(&self) -> RuntimeStatus {
         self.runtime.status()
+    }
+
+    fn add_runtime_folder(&self, folder: &str) -> Result<()> {
+        self.runtime.add_folder(folder);
+        Ok(())
     }
 
     fn open(&self, location: &str, options: &[Pair], progress: &Progress<'_>) -> Result<Model> {

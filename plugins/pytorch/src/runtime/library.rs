@@ -27,7 +27,7 @@ fn preload(libtorch: &Path) -> Result<()> {
     let library = library.map_err(|error| {
         BackendError::runtime_failed(format!("`{}` cannot be opened", libtorch.display()))
             .with_cause(error.to_string())
-            .with_help("Run `scripts/setup.sh` to install libtorch again.")
+            .with_help(super::search::INSTALL_AGAIN)
     })?;
     std::mem::forget(library);
     Ok(())

@@ -13,24 +13,34 @@ use qp_pytorch_contract::program::Program;
 use qp_pytorch_contract::{EngineBox, ModelBox};
 use search::Found;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Finds libtorch and the engine, and keeps the engine once it is open.
 pub struct Runtime {
-    setup: Setup,
+    setup: Mutex<Setup>,
     engine: Mutex<Option<EngineBox>>,
 }
 
 impl Runtime {
     /// Loads nothing.
     pub fn new(setup: Setup) -> Self {
-        Self { setup, engine: Mutex::new(None) }
+        Self { setup: Mutex::new(setup), engine: Mutex::new(None) }
+    }
+
+    /// One more folder to search for libtorch, after all others.
+    pub fn add_folder(&self, folder: &str) {
+        let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
+        setup.runtime_folders.push(folder.into());
+    }
+
+    fn find(&self) -> Result<Found> {
+        search::find(&self.setup.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether libtorch and the engine are there.
     pub fn status(&self) -> RuntimeStatus {
         let is_loaded = self.engine.lock().is_ok_and(|engine| engine.is_some());
-        let (version, path, obstacle) = match search::find(&self.setup) {
+        let (version, path, obstacle) = match self.find() {
             Ok(Found { libtorch, version, .. }) => (version, libtorch.display().to_string(), RNone),
             Err(error) => (search::WANTED_VERSION.to_owned(), String::new(), RSome(error)),
         };
@@ -61,7 +71,7 @@ impl Runtime {
             Some(engine) => engine,
             none => {
                 progress.update("loading libtorch", 0, 0)?;
-                none.insert(library::open(&search::find(&self.setup)?)?)
+                none.insert(library::open(&self.find()?)?)
             }
         };
         let options = RSlice::from_slice(options);
