@@ -280,7 +280,7 @@ impl<R> Field<R> {
         let title = self.spec.title.clone().unwrap_or_default();
         Column {
             name: title,
-            is_right_aligned: self.spec.unit.is_right_aligned(),
+            is_right_aligned: self.chart.is_none() && self.spec.unit.is_right_aligned(),
             rank: self.spec.rank,
             is_chart: self.chart.is_some(),
             key: self.spec.key.clone(),
