@@ -25,13 +25,13 @@ struct Entry<V> {
 }
 
 /// What happened so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Asked for and there, unchanged.
+    /// Found, unchanged.
     pub hits: u64,
     /// Read from the file.
     pub misses: u64,
-    /// Dropped for want of room.
+    /// Evicted to stay within the limit.
     pub evictions: u64,
 }
 

@@ -135,7 +135,7 @@ fn report(model: &Loaded) -> Report {
         (
             "size".to_owned(),
             Cell::text(format!(
-                "{}, {} of it tensors",
+                "{}, {} of it in tensors",
                 number::bytes(model.bytes),
                 number::bytes(described.digest.tensor_bytes)
             )),

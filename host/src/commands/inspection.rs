@@ -21,16 +21,16 @@ pub(super) fn find_layer<'a>(text: &str, info: &'a ModelInfo) -> Result<&'a Laye
     match fitting[..] {
         [one] => Ok(one),
         [] => {
-            let error = Error::not_found(format!("no layer is called `{text}`"));
+            let error = Error::not_found(format!("there is no layer `{text}`"));
             let paths = info.layers.iter().map(|layer| layer.path.as_str());
             Err(match nearest(text, paths) {
-                Some(near) => error.with_hint(format!("Did you mean `{near}`? See `layers` for all.")),
-                None => error.with_hint("See `layers` for what there is."),
+                Some(near) => error.with_hint(format!("Did you mean `{near}`? `layers` lists all.")),
+                None => error.with_hint("`layers` lists them."),
             })
         }
         [..] => {
             let paths: Vec<_> = fitting.iter().take(8).map(|layer| format!("`{}`", layer.path)).collect();
-            Err(Error::new(ErrorKind::Ambiguous, format!("`{text}` fits {} layers", fitting.len()))
+            Err(Error::new(ErrorKind::Ambiguous, format!("`{text}` matches {} layers", fitting.len()))
                 .with_hint(format!("Choose one of {}.", paths.join(", "))))
         }
     }

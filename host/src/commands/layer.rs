@@ -68,7 +68,7 @@ impl Command for Layer {
     const EXAMPLES: &'static [Example] = &[
         Example {
             line: "use resnet8_int8.onnx; layer layer1.conv1",
-            shows: "one convolution and its neighbours",
+            shows: "one convolution and its neighbors",
         },
         Example { line: "layer fc --model resnet8.pt", shows: "a module of a pickle" },
         Example {

@@ -156,7 +156,7 @@ fn targets(names: &[String], playground: &Playground) -> Result<Vec<Target>> {
                 Err(Error::state("nothing is open").with_hint("Open a folder of models first: `open PATH`."))
             }
             (false, true) => Ok(all),
-            (false, false) => Err(Error::new(ErrorKind::Ambiguous, "there are several families")
+            (false, false) => Err(Error::new(ErrorKind::Ambiguous, "several families are open")
                 .with_hint("Name a family or a model, or write `load all`; see `models`.")),
         };
     }

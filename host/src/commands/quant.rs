@@ -189,7 +189,7 @@ impl Record for Suspected {
 impl Command for Quant {
     type Arguments = Arguments;
     const NAME: &'static str = "quant";
-    const SUMMARY: &'static str = "Show scales, zero points and what is suspicious about them";
+    const SUMMARY: &'static str = "Show scales and zero points, and flag suspicious ones";
     const GROUP: Group = Group::Inspect;
     const EXAMPLES: &'static [Example] = &[
         Example { line: "quant --model resnet8_int8.onnx", shows: "every quantized weight and activation" },
@@ -286,8 +286,8 @@ fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> 
     Ok(rows)
 }
 
-/// The values that are the middle or the end of a pair of layers that quantize and dequantize, or a stored
-/// tensor made real: they have the parameters of what the pair began with, which is listed already.
+/// The values inside or after a pair of layers that quantize and dequantize, and stored tensors dequantized: their
+/// parameters are those of the value before the pair, which is listed already.
 fn repeated(info: &ModelInfo) -> BTreeSet<&str> {
     let values = info.inputs.iter().chain(&info.values).chain(&info.outputs);
     let quantized: BTreeSet<&str> = values
@@ -428,7 +428,7 @@ fn scale_text(parameters: &QuantizationParameters) -> (Tone, String) {
             Some(summary) => {
                 (Tone::Plain, [summary.min, summary.median, summary.max].map(number::real).join(" / "))
             }
-            None => (Tone::Bad, "none is valid".to_owned()),
+            None => (Tone::Bad, "none valid".to_owned()),
         },
     }
 }

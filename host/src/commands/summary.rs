@@ -316,7 +316,7 @@ fn accuracy_lines(models: &[&Listed]) -> Vec<Vec<(Tone, String)>> {
         vec![
             (Tone::Warning, "stale: ".to_owned()),
             (Tone::Name, model.name.clone()),
-            (Tone::Plain, format!(" has changed since {} told its accuracy", told.source)),
+            (Tone::Plain, format!(" has changed since its accuracy was recorded in {}", told.source)),
         ]
     }));
     lines
@@ -335,7 +335,7 @@ fn runtime_line(runtime: &Runtime) -> Vec<(Tone, String)> {
             let hint = error.hints().first().cloned().unwrap_or_default();
             vec![
                 start,
-                (Tone::Warning, format!("inspects only: {}", error.one_line())),
+                (Tone::Warning, format!("inspection only: {}", error.one_line())),
                 (Tone::Plain, format!(". {hint}")),
             ]
         }

@@ -378,3 +378,18 @@ impl Record for ListedStep {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_and_shapes_are_plain_json() {
+        let json = |value: AttributeValue| value.into_datum().into_json().to_string();
+        assert_eq!(json(AttributeValue::Ints(vec![1, 1])), "[1,1]");
+        assert_eq!(json(AttributeValue::Text("SAME".into())), "\"SAME\"");
+        assert_eq!(json(AttributeValue::Tensor { tensor: "w".into() }), r#"{"tensor":"w"}"#);
+        let shape = vec![Dimension::Symbolic("batch".into()), Dimension::Fixed(3), Dimension::Unknown];
+        assert_eq!(shape.into_datum().into_json().to_string(), r#"["batch",3,null]"#);
+    }
+}

@@ -229,7 +229,7 @@ impl Command for GraphCommand {
                 "the file does not say how the layers of `{}` are connected",
                 model.id
             ))
-            .with_hint("See `layers --tree` for what there is; a traced or exported file says more."));
+            .with_hint("`layers --tree` lists the layers; a traced or exported file has the connections."));
         }
         let center = layer.and_then(|layer| graph.layer(&layer.path));
         let shown: Vec<usize> = match center {
