@@ -94,6 +94,6 @@ fn load_without_a_name_means_the_one_family() {
     let world = World::new();
     assert_eq!(world.json("open models; load")["loaded"], 6);
     std::fs::copy(world.path("models/resnet8.onnx"), world.path("models/other.onnx")).unwrap();
-    assert_eq!(world.run("open models; load").error(), "there are several families");
+    assert_eq!(world.run("open models; load").error(), "several families are open");
     assert_eq!(world.json("open models; load resnet8_int8.*")["loaded"], 2);
 }

@@ -113,7 +113,7 @@ fn a_model_without_code_says_so_in_one_line() {
 fn a_layer_can_be_named_by_its_end_where_that_is_unique() {
     let world = World::new();
     let ran = world.run("use models/resnet8.pt; layer shortcut");
-    assert_eq!(ran.error(), "`shortcut` fits 2 layers");
+    assert_eq!(ran.error(), "`shortcut` matches 2 layers");
     let ran = world.run("use models/resnet8.pt; layer layer1.conv9");
     assert!(ran.hint().starts_with("Did you mean `layer1.conv"), "{}", ran.talk);
     assert_eq!(world.json("layer fc --model models/resnet8.pt")["layer"]["op_type"], "Linear");

@@ -5,11 +5,9 @@ use std::io::Read;
 
 /// Backend and format of a file, as `open` lists it.
 fn read_by(world: &World, file: &str) -> (String, String) {
-    let ran = world.run_args(&["--format", "csv", "-c", &format!("open {file}")]);
-    assert_eq!(ran.code, 0, "{file}: {}", ran.talk);
-    let row = ran.output.lines().nth(1).unwrap_or_default().to_owned();
-    let mut fields = row.split(',').skip(2).map(str::to_owned);
-    (fields.next().unwrap_or_default(), fields.next().unwrap_or_default())
+    let opened = world.json(&format!("open {file}"));
+    let text = |key: &str| opened["models"][0][key].as_str().unwrap_or_default().to_owned();
+    (text("backend"), text("format"))
 }
 
 #[test]

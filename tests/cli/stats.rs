@@ -66,7 +66,7 @@ fn a_tensor_can_be_named_without_its_layer() {
     let looked = world.json("weights --model models/resnet8.onnx --tensor stem.bias");
     assert_eq!((&looked["layer"], &looked["statistics"]["count"]), (&"stem".into(), &16.into()));
     let ran = world.run("weights --model models/resnet8.onnx --tensor bias");
-    assert_eq!(ran.error(), "`bias` fits 10 tensors");
+    assert_eq!(ran.error(), "`bias` matches 10 tensors");
 }
 
 /// NumPy in float64, on the initializers that `onnx` reads and the packed weight that PyTorch unpacks: DESIGN's

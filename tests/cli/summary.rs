@@ -94,5 +94,8 @@ fn a_summary_says_where_accuracies_come_from_and_which_are_stale() {
     assert_eq!(accuracy("resnet8.pt")["is_stale"], false);
     let shown = world.run("open models; summary").output;
     assert!(shown.contains("accuracy: over 540 samples of digits.npz, as qp.toml says"), "{shown}");
-    assert!(shown.contains("stale: resnet8.onnx has changed since qp.toml told its accuracy"), "{shown}");
+    assert!(
+        shown.contains("stale: resnet8.onnx has changed since its accuracy was recorded in qp.toml"),
+        "{shown}"
+    );
 }

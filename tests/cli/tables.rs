@@ -35,6 +35,69 @@ fn drift_shows_only_the_settings_that_vary() {
 }
 
 #[test]
+fn graph_draws_layers_and_codes() {
+    compare("graph", "graph m1 --model toys/renamed.toy --depth 1");
+}
+
+#[test]
+fn info_shows_one_model() {
+    compare("info", "info toys/renamed.toy");
+}
+
+#[test]
+fn layer_shows_neighbors() {
+    compare("layer", "layer m0 --model toys/renamed.toy");
+}
+
+#[test]
+fn layers_shows_outputs_and_parameters() {
+    compare("layers", "layers toys/renamed.toy");
+}
+
+#[test]
+fn layers_draws_a_tree() {
+    compare("layers-tree", "layers toys/toy.toy --tree");
+}
+
+#[test]
+fn models_shows_the_catalog() {
+    compare("models", "open toys; models");
+}
+
+#[test]
+fn quant_shows_every_tensor() {
+    compare("quant", "quant --model toys/renamed.toy");
+}
+
+#[test]
+fn ranges_shows_models_side_by_side() {
+    compare("ranges", "ranges toys/toy.toy toys/renamed.toy --sort graph");
+}
+
+#[test]
 fn stats_shows_every_tensor() {
     compare("stats", "stats toys/renamed.toy --sort std");
+}
+
+#[test]
+fn summary_shows_variants() {
+    compare("summary", "open toys; summary toy.toy; summary");
+}
+
+#[test]
+fn weights_shows_statistics_and_a_histogram() {
+    compare("weights", "weights m0 --model toys/renamed.toy --bins 6");
+}
+
+#[test]
+fn weights_shows_channels() {
+    compare("weights-channels", "weights m0 --model toys/renamed.toy --channels --axis 0");
+}
+
+#[test]
+fn weights_compares_variants() {
+    compare(
+        "weights-compare",
+        "weights block/scale --model toys/toy.toy --bins 6 --compare toys/renamed.toy",
+    );
 }

@@ -24,7 +24,7 @@ struct Entry<V> {
 }
 
 /// What has happened so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Found, and unchanged.
     pub hits: u64,

@@ -11,7 +11,7 @@
 use crate::cache::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::regular_file;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -22,7 +22,7 @@ pub const FILE_NAME: &str = "qp.toml";
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The accuracy of one variant.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Accuracy {
     /// The share of samples whose most likely class is the labelled one, 0 to 1.
     pub top1: f64,
@@ -31,7 +31,7 @@ pub struct Accuracy {
     /// The data it was taken over.
     pub data: Option<String>,
     /// The hash of the model that was measured, as `info` shows it.
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     pub blake3: Option<String>,
 }
 

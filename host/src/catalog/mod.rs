@@ -12,7 +12,6 @@ use crate::backend::{Backends, Progress, Session};
 use crate::cache::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Finding, ModelInfo, Severity};
-use serde::Serialize;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -64,7 +63,7 @@ pub struct Opened {
 }
 
 /// The few numbers of a model that listings show.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Digest {
     /// `float32`, `int8`, `mixed`, …
     pub precision: String,

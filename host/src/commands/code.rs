@@ -1,25 +1,31 @@
 //! What `layer --code` and `info --code` show.
 
-use crate::error::Result;
 use crate::model::Listing;
+use crate::render::record::{Field, Record, Unit};
 use crate::render::report::Report;
 use crate::render::style::Tone;
-use serde::Serialize;
 
-/// Deeper lines are indented as these.
+/// Deeper lines are not indented further.
 const MAX_DEPTH: u16 = 20;
 
-#[derive(Serialize)]
-struct Shown<'a> {
+pub(super) struct Shown<'a> {
     model: &'a str,
-    #[serde(flatten)]
     listing: &'a Listing,
 }
 
-/// The methods as the file has them, then all that is computed, each run of lines under the layer that computes it.
-/// `path` is the layer that was asked for.
-pub(super) fn report(model: &str, path: &str, listing: &Listing) -> Result<Report> {
-    let mut report = Report::new(&Shown { model, listing })?;
+impl Record for Shown<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |shown| shown.model),
+            Self::flat(Listing::fields(), |shown| Some(shown.listing)).always(),
+        ]
+    }
+}
+
+/// The methods as the file has them, then everything inlined, each run of lines under its layer. `path` is the layer that
+/// the user asked for.
+pub(super) fn report(model: &str, path: &str, listing: &Listing) -> Report {
+    let mut report = Report::of(&Shown { model, listing });
     let of = if listing.layer.is_empty() { model } else { &listing.layer };
     let class = if listing.class.is_empty() { String::new() } else { format!("{}, ", listing.class) };
     report = report
@@ -34,7 +40,7 @@ pub(super) fn report(model: &str, path: &str, listing: &Listing) -> Result<Repor
         }
     }
     if listing.inlined.is_empty() {
-        return Ok(report);
+        return report;
     }
     report = report.line("").toned_line([(Tone::Heading, "with all calls inlined".to_owned())]);
     let mut layer = None;
@@ -47,5 +53,5 @@ pub(super) fn report(model: &str, path: &str, listing: &Listing) -> Result<Repor
         }
         report = report.line(format!("{indent}{}", step.text));
     }
-    Ok(report)
+    report
 }

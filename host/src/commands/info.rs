@@ -1,6 +1,6 @@
 //! `info`: one model in detail.
 
-use super::listing::{precision_text, severity_tone, severity_word};
+use super::listing::{OpCount, precision_text, severity_tone, severity_word};
 use super::{Command, Example, Group, Scope, code};
 use crate::catalog::Digest;
 use crate::error::Result;
@@ -8,9 +8,9 @@ use crate::input::type_text;
 use crate::model::{Finding, ModelInfo, Property, Severity, ValueInfo};
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
+use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
-use serde::Serialize;
 
 /// `info [NAME]`
 pub(super) struct Info;
@@ -21,19 +21,16 @@ pub(super) struct Arguments {
     /// The model; without it, the current one
     #[arg(value_name = "MODEL")]
     name: Option<String>,
-    /// Show the code of the model: its methods, and all that it computes with every call inlined
+    /// Show the code of the model: its methods, then everything with every call inlined
     #[arg(long)]
     code: bool,
 }
 
-#[derive(Serialize)]
 struct Described<'a> {
     model: &'a str,
     backend: &'a str,
     format: &'a str,
-    #[serde(flatten)]
     digest: Digest,
-    /// What the file's own tool would do with it, where files can hold code: `safe`, `unknown`, `dangerous`.
     verdict: Option<&'a str>,
     bytes: u64,
     hash: Option<String>,
@@ -49,10 +46,46 @@ struct Described<'a> {
     run_obstacle: &'a Option<crate::error::Error>,
 }
 
-#[derive(Serialize)]
-struct OpCount<'a> {
-    op_type: &'a str,
-    count: usize,
+impl Record for Described<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |model| model.model),
+            Self::field("backend", Unit::Text, "Backend that reads it", |model| model.backend),
+            Self::field("format", Unit::Text, "File format", |model| model.format),
+            Self::flat(Digest::fields(), |model| Some(&model.digest)).always(),
+            Self::field(
+                "verdict",
+                Unit::Text,
+                "Whether loading the file with its own framework is safe, unknown or dangerous; null if the format holds no code",
+                |model| model.verdict,
+            ),
+            Self::field("bytes", Unit::Bytes, "Size of its files", |model| model.bytes),
+            Self::field("hash", Unit::Text, "BLAKE3 hash of its files", |model| model.hash.clone()),
+            Self::field("producer", Unit::Text, "Program that wrote the file", |model| {
+                model.producer.clone()
+            }),
+            Self::list("versions", "Versions of the format and of operator sets", |model| model.versions),
+            Self::list("inputs", "Inputs of the graph", |model| model.inputs),
+            Self::list("outputs", "Outputs of the graph", |model| model.outputs),
+            Self::list(
+                "op_counts",
+                "How often each operator or class occurs, most frequent first",
+                |model| &model.op_counts,
+            ),
+            Self::field("tensors", Unit::Count, "Number of stored tensors", |model| model.tensors),
+            Self::field(
+                "external_files",
+                Unit::Text,
+                "Files that hold tensors outside the model file",
+                |model| model.external_files.clone(),
+            ),
+            Self::list("metadata", "Metadata of the file", |model| model.metadata),
+            Self::list("findings", "What the reader noticed", |model| model.findings),
+            Self::error("run_obstacle", "Why the backend cannot run it on any machine", |model| {
+                model.run_obstacle.as_ref()
+            }),
+        ]
+    }
 }
 
 impl Command for Info {
@@ -61,22 +94,29 @@ impl Command for Info {
     const SUMMARY: &'static str = "Show a model's producer, inputs and outputs, size, operators and scheme";
     const GROUP: Group = Group::Inspect;
     const EXAMPLES: &'static [Example] = &[
-        Example { line: "info resnet8_int8.onnx", shows: "all about one model" },
+        Example { line: "info resnet8_int8.onnx", shows: "one model in detail" },
         Example { line: "info resnet8_traced.pt --code", shows: "the TorchScript of a whole model" },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![
+            ReportShape::of::<Described<'_>>(1).when("without `--code`"),
+            ReportShape::of::<code::Shown<'_>>(1).when("with `--code`"),
+        ]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
         let model = playground.model(arguments.name.as_deref(), &task)?;
         if arguments.code {
-            return code::report(&model.id, "", &model.session.listing(None, &task)?);
+            return Ok(code::report(&model.id, "", &model.session.listing(None, &task)?));
         }
         drop(task);
-        report(&model)
+        Ok(report(&model))
     }
 }
 
-fn report(model: &Loaded) -> Result<Report> {
+fn report(model: &Loaded) -> Report {
     let info = model.info();
     let described = describe(model, info);
     let mut fields = vec![
@@ -95,7 +135,7 @@ fn report(model: &Loaded) -> Result<Report> {
         (
             "size".to_owned(),
             Cell::text(format!(
-                "{}, {} of it tensors",
+                "{}, {} of it in tensors",
                 number::bytes(model.bytes),
                 number::bytes(described.digest.tensor_bytes)
             )),
@@ -134,7 +174,7 @@ fn report(model: &Loaded) -> Result<Report> {
             .iter()
             .map(|property| (property.name.clone(), Cell::text(shortened(&property.value)).tone(Tone::Dim))),
     );
-    let mut report = Report::new(&described)?.fields(fields);
+    let mut report = Report::of(&described).fields(fields);
     for finding in &info.findings {
         let (tone, word) = (severity_tone(finding.severity), severity_word(finding.severity));
         report = report.toned_line([(tone, format!("{word}: ")), (Tone::Plain, finding.message.clone())]);
@@ -149,7 +189,7 @@ fn report(model: &Loaded) -> Result<Report> {
             report = report.toned_line([(Tone::Name, "  hint: ".to_owned()), (Tone::Plain, hint.clone())]);
         }
     }
-    Ok(report)
+    report
 }
 
 fn describe<'a>(model: &'a Loaded, info: &'a ModelInfo) -> Described<'a> {
@@ -178,7 +218,7 @@ fn describe<'a>(model: &'a Loaded, info: &'a ModelInfo) -> Described<'a> {
     }
 }
 
-/// What a finding that matters is about: calls one a line and numbered, names together.
+/// The subjects of a serious finding: calls numbered, one a line; names on one line.
 fn subject_lines(finding: &Finding) -> Vec<String> {
     const MOST_CALLS: usize = 20;
     const MOST_NAMES: usize = 12;

@@ -7,7 +7,8 @@ use crate::input::{shape_text, type_text};
 use crate::model::{AttributeValue, LayerInfo, ModelInfo, QuantizationParameters, TensorInfo, TensorRole};
 use crate::playground::Playground;
 use crate::render::number;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit, word};
+use crate::render::report::{Cell, Report, Table};
 use crate::render::style::Tone;
 use serde::Serialize;
 
@@ -23,26 +24,27 @@ pub(super) struct Arguments {
     /// The model; without it, the current one
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// Show the code of the layer: the methods of its class, and all that it computes with every call inlined
+    /// Show the code of the layer: the methods of its class, then everything with every call inlined
     #[arg(long)]
     code: bool,
 }
 
-#[derive(Serialize)]
 struct Described<'a> {
     model: &'a str,
     layer: &'a LayerInfo,
     inputs: Vec<Wire<'a>>,
     outputs: Vec<Wire<'a>>,
-    tensors: Vec<&'a TensorInfo>,
+    tensors: Vec<Own<'a>>,
 }
 
-/// A value or stored tensor that a layer reads or computes, and who else does.
-#[derive(Serialize)]
+/// A stored tensor of the layer.
+struct Own<'a>(&'a TensorInfo);
+
+/// A value or stored tensor that a layer reads or computes, with the layers at its other end.
 struct Wire<'a> {
+    is_input: bool,
     name: &'a str,
     kind: WireKind,
-    #[serde(rename = "type")]
     type_text: Option<String>,
     quantization: Option<&'a QuantizationParameters>,
     /// The layer that computes an input; the layers that read an output.
@@ -66,7 +68,7 @@ impl Command for Layer {
     const EXAMPLES: &'static [Example] = &[
         Example {
             line: "use resnet8_int8.onnx; layer layer1.conv1",
-            shows: "one convolution and its neighbours",
+            shows: "one convolution and its neighbors",
         },
         Example { line: "layer fc --model resnet8.pt", shows: "a module of a pickle" },
         Example {
@@ -74,6 +76,13 @@ impl Command for Layer {
             shows: "the TorchScript of a quantized convolution",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![
+            ReportShape::of::<Described<'_>>(1).when("without `--code`"),
+            ReportShape::of::<code::Shown<'_>>(1).when("with `--code`"),
+        ]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -85,19 +94,18 @@ impl Command for Layer {
             (None, _) if scope.ui.appearance().is_interactive => picked(info, scope)?,
             (None, Some(layer)) if info.layer(layer).is_some() => layer.clone(),
             (None, _) => {
-                return Err(Error::usage("`layer` needs a path when there is nobody to ask")
-                    .with_hint("Write `layer PATH`; see `layers`."));
+                return Err(Error::usage("`layer` needs a path in a session that is not interactive")
+                    .with_hint("Write `layer PATH`; `layers` lists them."));
             }
         };
-        let layer = info
-            .layer(&path)
-            .ok_or_else(|| Error::internal(format!("`{path}` was found and is not there")))?;
+        let layer =
+            info.layer(&path).ok_or_else(|| Error::internal(format!("`{path}` was found and then lost")))?;
         let report = match arguments.code {
             true => {
                 let task = scope.ui.task(scope.cancel);
-                code::report(&model.id, &path, &model.session.listing(Some(&path), &task)?)?
+                code::report(&model.id, &path, &model.session.listing(Some(&path), &task)?)
             }
-            false => report(&describe(&model.id, layer, info))?,
+            false => report(&describe(&model.id, layer, info)),
         };
         playground.choose(Some(model.path.clone()));
         playground.layer = Some(path);
@@ -124,7 +132,7 @@ fn describe<'a>(model: &'a str, layer: &'a LayerInfo, info: &'a ModelInfo) -> De
         layer,
         inputs: wires(&layer.inputs, true),
         outputs: wires(&layer.outputs, false),
-        tensors: layer.tensors.iter().filter_map(|name| info.tensor(name)).collect(),
+        tensors: layer.tensors.iter().filter_map(|name| info.tensor(name)).map(Own).collect(),
     }
 }
 
@@ -138,6 +146,7 @@ fn wire<'a>(name: &'a str, is_input: bool, info: &'a ModelInfo) -> Wire<'a> {
     let stored = info.tensor(name);
     let value = info.value(name);
     Wire {
+        is_input,
         name,
         kind: match () {
             () if stored.is_some() => WireKind::Stored,
@@ -157,7 +166,7 @@ fn tensor_type(tensor: &TensorInfo) -> String {
     format!("{} {}", tensor.dtype_name(), shape_text(&tensor.shape))
 }
 
-fn report(described: &Described<'_>) -> Result<Report> {
+fn report(described: &Described<'_>) -> Report {
     let layer = described.layer;
     let class = if layer.op_type.is_empty() { "?" } else { &layer.op_type };
     let mut fields = vec![
@@ -181,72 +190,116 @@ fn report(described: &Described<'_>) -> Result<Report> {
             .iter()
             .map(|attribute| (attribute.name.clone(), Cell::text(attribute_text(&attribute.value)))),
     );
-    let mut report = Report::new(described)?.fields(fields);
+    let mut report = Report::of(described).fields(fields);
     if !described.inputs.is_empty() || !described.outputs.is_empty() {
-        report = report.table(wire_table(described));
+        report = report.table(Table::of(described.inputs.iter().chain(&described.outputs)));
     }
-    // What the layer reads by name is in the table above already.
-    let is_named = |tensor: &&&TensorInfo| described.inputs.iter().any(|wire| wire.name == tensor.name);
-    let others: Vec<_> = described.tensors.iter().filter(|tensor| !is_named(tensor)).collect();
+    // The table above has what the layer reads by name.
+    let is_named = |tensor: &&Own<'_>| described.inputs.iter().any(|wire| wire.name == tensor.0.name);
+    let others: Vec<&Own<'_>> = described.tensors.iter().filter(|tensor| !is_named(tensor)).collect();
     if others.is_empty() {
-        return Ok(report);
+        return report;
     }
-    let mut table = Table::new([
-        Column::text("tensor"),
-        Column::text("role").rank(1),
-        Column::text("type"),
-        Column::number("size").rank(2),
-        Column::text("quantization"),
-    ]);
-    for tensor in others {
-        let tone = if tensor.role == TensorRole::Quantization { Tone::Dim } else { Tone::Name };
-        table.row([
-            Cell::text(tensor.name.clone()).tone(tone),
-            Cell::text(tensor.role.to_string()),
-            Cell::text(tensor_type(tensor)),
-            Cell::bytes(tensor.bytes),
-            Cell::option(tensor.quantization.as_ref(), quantization_cell),
-        ]);
-    }
-    Ok(report.table(table))
+    report.table(Table::of(others))
 }
 
-fn wire_table(described: &Described<'_>) -> Table {
-    let mut table = Table::new([
-        Column::text(""),
-        Column::text("name"),
-        Column::text("type").rank(1),
-        Column::text("from / to"),
-        Column::text("quantization").rank(2),
-    ]);
-    let rows = described
-        .inputs
-        .iter()
-        .map(|wire| ("in", wire))
-        .chain(described.outputs.iter().map(|wire| ("out", wire)));
-    for (direction, wire) in rows {
-        let place = match (wire.kind, wire.layers.is_empty()) {
-            (WireKind::Stored, _) => "stored".to_owned(),
-            (WireKind::Input, true) => "the model's input".to_owned(),
-            (WireKind::Output, true) => "the model's output".to_owned(),
-            (_, true) => "–".to_owned(),
-            (_, false) => wire.layers.join(", "),
-        };
-        table.row([
-            Cell::text(direction).tone(Tone::Dim),
-            Cell::name(wire.name),
-            Cell::option(wire.type_text.clone(), Cell::text),
-            Cell::text(place),
-            Cell::option(wire.quantization, quantization_cell),
-        ]);
+impl Record for Described<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |described| described.model),
+            Self::object("layer", "The layer", |described| Some(described.layer)).always(),
+            Self::list("inputs", "Values and stored tensors that it reads", |described| &described.inputs),
+            Self::list("outputs", "Values that it computes", |described| &described.outputs),
+            Self::list("tensors", "Its stored tensors", |described| &described.tensors),
+        ]
     }
-    table
+}
+
+impl Record for Wire<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("", Unit::Text, "Whether the layer reads it (in) or computes it (out)", |wire| {
+                if wire.is_input { "in" } else { "out" }
+            })
+            .title("")
+            .tone(|_| Tone::Dim),
+            Self::field("name", Unit::Name, "Name of the value or stored tensor", |wire| wire.name)
+                .title("name"),
+            Self::field(
+                "kind",
+                Unit::Text,
+                "stored tensor, input or output of the model, or activation",
+                |wire| word(wire.kind),
+            )
+            .choices(&["stored", "input", "output", "activation"]),
+            Self::field("type", Unit::Text, "Element type and shape", |wire| wire.type_text.clone())
+                .title("type")
+                .rank(1),
+            Self::nested(
+                "quantization",
+                "How its codes map to real values",
+                QuantizationParameters::fields(),
+                |wire| wire.quantization,
+            )
+            .change("dtype", |dtype| {
+                dtype
+                    .title("quantization")
+                    .means("Type of the codes, granularity, scales and zero points")
+                    .rank(2)
+                    .text(|wire| wire.quantization.map_or_else(|| "–".to_owned(), quantization_text))
+                    .after("layers")
+            }),
+            Self::field(
+                "layers",
+                Unit::Text,
+                "Layer that computes an input; layers that read an output",
+                |wire| wire.layers.clone(),
+            )
+            .title("from / to")
+            .text(place),
+        ]
+    }
+}
+
+impl Record for Own<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::flat(TensorInfo::fields(), |own| Some(own.0))
+                .always()
+                .change("name", |name| {
+                    name.title("tensor").tone(|own| match own.0.role {
+                        TensorRole::Quantization => Tone::Dim,
+                        _ => Tone::Name,
+                    })
+                })
+                .change("role", |role| role.title("role").rank(1))
+                .change("dtype", |dtype| {
+                    dtype.title("type").means("Element type and shape").text(|own| tensor_type(own.0))
+                })
+                .change("bytes", |bytes| bytes.title("size").rank(2)),
+            Self::field("", Unit::Text, "Type of the codes, granularity, scales and zero points", |own| {
+                own.0.quantization.as_ref().map(quantization_text)
+            })
+            .title("quantization"),
+        ]
+    }
+}
+
+/// Where a value comes from or goes to.
+fn place(wire: &Wire<'_>) -> String {
+    match (wire.kind, wire.layers.is_empty()) {
+        (WireKind::Stored, _) => "stored".to_owned(),
+        (WireKind::Input, true) => "input of the model".to_owned(),
+        (WireKind::Output, true) => "output of the model".to_owned(),
+        (_, true) => "–".to_owned(),
+        (_, false) => wire.layers.join(", "),
+    }
 }
 
 /// `int8 per-tensor, scale 0.0117, zero point 3`.
-fn quantization_cell(parameters: &QuantizationParameters) -> Cell {
+fn quantization_text(parameters: &QuantizationParameters) -> String {
     let head = format!("{} {}", parameters.dtype, parameters.granularity());
-    let text = match (&parameters.scales[..], parameters.is_dynamic) {
+    match (&parameters.scales[..], parameters.is_dynamic) {
         (_, true) => format!("{head}, computed for each input"),
         ([scale], _) => format!(
             "{head}, scale {}, zero point {}",
@@ -264,8 +317,7 @@ fn quantization_cell(parameters: &QuantizationParameters) -> Cell {
                 number::real(largest)
             )
         }
-    };
-    Cell::text(text)
+    }
 }
 
 fn attribute_text(value: &AttributeValue) -> String {

@@ -1,17 +1,20 @@
-//! What several commands say of a model file in a list.
+//! What several commands show of the model files in a list.
 
 use crate::catalog::{Accuracy, Digest, Variant, accuracy};
 use crate::error::Error;
 use crate::model::Severity;
 use crate::playground::Playground;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Field, Record, Unit, word};
+use crate::render::report::Report;
 use crate::render::style::Tone;
 use serde::Serialize;
 
 /// One model file in a list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Listed {
     pub family: String,
+    /// Whether it stands first of its family.
+    pub is_first: bool,
     pub name: String,
     pub alias: Option<String>,
     pub backend: String,
@@ -19,24 +22,21 @@ pub(super) struct Listed {
     pub bytes: u64,
     pub state: State,
     pub is_current: bool,
-    #[serde(flatten)]
     pub digest: Option<Digest>,
     pub accuracy: Option<Told>,
     pub error: Option<Error>,
 }
 
-/// An accuracy, who tells it, and whether it is still that of the model.
-#[derive(Clone, Debug, Serialize)]
+/// An accuracy, where it was recorded, and whether the model has changed since.
+#[derive(Clone, Debug)]
 pub(super) struct Told {
-    #[serde(flatten)]
     pub accuracy: Accuracy,
     pub source: &'static str,
-    /// Not known before [`Listed::look_at_accuracy`]: lists of many models do not read their files for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Unknown until [`Listed::look_at_accuracy`] reads the files.
     pub is_stale: Option<bool>,
 }
 
-/// What qp has of a model file.
+/// The state of a model file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
@@ -47,14 +47,90 @@ pub(super) enum State {
 }
 
 impl State {
-    pub(super) fn cell(self) -> Cell {
+    /// The words for [`Field::choices`].
+    pub(super) const WORDS: &'static [&'static str] = &["loaded", "found", "failed", "missing"];
+
+    pub(super) fn tone(self) -> Tone {
         match self {
-            Self::Loaded => Cell::text("loaded").tone(Tone::Good),
-            Self::Found => Cell::text("found"),
-            Self::Failed => Cell::text("failed").tone(Tone::Bad),
-            Self::Missing => Cell::text("missing").tone(Tone::Dim),
+            Self::Loaded => Tone::Good,
+            Self::Found => Tone::Plain,
+            Self::Failed => Tone::Bad,
+            Self::Missing => Tone::Dim,
         }
     }
+}
+
+impl Record for Listed {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("family", Unit::Text, "Family: files of one network share it", |listed| {
+                listed.family.clone()
+            })
+            .title("family")
+            .rank(3)
+            .text(|listed| if listed.is_first { listed.family.clone() } else { String::new() })
+            .tone(|_| Tone::Heading),
+            Self::field(
+                "name",
+                Unit::Name,
+                "Name, then the alias in brackets; * marks the current model",
+                |listed| listed.name.clone(),
+            )
+            .title("model")
+            .text(|listed| listed.name_text())
+            .tone(|listed| if listed.state == State::Failed { Tone::Bad } else { Tone::Name }),
+            Self::field("alias", Unit::Text, "Alias given with `load --as`", |listed| listed.alias.clone()),
+            Self::field("backend", Unit::Text, "Backend that reads it", |listed| listed.backend.clone())
+                .title("backend")
+                .rank(2)
+                .text(|listed| or_dash(&listed.backend)),
+            Self::field("format", Unit::Text, "File format", |listed| listed.format.clone())
+                .title("format")
+                .rank(4)
+                .text(|listed| or_dash(&listed.format)),
+            Self::field("bytes", Unit::Bytes, "Size of its files", |listed| listed.bytes)
+                .title("size")
+                .rank(1)
+                .after("precision"),
+            Self::field(
+                "state",
+                Unit::Text,
+                "loaded: kept in memory; found: on disk; failed: cannot be read",
+                |listed| word(listed.state),
+            )
+            .choices(State::WORDS)
+            .title("state")
+            .tone(|listed| listed.state.tone())
+            .after("bytes"),
+            Self::field("is_current", Unit::Flag, "Whether commands use it if no model is named", |listed| {
+                listed.is_current
+            }),
+            Self::flat(Digest::fields(), |listed| listed.digest.as_ref()).change("precision", |precision| {
+                precision
+                    .title("precision")
+                    .means("Numeric precision and quantization scheme, or why the file cannot be read")
+                    .text(|listed| listed.precision_text())
+                    .tone(|listed| if listed.digest.is_none() { Tone::Bad } else { Tone::Plain })
+            }),
+            Self::nested("accuracy", "Recorded accuracy", Told::fields(), |listed| listed.accuracy.as_ref()),
+            Self::error("error", "Why it cannot be read", |listed| listed.error.as_ref()),
+        ]
+    }
+}
+
+impl Record for Told {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::flat(Accuracy::fields(), |told| Some(&told.accuracy)).always(),
+            Self::field("source", Unit::Text, "File that records it", |told| told.source),
+            Self::field("is_stale", Unit::Flag, "Whether the model has changed since", |told| told.is_stale)
+                .omitted_if_missing(),
+        ]
+    }
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "–" } else { text }.to_owned()
 }
 
 impl Listed {
@@ -72,6 +148,7 @@ impl Listed {
         };
         Self {
             family: variant.family.clone(),
+            is_first: true,
             name: variant.id.clone(),
             alias: playground.alias(&variant.path).map(str::to_owned),
             backend: variant.backend.clone(),
@@ -89,37 +166,34 @@ impl Listed {
         }
     }
 
-    /// Finds out whether the accuracy is still that of the model.
+    /// Finds out whether the model has changed since its accuracy was recorded.
     pub(super) fn look_at_accuracy(&mut self, playground: &Playground) {
         let Some((told, catalog)) = self.accuracy.as_mut().zip(playground.catalog.as_ref()) else { return };
         let files = catalog.variant(&self.name).map(|variant| variant.files.as_slice()).unwrap_or_default();
         told.is_stale = Some(told.accuracy.is_stale(files, catalog.told));
     }
 
-    /// Everything of the catalog, in its order.
+    /// The whole catalog, in its order.
     pub(super) fn all(playground: &Playground) -> Vec<Self> {
         let variants = playground.catalog.iter().flat_map(|catalog| &catalog.variants);
-        variants.map(|variant| Self::new(variant, playground)).collect()
+        let mut all: Vec<Self> = variants.map(|variant| Self::new(variant, playground)).collect();
+        for place in 1..all.len() {
+            all[place].is_first = all[place].family != all[place - 1].family;
+        }
+        all
     }
 
-    pub(super) fn name_cell(&self) -> Cell {
-        let mut text = self.name.clone();
-        if let Some(alias) = &self.alias {
-            text = format!("{text} ({alias})");
-        }
-        if self.is_current {
-            text.push_str(" *");
-        }
-        let tone = if self.state == State::Failed { Tone::Bad } else { Tone::Name };
-        Cell { text, raw: self.name.clone().into(), tone, chart: None }
+    fn name_text(&self) -> String {
+        let alias = self.alias.as_ref().map_or_else(String::new, |alias| format!(" ({alias})"));
+        format!("{}{alias}{}", self.name, if self.is_current { " *" } else { "" })
     }
 
     /// The precision with the scheme, or why there is none.
-    pub(super) fn precision_cell(&self) -> Cell {
+    fn precision_text(&self) -> String {
         match (&self.digest, &self.error) {
-            (Some(digest), _) => Cell::text(precision_text(digest)),
-            (None, Some(error)) => Cell::text(error.one_line()).tone(Tone::Bad),
-            (None, None) => Cell::missing(),
+            (Some(digest), _) => precision_text(digest),
+            (None, Some(error)) => error.one_line(),
+            (None, None) => or_dash(""),
         }
     }
 }
@@ -134,41 +208,22 @@ pub(super) fn precision_text(digest: &Digest) -> String {
     }
 }
 
-/// The table of model files; the reason of a failed one stands in place of its precision.
-pub(super) fn listing_table(models: &[Listed]) -> Table {
-    let mut table = Table::new([
-        Column::text("family").rank(3),
-        Column::text("model"),
-        Column::text("backend").rank(2),
-        Column::text("format").rank(4),
-        Column::text("precision"),
-        Column::number("size").rank(1),
-        Column::text("state"),
-    ]);
-    let mut family = "";
-    for model in models {
-        let family_cell = Cell {
-            text: if family == model.family { String::new() } else { model.family.clone() },
-            raw: model.family.clone().into(),
-            tone: Tone::Heading,
-            chart: None,
-        };
-        family = &model.family;
-        let or_missing = |text: &str| if text.is_empty() { Cell::missing() } else { Cell::text(text) };
-        table.row([
-            family_cell,
-            model.name_cell(),
-            or_missing(&model.backend),
-            or_missing(&model.format),
-            model.precision_cell(),
-            Cell::bytes(model.bytes),
-            model.state.cell(),
-        ]);
-    }
-    table
+/// How often an operator or class occurs.
+pub(super) struct OpCount<'a> {
+    pub(super) op_type: &'a str,
+    pub(super) count: usize,
 }
 
-/// A line for each model that the reader found something grave in.
+impl Record for OpCount<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("op_type", Unit::Text, "Operator (ONNX) or class (PyTorch)", |op| op.op_type),
+            Self::field("count", Unit::Count, "Number of layers", |op| op.count),
+        ]
+    }
+}
+
+/// A line for each model with a serious finding.
 pub(super) fn push_alerts<'a>(
     report: Report,
     models: impl Iterator<Item = (&'a str, Option<&'a Digest>)>,

@@ -1,14 +1,13 @@
-//! `load`: inspect models and keep them.
+//! `load`: inspect models and keep them in memory.
 
 use super::listing::{counted, precision_text, push_alerts};
 use super::{Command, Example, Group, Scope};
 use crate::catalog::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::playground::{Loaded, LoadedHow, Playground, Target};
-use crate::render::number;
-use crate::render::report::{Cell, Column, Effect, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit, word};
+use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
-use serde::Serialize;
 use std::time::Instant;
 
 /// `load [NAME… | all] [--as ALIAS]`
@@ -17,7 +16,7 @@ pub(super) struct Load;
 /// The arguments of `load`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Models, families, patterns such as `*.onnx`, or `all`; without any, what `open` found if it is one family
+    /// Models, families, patterns such as `*.onnx`, or `all`; without any, everything that `open` found, if it is one family
     #[arg(value_name = "MODEL")]
     names: Vec<String>,
     /// Another name for the model
@@ -25,18 +24,15 @@ pub(super) struct Arguments {
     alias: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Row {
+pub(super) struct Row {
     name: String,
     how: Option<LoadedHow>,
-    #[serde(flatten)]
     digest: Option<Digest>,
     bytes: Option<u64>,
     time_ms: f64,
     error: Option<Error>,
 }
 
-#[derive(Serialize)]
 pub(super) struct Outcome {
     loaded: usize,
     failed: usize,
@@ -44,15 +40,90 @@ pub(super) struct Outcome {
     models: Vec<Row>,
 }
 
+impl Record for Outcome {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("loaded", Unit::Count, "Models that are loaded now", |outcome| outcome.loaded),
+            Self::field("failed", Unit::Count, "Models that could not be loaded", |outcome| outcome.failed),
+            Self::field("evicted", Unit::Name, "Models evicted to stay within the cache limit", |outcome| {
+                outcome.evicted.clone()
+            }),
+            Self::list("models", "The models asked for", |outcome| &outcome.models),
+        ]
+    }
+}
+
+impl Record for Row {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Name, "Name of the model", |row| row.name.clone())
+                .title("model")
+                .tone(|row| if row.error.is_some() { Tone::Bad } else { Tone::Name }),
+            Self::field(
+                "how",
+                Unit::Text,
+                "Whether it came from the cache or was read from its file",
+                |row| row.how.map(word),
+            )
+            .choices(&["hit", "same-content", "read", "read-again"])
+            .title("from")
+            .text(|row| from(row).1.to_owned())
+            .tone(|row| from(row).0)
+            .after("time_ms"),
+            Self::flat(Digest::fields(), |row| row.digest.as_ref())
+                .change("precision", |precision| {
+                    precision
+                        .title("precision")
+                        .means("Numeric precision and quantization scheme, or why the file cannot be loaded")
+                        .text(precision_of)
+                        .tone(|row| if row.error.is_some() { Tone::Bad } else { Tone::Plain })
+                })
+                .change("layers", |layers| layers.title("layers").rank(2))
+                .change("parameters", |parameters| parameters.title("parameters").rank(1)),
+            Self::field("bytes", Unit::Bytes, "Size of its files", |row| row.bytes)
+                .title("size")
+                .rank(1)
+                .after("parameters"),
+            Self::field("time_ms", Unit::Duration, "Time that loading took", |row| row.time_ms)
+                .title("time")
+                .rank(3)
+                .tone(|_| Tone::Dim),
+            Self::error("error", "Why it could not be loaded", |row| row.error.as_ref()),
+        ]
+    }
+}
+
+fn precision_of(row: &Row) -> String {
+    match (&row.digest, &row.error) {
+        (Some(digest), _) => precision_text(digest),
+        (None, Some(error)) => error.one_line(),
+        (None, None) => String::new(),
+    }
+}
+
+fn from(row: &Row) -> (Tone, &'static str) {
+    match (row.how, &row.error) {
+        (_, Some(_)) => (Tone::Bad, "failed"),
+        (Some(LoadedHow::Hit), _) => (Tone::Plain, "cache"),
+        (Some(LoadedHow::SameContent), _) => (Tone::Plain, "cache (touched, same content)"),
+        (Some(LoadedHow::ReadAgain), _) => (Tone::Warning, "file (changed)"),
+        (Some(LoadedHow::Read) | None, _) => (Tone::Plain, "file"),
+    }
+}
+
 impl Command for Load {
     type Arguments = Arguments;
     const NAME: &'static str = "load";
-    const SUMMARY: &'static str = "Inspect models and keep them at hand";
+    const SUMMARY: &'static str = "Inspect models and keep them in memory";
     const GROUP: Group = Group::Models;
     const EXAMPLES: &'static [Example] = &[
         Example { line: "open .; load all", shows: "everything that `open` found" },
         Example { line: "load resnet8_int8.onnx --as q", shows: "one model, called `q` from now on" },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Outcome>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let targets = targets(&arguments.names, playground)?;
@@ -70,7 +141,7 @@ impl Command for Load {
             playground.set_alias(alias, &target.path)?;
         }
         choose_current(&targets, playground);
-        report(outcome)
+        Ok(report(&outcome))
     }
 }
 
@@ -85,7 +156,7 @@ fn targets(names: &[String], playground: &Playground) -> Result<Vec<Target>> {
                 Err(Error::state("nothing is open").with_hint("Open a folder of models first: `open PATH`."))
             }
             (false, true) => Ok(all),
-            (false, false) => Err(Error::new(ErrorKind::Ambiguous, "there are several families")
+            (false, false) => Err(Error::new(ErrorKind::Ambiguous, "several families are open")
                 .with_hint("Name a family or a model, or write `load all`; see `models`.")),
         };
     }
@@ -101,8 +172,8 @@ fn targets(names: &[String], playground: &Playground) -> Result<Vec<Target>> {
 
 type Loading = dyn Fn(&mut Playground, &Target, &Scope<'_>) -> Result<(std::sync::Arc<Loaded>, LoadedHow)>;
 
-/// Loads the targets one after the other. A single one that fails is the command's error; of several, those
-/// that fail are rows.
+/// Loads the targets one after another. If there is a single target, its failure is the command's; of several, each
+/// failure is a row.
 pub(super) fn load_all(
     targets: &[Target],
     playground: &mut Playground,
@@ -149,59 +220,21 @@ fn choose_current(targets: &[Target], playground: &mut Playground) {
 }
 
 /// The report of `load` and `reload`.
-pub(super) fn report(outcome: Outcome) -> Result<Report> {
-    let mut table = Table::new([
-        Column::text("model"),
-        Column::text("precision"),
-        Column::number("layers").rank(2),
-        Column::number("parameters").rank(1),
-        Column::number("size").rank(1),
-        Column::number("time").rank(3),
-        Column::text("from"),
-    ]);
-    for row in &outcome.models {
-        let from = match (row.how, &row.error) {
-            (_, Some(_)) => Cell::text("failed").tone(Tone::Bad),
-            (Some(LoadedHow::Hit), _) => Cell::text("cache"),
-            (Some(LoadedHow::SameContent), _) => Cell::text("cache (touched, same content)"),
-            (Some(LoadedHow::ReadAgain), _) => Cell::text("file (changed)").tone(Tone::Warning),
-            (Some(LoadedHow::Read) | None, _) => Cell::text("file"),
-        };
-        let precision = match (&row.digest, &row.error) {
-            (Some(digest), _) => Cell::text(precision_text(digest)),
-            (None, Some(error)) => Cell::text(error.one_line()).tone(Tone::Bad),
-            (None, None) => Cell::missing(),
-        };
-        let tone = if row.error.is_some() { Tone::Bad } else { Tone::Name };
-        let digest = row.digest.as_ref();
-        table.row([
-            Cell::text(row.name.clone()).tone(tone),
-            precision,
-            Cell::option(digest, |digest| Cell::count(digest.layers as u64)),
-            Cell::option(digest, |digest| Cell::count(digest.parameters)),
-            Cell::option(row.bytes, Cell::bytes),
-            Cell {
-                text: number::duration(std::time::Duration::from_secs_f64(row.time_ms / 1e3)),
-                raw: row.time_ms.into(),
-                tone: Tone::Dim,
-                chart: None,
-            },
-            from,
-        ]);
-    }
-    let mut report = Report::new(&outcome)?.table(table);
+pub(super) fn report(outcome: &Outcome) -> Report {
+    let mut report = Report::of(outcome).table(Table::of(&outcome.models));
     report = push_alerts(report, outcome.models.iter().map(|row| (row.name.as_str(), row.digest.as_ref())));
     if !outcome.evicted.is_empty() {
-        let text = format!("dropped for want of room: {}; see `cache`", outcome.evicted.join(", "));
+        let text =
+            format!("evicted to stay within the cache limit: {}; see `cache`", outcome.evicted.join(", "));
         report = report.toned_line([(Tone::Warning, text)]);
     }
-    Ok(match failure(&outcome) {
+    match failure(outcome) {
         Some(error) => report.effect(Effect::Fail(error)),
         None => report,
-    })
+    }
 }
 
-/// What a script has to know although some models were loaded: its later lines may want the others.
+/// The failure of a command that loaded only some of its models: later lines of a script may need the others.
 fn failure(outcome: &Outcome) -> Option<Error> {
     let failed: Vec<(&str, &Error)> =
         outcome.models.iter().filter_map(|row| Some((row.name.as_str(), row.error.as_ref()?))).collect();

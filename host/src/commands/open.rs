@@ -1,13 +1,13 @@
 //! `open`: scan a folder or one file into the catalog.
 
-use super::listing::{Listed, counted, listing_table};
+use super::listing::{Listed, counted};
 use super::{Command, Example, Group, Scope};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::playground::Playground;
-use crate::render::report::Report;
+use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// `open [PATH]`
@@ -21,7 +21,6 @@ pub(super) struct Arguments {
     path: Option<String>,
 }
 
-#[derive(Serialize)]
 struct Opened {
     root: PathBuf,
     families: usize,
@@ -30,15 +29,37 @@ struct Opened {
     problem: Option<Error>,
 }
 
+impl Record for Opened {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("root", Unit::Name, "Folder or file that was opened", |opened| {
+                opened.root.display().to_string()
+            }),
+            Self::field("families", Unit::Count, "Number of families", |opened| opened.families),
+            Self::list("models", "The model files, by family", |opened| &opened.models),
+            Self::field("skipped", Unit::Text, "Files that no plugin recognizes", |opened| {
+                opened.skipped.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+            }),
+            Self::error("problem", "Why recorded accuracies cannot be read", |opened| {
+                opened.problem.as_ref()
+            }),
+        ]
+    }
+}
+
 impl Command for Open {
     type Arguments = Arguments;
     const NAME: &'static str = "open";
     const SUMMARY: &'static str = "Scan a folder of models, or one model file";
     const GROUP: Group = Group::Models;
     const EXAMPLES: &'static [Example] = &[
-        Example { line: "open .", shows: "every model below the folder, by family" },
+        Example { line: "open .", shows: "all models in the folder and below, by family" },
         Example { line: "open resnet8.onnx", shows: "one model" },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Opened>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let path = match arguments.path {
@@ -49,19 +70,19 @@ impl Command for Open {
         let kept_bytes = playground.settings.cache_limit_bytes;
         let (catalog, opened) = Catalog::open(&path, &playground.backends, kept_bytes, &task)?;
         drop(task);
-        // A current model of another folder would be called by a name that is no longer listed.
+        // The name of a current model in another folder is no longer listed.
         if !catalog.variants.iter().any(|variant| playground.is_current(&variant.path)) {
             playground.choose(None);
         }
         let (skipped, problem) = (catalog.skipped.clone(), catalog.problem.clone());
         let families = catalog.families().len();
         playground.list(catalog, opened);
-        report(Opened { root: path, families, models: Listed::all(playground), skipped, problem })
+        Ok(report(&Opened { root: path, families, models: Listed::all(playground), skipped, problem }))
     }
 }
 
-fn report(opened: Opened) -> Result<Report> {
-    let mut report = Report::new(&opened)?
+fn report(opened: &Opened) -> Report {
+    let mut report = Report::of(opened)
         .toned_line([
             (
                 Tone::Plain,
@@ -73,17 +94,16 @@ fn report(opened: Opened) -> Result<Report> {
             ),
             (Tone::Name, opened.root.display().to_string()),
         ])
-        .table(listing_table(&opened.models));
+        .table(Table::of(&opened.models));
     if !opened.skipped.is_empty() {
-        let text =
-            format!("{} passed over: no plugin knows what is in them", counted(opened.skipped.len(), "file"));
+        let text = format!("{} skipped: not recognized by any plugin", counted(opened.skipped.len(), "file"));
         report = report.toned_line([(Tone::Dim, text)]);
     }
     if let Some(problem) = &opened.problem {
         report =
             report.toned_line([(Tone::Warning, "warning: ".to_owned()), (Tone::Plain, problem.one_line())]);
     }
-    Ok(report)
+    report
 }
 
 /// Lets the user choose among the folders and files below the working folder.
@@ -94,7 +114,7 @@ fn picked(playground: &Playground, scope: &Scope<'_>) -> Result<PathBuf> {
     match choice.and_then(|index| places.get(index)) {
         Some(place) => Ok(playground.path(place)),
         None if !scope.ui.appearance().is_interactive => {
-            Err(Error::usage("`open` needs a path when there is nobody to ask")
+            Err(Error::usage("`open` needs a path in a session that is not interactive")
                 .with_hint("Write `open PATH`."))
         }
         None if places.is_empty() => Err(Error::not_found(format!("no models below `{}`", base.display()))

@@ -1,4 +1,4 @@
-//! `quant`: the quantization parameters of a model's tensors, and what is suspicious about them.
+//! `quant`: the quantization parameters of a model's tensors, and which of them look wrong.
 
 use super::inspection::find_layer;
 use super::listing::counted;
@@ -11,7 +11,8 @@ use crate::inspect::suspicion::{Wiring, zero_channels};
 use crate::model::{ModelInfo, QuantizationParameters, TensorRole, ValueOrigin};
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit, word};
+use crate::render::report::{Cell, Report, Table};
 use crate::render::style::Tone;
 use qp_analysis::{AffineList, CodeUsage, Reason, ScaleSummary, Suspicion, Thresholds};
 use serde::Serialize;
@@ -32,48 +33,37 @@ pub(super) struct Arguments {
     /// A row for each channel or block
     #[arg(long)]
     channels: bool,
-    /// Only what is suspicious
+    /// Only suspicious tensors
     #[arg(long)]
     suspicious: bool,
 }
 
-#[derive(Serialize)]
 struct Found<'a> {
     model: &'a str,
-    /// The layer asked for; none for all.
     layer: Option<&'a str>,
     precision: &'a str,
-    /// Tensors looked at, those left out by `--suspicious` included.
     total: usize,
     tensors: Vec<Row<'a>>,
     suspicious: usize,
 }
 
-#[derive(Serialize)]
 struct Row<'a> {
     name: &'a str,
     kind: Kind,
     layers: Vec<&'a str>,
     granularity: String,
-    #[serde(flatten)]
     parameters: &'a QuantizationParameters,
     is_symmetric: Option<bool>,
-    /// The real values of the smallest and the largest code; of all channels together.
     range: Option<(f64, f64)>,
-    /// For stored codes: how many different ones occur.
     codes_used: Option<u32>,
     suspicions: Vec<Suspected>,
 }
 
-#[derive(Serialize)]
 struct Suspected {
-    /// A name for machines, see [`Reason::code`](qp_analysis::Reason::code).
     reason: &'static str,
     text: String,
-    /// At how many channels or blocks, and the first of them; 0 for the tensor as a whole.
     count: u64,
     first_index: u64,
-    /// The scale, zero point, ratio or share in question.
     value: f64,
 }
 
@@ -91,10 +81,115 @@ enum Kind {
     Activation,
 }
 
+impl Record for Found<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |found| found.model),
+            Self::field("layer", Unit::Name, "The layer asked for; null for all", |found| found.layer),
+            Self::field("precision", Unit::Text, "Numeric precision of the model", |found| found.precision),
+            Self::field(
+                "total",
+                Unit::Count,
+                "Quantized tensors, before `--suspicious` hides any",
+                |found| found.total,
+            ),
+            Self::list("tensors", "The quantized tensors", |found| &found.tensors),
+            Self::field("suspicious", Unit::Count, "Tensors that look wrong", |found| found.suspicious),
+        ]
+    }
+}
+
+impl Record for Row<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Name, "Name of the stored tensor or activation", |row| row.name)
+                .title("tensor"),
+            Self::field("kind", Unit::Text, "weight (any stored tensor) or activation", |row| word(row.kind))
+                .choices(&["weight", "activation"])
+                .title("kind")
+                .rank(3),
+            Self::field("layers", Unit::Text, "Layers that read or compute it", |row| row.layers.clone()),
+            Self::field(
+                "granularity",
+                Unit::Text,
+                "What shares a scale: the tensor, a channel along the axis, or a block of elements",
+                |row| row.granularity.clone(),
+            )
+            .title("granularity")
+            .rank(4)
+            .after("dtype"),
+            Self::flat(QuantizationParameters::fields(), |row| Some(row.parameters))
+                .always()
+                .change("dtype", |dtype| dtype.title("dtype"))
+                .change("scales", |scales| {
+                    scales
+                        .title("scale")
+                        .means("Scale, or the smallest, median and largest of several: real = (code − zero point) · scale")
+                        .text(|row| scale_text(row.parameters).1)
+                        .tone(|row| scale_text(row.parameters).0)
+                })
+                .change("zero_points", |zero_points| {
+                    zero_points
+                        .title("zero point")
+                        .means("Zero point, or the smallest and largest of several: the code of the real value 0")
+                        .text(|row| zero_point_text(row.parameters))
+                }),
+            Self::field(
+                "is_symmetric",
+                Unit::Flag,
+                "Whether every zero point is the middle of the codes",
+                |row| row.is_symmetric,
+            ),
+            Self::field(
+                "range",
+                Unit::Text,
+                "Real values of the smallest and the largest code, over all channels",
+                |row| row.range,
+            )
+            .title("range")
+            .rank(2)
+            .text(|row| row.range.map_or_else(|| "–".to_owned(), |(low, high)| range_text(low, high))),
+            Self::field("codes_used", Unit::Count, "Distinct codes that occur in a stored tensor", |row| {
+                row.codes_used
+            })
+            .title("codes")
+            .rank(5),
+            Self::list("suspicions", "What looks wrong", |row| &row.suspicions),
+            Self::field("", Unit::Text, "What looks wrong, with the numbers in question", |row| {
+                let texts: Vec<String> =
+                    row.suspicions.iter().map(|suspected| suspected.text.clone()).collect();
+                (!texts.is_empty()).then(|| texts.join("; "))
+            })
+            .title("suspicious")
+            .rank(1)
+            .tone(|_| Tone::Warning),
+        ]
+    }
+}
+
+impl Record for Suspected {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("reason", Unit::Text, "Kind of suspicion, for machines", |found| found.reason),
+            Self::field("text", Unit::Text, "What looks wrong", |found| found.text.clone()),
+            Self::field("count", Unit::Count, "Number of channels or blocks concerned", |found| found.count),
+            Self::field(
+                "first_index",
+                Unit::Index,
+                "First channel or block concerned; 0 for the whole tensor",
+                |found| found.first_index,
+            ),
+            Self::field("value", Unit::Real, "Scale, zero point, ratio or share in question", |found| {
+                found.value
+            }),
+        ]
+    }
+}
+
 impl Command for Quant {
     type Arguments = Arguments;
     const NAME: &'static str = "quant";
-    const SUMMARY: &'static str = "Show scales, zero points and what is suspicious about them";
+    const SUMMARY: &'static str = "Show scales and zero points, and flag suspicious ones";
     const GROUP: Group = Group::Inspect;
     const EXAMPLES: &'static [Example] = &[
         Example { line: "quant --model resnet8_int8.onnx", shows: "every quantized weight and activation" },
@@ -103,6 +198,10 @@ impl Command for Quant {
             shows: "each channel's scale",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Found<'_>>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -118,7 +217,7 @@ impl Command for Quant {
         if arguments.suspicious {
             tensors.retain(|row| !row.suspicions.is_empty());
         }
-        report(
+        Ok(report(
             &Found {
                 model: &model.id,
                 layer,
@@ -128,7 +227,7 @@ impl Command for Quant {
                 suspicious,
             },
             arguments.channels,
-        )
+        ))
     }
 }
 
@@ -139,7 +238,7 @@ fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> 
     let mut seen_together = Wiring::of(info).suspicions(info, &thresholds);
     let is_wanted = |layers: &[&str]| layer.is_none_or(|layer| layers.contains(&layer));
     let mut rows = Vec::new();
-    // Scales that are codes themselves are no weights.
+    // Scales that are quantized themselves are not weights.
     let stored: Vec<_> = info
         .tensors
         .iter()
@@ -153,7 +252,7 @@ fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> 
         if !is_wanted(&layers) {
             continue;
         }
-        // Real numbers that the graph rounds are codes as it rounds them.
+        // Of real numbers that the graph rounds, the codes are what they are rounded to.
         let elements = if tensor.dtype.is_float() {
             Elements::values(model, tensor, progress)
         } else {
@@ -169,7 +268,7 @@ fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> 
         let has_zeros = zeros.is_some();
         suspicions.extend(zeros);
         let mut row = row(&tensor.name, Kind::Weight, layers, parameters, usage, suspicions);
-        // Channels of zeros have any scale: they say nothing of the others.
+        // The scale of a channel of zeros is arbitrary and says nothing about the others.
         row.suspicions.retain(|suspected| !(has_zeros && suspected.reason == Reason::ScaleSpread.code()));
         rows.push(row);
     }
@@ -187,8 +286,8 @@ fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> 
     Ok(rows)
 }
 
-/// The values that are the middle or the end of a pair of layers that quantize and dequantize, or a stored
-/// tensor made real: they have the parameters of what the pair began with, which is listed already.
+/// The values inside or after a pair of layers that quantize and dequantize, and stored tensors dequantized: their
+/// parameters are those of the value before the pair, which is listed already.
 fn repeated(info: &ModelInfo) -> BTreeSet<&str> {
     let values = info.inputs.iter().chain(&info.values).chain(&info.outputs);
     let quantized: BTreeSet<&str> = values
@@ -279,48 +378,13 @@ fn granularity_text(parameters: &QuantizationParameters) -> String {
     }
 }
 
-fn report(found: &Found<'_>, shows_channels: bool) -> Result<Report> {
-    let mut table = Table::new([
-        Column::text("tensor"),
-        Column::text("kind").rank(3),
-        Column::text("dtype"),
-        Column::text("granularity").rank(4),
-        Column::text("scale"),
-        Column::text("zero point"),
-        Column::text("range").rank(2),
-        Column::number("codes").rank(5),
-        Column::text("suspicious").rank(1),
-    ]);
-    for row in &found.tensors {
-        let suspicions = if row.suspicions.is_empty() {
-            Cell::missing()
-        } else {
-            let texts: Vec<_> = row.suspicions.iter().map(|suspected| suspected.text.as_str()).collect();
-            Cell::text(texts.join("; ")).tone(Tone::Warning)
-        };
-        table.row([
-            Cell::name(row.name),
-            Cell::text(if row.kind == Kind::Weight { "weight" } else { "activation" }),
-            Cell::text(row.parameters.dtype.to_string()),
-            Cell::text(row.granularity.clone()),
-            scale_cell(row.parameters),
-            zero_point_cell(row.parameters),
-            Cell::option(row.range, |(low, high)| Cell::text(range_text(low, high))),
-            Cell::option(row.codes_used, |used| Cell::count(u64::from(used))),
-            suspicions,
-        ]);
-        if shows_channels && row.parameters.scales.len() > 1 {
-            for (index, scale) in row.parameters.scales.iter().enumerate() {
-                let mut cells = vec![Cell::text(format!("  {index}")).tone(Tone::Dim)];
-                cells.extend([Cell::text(""), Cell::text(""), Cell::text(""), Cell::real(*scale)]);
-                cells.extend([
-                    Cell::real(row.parameters.zero_point(index)),
-                    Cell::text(""),
-                    Cell::text(""),
-                    Cell::text(""),
-                ]);
-                table.row(cells);
-            }
+fn report(found: &Found<'_>, shows_channels: bool) -> Report {
+    let mut table = Table::of(&found.tensors);
+    if shows_channels {
+        let rows = std::mem::take(&mut table.rows);
+        for (cells, row) in rows.into_iter().zip(&found.tensors) {
+            table.rows.push(cells);
+            push_channels(&mut table, row.parameters);
         }
     }
     let verdict = match found.suspicious {
@@ -329,51 +393,64 @@ fn report(found: &Found<'_>, shows_channels: bool) -> Result<Report> {
         0 => (Tone::Good, "nothing suspicious".to_owned()),
         count => (Tone::Warning, format!("{} suspicious", counted(count, "tensor"))),
     };
-    let report = Report::new(found)?.toned_line([
+    let report = Report::of(found).toned_line([
         (Tone::Plain, format!("{} in ", counted(found.total, "quantized tensor"))),
         (Tone::Name, found.model.to_owned()),
         (Tone::Plain, ": ".to_owned()),
         verdict,
     ]);
-    Ok(if found.tensors.is_empty() { report } else { report.table(table) })
+    if found.tensors.is_empty() { report } else { report.table(table) }
+}
+
+/// A row for each of several scales.
+fn push_channels(table: &mut Table, parameters: &QuantizationParameters) {
+    if parameters.scales.len() < 2 {
+        return;
+    }
+    for (index, scale) in parameters.scales.iter().enumerate() {
+        let cell = |key: &str| match key {
+            "name" => Cell::text(format!("  {index}")).tone(Tone::Dim),
+            "scales" => Cell::real(*scale),
+            "zero_points" => Cell::real(parameters.zero_point(index)),
+            _ => Cell::default(),
+        };
+        table.rows.push(table.columns.iter().map(|column| cell(&column.key)).collect());
+    }
 }
 
 /// The scale, or the smallest, the median and the largest of several.
-fn scale_cell(parameters: &QuantizationParameters) -> Cell {
+fn scale_text(parameters: &QuantizationParameters) -> (Tone, String) {
     match (&parameters.scales[..], parameters.is_dynamic) {
-        (_, true) => Cell::text("for each input").tone(Tone::Dim),
-        ([], _) => Cell::text(format!("{} scales", number::count(parameters.scale_count))),
-        ([scale], _) => Cell::real(*scale),
+        (_, true) => (Tone::Dim, "per input".to_owned()),
+        ([], _) => (Tone::Plain, format!("{} scales", number::count(parameters.scale_count))),
+        ([scale], _) => (Tone::Plain, number::real(*scale)),
         (scales, _) => match ScaleSummary::of(scales) {
-            Some(summary) => Cell::text(format!(
-                "{} / {} / {}",
-                number::real(summary.min),
-                number::real(summary.median),
-                number::real(summary.max)
-            )),
-            None => Cell::text("none is valid").tone(Tone::Bad),
+            Some(summary) => {
+                (Tone::Plain, [summary.min, summary.median, summary.max].map(number::real).join(" / "))
+            }
+            None => (Tone::Bad, "none valid".to_owned()),
         },
     }
 }
 
-fn zero_point_cell(parameters: &QuantizationParameters) -> Cell {
+fn zero_point_text(parameters: &QuantizationParameters) -> String {
     match &parameters.zero_points[..] {
-        _ if parameters.is_dynamic => Cell::missing(),
+        _ if parameters.is_dynamic => "–".to_owned(),
         [] if parameters.zero_point_name.is_some() => {
-            Cell::text(format!("{} zero points", parameters.scale_count))
+            format!("{} zero points", number::count(parameters.scale_count))
         }
-        [] => Cell::real(0.0),
-        [first, rest @ ..] if rest.iter().all(|other| other == first) => Cell::real(*first),
+        [] => number::real(0.0),
+        [first, rest @ ..] if rest.iter().all(|other| other == first) => number::real(*first),
         several => {
             let smallest = several.iter().copied().fold(f64::INFINITY, f64::min);
             let largest = several.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            Cell::text(format!("{} to {}", number::real(smallest), number::real(largest)))
+            format!("{} to {}", number::real(smallest), number::real(largest))
         }
     }
 }
 
 fn range_text(low: f64, high: f64) -> String {
-    // Four digits place a range; the JSON has all.
+    // Four digits are enough to place a range; the JSON has all.
     let short = |value: f64| {
         let digits = if value == 0.0 { 0.0 } else { value.abs().log10().floor() };
         number::real((value / 10f64.powf(digits - 3.0)).round() * 10f64.powf(digits - 3.0))

@@ -1,9 +1,10 @@
 //! `reload`: read loaded models again.
 
-use super::load::{load_all, report};
+use super::load::{Outcome, load_all, report};
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
 use crate::playground::{LoadedHow, Playground, Target};
+use crate::render::record::ReportShape;
 use crate::render::report::Report;
 
 /// `reload [NAME…]`
@@ -24,8 +25,12 @@ impl Command for Reload {
     const GROUP: Group = Group::Models;
     const EXAMPLES: &'static [Example] = &[Example {
         line: "load resnet8.onnx; reload",
-        shows: "what is loaded, from the files as they are now",
+        shows: "every loaded model, from its files as they are now",
     }];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Outcome>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let is_loaded = |target: &Target| playground.is_loaded(&target.path);
@@ -37,12 +42,12 @@ impl Command for Reload {
             targets.extend(playground.find_all(name)?.into_iter().filter(is_loaded));
         }
         if targets.is_empty() {
-            return Err(Error::state("nothing of that is loaded").with_hint("Load it with `load NAME`."));
+            return Err(Error::state("none of these models is loaded").with_hint("Load it with `load NAME`."));
         }
         let outcome = load_all(&targets, playground, scope, &|playground, target, scope| {
             let task = scope.ui.task(scope.cancel);
             playground.reload(target, &task).map(|loaded| (loaded, LoadedHow::Read))
         })?;
-        report(outcome)
+        Ok(report(&outcome))
     }
 }

@@ -1,4 +1,4 @@
-//! `summary`: what is available of a family, what is not and why.
+//! `summary`: which variants of a network are available, which are not, and why.
 
 use super::listing::{Listed, State, push_alerts};
 use super::{Command, Example, Group, Scope};
@@ -6,9 +6,9 @@ use crate::catalog::Digest;
 use crate::error::{Error, Result};
 use crate::model::Severity;
 use crate::playground::Playground;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit, word};
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
-use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// `summary [NAME]`
@@ -22,29 +22,28 @@ pub(super) struct Arguments {
     name: Option<String>,
 }
 
-#[derive(Serialize)]
 struct Summarized {
     families: Vec<Family>,
     runtimes: Vec<Runtime>,
 }
 
-#[derive(Serialize)]
 struct Family {
     family: String,
     rows: Vec<Row>,
 }
 
-/// A variant, or a backend and a precision of which there is none.
-#[derive(Serialize)]
+/// A variant, or a backend and a precision without one.
 struct Row {
+    family: String,
+    /// Whether it stands first of its family, and whether there is another one.
+    is_first: bool,
+    is_one_of_several: bool,
     backend: String,
     precision: Option<String>,
     state: State,
-    #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<Listed>,
 }
 
-#[derive(Serialize)]
 struct Runtime {
     backend: String,
     name: Option<String>,
@@ -52,15 +51,107 @@ struct Runtime {
     obstacle: Option<Error>,
 }
 
+impl Record for Summarized {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::list("families", "The families", |summarized| &summarized.families),
+            Self::list("runtimes", "The runtimes of the backends", |summarized| &summarized.runtimes),
+        ]
+    }
+}
+
+impl Record for Family {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("family", Unit::Name, "Name of the family", |family| family.family.clone()),
+            Self::list("rows", "Its variants, by backend and precision", |family| &family.rows),
+        ]
+    }
+}
+
+impl Record for Row {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("family", Unit::Text, "Family: files of one network share it", |row| {
+                row.family.clone()
+            })
+            .title("family")
+            .text(|row| if row.is_first { row.family.clone() } else { String::new() })
+            .tone(|_| Tone::Heading)
+            .shown_if(|row| row.is_one_of_several),
+            Self::field("backend", Unit::Text, "Backend that reads the model", |row| row.backend.clone())
+                .title("backend")
+                .text(|row| if row.backend.is_empty() { "–" } else { &row.backend }.to_owned())
+                .tone(|row| row.tone()),
+            Self::field("precision", Unit::Text, "Numeric precision of the weights and activations", |row| {
+                row.precision.clone()
+            })
+            .title("precision")
+            .tone(|row| row.tone()),
+            Self::field(
+                "state",
+                Unit::Text,
+                "loaded: kept in memory; found: on disk; failed: cannot be read; missing: another backend has it",
+                |row| word(row.state),
+            )
+            .choices(State::WORDS)
+            .title("state")
+            .tone(|row| row.state.tone())
+            .after("model.accuracy.top1"),
+            Self::nested("model", "The model; absent if missing", Listed::fields(), |row| row.model.as_ref())
+                .for_machines()
+                .omitted_if_missing()
+                .change("scheme", |scheme| scheme.title("scheme").rank(4).after("precision"))
+                .change("name", |name| name.title("model"))
+                .change("layers", |layers| layers.title("layers").rank(3))
+                .change("parameters", |parameters| parameters.title("parameters").rank(5))
+                .change("bytes", |bytes| bytes.title("size").rank(0).after("model.parameters"))
+                .change("quantized_share", |share| share.title("quantized").rank(2))
+                .change("accuracy.top1", |top1| {
+                    top1.title("accuracy").rank(1).tone(|row| {
+                        let told = row.model.as_ref().and_then(|model| model.accuracy.as_ref());
+                        let is_stale = told.is_some_and(|told| told.is_stale == Some(true));
+                        if is_stale { Tone::Warning } else { Tone::Plain }
+                    })
+                }),
+        ]
+    }
+}
+
+impl Row {
+    fn tone(&self) -> Tone {
+        match self.state {
+            State::Missing => Tone::Dim,
+            State::Failed => Tone::Bad,
+            State::Loaded | State::Found => Tone::Plain,
+        }
+    }
+}
+
+impl Record for Runtime {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("backend", Unit::Name, "The backend", |runtime| runtime.backend.clone()),
+            Self::field("name", Unit::Text, "Name of its runtime", |runtime| runtime.name.clone()),
+            Self::field("version", Unit::Text, "Version of its runtime", |runtime| runtime.version.clone()),
+            Self::error("obstacle", "Why the backend cannot run models", |runtime| runtime.obstacle.as_ref()),
+        ]
+    }
+}
+
 impl Command for Summary {
     type Arguments = Arguments;
     const NAME: &'static str = "summary";
-    const SUMMARY: &'static str = "Show what there is of a network, by backend and precision";
+    const SUMMARY: &'static str = "Show the variants of a network by backend and precision";
     const GROUP: Group = Group::Models;
     const EXAMPLES: &'static [Example] = &[
         Example { line: "open .; load all; summary", shows: "every variant with its size and accuracy" },
         Example { line: "summary resnet8", shows: "one family" },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Summarized>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         if playground.catalog.is_none() {
@@ -74,7 +165,7 @@ impl Command for Summary {
             listed.retain(|model| model.family == family);
         }
         listed.iter_mut().for_each(|model| model.look_at_accuracy(playground));
-        report(summarize(listed, playground))
+        Ok(report(&summarize(listed, playground)))
     }
 }
 
@@ -89,19 +180,28 @@ fn family_of(name: &str, listed: &[Listed], playground: &Playground) -> Result<S
 fn summarize(listed: Vec<Listed>, playground: &Playground) -> Summarized {
     let mut families: Vec<Family> = Vec::new();
     for model in listed {
+        let family = model.family.clone();
         let row = Row {
+            family: family.clone(),
+            is_first: false,
+            is_one_of_several: false,
             backend: model.backend.clone(),
             precision: model.digest.as_ref().map(|digest| digest.precision.clone()),
             state: model.state,
             model: Some(model),
         };
-        let family = row.model.as_ref().map_or("", |model| &model.family);
         match families.last_mut() {
             Some(last) if last.family == family => last.rows.push(row),
-            _ => families.push(Family { family: family.to_owned(), rows: vec![row] }),
+            _ => families.push(Family { family, rows: vec![row] }),
         }
     }
     families.iter_mut().for_each(add_missing);
+    let are_several = families.len() > 1;
+    for family in &mut families {
+        for (place, row) in family.rows.iter_mut().enumerate() {
+            (row.is_first, row.is_one_of_several) = (place == 0, are_several);
+        }
+    }
     let backends: BTreeSet<&str> = families
         .iter()
         .flat_map(|family| &family.rows)
@@ -112,8 +212,8 @@ fn summarize(listed: Vec<Listed>, playground: &Playground) -> Summarized {
     Summarized { families, runtimes }
 }
 
-/// Adds a row for each precision that one backend has in this family and another of its backends has not,
-/// and puts the rows in the order of backend and precision.
+/// Adds a row for each precision that one backend has in this family and another lacks, and sorts the rows by backend
+/// and precision.
 fn add_missing(family: &mut Family) {
     let pairs: BTreeSet<(String, String)> = family
         .rows
@@ -126,6 +226,9 @@ fn add_missing(family: &mut Family) {
         for precision in &precisions {
             if !pairs.contains(&((*backend).clone(), (*precision).clone())) {
                 family.rows.push(Row {
+                    family: family.family.clone(),
+                    is_first: false,
+                    is_one_of_several: false,
                     backend: (*backend).clone(),
                     precision: Some((*precision).clone()),
                     state: State::Missing,
@@ -166,42 +269,12 @@ fn runtime(backend: &str, playground: &Playground) -> Option<Runtime> {
     }
 }
 
-fn report(summarized: Summarized) -> Result<Report> {
-    let mut report = Report::new(&summarized)?;
-    let is_one = summarized.families.len() == 1;
-    let mut columns = vec![
-        Column::text("backend"),
-        Column::text("precision"),
-        Column::text("scheme").rank(4),
-        Column::text("model"),
-        Column::number("layers").rank(3),
-        Column::number("parameters").rank(5),
-        Column::number("size"),
-        Column::number("quantized").rank(2),
-        Column::number("accuracy").rank(1),
-        Column::text("state"),
-    ];
-    if !is_one {
-        columns.insert(0, Column::text("family"));
-    }
-    let mut table = Table::new(columns);
-    if let ([family], true) = (&summarized.families[..], is_one) {
+fn report(summarized: &Summarized) -> Report {
+    let mut table = Table::of(summarized.families.iter().flat_map(|family| &family.rows));
+    if let [family] = &summarized.families[..] {
         table = table.titled(family.family.clone());
     }
-    for family in &summarized.families {
-        for (index, row) in family.rows.iter().enumerate() {
-            let mut cells = cells(row);
-            if !is_one {
-                let text = if index == 0 { family.family.clone() } else { String::new() };
-                cells.insert(
-                    0,
-                    Cell { text, raw: family.family.clone().into(), tone: Tone::Heading, chart: None },
-                );
-            }
-            table.row(cells);
-        }
-    }
-    report = report.table(table);
+    let mut report = Report::of(summarized).table(table);
     let models =
         || summarized.families.iter().flat_map(|family| &family.rows).filter_map(|row| row.model.as_ref());
     report = accuracy_lines(&models().collect::<Vec<_>>()).into_iter().fold(report, Report::toned_line);
@@ -219,10 +292,10 @@ fn report(summarized: Summarized) -> Result<Report> {
             ]);
         }
     }
-    Ok(summarized.runtimes.iter().fold(report, |report, runtime| report.toned_line(runtime_line(runtime))))
+    summarized.runtimes.iter().fold(report, |report, runtime| report.toned_line(runtime_line(runtime)))
 }
 
-/// Where the accuracies come from, and which are no longer those of their models.
+/// Where the accuracies are recorded, and which models have changed since.
 fn accuracy_lines(models: &[&Listed]) -> Vec<Vec<(Tone, String)>> {
     let told: Vec<_> = models.iter().filter_map(|model| Some((model, model.accuracy.as_ref()?))).collect();
     let Some((_, first)) = told.first() else { return Vec::new() };
@@ -243,37 +316,10 @@ fn accuracy_lines(models: &[&Listed]) -> Vec<Vec<(Tone, String)>> {
         vec![
             (Tone::Warning, "stale: ".to_owned()),
             (Tone::Name, model.name.clone()),
-            (Tone::Plain, format!(" has changed since {} told its accuracy", told.source)),
+            (Tone::Plain, format!(" has changed since its accuracy was recorded in {}", told.source)),
         ]
     }));
     lines
-}
-
-fn cells(row: &Row) -> Vec<Cell> {
-    let model = row.model.as_ref();
-    let digest = model.and_then(|model| model.digest.as_ref());
-    let tone = match row.state {
-        State::Missing => Tone::Dim,
-        State::Failed => Tone::Bad,
-        State::Loaded | State::Found => Tone::Plain,
-    };
-    let backend =
-        if row.backend.is_empty() { Cell::missing() } else { Cell::text(row.backend.clone()).tone(tone) };
-    vec![
-        backend,
-        Cell::option(row.precision.clone(), |precision| Cell::text(precision).tone(tone)),
-        Cell::option(digest.and_then(|digest| digest.scheme.clone()), Cell::text),
-        Cell::option(model, Listed::name_cell),
-        Cell::option(digest, |digest| Cell::count(digest.layers as u64)),
-        Cell::option(digest, |digest| Cell::count(digest.parameters)),
-        Cell::option(model, |model| Cell::bytes(model.bytes)),
-        Cell::option(digest.and_then(|digest| digest.quantized_share), Cell::percent),
-        Cell::option(model.and_then(|model| model.accuracy.as_ref()), |told| {
-            let tone = if told.is_stale == Some(true) { Tone::Warning } else { Tone::Plain };
-            Cell::percent(told.accuracy.top1).tone(tone)
-        }),
-        row.state.cell(),
-    ]
 }
 
 fn runtime_line(runtime: &Runtime) -> Vec<(Tone, String)> {
@@ -289,7 +335,7 @@ fn runtime_line(runtime: &Runtime) -> Vec<(Tone, String)> {
             let hint = error.hints().first().cloned().unwrap_or_default();
             vec![
                 start,
-                (Tone::Warning, format!("inspects only: {}", error.one_line())),
+                (Tone::Warning, format!("inspection only: {}", error.one_line())),
                 (Tone::Plain, format!(". {hint}")),
             ]
         }

@@ -1,9 +1,10 @@
-//! `unload`: drop models.
+//! `unload`: drop loaded models.
 
 use super::listing::counted;
 use super::{Command, Example, Group, Scope};
 use crate::error::Result;
 use crate::playground::{Playground, Target};
+use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::Report;
 
 /// `unload NAME… | all`
@@ -17,26 +18,42 @@ pub(super) struct Arguments {
     names: Vec<String>,
 }
 
+struct Outcome {
+    unloaded: Vec<String>,
+}
+
+impl Record for Outcome {
+    fn fields() -> Vec<Field<Self>> {
+        vec![Self::field("unloaded", Unit::Name, "Models that were unloaded", |outcome| {
+            outcome.unloaded.clone()
+        })]
+    }
+}
+
 impl Command for Unload {
     type Arguments = Arguments;
     const NAME: &'static str = "unload";
-    const SUMMARY: &'static str = "Drop models and free what they hold";
+    const SUMMARY: &'static str = "Unload models and free their memory";
     const GROUP: Group = Group::Models;
     const EXAMPLES: &'static [Example] =
         &[Example { line: "open .; load all; unload all", shows: "nothing is loaded" }];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Outcome>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         let mut targets: Vec<Target> = Vec::new();
         for name in &arguments.names {
             targets.extend(playground.find_all(name)?);
         }
-        let mut names: Vec<String> = Vec::new();
+        let mut outcome = Outcome { unloaded: Vec::new() };
         for target in targets {
             if playground.unload(&target.path) {
-                names.push(target.id);
+                outcome.unloaded.push(target.id);
             }
         }
-        let text = format!("{} unloaded", counted(names.len(), "model"));
-        Ok(Report::new(&serde_json::json!({ "unloaded": names }))?.line(text))
+        let text = format!("{} unloaded", counted(outcome.unloaded.len(), "model"));
+        Ok(Report::of(&outcome).line(text))
     }
 }

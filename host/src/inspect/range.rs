@@ -6,11 +6,10 @@ use super::weight::{Stored, all_stored, weights};
 use crate::input::element_type;
 use crate::model::{DType, ModelInfo, QuantizationParameters};
 use qp_analysis::{AffineList, CodeRange, RangeCount, ValueRange};
-use serde::Serialize;
 use std::collections::HashSet;
 
 /// The range of one tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Extent {
     /// The element type as stored, or of the codes.
     pub dtype: DType,

@@ -69,7 +69,7 @@ impl Summary {
 }
 
 /// [`CodeUsage`] as a result.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CodeSummary {
     /// How many different codes occur.
     pub used: u32,

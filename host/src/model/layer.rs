@@ -2,10 +2,9 @@
 
 use super::QuantizationParameters;
 use super::kind::{Bounds, InputRole, LayerKind, WeightUse};
-use serde::Serialize;
 
 /// A layer: a node of the graph (ONNX) or a module (PyTorch).
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LayerInfo {
     /// The full path, unique in the model: `layer1.conv1`, `/block1/conv1/Conv`.
     pub path: String,
@@ -28,20 +27,15 @@ pub struct LayerInfo {
     /// What it does.
     pub kind: LayerKind,
     /// What each of `inputs` means to it; inputs beyond the end of this list are data.
-    #[serde(skip)]
     pub roles: Vec<InputRole>,
     /// Its weights and biases, the weight first; also those that it reads through layers that only move, dequantize
     /// or round them.
-    #[serde(skip)]
     pub weights: Vec<WeightUse>,
     /// Whether it is inside a graph that another layer holds: its values cannot be captured.
-    #[serde(skip)]
     pub is_inner: bool,
     /// The bounds within which it keeps its elements.
-    #[serde(skip)]
     pub bounds: Option<Bounds>,
     /// The codes to which it rounds its inputs by itself, by input position.
-    #[serde(skip)]
     pub input_codes: Vec<(usize, QuantizationParameters)>,
 }
 
@@ -88,7 +82,7 @@ impl LayerInfo {
 }
 
 /// One attribute of a layer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Attribute {
     /// The name.
     pub name: String,
@@ -96,10 +90,8 @@ pub struct Attribute {
     pub value: AttributeValue,
 }
 
-/// The value of an attribute. Serialized as a number, a string or a list; anything else is an object that says what
-/// it is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
+/// The value of an attribute.
+#[derive(Clone, Debug, PartialEq)]
 pub enum AttributeValue {
     /// A whole number; a boolean is 0 or 1.
     Int(i64),
@@ -128,17 +120,4 @@ pub enum AttributeValue {
         /// What it is, in words.
         other: String,
     },
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attribute_values_serialize_as_plain_json() {
-        let json = |value: AttributeValue| serde_json::to_string(&value).unwrap();
-        assert_eq!(json(AttributeValue::Ints(vec![1, 1])), "[1,1]");
-        assert_eq!(json(AttributeValue::Text("SAME".into())), "\"SAME\"");
-        assert_eq!(json(AttributeValue::Tensor { tensor: "w".into() }), r#"{"tensor":"w"}"#);
-    }
 }

@@ -1,9 +1,9 @@
 //! What a layer computes, as written in its file.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// The code of a layer, or of a whole model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Listing {
     /// The language: `TorchScript`.
     pub language: String,
@@ -23,7 +23,7 @@ pub struct Listing {
 }
 
 /// A method of a class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ListedMethod {
     /// The name: `forward`.
     pub name: String,
@@ -32,7 +32,7 @@ pub struct ListedMethod {
 }
 
 /// A line of what is computed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ListedStep {
     /// The path of the layer that computes it; empty for the model itself.
     #[serde(default)]

@@ -13,12 +13,12 @@ use crate::inspect::graph::{Edge, Graph, Node};
 use crate::model::{QuantizationParameters, ValueInfo};
 use crate::playground::Playground;
 use crate::render::number;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::report::{Cell, Report, Table};
 use crate::render::style::Tone;
-use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// The most nodes that are drawn in a terminal when no layer is given.
+/// At most so many nodes are drawn in a terminal if no layer is given.
 const MOST_NODES: usize = 400;
 
 /// `graph [LAYER]`
@@ -33,16 +33,16 @@ pub(super) struct Arguments {
     /// The model; without it, the current one
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// How many edges around the layer
+    /// How many edges to follow from the layer
     #[arg(long, value_name = "EDGES", default_value_t = 2)]
     depth: usize,
     /// The whole model, whatever layer is current
     #[arg(long, conflicts_with_all = ["layer", "depth"])]
     whole: bool,
-    /// The layers that only quantize and dequantize too
+    /// Also the layers that only quantize and dequantize
     #[arg(long)]
     plumbing: bool,
-    /// Write the graph for Graphviz into this file: of the layer given, else of the whole model
+    /// Write the graph for Graphviz to this file: around the layer given, else of the whole model
     #[arg(long, value_name = "PATH")]
     dot: Option<String>,
     /// Replace the file if it exists
@@ -50,34 +50,147 @@ pub(super) struct Arguments {
     force: bool,
 }
 
-#[derive(Serialize)]
 struct Drawn<'a> {
     model: &'a str,
     layer: Option<&'a str>,
     nodes: Vec<ShownNode<'a>>,
     edges: Vec<ShownEdge<'a>>,
-    /// Layers that only quantize and dequantize and are not among the nodes.
     hidden: usize,
     dot: Option<String>,
 }
 
-#[derive(Serialize)]
 struct ShownNode<'a> {
     name: &'a str,
     kind: &'a str,
     output: Option<&'a ValueInfo>,
     quantization: Option<&'a str>,
-    /// Nodes that are connected with it and not shown.
     before: Vec<&'a str>,
     after: Vec<&'a str>,
 }
 
-#[derive(Serialize)]
 struct ShownEdge<'a> {
     from: &'a str,
     to: &'a str,
     value: &'a str,
     quantization: Option<&'a QuantizationParameters>,
+}
+
+/// A line of the drawing: a node, or rails alone.
+struct Line<'a> {
+    rails: String,
+    node: Option<&'a ShownNode<'a>>,
+    is_center: bool,
+    rounded: Option<String>,
+}
+
+impl Line<'_> {
+    fn beyond(&self) -> Option<String> {
+        let node = self.node?;
+        let list = |arrow: &str, names: &[&str]| match names {
+            [] => None,
+            names => Some(format!("{arrow} {}", names.join(", "))),
+        };
+        let parts = [list("←", &node.before), list("→", &node.after)];
+        let text = parts.into_iter().flatten().collect::<Vec<_>>().join("  ");
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+impl Record for Line<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Name, "Layer, input or output; lines lead to what reads it", |line| {
+                line.node.map(|node| node.name)
+            })
+            .title("layer")
+            .text(|line| match line.node {
+                Some(node) => format!("{} {}", line.rails, node.name),
+                None => line.rails.clone(),
+            })
+            .tone(|line| if line.is_center { Tone::Heading } else { Tone::Name }),
+            Self::field("kind", Unit::Text, "Operator or class; ◀ marks the layer asked for", |line| {
+                line.node.map(|node| node.kind)
+            })
+            .title("type")
+            .text(|line| {
+                let kind = line.node.map_or("", |node| node.kind);
+                if line.is_center { format!("{kind} ◀") } else { kind.to_owned() }
+            }),
+            Self::field("output", Unit::Text, "Element type and shape of its first output", |line| {
+                line.node.and_then(|node| node.output).map(type_text)
+            })
+            .title("output")
+            .rank(2),
+            Self::field(
+                "rounded_to",
+                Unit::Text,
+                "Codes that the next layers read: type, × scale, + zero point",
+                |line| line.rounded.clone(),
+            )
+            .title("rounded to")
+            .rank(1)
+            .hidden_if_missing(),
+            Self::field(
+                "beyond",
+                Unit::Text,
+                "Connected nodes that are not drawn: ← before it, → after it",
+                |line| line.beyond(),
+            )
+            .title("beyond")
+            .rank(3)
+            .text(|line| line.beyond().unwrap_or_default())
+            .tone(|_| Tone::Dim)
+            .hidden_if_missing(),
+        ]
+    }
+}
+
+impl Record for Drawn<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |drawn| drawn.model),
+            Self::field("layer", Unit::Name, "The layer in the middle; null for the whole model", |drawn| {
+                drawn.layer
+            }),
+            Self::list("nodes", "The nodes that are drawn", |drawn| &drawn.nodes),
+            Self::list("edges", "The edges between them", |drawn| &drawn.edges),
+            Self::field(
+                "hidden",
+                Unit::Count,
+                "Layers that are not drawn because they only quantize or dequantize",
+                |drawn| drawn.hidden,
+            ),
+            Self::field("dot", Unit::Text, "File that the graph was written to", |drawn| drawn.dot.clone()),
+        ]
+    }
+}
+
+impl Record for ShownNode<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Name, "Layer, input or output", |node| node.name),
+            Self::field("kind", Unit::Text, "Operator or class; input or output of the model", |node| {
+                node.kind
+            }),
+            Self::object("output", "Its first output", |node| node.output),
+            Self::field("quantization", Unit::Text, "How the layer is quantized", |node| node.quantization),
+            Self::field("before", Unit::Name, "Nodes before it that are not drawn", |node| {
+                node.before.clone()
+            }),
+            Self::field("after", Unit::Name, "Nodes after it that are not drawn", |node| node.after.clone()),
+        ]
+    }
+}
+
+impl Record for ShownEdge<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("from", Unit::Name, "Node that computes the value", |edge| edge.from),
+            Self::field("to", Unit::Name, "Node that reads it", |edge| edge.to),
+            Self::field("value", Unit::Name, "Name of the value", |edge| edge.value),
+            Self::object("quantization", "Codes to which it is rounded", |edge| edge.quantization),
+        ]
+    }
 }
 
 impl Command for GraphCommand {
@@ -88,10 +201,14 @@ impl Command for GraphCommand {
     const EXAMPLES: &'static [Example] = &[
         Example {
             line: "graph layer2.conv2 --model resnet8_int8.onnx",
-            shows: "what is around a convolution",
+            shows: "the surroundings of a convolution",
         },
         Example { line: "graph --model resnet8.onnx", shows: "the whole model" },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Drawn<'_>>(1).draws::<Line<'_>>("nodes", "The drawing")]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -104,7 +221,7 @@ impl Command for GraphCommand {
             (None, Some(current)) if !arguments.whole && arguments.dot.is_none() => info.layer(current),
             _ => None,
         };
-        // A layer that would not be drawn is what the user asks for.
+        // The user asks for a layer that would be hidden.
         is_whole |= layer.is_some_and(|layer| layer.kind.is_plumbing());
         let graph = Graph::of(info, is_whole);
         if graph.edges.is_empty() {
@@ -112,7 +229,7 @@ impl Command for GraphCommand {
                 "the file does not say how the layers of `{}` are connected",
                 model.id
             ))
-            .with_hint("See `layers --tree` for what there is; a traced or exported file says more."));
+            .with_hint("`layers --tree` lists the layers; a traced or exported file has the connections."));
         }
         let center = layer.and_then(|layer| graph.layer(&layer.path));
         let shown: Vec<usize> = match center {
@@ -134,7 +251,7 @@ impl Command for GraphCommand {
             None => None,
         };
         let drawn = drawn(&model.id, &graph, &shown, center, path.map(|path| path.display().to_string()));
-        report(&drawn, &graph, &shown, center)
+        Ok(report(&drawn, &graph, &shown, center))
     }
 }
 
@@ -185,7 +302,7 @@ fn drawn<'a>(
     }
 }
 
-/// `int8 ×0.0117 +3`: to which codes an edge is rounded.
+/// `int8 ×0.0117 +3`: the codes to which an edge is rounded.
 fn quantization_text(parameters: &QuantizationParameters) -> String {
     match (&parameters.scales[..], parameters.is_dynamic) {
         (_, true) => format!("{} dynamic", parameters.dtype),
@@ -200,8 +317,8 @@ fn quantization_text(parameters: &QuantizationParameters) -> String {
     }
 }
 
-fn report(drawn: &Drawn<'_>, graph: &Graph<'_>, shown: &[usize], center: Option<usize>) -> Result<Report> {
-    let mut report = Report::new(drawn)?;
+fn report(drawn: &Drawn<'_>, graph: &Graph<'_>, shown: &[usize], center: Option<usize>) -> Report {
+    let mut report = Report::of(drawn);
     let hidden = match drawn.hidden {
         0 => String::new(),
         count => format!(", {} of quantizing and dequantizing not drawn", counted(count, "layer")),
@@ -217,55 +334,36 @@ fn report(drawn: &Drawn<'_>, graph: &Graph<'_>, shown: &[usize], center: Option<
     pieces.extend([(Tone::Plain, head), (Tone::Name, drawn.model.to_owned()), (Tone::Dim, hidden)]);
     report = report.toned_line(pieces);
     if let Some(path) = &drawn.dot {
-        return Ok(report.toned_line([
+        return report.toned_line([
             (Tone::Plain, "written to ".to_owned()),
             (Tone::Name, path.clone()),
             (Tone::Dim, " (draw it with `dot -Tsvg`)".to_owned()),
-        ]));
+        ]);
     }
-    let has_outside = drawn.nodes.iter().any(|node| !node.before.is_empty() || !node.after.is_empty());
-    let has_codes = drawn.edges.iter().any(|edge| edge.quantization.is_some());
-    let mut columns = vec![Column::text("layer"), Column::text("type"), Column::text("output").rank(2)];
-    columns.extend(has_codes.then(|| Column::text("rounded to").rank(1)));
-    columns.extend(has_outside.then(|| Column::text("beyond").rank(3)));
-    let mut table = Table::new(columns);
-    for line in rails::draw(graph, shown) {
-        let Some(node) = line.node else {
-            let mut cells = vec![Cell::default(); table.columns.len()];
-            cells[0] = Cell { text: line.rails, ..Cell::default() };
-            table.row(cells);
-            continue;
-        };
-        let Some(shown_node) = shown.iter().position(|other| *other == node).map(|place| &drawn.nodes[place])
-        else {
-            continue;
-        };
-        let is_center = center == Some(node);
-        let name = Cell {
-            text: format!("{} {}", line.rails, shown_node.name),
-            raw: shown_node.name.into(),
-            ..Cell::default()
-        };
-        let rounded = graph.outgoing(node).find_map(|edge| edge.quantization);
-        let mut cells = vec![
-            name.tone(if is_center { Tone::Heading } else { Tone::Name }),
-            Cell::text(if is_center {
-                format!("{} ◀", shown_node.kind)
-            } else {
-                shown_node.kind.to_owned()
-            }),
-            Cell::option(shown_node.output, |value| Cell::text(type_text(value))),
-        ];
-        cells.extend(has_codes.then(|| Cell::option(rounded, |codes| Cell::text(quantization_text(codes)))));
-        cells.extend(has_outside.then(|| {
-            let list = |arrow: &str, names: &[&str]| match names {
-                [] => None,
-                names => Some(format!("{arrow} {}", names.join(", "))),
+    let lines: Vec<Line<'_>> = rails::draw(graph, shown)
+        .into_iter()
+        .filter_map(|line| {
+            let node = match line.node {
+                Some(node) => Some((node, shown.iter().position(|other| *other == node)?)),
+                None => None,
             };
-            let parts = [list("←", &shown_node.before), list("→", &shown_node.after)];
-            Cell::text(parts.into_iter().flatten().collect::<Vec<_>>().join("  ")).tone(Tone::Dim)
-        }));
-        table.row(cells);
+            Some(Line {
+                rails: line.rails,
+                node: node.map(|(_, place)| &drawn.nodes[place]),
+                is_center: node.is_some_and(|(node, _)| center == Some(node)),
+                rounded: node
+                    .and_then(|(node, _)| graph.outgoing(node).find_map(|edge| edge.quantization))
+                    .map(quantization_text),
+            })
+        })
+        .collect();
+    let mut table = Table::of(&lines);
+    // A line of rails alone has nothing else to show.
+    for (line, cells) in lines.iter().zip(&mut table.rows) {
+        if line.node.is_none() {
+            cells.fill(Cell::default());
+            cells[0].text.clone_from(&line.rails);
+        }
     }
-    Ok(report.table(table))
+    report.table(table)
 }

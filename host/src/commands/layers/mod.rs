@@ -2,16 +2,16 @@
 
 mod tree;
 
-use super::listing::counted;
+use super::listing::{OpCount, counted};
 use super::{Command, Example, Group, Scope};
 use crate::catalog::name::matches_pattern;
 use crate::error::Result;
 use crate::input::shape_text;
 use crate::model::{DType, LayerInfo, ModelInfo, TensorInfo, TensorRole, ValueInfo};
 use crate::playground::Playground;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Direction, Field, NATURAL, Record, ReportShape, SortKey, Unit, sort_keys};
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
-use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use tree::Branch;
 
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     /// Only layers of this operator or class
     #[arg(long, value_name = "OP_TYPE")]
     op: Option<String>,
-    /// Only layers whose path fits a pattern such as `layer1*`
+    /// Only layers whose path matches a pattern such as `layer1*`
     #[arg(long = "match", value_name = "PATTERN")]
     pattern: Option<String>,
     /// Only layers that are quantized
@@ -37,47 +37,27 @@ pub(super) struct Arguments {
     #[arg(long)]
     unquantized: bool,
     /// The order of the rows
-    #[arg(long, value_enum, value_name = "KEY", default_value_t, conflicts_with = "tree")]
+    #[arg(
+        long,
+        value_name = "KEY",
+        value_parser = sort_keys::<Row<'_>>("The order of computation"),
+        default_value = NATURAL,
+        conflicts_with = "tree"
+    )]
     sort: SortKey,
-    /// As the tree that the paths make, with the sums of what is below
+    /// As a tree of paths, with the totals of each subtree
     #[arg(long)]
     tree: bool,
 }
 
-/// What rows are sorted by, the largest first but for `graph`, `path` and `type`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum SortKey {
-    /// The order of computation
-    #[default]
-    Graph,
-    /// The path
-    Path,
-    /// The operator or class
-    Type,
-    /// The number of parameters
-    Parameters,
-    /// The bytes of the stored tensors
-    Bytes,
-}
-
-#[derive(Serialize)]
 struct Listing<'a> {
     model: &'a str,
     total: usize,
-    /// How many of the layers listed have each op type, the most frequent first.
     op_counts: Vec<OpCount<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     tree: Option<Branch<'a>>,
     layers: Vec<Row<'a>>,
 }
 
-#[derive(Serialize)]
-struct OpCount<'a> {
-    op_type: &'a str,
-    count: usize,
-}
-
-#[derive(Serialize)]
 struct Row<'a> {
     path: &'a str,
     op_type: &'a str,
@@ -85,8 +65,7 @@ struct Row<'a> {
     parameters: u64,
     bytes: u64,
     quantization: Option<&'a str>,
-    /// The same for the sums of a tree: tensors that an earlier layer has too are counted there.
-    #[serde(skip)]
+    /// What it adds to the totals of a tree: tensors shared with an earlier layer are counted there.
     new: Size,
 }
 
@@ -110,6 +89,66 @@ impl Size {
     }
 }
 
+impl Record for Listing<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |listing| listing.model),
+            Self::field("total", Unit::Count, "Layers of the model, before any filter", |listing| {
+                listing.total
+            }),
+            Self::list(
+                "op_counts",
+                "How often each operator or class occurs among the layers listed, most frequent first",
+                |listing| &listing.op_counts,
+            ),
+            Self::object("tree", "Root of the tree of paths, with `--tree`", |listing| listing.tree.as_ref())
+                .omitted_if_missing(),
+            Self::list("layers", "The layers", |listing| &listing.layers),
+        ]
+    }
+}
+
+impl Record for Row<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("path", Unit::Name, "Full path of the layer", |row| row.path)
+                .title("layer")
+                .sort("path", Direction::Ascending),
+            Self::field("op_type", Unit::Text, "Operator (ONNX) or class (PyTorch)", |row| row.op_type)
+                .title("type")
+                .text(|row| type_name(row.op_type).to_owned())
+                .sort("type", Direction::Ascending),
+            Self::nested("output", "First output whose type or shape is known", ValueInfo::fields(), |row| {
+                row.output
+            })
+            .change("dtype", |dtype| {
+                dtype
+                    .title("output")
+                    .means("Element type and shape of the first output that is known")
+                    .rank(2)
+                    .text(|row| row.output.map_or_else(|| "–".to_owned(), output_text))
+            }),
+            Self::field("parameters", Unit::Count, "Number of parameters", |row| row.parameters)
+                .title("parameters")
+                .rank(1)
+                .dash_if_zero()
+                .sort("parameters", Direction::Descending),
+            Self::field("bytes", Unit::Bytes, "Size of its stored tensors", |row| row.bytes)
+                .title("bytes")
+                .rank(3)
+                .dash_if_zero()
+                .sort("bytes", Direction::Descending),
+            Self::field(
+                "quantization",
+                Unit::Text,
+                "How it is quantized: qdq, qoperator, dynamic, …",
+                |row| row.quantization,
+            )
+            .title("quantized"),
+        ]
+    }
+}
+
 impl Command for Layers {
     type Arguments = Arguments;
     const NAME: &'static str = "layers";
@@ -118,9 +157,13 @@ impl Command for Layers {
     const EXAMPLES: &'static [Example] = &[
         Example { line: "layers resnet8.onnx", shows: "every layer in the order of computation" },
         Example { line: "layers resnet8_int8.onnx --op Conv", shows: "the convolutions" },
-        Example { line: "layers resnet8.pt --tree", shows: "modules with the sums of what is in them" },
+        Example { line: "layers resnet8.pt --tree", shows: "modules with the totals of their subtrees" },
         Example { line: "layers resnet8.onnx --sort parameters", shows: "where the parameters are" },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Listing<'_>>(1).draws::<tree::Line<'_>>("tree", "The tree of `--tree`")]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -137,14 +180,14 @@ impl Command for Layers {
             .filter(|layer| is_wanted(layer, &arguments))
             .map(|layer| row(layer, &stored, &values, &mut seen))
             .collect();
-        sort(&mut layers, arguments.sort);
-        report(&Listing {
+        arguments.sort.apply(&mut layers);
+        Ok(report(&Listing {
             model: &model.id,
             total: info.layers.len(),
             op_counts: op_counts(&layers),
             tree: arguments.tree.then(|| Branch::of(&layers)),
             layers,
-        })
+        }))
     }
 }
 
@@ -166,7 +209,7 @@ fn row<'a>(
     values: &BTreeMap<&str, &'a ValueInfo>,
     seen: &mut BTreeSet<&'a str>,
 ) -> Row<'a> {
-    // What dequantizes a weight reads it, but it is the weight of the layer behind.
+    // A dequantizing layer reads a weight that belongs to the layer after it.
     let is_own = |tensor: &&TensorInfo| tensor.layer.as_ref().is_none_or(|owner| *owner == layer.path);
     let own = || layer.tensors.iter().filter_map(|name| stored.get(name.as_str()).copied()).filter(is_own);
     let new = own().filter(|tensor| tensor.alias_of.is_none() && seen.insert(&tensor.name));
@@ -183,16 +226,6 @@ fn row<'a>(
     }
 }
 
-fn sort(rows: &mut [Row<'_>], key: SortKey) {
-    match key {
-        SortKey::Graph => {}
-        SortKey::Path => rows.sort_by_key(|row| row.path),
-        SortKey::Type => rows.sort_by_key(|row| row.op_type),
-        SortKey::Parameters => rows.sort_by_key(|row| std::cmp::Reverse(row.parameters)),
-        SortKey::Bytes => rows.sort_by_key(|row| std::cmp::Reverse(row.bytes)),
-    }
-}
-
 fn op_counts<'a>(rows: &[Row<'a>]) -> Vec<OpCount<'a>> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for row in rows {
@@ -203,59 +236,41 @@ fn op_counts<'a>(rows: &[Row<'a>]) -> Vec<OpCount<'a>> {
     counts
 }
 
-fn report(listing: &Listing<'_>) -> Result<Report> {
+fn report(listing: &Listing<'_>) -> Report {
     let text = match (listing.layers.len(), listing.total) {
         (shown, total) if shown == total => format!("{} in ", counted(total, "layer")),
         (shown, total) => format!("{shown} of {} in ", counted(total, "layer")),
     };
-    let report = Report::new(listing)?
+    let report = Report::of(listing)
         .toned_line([(Tone::Plain, text), (Tone::Name, listing.model.to_owned())])
         .toned_line([(Tone::Dim, counts_text(&listing.op_counts))]);
-    Ok(match &listing.tree {
+    match &listing.tree {
         _ if listing.layers.is_empty() => report,
         Some(tree) => report.table(tree.table()),
-        None => report.table(table(listing)),
-    })
+        None => report.table(Table::of(&listing.layers)),
+    }
 }
 
 /// `Conv 9, Relu 7, Add 3, 5 more types`.
 fn counts_text(counts: &[OpCount<'_>]) -> String {
     const MOST: usize = 10;
-    let name = |op: &OpCount<'_>| if op.op_type.is_empty() { "?" } else { op.op_type }.to_owned();
     let mut texts: Vec<String> =
-        counts.iter().take(MOST).map(|op| format!("{} {}", name(op), op.count)).collect();
+        counts.iter().take(MOST).map(|op| format!("{} {}", type_name(op.op_type), op.count)).collect();
     if counts.len() > MOST {
         texts.push(format!("{} more types", counts.len() - MOST));
     }
     texts.join(", ")
 }
 
-fn table(listing: &Listing<'_>) -> Table {
-    let mut table = Table::new([
-        Column::text("layer"),
-        Column::text("type"),
-        Column::text("output").rank(2),
-        Column::number("parameters").rank(1),
-        Column::number("bytes").rank(3),
-        Column::text("quantized"),
-    ]);
-    for row in &listing.layers {
-        table.row([
-            Cell::name(row.path),
-            Cell::text(if row.op_type.is_empty() { "?" } else { row.op_type }),
-            Cell::option(row.output, output_cell),
-            if row.parameters == 0 { Cell::missing() } else { Cell::count(row.parameters) },
-            if row.bytes == 0 { Cell::missing() } else { Cell::bytes(row.bytes) },
-            Cell::option(row.quantization, Cell::text),
-        ]);
-    }
-    table
+/// The operator or class; a question mark where the file does not say.
+fn type_name(op_type: &str) -> &str {
+    if op_type.is_empty() { "?" } else { op_type }
 }
 
-fn output_cell(value: &ValueInfo) -> Cell {
+fn output_text(value: &ValueInfo) -> String {
     let shape = value.shape.as_ref().map_or_else(|| "?".to_owned(), |shape| shape_text(shape));
     match value.dtype {
-        DType::UNDEFINED => Cell::text(shape),
-        dtype => Cell::text(format!("{dtype} {shape}")),
+        DType::UNDEFINED => shape,
+        dtype => format!("{dtype} {shape}"),
     }
 }

@@ -1,16 +1,15 @@
 //! Layers as the tree that their paths make.
 
 use super::Row;
-use crate::render::report::{Cell, Column, Table};
+use crate::render::record::{Field, Record, Unit};
+use crate::render::report::Table;
 use crate::render::style::Tone;
-use serde::Serialize;
 use std::collections::HashMap;
 
-/// Deeper paths are cut: what lies below is counted with the last part shown.
+/// Deeper paths are cut: what is below counts towards the last part shown.
 const MAX_DEPTH: usize = 32;
 
-/// A part of a path with what is below it.
-#[derive(Serialize)]
+/// One part of a path, with the totals of its subtree.
 pub(super) struct Branch<'a> {
     /// The part of the path.
     name: &'a str,
@@ -24,7 +23,6 @@ pub(super) struct Branch<'a> {
     bytes: u64,
     children: Vec<Branch<'a>>,
     /// The places of the children by name.
-    #[serde(skip)]
     places: HashMap<&'a str, usize>,
 }
 
@@ -78,36 +76,81 @@ impl<'a> Branch<'a> {
         &mut self.children[place]
     }
 
-    /// The tree with lines that join what belongs together.
+    /// The tree, drawn with lines.
     pub(super) fn table(&self) -> Table {
-        let mut table = Table::new([
-            Column::text("layer"),
-            Column::text("type"),
-            Column::number("layers").rank(2),
-            Column::number("parameters").rank(1),
-            Column::number("bytes").rank(3),
-            Column::text("quantized"),
-        ]);
-        self.push_children(&mut table, "");
-        table
+        let mut lines = Vec::new();
+        self.push_children(&mut lines, "");
+        Table::of(&lines)
     }
 
-    fn push_children(&self, table: &mut Table, indent: &str) {
+    fn push_children<'b>(&'b self, lines: &mut Vec<Line<'b>>, indent: &str) {
         for (place, child) in self.children.iter().enumerate() {
             let is_last = place + 1 == self.children.len();
             let joint = if is_last { "└─ " } else { "├─ " };
-            table.row([
-                Cell { raw: child.path.into(), ..Cell::text(format!("{indent}{joint}{}", child.name)) }
-                    .tone(if child.op_type.is_some() { Tone::Name } else { Tone::Heading }),
-                Cell::option(child.op_type, Cell::text),
-                if child.children.is_empty() { Cell::missing() } else { Cell::count(child.layers as u64) },
-                if child.parameters == 0 { Cell::missing() } else { Cell::count(child.parameters) },
-                if child.bytes == 0 { Cell::missing() } else { Cell::bytes(child.bytes) },
-                Cell::option(child.quantization, Cell::text),
-            ]);
+            lines.push(Line { label: format!("{indent}{joint}{}", child.name), branch: child });
             let below = if is_last { "   " } else { "│  " };
-            child.push_children(table, &format!("{indent}{below}"));
+            child.push_children(lines, &format!("{indent}{below}"));
         }
+    }
+}
+
+/// A branch as it is drawn.
+pub(super) struct Line<'a> {
+    label: String,
+    branch: &'a Branch<'a>,
+}
+
+impl Record for Branch<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Name, "This part of the path; empty at the root", |branch| branch.name),
+            Self::field("path", Unit::Name, "Path of the layer that ends here", |branch| branch.path),
+            Self::field("op_type", Unit::Text, "Operator or class of that layer", |branch| branch.op_type),
+            Self::field("quantization", Unit::Text, "How that layer is quantized", |branch| {
+                branch.quantization
+            }),
+            Self::field("layers", Unit::Count, "Layers in this subtree", |branch| branch.layers),
+            Self::field("parameters", Unit::Count, "Parameters of this subtree", |branch| branch.parameters),
+            Self::field("bytes", Unit::Bytes, "Size of the stored tensors of this subtree", |branch| {
+                branch.bytes
+            }),
+            Self::branches("children", "The parts of paths below", |branch| &branch.children),
+        ]
+    }
+}
+
+impl Record for Line<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("path", Unit::Name, "Part of the path; a layer's own has a color", |line| {
+                line.branch.path
+            })
+            .title("layer")
+            .text(|line| line.label.clone())
+            .tone(|line| if line.branch.op_type.is_some() { Tone::Name } else { Tone::Heading }),
+            Self::field("op_type", Unit::Text, "Operator or class", |line| line.branch.op_type).title("type"),
+            Self::field("layers", Unit::Count, "Layers in this subtree", |line| {
+                (!line.branch.children.is_empty()).then_some(line.branch.layers)
+            })
+            .title("layers")
+            .rank(2),
+            Self::field("parameters", Unit::Count, "Parameters of this subtree", |line| {
+                line.branch.parameters
+            })
+            .title("parameters")
+            .rank(1)
+            .dash_if_zero(),
+            Self::field("bytes", Unit::Bytes, "Size of the stored tensors of this subtree", |line| {
+                line.branch.bytes
+            })
+            .title("bytes")
+            .rank(3)
+            .dash_if_zero(),
+            Self::field("quantization", Unit::Text, "How the layer is quantized", |line| {
+                line.branch.quantization
+            })
+            .title("quantized"),
+        ]
     }
 }
 

@@ -1,5 +1,6 @@
-//! `ranges`: from where to where every weight reaches, on one axis, variants side by side.
+//! `ranges`: the range of every weight on one axis, variants side by side.
 
+mod declaration;
 mod layout;
 
 use super::{Command, Example, Group, Scope};
@@ -11,8 +12,9 @@ use crate::inspect::range::{Extent, activations, representable, weights_and_more
 use crate::inspect::survey;
 use crate::inspect::weight::Stored;
 use crate::playground::{Loaded, Playground};
+use crate::render::chart::Chart;
+use crate::render::record::{ReportShape, SortKey, sort_keys};
 use crate::render::report::Report;
-use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -25,58 +27,49 @@ pub(super) struct Arguments {
     /// The models, the reference first; without any, the current one
     #[arg(value_name = "MODEL")]
     names: Vec<String>,
-    /// Only layers and tensors whose name fits a pattern such as `layer1*`
+    /// Only layers and tensors whose name matches a pattern such as `layer1*`
     #[arg(long = "match", value_name = "PATTERN")]
     pattern: Option<String>,
     /// The order of the rows
-    #[arg(long, value_enum, value_name = "KEY", default_value_t)]
+    #[arg(
+        long,
+        value_name = "KEY",
+        value_parser = sort_keys::<Row<'_>>("The order of the layers"),
+        default_value = "width"
+    )]
     sort: SortKey,
     /// Only so many layers
     #[arg(long, value_name = "COUNT")]
     top: Option<usize>,
-    /// Every stored tensor, biases and constants too, in place of each layer's weight
+    /// Every stored tensor, including biases and constants, instead of each layer's weight
     #[arg(long, conflicts_with = "activations")]
     all: bool,
-    /// What the quantized activations can represent, in place of the weights
+    /// What the quantized activations can represent, instead of the weights
     #[arg(long)]
     activations: bool,
-    /// A logarithmic axis on both sides of zero, for ranges that are far apart
+    /// A logarithmic axis on both sides of zero, for ranges of very different widths
     #[arg(long)]
     log: bool,
-    /// From how many standard deviations on a tensor's most distant value is an outlier
+    /// How many standard deviations from the mean make a tensor's most extreme value an outlier
     #[arg(long, value_name = "SIGMAS", default_value_t = 8.0)]
     outlier: f64,
 }
 
-/// What rows are sorted by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum SortKey {
-    /// The widest first
-    #[default]
-    Width,
-    /// The order of the layers
-    Graph,
-    /// The most distant value in standard deviations first
-    Peak,
-}
-
-#[derive(Serialize)]
 struct Compared<'a> {
     models: Vec<&'a str>,
-    /// Rows there are, those left out by `--top` included.
+    /// Rows before `--top` cut them.
     total: usize,
     /// The ends of the axis.
     low: f64,
     high: f64,
     is_logarithmic: bool,
     rows: Vec<Row<'a>>,
-    /// Tensors of further models that belong to no row.
+    /// Tensors of the other models without a match.
     unmatched: Vec<Unmatched<'a>>,
     /// Tensors that could not be read.
     unread: Vec<Unread<'a>>,
 }
 
-#[derive(Serialize)]
 struct Unread<'a> {
     tensor: &'a str,
     reason: Error,
@@ -103,27 +96,57 @@ impl Compared<'_> {
 }
 
 /// A layer's weight, a tensor or an activation in each of the models.
-#[derive(Serialize)]
 struct Row<'a> {
     name: &'a str,
     variants: Vec<Variant<'a>>,
 }
 
-#[derive(Serialize)]
 struct Variant<'a> {
+    /// The row's name, and whether it is shown here.
+    name: &'a str,
+    is_first: bool,
+    /// Of several models, the letter of this one.
+    letter: Option<&'static str>,
     /// Which of the models.
     model: usize,
     tensor: &'a str,
     ground: Ground,
-    #[serde(flatten)]
     extent: Extent,
     is_outlier: bool,
+    /// On the common axis.
+    chart: Option<Chart>,
 }
 
-#[derive(Serialize)]
 struct Unmatched<'a> {
     model: usize,
     tensor: &'a str,
+}
+
+impl<'a> Row<'a> {
+    fn new(name: &'a str, variants: Vec<Variant<'a>>) -> Self {
+        Self { name, variants }
+    }
+
+    /// The largest of these numbers of its variants.
+    fn largest(&self, number: fn(&Extent) -> Option<f64>) -> Option<f64> {
+        self.variants.iter().filter_map(|variant| number(&variant.extent)).reduce(f64::max)
+    }
+}
+
+impl<'a> Variant<'a> {
+    fn new(model: usize, tensor: &'a str, ground: Ground, extent: Extent) -> Self {
+        Self {
+            name: "",
+            is_first: false,
+            letter: None,
+            model,
+            tensor,
+            ground,
+            extent,
+            is_outlier: false,
+            chart: None,
+        }
+    }
 }
 
 impl Command for Ranges {
@@ -142,6 +165,10 @@ impl Command for Ranges {
             shows: "what the quantized activations can represent",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Compared<'_>>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -182,11 +209,12 @@ impl Command for Ranges {
         for variant in compared.rows.iter_mut().flat_map(|row| &mut row.variants) {
             variant.is_outlier = variant.extent.peak_sigmas.is_some_and(|peak| peak >= arguments.outlier);
         }
-        sort(&mut compared.rows, arguments.sort);
+        arguments.sort.apply(&mut compared.rows);
         compared.total = compared.rows.len();
         compared.rows.truncate(arguments.top.unwrap_or(usize::MAX));
         (compared.low, compared.high) = ends(&compared.rows);
-        layout::report(&compared)
+        layout::finish(&mut compared);
+        Ok(layout::report(&compared))
     }
 }
 
@@ -220,9 +248,7 @@ fn weight_rows<'a>(models: &'a [Arc<Loaded>], all: bool, progress: &dyn Progress
         .zip(own)
         .map(|(stored, extent)| {
             let ground = Ground::SAME;
-            let variant =
-                Variant { model: 0, tensor: &stored.tensor.name, ground, extent, is_outlier: false };
-            Row { name: row_name(stored, all), variants: vec![variant] }
+            Row::new(row_name(stored, all), vec![Variant::new(0, &stored.tensor.name, ground, extent)])
         })
         .collect();
     let places: HashMap<&str, usize> =
@@ -239,8 +265,7 @@ fn weight_rows<'a>(models: &'a [Arc<Loaded>], all: bool, progress: &dyn Progress
         for ((place, pair), extent) in found.iter().zip(extents(model, &partners, &mut unread, progress)?) {
             let tensor = &pair.candidate.tensor.name;
             let ground = pair.ground;
-            let variant = Variant { model: index + 1, tensor, ground, extent, is_outlier: false };
-            rows[*place].variants.push(variant);
+            rows[*place].variants.push(Variant::new(index + 1, tensor, ground, extent));
         }
         let own: Vec<_> = weights_and_more(model.info(), all);
         let is_own = |stored: &&Stored<'_>| own.iter().any(|own| own.tensor.name == stored.tensor.name);
@@ -300,34 +325,13 @@ fn activation_rows(models: &[Arc<Loaded>]) -> Vec<Row<'_>> {
             let next = rows.len();
             let place = *places.entry(value).or_insert(next);
             if place == next {
-                rows.push(Row { name: value, variants: Vec::new() });
+                rows.push(Row::new(value, Vec::new()));
             }
             let ground = Ground::SAME;
-            rows[place].variants.push(Variant {
-                model: index,
-                tensor: value,
-                ground,
-                extent,
-                is_outlier: false,
-            });
+            rows[place].variants.push(Variant::new(index, value, ground, extent));
         }
     }
     rows
-}
-
-fn sort(rows: &mut [Row<'_>], key: SortKey) {
-    let mut by = |value: fn(&Extent) -> Option<f64>| {
-        let number = |row: &Row<'_>| {
-            let numbers = row.variants.iter().filter_map(|variant| value(&variant.extent));
-            numbers.fold(f64::NEG_INFINITY, f64::max)
-        };
-        rows.sort_by(|left, right| number(right).total_cmp(&number(left)));
-    };
-    match key {
-        SortKey::Graph => {}
-        SortKey::Width => by(Extent::width),
-        SortKey::Peak => by(|extent| extent.peak_sigmas),
-    }
 }
 
 /// The smallest and the largest end of all rows, zero included.

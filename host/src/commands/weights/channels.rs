@@ -8,12 +8,11 @@ use crate::input::shape_text;
 use crate::inspect::{CodeSummary, Elements, Summary};
 use crate::model::TensorInfo;
 use crate::render::chart::{Chart, Span};
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Field, Record, Unit};
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
-use serde::Serialize;
 
-#[derive(Serialize)]
-struct Looked<'a> {
+pub(super) struct Looked<'a> {
     model: &'a str,
     layer: Option<&'a str>,
     tensor: &'a TensorInfo,
@@ -23,29 +22,101 @@ struct Looked<'a> {
     channels: Vec<Row>,
 }
 
-#[derive(Serialize)]
 struct Row {
     index: usize,
-    #[serde(flatten)]
     numbers: Summary,
     /// Where the channel has its own.
     scale: Option<f64>,
     zero_point: Option<f64>,
     is_dead: bool,
     codes: Option<CodeSummary>,
+    /// Its range, on an axis of all channels.
+    chart: Option<Chart>,
 }
 
 impl Row {
-    fn note(&self) -> Option<Cell> {
+    fn note(&self) -> Option<String> {
         match self.numbers.non_finite() {
-            _ if self.is_dead => Some(Cell::text("dead").tone(Tone::Warning)),
+            _ if self.is_dead => Some("dead".to_owned()),
             0 => None,
-            count => Some(Cell::text(format!("{count} NaN or inf")).tone(Tone::Bad)),
+            count => Some(format!("{count} NaN or inf")),
         }
+    }
+
+    fn draw(&mut self, place: &impl Fn(f64) -> f64) {
+        let numbers = &self.numbers;
+        self.chart = numbers.min.zip(numbers.max).map(|(min, max)| {
+            Chart::Span(Span {
+                low: place(min),
+                high: place(max),
+                core: numbers.core().map(|(low, high)| (place(low), place(high))),
+                zero: Some(place(0.0)),
+                ..Span::default()
+            })
+        });
     }
 }
 
-/// Reads the tensor and tells what is in each of its channels.
+impl Record for Looked<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |looked| looked.model),
+            Self::field("layer", Unit::Name, "The layer; null if only a tensor is named", |looked| {
+                looked.layer
+            }),
+            Self::object("tensor", "The stored tensor", |looked| Some(looked.tensor)).always(),
+            Self::field("axis", Unit::Index, "Axis of the channels", |looked| looked.axis),
+            Self::field("dead", Unit::Count, "Channels whose values are all zero", |looked| looked.dead),
+            Self::list("channels", "The channels", |looked| &looked.channels),
+        ]
+    }
+}
+
+impl Record for Row {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("index", Unit::Count, "Index of the channel", |row| row.index).title("channel"),
+            Self::flat(Summary::fields(), |row| Some(&row.numbers))
+                .always()
+                .for_machines()
+                .change("min", |min| min.title("min").after("zero_point"))
+                .change("max", |max| max.title("max").after("min"))
+                .change("standard_deviation", |deviation| deviation.title("std").rank(4).after("max")),
+            Self::field("scale", Unit::Real, "Scale of the channel, if it has its own", |row| row.scale)
+                .title("scale")
+                .rank(2)
+                .hidden_if_missing(),
+            Self::field("zero_point", Unit::Real, "Zero point of the channel, if it has its own", |row| {
+                row.zero_point
+            })
+            .title("zero point")
+            .rank(3)
+            .hidden_if_missing(),
+            Self::field("is_dead", Unit::Flag, "Whether all its values are zero", |row| row.is_dead),
+            Self::nested("codes", "Codes in use; null for a float tensor", CodeSummary::fields(), |row| {
+                row.codes.as_ref()
+            })
+            .change("used", |used| used.title("codes").rank(1).hidden_if_missing())
+            .change("effective_bits", |bits| bits.title("bits").shown_if(|row| row.codes.is_some())),
+            Self::field(
+                "",
+                Unit::Text,
+                "dead: all values are zero; or how many are NaN or infinite",
+                |row| row.note(),
+            )
+            .title("note")
+            .text(|row| row.note().unwrap_or_default())
+            .tone(|row| if row.is_dead { Tone::Warning } else { Tone::Bad })
+            .shown_if(|row| row.note().is_some()),
+            Self::chart(
+                "Range of the channel on an axis of all channels, ━ within 3 σ of the mean",
+                |row| row.chart.clone(),
+            ),
+        ]
+    }
+}
+
+/// Reads the tensor and computes the statistics of each channel.
 ///
 /// # Errors
 /// What the backend says of the file; `InvalidInput` for an axis that is not there.
@@ -63,7 +134,7 @@ pub(super) fn report(subject: &Subject<'_>, progress: &dyn Progress) -> Result<R
             && parameters.block_size.is_none()
             && parameters.scales.len() == statistics.len()
     });
-    let channels: Vec<Row> = statistics
+    let mut channels: Vec<Row> = statistics
         .iter()
         .enumerate()
         .map(|(index, statistics)| Row {
@@ -73,74 +144,29 @@ pub(super) fn report(subject: &Subject<'_>, progress: &dyn Progress) -> Result<R
             zero_point: own.map(|parameters| parameters.zero_point(index)),
             is_dead: statistics.count() > 0 && statistics.zero_count() == statistics.count(),
             codes: usages.as_ref().and_then(|usages| usages.get(index)).map(CodeSummary::from),
+            chart: None,
         })
         .collect();
-    lay_out(&Looked {
+    let limits = channels.iter().filter_map(|row| row.numbers.min.zip(row.numbers.max));
+    let (low, high) = limits.fold((0f64, 0f64), |(low, high), (min, max)| (low.min(min), high.max(max)));
+    let place = |value: f64| if high > low { (value - low) / (high - low) } else { 0.5 };
+    channels.iter_mut().for_each(|row| row.draw(&place));
+    Ok(lay_out(&Looked {
         model: &model.id,
         layer: subject.layer.map(|layer| layer.path.as_str()),
         tensor,
         axis,
         dead: channels.iter().filter(|row| row.is_dead).count(),
         channels,
-    })
+    }))
 }
 
-fn lay_out(looked: &Looked<'_>) -> Result<Report> {
-    let limits = looked.channels.iter().filter_map(|row| row.numbers.min.zip(row.numbers.max));
-    let (low, high) = limits.fold((0f64, 0f64), |(low, high), (min, max)| (low.min(min), high.max(max)));
-    let place = |value: f64| if high > low { (value - low) / (high - low) } else { 0.5 };
-    let has_codes = looked.channels.iter().any(|row| row.codes.is_some());
-    let has_scales = looked.channels.iter().any(|row| row.scale.is_some());
-    let mut columns = vec![Column::number("channel")];
-    if has_scales {
-        columns.extend([Column::number("scale").rank(2), Column::number("zero point").rank(3)]);
-    }
-    columns.extend([Column::number("min"), Column::number("max"), Column::number("std").rank(4)]);
-    if has_codes {
-        columns.extend([Column::number("codes").rank(1), Column::number("bits")]);
-    }
-    let has_notes = looked.channels.iter().any(|row| row.note().is_some());
-    columns.extend(has_notes.then(|| Column::text("note")));
-    columns.push(Column::chart(""));
-    let mut table = Table::new(columns);
-    for row in &looked.channels {
-        let numbers = &row.numbers;
-        let mut cells = vec![Cell::count(row.index as u64)];
-        if has_scales {
-            cells.extend([Cell::option(row.scale, Cell::real), Cell::option(row.zero_point, Cell::real)]);
-        }
-        cells.extend([
-            Cell::option(numbers.min, Cell::real),
-            Cell::option(numbers.max, Cell::real),
-            Cell::option(numbers.standard_deviation, Cell::real),
-        ]);
-        if has_codes {
-            let bits = row.codes.and_then(|codes| codes.effective_bits);
-            cells.extend([
-                Cell::option(row.codes, |codes| Cell::count(u64::from(codes.used))),
-                Cell::option(bits, |bits| Cell { text: format!("{bits:.2}"), ..Cell::real(bits) }),
-            ]);
-        }
-        if has_notes {
-            cells.push(row.note().unwrap_or_default());
-        }
-        cells.push(match numbers.min.zip(numbers.max) {
-            Some((min, max)) => Cell::chart(Chart::Span(Span {
-                low: place(min),
-                high: place(max),
-                core: numbers.core().map(|(low, high)| (place(low), place(high))),
-                zero: Some(place(0.0)),
-                ..Span::default()
-            })),
-            None => Cell::default(),
-        });
-        table.row(cells);
-    }
+fn lay_out(looked: &Looked<'_>) -> Report {
     let verdict = match looked.dead {
         0 => (Tone::Good, "none dead".to_owned()),
         dead => (Tone::Warning, format!("{dead} dead")),
     };
-    Ok(Report::new(looked)?
+    Report::of(looked)
         .toned_line([
             (Tone::Plain, format!("{} of ", counted(looked.channels.len(), "channel"))),
             (Tone::Name, looked.tensor.name.clone()),
@@ -155,5 +181,5 @@ fn lay_out(looked: &Looked<'_>) -> Result<Report> {
             ),
             verdict,
         ])
-        .table(table))
+        .table(Table::of(&looked.channels))
 }

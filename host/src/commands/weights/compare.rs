@@ -1,4 +1,4 @@
-//! The same tensor of several variants, on the same bins, with what each is off by.
+//! The same tensor of several variants on the same bins, with the errors of each.
 
 use super::{Arguments, Subject};
 use crate::backend::Progress;
@@ -11,44 +11,38 @@ use crate::model::TensorInfo;
 use crate::playground::{Loaded, Playground, Target};
 use crate::render::chart::Chart;
 use crate::render::number;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Field, Record, Unit};
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use qp_analysis::histogram::EdgePrecision;
 use qp_analysis::{Bins, Histogram, ShapeFit};
-use serde::Serialize;
 use std::sync::Arc;
 
 /// What the variants are called in a narrow column.
 const LETTERS: [&str; 12] = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L"];
 
-#[derive(Serialize)]
-struct Compared<'a> {
-    /// The model that the others are compared with.
+pub(super) struct Compared<'a> {
     reference: &'a str,
     layer: Option<&'a str>,
     variants: Vec<Variant<'a>>,
-    /// The same for all, over all finite values together; none where they are too close for so many bins.
     edges: Vec<f64>,
-    /// Models that have no such tensor, or cannot be read, with the reason.
     left_out: Vec<LeftOut>,
 }
 
-#[derive(Serialize)]
 struct Variant<'a> {
+    /// What it is called in a narrow column, and whether it is the reference.
+    letter: &'static str,
+    is_reference: bool,
     model: &'a str,
     precision: &'a str,
     tensor: &'a TensorInfo,
-    #[serde(flatten)]
     ground: Ground,
     statistics: Summary,
-    /// Against the reference, on dequantized values in float64; none for the reference itself.
     errors: Option<Errors>,
-    /// Why there are no errors.
     obstacle: Option<Error>,
     counts: Vec<u64>,
 }
 
-#[derive(Serialize)]
 struct LeftOut {
     model: String,
     reason: Error,
@@ -118,7 +112,7 @@ pub(super) fn report(
             Some(pair) => members.push((model, pair)),
             None => left_out.push(LeftOut {
                 model: model.id.clone(),
-                reason: Error::not_found(format!("it has no tensor that matches `{}`", subject.tensor.name)),
+                reason: Error::not_found(format!("no tensor matches `{}`", subject.tensor.name)),
             }),
         }
     }
@@ -129,14 +123,14 @@ pub(super) fn report(
             [first, ..] => error.with_cause(format!("{}: {}", first.model, first.reason.one_line())),
         });
     }
-    // The float one is what the others are measured by.
+    // The others are compared with the float one.
     let is_float = |(_, pair): &&(&Loaded, TensorPair<'_>)| {
         pair.candidate.tensor.quantization.is_none() && !pair.candidate.tensor.dtype.is_integer()
     };
     let reference = members.iter().position(|member| is_float(&member)).unwrap_or(0);
     members[..=reference].rotate_right(1);
     let compared = compare(subject, &members, left_out, usize::from(arguments.bins), progress)?;
-    lay_out(&compared)
+    Ok(lay_out(&compared))
 }
 
 fn compare<'a>(
@@ -151,7 +145,7 @@ fn compare<'a>(
     for (index, (model, pair)) in members.iter().enumerate() {
         let elements = Elements::values(model, pair.candidate.tensor, progress)?;
         let statistics = Summary::from(&elements.statistics(progress)?);
-        // Both were matched with the subject's tensor: so they match each other.
+        // Both match the subject's tensor, so they match each other.
         let pair_with_reference =
             TensorPair { reference: of_reference.candidate, fit: relative_fit(of_reference, pair), ..*pair };
         let errors = (index > 0)
@@ -163,6 +157,8 @@ fn compare<'a>(
             Err(error) => (None, Some(error)),
         };
         variants.push(Variant {
+            letter: letter(index),
+            is_reference: index == 0,
             model: &model.id,
             precision: &model.info().precision,
             tensor: pair.candidate.tensor,
@@ -193,7 +189,7 @@ fn compare<'a>(
     })
 }
 
-/// How the shapes of two tensors belong together that were both matched with a third.
+/// How the shapes of two tensors fit that were both matched with a third.
 fn relative_fit(first: &TensorPair<'_>, second: &TensorPair<'_>) -> ShapeFit {
     if first.candidate.tensor.shape == second.candidate.tensor.shape {
         return ShapeFit::Same;
@@ -204,46 +200,99 @@ fn relative_fit(first: &TensorPair<'_>, second: &TensorPair<'_>) -> ShapeFit {
     }
 }
 
-fn lay_out(compared: &Compared<'_>) -> Result<Report> {
-    let letter = |index: usize| LETTERS.get(index).copied().unwrap_or("…");
-    let mut errors = Table::new([
-        Column::text(""),
-        Column::text("model"),
-        Column::text("type").rank(2),
-        Column::text("tensor").rank(5),
-        Column::text("matched by").rank(4),
-        Column::number("min").rank(6),
-        Column::number("max").rank(7),
-        Column::number("SQNR dB"),
-        Column::number("cosine").rank(3),
-        Column::number("max error"),
-        Column::number("mean error").rank(1),
-        Column::number("rel. L2").rank(2),
-    ]);
-    for (index, variant) in compared.variants.iter().enumerate() {
-        let of = |value: fn(&Errors) -> Option<f64>| {
-            Cell::option(variant.errors.as_ref().and_then(value), Cell::real)
-        };
-        let sqnr = variant.errors.as_ref().and_then(|errors| errors.metrics.sqnr_db);
-        errors.row([
-            Cell::text(letter(index)),
-            Cell::name(variant.model),
-            Cell::text(format!("{} {}", variant.tensor.dtype, shape_text(&variant.tensor.shape))),
-            Cell::text(variant.tensor.name.clone()),
-            if index == 0 { Cell::text("reference").tone(Tone::Dim) } else { Cell::text(variant.ground.why) },
-            Cell::option(variant.statistics.min, Cell::real),
-            Cell::option(variant.statistics.max, Cell::real),
-            Cell::option(sqnr, |sqnr| match sqnr.is_finite() {
-                true => Cell { text: format!("{sqnr:.2}"), ..Cell::real(sqnr) },
-                false => Cell::real(sqnr),
+fn letter(index: usize) -> &'static str {
+    LETTERS.get(index).copied().unwrap_or("…")
+}
+
+impl Record for Compared<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("reference", Unit::Name, "The model that the others are compared with", |compared| {
+                compared.reference
             }),
-            of(|errors| errors.metrics.cosine_similarity),
-            of(|errors| errors.metrics.max_abs_error),
-            of(|errors| errors.metrics.mean_abs_error),
-            of(|errors| errors.metrics.relative_l2),
-        ]);
+            Self::field("layer", Unit::Name, "The layer; null if only a tensor is named", |compared| {
+                compared.layer
+            }),
+            Self::list("variants", "The tensor in each model, the reference first", |compared| {
+                &compared.variants
+            }),
+            Self::field(
+                "edges",
+                Unit::Real,
+                "Edges of the bins, common to all variants; empty if the values are too close together for the bins",
+                |compared| compared.edges.clone(),
+            ),
+            Self::list("left_out", "Models without such a tensor, or that cannot be read", |compared| {
+                &compared.left_out
+            }),
+        ]
     }
-    let mut report = Report::new(compared)?.table(errors);
+}
+
+impl Record for Variant<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("", Unit::Text, "Letter of the variant", |variant| variant.letter).title(""),
+            Self::field("model", Unit::Name, "The model", |variant| variant.model).title("model"),
+            Self::field("precision", Unit::Text, "Numeric precision of the model", |variant| {
+                variant.precision
+            }),
+            Self::nested("tensor", "The stored tensor", TensorInfo::fields(), |variant| Some(variant.tensor))
+                .always()
+                .change("name", |name| {
+                    name.title("tensor").rank(5).tone(|_| Tone::Plain).after("tensor.dtype")
+                })
+                .change("dtype", |dtype| {
+                    dtype.title("type").means("Element type and shape").rank(2).text(|variant| {
+                        format!("{} {}", variant.tensor.dtype, shape_text(&variant.tensor.shape))
+                    })
+                }),
+            Self::flat(Ground::fields(), |variant| Some(&variant.ground)).always().change("why", |why| {
+                why.title("matched by")
+                    .rank(4)
+                    .text(|variant| match variant.is_reference {
+                        true => "reference".to_owned(),
+                        false => variant.ground.why.to_owned(),
+                    })
+                    .tone(|variant| if variant.is_reference { Tone::Dim } else { Tone::Plain })
+            }),
+            Self::nested("statistics", "Statistics of the values", Summary::fields(), |variant| {
+                Some(&variant.statistics)
+            })
+            .always()
+            .for_machines()
+            .change("min", |min| min.title("min").rank(6))
+            .change("max", |max| max.title("max").rank(7)),
+            Self::nested(
+                "errors",
+                "Errors of the dequantized values against the reference; null for the reference itself",
+                Errors::fields(),
+                |variant| variant.errors.as_ref(),
+            )
+            .for_machines()
+            .change("sqnr_db", |sqnr| sqnr.title("SQNR dB"))
+            .change("cosine_similarity", |cosine| cosine.title("cosine").rank(3))
+            .change("max_abs_error", |error| error.title("max error"))
+            .change("mean_abs_error", |error| error.title("mean error").rank(1))
+            .change("relative_l2", |error| error.title("rel. L2").rank(2))
+            .change("mse", |error| error.title("MSE").rank(8)),
+            Self::error("obstacle", "Why there are no errors", |variant| variant.obstacle.as_ref()),
+            Self::field("counts", Unit::Count, "Values in each bin", |variant| variant.counts.clone()),
+        ]
+    }
+}
+
+impl Record for LeftOut {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |left_out| left_out.model.clone()),
+            Self::error("reason", "Why it is left out", |left_out| Some(&left_out.reason)),
+        ]
+    }
+}
+
+fn lay_out(compared: &Compared<'_>) -> Report {
+    let mut report = Report::of(compared).table(Table::of(&compared.variants));
     if !compared.edges.is_empty() {
         report = report.table(histograms(compared));
     }
@@ -263,32 +312,68 @@ fn lay_out(compared: &Compared<'_>) -> Result<Report> {
             (Tone::Plain, format!(": {}", left_out.reason.one_line())),
         ]);
     }
-    Ok(report)
+    report
 }
 
-/// A row for each bin, and for each variant the count in it, with a bar for the first ones.
-fn histograms(compared: &Compared<'_>) -> Table {
-    let mut columns = vec![Column::number("from"), Column::number("to")];
-    for (index, _) in compared.variants.iter().enumerate() {
-        let name = LETTERS.get(index).copied().unwrap_or("…");
-        // Of many variants in a narrow terminal the last are left out first.
-        columns.push(Column::chart(name).rank(u8::try_from(index).unwrap_or(u8::MAX)));
+/// One bin of all histograms.
+pub(super) struct SharedBin {
+    low: f64,
+    high: f64,
+    counts: Vec<u64>,
+    /// The count of the fullest bin of all.
+    most: u64,
+}
+
+impl SharedBin {
+    fn count(&self, index: usize) -> u64 {
+        self.counts.get(index).copied().unwrap_or_default()
     }
-    let mut table = Table::new(columns);
+
+    fn bar(&self, index: usize) -> Chart {
+        let count = self.count(index);
+        Chart::Labelled { share: count as f64 / self.most as f64, label: number::count(count) }
+    }
+}
+
+impl Record for SharedBin {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("from", Unit::Real, "Lower edge of the bin, included", |bin| bin.low).title("from"),
+            Self::field("to", Unit::Real, "Upper edge of the bin, included only in the last", |bin| bin.high)
+                .title("to"),
+        ]
+    }
+}
+
+/// A row for each bin, with the count of each variant as a bar.
+fn histograms(compared: &Compared<'_>) -> Table {
+    let mut fields = SharedBin::fields();
+    for (index, variant) in compared.variants.iter().enumerate() {
+        fields.push(
+            SharedBin::field(variant.letter, Unit::Count, "Values in the bin", move |bin| bin.count(index))
+                .title(variant.letter)
+                // A narrow terminal hides the last variants first.
+                .rank(u8::try_from(index).unwrap_or(u8::MAX))
+                .chart(move |bin| Some(bin.bar(index)))
+                .tone(move |_| if index == 0 { Tone::Plain } else { Tone::Good }),
+        );
+    }
     let most =
         compared.variants.iter().flat_map(|variant| &variant.counts).copied().max().unwrap_or(1).max(1);
-    for (bin, edges) in compared.edges.windows(2).enumerate() {
-        let mut row = vec![Cell::real(edges[0]), Cell::real(edges[1])];
-        for (index, variant) in compared.variants.iter().enumerate() {
-            let count = variant.counts.get(bin).copied().unwrap_or_default();
-            let bar = Chart::Labelled { share: count as f64 / most as f64, label: number::count(count) };
-            row.push(Cell { raw: count.into(), ..Cell::chart(bar) }.tone(if index == 0 {
-                Tone::Plain
-            } else {
-                Tone::Good
-            }));
-        }
-        table.row(row);
-    }
-    table
+    let bins: Vec<SharedBin> = compared
+        .edges
+        .windows(2)
+        .enumerate()
+        .map(|(bin, edges)| SharedBin {
+            low: edges[0],
+            high: edges[1],
+            counts: compared
+                .variants
+                .iter()
+                .map(|variant| variant.counts.get(bin).copied().unwrap_or_default())
+                .collect(),
+            most,
+        })
+        .collect();
+    Table::with(&fields, &bins)
 }

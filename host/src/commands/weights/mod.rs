@@ -4,13 +4,14 @@ mod channels;
 mod compare;
 mod single;
 
-use super::inspection::find_layer;
+use super::inspection::{Bin, find_layer};
 use super::{Command, Example, Group, Scope};
 use crate::commands::number::integer_in;
 use crate::error::{Error, Result};
 use crate::inspect::weight::tensors_of;
 use crate::model::{LayerInfo, ModelInfo, TensorInfo, TensorRole};
 use crate::playground::Playground;
+use crate::render::record::ReportShape;
 use crate::render::report::Report;
 use qp_analysis::ValueRange;
 
@@ -26,17 +27,17 @@ pub(super) struct Arguments {
     /// The model; without it, the current one
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// Which tensor, by its name or the end of it: of the layer, or with no layer named, of the model; without
+    /// The tensor, by its name or the end of it: of the layer, or if no layer is named, of the model; without
     /// it, the layer's largest
     #[arg(long, value_name = "NAME")]
     tensor: Option<String>,
     /// Bars of the histogram
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = integer_in::<u16>(2..=200))]
     bins: u16,
-    /// The integer codes in place of the real values
+    /// The integer codes instead of the real values
     #[arg(long)]
     raw: bool,
-    /// Count what is within these bounds
+    /// Count the values within these bounds
     #[arg(long, num_args = 2, value_names = ["MIN", "MAX"], allow_negative_numbers = true)]
     range: Option<Vec<f64>>,
     /// Only this channel
@@ -45,8 +46,8 @@ pub(super) struct Arguments {
     /// A row for each channel: extremes, codes in use, effective bits
     #[arg(long)]
     channels: bool,
-    /// The same tensor of other variants on the same bins, each with its error: of these models, or without any
-    /// named, of the whole family
+    /// The same tensor of other variants on the same bins, each with its errors: of these models, or if none is named,
+    /// of the whole family
     #[arg(long, value_name = "MODEL", num_args = 0.., conflicts_with_all = ["raw", "channel", "channels", "range"])]
     compare: Option<Vec<String>>,
     /// The axis of the channels; without it, that of the scales or of the layer's outputs
@@ -65,16 +66,31 @@ impl Command for Weights {
             line: "weights layer1.conv1 --model resnet8_int8.pt --raw --bins 16",
             shows: "the int8 codes",
         },
-        Example { line: "weights fc --model resnet8.onnx --range -0.1 0.1", shows: "how many are small" },
+        Example {
+            line: "weights fc --model resnet8.onnx --range -0.1 0.1",
+            shows: "how many weights are small",
+        },
         Example {
             line: "weights layer1.conv1 --model resnet8_int8.pt --channels",
             shows: "each filter's codes in use and effective bits",
         },
         Example {
             line: "open .; weights layer1.conv1 --model resnet8.onnx --compare",
-            shows: "float, int8 and uint8 on the same bins, with the errors",
+            shows: "float, int8 and uint8 on the same bins, with errors",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![
+            ReportShape::of::<single::Looked<'_>>(1)
+                .when("without `--channels` and `--compare`")
+                .draws::<Bin>("counts", "The histogram"),
+            ReportShape::of::<channels::Looked<'_>>(1).when("with `--channels`"),
+            ReportShape::of::<compare::Compared<'_>>(1)
+                .when("with `--compare`")
+                .draws::<compare::SharedBin>("counts", "The histograms, one column for each variant"),
+        ]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let bounds = bounds(arguments.range.as_deref())?;
@@ -92,7 +108,7 @@ impl Command for Weights {
             }),
             (None, None) => Some(current.ok_or_else(|| {
                 Error::usage("`weights` needs a layer")
-                    .with_hint("Name one, or choose one with `layer PATH`.")
+                    .with_hint("Name one, or select one with `layer PATH`.")
             })?),
         };
         let (layer, tensor) = match layer {
@@ -114,7 +130,7 @@ impl Command for Weights {
     }
 }
 
-/// What is looked at.
+/// The tensor to show.
 struct Subject<'a> {
     model: &'a crate::playground::Loaded,
     layer: Option<&'a LayerInfo>,
@@ -128,7 +144,7 @@ impl Subject<'_> {
     fn channel_axis(&self) -> Result<i64> {
         let known = crate::inspect::weight::channel_axis(self.layer, self.tensor);
         self.axis.or(known).ok_or_else(|| {
-            Error::invalid_input(format!("`{}` is one number and has no channels", self.tensor.name))
+            Error::invalid_input(format!("`{}` is a scalar and has no channels", self.tensor.name))
         })
     }
 }
@@ -137,8 +153,8 @@ fn bounds(range: Option<&[f64]>) -> Result<Option<ValueRange>> {
     match range {
         Some([min, max]) => match ValueRange::new(*min, *max) {
             Some(bounds) => Ok(Some(bounds)),
-            None => Err(Error::usage(format!("there is nothing between {min} and {max}"))
-                .with_hint("Write the smaller first.")),
+            None => Err(Error::usage(format!("no values lie between {min} and {max}"))
+                .with_hint("Write the smaller bound first.")),
         },
         _ => Ok(None),
     }
@@ -161,7 +177,7 @@ fn tensor_of_layer<'a>(layer: &LayerInfo, name: Option<&str>, info: &'a ModelInf
                 .with_hint(format!("Choose one of {}.", names.join(", "))))
         }
         (None, _) => Err(Error::not_found(format!("`{}` has no stored tensor", layer.path))
-            .with_hint("See the column `parameters` of `layers` for those that have.")),
+            .with_hint("The column `parameters` of `layers` shows which layers have some.")),
     }
 }
 
@@ -177,13 +193,13 @@ fn tensor_of_model<'a>(name: &str, info: &'a ModelInfo) -> Result<(Option<&'a La
         (None, [tensor]) => *tensor,
         (None, []) => {
             return Err(Error::not_found(format!("the model stores no tensor `{name}`"))
-                .with_hint("See `stats` for what it stores."));
+                .with_hint("`stats` lists all stored tensors."));
         }
         (None, several) => {
             let names: Vec<_> = several.iter().take(8).map(|tensor| format!("`{}`", tensor.name)).collect();
             return Err(Error::new(
                 crate::error::ErrorKind::Ambiguous,
-                format!("`{name}` fits {} tensors", several.len()),
+                format!("`{name}` matches {} tensors", several.len()),
             )
             .with_hint(format!("Choose one of {}.", names.join(", "))));
         }

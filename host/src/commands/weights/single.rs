@@ -8,34 +8,31 @@ use crate::input::shape_text;
 use crate::inspect::{CodeSummary, Elements, Summary};
 use crate::model::TensorInfo;
 use crate::render::number;
+use crate::render::record::{Field, Record, Unit};
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
 use qp_analysis::histogram::EdgePrecision;
 use qp_analysis::{Bins, Histogram, RangeCount, Statistics, ValueRange};
-use serde::Serialize;
 
-#[derive(Serialize)]
-struct Looked<'a> {
+pub(super) struct Looked<'a> {
     model: &'a str,
     layer: Option<&'a str>,
     tensor: &'a TensorInfo,
     is_raw: bool,
     channel: Option<Channel>,
     statistics: Summary,
-    /// As `numpy.histogram` gives them for float64 values; none without a finite value.
     edges: Vec<f64>,
     counts: Vec<u64>,
     range: Option<Within>,
     codes: Option<CodeSummary>,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy)]
 struct Channel {
     axis: i64,
     index: usize,
 }
 
-#[derive(Serialize)]
 struct Within {
     min: f64,
     max: f64,
@@ -43,7 +40,57 @@ struct Within {
     share: Option<f64>,
 }
 
-/// Reads the tensor and tells what is in it.
+impl Record for Looked<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |looked| looked.model),
+            Self::field("layer", Unit::Name, "The layer; null if only a tensor is named", |looked| {
+                looked.layer
+            }),
+            Self::object("tensor", "The stored tensor", |looked| Some(looked.tensor)).always(),
+            Self::field(
+                "is_raw",
+                Unit::Flag,
+                "Whether the numbers are stored codes or values instead of dequantized values",
+                |looked| looked.is_raw,
+            ),
+            Self::object("channel", "The channel chosen with `--channel`", |looked| looked.channel.as_ref()),
+            Self::object("statistics", "Statistics of the values", |looked| Some(&looked.statistics))
+                .always(),
+            Self::field(
+                "edges",
+                Unit::Real,
+                "Edges of the bins, as numpy.histogram computes them for float64 values; empty without finite values",
+                |looked| looked.edges.clone(),
+            ),
+            Self::field("counts", Unit::Count, "Values in each bin", |looked| looked.counts.clone()),
+            Self::object("range", "Values within the bounds of `--range`", |looked| looked.range.as_ref()),
+            Self::object("codes", "Codes in use; null for a float tensor", |looked| looked.codes.as_ref()),
+        ]
+    }
+}
+
+impl Record for Channel {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("axis", Unit::Index, "Axis of the channels", |channel| channel.axis),
+            Self::field("index", Unit::Index, "Index along the axis", |channel| channel.index),
+        ]
+    }
+}
+
+impl Record for Within {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("min", Unit::Real, "Lower bound, included", |within| within.min),
+            Self::field("max", Unit::Real, "Upper bound, included", |within| within.max),
+            Self::field("inside", Unit::Count, "Values within the bounds", |within| within.inside),
+            Self::field("share", Unit::Share, "Share of the values within the bounds", |within| within.share),
+        ]
+    }
+}
+
+/// Reads the tensor and computes its statistics.
 ///
 /// # Errors
 /// What the backend says of the file; `InvalidInput` for a channel that is not there.
@@ -72,7 +119,7 @@ pub(super) fn report(
             elements.channel_code_usage(axis, progress)?.and_then(|channels| channels.into_iter().nth(index))
         }
     };
-    lay_out(&Looked {
+    Ok(lay_out(&Looked {
         model: &model.id,
         layer: subject.layer.map(|layer| layer.path.as_str()),
         tensor,
@@ -88,7 +135,7 @@ pub(super) fn report(
             share: within.inside_share(),
         }),
         codes: usage.map(|usage| CodeSummary::from(&usage)),
-    })
+    }))
 }
 
 fn count(
@@ -117,7 +164,7 @@ fn count(
     Ok((statistics, within))
 }
 
-/// `None` without finite values, and for values too close for so many bins.
+/// `None` without finite values, and for values too close together for so many bins.
 fn histogram(
     elements: &Elements<'_>,
     channel: Option<Channel>,
@@ -137,7 +184,7 @@ fn histogram(
     }
 }
 
-fn lay_out(looked: &Looked<'_>) -> Result<Report> {
+fn lay_out(looked: &Looked<'_>) -> Report {
     let (tensor, numbers) = (looked.tensor, &looked.statistics);
     let what = match (&tensor.quantization, &tensor.type_name, looked.is_raw) {
         (Some(_), _, true) => "integer codes",
@@ -191,14 +238,13 @@ fn lay_out(looked: &Looked<'_>) -> Result<Report> {
             )),
         ));
     }
-    let report = Report::new(looked)?.fields(fields);
+    let report = Report::of(looked).fields(fields);
     if looked.counts.is_empty() {
-        return Ok(report);
+        return report;
     }
-    // What a range highlights is green.
     let is_within =
         |low: f64, high: f64| looked.range.as_ref().is_none_or(|range| range.min <= low && high <= range.max);
-    Ok(report.table(histogram_table(&looked.edges, &looked.counts, is_within)))
+    report.table(histogram_table(&looked.edges, &looked.counts, is_within))
 }
 
 /// `164 of 256 used, -127 to 109, 7.36 effective bits`.

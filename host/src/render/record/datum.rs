@@ -22,6 +22,8 @@ pub enum Datum {
     Text(String),
     /// Several values.
     List(Vec<Self>),
+    /// A value that says what it is: an object with that one key.
+    Tagged(&'static str, Box<Self>),
     /// Why something failed.
     Error(Error),
 }
@@ -43,6 +45,10 @@ pub enum Kind {
     List(Box<Self>),
     /// A value or `null`.
     Optional(Box<Self>),
+    /// A value of one of several types.
+    AnyOf(Vec<Self>),
+    /// An object with that one key.
+    Tagged(&'static str, Box<Self>),
     /// An error: kind, message, causes, hints.
     Error,
 }
@@ -100,6 +106,17 @@ impl<V: IntoDatum> IntoDatum for Option<V> {
     }
 }
 
+/// From the first to the second.
+impl<V: IntoDatum> IntoDatum for (V, V) {
+    fn kind() -> Kind {
+        Kind::List(Box::new(V::kind()))
+    }
+
+    fn into_datum(self) -> Datum {
+        Datum::List(vec![self.0.into_datum(), self.1.into_datum()])
+    }
+}
+
 impl<V: IntoDatum> IntoDatum for Vec<V> {
     fn kind() -> Kind {
         Kind::List(Box::new(V::kind()))
@@ -140,6 +157,7 @@ impl Datum {
             Self::Real(number) => crate::render::number::real(number).into(),
             Self::Text(text) => text.into(),
             Self::List(values) => values.into_iter().map(Self::into_json).collect(),
+            Self::Tagged(key, value) => json!({ key: value.into_json() }),
             Self::Error(error) => json!(error),
         }
     }

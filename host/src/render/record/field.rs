@@ -219,16 +219,24 @@ impl<R> Field<R> {
         self
     }
 
-    /// The same group, the field of that key changed.
+    /// The same group, the field of that key changed; `accuracy.top1` is one of a group inside.
     #[must_use]
     pub fn change(mut self, key: &str, change: impl FnOnce(Self) -> Self) -> Self {
-        if let Source::Group { fields, .. } = &mut self.source
-            && let Some(place) = fields.iter().position(|field| field.spec.key == key)
-        {
-            let field = change(fields[place].clone());
-            fields[place] = field;
+        match self.inner(key) {
+            Some(field) => *field = change(field.clone()),
+            None => debug_assert!(false, "there is no field `{key}`"),
         }
         self
+    }
+
+    fn inner(&mut self, key: &str) -> Option<&mut Self> {
+        let Source::Group { fields, .. } = &mut self.source else { return None };
+        fields.iter_mut().find_map(|field| match field.spec.form {
+            Form::Flat => field.inner(key),
+            _ if field.spec.key == key => Some(field),
+            Form::Nested => field.inner(key.strip_prefix(&*field.spec.key)?.strip_prefix('.')?),
+            _ => None,
+        })
     }
 
     /// The same group for machines only: its fields lose titles and keys of `--sort`; [`Field::change`] gives some back.
@@ -272,7 +280,7 @@ impl<R> Field<R> {
         let title = self.spec.title.clone().unwrap_or_default();
         Column {
             name: title,
-            is_right_aligned: self.spec.unit.is_right_aligned(),
+            is_right_aligned: self.chart.is_none() && self.spec.unit.is_right_aligned(),
             rank: self.spec.rank,
             is_chart: self.chart.is_some(),
             key: self.spec.key.clone(),

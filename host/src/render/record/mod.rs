@@ -6,7 +6,7 @@
 //! 1. Drop `Serialize` from its structs and implement [`Record`] for each, one [`Record::field`] per JSON key, in the
 //!    order of the JSON. Give those that people see a [`Field::title`]; add [`Field::rank`], [`Field::sort`],
 //!    [`Field::tone`], [`Field::text`], [`Field::shown_if`] where needed. An accessor is a closure, never a path.
-//! 2. Structs inside: [`Record::flat`] or [`Record::nested`] if their fields become columns (`commands/fields.rs` has
+//! 2. Structs inside: [`Record::flat`] or [`Record::nested`] if their fields become columns (`commands/fields/` has
 //!    those that several commands share), [`Record::object`] and [`Record::list`] if they are for machines only.
 //! 3. Build the report with `Report::of(&found)` and its tables with `Table::of(&found.rows)`; delete the lists of
 //!    columns and cells. What a cell needs from outside its row becomes a field of the row.

@@ -164,5 +164,19 @@ fn value(kind: &Kind, choices: &[&str], is_nullable: bool) -> Map<String, Value>
         Kind::Error => reference("error"),
         Kind::List(items) => nullable(array(Value::Object(value(items, choices, false))), is_nullable),
         Kind::Optional(inner) => value(inner, choices, true),
+        Kind::AnyOf(kinds) => {
+            let mut any: Vec<Value> =
+                kinds.iter().map(|kind| Value::Object(value(kind, choices, false))).collect();
+            any.extend(is_nullable.then(|| json!({ "type": "null" })));
+            Map::from_iter([("anyOf".to_owned(), any.into())])
+        }
+        Kind::Tagged(key, inner) => {
+            let inner = Value::Object(value(inner, choices, false));
+            let mut keywords = simple("object");
+            keywords.insert("properties".into(), json!({ *key: inner }));
+            keywords.insert("required".into(), json!([key]));
+            keywords.insert("additionalProperties".into(), false.into());
+            keywords
+        }
     }
 }

@@ -72,6 +72,6 @@ fn number(datum: &Datum) -> Option<f64> {
         Datum::Count(number) => Some(*number as f64),
         Datum::Whole(number) => Some(*number as f64),
         Datum::Flag(flag) => Some(f64::from(u8::from(*flag))),
-        Datum::Missing | Datum::Text(_) | Datum::List(_) | Datum::Error(_) => None,
+        Datum::Missing | Datum::Text(_) | Datum::List(_) | Datum::Tagged(..) | Datum::Error(_) => None,
     }
 }

@@ -61,6 +61,7 @@ impl Unit {
             (_, Datum::Flag(flag)) => if *flag { "yes" } else { "no" }.to_owned(),
             (_, Datum::Text(text)) => text.clone(),
             (_, Datum::Error(error)) => error.one_line(),
+            (_, Datum::Tagged(key, value)) => format!("{key} {}", self.text(value)),
             (_, Datum::List(values)) => {
                 values.iter().map(|value| self.text(value)).collect::<Vec<_>>().join(", ")
             }

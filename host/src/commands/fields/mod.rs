@@ -1,5 +1,7 @@
 //! The declarations that several reports share.
 
+mod model;
+
 use super::evidence::Ran;
 use crate::inspect::pairing::Ground;
 use crate::inspect::{Errors, Summary};
