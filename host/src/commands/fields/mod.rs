@@ -1,5 +1,7 @@
 //! The declarations that several reports share.
 
+pub(super) mod run;
+
 use super::evidence::Ran;
 use crate::inspect::pairing::Ground;
 use crate::inspect::{Errors, Summary};
