@@ -116,18 +116,19 @@ impl Record for Flip {
             })
             .title("reference")
             .tone(move |flip| tone(is_label(flip.reference_class, flip.label))),
+            Self::field("candidate_class", Unit::Index, "The class that the candidate predicts", |flip| {
+                flip.candidate_class
+            })
+            .title("candidate")
+            .tone(move |flip| tone(is_label(flip.candidate_class, flip.label))),
             Self::field(
                 "reference_margin",
                 Unit::Real,
                 "The reference's highest score minus its second highest: a narrow margin is easily lost",
                 |flip| flip.reference_margin,
             )
-            .title("margin"),
-            Self::field("candidate_class", Unit::Index, "The class that the candidate predicts", |flip| {
-                flip.candidate_class
-            })
-            .title("candidate")
-            .tone(move |flip| tone(is_label(flip.candidate_class, flip.label))),
+            .title("margin")
+            .after("reference_class"),
             Self::field(
                 "candidate_margin",
                 Unit::Real,
