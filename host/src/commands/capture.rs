@@ -1,6 +1,6 @@
 //! `capture`: what every layer computes, over all samples.
 
-use super::evidence::settings_line;
+use super::evidence::Ran;
 use super::inspection::can_be_captured;
 use super::listing::counted;
 use super::number::{BUDGET, integer_in, size};
@@ -17,12 +17,12 @@ use crate::error::{Error, Result};
 use crate::input::shape_text;
 use crate::inspect::range::{Beyond, representable};
 use crate::inspect::{Summary, graph::Graph};
-use crate::model::{LayerInfo, ModelInfo, Property, QuantizationParameters};
+use crate::model::{LayerInfo, ModelInfo, QuantizationParameters};
 use crate::playground::{Loaded, Playground};
-use crate::render::report::{Cell, Column, Effect, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use qp_analysis::{GrowingHistogram, RangeCount, Statistics, ValueRange};
-use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub(super) struct Arguments {
     /// The models; without any, the current one
     #[arg(value_name = "MODEL")]
     names: Vec<String>,
-    /// Only layers whose path fits a pattern such as `layer1*`
+    /// Only layers whose path matches a pattern such as `layer1*`
     #[arg(long = "match", value_name = "PATTERN")]
     pattern: Option<String>,
     /// Only the first samples of the input
@@ -49,20 +49,20 @@ pub(super) struct Arguments {
     /// Samples that are run together
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
     batch: u64,
-    /// What the values that are kept at a time may take in memory: more are captured piece by piece, or in several
-    /// passes where the backend has no pieces
+    /// Memory for the values kept at a time: more are captured piece by piece, or in several passes if the backend
+    /// cannot do that
     #[arg(long, value_name = "SIZE", default_value = BUDGET, value_parser = size)]
     budget: u64,
-    /// As the runtime really executes the model, in place of the graph as it is written
+    /// Run the graph as the runtime optimizes it, not as written
     #[arg(long)]
     optimized: bool,
-    /// Layers that only quantize and dequantize, too
+    /// Also layers that only quantize and dequantize
     #[arg(long)]
     all: bool,
-    /// Codes as they are, not the values that they stand for
+    /// Keep codes as they are, not dequantized
     #[arg(long)]
     raw: bool,
-    /// Write what was captured to FILE.npz or FILE.safetensors
+    /// Write the captured values to FILE.npz or FILE.safetensors
     #[arg(long, value_name = "PATH")]
     save: Option<String>,
     /// Replace a file that exists
@@ -72,7 +72,6 @@ pub(super) struct Arguments {
     running: Running,
 }
 
-#[derive(Serialize)]
 struct Found {
     input: String,
     models: Vec<Captured>,
@@ -80,21 +79,16 @@ struct Found {
     saved: Option<String>,
 }
 
-#[derive(Serialize)]
 struct Captured {
     model: String,
     samples: u64,
     batch: u64,
-    /// In how many passes, so that the values of one batch fit the budget.
     groups: usize,
     is_optimized: bool,
-    runtime: String,
-    runtime_version: String,
-    settings: Vec<Property>,
+    ran: Ran,
     layers: Vec<Row>,
 }
 
-#[derive(Serialize)]
 struct Row {
     layer: String,
     op_type: String,
@@ -102,19 +96,114 @@ struct Row {
     dtype: String,
     /// Of one batch.
     shape: Vec<u64>,
-    #[serde(flatten)]
     statistics: Summary,
-    /// The edges of bins that are a power of two wide, and how many values each holds.
     edges: Vec<f64>,
     counts: Vec<u64>,
-    /// The share of the values that the codes behind the layer cannot represent.
     clipped_share: Option<f64>,
     rectified_share: Option<f64>,
-    #[serde(skip)]
     sketch: Vec<f64>,
     /// The layer's path for the first value that it computes, the value's own name for others.
-    #[serde(skip)]
     label: String,
+}
+
+impl Record for Found {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("input", Unit::Text, "Where the samples come from", |found| found.input.clone()),
+            Self::list("models", "The models that were captured", |found| &found.models),
+            Self::field("saved", Unit::Text, "The file that was written", |found| found.saved.clone()),
+        ]
+    }
+}
+
+impl Record for Captured {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |captured| captured.model.clone()),
+            Self::field("samples", Unit::Count, "Samples that were captured", |captured| captured.samples),
+            Self::field("batch", Unit::Count, "Samples that ran together", |captured| captured.batch),
+            Self::field(
+                "groups",
+                Unit::Count,
+                "Passes that were needed to fit the values of one batch into `--budget`",
+                |captured| captured.groups,
+            ),
+            Self::field(
+                "is_optimized",
+                Unit::Flag,
+                "Whether the runtime optimized the graph, instead of running it as written",
+                |captured| captured.is_optimized,
+            ),
+            Self::flat(Ran::fields(), |captured| Some(&captured.ran)).always(),
+            Self::list("layers", "The values that were captured, in the order of the layers", |captured| {
+                &captured.layers
+            }),
+        ]
+    }
+}
+
+impl Record for Row {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("layer", Unit::Name, "The layer", |row| row.layer.clone())
+                .title("layer")
+                .text(|row| row.label.clone())
+                .tone(|row| if row.statistics.non_finite() > 0 { Tone::Bad } else { Tone::Name }),
+            Self::field("op_type", Unit::Text, "Its operator or class", |row| row.op_type.clone())
+                .title("type")
+                .rank(3),
+            Self::field("value", Unit::Name, "The value that was captured", |row| row.value.clone()),
+            Self::field("dtype", Unit::Text, "Its element type", |row| row.dtype.clone()),
+            Self::field("shape", Unit::Count, "Its shape in one batch", |row| row.shape.clone()),
+            Self::field("", Unit::Text, "Element type and shape of the value in one batch", |row| {
+                format!("{} {}", row.dtype, shape_text(&row.shape))
+            })
+            .title("value of one batch")
+            .rank(4)
+            .tone(|_| Tone::Dim),
+            Self::flat(Summary::fields(), |row| Some(&row.statistics))
+                .always()
+                .for_machines()
+                .change("min", |min| min.title("min"))
+                .change("max", |max| max.title("max"))
+                .change("mean", |mean| mean.title("mean").rank(2))
+                .change("standard_deviation", |deviation| deviation.title("std").rank(2))
+                .change("zero_share", |zeros| zeros.title("zeros").rank(5)),
+            Self::field(
+                "",
+                Unit::Text,
+                "Histogram of the values from their minimum to their maximum",
+                |row| sketch(&row.sketch),
+            )
+            .title("from min to max")
+            .rank(1)
+            .tone(|_| Tone::Good),
+            Self::field(
+                "edges",
+                Unit::Real,
+                "Edges of the histogram's bins, each a power of two wide, in the unit of the values",
+                |row| row.edges.clone(),
+            ),
+            Self::field("counts", Unit::Count, "Values in each bin", |row| row.counts.clone()),
+            Self::field(
+                "clipped_share",
+                Unit::Share,
+                "Share of the values outside the range that the codes after the layer can represent",
+                |row| row.clipped_share,
+            )
+            .title("clipped")
+            .rank(1)
+            .tone(|row| {
+                if row.clipped_share.is_some_and(|share| share > 0.0) { Tone::Warning } else { Tone::Plain }
+            }),
+            Self::field(
+                "rectified_share",
+                Unit::Share,
+                "Share of the values that these codes cut off on purpose, as a ReLU does; null if none are",
+                |row| row.rectified_share,
+            ),
+        ]
+    }
 }
 
 /// What is gathered of one value.
@@ -144,6 +233,10 @@ impl Command for Capture {
             shows: "some layers of two models",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Found>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -186,7 +279,7 @@ impl Command for Capture {
             }
             _ => None,
         };
-        let report = lay_out(&Found { input: input.source.clone(), models: captured, saved })?;
+        let report = lay_out(&Found { input: input.source.clone(), models: captured, saved });
         Ok(match stopped {
             Some(error) => report.effect(Effect::Fail(error)),
             None => report,
@@ -241,19 +334,13 @@ fn one(
         Ok(())
     })?;
     let rows = wanted.iter().filter_map(|(_, value)| gathered.remove(value).map(|one| one.row(value)));
-    let (runtime, runtime_version, settings) = match streamed.report {
-        Some(report) => (report.runtime, report.runtime_version, report.settings),
-        None => Default::default(),
-    };
     let captured = Captured {
         model: side.model.id.clone(),
         samples: streamed.samples,
         batch: arguments.batch,
         groups: streamed.groups,
         is_optimized: arguments.optimized,
-        runtime,
-        runtime_version,
-        settings,
+        ran: streamed.report.map(Ran::from).unwrap_or_default(),
         layers: rows.collect(),
     };
     Ok((captured, streamed.stopped))
@@ -326,8 +413,8 @@ fn sketch(parts: &[f64]) -> String {
     parts.iter().map(level).collect::<String>().trim_end().to_owned()
 }
 
-fn lay_out(found: &Found) -> Result<Report> {
-    let mut report = Report::new(found)?;
+fn lay_out(found: &Found) -> Report {
+    let mut report = Report::of(found);
     for captured in &found.models {
         let how = if captured.is_optimized { "as the runtime executes it" } else { "graph as written" };
         let passes =
@@ -344,49 +431,11 @@ fn lay_out(found: &Found) -> Result<Report> {
                     ),
                 ),
             ])
-            .toned_line([(
-                Tone::Dim,
-                settings_line(&captured.runtime, &captured.runtime_version, &captured.settings),
-            )])
-            .table(table(captured));
+            .toned_line([(Tone::Dim, captured.ran.text())])
+            .table(Table::of(&captured.layers));
     }
     if let Some(path) = &found.saved {
         report = report.toned_line([(Tone::Good, "written: ".to_owned()), (Tone::Name, path.clone())]);
     }
-    Ok(report)
-}
-
-fn table(captured: &Captured) -> Table {
-    let mut table = Table::new([
-        Column::text("layer"),
-        Column::text("type").rank(3),
-        Column::text("value of one batch").rank(4),
-        Column::number("min"),
-        Column::number("max"),
-        Column::number("mean").rank(2),
-        Column::number("std").rank(2),
-        Column::number("zeros").rank(5),
-        Column::text("from min to max").rank(1),
-        Column::number("clipped").rank(1),
-    ]);
-    for row in &captured.layers {
-        let numbers = &row.statistics;
-        let zeros = (numbers.count > 0).then(|| numbers.zeros as f64 / numbers.count as f64);
-        let clipped =
-            if row.clipped_share.is_some_and(|share| share > 0.0) { Tone::Warning } else { Tone::Plain };
-        let odd = if numbers.non_finite() > 0 { Tone::Bad } else { Tone::Plain };
-        table.row([
-            Cell::name(&row.label).tone(if odd == Tone::Bad { Tone::Bad } else { Tone::Name }),
-            Cell::text(&row.op_type),
-            Cell::text(format!("{} {}", row.dtype, shape_text(&row.shape))).tone(Tone::Dim),
-            Cell::option(numbers.min, Cell::real),
-            Cell::option(numbers.max, Cell::real),
-            Cell::option(numbers.mean, Cell::real),
-            Cell::option(numbers.standard_deviation, Cell::real),
-            Cell::option(zeros, Cell::percent),
-            Cell::text(sketch(&row.sketch)).tone(Tone::Good),
-            Cell::option(row.clipped_share, Cell::percent).tone(clipped),
-        ]);
-    }
-    table
+    report
 }

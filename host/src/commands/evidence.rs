@@ -11,7 +11,6 @@ use crate::error::{Error, Result};
 use crate::input::{Input, PictureOptions, Selection, labels};
 use crate::model::{ModelInfo, Property};
 use crate::playground::{Loaded, Playground};
-use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -180,7 +179,7 @@ impl Evidence {
 }
 
 /// The runtime of a run and the settings that took effect.
-#[derive(Serialize)]
+#[derive(Default)]
 pub(super) struct Ran {
     pub(super) runtime: String,
     pub(super) runtime_version: String,

@@ -1,17 +1,16 @@
 //! `explain`: which quantized layers change the class of one sample.
 
-use super::evidence::{Choice, Evidence, settings_line};
+use super::evidence::{Choice, Evidence, Ran};
 use super::listing::counted;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunReport};
 use crate::capture::switched::{Feed, Switched, classes, first};
 use crate::error::{Error, Result};
 use crate::input::Input;
-use crate::model::Property;
 use crate::playground::Playground;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
-use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// `explain SAMPLE`
@@ -23,7 +22,7 @@ pub(super) struct Arguments {
     /// The sample, counted from 0
     #[arg(value_name = "NUMBER")]
     sample: u64,
-    /// The reference, an ONNX model; without it, those of the last `flips`
+    /// The reference, an ONNX model; without it, the models of the last `flips`
     #[arg(value_name = "MODEL", requires = "candidate")]
     reference: Option<String>,
     /// The candidate
@@ -33,7 +32,6 @@ pub(super) struct Arguments {
     evidence: Choice,
 }
 
-#[derive(Serialize)]
 struct Found<'a> {
     reference: &'a str,
     candidate: &'a str,
@@ -42,22 +40,103 @@ struct Found<'a> {
     label: Option<i64>,
     reference_class: usize,
     candidate_class: usize,
-    /// The class with every layer quantized that can be emulated.
     emulated_class: usize,
-    /// Whether the emulation sees what the candidate sees: if not, nothing is explained.
+    /// If not, nothing is explained.
     is_reproduced: bool,
-    /// How often the model was run for the answer.
     runs: usize,
-    runtime: String,
-    runtime_version: String,
-    settings: Vec<Property>,
-    /// The smallest set found whose layers, put back to float, give the reference's class again.
+    ran: Ran,
     smallest: Vec<&'a str>,
-    /// Layers each of which alone is enough.
     single: Vec<&'a str>,
-    /// Layers each of which, as the only one quantized, changes the class.
     only: Vec<&'a str>,
     layers: usize,
+}
+
+/// A layer that changes the class, for people.
+struct Row<'a> {
+    layer: &'a str,
+    /// Whether it is in the smallest set.
+    is_in_smallest: bool,
+    /// Whether it restores the class alone.
+    is_single: bool,
+    /// Whether it changes the class alone.
+    is_only: bool,
+}
+
+impl Record for Found<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("reference", Unit::Name, "The reference", |found| found.reference),
+            Self::field("candidate", Unit::Name, "The candidate", |found| found.candidate),
+            Self::field("input", Unit::Text, "Where the sample comes from", |found| found.input),
+            Self::field("sample", Unit::Index, "The sample, counted from 0", |found| found.sample),
+            Self::field("label", Unit::Index, "The sample's label; null if unknown", |found| found.label),
+            Self::field("reference_class", Unit::Index, "The class that the reference predicts", |found| {
+                found.reference_class
+            }),
+            Self::field("candidate_class", Unit::Index, "The class that the candidate predicts", |found| {
+                found.candidate_class
+            }),
+            Self::field(
+                "emulated_class",
+                Unit::Index,
+                "The class that the reference predicts with every layer quantized that can be emulated",
+                |found| found.emulated_class,
+            ),
+            Self::field(
+                "is_reproduced",
+                Unit::Flag,
+                "Whether the emulation predicts the candidate's class; if not, nothing is explained",
+                |found| found.is_reproduced,
+            ),
+            Self::field("runs", Unit::Count, "Runs that the search took", |found| found.runs),
+            Self::flat(Ran::fields(), |found| Some(&found.ran)).always(),
+            Self::field(
+                "smallest",
+                Unit::Name,
+                "The smallest set found of layers that restore the reference's class when put back to float",
+                |found| found.smallest.clone(),
+            ),
+            Self::field(
+                "single",
+                Unit::Name,
+                "Layers that restore the class when only that layer is put back to float",
+                |found| found.single.clone(),
+            ),
+            Self::field(
+                "only",
+                Unit::Name,
+                "Layers that change the class when only that layer is quantized",
+                |found| found.only.clone(),
+            ),
+            Self::field("layers", Unit::Count, "Quantized layers that were emulated", |found| found.layers),
+        ]
+    }
+}
+
+impl Record for Row<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        let tone = |is_so: bool| if is_so { Tone::Good } else { Tone::Dim };
+        vec![
+            Self::field("layer", Unit::Name, "The layer of the reference", |row| row.layer).title("layer"),
+            Self::field(
+                "back_to_float",
+                Unit::Text,
+                "What putting this layer back to float does, alone or with the others of the smallest set",
+                |row| match (row.is_single, row.is_in_smallest) {
+                    (true, _) => Some("restores the class"),
+                    (false, true) => Some("restores it with the others"),
+                    (false, false) => None,
+                },
+            )
+            .title("put back to float")
+            .tone(move |row| tone(row.is_single || row.is_in_smallest)),
+            Self::field("quantized_alone", Unit::Text, "What quantizing only this layer does", |row| {
+                row.is_only.then_some("changes the class")
+            })
+            .title("quantized alone")
+            .tone(move |row| tone(row.is_only)),
+        ]
+    }
 }
 
 impl Command for Explain {
@@ -67,8 +146,13 @@ impl Command for Explain {
     const GROUP: Group = Group::Run;
     const EXAMPLES: &'static [Example] = &[Example {
         line: "explain 327 resnet8.onnx resnet8_int8.onnx --data digits.npz",
-        shows: "which layers, put back to float, give the class back",
+        shows: "which layers restore the class when put back to float",
     }];
+
+    fn reports() -> Vec<ReportShape> {
+        let report = ReportShape::of::<Found<'_>>(1);
+        vec![report.draws::<Row<'_>>("explanation", "The layers that change the class")]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let last = playground.flips.clone();
@@ -87,7 +171,7 @@ impl Command for Explain {
                 (last.reference, last.candidate, choice)
             }
             _ => {
-                return Err(Error::usage("it is not said which models").with_hint(
+                return Err(Error::usage("no models given").with_hint(
                     "Write `explain SAMPLE REF CAND`, or look for changed samples with `flips` first.",
                 ));
             }
@@ -141,12 +225,8 @@ impl Command for Explain {
         let Search { runs, report, .. } = search;
         drop(task);
         let path = |index: &usize| values.pairs[*index].reference.path.as_str();
-        let (runtime, runtime_version, settings) = match report {
-            Some(report) => (report.runtime, report.runtime_version, report.settings),
-            None => Default::default(),
-        };
         let label = usize::try_from(arguments.sample).ok();
-        lay_out(&Found {
+        Ok(lay_out(&Found {
             reference: &evidence.reference_model.id,
             candidate: &evidence.candidate_model.id,
             input: &evidence.input.source,
@@ -157,14 +237,12 @@ impl Command for Explain {
             emulated_class,
             is_reproduced,
             runs,
-            runtime,
-            runtime_version,
-            settings,
+            ran: report.map(Ran::from).unwrap_or_default(),
             smallest: smallest.iter().map(path).collect(),
             single: single.iter().map(path).collect(),
             only: only.iter().map(path).collect(),
             layers: all.len(),
-        })
+        }))
     }
 }
 
@@ -235,9 +313,9 @@ impl Search<'_> {
     }
 }
 
-fn lay_out(found: &Found<'_>) -> Result<Report> {
+fn lay_out(found: &Found<'_>) -> Report {
     let label = found.label.map(|label| format!(", label {label}")).unwrap_or_default();
-    let mut report = Report::new(found)?
+    let report = Report::of(found)
         .toned_line([
             (
                 Tone::Plain,
@@ -254,49 +332,40 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
             Tone::Dim,
             format!(
                 "{}; {} of {}",
-                settings_line(&found.runtime, &found.runtime_version, &found.settings),
+                found.ran.text(),
                 counted(found.runs, "run"),
                 counted(found.layers, "quantized layer")
             ),
         )]);
     if found.reference_class == found.candidate_class {
-        return Ok(
-            report.toned_line([(Tone::Good, "both see the same class: nothing to explain".to_owned())])
-        );
+        return report
+            .toned_line([(Tone::Good, "both predict the same class: nothing to explain".to_owned())]);
     }
     if !found.is_reproduced {
-        return Ok(report.toned_line([(
+        return report.toned_line([(
             Tone::Warning,
             format!(
-                "with all layers quantized the emulation sees class {}: what the candidate's kernels round inside decides here, no layer's scale",
+                "with all layers quantized the emulation predicts class {}: rounding inside the candidate's kernels decides here, not any layer's scale",
                 found.emulated_class
             ),
-        )]));
+        )]);
     }
-    let mut table = Table::new([
-        Column::text("layer"),
-        Column::text("put back to float"),
-        Column::text("alone quantized"),
-    ]);
     let how = match found.smallest.len() {
-        1 => "put back to float, this layer alone gives the class back: ",
-        _ => "put back to float, these together give the class back: ",
+        1 => "putting this layer alone back to float restores the class: ",
+        _ => "putting these layers back to float together restores the class: ",
     };
-    report = report.toned_line([(Tone::Plain, how.to_owned()), (Tone::Name, found.smallest.join(", "))]);
     let mut shown: Vec<&str> =
         found.smallest.iter().chain(&found.single).chain(&found.only).copied().collect();
     let mut seen = BTreeSet::new();
     shown.retain(|layer| seen.insert(*layer));
-    for layer in shown {
-        let yes = |is_so: bool, text: &str| {
-            if is_so { Cell::text(text).tone(Tone::Good) } else { Cell::text("–").tone(Tone::Dim) }
-        };
-        let back = match (found.single.contains(&layer), found.smallest.contains(&layer)) {
-            (true, _) => yes(true, "gives the class back"),
-            (false, true) => yes(true, "does so with the others"),
-            (false, false) => yes(false, ""),
-        };
-        table.row([Cell::name(layer), back, yes(found.only.contains(&layer), "changes the class")]);
-    }
-    Ok(report.table(table))
+    let row = |layer| Row {
+        layer,
+        is_in_smallest: found.smallest.contains(&layer),
+        is_single: found.single.contains(&layer),
+        is_only: found.only.contains(&layer),
+    };
+    let rows: Vec<Row<'_>> = shown.into_iter().map(row).collect();
+    report
+        .toned_line([(Tone::Plain, how.to_owned()), (Tone::Name, found.smallest.join(", "))])
+        .table(Table::of(&rows))
 }

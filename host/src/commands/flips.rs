@@ -1,4 +1,4 @@
-//! `flips`: the samples that two models see as different classes.
+//! `flips`: the samples that two models classify differently.
 
 use super::evidence::{Choice, Evidence, Ran};
 use super::listing::counted;
@@ -10,10 +10,10 @@ use crate::capture::switched::{first, labelled, scores};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::playground::{FlipsContext, Playground};
-use crate::render::report::{Cell, Column, Effect, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use qp_analysis::argmax;
-use serde::Serialize;
 
 /// Rows that are printed without `--top`.
 const SHOWN: usize = 20;
@@ -24,7 +24,7 @@ pub(super) struct Flips;
 /// The arguments of `flips`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The reference, most often the float model
+    /// The reference, usually the float model
     #[arg(value_name = "MODEL")]
     reference: String,
     /// The candidate
@@ -32,38 +32,117 @@ pub(super) struct Arguments {
     candidate: String,
     #[command(flatten)]
     evidence: Choice,
-    /// Only so many rows
+    /// Show at most this many rows
     #[arg(long, value_name = "COUNT", default_value_t = SHOWN)]
     top: usize,
 }
 
-#[derive(Serialize)]
 struct Found<'a> {
     reference: &'a str,
     candidate: &'a str,
     input: &'a str,
     samples: u64,
     runs: Vec<Ran>,
-    /// Samples whose class is another.
     flipped: usize,
-    /// Top-1 accuracy, 0 to 1, where there are labels.
+    /// `None` without labels, as the three after it.
     reference_accuracy: Option<f64>,
     candidate_accuracy: Option<f64>,
-    /// Flips from the label to another class, and from another class to the label.
     became_wrong: Option<usize>,
     became_right: Option<usize>,
     flips: Vec<Flip>,
 }
 
-#[derive(Serialize)]
 struct Flip {
     sample: u64,
     label: Option<i64>,
     reference_class: usize,
     candidate_class: usize,
-    /// How far the reference's two highest scores are apart: a narrow win is easily lost.
-    reference_margin: f64,
-    candidate_margin: f64,
+    /// `None` of a single class.
+    reference_margin: Option<f64>,
+    candidate_margin: Option<f64>,
+}
+
+impl Record for Found<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("reference", Unit::Name, "The reference", |found| found.reference),
+            Self::field("candidate", Unit::Name, "The candidate", |found| found.candidate),
+            Self::field("input", Unit::Text, "Where the samples come from", |found| found.input),
+            Self::field("samples", Unit::Count, "Samples that both models ran on", |found| found.samples),
+            Self::list("runs", "How the models were run; one entry if both were run the same way", |found| {
+                &found.runs
+            }),
+            Self::field("flipped", Unit::Count, "Samples that changed class", |found| found.flipped),
+            Self::field(
+                "reference_accuracy",
+                Unit::Share,
+                "Top-1 accuracy of the reference; null without labels",
+                |found| found.reference_accuracy,
+            ),
+            Self::field(
+                "candidate_accuracy",
+                Unit::Share,
+                "Top-1 accuracy of the candidate; null without labels",
+                |found| found.candidate_accuracy,
+            ),
+            Self::field(
+                "became_wrong",
+                Unit::Count,
+                "Samples that only the reference classifies correctly; null without labels",
+                |found| found.became_wrong,
+            ),
+            Self::field(
+                "became_right",
+                Unit::Count,
+                "Samples that only the candidate classifies correctly; null without labels",
+                |found| found.became_right,
+            ),
+            Self::list("flips", "The samples that changed class, up to `--top`", |found| &found.flips),
+        ]
+    }
+}
+
+impl Record for Flip {
+    fn fields() -> Vec<Field<Self>> {
+        let tone = |is_label: bool| if is_label { Tone::Good } else { Tone::Plain };
+        vec![
+            Self::field("sample", Unit::Index, "The sample, counted from 0", |flip| flip.sample)
+                .title("sample"),
+            Self::field("label", Unit::Index, "The sample's label", |flip| flip.label)
+                .title("label")
+                .hidden_if_missing(),
+            Self::field("reference_class", Unit::Index, "The class that the reference predicts", |flip| {
+                flip.reference_class
+            })
+            .title("reference")
+            .tone(move |flip| tone(is_label(flip.reference_class, flip.label))),
+            Self::field("candidate_class", Unit::Index, "The class that the candidate predicts", |flip| {
+                flip.candidate_class
+            })
+            .title("candidate")
+            .tone(move |flip| tone(is_label(flip.candidate_class, flip.label))),
+            Self::field(
+                "reference_margin",
+                Unit::Real,
+                "The reference's highest score minus its second highest: a narrow margin is easily lost",
+                |flip| flip.reference_margin,
+            )
+            .title("margin")
+            .after("reference_class"),
+            Self::field(
+                "candidate_margin",
+                Unit::Real,
+                "The candidate's highest score minus its second highest",
+                |flip| flip.candidate_margin,
+            )
+            .title("its margin"),
+        ]
+    }
+}
+
+/// Whether the class is the label.
+fn is_label(class: usize, label: Option<i64>) -> bool {
+    label.is_some() && i64::try_from(class).ok() == label
 }
 
 /// What was counted so far.
@@ -91,6 +170,10 @@ impl Command for Flips {
         },
     ];
 
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Found<'_>>(1)]
+    }
+
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
         let evidence = Evidence::gather(
@@ -113,7 +196,6 @@ impl Command for Flips {
         drop(task);
         let Counted { samples, correct, mut flips, runs } = counted;
         let accuracy = |correct: u64| labels.map(|_| correct as f64 / samples.max(1) as f64);
-        let is_label = |class: usize, label: Option<i64>| i64::try_from(class).ok() == label;
         let became = |was: bool| {
             labels.map(|_| {
                 let class = |flip: &Flip| if was { flip.reference_class } else { flip.candidate_class };
@@ -136,7 +218,7 @@ impl Command for Flips {
             became_wrong,
             became_right,
             flips,
-        })?;
+        });
         playground.flips = Some(FlipsContext {
             reference: arguments.reference.clone(),
             candidate: arguments.candidate.clone(),
@@ -146,7 +228,7 @@ impl Command for Flips {
         });
         Ok(match stop {
             Some(error) => report.effect(Effect::Fail(
-                error.with_cause(format!("the list above is that of {samples} of {wanted} samples")),
+                error.with_cause(format!("the list above covers {samples} of {wanted} samples")),
             )),
             None => report,
         })
@@ -170,7 +252,7 @@ fn count(
                     let label = labels.and_then(|labels| labels.get(place)).copied();
                     let classes = [argmax(ours).unwrap_or(0), argmax(theirs).unwrap_or(0)];
                     for (correct, class) in counted.correct.iter_mut().zip(classes) {
-                        *correct += u64::from(i64::try_from(class).ok() == label);
+                        *correct += u64::from(is_label(class, label));
                     }
                     if classes[0] != classes[1] {
                         counted.flips.push(Flip {
@@ -209,19 +291,19 @@ fn both(
     Ok((scores(&first(ours.tensors, reference)?)?, scores(&first(theirs.tensors, candidate)?)?, runs))
 }
 
-/// How far the two highest scores are apart.
-fn margin(scores: &[f64]) -> f64 {
+/// The highest score minus the second highest.
+fn margin(scores: &[f64]) -> Option<f64> {
     let mut sorted = scores.to_vec();
     sorted.sort_by(|left, right| right.total_cmp(left));
     match sorted[..] {
-        [first, second, ..] => first - second,
-        _ => f64::NAN,
+        [first, second, ..] => Some(first - second),
+        _ => None,
     }
 }
 
-fn lay_out(found: &Found<'_>) -> Result<Report> {
+fn lay_out(found: &Found<'_>) -> Report {
     let tone = if found.flipped == 0 { Tone::Good } else { Tone::Warning };
-    let mut report = Report::new(found)?
+    let mut report = Report::of(found)
         .toned_line([
             (Tone::Name, found.candidate.to_owned()),
             (Tone::Plain, " against ".to_owned()),
@@ -229,14 +311,10 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
             (Tone::Plain, format!(" on {} of {}: ", counted(found.samples as usize, "sample"), found.input)),
             (
                 tone,
-                format!(
-                    "{} another class",
-                    match found.flipped {
-                        0 => "none has".to_owned(),
-                        1 => "1 has".to_owned(),
-                        many => format!("{many} have"),
-                    }
-                ),
+                match found.flipped {
+                    0 => "no sample changed class".to_owned(),
+                    count => format!("{} changed class", counted(count, "sample")),
+                },
             ),
         ])
         .toned_line([(Tone::Dim, found.runs.iter().map(Ran::text).collect::<Vec<_>>().join("; "))]);
@@ -251,41 +329,12 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
         ));
     }
     if found.flips.is_empty() {
-        return Ok(report);
+        return report;
     }
-    let has_labels = found.reference_accuracy.is_some();
-    let mut columns = vec![Column::number("sample")];
-    if has_labels {
-        columns.push(Column::number("label"));
-    }
-    columns.extend([
-        Column::number("reference"),
-        Column::number("by"),
-        Column::number("candidate"),
-        Column::number("by"),
-    ]);
-    let mut table = Table::new(columns);
-    let plain = |number: u64| Cell { text: number.to_string(), raw: number.into(), ..Cell::default() };
-    for flip in &found.flips {
-        let is_label = |class: usize| flip.label.is_some() && i64::try_from(class).ok() == flip.label;
-        let class =
-            |class: usize| plain(class as u64).tone(if is_label(class) { Tone::Good } else { Tone::Plain });
-        let mut cells = vec![plain(flip.sample)];
-        if has_labels {
-            cells.push(flip.label.map_or_else(Cell::default, |label| plain(label.unsigned_abs())));
-        }
-        cells.extend([
-            class(flip.reference_class),
-            Cell::real(flip.reference_margin),
-            class(flip.candidate_class),
-            Cell::real(flip.candidate_margin),
-        ]);
-        table.row(cells);
-    }
-    report = report.table(table);
+    report = report.table(Table::of(&found.flips));
     if found.flipped > found.flips.len() {
         report = report.line(format!("and {} more; see `--top`", found.flipped - found.flips.len()));
     }
     let first = found.flips.first().map_or(0, |flip| flip.sample);
-    Ok(report.toned_line([(Tone::Dim, format!("`explain {first}` finds the layers that did it"))]))
+    report.toned_line([(Tone::Dim, format!("`explain {first}` finds the layers that caused it"))])
 }

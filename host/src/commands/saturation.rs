@@ -11,10 +11,10 @@ use crate::capture::{Execution, Side};
 use crate::error::{Error, Result};
 use crate::playground::Playground;
 use crate::render::number;
-use crate::render::report::{Cell, Column, Effect, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use qp_analysis::saturation::fits;
-use serde::Serialize;
 
 /// `saturation [NAME]`
 pub(super) struct Saturation;
@@ -35,35 +35,174 @@ pub(super) struct Arguments {
     running: Running,
 }
 
-#[derive(Serialize)]
 struct Found<'a> {
     model: &'a str,
     input: Option<&'a str>,
     samples: u64,
-    /// `safe`: no sum can overflow; `data`: some could and none did; `overflows`: some did; `possible`: some could, and
-    /// there is no input to count on.
     verdict: &'static str,
     layers: Vec<Row<'a>>,
 }
 
-#[derive(Serialize)]
 struct Row<'a> {
     layer: &'a str,
     op_type: &'a str,
-    /// Why the layer is not concerned.
+    /// Why no sum of the layer can overflow, whatever its bounds.
     exempt: Option<&'static str>,
-    /// The lowest and the highest sum of two products for any activations.
     bounds: (i32, i32),
-    /// Whether every sum fits 16 bits.
     fits: bool,
     channels_at_risk: usize,
     channels: usize,
-    /// Sums looked at on the input, and those that do not fit; output positions are taken evenly.
+    /// `None` if nothing was counted, as the four after it.
     sums: Option<u64>,
     saturated: Option<u64>,
     outputs: Option<u64>,
     wrong_outputs: Option<u64>,
     largest_error: Option<i64>,
+}
+
+impl Record for Found<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |found| found.model),
+            Self::field(
+                "input",
+                Unit::Text,
+                "Where the samples come from; null if nothing was counted",
+                |found| found.input,
+            ),
+            Self::field("samples", Unit::Count, "Samples that overflows were counted on", |found| {
+                found.samples
+            }),
+            Self::field(
+                "verdict",
+                Unit::Text,
+                "safe: no sum can overflow; data: some could, none did; overflows: some did; possible: some could, \
+                 and there is no input to count on",
+                |found| found.verdict,
+            )
+            .choices(&["safe", "data", "overflows", "possible"]),
+            Self::list("layers", "The layers that multiply 8-bit codes by 8-bit weights", |found| {
+                &found.layers
+            }),
+        ]
+    }
+}
+
+impl Row<'_> {
+    /// Blank where the layer is exempt, a dash where nothing was counted.
+    fn text(&self, text: Option<String>) -> String {
+        if self.exempt.is_some() { String::new() } else { text.unwrap_or_else(|| "–".to_owned()) }
+    }
+
+    fn risk_tone(&self) -> Tone {
+        if self.fits { Tone::Plain } else { Tone::Warning }
+    }
+
+    fn overflow_tone(&self) -> Tone {
+        if self.saturated.is_some_and(|count| count > 0) { Tone::Bad } else { Tone::Plain }
+    }
+
+    fn wrong_share(&self) -> Option<f64> {
+        let (wrong, all) = self.wrong_outputs.zip(self.outputs)?;
+        Some(wrong as f64 / all.max(1) as f64)
+    }
+}
+
+impl Record for Row<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("layer", Unit::Name, "The layer", |row| row.layer).title("layer"),
+            Self::field("op_type", Unit::Text, "Its operator or class", |row| row.op_type)
+                .title("type")
+                .rank(4),
+            Self::field(
+                "exempt",
+                Unit::Text,
+                "Why no sum of this layer can overflow, whatever its bounds; null if one may",
+                |row| row.exempt,
+            ),
+            Self::field(
+                "bounds",
+                Unit::Count,
+                "The lowest and the highest sum of two products over all possible activations",
+                |row| vec![i64::from(row.bounds.0), i64::from(row.bounds.1)],
+            ),
+            Self::field(
+                "",
+                Unit::Count,
+                "Lowest sum of two products over all possible activations; 16 bits hold −32768 and above",
+                |row| i64::from(row.bounds.0),
+            )
+            .title("lowest sum")
+            .rank(3)
+            .text(|row| row.text(Some(row.bounds.0.to_string())))
+            .tone(Row::risk_tone),
+            Self::field(
+                "",
+                Unit::Count,
+                "Highest sum of two products over all possible activations; 16 bits hold up to 32767",
+                |row| i64::from(row.bounds.1),
+            )
+            .title("highest sum")
+            .text(|row| row.text(Some(row.bounds.1.to_string())))
+            .tone(Row::risk_tone),
+            Self::field("fits", Unit::Flag, "Whether every possible sum fits in 16 bits", |row| row.fits),
+            Self::field(
+                "channels_at_risk",
+                Unit::Count,
+                "Output channels with a possible sum that does not fit in 16 bits",
+                |row| row.channels_at_risk,
+            )
+            .title("channels at risk")
+            .rank(1)
+            .text(|row| match row.exempt {
+                Some(_) => "none".to_owned(),
+                None => format!("{} of {}", row.channels_at_risk, row.channels),
+            })
+            .tone(|row| if row.exempt.is_some() { Tone::Dim } else { Tone::Plain }),
+            Self::field("channels", Unit::Count, "Output channels", |row| row.channels),
+            Self::field(
+                "sums",
+                Unit::Count,
+                "Sums that were computed on the input, at evenly spaced output positions; null if none were",
+                |row| row.sums,
+            )
+            .title("of sums")
+            .rank(2)
+            .text(|row| row.text(row.sums.map(number::count)))
+            .after("saturated"),
+            Self::field("saturated", Unit::Count, "Sums among these that do not fit in 16 bits", |row| {
+                row.saturated
+            })
+            .title("overflows")
+            .text(|row| row.text(row.saturated.map(number::count)))
+            .tone(Row::overflow_tone),
+            Self::field("outputs", Unit::Count, "Output values that were computed from these sums", |row| {
+                row.outputs
+            }),
+            Self::field("wrong_outputs", Unit::Count, "Output values that an overflow changes", |row| {
+                row.wrong_outputs
+            }),
+            Self::field(
+                "",
+                Unit::Share,
+                "Share of the computed output values that an overflow changes",
+                |row| row.wrong_share(),
+            )
+            .title("wrong outputs")
+            .text(|row| row.text(row.wrong_share().map(number::percent)))
+            .tone(Row::overflow_tone),
+            Self::field(
+                "largest_error",
+                Unit::Count,
+                "Error of the largest magnitude in an output's sum, in products of codes",
+                |row| row.largest_error,
+            )
+            .title("largest error")
+            .rank(2)
+            .text(|row| row.text(row.largest_error.map(|error| error.to_string()))),
+        ]
+    }
 }
 
 impl Command for Saturation {
@@ -78,6 +217,10 @@ impl Command for Saturation {
             shows: "the same, counted on data",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Found<'_>>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -131,7 +274,7 @@ impl Command for Saturation {
             samples,
             verdict,
             layers: rows,
-        })?;
+        });
         Ok(match stopped {
             Some(error) => report.effect(Effect::Fail(error)),
             None => report,
@@ -158,62 +301,18 @@ fn row<'a>(product: &Product<'a>, counted: Option<&Counted>) -> Row<'a> {
     }
 }
 
-fn lay_out(found: &Found<'_>) -> Result<Report> {
+fn lay_out(found: &Found<'_>) -> Report {
     let (tone, verdict) = match found.verdict {
-        "safe" => (Tone::Good, "the same answer on every x86: no sum of two products can leave 16 bits"),
-        "data" => (Tone::Good, "some sums could leave 16 bits, none does on this input"),
-        "overflows" => (Tone::Bad, "another answer on x86 without VNNI: sums of two products leave 16 bits"),
+        "safe" => (Tone::Good, "same results on every x86: no sum of two products can overflow 16 bits"),
+        "data" => (Tone::Good, "some sums could overflow 16 bits, none does on this input"),
+        "overflows" => {
+            (Tone::Bad, "results differ on x86 without VNNI: sums of two products overflow 16 bits")
+        }
         _ => (
             Tone::Warning,
-            "some sums could leave 16 bits on x86 without VNNI; choose an input to count them",
+            "some sums could overflow 16 bits on x86 without VNNI; choose an input to count them",
         ),
     };
-    let mut table = Table::new([
-        Column::text("layer"),
-        Column::text("type").rank(4),
-        Column::number("lowest sum").rank(3),
-        Column::number("highest sum"),
-        Column::number("channels at risk").rank(1),
-        Column::number("overflows"),
-        Column::number("of sums").rank(2),
-        Column::number("wrong outputs"),
-        Column::number("largest error").rank(2),
-    ]);
-    for row in &found.layers {
-        if row.exempt.is_some() {
-            table.row([
-                Cell::name(row.layer),
-                Cell::text(row.op_type),
-                Cell::default(),
-                Cell::default(),
-                Cell::text("none").tone(Tone::Dim),
-                Cell::default(),
-                Cell::default(),
-                Cell::default(),
-                Cell::default(),
-            ]);
-            continue;
-        }
-        let tone = if row.fits { Tone::Plain } else { Tone::Warning };
-        let whole = |number: i32| Cell { text: number.to_string(), raw: number.into(), ..Cell::default() };
-        let share = row.wrong_outputs.zip(row.outputs).map(|(wrong, all)| wrong as f64 / all.max(1) as f64);
-        let bad = if row.saturated.is_some_and(|count| count > 0) { Tone::Bad } else { Tone::Plain };
-        table.row([
-            Cell::name(row.layer),
-            Cell::text(row.op_type),
-            whole(row.bounds.0).tone(tone),
-            whole(row.bounds.1).tone(tone),
-            Cell::text(format!("{} of {}", row.channels_at_risk, row.channels)),
-            Cell::option(row.saturated, Cell::count).tone(bad),
-            Cell::option(row.sums, Cell::count),
-            Cell::option(share, Cell::percent).tone(bad),
-            Cell::option(row.largest_error, |error| Cell {
-                text: error.to_string(),
-                raw: error.into(),
-                ..Cell::default()
-            }),
-        ]);
-    }
     let data = match found.input {
         Some(input) => format!(", counted on {} of {input}", counted(found.samples as usize, "sample")),
         None => String::new(),
@@ -221,7 +320,7 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
     let limit = i16::MAX;
     let mut reasons: Vec<&str> = found.layers.iter().filter_map(|row| row.exempt).collect();
     reasons.dedup();
-    let mut report = Report::new(found)?
+    let mut report = Report::of(found)
         .toned_line([
             (Tone::Name, found.model.to_owned()),
             (Tone::Plain, format!(": {}{data}: ", counted(found.layers.len(), "layer"))),
@@ -230,13 +329,13 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
         .toned_line([(
             Tone::Dim,
             format!(
-                "two products of 0 to 255 by -128 to 127 are added in 16 bits, which end at {}; errors in products of codes",
+                "two products of 0 to 255 by -128 to 127 are added in 16 bits, which hold up to {}; errors in products of codes",
                 number::count(u64::from(limit.unsigned_abs()))
             ),
         )])
-        .table(table);
+        .table(Table::of(&found.layers));
     for reason in reasons {
         report = report.toned_line([(Tone::Dim, format!("none at risk: {reason}"))]);
     }
-    Ok(report)
+    report
 }

@@ -1,19 +1,18 @@
-//! `sensitivity`: what the quantization of each layer alone does to the output.
+//! `sensitivity`: what quantizing each layer alone does to the output.
 
-use super::evidence::{Evidence, settings_line};
+use super::evidence::{Evidence, Ran};
+use super::fields::run::signed;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Progress, RunReport};
 use crate::capture::batch::Batches;
 use crate::capture::switched::{OutputChange, Switched, fetch, first, labelled};
 use crate::error::{Error, ErrorKind, Result};
-use crate::inspect::contrast::number_or_text;
-use crate::model::Property;
 use crate::playground::Playground;
 use crate::render::chart::Chart;
 use crate::render::number;
-use crate::render::report::{Cell, Column, Effect, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
-use serde::Serialize;
 
 /// `sensitivity REF CAND`
 pub(super) struct Sensitivity;
@@ -29,68 +28,52 @@ pub(super) struct Arguments {
     candidate: String,
     #[command(flatten)]
     evidence: super::evidence::Choice,
-    /// Look at what this layer computes, in place of the output
+    /// Measure what this layer computes instead of the output
     #[arg(long, value_name = "LAYER")]
     at: Option<String>,
-    /// Only so many rows
+    /// Show at most this many rows
     #[arg(long, value_name = "COUNT")]
     top: Option<usize>,
 }
 
-#[derive(Serialize)]
 struct Found<'a> {
     reference: &'a str,
     candidate: &'a str,
     input: &'a str,
-    /// The value looked at; `None` for the first output.
+    /// The layer whose value is measured; `None` for the first output.
     at: Option<&'a str>,
     samples: u64,
-    /// Samples that were to be looked at: more if the command was stopped.
+    /// More than `samples` if the command was stopped.
     samples_wanted: u64,
     has_labels: bool,
-    runtime: String,
-    runtime_version: String,
-    settings: Vec<Property>,
-    /// The output with every layer quantized that can be, against the reference.
+    ran: Ran,
+    /// With every layer quantized that can be emulated.
     all: Outcome,
-    /// The candidate's own output.
     candidate_itself: Outcome,
-    /// The reference's accuracy.
     reference_accuracy: Option<f64>,
     layers: Vec<Row<'a>>,
-    /// Layers that the candidate quantizes and that could not be emulated.
     left_out: Vec<LeftOut<'a>>,
 }
 
-#[derive(Serialize)]
 struct Outcome {
-    #[serde(serialize_with = "number_or_text")]
     sqnr_db: Option<f64>,
-    /// Samples whose class is another than the reference's.
     changed: u64,
-    /// Percentage points that are lost.
     accuracy_drop_pp: Option<f64>,
 }
 
-#[derive(Serialize)]
 struct Row<'a> {
     layer: &'a str,
-    /// What is replaced: a value of the reference.
     value: &'a str,
-    /// The layer, or the value where it is not the layer's first.
-    #[serde(skip)]
+    /// The layer, or the value if it is not the layer's first.
     label: &'a str,
     op_type: &'a str,
-    /// With only this layer quantized.
     only: Outcome,
-    /// With all but this layer quantized.
     all_but: Outcome,
-    /// How many decibels the output wins when this layer is put back to float.
-    #[serde(serialize_with = "number_or_text")]
     gain_db: Option<f64>,
+    /// `only.sqnr_db` as a share of the highest one.
+    bar: Option<f64>,
 }
 
-#[derive(Serialize)]
 struct LeftOut<'a> {
     layer: &'a str,
     error: Error,
@@ -108,21 +91,173 @@ struct Measured {
     report: Option<RunReport>,
 }
 
+impl Record for Found<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("reference", Unit::Name, "The reference", |found| found.reference),
+            Self::field("candidate", Unit::Name, "The candidate", |found| found.candidate),
+            Self::field("input", Unit::Text, "Where the samples come from", |found| found.input),
+            Self::field(
+                "at",
+                Unit::Name,
+                "The layer whose value was measured; null for the model's first output",
+                |found| found.at,
+            ),
+            Self::field("samples", Unit::Count, "Samples that were measured", |found| found.samples),
+            Self::field(
+                "samples_wanted",
+                Unit::Count,
+                "Samples that were requested: more than `samples` if the command was stopped",
+                |found| found.samples_wanted,
+            ),
+            Self::field("has_labels", Unit::Flag, "Whether the samples have labels", |found| {
+                found.has_labels
+            }),
+            Self::flat(Ran::fields(), |found| Some(&found.ran)).always(),
+            Self::object(
+                "all",
+                "The output with every layer quantized that can be emulated, against the reference",
+                |found| Some(&found.all),
+            )
+            .always(),
+            Self::object(
+                "candidate_itself",
+                "The output that the candidate itself computes, against the reference",
+                |found| Some(&found.candidate_itself),
+            )
+            .always(),
+            Self::field(
+                "reference_accuracy",
+                Unit::Share,
+                "Top-1 accuracy of the reference; null without labels",
+                |found| found.reference_accuracy,
+            ),
+            Self::list("layers", "The layers, the most sensitive first", |found| &found.layers),
+            Self::list(
+                "left_out",
+                "Layers that the candidate quantizes but that could not be emulated",
+                |found| &found.left_out,
+            ),
+        ]
+    }
+}
+
+impl Record for Row<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("layer", Unit::Name, "The layer of the reference", |row| row.layer)
+                .title("layer")
+                .text(|row| row.label.to_owned()),
+            Self::field("value", Unit::Name, "The value of the reference that was quantized", |row| row.value),
+            Self::field("op_type", Unit::Text, "Its operator or class", |row| row.op_type)
+                .title("type")
+                .rank(4),
+            Self::nested("only", "The output with only this layer quantized", Outcome::fields(), |row| {
+                Some(&row.only)
+            })
+            .always()
+            .change("sqnr_db", |sqnr| {
+                sqnr.title("only this dB").means(
+                    "SQNR of the output with only this layer quantized: the lower, the more sensitive the layer",
+                )
+            })
+            .change("changed", |changed| {
+                changed
+                    .title("changed")
+                    .means("Samples whose class changes with only this layer quantized")
+                    .rank(3)
+                    .after("gain_db")
+            })
+            .change("accuracy_drop_pp", |drop| {
+                drop.title("accuracy lost")
+                    .means("Percentage points of top-1 accuracy lost with only this layer quantized")
+                    .text(|row| signed(row.only.accuracy_drop_pp, " pp"))
+                    .hidden_if_missing()
+                    .after("only.changed")
+            }),
+            Self::chart("Bar of the SQNR with only this layer quantized, relative to the highest", |row| {
+                row.bar.map(|share| Chart::Bar(share / 2.0))
+            })
+            .rank(1)
+            .tone(|_| Tone::Good),
+            Self::nested(
+                "all_but",
+                "The output with every layer quantized but this one",
+                Outcome::fields(),
+                |row| Some(&row.all_but),
+            )
+            .always()
+            .change("sqnr_db", |sqnr| {
+                sqnr.title("all but this dB")
+                    .means("SQNR of the output with every layer quantized but this one")
+            }),
+            Self::field(
+                "gain_db",
+                Unit::Decibels,
+                "How much the output's SQNR rises when this layer alone is put back to float",
+                |row| row.gain_db,
+            )
+            .title("gain dB")
+            .rank(2)
+            .text(|row| signed(row.gain_db, "")),
+        ]
+    }
+}
+
+impl Record for Outcome {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field(
+                "sqnr_db",
+                Unit::Decibels,
+                "SQNR of the output against the reference's; inf if both are equal",
+                |outcome| outcome.sqnr_db,
+            ),
+            Self::field(
+                "changed",
+                Unit::Count,
+                "Samples whose class differs from the reference's",
+                |outcome| outcome.changed,
+            ),
+            Self::field(
+                "accuracy_drop_pp",
+                Unit::Decimals(2),
+                "Top-1 accuracy lost against the reference, in percentage points; null without labels",
+                |outcome| outcome.accuracy_drop_pp,
+            )
+            .symbol("pp"),
+        ]
+    }
+}
+
+impl Record for LeftOut<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("layer", Unit::Name, "The layer of the reference", |left_out| left_out.layer),
+            Self::error("error", "Why it could not be emulated", |left_out| Some(&left_out.error)),
+        ]
+    }
+}
+
 impl Command for Sensitivity {
     type Arguments = Arguments;
     const NAME: &'static str = "sensitivity";
-    const SUMMARY: &'static str = "Rank layers by what their quantization alone does to the output";
+    const SUMMARY: &'static str = "Rank layers by what quantizing each one alone does to the output";
     const GROUP: Group = Group::Run;
     const EXAMPLES: &'static [Example] = &[
         Example {
             line: "sensitivity resnet8.onnx resnet8_int8.onnx --data digits.npz --samples 32",
-            shows: "the layer that costs most comes first",
+            shows: "the most sensitive layer first",
         },
         Example {
             line: "input digits.npz:images[0:16]; sensitivity resnet8.onnx resnet8_uint8.onnx --at fc --top 3",
-            shows: "the same for the scores before the softmax",
+            shows: "the same, measured on the scores before the softmax",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Found<'_>>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -138,7 +273,7 @@ impl Command for Sensitivity {
         let values = evidence.pairs(&reference, &candidate, &task)?;
         let at = at.map(|path| {
             values.pairs.iter().find(|pair| pair.reference.path == path).ok_or_else(|| {
-                Error::not_found(format!("`{path}` has no partner in `{}`", evidence.candidate_model.id))
+                Error::not_found(format!("`{path}` has no match in `{}`", evidence.candidate_model.id))
             })
         });
         let at = at.transpose()?;
@@ -177,20 +312,22 @@ impl Command for Sensitivity {
                     only: outcome(&measured.only[place]),
                     gain_db: all_but.sqnr_db.zip(all.sqnr_db).map(|(with, without)| with - without),
                     all_but,
+                    bar: None,
                 }
             })
             .collect();
         let sqnr = |row: &Row<'_>| row.only.sqnr_db.unwrap_or(f64::INFINITY);
         rows.sort_by(|left, right| sqnr(left).total_cmp(&sqnr(right)));
         rows.truncate(arguments.top.unwrap_or(usize::MAX));
+        let highest = rows.iter().filter_map(|row| row.only.sqnr_db).filter(|sqnr| sqnr.is_finite());
+        let highest = highest.fold(1.0, f64::max);
+        for row in &mut rows {
+            row.bar = row.only.sqnr_db.map(|sqnr| (sqnr / highest).clamp(0.0, 1.0));
+        }
         let left_out = switched.obstacles().map(|(index, error)| LeftOut {
             layer: &values.pairs[index].reference.path,
             error: error.clone(),
         });
-        let (runtime, runtime_version, settings) = match measured.report.clone() {
-            Some(report) => (report.runtime, report.runtime_version, report.settings),
-            None => Default::default(),
-        };
         let found = Found {
             reference: &evidence.reference_model.id,
             candidate: &evidence.candidate_model.id,
@@ -199,27 +336,24 @@ impl Command for Sensitivity {
             samples: measured.samples,
             samples_wanted: wanted,
             has_labels,
-            runtime,
-            runtime_version,
-            settings,
+            ran: measured.report.clone().map(Ran::from).unwrap_or_default(),
             candidate_itself: outcome(&measured.candidate),
             reference_accuracy: has_labels.then(|| share(measured.exact.correct, measured.samples)),
             all,
             layers: rows,
             left_out: left_out.collect(),
         };
-        let report = lay_out(&found)?;
+        let report = lay_out(&found);
         Ok(match stop {
-            Some(error) => report.effect(Effect::Fail(error.with_cause(format!(
-                "the numbers above are those of {} of {wanted} samples",
-                found.samples
-            )))),
+            Some(error) => report.effect(Effect::Fail(
+                error.with_cause(format!("the numbers above cover {} of {wanted} samples", found.samples)),
+            )),
             None => report,
         })
     }
 }
 
-/// Measures batch by batch, so that what is stopped has looked at every layer; returns why it was stopped, too.
+/// Measures batch by batch, so that a run that is stopped has covered every layer; also returns why it stopped.
 fn measure(
     switched: &Switched<'_>,
     batches: Batches<'_>,
@@ -248,7 +382,7 @@ fn measure(
             next.exact.add(&exact, &exact, labels)?;
             next.all.add(&exact, &switched.run(&mut feed, |_| true, progress)?.0, labels)?;
             next.candidate.add(&exact, &own(&batch)?, labels)?;
-            // In the order of computing: what lies before a layer is one step further than for the layer before it.
+            // In execution order, so that each layer reuses what was computed for the one before.
             for (place, layer) in switched.layers.iter().enumerate() {
                 if progress.is_cancelled() {
                     return Err(Error::cancelled());
@@ -258,7 +392,7 @@ fn measure(
                 next.only[place].add(&exact, &only, labels)?;
                 let (all_but, report) = switched.run(&mut feed, |index| index != *layer, progress)?;
                 next.all_but[place].add(&exact, &all_but, labels)?;
-                // The last one says how much was not computed again.
+                // The last report says how much was reused.
                 next.report = Some(report);
                 done += 2 * count;
             }
@@ -270,7 +404,7 @@ fn measure(
                 measured = next;
             }
             Err(error) => {
-                // Only whole batches count: what was begun is dropped.
+                // Only whole batches count: a partial one is dropped.
                 return (measured, Some(error));
             }
         }
@@ -291,46 +425,12 @@ fn outcome(change: &OutputChange, measured: &Measured, has_labels: bool) -> Outc
     }
 }
 
-fn lay_out(found: &Found<'_>) -> Result<Report> {
-    let mut columns = vec![
-        Column::text("layer"),
-        Column::text("type").rank(4),
-        Column::number("only this dB"),
-        Column::chart("").rank(1),
-        Column::number("all but this dB"),
-        Column::number("gain dB").rank(2),
-        Column::number("changed").rank(3),
-    ];
-    if found.has_labels {
-        columns.push(Column::number("accuracy lost"));
-    }
-    let mut table = Table::new(columns);
-    let highest = found.layers.iter().filter_map(|row| row.only.sqnr_db).filter(|sqnr| sqnr.is_finite());
-    let highest = highest.fold(1.0, f64::max);
-    for row in &found.layers {
-        let bar = row.only.sqnr_db.map(|sqnr| Chart::Bar((sqnr / highest).clamp(0.0, 1.0) / 2.0));
-        let mut cells = vec![
-            Cell::name(row.label),
-            Cell::text(row.op_type),
-            Cell::option(row.only.sqnr_db, Cell::decibels),
-            bar.map_or_else(Cell::default, |bar| Cell::chart(bar).tone(Tone::Good)),
-            Cell::option(row.all_but.sqnr_db, Cell::decibels),
-            Cell::option(row.gain_db, |gain| Cell { text: format!("{gain:+.2}"), ..Cell::real(gain) }),
-            Cell::count(row.only.changed),
-        ];
-        if found.has_labels {
-            cells.push(Cell::option(row.only.accuracy_drop_pp, |points| Cell {
-                text: format!("{points:+.2} pp"),
-                ..Cell::real(points)
-            }));
-        }
-        table.row(cells);
-    }
+fn lay_out(found: &Found<'_>) -> Report {
     let what = match found.at {
         Some(layer) => format!("`{layer}`"),
         None => "the output".to_owned(),
     };
-    let mut report = Report::new(found)?
+    let mut report = Report::of(found)
         .toned_line([
             (Tone::Name, found.candidate.to_owned()),
             (Tone::Plain, " in ".to_owned()),
@@ -344,13 +444,13 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
                 ),
             ),
         ])
-        .toned_line([(Tone::Dim, settings_line(&found.runtime, &found.runtime_version, &found.settings))]);
+        .toned_line([(Tone::Dim, found.ran.text())]);
     if let Some(worst) = found.layers.first() {
         let sqnr = worst.only.sqnr_db.map_or_else(|| "no SQNR".to_owned(), number::decibels);
         report = report.toned_line([
-            (Tone::Plain, "costs most: ".to_owned()),
+            (Tone::Plain, "most sensitive: ".to_owned()),
             (Tone::Name, worst.layer.to_owned()),
-            (Tone::Plain, format!(", {sqnr} when only it is quantized")),
+            (Tone::Plain, format!(" ({sqnr} when quantized alone)")),
         ]);
     }
     let text = |outcome: &Outcome| {
@@ -359,14 +459,14 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
         format!("{sqnr}, {} changed{}", outcome.changed, lost.unwrap_or_default())
     };
     report = report.line(format!(
-        "all layers together: {}; the candidate itself: {}",
+        "all layers quantized: {}; the candidate itself: {}",
         text(&found.all),
         text(&found.candidate_itself)
     ));
     if let Some(accuracy) = found.reference_accuracy {
         report = report.line(format!("accuracy of the reference: {:.2} %", accuracy * 100.0));
     }
-    report = report.table(table);
+    report = report.table(Table::of(&found.layers));
     for left_out in &found.left_out {
         report = report.toned_line([
             (Tone::Warning, "not emulated: ".to_owned()),
@@ -374,5 +474,5 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
             (Tone::Plain, format!(": {}", left_out.error.one_line())),
         ]);
     }
-    Ok(report)
+    report
 }

@@ -1,6 +1,7 @@
 //! The declarations that several reports share.
 
 mod model;
+pub(super) mod run;
 
 use super::evidence::Ran;
 use crate::inspect::pairing::Ground;
