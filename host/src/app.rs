@@ -1,10 +1,10 @@
 //! One run of the program: sets the session up, and feeds it from where its commands come.
 
-use crate::args::{Action, Args, ColorWhen, CommandLine};
+use crate::args::{Action, Args, ColorWhen, CommandLine, Document};
 use crate::backend::{BackendConfig, Backends, PythonPlaces, RuntimeFolder, RuntimeOrigin};
 use crate::cancel::CancelFlag;
 use crate::dirs::Dirs;
-use crate::documents::{self, Document};
+use crate::documents;
 use crate::env::Environment;
 use crate::error::exit_code;
 use crate::executor::{Executor, Origin, Outcome};

@@ -1,6 +1,5 @@
 //! The arguments of the process. Parsing has no effects.
 
-use crate::documents::Document;
 use crate::render::Format;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -39,8 +38,8 @@ pub struct Args {
     pub action: Option<Action>,
 }
 
-/// The whole command line: what users give, and what `scripts/package.sh` gives in its place. The latter is apart, so that
-/// the documents that it asks for do not tell of it.
+/// The whole command line: the user's arguments, or those of `scripts/package.sh`. The latter are kept apart so that the
+/// generated documents do not mention them.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "qp", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct CommandLine {
@@ -51,6 +50,19 @@ pub struct CommandLine {
     /// Print the manual page or a shell's completion.
     #[arg(long, value_enum, hide = true, exclusive = true)]
     pub generate: Option<Document>,
+}
+
+/// A document that the program generates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Document {
+    /// The manual page, `qp.1`.
+    Man,
+    /// Completion for bash.
+    Bash,
+    /// Completion for zsh.
+    Zsh,
+    /// Completion for fish.
+    Fish,
 }
 
 /// What to do in place of the interactive session.

@@ -1,28 +1,15 @@
-//! What a package brings along besides the program: the manual page and the completions of shells, made from the
-//! program's own definitions.
+//! What a package contains besides the program: the manual page and shell completions, generated from the program's own
+//! definitions.
 
-use crate::args::Args;
+use crate::args::{Args, Document};
 use crate::commands::TABLE;
 use crate::env;
 use crate::error::exit_code;
-use clap::{CommandFactory, ValueEnum};
+use clap::CommandFactory;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 use std::io::{self, Write};
-
-/// A document that the program makes of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Document {
-    /// The manual page, `qp.1`.
-    Man,
-    /// Completion for bash.
-    Bash,
-    /// Completion for zsh.
-    Zsh,
-    /// Completion for fish.
-    Fish,
-}
 
 /// The exit codes of commands that are not typed at a prompt.
 const EXIT_CODES: [(u8, &str); 5] = [
