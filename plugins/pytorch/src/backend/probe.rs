@@ -1,11 +1,11 @@
-//! Which format a file is of, by its name and its first bytes.
+//! The format of a file, by its name and its first bytes.
 
 use crate::container::kind::{Kind, LEGACY, ZIP, is_tar_of_model};
 
 /// Name, extensions, magic bytes and description of each format.
 pub(super) type FormatRow = (&'static str, &'static [&'static str], &'static [u8], &'static str);
 
-/// How Hugging Face's libraries end the names of an index, their variants included.
+/// How Hugging Face's libraries end the name of an index, variants included.
 const INDICES: &[&str] = &[
     "safetensors.index.json",
     "safetensors.index.fp16.json",
@@ -22,7 +22,7 @@ const INDICES: &[&str] = &[
     "pth.index.json",
 ];
 
-/// How files of `torch.save` are called.
+/// The extensions of files that `torch.save` writes.
 const PICKLED: &[&str] = &["pt", "pth", "ckpt", "bin", "pkl", "th", "tar"];
 
 pub(super) const FORMATS: [FormatRow; 7] = [
@@ -72,7 +72,7 @@ pub(super) fn probe(head: &[u8], file_name: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a file is called as the index of a checkpoint.
+/// Whether a file has the name of a checkpoint's index.
 fn is_index(file_name: &str) -> bool {
     let name = file_name.to_ascii_lowercase();
     name.ends_with(".json") && name.contains(".index")

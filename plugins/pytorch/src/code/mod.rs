@@ -21,7 +21,7 @@ impl Wanted {
     /// Reads the payload of a request.
     ///
     /// # Errors
-    /// `InvalidInput` when it is of another form.
+    /// `InvalidInput` when it has another form.
     pub fn read(payload: &str) -> Result<Self> {
         serde_json::from_str(payload).map_err(|error| {
             BackendError::invalid_input("the payload of `code/1` is no object with a `layer`")
@@ -30,10 +30,10 @@ impl Wanted {
     }
 }
 
-/// The code of the layer of that path, or of the whole model if the path is empty; read anew from the file.
+/// The code of the layer at `path`, or of the whole model if the path is empty; read from the file each time.
 ///
 /// # Errors
-/// `NotFound` for a layer that is not there, `UnsupportedOp` for a file without code, what reading answers.
+/// `NotFound` for an unknown layer, `UnsupportedOp` for a file without code, and those of reading.
 pub fn listing(document: &Document, path: &str) -> Result<Listing> {
     let layer = match path {
         "" => None,

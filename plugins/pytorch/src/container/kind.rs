@@ -1,4 +1,4 @@
-//! Which kind of file bytes begin.
+//! The kind of a file, by its first bytes.
 
 /// The first bytes of a zip archive that is not empty.
 pub const ZIP: &[u8] = b"PK\x03\x04";
@@ -6,9 +6,9 @@ pub const ZIP: &[u8] = b"PK\x03\x04";
 pub const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 /// The mark of a mobile model in FlatBuffers form, and where it is.
 const MOBILE: (usize, &[u8]) = (4, b"PTMF");
-/// A header of safetensors with more bytes is refused: that of a model of a thousand layers has a tenth of a megabyte.
+/// Larger headers of safetensors are refused; a model of a thousand layers needs a tenth of a megabyte.
 pub const MAX_SAFETENSORS_HEADER: u64 = 32 << 20;
-/// The index of a model with a hundred thousand tensors has some ten megabytes; one of more bytes than this is refused.
+/// Larger indices are refused; a model with a hundred thousand tensors needs about ten megabytes.
 const MAX_INDEX_BYTES: usize = 32 << 20;
 /// Bytes of a header in a tar archive.
 const TAR_BLOCK: usize = 512;
@@ -33,7 +33,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind of a file by its first bytes; an index is only known by all that matters of it.
+    /// The kind of a file by its first bytes. An index is recognized only if they reach as far as the key `weight_map`.
     pub fn of(bytes: &[u8]) -> Self {
         // PyTorch asks in this order whether a file is an archive before it takes it for a pickle.
         if bytes.starts_with(ZIP) {
@@ -54,7 +54,7 @@ impl Kind {
     }
 }
 
-/// Whether the first member of a tar archive is one of a model's.
+/// Whether a tar archive begins with a member that models have.
 pub fn is_tar_of_model(head: &[u8]) -> bool {
     let name = head.get(..100).unwrap_or(head).split(|&byte| byte == 0).next().unwrap_or_default();
     matches!(name, b"storages" | b"tensors" | b"pickle")
@@ -92,7 +92,7 @@ fn is_safetensors(head: &[u8]) -> bool {
     rest.first() == Some(&b'{') && (2..=MAX_SAFETENSORS_HEADER).contains(&size)
 }
 
-/// Whether the content of a file may be an index in JSON of a checkpoint in several files.
+/// Whether the content of a file may be the JSON index of a checkpoint in several files.
 fn is_index(content: &[u8]) -> bool {
     const MAP: &[u8] = b"\"weight_map\"";
     let begins_an_object = content.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');

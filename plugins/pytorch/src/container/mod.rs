@@ -1,5 +1,5 @@
-//! What a file is before it means anything: its bytes, which kind of file they begin, the entries of an archive, JSON;
-//! and the limits that keep what a stranger nested or packed from taking the stack or the memory.
+//! A file before it means anything: its bytes, its kind, the entries of an archive, JSON; and the limits that keep a
+//! malicious file from exhausting the stack or the memory.
 
 mod archive;
 mod directory;

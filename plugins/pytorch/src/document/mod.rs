@@ -43,7 +43,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// The document of a file of that format, with nothing in it yet.
+    /// An empty document of that format.
     pub fn new(format: &str, data: Data) -> Self {
         Self {
             info: ModelInfo::new(format),

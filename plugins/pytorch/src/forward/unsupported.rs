@@ -1,4 +1,4 @@
-//! The one error of following code.
+//! The one error that following code gives.
 
 use qp_abi::sdk::BackendError;
 

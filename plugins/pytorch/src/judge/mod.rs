@@ -1,4 +1,4 @@
-//! The verdict on a file: on every pickle in it, and on the operators that its code calls.
+//! The verdict on a file: every pickle in it, every operator that its code calls.
 
 mod file;
 mod operators;

@@ -1,4 +1,4 @@
-//! What the values of a pickle are: what its proof and the rules of single names go by.
+//! What is known of the values of a pickle; the proof and the rules of single names both rely on it.
 
 use super::level::{Level, Levels};
 use super::list::{self, Count, Form, Kind, Parameter, Signature, Sort};
@@ -25,7 +25,7 @@ impl<'a> Evidence<'a> {
         Self { pickle, levels: Levels::of(pickle), work: Cell::new(work) }
     }
 
-    /// Whether so much was looked at that the rest stayed unseen.
+    /// Whether the limit of looks was reached, so that the rest stayed unseen.
     pub(super) fn is_exhausted(&self) -> bool {
         self.work.get() == 0
     }
@@ -71,7 +71,7 @@ impl<'a> Evidence<'a> {
         self.levels.level(at) == Level::Data
     }
 
-    /// Whether a value may be a key, which is hashed and compared, by methods of its class.
+    /// Whether hashing and comparing a key runs nothing: its class has the methods for that.
     pub(super) fn is_quiet(&self, key: Ref) -> bool {
         match self.pickle.get(key) {
             Value::Object(object) => {

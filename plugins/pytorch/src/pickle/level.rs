@@ -4,7 +4,7 @@ use super::list::{self, Form, Sort};
 use super::sort;
 use super::value::{Object, Pickle, Ref, Value};
 
-/// How far values are settled before the rest counts as anything: honest files need some five rounds.
+/// Rounds before what is not settled counts as [`Level::Any`]; honest files need about five.
 const MAX_ROUNDS: usize = 32;
 
 /// What a value is made of; the higher includes the lower.

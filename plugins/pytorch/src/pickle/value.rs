@@ -223,10 +223,10 @@ impl Pickle {
         self.has_replaced_elements
     }
 
-    /// Whether all that was asked of it was looked at.
+    /// Checks that the limit of looks was not reached.
     ///
     /// # Errors
-    /// `CorruptFile` when so much was that the rest stayed unseen.
+    /// `CorruptFile` when it was: the rest stayed unseen.
     pub fn check_whole(&self) -> Result<()> {
         if self.work.0.load(Ordering::Relaxed) == 0 {
             return Err(BackendError::corrupt_file("the pickle repeats its parts beyond any use"));

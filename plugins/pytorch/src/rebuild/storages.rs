@@ -34,7 +34,7 @@ impl Storages {
     }
 }
 
-/// The key of a storage; `None` for what is none.
+/// The key of a storage; `None` for anything else.
 pub fn storage_key(pickle: &Pickle, at: Ref) -> Option<String> {
     match pickle.get(at) {
         Value::Text(key) if key.len() <= MAX_KEY => Some(key.to_string()),

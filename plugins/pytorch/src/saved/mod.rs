@@ -30,8 +30,8 @@ pub fn of_archive(archive: &Arc<Archive>, is_dangerous: bool) -> Result<Document
     Ok(collector.document)
 }
 
-/// A file that begins with a pickle: that of PyTorch before 1.6, or a pickle that is the whole file, which is
-/// no format of PyTorch's, but files of that kind go around as models.
+/// Reads a file that begins with a pickle: one of PyTorch before 1.6, or a bare pickle, which PyTorch does not write but
+/// people share as models.
 ///
 /// # Errors
 /// As [`of_archive`]; `UnsupportedFormat` for what is not a pickle.

@@ -1,6 +1,7 @@
 //! Tensors of a file: where their elements are, how they are read, and those that are computed while they are read.
 //!
-//! A stored tensor may be derived from others: the types [`StoredTensor`], [`Place`] and [`Derived`] are one recursion.
+//! A tensor may be computed from others: [`StoredTensor`], [`Place`] and [`Derived`] are one recursive type, which is why
+//! their files import each other.
 
 mod bits;
 mod book;

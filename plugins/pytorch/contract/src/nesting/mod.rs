@@ -4,22 +4,13 @@
 //! the stack that the engine loads with; `tests/checked.rs` goes up to them and beyond.
 
 mod chain;
+mod limit;
 mod pickle;
 mod source;
 
 use chain::Definitions;
+pub use limit::{MAX_BLANK, MAX_BLOCKS, MAX_CHAIN, MAX_EXPRESSION, MAX_PICKLED};
 pub use pickle::check as check_pickle;
-
-/// Nested operators, brackets, attributes and calls in one expression.
-pub const MAX_EXPRESSION: usize = 400;
-/// Nested blocks; each `elif` is nested in the one before it.
-pub const MAX_BLOCKS: usize = 200;
-/// Consecutive empty lines, comments and continued lines.
-pub const MAX_BLANK: usize = 2000;
-/// Functions and classes that need each other, in a chain.
-pub const MAX_CHAIN: usize = 100;
-/// Nested lists, tuples, dictionaries and objects of a pickle.
-pub const MAX_PICKLED: usize = 1000;
 
 /// The TorchScript sources of an archive.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! The numbers behind the pickles of a tar archive.
+//! The numbers that follow the pickles of a tar archive.
 
 use crate::pickle::Pickle;
 use crate::quant::dtype;
@@ -30,7 +30,7 @@ impl Order {
     }
 }
 
-/// A storage behind its pickle: the number of elements in eight bytes, and the elements.
+/// A storage, as it follows its pickle: the number of elements in eight bytes, and the elements.
 pub(super) struct Row {
     pub(super) dtype: DType,
     pub(super) header: usize,
@@ -38,7 +38,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// The row behind the pickle `(key, place, type)`; none for an unknown type, and without end for an impossible count.
+    /// The row after the pickle `(key, place, type)`; none for an unknown type, and without end for an impossible count.
     pub(super) fn of_storage(pickle: &Pickle, rest: &[u8], order: Order) -> Option<Self> {
         let [_, _, class] = pickle.sequence(pickle.root())? else { return None };
         let dtype = dtype::from_storage_name(&pickle.global(*class)?.name)?.dtype;
