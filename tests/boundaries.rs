@@ -7,9 +7,10 @@
     reason = "helpers of tests are tests too"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -272,98 +273,51 @@ fn unsafe_code_is_where_the_architecture_says() {
     }
 }
 
-/// The top-level modules of a crate, each with those that its code names. `crate::{a, b}` counts for both.
-fn imports_of_rooms(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
-    let room_of = |file: &Path| {
-        let first = file.strip_prefix(source).unwrap().components().next().unwrap();
-        Path::new(first.as_os_str()).file_stem().unwrap().to_str().unwrap().to_owned()
-    };
-    let mut rooms: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for file in sources(source) {
-        let room = room_of(&file);
-        if room == "lib" || room == "main" {
-            continue;
-        }
-        let modules = file.strip_prefix(source).unwrap().with_extension("");
-        let depth = modules.components().filter(|part| part.as_os_str() != "mod").count();
-        let code = code(&file);
-        let imported = rooms.entry(room.clone()).or_default();
-        for root in ["crate::".to_owned(), "super::".repeat(depth)] {
-            for (at, _) in code.match_indices(&root) {
-                let is_inner = |last: char| last.is_alphanumeric() || matches!(last, '_' | ':' | '$');
-                if code[..at].ends_with(is_inner) {
-                    continue;
-                }
-                let mut level = 0_i32;
-                let is_end = |letter: char| {
-                    level += i32::from(letter == '{') - i32::from(letter == '}');
-                    level <= 0 && !matches!(letter, '}' | '_' | ':') && !letter.is_alphanumeric()
-                };
-                let path = code[at + root.len()..].split(is_end).next().unwrap_or_default();
-                let names = match path.strip_prefix('{') {
-                    Some(group) => group.split(',').collect(),
-                    None => vec![path],
-                };
-                imported.extend(names.into_iter().filter_map(|name| {
-                    let name = name.trim().split("::").next()?.trim_matches(['{', '}', ' ', '\n']);
-                    (name != room).then(|| name.to_owned())
-                }));
-            }
-        }
-    }
-    let names: BTreeSet<String> = rooms.keys().cloned().collect();
-    rooms.values_mut().for_each(|imported| imported.retain(|name| names.contains(name)));
-    rooms
+/// What `scripts/check/circles.py` prints; it reads the imports of every crate, or of those in `folders`.
+fn circles(arguments: &[&str]) -> (bool, String) {
+    let script = root().join("scripts/check/circles.py");
+    let output = Command::new("python3").arg(script).args(arguments).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.is_empty(), "{errors}");
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
 }
 
-/// `scripts/check/circles.py` says which names close a circle.
+/// The top-level modules of a crate, each with those that its code names.
+fn imports_of_rooms(folder: &Path) -> BTreeMap<String, Vec<String>> {
+    serde_json::from_str(&circles(&["--json", folder.to_str().unwrap()]).1).unwrap()
+}
+
 #[test]
 fn no_rooms_import_each_other_in_a_circle() {
-    for folder in [
-        "host",
-        "host/analysis",
-        "plugins/abi",
-        "plugins/onnx",
-        "plugins/pytorch",
-        "plugins/pytorch/contract",
-        "plugins/pytorch/engine",
-        "plugins/toy",
-    ] {
-        let mut left = imports_of_rooms(&root().join(folder).join("src"));
-        assert!(left.values().any(|imported| !imported.is_empty()), "{folder} has no rooms");
-        // A room in a circle imports one of the circle and is imported by one: take away the others as long as there are any.
-        loop {
-            let count = left.len();
-            let names: BTreeSet<String> = left.keys().cloned().collect();
-            left.values_mut().for_each(|imported| imported.retain(|room| names.contains(room)));
-            let imported: BTreeSet<String> = left.values().flatten().cloned().collect();
-            left.retain(|room, imports| !imports.is_empty() && imported.contains(room));
-            if left.len() == count {
-                break;
-            }
-        }
-        assert!(left.is_empty(), "{folder}: circles among {left:#?}");
-    }
+    let (is_clean, printed) = circles(&["--rooms"]);
+    let crates = printed.lines().filter(|line| line.trim_start().starts_with("rooms: ")).count();
+    assert_eq!(crates, 8, "{printed}");
+    assert!(is_clean, "{printed}");
 }
 
 #[test]
 fn imports_are_read_as_the_compiler_reads_them() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, code: &str| {
-        let path = folder.path().join(name);
+        let path = folder.path().join("src").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, code).unwrap();
     };
-    write("lib.rs", "mod one;\nmod two;\nmod three;\nuse two::Two;\n");
+    write("lib.rs", "mod one;\nmod two;\nmod three;\nmod four;\nuse two::Two;\n");
     write("one.rs", "use super::two::Two;\n// use crate::three::Three;\nuse std::crate_like::three;\n");
     write("two/mod.rs", "mod inner;\nuse crate::{\n    three::{Three, one},\n    one,\n};\n");
     write("two/inner.rs", "use super::Two;\nfn f() { super::super::three::f(); crate::two::g(); }\n");
     write("three.rs", "#[cfg(test)]\nmod tests {\n    use crate::one::One;\n}\n");
+    write("four.rs", "fn f() { crate::two::g(); }\n");
+    let path = folder.path().to_str().unwrap();
     let found = imports_of_rooms(folder.path());
-    let of = |room: &str| found[room].iter().map(String::as_str).collect::<Vec<_>>();
-    assert_eq!(of("one"), ["two"]);
-    assert_eq!(of("two"), ["one", "three"]);
-    assert!(of("three").is_empty());
+    assert_eq!(found["one"], ["two"]);
+    assert_eq!(found["two"], ["one", "three"]);
+    assert!(found["three"].is_empty());
+    assert_eq!(found["four"], ["two"]);
+    // `one` and `two` import each other; the others are in no circle.
+    let (is_clean, printed) = circles(&["--rooms", path]);
+    assert!(!is_clean && printed.contains("circle of one, two\n"), "{printed}");
 }
 
 /// The table of rooms in the README of the PyTorch plugin: each room imports rooms above it alone.
@@ -374,7 +328,7 @@ fn the_rooms_of_pytorch_stand_in_order_in_its_readme() {
     let section = readme.split("## Rooms").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
     let listed: Vec<&str> =
         section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    let rooms = imports_of_rooms(&plugin.join("src"));
+    let rooms = imports_of_rooms(&plugin);
     for (at, room) in listed.iter().enumerate() {
         let imported = rooms.get(*room).unwrap_or_else(|| panic!("there is no room `{room}`"));
         for other in imported {

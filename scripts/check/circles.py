@@ -8,10 +8,12 @@ crate's root file do not count. What this cannot see: calls of methods that anot
     scripts/check/circles.py                    every crate, both grains
     scripts/check/circles.py plugins/pytorch    one crate
     scripts/check/circles.py --rooms            exit code 1 if there is a circle between rooms
+    scripts/check/circles.py --json FOLDER      the rooms of one crate with those that each imports
 
 Standard library only.
 """
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -197,6 +199,10 @@ def show(title, graph, write):
 
 def main():
     wanted = [argument for argument in sys.argv[1:] if not argument.startswith("--")] or CRATES
+    if "--json" in sys.argv:
+        rooms = by_room(Crate(wanted[0]).edges())
+        print(json.dumps({room: sorted(imported) for room, imported in rooms.items()}))
+        return 0
     between_rooms = 0
     for folder in wanted:
         print(folder)
