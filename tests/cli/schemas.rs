@@ -1,4 +1,5 @@
-//! The schemas of the reports: what a command prints follows its own, and a change raises its version.
+//! The schemas of the reports: what a command prints follows its own, and a change raises its version. And the reference of
+//! commands, which is made from the same declarations.
 
 use crate::support::is_blessing;
 use crate::support::schema::violations;
@@ -48,6 +49,20 @@ fn the_program_prints_the_schemas_that_are_recorded() {
     }
     let ran = world.run("help --schema");
     assert_eq!(ran.code, 2, "{}", ran.talk);
+}
+
+#[test]
+fn the_reference_of_commands_is_what_the_program_prints() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../COMMANDS.md");
+    let ran = World::new().run("help --markdown");
+    assert_eq!(ran.code, 0, "{}", ran.talk);
+    for entry in TABLE {
+        assert!(ran.output.contains(&format!("\n## {}\n", entry.name)), "{}", entry.name);
+    }
+    if is_blessing() {
+        std::fs::write(&path, &ran.output).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), ran.output, "run this test with QP_BLESS=1");
 }
 
 #[test]

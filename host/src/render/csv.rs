@@ -15,6 +15,7 @@ pub fn report(report: &Report) -> String {
 fn block(block: &Block) -> Option<String> {
     match block {
         Block::Line(_) => None,
+        Block::Verbatim(text) => Some(text.clone()),
         Block::Document(document) => Some(json::document(document, true)),
         Block::Fields(fields) => {
             let rows = fields.iter().map(|(name, cell)| vec![name.clone(), raw_text(cell)]);

@@ -21,6 +21,7 @@ fn block(block: &Block) -> String {
             text
         }),
         Block::Table(table) => pipe_table(table),
+        Block::Verbatim(text) => text.clone(),
         Block::Document(document) => format!("```json\n{}```\n", json::document(document, true)),
     }
 }

@@ -45,6 +45,8 @@ pub enum Block {
     Table(Table),
     /// A JSON document, as it is.
     Document(Value),
+    /// A text of lines, as it is.
+    Verbatim(String),
 }
 
 impl Block {
@@ -62,6 +64,7 @@ impl Block {
                     && table.rows.iter().flatten().all(cell)
             }
             Self::Document(_) => true,
+            Self::Verbatim(text) => text.lines().all(printable::is_line),
         }
     }
 
@@ -91,6 +94,7 @@ impl Block {
             }
             // Escaped where it is written, as all JSON is.
             Self::Document(document) => Self::Document(document.clone()),
+            Self::Verbatim(text) => Self::Verbatim(printable::lines(text).into_owned()),
         }
     }
 }
@@ -276,6 +280,12 @@ impl Report {
     /// A report that is a JSON document in every format.
     pub fn document(document: Value) -> Self {
         Self { value: document.clone(), blocks: vec![Block::Document(document)], ..Self::default() }
+    }
+
+    /// A report that is a text in every format but JSON, where it is a string.
+    pub fn verbatim(text: String) -> Self {
+        let value = Value::String(text.clone());
+        Self { value, blocks: vec![Block::Verbatim(text)], ..Self::default() }
     }
 
     /// The same report with a line of text.

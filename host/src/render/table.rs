@@ -21,6 +21,7 @@ pub fn report(report: &Report, width: Option<u16>) -> String {
             Block::Line(pieces) => push_line(&mut text, pieces, width),
             Block::Fields(fields) => push_fields(&mut text, fields, width),
             Block::Table(table) => push_table(&mut text, table, width),
+            Block::Verbatim(verbatim) => text.push_str(verbatim),
             Block::Document(document) => text.push_str(&json::document(document, true)),
         }
     }

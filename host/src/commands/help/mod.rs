@@ -1,5 +1,7 @@
 //! `help`: the commands, or one of them.
 
+mod reference;
+
 use super::{Command, Entry, Example, Group, Scope, TABLE, find};
 use crate::catalog::name::nearest;
 use crate::error::{Error, Result};
@@ -19,10 +21,16 @@ pub(super) struct Arguments {
     /// A command
     #[arg(value_name = "COMMAND")]
     command: Option<String>,
+    /// All commands as one document in Markdown
+    #[arg(long, conflicts_with_all = ["command", "schema"])]
+    markdown: bool,
     /// The JSON Schema of what the command prints with `--json`
     #[arg(long, requires = "command")]
     schema: bool,
 }
+
+/// The groups, in the order in which they are listed.
+const GROUPS: [Group; 4] = [Group::Models, Group::Inspect, Group::Run, Group::Session];
 
 #[derive(Serialize)]
 struct Listed {
@@ -44,7 +52,9 @@ impl Command for Help {
     ];
 
     fn run(arguments: Arguments, _: &mut Playground, _: &Scope<'_>) -> Result<Report> {
-        let Some(name) = arguments.command else { return all() };
+        let Some(name) = arguments.command else {
+            return if arguments.markdown { Ok(Report::verbatim(reference::markdown())) } else { all() };
+        };
         match find(&name) {
             Some(entry) if arguments.schema => match entry.schema() {
                 Some(schema) => Ok(Report::document(schema)),
@@ -73,7 +83,7 @@ fn all() -> Result<Report> {
         })
         .collect();
     let mut report = Report::new(&json!({ "commands": listed }))?;
-    for group in [Group::Models, Group::Inspect, Group::Run, Group::Session] {
+    for group in GROUPS {
         let entries: Vec<_> = TABLE
             .iter()
             .filter(|entry| entry.group == group)
@@ -87,25 +97,63 @@ fn all() -> Result<Report> {
     Ok(report.line("").line("Separate commands with `;`. Tab completes. `help COMMAND` explains one, `--json` prints any result as JSON."))
 }
 
+/// What is said of one command.
+struct Explained {
+    entry: &'static Entry,
+    usage: String,
+    /// The names of the arguments with what they are; the last [`COMMON`] are those of every command.
+    arguments: Vec<(String, String)>,
+    tables: Vec<ExplainedTable>,
+}
+
+/// Arguments that every command has: `--json` and `--help`.
+const COMMON: usize = 2;
+
+/// A table of a command's report.
+struct ExplainedTable {
+    /// When it is printed; empty for always.
+    when: &'static str,
+    shape: TableShape,
+}
+
+impl Explained {
+    fn of(entry: &'static Entry) -> Self {
+        let mut definition = entry.definition();
+        let usage = definition.render_usage().to_string().trim_start_matches("Usage: ").to_owned();
+        let reports = (entry.reports)();
+        let tables = reports.iter().flat_map(|report| {
+            let of = |shape| ExplainedTable { when: report.when, shape };
+            report.tables().into_iter().map(of)
+        });
+        Self { entry, usage, arguments: rows(&definition), tables: tables.collect() }
+    }
+
+    /// Without those that every command has.
+    fn own_arguments(&self) -> &[(String, String)] {
+        &self.arguments[..self.arguments.len().saturating_sub(COMMON)]
+    }
+}
+
+impl ExplainedTable {
+    /// The headings of the columns with what they mean.
+    fn rows(&self) -> Vec<(String, String)> {
+        self.shape.columns.iter().filter_map(column_row).collect()
+    }
+}
+
 /// The explanation of one command.
-pub(super) fn of_command(entry: &Entry) -> Result<Report> {
-    let mut definition = entry.definition();
-    let usage = definition.render_usage().to_string().trim_start_matches("Usage: ").to_owned();
-    let arguments: Vec<(String, Cell)> = rows(&definition);
-    let tables: Vec<(&str, TableShape)> = (entry.reports)()
-        .iter()
-        .flat_map(|report| report.tables().into_iter().map(|table| (report.when, table)))
-        .collect();
+pub(super) fn of_command(entry: &'static Entry) -> Result<Report> {
+    let Explained { usage, arguments, tables, .. } = Explained::of(entry);
     let value = json!({
         "name": entry.name,
         "aliases": entry.aliases,
         "summary": entry.summary,
         "usage": usage,
-        "arguments": arguments.iter().map(|(name, cell)| json!({ "name": name, "help": cell.text })).collect::<Vec<_>>(),
-        "tables": tables.iter().map(|(_, table)| json!({
-            "key": table.key,
-            "meaning": table.meaning,
-            "columns": table.columns.iter().map(column_json).collect::<Vec<_>>(),
+        "arguments": arguments.iter().map(|(name, help)| json!({ "name": name, "help": help })).collect::<Vec<_>>(),
+        "tables": tables.iter().map(|table| json!({
+            "key": table.shape.key,
+            "meaning": table.shape.meaning,
+            "columns": table.shape.columns.iter().map(column_json).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "examples": entry.examples.iter().map(|example| json!({ "line": example.line, "shows": example.shows })).collect::<Vec<_>>(),
     });
@@ -116,13 +164,16 @@ pub(super) fn of_command(entry: &Entry) -> Result<Report> {
         report = report
             .toned_line([(Tone::Heading, "Also   ".to_owned()), (Tone::Plain, entry.aliases.join(", "))]);
     }
-    report = report.toned_line([(Tone::Heading, "Arguments".to_owned())]).fields(arguments);
-    for (when, table) in &tables {
-        let what = if tables.len() > 1 { format!("  {}", table.meaning) } else { String::new() };
-        let when = if when.is_empty() { String::new() } else { format!(", {when}") };
+    let labelled = |rows: Vec<(String, String)>| {
+        rows.into_iter().map(|(name, text)| (name, Cell::text(text))).collect::<Vec<_>>()
+    };
+    report = report.toned_line([(Tone::Heading, "Arguments".to_owned())]).fields(labelled(arguments));
+    for table in &tables {
+        let what = if tables.len() > 1 { format!("  {}", table.shape.meaning) } else { String::new() };
+        let when = if table.when.is_empty() { String::new() } else { format!(", {}", table.when) };
         report = report
             .toned_line([(Tone::Heading, "Columns".to_owned()), (Tone::Dim, format!("{what}{when}"))])
-            .fields(table.columns.iter().filter_map(column_row).collect());
+            .fields(labelled(table.rows()));
     }
     report = report.toned_line([(Tone::Heading, "Examples".to_owned())]);
     Ok(entry.examples.iter().fold(report, |report, example| {
@@ -133,7 +184,7 @@ pub(super) fn of_command(entry: &Entry) -> Result<Report> {
 }
 
 /// The heading of a column with what it means, its unit, and how to sort by it; `None` for a chart without a heading.
-fn column_row(column: &Spec) -> Option<(String, Cell)> {
+fn column_row(column: &Spec) -> Option<(String, String)> {
     let title = column.title.as_ref().filter(|title| !title.is_empty())?;
     let mut text = column.meaning.to_owned();
     if !column.symbol.is_empty() {
@@ -142,7 +193,7 @@ fn column_row(column: &Spec) -> Option<(String, Cell)> {
     if let Some(sort) = column.sort_text() {
         text.push_str(&format!("; {sort}"));
     }
-    Some((title.to_string(), Cell::text(text)))
+    Some((title.to_string(), text))
 }
 
 fn column_json(column: &Spec) -> Value {
@@ -155,21 +206,25 @@ fn column_json(column: &Spec) -> Value {
     })
 }
 
-fn rows(definition: &clap::Command) -> Vec<(String, Cell)> {
+fn rows(definition: &clap::Command) -> Vec<(String, String)> {
     let own = definition.get_arguments().filter(|argument| !argument.is_hide_set()).map(|argument| {
-        let mut help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let mut help = match argument.get_id().as_str() {
+            // Of its own, clap refers to another help, which does not exist here.
+            "help" => "Print this explanation".to_owned(),
+            _ => argument.get_help().map(ToString::to_string).unwrap_or_default(),
+        };
         let choices: Vec<String> =
             argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
         if argument.get_action().takes_values() && !choices.is_empty() {
             help = format!("{help} ({})", choices.join(", "));
         }
-        (argument_name(argument), Cell::text(help))
+        (argument_name(argument), help)
     });
     let nested = definition.get_subcommands().flat_map(|command| {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         let values: Vec<String> = command.get_positionals().map(argument_name).collect();
         let name = std::iter::once(command.get_name().to_owned()).chain(values).collect::<Vec<_>>().join(" ");
-        [(name, Cell::text(about))]
+        [(name, about)]
     });
     nested.chain(own).collect()
 }

@@ -1,0 +1,65 @@
+//! All commands as one document in Markdown: COMMANDS.md is what this writes.
+
+use super::{Explained, GROUPS};
+use crate::commands::TABLE;
+use std::fmt::Write;
+
+const HEAD: &str = "\
+# Commands
+
+Printed by `help --markdown`; a test compares this file with it.
+
+A line is a command with its arguments and options, split into words as a shell does; `;` separates commands, `#` starts a
+comment. Paths are relative to the working folder, or in a script to the script's folder. `help COMMAND` explains a command
+with examples, `help COMMAND --schema` prints the JSON Schema of its report. A name is a file name, its stem if that is
+unique, an alias, a family, a pattern such as `*.onnx`, or a path.
+";
+
+/// The whole document.
+pub(super) fn markdown() -> String {
+    let mut text = HEAD.to_owned();
+    for group in GROUPS {
+        let _ = write!(text, "\n| {} | |\n|---|---|\n", group.title());
+        for entry in TABLE.iter().filter(|entry| entry.group == group) {
+            let _ = writeln!(text, "| [`{0}`](#{0}) | {1} |", entry.name, cell(entry.summary));
+        }
+    }
+    for entry in TABLE {
+        push(&mut text, &Explained::of(entry));
+    }
+    text
+}
+
+fn push(text: &mut String, command: &Explained) {
+    let entry = command.entry;
+    let _ = write!(text, "\n## {}\n\n{}.\n\n    {}\n", entry.name, entry.summary, command.usage);
+    if !entry.aliases.is_empty() {
+        let aliases: Vec<String> = entry.aliases.iter().map(|alias| format!("`{alias}`")).collect();
+        let _ = write!(text, "\nAlso {}.\n", aliases.join(", "));
+    }
+    push_table(text, "argument", command.own_arguments());
+    for table in &command.tables {
+        let when = if table.when.is_empty() { String::new() } else { format!(" ({})", table.when) };
+        let _ = write!(text, "\n{}{when}:\n", table.shape.meaning);
+        push_table(text, "column", &table.rows());
+    }
+    text.push_str("\nExamples:\n\n");
+    for example in entry.examples {
+        let _ = writeln!(text, "- `{}`: {}", example.line, example.shows);
+    }
+}
+
+fn push_table(text: &mut String, what: &str, rows: &[(String, String)]) {
+    if rows.is_empty() {
+        return;
+    }
+    let _ = write!(text, "\n| {what} | |\n|---|---|\n");
+    for (name, meaning) in rows {
+        let _ = writeln!(text, "| `{}` | {} |", cell(name), cell(meaning));
+    }
+}
+
+/// A text in a table: its own marks for code are Markdown's.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
