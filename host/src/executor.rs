@@ -121,6 +121,7 @@ impl Executor {
         let mut format = self.playground.settings.format;
         let started = Instant::now();
         let result = self.run_statement(statement, origin, &mut format);
+        self.playground.backends.idle();
         // Handled: the next Ctrl-C counts as a first one again.
         if let Origin::Prompt { .. } = origin {
             self.cancel.clear();

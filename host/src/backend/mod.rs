@@ -257,6 +257,11 @@ impl Backends {
         self.backend(id)?.runtime(Reach::Python)
     }
 
+    /// Says to all backends that were made that no run follows for now.
+    pub fn idle(&self) {
+        self.plugins.iter().filter_map(PluginEntry::made).for_each(|backend| backend.idle());
+    }
+
     /// Loads the library at `library` and tries every claim of the contract on it, and on `samples`, model
     /// files that it reads. Models run if their runtime is found.
     ///

@@ -168,6 +168,11 @@ impl PluginEntry {
         backend.as_ref().map_err(Clone::clone)
     }
 
+    /// The plugin's backend, if it was made.
+    pub(super) fn made(&self) -> Option<&Arc<Started>> {
+        self.backend.get()?.as_ref().ok()
+    }
+
     /// The manifest as the plugin itself gives it.
     pub(super) fn ask_manifest(&self) -> Result<qp_abi::Manifest> {
         match self.library.get() {

@@ -18,6 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The feature of backends that take further folders, and the request that hands them one.
 const FEATURE: &str = "runtime-folder";
 const REQUEST: &str = "runtime-folder/1";
+/// The feature of backends that keep memory from run to run, and the request that they may free it.
+const IDLE: &str = "idle";
+const IDLE_REQUEST: &str = "idle/1";
 
 /// Why a place is searched for runtimes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -190,6 +193,14 @@ impl Started {
             return error;
         }
         with_causes(error, &self.search.lock().unwrap_or_else(PoisonError::into_inner).skipped)
+    }
+
+    /// Says that no run follows for now (feature `idle`). A plugin that fails at it keeps its memory.
+    pub(super) fn idle(&self) {
+        if self.manifest.has_feature(IDLE) {
+            let progress = Ticker(&NoProgress);
+            let _ = self.backend.request(IDLE_REQUEST.into(), "{}".into(), progress.as_object());
+        }
     }
 
     fn can_search(&self) -> bool {

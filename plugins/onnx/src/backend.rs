@@ -45,6 +45,7 @@ impl Backend for OnnxBackend {
                 "replay".into(),
                 "edit".into(),
                 "runtime-folder".into(),
+                "idle".into(),
             ]
             .into(),
             options: vec![].into(),
@@ -79,6 +80,10 @@ impl Backend for OnnxBackend {
     fn add_runtime_folder(&self, folder: &str) -> Result<()> {
         self.runtime.add_folder(folder.into());
         Ok(())
+    }
+
+    fn idle(&self) -> Result<()> {
+        self.runtime.idle()
     }
 
     fn open(&self, location: &str, options: &[Pair], progress: &Progress<'_>) -> Result<OnnxModel> {

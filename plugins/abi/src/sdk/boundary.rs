@@ -1,6 +1,6 @@
 //! Turns the author's traits into the objects that cross the boundary, each entry under the panic guard.
 
-use super::{Backend, Model, Progress, READ_REAL, RUNTIME_FOLDER, Sink, payload};
+use super::{Backend, IDLE, Model, Progress, READ_REAL, RUNTIME_FOLDER, Sink, payload};
 use crate::backend::{
     self, Backend_TO, BackendBox, Edit, Model_TO, ModelBox, RunReport, RunRequest, RuntimeStatus,
 };
@@ -100,6 +100,9 @@ impl<B: Backend> backend::Backend for Guarded<B> {
                     BackendError::invalid_input(format!("the payload of `{name}` names no `folder`"))
                 })?;
                 return self.0.add_runtime_folder(&folder).map(|()| RString::from("{}"));
+            }
+            if name == IDLE {
+                return self.0.idle().map(|()| RString::from("{}"));
             }
             self.0.request(name.as_str(), payload.as_str(), &Progress::new(progress)).map(RString::from)
         })

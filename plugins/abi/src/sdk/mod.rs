@@ -59,6 +59,11 @@ pub trait Backend: Sized + Send + Sync + 'static {
         Err(unknown_request(RUNTIME_FOLDER))
     }
 
+    /// Frees memory that is only kept for the next run: none follows for now (feature `idle`).
+    fn idle(&self) -> Result<()> {
+        Err(unknown_request(IDLE))
+    }
+
     /// Answers a named request about the backend; the payload and the answer are JSON.
     fn request(&self, name: &str, _payload: &str, _progress: &Progress<'_>) -> Result<String> {
         Err(unknown_request(name))
@@ -112,6 +117,9 @@ pub trait Model: Send + Sync + 'static {
 
 /// The request that [`Model::read_real`] answers.
 pub const READ_REAL: &str = "read-real/1";
+
+/// The request that [`Backend::idle`] answers.
+pub const IDLE: &str = "idle/1";
 
 /// The request that [`Backend::add_runtime_folder`] answers.
 pub const RUNTIME_FOLDER: &str = "runtime-folder/1";

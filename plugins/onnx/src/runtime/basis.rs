@@ -3,9 +3,10 @@
 use super::plan::{Plan, Settings};
 use super::session::{builder, check_source, execute, explain, report, with_external};
 use super::tensor::{dtype_of, to_input};
-use super::{NAME, Runtime};
+use super::{Loaded, NAME, Runtime, idle};
 use crate::proto::{GraphProto, ModelProto, TensorProto, decode_model, dtype};
 use crate::source::Source;
+use ort::session::builder::SessionBuilder;
 use ort::session::{NoSelectedOutputs, RunOptions, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, ValueType};
 use prost::Message;
@@ -96,12 +97,8 @@ impl Basis {
     ) -> Result<ort::session::Session> {
         let loaded = runtime.load()?;
         let refused = |error: &ort::Error| explain(error, &format!("{NAME} refuses `{}`", source.name()));
-        let builder = builder(&loaded.environment, self.settings, Some(loaded.threads));
-        let mut builder = builder
-            .map_err(|error| refused(&error))?
-            .with_env_allocators()
-            .and_then(|builder| builder.with_memory_pattern(false))
-            .map_err(|error| refused(&error.into()))?;
+        idle::note_use();
+        let mut builder = environment_builder(&loaded, self.settings).map_err(|error| refused(&error))?;
         if self.has_external {
             builder = with_external(builder, source)?;
         }
@@ -174,15 +171,13 @@ pub(super) fn options() -> Result<RunOptions<NoSelectedOutputs>> {
     RunOptions::new().map_err(|error| explain(&error, "ONNX Runtime cannot start a run"))
 }
 
-/// The run options of the last piece: the shared arena gives back free memory.
+/// A builder of sessions that take their memory from the arena that all of them share.
 ///
 /// # Errors
-/// `RuntimeFailed`.
-pub(super) fn tidy_options() -> Result<RunOptions<NoSelectedOutputs>> {
-    let mut options = options()?;
-    let told = options.set("memory.enable_memory_arena_shrinkage", "cpu:0");
-    told.map_err(|error| explain(&error, "ONNX Runtime cannot start a run"))?;
-    Ok(options)
+/// Those of the runtime.
+pub(super) fn environment_builder(loaded: &Loaded, settings: Settings) -> ort::Result<SessionBuilder> {
+    let builder = builder(&loaded.environment, settings, Some(loaded.threads))?;
+    Ok(builder.with_env_allocators()?.with_memory_pattern(false)?)
 }
 
 /// The error for a requested value that was not computed.

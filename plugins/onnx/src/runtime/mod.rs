@@ -3,6 +3,7 @@
 mod arena;
 mod basis;
 pub mod capture;
+mod idle;
 pub mod library;
 pub mod pieces;
 pub mod piecewise;
@@ -118,6 +119,17 @@ impl Runtime {
             }
         }
         Err(refused.map_or_else(|| self.missing(&candidates), |error| error.with_help(HELP)))
+    }
+
+    /// Gives the memory back that runs in pieces have left free.
+    ///
+    /// # Errors
+    /// `RuntimeFailed`.
+    pub fn idle(&self) -> Result<()> {
+        match LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(loaded) => idle::give_back(loaded),
+            None => Ok(()),
+        }
     }
 
     /// That there is none, with those that are of other versions.

@@ -1,7 +1,7 @@
 //! A capture in pieces: the values of one piece are delivered and freed before the next runs.
 
 use super::Runtime;
-use super::basis::{Basis, Feed, Outcome, Sizes, not_computed, options, tensor_bytes, tidy_options};
+use super::basis::{Basis, Feed, Outcome, Sizes, not_computed, options, tensor_bytes};
 use super::pieces::{Piece, cut};
 use super::plan::{Optimization, Plan};
 use super::tensor::deliver;
@@ -105,17 +105,15 @@ impl Piecewise {
         progress: &Progress<'_>,
     ) -> Result<Outcome> {
         progress.update("running", 0, 0)?;
-        let (mut feed, options, tidy) = (Feed::of(plan), options()?, tidy_options()?);
+        let (mut feed, options) = (Feed::of(plan), options()?);
         let mut delivered = HashSet::new();
-        for (index, Prepared { piece, last }) in self.pieces.iter().enumerate() {
+        for Prepared { piece, last } in &self.pieces {
             let takes = || piece.takes.iter().map(String::as_str);
             let Some(types) = feed.types(takes()) else { return Ok(Outcome::Stuck(delivered)) };
             let model = piece.model(&self.basis.model, &types);
             let mut session = self.basis.open(runtime, source, &model)?;
             drop(model);
-            let is_last = index + 1 == self.pieces.len();
-            let options = if is_last { &tidy } else { &options };
-            let mut outputs = feed.run(&mut session, takes(), options, progress)?;
+            let mut outputs = feed.run(&mut session, takes(), &options, progress)?;
             for name in &piece.gives {
                 deliver(name, outputs.get(name).ok_or_else(|| not_computed(name))?, sink)?;
                 delivered.insert(name.clone());
