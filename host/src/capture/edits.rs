@@ -1,11 +1,60 @@
 //! The graph edits that build the emulated layers, as the backends accept them; they are documented at the top of
 //! `plugins/onnx/src/edit.rs`.
 
-use crate::backend::Edit;
+use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::element_type;
 use crate::inspect::graph::Rounding;
 use crate::model::{DType, QuantizationParameters, Tensor};
+
+/// Elements that wait to be given to the backend.
+const WAITING_BYTES: usize = 64 << 20;
+
+/// A session that is edited step by step. The backend copies the elements it is given; all at once they would be held twice.
+pub struct Editing<'a> {
+    original: &'a Session,
+    edited: Option<Session>,
+    waiting: Vec<Edit>,
+    waiting_bytes: usize,
+}
+
+impl<'a> Editing<'a> {
+    /// Edits of this session, which stays as it is.
+    pub fn of(original: &'a Session) -> Self {
+        Self { original, edited: None, waiting: Vec::new(), waiting_bytes: 0 }
+    }
+
+    /// Adds edits; they may be made at once or later.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn add(&mut self, edits: impl IntoIterator<Item = Edit>, progress: &dyn Progress) -> Result<()> {
+        for edit in edits {
+            self.waiting_bytes += edit.elements.as_ref().map_or(0, |(_, _, bytes)| bytes.len());
+            self.waiting.push(edit);
+        }
+        if self.waiting_bytes >= WAITING_BYTES { self.make(progress) } else { Ok(()) }
+    }
+
+    /// Makes the edits that wait.
+    fn make(&mut self, progress: &dyn Progress) -> Result<()> {
+        self.waiting_bytes = 0;
+        let base = self.edited.as_ref().unwrap_or(self.original);
+        self.edited = Some(base.edit(std::mem::take(&mut self.waiting), progress)?);
+        Ok(())
+    }
+
+    /// The edited session.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn finish(mut self, progress: &dyn Progress) -> Result<Session> {
+        if self.edited.is_none() || !self.waiting.is_empty() {
+            self.make(progress)?;
+        }
+        self.edited.ok_or_else(|| Error::internal("an edit left no session"))
+    }
+}
 
 /// Codes, and the real numbers they stand for as `result`.
 pub fn dequantized(result: &str, codes: Tensor, parameters: &QuantizationParameters) -> [Edit; 2] {

@@ -11,7 +11,7 @@
 //! all stand-ins is close to the candidate but not the same, which is why every result is shown next to the
 //! candidate's own.
 
-use super::edits::{argument, dequantized, round, store};
+use super::edits::{Editing, argument, dequantized, round, store};
 use super::pairing::{ActivationPair, Followed};
 use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, ErrorKind, Result};
@@ -79,7 +79,7 @@ impl Emulation {
         }
         progress.update("emulating the quantization", 0, 0);
         let builder = Builder::new(reference, candidate, pairs);
-        let (mut edits, mut layers) = (Vec::new(), Vec::new());
+        let (mut editing, mut layers) = (Editing::of(&reference.session), Vec::new());
         for (index, pair) in pairs.iter().enumerate() {
             if progress.is_cancelled() {
                 return Err(Error::cancelled());
@@ -87,7 +87,7 @@ impl Emulation {
             let mut stand_in = StandIn::default();
             match builder.stand_in(index, pair, place, progress) {
                 Ok(Some(made)) => {
-                    edits.extend(made.edits);
+                    editing.add(made.edits, progress)?;
                     stand_in.value = Some(made.value);
                     stand_in.target = made.target;
                 }
@@ -102,16 +102,17 @@ impl Emulation {
             for (index, stand_in) in layers.iter_mut().enumerate() {
                 let Some(value) = &stand_in.value else { continue };
                 let switch = format!("switch{MARK}{index}");
-                edits.push(Edit {
+                let select = Edit {
                     action: "select",
                     target: stand_in.target.clone(),
                     arguments: vec![argument("switch", &switch), argument("then", value)],
                     elements: None,
-                });
+                };
+                editing.add([select], progress)?;
                 stand_in.switch = Some(switch);
             }
         }
-        Ok(Self { session: reference.session.edit(edits, progress)?, layers })
+        Ok(Self { session: editing.finish(progress)?, layers })
     }
 
     /// The values of the switches: on for the pairs for which `is_on` holds.

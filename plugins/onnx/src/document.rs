@@ -45,7 +45,7 @@ impl Document {
         let mut model = proto::decode_model(source.bytes(), &source.name())?;
         let mut graph = graph::index(&mut model)?;
         let stored = std::mem::take(&mut graph.tensors);
-        let tensors = Tensors::new(stored, ExternalFiles::beside(source.path()))?;
+        let tensors = Tensors::new(stored, ExternalFiles::of(&source))?;
         Ok(Self { source, model, graph, tensors })
     }
 }
@@ -116,7 +116,7 @@ impl Tensors {
         match &self.stored[index].data {
             TensorData::Dense(tensor) if convert::is_external(tensor) => {
                 let (bytes, source) = self.external.read(tensor)?;
-                Ok(Elements { bytes, source: Some(source) })
+                Ok(Elements { bytes, source })
             }
             TensorData::Dense(tensor) => Ok(Elements { bytes: convert::dense(tensor)?, source: None }),
             TensorData::Sparse(tensor) => {
@@ -149,7 +149,7 @@ fn describe(stored: &Stored, external: &ExternalFiles) -> Result<Description> {
             let mut description = description(tensor, &tensor.dims, convert::dense_bytes(tensor)?);
             if convert::is_external(tensor) {
                 match external.check(tensor) {
-                    Ok(location) => description.external_file = location.file,
+                    Ok(location) => description.external_file = location.map(|l| l.file).unwrap_or_default(),
                     Err(error) => {
                         description.external_file =
                             crate::external_data::Location::of(tensor).map(|l| l.file).unwrap_or_default();

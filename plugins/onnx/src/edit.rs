@@ -19,6 +19,7 @@ use crate::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
     TypeProto, ValueInfoProto, code,
 };
+use crate::source::{Held, give};
 use half::f16;
 use qp_abi::manifest::Pair;
 use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
@@ -29,15 +30,15 @@ const CONTRIB: &str = "com.microsoft";
 /// More than any layer's values have.
 const MAX_DIMENSIONS: usize = 16;
 
-/// Changes the model.
+/// Changes the model; large tensors that are stored go to `held`, if given.
 ///
 /// # Errors
 /// `NotFound` for a target that does not exist, `InvalidInput` for arguments that make no sense, `UnsupportedOp` for
 /// an unknown action.
-pub fn apply(model: &mut ModelProto, edits: &[Edit]) -> Result<()> {
+pub fn apply(model: &mut ModelProto, held: Option<&mut Held>, edits: &[Edit]) -> Result<()> {
     let graph = model.graph.get_or_insert_default();
     let written = graph.node.len();
-    let mut editor = Editor { names: names(graph), graph };
+    let mut editor = Editor { names: names(graph), graph, held };
     for edit in edits {
         match edit.action.as_str() {
             "store" => editor.store(edit)?,
@@ -119,6 +120,8 @@ fn names(graph: &GraphProto) -> HashSet<String> {
 struct Editor<'a> {
     graph: &'a mut GraphProto,
     names: HashSet<String>,
+    /// Where large tensors go; `None` to keep them in the graph.
+    held: Option<&'a mut Held>,
 }
 
 impl Editor<'_> {
@@ -138,18 +141,15 @@ impl Editor<'_> {
 
     fn store(&mut self, edit: &Edit) -> Result<()> {
         let name = self.claim(&edit.target)?;
-        self.add_tensor(name, edit.dtype, edit.shape.to_vec(), edit.bytes.to_vec());
+        self.add_tensor(name, edit.dtype, edit.shape.to_vec(), edit.bytes.as_slice());
         Ok(())
     }
 
-    fn add_tensor(&mut self, name: String, dtype: DType, dims: Vec<i64>, bytes: Vec<u8>) {
-        self.graph.initializer.push(TensorProto {
-            name: Some(name),
-            data_type: Some(i32::from(dtype.0)),
-            dims,
-            raw_data: Some(bytes.into()),
-            ..TensorProto::default()
-        });
+    fn add_tensor(&mut self, name: String, dtype: DType, dims: Vec<i64>, bytes: &[u8]) {
+        let data_type = Some(i32::from(dtype.0));
+        let mut tensor = TensorProto { name: Some(name), data_type, dims, ..TensorProto::default() };
+        give(&mut tensor, bytes, self.held.as_deref_mut());
+        self.graph.initializer.push(tensor);
     }
 
     fn copy_layer(&mut self, edit: &Edit) -> Result<()> {
@@ -220,14 +220,14 @@ impl Editor<'_> {
             Ok([(real, scales), (edit.dtype, pack(&affine.zero_points, edit.dtype)?)])
         };
         for (name, (dtype, bytes)) in [&scale, &zero_point].into_iter().zip(pieces(&made)?) {
-            self.add_tensor(name.clone(), dtype, dims.clone(), bytes);
+            self.add_tensor(name.clone(), dtype, dims.clone(), &bytes);
         }
         let (mut read_scale, mut read_zero_point) = (scale.clone(), zero_point.clone());
         if let Some(read) = &read {
             (read_scale, read_zero_point) = (named("read_scale"), named("read_zero_point"));
             for (name, (dtype, bytes)) in [&read_scale, &read_zero_point].into_iter().zip(pieces(read)?) {
                 let name = self.claim(name)?;
-                self.add_tensor(name, dtype, dims.clone(), bytes);
+                self.add_tensor(name, dtype, dims.clone(), &bytes);
             }
         }
         let attributes = || axis_attribute(axis);
@@ -242,7 +242,7 @@ impl Editor<'_> {
         let [wide, least, most, above] = ["wide", "least", "most", "above"].map(named);
         for (name, bound) in [(&least, low), (&most, high)] {
             let name = self.claim(name)?;
-            self.add_tensor(name, real, Vec::new(), real_bytes(bound, real));
+            self.add_tensor(name, real, Vec::new(), &real_bytes(bound, real));
         }
         let (wide, above) = (self.claim(&wide)?, self.claim(&above)?);
         self.node("DequantizeLinear", CONTRIB, &inputs, std::slice::from_ref(&wide), attributes());
@@ -262,11 +262,12 @@ impl Editor<'_> {
             return Err(BackendError::invalid_input(format!("`{target}` needs an axis for its scales")));
         }
         let dims = if axis.is_some() { vec![affine.scales.len() as i64] } else { Vec::new() };
-        let bytes = affine.scales.iter().flat_map(|scale| real_bytes(*scale, DType::FLOAT32)).collect();
+        let bytes: Vec<u8> =
+            affine.scales.iter().flat_map(|scale| real_bytes(*scale, DType::FLOAT32)).collect();
         let name = self.claim(&scale)?;
-        self.add_tensor(name, DType::FLOAT32, dims.clone(), bytes);
+        self.add_tensor(name, DType::FLOAT32, dims.clone(), &bytes);
         let name = self.claim(&zero_point)?;
-        self.add_tensor(name, edit.dtype, dims, pack(&affine.zero_points, edit.dtype)?);
+        self.add_tensor(name, edit.dtype, dims, &pack(&affine.zero_points, edit.dtype)?);
         self.node("DequantizeLinear", CONTRIB, &[target, scale, zero_point], &[result], axis_attribute(axis));
         Ok(())
     }
@@ -282,8 +283,8 @@ impl Editor<'_> {
                 .ok_or_else(|| BackendError::invalid_input(format!("cannot add `{text}` dimensions")))?;
             let dims: Vec<i64> = [-1].into_iter().chain(std::iter::repeat_n(1, count)).collect();
             let shape = self.claim(&format!("{result}/shape"))?;
-            let bytes = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
-            self.add_tensor(shape.clone(), DType::INT64, vec![dims.len() as i64], bytes);
+            let bytes: Vec<u8> = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
+            self.add_tensor(shape.clone(), DType::INT64, vec![dims.len() as i64], &bytes);
             let reshaped = self.claim(&format!("{result}/other"))?;
             self.node("Reshape", "", &[other, shape], std::slice::from_ref(&reshaped), Vec::new());
             other = reshaped;

@@ -5,7 +5,8 @@
 
 use crate::convert;
 use crate::proto::TensorProto;
-use crate::source::Source;
+use crate::runtime::HeldTensor;
+use crate::source::{Held, Source};
 use bytes::Bytes;
 use qp_abi::sdk::{BackendError, Result};
 use std::collections::HashMap;
@@ -47,42 +48,53 @@ impl Location {
     }
 }
 
-/// The files next to one model, opened when first read.
+/// The files next to one model, opened when first read, and what edits have stored outside of the model.
 #[derive(Debug)]
 pub struct ExternalFiles {
     folder: PathBuf,
+    held: Held,
     open: Mutex<HashMap<PathBuf, Arc<Source>>>,
 }
 
 impl ExternalFiles {
-    /// The files that a model at `path` may refer to.
-    pub fn beside(path: &Path) -> Self {
-        let folder = match path.parent() {
+    /// What the model in `source` may refer to.
+    pub fn of(source: &Source) -> Self {
+        let folder = match source.path().parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
         };
-        Self { folder, open: Mutex::default() }
+        Self { folder, held: source.held().clone(), open: Mutex::default() }
     }
 
-    /// Checks, without opening the file, that the elements of `tensor` can be read.
+    /// Checks, without opening the file, that the elements of `tensor` can be read. Returns where; `None` for elements in
+    /// memory.
     ///
     /// # Errors
     /// `UnsafeFile` for a location outside the folder, `NotFound` for a missing file, `CorruptFile` for one that is
     /// too short.
-    pub fn check(&self, tensor: &TensorProto) -> Result<Location> {
+    pub fn check(&self, tensor: &TensorProto) -> Result<Option<Location>> {
         let location = Location::of(tensor)?;
+        if let Some(elements) = self.held.get(&location.file) {
+            range(tensor, &location, elements.bytes().len() as u64)?;
+            return Ok(None);
+        }
         let path = self.resolve(&location, tensor)?;
         let metadata = std::fs::metadata(&path).map_err(|error| BackendError::io(&path, &error))?;
         range(tensor, &location, metadata.len())?;
-        Ok(location)
+        Ok(Some(location))
     }
 
-    /// The elements of `tensor`, sharing the file's bytes.
+    /// The elements of `tensor`, sharing the bytes of the file that is returned with them, or of the memory they are in.
     ///
     /// # Errors
     /// As [`Self::check`].
-    pub fn read(&self, tensor: &TensorProto) -> Result<(Bytes, Arc<Source>)> {
+    pub fn read(&self, tensor: &TensorProto) -> Result<(Bytes, Option<Arc<Source>>)> {
         let location = Location::of(tensor)?;
+        if let Some(elements) = self.held.get(&location.file) {
+            let bytes = Bytes::from_owner(Shared(Arc::clone(elements)));
+            let range = range(tensor, &location, bytes.len() as u64)?;
+            return Ok((bytes.slice(range), None));
+        }
         let path = self.resolve(&location, tensor)?;
         let source = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,7 +109,7 @@ impl ExternalFiles {
         };
         source.check()?;
         let range = range(tensor, &location, source.bytes().len() as u64)?;
-        Ok((source.bytes().slice(range), source))
+        Ok((source.bytes().slice(range), Some(source)))
     }
 
     /// The file at the location, which must be inside the folder after following all links.
@@ -134,6 +146,15 @@ impl ExternalFiles {
         let real = path.canonicalize().map_err(|error| missing(&error))?;
         let folder = self.folder.canonicalize().map_err(|error| BackendError::io(&self.folder, &error))?;
         if real.starts_with(&folder) { Ok(real) } else { Err(outside("a link out of the model's folder")) }
+    }
+}
+
+/// An owner of [`Bytes`].
+struct Shared(Arc<HeldTensor>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
     }
 }
 

@@ -193,8 +193,11 @@ impl Model for OnnxModel {
         if let Some(graph) = &mut model.graph {
             self.source.refer(&mut graph.initializer);
         }
-        edit::apply(&mut model, edits)?;
-        let source = self.source.edited(model.encode_to_vec().into());
+        let mut held = self.source.held().clone();
+        // They are the runtime's own values.
+        let can_hold = self.runtime.load().is_ok();
+        edit::apply(&mut model, can_hold.then_some(&mut held), edits)?;
+        let source = self.source.edited(model.encode_to_vec().into(), held);
         let document = Document::of(source)?;
         Ok(model_object(Self::of(document, Arc::clone(&self.runtime), progress)?))
     }

@@ -1,11 +1,13 @@
 //! The bytes of one file, read into memory or mapped.
 
 use crate::proto::{StringStringEntryProto, TensorProto, code};
+use crate::runtime::HeldTensor;
 use bytes::Bytes;
 use memmap2::Mmap;
 #[cfg(unix)]
 use memmap2::UncheckedAdvice;
 use qp_abi::sdk::{BackendError, ErrorKind, Result, offset_in, pages_of};
+use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,12 @@ pub struct Source {
     mapped: Option<Mapped>,
     /// Whether the bytes are those of the file after changes.
     is_edited: bool,
+    held: Held,
 }
+
+/// The elements of tensors that edits have stored, by the location that the edited model gives for them. They are not
+/// part of its bytes: neither encoding the model nor a session of it copies them.
+pub type Held = HashMap<String, Arc<HeldTensor>>;
 
 /// A mapped file.
 #[derive(Debug)]
@@ -85,6 +92,7 @@ impl Source {
                 stamp,
                 mapped: None,
                 is_edited: false,
+                held: Held::new(),
             });
         }
         #[expect(unsafe_code, reason = "there is no safe way to map a file")]
@@ -98,6 +106,7 @@ impl Source {
             stamp,
             mapped: Some(Mapped { file, map }),
             is_edited: false,
+            held: Held::new(),
         })
     }
 
@@ -120,17 +129,8 @@ impl Source {
                 continue;
             };
             let Some(offset) = offset_in(&self.bytes, raw) else { continue };
-            let entry = |key: &str, value: String| StringStringEntryProto {
-                key: Some(key.to_owned()),
-                value: Some(value.into()),
-            };
-            tensor.external_data = vec![
-                entry("location", name.to_owned()),
-                entry("offset", offset.to_string()),
-                entry("length", raw.len().to_string()),
-            ];
-            tensor.data_location = Some(code::EXTERNAL);
-            tensor.raw_data = None;
+            let length = raw.len();
+            move_to(tensor, name, offset, length);
             has_any = true;
         }
         has_any
@@ -148,10 +148,15 @@ impl Source {
         let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, pages.start, pages.len()) };
     }
 
-    /// The same file with other bytes.
-    pub fn edited(&self, bytes: Bytes) -> Self {
+    /// The same file with other bytes, and the elements that are outside of them.
+    pub fn edited(&self, bytes: Bytes, held: Held) -> Self {
         let stamp = Stamp { bytes: self.stamp.bytes, modified: self.stamp.modified };
-        Self { path: self.path.clone(), bytes, stamp, mapped: None, is_edited: true }
+        Self { path: self.path.clone(), bytes, stamp, mapped: None, is_edited: true, held }
+    }
+
+    /// The elements outside of the bytes.
+    pub fn held(&self) -> &Held {
+        &self.held
     }
 
     /// Whether the bytes differ from those of the file.
@@ -203,6 +208,35 @@ impl Source {
             .with_help("Reload the model."));
         }
         Ok(())
+    }
+}
+
+/// Lets a tensor say that its elements are elsewhere.
+fn move_to(tensor: &mut TensorProto, location: &str, offset: usize, length: usize) {
+    let entry = |key: &str, value: String| StringStringEntryProto {
+        key: Some(key.to_owned()),
+        value: Some(value.into()),
+    };
+    tensor.external_data = vec![
+        entry("location", location.to_owned()),
+        entry("offset", offset.to_string()),
+        entry("length", length.to_string()),
+    ];
+    tensor.data_location = Some(code::EXTERNAL);
+    tensor.raw_data = None;
+}
+
+/// Gives the tensor these elements: small ones, and those that the runtime cannot share, as part of it; large ones outside
+/// of the model, if there is a place for them.
+pub fn give(tensor: &mut TensorProto, elements: &[u8], held: Option<&mut Held>) {
+    let held = held.filter(|_| elements.len() >= REFERRED_FROM_BYTES);
+    match held.and_then(|held| Some((HeldTensor::of(tensor, elements)?, held))) {
+        Some((kept, held)) => {
+            let location = format!(".qp/{}", held.len());
+            move_to(tensor, &location, 0, elements.len());
+            held.insert(location, Arc::new(kept));
+        }
+        None => tensor.raw_data = Some(Bytes::copy_from_slice(elements)),
     }
 }
 

@@ -199,6 +199,40 @@ fn stored_codes_are_dequantized_by_the_runtime() {
     assert_eq!(values(&changed, &["sum#2"], None)[0], rows);
 }
 
+/// 40,000 codes `index mod 7 - 3`, with the scale 2; the last row of four, plus the four numbers of x.
+#[test]
+fn a_large_stored_tensor_stays_outside_of_the_model() {
+    let (_folder, path) = small();
+    let model = open(&runner(), &path).unwrap();
+    let codes: Vec<i8> = (0..160_000_i32).map(|index| (index % 7 - 3) as i8).collect();
+    let codes = Edit {
+        dtype: DType::INT8,
+        shape: vec![40_000, 4].into(),
+        bytes: codes.iter().map(|code| *code as u8).collect::<Vec<_>>().into(),
+        ..edit("store", "codes", Vec::new())
+    };
+    let arguments = vec![pair("as", "real"), pair("scales", "2"), pair("zero-points", "0")];
+    let meant = Edit { dtype: DType::INT8, ..edit("dequantize", "codes", arguments) };
+    let add = edit("copy-layer", "sum", vec![pair("suffix", "#2"), pair("input:b", "real")]);
+    let changed = edited(&model, &[codes, meant, add]).unwrap();
+    // 159,996 mod 7 is 4.
+    let last = [0.6_f32 + 2.0, -0.3 + 4.0, 200.0 + 6.0, 1.0 - 6.0];
+    let found = values(&changed, &["sum#2"], None);
+    assert_eq!(found[0][159_996..], last);
+    let whole = collect(|sink| {
+        with_progress(|progress| {
+            changed.read_tensor("codes".into(), sink.as_raw(), progress.as_raw()).into_result()
+        })
+    });
+    assert_eq!(whole.unwrap()[0].bytes[159_996..], [1, 2, 3, 253]);
+    // A change of what has been changed keeps it.
+    let more = with_progress(|progress| {
+        let edits = [edit("copy-layer", "y", vec![pair("suffix", "#2"), pair("input:sum", "sum#2")])];
+        changed.edit(edits.as_slice().into(), progress.as_raw()).into_result()
+    });
+    assert_eq!(values(&more.unwrap(), &["y#2"], None)[0][159_996..], last.map(|value| value.max(0.0)));
+}
+
 /// Runs that differ in two switches, in every order of the four: each gives what a single run gives.
 #[test]
 fn runs_that_repeat_each_other_give_what_each_gives_alone() {

@@ -99,9 +99,9 @@ impl Basis {
         let refused = |error: &ort::Error| explain(error, &format!("{NAME} refuses `{}`", source.name()));
         idle::note_use();
         let mut builder = environment_builder(&loaded, self.settings).map_err(|error| refused(&error))?;
-        if self.has_external {
-            builder = with_external(builder, source)?;
-        }
+        let tensors = piece.graph.iter().flat_map(|graph| &graph.initializer);
+        let names: HashSet<&str> = tensors.filter_map(|tensor| tensor.name.as_deref()).collect();
+        builder = with_external(builder, source, self.has_external, |name| names.contains(name))?;
         builder.commit_from_memory(&piece.encode_to_vec()).map_err(|error| refused(&error))
     }
 

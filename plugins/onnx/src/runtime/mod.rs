@@ -3,6 +3,7 @@
 mod arena;
 mod basis;
 pub mod capture;
+mod held;
 mod idle;
 pub mod library;
 pub mod pieces;
@@ -13,6 +14,7 @@ pub mod session;
 mod tensor;
 
 pub use basis::Outcome;
+pub use held::HeldTensor;
 use library::{Candidate, Version};
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;

@@ -61,9 +61,7 @@ impl Session {
             builder(&loaded.environment, settings, capture_threads).map_err(|error| refused(&error))?;
         let captured: Vec<String> = plan.captured.iter().map(|name| (*name).to_owned()).collect();
         let inner = if !captured.is_empty() || source.is_edited() {
-            if has_external {
-                builder = with_external(builder, source)?;
-            }
+            builder = with_external(builder, source, has_external, |_| true)?;
             builder.commit_from_memory(&capture::with_outputs(source.bytes(), &captured))
         } else if is_unchanged {
             builder.commit_from_file(source.path())
@@ -143,13 +141,27 @@ pub(super) fn check_source(source: &Source, has_external: bool) -> Result<()> {
     Ok(())
 }
 
-/// With a model in memory, the runtime does not know where external data is.
-pub(super) fn with_external(builder: SessionBuilder, source: &Source) -> Result<SessionBuilder> {
-    let Some(folder) = source.path().parent() else { return Ok(builder) };
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    builder
-        .with_config_entry(EXTERNAL_FOLDER, folder.to_string_lossy())
-        .map_err(|error| explain(&error.into(), &format!("{NAME} refuses `{}`", source.name())))
+/// With a model in memory, the runtime does not know where elements outside of it are: in files beside it if it
+/// `has_external` ones, and in memory if edits have stored some. `has_tensor` says of which names the model has tensors.
+pub(super) fn with_external(
+    mut builder: SessionBuilder,
+    source: &Source,
+    has_external: bool,
+    has_tensor: impl Fn(&str) -> bool,
+) -> Result<SessionBuilder> {
+    let refused = |error: ort::Error| explain(&error, &format!("{NAME} refuses `{}`", source.name()));
+    if has_external && let Some(folder) = source.path().parent() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        builder = builder
+            .with_config_entry(EXTERNAL_FOLDER, folder.to_string_lossy())
+            .map_err(|error| refused(error.into()))?;
+    }
+    for tensor in source.held().values().filter(|tensor| has_tensor(tensor.name())) {
+        builder = builder
+            .with_external_initializer(tensor.name(), tensor.value())
+            .map_err(|error| refused(error.into()))?;
+    }
+    Ok(builder)
 }
 
 /// The report of a run.
