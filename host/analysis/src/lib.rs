@@ -8,6 +8,7 @@
 
 pub mod code_usage;
 pub mod concordance;
+pub mod divergence;
 pub mod element;
 pub mod error_metrics;
 pub mod granularity;
@@ -15,6 +16,7 @@ pub mod growing_histogram;
 pub mod histogram;
 pub mod matching;
 pub mod params;
+pub mod proportion;
 pub mod quantize;
 pub mod range;
 pub mod ranking;
@@ -35,6 +37,7 @@ pub use matching::{
     Item, Matching, Pair, ShapeFit, Why, align, is_anonymous, is_numbered, match_items, shape_fit,
 };
 pub use params::{Affine, AffineList, CountMismatch, ScaleSummary};
+pub use proportion::{Interval, Paired, Verdict, wilson};
 pub use quantize::{Arithmetic, Quantizer};
 pub use range::{CodeRange, RangeCount, ValueRange};
 pub use ranking::argmax;
