@@ -3,9 +3,8 @@
 
 use crate::backend::Edit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::input::element_type;
 use crate::inspect::graph::Rounding;
-use crate::model::{DType, QuantizationParameters, Tensor};
+use crate::model::{DType, QuantizationParameters, Tensor, element_type};
 
 /// Codes, and the real numbers they stand for as `result`.
 pub fn dequantized(result: &str, codes: Tensor, parameters: &QuantizationParameters) -> [Edit; 2] {

@@ -1,7 +1,7 @@
 //! A model that is run to capture its layers, and how.
 
 use crate::backend::{Fetch, Progress, RunOptions, RunOutcome, Session};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::model::{ModelInfo, Tensor};
 use crate::playground::Loaded;
@@ -47,6 +47,28 @@ impl Side<'_> {
     ) -> Result<RunOutcome> {
         session.run(inputs, fetch, &self.options, &OnlyCancel(progress))
     }
+}
+
+/// Checks that what a model's layers compute can be captured.
+///
+/// # Errors
+/// The reason why it cannot be run; `UnsupportedOp` for a backend that cannot capture.
+pub fn can_be_captured(model: &Loaded) -> Result<()> {
+    model.runnable()?;
+    let manifest = model.session.plugin();
+    if manifest.has_feature("capture") {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::UnsupportedOp,
+        format!("the backend `{}` of `{}` cannot capture what layers compute", manifest.id, model.id),
+    )
+    .with_hint("Compare ONNX models; see the features in `backends info`."))
+}
+
+/// Whether changed forms of a model can be made.
+pub fn can_be_edited(model: &Loaded) -> bool {
+    model.session.plugin().has_feature("edit")
 }
 
 /// Progress of a run within longer work: the run's own progress is not shown.

@@ -4,12 +4,13 @@ use super::batch::Batches;
 use super::emulation::{Emulation, Place};
 use super::pairing::ActivationPair;
 use super::real::Real;
+use super::scores::{classes, first};
 use super::side::{OnlyCancel, Side};
 use crate::backend::{Fetch, Progress, RunOptions, RunReport};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::model::Tensor;
-use qp_analysis::{ErrorMetrics, argmax};
+use qp_analysis::ErrorMetrics;
 
 /// How much a backend may keep of runs that differ in a few switches.
 const REPLAY: u64 = 128 << 20;
@@ -103,22 +104,6 @@ pub fn fetch(value: Option<&str>) -> Fetch {
     value.map_or(Fetch::Outputs, |value| Fetch::Named(vec![value.to_owned()]))
 }
 
-/// The first of the tensors that a run of `side` delivered. The runtime says what codes mean, or else the file.
-///
-/// # Errors
-/// `RuntimeFailed` when it delivered none.
-pub fn first(tensors: Vec<Tensor>, side: &Side<'_>) -> Result<Tensor> {
-    let mut first = tensors
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::new(ErrorKind::RuntimeFailed, "the model delivered no output"))?;
-    if first.quantization.is_none() {
-        first.quantization =
-            side.model.info().value(&first.name).and_then(|value| value.quantization.clone());
-    }
-    Ok(first)
-}
-
 /// What changing some layers does to the output, over all samples.
 #[derive(Clone, Debug, Default)]
 pub struct OutputChange {
@@ -156,28 +141,6 @@ impl OutputChange {
         }
         Ok(())
     }
-}
-
-/// The class with the highest score of each sample: the first dimension is that of the samples.
-///
-/// # Errors
-/// `UnsupportedOp` for an output that is not real numbers.
-pub fn classes(output: &Tensor) -> Result<Vec<usize>> {
-    Ok(scores(output)?.iter().map(|scores| argmax(scores).unwrap_or(0)).collect())
-}
-
-/// The scores of each sample.
-///
-/// # Errors
-/// As [`classes`].
-pub fn scores(output: &Tensor) -> Result<Vec<Vec<f64>>> {
-    let values = Real::of(output, output.quantization.as_ref())?.to_vec();
-    let samples = match output.shape[..] {
-        [] | [_] => 1,
-        [samples, ..] => usize::try_from(samples).unwrap_or(1).max(1),
-    };
-    let size = (values.len() / samples).max(1);
-    Ok(values.chunks(size).map(<[f64]>::to_vec).collect())
 }
 
 /// The batches of an input with the labels of each.

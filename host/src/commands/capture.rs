@@ -1,27 +1,25 @@
 //! `capture`: what every layer computes, over all samples.
 
-use super::evidence::Ran;
-use super::inspection::can_be_captured;
-use super::listing::counted;
-use super::number::{BUDGET, integer_in, size};
-use super::running::Running;
+use super::arguments::number::{BUDGET, integer_in, size};
+use super::arguments::running::Running;
+use super::fields::Ran;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
 use crate::backend::Progress;
 use crate::capture::real::Real;
 use crate::capture::side::{BUDGET_OPTION, budgeted};
 use crate::capture::streaming::{each_tensor, groups};
-use crate::capture::{Execution, Side};
-use crate::catalog::name::matches_pattern;
+use crate::capture::{Execution, Side, can_be_captured};
 use crate::error::{Error, Result};
-use crate::input::shape_text;
 use crate::inspect::range::{Beyond, representable};
 use crate::inspect::{Summary, graph::Graph};
-use crate::model::{LayerInfo, ModelInfo, QuantizationParameters};
+use crate::model::{LayerInfo, ModelInfo, QuantizationParameters, shape_text};
 use crate::playground::{Loaded, Playground};
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
+use crate::spelling::matches_pattern;
 use qp_analysis::{GrowingHistogram, RangeCount, Statistics, ValueRange};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,20 +1,20 @@
 //! `drift`: whether one file gives the same answer under other settings of the runtime.
 
-use super::listing::counted;
-use super::number::integer_in;
+use super::arguments::number::integer_in;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunOptions, RunReport};
 use crate::capture::Side;
 use crate::capture::batch::Batches;
 use crate::capture::follow::{Followed, Follower, Partner};
 use crate::capture::real::Real;
-use crate::capture::switched::{classes, first};
+use crate::capture::scores::{classes, first};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ModelInfo, Property, Tensor};
 use crate::playground::{Loaded, Playground};
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 
 /// The levels of optimization, the least first.
 const LEVELS: [&str; 4] = ["disable", "basic", "extended", "all"];

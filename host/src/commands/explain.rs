@@ -1,16 +1,18 @@
 //! `explain`: which quantized layers change the class of one sample.
 
-use super::evidence::{Choice, Evidence, Ran};
-use super::listing::counted;
+use super::arguments::evidence::{Choice, Evidence};
+use super::fields::Ran;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunReport};
-use crate::capture::switched::{Feed, Switched, classes, first};
+use crate::capture::scores::{classes, first};
+use crate::capture::switched::{Feed, Switched};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::playground::Playground;
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use std::collections::BTreeSet;
 
 /// `explain SAMPLE`

@@ -1,19 +1,18 @@
 //! `saturation`: whether 8-bit products overflow on processors without VNNI.
 
-use super::inspection::can_be_captured;
-use super::listing::counted;
-use super::number::integer_in;
-use super::running::Running;
+use super::arguments::number::integer_in;
+use super::arguments::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::capture::products::{Counted, Product, products};
 use crate::capture::streaming::each_tensor;
-use crate::capture::{Execution, Side};
+use crate::capture::{Execution, Side, can_be_captured};
 use crate::error::{Error, Result};
 use crate::playground::Playground;
 use crate::render::number;
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use qp_analysis::saturation::fits;
 
 /// `saturation [NAME]`

@@ -2,18 +2,18 @@
 
 mod variants;
 
-use super::inspection::{can_be_captured, find_layer, histogram_table};
-use super::running::Running;
+use super::arguments::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::capture::survey::{Feed, Wanted, each_block};
-use crate::capture::{Execution, Side};
-use crate::commands::number::integer_in;
+use crate::capture::{Execution, Side, can_be_captured};
+use crate::commands::arguments::number::integer_in;
 use crate::error::{Error, Result};
 use crate::inspect::Summary;
 use crate::inspect::graph::Graph;
 use crate::inspect::range::{Beyond, representable};
-use crate::model::{LayerInfo, Property, QuantizationParameters};
+use crate::model::{LayerInfo, Property, QuantizationParameters, find_layer};
 use crate::playground::{Loaded, Playground};
+use crate::render::histogram::histogram_table;
 use crate::render::number;
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;

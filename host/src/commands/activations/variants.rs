@@ -3,10 +3,8 @@
 use super::Arguments;
 use crate::backend::Progress;
 use crate::capture::batch::Batches;
-use crate::capture::pairing;
 use crate::capture::survey::{Feed, Wanted, each_block};
-use crate::capture::{Execution, Side, by_value};
-use crate::commands::inspection::can_be_captured;
+use crate::capture::{Execution, Side, by_value, can_be_captured, pairing};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::inspect::Summary;
@@ -15,6 +13,7 @@ use crate::playground::{Loaded, Playground};
 use crate::render::chart::Chart;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use crate::render::ui::Task;
 use qp_analysis::histogram::EdgePrecision;
 use qp_analysis::{Bins, Histogram, Statistics};
@@ -221,8 +220,8 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
                 Tone::Plain,
                 format!(
                     " of {} on {} of {}",
-                    crate::commands::listing::counted(found.variants.len(), "variant"),
-                    crate::commands::listing::counted(found.samples as usize, "sample"),
+                    counted(found.variants.len(), "variant"),
+                    counted(found.samples as usize, "sample"),
                     found.input
                 ),
             ),

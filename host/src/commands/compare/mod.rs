@@ -3,9 +3,8 @@
 mod declaration;
 mod layout;
 
-use super::evidence::Ran;
-use super::inspection::{can_be_captured, can_be_edited};
-use super::running::Running;
+use super::arguments::running::Running;
+use super::fields::Ran;
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
 use crate::capture::batch::Batches;
@@ -13,15 +12,17 @@ use crate::capture::emulation::{Emulation, Place, StandIn};
 use crate::capture::order::Order;
 use crate::capture::pairing::{self, ActivationPair};
 use crate::capture::side::{budgeted, half_of_the_threads};
-use crate::capture::{Alone, Compared, Comparison, Execution, Side, by_value};
-use crate::catalog::name::matches_pattern;
-use crate::commands::number::{BUDGET, integer_in, size};
+use crate::capture::{
+    Alone, Compared, Comparison, Execution, Side, by_value, can_be_captured, can_be_edited,
+};
+use crate::commands::arguments::number::{BUDGET, integer_in, size};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::Errors;
 use crate::inspect::pairing::Ground;
 use crate::playground::{Loaded, Playground};
 use crate::render::record::{NATURAL, ReportShape, SortKey, sort_keys};
 use crate::render::report::{Effect, Report};
+use crate::spelling::matches_pattern;
 use std::collections::HashSet;
 
 /// `compare REF CAND`
