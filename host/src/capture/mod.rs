@@ -20,6 +20,7 @@ pub mod streaming;
 pub mod survey;
 pub mod switched;
 
+pub use batch::Feed;
 pub use comparison::{Alone, Compared, Comparison};
 pub use pairing::ActivationPair;
 pub use side::{Execution, Side, can_be_captured, can_be_edited};

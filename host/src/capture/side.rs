@@ -4,7 +4,7 @@ use crate::backend::{Fetch, Progress, RunOptions, RunOutcome, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::model::{ModelInfo, Tensor};
-use crate::playground::Loaded;
+use crate::playground::{Loaded, Playground};
 use std::num::NonZero;
 
 /// A model with what it runs on.
@@ -17,7 +17,22 @@ pub struct Side<'a> {
     pub options: RunOptions,
 }
 
-impl Side<'_> {
+impl<'a> Side<'a> {
+    /// A model, another variant of its network, and the settings of its runs.
+    pub fn new(model: &'a Loaded, sibling: Option<ModelInfo>, options: RunOptions) -> Self {
+        Self { model, sibling, options }
+    }
+
+    /// A model of the session; the variant is looked for if the model leaves something open.
+    pub fn of(
+        model: &'a Loaded,
+        options: RunOptions,
+        playground: &Playground,
+        progress: &dyn Progress,
+    ) -> Self {
+        Self::new(model, playground.outspoken_sibling(model, progress), options)
+    }
+
     /// The tensors that the model takes for a batch.
     ///
     /// # Errors
@@ -92,6 +107,11 @@ pub enum Execution {
 }
 
 impl Execution {
+    /// As the user chose.
+    pub fn new(is_optimized: bool) -> Self {
+        if is_optimized { Self::Optimized } else { Self::AsWritten }
+    }
+
     /// The settings for a run of `model` on this many threads; a backend that always executes the graph as written
     /// has no optimization levels, and one without the feature `threads` gets no number of threads.
     pub fn options(self, model: &Loaded, threads: Option<usize>) -> RunOptions {

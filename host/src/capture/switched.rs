@@ -68,9 +68,9 @@ impl<'a> Switched<'a> {
     ///
     /// # Errors
     /// `InvalidInput` when it does not fit.
-    pub fn feed(&self, batch: &Input) -> Result<Feed> {
+    pub fn fit(&self, batch: &Input) -> Result<SwitchedBatch> {
         let inputs = self.side.fit(batch)?;
-        Ok(Feed { own: inputs.len(), inputs })
+        Ok(SwitchedBatch { own: inputs.len(), inputs })
     }
 
     /// What the network computes for a batch with the layers quantized for which `is_on` holds.
@@ -79,21 +79,21 @@ impl<'a> Switched<'a> {
     /// Those of the backend; `Cancelled`.
     pub fn run(
         &self,
-        feed: &mut Feed,
+        batch: &mut SwitchedBatch,
         is_on: impl Fn(usize) -> bool,
         progress: &dyn Progress,
     ) -> Result<(Tensor, RunReport)> {
-        feed.inputs.truncate(feed.own);
-        feed.inputs.extend(self.emulation.switches(is_on));
+        batch.inputs.truncate(batch.own);
+        batch.inputs.extend(self.emulation.switches(is_on));
         let fetch = fetch(self.value);
         let session = &self.emulation.session;
-        let outcome = session.run(&feed.inputs, &fetch, &self.options, &OnlyCancel(progress))?;
+        let outcome = session.run(&batch.inputs, &fetch, &self.options, &OnlyCancel(progress))?;
         Ok((first(outcome.tensors, self.side)?, outcome.report))
     }
 }
 
 /// A fitted batch, followed by the switches of its last run.
-pub struct Feed {
+pub struct SwitchedBatch {
     inputs: Vec<Tensor>,
     /// How many of them are the model's own.
     own: usize,

@@ -5,7 +5,7 @@ use super::fields::Ran;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunReport};
 use crate::capture::scores::{classes, first};
-use crate::capture::switched::{Feed, Switched};
+use crate::capture::switched::{Switched, SwitchedBatch};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::playground::Playground;
@@ -178,7 +178,7 @@ impl Command for Explain {
                 ));
             }
         };
-        choice.samples = None;
+        choice.samples.first = None;
         let task = scope.ui.task(scope.cancel);
         let evidence = Evidence::gather(playground, &reference, &candidate, &choice, &task)?;
         let (ours, theirs) = (evidence.reference(), evidence.candidate());
@@ -197,7 +197,7 @@ impl Command for Explain {
         let switched = Switched::new(&ours, &theirs, &values.pairs, None, &task)?;
         let mut search = Search {
             switched: &switched,
-            feed: switched.feed(&sample)?,
+            batch: switched.fit(&sample)?,
             progress: &task,
             runs: 0,
             report: None,
@@ -255,7 +255,7 @@ fn class_of(output: crate::model::Tensor) -> Result<usize> {
 /// A search among sets of quantized layers.
 struct Search<'a> {
     switched: &'a Switched<'a>,
-    feed: Feed,
+    batch: SwitchedBatch,
     progress: &'a dyn Progress,
     runs: usize,
     report: Option<RunReport>,
@@ -269,7 +269,7 @@ impl Search<'_> {
         }
         self.progress.update(&format!("putting layers back to float, run {}", self.runs + 1), 0, 0);
         let (output, report) =
-            self.switched.run(&mut self.feed, |index| quantized.contains(&index), self.progress)?;
+            self.switched.run(&mut self.batch, |index| quantized.contains(&index), self.progress)?;
         self.runs += 1;
         self.report = Some(report);
         class_of(output)

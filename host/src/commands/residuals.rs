@@ -207,8 +207,7 @@ fn measure_rows(
     if additions.is_empty() {
         return Ok((0, None));
     }
-    let feed = (&*evidence.input, evidence.samples(), evidence.batch());
-    let (measured, samples, report) = measure(&reference, &additions, feed, progress)?;
+    let (measured, samples, report) = measure(&reference, &additions, evidence.feed(), progress)?;
     for (place, measured) in places.into_iter().zip(measured) {
         let sqnr = |errors: &ErrorMetrics| errors.metrics().sqnr_db;
         rows[place].measured = measured.obstacle.is_none().then(|| Costs {

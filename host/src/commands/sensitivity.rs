@@ -379,10 +379,10 @@ fn measure(
         let mut next = measured.clone();
         let mut done = measured.samples * runs;
         let mut step = || -> Result<()> {
-            let mut feed = switched.feed(&batch)?;
-            let exact = switched.run(&mut feed, |_| false, progress)?.0;
+            let mut fitted = switched.fit(&batch)?;
+            let exact = switched.run(&mut fitted, |_| false, progress)?.0;
             next.exact.add(&exact, &exact, labels)?;
-            next.all.add(&exact, &switched.run(&mut feed, |_| true, progress)?.0, labels)?;
+            next.all.add(&exact, &switched.run(&mut fitted, |_| true, progress)?.0, labels)?;
             next.candidate.add(&exact, &own(&batch)?, labels)?;
             // In execution order, so that each layer reuses what was computed for the one before.
             for (place, layer) in switched.layers.iter().enumerate() {
@@ -390,9 +390,9 @@ fn measure(
                     return Err(Error::cancelled());
                 }
                 progress.update("quantizing layer by layer", done, total);
-                let only = switched.run(&mut feed, |index| index == *layer, progress)?.0;
+                let only = switched.run(&mut fitted, |index| index == *layer, progress)?.0;
                 next.only[place].add(&exact, &only, labels)?;
-                let (all_but, report) = switched.run(&mut feed, |index| index != *layer, progress)?;
+                let (all_but, report) = switched.run(&mut fitted, |index| index != *layer, progress)?;
                 next.all_but[place].add(&exact, &all_but, labels)?;
                 // The last report says how much was reused.
                 next.report = Some(report);

@@ -1,11 +1,11 @@
 //! What several commands need to hold two models against each other: the models, the samples, the labels, the pairs.
 
-use super::number::integer_in;
 use super::running::Running;
-use crate::backend::Progress;
+use super::samples::Samples;
+use crate::backend::{Progress, RunOptions};
 use crate::capture::batch::Batches;
 use crate::capture::pairing::{self, Activations};
-use crate::capture::{Execution, Side, by_value, can_be_captured};
+use crate::capture::{Execution, Feed, Side, by_value, can_be_captured};
 use crate::error::{Error, Result};
 use crate::input::{Input, PictureOptions, Selection, labels};
 use crate::model::{ModelInfo, find_layer};
@@ -22,12 +22,8 @@ pub(in crate::commands) struct Choice {
     /// The labels, as in digits.npz:labels
     #[arg(long, value_name = "PATH")]
     pub(in crate::commands) labels: Option<String>,
-    /// Only the first samples
-    #[arg(long, value_name = "COUNT")]
-    pub(in crate::commands) samples: Option<u64>,
-    /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
-    batch: u64,
+    #[command(flatten)]
+    pub(in crate::commands) samples: Samples,
     #[command(flatten)]
     pub(in crate::commands) running: Running,
 }
@@ -111,18 +107,31 @@ impl Evidence {
 
     /// The reference, its graph as written.
     pub(in crate::commands) fn reference(&self) -> Side<'_> {
-        self.side(&self.reference_model, self.reference_sibling.clone())
+        self.sides(|model| self.options(model)).0
     }
 
     /// The candidate, its graph as written.
     pub(in crate::commands) fn candidate(&self) -> Side<'_> {
-        self.side(&self.candidate_model, self.candidate_sibling.clone())
+        self.sides(|model| self.options(model)).1
     }
 
-    fn side<'a>(&self, model: &'a Loaded, sibling: Option<ModelInfo>) -> Side<'a> {
-        // The models run one after the other: each has the whole machine.
-        let options = self.arguments.running.options_of(model, Execution::AsWritten, None);
-        Side { model, sibling, options }
+    /// Both, run with other settings.
+    pub(in crate::commands) fn sides(&self, options: impl Fn(&Loaded) -> RunOptions) -> (Side<'_>, Side<'_>) {
+        let (reference, candidate) = (&self.reference_model, &self.candidate_model);
+        (
+            Side::new(reference, self.reference_sibling.clone(), options(reference)),
+            Side::new(candidate, self.candidate_sibling.clone(), options(candidate)),
+        )
+    }
+
+    /// The models run one after the other: each has the whole machine.
+    fn options(&self, model: &Loaded) -> RunOptions {
+        self.arguments.running.options_of(model, Execution::AsWritten, None)
+    }
+
+    /// What the models are run on.
+    pub(in crate::commands) fn feed(&self) -> Feed<'_> {
+        self.arguments.samples.of(&self.input)
     }
 
     /// The samples, some at a time.
@@ -130,7 +139,7 @@ impl Evidence {
     /// # Errors
     /// `InvalidInput` for more samples than there are, and for fewer labels.
     pub(in crate::commands) fn batches(&self, sides: &[&Side<'_>]) -> Result<Batches<'_>> {
-        let batches = Batches::of(&self.input, sides, self.arguments.samples, self.arguments.batch)?;
+        let batches = self.feed().batches(sides)?;
         match &self.labels {
             Some(labels) if (labels.len() as u64) < batches.samples() => Err(Error::invalid_input(format!(
                 "there are {} labels for {} samples",
@@ -139,16 +148,6 @@ impl Evidence {
             ))),
             _ => Ok(batches),
         }
-    }
-
-    /// Only the first so many samples, if the user said so.
-    pub(in crate::commands) fn samples(&self) -> Option<u64> {
-        self.arguments.samples
-    }
-
-    /// Samples that are run together.
-    pub(in crate::commands) fn batch(&self) -> u64 {
-        self.arguments.batch
     }
 
     /// What belongs together, by names and by what is computed of the first batch.

@@ -3,3 +3,4 @@
 pub(super) mod evidence;
 pub(super) mod number;
 pub(super) mod running;
+pub(super) mod samples;

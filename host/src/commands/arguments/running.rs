@@ -1,10 +1,10 @@
 //! How a runtime is to run models: options that several commands share.
 
 use super::number::integer_in;
-use crate::backend::RunOptions;
-use crate::capture::Execution;
+use crate::backend::{Progress, RunOptions};
+use crate::capture::{Execution, Side};
 use crate::error::{Error, Result};
-use crate::playground::Loaded;
+use crate::playground::{Loaded, Playground};
 
 /// Settings of the runtime.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -109,6 +109,17 @@ impl Running {
         let mut options = execution.options(model, threads);
         self.extend(&mut options, model);
         options
+    }
+
+    /// The model as it is run for what its layers compute, with the whole machine.
+    pub(in crate::commands) fn side<'a>(
+        &self,
+        model: &'a Loaded,
+        execution: Execution,
+        playground: &Playground,
+        progress: &dyn Progress,
+    ) -> Side<'a> {
+        Side::of(model, self.options_of(model, execution, None), playground, progress)
     }
 
     fn extend(&self, options: &mut RunOptions, model: &Loaded) {

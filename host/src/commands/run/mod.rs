@@ -144,10 +144,9 @@ impl Command for Run {
         };
         let mut ran = Vec::new();
         for model in &models {
-            let sibling = playground.outspoken_sibling(model, &task);
             let mut options = arguments.running.options(model);
             options.extend(own_options.clone());
-            let side = Side { model, sibling, options };
+            let side = Side::of(model, options, playground, &task);
             let prefix = if models.len() > 1 { format!("{}/", model.id) } else { String::new() };
             let mut receive = |tensor: &Tensor| match &mut writer {
                 Some(writer) => save(writer, &prefix, tensor),
