@@ -31,4 +31,5 @@ pub mod regular_file;
 pub mod render;
 pub mod repl;
 pub mod settings;
+pub mod spelling;
 pub mod temporary;

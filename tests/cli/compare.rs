@@ -40,6 +40,19 @@ fn no_healthy_layer_is_flagged_because_a_relu_was_folded() {
     assert!((left - right).abs() < 1e-9, "{left} {right}");
 }
 
+#[test]
+fn samples_can_be_given_in_place_of_the_current_input() {
+    let world = World::new();
+    let models = "models/resnet8.onnx models/resnet8_int8.onnx";
+    let current = world.json(&format!("input models/digits.npz:images[0:32]; compare {models} --samples 5"));
+    let mut given = world.json(&format!("compare {models} --data models/digits.npz[0:32] --samples 5"));
+    assert_eq!(given["input"], "models/digits.npz[0:32]");
+    given["input"] = current["input"].clone();
+    assert_eq!(given, current);
+    let ran = world.run(&format!("compare {models}"));
+    assert!(ran.talk.contains("Or give `--data FILE`."), "{}", ran.talk);
+}
+
 /// The scale of one layer's weights times 8: as float32 it is in the file once.
 #[test]
 fn a_damaged_layer_is_named_first() {

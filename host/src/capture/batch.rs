@@ -5,6 +5,29 @@ use crate::error::{Error, Result};
 use crate::input::{Content, Input, fixed_batch};
 use std::borrow::Cow;
 
+/// What models are run on.
+#[derive(Clone, Copy)]
+pub struct Feed<'a> {
+    /// The input.
+    pub input: &'a Input,
+    /// Only this many samples from the start.
+    pub samples: Option<u64>,
+    /// Samples that are run together.
+    pub batch: u64,
+}
+
+impl<'a> Feed<'a> {
+    /// The samples that `sides` are run on, the same for all; the first says how many there are. A model whose file
+    /// fixes its number of samples gets that many at a time.
+    ///
+    /// # Errors
+    /// As [`Batches::new`] and [`Input::check_names`]; `InvalidInput` when the models take different numbers, or some
+    /// samples would be left over.
+    pub fn batches(self, sides: &[&Side<'_>]) -> Result<Batches<'a>> {
+        Batches::of(self, sides)
+    }
+}
+
 /// An input, `size` samples at a time. Only the samples of one batch are ever fitted to a model.
 pub struct Batches<'a> {
     input: Cow<'a, Input>,
@@ -43,13 +66,9 @@ impl<'a> Batches<'a> {
         Ok(Self { input, available, samples, size: size.max(1), next: 0, fixed: None })
     }
 
-    /// The samples that `sides` are run on, the same for all; the first says how many there are. A model whose file
-    /// fixes its number of samples gets that many at a time.
-    ///
-    /// # Errors
-    /// As [`Self::new`] and [`Input::check_names`]; `InvalidInput` when the models take different numbers, or some
-    /// samples would be left over.
-    pub fn of(input: &'a Input, sides: &[&Side<'_>], samples: Option<u64>, size: u64) -> Result<Self> {
+    /// As [`Feed::batches`].
+    fn of(feed: Feed<'a>, sides: &[&Side<'_>]) -> Result<Self> {
+        let Feed { input, samples, batch: size } = feed;
         let Some(first) = sides.first() else { return Self::new(input, 1, samples, size) };
         sides.iter().try_for_each(|side| input.check_names(&side.model.info().inputs))?;
         let fixed_of = |side: &Side<'_>| fixed_batch(side.model.info(), side.sibling.as_ref());

@@ -1,11 +1,10 @@
 //! What quantization does to the branches of a residual addition, and what other scales would do.
 
-use super::batch::Batches;
+use super::batch::Feed;
 use super::real::Real;
 use super::side::Side;
 use crate::backend::{Fetch, Progress, RunReport};
 use crate::error::{Error, Result};
-use crate::input::Input;
 use crate::inspect::range::code_range;
 use crate::model::{QuantizationParameters, Tensor};
 use qp_analysis::{Affine, ErrorMetrics, Quantizer, RangeCount, ValueRange};
@@ -49,7 +48,7 @@ pub struct Measured {
 pub fn measure(
     reference: &Side<'_>,
     additions: &[Addition<'_>],
-    (input, samples, batch): (&Input, Option<u64>, u64),
+    feed: Feed<'_>,
     progress: &dyn Progress,
 ) -> Result<(Vec<Measured>, u64, Option<RunReport>)> {
     let mut names: Vec<String> = additions
@@ -60,7 +59,7 @@ pub fn measure(
     names.sort_unstable();
     names.dedup();
     let fetch = Fetch::Named(names);
-    let batches = Batches::of(input, &[reference], samples, batch)?;
+    let batches = feed.batches(&[reference])?;
     let total = batches.samples();
     let (mut measured, mut done, mut report) = (vec![Measured::default(); additions.len()], 0, None);
     for (count, batch) in batches {

@@ -1,6 +1,6 @@
 //! The errors of a candidate's layers against the reference's, taken batch by batch.
 
-use super::batch::Batches;
+use super::batch::Feed;
 use super::emulation::Emulation;
 use super::in_step::{Meeting, Run, Work};
 use super::order::{Order, SURE};
@@ -69,7 +69,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Runs both models on the same samples, `batch` at a time, and compares the values of each pair. Memory holds
+    /// Runs both models on the same samples and compares the values of each pair. Memory holds
     /// what one run has delivered and the other has not yet, within `budget` bytes; with [`Alone::Substituted`], all
     /// values of one batch.
     ///
@@ -79,11 +79,11 @@ impl Comparison {
         reference: &Side<'_>,
         candidate: &Side<'_>,
         pairs: &[ActivationPair<'_>],
-        (input, samples, batch): (&Input, Option<u64>, u64),
+        feed: Feed<'_>,
         (alone, budget): (&Alone, u64),
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let batches = Batches::of(input, &[reference, candidate], samples, batch)?;
+        let batches = feed.batches(&[reference, candidate])?;
         let total = batches.samples();
         let mut comparison = Self {
             compared: vec![Compared::default(); pairs.len()],

@@ -3,9 +3,8 @@
 
 use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, ErrorKind, Result};
-use crate::input::element_type;
 use crate::inspect::graph::Rounding;
-use crate::model::{DType, QuantizationParameters, Tensor};
+use crate::model::{DType, QuantizationParameters, Tensor, element_type};
 
 /// Elements that wait to be given to the backend.
 const WAITING_BYTES: usize = 64 << 20;

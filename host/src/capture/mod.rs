@@ -14,11 +14,13 @@ pub mod order;
 pub mod pairing;
 pub mod products;
 pub mod real;
+pub mod scores;
 pub mod side;
 pub mod streaming;
 pub mod survey;
 pub mod switched;
 
+pub use batch::Feed;
 pub use comparison::{Alone, Compared, Comparison};
 pub use pairing::ActivationPair;
-pub use side::{Execution, Side};
+pub use side::{Execution, Side, can_be_captured, can_be_edited};

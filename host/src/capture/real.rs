@@ -1,8 +1,7 @@
 //! The real values of captured tensors.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::input::element_type;
-use crate::model::{DType, QuantizationParameters, Tensor};
+use crate::model::{DType, QuantizationParameters, Tensor, element_type};
 use qp_analysis::{AffineList, ElementType, Granularity, ParameterMap};
 
 /// A captured tensor as real values: codes are dequantized.

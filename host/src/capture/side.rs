@@ -1,10 +1,10 @@
 //! A model that is run to capture its layers, and how.
 
 use crate::backend::{Fetch, Progress, RunOptions, RunOutcome, Session};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::model::{ModelInfo, Tensor};
-use crate::playground::Loaded;
+use crate::playground::{Loaded, Playground};
 use std::num::NonZero;
 
 /// A model with what it runs on.
@@ -17,7 +17,22 @@ pub struct Side<'a> {
     pub options: RunOptions,
 }
 
-impl Side<'_> {
+impl<'a> Side<'a> {
+    /// A model, another variant of its network, and the settings of its runs.
+    pub fn new(model: &'a Loaded, sibling: Option<ModelInfo>, options: RunOptions) -> Self {
+        Self { model, sibling, options }
+    }
+
+    /// A model of the session; the variant is looked for if the model leaves something open.
+    pub fn of(
+        model: &'a Loaded,
+        options: RunOptions,
+        playground: &Playground,
+        progress: &dyn Progress,
+    ) -> Self {
+        Self::new(model, playground.outspoken_sibling(model, progress), options)
+    }
+
     /// The tensors that the model takes for a batch.
     ///
     /// # Errors
@@ -49,6 +64,28 @@ impl Side<'_> {
     }
 }
 
+/// Checks that what a model's layers compute can be captured.
+///
+/// # Errors
+/// The reason why it cannot be run; `UnsupportedOp` for a backend that cannot capture.
+pub fn can_be_captured(model: &Loaded) -> Result<()> {
+    model.runnable()?;
+    let manifest = model.session.plugin();
+    if manifest.has_feature("capture") {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::UnsupportedOp,
+        format!("the backend `{}` of `{}` cannot capture what layers compute", manifest.id, model.id),
+    )
+    .with_hint("Compare ONNX models; see the features in `backends info`."))
+}
+
+/// Whether changed forms of a model can be made.
+pub fn can_be_edited(model: &Loaded) -> bool {
+    model.session.plugin().has_feature("edit")
+}
+
 /// Progress of a run within longer work: the run's own progress is not shown.
 pub struct OnlyCancel<'a>(pub &'a dyn Progress);
 
@@ -70,6 +107,11 @@ pub enum Execution {
 }
 
 impl Execution {
+    /// As the user chose.
+    pub fn new(is_optimized: bool) -> Self {
+        if is_optimized { Self::Optimized } else { Self::AsWritten }
+    }
+
     /// The settings for a run of `model` on this many threads; a backend that always executes the graph as written
     /// has no optimization levels, and one without the feature `threads` gets no number of threads.
     pub fn options(self, model: &Loaded, threads: Option<usize>) -> RunOptions {

@@ -1,10 +1,9 @@
 //! Every value of a model over all samples of an input, each tensor seen once and then freed.
 
-use super::batch::Batches;
+use super::batch::Feed;
 use super::side::{OnlyCancel, Side};
 use crate::backend::{Fetch, Progress, RunReport, Spare};
 use crate::error::{Error, Result};
-use crate::input::Input;
 use crate::model::{DType, Tensor, element_count};
 
 /// What was run.
@@ -54,7 +53,7 @@ pub fn groups(side: &Side<'_>, names: &[String], batch: u64, budget: u64) -> Vec
 pub fn each_tensor(
     side: &Side<'_>,
     groups: &[Vec<String>],
-    (input, samples, batch): (&Input, Option<u64>, u64),
+    feed: Feed<'_>,
     progress: &dyn Progress,
     receive: &mut dyn FnMut(&Tensor) -> Result<()>,
 ) -> Result<Streamed> {
@@ -66,7 +65,7 @@ pub fn each_tensor(
         Ok(())
     };
     for (place, group) in groups.iter().enumerate() {
-        let batches = Batches::of(input, &[side], samples, batch)?;
+        let batches = feed.batches(&[side])?;
         let (fetch, wanted, mut done) = (Fetch::Named(group.clone()), batches.samples(), 0);
         let total = wanted * groups.len() as u64;
         for (count, batch) in batches {

@@ -1,11 +1,10 @@
 //! One value of a model over all samples of an input.
 
-use super::batch::Batches;
+use super::batch::Feed;
 use super::real::Real;
 use super::side::Side;
 use crate::backend::{Fetch, Progress, RunReport};
 use crate::error::{Error, Result};
-use crate::input::Input;
 use crate::model::QuantizationParameters;
 
 /// A value to capture.
@@ -15,17 +14,6 @@ pub struct Wanted<'a> {
     pub name: &'a str,
     /// What its codes stand for; `None` for the numbers as they are.
     pub quantization: Option<&'a QuantizationParameters>,
-}
-
-/// What a model is run on.
-#[derive(Clone, Copy)]
-pub struct Feed<'a> {
-    /// The input.
-    pub input: &'a Input,
-    /// Only this many samples from the start.
-    pub samples: Option<u64>,
-    /// Samples that are run together.
-    pub batch: u64,
 }
 
 /// Runs the model on all samples and passes on the values block by block; returns how many samples there were and
@@ -40,7 +28,7 @@ pub fn each_block(
     progress: &dyn Progress,
     receive: &mut dyn FnMut(&[f64]),
 ) -> Result<(u64, Option<RunReport>)> {
-    let batches = Batches::of(feed.input, &[side], feed.samples, feed.batch)?;
+    let batches = feed.batches(&[side])?;
     let total = batches.samples();
     let fetch = Fetch::Named(vec![wanted.name.to_owned()]);
     let (mut samples, mut report) = (0, None);

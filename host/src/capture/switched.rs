@@ -4,12 +4,13 @@ use super::batch::Batches;
 use super::emulation::{Emulation, Place};
 use super::pairing::ActivationPair;
 use super::real::Real;
+use super::scores::{classes, first};
 use super::side::{OnlyCancel, Side};
 use crate::backend::{Fetch, Progress, RunOptions, RunReport};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::model::Tensor;
-use qp_analysis::{ErrorMetrics, argmax};
+use qp_analysis::ErrorMetrics;
 
 /// How much a backend may keep of runs that differ in a few switches.
 const REPLAY: u64 = 128 << 20;
@@ -67,9 +68,9 @@ impl<'a> Switched<'a> {
     ///
     /// # Errors
     /// `InvalidInput` when it does not fit.
-    pub fn feed(&self, batch: &Input) -> Result<Feed> {
+    pub fn fit(&self, batch: &Input) -> Result<SwitchedBatch> {
         let inputs = self.side.fit(batch)?;
-        Ok(Feed { own: inputs.len(), inputs })
+        Ok(SwitchedBatch { own: inputs.len(), inputs })
     }
 
     /// What the network computes for a batch with the layers quantized for which `is_on` holds.
@@ -78,21 +79,21 @@ impl<'a> Switched<'a> {
     /// Those of the backend; `Cancelled`.
     pub fn run(
         &self,
-        feed: &mut Feed,
+        batch: &mut SwitchedBatch,
         is_on: impl Fn(usize) -> bool,
         progress: &dyn Progress,
     ) -> Result<(Tensor, RunReport)> {
-        feed.inputs.truncate(feed.own);
-        feed.inputs.extend(self.emulation.switches(is_on));
+        batch.inputs.truncate(batch.own);
+        batch.inputs.extend(self.emulation.switches(is_on));
         let fetch = fetch(self.value);
         let session = &self.emulation.session;
-        let outcome = session.run(&feed.inputs, &fetch, &self.options, &OnlyCancel(progress))?;
+        let outcome = session.run(&batch.inputs, &fetch, &self.options, &OnlyCancel(progress))?;
         Ok((first(outcome.tensors, self.side)?, outcome.report))
     }
 }
 
 /// A fitted batch, followed by the switches of its last run.
-pub struct Feed {
+pub struct SwitchedBatch {
     inputs: Vec<Tensor>,
     /// How many of them are the model's own.
     own: usize,
@@ -101,22 +102,6 @@ pub struct Feed {
 /// One value, or the outputs.
 pub fn fetch(value: Option<&str>) -> Fetch {
     value.map_or(Fetch::Outputs, |value| Fetch::Named(vec![value.to_owned()]))
-}
-
-/// The first of the tensors that a run of `side` delivered. The runtime says what codes mean, or else the file.
-///
-/// # Errors
-/// `RuntimeFailed` when it delivered none.
-pub fn first(tensors: Vec<Tensor>, side: &Side<'_>) -> Result<Tensor> {
-    let mut first = tensors
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::new(ErrorKind::RuntimeFailed, "the model delivered no output"))?;
-    if first.quantization.is_none() {
-        first.quantization =
-            side.model.info().value(&first.name).and_then(|value| value.quantization.clone());
-    }
-    Ok(first)
 }
 
 /// What changing some layers does to the output, over all samples.
@@ -156,28 +141,6 @@ impl OutputChange {
         }
         Ok(())
     }
-}
-
-/// The class with the highest score of each sample: the first dimension is that of the samples.
-///
-/// # Errors
-/// `UnsupportedOp` for an output that is not real numbers.
-pub fn classes(output: &Tensor) -> Result<Vec<usize>> {
-    Ok(scores(output)?.iter().map(|scores| argmax(scores).unwrap_or(0)).collect())
-}
-
-/// The scores of each sample.
-///
-/// # Errors
-/// As [`classes`].
-pub fn scores(output: &Tensor) -> Result<Vec<Vec<f64>>> {
-    let values = Real::of(output, output.quantization.as_ref())?.to_vec();
-    let samples = match output.shape[..] {
-        [] | [_] => 1,
-        [samples, ..] => usize::try_from(samples).unwrap_or(1).max(1),
-    };
-    let size = (values.len() / samples).max(1);
-    Ok(values.chunks(size).map(<[f64]>::to_vec).collect())
 }
 
 /// The batches of an input with the labels of each.

@@ -12,6 +12,7 @@ use crate::backend::{Backends, Progress, Session};
 use crate::cache::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Finding, ModelInfo, Severity};
+use crate::spelling::nearest;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -100,6 +101,16 @@ impl Digest {
                 .filter(|finding| finding.severity > Severity::Note)
                 .max_by_key(|finding| finding.severity)
                 .cloned(),
+        }
+    }
+
+    /// The precision with the scheme: `int8 QDQ`, `float32`.
+    pub fn precision_text(&self) -> String {
+        match &self.scheme {
+            // `dynamic-uint8` says it already.
+            Some(scheme) if self.precision.starts_with(scheme.as_str()) => self.precision.clone(),
+            Some(scheme) => format!("{} {scheme}", self.precision),
+            None => self.precision.clone(),
         }
     }
 }
@@ -239,7 +250,7 @@ fn nearest_sibling(path: &Path) -> Option<PathBuf> {
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
-    name::nearest(&wanted, names.iter().map(String::as_str)).map(|near| path.with_file_name(near))
+    nearest(&wanted, names.iter().map(String::as_str)).map(|near| path.with_file_name(near))
 }
 
 fn no_models(path: &Path, skipped: &[PathBuf], backends: &Backends) -> Error {

@@ -1,27 +1,26 @@
 //! `capture`: what every layer computes, over all samples.
 
-use super::evidence::Ran;
-use super::inspection::can_be_captured;
-use super::listing::counted;
-use super::number::{BUDGET, integer_in, size};
-use super::running::Running;
+use super::arguments::number::{BUDGET, size};
+use super::arguments::running::Running;
+use super::arguments::samples::Samples;
+use super::fields::Ran;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
 use crate::backend::Progress;
 use crate::capture::real::Real;
 use crate::capture::side::{BUDGET_OPTION, budgeted};
 use crate::capture::streaming::{each_tensor, groups};
-use crate::capture::{Execution, Side};
-use crate::catalog::name::matches_pattern;
+use crate::capture::{Execution, Side, can_be_captured};
 use crate::error::{Error, Result};
-use crate::input::shape_text;
 use crate::inspect::range::{Beyond, representable};
 use crate::inspect::{Summary, graph::Graph};
-use crate::model::{LayerInfo, ModelInfo, QuantizationParameters};
+use crate::model::{LayerInfo, ModelInfo, QuantizationParameters, shape_text};
 use crate::playground::{Loaded, Playground};
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
+use crate::spelling::matches_pattern;
 use qp_analysis::{GrowingHistogram, RangeCount, Statistics, ValueRange};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -43,12 +42,8 @@ pub(super) struct Arguments {
     /// Only layers whose path matches a pattern such as `layer1*`
     #[arg(long = "match", value_name = "PATTERN")]
     pattern: Option<String>,
-    /// Only the first samples of the input
-    #[arg(long, value_name = "COUNT")]
-    samples: Option<u64>,
-    /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
-    batch: u64,
+    #[command(flatten)]
+    samples: Samples,
     /// Memory for the values kept at a time: more are captured piece by piece, or in several passes if the backend
     /// cannot do that
     #[arg(long, value_name = "SIZE", default_value = BUDGET, value_parser = size)]
@@ -253,16 +248,9 @@ impl Command for Capture {
         };
         let (mut captured, mut stopped) = (Vec::new(), None);
         for model in &models {
-            let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
-            let side = Side {
-                model,
-                sibling: playground.outspoken_sibling(model, &task),
-                options: budgeted(
-                    arguments.running.options_of(model, execution, None),
-                    model,
-                    arguments.budget,
-                ),
-            };
+            let execution = Execution::new(arguments.optimized);
+            let mut side = arguments.running.side(model, execution, playground, &task);
+            side.options = budgeted(side.options, model, arguments.budget);
             let prefix = if models.len() > 1 { format!("{}/", model.id) } else { String::new() };
             let one = one(&side, &arguments, &input, (&mut writer, &prefix), &task)?;
             captured.push(one.0);
@@ -311,10 +299,9 @@ fn one(
         wanted.iter().map(|(layer, value)| (*value, Gathered::new(layer, value, &graph))).collect();
     // One pass, where the backend lets go of what it has delivered.
     let is_one_pass = side.options.contains_key(BUDGET_OPTION);
-    let groups =
-        if is_one_pass { vec![names] } else { groups(side, &names, arguments.batch, arguments.budget) };
-    let samples = (input, arguments.samples, arguments.batch);
-    let streamed = each_tensor(side, &groups, samples, progress, &mut |tensor| {
+    let feed = arguments.samples.of(input);
+    let groups = if is_one_pass { vec![names] } else { groups(side, &names, feed.batch, arguments.budget) };
+    let streamed = each_tensor(side, &groups, feed, progress, &mut |tensor| {
         let Some(one) = gathered.get_mut(tensor.name.as_str()) else { return Ok(()) };
         let codes = tensor.quantization.as_ref().or(one.codes).filter(|_| tensor.dtype.is_integer());
         if let Some(writer) = writer {
@@ -337,7 +324,7 @@ fn one(
     let captured = Captured {
         model: side.model.id.clone(),
         samples: streamed.samples,
-        batch: arguments.batch,
+        batch: feed.batch,
         groups: streamed.groups,
         is_optimized: arguments.optimized,
         ran: streamed.report.map(Ran::from).unwrap_or_default(),

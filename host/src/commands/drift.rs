@@ -1,21 +1,24 @@
 //! `drift`: whether one file gives the same answer under other settings of the runtime.
 
-use super::listing::counted;
-use super::number::integer_in;
+use super::arguments::number::integer_in;
+use super::arguments::samples::Samples;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunOptions, RunReport};
-use crate::capture::Side;
 use crate::capture::batch::Batches;
 use crate::capture::follow::{Followed, Follower, Partner};
 use crate::capture::real::Real;
-use crate::capture::switched::{classes, first};
+use crate::capture::scores::{classes, first};
+use crate::capture::{Feed, Side};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ModelInfo, Property, Tensor};
 use crate::playground::{Loaded, Playground};
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 
+/// Samples that are run together, unless the user says otherwise.
+const BATCH: u64 = 32;
 /// The levels of optimization, the least first.
 const LEVELS: [&str; 4] = ["disable", "basic", "extended", "all"];
 
@@ -28,12 +31,8 @@ pub(super) struct Arguments {
     /// The model; without it, the current one
     #[arg(value_name = "MODEL")]
     name: Option<String>,
-    /// Only the first samples of the input
-    #[arg(long, value_name = "COUNT")]
-    samples: Option<u64>,
-    /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = integer_in::<u64>(1..=4096))]
-    batch: u64,
+    #[command(flatten)]
+    samples: Samples,
     /// The numbers of threads to try, as in 1,2,8; without them 1 and all of the machine's
     #[arg(long, value_name = "COUNTS", value_delimiter = ',', value_parser = integer_in::<u32>(0..=4096))]
     threads: Vec<u32>,
@@ -195,6 +194,8 @@ impl Command for Drift {
         let input = playground.chosen_input()?;
         let sibling = playground.outspoken_sibling(&model, &task);
         let variations = variations(&model, &arguments)?;
+        let batch = arguments.samples.batch.unwrap_or(BATCH);
+        let feed = Feed { batch, ..arguments.samples.of(&input) };
         let is_captured = model.session.plugin().has_feature("capture");
         let codes = last_codes(model.info()).filter(|_| is_captured);
         let scale = codes.as_ref().and_then(|value| value.quantization?.scales.first().copied());
@@ -202,8 +203,8 @@ impl Command for Drift {
         let mut baseline: Vec<Batch> = Vec::new();
         let (mut samples, mut report, mut stopped) = (0, None, None);
         for (place, variation) in variations.iter().enumerate() {
-            let side = Side { model: &model, sibling: sibling.clone(), options: options(variation, &model) };
-            let batches = Batches::of(&input, &[&side], arguments.samples, arguments.batch)?;
+            let side = Side::new(&model, sibling.clone(), options(variation, &model));
+            let batches = feed.batches(&[&side])?;
             let total = batches.samples() * variations.len() as u64;
             samples = batches.samples();
             task.update("running with other settings", samples * place as u64, total);

@@ -1,16 +1,18 @@
 //! `explain`: which quantized layers change the class of one sample.
 
-use super::evidence::{Choice, Evidence, Ran};
-use super::listing::counted;
+use super::arguments::evidence::{Choice, Evidence};
+use super::fields::Ran;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunReport};
-use crate::capture::switched::{Feed, Switched, classes, first};
+use crate::capture::scores::{classes, first};
+use crate::capture::switched::{Switched, SwitchedBatch};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::playground::Playground;
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use std::collections::BTreeSet;
 
 /// `explain SAMPLE`
@@ -176,7 +178,7 @@ impl Command for Explain {
                 ));
             }
         };
-        choice.samples = None;
+        choice.samples.first = None;
         let task = scope.ui.task(scope.cancel);
         let evidence = Evidence::gather(playground, &reference, &candidate, &choice, &task)?;
         let (ours, theirs) = (evidence.reference(), evidence.candidate());
@@ -195,7 +197,7 @@ impl Command for Explain {
         let switched = Switched::new(&ours, &theirs, &values.pairs, None, &task)?;
         let mut search = Search {
             switched: &switched,
-            feed: switched.feed(&sample)?,
+            batch: switched.fit(&sample)?,
             progress: &task,
             runs: 0,
             report: None,
@@ -253,7 +255,7 @@ fn class_of(output: crate::model::Tensor) -> Result<usize> {
 /// A search among sets of quantized layers.
 struct Search<'a> {
     switched: &'a Switched<'a>,
-    feed: Feed,
+    batch: SwitchedBatch,
     progress: &'a dyn Progress,
     runs: usize,
     report: Option<RunReport>,
@@ -267,7 +269,7 @@ impl Search<'_> {
         }
         self.progress.update(&format!("putting layers back to float, run {}", self.runs + 1), 0, 0);
         let (output, report) =
-            self.switched.run(&mut self.feed, |index| quantized.contains(&index), self.progress)?;
+            self.switched.run(&mut self.batch, |index| quantized.contains(&index), self.progress)?;
         self.runs += 1;
         self.report = Some(report);
         class_of(output)

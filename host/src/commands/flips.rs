@@ -1,18 +1,20 @@
 //! `flips`: the samples that two models classify differently.
 
-use super::evidence::{Choice, Evidence, Ran};
-use super::listing::counted;
+use super::arguments::evidence::{Choice, Evidence};
+use super::fields::Ran;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Fetch, Progress, RunReport};
 use crate::capture::Side;
 use crate::capture::batch::Batches;
-use crate::capture::switched::{first, labelled, scores};
+use crate::capture::scores::{first, scores};
+use crate::capture::switched::labelled;
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::playground::{FlipsContext, Playground};
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use qp_analysis::argmax;
 
 /// Rows that are printed without `--top`.

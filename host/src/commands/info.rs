@@ -1,11 +1,10 @@
 //! `info`: one model in detail.
 
-use super::listing::{OpCount, precision_text, severity_tone, severity_word};
-use super::{Command, Example, Group, Scope, code};
+use super::fields::{OpCount, listing, severity_tone, severity_word};
+use super::{Command, Example, Group, Scope};
 use crate::catalog::Digest;
 use crate::error::Result;
-use crate::input::type_text;
-use crate::model::{Finding, ModelInfo, Property, Severity, ValueInfo};
+use crate::model::{Finding, ModelInfo, Property, Severity, ValueInfo, type_text};
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
 use crate::render::record::{Field, Record, ReportShape, Unit};
@@ -101,7 +100,7 @@ impl Command for Info {
     fn reports() -> Vec<ReportShape> {
         vec![
             ReportShape::of::<Described<'_>>(1).when("without `--code`"),
-            ReportShape::of::<code::Shown<'_>>(1).when("with `--code`"),
+            ReportShape::of::<listing::Shown<'_>>(1).when("with `--code`"),
         ]
     }
 
@@ -109,7 +108,7 @@ impl Command for Info {
         let task = scope.ui.task(scope.cancel);
         let model = playground.model(arguments.name.as_deref(), &task)?;
         if arguments.code {
-            return Ok(code::report(&model.id, "", &model.session.listing(None, &task)?));
+            return Ok(listing::report(&model.id, "", &model.session.listing(None, &task)?));
         }
         drop(task);
         Ok(report(&model))
@@ -122,7 +121,7 @@ fn report(model: &Loaded) -> Report {
     let mut fields = vec![
         ("model".to_owned(), Cell::name(model.id.clone())),
         ("format".to_owned(), Cell::text(format!("{} ({})", info.format, described.backend))),
-        ("precision".to_owned(), Cell::text(precision_text(&described.digest))),
+        ("precision".to_owned(), Cell::text(described.digest.precision_text())),
         ("producer".to_owned(), Cell::option(info.producer.clone(), Cell::text)),
         ("versions".to_owned(), properties_cell(&info.versions)),
         ("parameters".to_owned(), Cell::count(described.digest.parameters)),

@@ -1,12 +1,12 @@
 //! `input`: choose what models are run on.
 
-use super::number::integer_in;
+use super::arguments::number::integer_in;
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
 use crate::input::{
-    self, Content, Fill, Fitted, Generator, PictureLayout, PictureOptions, Resize, Selection, shape_text,
+    self, Content, Fill, Fitted, Generator, PictureLayout, PictureOptions, Resize, Selection,
 };
-use crate::model::{DType, ValueInfo};
+use crate::model::{DType, ValueInfo, shape_text};
 use crate::playground::Playground;
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;

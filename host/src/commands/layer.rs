@@ -1,10 +1,12 @@
 //! `layer`: one layer in detail, which becomes the current one.
 
-use super::inspection::find_layer;
-use super::{Command, Example, Group, Scope, code};
+use super::fields::listing;
+use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
-use crate::input::{shape_text, type_text};
-use crate::model::{AttributeValue, LayerInfo, ModelInfo, QuantizationParameters, TensorInfo, TensorRole};
+use crate::model::{
+    AttributeValue, LayerInfo, ModelInfo, QuantizationParameters, TensorInfo, TensorRole, find_layer,
+    shape_text, type_text,
+};
 use crate::playground::Playground;
 use crate::render::number;
 use crate::render::record::{Field, Record, ReportShape, Unit, word};
@@ -80,7 +82,7 @@ impl Command for Layer {
     fn reports() -> Vec<ReportShape> {
         vec![
             ReportShape::of::<Described<'_>>(1).when("without `--code`"),
-            ReportShape::of::<code::Shown<'_>>(1).when("with `--code`"),
+            ReportShape::of::<listing::Shown<'_>>(1).when("with `--code`"),
         ]
     }
 
@@ -103,7 +105,7 @@ impl Command for Layer {
         let report = match arguments.code {
             true => {
                 let task = scope.ui.task(scope.cancel);
-                code::report(&model.id, &path, &model.session.listing(Some(&path), &task)?)
+                listing::report(&model.id, &path, &model.session.listing(Some(&path), &task)?)
             }
             false => report(&describe(&model.id, layer, info)),
         };

@@ -1,6 +1,6 @@
 //! `load`: inspect models and keep them in memory.
 
-use super::listing::{counted, precision_text, push_alerts};
+use super::fields::push_alerts;
 use super::{Command, Example, Group, Scope};
 use crate::catalog::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -8,6 +8,7 @@ use crate::playground::{Loaded, LoadedHow, Playground, Target};
 use crate::render::record::{Field, Record, ReportShape, Unit, word};
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use std::time::Instant;
 
 /// `load [NAME… | all] [--as ALIAS]`
@@ -95,7 +96,7 @@ impl Record for Row {
 
 fn precision_of(row: &Row) -> String {
     match (&row.digest, &row.error) {
-        (Some(digest), _) => precision_text(digest),
+        (Some(digest), _) => digest.precision_text(),
         (None, Some(error)) => error.one_line(),
         (None, None) => String::new(),
     }

@@ -1,15 +1,14 @@
 //! The commands: one table drives dispatch, help, completion and the tests that guard it.
 
 mod activations;
+mod arguments;
 mod backends;
 mod cache;
 mod capture;
-mod code;
 mod compare;
 mod diff;
 mod drift;
 mod echo;
-mod evidence;
 mod explain;
 mod fields;
 mod flips;
@@ -19,13 +18,10 @@ mod help;
 mod history;
 mod info;
 mod input;
-mod inspection;
 mod layer;
 mod layers;
-mod listing;
 mod load;
 mod models;
-mod number;
 mod open;
 mod plot;
 mod quant;
@@ -34,7 +30,6 @@ mod ranges;
 mod reload;
 mod residuals;
 mod run;
-mod running;
 mod saturation;
 mod select;
 mod sensitivity;
@@ -43,19 +38,18 @@ mod stats;
 mod summary;
 mod timing;
 mod unload;
-mod usage;
 mod variables;
 mod weights;
 
 use crate::cancel::CancelFlag;
-use crate::catalog::name::nearest;
 use crate::error::{Error, Result};
-use crate::language::Line;
+use crate::language::{Line, usage};
 use crate::playground::Playground;
 use crate::render::Format;
 use crate::render::record::{ReportShape, schema};
 use crate::render::report::Report;
 use crate::render::ui::Ui;
+use crate::spelling::nearest;
 use clap::{ArgMatches, Args, FromArgMatches};
 
 /// What a command is given besides the playground and its arguments.
@@ -256,7 +250,7 @@ impl Prepared {
         let action = match entry.definition().try_get_matches_from(line.words().skip(1)) {
             Ok(matches) => Action::Run(matches),
             Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => Action::ShowHelp,
-            Err(error) => return Err(usage::explain(&error, entry, line)),
+            Err(error) => return Err(usage::explain(&error, entry.name, line)),
         };
         Ok(Self { entry, action, format })
     }

@@ -1,6 +1,6 @@
 //! `models`: the catalog.
 
-use super::listing::Listed;
+use super::fields::listed::Listed;
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
 use crate::playground::Playground;

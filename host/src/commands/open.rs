@@ -1,6 +1,6 @@
 //! `open`: scan a folder or one file into the catalog.
 
-use super::listing::{Listed, counted};
+use super::fields::listed::Listed;
 use super::{Command, Example, Group, Scope};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
@@ -8,6 +8,7 @@ use crate::playground::Playground;
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use std::path::{Path, PathBuf};
 
 /// `open [PATH]`

@@ -1,19 +1,18 @@
 //! `quant`: the quantization parameters of a model's tensors, and which of them look wrong.
 
-use super::inspection::find_layer;
-use super::listing::counted;
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
 use crate::error::Result;
 use crate::inspect::Elements;
 use crate::inspect::range::code_range;
 use crate::inspect::suspicion::{Wiring, zero_channels};
-use crate::model::{ModelInfo, QuantizationParameters, TensorRole, ValueOrigin};
+use crate::model::{ModelInfo, QuantizationParameters, TensorRole, ValueOrigin, find_layer};
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
 use crate::render::record::{Field, Record, ReportShape, Unit, word};
 use crate::render::report::{Cell, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use qp_analysis::{AffineList, CodeUsage, Reason, ScaleSummary, Suspicion, Thresholds};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

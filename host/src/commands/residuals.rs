@@ -1,7 +1,7 @@
 //! `residuals`: where two branches meet, and what their scales cost.
 
-use super::evidence::{Choice, Evidence, settings_line};
-use super::listing::counted;
+use super::arguments::evidence::{Choice, Evidence};
+use super::fields::settings_line;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Progress, RunReport};
 use crate::capture::branches::{Addition, measure};
@@ -14,6 +14,7 @@ use crate::model::LayerInfo;
 use crate::playground::Playground;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use qp_analysis::ErrorMetrics;
 use serde::Serialize;
 
@@ -206,8 +207,7 @@ fn measure_rows(
     if additions.is_empty() {
         return Ok((0, None));
     }
-    let feed = (&*evidence.input, evidence.samples(), evidence.batch());
-    let (measured, samples, report) = measure(&reference, &additions, feed, progress)?;
+    let (measured, samples, report) = measure(&reference, &additions, evidence.feed(), progress)?;
     for (place, measured) in places.into_iter().zip(measured) {
         let sqnr = |errors: &ErrorMetrics| errors.metrics().sqnr_db;
         rows[place].measured = measured.obstacle.is_none().then(|| Costs {

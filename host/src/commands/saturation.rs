@@ -1,19 +1,18 @@
 //! `saturation`: whether 8-bit products overflow on processors without VNNI.
 
-use super::inspection::can_be_captured;
-use super::listing::counted;
-use super::number::integer_in;
-use super::running::Running;
+use super::arguments::running::Running;
+use super::arguments::samples::Samples;
 use super::{Command, Example, Group, Scope};
 use crate::capture::products::{Counted, Product, products};
 use crate::capture::streaming::each_tensor;
-use crate::capture::{Execution, Side};
+use crate::capture::{Execution, can_be_captured};
 use crate::error::{Error, Result};
 use crate::playground::Playground;
 use crate::render::number;
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use qp_analysis::saturation::fits;
 
 /// `saturation [NAME]`
@@ -25,12 +24,8 @@ pub(super) struct Arguments {
     /// The model; without it, the current one
     #[arg(value_name = "MODEL")]
     name: Option<String>,
-    /// Only the first samples of the input
-    #[arg(long, value_name = "COUNT")]
-    samples: Option<u64>,
-    /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
-    batch: u64,
+    #[command(flatten)]
+    samples: Samples,
     #[command(flatten)]
     running: Running,
 }
@@ -238,15 +233,11 @@ impl Command for Saturation {
         if let Some(input) = input.as_ref().filter(|_| !wanted.is_empty()) {
             can_be_captured(&model)?;
             arguments.running.check(&[&model])?;
-            let side = Side {
-                model: &model,
-                sibling: playground.outspoken_sibling(&model, &task),
-                options: arguments.running.options_of(&model, Execution::AsWritten, None),
-            };
+            let side = arguments.running.side(&model, Execution::AsWritten, playground, &task);
             let mut names: Vec<String> = wanted.iter().map(|product| product.input.to_owned()).collect();
             names.sort_unstable();
             names.dedup();
-            let feed = (&**input, arguments.samples, arguments.batch);
+            let feed = arguments.samples.of(input);
             let streamed = each_tensor(&side, &[names], feed, &task, &mut |tensor| {
                 for (product, count) in products.iter().zip(&mut counts) {
                     if product.input == tensor.name && product.exempt.is_none() {

@@ -1,11 +1,12 @@
 //! `sensitivity`: what quantizing each layer alone does to the output.
 
-use super::evidence::{Evidence, Ran};
-use super::fields::run::signed;
+use super::arguments::evidence::{Choice, Evidence};
+use super::fields::Ran;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Progress, RunReport};
 use crate::capture::batch::Batches;
-use crate::capture::switched::{OutputChange, Switched, fetch, first, labelled};
+use crate::capture::scores::first;
+use crate::capture::switched::{OutputChange, Switched, fetch, labelled};
 use crate::error::{Error, ErrorKind, Result};
 use crate::playground::Playground;
 use crate::render::chart::Chart;
@@ -13,6 +14,7 @@ use crate::render::number;
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 
 /// `sensitivity REF CAND`
 pub(super) struct Sensitivity;
@@ -27,7 +29,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "MODEL")]
     candidate: String,
     #[command(flatten)]
-    evidence: super::evidence::Choice,
+    evidence: Choice,
     /// Measure what this layer computes instead of the output
     #[arg(long, value_name = "LAYER")]
     at: Option<String>,
@@ -171,7 +173,7 @@ impl Record for Row<'_> {
             .change("accuracy_drop_pp", |drop| {
                 drop.title("accuracy lost")
                     .means("Percentage points of top-1 accuracy lost with only this layer quantized")
-                    .text(|row| signed(row.only.accuracy_drop_pp, " pp"))
+                    .text(|row| number::signed(row.only.accuracy_drop_pp, " pp"))
                     .hidden_if_missing()
                     .after("only.changed")
             }),
@@ -199,7 +201,7 @@ impl Record for Row<'_> {
             )
             .title("gain dB")
             .rank(2)
-            .text(|row| signed(row.gain_db, "")),
+            .text(|row| number::signed(row.gain_db, "")),
         ]
     }
 }
@@ -377,10 +379,10 @@ fn measure(
         let mut next = measured.clone();
         let mut done = measured.samples * runs;
         let mut step = || -> Result<()> {
-            let mut feed = switched.feed(&batch)?;
-            let exact = switched.run(&mut feed, |_| false, progress)?.0;
+            let mut fitted = switched.fit(&batch)?;
+            let exact = switched.run(&mut fitted, |_| false, progress)?.0;
             next.exact.add(&exact, &exact, labels)?;
-            next.all.add(&exact, &switched.run(&mut feed, |_| true, progress)?.0, labels)?;
+            next.all.add(&exact, &switched.run(&mut fitted, |_| true, progress)?.0, labels)?;
             next.candidate.add(&exact, &own(&batch)?, labels)?;
             // In execution order, so that each layer reuses what was computed for the one before.
             for (place, layer) in switched.layers.iter().enumerate() {
@@ -388,9 +390,9 @@ fn measure(
                     return Err(Error::cancelled());
                 }
                 progress.update("quantizing layer by layer", done, total);
-                let only = switched.run(&mut feed, |index| index == *layer, progress)?.0;
+                let only = switched.run(&mut fitted, |index| index == *layer, progress)?.0;
                 next.only[place].add(&exact, &only, labels)?;
-                let (all_but, report) = switched.run(&mut feed, |index| index != *layer, progress)?;
+                let (all_but, report) = switched.run(&mut fitted, |index| index != *layer, progress)?;
                 next.all_but[place].add(&exact, &all_but, labels)?;
                 // The last report says how much was reused.
                 next.report = Some(report);
@@ -439,7 +441,7 @@ fn lay_out(found: &Found<'_>) -> Report {
                 Tone::Plain,
                 format!(
                     ", layer by layer, on {} of {}: SQNR of {what}",
-                    super::listing::counted(found.samples as usize, "sample"),
+                    counted(found.samples as usize, "sample"),
                     found.input
                 ),
             ),

@@ -1,18 +1,17 @@
 //! `stats`: the statistics of all of a model's stored tensors.
 
-use super::listing::counted;
 use super::{Command, Example, Group, Scope};
-use crate::catalog::name::matches_pattern;
 use crate::error::{Error, Result};
-use crate::input::shape_text;
 use crate::inspect::weight::{Stored, all_stored};
 use crate::inspect::{Summary, survey};
-use crate::model::TensorRole;
+use crate::model::{TensorRole, shape_text};
 use crate::playground::Playground;
 use crate::render::number;
 use crate::render::record::{Direction, Field, NATURAL, Record, ReportShape, SortKey, Unit, sort_keys, word};
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
+use crate::spelling::matches_pattern;
 
 /// `stats [NAME]`
 pub(super) struct Stats;

@@ -1,6 +1,7 @@
 //! `summary`: which variants of a network are available, which are not, and why.
 
-use super::listing::{Listed, State, push_alerts};
+use super::fields::listed::{Listed, State};
+use super::fields::push_alerts;
 use super::{Command, Example, Group, Scope};
 use crate::catalog::Digest;
 use crate::error::{Error, Result};

@@ -1,11 +1,11 @@
 //! `unload`: drop loaded models.
 
-use super::listing::counted;
 use super::{Command, Example, Group, Scope};
 use crate::error::Result;
 use crate::playground::{Playground, Target};
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::Report;
+use crate::render::text::counted;
 
 /// `unload NAME… | all`
 pub(super) struct Unload;

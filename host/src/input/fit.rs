@@ -1,8 +1,10 @@
 //! Fits an array to a model's input, and records what was done to it.
 
-use super::{element_type, shape_text, type_text};
 use crate::error::{Error, Result};
-use crate::model::{DType, Dimension, QuantizationParameters, Tensor, ValueInfo, element_count};
+use crate::model::{
+    DType, Dimension, QuantizationParameters, Tensor, ValueInfo, element_count, element_type, shape_text,
+    type_text,
+};
 use qp_analysis::{Affine, CodeRange, Quantizer};
 
 /// The tensors for a model, and what was done to make them fit.

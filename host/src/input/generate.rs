@@ -1,8 +1,8 @@
 //! Generated inputs: the same seed gives the same values on every machine.
 
-use super::{Fitted, element_type, type_text};
+use super::Fitted;
 use crate::error::{Error, Result};
-use crate::model::{DType, Dimension, Tensor, ValueInfo, element_count};
+use crate::model::{DType, Dimension, Tensor, ValueInfo, element_count, element_type, type_text};
 
 /// An input with more elements than this is rejected as a mistake.
 const MAX_ELEMENTS: u64 = 1 << 26;

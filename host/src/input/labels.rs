@@ -1,8 +1,8 @@
 //! Labelled data: samples and the classes they belong to.
 
-use super::{Content, Input, PictureOptions, Selection, element_type, read};
+use super::{Content, Input, PictureOptions, Selection, read};
 use crate::error::{Error, Result};
-use crate::model::Tensor;
+use crate::model::{Tensor, element_type};
 use std::path::Path;
 
 /// The usual names of sample arrays.

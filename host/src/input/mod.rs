@@ -19,7 +19,6 @@ pub use stored::Stored;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Dimension, ModelInfo, Tensor, ValueInfo};
 use crate::parallel;
-use qp_analysis::ElementType;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -407,46 +406,4 @@ fn only_input(declared: &[ValueInfo]) -> Result<&ValueInfo> {
             .with_hint("Give one for each, as in `input NAME=FILE NAME=zeros`, or use `input random`, which fills them all."))
         }
     }
-}
-
-/// The analysis crate's element type for a dtype; `None` for strings, complex and unknown ones.
-pub fn element_type(dtype: DType) -> Option<ElementType> {
-    Some(match dtype {
-        DType::FLOAT64 => ElementType::Float64,
-        DType::FLOAT32 => ElementType::Float32,
-        DType::FLOAT16 => ElementType::Float16,
-        DType::BFLOAT16 => ElementType::BFloat16,
-        DType::FLOAT8_E4M3FN => ElementType::Float8E4M3Fn,
-        DType::FLOAT8_E4M3FNUZ => ElementType::Float8E4M3Fnuz,
-        DType::FLOAT8_E5M2 => ElementType::Float8E5M2,
-        DType::FLOAT8_E5M2FNUZ => ElementType::Float8E5M2Fnuz,
-        DType::FLOAT8_E8M0 => ElementType::Float8E8M0,
-        DType::FLOAT4_E2M1 => ElementType::Float4E2M1,
-        DType::NF4 => ElementType::Nf4,
-        DType::BOOL => ElementType::Bool,
-        dtype if dtype.is_integer() => {
-            ElementType::Int { bits: dtype.bits(), is_signed: dtype.is_signed_integer() }
-        }
-        _ => return None,
-    })
-}
-
-/// `float32 N×32×32×3`: a value's type in messages and tables.
-pub fn type_text(value: &ValueInfo) -> String {
-    if let Some(name) = &value.type_name {
-        return name.clone();
-    }
-    let dtype = if value.dtype == DType::UNDEFINED { "?".to_owned() } else { value.dtype.to_string() };
-    match &value.shape {
-        Some(shape) => format!("{dtype} {}", shape_text(shape)),
-        None => format!("{dtype} of any shape"),
-    }
-}
-
-/// `N×32×32×3`; `scalar` without dimensions.
-pub fn shape_text(shape: &[impl std::fmt::Display]) -> String {
-    if shape.is_empty() {
-        return "scalar".to_owned();
-    }
-    shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("×")
 }

@@ -1,8 +1,8 @@
 //! Pictures as inputs: decoded, resized to the model's size, in the model's layout.
 
-use super::{Fitted, element_type, type_text};
+use super::Fitted;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{DType, Dimension, Tensor, ValueInfo};
+use crate::model::{DType, Dimension, Tensor, ValueInfo, element_type, type_text};
 use crate::regular_file;
 use image::{DynamicImage, imageops::FilterType};
 use std::io::BufReader;

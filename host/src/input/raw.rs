@@ -1,8 +1,7 @@
 //! Raw files: nothing but elements.
 
-use super::shape_text;
 use crate::error::{Error, Result};
-use crate::model::{DType, Dimension, Tensor, ValueInfo, element_count};
+use crate::model::{DType, Dimension, Tensor, ValueInfo, element_count, shape_text};
 use crate::regular_file;
 use std::io::Read;
 use std::path::Path;

@@ -3,8 +3,7 @@
 use super::Summary;
 use super::suspicion::Wiring;
 use super::weight::{Stored, all_stored, weights};
-use crate::input::element_type;
-use crate::model::{DType, ModelInfo, QuantizationParameters};
+use crate::model::{DType, ModelInfo, QuantizationParameters, element_type};
 use qp_analysis::{AffineList, CodeRange, RangeCount, ValueRange};
 use std::collections::HashSet;
 

@@ -3,6 +3,7 @@
 
 pub mod line;
 pub mod token;
+pub mod usage;
 pub mod variable;
 
 pub use line::Line;

@@ -1,5 +1,6 @@
 //! The type of a tensor's elements.
 
+use qp_analysis::ElementType;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -130,6 +131,28 @@ impl DType {
             (0, (1 << bits) - 1)
         })
     }
+}
+
+/// The analysis crate's element type for a dtype; `None` for strings, complex and unknown ones.
+pub fn element_type(dtype: DType) -> Option<ElementType> {
+    Some(match dtype {
+        DType::FLOAT64 => ElementType::Float64,
+        DType::FLOAT32 => ElementType::Float32,
+        DType::FLOAT16 => ElementType::Float16,
+        DType::BFLOAT16 => ElementType::BFloat16,
+        DType::FLOAT8_E4M3FN => ElementType::Float8E4M3Fn,
+        DType::FLOAT8_E4M3FNUZ => ElementType::Float8E4M3Fnuz,
+        DType::FLOAT8_E5M2 => ElementType::Float8E5M2,
+        DType::FLOAT8_E5M2FNUZ => ElementType::Float8E5M2Fnuz,
+        DType::FLOAT8_E8M0 => ElementType::Float8E8M0,
+        DType::FLOAT4_E2M1 => ElementType::Float4E2M1,
+        DType::NF4 => ElementType::Nf4,
+        DType::BOOL => ElementType::Bool,
+        dtype if dtype.is_integer() => {
+            ElementType::Int { bits: dtype.bits(), is_signed: dtype.is_signed_integer() }
+        }
+        _ => return None,
+    })
 }
 
 impl fmt::Display for DType {

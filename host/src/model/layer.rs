@@ -1,7 +1,9 @@
 //! Layers and their attributes.
 
-use super::QuantizationParameters;
 use super::kind::{Bounds, InputRole, LayerKind, WeightUse};
+use super::{ModelInfo, QuantizationParameters};
+use crate::error::{Error, ErrorKind, Result};
+use crate::spelling::nearest;
 
 /// A layer: a node of the graph (ONNX) or a module (PyTorch).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,6 +80,36 @@ impl LayerInfo {
     /// The attribute with this name.
     pub fn attribute(&self, name: &str) -> Option<&AttributeValue> {
         self.attributes.iter().find(|attribute| attribute.name == name).map(|attribute| &attribute.value)
+    }
+}
+
+/// The layer with this path, or the only one whose path ends so.
+///
+/// # Errors
+/// `NotFound` with the most similar path; `Ambiguous` when several end so.
+pub fn find_layer<'a>(text: &str, info: &'a ModelInfo) -> Result<&'a LayerInfo> {
+    if let Some(layer) = info.layer(text) {
+        return Ok(layer);
+    }
+    let ends_so = |layer: &&LayerInfo| {
+        layer.path.strip_suffix(text).is_some_and(|before| before.ends_with(['.', '/', ':']))
+    };
+    let fitting: Vec<&LayerInfo> = info.layers.iter().filter(ends_so).collect();
+    match fitting[..] {
+        [one] => Ok(one),
+        [] => {
+            let error = Error::not_found(format!("there is no layer `{text}`"));
+            let paths = info.layers.iter().map(|layer| layer.path.as_str());
+            Err(match nearest(text, paths) {
+                Some(near) => error.with_hint(format!("Did you mean `{near}`? `layers` lists all.")),
+                None => error.with_hint("`layers` lists them."),
+            })
+        }
+        [..] => {
+            let paths: Vec<_> = fitting.iter().take(8).map(|layer| format!("`{}`", layer.path)).collect();
+            Err(Error::new(ErrorKind::Ambiguous, format!("`{text}` matches {} layers", fitting.len()))
+                .with_hint(format!("Choose one of {}.", paths.join(", "))))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod chart;
 pub mod csv;
 pub mod diagnostic;
+pub mod histogram;
 pub mod json;
 pub mod markdown;
 pub mod number;
@@ -10,6 +11,7 @@ pub mod record;
 pub mod report;
 pub mod style;
 pub mod table;
+pub mod text;
 pub mod ui;
 
 /// How results are printed.

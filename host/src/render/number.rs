@@ -55,6 +55,11 @@ pub fn duration(value: Duration) -> String {
     format!("{} {unit}", significant(scaled, 3))
 }
 
+/// A difference with its sign and two decimals; a dash if there is none.
+pub fn signed(value: Option<f64>, unit: &str) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:+.2}{unit}"))
+}
+
 /// A ratio in decibels: `31.3 dB`.
 pub fn decibels(value: f64) -> String {
     if value.is_finite() { format!("{value:.1} dB") } else { format!("{} dB", non_finite(value)) }

@@ -2,18 +2,19 @@
 
 mod variants;
 
-use super::inspection::{can_be_captured, find_layer, histogram_table};
-use super::running::Running;
+use super::arguments::running::Running;
+use super::arguments::samples::Samples;
 use super::{Command, Example, Group, Scope};
-use crate::capture::survey::{Feed, Wanted, each_block};
-use crate::capture::{Execution, Side};
-use crate::commands::number::integer_in;
+use crate::capture::survey::{Wanted, each_block};
+use crate::capture::{Execution, can_be_captured};
+use crate::commands::arguments::number::integer_in;
 use crate::error::{Error, Result};
 use crate::inspect::Summary;
 use crate::inspect::graph::Graph;
 use crate::inspect::range::{Beyond, representable};
-use crate::model::{LayerInfo, Property, QuantizationParameters};
+use crate::model::{LayerInfo, Property, QuantizationParameters, find_layer};
 use crate::playground::{Loaded, Playground};
+use crate::render::histogram::histogram_table;
 use crate::render::number;
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
@@ -33,12 +34,8 @@ pub(super) struct Arguments {
     /// The model; without it, the current one
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// Only the first samples of the input
-    #[arg(long, value_name = "COUNT")]
-    samples: Option<u64>,
-    /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
-    batch: u64,
+    #[command(flatten)]
+    samples: Samples,
     /// Bars of the histogram
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = integer_in::<u16>(2..=200))]
     bins: u16,
@@ -117,13 +114,9 @@ impl Command for Activations {
         arguments.running.check(&[&model])?;
         let (value, quantization) = value_of(layer, model.info())?;
         let wanted = Wanted { name: value, quantization: quantization.filter(|_| !arguments.raw) };
-        let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
-        let side = Side {
-            model: &model,
-            sibling: playground.outspoken_sibling(&model, &task),
-            options: arguments.running.options_of(&model, execution, None),
-        };
-        let feed = Feed { input: &input, samples: arguments.samples, batch: arguments.batch };
+        let execution = Execution::new(arguments.optimized);
+        let side = arguments.running.side(&model, execution, playground, &task);
+        let feed = arguments.samples.of(&input);
         let range = quantization
             .filter(|codes| codes.scales.len() == 1 && !arguments.raw)
             .and_then(representable)

@@ -2,11 +2,8 @@
 
 use super::Arguments;
 use crate::backend::Progress;
-use crate::capture::batch::Batches;
-use crate::capture::pairing;
-use crate::capture::survey::{Feed, Wanted, each_block};
-use crate::capture::{Execution, Side, by_value};
-use crate::commands::inspection::can_be_captured;
+use crate::capture::survey::{Wanted, each_block};
+use crate::capture::{Execution, Side, by_value, can_be_captured, pairing};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::inspect::Summary;
@@ -15,6 +12,7 @@ use crate::playground::{Loaded, Playground};
 use crate::render::chart::Chart;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use crate::render::ui::Task;
 use qp_analysis::histogram::EdgePrecision;
 use qp_analysis::{Bins, Histogram, Statistics};
@@ -85,13 +83,15 @@ pub(super) fn run(
     task: Task<'_>,
 ) -> Result<Report> {
     // What a variant leaves open of its input another says, which may have to be read: each side is made once.
-    let ours = side(model, arguments, playground, &task);
+    let execution = Execution::new(arguments.optimized);
+    let ours = arguments.running.side(model, execution, playground, &task);
     let theirs: Vec<Side<'_>> =
-        others.iter().map(|other| side(other, arguments, playground, &task)).collect();
+        others.iter().map(|other| arguments.running.side(other, execution, playground, &task)).collect();
+    let feed = arguments.samples.of(input);
     let mut places = Vec::new();
     for (other, theirs) in others.iter().zip(&theirs) {
         let mut pairs = pairing::activations(model.info(), other.info());
-        let first = Batches::of(input, &[&ours, theirs], arguments.samples, arguments.batch)?.next();
+        let first = feed.batches(&[&ours, theirs])?.next();
         if let Some((_, batch)) = first {
             by_value::pair(&mut pairs, &ours, theirs, &batch, &task)?;
         }
@@ -123,7 +123,6 @@ pub(super) fn run(
             confidence: pair.ground.confidence,
         });
     }
-    let feed = Feed { input, samples: arguments.samples, batch: arguments.batch };
     let mut samples = 0;
     let mut each = |side: &Side<'_>, place: &Place, receive: &mut dyn FnMut(&[f64])| -> Result<()> {
         let wanted = Wanted {
@@ -163,17 +162,6 @@ pub(super) fn run(
     }
     drop(task);
     lay_out(&Found { layer: &layer.path, input: &input.source, samples, edges, variants })
-}
-
-fn side<'a>(
-    model: &'a Arc<Loaded>,
-    arguments: &Arguments,
-    playground: &Playground,
-    progress: &dyn Progress,
-) -> Side<'a> {
-    let sibling = playground.outspoken_sibling(model, progress);
-    let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
-    Side { model, sibling, options: arguments.running.options_of(model, execution, None) }
 }
 
 fn lay_out(found: &Found<'_>) -> Result<Report> {
@@ -221,8 +209,8 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
                 Tone::Plain,
                 format!(
                     " of {} on {} of {}",
-                    crate::commands::listing::counted(found.variants.len(), "variant"),
-                    crate::commands::listing::counted(found.samples as usize, "sample"),
+                    counted(found.variants.len(), "variant"),
+                    counted(found.samples as usize, "sample"),
                     found.input
                 ),
             ),

@@ -1,12 +1,12 @@
 //! A comparison for people.
 
 use super::{Found, Row};
-use crate::commands::evidence::Ran;
-use crate::commands::listing::{counted, first_of};
+use crate::commands::fields::Ran;
 use crate::error::Error;
 use crate::render::number;
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::{counted, first_of};
 
 /// One line of what was done, a sentence, the table, and what was not matched.
 pub(super) fn report(found: &Found<'_>) -> Report {

@@ -1,27 +1,27 @@
-//! `compare`: layer by layer, how far one model leaves another on the current input.
+//! `compare`: layer by layer, how far one model leaves another on the same samples.
 
 mod declaration;
 mod layout;
 
-use super::evidence::Ran;
-use super::inspection::{can_be_captured, can_be_edited};
-use super::running::Running;
+use super::arguments::evidence::{Choice, Evidence};
+use super::arguments::running::Running;
+use super::arguments::samples::Samples;
+use super::fields::Ran;
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
-use crate::capture::batch::Batches;
 use crate::capture::emulation::{Emulation, Place, StandIn};
 use crate::capture::order::Order;
-use crate::capture::pairing::{self, ActivationPair};
+use crate::capture::pairing::ActivationPair;
 use crate::capture::side::{budgeted, half_of_the_threads};
-use crate::capture::{Alone, Compared, Comparison, Execution, Side, by_value};
-use crate::catalog::name::matches_pattern;
-use crate::commands::number::{BUDGET, integer_in, size};
+use crate::capture::{Alone, Compared, Comparison, Execution, can_be_edited};
+use crate::commands::arguments::number::{BUDGET, size};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::Errors;
 use crate::inspect::pairing::Ground;
 use crate::playground::{Loaded, Playground};
 use crate::render::record::{NATURAL, ReportShape, SortKey, sort_keys};
 use crate::render::report::{Effect, Report};
+use crate::spelling::matches_pattern;
 use std::collections::HashSet;
 
 /// `compare REF CAND`
@@ -36,12 +36,11 @@ pub(super) struct Arguments {
     /// The candidate
     #[arg(value_name = "MODEL")]
     candidate: String,
-    /// Only the first samples of the input
-    #[arg(long, value_name = "COUNT")]
-    samples: Option<u64>,
-    /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
-    batch: u64,
+    /// Samples; without it, the current input
+    #[arg(long, value_name = "PATH")]
+    data: Option<String>,
+    #[command(flatten)]
+    samples: Samples,
     /// Only layers whose path fits a pattern such as `layer1*`
     #[arg(long = "match", value_name = "PATTERN")]
     pattern: Option<String>,
@@ -132,6 +131,10 @@ impl Command for Compare {
             line: "input digits.npz:images[0:8]; compare resnet8.onnx resnet8_uint8.onnx --sort sqnr --top 3",
             shows: "the three worst layers",
         },
+        Example {
+            line: "compare resnet8.onnx resnet8_int8.pt --data digits.npz --samples 32",
+            shows: "the same on samples other than the current input",
+        },
     ];
 
     fn reports() -> Vec<ReportShape> {
@@ -140,32 +143,24 @@ impl Command for Compare {
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
-        let reference = playground.model(Some(&arguments.reference), &task)?;
-        let candidate = playground.model(Some(&arguments.candidate), &task)?;
-        for model in [&reference, &candidate] {
-            can_be_captured(model)?;
-        }
-        let input = playground.chosen_input()?;
-        let execution = if arguments.optimized { Execution::Optimized } else { Execution::AsWritten };
-        arguments.running.check(&[&reference, &candidate])?;
+        let choice = Choice {
+            data: arguments.data.clone(),
+            labels: None,
+            samples: arguments.samples.clone(),
+            running: arguments.running.clone(),
+        };
+        let evidence =
+            Evidence::gather(playground, &arguments.reference, &arguments.candidate, &choice, &task)?;
+        let (reference, candidate) = (&evidence.reference_model, &evidence.candidate_model);
+        let execution = Execution::new(arguments.optimized);
         // Both run at once.
         let threads = Some(half_of_the_threads());
-        let side = |model| Side {
-            model,
-            sibling: playground.outspoken_sibling(model, &task),
+        let (ours, theirs) = evidence.sides(|model| {
+            let options = arguments.running.options_of(model, execution, threads);
             // Of both, the values of one piece are with the runtime, and as much may be waiting.
-            options: budgeted(
-                arguments.running.options_of(model, execution, threads),
-                model,
-                arguments.budget / 4,
-            ),
-        };
-        let (ours, theirs) = (side(&reference), side(&candidate));
-        let mut values = pairing::activations(reference.info(), candidate.info());
-        let first = Batches::of(&input, &[&ours, &theirs], arguments.samples, arguments.batch)?.next();
-        if let Some((_, batch)) = first {
-            by_value::pair(&mut values, &ours, &theirs, &batch, &task)?;
-        }
+            budgeted(options, model, arguments.budget / 4)
+        });
+        let mut values = evidence.pairs(&ours, &theirs, &task)?;
         if let Some(pattern) = &arguments.pattern {
             values.pairs.retain(|pair| {
                 matches_pattern(pattern, &pair.reference.path)
@@ -177,12 +172,12 @@ impl Command for Compare {
                 .with_hint("See `diff` for what was matched with what."));
         }
         let compare = |alone: &Alone| {
-            let feed = (&*input, arguments.samples, arguments.batch);
+            let feed = evidence.feed();
             Comparison::run(&ours, &theirs, &values.pairs, feed, (alone, arguments.budget / 2), &task)
         };
         let is_local = !arguments.accumulated && !arguments.optimized;
         let chosen =
-            if is_local { alone(&reference, &candidate, &values.pairs, &task) } else { Ok(Alone::Not) };
+            if is_local { alone(reference, candidate, &values.pairs, &task) } else { Ok(Alone::Not) };
         let (mut alone, mut local_obstacle) = match chosen {
             Ok(alone) => (alone, None),
             Err(error) => (Alone::Not, Some(error)),
@@ -220,10 +215,10 @@ impl Command for Compare {
         let report = layout::report(&Found {
             reference: &reference.id,
             candidate: &candidate.id,
-            input: input.source.clone(),
+            input: evidence.input.source.clone(),
             samples: comparison.samples,
-            batch: arguments.batch.min(comparison.samples),
-            is_batch_dependent: [&reference, &candidate].into_iter().any(|model| has_dynamic_scales(model)),
+            batch: evidence.feed().batch.min(comparison.samples),
+            is_batch_dependent: [reference, candidate].into_iter().any(|model| has_dynamic_scales(model)),
             is_optimized: arguments.optimized,
             reference_run: comparison.reference_run.map(Ran::from),
             candidate_run: comparison.candidate_run.map(Ran::from),

@@ -1,12 +1,12 @@
 //! The difference of two models for people: what is most telling first.
 
 use super::{Difference, Lonely, PortPair};
-use crate::commands::listing::counted;
 use crate::error::Result;
 use crate::model::LayerKind;
 use crate::render::number;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use std::collections::BTreeMap;
 
 /// The summary, then tables of what differs; with `all` of what does not, too.

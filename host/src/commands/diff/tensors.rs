@@ -2,11 +2,10 @@
 
 use crate::backend::Progress;
 use crate::error::{Error, Result};
-use crate::input::shape_text;
 use crate::inspect::pairing::{self, Ground, TensorPair};
 use crate::inspect::weight::Stored;
 use crate::inspect::{Errors, contrast, survey};
-use crate::model::TensorInfo;
+use crate::model::{TensorInfo, shape_text};
 use crate::playground::Loaded;
 use serde::Serialize;
 

@@ -1,9 +1,15 @@
 //! The declarations that several reports share.
 
+mod finding;
+pub(super) mod listed;
+pub(super) mod listing;
 mod model;
-pub(super) mod run;
+mod ran;
 
-use super::evidence::Ran;
+pub(super) use finding::{push_alerts, severity_tone, severity_word};
+pub(super) use model::OpCount;
+pub(super) use ran::{Ran, settings_line};
+
 use crate::inspect::pairing::Ground;
 use crate::inspect::{Errors, Summary};
 use crate::model::Property;
@@ -102,18 +108,6 @@ impl Record for Property {
         vec![
             Self::field("name", Unit::Name, "The name", |property| property.name.clone()),
             Self::field("value", Unit::Text, "The value", |property| property.value.clone()),
-        ]
-    }
-}
-
-impl Record for Ran {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::field("runtime", Unit::Text, "The runtime that executed the model", |ran| {
-                ran.runtime.clone()
-            }),
-            Self::field("runtime_version", Unit::Text, "Its version", |ran| ran.runtime_version.clone()),
-            Self::list("settings", "The settings that took effect", |ran| &ran.settings),
         ]
     }
 }

@@ -379,6 +379,21 @@ impl Record for ListedStep {
     }
 }
 
+/// How often an operator or class occurs.
+pub(in crate::commands) struct OpCount<'a> {
+    pub(in crate::commands) op_type: &'a str,
+    pub(in crate::commands) count: usize,
+}
+
+impl Record for OpCount<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("op_type", Unit::Text, "Operator (ONNX) or class (PyTorch)", |op| op.op_type),
+            Self::field("count", Unit::Count, "Number of layers", |op| op.count),
+        ]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,8 @@
 //! A graph in the language of Graphviz.
 
 use super::quantization_text;
-use crate::input::type_text;
 use crate::inspect::graph::{Graph, Node};
+use crate::model::type_text;
 use crate::printable::{REPLACEMENT, is_invisible};
 use std::collections::BTreeSet;
 use std::fmt::Write;

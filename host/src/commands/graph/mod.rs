@@ -3,19 +3,17 @@
 mod dot;
 mod rails;
 
-use super::inspection::find_layer;
-use super::listing::counted;
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
 use crate::file;
-use crate::input::type_text;
 use crate::inspect::graph::{Edge, Graph, Node};
-use crate::model::{QuantizationParameters, ValueInfo};
+use crate::model::{QuantizationParameters, ValueInfo, find_layer, type_text};
 use crate::playground::Playground;
 use crate::render::number;
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Cell, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use std::collections::BTreeSet;
 
 /// At most so many nodes are drawn in a terminal if no layer is given.

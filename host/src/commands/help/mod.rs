@@ -3,12 +3,12 @@
 mod reference;
 
 use super::{Command, Entry, Example, Group, Scope, TABLE, find};
-use crate::catalog::name::nearest;
 use crate::error::{Error, Result};
 use crate::playground::Playground;
 use crate::render::record::{Spec, TableShape};
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
+use crate::spelling::nearest;
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -2,16 +2,16 @@
 
 mod tree;
 
-use super::listing::{OpCount, counted};
+use super::fields::OpCount;
 use super::{Command, Example, Group, Scope};
-use crate::catalog::name::matches_pattern;
 use crate::error::Result;
-use crate::input::shape_text;
-use crate::model::{DType, LayerInfo, ModelInfo, TensorInfo, TensorRole, ValueInfo};
+use crate::model::{DType, LayerInfo, ModelInfo, TensorInfo, TensorRole, ValueInfo, shape_text};
 use crate::playground::Playground;
 use crate::render::record::{Direction, Field, NATURAL, Record, ReportShape, SortKey, Unit, sort_keys};
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
+use crate::spelling::matches_pattern;
 use std::collections::{BTreeMap, BTreeSet};
 use tree::Branch;
 

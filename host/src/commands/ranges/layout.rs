@@ -1,12 +1,12 @@
 //! Ranges on one axis, for people.
 
 use super::Compared;
-use crate::commands::listing::{counted, first_of};
 use crate::inspect::range::Extent;
 use crate::render::chart::{Chart, Span};
 use crate::render::number;
 use crate::render::report::{Cell, Column, Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::{counted, first_of};
 
 /// What the models are called in a narrow column.
 const LETTERS: [&str; 8] = ["A", "B", "C", "D", "E", "F", "G", "H"];

@@ -5,7 +5,6 @@ mod layout;
 
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
-use crate::catalog::name::matches_pattern;
 use crate::error::{Error, Result};
 use crate::inspect::pairing::{self, Ground};
 use crate::inspect::range::{Extent, activations, representable, weights_and_more};
@@ -15,6 +14,7 @@ use crate::playground::{Loaded, Playground};
 use crate::render::chart::Chart;
 use crate::render::record::{ReportShape, SortKey, sort_keys};
 use crate::render::report::Report;
+use crate::spelling::matches_pattern;
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -2,17 +2,16 @@
 
 mod measured;
 
-use super::number::integer_in;
-use super::running::Running;
+use super::arguments::number::integer_in;
+use super::arguments::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
 use crate::backend::RunOptions;
 use crate::capture::Side;
 use crate::capture::real::Real;
-use crate::capture::switched::scores;
+use crate::capture::scores::scores;
 use crate::error::{Error, Result};
-use crate::input::{element_type, shape_text};
-use crate::model::{Property, Tensor, element_count};
+use crate::model::{Property, Tensor, element_count, element_type, shape_text};
 use crate::playground::Playground;
 use crate::render::chart::Chart;
 use crate::render::number;
@@ -145,10 +144,9 @@ impl Command for Run {
         };
         let mut ran = Vec::new();
         for model in &models {
-            let sibling = playground.outspoken_sibling(model, &task);
             let mut options = arguments.running.options(model);
             options.extend(own_options.clone());
-            let side = Side { model, sibling, options };
+            let side = Side::of(model, options, playground, &task);
             let prefix = if models.len() > 1 { format!("{}/", model.id) } else { String::new() };
             let mut receive = |tensor: &Tensor| match &mut writer {
                 Some(writer) => save(writer, &prefix, tensor),

@@ -2,15 +2,14 @@
 
 use super::Subject;
 use crate::backend::Progress;
-use crate::commands::listing::counted;
 use crate::error::Result;
-use crate::input::shape_text;
 use crate::inspect::{CodeSummary, Elements, Summary};
-use crate::model::TensorInfo;
+use crate::model::{TensorInfo, shape_text};
 use crate::render::chart::{Chart, Span};
 use crate::render::record::{Field, Record, Unit};
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 
 pub(super) struct Looked<'a> {
     model: &'a str,

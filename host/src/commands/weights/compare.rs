@@ -3,11 +3,10 @@
 use super::{Arguments, Subject};
 use crate::backend::Progress;
 use crate::error::{Error, Result};
-use crate::input::shape_text;
 use crate::inspect::pairing::{self, Ground, TensorPair};
 use crate::inspect::weight::Stored;
 use crate::inspect::{Elements, Errors, Summary, contrast};
-use crate::model::TensorInfo;
+use crate::model::{TensorInfo, shape_text};
 use crate::playground::{Loaded, Playground, Target};
 use crate::render::chart::Chart;
 use crate::render::number;

@@ -4,13 +4,13 @@ mod channels;
 mod compare;
 mod single;
 
-use super::inspection::{Bin, find_layer};
 use super::{Command, Example, Group, Scope};
-use crate::commands::number::integer_in;
+use crate::commands::arguments::number::integer_in;
 use crate::error::{Error, Result};
 use crate::inspect::weight::tensors_of;
-use crate::model::{LayerInfo, ModelInfo, TensorInfo, TensorRole};
+use crate::model::{LayerInfo, ModelInfo, TensorInfo, TensorRole, find_layer};
 use crate::playground::Playground;
+use crate::render::histogram::Bin;
 use crate::render::record::ReportShape;
 use crate::render::report::Report;
 use qp_analysis::ValueRange;

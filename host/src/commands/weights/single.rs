@@ -2,11 +2,10 @@
 
 use super::{Arguments, Subject};
 use crate::backend::Progress;
-use crate::commands::inspection::histogram_table;
 use crate::error::Result;
-use crate::input::shape_text;
 use crate::inspect::{CodeSummary, Elements, Summary};
-use crate::model::TensorInfo;
+use crate::model::{TensorInfo, shape_text};
+use crate::render::histogram::histogram_table;
 use crate::render::number;
 use crate::render::record::{Field, Record, Unit};
 use crate::render::report::{Cell, Report};

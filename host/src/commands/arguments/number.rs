@@ -3,7 +3,7 @@
 use std::ops::{Bound, RangeBounds};
 
 /// Reads a whole number of this range.
-pub(super) fn integer_in<T: TryFrom<i64>>(
+pub(in crate::commands) fn integer_in<T: TryFrom<i64>>(
     range: impl RangeBounds<i64> + Clone + Send + Sync,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
     move |text| {
@@ -20,22 +20,9 @@ pub(super) fn integer_in<T: TryFrom<i64>>(
 }
 
 /// What captured values may take in memory, unless the user says otherwise: less makes more pieces, and hardly slower ones.
-pub(super) const BUDGET: &str = "128MiB";
+pub(in crate::commands) const BUDGET: &str = "128MiB";
 
 /// Reads a size such as `256MiB`.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(in crate::commands) fn size(text: &str) -> Result<u64, String> {
     crate::render::number::parse_bytes(text).ok_or_else(|| "it takes a size, as in 256MiB".to_owned())
-}
-
-/// What the standard library's reason against a number is in words.
-pub(super) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
-    use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
-    if error.is::<ParseFloatError>() {
-        return "it takes a number".to_owned();
-    }
-    match error.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
-        Some(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => "the number is too large".to_owned(),
-        Some(_) => "it takes a whole number".to_owned(),
-        None => error.to_string(),
-    }
 }

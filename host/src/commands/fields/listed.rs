@@ -2,16 +2,14 @@
 
 use crate::catalog::{Accuracy, Digest, Variant, accuracy};
 use crate::error::Error;
-use crate::model::Severity;
 use crate::playground::Playground;
 use crate::render::record::{Field, Record, Unit, word};
-use crate::render::report::Report;
 use crate::render::style::Tone;
 use serde::Serialize;
 
 /// One model file in a list.
 #[derive(Clone, Debug)]
-pub(super) struct Listed {
+pub(in crate::commands) struct Listed {
     pub family: String,
     /// Whether it stands first of its family.
     pub is_first: bool,
@@ -29,7 +27,7 @@ pub(super) struct Listed {
 
 /// An accuracy, where it was recorded, and whether the model has changed since.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(in crate::commands) struct Told {
     pub accuracy: Accuracy,
     pub source: &'static str,
     /// Unknown until [`Listed::look_at_accuracy`] reads the files.
@@ -39,7 +37,7 @@ pub(super) struct Told {
 /// The state of a model file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
+pub(in crate::commands) enum State {
     Loaded,
     Found,
     Failed,
@@ -48,9 +46,9 @@ pub(super) enum State {
 
 impl State {
     /// The words for [`Field::choices`].
-    pub(super) const WORDS: &'static [&'static str] = &["loaded", "found", "failed", "missing"];
+    pub(in crate::commands) const WORDS: &'static [&'static str] = &["loaded", "found", "failed", "missing"];
 
-    pub(super) fn tone(self) -> Tone {
+    pub(in crate::commands) fn tone(self) -> Tone {
         match self {
             Self::Loaded => Tone::Good,
             Self::Found => Tone::Plain,
@@ -134,7 +132,7 @@ fn or_dash(text: &str) -> String {
 }
 
 impl Listed {
-    pub(super) fn new(variant: &Variant, playground: &Playground) -> Self {
+    pub(in crate::commands) fn new(variant: &Variant, playground: &Playground) -> Self {
         let loaded = playground.loaded_at(&variant.path);
         // What was loaded may be newer than what `open` saw.
         let digest = match loaded {
@@ -167,14 +165,14 @@ impl Listed {
     }
 
     /// Finds out whether the model has changed since its accuracy was recorded.
-    pub(super) fn look_at_accuracy(&mut self, playground: &Playground) {
+    pub(in crate::commands) fn look_at_accuracy(&mut self, playground: &Playground) {
         let Some((told, catalog)) = self.accuracy.as_mut().zip(playground.catalog.as_ref()) else { return };
         let files = catalog.variant(&self.name).map(|variant| variant.files.as_slice()).unwrap_or_default();
         told.is_stale = Some(told.accuracy.is_stale(files, catalog.told));
     }
 
     /// The whole catalog, in its order.
-    pub(super) fn all(playground: &Playground) -> Vec<Self> {
+    pub(in crate::commands) fn all(playground: &Playground) -> Vec<Self> {
         let variants = playground.catalog.iter().flat_map(|catalog| &catalog.variants);
         let mut all: Vec<Self> = variants.map(|variant| Self::new(variant, playground)).collect();
         for place in 1..all.len() {
@@ -191,88 +189,9 @@ impl Listed {
     /// The precision with the scheme, or why there is none.
     fn precision_text(&self) -> String {
         match (&self.digest, &self.error) {
-            (Some(digest), _) => precision_text(digest),
+            (Some(digest), _) => digest.precision_text(),
             (None, Some(error)) => error.one_line(),
             (None, None) => or_dash(""),
         }
     }
-}
-
-/// `int8 QDQ`, `float32`.
-pub(super) fn precision_text(digest: &Digest) -> String {
-    match &digest.scheme {
-        // `dynamic-uint8` says it already.
-        Some(scheme) if digest.precision.starts_with(scheme.as_str()) => digest.precision.clone(),
-        Some(scheme) => format!("{} {scheme}", digest.precision),
-        None => digest.precision.clone(),
-    }
-}
-
-/// How often an operator or class occurs.
-pub(super) struct OpCount<'a> {
-    pub(super) op_type: &'a str,
-    pub(super) count: usize,
-}
-
-impl Record for OpCount<'_> {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::field("op_type", Unit::Text, "Operator (ONNX) or class (PyTorch)", |op| op.op_type),
-            Self::field("count", Unit::Count, "Number of layers", |op| op.count),
-        ]
-    }
-}
-
-/// A line for each model with a serious finding.
-pub(super) fn push_alerts<'a>(
-    report: Report,
-    models: impl Iterator<Item = (&'a str, Option<&'a Digest>)>,
-) -> Report {
-    let alerts = models.filter_map(|(name, digest)| Some((name, digest?.alert.as_ref()?)));
-    alerts.fold(report, |report, (name, finding)| {
-        let tone = severity_tone(finding.severity);
-        report.toned_line([
-            (tone, format!("{}: ", severity_word(finding.severity))),
-            (Tone::Name, name.to_owned()),
-            (Tone::Plain, format!(": {}", finding.message)),
-        ])
-    })
-}
-
-/// The word for a severity, and its color.
-pub(super) fn severity_word(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Note => "note",
-        Severity::Warning => "warning",
-        Severity::Danger => "danger",
-    }
-}
-
-pub(super) fn severity_tone(severity: Severity) -> Tone {
-    match severity {
-        Severity::Note => Tone::Dim,
-        Severity::Warning => Tone::Warning,
-        Severity::Danger => Tone::Bad,
-    }
-}
-
-/// Names that a list for people has.
-const MOST_NAMES: usize = 5;
-
-/// The first few names, and how many more there are; all of them are in the JSON.
-pub(super) fn first_of(names: &[&str]) -> String {
-    let mut text = names.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
-    if names.len() > MOST_NAMES {
-        text = format!("{text} and {} more", names.len() - MOST_NAMES);
-    }
-    text
-}
-
-/// `1 model`, `2 models`.
-pub(super) fn counted(count: usize, noun: &str) -> String {
-    let plural = match noun.strip_suffix('y') {
-        Some(stem) if noun != "key" => format!("{stem}ies"),
-        _ => format!("{noun}s"),
-    };
-    format!("{count} {}", if count == 1 { noun } else { &plural })
 }

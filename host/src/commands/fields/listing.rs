@@ -8,7 +8,7 @@ use crate::render::style::Tone;
 /// Deeper lines are not indented further.
 const MAX_DEPTH: u16 = 20;
 
-pub(super) struct Shown<'a> {
+pub(in crate::commands) struct Shown<'a> {
     model: &'a str,
     listing: &'a Listing,
 }
@@ -24,7 +24,7 @@ impl Record for Shown<'_> {
 
 /// The methods as the file has them, then everything inlined, each run of lines under its layer. `path` is the layer that
 /// the user asked for.
-pub(super) fn report(model: &str, path: &str, listing: &Listing) -> Report {
+pub(in crate::commands) fn report(model: &str, path: &str, listing: &Listing) -> Report {
     let mut report = Report::of(&Shown { model, listing });
     let of = if listing.layer.is_empty() { model } else { &listing.layer };
     let class = if listing.class.is_empty() { String::new() } else { format!("{}, ", listing.class) };

@@ -1,17 +1,17 @@
 //! How a runtime is to run models: options that several commands share.
 
 use super::number::integer_in;
-use crate::backend::RunOptions;
-use crate::capture::Execution;
+use crate::backend::{Progress, RunOptions};
+use crate::capture::{Execution, Side};
 use crate::error::{Error, Result};
-use crate::playground::Loaded;
+use crate::playground::{Loaded, Playground};
 
 /// Settings of the runtime.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(super) struct Running {
+pub(in crate::commands) struct Running {
     /// Threads of the runtime
     #[arg(long, value_name = "COUNT", value_parser = integer_in::<u32>(0..=4096))]
-    pub(super) threads: Option<u32>,
+    pub(in crate::commands) threads: Option<u32>,
     /// The engine of PyTorch's quantized operators: x86, fbgemm, onednn or qnnpack
     #[arg(long, value_name = "ENGINE")]
     qengine: Option<String>,
@@ -39,13 +39,13 @@ impl Running {
     }
 
     /// What is given, by name.
-    pub(super) fn named(&self) -> Vec<(String, String)> {
+    pub(in crate::commands) fn named(&self) -> Vec<(String, String)> {
         let given = self.given().map(|(name, value)| (name.to_owned(), value.to_owned()));
         given.chain(self.threads.map(|threads| ("threads".to_owned(), threads.to_string()))).collect()
     }
 
     /// Takes from another command's settings what is not given.
-    pub(super) fn or(&mut self, others: &[(String, String)]) {
+    pub(in crate::commands) fn or(&mut self, others: &[(String, String)]) {
         for (name, value) in others {
             match name.as_str() {
                 "threads" => self.threads = self.threads.or(value.parse().ok()),
@@ -61,7 +61,7 @@ impl Running {
     ///
     /// # Errors
     /// `Usage`, with the setting.
-    pub(super) fn check(&self, models: &[&Loaded]) -> Result<()> {
+    pub(in crate::commands) fn check(&self, models: &[&Loaded]) -> Result<()> {
         let plugins = || models.iter().map(|model| model.session.plugin());
         let label = |name: &str| match name {
             "qengine" | "precision" | "threads" => format!("--{name}"),
@@ -90,7 +90,7 @@ impl Running {
     }
 
     /// The options of a run of `model`: of several models, each gets the settings that its backend has.
-    pub(super) fn options(&self, model: &Loaded) -> RunOptions {
+    pub(in crate::commands) fn options(&self, model: &Loaded) -> RunOptions {
         let mut options = RunOptions::new();
         self.extend(&mut options, model);
         let threads = self.threads.filter(|_| model.session.plugin().has_feature("threads"));
@@ -99,7 +99,7 @@ impl Running {
     }
 
     /// The options of a run for what the layers compute, on `threads` unless the user says otherwise.
-    pub(super) fn options_of(
+    pub(in crate::commands) fn options_of(
         &self,
         model: &Loaded,
         execution: Execution,
@@ -109,6 +109,17 @@ impl Running {
         let mut options = execution.options(model, threads);
         self.extend(&mut options, model);
         options
+    }
+
+    /// The model as it is run for what its layers compute, with the whole machine.
+    pub(in crate::commands) fn side<'a>(
+        &self,
+        model: &'a Loaded,
+        execution: Execution,
+        playground: &Playground,
+        progress: &dyn Progress,
+    ) -> Side<'a> {
+        Side::of(model, self.options_of(model, execution, None), playground, progress)
     }
 
     fn extend(&self, options: &mut RunOptions, model: &Loaded) {

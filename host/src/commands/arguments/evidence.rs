@@ -1,36 +1,31 @@
 //! What several commands need to hold two models against each other: the models, the samples, the labels, the pairs.
 
-use super::inspection::{can_be_captured, find_layer};
-use super::number::integer_in;
 use super::running::Running;
-use crate::backend::{Progress, RunReport};
+use super::samples::Samples;
+use crate::backend::{Progress, RunOptions};
 use crate::capture::batch::Batches;
 use crate::capture::pairing::{self, Activations};
-use crate::capture::{Execution, Side, by_value};
+use crate::capture::{Execution, Feed, Side, by_value, can_be_captured};
 use crate::error::{Error, Result};
 use crate::input::{Input, PictureOptions, Selection, labels};
-use crate::model::{ModelInfo, Property};
+use crate::model::{ModelInfo, find_layer};
 use crate::playground::{Loaded, Playground};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Which samples, and how they are run.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Choice {
+pub(in crate::commands) struct Choice {
     /// Samples, with their labels if an `.npz` has both; without it, the current input
     #[arg(long, value_name = "PATH")]
-    pub(super) data: Option<String>,
+    pub(in crate::commands) data: Option<String>,
     /// The labels, as in digits.npz:labels
     #[arg(long, value_name = "PATH")]
-    pub(super) labels: Option<String>,
-    /// Only the first samples
-    #[arg(long, value_name = "COUNT")]
-    pub(super) samples: Option<u64>,
-    /// Samples that are run together
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u64>(1..=4096))]
-    batch: u64,
+    pub(in crate::commands) labels: Option<String>,
     #[command(flatten)]
-    pub(super) running: Running,
+    pub(in crate::commands) samples: Samples,
+    #[command(flatten)]
+    pub(in crate::commands) running: Running,
 }
 
 /// The samples in `--data`. Pictures become tensors as those of the current input do, and the source says so.
@@ -52,13 +47,13 @@ fn data_of(
 }
 
 /// Two models and what they are run on.
-pub(super) struct Evidence {
-    pub(super) reference_model: Arc<Loaded>,
-    pub(super) candidate_model: Arc<Loaded>,
+pub(in crate::commands) struct Evidence {
+    pub(in crate::commands) reference_model: Arc<Loaded>,
+    pub(in crate::commands) candidate_model: Arc<Loaded>,
     reference_sibling: Option<ModelInfo>,
     candidate_sibling: Option<ModelInfo>,
-    pub(super) input: Arc<Input>,
-    pub(super) labels: Option<Vec<i64>>,
+    pub(in crate::commands) input: Arc<Input>,
+    pub(in crate::commands) labels: Option<Vec<i64>>,
     arguments: Choice,
 }
 
@@ -67,7 +62,7 @@ impl Evidence {
     ///
     /// # Errors
     /// `State` without an input; what reading says; `UnsupportedOp` for models whose layers cannot be captured.
-    pub(super) fn gather(
+    pub(in crate::commands) fn gather(
         playground: &mut Playground,
         reference: &str,
         candidate: &str,
@@ -111,27 +106,40 @@ impl Evidence {
     }
 
     /// The reference, its graph as written.
-    pub(super) fn reference(&self) -> Side<'_> {
-        self.side(&self.reference_model, self.reference_sibling.clone())
+    pub(in crate::commands) fn reference(&self) -> Side<'_> {
+        self.sides(|model| self.options(model)).0
     }
 
     /// The candidate, its graph as written.
-    pub(super) fn candidate(&self) -> Side<'_> {
-        self.side(&self.candidate_model, self.candidate_sibling.clone())
+    pub(in crate::commands) fn candidate(&self) -> Side<'_> {
+        self.sides(|model| self.options(model)).1
     }
 
-    fn side<'a>(&self, model: &'a Loaded, sibling: Option<ModelInfo>) -> Side<'a> {
-        // The models run one after the other: each has the whole machine.
-        let options = self.arguments.running.options_of(model, Execution::AsWritten, None);
-        Side { model, sibling, options }
+    /// Both, run with other settings.
+    pub(in crate::commands) fn sides(&self, options: impl Fn(&Loaded) -> RunOptions) -> (Side<'_>, Side<'_>) {
+        let (reference, candidate) = (&self.reference_model, &self.candidate_model);
+        (
+            Side::new(reference, self.reference_sibling.clone(), options(reference)),
+            Side::new(candidate, self.candidate_sibling.clone(), options(candidate)),
+        )
+    }
+
+    /// The models run one after the other: each has the whole machine.
+    fn options(&self, model: &Loaded) -> RunOptions {
+        self.arguments.running.options_of(model, Execution::AsWritten, None)
+    }
+
+    /// What the models are run on.
+    pub(in crate::commands) fn feed(&self) -> Feed<'_> {
+        self.arguments.samples.of(&self.input)
     }
 
     /// The samples, some at a time.
     ///
     /// # Errors
     /// `InvalidInput` for more samples than there are, and for fewer labels.
-    pub(super) fn batches(&self, sides: &[&Side<'_>]) -> Result<Batches<'_>> {
-        let batches = Batches::of(&self.input, sides, self.arguments.samples, self.arguments.batch)?;
+    pub(in crate::commands) fn batches(&self, sides: &[&Side<'_>]) -> Result<Batches<'_>> {
+        let batches = self.feed().batches(sides)?;
         match &self.labels {
             Some(labels) if (labels.len() as u64) < batches.samples() => Err(Error::invalid_input(format!(
                 "there are {} labels for {} samples",
@@ -142,21 +150,11 @@ impl Evidence {
         }
     }
 
-    /// Only the first so many samples, if the user said so.
-    pub(super) fn samples(&self) -> Option<u64> {
-        self.arguments.samples
-    }
-
-    /// Samples that are run together.
-    pub(super) fn batch(&self) -> u64 {
-        self.arguments.batch
-    }
-
     /// What belongs together, by names and by what is computed of the first batch.
     ///
     /// # Errors
     /// What the backends say; `Cancelled`.
-    pub(super) fn pairs<'a>(
+    pub(in crate::commands) fn pairs<'a>(
         &self,
         reference: &Side<'a>,
         candidate: &Side<'a>,
@@ -173,35 +171,7 @@ impl Evidence {
     ///
     /// # Errors
     /// `NotFound`, `Ambiguous`.
-    pub(super) fn pair_of(&self, layer: &str) -> Result<&str> {
+    pub(in crate::commands) fn pair_of(&self, layer: &str) -> Result<&str> {
         Ok(&find_layer(layer, self.reference_model.info())?.path)
     }
-}
-
-/// The runtime of a run and the settings that took effect.
-#[derive(Default)]
-pub(super) struct Ran {
-    pub(super) runtime: String,
-    pub(super) runtime_version: String,
-    pub(super) settings: Vec<Property>,
-}
-
-impl From<RunReport> for Ran {
-    fn from(report: RunReport) -> Self {
-        Self { runtime: report.runtime, runtime_version: report.runtime_version, settings: report.settings }
-    }
-}
-
-impl Ran {
-    /// As [`settings_line`].
-    pub(super) fn text(&self) -> String {
-        settings_line(&self.runtime, &self.runtime_version, &self.settings)
-    }
-}
-
-/// `ONNX Runtime 1.31.1: provider CPU, optimization disable, threads 2`.
-pub(super) fn settings_line(runtime: &str, version: &str, settings: &[Property]) -> String {
-    let settings: Vec<String> =
-        settings.iter().map(|setting| format!("{} {}", setting.name, setting.value)).collect();
-    format!("{runtime} {version}: {}", settings.join(", "))
 }

@@ -1,12 +1,11 @@
 //! What clap found wrong with a line, in our words and at its place.
 
-use super::{Entry, number};
+use super::Line;
 use crate::error::Error;
-use crate::language::Line;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// The error for a line that clap refused.
-pub(super) fn explain(error: &clap::Error, entry: &Entry, line: &Line) -> Error {
+/// The error for a line of the command `name` that clap refused.
+pub fn explain(error: &clap::Error, name: &str, line: &Line) -> Error {
     let text = |kind: ContextKind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
@@ -14,7 +13,6 @@ pub(super) fn explain(error: &clap::Error, entry: &Entry, line: &Line) -> Error 
     };
     let argument = text(ContextKind::InvalidArg).unwrap_or_default().replace(['[', ']', '<', '>'], "");
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
-    let name = entry.name;
     let message = match error.kind() {
         ErrorKind::UnknownArgument => format!("`{name}` does not take `{argument}`"),
         ErrorKind::InvalidSubcommand => {
@@ -35,7 +33,7 @@ pub(super) fn explain(error: &clap::Error, entry: &Entry, line: &Line) -> Error 
     let culprit = [&value, &argument].into_iter().find_map(|word| line.span_of(word));
     explained = explained.with_span(culprit.unwrap_or_else(|| line.span()));
     if let Some(cause) = std::error::Error::source(error) {
-        explained = explained.with_cause(number::reason(cause));
+        explained = explained.with_cause(reason(cause));
     }
     if let Some(suggestion) = text(ContextKind::SuggestedArg).or_else(|| text(ContextKind::SuggestedValue)) {
         explained = explained.with_hint(format!("Did you mean `{suggestion}`?"));
@@ -48,4 +46,17 @@ pub(super) fn explain(error: &clap::Error, entry: &Entry, line: &Line) -> Error 
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+/// What the standard library's reason against a number is in words.
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
+    if error.is::<ParseFloatError>() {
+        return "it takes a number".to_owned();
+    }
+    match error.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
+        Some(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => "the number is too large".to_owned(),
+        Some(_) => "it takes a whole number".to_owned(),
+        None => error.to_string(),
+    }
 }

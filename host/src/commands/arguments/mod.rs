@@ -1,0 +1,6 @@
+//! Arguments that several commands take, and the readers of their values.
+
+pub(super) mod evidence;
+pub(super) mod number;
+pub(super) mod running;
+pub(super) mod samples;

@@ -1,0 +1,199 @@
+//! The state of one session: what was found, what is loaded, what is chosen.
+//!
+//! A method that fails leaves the state as it was.
+
+mod identity;
+mod naming;
+mod store;
+
+pub use naming::Target;
+pub use store::{Loaded, LoadedHow};
+
+use crate::backend::{Backends, Progress};
+use crate::cache::Cache;
+use crate::catalog::{Catalog, Opened};
+use crate::error::{Error, Result};
+use crate::input::Input;
+use crate::language::Variables;
+use crate::settings::Settings;
+use identity::{identity, slot_name};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::Store;
+
+/// The state of one session.
+pub struct Playground {
+    /// What the user has chosen.
+    pub settings: Settings,
+    /// The plugins.
+    pub backends: Backends,
+    /// What `open` found.
+    pub catalog: Option<Catalog>,
+    /// The path of the current model: the one that commands use by default.
+    pub current: Option<PathBuf>,
+    /// The path of the current model's layer that commands use by default.
+    pub layer: Option<String>,
+    /// What models run on.
+    pub input: Option<Arc<Input>>,
+    /// What the last `flips` compared, for `explain`.
+    pub flips: Option<FlipsContext>,
+    /// The variables of the command language.
+    pub variables: Variables,
+    /// The lines typed so far, oldest first.
+    pub history: Vec<String>,
+    /// Where relative paths start: the working folder, or the folder of the script that runs.
+    pub base: PathBuf,
+    store: Store,
+    aliases: BTreeMap<String, PathBuf>,
+}
+
+/// What a search for changed predictions compared.
+#[derive(Clone, Debug)]
+pub struct FlipsContext {
+    /// The reference, as the user named it.
+    pub reference: String,
+    /// The candidate.
+    pub candidate: String,
+    /// The samples, if not the current input.
+    pub data: Option<String>,
+    /// The labels, if not those stored with the samples.
+    pub labels: Option<String>,
+    /// The settings of the runs, as the user gave them.
+    pub options: Vec<(String, String)>,
+}
+
+impl Playground {
+    /// A new session.
+    pub fn new(settings: Settings, backends: Backends, base: PathBuf) -> Self {
+        let store = Store::new(settings.cache_limit_bytes);
+        Self {
+            settings,
+            backends,
+            catalog: None,
+            current: None,
+            layer: None,
+            input: None,
+            flips: None,
+            variables: Variables::default(),
+            history: Vec::new(),
+            base,
+            store,
+            aliases: BTreeMap::new(),
+        }
+    }
+
+    /// The path that the user means: relative ones start at [`Self::base`], `~` is the home folder.
+    pub fn path(&self, text: &str) -> PathBuf {
+        if let Some(rest) = text.strip_prefix("~/")
+            && let Some(folders) = directories::BaseDirs::new()
+        {
+            return folders.home_dir().join(rest);
+        }
+        // `.` alone would make every name begin with `./`.
+        match text {
+            "." if self.base.as_os_str().is_empty() => PathBuf::from("."),
+            "." => self.base.clone(),
+            text => self.base.join(text),
+        }
+    }
+
+    /// Takes over what `open` found, and what it read in the process.
+    pub fn list(&mut self, catalog: Catalog, opened: Vec<(PathBuf, Opened)>) {
+        self.catalog = Some(catalog);
+        self.store.opened = opened.into_iter().collect();
+    }
+
+    /// The model with this name, or the current one; loaded if necessary, read again if it has changed.
+    ///
+    /// # Errors
+    /// `State` when none is named and none is current; otherwise as [`Self::find_one`] and [`Self::load`].
+    pub fn model(&mut self, name: Option<&str>, progress: &dyn Progress) -> Result<Arc<Loaded>> {
+        let target = match name {
+            Some(name) => self.find_one(name)?,
+            None => self.current_target()?,
+        };
+        self.load(&target, progress).map(|(loaded, _)| loaded)
+    }
+
+    /// Loads a model, unless it is loaded and unchanged. Evicts the least recently used models if the cache is full;
+    /// the current model and this one stay.
+    ///
+    /// # Errors
+    /// Those of the backend; models loaded before stay.
+    pub fn load(&mut self, target: &Target, progress: &dyn Progress) -> Result<(Arc<Loaded>, LoadedHow)> {
+        self.store.load(target, self.current.as_deref(), &mut self.backends, progress)
+    }
+
+    /// Reads a model from its files, whether it is loaded or not.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn reload(&mut self, target: &Target, progress: &dyn Progress) -> Result<Arc<Loaded>> {
+        self.store.reload(target, self.current.as_deref(), &mut self.backends, progress)
+    }
+
+    /// Chooses the model that commands use by default. Its layer is reset.
+    pub fn choose(&mut self, path: Option<PathBuf>) {
+        if path.as_deref().is_none_or(|path| !self.is_current(path)) {
+            self.layer = None;
+        }
+        self.current = path;
+    }
+
+    /// Unloads a model; false when it was not loaded.
+    pub fn unload(&mut self, path: &Path) -> bool {
+        let was_loaded = self.store.remove(path);
+        if self.is_current(path) {
+            self.choose(None);
+        }
+        self.aliases.retain(|_, target| identity(target) != identity(path));
+        was_loaded
+    }
+
+    /// The loaded models.
+    pub fn loaded(&self) -> impl Iterator<Item = &Arc<Loaded>> {
+        self.store.models.iter().map(|(_, loaded, _)| loaded)
+    }
+
+    /// What models run on.
+    ///
+    /// # Errors
+    /// `State` when nothing was chosen.
+    pub fn chosen_input(&self) -> Result<Arc<Input>> {
+        self.input.clone().ok_or_else(|| {
+            Error::state("no input is chosen").with_hint("Choose one with `input random` or `input FILE`.")
+        })
+    }
+
+    /// The model at this path, if it is loaded.
+    pub fn loaded_at(&self, path: &Path) -> Option<&Arc<Loaded>> {
+        self.store.models.peek(&slot_name(path))
+    }
+
+    /// Whether the model at this path is loaded.
+    pub fn is_loaded(&self, path: &Path) -> bool {
+        self.loaded_at(path).is_some()
+    }
+
+    /// Whether the model at this path is the current one.
+    pub fn is_current(&self, path: &Path) -> bool {
+        self.current.as_deref().is_some_and(|current| identity(current) == identity(path))
+    }
+
+    /// The names of the models evicted since the last call.
+    pub fn take_evicted(&mut self) -> Vec<String> {
+        self.store.take_evicted()
+    }
+
+    /// The store of loaded models.
+    pub fn models(&self) -> &Cache<Arc<Loaded>> {
+        &self.store.models
+    }
+
+    /// Changes the byte budget of loaded models; returns how many were evicted.
+    pub fn set_cache_limit(&mut self, limit_bytes: u64) -> usize {
+        self.settings.cache_limit_bytes = limit_bytes;
+        self.store.set_limit(limit_bytes, self.current.as_deref())
+    }
+}

@@ -1,0 +1,196 @@
+//! The models that are kept in memory, up to a budget.
+
+use super::Target;
+use super::identity::slot_name;
+use crate::backend::{Backends, Progress, Session};
+use crate::cache::{Cache, Key, Stamp};
+use crate::catalog::Opened;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::ModelInfo;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A loaded model.
+pub struct Loaded {
+    /// Its name in commands.
+    pub id: String,
+    /// Its path.
+    pub path: PathBuf,
+    /// The network it is a variant of.
+    pub family: String,
+    /// The model itself.
+    pub session: Session,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// The stamps of its files when they were last checked.
+    key: Mutex<Key>,
+}
+
+impl Loaded {
+    /// What the file holds.
+    pub fn info(&self) -> &ModelInfo {
+        self.session.info()
+    }
+
+    /// Checks that it can be run.
+    ///
+    /// # Errors
+    /// The reason why it cannot.
+    pub fn runnable(&self) -> Result<()> {
+        match &self.info().run_obstacle {
+            Some(obstacle) => Err(obstacle.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// The hash of its files' content (BLAKE3, hexadecimal); `None` for large files.
+    pub fn hash_text(&self) -> Option<String> {
+        self.lock_key().hash_text()
+    }
+
+    /// The model's file and those of its folder that it refers to.
+    pub fn files(&self) -> Vec<PathBuf> {
+        files_of(&self.path, self.info())
+    }
+
+    fn lock_key(&self) -> MutexGuard<'_, Key> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a model came to be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadedHow {
+    /// It was already loaded, and its files are unchanged.
+    Hit,
+    /// Its files were touched, but their content is the same.
+    SameContent,
+    /// Its files were read.
+    Read,
+    /// Its files have changed and were read again.
+    ReadAgain,
+}
+
+/// The models that are kept.
+pub(super) struct Store {
+    pub(super) models: Cache<Arc<Loaded>>,
+    /// Models of the catalog that were read for the listing, until they are loaded.
+    pub(super) opened: HashMap<PathBuf, Opened>,
+    evicted: Vec<String>,
+}
+
+impl Store {
+    pub(super) fn new(limit_bytes: u64) -> Self {
+        Self { models: Cache::new(limit_bytes), opened: HashMap::new(), evicted: Vec::new() }
+    }
+
+    /// As [`super::Playground::load`]; `current` stays too.
+    pub(super) fn load(
+        &mut self,
+        target: &Target,
+        current: Option<&Path>,
+        backends: &mut Backends,
+        progress: &dyn Progress,
+    ) -> Result<(Arc<Loaded>, LoadedHow)> {
+        let slot = slot_name(&target.path);
+        let mut how = LoadedHow::Read;
+        if let Some(loaded) = self.models.get(&slot).cloned() {
+            let files = loaded.files();
+            if loaded.lock_key().is_current(&files) {
+                self.models.count_hit();
+                return Ok((loaded, LoadedHow::Hit));
+            }
+            let key = Key::read(&files)?;
+            let is_same = key.has_content_of(&loaded.lock_key());
+            if is_same {
+                *loaded.lock_key() = key;
+                self.models.count_hit();
+                return Ok((loaded, LoadedHow::SameContent));
+            }
+            how = LoadedHow::ReadAgain;
+        }
+        self.read_into(slot, target, current, backends, progress).map(|loaded| (loaded, how))
+    }
+
+    /// As [`super::Playground::reload`]; `current` stays.
+    pub(super) fn reload(
+        &mut self,
+        target: &Target,
+        current: Option<&Path>,
+        backends: &mut Backends,
+        progress: &dyn Progress,
+    ) -> Result<Arc<Loaded>> {
+        self.opened.remove(&target.path);
+        self.read_into(slot_name(&target.path), target, current, backends, progress)
+    }
+
+    fn read_into(
+        &mut self,
+        slot: String,
+        target: &Target,
+        current: Option<&Path>,
+        backends: &mut Backends,
+        progress: &dyn Progress,
+    ) -> Result<Arc<Loaded>> {
+        let loaded = Arc::new(self.read(target, backends, progress)?);
+        self.models.count_miss();
+        self.models.insert(slot.clone(), Arc::clone(&loaded), loaded.bytes);
+        let current = current.map(slot_name);
+        let gone = self.models.evict(|name| name == slot || Some(name) == current.as_deref());
+        self.evicted.extend(
+            gone.iter()
+                .map(|slot| Path::new(slot).file_name().unwrap_or_default().to_string_lossy().into_owned()),
+        );
+        Ok(loaded)
+    }
+
+    fn read(&mut self, target: &Target, backends: &mut Backends, progress: &dyn Progress) -> Result<Loaded> {
+        progress.update(&format!("loading {}", target.id), 0, 0);
+        // Once more if the file changes while it is read; a file that keeps changing cannot be loaded.
+        for _ in 0..3 {
+            let (before, session) = match self.opened.remove(&target.path) {
+                Some(opened) => (Some(opened.stamp), opened.session),
+                None => (Stamp::read(&target.path).ok(), backends.open(&target.path, progress)?),
+            };
+            let files = files_of(&target.path, session.info());
+            let key = Key::read(&files)?;
+            if before.is_some_and(|before| key.begins_with(&before)) {
+                let size = |file: &PathBuf| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+                return Ok(Loaded {
+                    id: target.id.clone(),
+                    path: target.path.clone(),
+                    family: target.family.clone(),
+                    session,
+                    bytes: files.iter().map(size).sum(),
+                    key: Mutex::new(key),
+                });
+            }
+        }
+        Err(Error::new(ErrorKind::Io, format!("`{}` changed while it was read", target.path.display()))
+            .with_hint("Wait until it is complete, then load it."))
+    }
+
+    /// Forgets a model; false when it was not kept.
+    pub(super) fn remove(&mut self, path: &Path) -> bool {
+        self.models.remove(&slot_name(path)).is_some()
+    }
+
+    /// Changes the budget; returns how many models were evicted.
+    pub(super) fn set_limit(&mut self, limit_bytes: u64, current: Option<&Path>) -> usize {
+        self.models.set_limit_bytes(limit_bytes);
+        let current = current.map(slot_name);
+        self.models.evict(|name| Some(name) == current.as_deref()).len()
+    }
+
+    /// The names of the models evicted since the last call.
+    pub(super) fn take_evicted(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.evicted)
+    }
+}
+
+/// The model's file and those of its folder that it refers to.
+fn files_of(path: &Path, info: &ModelInfo) -> Vec<PathBuf> {
+    std::iter::once(path.to_owned()).chain(info.local_files(path)).collect()
+}
