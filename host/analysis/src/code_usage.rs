@@ -104,11 +104,6 @@ impl CodeUsage {
         1 << self.bits
     }
 
-    /// The share of the type's codes that occur, from 0 to 1.
-    pub fn used_share(&self) -> f64 {
-        f64::from(self.used_count()) / f64::from(self.available_count())
-    }
-
     /// log2 of the number of codes that occur; `None` while empty.
     pub fn effective_bits(&self) -> Option<f64> {
         let used = self.used_count();

@@ -11,7 +11,7 @@ use qp_analysis::element::BLOCK_ELEMENTS;
 use qp_analysis::granularity::Run;
 use qp_analysis::{
     Affine, AffineList, Bins, CodeRange, CodeUsage, CountMismatch, ElementType, Granularity, Histogram,
-    ParameterMap, RangeCount, Statistics, ValueRange,
+    ParameterMap, Statistics,
 };
 use std::borrow::Cow;
 
@@ -220,19 +220,6 @@ impl<'a> Elements<'a> {
         Ok(histogram)
     }
 
-    /// How many elements lie inside `range`.
-    ///
-    /// # Errors
-    /// As [`Self::each_block`].
-    pub fn count_within(&self, range: ValueRange, progress: &dyn Progress) -> Result<RangeCount> {
-        let mut count = RangeCount::new();
-        self.each_block(progress, &mut |_, numbers| {
-            count.add(numbers, range);
-            Ok(())
-        })?;
-        Ok(count)
-    }
-
     /// The statistics of each index along `axis`.
     ///
     /// # Errors
@@ -419,13 +406,8 @@ fn dequantization<'a>(
     parameters: &'a QuantizationParameters,
     progress: &dyn Progress,
 ) -> Result<Dequantization<'a>> {
-    let granularity = match (parameters.axis, parameters.block_size) {
-        (Some(axis), Some(block_size)) => Granularity::PerBlock { axis, block_size },
-        (Some(axis), None) => Granularity::PerChannel { axis },
-        (None, _) => Granularity::PerTensor,
-    };
-    let map =
-        ParameterMap::new(&tensor.shape, granularity).map_err(|error| unfit(tensor, &error.to_string()))?;
+    let map = ParameterMap::new(&tensor.shape, parameters.granularity())
+        .map_err(|error| unfit(tensor, &error.to_string()))?;
     let (scales, zero_points) = match (&parameters.scales[..], &parameters.scale_name) {
         ([], Some(name)) if !parameters.is_dynamic => {
             let scales = numbers(model, tensor, name, progress)?;
