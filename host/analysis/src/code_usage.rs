@@ -1,6 +1,6 @@
 //! Which integer codes a quantized tensor uses.
 
-use crate::element::ElementType;
+use qp_elements::ElementType;
 
 /// The set of codes that occur in integer data of at most 16 bits, one bit per code, and how often the two outermost
 /// codes occur: clipped values pile up there.

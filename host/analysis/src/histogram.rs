@@ -1,7 +1,7 @@
 //! Histograms with the bins and counts of NumPy.
 
-use crate::element::ElementType;
 use crate::params::Affine;
+use qp_elements::ElementType;
 use std::fmt;
 
 /// The type in which NumPy computes the edges of an array's bins: that of the array, `float64` for integers.

@@ -8,7 +8,6 @@
 
 pub mod code_usage;
 pub mod concordance;
-pub mod element;
 pub mod error_metrics;
 pub mod granularity;
 pub mod growing_histogram;
@@ -26,7 +25,6 @@ pub mod suspicion;
 
 pub use code_usage::CodeUsage;
 pub use concordance::concordance;
-pub use element::ElementType;
 pub use error_metrics::{ErrorMetrics, Metrics};
 pub use granularity::{Granularity, ParameterMap};
 pub use growing_histogram::GrowingHistogram;
@@ -35,6 +33,7 @@ pub use matching::{
     Item, Matching, Pair, ShapeFit, Why, align, is_anonymous, is_numbered, match_items, shape_fit,
 };
 pub use params::{Affine, AffineList, CountMismatch, ScaleSummary};
+pub use qp_elements::ElementType;
 pub use quantize::{Arithmetic, Quantizer};
 pub use range::{CodeRange, RangeCount, ValueRange};
 pub use ranking::argmax;

@@ -1,7 +1,7 @@
 //! The real values of captured tensors.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{DType, QuantizationParameters, Tensor, element_type};
+use crate::model::{DType, QuantizationParameters, Tensor};
 use qp_analysis::{AffineList, ElementType, ParameterMap};
 
 /// A captured tensor as real values: codes are dequantized.
@@ -18,7 +18,7 @@ impl<'a> Real<'a> {
     /// # Errors
     /// `UnsupportedOp` for elements that are not real numbers; `CorruptFile` for parameters that do not fit.
     pub fn of(tensor: &'a Tensor, parameters: Option<&'a QuantizationParameters>) -> Result<Self> {
-        let element = element_type(tensor.dtype).ok_or_else(|| {
+        let element = tensor.dtype.element_type().ok_or_else(|| {
             Error::new(
                 ErrorKind::UnsupportedOp,
                 format!("`{}` holds {}, not real numbers", tensor.name, tensor.dtype),

@@ -11,7 +11,7 @@ mod quantization;
 mod tensor;
 mod text;
 
-pub use dtype::{DType, element_type};
+pub use dtype::DType;
 pub use kind::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use layer::{Attribute, AttributeValue, LayerInfo, find_layer};
 pub use listing::{ListedMethod, ListedStep, Listing};

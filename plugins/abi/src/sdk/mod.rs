@@ -27,6 +27,7 @@ pub use abi_stable::std_types::{RNone, ROption, RSome, RString, RVec};
 pub use handles::{Progress, Sink};
 pub use names::Names;
 pub use pages::{offset_in, pages_of};
+pub use qp_elements::{ElementType, NF4};
 pub use settle::settle;
 
 /// The result of a plugin's functions.
