@@ -23,6 +23,7 @@ CRATES = [
     "host",
     "host/analysis",
     "plugins/abi",
+    "plugins/elements",
     "plugins/onnx",
     "plugins/pytorch",
     "plugins/pytorch/contract",

@@ -1,6 +1,6 @@
 //! Which integer codes a quantized tensor uses.
 
-use crate::element::ElementType;
+use qp_elements::ElementType;
 
 /// The set of codes that occur in integer data of at most 16 bits, one bit per code, and how often the two outermost
 /// codes occur: clipped values pile up there.
@@ -102,11 +102,6 @@ impl CodeUsage {
     /// How many codes the type has.
     pub fn available_count(&self) -> u32 {
         1 << self.bits
-    }
-
-    /// The share of the type's codes that occur, from 0 to 1.
-    pub fn used_share(&self) -> f64 {
-        f64::from(self.used_count()) / f64::from(self.available_count())
     }
 
     /// log2 of the number of codes that occur; `None` while empty.

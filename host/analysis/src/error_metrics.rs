@@ -1,8 +1,8 @@
 //! How far a candidate's values are from the reference's.
 
-use crate::element::BLOCK_ELEMENTS;
 use crate::params::CountMismatch;
 use crate::sum::Sum;
+use qp_elements::BLOCK_ELEMENTS;
 
 /// Sums over pairs of a reference's value x and a candidate's value y, from which the error metrics follow.
 ///

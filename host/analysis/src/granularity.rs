@@ -24,6 +24,17 @@ pub enum Granularity {
     },
 }
 
+/// Without the axis.
+impl fmt::Display for Granularity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::PerTensor => "per-tensor",
+            Self::PerChannel { .. } => "per-channel",
+            Self::PerBlock { .. } => "per-block",
+        })
+    }
+}
+
 /// Why a shape cannot have this granularity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GranularityError {

@@ -1,8 +1,7 @@
 //! Histograms with the bins and counts of NumPy.
 
-use crate::element::ElementType;
 use crate::params::Affine;
-use crate::range::ValueRange;
+use qp_elements::ElementType;
 use std::fmt;
 
 /// The type in which NumPy computes the edges of an array's bins: that of the array, `float64` for integers.
@@ -338,25 +337,6 @@ impl Histogram {
     /// The number of values that are −∞.
     pub fn negative_infinity_count(&self) -> u64 {
         self.negative_infinity_count
-    }
-
-    /// An estimate of the share of the values in the bins that lie in `range`, as if each bin's values were spread
-    /// evenly between its edges; `None` when the bins are empty. Exact where the ends are edges that no value lies
-    /// on; for the exact share of any range, count with a [`RangeCount`](crate::RangeCount) while adding the values.
-    pub fn estimated_share(&self, range: ValueRange) -> Option<f64> {
-        let total = self.inside();
-        let part: f64 = self
-            .bins
-            .edges
-            .windows(2)
-            .zip(&self.counts)
-            .map(|(edges, count)| {
-                let covered = edges[1].min(range.high()) - edges[0].max(range.low());
-                let share = (covered / (edges[1] - edges[0])).max(0.0);
-                *count as f64 * share
-            })
-            .sum();
-        (total > 0).then(|| part / total as f64)
     }
 
     #[cold]

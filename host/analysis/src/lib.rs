@@ -9,7 +9,6 @@
 pub mod code_usage;
 pub mod concordance;
 pub mod divergence;
-pub mod element;
 pub mod error_metrics;
 pub mod granularity;
 pub mod growing_histogram;
@@ -28,7 +27,6 @@ pub mod suspicion;
 
 pub use code_usage::CodeUsage;
 pub use concordance::concordance;
-pub use element::ElementType;
 pub use error_metrics::{ErrorMetrics, Metrics};
 pub use granularity::{Granularity, ParameterMap};
 pub use growing_histogram::GrowingHistogram;
@@ -38,6 +36,7 @@ pub use matching::{
 };
 pub use params::{Affine, AffineList, CountMismatch, ScaleSummary};
 pub use proportion::{Interval, Paired, Verdict, wilson};
+pub use qp_elements::ElementType;
 pub use quantize::{Arithmetic, Quantizer};
 pub use range::{CodeRange, RangeCount, ValueRange};
 pub use ranking::argmax;

@@ -1,6 +1,6 @@
 //! Ranges of codes and of real values, and how many values lie inside one.
 
-use crate::element::ElementType;
+use qp_elements::ElementType;
 
 /// The codes from `min` to `max`, both included: what a quantized value can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

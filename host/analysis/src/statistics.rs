@@ -2,10 +2,10 @@
 
 mod block;
 
-use crate::element::{BLOCK_ELEMENTS, ElementType};
 use crate::params::Affine;
 use crate::sum::Sum;
 use block::{Element, Survey, deviations, survey};
+use qp_elements::{BLOCK_ELEMENTS, ElementType};
 
 /// Counts, extremes and moments of all values that were added.
 ///

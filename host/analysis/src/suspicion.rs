@@ -274,7 +274,7 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::element::ElementType;
+    use qp_elements::ElementType;
 
     fn reasons(scales: &[f64], zero_points: &[f64]) -> Vec<Reason> {
         let parameters = AffineList::new(scales, zero_points).unwrap();

@@ -44,13 +44,6 @@ pub enum CheckVerdict {
     Skipped,
 }
 
-impl CheckReport {
-    /// Whether nothing has failed.
-    pub fn has_passed(&self) -> bool {
-        self.lines.iter().all(|line| line.verdict != CheckVerdict::Failed)
-    }
-}
-
 /// Loads the library and tries every claim of the contract on it and on the samples.
 pub(super) fn check(library: &Path, samples: &[PathBuf], start: &Start<'_>) -> Result<CheckReport> {
     if let Err(error) = std::fs::metadata(library) {

@@ -354,18 +354,6 @@ mod tests {
     }
 
     #[test]
-    fn the_two_tables_of_element_types_agree() {
-        for code in 0..=u8::MAX {
-            let (host, contract) = (DType::from_code(code), qp_abi::DType(code));
-            assert_eq!(host.known_name(), contract.known_name());
-            assert_eq!(host.bits(), contract.bits());
-            assert_eq!(host.is_integer(), contract.is_integer());
-            assert_eq!(host.is_float(), contract.is_float());
-            assert_eq!(host.code_range(), contract.code_range());
-        }
-    }
-
-    #[test]
     fn the_two_tables_of_kinds_agree() {
         for kind in qp_abi::LayerKind::ALL {
             assert_eq!(LayerKind::of_name(kind.name()).name(), kind.name());

@@ -98,7 +98,7 @@ pub fn pair<'a>(
         found.pairs.push(ActivationPair {
             reference: ours.layer,
             candidate: theirs.layer,
-            ground: Ground { why: "value", confidence: *concordance },
+            ground: Ground::by_value(*concordance),
             reference_value: ours.value.clone(),
             candidate_value: theirs.value.clone(),
             order: Some(*order),
@@ -122,7 +122,7 @@ fn take_in<'a>(found: &mut Activations<'a>, reference: &Side<'a>, candidate: &Si
     unmatched_reference.retain(|layer| {
         let reader = reader(&of_reference, layer);
         let pair = pairs.iter_mut().find(|pair| {
-            pair.ground.why == "value" && reader.is_some_and(|reader| reader.path == pair.reference.path)
+            pair.ground.is_by_value() && reader.is_some_and(|reader| reader.path == pair.reference.path)
         });
         let Some(pair) = pair else { return true };
         pair.reference_value.through.insert(0, pair.reference);
@@ -133,7 +133,7 @@ fn take_in<'a>(found: &mut Activations<'a>, reference: &Side<'a>, candidate: &Si
     unmatched_candidate.retain(|layer| {
         let reader = reader(&of_candidate, layer);
         let pair = pairs.iter_mut().find(|pair| {
-            pair.ground.why == "value" && reader.is_some_and(|reader| reader.path == pair.candidate.path)
+            pair.ground.is_by_value() && reader.is_some_and(|reader| reader.path == pair.candidate.path)
         });
         let Some(pair) = pair else { return true };
         pair.candidate_value.through.insert(0, pair.candidate);

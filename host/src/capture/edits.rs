@@ -4,7 +4,7 @@
 use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::graph::Rounding;
-use crate::model::{DType, QuantizationParameters, Tensor, element_type};
+use crate::model::{DType, QuantizationParameters, Tensor};
 
 /// Elements that wait to be given to the backend.
 const WAITING_BYTES: usize = 64 << 20;
@@ -95,7 +95,7 @@ pub fn argument(name: &str, text: &str) -> (String, String) {
 /// # Errors
 /// `UnsupportedOp` for a type without real numbers.
 pub fn store(name: &str, values: &[f64], dtype: DType, shape: &[u64]) -> Result<Edit> {
-    let element = element_type(dtype).filter(|_| dtype.is_float()).ok_or_else(|| {
+    let element = dtype.element_type().filter(|_| dtype.is_float()).ok_or_else(|| {
         Error::new(ErrorKind::UnsupportedOp, format!("weights of {dtype} are not emulated"))
     })?;
     let mut bytes = Vec::with_capacity(element.packed_bytes(values.len()));

@@ -1,8 +1,8 @@
 //! The real values of captured tensors.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{DType, QuantizationParameters, Tensor, element_type};
-use qp_analysis::{AffineList, ElementType, Granularity, ParameterMap};
+use crate::model::{DType, QuantizationParameters, Tensor};
+use qp_analysis::{AffineList, ElementType, ParameterMap};
 
 /// A captured tensor as real values: codes are dequantized.
 pub struct Real<'a> {
@@ -18,7 +18,7 @@ impl<'a> Real<'a> {
     /// # Errors
     /// `UnsupportedOp` for elements that are not real numbers; `CorruptFile` for parameters that do not fit.
     pub fn of(tensor: &'a Tensor, parameters: Option<&'a QuantizationParameters>) -> Result<Self> {
-        let element = element_type(tensor.dtype).ok_or_else(|| {
+        let element = tensor.dtype.element_type().ok_or_else(|| {
             Error::new(
                 ErrorKind::UnsupportedOp,
                 format!("`{}` holds {}, not real numbers", tensor.name, tensor.dtype),
@@ -125,12 +125,8 @@ fn dequantization<'a>(
         Error::new(ErrorKind::CorruptFile, format!("`{}` cannot be dequantized", tensor.name))
             .with_cause(cause)
     };
-    let granularity = match (parameters.axis, parameters.block_size) {
-        (Some(axis), Some(block_size)) => Granularity::PerBlock { axis, block_size },
-        (Some(axis), None) => Granularity::PerChannel { axis },
-        (None, _) => Granularity::PerTensor,
-    };
-    let map = ParameterMap::new(&tensor.shape, granularity).map_err(|error| unfit(error.to_string()))?;
+    let map = ParameterMap::new(&tensor.shape, parameters.granularity())
+        .map_err(|error| unfit(error.to_string()))?;
     let list = AffineList::new(&parameters.scales, &parameters.zero_points)
         .map_err(|mismatch| unfit(mismatch.to_string()))?;
     map.expect_count(list).map_err(|mismatch| unfit(mismatch.to_string()))?;

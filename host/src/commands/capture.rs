@@ -67,7 +67,7 @@ pub(super) struct Arguments {
     running: Running,
 }
 
-struct Found {
+struct CaptureReport {
     input: String,
     models: Vec<Captured>,
     /// The file that was written.
@@ -81,10 +81,10 @@ struct Captured {
     groups: usize,
     is_optimized: bool,
     ran: Ran,
-    layers: Vec<Row>,
+    layers: Vec<CapturedValue>,
 }
 
-struct Row {
+struct CapturedValue {
     layer: String,
     op_type: String,
     value: String,
@@ -101,7 +101,7 @@ struct Row {
     label: String,
 }
 
-impl Record for Found {
+impl Record for CaptureReport {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::field("input", Unit::Text, "Where the samples come from", |found| found.input.clone()),
@@ -137,7 +137,7 @@ impl Record for Captured {
     }
 }
 
-impl Record for Row {
+impl Record for CapturedValue {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::field("layer", Unit::Name, "The layer", |row| row.layer.clone())
@@ -230,7 +230,7 @@ impl Command for Capture {
     ];
 
     fn reports() -> Vec<ReportShape> {
-        vec![ReportShape::of::<Found>(1)]
+        vec![ReportShape::of::<CaptureReport>(1)]
     }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
@@ -267,7 +267,7 @@ impl Command for Capture {
             }
             _ => None,
         };
-        let report = lay_out(&Found { input: input.source.clone(), models: captured, saved });
+        let report = lay_out(&CaptureReport { input: input.source.clone(), models: captured, saved });
         Ok(match stopped {
             Some(error) => report.effect(Effect::Fail(error)),
             None => report,
@@ -368,11 +368,11 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    fn row(self, value: &str) -> Row {
+    fn row(self, value: &str) -> CapturedValue {
         let (edges, counts) = self.histogram.bins();
         let ends = self.statistics.min().zip(self.statistics.max());
         let beyond = self.range.map(|range| Beyond::new(range, &self.within));
-        Row {
+        CapturedValue {
             label: self.layer.label_of(value).to_owned(),
             layer: self.layer.path.clone(),
             op_type: self.layer.op_type.clone(),
@@ -400,7 +400,7 @@ fn sketch(parts: &[f64]) -> String {
     parts.iter().map(level).collect::<String>().trim_end().to_owned()
 }
 
-fn lay_out(found: &Found) -> Report {
+fn lay_out(found: &CaptureReport) -> Report {
     let mut report = Report::of(found);
     for captured in &found.models {
         let how = if captured.is_optimized { "as the runtime executes it" } else { "graph as written" };

@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     alias: Option<String>,
 }
 
-pub(super) struct Row {
+pub(super) struct LoadRow {
     name: String,
     how: Option<LoadedHow>,
     digest: Option<Digest>,
@@ -38,7 +38,7 @@ pub(super) struct Outcome {
     loaded: usize,
     failed: usize,
     evicted: Vec<String>,
-    models: Vec<Row>,
+    models: Vec<LoadRow>,
 }
 
 impl Record for Outcome {
@@ -54,7 +54,7 @@ impl Record for Outcome {
     }
 }
 
-impl Record for Row {
+impl Record for LoadRow {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::field("name", Unit::Name, "Name of the model", |row| row.name.clone())
@@ -94,7 +94,7 @@ impl Record for Row {
     }
 }
 
-fn precision_of(row: &Row) -> String {
+fn precision_of(row: &LoadRow) -> String {
     match (&row.digest, &row.error) {
         (Some(digest), _) => digest.precision_text(),
         (None, Some(error)) => error.one_line(),
@@ -102,7 +102,7 @@ fn precision_of(row: &Row) -> String {
     }
 }
 
-fn from(row: &Row) -> (Tone, &'static str) {
+fn from(row: &LoadRow) -> (Tone, &'static str) {
     match (row.how, &row.error) {
         (_, Some(_)) => (Tone::Bad, "failed"),
         (Some(LoadedHow::Hit), _) => (Tone::Plain, "cache"),
@@ -192,12 +192,12 @@ pub(super) fn load_all(
             Ok((loaded, how)) => {
                 outcome.loaded += 1;
                 let digest = Some(Digest::new(loaded.info()));
-                Row { name, how: Some(how), digest, bytes: Some(loaded.bytes), time_ms, error: None }
+                LoadRow { name, how: Some(how), digest, bytes: Some(loaded.bytes), time_ms, error: None }
             }
             Err(error) if targets.len() == 1 || error.kind() == ErrorKind::Cancelled => return Err(error),
             Err(error) => {
                 outcome.failed += 1;
-                Row { name, how: None, digest: None, bytes: None, time_ms, error: Some(error) }
+                LoadRow { name, how: None, digest: None, bytes: None, time_ms, error: Some(error) }
             }
         });
     }

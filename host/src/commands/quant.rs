@@ -13,7 +13,7 @@ use crate::render::record::{Field, Record, ReportShape, Unit, word};
 use crate::render::report::{Cell, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
-use qp_analysis::{AffineList, CodeUsage, Reason, ScaleSummary, Suspicion, Thresholds};
+use qp_analysis::{AffineList, CodeUsage, Granularity, Reason, ScaleSummary, Suspicion, Thresholds};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -369,11 +369,13 @@ fn row<'a>(
 
 /// `per-tensor`, `per-channel 0`, `per-block 1×32`.
 fn granularity_text(parameters: &QuantizationParameters) -> String {
-    let word = parameters.granularity();
-    match (parameters.axis, parameters.block_size) {
-        (Some(axis), Some(block_size)) => format!("{word}, axis {axis}, {block_size} elements"),
-        (Some(axis), None) => format!("{word}, axis {axis}"),
-        (None, _) => word.to_string(),
+    let granularity = parameters.granularity();
+    match granularity {
+        Granularity::PerTensor => granularity.to_string(),
+        Granularity::PerChannel { axis } => format!("{granularity}, axis {axis}"),
+        Granularity::PerBlock { axis, block_size } => {
+            format!("{granularity}, axis {axis}, {block_size} elements")
+        }
     }
 }
 

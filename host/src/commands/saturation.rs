@@ -9,11 +9,12 @@ use crate::capture::{Execution, can_be_captured};
 use crate::error::{Error, Result};
 use crate::playground::Playground;
 use crate::render::number;
-use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::record::{Field, Record, ReportShape, Unit, word};
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 use qp_analysis::saturation::fits;
+use serde::Serialize;
 
 /// `saturation [NAME]`
 pub(super) struct Saturation;
@@ -34,8 +35,27 @@ struct Found<'a> {
     model: &'a str,
     input: Option<&'a str>,
     samples: u64,
-    verdict: &'static str,
+    verdict: Verdict,
     layers: Vec<Row<'a>>,
+}
+
+/// What the sums say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// No sum can overflow.
+    Safe,
+    /// Some could, none did.
+    Data,
+    /// Some did.
+    Overflows,
+    /// Some could, and there is no input to count on.
+    Possible,
+}
+
+impl Verdict {
+    /// The words for [`Field::choices`].
+    const WORDS: &'static [&'static str] = &["safe", "data", "overflows", "possible"];
 }
 
 struct Row<'a> {
@@ -73,9 +93,9 @@ impl Record for Found<'_> {
                 Unit::Text,
                 "safe: no sum can overflow; data: some could, none did; overflows: some did; possible: some could, \
                  and there is no input to count on",
-                |found| found.verdict,
+                |found| word(found.verdict),
             )
-            .choices(&["safe", "data", "overflows", "possible"]),
+            .choices(Verdict::WORDS),
             Self::list("layers", "The layers that multiply 8-bit codes by 8-bit weights", |found| {
                 &found.layers
             }),
@@ -252,12 +272,12 @@ impl Command for Saturation {
         let rows: Vec<Row<'_>> =
             products.iter().zip(&counts).map(|(product, count)| row(product, count.as_ref())).collect();
         let verdict = match (wanted.is_empty(), samples > 0) {
-            (true, _) => "safe",
-            (false, false) => "possible",
+            (true, _) => Verdict::Safe,
+            (false, false) => Verdict::Possible,
             (false, true) if rows.iter().any(|row| row.saturated.is_some_and(|count| count > 0)) => {
-                "overflows"
+                Verdict::Overflows
             }
-            (false, true) => "data",
+            (false, true) => Verdict::Data,
         };
         let report = lay_out(&Found {
             model: &model.id,
@@ -294,12 +314,14 @@ fn row<'a>(product: &Product<'a>, counted: Option<&Counted>) -> Row<'a> {
 
 fn lay_out(found: &Found<'_>) -> Report {
     let (tone, verdict) = match found.verdict {
-        "safe" => (Tone::Good, "same results on every x86: no sum of two products can overflow 16 bits"),
-        "data" => (Tone::Good, "some sums could overflow 16 bits, none does on this input"),
-        "overflows" => {
+        Verdict::Safe => {
+            (Tone::Good, "same results on every x86: no sum of two products can overflow 16 bits")
+        }
+        Verdict::Data => (Tone::Good, "some sums could overflow 16 bits, none does on this input"),
+        Verdict::Overflows => {
             (Tone::Bad, "results differ on x86 without VNNI: sums of two products overflow 16 bits")
         }
-        _ => (
+        Verdict::Possible => (
             Tone::Warning,
             "some sums could overflow 16 bits on x86 without VNNI; choose an input to count them",
         ),

@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     top: Option<usize>,
 }
 
-struct Found<'a> {
+struct SensitivityReport<'a> {
     reference: &'a str,
     candidate: &'a str,
     input: &'a str,
@@ -53,7 +53,7 @@ struct Found<'a> {
     all: Outcome,
     candidate_itself: Outcome,
     reference_accuracy: Option<f64>,
-    layers: Vec<Row<'a>>,
+    layers: Vec<LayerSensitivity<'a>>,
     left_out: Vec<LeftOut<'a>>,
 }
 
@@ -63,7 +63,7 @@ struct Outcome {
     accuracy_drop_pp: Option<f64>,
 }
 
-struct Row<'a> {
+struct LayerSensitivity<'a> {
     layer: &'a str,
     value: &'a str,
     /// The layer, or the value if it is not the layer's first.
@@ -93,7 +93,7 @@ struct Measured {
     report: Option<RunReport>,
 }
 
-impl Record for Found<'_> {
+impl Record for SensitivityReport<'_> {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::field("reference", Unit::Name, "The reference", |found| found.reference),
@@ -144,7 +144,7 @@ impl Record for Found<'_> {
     }
 }
 
-impl Record for Row<'_> {
+impl Record for LayerSensitivity<'_> {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::field("layer", Unit::Name, "The layer of the reference", |row| row.layer)
@@ -258,7 +258,7 @@ impl Command for Sensitivity {
     ];
 
     fn reports() -> Vec<ReportShape> {
-        vec![ReportShape::of::<Found<'_>>(1)]
+        vec![ReportShape::of::<SensitivityReport<'_>>(1)]
     }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
@@ -300,13 +300,13 @@ impl Command for Sensitivity {
         let has_labels = evidence.labels.is_some();
         let outcome = |change: &OutputChange| outcome(change, &measured, has_labels);
         let all = outcome(&measured.all);
-        let mut rows: Vec<Row<'_>> = switched
+        let mut rows: Vec<LayerSensitivity<'_>> = switched
             .layers
             .iter()
             .enumerate()
             .map(|(place, index)| {
                 let all_but = outcome(&measured.all_but[place]);
-                Row {
+                LayerSensitivity {
                     layer: &values.pairs[*index].reference.path,
                     value: values.pairs[*index].reference_value.name,
                     label: values.pairs[*index].reference.label_of(values.pairs[*index].reference_value.name),
@@ -318,7 +318,7 @@ impl Command for Sensitivity {
                 }
             })
             .collect();
-        let sqnr = |row: &Row<'_>| row.only.sqnr_db.unwrap_or(f64::INFINITY);
+        let sqnr = |row: &LayerSensitivity<'_>| row.only.sqnr_db.unwrap_or(f64::INFINITY);
         rows.sort_by(|left, right| sqnr(left).total_cmp(&sqnr(right)));
         rows.truncate(arguments.top.unwrap_or(usize::MAX));
         let highest = rows.iter().filter_map(|row| row.only.sqnr_db).filter(|sqnr| sqnr.is_finite());
@@ -330,7 +330,7 @@ impl Command for Sensitivity {
             layer: &values.pairs[index].reference.path,
             error: error.clone(),
         });
-        let found = Found {
+        let found = SensitivityReport {
             reference: &evidence.reference_model.id,
             candidate: &evidence.candidate_model.id,
             input: &evidence.input.source,
@@ -427,7 +427,7 @@ fn outcome(change: &OutputChange, measured: &Measured, has_labels: bool) -> Outc
     }
 }
 
-fn lay_out(found: &Found<'_>) -> Report {
+fn lay_out(found: &SensitivityReport<'_>) -> Report {
     let what = match found.at {
         Some(layer) => format!("`{layer}`"),
         None => "the output".to_owned(),

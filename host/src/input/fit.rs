@@ -2,8 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::{
-    DType, Dimension, QuantizationParameters, Tensor, ValueInfo, element_count, element_type, shape_text,
-    type_text,
+    DType, Dimension, QuantizationParameters, Tensor, ValueInfo, element_count, shape_text, type_text,
 };
 use qp_analysis::{Affine, CodeRange, Quantizer};
 
@@ -116,7 +115,7 @@ fn misfit(array: &Tensor, value: &ValueInfo) -> Error {
 
 /// Real numbers as the codes that stand for them.
 fn quantized(array: &Tensor, codes: &QuantizationParameters) -> Option<Vec<u8>> {
-    let (from, to) = (element_type(array.dtype)?, element_type(codes.dtype)?);
+    let (from, to) = (array.dtype.element_type()?, codes.dtype.element_type()?);
     let count = element_count(&array.shape).and_then(|count| usize::try_from(count).ok())?;
     let (low, high) = codes.codes()?;
     let range = CodeRange::new(low, high)?;
@@ -135,8 +134,8 @@ fn quantized(array: &Tensor, codes: &QuantizationParameters) -> Option<Vec<u8>> 
 /// The reason, with the first value that would change.
 fn convert(array: &Tensor, wanted: DType, may_round: bool) -> Result<Vec<u8>, String> {
     let unknown = || format!("{} cannot become {wanted}", array.dtype);
-    let from = element_type(array.dtype).ok_or_else(unknown)?;
-    let to = element_type(wanted).ok_or_else(unknown)?;
+    let from = array.dtype.element_type().ok_or_else(unknown)?;
+    let to = wanted.element_type().ok_or_else(unknown)?;
     let count =
         element_count(&array.shape).and_then(|count| usize::try_from(count).ok()).ok_or_else(unknown)?;
     let mut bytes = Vec::with_capacity(to.packed_bytes(count));

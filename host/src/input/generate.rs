@@ -2,7 +2,7 @@
 
 use super::Fitted;
 use crate::error::{Error, Result};
-use crate::model::{DType, Dimension, Tensor, ValueInfo, element_count, element_type, type_text};
+use crate::model::{DType, Dimension, Tensor, ValueInfo, element_count, type_text};
 
 /// An input with more elements than this is rejected as a mistake.
 const MAX_ELEMENTS: u64 = 1 << 26;
@@ -74,7 +74,7 @@ impl Generator {
                 type_text(value)
             ))
         };
-        let element = element_type(dtype).filter(|_| value.type_name.is_none()).ok_or_else(cannot)?;
+        let element = dtype.element_type().filter(|_| value.type_name.is_none()).ok_or_else(cannot)?;
         let count = element_count(&shape).filter(|&count| count <= MAX_ELEMENTS).ok_or_else(|| {
             Error::invalid_input(format!(
                 "input `{}` would have more than {MAX_ELEMENTS} elements",

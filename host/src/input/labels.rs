@@ -2,7 +2,7 @@
 
 use super::{Content, Input, PictureOptions, Selection, read};
 use crate::error::{Error, Result};
-use crate::model::{Tensor, element_type};
+use crate::model::Tensor;
 use std::path::Path;
 
 /// The usual names of sample arrays.
@@ -66,7 +66,7 @@ pub fn labels(path: &Path, selection: &Selection) -> Result<Vec<i64>> {
         Content::Stored(stored) => stored.outline(),
         _ => return Err(Error::internal("an array was read as something else")),
     };
-    let element = element_type(dtype).filter(|_| dtype.is_integer() && shape.len() == 1);
+    let element = dtype.element_type().filter(|_| dtype.is_integer() && shape.len() == 1);
     let element = element.ok_or_else(|| {
         Error::invalid_input(format!(
             "`{name}` in `{}` is {dtype} with {} dimensions: labels are whole numbers in one dimension",

@@ -2,7 +2,7 @@
 
 use super::Fitted;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{DType, Dimension, Tensor, ValueInfo, element_type, type_text};
+use crate::model::{DType, Dimension, Tensor, ValueInfo, type_text};
 use crate::regular_file;
 use image::{DynamicImage, imageops::FilterType};
 use std::io::BufReader;
@@ -147,7 +147,7 @@ impl Picture {
                 });
                 let channels = layout.channels as usize;
                 let plane = elements.len() / channels.max(1);
-                let element = element_type(dtype).ok_or_else(misfit)?;
+                let element = dtype.element_type().ok_or_else(misfit)?;
                 let mut bytes = Vec::with_capacity(element.packed_bytes(elements.len()));
                 for (index, byte) in elements.iter().enumerate() {
                     let channel =

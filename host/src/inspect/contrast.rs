@@ -49,10 +49,10 @@ pub fn errors(
     progress: &dyn Progress,
 ) -> Result<ErrorMetrics> {
     require_values(reference, candidate, pair)?;
-    let order = Order::of(pair)?;
+    let order = StoredOrder::of(pair)?;
     let stored = Elements::values(reference, pair.reference.tensor, progress)?;
     let candidate = || Elements::values(candidate, pair.candidate.tensor, progress);
-    if let Order::Permuted(walk) = &order {
+    if let StoredOrder::Permuted(walk) = &order {
         let values = stored.in_memory(progress)?;
         return errors_beside(&candidate()?, progress, |first, count, expected| {
             for index in walk.from(first).take(count) {
@@ -97,7 +97,7 @@ fn errors_beside(
 
 /// Whether the elements of both lie in the same order: for a square matrix the shape does not tell.
 pub fn lie_alike(pair: &TensorPair<'_>) -> bool {
-    matches!(Order::of(pair), Ok(Order::Same))
+    matches!(StoredOrder::of(pair), Ok(StoredOrder::Same))
 }
 
 /// The candidate's real values in the reference's order of elements.
@@ -111,7 +111,7 @@ pub fn values_in_reference_order(
 ) -> Result<Vec<f64>> {
     // The candidate's values go into the reference's graph: whether the reference's are known does not matter.
     require_values(candidate, candidate, pair)?;
-    let order = Order::of(pair)?;
+    let order = StoredOrder::of(pair)?;
     let count = usize::try_from(pair.reference.tensor.element_count())
         .map_err(|_| Error::invalid_input("the tensor is too large"))?;
     let mut values = vec![f64::NAN; count];
@@ -124,10 +124,10 @@ pub fn values_in_reference_order(
         progress,
         &mut |first, numbers| {
             match &order {
-                Order::Same => {
+                StoredOrder::Same => {
                     numbers.iter().enumerate().for_each(|(index, value)| put(first as usize + index, *value));
                 }
-                Order::Permuted(walk) => {
+                StoredOrder::Permuted(walk) => {
                     walk.from(first)
                         .zip(numbers.iter())
                         .for_each(|(index, value)| put(index as usize, *value));
@@ -161,12 +161,12 @@ fn require_values(reference_model: &Loaded, candidate_model: &Loaded, pair: &Ten
 }
 
 /// The order in which the candidate stores the reference's elements.
-enum Order {
+enum StoredOrder {
     Same,
     Permuted(Walk),
 }
 
-impl Order {
+impl StoredOrder {
     fn of(pair: &TensorPair<'_>) -> Result<Self> {
         let (reference, candidate) = (&pair.reference.tensor.shape, &pair.candidate.tensor.shape);
         if pair.reference.tensor.element_count() != pair.candidate.tensor.element_count() {

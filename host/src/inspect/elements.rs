@@ -5,14 +5,14 @@ mod stretch;
 use super::range::code_range;
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{QuantizationParameters, TensorChunk, TensorInfo, element_type};
+use crate::model::{QuantizationParameters, TensorChunk, TensorInfo};
 use crate::playground::Loaded;
-use qp_analysis::element::BLOCK_ELEMENTS;
 use qp_analysis::granularity::Run;
 use qp_analysis::{
     Affine, AffineList, Bins, CodeRange, CodeUsage, CountMismatch, ElementType, Granularity, Histogram,
-    ParameterMap, RangeCount, Statistics, ValueRange,
+    ParameterMap, Statistics,
 };
+use qp_elements::BLOCK_ELEMENTS;
 use std::borrow::Cow;
 
 pub use stretch::{Ahead, Stretch};
@@ -100,7 +100,7 @@ impl<'a> Elements<'a> {
     /// # Errors
     /// `UnsupportedOp` for elements that are not real numbers.
     pub fn stored(model: &'a Loaded, tensor: &'a TensorInfo) -> Result<Self> {
-        let element = element_type(tensor.dtype).ok_or_else(|| {
+        let element = tensor.dtype.element_type().ok_or_else(|| {
             Error::new(
                 ErrorKind::UnsupportedOp,
                 match &tensor.type_name {
@@ -220,19 +220,6 @@ impl<'a> Elements<'a> {
         Ok(histogram)
     }
 
-    /// How many elements lie inside `range`.
-    ///
-    /// # Errors
-    /// As [`Self::each_block`].
-    pub fn count_within(&self, range: ValueRange, progress: &dyn Progress) -> Result<RangeCount> {
-        let mut count = RangeCount::new();
-        self.each_block(progress, &mut |_, numbers| {
-            count.add(numbers, range);
-            Ok(())
-        })?;
-        Ok(count)
-    }
-
     /// The statistics of each index along `axis`.
     ///
     /// # Errors
@@ -327,7 +314,7 @@ impl<'a> Elements<'a> {
         if !self.element.is_integer() && self.dequantization.is_none() {
             return self.element;
         }
-        let named = self.tensor.quantization.as_ref().and_then(|parameters| element_type(parameters.dtype));
+        let named = self.tensor.quantization.as_ref().and_then(|parameters| parameters.dtype.element_type());
         named
             .filter(|codes| codes.is_integer() && codes.bits() <= self.element.bits())
             .unwrap_or(self.element)
@@ -419,13 +406,8 @@ fn dequantization<'a>(
     parameters: &'a QuantizationParameters,
     progress: &dyn Progress,
 ) -> Result<Dequantization<'a>> {
-    let granularity = match (parameters.axis, parameters.block_size) {
-        (Some(axis), Some(block_size)) => Granularity::PerBlock { axis, block_size },
-        (Some(axis), None) => Granularity::PerChannel { axis },
-        (None, _) => Granularity::PerTensor,
-    };
-    let map =
-        ParameterMap::new(&tensor.shape, granularity).map_err(|error| unfit(tensor, &error.to_string()))?;
+    let map = ParameterMap::new(&tensor.shape, parameters.granularity())
+        .map_err(|error| unfit(tensor, &error.to_string()))?;
     let (scales, zero_points) = match (&parameters.scales[..], &parameters.scale_name) {
         ([], Some(name)) if !parameters.is_dynamic => {
             let scales = numbers(model, tensor, name, progress)?;

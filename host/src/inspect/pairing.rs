@@ -35,6 +35,16 @@ impl Ground {
     /// For something that is compared with itself.
     pub const SAME: Self = Self { why: "exact", confidence: 1.0 };
 
+    /// For what was matched by its elements, which agree this well.
+    pub const fn by_value(confidence: f64) -> Self {
+        Self { why: "value", confidence }
+    }
+
+    /// Whether it was matched by its elements.
+    pub fn is_by_value(&self) -> bool {
+        self.why == "value"
+    }
+
     /// For what was matched by name or shape.
     pub fn of(pair: &Pair) -> Self {
         Self { why: Why::code(pair.why), confidence: pair.confidence() }

@@ -3,7 +3,7 @@
 use super::Summary;
 use super::suspicion::Wiring;
 use super::weight::{Stored, all_stored, weights};
-use crate::model::{DType, ModelInfo, QuantizationParameters, element_type};
+use crate::model::{DType, ModelInfo, QuantizationParameters};
 use qp_analysis::{AffineList, CodeRange, RangeCount, ValueRange};
 use std::collections::HashSet;
 
@@ -99,7 +99,7 @@ impl Beyond {
 pub fn code_range(parameters: &QuantizationParameters) -> Option<CodeRange> {
     match parameters.code_range {
         Some((low, high)) => CodeRange::new(low, high),
-        None => element_type(parameters.dtype).and_then(CodeRange::of),
+        None => parameters.dtype.element_type().and_then(CodeRange::of),
     }
 }
 

@@ -11,11 +11,11 @@ mod quantization;
 mod tensor;
 mod text;
 
-pub use dtype::{DType, element_type};
+pub use dtype::DType;
 pub use kind::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use layer::{Attribute, AttributeValue, LayerInfo, find_layer};
 pub use listing::{ListedMethod, ListedStep, Listing};
-pub use quantization::{Granularity, QuantizationParameters};
+pub use quantization::QuantizationParameters;
 pub use tensor::{Dimension, Tensor, TensorChunk, TensorInfo, TensorRole, ValueInfo, element_count};
 pub use text::{shape_text, type_text};
 

@@ -1,8 +1,8 @@
 //! How integer codes correspond to real values.
 
 use super::DType;
+use qp_analysis::Granularity;
 use serde::Serialize;
-use std::fmt;
 
 /// real = (q - zero_point) · scale, per tensor, per channel along `axis`, or per block of `block_size`
 /// elements along `axis`.
@@ -73,9 +73,9 @@ impl QuantizationParameters {
     /// Which elements share one scale.
     pub fn granularity(&self) -> Granularity {
         match (self.axis, self.block_size) {
-            (_, Some(_)) => Granularity::PerBlock,
-            (Some(_), None) => Granularity::PerChannel,
-            (None, None) => Granularity::PerTensor,
+            (Some(axis), Some(block_size)) => Granularity::PerBlock { axis, block_size },
+            (Some(axis), None) => Granularity::PerChannel { axis },
+            (None, _) => Granularity::PerTensor,
         }
     }
 
@@ -101,28 +101,6 @@ impl QuantizationParameters {
         };
         let all_are = |value: f64| self.zero_points.iter().all(|point| *point == value);
         Some(if self.zero_points.is_empty() { middle == 0 } else { all_are(middle as f64) })
-    }
-}
-
-/// Which elements share one scale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Granularity {
-    /// The whole tensor.
-    PerTensor,
-    /// Each index along one axis.
-    PerChannel,
-    /// Each run of `block_size` elements along one axis.
-    PerBlock,
-}
-
-impl fmt::Display for Granularity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::PerTensor => "per-tensor",
-            Self::PerChannel => "per-channel",
-            Self::PerBlock => "per-block",
-        })
     }
 }
 

@@ -2,7 +2,6 @@
 
 use crate::proto::{TensorProto, code, dtype};
 use bytes::Bytes;
-use half::{bf16, f16};
 use qp_abi::sdk::{BackendError, DType, Result, element_count};
 
 /// The `*_data` field that holds a type's elements when `raw_data` does not, and how.
@@ -168,83 +167,9 @@ fn low_bytes<const N: usize>(numbers: impl Iterator<Item = [u8; N]>, bytes: usiz
 
 /// The first `count` elements as numbers; `None` for types that are not plain numbers.
 pub fn to_f64(dtype: DType, bytes: &[u8], count: usize) -> Option<Vec<f64>> {
-    fn each<const N: usize>(bytes: &[u8], count: usize, number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-        bytes.as_chunks::<N>().0.iter().take(count).map(|&chunk| number(chunk)).collect()
-    }
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "in practice, 64-bit integers are not scales or zero points"
-    )]
-    let numbers = match dtype {
-        DType::FLOAT32 => each(bytes, count, |b| f64::from(f32::from_le_bytes(b))),
-        DType::FLOAT64 => each(bytes, count, f64::from_le_bytes),
-        DType::FLOAT16 => each(bytes, count, |b| f16::from_le_bytes(b).to_f64()),
-        DType::BFLOAT16 => each(bytes, count, |b| bf16::from_le_bytes(b).to_f64()),
-        DType::FLOAT8_E8M0 => {
-            each(
-                bytes,
-                count,
-                |[b]| {
-                    if b == u8::MAX { f64::NAN } else { f64::from(i32::from(b) - 127).exp2() }
-                },
-            )
-        }
-        DType::UINT8 | DType::BOOL => each(bytes, count, |[b]| f64::from(b)),
-        DType::INT8 => each(bytes, count, |b| f64::from(i8::from_le_bytes(b))),
-        DType::UINT16 => each(bytes, count, |b| f64::from(u16::from_le_bytes(b))),
-        DType::INT16 => each(bytes, count, |b| f64::from(i16::from_le_bytes(b))),
-        DType::UINT32 => each(bytes, count, |b| f64::from(u32::from_le_bytes(b))),
-        DType::INT32 => each(bytes, count, |b| f64::from(i32::from_le_bytes(b))),
-        DType::INT64 => each(bytes, count, |b| i64::from_le_bytes(b) as f64),
-        DType::UINT64 => each(bytes, count, |b| u64::from_le_bytes(b) as f64),
-        DType::UINT4 | DType::UINT2 | DType::INT4 | DType::INT2 => {
-            sub_byte(bytes, dtype.bits(), count, dtype.is_signed_integer())
-        }
-        DType::FLOAT8_E4M3FN | DType::FLOAT8_E4M3FNUZ | DType::FLOAT8_E5M2 | DType::FLOAT8_E5M2FNUZ => {
-            each(bytes, count, |[byte]| float8(dtype, byte))
-        }
-        _ => return None,
-    };
+    let mut numbers = Vec::new();
+    dtype.element_type()?.decode_chunk(bytes, count, &mut numbers);
     Some(numbers)
-}
-
-/// An 8-bit float: sign, exponent, mantissa, as in the ONNX documentation ("Float stored in 8 bits"). Types that end
-/// in `FNUZ` have neither infinities nor a negative zero, whose bits are NaN, and their bias is one larger.
-fn float8(dtype: DType, byte: u8) -> f64 {
-    let (mantissa_bits, bias, is_unsigned_zero) = match dtype {
-        DType::FLOAT8_E4M3FN => (3, 7, false),
-        DType::FLOAT8_E4M3FNUZ => (3, 8, true),
-        DType::FLOAT8_E5M2FNUZ => (2, 16, true),
-        _ => (2, 15, false),
-    };
-    let sign = if byte & 0x80 != 0 { -1.0 } else { 1.0 };
-    let rest = byte & 0x7f;
-    let (exponent, mantissa) = (i32::from(rest >> mantissa_bits), rest & ((1 << mantissa_bits) - 1));
-    match dtype {
-        _ if is_unsigned_zero && byte == 0x80 => return f64::NAN,
-        DType::FLOAT8_E4M3FN if rest == 0x7f => return f64::NAN,
-        DType::FLOAT8_E5M2 if rest == 0x7c => return sign * f64::INFINITY,
-        DType::FLOAT8_E5M2 if rest > 0x7c => return f64::NAN,
-        _ => {}
-    }
-    let fraction = f64::from(mantissa) / f64::from(1 << mantissa_bits);
-    let (whole, exponent) = if exponent == 0 { (0.0, 1) } else { (1.0, exponent) };
-    sign * (whole + fraction) * f64::from(exponent - bias).exp2()
-}
-
-/// Codes of `bits` (2 or 4) bits, the first in the low bits of the first byte.
-pub fn sub_byte(bytes: &[u8], bits: u32, count: usize, is_signed: bool) -> Vec<f64> {
-    let per_byte = 8 / bits.max(1);
-    let mask = (1_u8 << bits) - 1;
-    let numbers =
-        bytes.iter().flat_map(|&byte| (0..per_byte).map(move |index| (byte >> (index * bits)) & mask));
-    numbers
-        .take(count)
-        .map(|code| {
-            let is_negative = is_signed && code >> (bits - 1) == 1;
-            f64::from(code) - if is_negative { f64::from(1_u16 << bits) } else { 0.0 }
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the report of a comparison holds.
 
-use super::{Found, Row};
+use super::{CompareReport, ComparedLayer};
 use crate::capture::order::Order;
 use crate::inspect::Errors;
 use crate::inspect::pairing::Ground;
@@ -11,7 +11,7 @@ use crate::render::style::Tone;
 /// A bar as long as its column stands for this SQNR.
 const FULL_BAR_DB: f64 = 60.0;
 
-impl Record for Found<'_> {
+impl Record for CompareReport<'_> {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::field("reference", Unit::Name, "The reference", |found| found.reference),
@@ -69,7 +69,7 @@ impl Record for Found<'_> {
     }
 }
 
-impl Record for Row<'_> {
+impl Record for ComparedLayer<'_> {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::field("layer", Unit::Name, "The layer of the reference", |row| row.layer)
@@ -143,9 +143,9 @@ impl Record for Row<'_> {
 }
 
 /// What the match is based on; a match by values with how well they agree, and how the candidate's elements lie.
-fn why(row: &Row<'_>) -> String {
+fn why(row: &ComparedLayer<'_>) -> String {
     let mut why = row.ground.why.to_owned();
-    if why == "value" {
+    if row.ground.is_by_value() {
         // Rounded down: only equal values agree by 1.
         let thousandths = (row.ground.confidence * 1000.0).floor() / 1000.0;
         why.push_str(&format!(" {thousandths:.3}"));

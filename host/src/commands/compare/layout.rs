@@ -1,6 +1,6 @@
 //! A comparison for people.
 
-use super::{Found, Row};
+use super::{CompareReport, ComparedLayer};
 use crate::commands::fields::Ran;
 use crate::error::Error;
 use crate::render::number;
@@ -9,7 +9,7 @@ use crate::render::style::Tone;
 use crate::render::text::{counted, first_of};
 
 /// One line of what was done, a sentence, the table, and what was not matched.
-pub(super) fn report(found: &Found<'_>) -> Report {
+pub(super) fn report(found: &CompareReport<'_>) -> Report {
     let how = if found.is_optimized { "as the runtime executes them" } else { "graphs as written" };
     let mut report = Report::of(found)
         .toned_line([
@@ -83,17 +83,17 @@ fn obstacles<'a>(
 }
 
 /// What both runtimes say of their runs, once if it is the same.
-fn settings(found: &Found<'_>) -> String {
+fn settings(found: &CompareReport<'_>) -> String {
     let mut texts: Vec<String> =
         [&found.reference_run, &found.candidate_run].into_iter().flatten().map(Ran::text).collect();
     texts.dedup();
     texts.join("; ")
 }
 
-fn verdict(found: &Found<'_>) -> Vec<(Tone, String)> {
+fn verdict(found: &CompareReport<'_>) -> Vec<(Tone, String)> {
     let threshold = format!("{} dB", number::real(found.threshold_db));
     let Some((worst, sqnr)) = found.worst_layer.zip(found.min_sqnr_db.filter(|sqnr| sqnr.is_finite())) else {
-        let is_equal = |row: &Row<'_>| row.sqnr_db() == Some(f64::INFINITY);
+        let is_equal = |row: &ComparedLayer<'_>| row.sqnr_db() == Some(f64::INFINITY);
         return match &found.layers[..] {
             [] => vec![(Tone::Plain, "no layer was compared".to_owned())],
             rows if rows.iter().all(is_equal) => {

@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     #[arg(
         long,
         value_name = "KEY",
-        value_parser = sort_keys::<Row<'_>>("The order of the reference's layers"),
+        value_parser = sort_keys::<ComparedLayer<'_>>("The order of the reference's layers"),
         default_value = NATURAL
     )]
     sort: SortKey,
@@ -71,7 +71,7 @@ pub(super) struct Arguments {
     running: Running,
 }
 
-struct Found<'a> {
+struct CompareReport<'a> {
     reference: &'a str,
     candidate: &'a str,
     input: String,
@@ -86,13 +86,13 @@ struct Found<'a> {
     worst_layer: Option<&'a str>,
     first_below: Option<&'a str>,
     total: usize,
-    layers: Vec<Row<'a>>,
+    layers: Vec<ComparedLayer<'a>>,
     local_obstacle: Option<Error>,
     unmatched_reference: Vec<&'a str>,
     unmatched_candidate: Vec<&'a str>,
 }
 
-struct Row<'a> {
+struct ComparedLayer<'a> {
     layer: &'a str,
     /// The layer, or the value where it is not the layer's first.
     label: &'a str,
@@ -111,7 +111,7 @@ struct Row<'a> {
     is_below_threshold: bool,
 }
 
-impl Row<'_> {
+impl ComparedLayer<'_> {
     fn sqnr_db(&self) -> Option<f64> {
         self.errors.as_ref()?.metrics.sqnr_db
     }
@@ -138,7 +138,7 @@ impl Command for Compare {
     ];
 
     fn reports() -> Vec<ReportShape> {
-        vec![ReportShape::of::<Found<'_>>(1)]
+        vec![ReportShape::of::<CompareReport<'_>>(1)]
     }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
@@ -199,7 +199,7 @@ impl Command for Compare {
         let stand_in = |index| alone.emulation().and_then(|emulation| emulation.layers.get(index));
         let pairs = values.pairs.iter().zip(&comparison.compared).enumerate();
         let pairs = pairs.filter(|(_, (_, found))| !found.is_whole);
-        let mut rows: Vec<Row<'_>> =
+        let mut rows: Vec<ComparedLayer<'_>> =
             pairs.map(|(index, (pair, found))| row(pair, stand_in(index), found)).collect();
         let worst = rows
             .iter()
@@ -212,7 +212,7 @@ impl Command for Compare {
         arguments.sort.apply(&mut rows);
         let total = rows.len();
         keep_worst(&mut rows, arguments.top, arguments.sort.is_natural());
-        let report = layout::report(&Found {
+        let report = layout::report(&CompareReport {
             reference: &reference.id,
             candidate: &candidate.id,
             input: evidence.input.source.clone(),
@@ -273,10 +273,10 @@ fn has_dynamic_scales(model: &Loaded) -> bool {
     of_values.chain(of_inputs).any(|codes| codes.is_dynamic)
 }
 
-fn row<'a>(pair: &ActivationPair<'a>, stand_in: Option<&StandIn>, found: &Compared) -> Row<'a> {
+fn row<'a>(pair: &ActivationPair<'a>, stand_in: Option<&StandIn>, found: &Compared) -> ComparedLayer<'a> {
     let was_compared = found.obstacle.is_none() && found.errors.count() > 0;
     let through = pair.reference_value.through.iter().chain(&pair.candidate_value.through);
-    Row {
+    ComparedLayer {
         layer: &pair.reference.path,
         label: pair.reference.label_of(pair.reference_value.name),
         op_type: &pair.reference.op_type,
@@ -302,10 +302,10 @@ fn is_alone(pair: &ActivationPair<'_>, stand_in: Option<&StandIn>, found: &Compa
 }
 
 /// Keeps so many rows: the first of those that are sorted, or, in the order of the graph, those with the lowest SQNRs.
-fn keep_worst(rows: &mut Vec<Row<'_>>, top: Option<usize>, is_natural: bool) {
+fn keep_worst(rows: &mut Vec<ComparedLayer<'_>>, top: Option<usize>, is_natural: bool) {
     let Some(top) = top.filter(|top| *top < rows.len()) else { return };
     if is_natural {
-        let sqnr = |row: &Row<'_>| row.sqnr_db().unwrap_or(f64::INFINITY);
+        let sqnr = |row: &ComparedLayer<'_>| row.sqnr_db().unwrap_or(f64::INFINITY);
         let mut sqnrs: Vec<(f64, usize)> = rows.iter().map(sqnr).zip(0..).collect();
         sqnrs.sort_by(|left, right| left.0.total_cmp(&right.0));
         let kept: HashSet<usize> = sqnrs.iter().take(top).map(|(_, place)| *place).collect();

@@ -1,6 +1,6 @@
 //! What the report of ranges holds.
 
-use super::{Compared, Row, Unmatched, Unread, Variant};
+use super::{Compared, RangeRow, Unmatched, Unread, Variant};
 use crate::inspect::pairing::Ground;
 use crate::inspect::range::Extent;
 use crate::render::record::{Direction, Field, Record, Unit};
@@ -27,7 +27,7 @@ impl Record for Compared<'_> {
     }
 }
 
-impl Record for Row<'_> {
+impl Record for RangeRow<'_> {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::field("name", Unit::Name, "The layer, or the tensor or activation", |row| row.name),

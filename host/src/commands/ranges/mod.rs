@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     #[arg(
         long,
         value_name = "KEY",
-        value_parser = sort_keys::<Row<'_>>("The order of the layers"),
+        value_parser = sort_keys::<RangeRow<'_>>("The order of the layers"),
         default_value = "width"
     )]
     sort: SortKey,
@@ -63,7 +63,7 @@ struct Compared<'a> {
     low: f64,
     high: f64,
     is_logarithmic: bool,
-    rows: Vec<Row<'a>>,
+    rows: Vec<RangeRow<'a>>,
     /// Tensors of the other models without a match.
     unmatched: Vec<Unmatched<'a>>,
     /// Tensors that could not be read.
@@ -77,8 +77,8 @@ struct Unread<'a> {
 
 /// What is found of the weights of several models.
 #[derive(Default)]
-struct Found<'a> {
-    rows: Vec<Row<'a>>,
+struct WeightRows<'a> {
+    rows: Vec<RangeRow<'a>>,
     unmatched: Vec<Unmatched<'a>>,
     unread: Vec<Unread<'a>>,
 }
@@ -96,7 +96,7 @@ impl Compared<'_> {
 }
 
 /// A layer's weight, a tensor or an activation in each of the models.
-struct Row<'a> {
+struct RangeRow<'a> {
     name: &'a str,
     variants: Vec<Variant<'a>>,
 }
@@ -122,7 +122,7 @@ struct Unmatched<'a> {
     tensor: &'a str,
 }
 
-impl<'a> Row<'a> {
+impl<'a> RangeRow<'a> {
     fn new(name: &'a str, variants: Vec<Variant<'a>>) -> Self {
         Self { name, variants }
     }
@@ -238,17 +238,17 @@ fn models(
 
 /// A row for each weight of the first model, the same tensors of the others beside it; then what only the
 /// others have.
-fn weight_rows<'a>(models: &'a [Arc<Loaded>], all: bool, progress: &dyn Progress) -> Result<Found<'a>> {
-    let Some((reference, others)) = models.split_first() else { return Ok(Found::default()) };
+fn weight_rows<'a>(models: &'a [Arc<Loaded>], all: bool, progress: &dyn Progress) -> Result<WeightRows<'a>> {
+    let Some((reference, others)) = models.split_first() else { return Ok(WeightRows::default()) };
     let stored = weights_and_more(reference.info(), all);
     let mut unread = Vec::new();
     let own = extents(reference, &stored, &mut unread, progress)?;
-    let mut rows: Vec<Row<'_>> = stored
+    let mut rows: Vec<RangeRow<'_>> = stored
         .iter()
         .zip(own)
         .map(|(stored, extent)| {
             let ground = Ground::SAME;
-            Row::new(row_name(stored, all), vec![Variant::new(0, &stored.tensor.name, ground, extent)])
+            RangeRow::new(row_name(stored, all), vec![Variant::new(0, &stored.tensor.name, ground, extent)])
         })
         .collect();
     let places: HashMap<&str, usize> =
@@ -277,7 +277,7 @@ fn weight_rows<'a>(models: &'a [Arc<Loaded>], all: bool, progress: &dyn Progress
                 .map(|stored| Unmatched { model: index + 1, tensor: &stored.tensor.name }),
         );
     }
-    Ok(Found { rows, unmatched, unread })
+    Ok(WeightRows { rows, unmatched, unread })
 }
 
 fn row_name<'a>(stored: &Stored<'a>, all: bool) -> &'a str {
@@ -312,8 +312,8 @@ fn extents<'a>(
 }
 
 /// A row for each quantized activation, those of one name in one row.
-fn activation_rows(models: &[Arc<Loaded>]) -> Vec<Row<'_>> {
-    let mut rows: Vec<Row<'_>> = Vec::new();
+fn activation_rows(models: &[Arc<Loaded>]) -> Vec<RangeRow<'_>> {
+    let mut rows: Vec<RangeRow<'_>> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for (index, model) in models.iter().enumerate() {
         for (value, parameters) in activations(model.info()) {
@@ -325,7 +325,7 @@ fn activation_rows(models: &[Arc<Loaded>]) -> Vec<Row<'_>> {
             let next = rows.len();
             let place = *places.entry(value).or_insert(next);
             if place == next {
-                rows.push(Row::new(value, Vec::new()));
+                rows.push(RangeRow::new(value, Vec::new()));
             }
             let ground = Ground::SAME;
             rows[place].variants.push(Variant::new(index, value, ground, extent));
@@ -335,7 +335,7 @@ fn activation_rows(models: &[Arc<Loaded>]) -> Vec<Row<'_>> {
 }
 
 /// The smallest and the largest end of all rows, zero included.
-fn ends(rows: &[Row<'_>]) -> (f64, f64) {
+fn ends(rows: &[RangeRow<'_>]) -> (f64, f64) {
     let ends = rows.iter().flat_map(|row| &row.variants).flat_map(|variant| variant.extent.ends());
     ends.fold((0.0, 0.0), |(low, high), end| (f64::min(low, end), f64::max(high, end)))
 }

@@ -11,7 +11,7 @@ use crate::capture::Side;
 use crate::capture::real::Real;
 use crate::capture::scores::scores;
 use crate::error::{Error, Result};
-use crate::model::{Property, Tensor, element_count, element_type, shape_text};
+use crate::model::{Property, Tensor, element_count, shape_text};
 use crate::playground::Playground;
 use crate::render::chart::Chart;
 use crate::render::number;
@@ -370,7 +370,7 @@ fn output(tensor: &Tensor) -> Output {
 /// The values, dequantized where the tensor says how; none for strings and unknown types.
 fn real_values(tensor: &Tensor) -> Vec<f64> {
     let count = element_count(&tensor.shape).and_then(|count| usize::try_from(count).ok());
-    let (Some(element), Some(count)) = (element_type(tensor.dtype), count) else { return Vec::new() };
+    let (Some(element), Some(count)) = (tensor.dtype.element_type(), count) else { return Vec::new() };
     let codes = element.decode(&tensor.bytes, count);
     match &tensor.quantization {
         Some(parameters) if parameters.scales.len() == 1 => {

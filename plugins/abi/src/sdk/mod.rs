@@ -7,6 +7,7 @@
 pub mod boundary;
 pub mod conformance;
 mod handles;
+mod names;
 mod pages;
 mod payload;
 mod settle;
@@ -24,7 +25,9 @@ pub use crate::quant::QuantizationParameters;
 pub use crate::tensor::{MOST_DIMENSIONS, TensorView, element_count};
 pub use abi_stable::std_types::{RNone, ROption, RSome, RString, RVec};
 pub use handles::{Progress, Sink};
+pub use names::Names;
 pub use pages::{offset_in, pages_of};
+pub use qp_elements::{ElementType, NF4};
 pub use settle::settle;
 
 /// The result of a plugin's functions.

@@ -1,5 +1,6 @@
 //! Whatever a file says, its description fulfils the contract: a damaged file is not mistaken for a broken plugin.
 
+use super::Names;
 use crate::error::BackendError;
 use crate::model::{ModelInfo, ValueInfo};
 use crate::quant::QuantizationParameters;
@@ -78,33 +79,14 @@ pub fn settle(info: &mut ModelInfo) -> Result<(), BackendError> {
     Ok(())
 }
 
-/// Gives each name out once; a repeated one gets a number.
-#[derive(Default)]
-struct Names {
-    taken: HashSet<RString>,
-    /// The number to try for the next name of a stem: a file may repeat one a million times.
-    next: HashMap<RString, u64>,
-}
-
-impl Names {
-    fn claim(&mut self, stem: &RString) -> RString {
-        let mut name = stem.clone();
-        while !self.taken.insert(name.clone()) {
-            let number = self.next.entry(stem.clone()).or_insert(0);
-            *number += 1;
-            name = format!("{stem}_{number}").into();
-        }
-        name
-    }
-}
-
 fn layers(info: &mut ModelInfo) {
     let mut names = Names::default();
     for layer in &mut info.layers {
         if layer.op_type.is_empty() {
             layer.op_type = UNNAMED_LAYER.into();
         }
-        layer.path = names.claim(if layer.path.is_empty() { &layer.op_type } else { &layer.path });
+        let stem = if layer.path.is_empty() { &layer.op_type } else { &layer.path };
+        layer.path = names.claim(stem, '_', 1).into();
     }
 }
 
@@ -113,7 +95,7 @@ fn tensors(info: &mut ModelInfo) {
     let mut names = Names::default();
     for tensor in &mut info.tensors {
         let stem = if tensor.name.is_empty() { UNNAMED_TENSOR.into() } else { tensor.name.clone() };
-        tensor.name = names.claim(&stem);
+        tensor.name = names.claim(&stem, '_', 1).into();
     }
 }
 

@@ -1,11 +1,10 @@
 //! Walks all graphs of a model and builds the index.
 
 use super::constant::{attribute_type, constant_tensor, is_constant};
-use super::names::Names;
 use super::{Graph, Layer, Stored, TensorData, Value, ValueId, domain};
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, code};
 use crate::value_type;
-use qp_abi::sdk::{Attribute, AttributeValue, BackendError, RString, Result};
+use qp_abi::sdk::{Attribute, AttributeValue, BackendError, Names, RString, Result};
 use std::collections::HashMap;
 
 /// The longest name in bytes, including those generated for graphs inside nodes.
@@ -160,7 +159,7 @@ impl Builder {
         let name = function.name.clone().unwrap_or_default();
         let overload = function.overload.as_deref().unwrap_or_default();
         let path = if overload.is_empty() { name } else { format!("{name}:{overload}") };
-        let path = self.taken_scopes.unique(path);
+        let path = self.taken_scopes.claim(&path, '_', 2);
         let scope = self.scope(path, None);
         if self.fault.is_some() {
             return;
@@ -326,7 +325,7 @@ impl Builder {
             return AttributeValue::Tensor(RString::new());
         }
         let name = format!("{}:{name}", self.graph.layers[layer].path);
-        let name = self.taken_tensors.unique(name);
+        let name = self.taken_tensors.claim(&name, '_', 2);
         self.graph.layers[layer].tensors.push(self.graph.tensors.len());
         self.graph.tensors.push(Stored { name: name.clone(), data, value: None });
         AttributeValue::Tensor(name.into())
@@ -344,7 +343,7 @@ impl Builder {
         } else {
             name.to_owned()
         };
-        let display = self.taken_values.unique(display);
+        let display = self.taken_values.claim(&display, '_', 2);
         let value = self.graph.values.len();
         self.graph.values.push(Value { name: display, ..Value::default() });
         // A second definition of a name is invalid; readers keep the first.
@@ -354,7 +353,7 @@ impl Builder {
 
     fn define_stored(&mut self, scope: usize, name: &str, data: TensorData) -> ValueId {
         let value = self.define(scope, name);
-        let display = self.taken_tensors.unique(self.graph.values[value].name.clone());
+        let display = self.taken_tensors.claim(&self.graph.values[value].name, '_', 2);
         self.graph.values[value].stored = Some(self.graph.tensors.len());
         self.graph.tensors.push(Stored { name: display, data, value: Some(value) });
         value
@@ -377,11 +376,12 @@ impl Builder {
         if !name.is_empty() && self.node_names.get(name) == Some(&1) {
             return name.to_owned();
         }
-        self.taken_paths.unique(if scope.is_empty() {
+        let stem = if scope.is_empty() {
             format!("{op_type}_{index}")
         } else {
             format!("{scope}/{op_type}_{index}")
-        })
+        };
+        self.taken_paths.claim(&stem, '_', 2)
     }
 }
 

@@ -15,7 +15,6 @@
 
 mod builder;
 mod constant;
-mod names;
 
 use crate::proto::{SparseTensorProto, TensorProto};
 use crate::value_type::ValueType;

@@ -2,9 +2,8 @@
 
 use super::parameters::Reader;
 use super::{Analysis, Unpacked, operator};
-use crate::convert::sub_byte;
 use crate::graph::{Layer, ValueId};
-use qp_abi::sdk::{DType, RSome, element_count};
+use qp_abi::sdk::{DType, ElementType, RSome, element_count};
 
 impl Analysis<'_, '_> {
     /// The weight is `N` rows of `K` codes, in blocks with one scale each; stored as bytes.
@@ -123,8 +122,8 @@ fn zero_points(
     }
     let bytes = reader.tensors.bytes(stored).ok()?;
     let row_bytes = (blocks_a_row * bits as usize).div_ceil(8);
-    let is_signed = false;
+    let element = ElementType::Int { bits, is_signed: false };
     let rows = bytes.chunks(row_bytes);
-    let codes: Vec<f64> = rows.flat_map(|row| sub_byte(row, bits, blocks_a_row, is_signed)).collect();
+    let codes: Vec<f64> = rows.flat_map(|row| element.decode(row, blocks_a_row)).collect();
     (codes.len() == count).then_some(codes)
 }

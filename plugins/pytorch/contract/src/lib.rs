@@ -6,16 +6,14 @@
 //! versions must be equal.
 //!
 //! What crosses the boundary follows the rules of `qp-abi`: borrowed views end with their call, the sink and the
-//! progress are passed in, every entry is under the panic guard. What both sides must agree on is here, too: names
-//! ([`names`]), the operators that a model may call ([`operator_list`]), and the nesting that libtorch's parsers can
-//! take ([`nesting`]). [`table`] looks up entries of such lists.
+//! progress are passed in, every entry is under the panic guard. What both sides must agree on is here, too: the
+//! operators that a model may call ([`operator_list`]), and the nesting that libtorch's parsers can take ([`nesting`]). [`table`] looks up entries of such lists.
 #![expect(unsafe_code, reason = "the derives of abi_stable expand to unsafe code")]
 #![expect(non_local_definitions, reason = "`sabi_trait` puts its impls into a module of their own")]
 #![expect(unused_qualifications, reason = "the derives of abi_stable write full paths")]
 
 pub mod boundary;
 pub mod engine;
-pub mod names;
 pub mod nesting;
 pub mod operator_list;
 pub mod program;

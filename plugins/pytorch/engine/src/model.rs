@@ -2,17 +2,16 @@
 
 use crate::error::{failed, not_run};
 use crate::gate::{Pass, enter};
-use crate::load;
 use crate::prepare::{self, prepare};
 use crate::settings::Settings;
 use crate::shim::{self, Given, Module, Stop, Tap};
 use crate::substitution::Substitution;
-use crate::tensor;
+use crate::{load, tensor};
 use qp_abi::manifest::pair;
+use qp_abi::sdk::Names;
 use qp_abi::sdk::{BackendError, Fetch, Pair, Progress, RString, Result, RunReport, Sink, TensorView};
 use qp_pytorch_contract::RunRequest;
 use qp_pytorch_contract::boundary;
-use qp_pytorch_contract::names::Names;
 use qp_pytorch_contract::program::Program;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;

@@ -4,11 +4,11 @@ use super::Document;
 use crate::quant::{Quantizer, Scheme};
 use crate::rebuild::Found;
 use crate::tensor::{Data, Place, StoredTensor};
+use qp_abi::sdk::Names;
 use qp_abi::sdk::{
     BackendError, DType, QuantizationParameters, RNone, RSome, RString, Result, TensorInfo, TensorRole,
     ValueInfo,
 };
-use qp_pytorch_contract::names::Names;
 use std::collections::HashMap;
 use std::ops::Range;
 

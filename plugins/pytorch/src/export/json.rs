@@ -2,8 +2,8 @@
 
 use crate::container::{self, Archive};
 use crate::quant::dtype::from_export_type;
+use qp_abi::sdk::Names;
 use qp_abi::sdk::{BackendError, DType, Dimension, Result};
-use qp_pytorch_contract::names::Names;
 use serde_json::Value;
 use std::collections::HashSet;
 

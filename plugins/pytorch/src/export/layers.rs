@@ -8,8 +8,8 @@
 use super::json;
 use super::program::is_check;
 use crate::quant::dtype::from_export_type;
+use qp_abi::sdk::Names;
 use qp_abi::sdk::{Attribute, AttributeValue, LayerInfo, RString, RVec};
-use qp_pytorch_contract::names::Names;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

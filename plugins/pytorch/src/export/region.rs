@@ -3,7 +3,7 @@
 //! nodes of such a graph stand in the place of the node that holds it, in the graphs of a condition as well.
 
 use super::json;
-use qp_pytorch_contract::names::Names;
+use qp_abi::sdk::Names;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 

@@ -16,8 +16,8 @@ use super::symbol::Symbol;
 use super::tracer::{Place, Tracer};
 use crate::document::{self, Collector};
 use crate::tensor::StoredTensor;
+use qp_abi::sdk::Names;
 use qp_abi::sdk::{LayerInfo, RString, ValueInfo};
-use qp_pytorch_contract::names::Names;
 use std::collections::{HashMap, HashSet};
 
 /// Bytes of a type as it is shown.

@@ -5,7 +5,7 @@ use super::code::{Code, Method, Statement};
 use super::expression::Expression;
 use super::modules::{Field, Modules};
 use crate::document::listing::Step;
-use qp_pytorch_contract::names::Names;
+use qp_abi::sdk::Names;
 use std::collections::{HashMap, HashSet};
 
 /// Calls within calls.

@@ -9,7 +9,7 @@
 use super::{Activations, Affine, Sharing, Side, Tensors, Weight, int, ints, text};
 use crate::quant::dtype::from_torch_name;
 use crate::tensor::{Book, Derived, Formula, Packed, Packing, Place, StoredTensor, numbers};
-use qp_abi::sdk::{BackendError, DType, Result, element_count};
+use qp_abi::sdk::{BackendError, DType, NF4, Result, element_count};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -17,26 +17,6 @@ const STATE: &str = ".quant_state.bitsandbytes__";
 /// The JSON has some 200 bytes.
 const MAX_STATE_BYTES: u64 = 1 << 16;
 const MAX_DIMENSIONS: usize = 8;
-
-/// The 16 numbers of NF4, as bitsandbytes and the paper on QLoRA (appendix E) have them.
-const NF4: [f32; 16] = [
-    -1.0,
-    -0.696_192_8,
-    -0.525_073_05,
-    -0.394_917_5,
-    -0.284_441_38,
-    -0.184_773_43,
-    -0.091_050_036,
-    0.0,
-    0.079_580_3,
-    0.160_930_2,
-    0.246_112_3,
-    0.337_915_24,
-    0.440_709_83,
-    0.562_617,
-    0.722_956_84,
-    1.0,
-];
 
 /// What `quant_state` says.
 #[derive(Debug, Deserialize)]

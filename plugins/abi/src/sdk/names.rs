@@ -11,6 +11,16 @@ pub struct Names {
 }
 
 impl Names {
+    /// Names in use from the start.
+    pub fn taken(names: impl Iterator<Item = String>) -> Self {
+        Self { taken: names.collect(), next: HashMap::new() }
+    }
+
+    /// Whether the name is in use.
+    pub fn has(&self, name: &str) -> bool {
+        self.taken.contains(name)
+    }
+
     /// Takes a name that is already in use, once or more often.
     pub fn take(&mut self, name: &str) {
         self.taken.insert(name.to_owned());

@@ -1,6 +1,6 @@
 //! Decoding whole pieces of tensors, one loop for each element type so that the compiler vectorises it.
 
-use super::{ElementType, small_float};
+use crate::element::ElementType;
 
 /// The most elements that [`ElementType::for_each_block`] passes at once: 8 KiB of `f64`, which stays in the
 /// first-level cache.
@@ -26,13 +26,13 @@ impl ElementType {
 
     /// Whether every element fits a `float32` exactly and is wider than a byte, as [`Self::for_each_single_block`]
     /// requires.
-    pub(crate) fn is_single(self) -> bool {
+    pub fn is_single(self) -> bool {
         matches!(self, Self::Float32 | Self::Float16 | Self::BFloat16)
     }
 
     /// Like [`Self::for_each_block`], with each element as the little-endian bytes of a `float32`: half the work
     /// where numbers need not be wider. For types that [are single](Self::is_single).
-    pub(crate) fn for_each_single_block(
+    pub fn for_each_single_block(
         self,
         bytes: &[u8],
         count: usize,
@@ -114,7 +114,7 @@ impl ElementType {
             }
             Self::Int { bits: 2, is_signed: false } => unpack::<4>(bytes, values, f64::from),
             Self::Float4E2M1 | Self::Nf4 => {
-                let codes: [f64; 16] = std::array::from_fn(|code| small_float::value(self, code as u8));
+                let codes: [f64; 16] = std::array::from_fn(|code| self.value_of(code as u64));
                 unpack::<2>(bytes, values, |code| codes[usize::from(code & 0xf)]);
             }
             _ => match table {
@@ -130,14 +130,7 @@ impl ElementType {
 
     /// The number that each byte stands for, for the 8-bit types that are neither integers nor booleans.
     fn byte_table(self) -> Option<Box<[f64; 256]>> {
-        let has_table = matches!(
-            self,
-            Self::Float8E4M3Fn
-                | Self::Float8E4M3Fnuz
-                | Self::Float8E5M2
-                | Self::Float8E5M2Fnuz
-                | Self::Float8E8M0
-        );
+        let has_table = self.is_float() && self.bits() == 8;
         has_table.then(|| Box::new(std::array::from_fn(|code| self.value_of(code as u64))))
     }
 }

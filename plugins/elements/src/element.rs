@@ -1,15 +1,6 @@
-//! Elements of tensors as numbers: from packed little-endian bytes to `f64`, and back.
-//!
-//! The small float formats follow the OCP 8-bit floating point specification (E4M3FN, E5M2), the ONNX
-//! documentation of their FNUZ forms, and the OCP microscaling specification (E2M1, E8M0). NF4 is a table of 16
-//! numbers: the paper on QLoRA, appendix E.
+//! How elements are stored, and single ones as numbers.
 
-mod code_count;
-mod decode;
-mod small_float;
-
-pub use decode::BLOCK_ELEMENTS;
-
+use crate::small_float::{NF4, SmallFloat, Special};
 use half::{bf16, f16};
 
 /// How the elements of a tensor are stored.
@@ -82,6 +73,24 @@ impl ElementType {
         matches!(self, Self::Int { .. })
     }
 
+    /// Whether the elements are floating-point numbers of any width.
+    pub fn is_float(self) -> bool {
+        !matches!(self, Self::Int { .. } | Self::Bool)
+    }
+
+    /// The form of a float of 4 or 8 bits with a sign.
+    pub(crate) fn small_float(self) -> Option<SmallFloat> {
+        let (exponent_bits, fraction_bits, bias, special) = match self {
+            Self::Float8E4M3Fn => (4, 3, 7, Special::AllOnesIsNan),
+            Self::Float8E4M3Fnuz => (4, 3, 8, Special::NegativeZeroIsNan),
+            Self::Float8E5M2 => (5, 2, 15, Special::Ieee),
+            Self::Float8E5M2Fnuz => (5, 2, 16, Special::NegativeZeroIsNan),
+            Self::Float4E2M1 => (2, 1, 1, Special::None),
+            _ => return None,
+        };
+        Some(SmallFloat { exponent_bits, fraction_bits, bias, special })
+    }
+
     /// The element at `index`; `None` beyond the end of `bytes`. Exact, except for 64-bit integers beyond 2^53.
     pub fn get(self, bytes: &[u8], index: usize) -> Option<f64> {
         let bits = self.bits() as usize;
@@ -102,7 +111,7 @@ impl ElementType {
     }
 
     /// The number that the low [`bits`](Self::bits) bits of `code` stand for; the bits above must be zero.
-    fn value_of(self, code: u64) -> f64 {
+    pub(crate) fn value_of(self, code: u64) -> f64 {
         match self {
             Self::Float64 => f64::from_bits(code),
             Self::Float32 => f64::from(f32::from_bits(code as u32)),
@@ -116,12 +125,8 @@ impl ElementType {
             }
             Self::Int { is_signed: false, .. } => code as f64,
             Self::Bool => f64::from(u8::from(code != 0)),
-            Self::Float8E4M3Fn
-            | Self::Float8E4M3Fnuz
-            | Self::Float8E5M2
-            | Self::Float8E5M2Fnuz
-            | Self::Float4E2M1
-            | Self::Nf4 => small_float::value(self, code as u8),
+            Self::Nf4 => f64::from(NF4[(code & 0xf) as usize]),
+            _ => self.small_float().map_or(f64::NAN, |form| form.value(code as u8)),
         }
     }
 

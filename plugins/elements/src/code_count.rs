@@ -1,20 +1,20 @@
 //! Counts codes instead of decoding elements.
 
-use super::ElementType;
+use crate::element::ElementType;
 
 /// How often each code occurs, with the value that it stands for, in the elements at the start of some bytes.
-pub(crate) struct CodeCounts {
+pub struct CodeCounts {
     /// Values and how often they occur; a value may be listed more than once, but never with a count of zero.
-    pub(crate) values: Vec<(f64, u64)>,
+    pub values: Vec<(f64, u64)>,
     /// How many elements were counted: the rest of the elements asked for begins after them, at a byte boundary.
-    pub(crate) elements: usize,
+    pub elements: usize,
 }
 
 impl ElementType {
     /// Counts the codes of the first `count` elements of a type of 2, 4 or 8 bits. These types have so few codes that
     /// counting bytes is several times faster than looking at each element. `None` for wider types, and where there
     /// are too few elements to pay off.
-    pub(crate) fn count_codes(self, bytes: &[u8], count: usize) -> Option<CodeCounts> {
+    pub fn count_codes(self, bytes: &[u8], count: usize) -> Option<CodeCounts> {
         const WORTHWHILE_BYTES: usize = 1024;
         let per_byte = match self.bits() {
             8 => 1,
