@@ -11,8 +11,10 @@ use crate::inspect::pairing::{self, Ground, LayerPair};
 use crate::model::{LayerInfo, LayerKind, ModelInfo, ValueInfo};
 use crate::playground::{Loaded, Playground};
 use crate::regular_file;
+use crate::render::number;
+use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::Report;
-use serde::Serialize;
+use crate::render::style::Tone;
 use std::io::Read;
 use std::path::Path;
 
@@ -37,7 +39,6 @@ pub(super) struct Arguments {
 }
 
 /// Everything that differs; `reference` is the first model, `candidate` the second.
-#[derive(Serialize)]
 struct Difference<'a> {
     reference: &'a str,
     candidate: &'a str,
@@ -51,7 +52,6 @@ struct Difference<'a> {
 }
 
 /// A property of the two models as text.
-#[derive(Serialize)]
 struct Property {
     name: &'static str,
     reference: Option<String>,
@@ -60,14 +60,13 @@ struct Property {
 }
 
 /// An input or an output at the same place of both; none where one has fewer.
-#[derive(Serialize)]
+#[derive(Clone)]
 struct PortPair {
     reference: Option<String>,
     candidate: Option<String>,
     differs: bool,
 }
 
-#[derive(Serialize)]
 struct Layers<'a> {
     /// Pairs that do not differ in anything that both files tell.
     same: usize,
@@ -79,22 +78,148 @@ struct Layers<'a> {
     plumbing_candidate: usize,
 }
 
-#[derive(Serialize)]
 struct Pair<'a> {
     reference: &'a str,
     candidate: &'a str,
-    #[serde(flatten)]
     ground: Ground,
     /// What differs, in words; empty for a pair that does not.
     changes: Vec<String>,
 }
 
-#[derive(Serialize)]
 struct Lonely<'a> {
     path: &'a str,
     op_type: &'a str,
-    #[serde(skip)]
     kind: LayerKind,
+}
+
+impl Record for Difference<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("reference", Unit::Name, "The reference", |difference| difference.reference),
+            Self::field("candidate", Unit::Name, "The candidate", |difference| difference.candidate),
+            Self::field(
+                "is_identical",
+                Unit::Flag,
+                "Whether the files are equal byte by byte",
+                |difference| difference.is_identical,
+            ),
+            Self::list("properties", "Properties of both models", |difference| &difference.properties),
+            Self::list("inputs", "Inputs at the same place of both", |difference| &difference.inputs),
+            Self::list("outputs", "Outputs at the same place of both", |difference| &difference.outputs),
+            Self::object("layers", "The layers", |difference| Some(&difference.layers)).always(),
+            Self::object("tensors", "The stored tensors", |difference| Some(&difference.tensors)).always(),
+        ]
+    }
+}
+
+impl Record for Property {
+    fn fields() -> Vec<Field<Self>> {
+        let side = |field: Field<Self>, of: fn(&Self) -> Option<&String>| {
+            field
+                .text(move |property| of(property).map_or_else(|| "–".to_owned(), |text| property.text(text)))
+                .tone(move |property| if of(property).is_some() { Tone::Plain } else { Tone::Dim })
+        };
+        vec![
+            Self::field("name", Unit::Text, "The property", |property| property.name).title("property"),
+            side(
+                Self::field("reference", Unit::Text, "Its value in the reference", |property| {
+                    property.reference.clone()
+                })
+                .title("before"),
+                |property| property.reference.as_ref(),
+            ),
+            side(
+                Self::field("candidate", Unit::Text, "Its value in the candidate", |property| {
+                    property.candidate.clone()
+                })
+                .title("after"),
+                |property| property.candidate.as_ref(),
+            ),
+            Self::field("differs", Unit::Flag, "Whether the two differ", |property| property.differs),
+        ]
+    }
+}
+
+impl Property {
+    /// A value of it for people: sizes and counts with separators.
+    fn text(&self, value: &str) -> String {
+        match (self.name, value.parse::<u64>()) {
+            ("bytes" | "stored bytes", Ok(bytes)) => number::bytes(bytes),
+            ("input" | "output", _) | (_, Err(_)) => value.to_owned(),
+            (_, Ok(count)) => number::count(count),
+        }
+    }
+}
+
+impl Record for PortPair {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field(
+                "reference",
+                Unit::Text,
+                "Name, type and shape in the reference; null if it has fewer",
+                |port| port.reference.clone(),
+            ),
+            Self::field(
+                "candidate",
+                Unit::Text,
+                "Name, type and shape in the candidate; null if it has fewer",
+                |port| port.candidate.clone(),
+            ),
+            Self::field("differs", Unit::Flag, "Whether the two differ", |port| port.differs),
+        ]
+    }
+}
+
+impl Record for Layers<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("same", Unit::Count, "Pairs without a difference in what both files say", |layers| {
+                layers.same
+            }),
+            Self::list("pairs", "Layers of both models that match", |layers| &layers.pairs),
+            Self::list("only_reference", "Layers of the reference without a match", |layers| {
+                &layers.only_reference
+            }),
+            Self::list("only_candidate", "Layers of the candidate without a match", |layers| {
+                &layers.only_candidate
+            }),
+            Self::field(
+                "plumbing_reference",
+                Unit::Count,
+                "Layers of the reference that only quantize and dequantize",
+                |layers| layers.plumbing_reference,
+            ),
+            Self::field(
+                "plumbing_candidate",
+                Unit::Count,
+                "Layers of the candidate that only quantize and dequantize",
+                |layers| layers.plumbing_candidate,
+            ),
+        ]
+    }
+}
+
+impl Record for Pair<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("reference", Unit::Name, "The layer of the reference", |pair| pair.reference),
+            Self::field("candidate", Unit::Name, "The layer of the candidate", |pair| pair.candidate),
+            Self::flat(Ground::fields(), |pair| Some(&pair.ground)).always(),
+            Self::field("changes", Unit::Text, "What differs, in words; empty if nothing does", |pair| {
+                pair.changes.clone()
+            }),
+        ]
+    }
+}
+
+impl Record for Lonely<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("path", Unit::Name, "Full path of the layer", |layer| layer.path),
+            Self::field("op_type", Unit::Text, "Operator (ONNX) or class (PyTorch)", |layer| layer.op_type),
+        ]
+    }
 }
 
 impl Command for Diff {
@@ -106,6 +231,17 @@ impl Command for Diff {
         Example { line: "diff resnet8.onnx resnet8_int8.onnx", shows: "what the quantizer did" },
         Example { line: "diff resnet8_int8.onnx resnet8_uint8.onnx", shows: "two ways to quantize" },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![
+            ReportShape::of::<Difference<'_>>(1)
+                .draws::<layout::LayerLine<'_>>("layers", "The layers that differ, with `--all` all of them")
+                .draws::<layout::TensorLine<'_>>(
+                    "tensors",
+                    "The tensors that differ, with `--all` all of them",
+                ),
+        ]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -127,7 +263,7 @@ impl Command for Diff {
             tensors: tensors?,
         };
         drop(task);
-        layout::report(&difference, arguments.all)
+        Ok(layout::report(&difference, arguments.all))
     }
 }
 
