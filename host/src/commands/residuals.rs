@@ -7,15 +7,14 @@ use crate::backend::{Progress, RunReport};
 use crate::capture::branches::{Addition, measure};
 use crate::capture::pairing::Activations;
 use crate::error::{Error, Result};
-use crate::inspect::contrast::number_or_text;
 use crate::inspect::graph::Graph;
 use crate::inspect::residual::{Branch, Residual, residuals};
 use crate::model::LayerInfo;
 use crate::playground::Playground;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use qp_analysis::ErrorMetrics;
-use serde::Serialize;
 
 /// `residuals [NAME]`
 pub(super) struct Residuals;
@@ -39,7 +38,6 @@ pub(super) struct Arguments {
     evidence: Choice,
 }
 
-#[derive(Serialize)]
 struct Found<'a> {
     model: &'a str,
     /// The model whose values were measured.
@@ -54,7 +52,6 @@ struct Found<'a> {
     residuals: Vec<Row<'a>>,
 }
 
-#[derive(Serialize)]
 struct Row<'a> {
     layer: &'a str,
     fork: Option<&'a str>,
@@ -71,33 +68,238 @@ struct Row<'a> {
     /// What was measured.
     measured: Option<Costs>,
     obstacle: Option<Error>,
+    is_above: bool,
 }
 
 /// SQNR in decibels, of the reference's values.
-#[derive(Serialize)]
 struct Costs {
-    #[serde(serialize_with = "number_or_text")]
     first_db: Option<f64>,
-    #[serde(serialize_with = "number_or_text")]
     second_db: Option<f64>,
-    clipped_shares: [Option<f64>; 2],
-    #[serde(serialize_with = "number_or_text")]
+    clipped_shares: (Option<f64>, Option<f64>),
     sum_db: Option<f64>,
     /// If both branches had the larger scale.
-    #[serde(serialize_with = "number_or_text")]
     shared_scale_db: Option<f64>,
     /// If every scale were the next power of two.
-    #[serde(serialize_with = "number_or_text")]
     power_of_two_db: Option<f64>,
 }
 
-#[derive(Serialize)]
 struct ShownBranch<'a> {
     value: &'a str,
     layers: Vec<&'a str>,
     dtype: Option<String>,
     scale: Option<f64>,
     zero_point: Option<f64>,
+}
+
+impl Record for Found<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |found| found.model),
+            Self::field(
+                "reference",
+                Unit::Name,
+                "The model whose values were measured; null without `--reference`",
+                |found| found.reference,
+            ),
+            Self::field("samples", Unit::Count, "Samples that the reference ran on", |found| found.samples),
+            Self::field("runtime", Unit::Text, "The runtime that ran them, and its settings", |found| {
+                found.runtime.clone()
+            }),
+            Self::field("threshold", Unit::Decimals(2), "Ratios from this one on are marked", |found| {
+                found.threshold
+            }),
+            Self::field("max_ratio", Unit::Decimals(2), "The largest ratio of two scales", |found| {
+                found.max_ratio
+            }),
+            Self::field("above", Unit::Count, "Additions at the threshold or above", |found| found.above),
+            Self::list("residuals", "The additions of two branches", |found| &found.residuals),
+        ]
+    }
+}
+
+impl Record for Row<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        let text = |row: &Self, place: usize| match row.branches[place].layers[..] {
+            [] => "straight".to_owned(),
+            [only] => only.to_owned(),
+            [first, .., last] => format!("{first} … {last}"),
+        };
+        let branch_tone = |row: &Self, place: usize| match row.branches[place].layers[..] {
+            [] => Tone::Dim,
+            [..] => Tone::Plain,
+        };
+        let scale_tone = |row: &Self, place: usize| match (row.branches[place].scale, row.finer) {
+            (Some(_), Some(finer)) if finer == place => Tone::Warning,
+            _ => Tone::Plain,
+        };
+        let ratio_tone = |row: &Self| if row.is_above { Tone::Bad } else { Tone::Plain };
+        vec![
+            Self::field("layer", Unit::Name, "The layer that adds the branches", |row| row.layer)
+                .title("addition"),
+            Self::field("fork", Unit::Text, "Where the branches part", |row| row.fork).title("fork").rank(3),
+            Self::field("branch", Unit::Text, "First and last layer of the branch", move |row| text(row, 0))
+                .title("branch")
+                .rank(1)
+                .tone(move |row| branch_tone(row, 0))
+                .for_tables(),
+            Self::field("scale", Unit::Real, "Scale of the branch", |row| row.branches[0].scale)
+                .title("scale")
+                .tone(move |row| scale_tone(row, 0))
+                .for_tables(),
+            Self::field("other_branch", Unit::Text, "First and last layer of the other branch", move |row| {
+                text(row, 1)
+            })
+            .title("other branch")
+            .rank(1)
+            .tone(move |row| branch_tone(row, 1))
+            .for_tables(),
+            Self::field("other_scale", Unit::Real, "Scale of the other branch", |row| row.branches[1].scale)
+                .title("other scale")
+                .tone(move |row| scale_tone(row, 1))
+                .for_tables(),
+            Self::list("branches", "The two branches", |row| &row.branches),
+            Self::field("output_scale", Unit::Real, "Scale of the sum", |row| row.output_scale)
+                .title("sum's scale")
+                .rank(2),
+            Self::field("ratio", Unit::Decimals(2), "The larger of the two scales over the smaller", |row| {
+                row.ratio
+            })
+            .title("ratio")
+            .tone(ratio_tone),
+            Self::field(
+                "bits_lost",
+                Unit::Decimals(2),
+                "Bits that the finer branch loses at the other's scale: log2 of the ratio",
+                |row| row.bits_lost,
+            )
+            .title("bits lost")
+            .tone(ratio_tone),
+            Self::field(
+                "finer",
+                Unit::Index,
+                "Which branch has the smaller scale, 0 or 1; null if they are equal",
+                |row| row.finer,
+            ),
+            Self::field(
+                "effective_bits",
+                Unit::Decimals(2),
+                "Bits of the finer branch's codes that are left at the other's scale",
+                |row| row.effective_bits,
+            ),
+            Self::object("measured", "What the scales cost; null if it was not measured", |row| {
+                row.measured.as_ref()
+            }),
+            Self::error("obstacle", "Why it was not measured", |row| row.obstacle.as_ref()),
+        ]
+    }
+}
+
+impl Record for Costs {
+    fn fields() -> Vec<Field<Self>> {
+        let better = |field: Field<Self>, of: fn(&Self) -> Option<f64>| {
+            field.rank(1).tone(move |costs| match of(costs).zip(costs.sum_db) {
+                None if of(costs).is_none() => Tone::Dim,
+                Some((other, own)) if other > own + 0.1 => Tone::Good,
+                _ => Tone::Plain,
+            })
+        };
+        vec![
+            Self::field("first_db", Unit::Decibels, "SQNR of the branch after rounding", |costs| {
+                costs.first_db
+            })
+            .title("branch dB"),
+            Self::field("second_db", Unit::Decibels, "SQNR of the other branch after rounding", |costs| {
+                costs.second_db
+            })
+            .title("other dB"),
+            Self::field(
+                "clipped_shares",
+                Unit::Share,
+                "Share of each branch's values outside the range of its codes",
+                |costs| costs.clipped_shares,
+            ),
+            Self::field(
+                "sum_db",
+                Unit::Decibels,
+                "SQNR of the sum, the branches and itself rounded",
+                |costs| costs.sum_db,
+            )
+            .title("sum dB"),
+            better(
+                Self::field(
+                    "shared_scale_db",
+                    Unit::Decibels,
+                    "SQNR of the sum if both branches had the larger scale",
+                    |costs| costs.shared_scale_db,
+                )
+                .title("if one scale"),
+                |costs| costs.shared_scale_db,
+            ),
+            better(
+                Self::field(
+                    "power_of_two_db",
+                    Unit::Decibels,
+                    "SQNR of the sum if each scale were the next power of two",
+                    |costs| costs.power_of_two_db,
+                )
+                .title("if powers of two"),
+                |costs| costs.power_of_two_db,
+            ),
+        ]
+    }
+}
+
+impl Record for ShownBranch<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("value", Unit::Name, "The value that is added", |branch| branch.value),
+            Self::field(
+                "layers",
+                Unit::Name,
+                "Its layers after the fork; empty if it goes straight",
+                |branch| branch.layers.clone(),
+            ),
+            Self::field("dtype", Unit::Text, "Type of its codes; null if it is not quantized", |branch| {
+                branch.dtype.clone()
+            }),
+            Self::field("scale", Unit::Real, "Its scale", |branch| branch.scale),
+            Self::field("zero_point", Unit::Real, "Its zero point", |branch| branch.zero_point),
+        ]
+    }
+}
+
+/// What the scales of an addition cost.
+struct Measured<'a> {
+    layer: &'a str,
+    costs: &'a Costs,
+}
+
+impl Record for Measured<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("layer", Unit::Name, "The layer that adds the branches", |measured| measured.layer)
+                .title("addition"),
+            Self::flat(Costs::fields(), |measured| Some(measured.costs)).always(),
+            Self::field(
+                "clipped_share",
+                Unit::Share,
+                "Share of the branch's values outside the range of its codes",
+                |measured| measured.costs.clipped_shares.0,
+            )
+            .title("clipped")
+            .rank(2)
+            .after("second_db"),
+            Self::field(
+                "other_clipped_share",
+                Unit::Share,
+                "Share of the other branch's values outside the range of its codes",
+                |measured| measured.costs.clipped_shares.1,
+            )
+            .title("other clipped")
+            .rank(2)
+            .after("clipped_share"),
+        ]
+    }
 }
 
 impl Command for Residuals {
@@ -116,6 +318,11 @@ impl Command for Residuals {
             shows: "additions of a TorchScript model",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        let report = ReportShape::of::<Found<'_>>(1);
+        vec![report.draws::<Measured<'_>>("measured", "What `--reference` measures")]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -140,17 +347,19 @@ impl Command for Residuals {
             let ratio = |row: &Row<'_>| row.ratio.unwrap_or(0.0);
             rows.sort_by(|left, right| ratio(right).total_cmp(&ratio(left)));
         }
-        let is_above = |row: &&Row<'_>| row.ratio.is_some_and(|ratio| ratio >= arguments.threshold);
-        report(&Found {
+        for row in &mut rows {
+            row.is_above = row.ratio.is_some_and(|ratio| ratio >= arguments.threshold);
+        }
+        Ok(report(&Found {
             model: &model.id,
             reference: reference.as_deref(),
             samples,
             runtime,
             threshold: arguments.threshold,
             max_ratio: rows.iter().filter_map(|row| row.ratio).reduce(f64::max),
-            above: rows.iter().filter(is_above).count(),
+            above: rows.iter().filter(|row| row.is_above).count(),
             residuals: rows,
-        })
+        }))
     }
 }
 
@@ -180,6 +389,7 @@ fn row<'a>(residual: &Residual<'a>) -> Row<'a> {
         }),
         measured: None,
         obstacle: None,
+        is_above: false,
     }
 }
 
@@ -213,7 +423,10 @@ fn measure_rows(
         rows[place].measured = measured.obstacle.is_none().then(|| Costs {
             first_db: sqnr(&measured.branches[0]),
             second_db: sqnr(&measured.branches[1]),
-            clipped_shares: measured.within.map(|within| within.inside_share().map(|inside| 1.0 - inside)),
+            clipped_shares: measured
+                .within
+                .map(|within| within.inside_share().map(|inside| 1.0 - inside))
+                .into(),
             sum_db: sqnr(&measured.sum),
             shared_scale_db: sqnr(&measured.shared),
             power_of_two_db: sqnr(&measured.power_of_two),
@@ -263,45 +476,7 @@ fn addition<'a>(residual: &Residual<'a>, pairs: &Activations<'a>, graph: &Graph<
     })
 }
 
-fn report(found: &Found<'_>) -> Result<Report> {
-    let mut table = Table::new([
-        Column::text("addition"),
-        Column::text("fork").rank(3),
-        Column::text("branch").rank(1),
-        Column::number("scale"),
-        Column::text("other branch").rank(1),
-        Column::number("scale"),
-        Column::number("sum's scale").rank(2),
-        Column::number("ratio"),
-        Column::number("bits lost"),
-    ]);
-    for row in &found.residuals {
-        let branch = |place: usize| match row.branches[place].layers[..] {
-            [] => Cell::text("straight").tone(Tone::Dim),
-            [only] => Cell::text(only),
-            [first, .., last] => Cell::text(format!("{first} … {last}")),
-        };
-        let scale = |place: usize| {
-            let tone = if row.finer == Some(place) { Tone::Warning } else { Tone::Plain };
-            Cell::option(row.branches[place].scale, Cell::real).tone(tone)
-        };
-        let tone = match row.ratio {
-            Some(ratio) if ratio >= found.threshold => Tone::Bad,
-            _ => Tone::Plain,
-        };
-        let decimals = |value: f64| Cell { text: format!("{value:.2}"), ..Cell::real(value) };
-        table.row([
-            Cell::name(row.layer),
-            Cell::option(row.fork, Cell::text),
-            branch(0),
-            scale(0),
-            branch(1),
-            scale(1),
-            Cell::option(row.output_scale, Cell::real),
-            Cell::option(row.ratio, decimals).tone(tone),
-            Cell::option(row.bits_lost, decimals).tone(tone),
-        ]);
-    }
+fn report(found: &Found<'_>) -> Report {
     let verdict = match (found.max_ratio, found.above) {
         (None, _) => (Tone::Plain, "none is quantized".to_owned()),
         (Some(_), 0) => (Tone::Good, format!("all below a mismatch of {}", found.threshold)),
@@ -309,50 +484,27 @@ fn report(found: &Found<'_>) -> Result<Report> {
             (Tone::Warning, format!("{above} with scales {} times apart or more", found.threshold))
         }
     };
-    let report = Report::new(found)?
+    let report = Report::of(found)
         .toned_line([
             (Tone::Plain, format!("{} in ", counted(found.residuals.len(), "residual addition"))),
             (Tone::Name, found.model.to_owned()),
             (Tone::Plain, ": ".to_owned()),
             verdict,
         ])
-        .table(table);
+        .table(Table::of(&found.residuals));
     match found.reference {
-        Some(reference) => Ok(costs(report, found, reference)),
-        None => Ok(report),
+        Some(reference) => costs(report, found, reference),
+        None => report,
     }
 }
 
 /// What was measured: the branches, the sum, and the sum with other scales.
 fn costs(report: Report, found: &Found<'_>, reference: &str) -> Report {
-    let mut table = Table::new([
-        Column::text("addition"),
-        Column::number("branch dB"),
-        Column::number("other dB"),
-        Column::number("clipped").rank(2),
-        Column::number("other clipped").rank(2),
-        Column::number("sum dB"),
-        Column::number("if one scale").rank(1),
-        Column::number("if powers of two").rank(1),
-    ]);
-    for row in &found.residuals {
-        let Some(costs) = &row.measured else { continue };
-        let decibels = |sqnr: Option<f64>| Cell::option(sqnr, Cell::decibels);
-        let better = |sqnr: Option<f64>| {
-            let is_better = sqnr.zip(costs.sum_db).is_some_and(|(other, own)| other > own + 0.1);
-            decibels(sqnr).tone(if is_better { Tone::Good } else { Tone::Plain })
-        };
-        table.row([
-            Cell::name(row.layer),
-            decibels(costs.first_db),
-            decibels(costs.second_db),
-            Cell::option(costs.clipped_shares[0], Cell::percent),
-            Cell::option(costs.clipped_shares[1], Cell::percent),
-            decibels(costs.sum_db),
-            better(costs.shared_scale_db),
-            better(costs.power_of_two_db),
-        ]);
-    }
+    let measured = found.residuals.iter().filter_map(|row| {
+        let costs = row.measured.as_ref()?;
+        Some(Measured { layer: row.layer, costs })
+    });
+    let measured: Vec<Measured<'_>> = measured.collect();
     let mut report = report
         .toned_line([
             (Tone::Plain, "rounded values of ".to_owned()),
@@ -360,7 +512,7 @@ fn costs(report: Report, found: &Found<'_>, reference: &str) -> Report {
             (Tone::Plain, format!(", SQNR on {}:", counted(found.samples as usize, "sample"))),
         ])
         .toned_line([(Tone::Dim, found.runtime.clone().unwrap_or_default())])
-        .table(table);
+        .table(Table::of(&measured));
     for row in &found.residuals {
         if let Some(obstacle) = &row.obstacle {
             report = report.toned_line([
