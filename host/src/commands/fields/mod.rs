@@ -1,5 +1,6 @@
 //! The declarations that several reports share.
 
+pub(super) mod bins;
 mod model;
 pub(super) mod run;
 
