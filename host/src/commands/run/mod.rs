@@ -16,11 +16,11 @@ use crate::model::{Property, Tensor, element_count};
 use crate::playground::Playground;
 use crate::render::chart::Chart;
 use crate::render::number;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use measured::{Measured, repeated};
 use qp_analysis::argmax;
-use serde::Serialize;
 use std::time::Duration;
 
 /// Values of one output that the result value holds.
@@ -62,12 +62,10 @@ pub(super) struct Arguments {
 }
 
 /// Several models on one input.
-#[derive(Serialize)]
 struct SideBySide {
     models: Vec<Ran>,
 }
 
-#[derive(Serialize)]
 struct Ran {
     model: String,
     input: String,
@@ -76,17 +74,14 @@ struct Ran {
     runtime_version: String,
     settings: Vec<Property>,
     runs: usize,
-    latency_ms: f64,
+    latency: Duration,
     outputs: Vec<Output>,
     /// The scores of the first samples, if the first output holds some.
-    #[serde(skip)]
     scores: Vec<Vec<f64>>,
     /// How many samples have scores.
-    #[serde(skip)]
     scored: usize,
 }
 
-#[derive(Serialize)]
 struct Output {
     name: String,
     dtype: String,
@@ -99,10 +94,100 @@ struct Output {
     not_finite: usize,
 }
 
-#[derive(Serialize)]
 struct Class {
     class: usize,
     score: f64,
+    /// The score's share of the highest.
+    share: f64,
+}
+
+impl Record for SideBySide {
+    fn fields() -> Vec<Field<Self>> {
+        vec![Self::list("models", "The models", |ran| &ran.models)]
+    }
+}
+
+impl Record for Ran {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |ran| ran.model.clone()),
+            Self::field("input", Unit::Text, "Where the samples come from", |ran| ran.input.clone()),
+            Self::field("steps", Unit::Text, "What was done to make them fit", |ran| ran.steps.clone()),
+            Self::field("runtime", Unit::Text, "The runtime that executed the model", |ran| {
+                ran.runtime.clone()
+            }),
+            Self::field("runtime_version", Unit::Text, "Its version", |ran| ran.runtime_version.clone()),
+            Self::list("settings", "The settings that took effect", |ran| &ran.settings),
+            Self::field("runs", Unit::Count, "Runs that were measured", |ran| ran.runs),
+            Self::field(
+                "latency_ms",
+                Unit::Duration,
+                "Median time of a run over all samples, in the runtime alone",
+                |ran| ran.latency,
+            ),
+            Self::list("outputs", "The model's outputs", |ran| &ran.outputs),
+        ]
+    }
+}
+
+impl Record for Output {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Name, "Name of the output", |output| output.name.clone()),
+            Self::field("dtype", Unit::Text, "Element type", |output| output.dtype.clone()),
+            Self::field("shape", Unit::Index, "Shape", |output| output.shape.clone()),
+            Self::field("values", Unit::Real, "The first values, dequantized; empty for texts", |output| {
+                output.values.clone()
+            }),
+            Self::field("is_truncated", Unit::Flag, "Whether there are more values", |output| {
+                output.is_truncated
+            }),
+            Self::list(
+                "top",
+                "The classes with the highest scores, if it holds scores of one sample",
+                |output| &output.top,
+            ),
+            Self::field("not_finite", Unit::Count, "Values that are NaN or infinite", |output| {
+                output.not_finite
+            }),
+        ]
+    }
+}
+
+impl Record for Class {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("class", Unit::Index, "The class, counted from 0", |class| class.class)
+                .title("class"),
+            Self::field("score", Unit::Real, "Its score", |class| class.score).title("score"),
+            // A score needs no more than half of what a histogram does.
+            Self::chart("Bar of the score, half of the column at the highest", |class| {
+                Some(Chart::Bar(class.share / 2.0))
+            })
+            .tone(|_| Tone::Good),
+        ]
+    }
+}
+
+/// A row of several models' scores: a class of one sample, or a sample with the classes that the models predict.
+struct Scored {
+    index: usize,
+    /// Of each model; no class where the row is one.
+    scores: Vec<(Option<usize>, f64)>,
+}
+
+impl Record for Scored {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field(
+                "sample",
+                Unit::Index,
+                "The sample, counted from 0; of a single one, the class",
+                |row| row.index,
+            )
+            .title("sample"),
+        ]
+    }
 }
 
 impl Command for Run {
@@ -128,6 +213,15 @@ impl Command for Run {
             shows: "the classes that one engine of PyTorch's sees",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![
+            ReportShape::of::<Ran>(1).when("of one model"),
+            ReportShape::of::<SideBySide>(1)
+                .when("of several models")
+                .draws::<Scored>("scores", "The predictions, two columns for each model"),
+        ]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let own_options = options(&arguments.settings)?;
@@ -162,7 +256,7 @@ impl Command for Run {
         if let Some(writer) = writer {
             writer.finish()?;
         }
-        let report = if ran.len() == 1 { report(&ran[0])? } else { side_by_side(ran)? };
+        let report = if ran.len() == 1 { push_ran(Report::of(&ran[0]), &ran[0]) } else { side_by_side(ran) };
         Ok(match arguments.save {
             Some(path) => report.toned_line([(Tone::Good, "written: ".to_owned()), (Tone::Name, path)]),
             None => report,
@@ -198,7 +292,7 @@ fn described(model: &str, input: String, measured: Measured) -> Ran {
         runtime_version: report.runtime_version,
         settings: report.settings,
         runs: latencies.len(),
-        latency_ms: median.as_secs_f64() * 1e3,
+        latency: median,
         outputs: outputs.list,
         scores: outputs.scores,
         scored: outputs.scored,
@@ -211,68 +305,77 @@ fn scores_of(output: &Tensor) -> Vec<Vec<f64>> {
     if is_scores { scores(output).unwrap_or_default() } else { Vec::new() }
 }
 
-/// One model's outputs.
-fn report(ran: &Ran) -> Result<Report> {
-    push_ran(Report::new(ran)?, ran)
+/// Several models: where all give scores, a table of their classes.
+fn side_by_side(models: Vec<Ran>) -> Report {
+    let shape = |ran: &Ran| (ran.scored, ran.scores.first().map_or(0, Vec::len));
+    let (samples, classes) = models.first().map(shape).unwrap_or_default();
+    let are_comparable = samples > 0 && models.iter().all(|ran| shape(ran) == (samples, classes));
+    let ran = SideBySide { models };
+    let report = Report::of(&ran);
+    if !are_comparable {
+        return ran.models.iter().fold(report, push_ran);
+    }
+    let report = ran.models.iter().fold(report, |report, ran| report.toned_line(head(ran)));
+    let table = match samples {
+        1 => classes_table(&ran.models, classes),
+        _ => samples_table(&ran.models, samples),
+    };
+    match samples.saturating_sub(SHOWN_SAMPLES) {
+        0 => report.table(table),
+        more => report.table(table).line(format!("and {more} more samples; `flips` lists those that differ")),
+    }
 }
 
-/// Several models: where all give scores, a table of their classes.
-fn side_by_side(models: Vec<Ran>) -> Result<Report> {
-    let shape = |ran: &Ran| (ran.scored, ran.scores.first().map_or(0, Vec::len));
-    let first = models.first().map(shape).unwrap_or_default();
-    let are_comparable = first.0 > 0 && models.iter().all(|ran| shape(ran) == first);
-    let models = SideBySide { models };
-    let mut report = Report::new(&models)?;
-    if !are_comparable {
-        for ran in &models.models {
-            report = push_ran(report, ran)?;
-        }
-        return Ok(report);
+/// The classes with the highest score of any model, in the order of these.
+fn classes_table(models: &[Ran], classes: usize) -> Table {
+    let score = |ran: &Ran, class: usize| ran.scores[0].get(class).copied().unwrap_or(f64::NAN);
+    let best = |class: usize| models.iter().map(|ran| score(ran, class)).fold(f64::NEG_INFINITY, f64::max);
+    let mut ranked: Vec<usize> = (0..classes).collect();
+    ranked.sort_by(|one, other| best(*other).total_cmp(&best(*one)));
+    let rows = ranked.into_iter().take(TOP).map(|class| Scored {
+        index: class,
+        scores: models.iter().map(|ran| (None, score(ran, class))).collect(),
+    });
+    let mut fields = vec![Scored::field("class", Unit::Index, "The class", |row| row.index).title("class")];
+    for (place, ran) in models.iter().enumerate() {
+        let name = ran.model.clone();
+        fields.push(
+            Scored::field(name.clone(), Unit::Real, "The model's score", move |row| row.scores[place].1)
+                .title(name),
+        );
     }
-    for ran in &models.models {
-        report = report.toned_line(head(ran));
+    Table::with(&fields, &rows.collect::<Vec<_>>())
+}
+
+/// The class that each model predicts, and its score; those that differ from the first model's are marked.
+fn samples_table(models: &[Ran], samples: usize) -> Table {
+    let predicted = |ran: &Ran, sample: usize| {
+        let scores = &ran.scores[sample];
+        let class = argmax(scores).unwrap_or(0);
+        (Some(class), scores[class])
+    };
+    let rows = (0..samples.min(SHOWN_SAMPLES)).map(|sample| Scored {
+        index: sample,
+        scores: models.iter().map(|ran| predicted(ran, sample)).collect(),
+    });
+    let mut fields = Scored::fields();
+    for (place, ran) in models.iter().enumerate() {
+        let name = ran.model.clone();
+        fields.extend([
+            Scored::field(name.clone(), Unit::Index, "The class that the model predicts", move |row| {
+                row.scores[place].0
+            })
+            .title(name.clone())
+            .tone(
+                move |row| {
+                    if row.scores[place].0 == row.scores[0].0 { Tone::Plain } else { Tone::Bad }
+                },
+            ),
+            Scored::field(format!("{name}.score"), Unit::Real, "Its score", move |row| row.scores[place].1)
+                .title("score"),
+        ]);
     }
-    let mut columns = vec![Column::number(if first.0 == 1 { "class" } else { "sample" })];
-    for ran in &models.models {
-        columns.push(Column::number(ran.model.clone()));
-        if first.0 > 1 {
-            columns.push(Column::number("score"));
-        }
-    }
-    let mut table = Table::new(columns);
-    let plain = |number: usize| Cell { text: number.to_string(), raw: number.into(), ..Cell::default() };
-    if first.0 == 1 {
-        // The highest of any model, in the order of the first one.
-        let score = |ran: &Ran, class: usize| ran.scores[0].get(class).copied().unwrap_or(f64::NAN);
-        let mut classes: Vec<usize> = (0..first.1).collect();
-        let best = |class: usize| {
-            models.models.iter().map(|ran| score(ran, class)).fold(f64::NEG_INFINITY, f64::max)
-        };
-        classes.sort_by(|one, other| best(*other).total_cmp(&best(*one)));
-        for class in classes.into_iter().take(TOP) {
-            let mut cells = vec![plain(class)];
-            cells.extend(models.models.iter().map(|ran| Cell::real(score(ran, class))));
-            table.row(cells);
-        }
-        return Ok(report.table(table));
-    }
-    for sample in 0..first.0.min(SHOWN_SAMPLES) {
-        let class = |ran: &Ran| argmax(&ran.scores[sample]).unwrap_or(0);
-        let expected = models.models.first().map(class);
-        let mut cells = vec![plain(sample)];
-        for ran in &models.models {
-            let own = class(ran);
-            let tone = if Some(own) == expected { Tone::Plain } else { Tone::Bad };
-            cells.extend([plain(own).tone(tone), Cell::real(ran.scores[sample][own])]);
-        }
-        table.row(cells);
-    }
-    report = report.table(table);
-    if first.0 > SHOWN_SAMPLES {
-        report = report
-            .line(format!("and {} more samples; `flips` lists those that differ", first.0 - SHOWN_SAMPLES));
-    }
-    Ok(report)
+    Table::with(&fields, &rows.collect::<Vec<_>>())
 }
 
 fn head(ran: &Ran) -> [(Tone, String); 3] {
@@ -280,23 +383,19 @@ fn head(ran: &Ran) -> [(Tone, String); 3] {
         1 => "1 run".to_owned(),
         runs => format!("median of {runs} runs"),
     };
-    let median = Duration::from_secs_f64(ran.latency_ms / 1e3);
     [
         (Tone::Name, ran.model.clone()),
-        (Tone::Plain, format!(" on {}: {} ", ran.input, number::duration(median))),
+        (Tone::Plain, format!(" on {}: {} ", ran.input, number::duration(ran.latency))),
         (Tone::Dim, format!("({how_often}, {} {})", ran.runtime, ran.runtime_version)),
     ]
 }
 
-fn push_ran(report: Report, ran: &Ran) -> Result<Report> {
+fn push_ran(report: Report, ran: &Ran) -> Report {
     let mut report = report.toned_line(head(ran));
     if !ran.steps.is_empty() {
         report = report.toned_line([(Tone::Dim, format!("  input fitted: {}", ran.steps.join(", ")))]);
     }
-    for output in &ran.outputs {
-        report = push_output(report, output);
-    }
-    Ok(report)
+    ran.outputs.iter().fold(report, push_output)
 }
 
 fn push_output(report: Report, output: &Output) -> Report {
@@ -318,18 +417,7 @@ fn push_output(report: Report, output: &Output) -> Report {
         let rest = if output.values.len() > SHOWN_VALUES || output.is_truncated { ", …" } else { "" };
         return report.toned_line(head).line(format!("    {}{rest}", shown.join(", ")));
     }
-    let mut table = Table::new([Column::number("class"), Column::number("score"), Column::chart("")]);
-    let highest = output.top.first().map_or(0.0, |class| class.score);
-    for class in &output.top {
-        let share = if highest > 0.0 { (class.score / highest).clamp(0.0, 1.0) } else { 0.0 };
-        table.row([
-            Cell { text: class.class.to_string(), raw: class.class.into(), ..Cell::default() },
-            Cell::real(class.score),
-            // A score needs no more than half of what a histogram does.
-            Cell::chart(Chart::Bar(share / 2.0)).tone(Tone::Good),
-        ]);
-    }
-    report.toned_line(head).table(table)
+    report.toned_line(head).table(Table::of(&output.top))
 }
 
 impl Output {
@@ -352,12 +440,16 @@ fn output(tensor: &Tensor) -> Output {
     let is_scores =
         matches!(tensor.shape[..], [_] | [1, _]) && (2..=MAX_VALUES * 100).contains(&values.len());
     let mut ranked: Vec<Class> = if is_scores {
-        values.iter().enumerate().map(|(class, &score)| Class { class, score }).collect()
+        values.iter().enumerate().map(|(class, &score)| Class { class, score, share: 0.0 }).collect()
     } else {
         Vec::new()
     };
     ranked.sort_by(|one, other| other.score.total_cmp(&one.score).then(one.class.cmp(&other.class)));
     ranked.truncate(TOP);
+    let highest = ranked.first().map_or(0.0, |class| class.score);
+    for class in &mut ranked {
+        class.share = if highest > 0.0 { (class.score / highest).clamp(0.0, 1.0) } else { 0.0 };
+    }
     Output {
         name: tensor.name.clone(),
         dtype: tensor.dtype.to_string(),
