@@ -1,6 +1,5 @@
 //! The type of a tensor's elements.
 
-use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// The type of a tensor's elements, by the code that plugins use for it.
@@ -148,12 +147,6 @@ impl fmt::Debug for DType {
 }
 
 /// As its name.
-impl Serialize for DType {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,11 +157,6 @@ mod tests {
             assert_eq!(dtype.known_name().and_then(DType::from_name), Some(*dtype));
         }
         assert_eq!(DType::from_code(63).to_string(), "dtype63");
-    }
-
-    #[test]
-    fn serializes_as_its_name() {
-        assert_eq!(serde_json::to_string(&DType::INT4).unwrap(), "\"int4\"");
     }
 
     #[test]

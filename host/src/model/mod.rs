@@ -18,12 +18,11 @@ pub use quantization::{Granularity, QuantizationParameters};
 pub use tensor::{Dimension, Tensor, TensorChunk, TensorInfo, TensorRole, ValueInfo, element_count};
 
 use crate::error::Error;
-use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 
 /// A name and a text, where the set of names is open: versions, metadata, settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Property {
     /// The name.
     pub name: String,
@@ -45,7 +44,7 @@ pub struct Finding {
 }
 
 /// How serious a [`Finding`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing.

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 type Get<R, V> = Rc<dyn Fn(&R) -> V>;
+type GetAll<R> = Rc<dyn Fn(&[&R]) -> Vec<Value>>;
 
 /// The declaration of one value of a record, or of a group of them.
 pub struct Field<R> {
@@ -28,7 +29,7 @@ enum Source<R> {
         is_there: Get<R, bool>,
     },
     /// One value for each record.
-    Machine(Rc<dyn Fn(&[&R]) -> Vec<Value>>),
+    Machine(GetAll<R>),
 }
 
 impl<R> Clone for Field<R> {
