@@ -146,7 +146,7 @@ impl Record for Runtime {
             .rank(3)
             .tone(|runtime| if runtime.path.is_some() { Tone::Dim } else { Tone::Plain })
             .after("runtime.origin"),
-            Self::field("origin", Unit::Text, "Why it was looked for there", |runtime| {
+            Self::field("origin", Unit::Text, "Why that place was searched", |runtime| {
                 runtime.origin.map(word)
             })
             .choices(RuntimeOrigin::WORDS)

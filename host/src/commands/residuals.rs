@@ -136,7 +136,9 @@ impl Record for Row<'_> {
         vec![
             Self::field("layer", Unit::Name, "The layer that adds the branches", |row| row.layer)
                 .title("addition"),
-            Self::field("fork", Unit::Text, "Where the branches part", |row| row.fork).title("fork").rank(3),
+            Self::field("fork", Unit::Text, "The layer that both branches start from", |row| row.fork)
+                .title("fork")
+                .rank(3),
             Self::field("branch", Unit::Text, "First and last layer of the branch", move |row| text(row, 0))
                 .title("branch")
                 .rank(1)
@@ -221,7 +223,7 @@ impl Record for Costs {
             Self::field(
                 "sum_db",
                 Unit::Decibels,
-                "SQNR of the sum, the branches and itself rounded",
+                "SQNR of the sum after rounding the branches and the sum",
                 |costs| costs.sum_db,
             )
             .title("sum dB"),

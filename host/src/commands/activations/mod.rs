@@ -120,7 +120,7 @@ impl Record for Captured<'_> {
             Self::field(
                 "rectified_share",
                 Unit::Share,
-                "Share of the values outside that a folded ReLU cuts off",
+                "Share of the values outside because a folded ReLU cuts them off",
                 |captured| captured.rectified_share,
             ),
         ]

@@ -144,7 +144,7 @@ impl Record for Output {
             }),
             Self::list(
                 "top",
-                "The classes with the highest scores, if it holds scores of one sample",
+                "The classes with the highest scores; empty unless the output holds the scores of one sample",
                 |output| &output.top,
             ),
             Self::field("not_finite", Unit::Count, "Values that are NaN or infinite", |output| {
@@ -182,7 +182,7 @@ impl Record for Scored {
             Self::field(
                 "sample",
                 Unit::Index,
-                "The sample, counted from 0; of a single one, the class",
+                "The sample, counted from 0; with a single sample, the class",
                 |row| row.index,
             )
             .title("sample"),

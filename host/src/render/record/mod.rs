@@ -6,6 +6,8 @@
 //! 1. Drop `Serialize` from its structs and implement [`Record`] for each, one [`Record::field`] per JSON key, in the
 //!    order of the JSON. Give those that people see a [`Field::title`]; add [`Field::rank`], [`Field::sort`],
 //!    [`Field::tone`], [`Field::text`], [`Field::shown_if`] where needed. An accessor is a closure, never a path.
+//!    A column whose value the JSON has in another form is [`Field::for_tables`]; keys that are known only at run time are
+//!    [`Record::names`], and columns that are go to [`Table::with`].
 //! 2. Structs inside: [`Record::flat`] or [`Record::nested`] if their fields become columns (`commands/fields/` has
 //!    those that several commands share), [`Record::object`] and [`Record::list`] if they are for machines only.
 //! 3. Build the report with `Report::of(&found)` and its tables with `Table::of(&found.rows)`; delete the lists of
