@@ -107,7 +107,7 @@ impl Record for Described {
         vec![
             Self::field("name", Unit::Name, "Name of the model's input", |tensor| tensor.name.clone()),
             Self::field("dtype", Unit::Text, "Element type", |tensor| tensor.dtype.clone()),
-            Self::field("shape", Unit::Index, "Shape", |tensor| tensor.shape.clone()),
+            Self::field("shape", Unit::Index, "Its shape", |tensor| tensor.shape.clone()),
         ]
     }
 }

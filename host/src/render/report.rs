@@ -58,7 +58,10 @@ impl Block {
             }
             Self::Table(table) => {
                 printable::is_line(&table.title)
-                    && table.columns.iter().all(|column| printable::is_line(&column.name))
+                    && table
+                        .columns
+                        .iter()
+                        .all(|column| printable::is_line(&column.name) && printable::is_line(&column.key))
                     && table.rows.iter().flatten().all(cell)
             }
             Self::Document(_) => true,
@@ -83,7 +86,12 @@ impl Block {
                 Self::Fields(fields.iter().map(|(name, value)| (line(name), cell(value))).collect())
             }
             Self::Table(table) => {
-                let named = |column: &Column| Column { name: line(&column.name).into(), ..column.clone() };
+                // The keys of columns for one model each are names of files.
+                let named = |column: &Column| Column {
+                    name: line(&column.name).into(),
+                    key: line(&column.key).into(),
+                    ..column.clone()
+                };
                 Self::Table(Table {
                     title: line(&table.title),
                     columns: table.columns.iter().map(named).collect(),

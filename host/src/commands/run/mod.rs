@@ -135,7 +135,7 @@ impl Record for Output {
         vec![
             Self::field("name", Unit::Name, "Name of the output", |output| output.name.clone()),
             Self::field("dtype", Unit::Text, "Element type", |output| output.dtype.clone()),
-            Self::field("shape", Unit::Index, "Shape", |output| output.shape.clone()),
+            Self::field("shape", Unit::Index, "Its shape", |output| output.shape.clone()),
             Self::field("values", Unit::Real, "The first values, dequantized; empty for texts", |output| {
                 output.values.clone()
             }),
