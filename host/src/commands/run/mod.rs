@@ -1,6 +1,8 @@
 //! `run`: compute a model's outputs on the current input.
 
+mod declaration;
 mod measured;
+mod side_by_side;
 
 use super::number::integer_in;
 use super::running::Running;
@@ -14,13 +16,12 @@ use crate::error::{Error, Result};
 use crate::input::{element_type, shape_text};
 use crate::model::{Property, Tensor, element_count};
 use crate::playground::Playground;
-use crate::render::chart::Chart;
 use crate::render::number;
-use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::record::ReportShape;
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use measured::{Measured, repeated};
-use qp_analysis::argmax;
+use side_by_side::{Scored, side_by_side};
 use std::time::Duration;
 
 /// Values of one output that the result value holds.
@@ -99,95 +100,6 @@ struct Class {
     score: f64,
     /// The score's share of the highest.
     share: f64,
-}
-
-impl Record for SideBySide {
-    fn fields() -> Vec<Field<Self>> {
-        vec![Self::list("models", "The models", |ran| &ran.models)]
-    }
-}
-
-impl Record for Ran {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::field("model", Unit::Name, "The model", |ran| ran.model.clone()),
-            Self::field("input", Unit::Text, "Where the samples come from", |ran| ran.input.clone()),
-            Self::field("steps", Unit::Text, "What was done to make them fit", |ran| ran.steps.clone()),
-            Self::field("runtime", Unit::Text, "The runtime that executed the model", |ran| {
-                ran.runtime.clone()
-            }),
-            Self::field("runtime_version", Unit::Text, "Its version", |ran| ran.runtime_version.clone()),
-            Self::list("settings", "The settings that took effect", |ran| &ran.settings),
-            Self::field("runs", Unit::Count, "Runs that were measured", |ran| ran.runs),
-            Self::field(
-                "latency_ms",
-                Unit::Duration,
-                "Median time of a run over all samples, in the runtime alone",
-                |ran| ran.latency,
-            ),
-            Self::list("outputs", "The model's outputs", |ran| &ran.outputs),
-        ]
-    }
-}
-
-impl Record for Output {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::field("name", Unit::Name, "Name of the output", |output| output.name.clone()),
-            Self::field("dtype", Unit::Text, "Element type", |output| output.dtype.clone()),
-            Self::field("shape", Unit::Index, "Its shape", |output| output.shape.clone()),
-            Self::field("values", Unit::Real, "The first values, dequantized; empty for texts", |output| {
-                output.values.clone()
-            }),
-            Self::field("is_truncated", Unit::Flag, "Whether there are more values", |output| {
-                output.is_truncated
-            }),
-            Self::list(
-                "top",
-                "The classes with the highest scores; empty unless the output holds the scores of one sample",
-                |output| &output.top,
-            ),
-            Self::field("not_finite", Unit::Count, "Values that are NaN or infinite", |output| {
-                output.not_finite
-            }),
-        ]
-    }
-}
-
-impl Record for Class {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::field("class", Unit::Index, "The class, counted from 0", |class| class.class)
-                .title("class"),
-            Self::field("score", Unit::Real, "Its score", |class| class.score).title("score"),
-            // A score needs no more than half of what a histogram does.
-            Self::chart("Bar of the score, half of the column at the highest", |class| {
-                Some(Chart::Bar(class.share / 2.0))
-            })
-            .tone(|_| Tone::Good),
-        ]
-    }
-}
-
-/// A row of several models' scores: a class of one sample, or a sample with the classes that the models predict.
-struct Scored {
-    index: usize,
-    /// Of each model; no class where the row is one.
-    scores: Vec<(Option<usize>, f64)>,
-}
-
-impl Record for Scored {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::field(
-                "sample",
-                Unit::Index,
-                "The sample, counted from 0; with a single sample, the class",
-                |row| row.index,
-            )
-            .title("sample"),
-        ]
-    }
 }
 
 impl Command for Run {
@@ -303,79 +215,6 @@ fn described(model: &str, input: String, measured: Measured) -> Ran {
 fn scores_of(output: &Tensor) -> Vec<Vec<f64>> {
     let is_scores = matches!(output.shape[..], [_, classes] if classes > 1);
     if is_scores { scores(output).unwrap_or_default() } else { Vec::new() }
-}
-
-/// Several models: where all give scores, a table of their classes.
-fn side_by_side(models: Vec<Ran>) -> Report {
-    let shape = |ran: &Ran| (ran.scored, ran.scores.first().map_or(0, Vec::len));
-    let (samples, classes) = models.first().map(shape).unwrap_or_default();
-    let are_comparable = samples > 0 && models.iter().all(|ran| shape(ran) == (samples, classes));
-    let ran = SideBySide { models };
-    let report = Report::of(&ran);
-    if !are_comparable {
-        return ran.models.iter().fold(report, push_ran);
-    }
-    let report = ran.models.iter().fold(report, |report, ran| report.toned_line(head(ran)));
-    let table = match samples {
-        1 => classes_table(&ran.models, classes),
-        _ => samples_table(&ran.models, samples),
-    };
-    match samples.saturating_sub(SHOWN_SAMPLES) {
-        0 => report.table(table),
-        more => report.table(table).line(format!("and {more} more samples; `flips` lists those that differ")),
-    }
-}
-
-/// The classes with the highest score of any model, in the order of these.
-fn classes_table(models: &[Ran], classes: usize) -> Table {
-    let score = |ran: &Ran, class: usize| ran.scores[0].get(class).copied().unwrap_or(f64::NAN);
-    let best = |class: usize| models.iter().map(|ran| score(ran, class)).fold(f64::NEG_INFINITY, f64::max);
-    let mut ranked: Vec<usize> = (0..classes).collect();
-    ranked.sort_by(|one, other| best(*other).total_cmp(&best(*one)));
-    let rows = ranked.into_iter().take(TOP).map(|class| Scored {
-        index: class,
-        scores: models.iter().map(|ran| (None, score(ran, class))).collect(),
-    });
-    let mut fields = vec![Scored::field("class", Unit::Index, "The class", |row| row.index).title("class")];
-    for (place, ran) in models.iter().enumerate() {
-        let name = ran.model.clone();
-        fields.push(
-            Scored::field(name.clone(), Unit::Real, "The model's score", move |row| row.scores[place].1)
-                .title(name),
-        );
-    }
-    Table::with(&fields, &rows.collect::<Vec<_>>())
-}
-
-/// The class that each model predicts, and its score; those that differ from the first model's are marked.
-fn samples_table(models: &[Ran], samples: usize) -> Table {
-    let predicted = |ran: &Ran, sample: usize| {
-        let scores = &ran.scores[sample];
-        let class = argmax(scores).unwrap_or(0);
-        (Some(class), scores[class])
-    };
-    let rows = (0..samples.min(SHOWN_SAMPLES)).map(|sample| Scored {
-        index: sample,
-        scores: models.iter().map(|ran| predicted(ran, sample)).collect(),
-    });
-    let mut fields = Scored::fields();
-    for (place, ran) in models.iter().enumerate() {
-        let name = ran.model.clone();
-        fields.extend([
-            Scored::field(name.clone(), Unit::Index, "The class that the model predicts", move |row| {
-                row.scores[place].0
-            })
-            .title(name.clone())
-            .tone(
-                move |row| {
-                    if row.scores[place].0 == row.scores[0].0 { Tone::Plain } else { Tone::Bad }
-                },
-            ),
-            Scored::field(format!("{name}.score"), Unit::Real, "Its score", move |row| row.scores[place].1)
-                .title("score"),
-        ]);
-    }
-    Table::with(&fields, &rows.collect::<Vec<_>>())
 }
 
 fn head(ran: &Ran) -> [(Tone, String); 3] {
