@@ -81,7 +81,8 @@ fn what_every_example_prints_follows_its_schema() {
                 statements.iter().map(|statement| Line::new(statement, &variables).unwrap()).collect();
             let is_declared =
                 |line: &Line| find(line.command()).is_some_and(|entry| entry.schema().is_some());
-            let changes_the_format = lines.iter().any(|line| line.command() == "format");
+            let changes_the_format =
+                lines.iter().any(|line| line.command() == "format" && line.words().count() > 1);
             // The first one is the test's own.
             if changes_the_format || !lines[1..].iter().any(is_declared) {
                 continue;

@@ -74,11 +74,12 @@ fn check(root: &Value, schema: &Value, value: &Value, place: &str, found: &mut V
                 }
             }
             "additionalProperties" => {
-                assert_eq!(expected, &Value::Bool(false));
                 let declared = schema["properties"].as_object().expect("an object");
-                for key in value.as_object().into_iter().flat_map(serde_json::Map::keys) {
-                    if !declared.contains_key(key) {
-                        found.push(format!("{place}: `{key}` is not declared"));
+                for (key, inner) in value.as_object().into_iter().flatten() {
+                    match expected {
+                        _ if declared.contains_key(key) => {}
+                        Value::Bool(false) => found.push(format!("{place}: `{key}` is not declared")),
+                        names => check(root, names, inner, &format!("{place}/{key}"), found),
                     }
                 }
             }

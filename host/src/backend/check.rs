@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// What a check of a library found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckReport {
     /// The library.
     pub library: PathBuf,
@@ -20,7 +20,7 @@ pub struct CheckReport {
 }
 
 /// One claim that was tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckLine {
     /// What should be so, as a sentence without a full stop.
     pub claim: String,

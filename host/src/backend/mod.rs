@@ -42,7 +42,6 @@ use probe::Candidate;
 use progress::Ticker;
 use python::Python;
 use runtime::{Reach, Started};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,7 +71,7 @@ pub struct Backends {
 }
 
 /// What a file was recognized as.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recognized {
     /// The id of the plugin that reads it.
     pub backend: String,

@@ -45,6 +45,18 @@ pub enum RuntimeOrigin {
 }
 
 impl RuntimeOrigin {
+    /// Its words for machines.
+    pub const WORDS: &'static [&'static str] = &[
+        "setting",
+        "variable",
+        "config",
+        "data-folder",
+        "virtual-env",
+        "conda-env",
+        "own-env",
+        "path-python",
+    ];
+
     /// In words, for people.
     pub fn text(self) -> &'static str {
         match self {

@@ -12,7 +12,6 @@ use crate::model::{DType, ModelInfo, Property, Tensor, TensorChunk, TensorInfo, 
 use qp_abi::abi_stable::std_types::{ROption, RString};
 use qp_abi::backend::{self as abi, RunRequest};
 use qp_abi::{ModelBox, QuantizationParameters, TensorView};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -72,7 +71,7 @@ impl Edit {
 pub type RunOptions = BTreeMap<String, String>;
 
 /// What happened in a run, besides the tensors.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunReport {
     /// The runtime: `ONNX Runtime`.
     pub runtime: String,

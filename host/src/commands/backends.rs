@@ -1,14 +1,16 @@
 //! `backends`: the plugins, their runtimes, and a check of a library.
 
 use super::{Command, Example, Group, Scope};
-use crate::backend::{CheckVerdict, OptionInfo, PluginEntry, PluginState, RuntimeOrigin, RuntimeStatus};
+use crate::backend::{
+    CheckLine, CheckReport, CheckVerdict, OptionInfo, PluginEntry, PluginState, RuntimeOrigin, RuntimeStatus,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::playground::Playground;
-use crate::render::report::{Cell, Column, Effect, Report, Table};
+use crate::render::record::{Field, Record, ReportShape, Unit, word};
+use crate::render::report::{Cell, Effect, Report, Table};
 use crate::render::style::Tone;
 use clap::Subcommand;
-use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `backends [info ID | check LIBRARY [FILE …]]`
 pub(super) struct Backends;
@@ -40,7 +42,10 @@ enum Action {
     },
 }
 
-#[derive(Serialize)]
+struct Listed {
+    plugins: Vec<Row>,
+}
+
 struct Row {
     id: String,
     version: Option<String>,
@@ -52,7 +57,6 @@ struct Row {
     error: Option<Error>,
 }
 
-#[derive(Serialize)]
 struct Runtime {
     name: Option<String>,
     version: Option<String>,
@@ -61,6 +65,152 @@ struct Runtime {
     origin: Option<RuntimeOrigin>,
     is_loaded: bool,
     obstacle: Option<Error>,
+}
+
+impl Record for Listed {
+    fn fields() -> Vec<Field<Self>> {
+        vec![Self::list("plugins", "The plugins", |listed| &listed.plugins)]
+    }
+}
+
+impl Record for Row {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("id", Unit::Name, "Id of the plugin", |row| row.id.clone())
+                .title("plugin")
+                .tone(|row| if row.error.is_some() { Tone::Bad } else { Tone::Name }),
+            Self::field("version", Unit::Text, "Its version", |row| row.version.clone())
+                .title("version")
+                .rank(2),
+            Self::field("path", Unit::Text, "Its library", |row| path_text(&row.path))
+                .title("library")
+                .rank(4)
+                .tone(|_| Tone::Dim)
+                .after("error"),
+            Self::field("formats", Unit::Text, "File formats that it reads", |row| row.formats.clone())
+                .title("formats"),
+            Self::field("features", Unit::Text, "What it can do", |row| row.features.clone()),
+            Self::list("options", "The settings of a run that it has", |row| &row.options),
+            Self::nested("runtime", "Its runtime; null if it cannot be used", Runtime::fields(), |row| {
+                row.runtime.as_ref()
+            })
+            .change("name", |name| name.text(Row::runtime_text).tone(Row::runtime_tone)),
+            Self::error("error", "Why the plugin cannot be used", |row| row.error.as_ref()),
+        ]
+    }
+}
+
+impl Row {
+    /// The runtime and whether it is there, or why the plugin cannot be used.
+    fn runtime_text(&self) -> String {
+        match (&self.error, &self.runtime) {
+            (Some(error), _) => error.one_line(),
+            (None, Some(runtime)) => runtime.text(),
+            (None, None) => "–".to_owned(),
+        }
+    }
+
+    fn runtime_tone(&self) -> Tone {
+        match (&self.error, &self.runtime) {
+            (Some(_), _) => Tone::Bad,
+            (None, Some(runtime)) => runtime.tone(),
+            (None, None) => Tone::Dim,
+        }
+    }
+}
+
+impl Record for OptionInfo {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Name, "Name of the setting", |option| option.name.clone()),
+            Self::field("values", Unit::Text, "The values that it takes; empty if it takes any", |option| {
+                option.values.clone()
+            }),
+            Self::field("help", Unit::Text, "What it does", |option| option.help.clone()),
+        ]
+    }
+}
+
+impl Record for Runtime {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Text, "Name of the runtime, and whether it was found", |runtime| {
+                runtime.name.clone()
+            })
+            .title("runtime"),
+            Self::field("version", Unit::Text, "Version of the runtime", |runtime| runtime.version.clone()),
+            Self::field("path", Unit::Text, "Where the runtime was found", |runtime| {
+                runtime.path.as_deref().map(path_text)
+            })
+            .title("found in")
+            .rank(3)
+            .tone(|runtime| if runtime.path.is_some() { Tone::Dim } else { Tone::Plain })
+            .after("runtime.origin"),
+            Self::field("origin", Unit::Text, "Why that place was searched", |runtime| {
+                runtime.origin.map(word)
+            })
+            .choices(RuntimeOrigin::WORDS)
+            .title("found by")
+            .rank(1)
+            .text(|runtime| runtime.origin.map_or("–", RuntimeOrigin::text).to_owned())
+            .tone(|runtime| if runtime.origin.is_some() { Tone::Plain } else { Tone::Dim }),
+            Self::field("is_loaded", Unit::Flag, "Whether this process has loaded it", |runtime| {
+                runtime.is_loaded
+            }),
+            Self::error("obstacle", "Why the plugin cannot run models", |runtime| runtime.obstacle.as_ref()),
+        ]
+    }
+}
+
+impl Record for CheckReport {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("library", Unit::Text, "The library", |checked| path_text(&checked.library)),
+            Self::field(
+                "plugin",
+                Unit::Text,
+                "Id of the plugin; null if it did not get that far",
+                |checked| checked.plugin.clone(),
+            ),
+            Self::list("lines", "What was tried, in order", |checked| &checked.lines),
+        ]
+    }
+}
+
+impl Record for CheckLine {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("claim", Unit::Text, "What must hold", |line| line.claim.clone())
+                .title("claim")
+                .after("verdict"),
+            Self::field(
+                "subject",
+                Unit::Text,
+                "The model file that it was tried on; null for the plugin itself",
+                |line| line.subject.clone(),
+            )
+            .title("tried on")
+            .rank(1)
+            .after("claim"),
+            Self::field("verdict", Unit::Text, "Whether it holds, or could not be tried", |line| {
+                word(line.verdict)
+            })
+            .choices(&["passed", "failed", "skipped"])
+            .title("verdict")
+            .tone(|line| match line.verdict {
+                CheckVerdict::Passed => Tone::Good,
+                CheckVerdict::Failed => Tone::Bad,
+                CheckVerdict::Skipped => Tone::Dim,
+            }),
+            Self::field("reason", Unit::Text, "Why, unless it holds", |line| line.reason.clone())
+                .title("reason")
+                .after("subject"),
+        ]
+    }
+}
+
+fn path_text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 impl Command for Backends {
@@ -73,46 +223,29 @@ impl Command for Backends {
         Example { line: "backends info onnx", shows: "one plugin" },
     ];
 
+    fn reports() -> Vec<ReportShape> {
+        vec![
+            ReportShape::of::<Listed>(1).when("without `info` and `check`"),
+            ReportShape::of::<Row>(1).when("of `backends info`"),
+            ReportShape::of::<CheckReport>(1).when("of `backends check`"),
+        ]
+    }
+
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         match arguments.action {
-            None => all(playground),
+            None => Ok(all(playground)),
             Some(Action::Info { id }) => one(playground, &id),
             Some(Action::Check { library, samples }) => check(playground, &library, &samples),
         }
     }
 }
 
-fn all(playground: &Playground) -> Result<Report> {
-    let rows: Vec<Row> = playground.backends.plugins().iter().map(|plugin| row(playground, plugin)).collect();
-    let mut table = Table::new([
-        Column::text("plugin"),
-        Column::text("version").rank(2),
-        Column::text("formats"),
-        Column::text("runtime"),
-        Column::text("found by").rank(1),
-        Column::text("found in").rank(3),
-        Column::text("library").rank(4),
-    ]);
-    for row in &rows {
-        let runtime = match (&row.error, &row.runtime) {
-            (Some(error), _) => Cell::text(error.one_line()).tone(Tone::Bad),
-            (None, Some(runtime)) => runtime_cell(runtime),
-            (None, None) => Cell::missing(),
-        };
-        table.row([
-            Cell::text(row.id.clone()).tone(if row.error.is_some() { Tone::Bad } else { Tone::Name }),
-            Cell::option(row.version.clone(), Cell::text),
-            Cell::text(row.formats.join(", ")),
-            runtime,
-            Cell::option(row.runtime.as_ref().and_then(|runtime| runtime.origin), origin_cell),
-            Cell::option(row.runtime.as_ref().and_then(Runtime::place), |place| {
-                Cell::text(place).tone(Tone::Dim)
-            }),
-            Cell::text(row.path.display().to_string()).tone(Tone::Dim),
-        ]);
-    }
-    let mut report = Report::new(&serde_json::json!({ "plugins": rows }))?.table(table);
-    for row in &rows {
+fn all(playground: &Playground) -> Report {
+    let plugins = playground.backends.plugins().iter().map(|plugin| row(playground, plugin));
+    let listed = Listed { plugins: plugins.collect() };
+    let rows = &listed.plugins;
+    let mut report = Report::of(&listed).table(Table::of(rows));
+    for row in rows {
         let obstacle = row.runtime.as_ref().and_then(|runtime| runtime.obstacle.as_ref());
         let said = obstacle.map(Error::one_line).into_iter();
         let hints = row.error.iter().chain(obstacle).flat_map(|error| error.hints().to_vec());
@@ -126,7 +259,7 @@ fn all(playground: &Playground) -> Result<Report> {
             "no plugin was found: put one beside `qp`, or name its folder in QP_PLUGINS".to_owned(),
         )]);
     }
-    Ok(report)
+    report
 }
 
 fn one(playground: &Playground, id: &str) -> Result<Report> {
@@ -143,14 +276,27 @@ fn one(playground: &Playground, id: &str) -> Result<Report> {
             (format.name.clone(), Cell::text(format!("{} ({})", format.description, endings.join(", "))))
         })
         .collect();
-    let report = Report::new(&row)?.fields(vec![
+    let report = Report::of(&row).fields(vec![
         ("plugin", Cell::name(row.id.clone())),
         ("version", Cell::option(row.version.clone(), Cell::text)),
-        ("library", Cell::text(row.path.display().to_string())),
+        ("library", Cell::text(path_text(&row.path))),
         ("features", Cell::text(row.features.join(", "))),
-        ("runtime", Cell::option(row.runtime.as_ref(), runtime_cell)),
-        ("found in", Cell::option(row.runtime.as_ref().and_then(Runtime::place), Cell::text)),
-        ("found by", Cell::option(row.runtime.as_ref().and_then(|runtime| runtime.origin), origin_cell)),
+        (
+            "runtime",
+            Cell::option(row.runtime.as_ref(), |runtime| Cell::text(runtime.text()).tone(runtime.tone())),
+        ),
+        (
+            "found in",
+            Cell::option(row.runtime.as_ref().and_then(|runtime| runtime.path.as_deref()), |path| {
+                Cell::text(path_text(path))
+            }),
+        ),
+        (
+            "found by",
+            Cell::option(row.runtime.as_ref().and_then(|runtime| runtime.origin), |origin| {
+                Cell::text(origin.text())
+            }),
+        ),
     ]);
     let report = report.toned_line([(Tone::Heading, "Formats".to_owned())]).fields(formats);
     let settings: Vec<(String, Cell)> = row
@@ -213,53 +359,35 @@ impl From<RuntimeStatus> for Runtime {
 }
 
 impl Runtime {
-    /// Where it was found.
-    fn place(&self) -> Option<String> {
-        self.path.as_ref().map(|path| path.display().to_string())
+    /// Its name, its version, and whether it is there.
+    fn text(&self) -> String {
+        let name = match (&self.name, &self.version) {
+            (Some(name), Some(version)) => format!("{name} {version}"),
+            (Some(name), None) => name.clone(),
+            (None, _) => return "none needed".to_owned(),
+        };
+        let state = match (&self.obstacle, self.is_loaded) {
+            (Some(_), _) => "missing",
+            (None, true) => "loaded",
+            (None, false) => "found",
+        };
+        format!("{name} {state}")
     }
-}
 
-fn origin_cell(origin: RuntimeOrigin) -> Cell {
-    Cell::text(origin.text())
-}
-
-fn runtime_cell(runtime: &Runtime) -> Cell {
-    let name = match (&runtime.name, &runtime.version) {
-        (Some(name), Some(version)) => format!("{name} {version}"),
-        (Some(name), None) => name.clone(),
-        (None, _) => return Cell::text("none needed").tone(Tone::Dim),
-    };
-    match (&runtime.obstacle, runtime.is_loaded) {
-        (Some(_), _) => Cell::text(format!("{name} missing")).tone(Tone::Warning),
-        (None, true) => Cell::text(format!("{name} loaded")).tone(Tone::Good),
-        (None, false) => Cell::text(format!("{name} found")).tone(Tone::Good),
+    fn tone(&self) -> Tone {
+        match (&self.name, &self.obstacle) {
+            (None, _) => Tone::Dim,
+            (Some(_), Some(_)) => Tone::Warning,
+            (Some(_), None) => Tone::Good,
+        }
     }
 }
 
 fn check(playground: &Playground, library: &str, samples: &[String]) -> Result<Report> {
     let samples: Vec<PathBuf> = samples.iter().map(|sample| playground.path(sample)).collect();
     let checked = playground.backends.check(&playground.path(library), &samples)?;
-    let mut table = Table::new([
-        Column::text("verdict"),
-        Column::text("claim"),
-        Column::text("tried on").rank(1),
-        Column::text("reason"),
-    ]);
-    for line in &checked.lines {
-        let verdict = match line.verdict {
-            CheckVerdict::Passed => Cell::text("passed").tone(Tone::Good),
-            CheckVerdict::Failed => Cell::text("failed").tone(Tone::Bad),
-            CheckVerdict::Skipped => Cell::text("skipped").tone(Tone::Dim),
-        };
-        table.row([
-            verdict,
-            Cell::text(line.claim.clone()),
-            Cell::option(line.subject.clone(), Cell::text),
-            Cell::option(line.reason.clone(), Cell::text),
-        ]);
-    }
     let failed = checked.lines.iter().filter(|line| line.verdict == CheckVerdict::Failed).count();
-    let report = Report::new(&checked)?.table(table);
+    let report = Report::of(&checked).table(Table::of(&checked.lines));
     if failed == 0 {
         return Ok(report);
     }

@@ -3,6 +3,7 @@
 use super::{Command, Example, Group, Scope};
 use crate::error::Result;
 use crate::playground::Playground;
+use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::Report;
 
 /// `echo [TEXT…]`
@@ -16,6 +17,16 @@ pub(super) struct Arguments {
     words: Vec<String>,
 }
 
+struct Said {
+    text: String,
+}
+
+impl Record for Said {
+    fn fields() -> Vec<Field<Self>> {
+        vec![Self::field("text", Unit::Text, "The text", |said| said.text.clone())]
+    }
+}
+
 impl Command for Echo {
     type Arguments = Arguments;
     const NAME: &'static str = "echo";
@@ -24,8 +35,12 @@ impl Command for Echo {
     const EXAMPLES: &'static [Example] =
         &[Example { line: "let n = 5; echo $n models", shows: "`5 models`" }];
 
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Said>(1)]
+    }
+
     fn run(arguments: Arguments, _: &mut Playground, _: &Scope<'_>) -> Result<Report> {
-        let text = arguments.words.join(" ");
-        Ok(Report::new(&serde_json::json!({ "text": text }))?.line(text))
+        let said = Said { text: arguments.words.join(" ") };
+        Ok(Report::of(&said).line(said.text))
     }
 }

@@ -4,6 +4,7 @@ use super::{Command, Example, Group, Scope};
 use crate::error::Result;
 use crate::playground::Playground;
 use crate::render;
+use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::Report;
 
 /// `format [FORMAT]`
@@ -17,6 +18,19 @@ pub(super) struct Arguments {
     format: Option<render::Format>,
 }
 
+struct InForce {
+    format: render::Format,
+}
+
+impl Record for InForce {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("format", Unit::Text, "How results are printed", |in_force| in_force.format.name())
+                .choices(&["table", "json", "csv", "markdown"]),
+        ]
+    }
+}
+
 impl Command for Format {
     type Arguments = Arguments;
     const NAME: &'static str = "format";
@@ -27,12 +41,16 @@ impl Command for Format {
         Example { line: "format", shows: "the format in force" },
     ];
 
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<InForce>(1)]
+    }
+
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         if let Some(format) = arguments.format {
             playground.settings.format = format;
         }
-        let name = playground.settings.format.name();
-        Ok(Report::new(&serde_json::json!({ "format": name }))?
-            .line(format!("results are printed as {name}")))
+        let in_force = InForce { format: playground.settings.format };
+        let name = in_force.format.name();
+        Ok(Report::of(&in_force).line(format!("results are printed as {name}")))
     }
 }

@@ -3,6 +3,7 @@
 use super::{Command, Example, Group, Scope};
 use crate::error::Result;
 use crate::playground::Playground;
+use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::Report;
 use crate::render::style::Tone;
 
@@ -17,6 +18,18 @@ pub(super) struct Arguments {
     count: usize,
 }
 
+struct Typed<'a> {
+    lines: &'a [String],
+}
+
+impl Record for Typed<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![Self::field("lines", Unit::Text, "The lines, the last one at the end", |typed| {
+            typed.lines.to_vec()
+        })]
+    }
+}
+
 impl Command for History {
     type Arguments = Arguments;
     const NAME: &'static str = "history";
@@ -24,10 +37,14 @@ impl Command for History {
     const GROUP: Group = Group::Session;
     const EXAMPLES: &'static [Example] = &[Example { line: "history 5", shows: "the last five lines" }];
 
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Typed<'_>>(1)]
+    }
+
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         let skipped = playground.history.len().saturating_sub(arguments.count);
         let lines = &playground.history[skipped..];
-        let report = Report::new(&serde_json::json!({ "lines": lines }))?;
+        let report = Report::of(&Typed { lines });
         Ok(lines.iter().enumerate().fold(report, |report, (index, line)| {
             report.toned_line([
                 (Tone::Dim, format!("{:5}  ", skipped + index + 1)),

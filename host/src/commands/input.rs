@@ -8,9 +8,9 @@ use crate::input::{
 };
 use crate::model::{DType, ValueInfo, shape_text};
 use crate::playground::Playground;
+use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
-use serde::Serialize;
 use std::sync::Arc;
 
 /// `input random | zeros | FILE`
@@ -73,7 +73,6 @@ enum Distribution {
     Normal,
 }
 
-#[derive(Serialize)]
 struct Chosen {
     source: String,
     model: Option<String>,
@@ -81,11 +80,36 @@ struct Chosen {
     steps: Vec<String>,
 }
 
-#[derive(Serialize)]
 struct Described {
     name: String,
     dtype: String,
     shape: Vec<u64>,
+}
+
+impl Record for Chosen {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("source", Unit::Text, "Where the samples come from", |chosen| chosen.source.clone()),
+            Self::field(
+                "model",
+                Unit::Name,
+                "The model that the input was fitted to; null if none that can be run is chosen",
+                |chosen| chosen.model.clone(),
+            ),
+            Self::list("tensors", "The tensors, as the model takes them", |chosen| &chosen.tensors),
+            Self::field("steps", Unit::Text, "What was done to make them fit", |chosen| chosen.steps.clone()),
+        ]
+    }
+}
+
+impl Record for Described {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Name, "Name of the model's input", |tensor| tensor.name.clone()),
+            Self::field("dtype", Unit::Text, "Element type", |tensor| tensor.dtype.clone()),
+            Self::field("shape", Unit::Index, "Its shape", |tensor| tensor.shape.clone()),
+        ]
+    }
 }
 
 impl Command for Input {
@@ -107,6 +131,10 @@ impl Command for Input {
             shows: "one source for each input of a model with several",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Chosen>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         if arguments.sources.is_empty() {
@@ -323,13 +351,8 @@ fn describe(chosen: &input::Input, playground: &mut Playground, scope: &Scope<'_
     }
     let text = model.as_ref().map_or(unchecked, |model| format!("fits {model}"));
     fields.push(("model".to_owned(), Cell::text(text).tone(Tone::Dim)));
-    Ok(Report::new(&Chosen {
-        source: chosen.source.clone(),
-        model,
-        tensors: described,
-        steps: fitted.steps,
-    })?
-    .fields(fields))
+    let source = chosen.source.clone();
+    Ok(Report::of(&Chosen { source, model, tensors: described, steps: fitted.steps }).fields(fields))
 }
 
 fn unfitted(chosen: &input::Input) -> Fitted {

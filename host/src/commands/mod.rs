@@ -76,10 +76,8 @@ pub trait Command {
     /// Lines to try; a test runs every one of them in the folder `models/`.
     const EXAMPLES: &'static [Example];
 
-    /// What it prints: one report, or several of which each says when it is printed. Empty while it is not declared.
-    fn reports() -> Vec<ReportShape> {
-        Vec::new()
-    }
+    /// What it prints: one report, or several of which each says when it is printed; none if it prints nothing.
+    fn reports() -> Vec<ReportShape>;
 
     /// Does it.
     ///
@@ -160,7 +158,7 @@ impl Entry {
         }
     }
 
-    /// The JSON Schema of what it prints; `None` while that is not declared.
+    /// The JSON Schema of what it prints; `None` if that is nothing.
     pub fn schema(&self) -> Option<serde_json::Value> {
         let reports = (self.reports)();
         (!reports.is_empty()).then(|| schema::of(self.name, self.summary, &reports))
@@ -262,7 +260,7 @@ impl Prepared {
     pub fn run(&self, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         match &self.action {
             Action::Run(matches) => (self.entry.run)(matches, playground, scope),
-            Action::ShowHelp => help::of_command(self.entry),
+            Action::ShowHelp => Ok(help::of_command(self.entry)),
         }
     }
 }

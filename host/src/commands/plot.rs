@@ -6,9 +6,9 @@ use crate::file;
 use crate::playground::Playground;
 use crate::plot::{MAX_SIDE, Picture};
 use crate::render::number;
+use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::Report;
 use crate::render::style::Tone;
-use serde::Serialize;
 use std::path::Path;
 
 /// `plot FILE COMMAND…`
@@ -32,13 +32,30 @@ pub(super) struct Arguments {
     force: bool,
 }
 
-#[derive(Serialize)]
 struct Written {
     path: String,
     format: &'static str,
     width: u32,
     height: u32,
     bytes: usize,
+}
+
+impl Record for Written {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("path", Unit::Name, "The file", |written| written.path.clone()),
+            Self::field("format", Unit::Text, "Its format", |written| written.format)
+                .choices(&["svg", "png"]),
+            Self::field(
+                "width",
+                Unit::Count,
+                "Width in units of an SVG; a PNG has two pixels for each",
+                |written| written.width,
+            ),
+            Self::field("height", Unit::Count, "Height in the same units", |written| written.height),
+            Self::field("bytes", Unit::Bytes, "Size of the file", |written| written.bytes),
+        ]
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,6 +83,10 @@ impl Command for Plot {
             shows: "all weights, side by side",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Written>(1)]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let path = playground.path(&arguments.file);
@@ -101,7 +122,7 @@ impl Command for Plot {
             height,
             bytes: bytes.len(),
         };
-        Ok(Report::new(&written)?.toned_line([
+        Ok(Report::of(&written).toned_line([
             (Tone::Plain, "written to ".to_owned()),
             (Tone::Name, written.path.clone()),
             (Tone::Plain, format!(" ({width}×{height}, {})", number::bytes(written.bytes as u64))),

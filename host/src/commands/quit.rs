@@ -3,6 +3,7 @@
 use super::{Command, Example, Group, Scope};
 use crate::error::Result;
 use crate::playground::Playground;
+use crate::render::record::ReportShape;
 use crate::render::report::{Effect, Report};
 
 /// `quit`
@@ -19,6 +20,10 @@ impl Command for Quit {
     const SUMMARY: &'static str = "End the session";
     const GROUP: Group = Group::Session;
     const EXAMPLES: &'static [Example] = &[Example { line: "quit", shows: "good bye" }];
+
+    fn reports() -> Vec<ReportShape> {
+        Vec::new()
+    }
 
     fn run(_: Arguments, _: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         Ok(Report::default().effect(Effect::Quit))

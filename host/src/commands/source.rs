@@ -3,6 +3,7 @@
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
 use crate::playground::Playground;
+use crate::render::record::ReportShape;
 use crate::render::report::{Effect, Report};
 
 /// `source FILE`
@@ -23,6 +24,10 @@ impl Command for Source {
     const GROUP: Group = Group::Session;
     const EXAMPLES: &'static [Example] =
         &[Example { line: "source demo.qp", shows: "each command of the script" }];
+
+    fn reports() -> Vec<ReportShape> {
+        Vec::new()
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         let path = playground.path(&arguments.file);

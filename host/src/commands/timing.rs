@@ -3,6 +3,7 @@
 use super::{Command, Example, Group, Scope};
 use crate::error::Result;
 use crate::playground::Playground;
+use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::Report;
 
 /// `timing [on | off]`
@@ -22,6 +23,16 @@ enum Switch {
     Off,
 }
 
+struct State {
+    is_on: bool,
+}
+
+impl Record for State {
+    fn fields() -> Vec<Field<Self>> {
+        vec![Self::field("timing", Unit::Flag, "Whether times are shown", |state| state.is_on)]
+    }
+}
+
 impl Command for Timing {
     type Arguments = Arguments;
     const NAME: &'static str = "timing";
@@ -30,12 +41,16 @@ impl Command for Timing {
     const EXAMPLES: &'static [Example] =
         &[Example { line: "timing on; open .", shows: "the time after each result" }];
 
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<State>(1)]
+    }
+
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         if let Some(switch) = arguments.switch {
             playground.settings.shows_timing = matches!(switch, Switch::On);
         }
         let is_on = playground.settings.shows_timing;
         let text = format!("times are {}", if is_on { "shown" } else { "not shown" });
-        Ok(Report::new(&serde_json::json!({ "timing": is_on }))?.line(text))
+        Ok(Report::of(&State { is_on }).line(text))
     }
 }

@@ -4,7 +4,9 @@ use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
 use crate::language::token::is_name;
 use crate::playground::Playground;
+use crate::render::record::{Field, Kind, Record, ReportShape};
 use crate::render::report::{Cell, Report};
+use serde_json::{Map, Value};
 
 /// `let [NAME = VALUE]`
 pub(super) struct Let;
@@ -15,6 +17,17 @@ pub(super) struct Arguments {
     /// NAME = VALUE; without it, list the variables
     #[arg(value_name = "NAME = VALUE", trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<String>,
+}
+
+struct Values {
+    by_name: Map<String, Value>,
+}
+
+impl Record for Values {
+    fn fields() -> Vec<Field<Self>> {
+        let kind = Kind::AnyOf(vec![Kind::Real, Kind::Text]);
+        vec![Self::names("Value of the variable of that name", kind, |values| values.by_name.clone())]
+    }
 }
 
 impl Command for Let {
@@ -30,23 +43,27 @@ impl Command for Let {
         Example { line: "let", shows: "all variables" },
     ];
 
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Values>(1)]
+    }
+
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         if !arguments.words.is_empty() {
             let (name, value) = assignment(&arguments.words.join(" "))?;
             playground.variables.set(name, value);
         }
-        let values: serde_json::Map<_, _> =
-            playground.variables.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
-        let fields = values.iter().map(|(name, value)| {
+        let by_name = playground.variables.iter().map(|(name, value)| (name.to_owned(), value.clone()));
+        let values = Values { by_name: by_name.collect() };
+        let fields = values.by_name.iter().map(|(name, value)| {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             (name.clone(), Cell::text(text))
         });
-        Ok(Report::new(&values)?.fields(fields.collect()))
+        Ok(Report::of(&values).fields(fields.collect()))
     }
 }
 
 /// `name = value`, with or without spaces; a number is a number, everything else is text.
-fn assignment(text: &str) -> Result<(String, serde_json::Value)> {
+fn assignment(text: &str) -> Result<(String, Value)> {
     let unusable =
         || Error::usage(format!("`{text}` sets no variable")).with_hint("Write `let NAME = VALUE`.");
     let (name, value) = text.split_once('=').ok_or_else(unusable)?;

@@ -18,19 +18,6 @@ pub struct Errors {
     pub metrics: Metrics,
 }
 
-/// A number; those that JSON lacks are texts: `inf`, `-inf`, `NaN`.
-///
-/// # Errors
-/// The serializer's.
-pub fn number_or_text<S: serde::Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) if value.is_finite() => serializer.serialize_f64(*value),
-        Some(value) if value.is_nan() => serializer.serialize_str("NaN"),
-        Some(value) => serializer.serialize_str(if *value > 0.0 { "inf" } else { "-inf" }),
-        None => serializer.serialize_none(),
-    }
-}
-
 impl From<&ErrorMetrics> for Errors {
     fn from(errors: &ErrorMetrics) -> Self {
         Self { count: errors.count(), metrics: errors.metrics() }

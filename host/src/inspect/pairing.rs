@@ -5,7 +5,6 @@ use super::structure;
 use super::weight::{Stored, all_stored};
 use crate::model::{LayerInfo, LayerKind, ModelInfo, TensorRole};
 use qp_analysis::{Item, Pair, ShapeFit, Why, is_anonymous, is_numbered, match_items, shape_fit};
-use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
@@ -23,7 +22,7 @@ pub struct TensorPair<'a> {
 }
 
 /// Why two things are a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ground {
     /// A machine-readable name: [`Why::code`].
     pub why: &'static str,

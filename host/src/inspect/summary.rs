@@ -1,10 +1,9 @@
 //! Statistics and code usage as they appear in results.
 
 use qp_analysis::{CodeUsage, Statistics};
-use serde::Serialize;
 
 /// [`Statistics`] as a result: `None` if there is no finite value.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
     /// All elements.
     pub count: u64,

@@ -1,7 +1,5 @@
 //! The type of a tensor's elements.
 
-use serde::{Serialize, Serializer};
-
 /// The type of a tensor's elements, by the code that plugins use for it.
 ///
 /// An open set: a code without a name prints as `dtype<code>`; tensors of it are listed but never decoded.
@@ -19,22 +17,5 @@ impl DType {
     /// The code, as plugins use it.
     pub fn code(self) -> u8 {
         self.0
-    }
-}
-
-/// As its name.
-impl Serialize for DType {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn serializes_as_its_name() {
-        assert_eq!(serde_json::to_string(&DType::INT4).unwrap(), "\"int4\"");
     }
 }

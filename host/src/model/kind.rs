@@ -1,7 +1,5 @@
 //! What layers do, in the contract's words: the host knows no operator names.
 
-use serde::Serialize;
-
 /// Declares the kinds with the names that the contract gives them.
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $kind:ident, $name:literal;)+) => {
@@ -115,12 +113,6 @@ impl LayerKind {
     }
 }
 
-impl Serialize for LayerKind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
 /// What an input means to its layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InputRole {
@@ -160,8 +152,7 @@ pub struct WeightUse {
 }
 
 /// Where a value comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ValueOrigin {
     /// From the elements of the inputs, or unknown.
     #[default]

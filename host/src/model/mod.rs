@@ -20,12 +20,11 @@ pub use tensor::{Dimension, Tensor, TensorChunk, TensorInfo, TensorRole, ValueIn
 pub use text::{shape_text, type_text};
 
 use crate::error::Error;
-use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 
 /// A name and a text, where the set of names is open: versions, metadata, settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Property {
     /// The name.
     pub name: String,
@@ -47,7 +46,7 @@ pub struct Finding {
 }
 
 /// How serious a [`Finding`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing.

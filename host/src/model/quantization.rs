@@ -2,14 +2,13 @@
 
 use super::DType;
 use qp_analysis::Granularity;
-use serde::Serialize;
 
 /// real = (q - zero_point) · scale, per tensor, per channel along `axis`, or per block of `block_size`
 /// elements along `axis`.
 ///
 /// Both lists are empty when the parameters are computed for each input, or when there are too many to list: they are
 /// then read as the tensors `scale_name` and `zero_point_name`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct QuantizationParameters {
     /// The type of the codes, for example `int8`.
     pub dtype: DType,
@@ -30,7 +29,6 @@ pub struct QuantizationParameters {
     /// Whether the parameters are computed for each input (dynamic quantization).
     pub is_dynamic: bool,
     /// The smallest and the largest code in use, if that is less than the type's range.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub code_range: Option<(i64, i64)>,
 }
 

@@ -1,12 +1,10 @@
 //! Tensors and values: their descriptions, and the elements of a tensor that was read.
 
 use super::{DType, QuantizationParameters, ValueOrigin};
-use serde::Serialize;
 use std::fmt;
 
-/// One dimension of a value's shape. Serialized as a number, a string or null.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
+/// One dimension of a value's shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dimension {
     /// A fixed size.
     Fixed(u64),
@@ -37,7 +35,7 @@ impl fmt::Display for Dimension {
 }
 
 /// A value of the graph: an input, an output, or an activation between two layers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ValueInfo {
     /// The name.
     pub name: String,
@@ -50,15 +48,9 @@ pub struct ValueInfo {
     /// What it is if not a tensor: `sequence(tensor(float32))`.
     pub type_name: Option<String>,
     /// Whether it is computed from the inputs' elements, from their shapes, or from stored tensors only.
-    #[serde(skip)]
     pub origin: ValueOrigin,
     /// For an input: whether it is optional, because the model has a default for it.
-    #[serde(skip_serializing_if = "is_false")]
     pub is_optional: bool,
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 impl ValueInfo {
@@ -77,7 +69,7 @@ impl ValueInfo {
 }
 
 /// What a stored tensor is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TensorRole {
     /// A weight or a bias: set by training.
@@ -102,7 +94,7 @@ impl fmt::Display for TensorRole {
 }
 
 /// A stored tensor.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TensorInfo {
     /// The name, unique among the stored tensors of the model.
     pub name: String,
@@ -125,7 +117,6 @@ pub struct TensorInfo {
     pub alias_of: Option<String>,
     /// How its elements are stored if element type, scale and zero point cannot express it; its real values are then
     /// read by a request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub type_name: Option<String>,
 }
 
@@ -217,12 +208,6 @@ pub fn element_count(shape: &[u64]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_shape_serializes_as_numbers_names_and_nulls() {
-        let shape = [Dimension::Symbolic("batch".into()), Dimension::Fixed(3), Dimension::Unknown];
-        assert_eq!(serde_json::to_string(&shape).unwrap(), r#"["batch",3,null]"#);
-    }
 
     #[test]
     fn samples_are_cut_along_the_first_dimension() {

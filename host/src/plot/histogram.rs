@@ -41,9 +41,7 @@ struct Tensor {
 #[derive(Deserialize)]
 struct Numbers {
     count: u64,
-    nan: u64,
-    positive_infinities: u64,
-    negative_infinities: u64,
+    non_finite: u64,
 }
 
 /// The value of `weights`.
@@ -89,15 +87,14 @@ impl Histogram {
         let single: Single = super::read(value)?;
         let Tensor { name, dtype, shape } = &single.tensor;
         let numbers = &single.statistics;
-        let non_finite = numbers.nan + numbers.positive_infinities + numbers.negative_infinities;
         let mut subtitle = format!(
             "{dtype} {}, {} elements, {}",
             shape_text(shape),
             number::count(numbers.count),
             single.model
         );
-        if non_finite > 0 {
-            subtitle.push_str(&format!(", {} NaN or infinite", number::count(non_finite)));
+        if numbers.non_finite > 0 {
+            subtitle.push_str(&format!(", {} NaN or infinite", number::count(numbers.non_finite)));
         }
         Ok(Self {
             title: match &single.layer {

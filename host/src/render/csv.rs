@@ -2,7 +2,7 @@
 //! the JSON, and what only machines see has a column, too.
 
 use crate::render::json;
-use crate::render::report::{Block, Cell, Column, Report};
+use crate::render::report::{Block, Cell, Report};
 use serde_json::Value;
 
 /// All tables of the report, an empty line between them; labelled values become `name,value` rows. Lines of
@@ -22,23 +22,12 @@ fn block(block: &Block) -> Option<String> {
             Some(write(vec!["name".to_owned(), "value".to_owned()], rows))
         }
         Block::Table(table) => {
-            let is_declared = table.columns.iter().any(|column| !column.key.is_empty());
-            // Some charts have a number beneath, others are nothing to a machine.
-            let has_data = |index: usize, column: &Column| {
-                if is_declared {
-                    return !column.key.is_empty();
-                }
-                let says = |row: &Vec<Cell>| row.get(index).is_some_and(|cell| !cell.raw.is_null());
-                !column.is_chart || table.rows.iter().any(says)
-            };
             let kept: Vec<usize> =
-                (0..table.columns.len()).filter(|index| has_data(*index, &table.columns[*index])).collect();
+                (0..table.columns.len()).filter(|index| !table.columns[*index].key.is_empty()).collect();
             let data = |row: &[Cell]| {
                 kept.iter().map(|index| row.get(*index).map(raw_text).unwrap_or_default()).collect()
             };
-            let name =
-                |column: &Column| if is_declared { column.key.to_string() } else { column.name.to_string() };
-            let names = kept.iter().map(|index| name(&table.columns[*index])).collect();
+            let names = kept.iter().map(|index| table.columns[*index].key.to_string()).collect();
             // A row that only serves a chart, such as its axis, has nothing to say here.
             let rows = table.rows.iter().filter(|row| row.iter().any(|cell| !cell.raw.is_null()));
             Some(write(names, rows.map(|row| data(row))))
@@ -67,24 +56,29 @@ fn raw_text(cell: &Cell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::chart::Chart;
+    use crate::render::record::{Field, Record, Unit};
     use crate::render::report::Table;
 
-    #[test]
-    fn a_chart_is_data_only_where_a_number_is_beneath() {
-        let columns = [Column::text("layer"), Column::chart("bar"), Column::chart("count")];
-        let mut table = Table::new(columns);
-        let bar = Cell::chart(Chart::Bar(0.5));
-        table.row([Cell::text("a"), bar.clone(), Cell { raw: 7.into(), ..bar }]);
-        assert_eq!(report(&Report::default().table(table)), "layer,count\na,7\n");
+    struct Row {
+        layer: &'static str,
+        bytes: Option<u64>,
+    }
+
+    impl Record for Row {
+        fn fields() -> Vec<Field<Self>> {
+            vec![
+                Self::field("layer", Unit::Name, "The layer", |row| row.layer).title("layer"),
+                Self::chart("A bar", |_| None),
+                Self::field("bytes", Unit::Bytes, "Its size", |row| row.bytes).title("size"),
+            ]
+        }
     }
 
     #[test]
-    fn values_are_unrounded_and_quoted_where_needed() {
-        let mut table = Table::new([Column::text("layer"), Column::number("bytes")]);
-        table.row([Cell::text("a,\"b\""), Cell::bytes(319_752)]);
-        table.row([Cell::text("c"), Cell::missing()]);
-        table.row([Cell::default(), Cell::default()]);
+    fn values_are_unrounded_and_quoted_where_needed_and_charts_are_no_data() {
+        let rows = [Row { layer: "a,\"b\"", bytes: Some(319_752) }, Row { layer: "c", bytes: None }];
+        let mut table = Table::of(&rows);
+        table.rows.push(vec![Cell::default(); 3]);
         let text = report(&Report::default().line("not data").table(table));
         assert_eq!(text, "layer,bytes\n\"a,\"\"b\"\"\",319752\nc,\n");
     }

@@ -71,14 +71,23 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::report::Column;
+    use crate::render::record::{Field, Record, Unit};
+
+    struct Row;
+
+    impl Record for Row {
+        fn fields() -> Vec<Field<Self>> {
+            vec![
+                Self::field("layer", Unit::Name, "The layer", |_| "a|b").title("layer"),
+                Self::field("n", Unit::Count, "A number", |_| 1000u64).title("n"),
+            ]
+        }
+    }
 
     #[test]
     fn a_pipe_in_a_name_does_not_end_the_cell() {
-        let mut table = Table::new([Column::text("layer"), Column::number("n")]);
-        table.row([Cell::text("a|b"), Cell::count(1000)]);
         assert_eq!(
-            report(&Report::default().table(table)),
+            report(&Report::default().table(Table::of(&[Row]))),
             "| layer | n |\n| --- | ---: |\n| a\\|b | 1,000 |\n"
         );
     }

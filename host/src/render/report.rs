@@ -1,16 +1,14 @@
-//! What a command returns: one serializable value, and how to lay it out for people.
+//! What a command returns: one value, and how to lay it out for people.
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::printable;
 use crate::render::chart::{self, Chart};
 use crate::render::number;
 use crate::render::record::{self, Record};
 use crate::render::style::Tone;
-use serde::Serialize;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// The result of a command.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +58,10 @@ impl Block {
             }
             Self::Table(table) => {
                 printable::is_line(&table.title)
-                    && table.columns.iter().all(|column| printable::is_line(&column.name))
+                    && table
+                        .columns
+                        .iter()
+                        .all(|column| printable::is_line(&column.name) && printable::is_line(&column.key))
                     && table.rows.iter().flatten().all(cell)
             }
             Self::Document(_) => true,
@@ -85,7 +86,12 @@ impl Block {
                 Self::Fields(fields.iter().map(|(name, value)| (line(name), cell(value))).collect())
             }
             Self::Table(table) => {
-                let named = |column: &Column| Column { name: line(&column.name).into(), ..column.clone() };
+                // The keys of columns for one model each are names of files.
+                let named = |column: &Column| Column {
+                    name: line(&column.name).into(),
+                    key: line(&column.key).into(),
+                    ..column.clone()
+                };
                 Self::Table(Table {
                     title: line(&table.title),
                     columns: table.columns.iter().map(named).collect(),
@@ -122,40 +128,10 @@ pub struct Column {
     /// Whether its cells are charts, which fill the width that the other columns leave, and are nothing to a
     /// machine.
     pub is_chart: bool,
-    /// Its heading in CSV: the path of its JSON key. Empty in tables that are not declared, whose headings are
-    /// their names.
+    /// Its heading in CSV: the path of its JSON key; empty for people only.
     pub key: Cow<'static, str>,
     /// Whether people see it.
     pub is_shown: bool,
-}
-
-impl Column {
-    /// A column of text that always stays.
-    pub fn text(name: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            name: name.into(),
-            is_right_aligned: false,
-            rank: 0,
-            is_chart: false,
-            key: Cow::Borrowed(""),
-            is_shown: true,
-        }
-    }
-
-    /// A column of numbers that always stays.
-    pub fn number(name: impl Into<Cow<'static, str>>) -> Self {
-        Self { is_right_aligned: true, ..Self::text(name) }
-    }
-
-    /// A column of charts that always stays.
-    pub fn chart(name: impl Into<Cow<'static, str>>) -> Self {
-        Self { is_chart: true, ..Self::text(name) }
-    }
-
-    /// The same column, left out of a narrow terminal before those of a lower rank.
-    pub fn rank(self, rank: u8) -> Self {
-        Self { rank, ..self }
-    }
 }
 
 /// One value with its text and its meaning.
@@ -178,14 +154,6 @@ impl Cell {
         Self { raw: Value::String(text.clone()), text, ..Self::default() }
     }
 
-    /// A ratio in decibels, with two decimals.
-    pub fn decibels(value: f64) -> Self {
-        match value.is_finite() {
-            true => Self { text: format!("{value:.2}"), ..Self::real(value) },
-            false => Self::real(value),
-        }
-    }
-
     /// The name of something.
     pub fn name(text: impl Into<String>) -> Self {
         Self::text(text).tone(Tone::Name)
@@ -201,11 +169,6 @@ impl Cell {
         Self { text: number::count(value), raw: value.into(), ..Self::default() }
     }
 
-    /// A size in bytes.
-    pub fn bytes(value: u64) -> Self {
-        Self { text: number::bytes(value), raw: value.into(), ..Self::default() }
-    }
-
     /// A share, 0 to 1.
     pub fn percent(share: f64) -> Self {
         Self { text: number::percent(share), raw: share.into(), ..Self::default() }
@@ -216,11 +179,6 @@ impl Cell {
         let text = number::real(value);
         let raw = if value.is_finite() { value.into() } else { Value::String(text.clone()) };
         Self { text, raw, ..Self::default() }
-    }
-
-    /// A duration; milliseconds for machines.
-    pub fn duration(value: Duration) -> Self {
-        Self { text: number::duration(value), raw: (value.as_secs_f64() * 1e3).into(), ..Self::default() }
     }
 
     /// A drawing, for a chart column.
@@ -241,37 +199,14 @@ impl Cell {
 }
 
 impl Table {
-    /// An empty table with these columns.
-    pub fn new(columns: impl Into<Vec<Column>>) -> Self {
-        Self { title: String::new(), columns: columns.into(), rows: Vec::new() }
-    }
-
     /// The same table under a title.
     #[must_use]
     pub fn titled(self, title: impl Into<String>) -> Self {
         Self { title: title.into(), ..self }
     }
-
-    /// Appends a row.
-    pub fn row(&mut self, cells: impl Into<Vec<Cell>>) {
-        let cells = cells.into();
-        debug_assert_eq!(cells.len(), self.columns.len(), "one cell for each column");
-        self.rows.push(cells);
-    }
 }
 
 impl Report {
-    /// A report of that value, nothing laid out yet.
-    ///
-    /// # Errors
-    /// `Internal` when the value cannot be serialized.
-    pub fn new(value: &impl Serialize) -> Result<Self> {
-        let value = serde_json::to_value(value).map_err(|error| {
-            Error::internal("a result cannot be serialized").with_cause(error.to_string())
-        })?;
-        Ok(Self { value, ..Self::default() })
-    }
-
     /// A report of a record, as it is declared; nothing laid out yet.
     pub fn of<R: Record>(record: &R) -> Self {
         Self { value: record::json(record), ..Self::default() }

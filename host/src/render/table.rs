@@ -227,14 +227,44 @@ fn natural_width(table: &Table, index: usize) -> usize {
 mod tests {
     use super::*;
     use crate::render::chart::Chart;
+    use crate::render::record::{Field, Record, Unit};
     use crate::render::style::strip;
 
+    struct Row {
+        layer: &'static str,
+        notes: Option<&'static str>,
+        bytes: u64,
+    }
+
+    impl Record for Row {
+        fn fields() -> Vec<Field<Self>> {
+            vec![
+                Self::field("layer", Unit::Name, "The layer", |row| row.layer).title("layer"),
+                Self::field("notes", Unit::Text, "What is said of it", |row| row.notes)
+                    .title("notes")
+                    .rank(1),
+                Self::field("bytes", Unit::Bytes, "Its size", |row| row.bytes).title("bytes"),
+            ]
+        }
+    }
+
     fn sample() -> Report {
-        let columns = [Column::text("layer"), Column::text("notes").rank(1), Column::number("bytes")];
-        let mut table = Table::new(columns);
-        table.row([Cell::name("conv1"), Cell::text("first of all layers"), Cell::bytes(1728)]);
-        table.row([Cell::name("größe"), Cell::missing(), Cell::bytes(7)]);
-        Report::default().table(table)
+        let rows = [
+            Row { layer: "conv1", notes: Some("first of all layers"), bytes: 1728 },
+            Row { layer: "größe", notes: None, bytes: 7 },
+        ];
+        Report::default().table(Table::of(&rows))
+    }
+
+    struct Bar;
+
+    impl Record for Bar {
+        fn fields() -> Vec<Field<Self>> {
+            vec![
+                Self::field("layer", Unit::Name, "The layer", |_| "conv1").title("layer"),
+                Self::chart("A full bar", |_| Some(Chart::Bar(1.0))),
+            ]
+        }
     }
 
     #[test]
@@ -257,9 +287,7 @@ mod tests {
 
     #[test]
     fn a_chart_fills_the_width_that_is_left() {
-        let mut table = Table::new([Column::text("layer"), Column::chart("")]);
-        table.row([Cell::name("conv1"), Cell::chart(Chart::Bar(1.0))]);
-        let report = Report::default().table(table);
+        let report = Report::default().table(Table::of(&[Bar]));
         let bar = |width: Option<u16>| super::report(&report, width).matches('█').count();
         assert_eq!([bar(Some(80)), bar(Some(20)), bar(Some(500)), bar(None)], [69, 24, 100, 40]);
     }

@@ -8,19 +8,20 @@ use super::{Command, Example, Group, Scope};
 use crate::capture::survey::{Wanted, each_block};
 use crate::capture::{Execution, can_be_captured};
 use crate::commands::arguments::number::integer_in;
+use crate::commands::fields::bins::SharedBin;
 use crate::error::{Error, Result};
 use crate::inspect::Summary;
 use crate::inspect::graph::Graph;
 use crate::inspect::range::{Beyond, representable};
 use crate::model::{LayerInfo, Property, QuantizationParameters, find_layer};
 use crate::playground::{Loaded, Playground};
-use crate::render::histogram::histogram_table;
+use crate::render::histogram::{Bin, histogram_table};
 use crate::render::number;
+use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
 use qp_analysis::histogram::EdgePrecision;
 use qp_analysis::{Bins, Histogram, RangeCount, Statistics, ValueRange};
-use serde::Serialize;
 
 /// `activations [LAYER]`
 pub(super) struct Activations;
@@ -52,7 +53,6 @@ pub(super) struct Arguments {
     running: Running,
 }
 
-#[derive(Serialize)]
 struct Captured<'a> {
     model: &'a str,
     layer: &'a str,
@@ -75,6 +75,55 @@ struct Captured<'a> {
     rectified_share: Option<f64>,
 }
 
+impl Record for Captured<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |captured| captured.model),
+            Self::field("layer", Unit::Name, "The layer", |captured| captured.layer),
+            Self::field("value", Unit::Name, "The value that it computes", |captured| captured.value),
+            Self::field("input", Unit::Text, "Where the samples come from", |captured| captured.input),
+            Self::field("samples", Unit::Count, "Samples that the model ran on", |captured| captured.samples),
+            Self::field("runtime", Unit::Text, "The runtime that executed the model", |captured| {
+                captured.runtime.clone()
+            }),
+            Self::field("runtime_version", Unit::Text, "Its version", |captured| {
+                captured.runtime_version.clone()
+            }),
+            Self::list("settings", "The settings that took effect", |captured| &captured.settings),
+            Self::object("statistics", "Statistics of the values", |captured| Some(&captured.statistics))
+                .always(),
+            Self::field(
+                "edges",
+                Unit::Real,
+                "Edges of the bins, as numpy.histogram computes them for float64 values; empty without finite values",
+                |captured| captured.edges.clone(),
+            ),
+            Self::field("counts", Unit::Count, "Values in each bin", |captured| captured.counts.clone()),
+            Self::object("quantization", "The codes that the values are, or are rounded to", |captured| {
+                captured.quantization
+            }),
+            Self::field(
+                "representable",
+                Unit::Real,
+                "The values of the smallest and the largest code; null unless there is one scale",
+                |captured| captured.representable,
+            ),
+            Self::field(
+                "clipped_share",
+                Unit::Share,
+                "Share of the values outside the range that the codes can represent",
+                |captured| captured.clipped_share,
+            ),
+            Self::field(
+                "rectified_share",
+                Unit::Share,
+                "Share of the values outside because a folded ReLU cuts them off",
+                |captured| captured.rectified_share,
+            ),
+        ]
+    }
+}
+
 impl Command for Activations {
     type Arguments = Arguments;
     const NAME: &'static str = "activations";
@@ -94,6 +143,17 @@ impl Command for Activations {
             shows: "the scores before the softmax",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![
+            ReportShape::of::<Captured<'_>>(1)
+                .when("without `--compare`")
+                .draws::<Bin>("counts", "The histogram"),
+            ReportShape::of::<variants::Found<'_>>(1)
+                .when("with `--compare`")
+                .draws::<SharedBin>("counts", "The histograms, one column for each variant"),
+        ]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -146,7 +206,7 @@ impl Command for Activations {
             Some(report) => (Some(report.runtime), Some(report.runtime_version), report.settings),
             None => (None, None, Vec::new()),
         };
-        lay_out(&Captured {
+        Ok(lay_out(&Captured {
             model: &model.id,
             layer: &layer.path,
             value,
@@ -162,7 +222,7 @@ impl Command for Activations {
             representable: range.map(|range| (range.low(), range.high())),
             clipped_share: beyond.and_then(|beyond| beyond.clipped_share),
             rectified_share: beyond.and_then(|beyond| beyond.rectified_share),
-        })
+        }))
     }
 }
 
@@ -184,7 +244,7 @@ fn value_of<'a>(
     Ok((value, own.or_else(rounded)))
 }
 
-fn lay_out(captured: &Captured<'_>) -> Result<Report> {
+fn lay_out(captured: &Captured<'_>) -> Report {
     let numbers = &captured.statistics;
     let mut fields = vec![
         ("layer", Cell::name(captured.layer)),
@@ -219,12 +279,12 @@ fn lay_out(captured: &Captured<'_>) -> Result<Report> {
             captured.settings.iter().map(|setting| format!("{} {}", setting.name, setting.value)).collect();
         fields.push(("runtime", Cell::text(format!("{runtime} {version}: {}", settings.join(", ")))));
     }
-    let report = Report::new(captured)?.fields(fields);
+    let report = Report::of(captured).fields(fields);
     if captured.counts.is_empty() {
-        return Ok(report);
+        return report;
     }
     // What the codes cannot represent is not green.
     let is_representable =
         |low: f64, high: f64| captured.representable.is_none_or(|(least, most)| least <= high && low <= most);
-    Ok(report.table(histogram_table(&captured.edges, &captured.counts, is_representable)))
+    report.table(histogram_table(&captured.edges, &captured.counts, is_representable))
 }

@@ -4,23 +4,24 @@ use super::Arguments;
 use crate::backend::Progress;
 use crate::capture::survey::{Wanted, each_block};
 use crate::capture::{Execution, Side, by_value, can_be_captured, pairing};
+use crate::commands::fields::bins::SharedBin;
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::inspect::Summary;
+use crate::inspect::pairing::Ground;
 use crate::model::{LayerInfo, QuantizationParameters};
 use crate::playground::{Loaded, Playground};
 use crate::render::chart::Chart;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Field, Record, Unit};
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 use crate::render::ui::Task;
 use qp_analysis::histogram::EdgePrecision;
 use qp_analysis::{Bins, Histogram, Statistics};
-use serde::Serialize;
 use std::sync::Arc;
 
-#[derive(Serialize)]
-struct Found<'a> {
+pub(super) struct Found<'a> {
     layer: &'a str,
     input: &'a str,
     samples: u64,
@@ -28,14 +29,12 @@ struct Found<'a> {
     variants: Vec<Variant<'a>>,
 }
 
-#[derive(Serialize)]
 struct Variant<'a> {
     model: &'a str,
     layer: String,
     value: String,
     /// Why this is the layer: as `compare` says it.
-    why: &'static str,
-    confidence: f64,
+    ground: Ground,
     statistics: Summary,
     counts: Vec<u64>,
 }
@@ -46,8 +45,46 @@ struct Place {
     layer: String,
     value: String,
     quantization: Option<QuantizationParameters>,
-    why: &'static str,
-    confidence: f64,
+    ground: Ground,
+}
+
+impl Record for Found<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("layer", Unit::Name, "The layer of the first model", |found| found.layer),
+            Self::field("input", Unit::Text, "Where the samples come from", |found| found.input),
+            Self::field("samples", Unit::Count, "Samples that each model ran on", |found| found.samples),
+            Self::field("edges", Unit::Real, "Edges of the bins, common to all variants", |found| {
+                found.edges.clone()
+            }),
+            Self::list("variants", "The layer in each model", |found| &found.variants),
+        ]
+    }
+}
+
+impl Record for Variant<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The model", |variant| variant.model).title("model"),
+            Self::field("layer", Unit::Text, "Its layer", |variant| variant.layer.clone()).title("layer"),
+            Self::field("value", Unit::Name, "The value that the layer computes", |variant| {
+                variant.value.clone()
+            }),
+            Self::flat(Ground::fields(), |variant| Some(&variant.ground))
+                .always()
+                .change("why", |why| why.title("why").rank(2).tone(|_| Tone::Dim)),
+            Self::nested("statistics", "Statistics of the values", Summary::fields(), |variant| {
+                Some(&variant.statistics)
+            })
+            .always()
+            .for_machines()
+            .change("min", |min| min.title("min"))
+            .change("max", |max| max.title("max"))
+            .change("mean", |mean| mean.title("mean").rank(1))
+            .change("standard_deviation", |deviation| deviation.title("std").rank(1)),
+            Self::field("counts", Unit::Count, "Values in each bin", |variant| variant.counts.clone()),
+        ]
+    }
 }
 
 /// The variants that are named, or every loaded one of the same network but `model`.
@@ -110,8 +147,7 @@ pub(super) fn run(
                 layer: pair.reference.path.clone(),
                 value: pair.reference_value.name.to_owned(),
                 quantization: pair.reference_value.quantization.cloned(),
-                why: "exact",
-                confidence: 1.0,
+                ground: Ground::SAME,
             });
         }
         places.push(Place {
@@ -119,8 +155,7 @@ pub(super) fn run(
             layer: pair.candidate.path.clone(),
             value: pair.candidate_value.name.to_owned(),
             quantization: pair.candidate_value.quantization.cloned(),
-            why: pair.ground.why,
-            confidence: pair.ground.confidence,
+            ground: pair.ground,
         });
     }
     let mut samples = 0;
@@ -154,55 +189,17 @@ pub(super) fn run(
             model: &place.model.id,
             layer: place.layer.clone(),
             value: place.value.clone(),
-            why: place.why,
-            confidence: place.confidence,
+            ground: place.ground,
             statistics: Summary::from(statistics),
             counts: histogram.counts().to_vec(),
         });
     }
     drop(task);
-    lay_out(&Found { layer: &layer.path, input: &input.source, samples, edges, variants })
+    Ok(lay_out(&Found { layer: &layer.path, input: &input.source, samples, edges, variants }))
 }
 
-fn lay_out(found: &Found<'_>) -> Result<Report> {
-    let mut summary = Table::new([
-        Column::text("model"),
-        Column::text("layer"),
-        Column::text("why").rank(2),
-        Column::number("min"),
-        Column::number("max"),
-        Column::number("mean").rank(1),
-        Column::number("std").rank(1),
-    ]);
-    for variant in &found.variants {
-        let numbers = &variant.statistics;
-        summary.row([
-            Cell::name(variant.model),
-            Cell::text(&variant.layer),
-            Cell::text(variant.why).tone(Tone::Dim),
-            Cell::option(numbers.min, Cell::real),
-            Cell::option(numbers.max, Cell::real),
-            Cell::option(numbers.mean, Cell::real),
-            Cell::option(numbers.standard_deviation, Cell::real),
-        ]);
-    }
-    let mut columns = vec![Column::number("from"), Column::number("to")];
-    for variant in &found.variants {
-        columns.push(Column::number(variant.model.to_owned()));
-        columns.push(Column::chart("").rank(1));
-    }
-    let mut histogram = Table::new(columns);
-    let most = found.variants.iter().flat_map(|variant| &variant.counts).copied().max().unwrap_or(1).max(1);
-    for (index, edges) in found.edges.windows(2).enumerate() {
-        let mut cells = vec![Cell::real(edges[0]), Cell::real(edges[1])];
-        for variant in &found.variants {
-            let count = variant.counts.get(index).copied().unwrap_or(0);
-            cells.push(Cell::count(count));
-            cells.push(Cell::chart(Chart::Bar(count as f64 / most as f64)).tone(Tone::Good));
-        }
-        histogram.row(cells);
-    }
-    Ok(Report::new(found)?
+fn lay_out(found: &Found<'_>) -> Report {
+    Report::of(found)
         .toned_line([
             (Tone::Name, found.layer.to_owned()),
             (
@@ -215,6 +212,25 @@ fn lay_out(found: &Found<'_>) -> Result<Report> {
                 ),
             ),
         ])
-        .table(summary)
-        .table(histogram))
+        .table(Table::of(&found.variants))
+        .table(histograms(found))
+}
+
+/// A row for each bin, with the count of each variant and its bar.
+fn histograms(found: &Found<'_>) -> Table {
+    let mut fields = SharedBin::fields();
+    for (index, variant) in found.variants.iter().enumerate() {
+        let name = variant.model.to_owned();
+        fields.extend([
+            SharedBin::field(name.clone(), Unit::Count, "Values in the bin", move |bin| bin.count(index))
+                .title(name),
+            SharedBin::chart("Bar of the count, full at the fullest bin of all", move |bin| {
+                Some(Chart::Bar(bin.share(index)))
+            })
+            .rank(1)
+            .tone(|_| Tone::Good),
+        ]);
+    }
+    let counts = found.variants.iter().map(|variant| &variant.counts[..]);
+    Table::with(&fields, &SharedBin::all(&found.edges, counts))
 }

@@ -1,17 +1,19 @@
 //! The difference of two models for people: what is most telling first.
 
-use super::{Difference, Lonely, PortPair};
-use crate::error::Result;
+use super::{Difference, Lonely, PortPair, Property};
+use crate::error::Error;
+use crate::inspect::Errors;
+use crate::inspect::pairing::Ground;
 use crate::model::LayerKind;
-use crate::render::number;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::{Datum, Field, IntoDatum, Record, Unit};
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 use std::collections::BTreeMap;
 
 /// The summary, then tables of what differs; with `all` of what does not, too.
-pub(super) fn report(difference: &Difference<'_>, all: bool) -> Result<Report> {
-    let mut report = Report::new(difference)?.toned_line([
+pub(super) fn report(difference: &Difference<'_>, all: bool) -> Report {
+    let mut report = Report::of(difference).toned_line([
         (Tone::Name, difference.reference.to_owned()),
         (Tone::Plain, " → ".to_owned()),
         (Tone::Name, difference.candidate.to_owned()),
@@ -19,7 +21,7 @@ pub(super) fn report(difference: &Difference<'_>, all: bool) -> Result<Report> {
         verdict(difference),
     ]);
     if difference.is_identical && !all {
-        return Ok(report);
+        return report;
     }
     report = report.line(layers_line(difference)).line(tensors_line(difference));
     if let Some(text) = folded(difference) {
@@ -37,7 +39,7 @@ pub(super) fn report(difference: &Difference<'_>, all: bool) -> Result<Report> {
     if !tensors.rows.is_empty() {
         report = report.table(tensors);
     }
-    Ok(report)
+    report
 }
 
 fn verdict(difference: &Difference<'_>) -> (Tone, String) {
@@ -117,104 +119,172 @@ fn tensors_line(difference: &Difference<'_>) -> String {
     format!("tensors: {}", parts.join(", "))
 }
 
+/// The properties, then inputs and outputs under those names.
 fn properties(difference: &Difference<'_>, all: bool) -> Table {
-    let mut table = Table::new([Column::text("property"), Column::text("before"), Column::text("after")]);
-    for property in difference.properties.iter().filter(|property| all || property.differs) {
-        let cell = |text: &Option<String>| {
-            Cell::option(text.clone(), |text| match (property.name, text.parse::<u64>()) {
-                ("bytes" | "stored bytes", Ok(bytes)) => Cell::bytes(bytes),
-                (_, Ok(count)) => Cell::count(count),
-                _ => Cell::text(text),
-            })
+    let ports = |name, pairs: &[PortPair]| -> Vec<Property> {
+        let property = |pair: &PortPair| {
+            let PortPair { reference, candidate, differs } = pair.clone();
+            Property { name, reference, candidate, differs }
         };
-        table.row([Cell::text(property.name), cell(&property.reference), cell(&property.candidate)]);
-    }
-    let mut ports = |name: &str, pairs: &[PortPair]| {
-        for pair in pairs.iter().filter(|pair| all || pair.differs) {
-            let cell = |text: &Option<String>| Cell::option(text.clone(), Cell::text);
-            table.row([Cell::text(name), cell(&pair.reference), cell(&pair.candidate)]);
-        }
+        pairs.iter().map(property).collect()
     };
-    ports("input", &difference.inputs);
-    ports("output", &difference.outputs);
-    table
+    let (inputs, outputs) = (ports("input", &difference.inputs), ports("output", &difference.outputs));
+    let properties = difference.properties.iter().chain(&inputs).chain(&outputs);
+    Table::of(properties.filter(|property| all || property.differs))
+}
+
+/// A pair of layers, or a layer that one of the models lacks.
+pub(super) struct LayerLine<'a> {
+    layer: &'a str,
+    candidate: Option<&'a str>,
+    ground: Option<Ground>,
+    change: String,
+    tone: Tone,
+}
+
+impl Record for LayerLine<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("layer", Unit::Name, "The layer", |line| line.layer).title("layer"),
+            Self::field("candidate_layer", Unit::Text, "The layer of the candidate that matches", |line| {
+                line.candidate
+            })
+            .title("in the other")
+            .rank(3),
+            Self::flat(Ground::fields(), |line| line.ground.as_ref())
+                .change("why", |why| why.title("matched by").rank(2).tone(|_| Tone::Dim))
+                .change("confidence", |confidence| confidence.title("confidence").rank(4)),
+            Self::field(
+                "change",
+                Unit::Text,
+                "What differs: operator, quantization, attributes; or that only one of the models has it",
+                |line| line.change.clone(),
+            )
+            .title("change")
+            .tone(|line| line.tone),
+        ]
+    }
 }
 
 fn layers(difference: &Difference<'_>, all: bool) -> Table {
-    let mut table = Table::new([
-        Column::text("layer"),
-        Column::text("in the other").rank(3),
-        Column::text("matched by").rank(2),
-        Column::number("confidence").rank(4),
-        Column::text("change"),
-    ]);
-    for pair in difference.layers.pairs.iter().filter(|pair| all || !pair.changes.is_empty()) {
-        table.row([
-            Cell::name(pair.reference),
-            Cell::text(pair.candidate),
-            Cell::text(pair.ground.why).tone(Tone::Dim),
-            Cell { text: format!("{:.2}", pair.ground.confidence), ..Cell::real(pair.ground.confidence) },
-            if pair.changes.is_empty() {
-                Cell::text("none").tone(Tone::Dim)
-            } else {
-                Cell::text(pair.changes.join(", "))
-            },
-        ]);
-    }
-    let mut lonely = |layers: &[Lonely<'_>], text: &str, tone: Tone| {
-        for layer in layers {
-            table.row([
-                Cell::name(layer.path),
-                Cell::missing(),
-                Cell::missing(),
-                Cell::missing(),
-                Cell::text(format!("{text} ({})", layer.op_type)).tone(tone),
-            ]);
+    let layers = &difference.layers;
+    let pairs = layers.pairs.iter().filter(|pair| all || !pair.changes.is_empty()).map(|pair| {
+        let (change, tone) = match &pair.changes[..] {
+            [] => ("none".to_owned(), Tone::Dim),
+            changes => (changes.join(", "), Tone::Plain),
+        };
+        LayerLine {
+            layer: pair.reference,
+            candidate: Some(pair.candidate),
+            ground: Some(pair.ground),
+            change,
+            tone,
         }
-    };
-    lonely(&difference.layers.only_reference, "removed", Tone::Bad);
-    lonely(&difference.layers.only_candidate, "added", Tone::Good);
-    table
+    });
+    let lonely =
+        [(&layers.only_reference, "removed", Tone::Bad), (&layers.only_candidate, "added", Tone::Good)];
+    let lonely = lonely.into_iter().flat_map(|(layers, text, tone)| {
+        layers.iter().map(move |layer| LayerLine {
+            layer: layer.path,
+            candidate: None,
+            ground: None,
+            change: format!("{text} ({})", layer.op_type),
+            tone,
+        })
+    });
+    Table::of(&pairs.chain(lonely).collect::<Vec<_>>())
+}
+
+/// A pair of tensors, or a tensor that one of the models lacks.
+pub(super) struct TensorLine<'a> {
+    tensor: &'a str,
+    candidate: Option<&'a str>,
+    ground: Option<Ground>,
+    reference_type: Option<&'a str>,
+    candidate_type: Option<&'a str>,
+    errors: Option<&'a Errors>,
+    obstacle: Option<&'a Error>,
+}
+
+impl Record for TensorLine<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("tensor", Unit::Name, "The stored tensor", |line| line.tensor).title("tensor"),
+            Self::field("candidate_tensor", Unit::Text, "The tensor of the candidate that matches", |line| {
+                line.candidate
+            })
+            .title("in the other")
+            .rank(5),
+            Self::flat(Ground::fields(), |line| line.ground.as_ref())
+                .change("why", |why| why.title("matched by").rank(4).tone(|_| Tone::Dim)),
+            Self::field("reference_type", Unit::Text, "Element type and shape in the reference", |line| {
+                line.reference_type
+            })
+            .title("before")
+            .rank(2),
+            Self::field(
+                "candidate_type",
+                Unit::Text,
+                "Element type and shape in the candidate; or that only one of the models has it",
+                |line| line.candidate_type,
+            )
+            .title("after")
+            .rank(1),
+            Self::nested("errors", "Errors of the dequantized values", Errors::fields(), |line| line.errors)
+                .for_machines()
+                .change("sqnr_db", |sqnr| {
+                    sqnr.title("SQNR dB").text(TensorLine::sqnr_text).tone(TensorLine::sqnr_tone)
+                })
+                .change("max_abs_error", |error| error.title("max error").rank(3)),
+            Self::error("obstacle", "Why the values were not compared", |line| line.obstacle),
+        ]
+    }
+}
+
+impl TensorLine<'_> {
+    fn sqnr(&self) -> Datum {
+        self.errors.and_then(|errors| errors.metrics.sqnr_db).into_datum()
+    }
+
+    /// The SQNR, or why there is none.
+    fn sqnr_text(&self) -> String {
+        match self.obstacle {
+            Some(obstacle) => obstacle.message().to_owned(),
+            None => Unit::Decibels.text(&self.sqnr()),
+        }
+    }
+
+    fn sqnr_tone(&self) -> Tone {
+        match self.obstacle {
+            Some(_) => Tone::Warning,
+            None if self.sqnr().is_missing() => Tone::Dim,
+            None => Tone::Plain,
+        }
+    }
 }
 
 fn tensors(difference: &Difference<'_>, all: bool) -> Table {
-    let mut table = Table::new([
-        Column::text("tensor"),
-        Column::text("in the other").rank(5),
-        Column::text("matched by").rank(4),
-        Column::text("before").rank(2),
-        Column::text("after").rank(1),
-        Column::number("SQNR dB"),
-        Column::number("max error").rank(3),
-    ]);
-    for pair in difference.tensors.pairs.iter().filter(|pair| all || pair.differs()) {
-        let number = |value: Option<f64>| Cell::option(value, Cell::real);
-        let sqnr = pair.errors.as_ref().and_then(|errors| errors.metrics.sqnr_db);
-        table.row([
-            Cell::name(pair.reference),
-            Cell::text(pair.candidate),
-            Cell::text(pair.ground.why).tone(Tone::Dim),
-            Cell::text(pair.reference_type.clone()),
-            Cell::text(pair.candidate_type.clone()),
-            match &pair.obstacle {
-                Some(obstacle) => Cell::text(obstacle.message()).tone(Tone::Warning),
-                None => Cell::option(sqnr, |sqnr| Cell { text: decibels(sqnr), ..Cell::real(sqnr) }),
-            },
-            number(pair.errors.as_ref().and_then(|errors| errors.metrics.max_abs_error)),
-        ]);
-    }
-    for (names, text) in
-        [(&difference.tensors.only_reference, "removed"), (&difference.tensors.only_candidate, "added")]
-    {
-        for name in names {
-            let mut cells = vec![Cell::name(*name), Cell::missing(), Cell::missing()];
-            cells.extend([Cell::missing(), Cell::text(text), Cell::missing(), Cell::missing()]);
-            table.row(cells);
-        }
-    }
-    table
-}
-
-fn decibels(value: f64) -> String {
-    if value.is_finite() { format!("{value:.2}") } else { number::real(value) }
+    let tensors = &difference.tensors;
+    let pairs = tensors.pairs.iter().filter(|pair| all || pair.differs()).map(|pair| TensorLine {
+        tensor: pair.reference,
+        candidate: Some(pair.candidate),
+        ground: Some(pair.ground),
+        reference_type: Some(&pair.reference_type),
+        candidate_type: Some(&pair.candidate_type),
+        errors: pair.errors.as_ref(),
+        obstacle: pair.obstacle.as_ref(),
+    });
+    let lonely = [(&tensors.only_reference, "removed"), (&tensors.only_candidate, "added")];
+    let lonely = lonely.into_iter().flat_map(|(names, text)| {
+        names.iter().map(move |name| TensorLine {
+            tensor: name,
+            candidate: None,
+            ground: None,
+            reference_type: None,
+            candidate_type: Some(text),
+            errors: None,
+            obstacle: None,
+        })
+    });
+    Table::of(&pairs.chain(lonely).collect::<Vec<_>>())
 }

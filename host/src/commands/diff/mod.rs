@@ -1,5 +1,6 @@
 //! `diff`: what differs between two models.
 
+mod declaration;
 mod layout;
 mod tensors;
 
@@ -10,8 +11,8 @@ use crate::inspect::pairing::{self, Ground, LayerPair};
 use crate::model::{LayerInfo, LayerKind, ModelInfo, ValueInfo, type_text};
 use crate::playground::{Loaded, Playground};
 use crate::regular_file;
+use crate::render::record::ReportShape;
 use crate::render::report::Report;
-use serde::Serialize;
 use std::io::Read;
 use std::path::Path;
 
@@ -36,7 +37,6 @@ pub(super) struct Arguments {
 }
 
 /// Everything that differs; `reference` is the first model, `candidate` the second.
-#[derive(Serialize)]
 struct Difference<'a> {
     reference: &'a str,
     candidate: &'a str,
@@ -50,7 +50,6 @@ struct Difference<'a> {
 }
 
 /// A property of the two models as text.
-#[derive(Serialize)]
 struct Property {
     name: &'static str,
     reference: Option<String>,
@@ -59,14 +58,13 @@ struct Property {
 }
 
 /// An input or an output at the same place of both; none where one has fewer.
-#[derive(Serialize)]
+#[derive(Clone)]
 struct PortPair {
     reference: Option<String>,
     candidate: Option<String>,
     differs: bool,
 }
 
-#[derive(Serialize)]
 struct Layers<'a> {
     /// Pairs that do not differ in anything that both files tell.
     same: usize,
@@ -78,21 +76,17 @@ struct Layers<'a> {
     plumbing_candidate: usize,
 }
 
-#[derive(Serialize)]
 struct Pair<'a> {
     reference: &'a str,
     candidate: &'a str,
-    #[serde(flatten)]
     ground: Ground,
     /// What differs, in words; empty for a pair that does not.
     changes: Vec<String>,
 }
 
-#[derive(Serialize)]
 struct Lonely<'a> {
     path: &'a str,
     op_type: &'a str,
-    #[serde(skip)]
     kind: LayerKind,
 }
 
@@ -105,6 +99,17 @@ impl Command for Diff {
         Example { line: "diff resnet8.onnx resnet8_int8.onnx", shows: "what the quantizer did" },
         Example { line: "diff resnet8_int8.onnx resnet8_uint8.onnx", shows: "two ways to quantize" },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![
+            ReportShape::of::<Difference<'_>>(1)
+                .draws::<layout::LayerLine<'_>>("layers", "The layers that differ, with `--all` all of them")
+                .draws::<layout::TensorLine<'_>>(
+                    "tensors",
+                    "The tensors that differ, with `--all` all of them",
+                ),
+        ]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
@@ -126,7 +131,7 @@ impl Command for Diff {
             tensors: tensors?,
         };
         drop(task);
-        layout::report(&difference, arguments.all)
+        Ok(layout::report(&difference, arguments.all))
     }
 }
 

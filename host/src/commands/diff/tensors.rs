@@ -7,9 +7,8 @@ use crate::inspect::weight::Stored;
 use crate::inspect::{Errors, contrast, survey};
 use crate::model::{TensorInfo, shape_text};
 use crate::playground::Loaded;
-use serde::Serialize;
+use crate::render::record::{Field, Record, Unit};
 
-#[derive(Serialize)]
 pub(super) struct Tensors<'a> {
     /// Pairs whose types and real values are the same.
     pub same: usize,
@@ -18,11 +17,9 @@ pub(super) struct Tensors<'a> {
     pub only_candidate: Vec<&'a str>,
 }
 
-#[derive(Serialize)]
 pub(super) struct Pair<'a> {
     pub reference: &'a str,
     pub candidate: &'a str,
-    #[serde(flatten)]
     pub ground: Ground,
     /// Type and shape of both.
     pub reference_type: String,
@@ -33,6 +30,55 @@ pub(super) struct Pair<'a> {
     pub errors: Option<Errors>,
     /// Why they were not compared.
     pub obstacle: Option<Error>,
+}
+
+impl Record for Tensors<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("same", Unit::Count, "Pairs whose types and values are equal", |tensors| {
+                tensors.same
+            }),
+            Self::list("pairs", "Tensors of both models that match", |tensors| &tensors.pairs),
+            Self::field(
+                "only_reference",
+                Unit::Name,
+                "Tensors of the reference without a match",
+                |tensors| tensors.only_reference.clone(),
+            ),
+            Self::field(
+                "only_candidate",
+                Unit::Name,
+                "Tensors of the candidate without a match",
+                |tensors| tensors.only_candidate.clone(),
+            ),
+        ]
+    }
+}
+
+impl Record for Pair<'_> {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("reference", Unit::Name, "The tensor of the reference", |pair| pair.reference),
+            Self::field("candidate", Unit::Name, "The tensor of the candidate", |pair| pair.candidate),
+            Self::flat(Ground::fields(), |pair| Some(&pair.ground)).always(),
+            Self::field("reference_type", Unit::Text, "Element type and shape in the reference", |pair| {
+                pair.reference_type.clone()
+            }),
+            Self::field("candidate_type", Unit::Text, "Element type and shape in the candidate", |pair| {
+                pair.candidate_type.clone()
+            }),
+            Self::field(
+                "is_requantized",
+                Unit::Flag,
+                "Whether quantization parameters differ, or only one of the two has some",
+                |pair| pair.is_requantized,
+            ),
+            Self::object("errors", "Errors of the dequantized values; null if they were not read", |pair| {
+                pair.errors.as_ref()
+            }),
+            Self::error("obstacle", "Why the values were not compared", |pair| pair.obstacle.as_ref()),
+        ]
+    }
 }
 
 impl Pair<'_> {

@@ -1,5 +1,6 @@
 //! The declarations that several reports share.
 
+pub(super) mod bins;
 mod finding;
 pub(super) mod listed;
 pub(super) mod listing;
@@ -13,9 +14,8 @@ pub(super) use ran::{Ran, settings_line};
 use crate::inspect::pairing::Ground;
 use crate::inspect::{Errors, Summary};
 use crate::model::Property;
-use crate::render::record::{self, Direction, Field, Record, Unit};
+use crate::render::record::{Direction, Field, Record, Unit};
 use crate::render::style::Tone;
-use serde::{Serialize, Serializer};
 
 /// The metrics of `qp_analysis::Metrics`; a new one is a line here.
 impl Record for Errors {
@@ -77,13 +77,6 @@ impl Record for Errors {
             .rank(9)
             .sort("mse", Direction::Descending),
         ]
-    }
-}
-
-/// For the reports that are not declared.
-impl Serialize for Errors {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        record::json(self).serialize(serializer)
     }
 }
 

@@ -234,7 +234,7 @@ impl Record for LayerInfo {
                 layer.quantization.clone()
             }),
             Self::field("kind", Unit::Text, "What it does, under a name common to all formats", |layer| {
-                word(layer.kind)
+                layer.kind.name()
             }),
         ]
     }

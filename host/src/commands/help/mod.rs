@@ -5,12 +5,11 @@ mod reference;
 use super::{Command, Entry, Example, Group, Scope, TABLE, find};
 use crate::error::{Error, Result};
 use crate::playground::Playground;
-use crate::render::record::{Spec, TableShape};
+use crate::render::record::{Field, Kind, Record, ReportShape, Spec, TableShape, Unit};
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
 use crate::spelling::nearest;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// `help [COMMAND]`
 pub(super) struct Help;
@@ -32,12 +31,34 @@ pub(super) struct Arguments {
 /// The groups, in the order in which they are listed.
 const GROUPS: [Group; 4] = [Group::Models, Group::Inspect, Group::Run, Group::Session];
 
-#[derive(Serialize)]
-struct Listed {
-    name: &'static str,
-    aliases: &'static [&'static str],
-    summary: &'static str,
-    group: &'static str,
+struct All;
+
+impl Record for All {
+    fn fields() -> Vec<Field<Self>> {
+        vec![Self::list("commands", "The commands", |_| TABLE)]
+    }
+}
+
+impl Record for Entry {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Name, "Name of the command", |entry| entry.name),
+            Self::field("aliases", Unit::Text, "Its other names", |entry| entry.aliases),
+            Self::field("summary", Unit::Text, "What it does", |entry| entry.summary),
+            Self::field("group", Unit::Text, "Heading under which it is listed", |entry| entry.group.title()),
+        ]
+    }
+}
+
+/// The schema that `--schema` prints.
+struct Schema(Value);
+
+impl Record for Schema {
+    fn fields() -> Vec<Field<Self>> {
+        vec![Self::names("Keyword of JSON Schema", Kind::Any, |schema| {
+            schema.0.as_object().cloned().unwrap_or_default()
+        })]
+    }
 }
 
 impl Command for Help {
@@ -51,16 +72,24 @@ impl Command for Help {
         Example { line: "help compare --schema", shows: "the JSON Schema of its report" },
     ];
 
+    fn reports() -> Vec<ReportShape> {
+        vec![
+            ReportShape::of::<All>(1).when("without a command"),
+            ReportShape::of::<Explained>(1).when("of a command"),
+            ReportShape::of::<Schema>(1).when("with `--schema`"),
+        ]
+    }
+
     fn run(arguments: Arguments, _: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         let Some(name) = arguments.command else {
-            return if arguments.markdown { Ok(Report::verbatim(reference::markdown())) } else { all() };
+            return if arguments.markdown { Ok(Report::verbatim(reference::markdown())) } else { Ok(all()) };
         };
         match find(&name) {
             Some(entry) if arguments.schema => match entry.schema() {
                 Some(schema) => Ok(Report::document(schema)),
                 None => Err(Error::not_found(format!("`{name}` has no schema"))),
             },
-            Some(entry) => of_command(entry),
+            Some(entry) => Ok(of_command(entry)),
             None => {
                 let error = Error::not_found(format!("there is no command `{name}`"));
                 Err(match nearest(&name, TABLE.iter().map(|entry| entry.name)) {
@@ -72,17 +101,8 @@ impl Command for Help {
     }
 }
 
-fn all() -> Result<Report> {
-    let listed: Vec<Listed> = TABLE
-        .iter()
-        .map(|entry| Listed {
-            name: entry.name,
-            aliases: entry.aliases,
-            summary: entry.summary,
-            group: entry.group.title(),
-        })
-        .collect();
-    let mut report = Report::new(&json!({ "commands": listed }))?;
+fn all() -> Report {
+    let mut report = Report::of(&All);
     for group in GROUPS {
         let entries: Vec<_> = TABLE
             .iter()
@@ -94,20 +114,25 @@ fn all() -> Result<Report> {
             report = report.toned_line([(Tone::Heading, group.title().to_owned())]).fields(entries);
         }
     }
-    Ok(report.line("").line("Separate commands with `;`. Tab completes. `help COMMAND` explains one, `--json` prints any result as JSON."))
+    report.line("").line("Separate commands with `;`. Tab completes. `help COMMAND` explains one, `--json` prints any result as JSON.")
 }
 
 /// What is said of one command.
 struct Explained {
     entry: &'static Entry,
     usage: String,
-    /// The names of the arguments with what they are; the last [`COMMON`] are those of every command.
-    arguments: Vec<(String, String)>,
+    /// The arguments; the last [`COMMON`] are those of every command.
+    arguments: Vec<Argument>,
     tables: Vec<ExplainedTable>,
 }
 
 /// Arguments that every command has: `--json` and `--help`.
 const COMMON: usize = 2;
+
+struct Argument {
+    name: String,
+    help: String,
+}
 
 /// A table of a command's report.
 struct ExplainedTable {
@@ -125,12 +150,75 @@ impl Explained {
             let of = |shape| ExplainedTable { when: report.when, shape };
             report.tables().into_iter().map(of)
         });
-        Self { entry, usage, arguments: rows(&definition), tables: tables.collect() }
+        Self { entry, usage, arguments: arguments_of(&definition), tables: tables.collect() }
     }
 
     /// Without those that every command has.
-    fn own_arguments(&self) -> &[(String, String)] {
-        &self.arguments[..self.arguments.len().saturating_sub(COMMON)]
+    fn own_arguments(&self) -> Vec<(String, String)> {
+        let own = &self.arguments[..self.arguments.len().saturating_sub(COMMON)];
+        own.iter().map(Argument::row).collect()
+    }
+}
+
+impl Argument {
+    fn row(&self) -> (String, String) {
+        (self.name.clone(), self.help.clone())
+    }
+}
+
+impl Record for Explained {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Name, "Name of the command", |explained| explained.entry.name),
+            Self::field("aliases", Unit::Text, "Its other names", |explained| explained.entry.aliases),
+            Self::field("summary", Unit::Text, "What it does", |explained| explained.entry.summary),
+            Self::field("usage", Unit::Text, "How it is called", |explained| explained.usage.clone()),
+            Self::list("arguments", "Its arguments", |explained| &explained.arguments),
+            Self::list("tables", "The tables of its reports", |explained| &explained.tables),
+            Self::list("examples", "Lines to try", |explained| explained.entry.examples),
+        ]
+    }
+}
+
+impl Record for Argument {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("name", Unit::Name, "Name of the argument", |argument| argument.name.clone()),
+            Self::field("help", Unit::Text, "What it is", |argument| argument.help.clone()),
+        ]
+    }
+}
+
+impl Record for ExplainedTable {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("key", Unit::Text, "Key of its rows in the report", |table| table.shape.key.clone()),
+            Self::field("meaning", Unit::Text, "What its rows are", |table| table.shape.meaning),
+            Self::list("columns", "Its columns", |table| &table.shape.columns),
+        ]
+    }
+}
+
+impl Record for Spec {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("key", Unit::Text, "Key of the value in a row", |column| column.key.to_string()),
+            Self::field("title", Unit::Text, "Heading of the column", |column| {
+                column.title.as_ref().map(ToString::to_string)
+            }),
+            Self::field("unit", Unit::Text, "Symbol of the unit; empty for none", |column| column.symbol),
+            Self::field("meaning", Unit::Text, "What the value means", |column| column.meaning),
+            Self::field("sort", Unit::Text, "Key of `--sort`", |column| column.sort.map(|(word, _)| word)),
+        ]
+    }
+}
+
+impl Record for Example {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("line", Unit::Text, "The line", |example| example.line),
+            Self::field("shows", Unit::Text, "What it shows", |example| example.shows),
+        ]
     }
 }
 
@@ -142,24 +230,11 @@ impl ExplainedTable {
 }
 
 /// The explanation of one command.
-pub(super) fn of_command(entry: &'static Entry) -> Result<Report> {
-    let Explained { usage, arguments, tables, .. } = Explained::of(entry);
-    let value = json!({
-        "name": entry.name,
-        "aliases": entry.aliases,
-        "summary": entry.summary,
-        "usage": usage,
-        "arguments": arguments.iter().map(|(name, help)| json!({ "name": name, "help": help })).collect::<Vec<_>>(),
-        "tables": tables.iter().map(|table| json!({
-            "key": table.shape.key,
-            "meaning": table.shape.meaning,
-            "columns": table.shape.columns.iter().map(column_json).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
-        "examples": entry.examples.iter().map(|example| json!({ "line": example.line, "shows": example.shows })).collect::<Vec<_>>(),
-    });
-    let mut report = Report::new(&value)?
+pub(super) fn of_command(entry: &'static Entry) -> Report {
+    let explained = Explained::of(entry);
+    let mut report = Report::of(&explained)
         .line(entry.summary)
-        .toned_line([(Tone::Heading, "Usage  ".to_owned()), (Tone::Plain, usage)]);
+        .toned_line([(Tone::Heading, "Usage  ".to_owned()), (Tone::Plain, explained.usage.clone())]);
     if !entry.aliases.is_empty() {
         report = report
             .toned_line([(Tone::Heading, "Also   ".to_owned()), (Tone::Plain, entry.aliases.join(", "))]);
@@ -167,20 +242,23 @@ pub(super) fn of_command(entry: &'static Entry) -> Result<Report> {
     let labelled = |rows: Vec<(String, String)>| {
         rows.into_iter().map(|(name, text)| (name, Cell::text(text))).collect::<Vec<_>>()
     };
-    report = report.toned_line([(Tone::Heading, "Arguments".to_owned())]).fields(labelled(arguments));
-    for table in &tables {
-        let what = if tables.len() > 1 { format!("  {}", table.shape.meaning) } else { String::new() };
+    report = report
+        .toned_line([(Tone::Heading, "Arguments".to_owned())])
+        .fields(labelled(explained.arguments.iter().map(Argument::row).collect()));
+    for table in &explained.tables {
+        let what =
+            if explained.tables.len() > 1 { format!("  {}", table.shape.meaning) } else { String::new() };
         let when = if table.when.is_empty() { String::new() } else { format!(", {}", table.when) };
         report = report
             .toned_line([(Tone::Heading, "Columns".to_owned()), (Tone::Dim, format!("{what}{when}"))])
             .fields(labelled(table.rows()));
     }
     report = report.toned_line([(Tone::Heading, "Examples".to_owned())]);
-    Ok(entry.examples.iter().fold(report, |report, example| {
+    entry.examples.iter().fold(report, |report, example| {
         report
             .toned_line([(Tone::Name, format!("  {}", example.line))])
             .toned_line([(Tone::Dim, format!("      {}", example.shows))])
-    }))
+    })
 }
 
 /// The heading of a column with what it means, its unit, and how to sort by it; `None` for a chart without a heading.
@@ -196,17 +274,7 @@ fn column_row(column: &Spec) -> Option<(String, String)> {
     Some((title.to_string(), text))
 }
 
-fn column_json(column: &Spec) -> Value {
-    json!({
-        "key": column.key,
-        "title": column.title,
-        "unit": column.symbol,
-        "meaning": column.meaning,
-        "sort": column.sort.map(|(word, _)| word),
-    })
-}
-
-fn rows(definition: &clap::Command) -> Vec<(String, String)> {
+fn arguments_of(definition: &clap::Command) -> Vec<Argument> {
     let own = definition.get_arguments().filter(|argument| !argument.is_hide_set()).map(|argument| {
         let mut help = match argument.get_id().as_str() {
             // Of its own, clap refers to another help, which does not exist here.
@@ -226,7 +294,7 @@ fn rows(definition: &clap::Command) -> Vec<(String, String)> {
         let name = std::iter::once(command.get_name().to_owned()).chain(values).collect::<Vec<_>>().join(" ");
         [(name, about)]
     });
-    nested.chain(own).collect()
+    nested.chain(own).map(|(name, help)| Argument { name, help }).collect()
 }
 
 fn argument_name(argument: &clap::Arg) -> String {

@@ -37,7 +37,7 @@ fn push(text: &mut String, command: &Explained) {
         let aliases: Vec<String> = entry.aliases.iter().map(|alias| format!("`{alias}`")).collect();
         let _ = write!(text, "\nAlso {}.\n", aliases.join(", "));
     }
-    push_table(text, "argument", command.own_arguments());
+    push_table(text, "argument", &command.own_arguments());
     for table in &command.tables {
         let when = if table.when.is_empty() { String::new() } else { format!(" ({})", table.when) };
         let _ = write!(text, "\n{}{when}:\n", table.shape.meaning);

@@ -1,6 +1,8 @@
 //! `run`: compute a model's outputs on the current input.
 
+mod declaration;
 mod measured;
+mod side_by_side;
 
 use super::arguments::number::integer_in;
 use super::arguments::running::Running;
@@ -13,13 +15,12 @@ use crate::capture::scores::scores;
 use crate::error::{Error, Result};
 use crate::model::{Property, Tensor, element_count, shape_text};
 use crate::playground::Playground;
-use crate::render::chart::Chart;
 use crate::render::number;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::ReportShape;
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use measured::{Measured, repeated};
-use qp_analysis::argmax;
-use serde::Serialize;
+use side_by_side::{Scored, side_by_side};
 use std::time::Duration;
 
 /// Values of one output that the result value holds.
@@ -61,12 +62,10 @@ pub(super) struct Arguments {
 }
 
 /// Several models on one input.
-#[derive(Serialize)]
 struct SideBySide {
     models: Vec<Ran>,
 }
 
-#[derive(Serialize)]
 struct Ran {
     model: String,
     input: String,
@@ -75,17 +74,14 @@ struct Ran {
     runtime_version: String,
     settings: Vec<Property>,
     runs: usize,
-    latency_ms: f64,
+    latency: Duration,
     outputs: Vec<Output>,
     /// The scores of the first samples, if the first output holds some.
-    #[serde(skip)]
     scores: Vec<Vec<f64>>,
     /// How many samples have scores.
-    #[serde(skip)]
     scored: usize,
 }
 
-#[derive(Serialize)]
 struct Output {
     name: String,
     dtype: String,
@@ -98,10 +94,11 @@ struct Output {
     not_finite: usize,
 }
 
-#[derive(Serialize)]
 struct Class {
     class: usize,
     score: f64,
+    /// The score's share of the highest.
+    share: f64,
 }
 
 impl Command for Run {
@@ -127,6 +124,15 @@ impl Command for Run {
             shows: "the classes that one engine of PyTorch's sees",
         },
     ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![
+            ReportShape::of::<Ran>(1).when("of one model"),
+            ReportShape::of::<SideBySide>(1)
+                .when("of several models")
+                .draws::<Scored>("scores", "The predictions, two columns for each model"),
+        ]
+    }
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let own_options = options(&arguments.settings)?;
@@ -160,7 +166,7 @@ impl Command for Run {
         if let Some(writer) = writer {
             writer.finish()?;
         }
-        let report = if ran.len() == 1 { report(&ran[0])? } else { side_by_side(ran)? };
+        let report = if ran.len() == 1 { push_ran(Report::of(&ran[0]), &ran[0]) } else { side_by_side(ran) };
         Ok(match arguments.save {
             Some(path) => report.toned_line([(Tone::Good, "written: ".to_owned()), (Tone::Name, path)]),
             None => report,
@@ -196,7 +202,7 @@ fn described(model: &str, input: String, measured: Measured) -> Ran {
         runtime_version: report.runtime_version,
         settings: report.settings,
         runs: latencies.len(),
-        latency_ms: median.as_secs_f64() * 1e3,
+        latency: median,
         outputs: outputs.list,
         scores: outputs.scores,
         scored: outputs.scored,
@@ -209,92 +215,24 @@ fn scores_of(output: &Tensor) -> Vec<Vec<f64>> {
     if is_scores { scores(output).unwrap_or_default() } else { Vec::new() }
 }
 
-/// One model's outputs.
-fn report(ran: &Ran) -> Result<Report> {
-    push_ran(Report::new(ran)?, ran)
-}
-
-/// Several models: where all give scores, a table of their classes.
-fn side_by_side(models: Vec<Ran>) -> Result<Report> {
-    let shape = |ran: &Ran| (ran.scored, ran.scores.first().map_or(0, Vec::len));
-    let first = models.first().map(shape).unwrap_or_default();
-    let are_comparable = first.0 > 0 && models.iter().all(|ran| shape(ran) == first);
-    let models = SideBySide { models };
-    let mut report = Report::new(&models)?;
-    if !are_comparable {
-        for ran in &models.models {
-            report = push_ran(report, ran)?;
-        }
-        return Ok(report);
-    }
-    for ran in &models.models {
-        report = report.toned_line(head(ran));
-    }
-    let mut columns = vec![Column::number(if first.0 == 1 { "class" } else { "sample" })];
-    for ran in &models.models {
-        columns.push(Column::number(ran.model.clone()));
-        if first.0 > 1 {
-            columns.push(Column::number("score"));
-        }
-    }
-    let mut table = Table::new(columns);
-    let plain = |number: usize| Cell { text: number.to_string(), raw: number.into(), ..Cell::default() };
-    if first.0 == 1 {
-        // The highest of any model, in the order of the first one.
-        let score = |ran: &Ran, class: usize| ran.scores[0].get(class).copied().unwrap_or(f64::NAN);
-        let mut classes: Vec<usize> = (0..first.1).collect();
-        let best = |class: usize| {
-            models.models.iter().map(|ran| score(ran, class)).fold(f64::NEG_INFINITY, f64::max)
-        };
-        classes.sort_by(|one, other| best(*other).total_cmp(&best(*one)));
-        for class in classes.into_iter().take(TOP) {
-            let mut cells = vec![plain(class)];
-            cells.extend(models.models.iter().map(|ran| Cell::real(score(ran, class))));
-            table.row(cells);
-        }
-        return Ok(report.table(table));
-    }
-    for sample in 0..first.0.min(SHOWN_SAMPLES) {
-        let class = |ran: &Ran| argmax(&ran.scores[sample]).unwrap_or(0);
-        let expected = models.models.first().map(class);
-        let mut cells = vec![plain(sample)];
-        for ran in &models.models {
-            let own = class(ran);
-            let tone = if Some(own) == expected { Tone::Plain } else { Tone::Bad };
-            cells.extend([plain(own).tone(tone), Cell::real(ran.scores[sample][own])]);
-        }
-        table.row(cells);
-    }
-    report = report.table(table);
-    if first.0 > SHOWN_SAMPLES {
-        report = report
-            .line(format!("and {} more samples; `flips` lists those that differ", first.0 - SHOWN_SAMPLES));
-    }
-    Ok(report)
-}
-
 fn head(ran: &Ran) -> [(Tone, String); 3] {
     let how_often = match ran.runs {
         1 => "1 run".to_owned(),
         runs => format!("median of {runs} runs"),
     };
-    let median = Duration::from_secs_f64(ran.latency_ms / 1e3);
     [
         (Tone::Name, ran.model.clone()),
-        (Tone::Plain, format!(" on {}: {} ", ran.input, number::duration(median))),
+        (Tone::Plain, format!(" on {}: {} ", ran.input, number::duration(ran.latency))),
         (Tone::Dim, format!("({how_often}, {} {})", ran.runtime, ran.runtime_version)),
     ]
 }
 
-fn push_ran(report: Report, ran: &Ran) -> Result<Report> {
+fn push_ran(report: Report, ran: &Ran) -> Report {
     let mut report = report.toned_line(head(ran));
     if !ran.steps.is_empty() {
         report = report.toned_line([(Tone::Dim, format!("  input fitted: {}", ran.steps.join(", ")))]);
     }
-    for output in &ran.outputs {
-        report = push_output(report, output);
-    }
-    Ok(report)
+    ran.outputs.iter().fold(report, push_output)
 }
 
 fn push_output(report: Report, output: &Output) -> Report {
@@ -316,18 +254,7 @@ fn push_output(report: Report, output: &Output) -> Report {
         let rest = if output.values.len() > SHOWN_VALUES || output.is_truncated { ", …" } else { "" };
         return report.toned_line(head).line(format!("    {}{rest}", shown.join(", ")));
     }
-    let mut table = Table::new([Column::number("class"), Column::number("score"), Column::chart("")]);
-    let highest = output.top.first().map_or(0.0, |class| class.score);
-    for class in &output.top {
-        let share = if highest > 0.0 { (class.score / highest).clamp(0.0, 1.0) } else { 0.0 };
-        table.row([
-            Cell { text: class.class.to_string(), raw: class.class.into(), ..Cell::default() },
-            Cell::real(class.score),
-            // A score needs no more than half of what a histogram does.
-            Cell::chart(Chart::Bar(share / 2.0)).tone(Tone::Good),
-        ]);
-    }
-    report.toned_line(head).table(table)
+    report.toned_line(head).table(Table::of(&output.top))
 }
 
 impl Output {
@@ -350,12 +277,16 @@ fn output(tensor: &Tensor) -> Output {
     let is_scores =
         matches!(tensor.shape[..], [_] | [1, _]) && (2..=MAX_VALUES * 100).contains(&values.len());
     let mut ranked: Vec<Class> = if is_scores {
-        values.iter().enumerate().map(|(class, &score)| Class { class, score }).collect()
+        values.iter().enumerate().map(|(class, &score)| Class { class, score, share: 0.0 }).collect()
     } else {
         Vec::new()
     };
     ranked.sort_by(|one, other| other.score.total_cmp(&one.score).then(one.class.cmp(&other.class)));
     ranked.truncate(TOP);
+    let highest = ranked.first().map_or(0.0, |class| class.score);
+    for class in &mut ranked {
+        class.share = if highest > 0.0 { (class.score / highest).clamp(0.0, 1.0) } else { 0.0 };
+    }
     Output {
         name: tensor.name.clone(),
         dtype: tensor.dtype.to_string(),

@@ -2,6 +2,7 @@
 
 use super::{Arguments, Subject};
 use crate::backend::Progress;
+use crate::commands::fields::bins::SharedBin;
 use crate::error::{Error, Result};
 use crate::inspect::pairing::{self, Ground, TensorPair};
 use crate::inspect::weight::Stored;
@@ -314,36 +315,6 @@ fn lay_out(compared: &Compared<'_>) -> Report {
     report
 }
 
-/// One bin of all histograms.
-pub(super) struct SharedBin {
-    low: f64,
-    high: f64,
-    counts: Vec<u64>,
-    /// The count of the fullest bin of all.
-    most: u64,
-}
-
-impl SharedBin {
-    fn count(&self, index: usize) -> u64 {
-        self.counts.get(index).copied().unwrap_or_default()
-    }
-
-    fn bar(&self, index: usize) -> Chart {
-        let count = self.count(index);
-        Chart::Labelled { share: count as f64 / self.most as f64, label: number::count(count) }
-    }
-}
-
-impl Record for SharedBin {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::field("from", Unit::Real, "Lower edge of the bin, included", |bin| bin.low).title("from"),
-            Self::field("to", Unit::Real, "Upper edge of the bin, included only in the last", |bin| bin.high)
-                .title("to"),
-        ]
-    }
-}
-
 /// A row for each bin, with the count of each variant as a bar.
 fn histograms(compared: &Compared<'_>) -> Table {
     let mut fields = SharedBin::fields();
@@ -353,26 +324,13 @@ fn histograms(compared: &Compared<'_>) -> Table {
                 .title(variant.letter)
                 // A narrow terminal hides the last variants first.
                 .rank(u8::try_from(index).unwrap_or(u8::MAX))
-                .chart(move |bin| Some(bin.bar(index)))
+                .chart(move |bin| {
+                    let label = number::count(bin.count(index));
+                    Some(Chart::Labelled { share: bin.share(index), label })
+                })
                 .tone(move |_| if index == 0 { Tone::Plain } else { Tone::Good }),
         );
     }
-    let most =
-        compared.variants.iter().flat_map(|variant| &variant.counts).copied().max().unwrap_or(1).max(1);
-    let bins: Vec<SharedBin> = compared
-        .edges
-        .windows(2)
-        .enumerate()
-        .map(|(bin, edges)| SharedBin {
-            low: edges[0],
-            high: edges[1],
-            counts: compared
-                .variants
-                .iter()
-                .map(|variant| variant.counts.get(bin).copied().unwrap_or_default())
-                .collect(),
-            most,
-        })
-        .collect();
-    Table::with(&fields, &bins)
+    let counts = compared.variants.iter().map(|variant| &variant.counts[..]);
+    Table::with(&fields, &SharedBin::all(&compared.edges, counts))
 }

@@ -6,6 +6,7 @@ mod single;
 
 use super::{Command, Example, Group, Scope};
 use crate::commands::arguments::number::integer_in;
+use crate::commands::fields::bins::SharedBin;
 use crate::error::{Error, Result};
 use crate::inspect::weight::tensors_of;
 use crate::model::{LayerInfo, ModelInfo, TensorInfo, TensorRole, find_layer};
@@ -88,7 +89,7 @@ impl Command for Weights {
             ReportShape::of::<channels::Looked<'_>>(1).when("with `--channels`"),
             ReportShape::of::<compare::Compared<'_>>(1)
                 .when("with `--compare`")
-                .draws::<compare::SharedBin>("counts", "The histograms, one column for each variant"),
+                .draws::<SharedBin>("counts", "The histograms, one column for each variant"),
         ]
     }
 

@@ -47,6 +47,8 @@ pub enum Kind {
     Optional(Box<Self>),
     /// A value of one of several types.
     AnyOf(Vec<Self>),
+    /// Any value.
+    Any,
     /// An object with that one key.
     Tagged(&'static str, Box<Self>),
     /// An error: kind, message, causes, hints.

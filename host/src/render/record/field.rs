@@ -5,9 +5,11 @@ use crate::render::chart::{self, Chart};
 use crate::render::report::{Cell, Column};
 use crate::render::style::Tone;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::rc::Rc;
 
 type Get<R, V> = Rc<dyn Fn(&R) -> V>;
+type GetAll<R> = Rc<dyn Fn(&[&R]) -> Vec<Value>>;
 
 /// The declaration of one value of a record, or of a group of them.
 pub struct Field<R> {
@@ -22,8 +24,12 @@ pub struct Field<R> {
 /// Where a field's value comes from.
 enum Source<R> {
     Value(Get<R, Datum>),
-    Group { fields: Vec<Field<R>>, is_there: Get<R, bool> },
-    Machine(Get<R, Value>),
+    Group {
+        fields: Vec<Field<R>>,
+        is_there: Get<R, bool>,
+    },
+    /// One value for each record.
+    Machine(GetAll<R>),
 }
 
 impl<R> Clone for Field<R> {
@@ -51,7 +57,7 @@ impl<R> Field<R> {
     }
 
     pub(super) fn value(
-        key: &'static str,
+        key: impl Into<Cow<'static, str>>,
         unit: Unit,
         meaning: &'static str,
         kind: Kind,
@@ -64,7 +70,7 @@ impl<R> Field<R> {
         key: &'static str,
         meaning: &'static str,
         form: Form,
-        get: impl Fn(&R) -> Value + 'static,
+        get: impl Fn(&[&R]) -> Vec<Value> + 'static,
     ) -> Self {
         Self::new(Spec::new(key, Unit::Text, meaning, form), Source::Machine(Rc::new(get)))
     }
@@ -98,7 +104,12 @@ impl<R> Field<R> {
         }
         let source = match self.source {
             Source::Value(inner) => Source::Value(through(get.clone(), inner, || Datum::Missing)),
-            Source::Machine(inner) => Source::Machine(through(get.clone(), inner, || Value::Null)),
+            Source::Machine(inner) => {
+                let get = get.clone();
+                Source::Machine(Rc::new(move |records| {
+                    scattered(records.iter().map(|record| get(record)), |parts| inner(parts))
+                }))
+            }
             Source::Group { fields, is_there } => Source::Group {
                 fields: fields.into_iter().map(|field| field.lifted(get.clone())).collect(),
                 is_there: through(get.clone(), is_there, || false),
@@ -116,7 +127,7 @@ impl<R> Field<R> {
 
     /// The same, shown to people under this heading.
     #[must_use]
-    pub fn title(mut self, title: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+    pub fn title(mut self, title: impl Into<Cow<'static, str>>) -> Self {
         self.spec.title = Some(title.into());
         self
     }
@@ -160,6 +171,13 @@ impl<R> Field<R> {
     #[must_use]
     pub fn after(mut self, key: &'static str) -> Self {
         self.spec.after = Some(key);
+        self
+    }
+
+    /// The same as a column only, without a key in the JSON, which has the value in another form.
+    #[must_use]
+    pub fn for_tables(mut self) -> Self {
+        self.spec.is_for_tables = true;
         self
     }
 
@@ -311,32 +329,50 @@ impl<R> Field<R> {
     }
 }
 
-/// The record as machines see it.
-pub(super) fn json<R>(fields: &[Field<R>], record: &R) -> Value {
-    let mut object = Map::new();
-    push_json(&mut object, fields, record);
-    Value::Object(object)
+/// The records as machines see them. Lists and objects within are made for all records together, so that each
+/// declaration is built once and not for every record.
+pub(super) fn json<R>(fields: &[Field<R>], records: &[&R]) -> Vec<Value> {
+    let mut objects = vec![Map::new(); records.len()];
+    push_json(&mut objects, fields, records);
+    objects.into_iter().map(Value::Object).collect()
 }
 
-fn push_json<R>(object: &mut Map<String, Value>, fields: &[Field<R>], record: &R) {
+fn push_json<R>(objects: &mut [Map<String, Value>], fields: &[Field<R>], records: &[&R]) {
     for field in fields {
-        let value = match &field.source {
+        let values = match &field.source {
             Source::Group { fields, .. } if matches!(field.spec.form, Form::Flat) => {
-                push_json(object, fields, record);
+                push_json(objects, fields, records);
                 continue;
             }
-            Source::Group { fields, is_there } => match is_there(record) {
-                true => json(fields, record),
-                false => Value::Null,
-            },
-            _ if field.spec.key.is_empty() => continue,
-            Source::Value(get) => get(record).into_json(),
-            Source::Machine(get) => get(record),
+            Source::Group { fields, is_there } => {
+                let parts = records.iter().map(|record| is_there(record).then_some(*record));
+                scattered(parts, |there| json(fields, there))
+            }
+            Source::Value(_) if field.spec.key.is_empty() || field.spec.is_for_tables => continue,
+            Source::Value(get) => records.iter().map(|record| get(record).into_json()).collect(),
+            Source::Machine(get) => get(records),
         };
-        if !(value.is_null() && field.spec.is_omitted) {
-            object.insert(field.spec.key.clone().into_owned(), value);
+        for (object, value) in objects.iter_mut().zip(values) {
+            match value {
+                Value::Null if field.spec.is_omitted => {}
+                Value::Object(names) if matches!(field.spec.form, Form::Names(_)) => object.extend(names),
+                value => {
+                    object.insert(field.spec.key.clone().into_owned(), value);
+                }
+            }
         }
     }
+}
+
+/// The values of those parts that are there, each in its place; `null` for the others.
+pub(super) fn scattered<'r, P: 'r>(
+    parts: impl Iterator<Item = Option<&'r P>>,
+    values: impl FnOnce(&[&'r P]) -> Vec<Value>,
+) -> Vec<Value> {
+    let parts: Vec<Option<&P>> = parts.collect();
+    let there: Vec<&P> = parts.iter().copied().flatten().collect();
+    let mut values = if there.is_empty() { Vec::new() } else { values(&there) }.into_iter();
+    parts.iter().map(|part| part.and_then(|_| values.next()).unwrap_or_default()).collect()
 }
 
 /// The fields that have one value each, in the order of the columns; their keys are the whole paths.

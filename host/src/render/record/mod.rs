@@ -6,6 +6,8 @@
 //! 1. Drop `Serialize` from its structs and implement [`Record`] for each, one [`Record::field`] per JSON key, in the
 //!    order of the JSON. Give those that people see a [`Field::title`]; add [`Field::rank`], [`Field::sort`],
 //!    [`Field::tone`], [`Field::text`], [`Field::shown_if`] where needed. An accessor is a closure, never a path.
+//!    A column whose value the JSON has in another form is [`Field::for_tables`]; keys that are known only at run time are
+//!    [`Record::names`], and columns that are go to [`Table::with`].
 //! 2. Structs inside: [`Record::flat`] or [`Record::nested`] if their fields become columns (`commands/fields/` has
 //!    those that several commands share), [`Record::object`] and [`Record::list`] if they are for machines only.
 //! 3. Build the report with `Report::of(&found)` and its tables with `Table::of(&found.rows)`; delete the lists of
@@ -31,7 +33,8 @@ pub use unit::Unit;
 use crate::error::Error;
 use crate::render::chart::Chart;
 use crate::render::report::{Cell, Table};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// A struct whose values are declared: a report, a row of one of its tables, or a part of either.
 pub trait Record: Sized {
@@ -40,7 +43,7 @@ pub trait Record: Sized {
 
     /// A value. `key` is its JSON key; a key of `""` keeps it from machines.
     fn field<V: IntoDatum>(
-        key: &'static str,
+        key: impl Into<Cow<'static, str>>,
         unit: Unit,
         meaning: &'static str,
         get: impl Fn(&Self) -> V + 'static,
@@ -88,8 +91,8 @@ pub trait Record: Sized {
         meaning: &'static str,
         get: impl for<'r> Fn(&'r Self) -> Option<&'r P> + 'static,
     ) -> Field<Self> {
-        Field::machine(key, meaning, Form::Object(Shape::all::<P>), move |record| {
-            get(record).map_or(Value::Null, json)
+        Field::machine(key, meaning, Form::Object(Shape::all::<P>), move |records| {
+            field::scattered(records.iter().map(|record| get(record)), all_json)
         })
     }
 
@@ -99,10 +102,7 @@ pub trait Record: Sized {
         meaning: &'static str,
         get: impl for<'r> Fn(&'r Self) -> &'r [P] + 'static,
     ) -> Field<Self> {
-        Field::machine(key, meaning, Form::List(Shape::all::<P>), move |record| {
-            let fields = P::fields();
-            get(record).iter().map(|row| field::json(&fields, row)).collect()
-        })
+        Field::machine(key, meaning, Form::List(Shape::all::<P>), move |records| lists(records, &get))
     }
 
     /// A list of records of this very type, as of the branches of a tree.
@@ -111,13 +111,36 @@ pub trait Record: Sized {
         meaning: &'static str,
         get: impl for<'r> Fn(&'r Self) -> &'r [Self] + 'static,
     ) -> Field<Self> {
-        Field::machine(key, meaning, Form::Branches, move |record| get(record).iter().map(json).collect())
+        Field::machine(key, meaning, Form::Branches, move |records| lists(records, &get))
+    }
+
+    /// Values under names that are known only now, in the object itself. `kind` is what they have in common.
+    fn names(
+        meaning: &'static str,
+        kind: Kind,
+        get: impl Fn(&Self) -> Map<String, Value> + 'static,
+    ) -> Field<Self> {
+        Field::machine("", meaning, Form::Names(kind), move |records| {
+            records.iter().map(|record| Value::Object(get(record))).collect()
+        })
     }
 }
 
 /// The record as machines see it.
 pub fn json<R: Record>(record: &R) -> Value {
-    field::json(&R::fields(), record)
+    all_json(&[record]).pop().unwrap_or_default()
+}
+
+fn all_json<R: Record>(records: &[&R]) -> Vec<Value> {
+    field::json(&R::fields(), records)
+}
+
+/// The list that each record holds.
+fn lists<R, P: Record>(records: &[&R], get: &impl for<'r> Fn(&'r R) -> &'r [P]) -> Vec<Value> {
+    let lists: Vec<&[P]> = records.iter().map(|record| get(record)).collect();
+    let rows: Vec<&P> = lists.iter().copied().flatten().collect();
+    let mut values = if rows.is_empty() { Vec::new() } else { all_json(&rows) }.into_iter();
+    lists.iter().map(|list| Value::Array(values.by_ref().take(list.len()).collect())).collect()
 }
 
 /// The titled values of one record, for a list of labelled values.

@@ -63,7 +63,19 @@ fn object(fields: &[Shape], place: &str) -> Map<String, Value> {
     keywords.insert("type".into(), "object".into());
     keywords.insert("properties".into(), Value::Object(properties));
     keywords.insert("required".into(), required.into());
-    keywords.insert("additionalProperties".into(), false.into());
+    let names = fields.iter().find_map(|field| match &field.spec.form {
+        Form::Names(kind) => Some((field.spec.meaning, kind)),
+        _ => None,
+    });
+    let other = match names {
+        Some((meaning, kind)) => {
+            let mut other = value(kind, &[], false);
+            other.insert("description".into(), meaning.into());
+            Value::Object(other)
+        }
+        None => false.into(),
+    };
+    keywords.insert("additionalProperties".into(), other);
     keywords
 }
 
@@ -80,7 +92,7 @@ fn push(
             push(properties, required, &field.fields, place, may_be_missing || !spec.is_always);
             continue;
         }
-        if spec.key.is_empty() {
+        if spec.key.is_empty() || spec.is_for_tables {
             continue;
         }
         if !spec.is_omitted {
@@ -98,7 +110,7 @@ fn push(
                 nullable(array(items), may_be_missing)
             }
             Form::Branches => array(json!({ "$ref": place })),
-            Form::Flat => Map::new(),
+            Form::Flat | Form::Names(_) => Map::new(),
         });
         properties.insert(spec.key.clone().into_owned(), Value::Object(schema));
     }
@@ -147,6 +159,7 @@ fn value(kind: &Kind, choices: &[&str], is_nullable: bool) -> Map<String, Value>
         keywords
     };
     match kind {
+        Kind::Any => Map::new(),
         Kind::Flag => simple("boolean"),
         Kind::Whole => simple("integer"),
         Kind::Count => {

@@ -26,6 +26,7 @@ pub struct Spec {
     /// The type for machines.
     pub form: Form,
     pub(super) after: Option<&'static str>,
+    pub(super) is_for_tables: bool,
     pub(super) is_omitted: bool,
     pub(super) is_always: bool,
     pub(super) is_dash_if_zero: bool,
@@ -45,7 +46,12 @@ impl Spec {
         Some(format!("--sort {word}: {first}"))
     }
 
-    pub(super) fn new(key: &'static str, unit: Unit, meaning: &'static str, form: Form) -> Self {
+    pub(super) fn new(
+        key: impl Into<Cow<'static, str>>,
+        unit: Unit,
+        meaning: &'static str,
+        form: Form,
+    ) -> Self {
         Self {
             key: key.into(),
             title: None,
@@ -57,6 +63,7 @@ impl Spec {
             choices: &[],
             form,
             after: None,
+            is_for_tables: false,
             is_omitted: false,
             is_always: false,
             is_dash_if_zero: false,
@@ -80,6 +87,8 @@ pub enum Form {
     List(fn() -> Vec<Shape>),
     /// An array of objects of the same declaration as the one that holds it.
     Branches,
+    /// Values under names that no declaration knows, in the object itself.
+    Names(Kind),
 }
 
 /// A field and those within it.
@@ -119,7 +128,7 @@ impl Shape {
     pub(super) fn with(spec: Spec, parts: Vec<Self>) -> Self {
         let fields = match spec.form {
             Form::Object(fields) | Form::List(fields) => fields(),
-            Form::Value(_) | Form::Flat | Form::Nested | Form::Branches => parts,
+            Form::Value(_) | Form::Flat | Form::Nested | Form::Branches | Form::Names(_) => parts,
         };
         Self { spec, fields }
     }
@@ -186,7 +195,7 @@ fn specs(path: &str, fields: &[Shape]) -> Vec<Spec> {
             Form::Value(_) if field.spec.key.is_empty() => specs_of.push(field.spec.clone()),
             Form::Value(_) => specs_of.push(Spec { key: key.into(), ..field.spec.clone() }),
             Form::Flat | Form::Nested => specs_of.extend(specs(&key, &field.fields)),
-            Form::Object(_) | Form::List(_) | Form::Branches => {}
+            Form::Object(_) | Form::List(_) | Form::Branches | Form::Names(_) => {}
         }
     }
     specs_of

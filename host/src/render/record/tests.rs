@@ -5,6 +5,7 @@ use crate::render::style::{Tone, strip};
 use crate::render::{csv, markdown, table};
 use clap::builder::TypedValueParser;
 use serde_json::json;
+use std::cell::Cell;
 
 struct Errors {
     sqnr_db: Option<f64>,
@@ -186,4 +187,77 @@ fn tables_are_explained_by_their_titled_columns() {
         (tables[0].key.as_str(), titles),
         ("rows", vec!["layer".into(), "alone dB".into(), "engine".into(), "SQNR dB".into()])
     );
+}
+
+thread_local! {
+    /// How often the declarations of [`Leaf`] were built.
+    static BUILT: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Leaf(u64);
+
+impl Record for Leaf {
+    fn fields() -> Vec<Field<Self>> {
+        BUILT.set(BUILT.get() + 1);
+        vec![Self::field("n", Unit::Count, "A number", |leaf| leaf.0)]
+    }
+}
+
+struct Branch {
+    leaves: Vec<Leaf>,
+    first: Option<Leaf>,
+}
+
+impl Record for Branch {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::list("leaves", "The leaves", |branch| &branch.leaves),
+            Self::object("first", "One of them", |branch| branch.first.as_ref()),
+            Self::field("count", Unit::Count, "Number of leaves", |branch| branch.leaves.len())
+                .title("leaves")
+                .for_tables(),
+            Self::names("Numbers by name", Kind::Count, |branch| {
+                branch.leaves.iter().map(|leaf| (format!("leaf{}", leaf.0), leaf.0.into())).collect()
+            }),
+        ]
+    }
+}
+
+struct Tree(Vec<Branch>);
+
+impl Record for Tree {
+    fn fields() -> Vec<Field<Self>> {
+        vec![Self::list("branches", "The branches", |tree| &tree.0)]
+    }
+}
+
+fn tree() -> Tree {
+    Tree(vec![
+        Branch { leaves: vec![Leaf(1), Leaf(2)], first: None },
+        Branch { leaves: Vec::new(), first: Some(Leaf(3)) },
+        Branch { leaves: vec![Leaf(4)], first: Some(Leaf(5)) },
+    ])
+}
+
+#[test]
+fn what_many_records_hold_is_in_its_place_and_declared_once() {
+    assert_eq!(
+        json(&tree()),
+        json!({ "branches": [
+            { "leaves": [{ "n": 1 }, { "n": 2 }], "first": null, "leaf1": 1, "leaf2": 2 },
+            { "leaves": [], "first": { "n": 3 } },
+            { "leaves": [{ "n": 4 }], "first": { "n": 5 }, "leaf4": 4 },
+        ]})
+    );
+    assert_eq!(BUILT.get(), 2, "once for the lists, once for the objects");
+}
+
+#[test]
+fn a_column_for_tables_has_no_key_in_the_json_and_names_are_additional_properties() {
+    let table = Table::of(&tree().0);
+    assert_eq!(csv::report(&Report::default().table(table)), "count\n2\n0\n1\n");
+    let schema = schema::of("test", "Test", &[ReportShape::of::<Branch>(1)]);
+    assert_eq!(schema["required"], json!(["leaves", "first"]));
+    let names = json!({ "type": "integer", "minimum": 0, "description": "Numbers by name" });
+    assert_eq!(schema["additionalProperties"], names);
 }

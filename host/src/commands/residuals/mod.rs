@@ -1,5 +1,7 @@
 //! `residuals`: where two branches meet, and what their scales cost.
 
+mod declaration;
+
 use super::arguments::evidence::{Choice, Evidence};
 use super::fields::settings_line;
 use super::{Command, Example, Group, Scope};
@@ -7,16 +9,16 @@ use crate::backend::{Progress, RunReport};
 use crate::capture::branches::{Addition, measure};
 use crate::capture::pairing::Activations;
 use crate::error::{Error, Result};
-use crate::inspect::contrast::number_or_text;
 use crate::inspect::graph::Graph;
 use crate::inspect::residual::{Branch, Residual, residuals};
 use crate::model::LayerInfo;
 use crate::playground::Playground;
-use crate::render::report::{Cell, Column, Report, Table};
+use crate::render::record::ReportShape;
+use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
+use declaration::Measured;
 use qp_analysis::ErrorMetrics;
-use serde::Serialize;
 
 /// `residuals [NAME]`
 pub(super) struct Residuals;
@@ -40,7 +42,6 @@ pub(super) struct Arguments {
     evidence: Choice,
 }
 
-#[derive(Serialize)]
 struct Found<'a> {
     model: &'a str,
     /// The model whose values were measured.
@@ -55,7 +56,6 @@ struct Found<'a> {
     residuals: Vec<Row<'a>>,
 }
 
-#[derive(Serialize)]
 struct Row<'a> {
     layer: &'a str,
     fork: Option<&'a str>,
@@ -72,27 +72,21 @@ struct Row<'a> {
     /// What was measured.
     measured: Option<Costs>,
     obstacle: Option<Error>,
+    is_above: bool,
 }
 
 /// SQNR in decibels, of the reference's values.
-#[derive(Serialize)]
 struct Costs {
-    #[serde(serialize_with = "number_or_text")]
     first_db: Option<f64>,
-    #[serde(serialize_with = "number_or_text")]
     second_db: Option<f64>,
-    clipped_shares: [Option<f64>; 2],
-    #[serde(serialize_with = "number_or_text")]
+    clipped_shares: (Option<f64>, Option<f64>),
     sum_db: Option<f64>,
     /// If both branches had the larger scale.
-    #[serde(serialize_with = "number_or_text")]
     shared_scale_db: Option<f64>,
     /// If every scale were the next power of two.
-    #[serde(serialize_with = "number_or_text")]
     power_of_two_db: Option<f64>,
 }
 
-#[derive(Serialize)]
 struct ShownBranch<'a> {
     value: &'a str,
     layers: Vec<&'a str>,
@@ -118,6 +112,11 @@ impl Command for Residuals {
         },
     ];
 
+    fn reports() -> Vec<ReportShape> {
+        let report = ReportShape::of::<Found<'_>>(1);
+        vec![report.draws::<Measured<'_>>("measured", "What `--reference` measures")]
+    }
+
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
         let model = playground.model(arguments.name.as_deref(), &task)?;
@@ -141,17 +140,19 @@ impl Command for Residuals {
             let ratio = |row: &Row<'_>| row.ratio.unwrap_or(0.0);
             rows.sort_by(|left, right| ratio(right).total_cmp(&ratio(left)));
         }
-        let is_above = |row: &&Row<'_>| row.ratio.is_some_and(|ratio| ratio >= arguments.threshold);
-        report(&Found {
+        for row in &mut rows {
+            row.is_above = row.ratio.is_some_and(|ratio| ratio >= arguments.threshold);
+        }
+        Ok(report(&Found {
             model: &model.id,
             reference: reference.as_deref(),
             samples,
             runtime,
             threshold: arguments.threshold,
             max_ratio: rows.iter().filter_map(|row| row.ratio).reduce(f64::max),
-            above: rows.iter().filter(is_above).count(),
+            above: rows.iter().filter(|row| row.is_above).count(),
             residuals: rows,
-        })
+        }))
     }
 }
 
@@ -181,6 +182,7 @@ fn row<'a>(residual: &Residual<'a>) -> Row<'a> {
         }),
         measured: None,
         obstacle: None,
+        is_above: false,
     }
 }
 
@@ -213,7 +215,10 @@ fn measure_rows(
         rows[place].measured = measured.obstacle.is_none().then(|| Costs {
             first_db: sqnr(&measured.branches[0]),
             second_db: sqnr(&measured.branches[1]),
-            clipped_shares: measured.within.map(|within| within.inside_share().map(|inside| 1.0 - inside)),
+            clipped_shares: measured
+                .within
+                .map(|within| within.inside_share().map(|inside| 1.0 - inside))
+                .into(),
             sum_db: sqnr(&measured.sum),
             shared_scale_db: sqnr(&measured.shared),
             power_of_two_db: sqnr(&measured.power_of_two),
@@ -263,45 +268,7 @@ fn addition<'a>(residual: &Residual<'a>, pairs: &Activations<'a>, graph: &Graph<
     })
 }
 
-fn report(found: &Found<'_>) -> Result<Report> {
-    let mut table = Table::new([
-        Column::text("addition"),
-        Column::text("fork").rank(3),
-        Column::text("branch").rank(1),
-        Column::number("scale"),
-        Column::text("other branch").rank(1),
-        Column::number("scale"),
-        Column::number("sum's scale").rank(2),
-        Column::number("ratio"),
-        Column::number("bits lost"),
-    ]);
-    for row in &found.residuals {
-        let branch = |place: usize| match row.branches[place].layers[..] {
-            [] => Cell::text("straight").tone(Tone::Dim),
-            [only] => Cell::text(only),
-            [first, .., last] => Cell::text(format!("{first} … {last}")),
-        };
-        let scale = |place: usize| {
-            let tone = if row.finer == Some(place) { Tone::Warning } else { Tone::Plain };
-            Cell::option(row.branches[place].scale, Cell::real).tone(tone)
-        };
-        let tone = match row.ratio {
-            Some(ratio) if ratio >= found.threshold => Tone::Bad,
-            _ => Tone::Plain,
-        };
-        let decimals = |value: f64| Cell { text: format!("{value:.2}"), ..Cell::real(value) };
-        table.row([
-            Cell::name(row.layer),
-            Cell::option(row.fork, Cell::text),
-            branch(0),
-            scale(0),
-            branch(1),
-            scale(1),
-            Cell::option(row.output_scale, Cell::real),
-            Cell::option(row.ratio, decimals).tone(tone),
-            Cell::option(row.bits_lost, decimals).tone(tone),
-        ]);
-    }
+fn report(found: &Found<'_>) -> Report {
     let verdict = match (found.max_ratio, found.above) {
         (None, _) => (Tone::Plain, "none is quantized".to_owned()),
         (Some(_), 0) => (Tone::Good, format!("all below a mismatch of {}", found.threshold)),
@@ -309,50 +276,27 @@ fn report(found: &Found<'_>) -> Result<Report> {
             (Tone::Warning, format!("{above} with scales {} times apart or more", found.threshold))
         }
     };
-    let report = Report::new(found)?
+    let report = Report::of(found)
         .toned_line([
             (Tone::Plain, format!("{} in ", counted(found.residuals.len(), "residual addition"))),
             (Tone::Name, found.model.to_owned()),
             (Tone::Plain, ": ".to_owned()),
             verdict,
         ])
-        .table(table);
+        .table(Table::of(&found.residuals));
     match found.reference {
-        Some(reference) => Ok(costs(report, found, reference)),
-        None => Ok(report),
+        Some(reference) => costs(report, found, reference),
+        None => report,
     }
 }
 
 /// What was measured: the branches, the sum, and the sum with other scales.
 fn costs(report: Report, found: &Found<'_>, reference: &str) -> Report {
-    let mut table = Table::new([
-        Column::text("addition"),
-        Column::number("branch dB"),
-        Column::number("other dB"),
-        Column::number("clipped").rank(2),
-        Column::number("other clipped").rank(2),
-        Column::number("sum dB"),
-        Column::number("if one scale").rank(1),
-        Column::number("if powers of two").rank(1),
-    ]);
-    for row in &found.residuals {
-        let Some(costs) = &row.measured else { continue };
-        let decibels = |sqnr: Option<f64>| Cell::option(sqnr, Cell::decibels);
-        let better = |sqnr: Option<f64>| {
-            let is_better = sqnr.zip(costs.sum_db).is_some_and(|(other, own)| other > own + 0.1);
-            decibels(sqnr).tone(if is_better { Tone::Good } else { Tone::Plain })
-        };
-        table.row([
-            Cell::name(row.layer),
-            decibels(costs.first_db),
-            decibels(costs.second_db),
-            Cell::option(costs.clipped_shares[0], Cell::percent),
-            Cell::option(costs.clipped_shares[1], Cell::percent),
-            decibels(costs.sum_db),
-            better(costs.shared_scale_db),
-            better(costs.power_of_two_db),
-        ]);
-    }
+    let measured = found.residuals.iter().filter_map(|row| {
+        let costs = row.measured.as_ref()?;
+        Some(Measured { layer: row.layer, costs })
+    });
+    let measured: Vec<Measured<'_>> = measured.collect();
     let mut report = report
         .toned_line([
             (Tone::Plain, "rounded values of ".to_owned()),
@@ -360,7 +304,7 @@ fn costs(report: Report, found: &Found<'_>, reference: &str) -> Report {
             (Tone::Plain, format!(", SQNR on {}:", counted(found.samples as usize, "sample"))),
         ])
         .toned_line([(Tone::Dim, found.runtime.clone().unwrap_or_default())])
-        .table(table);
+        .table(Table::of(&measured));
     for row in &found.residuals {
         if let Some(obstacle) = &row.obstacle {
             report = report.toned_line([
