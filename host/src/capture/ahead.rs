@@ -2,7 +2,7 @@
 
 use super::batch::Batches;
 use crate::error::Result;
-use crate::input::{Fitted, Input};
+use crate::input::Input;
 use std::sync::mpsc::sync_channel;
 
 /// At most this many batches wait.
@@ -13,10 +13,10 @@ const WAITING: usize = 1;
 ///
 /// # Errors
 /// Those of `fit` and of `each`.
-pub fn fitted_ahead(
+pub fn fitted_ahead<T: Send>(
     batches: Batches<'_>,
-    fit: &(dyn Fn(&Input) -> Result<Fitted> + Sync),
-    each: &mut dyn FnMut(u64, Fitted) -> Result<()>,
+    fit: &(dyn Fn(&Input) -> Result<T> + Sync),
+    each: &mut dyn FnMut(u64, T) -> Result<()>,
 ) -> Result<()> {
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(WAITING);
@@ -40,7 +40,7 @@ pub fn fitted_ahead(
 mod tests {
     use super::*;
     use crate::error::Error;
-    use crate::input::Content;
+    use crate::input::{Content, Fitted};
     use crate::model::{DType, Tensor};
 
     fn batches(input: &Input) -> Batches<'_> {

@@ -8,6 +8,7 @@ pub mod by_value;
 pub mod comparison;
 pub mod edits;
 pub mod emulation;
+pub mod evaluation;
 pub mod follow;
 pub mod in_step;
 pub mod order;

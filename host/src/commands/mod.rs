@@ -9,6 +9,7 @@ mod compare;
 mod diff;
 mod drift;
 mod echo;
+mod evaluate;
 mod explain;
 mod fields;
 mod flips;
@@ -199,6 +200,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<stats::Stats>(),
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),
+    Entry::of::<evaluate::Evaluate>(),
     Entry::of::<capture::Capture>(),
     Entry::of::<activations::Activations>(),
     Entry::of::<compare::Compare>(),

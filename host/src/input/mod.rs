@@ -335,6 +335,19 @@ impl Input {
         }
     }
 
+    /// The elements of an array, as the file has them.
+    ///
+    /// # Errors
+    /// Those of reading; `InvalidInput` for anything but an array.
+    pub fn array(&self) -> Result<Tensor> {
+        match &self.content {
+            Content::Array(array) => Ok(array.clone()),
+            Content::Stored(stored) => stored.read(),
+            _ => Err(Error::invalid_input(format!("`{}` is not an array", self.source))
+                .with_hint("Give an array of an .npy or .npz file, as in FILE.npz:KEY.")),
+        }
+    }
+
     /// The tensors for a model's inputs, in order. `sibling` is another variant of the network; it fills in what this
     /// one does not declare about its inputs.
     ///

@@ -28,6 +28,38 @@ pub(in crate::commands) struct Choice {
     pub(in crate::commands) running: Running,
 }
 
+impl Choice {
+    /// The samples, and their labels if there are any.
+    ///
+    /// # Errors
+    /// `State` without an input; what reading says.
+    pub(in crate::commands) fn read(
+        &self,
+        playground: &Playground,
+    ) -> Result<(Arc<Input>, Option<Vec<i64>>)> {
+        let (input, own_labels) = match &self.data {
+            Some(data) => {
+                let (file, selection) = Selection::parse(data)?;
+                let (input, labels) =
+                    data_of(&playground.path(file), &selection, data.clone(), playground.input.as_deref())?;
+                (Arc::new(input), labels)
+            }
+            None => {
+                let chosen = playground.chosen_input();
+                (chosen.map_err(|error| error.with_hint("Or give `--data FILE`."))?, None)
+            }
+        };
+        let labels = match &self.labels {
+            Some(text) => {
+                let (file, selection) = Selection::parse(text)?;
+                Some(labels(&playground.path(file), &selection)?)
+            }
+            None => own_labels,
+        };
+        Ok((input, labels))
+    }
+}
+
 /// The samples in `--data`. Pictures become tensors as those of the current input do, and the source says so.
 fn data_of(
     path: &Path,
@@ -75,25 +107,7 @@ impl Evidence {
             can_be_captured(model)?;
         }
         arguments.running.check(&[&reference_model, &candidate_model])?;
-        let (input, own_labels) = match &arguments.data {
-            Some(data) => {
-                let (file, selection) = Selection::parse(data)?;
-                let (input, labels) =
-                    data_of(&playground.path(file), &selection, data.clone(), playground.input.as_deref())?;
-                (Arc::new(input), labels)
-            }
-            None => {
-                let chosen = playground.chosen_input();
-                (chosen.map_err(|error| error.with_hint("Or give `--data FILE`."))?, None)
-            }
-        };
-        let labels = match &arguments.labels {
-            Some(text) => {
-                let (file, selection) = Selection::parse(text)?;
-                Some(labels(&playground.path(file), &selection)?)
-            }
-            None => own_labels,
-        };
+        let (input, labels) = arguments.read(playground)?;
         Ok(Self {
             reference_sibling: playground.outspoken_sibling(&reference_model, progress),
             candidate_sibling: playground.outspoken_sibling(&candidate_model, progress),
