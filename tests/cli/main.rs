@@ -16,6 +16,7 @@ mod diff;
 mod emulation;
 mod environments;
 mod errors;
+mod evaluate;
 mod examples;
 mod formats;
 mod graph;

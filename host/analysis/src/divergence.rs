@@ -3,8 +3,18 @@
 /// How far the sum of probabilities may be from 1: rounding to 8 bits and few classes.
 const SUM_TOLERANCE: f64 = 0.02;
 
-/// Whether scores are probabilities already: a network may end with a softmax or before it.
-pub fn are_probabilities(scores: &[f64]) -> bool {
+/// The probabilities of classes: a network may end with a softmax or before it. Those that it gives add up to 1 but for rounding,
+/// which is taken out.
+pub fn probabilities(scores: &[f64]) -> Vec<f64> {
+    if !are_probabilities(scores) {
+        return softmax(scores);
+    }
+    let sum: f64 = scores.iter().sum();
+    scores.iter().map(|score| score / sum).collect()
+}
+
+/// Whether scores are probabilities already.
+fn are_probabilities(scores: &[f64]) -> bool {
     let sum: f64 = scores.iter().sum();
     scores.len() > 1
         && scores.iter().all(|score| (0.0..=1.0).contains(score))

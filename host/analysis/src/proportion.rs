@@ -92,7 +92,8 @@ impl Paired {
     pub fn mcnemar(&self) -> f64 {
         let flips = self.only_reference.saturating_add(self.only_candidate);
         let fewer = self.only_reference.min(self.only_candidate);
-        if flips == 0 || self.only_reference == self.only_candidate {
+        // Half of the distribution, and half of the other.
+        if self.only_reference.abs_diff(self.only_candidate) <= 1 {
             return 1.0;
         }
         Binomial::new(0.5, flips).map_or(1.0, |binomial| (2.0 * binomial.cdf(fewer)).min(1.0))

@@ -9,7 +9,7 @@ use super::side::{OnlyCancel, Side};
 use crate::backend::{Fetch, Progress, RunReport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::{Fitted, Input};
-use qp_analysis::divergence::{are_probabilities, kl_divergence, softmax};
+use qp_analysis::divergence::{kl_divergence, probabilities};
 use qp_analysis::{ErrorMetrics, Paired, argmax};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -333,11 +333,6 @@ impl Agreement {
     fn add(&mut self, reference: &Prediction, candidate: &Prediction, right: &Right<'_>) {
         let _ = self.errors.add(&reference.values, &candidate.values);
         self.extremes.add(&reference.values);
-        // Each may end with a softmax or before it.
-        let probabilities = |scores: &[f64]| match are_probabilities(scores) {
-            true => scores.to_vec(),
-            false => softmax(scores),
-        };
         for (row, (expected, found)) in reference.scores().zip(candidate.scores()).enumerate() {
             let (theirs, ours) = (argmax(expected), argmax(found));
             self.same += u64::from(theirs == ours);

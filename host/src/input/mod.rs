@@ -335,6 +335,15 @@ impl Input {
         }
     }
 
+    /// How many samples an array has; `None` for anything else, and for a single number.
+    pub fn array_samples(&self) -> Option<u64> {
+        match &self.content {
+            Content::Array(array) => array.shape.first().copied(),
+            Content::Stored(stored) => stored.count(),
+            _ => None,
+        }
+    }
+
     /// The elements of an array, as the file has them.
     ///
     /// # Errors

@@ -212,6 +212,12 @@ impl Command for Evaluate {
                 labels.len()
             )));
         }
+        let targets_count = targets.as_ref().and_then(Input::array_samples).unwrap_or(wanted);
+        if targets_count < wanted {
+            return Err(Error::invalid_input(format!(
+                "there are {targets_count} targets for {wanted} samples"
+            )));
+        }
         let plan =
             Plan { truth, output: arguments.output.as_deref(), top: arguments.top as usize, reference };
         let (tallies, stop) = evaluation::evaluate(&sides, batches, plan, &task);

@@ -1,0 +1,100 @@
+//! `evaluate`: counts and divergences as Python computes them, and what cannot be judged.
+
+use crate::support::world::World;
+use serde_json::Value;
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value}"))
+}
+
+/// On the first 100 digits every variant is right 99 times (NumPy on the recorded outputs of Python's runtimes). SciPy: `entropy(p, q)`
+/// of the outputs has the mean 1.18403761e-4 and the 99th percentile 1.944817539e-3. statsmodels: Wilson's interval of 99 of 100.
+#[test]
+fn an_int8_model_is_held_against_the_float_one() {
+    let world = World::new();
+    let found = world
+        .json("evaluate models/resnet8.onnx models/resnet8_int8.pt --data models/digits.npz --samples 100");
+    assert_eq!((&found["samples"], &found["has_labels"]), (&100.into(), &true.into()));
+    assert_eq!(found["reference"], "models/resnet8.onnx");
+    let [reference, candidate] = &found["models"].as_array().unwrap()[..] else { panic!("{found}") };
+    for model in [reference, candidate] {
+        assert_eq!((&model["correct"], &model["top_accuracy"]), (&99.into(), &1.0.into()));
+        assert!((number(&model["accuracy_low"]) - 0.945_513_803_821_294_6).abs() < 1e-9, "{model}");
+        assert!((number(&model["accuracy_high"]) - 0.998_232_567_935_859_3).abs() < 1e-9, "{model}");
+        let classes = model["classes"].as_array().unwrap();
+        assert_eq!(classes.iter().map(|class| number(&class["samples"])).sum::<f64>(), 100.0);
+    }
+    assert!(reference["agreement"].is_null() && reference["paired"].is_null());
+    let agreement = &candidate["agreement"];
+    assert_eq!((&agreement["same"], &agreement["same_share"]), (&100.into(), &1.0.into()));
+    // Quantized kernels differ between CPUs by a step.
+    for (key, expected) in [("kl_mean", 1.184_037_616_336_1e-4), ("kl_p99", 1.944_817_539_396_5e-3)] {
+        assert!((number(&agreement[key]) / expected - 1.0).abs() < 0.05, "{key} {agreement}");
+    }
+    let paired = &candidate["paired"];
+    assert_eq!(
+        (&paired["harmful"], &paired["helpful"], &paired["p_value"]),
+        (&0.into(), &0.into(), &1.0.into())
+    );
+    // Without a flip, ±z² / (n + z²) of the 90 % interval, 0.0263, is not within 1 pp, and within 3 pp.
+    assert_eq!((&paired["verdict"], &paired["missing_samples"]), (&"undecided".into(), &168.into()));
+    let wide = world.json(
+        "evaluate models/resnet8.onnx models/resnet8_int8.pt --data models/digits.npz --samples 100 --margin 3pp",
+    );
+    assert_eq!(wide["models"][1]["paired"]["verdict"], "same");
+}
+
+#[test]
+fn a_model_agrees_with_itself() {
+    let world = World::new();
+    let found = world.json(
+        "evaluate models/resnet8.onnx models/resnet8.onnx --data models/digits.npz --samples 33 --batch 8",
+    );
+    let same = &found["models"][1];
+    assert_eq!(same["agreement"]["sqnr_db"], "inf");
+    assert_eq!((&same["agreement"]["kl_max"], &same["agreement"]["same"]), (&0.0.into(), &33.into()));
+}
+
+/// The recorded outputs are those that ONNX Runtime gave in Python.
+#[test]
+fn outputs_are_held_against_targets() {
+    let world = World::new();
+    let found = world.json(
+        "evaluate models/resnet8.onnx --data models/digits.npz:images --samples 100 \
+         --targets models/golden_outputs.npz:resnet8.onnx",
+    );
+    let targets = &found["models"][0]["targets"];
+    assert!(number(&targets["mse"]) < 1e-12 && number(&targets["psnr_db"]) > 100.0, "{targets}");
+    assert!(found["models"][0]["accuracy"].is_null(), "{found}");
+}
+
+#[test]
+fn what_cannot_be_judged_is_refused() {
+    let world = World::new();
+    for (line, code, cause) in [
+        (
+            "input models/digits.npz:images[0:4]; evaluate models/resnet8.onnx",
+            2,
+            "nothing says what is right",
+        ),
+        (
+            "evaluate models/resnet8.onnx --data models/digits.npz:images --labels models/digits.npz:labels[0:4]",
+            1,
+            "there are 4 labels for 540 samples",
+        ),
+        (
+            "evaluate models/resnet8.onnx --data models/digits.npz --output logits",
+            1,
+            "has no output `logits`",
+        ),
+        ("evaluate models/resnet8.onnx --data models/digits.npz --margin 5", 2, "percentage points"),
+        (
+            "evaluate models/resnet8.onnx --data models/digits.npz:images --targets models/golden_outputs.npz:resnet8.onnx[0:4]",
+            1,
+            "there are 4 targets for 540 samples",
+        ),
+    ] {
+        let ran = world.run(line);
+        assert!(ran.code == code && ran.talk.contains(cause), "{line}: {} {}", ran.code, ran.talk);
+    }
+}
