@@ -45,6 +45,53 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Usage,
+        Self::NotFound,
+        Self::Ambiguous,
+        Self::UnsupportedFormat,
+        Self::UnsupportedOp,
+        Self::CorruptFile,
+        Self::UnsafeFile,
+        Self::RuntimeMissing,
+        Self::RuntimeFailed,
+        Self::InvalidInput,
+        Self::Plugin,
+        Self::Io,
+        Self::State,
+        Self::Assertion,
+        Self::Cancelled,
+        Self::Internal,
+    ];
+
+    /// Its name, as JSON has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "Usage",
+            Self::NotFound => "NotFound",
+            Self::Ambiguous => "Ambiguous",
+            Self::UnsupportedFormat => "UnsupportedFormat",
+            Self::UnsupportedOp => "UnsupportedOp",
+            Self::CorruptFile => "CorruptFile",
+            Self::UnsafeFile => "UnsafeFile",
+            Self::RuntimeMissing => "RuntimeMissing",
+            Self::RuntimeFailed => "RuntimeFailed",
+            Self::InvalidInput => "InvalidInput",
+            Self::Plugin => "Plugin",
+            Self::Io => "Io",
+            Self::State => "State",
+            Self::Assertion => "Assertion",
+            Self::Cancelled => "Cancelled",
+            Self::Internal => "Internal",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The exit code of a process that ends with this error.
     pub fn exit_code(self) -> u8 {
         match self {

@@ -120,7 +120,7 @@ impl Executor {
         }
         let mut format = self.playground.settings.format;
         let started = Instant::now();
-        let result = self.run_statement(statement, origin, &mut format);
+        let result = self.run_statement(text, statement, origin, &mut format);
         self.playground.backends.idle();
         // Handled: the next Ctrl-C counts as a first one again.
         if let Origin::Prompt { .. } = origin {
@@ -146,6 +146,7 @@ impl Executor {
                 self.show_error(&error, text, origin, Format::Table);
                 Outcome::Failed(error.kind().exit_code())
             }
+            Effect::ExpectError { kind, line } => self.expect_error(kind, &line, statement, text, origin),
             Effect::Source(path) => {
                 let is_echoed = matches!(origin, Origin::Text { is_echoed: true, .. });
                 self.run_script(&path, is_echoed)
@@ -155,12 +156,13 @@ impl Executor {
 
     fn run_statement(
         &mut self,
+        text: &str,
         statement: &Statement,
         origin: Origin<'_>,
         format: &mut Format,
     ) -> Result<Effect> {
         self.cancel.check()?;
-        let line = Line::new(statement, &self.playground.variables)?;
+        let line = Line::new(text, statement, &self.playground.variables)?;
         // An error about the words is a document, too, when one was asked for.
         if line.words().any(|word| word == "--json") {
             *format = Format::Json;
@@ -175,7 +177,56 @@ impl Executor {
         if !report.value().is_null() {
             self.ui.report(&report, *format, matches!(origin, Origin::Prompt { .. }));
         }
-        Ok(report.pending_effect().clone())
+        let effect = report.pending_effect().clone();
+        if !matches!(effect, Effect::Fail(_)) && !report.value().is_null() {
+            self.playground.results.insert(prepared.command(), report.into_value());
+        }
+        Ok(effect)
+    }
+
+    /// Runs a line that should fail.
+    fn expect_error(
+        &mut self,
+        kind: ErrorKind,
+        line: &str,
+        statement: &Statement,
+        text: &str,
+        origin: Origin<'_>,
+    ) -> Outcome {
+        let found = match parse(line).map(|mut statements| statements.pop()) {
+            Ok(Some(inner)) => {
+                let mut format = self.playground.settings.format;
+                self.run_statement(line, &inner, origin, &mut format)
+            }
+            Ok(None) => Err(Error::usage("there is no command after the kind of error")),
+            Err(problems) => Err(problems.first().map_or_else(|| Error::usage("unreadable"), unparsable)),
+        };
+        let error = match found {
+            Ok(Effect::Fail(error)) | Err(error) => error,
+            Ok(Effect::ExpectError { .. } | Effect::Source(_)) => {
+                Error::usage("`expect-error` takes one command, neither `source` nor itself")
+                    .with_hint("Write it into that script.")
+            }
+            Ok(_) => {
+                Error::new(ErrorKind::Assertion, format!("`{line}` should fail with {kind:?}, and succeeded"))
+            }
+        };
+        if error.kind() == kind {
+            self.ui.remark(&format!("failed as expected: {}", error.message()));
+            return Outcome::GoOn;
+        }
+        let error = if error.kind() == ErrorKind::Assertion || error.kind() == ErrorKind::Cancelled {
+            error
+        } else {
+            Error::new(
+                ErrorKind::Assertion,
+                format!("`{line}` should fail with {kind:?}, not with {:?}", error.kind()),
+            )
+            .with_cause(error.message().to_owned())
+        };
+        let error = error.with_span(statement.span.clone());
+        self.show_error(&error, text, origin, self.playground.settings.format);
+        Outcome::Failed(error.kind().exit_code())
     }
 
     fn show_error(&self, error: &Error, text: &str, origin: Origin<'_>, format: Format) {

@@ -18,6 +18,7 @@ pub mod documents;
 pub mod env;
 pub mod error;
 pub mod executor;
+pub mod expression;
 pub mod file;
 pub mod input;
 pub mod inspect;

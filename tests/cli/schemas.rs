@@ -78,7 +78,7 @@ fn what_every_example_prints_follows_its_schema() {
             }
             let statements = parse(&line).unwrap();
             let lines: Vec<Line> =
-                statements.iter().map(|statement| Line::new(statement, &variables).unwrap()).collect();
+                statements.iter().map(|statement| Line::new(&line, statement, &variables).unwrap()).collect();
             let is_declared =
                 |line: &Line| find(line.command()).is_some_and(|entry| entry.schema().is_some());
             let changes_the_format =

@@ -2,6 +2,7 @@
 
 mod activations;
 mod arguments;
+mod assert;
 mod backends;
 mod cache;
 mod capture;
@@ -10,6 +11,7 @@ mod diff;
 mod drift;
 mod echo;
 mod evaluate;
+mod expect_error;
 mod explain;
 mod fields;
 mod flips;
@@ -32,6 +34,7 @@ mod reload;
 mod residuals;
 mod run;
 mod saturation;
+mod section;
 mod select;
 mod sensitivity;
 mod source;
@@ -66,7 +69,7 @@ pub trait Command {
     /// Its arguments. A positional argument's value name tells completion what it takes: `MODEL`, `LAYER`,
     /// `PATH`, `COMMAND`, `BACKEND`.
     type Arguments: Args;
-    /// Its name: a lower-case word.
+    /// Its name: lower-case words, joined by `-`.
     const NAME: &'static str;
     /// Other names.
     const ALIASES: &'static [&'static str] = &[];
@@ -76,6 +79,9 @@ pub trait Command {
     const GROUP: Group;
     /// Lines to try; a test runs every one of them in the folder `models/`.
     const EXAMPLES: &'static [Example];
+
+    /// Whether its only argument is the rest of the line as it was written, quotes included.
+    const TAKES_TEXT: bool = false;
 
     /// What it prints: one report, or several of which each says when it is printed; none if it prints nothing.
     fn reports() -> Vec<ReportShape>;
@@ -105,6 +111,8 @@ pub enum Group {
     Inspect,
     /// Running them.
     Run,
+    /// Scripts that check.
+    Script,
     /// The session itself.
     Session,
 }
@@ -116,6 +124,7 @@ impl Group {
             Self::Models => "Find and load models",
             Self::Inspect => "Look inside",
             Self::Run => "Run",
+            Self::Script => "Check, in scripts",
             Self::Session => "Session",
         }
     }
@@ -133,6 +142,8 @@ pub struct Entry {
     pub group: Group,
     /// See [`Command::EXAMPLES`].
     pub examples: &'static [Example],
+    /// See [`Command::TAKES_TEXT`].
+    pub takes_text: bool,
     /// See [`Command::reports`].
     pub reports: fn() -> Vec<ReportShape>,
     augment: fn(clap::Command) -> clap::Command,
@@ -147,6 +158,7 @@ impl Entry {
             summary: C::SUMMARY,
             group: C::GROUP,
             examples: C::EXAMPLES,
+            takes_text: C::TAKES_TEXT,
             reports: C::reports,
             augment: C::Arguments::augment_args,
             run: |matches, playground, scope| {
@@ -213,6 +225,9 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<backends::Backends>(),
     Entry::of::<format::Format>(),
     Entry::of::<timing::Timing>(),
+    Entry::of::<assert::Assert>(),
+    Entry::of::<expect_error::ExpectError>(),
+    Entry::of::<section::Section>(),
     Entry::of::<source::Source>(),
     Entry::of::<variables::Let>(),
     Entry::of::<echo::Echo>(),
@@ -247,12 +262,25 @@ impl Prepared {
     pub fn new(line: &Line) -> Result<Self> {
         let entry = find(line.command()).ok_or_else(|| unknown(line))?;
         let format = line.words().any(|word| word == "--json").then_some(Format::Json);
-        let action = match entry.definition().try_get_matches_from(line.words().skip(1)) {
+        let rest = line.rest();
+        let matches = match rest.strip_suffix("--json").map_or(rest, str::trim_end) {
+            // The usual words ask for help; everything else is the text.
+            rest if entry.takes_text && !matches!(rest, "" | "--help" | "-h") => {
+                entry.definition().try_get_matches_from(["--", rest])
+            }
+            _ => entry.definition().try_get_matches_from(line.words().skip(1)),
+        };
+        let action = match matches {
             Ok(matches) => Action::Run(matches),
             Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => Action::ShowHelp,
             Err(error) => return Err(usage::explain(&error, entry.name, line)),
         };
         Ok(Self { entry, action, format })
+    }
+
+    /// The command's name.
+    pub fn command(&self) -> &'static str {
+        self.entry.name
     }
 
     /// Does it.
@@ -292,7 +320,7 @@ mod tests {
         for entry in TABLE {
             for name in entry.aliases.iter().chain([&entry.name]) {
                 assert!(seen.insert(*name), "`{name}` is there twice");
-                assert!(name.chars().all(|letter| letter.is_ascii_lowercase()), "{name}");
+                assert!(name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-'), "{name}");
             }
         }
     }
@@ -358,7 +386,7 @@ mod tests {
         }
         for example in TABLE.iter().flat_map(|entry| entry.examples) {
             for statement in crate::language::parse(example.line).unwrap() {
-                let line = Line::new(&statement, &variables).unwrap();
+                let line = Line::new(example.line, &statement, &variables).unwrap();
                 assert!(Prepared::new(&line).is_ok(), "{}", example.line);
             }
         }

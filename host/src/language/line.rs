@@ -1,7 +1,7 @@
 //! One statement with its variables expanded, ready for a command.
 
 use crate::error::Result;
-use crate::language::{Statement, Variables};
+use crate::language::{Part, Statement, Variables};
 use std::ops::Range;
 
 /// A command's name and its arguments, each with its position in the text it came from.
@@ -9,25 +9,31 @@ use std::ops::Range;
 pub struct Line {
     words: Vec<(String, Range<usize>)>,
     span: Range<usize>,
+    rest: String,
 }
 
 impl Line {
-    /// Expands the words of a statement.
+    /// Expands the words of a statement of `text`.
     ///
     /// # Errors
     /// `Usage` for a variable that is not set.
-    pub fn new(statement: &Statement, variables: &Variables) -> Result<Self> {
+    pub fn new(text: &str, statement: &Statement, variables: &Variables) -> Result<Self> {
         let words = statement
             .words
             .iter()
             .map(|word| Ok((variables.expand(word)?, word.span.clone())))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { words, span: statement.span.clone() })
+        Ok(Self { words, span: statement.span.clone(), rest: rest(text, statement, variables)? })
     }
 
     /// The first word.
     pub fn command(&self) -> &str {
         self.words.first().map_or("", |(word, _)| word.as_str())
+    }
+
+    /// What follows the command's name as it was written, quotes included; only variables are expanded.
+    pub fn rest(&self) -> &str {
+        &self.rest
     }
 
     /// All words, the command's name first.
@@ -50,5 +56,36 @@ impl Line {
     /// The position of the whole statement.
     pub fn span(&self) -> Range<usize> {
         self.span.clone()
+    }
+}
+
+/// The text after a statement's first word, its variables replaced by their values and joined lines by one.
+fn rest(text: &str, statement: &Statement, variables: &Variables) -> Result<String> {
+    let mut at = statement.words.first().map_or(0, |word| word.span.end);
+    let mut rest = String::new();
+    for part in statement.words.iter().skip(1).flat_map(|word| &word.parts) {
+        if let Part::Variable { name, span } = part {
+            rest.push_str(text.get(at..span.start).unwrap_or_default());
+            rest.push_str(&variables.text(name, span)?);
+            at = span.end;
+        }
+    }
+    rest.push_str(text.get(at..statement.span.end).unwrap_or_default());
+    Ok(rest.replace("\\\r\n", " ").replace("\\\n", " ").trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::language::parse;
+
+    #[test]
+    fn the_rest_keeps_quotes_and_expands_variables() {
+        let text = "echo 1; assert a[\"$m\"] > ${limit} \\\n && 'b' != \"c\"  # why";
+        let mut variables = Variables::default();
+        variables.set("m".to_owned(), "x.onnx".into());
+        variables.set("limit".to_owned(), 20.into());
+        let line = Line::new(text, &parse(text).unwrap()[1], &variables).unwrap();
+        assert_eq!(line.rest(), "a[\"x.onnx\"] > 20   && 'b' != \"c\"");
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::language::token::{Part, Word};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The variables of a session, by name.
 #[derive(Clone, Debug, Default)]
@@ -28,20 +29,24 @@ impl Variables {
         for part in &word.parts {
             match part {
                 Part::Literal(literal) => text.push_str(literal),
-                Part::Variable { name, span } => match self.0.get(name) {
-                    Some(serde_json::Value::String(value)) => text.push_str(value),
-                    Some(value) => text.push_str(&value.to_string()),
-                    None => {
-                        return Err(Error::usage(format!("unknown variable `${name}`"))
-                            .with_hint(format!(
-                                "Set it with `let {name} = …`, or write '${name}' in single quotes."
-                            ))
-                            .with_span(span.clone()));
-                    }
-                },
+                Part::Variable { name, span } => text.push_str(&self.text(name, span)?),
             }
         }
         Ok(text)
+    }
+
+    /// The text of a variable that is referred to at `span`.
+    ///
+    /// # Errors
+    /// `Usage` there, if it is not set.
+    pub(super) fn text(&self, name: &str, span: &Range<usize>) -> Result<String> {
+        match self.0.get(name) {
+            Some(serde_json::Value::String(value)) => Ok(value.clone()),
+            Some(value) => Ok(value.to_string()),
+            None => Err(Error::usage(format!("unknown variable `${name}`"))
+                .with_hint(format!("Set it with `let {name} = …`, or write '${name}' in single quotes."))
+                .with_span(span.clone())),
+        }
     }
 }
 

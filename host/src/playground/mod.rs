@@ -40,6 +40,8 @@ pub struct Playground {
     pub flips: Option<FlipsContext>,
     /// The variables of the command language.
     pub variables: Variables,
+    /// The last result of each command, by its name.
+    pub results: BTreeMap<&'static str, serde_json::Value>,
     /// The lines typed so far, oldest first.
     pub history: Vec<String>,
     /// Where relative paths start: the working folder, or the folder of the script that runs.
@@ -76,6 +78,7 @@ impl Playground {
             input: None,
             flips: None,
             variables: Variables::default(),
+            results: BTreeMap::new(),
             history: Vec::new(),
             base,
             store,

@@ -1,6 +1,6 @@
 //! What a command returns: one value, and how to lay it out for people.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::printable;
 use crate::render::chart::{self, Chart};
 use crate::render::number;
@@ -30,6 +30,13 @@ pub enum Effect {
     Source(PathBuf),
     /// Fails: the result is worth seeing, and is not what should be.
     Fail(Error),
+    /// Runs a line that must fail.
+    ExpectError {
+        /// With an error of this kind.
+        kind: ErrorKind,
+        /// The line.
+        line: String,
+    },
 }
 
 /// A part of a report's layout.
@@ -258,6 +265,11 @@ impl Report {
     }
 
     /// The value, as JSON and `assert` see it.
+    pub fn into_value(self) -> Value {
+        self.value
+    }
+
+    /// The result as machines see it.
     pub fn value(&self) -> &Value {
         &self.value
     }
