@@ -3,6 +3,7 @@
 use crate::args::{Action, Args, ColorWhen, CommandLine, Document};
 use crate::backend::{BackendConfig, Backends, PythonPlaces, RuntimeFolder, RuntimeOrigin};
 use crate::cancel::CancelFlag;
+use crate::checking::{self, Checking};
 use crate::dirs::Dirs;
 use crate::documents;
 use crate::env::Environment;
@@ -60,7 +61,10 @@ fn start(args: &Args) -> u8 {
     let mut executor = Executor::new(playground, ui, cancel);
 
     let outcome = match (&args.action, &args.commands) {
-        (Some(Action::Run { file, echo }), _) => executor.run_script(file, *echo),
+        (Some(Action::Run { file, echo, keep_going, reports, params }), _) => {
+            let checking = Checking { is_echoed: *echo, keeps_going: *keep_going, reports };
+            checking::run(&mut executor, file, &checking, params)
+        }
         (None, Some(commands)) => match open_first(&mut executor, args.folder.as_deref()) {
             Outcome::GoOn => executor.execute(commands, Origin::Text { name: "-c", is_echoed: false }),
             end => end,

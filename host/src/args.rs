@@ -1,14 +1,15 @@
 //! The arguments of the process. Parsing has no effects.
 
 use crate::render::Format;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// A playground for quantized neural networks.
 ///
 /// Without arguments qp is interactive; commands may also come from -c, from a script or from a pipe.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "qp", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(name = "qp", version, disable_help_subcommand = true)]
 pub struct Args {
     /// A folder of models, or one model, to open at the start.
     pub folder: Option<PathBuf>,
@@ -41,7 +42,7 @@ pub struct Args {
 /// The whole command line: the user's arguments, or those of `scripts/package.sh`. The latter are kept apart so that the
 /// generated documents do not mention them.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "qp", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(name = "qp", version, disable_help_subcommand = true)]
 pub struct CommandLine {
     /// What users give.
     #[command(flatten)]
@@ -50,6 +51,26 @@ pub struct CommandLine {
     /// Print the manual page or a shell's completion.
     #[arg(long, value_enum, hide = true, exclusive = true)]
     pub generate: Option<Document>,
+}
+
+impl CommandLine {
+    /// The process's arguments; ends the process with what is wrong with them, or with help.
+    pub fn read() -> Self {
+        Self::checked(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Settings may stand before `run`; a folder or commands may not.
+    fn checked(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let line = Self::try_parse_from(arguments)?;
+        let Args { folder, commands, action, .. } = &line.args;
+        if action.is_some() && (folder.is_some() || commands.is_some()) {
+            let message = "a script is run without FOLDER and without --command: let it `open` what it needs";
+            return Err(Self::command().error(clap::error::ErrorKind::ArgumentConflict, message));
+        }
+        Ok(line)
+    }
 }
 
 /// A document that the program generates.
@@ -75,6 +96,15 @@ pub enum Action {
         /// Print each command before its result.
         #[arg(long)]
         echo: bool,
+        /// Go on after a command that fails.
+        #[arg(long)]
+        keep_going: bool,
+        /// Write what was checked to FILE: .xml (JUnit), .json or .md. May be given several times.
+        #[arg(long = "report", value_name = "FILE")]
+        reports: Vec<PathBuf>,
+        /// Values for the script's parameters, as in `-- --model m.onnx`; `-- --help` lists them.
+        #[arg(last = true, value_name = "--NAME VALUE", allow_hyphen_values = true)]
+        params: Vec<String>,
     },
 }
 
@@ -93,7 +123,6 @@ pub enum ColorWhen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_consistent() {
@@ -106,5 +135,17 @@ mod tests {
         let args = Args::try_parse_from(["qp", "./run"]).unwrap();
         assert_eq!(args.folder, Some("./run".into()));
         assert!(args.action.is_none());
+    }
+
+    #[test]
+    fn settings_may_stand_before_run_but_no_folder() {
+        for line in
+            ["qp -q run a.qp", "qp --format json run --keep-going a.qp -- --model m.onnx", "qp run -q a.qp"]
+        {
+            let args = CommandLine::checked(line.split(' ')).unwrap().args;
+            assert!(matches!(args.action, Some(Action::Run { .. })) && args.folder.is_none(), "{line}");
+        }
+        assert!(CommandLine::checked(["qp", "models", "run", "a.qp"]).is_err());
+        assert!(CommandLine::checked(["qp", "-c", "help", "run", "a.qp"]).is_err());
     }
 }

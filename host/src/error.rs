@@ -115,6 +115,11 @@ pub mod exit_code {
     pub const ASSERTION: u8 = 3;
     /// Stopped by Ctrl-C.
     pub const INTERRUPTED: u8 = 130;
+
+    /// The exit code of a script of which two commands failed: that of the first that is not an assertion.
+    pub fn worse(one: u8, other: u8) -> u8 {
+        if one == ASSERTION { other } else { one }
+    }
 }
 
 /// Why a command failed. Messages are lower-case fragments with names in backticks; hints are imperative sentences.

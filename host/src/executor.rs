@@ -1,8 +1,9 @@
 //! From a line of text to a displayed result: parse, expand, check, run, print, remember.
 
 use crate::cancel::CancelFlag;
-use crate::commands::{Prepared, Scope};
+use crate::commands::{Prepared, Scope, find};
 use crate::error::{Error, ErrorKind, Result, exit_code};
+use crate::journal::{Journal, Place};
 use crate::language::{Line, Problem, Statement, parse};
 use crate::playground::Playground;
 use crate::regular_file;
@@ -10,6 +11,7 @@ use crate::render::diagnostic::Source;
 use crate::render::report::Effect;
 use crate::render::ui::Ui;
 use crate::render::{Format, number};
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
@@ -26,6 +28,10 @@ pub struct Executor {
     pub ui: Ui,
     /// Set by Ctrl-C.
     pub cancel: CancelFlag,
+    /// Whether a script goes on after a command that fails.
+    pub keeps_going: bool,
+    /// What happened so far, if somebody wants to know.
+    pub journal: Option<Journal>,
     /// How many nested scripts are running.
     depth: usize,
 }
@@ -61,7 +67,7 @@ pub enum Outcome {
 impl Executor {
     /// A new session.
     pub fn new(playground: Playground, ui: Ui, cancel: CancelFlag) -> Self {
-        Self { playground, ui, cancel, depth: 0 }
+        Self { playground, ui, cancel, keeps_going: false, journal: None, depth: 0 }
     }
 
     /// Executes the statements of a text, up to the first that fails.
@@ -70,14 +76,21 @@ impl Executor {
             Ok(statements) => statements,
             Err(problems) => {
                 for problem in &problems {
+                    if let (Some(journal), Origin::Text { name, .. }) = (&mut self.journal, origin) {
+                        journal.note(place(name, text, &problem.span), "", Err(unparsable(problem)));
+                    }
                     self.show_error(&unparsable(problem), text, origin, self.playground.settings.format);
                 }
                 return Outcome::Failed(exit_code::USAGE);
             }
         };
+        let mut failed: Option<u8> = None;
         for statement in &statements {
             match self.execute_statement(text, statement, origin) {
                 Outcome::GoOn => {}
+                Outcome::Failed(code) if self.keeps_going && code != exit_code::INTERRUPTED => {
+                    failed = Some(failed.map_or(code, |before| exit_code::worse(before, code)));
+                }
                 end => return end,
             }
             if self.ui.is_output_closed() {
@@ -87,7 +100,7 @@ impl Executor {
                 return Outcome::Failed(exit_code::FAILED);
             }
         }
-        Outcome::GoOn
+        failed.map_or(Outcome::GoOn, Outcome::Failed)
     }
 
     /// Runs a script up to the first statement that fails; paths in it are relative to its own folder.
@@ -120,7 +133,13 @@ impl Executor {
         }
         let mut format = self.playground.settings.format;
         let started = Instant::now();
-        let result = self.run_statement(text, statement, origin, &mut format);
+        let result = match self.run_statement(text, statement, origin, &mut format) {
+            Ok(Effect::ExpectError { kind, line }) => {
+                self.expect_error(kind, &line, origin).map(|()| Effect::None)
+            }
+            result => result,
+        };
+        self.note(text, statement, origin, &result);
         self.playground.backends.idle();
         // Handled: the next Ctrl-C counts as a first one again.
         if let Origin::Prompt { .. } = origin {
@@ -146,7 +165,8 @@ impl Executor {
                 self.show_error(&error, text, origin, Format::Table);
                 Outcome::Failed(error.kind().exit_code())
             }
-            Effect::ExpectError { kind, line } => self.expect_error(kind, &line, statement, text, origin),
+            // Was handled above.
+            Effect::ExpectError { .. } => Outcome::GoOn,
             Effect::Source(path) => {
                 let is_echoed = matches!(origin, Origin::Text { is_echoed: true, .. });
                 self.run_script(&path, is_echoed)
@@ -185,14 +205,10 @@ impl Executor {
     }
 
     /// Runs a line that should fail.
-    fn expect_error(
-        &mut self,
-        kind: ErrorKind,
-        line: &str,
-        statement: &Statement,
-        text: &str,
-        origin: Origin<'_>,
-    ) -> Outcome {
+    ///
+    /// # Errors
+    /// `Assertion` if it succeeds, or fails with another kind of error; `Cancelled`.
+    fn expect_error(&mut self, kind: ErrorKind, line: &str, origin: Origin<'_>) -> Result<()> {
         let found = match parse(line).map(|mut statements| statements.pop()) {
             Ok(Some(inner)) => {
                 let mut format = self.playground.settings.format;
@@ -208,25 +224,35 @@ impl Executor {
                     .with_hint("Write it into that script.")
             }
             Ok(_) => {
-                Error::new(ErrorKind::Assertion, format!("`{line}` should fail with {kind:?}, and succeeded"))
+                let message = format!("`{line}` should fail with {}, and succeeded", kind.name());
+                return Err(Error::new(ErrorKind::Assertion, message));
             }
         };
-        if error.kind() == kind {
-            self.ui.remark(&format!("failed as expected: {}", error.message()));
-            return Outcome::GoOn;
+        match error.kind() {
+            found if found == kind => {
+                self.ui.remark(&format!("failed as expected: {}", error.message()));
+                Ok(())
+            }
+            ErrorKind::Cancelled => Err(error),
+            found => {
+                let message = format!("`{line}` should fail with {}, not with {}", kind.name(), found.name());
+                Err(Error::new(ErrorKind::Assertion, message).with_cause(error.message().to_owned()))
+            }
         }
-        let error = if error.kind() == ErrorKind::Assertion || error.kind() == ErrorKind::Cancelled {
-            error
-        } else {
-            Error::new(
-                ErrorKind::Assertion,
-                format!("`{line}` should fail with {kind:?}, not with {:?}", error.kind()),
-            )
-            .with_cause(error.message().to_owned())
+    }
+
+    /// Writes a statement into the journal, if there is one.
+    fn note(&mut self, text: &str, statement: &Statement, origin: Origin<'_>, result: &Result<Effect>) {
+        let (Some(journal), Origin::Text { name, .. }) = (&mut self.journal, origin) else { return };
+        let word = statement.words.first().and_then(|word| text.get(word.span.clone())).unwrap_or_default();
+        let command = find(word).map_or("", |entry| entry.name);
+        let outcome = match result {
+            Err(error) | Ok(Effect::Fail(error)) => Err(error.clone()),
+            // Its statements write themselves.
+            Ok(Effect::Source(_)) => return,
+            Ok(_) => Ok(self.playground.results.get(command).cloned().unwrap_or_default()),
         };
-        let error = error.with_span(statement.span.clone());
-        self.show_error(&error, text, origin, self.playground.settings.format);
-        Outcome::Failed(error.kind().exit_code())
+        journal.note(place(name, text, &statement.span), command, outcome);
     }
 
     fn show_error(&self, error: &Error, text: &str, origin: Origin<'_>, format: Format) {
@@ -241,7 +267,11 @@ impl Executor {
     }
 }
 
-fn read_script(path: &Path, depth: usize) -> Result<String> {
+/// The text of a script.
+///
+/// # Errors
+/// What reading says; `InvalidInput` for scripts that run each other too deep.
+pub fn read_script(path: &Path, depth: usize) -> Result<String> {
     if depth >= MAX_DEPTH {
         return Err(Error::new(
             ErrorKind::InvalidInput,
@@ -250,6 +280,12 @@ fn read_script(path: &Path, depth: usize) -> Result<String> {
         .with_hint("Check whether it runs itself with `source`."));
     }
     regular_file::read_text(path, MAX_SCRIPT_BYTES)
+}
+
+/// Where a part of a text stands.
+fn place<'t>(file: &'t str, text: &'t str, span: &Range<usize>) -> Place<'t> {
+    let before = text.get(..span.start).unwrap_or_default();
+    Place { file, line: before.matches('\n').count() + 1, text: text.get(span.clone()).unwrap_or_default() }
 }
 
 fn unparsable(problem: &Problem) -> Error {

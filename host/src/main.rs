@@ -1,6 +1,5 @@
 //! qp: a quantization playground for the terminal.
 
-use clap::Parser;
 use qp::args::CommandLine;
 use qp::env::SILENCED_LIBRARIES;
 use std::process::ExitCode;
@@ -9,7 +8,7 @@ fn main() -> ExitCode {
     silence_libraries();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     return_large_blocks();
-    ExitCode::from(qp::app::run(&CommandLine::parse()))
+    ExitCode::from(qp::app::run(&CommandLine::read()))
 }
 
 /// Tells the native libraries, before any is loaded, to report to nobody.

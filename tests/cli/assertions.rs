@@ -56,3 +56,68 @@ fn an_expected_error_passes_and_any_other_outcome_fails() {
     }
     assert_eq!(world.run("expect-error Nowhere help").code, 2);
 }
+
+/// The sample family is as it should be; with one threshold moved it is not, and all reports say which.
+#[test]
+fn the_guard_of_the_sample_family_passes_and_fails_with_a_moved_threshold() {
+    let world = World::new();
+    let good = world.run_args(&["-q", "run", "models/check.qp", "--report", "good.md"]);
+    assert_eq!(good.code, 0, "{}", good.talk);
+    let markdown = std::fs::read_to_string(world.path("good.md")).unwrap();
+    assert!(markdown.starts_with("## models/check.qp: all ") && !markdown.contains('✗'), "{markdown}");
+
+    let arguments = [
+        "-q",
+        "run",
+        "models/check.qp",
+        "--keep-going",
+        "--report",
+        "a.xml",
+        "--report",
+        "a.json",
+        "--report",
+        "a.md",
+    ];
+    let bad = world.run_args(&[&arguments[..], &["--", "--least_accuracy", "0.993"]].concat());
+    assert_eq!(bad.code, 3, "{}", bad.talk);
+    let xml = std::fs::read_to_string(world.path("a.xml")).unwrap();
+    let document = roxmltree::Document::parse(&xml).unwrap();
+    let suites = document.root_element();
+    let count = |name: &str| suites.attribute(name).unwrap().parse::<usize>().unwrap();
+    // The float model is right 536 of 540 times: 0.99259.
+    assert_eq!((count("failures"), count("errors")), (1, 0), "{xml}");
+    assert!(count("tests") >= 15);
+    let cases: Vec<_> = suites.descendants().filter(|node| node.has_tag_name("testcase")).collect();
+    assert_eq!(cases.len(), count("tests"));
+    // What Jenkins' schema requires.
+    assert!(
+        cases.iter().all(|case| case.attribute("name").is_some() && case.attribute("classname").is_some())
+    );
+    let failure = suites.descendants().find(|node| node.has_tag_name("failure")).unwrap();
+    assert_eq!(failure.attribute("message"), Some("the float model got worse"));
+    assert!(failure.text().unwrap().contains("evaluate.models[float].accuracy is 0.992593"), "{xml}");
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(world.path("a.json")).unwrap()).unwrap();
+    assert_eq!((&json["failed"], &json["broken"]), (&1.into(), &0.into()));
+    let markdown = std::fs::read_to_string(world.path("a.md")).unwrap();
+    assert!(markdown.starts_with("## models/check.qp: 1 of "), "{markdown}");
+}
+
+#[test]
+fn parameters_are_checked_before_anything_runs() {
+    let world = World::new();
+    world.write("p.qp", "param model\nparam count 3\necho $model $count\n");
+    let last = |words: &[&str]| world.run_args(words).output.lines().last().unwrap_or_default().to_owned();
+    assert_eq!(last(&["run", "p.qp", "--", "--model", "m.onnx"]), "m.onnx 3");
+    assert_eq!(last(&["run", "p.qp", "--", "--model=m", "--count", "4"]), "m 4");
+    for (words, said) in [
+        (&["run", "p.qp"][..], "the script needs a value for `model`"),
+        (&["run", "p.qp", "--", "--modle", "m"], "Did you mean `--model`?"),
+        (&["run", "p.qp", "--", "--model"], "`--model` needs a value"),
+        (&["run", "p.qp", "--report", "x.txt"], "is not a kind of report"),
+    ] {
+        let ran = world.run_args(words);
+        assert!(ran.code == 2 && ran.talk.contains(said), "{words:?}: {} {}", ran.code, ran.talk);
+        assert!(!ran.output.contains('3'), "{}", ran.output);
+    }
+}

@@ -73,7 +73,7 @@ fn what_every_example_prints_follows_its_schema() {
         for example in entry.examples {
             let line = format!("open .; {}", example.line);
             let mut variables = Variables::default();
-            for name in ["net", "n"] {
+            for name in ["net", "n", "model"] {
                 variables.set(name.to_owned(), "x".into());
             }
             let statements = parse(&line).unwrap();

@@ -26,6 +26,7 @@ mod layers;
 mod load;
 mod models;
 mod open;
+mod param;
 mod plot;
 mod quant;
 mod quit;
@@ -228,6 +229,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<assert::Assert>(),
     Entry::of::<expect_error::ExpectError>(),
     Entry::of::<section::Section>(),
+    Entry::of::<param::Param>(),
     Entry::of::<source::Source>(),
     Entry::of::<variables::Let>(),
     Entry::of::<echo::Echo>(),
@@ -381,7 +383,7 @@ mod tests {
     #[test]
     fn every_example_can_be_parsed() {
         let mut variables = crate::language::Variables::default();
-        for name in ["net", "n"] {
+        for name in ["net", "n", "model"] {
             variables.set(name.to_owned(), "x".into());
         }
         for example in TABLE.iter().flat_map(|entry| entry.examples) {

@@ -36,7 +36,7 @@ fn entries<'e>(entries: impl Iterator<Item = &'e EntryExpr>) -> Vec<&'e IdedExpr
 }
 
 /// The values that make a false expression false: those of its false part, where it is made of several that must all be
-/// true, and of the elements for which `all` fails.
+/// true, and of the elements for which the condition of `all` or `exists` fails.
 pub(super) fn reasons(expr: &IdedExpr, context: &Context<'_, '_>) -> Vec<String> {
     match &expr.expr {
         Expr::Call(call) if call.func_name == operators::LOGICAL_AND => {
@@ -46,7 +46,7 @@ pub(super) fn reasons(expr: &IdedExpr, context: &Context<'_, '_>) -> Vec<String>
         Expr::Call(call) if call.func_name == operators::LOGICAL_OR => {
             call.args.iter().flat_map(|part| reasons(part, context)).collect()
         }
-        Expr::Comprehension(one) => match condition_of_all(one) {
+        Expr::Comprehension(one) => match condition(one) {
             Some(condition) => failing(one, condition, context),
             None => values(&one.iter_range, context),
         },
@@ -54,12 +54,12 @@ pub(super) fn reasons(expr: &IdedExpr, context: &Context<'_, '_>) -> Vec<String>
     }
 }
 
-/// The condition of `list.all(name, condition)`.
-fn condition_of_all(one: &ComprehensionExpr) -> Option<&IdedExpr> {
-    let starts_true =
-        matches!(&one.accu_init.expr, Expr::Literal(LiteralValue::Boolean(flag)) if *flag.inner());
+/// The condition of `list.all(name, condition)` and of `list.exists(name, condition)`.
+fn condition(one: &ComprehensionExpr) -> Option<&IdedExpr> {
+    let Expr::Literal(LiteralValue::Boolean(start)) = &one.accu_init.expr else { return None };
+    let joins = if *start.inner() { operators::LOGICAL_AND } else { operators::LOGICAL_OR };
     match &one.loop_step.expr {
-        Expr::Call(call) if starts_true && call.func_name == operators::LOGICAL_AND => call.args.get(1),
+        Expr::Call(call) if call.func_name == joins => call.args.get(1),
         _ => None,
     }
 }
@@ -67,6 +67,7 @@ fn condition_of_all(one: &ComprehensionExpr) -> Option<&IdedExpr> {
 /// The elements for which the condition does not hold.
 fn failing(one: &ComprehensionExpr, condition: &IdedExpr, context: &Context<'_, '_>) -> Vec<String> {
     let elements: Vec<Value> = match context.resolve(&one.iter_range) {
+        Ok(Value::List(items)) if items.is_empty() => return values(&one.iter_range, context),
         Ok(Value::List(items)) => items.iter().cloned().collect(),
         Ok(Value::Map(map)) => {
             let mut keys: Vec<&Key> = map.map.keys().collect();

@@ -40,6 +40,8 @@ pub struct Playground {
     pub flips: Option<FlipsContext>,
     /// The variables of the command language.
     pub variables: Variables,
+    /// What the script was given from outside, by name.
+    pub params: BTreeMap<String, String>,
     /// The last result of each command, by its name.
     pub results: BTreeMap<&'static str, serde_json::Value>,
     /// The lines typed so far, oldest first.
@@ -78,6 +80,7 @@ impl Playground {
             input: None,
             flips: None,
             variables: Variables::default(),
+            params: BTreeMap::new(),
             results: BTreeMap::new(),
             history: Vec::new(),
             base,

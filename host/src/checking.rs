@@ -1,0 +1,109 @@
+//! `qp run`: a script with parameters from outside, and the reports that it leaves for CI.
+
+use crate::error::{Error, Result};
+use crate::executor::{Executor, Outcome, read_script};
+use crate::journal::{Journal, check_formats};
+use crate::language::{Part, Statement, parse};
+use crate::render::diagnostic::Source;
+use crate::spelling::nearest;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// How a script is run.
+pub struct Checking<'a> {
+    /// Whether each command is printed before its result.
+    pub is_echoed: bool,
+    /// Whether the rest is run after a command that fails.
+    pub keeps_going: bool,
+    /// Where reports go.
+    pub reports: &'a [PathBuf],
+}
+
+/// Runs the script and writes its reports. Without reports that can be written, or with parameters that the script does
+/// not have, nothing is run.
+pub fn run(executor: &mut Executor, file: &Path, checking: &Checking<'_>, params: &[String]) -> Outcome {
+    let given = check_formats(checking.reports).and_then(|()| given(executor, file, params));
+    let given = match given {
+        Ok(Some(given)) => given,
+        Ok(None) => return Outcome::GoOn,
+        Err(error) => return refused(executor, &error),
+    };
+    executor.playground.params = given;
+    executor.keeps_going = checking.keeps_going;
+    executor.journal = (!checking.reports.is_empty()).then(|| Journal::of(file));
+    let outcome = executor.run_script(file, checking.is_echoed);
+    let Some(journal) = executor.journal.take() else { return outcome };
+    for path in checking.reports {
+        if let Err(error) = journal.write(path) {
+            let failed = refused(executor, &error);
+            // What the script found matters more.
+            return if matches!(outcome, Outcome::Failed(_)) { outcome } else { failed };
+        }
+    }
+    outcome
+}
+
+fn refused(executor: &Executor, error: &Error) -> Outcome {
+    executor.ui.error(error, Source::None, executor.playground.settings.format);
+    Outcome::Failed(error.kind().exit_code())
+}
+
+/// The values for the script's parameters; `None` if the user only wants to know which there are.
+fn given(executor: &Executor, file: &Path, words: &[String]) -> Result<Option<BTreeMap<String, String>>> {
+    if words.is_empty() {
+        return Ok(Some(BTreeMap::new()));
+    }
+    let text = read_script(file, 0)?;
+    // What cannot be parsed is reported when it is run.
+    let known: Vec<(String, Option<String>)> =
+        parse(&text).unwrap_or_default().iter().filter_map(parameter).collect();
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        for (name, default) in &known {
+            let default =
+                default.as_ref().map_or_else(|| "needed".to_owned(), |value| format!("default {value}"));
+            executor.ui.remark(&format!("--{name} VALUE ({default})"));
+        }
+        if known.is_empty() {
+            executor.ui.remark(&format!("`{}` takes no parameters", file.display()));
+        }
+        return Ok(None);
+    }
+    let mut given = BTreeMap::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let name = word.strip_prefix("--").ok_or_else(|| {
+            Error::usage(format!("`{word}` is not a parameter")).with_hint("Write `-- --NAME VALUE`.")
+        })?;
+        let (name, value) = match name.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (name, words.next().cloned()),
+        };
+        if !known.iter().any(|(known, _)| known == name) {
+            let error = Error::usage(format!("`{}` has no parameter `{name}`", file.display()));
+            return Err(match nearest(name, known.iter().map(|(known, _)| known.as_str())) {
+                Some(near) => error.with_hint(format!("Did you mean `--{near}`?")),
+                None => error.with_hint("`-- --help` lists them."),
+            });
+        }
+        let value = value.ok_or_else(|| Error::usage(format!("`--{name}` needs a value")))?;
+        given.insert(name.to_owned(), value);
+    }
+    Ok(Some(given))
+}
+
+/// The name and the default of a statement `param NAME [DEFAULT]`.
+fn parameter(statement: &Statement) -> Option<(String, Option<String>)> {
+    let word = |index: usize| {
+        let parts = &statement.words.get(index)?.parts;
+        Some(parts.iter().map(text).collect::<String>())
+    };
+    (word(0)? == "param").then_some(())?;
+    Some((word(1)?, word(2)))
+}
+
+fn text(part: &Part) -> String {
+    match part {
+        Part::Literal(text) => text.clone(),
+        Part::Variable { name, .. } => format!("${name}"),
+    }
+}
