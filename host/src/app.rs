@@ -65,6 +65,9 @@ fn start(args: &Args) -> u8 {
             let checking = Checking { is_echoed: *echo, keeps_going: *keep_going, reports };
             checking::run(&mut executor, file, &checking, params)
         }
+        (Some(Action::Check { files }), _) => {
+            checking::check(&executor.ui, files, executor.playground.settings.format)
+        }
         (None, Some(commands)) => match open_first(&mut executor, args.folder.as_deref()) {
             Outcome::GoOn => executor.execute(commands, Origin::Text { name: "-c", is_echoed: false }),
             end => end,

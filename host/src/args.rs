@@ -89,6 +89,12 @@ pub enum Document {
 /// What to do in place of the interactive session.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Action {
+    /// Find what is wrong with scripts, without running them.
+    Check {
+        /// The scripts.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
     /// Run a script; stop at the first error.
     Run {
         /// The script.

@@ -1,5 +1,6 @@
 //! The host's only error type: a kind, a message, causes, hints, and where in the line it happened.
 
+use crate::spelling::nearest;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
@@ -88,8 +89,18 @@ impl ErrorKind {
     }
 
     /// The kind of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    ///
+    /// # Errors
+    /// `Usage`, with the names.
+    pub fn named(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let error = Error::usage(format!("`{name}` is not a kind of error"));
+            let names: Vec<&str> = Self::ALL.iter().map(|kind| kind.name()).collect();
+            match nearest(name, names.iter().copied()) {
+                Some(near) => error.with_hint(format!("Did you mean `{near}`?")),
+                None => error.with_hint(format!("Kinds are {}.", names.join(", "))),
+            }
+        })
     }
 
     /// The exit code of a process that ends with this error.

@@ -17,8 +17,6 @@ use std::time::Instant;
 
 /// Scripts may run each other to this depth.
 const MAX_DEPTH: usize = 16;
-/// A file of more bytes is not a script.
-const MAX_SCRIPT_BYTES: u64 = 16 << 20;
 
 /// A session and the means to show what happens in it.
 pub struct Executor {
@@ -267,11 +265,7 @@ impl Executor {
     }
 }
 
-/// The text of a script.
-///
-/// # Errors
-/// What reading says; `InvalidInput` for scripts that run each other too deep.
-pub fn read_script(path: &Path, depth: usize) -> Result<String> {
+fn read_script(path: &Path, depth: usize) -> Result<String> {
     if depth >= MAX_DEPTH {
         return Err(Error::new(
             ErrorKind::InvalidInput,
@@ -279,7 +273,7 @@ pub fn read_script(path: &Path, depth: usize) -> Result<String> {
         )
         .with_hint("Check whether it runs itself with `source`."));
     }
-    regular_file::read_text(path, MAX_SCRIPT_BYTES)
+    regular_file::read_script(path)
 }
 
 /// Where a part of a text stands.

@@ -6,6 +6,9 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
 use std::path::Path;
 
+/// A file of more bytes is not a script.
+const MAX_SCRIPT_BYTES: u64 = 16 << 20;
+
 /// Opens a file for reading.
 ///
 /// # Errors
@@ -32,6 +35,14 @@ pub fn open_to_append(path: &Path) -> Result<File> {
         return open_as("write", path, &mut options);
     }
     options.open(path).map_err(|error| Error::io("write", path, &error))
+}
+
+/// The text of a script.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_script(path: &Path) -> Result<String> {
+    read_text(path, MAX_SCRIPT_BYTES)
 }
 
 /// The whole content of a file.

@@ -121,3 +121,49 @@ fn parameters_are_checked_before_anything_runs() {
         assert!(!ran.output.contains('3'), "{}", ran.output);
     }
 }
+
+/// Every line after the first has one mistake; `check` finds them all at once, each with its line.
+#[test]
+fn mistakes_are_found_without_running_anything() {
+    let world = World::new();
+    let lines = [
+        ("let int8 = resnet8_int8.onnx", ""),
+        ("opne models", "Did you mean `open`?"),
+        ("load $int9", "unknown variable `$int9`"),
+        ("compare models/resnet8.onnx $int8 --sampels 4", "Did you mean `--samples`?"),
+        ("compare models/resnet8.onnx $int8 --data models/digitz.npz", "`models/digitz.npz` does not exist"),
+        ("assert compare.min_sqnr > 20", "Did you mean `min_sqnr_db`?"),
+        ("assert compare.layers.all(l, l.sqnr > 3) 'message'", "`l` has no `sqnr`"),
+        ("assert evaluate.models[int8].accuracy > 0.9", "`evaluate` has not run before"),
+        ("assert compare.min_sqnr_db >", "it ends too early"),
+        ("assert comprae.min_sqnr_db > 3", "Did you mean `compare`?"),
+        ("assert compare.samples.x == 2", "`compare.samples` is a single value"),
+        ("expect-error NotFuond load x", "Did you mean `NotFound`?"),
+        ("format yaml", "Choose one of"),
+        ("sensitivity models/resnet8.onnx", "needs MODEL"),
+        ("source missing.qp", "`missing.qp` does not exist"),
+    ];
+    let script: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
+    world.write("bad.qp", &script);
+    let ran = world.run_args(&["check", "bad.qp", "models/check.qp"]);
+    assert_eq!(ran.code, 2, "{}", ran.talk);
+    for (number, (_, said)) in lines.iter().enumerate().skip(1) {
+        let place = format!("bad.qp:{}:", number + 1);
+        assert!(ran.talk.contains(&place) && ran.talk.contains(said), "{place} {said}\n{}", ran.talk);
+    }
+    assert!(ran.talk.contains(&format!("bad.qp: {} problems", lines.len() - 1)), "{}", ran.talk);
+    assert!(ran.talk.contains("models/check.qp: no problems"), "{}", ran.talk);
+    assert_eq!(world.run_args(&["check", "models/check.qp"]).code, 0);
+}
+
+/// What a parameter brings is not known before: nothing is invented about it.
+#[test]
+fn what_comes_later_is_not_judged() {
+    let world = World::new();
+    world.write(
+        "p.qp",
+        "param model\nparam count\nload $model\nrun $model --repeat $count\nassert run.runs > 0\n",
+    );
+    let ran = world.run_args(&["check", "p.qp"]);
+    assert_eq!(ran.code, 0, "{}", ran.talk);
+}

@@ -105,7 +105,10 @@ impl Command for Assert {
 }
 
 /// The expression, and the message that may follow it in quotes.
-fn parse(text: &str) -> Result<(Expression, Option<String>)> {
+///
+/// # Errors
+/// `Usage` for what is not an expression.
+pub fn parse(text: &str) -> Result<(Expression, Option<String>)> {
     let whole = match Expression::parse(text) {
         Ok(expression) => return Ok((expression, None)),
         Err(error) => error,

@@ -5,7 +5,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::playground::Playground;
 use crate::render::record::ReportShape;
 use crate::render::report::{Effect, Report};
-use crate::spelling::nearest;
 
 /// `expect-error KIND COMMAND`
 pub(super) struct ExpectError;
@@ -35,16 +34,7 @@ impl Command for ExpectError {
 
     fn run(arguments: Arguments, _: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         let (name, line) = arguments.text.split_once(char::is_whitespace).unwrap_or((&arguments.text, ""));
-        let kind = ErrorKind::from_name(name).ok_or_else(|| {
-            let error = Error::usage(format!("`{name}` is not a kind of error"));
-            match nearest(name, ErrorKind::ALL.iter().map(|kind| kind.name())) {
-                Some(near) => error.with_hint(format!("Did you mean `{near}`?")),
-                None => {
-                    let names: Vec<&str> = ErrorKind::ALL.iter().map(|kind| kind.name()).collect();
-                    error.with_hint(format!("Kinds are {}.", names.join(", ")))
-                }
-            }
-        })?;
+        let kind = ErrorKind::named(name)?;
         if line.trim().is_empty() {
             return Err(Error::usage("there is no command after the kind of error")
                 .with_hint("Write it, as in `expect-error NotFound load missing.onnx`."));

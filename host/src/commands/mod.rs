@@ -46,6 +46,8 @@ mod unload;
 mod variables;
 mod weights;
 
+pub use assert::parse as assertion;
+
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
 use crate::language::{Line, usage};
@@ -278,6 +280,21 @@ impl Prepared {
             Err(error) => return Err(usage::explain(&error, entry.name, line)),
         };
         Ok(Self { entry, action, format })
+    }
+
+    /// The arguments that name files or folders: their ids, and the values that the user gave.
+    pub fn paths(&self) -> Vec<(String, String)> {
+        let Action::Run(matches) = &self.action else { return Vec::new() };
+        let mut paths = Vec::new();
+        for argument in self.entry.definition().get_arguments() {
+            let is_path =
+                argument.get_value_names().is_some_and(|names| names.iter().any(|name| name == "PATH"));
+            let id = argument.get_id().as_str();
+            if is_path && let Ok(Some(values)) = matches.try_get_many::<String>(id) {
+                paths.extend(values.map(|value| (id.to_owned(), value.clone())));
+            }
+        }
+        paths
     }
 
     /// The command's name.

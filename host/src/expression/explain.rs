@@ -131,7 +131,7 @@ fn paths(expr: &IdedExpr) -> Vec<(String, &IdedExpr)> {
 }
 
 /// The text of a name and what is selected of it: `evaluate.models["m.onnx"].accuracy`, `compare.layers.size()`.
-fn path(expr: &IdedExpr) -> Option<String> {
+pub(super) fn path(expr: &IdedExpr) -> Option<String> {
     match &expr.expr {
         Expr::Ident(name) => Some(name.clone()),
         Expr::Select(select) if !select.test => Some(format!("{}.{}", path(&select.operand)?, select.field)),

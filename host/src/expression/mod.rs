@@ -2,6 +2,7 @@
 //! and its keys are those of the command's JSON; variables have their own names.
 
 mod explain;
+mod keys;
 mod value;
 
 use crate::error::{Error, Result};

@@ -20,7 +20,7 @@ pub fn explain(error: &clap::Error, name: &str, line: &Line) -> Error {
         }
         ErrorKind::InvalidValue if value.is_empty() => format!("`{argument}` needs a value"),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
-            format!("`{value}` is no value for `{argument}`")
+            format!("invalid value `{value}` for `{argument}`")
         }
         ErrorKind::MissingRequiredArgument => format!("`{name}` needs {argument}"),
         ErrorKind::ArgumentConflict => format!(

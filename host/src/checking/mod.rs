@@ -1,10 +1,16 @@
 //! `qp run`: a script with parameters from outside, and the reports that it leaves for CI.
 
-use crate::error::{Error, Result};
-use crate::executor::{Executor, Outcome, read_script};
+mod statics;
+
+use crate::error::{Error, Result, exit_code};
+use crate::executor::{Executor, Outcome};
 use crate::journal::{Journal, check_formats};
 use crate::language::{Part, Statement, parse};
+use crate::regular_file::read_script;
+use crate::render::Format;
 use crate::render::diagnostic::Source;
+use crate::render::text::counted;
+use crate::render::ui::Ui;
 use crate::spelling::nearest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,6 +49,37 @@ pub fn run(executor: &mut Executor, file: &Path, checking: &Checking<'_>, params
     outcome
 }
 
+/// Prints all that is wrong with scripts.
+pub fn check(ui: &Ui, files: &[PathBuf], format: Format) -> Outcome {
+    let mut outcome = Outcome::GoOn;
+    for file in files {
+        let base = file.parent().map(Path::to_owned).unwrap_or_default();
+        let text = match read_script(file) {
+            Ok(text) => text,
+            Err(error) => {
+                ui.error(&error, Source::None, format);
+                outcome = Outcome::Failed(error.kind().exit_code());
+                continue;
+            }
+        };
+        let problems = statics::problems(&text, &base);
+        let name = file.display().to_string();
+        for problem in &problems {
+            ui.error(problem, Source::Text { name: &name, text: &text }, format);
+        }
+        let count = problems.len();
+        let said = match count {
+            0 => "no problems".to_owned(),
+            count => counted(count, "problem"),
+        };
+        ui.remark(&format!("{name}: {said}"));
+        if count > 0 {
+            outcome = Outcome::Failed(exit_code::USAGE);
+        }
+    }
+    outcome
+}
+
 fn refused(executor: &Executor, error: &Error) -> Outcome {
     executor.ui.error(error, Source::None, executor.playground.settings.format);
     Outcome::Failed(error.kind().exit_code())
@@ -53,7 +90,7 @@ fn given(executor: &Executor, file: &Path, words: &[String]) -> Result<Option<BT
     if words.is_empty() {
         return Ok(Some(BTreeMap::new()));
     }
-    let text = read_script(file, 0)?;
+    let text = read_script(file)?;
     // What cannot be parsed is reported when it is run.
     let known: Vec<(String, Option<String>)> =
         parse(&text).unwrap_or_default().iter().filter_map(parameter).collect();

@@ -1,0 +1,180 @@
+//! `qp check`: everything that can be wrong with a script before it is run, all at once.
+
+use crate::commands::{Prepared, TABLE, assertion, find};
+use crate::error::{Error, ErrorKind};
+use crate::expression::Expression;
+use crate::input::Selection;
+use crate::language::token::is_name;
+use crate::language::{Line, Part, Problem, Statement, Variables, parse};
+use crate::regular_file;
+use crate::spelling::nearest;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+
+/// Scripts are followed to this depth.
+const MAX_DEPTH: usize = 16;
+
+/// Arguments that name something to read, by their ids.
+const READ: [&str; 5] = ["data", "labels", "targets", "file", "path"];
+
+/// The value of a variable that is only known when the script runs.
+const LATER: &str = "1";
+
+/// The problems of the script, each with its position in the text; paths are relative to its own folder `base`.
+pub fn problems(text: &str, base: &Path) -> Vec<Error> {
+    let mut checker = Checker::default();
+    checker.text(text, base, 0);
+    checker.problems
+}
+
+#[derive(Default)]
+struct Checker {
+    problems: Vec<Error>,
+    variables: Variables,
+    /// Names of variables whose value comes when the script runs.
+    later: BTreeSet<String>,
+    /// Commands that have run before.
+    before: BTreeSet<&'static str>,
+}
+
+impl Checker {
+    fn text(&mut self, text: &str, base: &Path, depth: usize) {
+        let statements = match parse(text) {
+            Ok(statements) => statements,
+            Err(problems) => {
+                let wrong = |problem: &Problem| Error::usage(problem.message).with_span(problem.span.clone());
+                return self.problems.extend(problems.iter().map(wrong));
+            }
+        };
+        for statement in &statements {
+            self.statement(text, statement, base, depth);
+        }
+    }
+
+    fn report(&mut self, error: Error, span: &Range<usize>) {
+        self.problems.push(error.with_span(span.clone()));
+    }
+
+    fn statement(&mut self, text: &str, statement: &Statement, base: &Path, depth: usize) {
+        let span = &statement.span;
+        let line = match Line::new(text, statement, &self.variables) {
+            Ok(line) => line,
+            Err(error) => return self.report(error, span),
+        };
+        let prepared = match Prepared::new(&line) {
+            Ok(prepared) => prepared,
+            // A number may come later.
+            Err(_) if self.uses_later(statement) && find(line.command()).is_some() => return,
+            Err(error) => return self.report(error, span),
+        };
+        let words: Vec<&str> = line.words().collect();
+        match (prepared.command(), &words[1..]) {
+            ("assert", _) => self.assertion(line.rest(), statement),
+            ("expect-error", [kind, ..]) => {
+                if let Err(error) = ErrorKind::named(kind) {
+                    self.report(error, span);
+                }
+            }
+            ("param", [name, rest @ ..]) => {
+                self.variables.set((*name).to_owned(), rest.first().copied().unwrap_or(LATER).into());
+                if rest.is_empty() {
+                    self.later.insert((*name).to_owned());
+                }
+            }
+            ("let", _) => {
+                if let Some((name, value)) =
+                    line.rest().split_once('=').filter(|(name, _)| is_name(name.trim()))
+                {
+                    self.variables.set(name.trim().to_owned(), value.trim().into());
+                }
+            }
+            ("source", [file]) => self.source(&base.join(file), span, depth),
+            _ => {}
+        }
+        if !self.uses_later(statement) {
+            self.files(&prepared, base, span);
+        }
+        self.before.insert(prepared.command());
+    }
+
+    /// Whether a statement has a variable whose value is not known.
+    fn uses_later(&self, statement: &Statement) -> bool {
+        let mut parts = statement.words.iter().flat_map(|word| &word.parts);
+        parts.any(|part| matches!(part, Part::Variable { name, .. } if self.later.contains(name)))
+    }
+
+    fn assertion(&mut self, text: &str, statement: &Statement) {
+        let span = &statement.span;
+        let expression = match assertion(text) {
+            Ok((expression, _)) => expression,
+            Err(error) => return self.report(error, span),
+        };
+        let errors = self.names(&expression);
+        let reports =
+            |name: &str| find(name).map(|entry| (entry.reports)()).filter(|reports| !reports.is_empty());
+        for error in errors.into_iter().chain(expression.unknown_keys(&reports)) {
+            self.report(error, span);
+        }
+    }
+
+    fn names(&self, expression: &Expression) -> Vec<Error> {
+        let variables: Vec<&str> = self.variables.iter().map(|(name, _)| name).collect();
+        let known = || TABLE.iter().map(|entry| entry.name).chain(variables.iter().copied());
+        let wrong = |name: &&str| {
+            if variables.contains(name) {
+                return None;
+            }
+            match find(name) {
+                Some(entry) if self.before.contains(entry.name) => None,
+                Some(entry) => Some(
+                    Error::state(format!("`{}` has not run before", entry.name))
+                        .with_hint(format!("Run `{}` before it.", entry.name)),
+                ),
+                None => {
+                    let error = Error::usage(format!("unknown name `{name}`"));
+                    Some(match nearest(name, known()) {
+                        Some(near) => error.with_hint(format!("Did you mean `{near}`?")),
+                        None => {
+                            error.with_hint("Names are those of commands that have run, and of variables.")
+                        }
+                    })
+                }
+            }
+        };
+        expression.names().iter().filter_map(wrong).collect()
+    }
+
+    fn source(&mut self, path: &Path, span: &Range<usize>, depth: usize) {
+        let Ok(text) = regular_file::read_script(path) else { return };
+        if depth >= MAX_DEPTH {
+            return self.report(Error::invalid_input("scripts run each other without end"), span);
+        }
+        // Their own positions are in another file: one line says where, and how many.
+        let own = std::mem::take(&mut self.problems);
+        self.text(&text, path.parent().unwrap_or(Path::new("")), depth + 1);
+        let found = std::mem::replace(&mut self.problems, own);
+        if let Some(first) = found.first() {
+            let error = Error::usage(format!("`{}` has {} problems", path.display(), found.len()));
+            self.report(
+                error.with_cause(first.message().to_owned()).with_hint("Check that script by itself."),
+                span,
+            );
+        }
+    }
+
+    /// Files that are to be read and are not there.
+    fn files(&mut self, prepared: &Prepared, base: &Path, span: &Range<usize>) {
+        for value in
+            prepared.paths().iter().filter(|(id, _)| READ.contains(&id.as_str())).map(|(_, value)| value)
+        {
+            let file = Selection::parse(value).map_or(value.as_str(), |(file, _)| file);
+            let is_elsewhere = file.starts_with('~') || base.join(file).exists();
+            // A word without a dot or a separator may be the name of a data set.
+            let is_file = file.contains(['.', '/', std::path::MAIN_SEPARATOR]);
+            if is_file && !is_elsewhere {
+                self.report(Error::not_found(format!("`{file}` does not exist")), span);
+            }
+        }
+    }
+}
