@@ -98,3 +98,39 @@ fn what_cannot_be_judged_is_refused() {
         assert!(ran.code == code && ran.talk.contains(cause), "{line}: {} {}", ran.code, ran.talk);
     }
 }
+
+/// All six variants of the sample family: counts as Python's (models/README.md), sizes of the files, and what is best in both.
+#[test]
+fn a_matrix_holds_every_variant_against_the_float_model() {
+    let world = World::new();
+    let line = "open models; matrix --data models/digits.npz --samples 100 --layer-samples 4";
+    let found = world.json(line);
+    assert_eq!((&found["reference"], &found["samples"]), (&"resnet8.onnx".into(), &100.into()));
+    let models = found["models"].as_array().unwrap();
+    assert_eq!(models.len(), 6);
+    for model in models {
+        let file = std::fs::metadata(world.path("models").join(model["model"].as_str().unwrap())).unwrap();
+        assert_eq!(number(&model["bytes"]), file.len() as f64, "{model}");
+        assert_eq!(number(&model["accuracy"]), 0.99, "{model}");
+        assert!(model["obstacle"].is_null());
+        let is_reference = model["model"] == "resnet8.onnx";
+        assert_eq!(model["worst_layer"].is_null(), is_reference, "{model}");
+        assert_eq!(model["verdict"].is_null(), is_reference, "{model}");
+    }
+    // All are equally accurate here: only the smallest is not beaten.
+    let best: Vec<&Value> =
+        models.iter().filter(|model| model["is_pareto"] == true).map(|model| &model["model"]).collect();
+    assert_eq!(best, ["resnet8_uint8.onnx"]);
+}
+
+#[test]
+fn a_broken_variant_does_not_keep_the_others_from_their_numbers() {
+    let world = World::new();
+    std::fs::write(world.path("models/resnet8_fp16.onnx"), b"not a model").unwrap();
+    let found =
+        world.json("open models; matrix resnet8 --data models/digits.npz --samples 8 --layer-samples 0");
+    let models = found["models"].as_array().unwrap();
+    let broken: Vec<&Value> = models.iter().filter(|model| !model["obstacle"].is_null()).collect();
+    assert!(broken.iter().all(|model| model["model"] == "resnet8_fp16.onnx"), "{found}");
+    assert!(models.iter().filter(|model| !model["accuracy"].is_null()).count() == 6, "{found}");
+}

@@ -8,6 +8,7 @@ use crate::playground::{Loaded, Playground};
 use std::num::NonZero;
 
 /// A model with what it runs on.
+#[derive(Clone)]
 pub struct Side<'a> {
     /// The model.
     pub model: &'a Loaded,

@@ -24,6 +24,7 @@ mod input;
 mod layer;
 mod layers;
 mod load;
+mod matrix;
 mod models;
 mod open;
 mod param;
@@ -216,6 +217,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),
     Entry::of::<evaluate::Evaluate>(),
+    Entry::of::<matrix::Matrix>(),
     Entry::of::<capture::Capture>(),
     Entry::of::<activations::Activations>(),
     Entry::of::<compare::Compare>(),

@@ -34,7 +34,7 @@ pub(super) fn text(journal: &Journal) -> String {
             &format!("line {}: `{}`", step.line, step.text.replace('`', "'")),
             &why.unwrap_or_default(),
         ]
-        .map(|text| cell(text));
+        .map(cell);
         let _ = writeln!(text, "| {} |", row.join(" | "));
     }
     text

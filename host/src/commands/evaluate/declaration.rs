@@ -276,7 +276,7 @@ impl Record for PairedAccuracy {
 }
 
 /// The color of a verdict.
-pub(super) fn verdict_tone(verdict: Verdict) -> Tone {
+pub(in crate::commands) fn verdict_tone(verdict: Verdict) -> Tone {
     match verdict {
         Verdict::Same | Verdict::Better => Tone::Good,
         Verdict::Worse => Tone::Bad,

@@ -3,6 +3,8 @@
 mod declaration;
 mod layout;
 
+pub(super) use declaration::verdict_tone;
+
 use super::arguments::evidence::Choice;
 use super::arguments::number::integer_in;
 use super::fields::Ran;
@@ -20,7 +22,7 @@ use qp_analysis::{Interval, Verdict, wilson};
 use std::sync::Arc;
 
 /// Samples that are run together, unless the user says otherwise.
-const BATCH: u64 = 32;
+pub(super) const BATCH: u64 = 32;
 
 /// Pairs of classes that are printed.
 const SHOWN_CONFUSIONS: usize = 5;
@@ -54,7 +56,7 @@ pub(super) struct Arguments {
 }
 
 /// Reads a difference of accuracies: `1pp`, `0.5 %` or `0.01`.
-fn margin(text: &str) -> Result<f64, String> {
+pub(super) fn margin(text: &str) -> Result<f64, String> {
     let points = ["pp", "%"].into_iter().find_map(|unit| text.strip_suffix(unit));
     let number = points.unwrap_or(text).trim().parse::<f64>().ok();
     let share = number.map(|number| if points.is_some() { number / 100.0 } else { number });
