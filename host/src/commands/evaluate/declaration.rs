@@ -152,7 +152,7 @@ impl Record for Agreement {
                 "kl_mean",
                 Unit::Real,
                 "Kullback-Leibler divergence of the class probabilities from the reference's, Σ p ln(p / q), in nats: \
-                 mean over samples",
+                 mean over the samples where it is finite",
                 |one| one.kl_mean,
             )
             .title("KL mean")
@@ -163,7 +163,18 @@ impl Record for Agreement {
                 .title("KL 99 %")
                 .rank(7)
                 .hidden_if_missing(),
-            Self::field("kl_max", Unit::Real, "Its largest value", |one| one.kl_max),
+            Self::field("kl_max", Unit::Real, "Its largest finite value", |one| one.kl_max),
+            Self::field(
+                "kl_infinite",
+                Unit::Count,
+                "Samples where it is infinite: a class that the reference gives a chance has the probability 0, as a quantized \
+                 softmax gives it",
+                |one| one.kl_infinite,
+            )
+            .title("KL inf")
+            .rank(7)
+            .dash_if_zero()
+            .shown_if(|one| one.kl_infinite.is_some_and(|count| count > 0)),
             Self::flat(OutputErrors::fields(), |one| Some(&one.errors))
                 .always()
                 .for_machines()

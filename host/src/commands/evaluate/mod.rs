@@ -121,6 +121,7 @@ struct Agreement {
     kl_median: Option<f64>,
     kl_p99: Option<f64>,
     kl_max: Option<f64>,
+    kl_infinite: Option<usize>,
     errors: OutputErrors,
 }
 
@@ -318,15 +319,18 @@ impl Agreement {
     fn of(agreement: evaluation::Agreement, classes: usize) -> Self {
         let evaluation::Agreement { same, paired, mut divergences, errors, extremes } = agreement;
         let of_classes = |value: Option<f64>| value.filter(|_| classes > 0);
-        let mean = divergences.iter().sum::<f64>() / divergences.len().max(1) as f64;
+        let samples = divergences.len();
+        divergences.retain(|divergence| divergence.is_finite());
+        let mean = divergences.iter().sum::<f64>() / divergences.len() as f64;
         divergences.sort_by(f64::total_cmp);
         Self {
             same: (classes > 0).then_some(same),
             same_share: of_classes(Some(same as f64 / paired.samples.max(1) as f64)),
-            kl_mean: of_classes(Some(mean)),
+            kl_mean: of_classes((!divergences.is_empty()).then_some(mean)),
             kl_median: of_classes(quantile(&divergences, 0.5)),
             kl_p99: of_classes(quantile(&divergences, 0.99)),
             kl_max: of_classes(divergences.last().copied()),
+            kl_infinite: (classes > 0).then_some(samples - divergences.len()),
             errors: OutputErrors::of(&errors, &extremes),
         }
     }
