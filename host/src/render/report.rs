@@ -150,8 +150,8 @@ pub struct Cell {
     pub raw: Value,
     /// What it means.
     pub tone: Tone,
-    /// What is drawn in place of the text in a chart column.
-    pub chart: Option<Chart>,
+    /// What is drawn in place of the text in a chart column; boxed, because few of many cells have one.
+    pub chart: Option<Box<Chart>>,
 }
 
 impl Cell {
@@ -190,7 +190,7 @@ impl Cell {
 
     /// A drawing, for a chart column.
     pub fn chart(chart: Chart) -> Self {
-        Self { text: chart.draw(chart::DEFAULT_WIDTH), chart: Some(chart), ..Self::default() }
+        Self { text: chart.draw(chart::DEFAULT_WIDTH), chart: Some(Box::new(chart)), ..Self::default() }
     }
 
     /// `some` turned into a cell, or [`Cell::missing`].

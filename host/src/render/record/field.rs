@@ -325,7 +325,7 @@ impl<R> Field<R> {
             (None, Some(text)) => (tone.unwrap_or_else(|| self.spec.unit.tone()), text),
             (None, None) => (tone.unwrap_or_else(|| self.spec.unit.tone()), self.spec.unit.text(&datum)),
         };
-        Cell { text, raw: datum.into_raw(), tone, chart: drawn.flatten() }
+        Cell { text, raw: datum.into_raw(), tone, chart: drawn.flatten().map(Box::new) }
     }
 }
 
