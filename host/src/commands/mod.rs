@@ -3,6 +3,7 @@
 mod activations;
 mod arguments;
 mod backends;
+mod bench;
 mod cache;
 mod capture;
 mod compare;
@@ -201,6 +202,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),
     Entry::of::<evaluate::Evaluate>(),
+    Entry::of::<bench::Bench>(),
     Entry::of::<capture::Capture>(),
     Entry::of::<activations::Activations>(),
     Entry::of::<compare::Compare>(),
