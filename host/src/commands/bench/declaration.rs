@@ -62,6 +62,13 @@ impl Record for Row {
                 .title("min")
                 .rank(6),
             Self::field(
+                "alone_ms",
+                Unit::Duration,
+                "Median time of its runs before the first round, when no other model ran: if it is clearly shorter, the models \
+                 disturb each other",
+                |row| row.alone_ms,
+            ),
+            Self::field(
                 "samples_per_second",
                 Unit::Real,
                 "Throughput: samples of a run divided by the median time",

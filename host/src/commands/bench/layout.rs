@@ -1,7 +1,7 @@
 //! A benchmark as people see it.
 
 use super::declaration::tone;
-use super::{BenchReport, Relative, Row, Verdict};
+use super::{BenchReport, DISTURBED, Relative, Row, Verdict};
 use crate::render::number;
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
@@ -19,11 +19,27 @@ pub(super) fn lay_out(found: &BenchReport) -> Report {
     report = report.toned_line([(Tone::Dim, runs.join("; "))]);
     let configurations: BTreeSet<_> = found.rows.iter().map(|row| (row.batch, row.threads)).collect();
     let reference = found.reference.as_deref().unwrap_or_default();
+    let mut disturbed = Vec::new();
     for row in &found.rows {
+        let slowdown = row.median_ms / row.alone_ms;
+        if found.reference.is_some() && slowdown > DISTURBED {
+            disturbed.push(format!("{} {slowdown:.1}", row.model));
+        }
         if let Some(relative) = &row.relative {
             let prefix = if configurations.len() > 1 { configuration(row) } else { String::new() };
             report = report.toned_line(verdict_line(row, relative, reference, prefix));
         }
+    }
+    if !disturbed.is_empty() {
+        disturbed.dedup();
+        report = report.toned_line([(
+            Tone::Warning,
+            format!(
+                "the models disturb each other (times as long as alone: {}): threads of one may still be busy when the next \
+                 one runs; `--threads 1` avoids that",
+                disturbed.join(", ")
+            ),
+        )]);
     }
     report
 }
@@ -49,7 +65,7 @@ fn verdict_line(row: &Row, relative: &Relative, reference: &str, prefix: String)
         }
         Verdict::Undecided => (
             format!(" and {reference}: "),
-            format!("no difference that {} can tell", counted(row.rounds, "round")),
+            format!("no difference that {} rounds can tell", number::count(row.rounds as u64)),
             format!(" (ratio {ratio}, {interval})"),
         ),
     };

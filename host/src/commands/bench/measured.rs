@@ -5,10 +5,13 @@ use crate::capture::Side;
 use crate::capture::side::OnlyCancel;
 use crate::error::{Error, Result};
 use crate::model::Tensor;
+use qp_analysis::divergence::quantile;
 use std::time::{Duration, Instant};
 
 /// Every model runs at least so often, and so long, before anything is counted.
-const WARM_UP: (u32, Duration) = (2, Duration::from_millis(200));
+const WARM_UP: (usize, Duration) = (2, Duration::from_millis(200));
+/// After such a pause, threads of another runtime that wait for work in a loop have gone to sleep.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Rounds that are measured, however long they take.
 const FEWEST_ROUNDS: usize = 10;
 /// Of more rounds, nobody learns anything.
@@ -33,9 +36,11 @@ pub(super) struct Contestant<'a> {
 pub(super) struct Measured {
     /// Milliseconds of each round.
     pub(super) times_ms: Vec<f64>,
-    /// The last of its runs before them.
+    /// The median of the later half of the runs before them, when no other model ran.
+    pub(super) alone_ms: f64,
+    /// The last of these runs.
     pub(super) report: RunReport,
-    /// How much the resident memory of the process grew until they were over; `None` where the system does not say.
+    /// How much the resident memory of the process grew until these were over; `None` where the system does not say.
     pub(super) gained_bytes: Option<u64>,
 }
 
@@ -49,6 +54,9 @@ pub(super) fn measure(
     let mut measured = Vec::new();
     for (place, contestant) in contestants.iter().enumerate() {
         progress.update("warming up", place as u64, contestants.len() as u64);
+        if place > 0 {
+            std::thread::sleep(PAUSE);
+        }
         match warm(contestant, progress) {
             Ok(warm) => measured.push(warm),
             Err(error) => return (Vec::new(), Some(error)),
@@ -72,7 +80,7 @@ pub(super) fn measure(
         let mut times_ms = vec![0.0; contestants.len()];
         for place in order {
             match run(&contestants[place], progress) {
-                Ok(report) => times_ms[place] = report.elapsed.as_secs_f64() * 1e3,
+                Ok(report) => times_ms[place] = milliseconds(&report),
                 // A round counts as a whole or not at all.
                 Err(error) => return (measured, Some(error)),
             }
@@ -89,13 +97,20 @@ pub(super) fn measure(
 fn warm(contestant: &Contestant<'_>, progress: &dyn Progress) -> Result<Measured> {
     let (before, started) = (resident_bytes(), Instant::now());
     let mut report = run(contestant, progress)?;
-    let mut runs = 1;
-    while runs < WARM_UP.0 || started.elapsed() < WARM_UP.1 {
+    let mut times_ms = vec![milliseconds(&report)];
+    while times_ms.len() < WARM_UP.0 || started.elapsed() < WARM_UP.1 {
         report = run(contestant, progress)?;
-        runs += 1;
+        times_ms.push(milliseconds(&report));
     }
+    let mut later = times_ms.split_off(times_ms.len() / 2);
+    later.sort_by(f64::total_cmp);
+    let alone_ms = quantile(&later, 0.5).unwrap_or(f64::NAN);
     let gained_bytes = before.zip(resident_bytes()).map(|(before, after)| after.saturating_sub(before));
-    Ok(Measured { times_ms: Vec::new(), report, gained_bytes })
+    Ok(Measured { times_ms: Vec::new(), alone_ms, report, gained_bytes })
+}
+
+fn milliseconds(report: &RunReport) -> f64 {
+    report.elapsed.as_secs_f64() * 1e3
 }
 
 /// One run, whose outputs nobody keeps.

@@ -31,6 +31,8 @@ const BATCH: u64 = 32;
 const SECONDS: f64 = 3.0;
 /// After an interruption, fewer rounds say nothing.
 const FEWEST_ROUNDS: usize = 3;
+/// A model that takes so many times as long as alone is disturbed by the others.
+const DISTURBED: f64 = 1.2;
 
 /// `bench [NAME…]`
 pub(super) struct Bench;
@@ -86,6 +88,7 @@ struct Row {
     p90_ms: f64,
     p99_ms: f64,
     minimum_ms: f64,
+    alone_ms: f64,
     samples_per_second: f64,
     /// `None` of the reference, and without one.
     relative: Option<Relative>,
@@ -365,6 +368,7 @@ impl Row {
             p90_ms: at(0.9),
             p99_ms: at(0.99),
             minimum_ms: at(0.0),
+            alone_ms: measured.alone_ms,
             samples_per_second: batch as f64 / median_ms * 1e3,
             relative,
             gained_bytes: entrant.gained_bytes,
