@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bench;
 mod cache;
 mod compare;
 mod diff;
