@@ -11,6 +11,7 @@
 mod support;
 
 mod assertions;
+mod bench;
 mod cache;
 mod compare;
 mod diff;

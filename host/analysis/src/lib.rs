@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bootstrap;
 pub mod code_usage;
 pub mod concordance;
 pub mod divergence;
@@ -25,6 +26,7 @@ pub mod statistics;
 mod sum;
 pub mod suspicion;
 
+pub use bootstrap::{RatioOfMedians, ratio_of_medians};
 pub use code_usage::CodeUsage;
 pub use concordance::concordance;
 pub use error_metrics::{ErrorMetrics, Metrics};

@@ -4,6 +4,7 @@ mod activations;
 mod arguments;
 mod assert;
 mod backends;
+mod bench;
 mod cache;
 mod capture;
 mod compare;
@@ -218,6 +219,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<run::Run>(),
     Entry::of::<evaluate::Evaluate>(),
     Entry::of::<matrix::Matrix>(),
+    Entry::of::<bench::Bench>(),
     Entry::of::<capture::Capture>(),
     Entry::of::<activations::Activations>(),
     Entry::of::<compare::Compare>(),

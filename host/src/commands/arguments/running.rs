@@ -12,6 +12,13 @@ pub(in crate::commands) struct Running {
     /// Threads of the runtime
     #[arg(long, value_name = "COUNT", value_parser = integer_in::<u32>(0..=4096))]
     pub(in crate::commands) threads: Option<u32>,
+    #[command(flatten)]
+    pub(in crate::commands) settings: Settings,
+}
+
+/// Those that a command with threads of its own takes, too.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(in crate::commands) struct Settings {
     /// The engine of PyTorch's quantized operators: x86, fbgemm, onednn or qnnpack
     #[arg(long, value_name = "ENGINE")]
     qengine: Option<String>,
@@ -29,7 +36,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-impl Running {
+impl Settings {
     /// The settings that are given, by the names under which backends declare them.
     fn given(&self) -> impl Iterator<Item = (&str, &str)> {
         [("qengine", &self.qengine), ("precision", &self.precision)]
@@ -37,10 +44,12 @@ impl Running {
             .filter_map(|(name, value)| Some((name, value.as_deref()?)))
             .chain(self.options.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
+}
 
+impl Running {
     /// What is given, by name.
     pub(in crate::commands) fn named(&self) -> Vec<(String, String)> {
-        let given = self.given().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let given = self.settings.given().map(|(name, value)| (name.to_owned(), value.to_owned()));
         given.chain(self.threads.map(|threads| ("threads".to_owned(), threads.to_string()))).collect()
     }
 
@@ -49,8 +58,8 @@ impl Running {
         for (name, value) in others {
             match name.as_str() {
                 "threads" => self.threads = self.threads.or(value.parse().ok()),
-                name if self.given().all(|(known, _)| known != name) => {
-                    self.options.push((name.to_owned(), value.clone()));
+                name if self.settings.given().all(|(known, _)| known != name) => {
+                    self.settings.options.push((name.to_owned(), value.clone()));
                 }
                 _ => {}
             }
@@ -73,7 +82,7 @@ impl Running {
             Error::usage(format!("`{}` is a setting that {} lacks", label(name), backends.join(" and ")))
                 .with_hint("Leave it out; `backends info` lists the settings of a backend.")
         };
-        for (name, value) in self.given() {
+        for (name, value) in self.settings.given() {
             let option = plugins().find_map(|plugin| plugin.option(name)).ok_or_else(|| lacks(name))?;
             if !option.values.is_empty() && !option.values.iter().any(|known| known == value) {
                 return Err(Error::usage(format!(
@@ -124,7 +133,7 @@ impl Running {
 
     fn extend(&self, options: &mut RunOptions, model: &Loaded) {
         let plugin = model.session.plugin();
-        let has = self.given().filter(|(name, _)| plugin.option(name).is_some());
+        let has = self.settings.given().filter(|(name, _)| plugin.option(name).is_some());
         options.extend(has.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }
