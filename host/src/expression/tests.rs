@@ -115,3 +115,147 @@ fn expressions_that_go_too_deep_are_refused() {
         assert_eq!(error(&text).kind(), crate::error::ErrorKind::Usage, "{}", &text[..20]);
     }
 }
+
+proptest::proptest! {
+    /// Whatever is written, the answer is an outcome or an error.
+    #[test]
+    fn no_expression_ends_the_program(text in expression()) {
+        if let Ok(expression) = Expression::parse(&text) {
+            let _ = expression.assert(&names());
+            let _ = expression.unknown_keys(&|_| None);
+        }
+    }
+
+    #[test]
+    fn no_row_of_words_ends_the_program(words in proptest::collection::vec(proptest::sample::select(WORDS), 0..40)) {
+        let text = words.join("");
+        if let Ok(expression) = Expression::parse(&text) {
+            let _ = expression.assert(&names());
+            let _ = expression.unknown_keys(&|_| None);
+        }
+    }
+}
+
+/// Well-formed text, of values that hardly go together.
+fn expression() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    let leaf = proptest::sample::select(
+        &[
+            "compare",
+            "compare.layers",
+            "compare.min_sqnr_db",
+            "compare.worst",
+            "evaluate.models",
+            "limit",
+            "l",
+            "[]",
+            "{}",
+            "{'a': 1}",
+            "0",
+            "1",
+            "-1",
+            "9223372036854775807",
+            "(-9223372036854775807 - 1)",
+            "1e308",
+            "-1e308",
+            "18446744073709551615u",
+            "1u",
+            "0u",
+            "'a'",
+            "'\\u00e9\\U0001F600'",
+            "b'\\xff'",
+            "true",
+            "null",
+            "[1, 'a', null]",
+            "0.0",
+        ][..],
+    );
+    let leaf = leaf.prop_map(str::to_owned);
+    leaf.prop_recursive(5, 40, 3, |inner| {
+        let binary = &["&&", "||", "==", "!=", "<", ">=", "in", "+", "-", "*", "/", "%"][..];
+        let macros = &["all", "exists", "exists_one", "map", "filter"][..];
+        let unary =
+            &["size", "double", "int", "uint", "string", "type", "dyn", "-", "!", "bytes", "bool"][..];
+        let methods = &["contains", "startsWith", "endsWith", "matches", "max", "min"][..];
+        prop_oneof![
+            (inner.clone(), proptest::sample::select(binary), inner.clone())
+                .prop_map(|(a, op, b)| format!("({a} {op} {b})")),
+            (inner.clone(), proptest::sample::select(macros), inner.clone())
+                .prop_map(|(a, name, b)| format!("{a}.{name}(l, {b})")),
+            (proptest::sample::select(unary), inner.clone()).prop_map(|(name, a)| format!("{name}({a})")),
+            (inner.clone(), proptest::sample::select(methods), inner.clone())
+                .prop_map(|(a, name, b)| format!("{a}.{name}({b})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a}[{b}]")),
+            (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("({a} ? {b} : {c})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[{a}, {b}]")),
+            (inner.clone(), inner).prop_map(|(a, b)| format!("{{{a}: {b}}}")),
+        ]
+    })
+}
+
+const WORDS: &[&str] = &[
+    "compare",
+    ".",
+    "layers",
+    "evaluate",
+    "models",
+    "min_sqnr_db",
+    "limit",
+    "l",
+    "m",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    "?",
+    "all",
+    "exists",
+    "exists_one",
+    "map",
+    "filter",
+    "has",
+    "size",
+    "matches",
+    "contains",
+    "startsWith",
+    "double",
+    "int",
+    "uint",
+    "string",
+    "type",
+    "duration",
+    "timestamp",
+    "dyn",
+    "true",
+    "false",
+    "null",
+    "0",
+    "1",
+    "-1",
+    "9223372036854775807",
+    "1e308",
+    "1u",
+    "0x10",
+    "\"a\"",
+    "'b'",
+    "b'c'",
+    "r'('",
+    " ",
+    " && ",
+    " || ",
+    "!",
+    " == ",
+    " != ",
+    " < ",
+    " >= ",
+    " in ",
+    " + ",
+    " - ",
+    " * ",
+    " / ",
+    " % ",
+];
