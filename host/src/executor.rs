@@ -1,7 +1,7 @@
 //! From a line of text to a displayed result: parse, expand, check, run, print, remember.
 
 use crate::cancel::CancelFlag;
-use crate::commands::{Prepared, Scope, find};
+use crate::commands::{Entry, Prepared, Scope, find};
 use crate::error::{Error, ErrorKind, Result, exit_code};
 use crate::journal::{Journal, Place};
 use crate::language::{Line, Problem, Statement, parse};
@@ -138,6 +138,12 @@ impl Executor {
             result => result,
         };
         self.note(text, statement, origin, &result);
+        if self.depth == 0
+            && !matches!(result, Err(_) | Ok(Effect::Fail(_)))
+            && let Some((entry, line)) = named(text, statement)
+        {
+            self.playground.done.push((entry.name, line.to_owned()));
+        }
         self.playground.backends.idle();
         // Handled: the next Ctrl-C counts as a first one again.
         if let Origin::Prompt { .. } = origin {
@@ -242,8 +248,7 @@ impl Executor {
     /// Writes a statement into the journal, if there is one.
     fn note(&mut self, text: &str, statement: &Statement, origin: Origin<'_>, result: &Result<Effect>) {
         let (Some(journal), Origin::Text { name, .. }) = (&mut self.journal, origin) else { return };
-        let word = statement.words.first().and_then(|word| text.get(word.span.clone())).unwrap_or_default();
-        let command = find(word).map_or("", |entry| entry.name);
+        let command = named(text, statement).map_or("", |(entry, _)| entry.name);
         let outcome = match result {
             Err(error) | Ok(Effect::Fail(error)) => Err(error.clone()),
             // Its statements write themselves.
@@ -274,6 +279,12 @@ fn read_script(path: &Path, depth: usize) -> Result<String> {
         .with_hint("Check whether it runs itself with `source`."));
     }
     regular_file::read_script(path)
+}
+
+/// The command of a statement, and what it says.
+fn named<'t>(text: &'t str, statement: &Statement) -> Option<(&'static Entry, &'t str)> {
+    let word = text.get(statement.words.first()?.span.clone())?;
+    Some((find(word)?, text.get(statement.span.clone())?))
 }
 
 /// Where a part of a text stands.

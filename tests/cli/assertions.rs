@@ -167,3 +167,23 @@ fn what_comes_later_is_not_judged() {
     let ran = world.run_args(&["check", "p.qp"]);
     assert_eq!(ran.code, 0, "{}", ran.talk);
 }
+
+/// What failed, and what is about the session, is left out; the script does the same again.
+#[test]
+fn a_session_is_recorded_as_a_script() {
+    let world = World::new();
+    let line =
+        "open models; use resnet8.onnx\nhelp; expect-error NotFound load x.onnx; layers --json; record a.qp";
+    let ran = world.run(line);
+    assert_eq!(ran.code, 0, "{}", ran.talk);
+    let script = std::fs::read_to_string(world.path("a.qp")).unwrap();
+    let lines: Vec<&str> = script.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        ["open models", "use resnet8.onnx", "expect-error NotFound load x.onnx", "layers --json"]
+    );
+    assert_eq!(world.run_args(&["run", "a.qp"]).code, 0);
+    assert_eq!(world.run("echo 1; record a.qp").code, 1);
+    assert_eq!(world.run("record b.qp").code, 1);
+    assert!(world.run("open models; record models/b.qp").output.contains("relative to its own folder"));
+}

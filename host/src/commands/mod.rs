@@ -33,6 +33,7 @@ mod plot;
 mod quant;
 mod quit;
 mod ranges;
+mod record;
 mod reload;
 mod residuals;
 mod run;
@@ -236,6 +237,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<expect_error::ExpectError>(),
     Entry::of::<section::Section>(),
     Entry::of::<param::Param>(),
+    Entry::of::<record::Record>(),
     Entry::of::<source::Source>(),
     Entry::of::<variables::Let>(),
     Entry::of::<echo::Echo>(),

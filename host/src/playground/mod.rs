@@ -42,6 +42,8 @@ pub struct Playground {
     pub variables: Variables,
     /// What the script was given from outside, by name.
     pub params: BTreeMap<String, String>,
+    /// The commands that succeeded, outside of scripts that were run: names and lines.
+    pub done: Vec<(&'static str, String)>,
     /// The last result of each command, by its name.
     pub results: BTreeMap<&'static str, serde_json::Value>,
     /// The lines typed so far, oldest first.
@@ -81,6 +83,7 @@ impl Playground {
             flips: None,
             variables: Variables::default(),
             params: BTreeMap::new(),
+            done: Vec::new(),
             results: BTreeMap::new(),
             history: Vec::new(),
             base,
