@@ -22,7 +22,7 @@ def measured(arguments, reference, candidate):
     extent = f"--rounds {arguments.rounds}" if arguments.rounds else f"--seconds {arguments.seconds}"
     line = f"bench {reference} {candidate} {extent} {arguments.options}"
     ran = subprocess.run(
-        [arguments.qp, "--format", "json", "-c", line],
+        [arguments.qp.resolve(), "--format", "json", "-c", line],
         cwd=CHECKOUT / "models",
         stdout=subprocess.PIPE,
         text=True,
@@ -68,7 +68,7 @@ def against_itself(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", help="the program")
+    parser.add_argument("--qp", type=pathlib.Path, default=CHECKOUT / "target/release/qp", help="the program")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, help="so many rounds, however long they take")

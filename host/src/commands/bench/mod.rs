@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     /// The numbers of threads of the runtime, as in 1,2; without them as many as it takes by itself
     #[arg(long, value_name = "COUNTS", value_delimiter = ',', value_parser = integer_in::<u32>(1..=4096))]
     threads: Vec<u32>,
-    /// How long to measure each combination of samples and threads; without it, 3 seconds; at least 10 rounds
+    /// How long to measure each combination of samples and threads; without it, 3 seconds; from 10 to 10,000 rounds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "rounds")]
     seconds: Option<f64>,
     /// How many rounds to measure; in each round every model runs once
