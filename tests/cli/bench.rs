@@ -62,6 +62,7 @@ fn times_are_in_order_and_ratios_are_of_medians() {
         assert!(close(number(row, "ratio"), times[1] / number(&rows[1], "median_ms")), "{row}");
         let (low, high) = (number(row, "ratio_low"), number(row, "ratio_high"));
         let verdict = match (low, high) {
+            (0.99.., ..=1.01) => "same",
             (_, high) if high < 1.0 => "faster",
             (low, _) if low > 1.0 => "slower",
             _ => "undecided",

@@ -114,7 +114,8 @@ impl Record for Relative {
             Self::field(
                 "ratio_low",
                 Unit::Decimals(3),
-                "Lower end of its 95 % interval: paired bootstrap over rounds, 2,000 draws, percentiles",
+                "Lower end of its 95 % interval: paired bootstrap over blocks of rounds, 2,000 draws, percentiles; what varies \
+                 from process to process is not in it",
                 |relative| relative.interval.low,
             )
             .title("low")
@@ -129,13 +130,14 @@ impl Record for Relative {
             Self::field(
                 "block_rounds",
                 Unit::Count,
-                "Consecutive rounds that the bootstrap draws together; 1 if rounds do not resemble their neighbors",
+                "Consecutive rounds that the bootstrap draws together: a twentieth of all, or more if rounds resemble their neighbors",
                 |relative| relative.block as u64,
             ),
             Self::field(
                 "verdict",
                 Unit::Text,
-                "faster or slower: the interval excludes 1; undecided: the rounds do not tell",
+                "same: the interval is within 1 % of 1, and another process may differ as much; otherwise faster or slower: it excludes 1; \
+                 undecided: the rounds do not tell",
                 |relative| relative.verdict.text(),
             )
             .choices(&Verdict::TEXTS),
@@ -151,7 +153,7 @@ fn throughput(samples: f64) -> String {
 /// The color of a verdict.
 pub(super) fn tone(verdict: Verdict) -> Tone {
     match verdict {
-        Verdict::Faster => Tone::Good,
+        Verdict::Faster | Verdict::Same => Tone::Good,
         Verdict::Slower => Tone::Bad,
         Verdict::Undecided => Tone::Plain,
     }

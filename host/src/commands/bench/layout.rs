@@ -63,6 +63,11 @@ fn verdict_line(row: &Row, relative: &Relative, reference: &str, prefix: String)
         Verdict::Slower => {
             (" ".to_owned(), format!("takes {ratio} times as long"), format!(" as {reference} ({interval})"))
         }
+        Verdict::Same => (
+            " ".to_owned(),
+            "takes the same time".to_owned(),
+            format!(" as {reference} within 1 % (ratio {ratio}, {interval})"),
+        ),
         Verdict::Undecided => (
             format!(" and {reference}: "),
             format!("no difference that {} rounds can tell", number::count(row.rounds as u64)),

@@ -31,6 +31,8 @@ const BATCH: u64 = 32;
 const SECONDS: f64 = 3.0;
 /// After an interruption, fewer rounds say nothing.
 const FEWEST_ROUNDS: usize = 3;
+/// Ratios that are closer to 1 are the same.
+const SAME: f64 = 0.01;
 /// A model that takes so many times as long as alone is disturbed by the others.
 const DISTURBED: f64 = 1.2;
 
@@ -52,7 +54,7 @@ pub(super) struct Arguments {
     /// The numbers of threads of the runtime, as in 1,2; without them as many as it takes by itself
     #[arg(long, value_name = "COUNTS", value_delimiter = ',', value_parser = integer_in::<u32>(1..=4096))]
     threads: Vec<u32>,
-    /// How long to measure each combination of samples and threads; without it, 3 seconds; at least 10 rounds
+    /// How long to measure each combination of samples and threads; without it, 3 seconds; from 10 to 10,000 rounds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "rounds")]
     seconds: Option<f64>,
     /// How many rounds to measure; in each round every model runs once
@@ -112,14 +114,18 @@ struct Relative {
 enum Verdict {
     Faster,
     Slower,
+    /// The whole interval is next to 1: what another process would measure differs as much.
+    Same,
     Undecided,
 }
 
 impl Verdict {
-    const TEXTS: [&'static str; 3] = ["faster", "slower", "undecided"];
+    const TEXTS: [&'static str; 4] = ["faster", "slower", "same", "undecided"];
 
     fn of(interval: Interval) -> Self {
-        if interval.high < 1.0 {
+        if interval.low >= 1.0 - SAME && interval.high <= 1.0 + SAME {
+            Self::Same
+        } else if interval.high < 1.0 {
             Self::Faster
         } else if interval.low > 1.0 {
             Self::Slower
@@ -399,10 +405,11 @@ mod tests {
     }
 
     #[test]
-    fn only_an_interval_without_1_decides() {
+    fn only_an_interval_without_1_or_next_to_it_decides() {
         let verdict = |low: f64, high: f64| Verdict::of(Interval { low, high }).text();
         assert_eq!(verdict(0.5, 0.9), "faster");
         assert_eq!(verdict(1.1, 1.2), "slower");
+        assert_eq!([verdict(0.992, 0.997), verdict(0.99, 1.01)], ["same"; 2]);
         assert_eq!([verdict(0.9, 1.1), verdict(1.0, 1.1), verdict(0.9, 1.0)], ["undecided"; 3]);
     }
 }
