@@ -14,12 +14,12 @@
 //! Numbers are computed as ONNX Runtime computes them: by its own QuantizeLinear and DequantizeLinear in the domain
 //! `com.microsoft`, which support 16-bit codes whatever the model's opset.
 
+use crate::held::{Held, give};
 use crate::proto::type_proto::{Tensor, Value};
 use crate::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
     TypeProto, ValueInfoProto, code,
 };
-use crate::source::{Held, give};
 use half::f16;
 use qp_abi::manifest::Pair;
 use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};

@@ -4,9 +4,9 @@
 //! that leads out are rejected: a stranger's model must not read a user's other files.
 
 use crate::convert;
+use crate::held::{Held, HeldTensor};
 use crate::proto::TensorProto;
-use crate::runtime::HeldTensor;
-use crate::source::{Held, Source};
+use crate::source::Source;
 use bytes::Bytes;
 use qp_abi::sdk::{BackendError, Result};
 use std::collections::HashMap;

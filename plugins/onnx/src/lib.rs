@@ -16,6 +16,7 @@ mod expansion;
 pub mod external_data;
 pub mod findings;
 pub mod graph;
+pub mod held;
 pub mod info;
 mod kind;
 pub mod model;

@@ -1,13 +1,12 @@
 //! The bytes of one file, read into memory or mapped.
 
-use crate::proto::{StringStringEntryProto, TensorProto, code};
-use crate::runtime::HeldTensor;
+use crate::held::{self, Held};
+use crate::proto::TensorProto;
 use bytes::Bytes;
 use memmap2::Mmap;
 #[cfg(unix)]
 use memmap2::UncheckedAdvice;
 use qp_abi::sdk::{BackendError, ErrorKind, Result, offset_in, pages_of};
-use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -17,9 +16,6 @@ use std::time::SystemTime;
 /// Files of at least this size are mapped; smaller ones are read, so that later changes to the file cannot affect
 /// what was read.
 const MAPPED_FROM_BYTES: u64 = 1 << 20;
-
-/// Stored tensors of at least this size may refer to the file; copying a smaller one is faster than mapping it.
-const REFERRED_FROM_BYTES: usize = 64 << 10;
 
 /// A file as it was when opened.
 #[derive(Debug)]
@@ -32,10 +28,6 @@ pub struct Source {
     is_edited: bool,
     held: Held,
 }
-
-/// The elements of tensors that edits have stored, by the location that the edited model gives for them. They are not
-/// part of its bytes: neither encoding the model nor a session of it copies them.
-pub type Held = HashMap<String, Arc<HeldTensor>>;
 
 /// A mapped file.
 #[derive(Debug)]
@@ -125,12 +117,13 @@ impl Source {
         }
         let mut has_any = false;
         for tensor in tensors {
-            let Some(raw) = tensor.raw_data.as_ref().filter(|raw| raw.len() >= REFERRED_FROM_BYTES) else {
+            let Some(raw) = tensor.raw_data.as_ref().filter(|raw| raw.len() >= held::OUTSIDE_FROM_BYTES)
+            else {
                 continue;
             };
             let Some(offset) = offset_in(&self.bytes, raw) else { continue };
             let length = raw.len();
-            move_to(tensor, name, offset, length);
+            held::move_to(tensor, name, offset, length);
             has_any = true;
         }
         has_any
@@ -208,35 +201,6 @@ impl Source {
             .with_help("Reload the model."));
         }
         Ok(())
-    }
-}
-
-/// Lets a tensor say that its elements are elsewhere.
-fn move_to(tensor: &mut TensorProto, location: &str, offset: usize, length: usize) {
-    let entry = |key: &str, value: String| StringStringEntryProto {
-        key: Some(key.to_owned()),
-        value: Some(value.into()),
-    };
-    tensor.external_data = vec![
-        entry("location", location.to_owned()),
-        entry("offset", offset.to_string()),
-        entry("length", length.to_string()),
-    ];
-    tensor.data_location = Some(code::EXTERNAL);
-    tensor.raw_data = None;
-}
-
-/// Gives the tensor these elements: small ones, and those that the runtime cannot share, as part of it; large ones outside
-/// of the model, if there is a place for them.
-pub fn give(tensor: &mut TensorProto, elements: &[u8], held: Option<&mut Held>) {
-    let held = held.filter(|_| elements.len() >= REFERRED_FROM_BYTES);
-    match held.and_then(|held| Some((HeldTensor::of(tensor, elements)?, held))) {
-        Some((kept, held)) => {
-            let location = format!(".qp/{}", held.len());
-            move_to(tensor, &location, 0, elements.len());
-            held.insert(location, Arc::new(kept));
-        }
-        None => tensor.raw_data = Some(Bytes::copy_from_slice(elements)),
     }
 }
 

@@ -3,7 +3,6 @@
 mod arena;
 mod basis;
 pub mod capture;
-mod held;
 mod idle;
 pub mod library;
 pub mod pieces;
@@ -14,7 +13,6 @@ pub mod session;
 mod tensor;
 
 pub use basis::Outcome;
-pub use held::HeldTensor;
 use library::{Candidate, Version};
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;

@@ -1,12 +1,22 @@
-//! Stored tensors that are kept as values of the runtime: all sessions of a model share them, and none copies them.
+//! Stored tensors outside of a model's bytes: in a file, or kept as values of the runtime, which all sessions of a model share
+//! and none copies.
 
-use crate::proto::{TensorProto, dtype};
+use crate::proto::{StringStringEntryProto, TensorProto, code, dtype};
 use bytemuck::{AnyBitPattern, NoUninit};
+use bytes::Bytes;
 use half::{bf16, f16};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 use qp_abi::sdk::DType;
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+
+/// Stored tensors of at least this size may be outside of the model's bytes; copying a smaller one is faster than mapping it.
+pub const OUTSIDE_FROM_BYTES: usize = 64 << 10;
+
+/// The elements of tensors that edits have stored, by the location that the edited model gives for them. They are not
+/// part of its bytes: neither encoding the model nor a session of it copies them.
+pub type Held = HashMap<String, Arc<HeldTensor>>;
 
 /// A stored tensor outside of its model.
 #[derive(Debug)]
@@ -43,7 +53,7 @@ impl HeldTensor {
     }
 
     /// The runtime's value.
-    pub(super) fn value(&self) -> Arc<DynValue> {
+    pub fn value(&self) -> Arc<DynValue> {
         Arc::clone(&self.value)
     }
 
@@ -66,4 +76,33 @@ where
 
 fn bytes<T: PrimitiveTensorElementType + NoUninit>(value: &DynValue) -> &[u8] {
     value.try_extract_tensor::<T>().map_or(&[], |(_, elements)| bytemuck::cast_slice(elements))
+}
+
+/// Lets a tensor say that its elements are elsewhere.
+pub fn move_to(tensor: &mut TensorProto, location: &str, offset: usize, length: usize) {
+    let entry = |key: &str, value: String| StringStringEntryProto {
+        key: Some(key.to_owned()),
+        value: Some(value.into()),
+    };
+    tensor.external_data = vec![
+        entry("location", location.to_owned()),
+        entry("offset", offset.to_string()),
+        entry("length", length.to_string()),
+    ];
+    tensor.data_location = Some(code::EXTERNAL);
+    tensor.raw_data = None;
+}
+
+/// Gives the tensor these elements: small ones, and those that the runtime cannot share, as part of it; large ones outside
+/// of the model, if there is a place for them.
+pub fn give(tensor: &mut TensorProto, elements: &[u8], held: Option<&mut Held>) {
+    let held = held.filter(|_| elements.len() >= OUTSIDE_FROM_BYTES);
+    match held.and_then(|held| Some((HeldTensor::of(tensor, elements)?, held))) {
+        Some((kept, held)) => {
+            let location = format!(".qp/{}", held.len());
+            move_to(tensor, &location, 0, elements.len());
+            held.insert(location, Arc::new(kept));
+        }
+        None => tensor.raw_data = Some(Bytes::copy_from_slice(elements)),
+    }
 }
