@@ -12,6 +12,7 @@ mod support;
 
 mod cache;
 mod compare;
+mod data;
 mod diff;
 mod emulation;
 mod environments;

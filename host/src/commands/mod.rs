@@ -6,6 +6,7 @@ mod backends;
 mod cache;
 mod capture;
 mod compare;
+mod data;
 mod diff;
 mod drift;
 mod echo;
@@ -64,7 +65,7 @@ pub struct Scope<'a> {
 /// A command of the language.
 pub trait Command {
     /// Its arguments. A positional argument's value name tells completion what it takes: `MODEL`, `LAYER`,
-    /// `PATH`, `COMMAND`, `BACKEND`.
+    /// `PATH`, `DATA`, `COMMAND`, `BACKEND`.
     type Arguments: Args;
     /// Its name: a lower-case word.
     const NAME: &'static str;
@@ -198,6 +199,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<diff::Diff>(),
     Entry::of::<plot::Plot>(),
     Entry::of::<stats::Stats>(),
+    Entry::of::<data::Data>(),
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),
     Entry::of::<evaluate::Evaluate>(),

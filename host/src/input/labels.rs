@@ -37,11 +37,7 @@ impl Input {
         let input = Self::from_file(path, &key(samples), source, options)?;
         let Some(name) = named(&LABELS) else { return Ok((input, None)) };
         let labels = labels(path, &key(name))?;
-        let count = match &input.content {
-            Content::Array(array) => array.shape.first().copied(),
-            Content::Stored(stored) => stored.count(),
-            _ => None,
-        };
+        let count = input.content.own_count();
         if count != Some(labels.len() as u64) {
             return Err(Error::invalid_input(format!(
                 "`{}` has {} labels in `{name}` for {} samples in `{samples}`",

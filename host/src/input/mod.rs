@@ -1,13 +1,16 @@
 //! What models run on: read from a file or generated, and fitted to each model's inputs.
 
+mod dataset;
 mod fit;
 mod generate;
 mod labels;
 mod picture;
+mod pixels;
 mod raw;
 mod read;
 mod stored;
 
+pub use dataset::{CifarBatches, Dataset, Recipe, read_labels};
 pub use fit::Fitted;
 pub use generate::{Fill, Generator};
 pub use labels::labels;
@@ -21,6 +24,7 @@ use crate::model::{DType, Dimension, ModelInfo, Tensor, ValueInfo};
 use crate::parallel;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The input of a session.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +46,12 @@ pub enum Content {
     Array(Tensor),
     /// A large array that stays in its file.
     Stored(Stored),
+    /// Records of CIFAR-10, which stay in their files.
+    Cifar(CifarBatches),
+    /// Samples of an array or of records, by their numbers.
+    Picked(Box<Content>, Arc<[u64]>),
+    /// An array or records of uint8, prepared as pictures are.
+    Pixels(Box<Content>, PictureOptions),
     /// A picture, decoded: its layout follows the model's.
     Picture(Picture, PictureOptions),
     /// Files of a folder, one sample each, read when needed.
@@ -69,11 +79,14 @@ impl Content {
             return Self::folder(path, selection, options);
         }
         match ending(path).as_str() {
-            "npy" => read::npy(path, selection),
-            "npz" => match selection.key {
-                None => Self::archive(path, selection),
-                Some(_) => read::npz(path, selection),
-            },
+            "npy" => Ok(read::npy(path, selection)?.into_pictures(options)),
+            "npz" => {
+                let content = match selection.key {
+                    None => Self::archive(path, selection),
+                    Some(_) => read::npz(path, selection),
+                };
+                Ok(content?.into_pictures(options))
+            }
             "png" | "jpg" | "jpeg" if *selection != Selection::default() => Err(Error::usage(format!(
                 "`{}` is a single picture: there are no samples to choose from",
                 path.display()
@@ -138,19 +151,75 @@ impl Content {
 
     /// How many samples there are for an input with `rank` dimensions; `None` for what is fitted as a whole.
     fn sample_count(&self, rank: Option<usize>) -> Option<u64> {
+        match self.outline() {
+            Some((dtype, shape)) => {
+                let samples = shape.first().filter(|_| rank == Some(shape.len()) && dtype.bits() >= 8);
+                samples.copied()
+            }
+            None => self.own_count(),
+        }
+    }
+
+    /// How many samples there are, whatever takes them; `None` for a single value.
+    pub fn own_count(&self) -> Option<u64> {
         match self {
             Self::Generated(generator) => Some(generator.samples()),
-            Self::Array(array) => match array.shape.first() {
-                Some(samples) if rank == Some(array.shape.len()) && array.dtype.bits() >= 8 => Some(*samples),
-                _ => None,
-            },
-            Self::Stored(stored) => stored.count().filter(|_| rank == Some(stored.shape.len())),
+            Self::Array(array) => array.shape.first().copied().filter(|_| array.dtype.bits() >= 8),
+            Self::Stored(stored) => stored.count(),
+            Self::Cifar(batches) => batches.shape().first().copied(),
+            Self::Picked(_, indices) => Some(indices.len() as u64),
+            Self::Pixels(pixels, _) => {
+                let (dtype, shape) = pixels.outline()?;
+                Some(pixels::layout(dtype, &shape)?.pictures)
+            }
             Self::Picture(..) => Some(1),
             Self::Files(files, _) => Some(files.len() as u64),
             Self::Named(parts) | Self::Archive(_, parts) => {
                 common_count(&mut parts.iter().map(|(_, part)| part))
             }
         }
+    }
+
+    /// Type and shape of what is one array.
+    pub fn outline(&self) -> Option<(DType, Vec<u64>)> {
+        match self {
+            Self::Array(array) => Some((array.dtype, array.shape.clone())),
+            Self::Stored(stored) => Some((stored.dtype, stored.shape.clone())),
+            Self::Cifar(batches) => Some((DType::UINT8, batches.shape())),
+            Self::Picked(all, indices) => {
+                let (dtype, mut shape) = all.outline()?;
+                *shape.first_mut()? = indices.len() as u64;
+                Some((dtype, shape))
+            }
+            _ => None,
+        }
+    }
+
+    /// The elements of what is one array.
+    fn array(&self) -> Result<Option<Cow<'_, Tensor>>> {
+        Ok(Some(match self {
+            Self::Array(array) => Cow::Borrowed(array),
+            Self::Stored(stored) => Cow::Owned(stored.read()?),
+            Self::Cifar(batches) => Cow::Owned(batches.read()?),
+            Self::Picked(all, indices) => {
+                let mut joined: Option<Tensor> = None;
+                for run in indices.chunk_by(|one, next| one + 1 == *next) {
+                    let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+                    let part = all.samples(*first, last + 1);
+                    let Some(part) = part.array()? else { return Ok(None) };
+                    match &mut joined {
+                        None => joined = Some(part.into_owned()),
+                        Some(whole) => whole.bytes.extend_from_slice(&part.bytes),
+                    }
+                }
+                let Some(mut whole) = joined else { return Ok(None) };
+                if let Some(count) = whole.shape.first_mut() {
+                    *count = indices.len() as u64;
+                }
+                Cow::Owned(whole)
+            }
+            _ => return Ok(None),
+        }))
     }
 
     fn samples(&self, first: u64, end: u64) -> Self {
@@ -160,6 +229,18 @@ impl Content {
             }
             Self::Array(array) => Self::Array(array.samples(first, end)),
             Self::Stored(stored) => Self::Stored(stored.samples(first, end)),
+            Self::Cifar(batches) => Self::Cifar(batches.samples(first, end)),
+            Self::Picked(all, indices) => {
+                let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(indices.len());
+                Self::Picked(all.clone(), indices.get(place(first)..place(end)).unwrap_or_default().into())
+            }
+            Self::Pixels(pixels, options) => {
+                // One picture alone has no dimension for samples.
+                let is_one =
+                    pixels.outline().is_some_and(|(_, shape)| self.own_count() != shape.first().copied());
+                let part = if is_one { (**pixels).clone() } else { pixels.samples(first, end) };
+                Self::Pixels(Box::new(part), options.clone())
+            }
             Self::Picture(..) => self.clone(),
             Self::Files(files, options) => {
                 let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(files.len());
@@ -173,8 +254,16 @@ impl Content {
     fn fit(&self, declared: &[ValueInfo], may_round: bool) -> Result<Fitted> {
         match self {
             Self::Generated(generator) => generator.tensors(declared),
-            Self::Array(array) => fit::array(array, only_input(declared)?, may_round),
-            Self::Stored(stored) => fit::array(&stored.read()?, only_input(declared)?, may_round),
+            Self::Array(_) | Self::Stored(_) | Self::Cifar(_) | Self::Picked(..) => {
+                let value = only_input(declared)?;
+                let array = self.array()?.ok_or_else(|| Error::internal("an array has no elements"))?;
+                fit::array(&array, value, may_round)
+            }
+            Self::Pixels(pixels, options) => {
+                let value = only_input(declared)?;
+                let array = pixels.array()?.ok_or_else(|| Error::internal("pictures have no elements"))?;
+                pixels::fit(&array, value, options)
+            }
             Self::Picture(picture, options) => picture.fit(only_input(declared)?, options),
             Self::Files(files, options) => {
                 let value = only_input(declared)?;
@@ -235,11 +324,7 @@ impl Content {
 /// The number of samples that all parts share; a single number is the same for all samples.
 fn common_count(parts: &mut dyn Iterator<Item = &Content>) -> Option<u64> {
     let is_scalar = |part: &Content| matches!(part, Content::Array(array) if array.shape.is_empty());
-    let mut counts = parts.filter(|part| !is_scalar(part)).map(|part| match part {
-        Content::Array(array) => array.shape.first().copied().filter(|_| array.dtype.bits() >= 8),
-        Content::Stored(stored) => stored.count(),
-        other => other.sample_count(None),
-    });
+    let mut counts = parts.filter(|part| !is_scalar(part)).map(Content::own_count);
     let first = counts.next()??;
     counts.all(|count| count == Some(first)).then_some(first)
 }
@@ -280,7 +365,9 @@ impl Input {
     /// How pictures become tensors, for pictures and for files that may be pictures.
     pub fn picture_options(&self) -> Option<&PictureOptions> {
         match &self.content {
-            Content::Picture(_, options) | Content::Files(_, options) => Some(options),
+            Content::Picture(_, options) | Content::Files(_, options) | Content::Pixels(_, options) => {
+                Some(options)
+            }
             _ => None,
         }
     }
@@ -340,12 +427,11 @@ impl Input {
     /// # Errors
     /// Those of reading; `InvalidInput` for anything but an array.
     pub fn array(&self) -> Result<Tensor> {
-        match &self.content {
-            Content::Array(array) => Ok(array.clone()),
-            Content::Stored(stored) => stored.read(),
-            _ => Err(Error::invalid_input(format!("`{}` is not an array", self.source))
-                .with_hint("Give an array of an .npy or .npz file, as in FILE.npz:KEY.")),
-        }
+        let array = self.content.array()?.map(Cow::into_owned);
+        array.ok_or_else(|| {
+            Error::invalid_input(format!("`{}` is not an array", self.source))
+                .with_hint("Give an array of an .npy or .npz file, as in FILE.npz:KEY.")
+        })
     }
 
     /// The tensors for a model's inputs, in order. `sibling` is another variant of the network; it fills in what this
