@@ -3,13 +3,17 @@
 use super::{Found, Source, bounds, classes, missing};
 use crate::cache::Stamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::input::read::MAX_BYTES;
+use crate::input::read::{LARGE_BYTES, MAX_BYTES};
+use crate::input::stored::Unpacked;
 use crate::input::{Content, Stored, ending};
 use crate::model::{DType, Tensor};
 use crate::regular_file;
+use crate::temporary;
 use flate2::read::MultiGzDecoder;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::NamedTempFile;
 
 /// Unsigned bytes in three dimensions, or in one.
 const IMAGES: u32 = 0x0803;
@@ -55,27 +59,52 @@ fn images(path: &Path) -> Result<Content> {
     let stamp = Stamp::read(path)?;
     let mut reader = reader(path)?;
     let [count, height, width] = header(path, &mut reader, IMAGES)?;
-    let shape = vec![count, height, width, 1];
     let bytes = count.saturating_mul(height).saturating_mul(width);
-    let name = "images".to_owned();
+    let stored = |path: &Path, stamp, offset, unpacked| {
+        let (name, shape) = ("images".to_owned(), vec![count, height, width, 1]);
+        let (path, dtype) = (path.to_owned(), DType::UINT8);
+        Content::Stored(Stored { path, stamp, name, dtype, is_big_endian: false, shape, offset, unpacked })
+    };
     if ending(path) != "gz" {
         let expected = bytes.saturating_add(16);
         if stamp.bytes() != expected {
             return Err(corrupt(path, format!("it has {} of {expected} bytes", stamp.bytes())));
         }
-        return Ok(Content::Stored(Stored {
-            path: path.to_owned(),
-            stamp,
-            name,
-            dtype: DType::UINT8,
-            is_big_endian: false,
-            shape,
-            offset: 16,
-        }));
+        return Ok(stored(path, stamp, 16, None));
     }
     // What is compressed can be read from its beginning only.
+    if bytes > LARGE_BYTES {
+        let file = Arc::new(unpack(path, reader, bytes)?);
+        let stamp = Stamp::read(file.path())?;
+        return Ok(stored(file.path(), stamp, 0, Some(Unpacked(Arc::clone(&file)))));
+    }
     let bytes = body(path, reader, bytes)?;
+    let (name, shape) = ("images".to_owned(), vec![count, height, width, 1]);
     Ok(Content::Array(Tensor { name, dtype: DType::UINT8, shape, bytes, quantization: None }))
+}
+
+/// A temporary file with what follows the header, which must be `expected` bytes.
+fn unpack(path: &Path, reader: impl Read, expected: u64) -> Result<NamedTempFile> {
+    if expected > MAX_BYTES {
+        return Err(corrupt(path, format!("its header claims {expected} bytes")));
+    }
+    let folder = std::env::temp_dir();
+    let io = |error: std::io::Error| Error::io("write", &folder, &error);
+    let mut file = temporary::file_in(&folder).map_err(io)?;
+    let mut reader = reader.take(expected.saturating_add(1));
+    let mut piece = vec![0; 1 << 16];
+    let mut written = 0;
+    loop {
+        let count = reader.read(&mut piece).map_err(|error| corrupt(path, error.to_string()))?;
+        if count == 0 {
+            break;
+        }
+        file.write_all(piece.get(..count).unwrap_or_default()).map_err(io)?;
+        written += count as u64;
+    }
+    file.flush().map_err(io)?;
+    check_length(path, written, expected)?;
+    Ok(file)
 }
 
 fn labels(path: &Path) -> Result<Vec<i64>> {
@@ -122,14 +151,18 @@ fn body(path: &Path, reader: impl Read, expected: u64) -> Result<Vec<u8>> {
     // Grows as bytes arrive: a false header costs nothing.
     let mut bytes = Vec::new();
     reader.take(expected + 1).read_to_end(&mut bytes).map_err(|error| corrupt(path, error.to_string()))?;
-    if bytes.len() as u64 != expected {
-        let cause = match bytes.len() as u64 {
-            more if more > expected => format!("more than {expected} bytes follow its header"),
-            fewer => format!("it ends after {fewer} of {expected} bytes"),
-        };
-        return Err(corrupt(path, cause));
-    }
+    check_length(path, bytes.len() as u64, expected)?;
     Ok(bytes)
+}
+
+fn check_length(path: &Path, found: u64, expected: u64) -> Result<()> {
+    match found {
+        found if found == expected => Ok(()),
+        more if more > expected => {
+            Err(corrupt(path, format!("more than {expected} bytes follow its header")))
+        }
+        fewer => Err(corrupt(path, format!("it ends after {fewer} of {expected} bytes"))),
+    }
 }
 
 fn corrupt(path: &Path, cause: String) -> Error {

@@ -2,7 +2,7 @@
 
 use super::{Dataset, Recipe};
 use crate::error::{ErrorKind, Result};
-use crate::input::PictureOptions;
+use crate::input::{Content, PictureOptions};
 use crate::model::{DType, Dimension, Tensor, ValueInfo};
 use std::io::Write as _;
 use std::path::Path;
@@ -258,4 +258,44 @@ fn a_share_is_cut_out_of_a_picture_resized_to_as_much_more() {
     let found =
         open_with(folder.path(), Recipe { source: "p".into(), options, ..Recipe::default() }).unwrap();
     assert_eq!(fitted(&found, DType::UINT8, [1, 2, 2, 1]).bytes, [5, 6, 9, 10]);
+}
+
+/// 25,000 pictures of 28×28: 19.6 MB. The pixel in a corner says which one it is.
+#[test]
+fn a_large_compressed_file_is_unpacked_once_and_its_samples_read_from_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pixels = vec![0; 25_000 * 784];
+    for picture in 0..25_000 {
+        pixels[picture * 784] = (picture % 251) as u8;
+    }
+    let path = folder.path().join("train-images-idx3-ubyte.gz");
+    let mut writer =
+        flate2::write::GzEncoder::new(std::fs::File::create(path).unwrap(), flate2::Compression::fast());
+    writer.write_all(&idx(&[25_000, 28, 28], &pixels)).unwrap();
+    writer.finish().unwrap();
+    let found = open(folder.path(), "train-images-idx3-ubyte.gz").unwrap();
+    let Content::Pixels(pixels, _) = &found.input.content else { unreachable!("these are pictures") };
+    let Content::Stored(stored) = &**pixels else { unreachable!("a large array stays in a file") };
+    let unpacked = stored.path.clone();
+    let part = found.part(&super::Samples::Range(20_000..20_002)).unwrap();
+    let tensor = fitted(&part, DType::UINT8, [1, 28, 28, 1]);
+    assert_eq!((tensor.bytes[0], tensor.bytes[784]), ((20_000 % 251) as u8, (20_001 % 251) as u8));
+    drop(found);
+    assert!(unpacked.exists());
+    drop(part);
+    assert!(!unpacked.exists());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.bin", "a.txt", "a.csv", "a.tsv", "a.toml", "a-images-idx3-ubyte", "a-images-idx3-ubyte.gz"] {
+            std::fs::write(folder.path().join(name), &bytes).unwrap();
+            let _ = open(folder.path(), name);
+            let header = [&[0, 0, 8, 3][..], &bytes].concat();
+            std::fs::write(folder.path().join(name), header).unwrap();
+            let _ = open(folder.path(), name);
+        }
+    }
 }
