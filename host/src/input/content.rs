@@ -23,7 +23,7 @@ pub enum Content {
     /// Records of CIFAR-10, which stay in their files.
     Cifar(CifarBatches),
     /// Samples of an array or of records, by their numbers.
-    Picked(Box<Content>, Arc<[u64]>),
+    Picked(Arc<Content>, Arc<[u64]>),
     /// An array or records of uint8, prepared as pictures are.
     Pixels(Box<Content>, PictureOptions),
     /// A picture, decoded: its layout follows the model's.
@@ -206,7 +206,10 @@ impl Content {
             Self::Cifar(batches) => Self::Cifar(batches.samples(first, end)),
             Self::Picked(all, indices) => {
                 let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(indices.len());
-                Self::Picked(all.clone(), indices.get(place(first)..place(end)).unwrap_or_default().into())
+                Self::Picked(
+                    Arc::clone(all),
+                    indices.get(place(first)..place(end)).unwrap_or_default().into(),
+                )
             }
             Self::Pixels(pixels, options) => {
                 // One picture alone has no dimension for samples.

@@ -243,6 +243,7 @@ mod tests {
         Vocabulary {
             models: vec!["my net.onnx".into(), "resnet8.onnx".into(), "resnet8_int8.onnx".into()],
             backends: vec!["onnx".into(), "pytorch".into()],
+            datasets: vec!["digits".into()],
             base: base.to_owned(),
             ..Vocabulary::default()
         }
@@ -271,6 +272,8 @@ mod tests {
         assert_eq!(inserted("backends info o"), ["onnx "]);
         assert_eq!(inserted("cache cl"), ["clear "]);
         assert_eq!(inserted("help qui"), ["quit "]);
+        assert_eq!(inserted("evaluate resnet8.onnx --data d"), ["digits "]);
+        assert_eq!(inserted("input d"), ["digits "]);
         assert_eq!(inserted("nonsense x"), Vec::<String>::new());
     }
 

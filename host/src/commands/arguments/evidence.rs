@@ -83,7 +83,7 @@ fn data_of(text: &str, playground: &Playground) -> Result<Dataset> {
         Some((current, _)) if dataset.input.picture_options().is_some() => {
             let mut dataset = dataset;
             let source = format!("{text}, prepared as {}", current.source);
-            dataset.input = Arc::new(Input { source, ..(*dataset.input).clone() });
+            dataset.input = Arc::new(Input { source, ..Arc::unwrap_or_clone(dataset.input) });
             dataset
         }
         _ => dataset,

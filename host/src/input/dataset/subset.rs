@@ -28,7 +28,8 @@ impl Dataset {
         };
         let labels = self.labels.as_ref().map(label);
         let content = self.input.content.picked(&picked.into());
-        let input = Arc::new(Input { content, ..(*self.input).clone() });
+        let input = Input { source: String::new(), content, may_round: self.input.may_round };
+        let input = Arc::new(input);
         let part = Self { input, labels, samples: count, ..self.clone() };
         Ok(part.called(format!("{}, {count} random with seed {seed}", self.source)))
     }
@@ -40,7 +41,7 @@ impl Dataset {
             "" => source.clone(),
             preparation => format!("{source}, {preparation}"),
         };
-        self.input = Arc::new(Input { source: described, ..(*self.input).clone() });
+        self.input = Arc::new(Input { source: described, ..Arc::unwrap_or_clone(self.input) });
         self.source = source;
         self
     }
@@ -69,11 +70,11 @@ impl Content {
         match self {
             Self::Array(array) if array.shape.is_empty() => self.clone(),
             Self::Array(_) | Self::Stored(_) | Self::Cifar(_) => {
-                Self::Picked(Box::new(self.clone()), Arc::clone(indices))
+                Self::Picked(Arc::new(self.clone()), Arc::clone(indices))
             }
             Self::Picked(all, own) => {
                 let indices = indices.iter().filter_map(|index| own.get(*index as usize).copied());
-                Self::Picked(all.clone(), indices.collect())
+                Self::Picked(Arc::clone(all), indices.collect())
             }
             Self::Pixels(pixels, options) => Self::Pixels(Box::new(pixels.picked(indices)), options.clone()),
             Self::Files(files, options) => {
