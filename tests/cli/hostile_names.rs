@@ -102,6 +102,9 @@ fn files(world: &World) -> Names {
     world.write(&format!("{}/other{E}.onnx", names.folder), foreign());
     world.write(&format!("{}/broken{E}.onnx", names.folder), format!("no model {E}"));
     world.write(&format!("{}/script{E}.qp", names.folder), format!("echo 'in a script {E}'; format\n"));
+    let class = world.path(&format!("{}/photos{E}/class{E}", names.folder));
+    std::fs::create_dir_all(&class).unwrap();
+    image::GrayImage::new(1, 1).save(class.join(format!("picture{E}.png"))).unwrap();
     names
 }
 
@@ -153,8 +156,17 @@ fn lines(names: &Names) -> Vec<(&'static str, String)> {
         ("residuals", format!("residuals '{int8}'")),
         ("diff", format!("diff {pair}")),
         ("plot", format!("plot ranges.svg ranges {pair}")),
+        ("data", format!("data some = 'photos{E}'; data some; data")),
         ("input", "input random --batch 8".into()),
         ("run", format!("run '{float}'")),
+        ("evaluate", format!("evaluate {pair}")),
+        ("matrix", format!("matrix '{float}' --reference '{float}' --layer-samples 2")),
+        ("bench", format!("bench {pair} --rounds 10")),
+        ("assert", format!("assert summary.families.size() > 0 'text{E}'")),
+        ("expect-error", format!("expect-error NotFound load 'text{E}'")),
+        ("section", format!("section 'text{E}'")),
+        ("param", format!("param name 'text{E}'")),
+        ("record", format!("record 'session{E}.qp'")),
         ("capture", format!("capture '{int8}' --save 'values{E}.npz'")),
         ("activations", format!("activations 'layer{E}' --model '{float}' --compare {pair}")),
         ("compare", format!("compare {pair}")),

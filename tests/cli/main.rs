@@ -14,6 +14,7 @@ mod assertions;
 mod bench;
 mod cache;
 mod compare;
+mod data;
 mod diff;
 mod emulation;
 mod environments;

@@ -88,6 +88,15 @@ fn compare_shows_accumulated_and_own_errors() {
 }
 
 #[test]
+fn data_shows_source_labels_and_classes() {
+    let world = toys();
+    world.write("names.txt", "cat\ndog\n");
+    world.write("labels.txt", "dog\ncat\n".repeat(8));
+    let line = "data d = toys/x.npy --labels labels.txt --classes names.txt --split 4:13; data";
+    compare_in(&world, "data", line);
+}
+
+#[test]
 fn diff_shows_properties_layers_and_tensors() {
     compare("diff", "diff toys/toy.toy toys/renamed.toy");
 }

@@ -1,12 +1,11 @@
 //! `input`: choose what models are run on.
 
 use super::arguments::number::integer_in;
+use super::arguments::pictures::Pictures;
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
-use crate::input::{
-    self, Content, Fill, Fitted, Generator, PictureLayout, PictureOptions, Resize, Selection,
-};
-use crate::model::{DType, ValueInfo, shape_text};
+use crate::input::{self, Content, Fill, Fitted, Generator, Selection};
+use crate::model::{DType, Tensor, ValueInfo, shape_text};
 use crate::playground::Playground;
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::{Cell, Report};
@@ -19,8 +18,8 @@ pub(super) struct Input;
 /// The arguments of `input`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// `random`, `zeros`, `ones`, FILE.npy, FILE.npz:KEY, FILE.npz whose arrays are called as the model's inputs are, a PNG or JPEG picture, raw elements in FILE.bin, or a folder of samples; `[3]` or `[0:8]` behind an array or a folder chooses samples; for a model of several inputs NAME=SOURCE for each
-    #[arg(value_name = "PATH")]
+    /// `random`, `zeros`, `ones`, FILE.npy, FILE.npz:KEY, FILE.npz whose arrays are called as the model's inputs are, a PNG or JPEG picture, raw elements in FILE.bin, a folder of samples, or the name of a data set; `[3]` or `[0:8]` behind an array or a folder chooses samples; for a model of several inputs NAME=SOURCE for each
+    #[arg(value_name = "DATA")]
     sources: Vec<String>,
     /// Where random values begin
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
@@ -40,21 +39,8 @@ pub(super) struct Arguments {
     /// The type of a raw file's elements, as in float32
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
-    /// Where a picture's channels go, where the model does not say
-    #[arg(long, value_enum, value_name = "LAYOUT")]
-    layout: Option<PictureLayout>,
-    /// How a picture of another size is made to fit
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
-    resize: Resize,
-    /// Taken from the channels of a picture scaled to 0 to 1, as in 0.485,0.456,0.406
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', allow_negative_numbers = true)]
-    mean: Vec<f64>,
-    /// What the channels are divided by then, as in 0.229,0.224,0.225
-    #[arg(long = "std", value_name = "NUMBERS", value_delimiter = ',')]
-    deviation: Vec<f64>,
-    /// What white becomes; without it 255, or 1 with a mean or a standard deviation
-    #[arg(long, value_name = "NUMBER")]
-    white: Option<f64>,
+    #[command(flatten)]
+    pictures: Pictures,
     /// Round values that the model's dtype cannot hold
     #[arg(long)]
     cast: bool,
@@ -150,6 +136,12 @@ impl Command for Input {
 /// Reads all sources: one for every input of a model, or one for each by its name.
 fn read(arguments: &Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<input::Input> {
     let mut source: Vec<String> = arguments.sources.clone();
+    if let [one] = &arguments.sources[..]
+        && let Some(dataset) = playground.dataset(one)?
+    {
+        let input = input::Input { may_round: arguments.cast, ..(*dataset.input).clone() };
+        return Ok(input);
+    }
     let contents = match &arguments.sources[..] {
         [one] if named(one).is_none() => content(one, arguments, None, playground, scope)?,
         several => {
@@ -252,16 +244,7 @@ fn content(
     if shape.is_some() || arguments.dtype.is_some() {
         return Err(Error::usage("`--shape` and `--dtype` go with made-up values and raw files only"));
     }
-    let options = PictureOptions {
-        layout: arguments.layout,
-        resize: arguments.resize,
-        mean: arguments.mean.clone(),
-        deviation: arguments.deviation.clone(),
-        white: arguments.white,
-    };
-    if options.deviation.iter().any(|deviation| *deviation == 0.0 || !deviation.is_finite()) {
-        return Err(Error::usage("a standard deviation of 0 cannot be divided by"));
-    }
+    let options = arguments.pictures.options()?;
     Content::read(&path, &selection, &options)
 }
 
@@ -359,12 +342,17 @@ fn unfitted(chosen: &input::Input) -> Fitted {
     let array = |content: &Content| match content {
         Content::Array(array) => Some(array.clone()),
         Content::Stored(stored) => Some(stored.outline()),
+        Content::Pixels(pixels, _) => {
+            let (dtype, shape) = pixels.outline()?;
+            let name = "images".to_owned();
+            Some(Tensor { name, dtype, shape, bytes: Vec::new(), quantization: None })
+        }
         _ => None,
     };
     let tensors = match &chosen.content {
         Content::Archive(_, parts) | Content::Named(parts) => parts
             .iter()
-            .filter_map(|(name, part)| Some(crate::model::Tensor { name: name.clone(), ..array(part)? }))
+            .filter_map(|(name, part)| Some(Tensor { name: name.clone(), ..array(part)? }))
             .collect(),
         content => array(content).into_iter().collect(),
     };

@@ -8,6 +8,7 @@ mod bench;
 mod cache;
 mod capture;
 mod compare;
+mod data;
 mod diff;
 mod drift;
 mod echo;
@@ -73,7 +74,7 @@ pub struct Scope<'a> {
 /// A command of the language.
 pub trait Command {
     /// Its arguments. A positional argument's value name tells completion what it takes: `MODEL`, `LAYER`,
-    /// `PATH`, `COMMAND`, `BACKEND`.
+    /// `PATH`, `DATA`, `COMMAND`, `BACKEND`.
     type Arguments: Args;
     /// Its name: lower-case words, joined by `-`.
     const NAME: &'static str;
@@ -216,6 +217,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<diff::Diff>(),
     Entry::of::<plot::Plot>(),
     Entry::of::<stats::Stats>(),
+    Entry::of::<data::Data>(),
     Entry::of::<input::Input>(),
     Entry::of::<run::Run>(),
     Entry::of::<evaluate::Evaluate>(),
@@ -293,8 +295,9 @@ impl Prepared {
         let Action::Run(matches) = &self.action else { return Vec::new() };
         let mut paths = Vec::new();
         for argument in self.entry.definition().get_arguments() {
-            let is_path =
-                argument.get_value_names().is_some_and(|names| names.iter().any(|name| name == "PATH"));
+            let is_path = argument
+                .get_value_names()
+                .is_some_and(|names| names.iter().any(|name| name == "PATH" || name == "DATA"));
             let id = argument.get_id().as_str();
             if is_path && let Ok(Some(values)) = matches.try_get_many::<String>(id) {
                 paths.extend(values.map(|value| (id.to_owned(), value.clone())));

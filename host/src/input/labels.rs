@@ -1,7 +1,7 @@
 //! Labelled data: samples and the classes they belong to.
 
 use super::{Content, Input, PictureOptions, Selection, read};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::Tensor;
 use std::path::Path;
 
@@ -36,8 +36,13 @@ impl Input {
         };
         let input = Self::from_file(path, &key(samples), source, options)?;
         let Some(name) = named(&LABELS) else { return Ok((input, None)) };
-        let labels = labels(path, &key(name))?;
-        let count = input.array_samples();
+        let labels = match labels(path, &key(name)) {
+            Ok(labels) => labels,
+            // Of that name, and not one class a sample: masks, boxes, values.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => return Ok((input, None)),
+            Err(error) => return Err(error),
+        };
+        let count = input.content.own_count();
         if count != Some(labels.len() as u64) {
             return Err(Error::invalid_input(format!(
                 "`{}` has {} labels in `{name}` for {} samples in `{samples}`",

@@ -4,6 +4,7 @@ use super::Fitted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Dimension, Tensor, ValueInfo, type_text};
 use crate::regular_file;
+use clap::ValueEnum;
 use image::{DynamicImage, imageops::FilterType};
 use std::io::BufReader;
 use std::path::Path;
@@ -19,6 +20,8 @@ pub struct PictureOptions {
     pub layout: Option<PictureLayout>,
     /// How a picture of another size is made to fit.
     pub resize: Resize,
+    /// The share of both sides that is kept, around the middle, of a picture resized to as much more.
+    pub crop: Option<f64>,
     /// Subtracted from each channel, after scaling values to 0 to 1; one number for all or one per channel.
     pub mean: Vec<f64>,
     /// What each channel is divided by afterwards.
@@ -62,6 +65,48 @@ impl PictureOptions {
         (scaled - of(&self.mean, 0.0)) / of(&self.deviation, 1.0)
     }
 
+    /// # Errors
+    /// `Usage` for numbers that nothing can be prepared with.
+    pub fn check(&self) -> Result<()> {
+        if self.deviation.iter().any(|deviation| *deviation == 0.0 || !deviation.is_finite()) {
+            return Err(Error::usage("a standard deviation of 0 cannot be divided by"));
+        }
+        if let Some(crop) = self.crop.filter(|crop| !(*crop > 0.0 && *crop <= 1.0)) {
+            return Err(Error::usage(format!("{crop} is not a share of a picture"))
+                .with_hint("Give a number above 0, up to 1, as in `--crop 0.875`."));
+        }
+        for (what, numbers) in [("mean", &self.mean), ("standard deviation", &self.deviation)] {
+            if !matches!(numbers.len(), 0 | 1 | 3) {
+                return Err(Error::usage(format!("a {what} of {} numbers", numbers.len()))
+                    .with_hint("Give one number, or three for red, green and blue."));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was chosen, in words: `resize crop, mean 0.5`; empty if nothing was.
+    pub fn text(&self) -> String {
+        let list = |numbers: &[f64]| numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(",");
+        let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
+            value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+        };
+        let mut words = Vec::new();
+        if let Some(layout) = self.layout {
+            words.push(format!("layout {}", name(&|| layout.to_possible_value())));
+        }
+        if self.resize != Resize::default() {
+            words.push(format!("resize {}", name(&|| self.resize.to_possible_value())));
+        }
+        words.extend(self.crop.map(|crop| format!("crop {crop}")));
+        for (what, numbers) in [("mean", &self.mean), ("std", &self.deviation)] {
+            if !numbers.is_empty() {
+                words.push(format!("{what} {}", list(numbers)));
+            }
+        }
+        words.extend(self.white.map(|white| format!("white {white}")));
+        words.join(", ")
+    }
+
     fn changes_values(&self) -> bool {
         !self.mean.is_empty() || !self.deviation.is_empty() || self.white.is_some_and(|white| white != 255.0)
     }
@@ -77,6 +122,16 @@ struct Layout {
 }
 
 impl Picture {
+    /// A picture of 1 or 3 channels; `None` if there are not as many bytes.
+    pub(super) fn of_bytes(bytes: Vec<u8>, width: u64, height: u64, channels: usize) -> Option<Self> {
+        let (width, height) = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
+        Some(Self(match channels {
+            1 => DynamicImage::ImageLuma8(image::GrayImage::from_raw(width, height, bytes)?),
+            3 => DynamicImage::ImageRgb8(image::RgbImage::from_raw(width, height, bytes)?),
+            _ => return None,
+        }))
+    }
+
     /// Decodes a PNG or JPEG file. Pictures that would take more than 512 MiB are rejected.
     ///
     /// # Errors
@@ -105,18 +160,33 @@ impl Picture {
         };
         let layout = layout(value.shape.as_deref().ok_or_else(misfit)?, options.layout).ok_or_else(misfit)?;
         let (own_width, own_height) = (u64::from(self.0.width()), u64::from(self.0.height()));
-        let (width, height) = (layout.width.unwrap_or(own_width), layout.height.unwrap_or(own_height));
+        // Of a free size, what is left of the picture's own.
+        let kept = |own: u64| options.crop.map_or(own, |crop| ((own as f64 * crop) as u64).max(1));
+        let width = layout.width.unwrap_or_else(|| kept(own_width));
+        let height = layout.height.unwrap_or_else(|| kept(own_height));
         let mut steps = Vec::new();
-        let resized = if (width, height) == (own_width, own_height) {
+        let resized = if options.crop.is_none() && (width, height) == (own_width, own_height) {
             self.0.clone()
         } else {
             let size = |size: u64| u32::try_from(size).ok().filter(|&size| (1..=16_384).contains(&size));
             let (Some(new_width), Some(new_height)) = (size(width), size(height)) else {
                 return Err(misfit());
             };
-            let (how, resized) = resized(&self.0, new_width, new_height, options.resize);
-            steps.push(format!("resized {own_width}×{own_height} → {width}×{height}, {how}bilinear"));
-            resized
+            let larger = |side: u32| {
+                let side = options.crop.map_or(f64::from(side), |crop| (f64::from(side) / crop).floor());
+                Some(side as u32).filter(|side| *side <= 16_384).ok_or_else(misfit)
+            };
+            let (larger_width, larger_height) = (larger(new_width)?, larger(new_height)?);
+            let (how, resized) = resized(&self.0, larger_width, larger_height, options.resize);
+            let size = format!("{larger_width}×{larger_height}");
+            steps.push(format!("resized {own_width}×{own_height} → {size}, {how}bilinear"));
+            if options.crop.is_some() {
+                steps.push(format!("the middle {width}×{height} cut out"));
+                let (left, top) = ((larger_width - new_width) / 2, (larger_height - new_height) / 2);
+                resized.crop_imm(left, top, new_width, new_height)
+            } else {
+                resized
+            }
         };
         let interleaved =
             if layout.channels == 1 { resized.to_luma8().into_raw() } else { resized.to_rgb8().into_raw() };

@@ -12,7 +12,7 @@ use std::path::Path;
 /// A larger array, or part of one, is rejected.
 pub(super) const MAX_BYTES: u64 = 2 << 30;
 /// A larger array stays in its file, if the file stores it unchanged.
-const LARGE_BYTES: u64 = 16 << 20;
+pub(super) const LARGE_BYTES: u64 = 16 << 20;
 /// NumPy's headers are a few hundred bytes.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 
@@ -192,6 +192,7 @@ fn array(mut reader: impl Read, place: &Place<'_>, name: &str, selection: &Selec
             is_big_endian,
             shape,
             offset: start + header.bytes + skipped,
+            unpacked: None,
         }));
     }
     let (Some(wanted), Some(skipped)) = (wanted.filter(|&bytes| bytes <= MAX_BYTES), skipped) else {

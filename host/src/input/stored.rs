@@ -7,6 +7,7 @@ use crate::model::{DType, Tensor, element_count};
 use crate::regular_file;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// An array in C order whose elements are stored in a file unchanged.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,18 @@ pub struct Stored {
     pub(super) shape: Vec<u64>,
     /// Where the first of them begins.
     pub(super) offset: u64,
+    /// What removes the file if it is temporary, when nothing uses it any more.
+    pub(super) unpacked: Option<Unpacked>,
+}
+
+/// A temporary file for what is compressed in the user's.
+#[derive(Clone, Debug)]
+pub(super) struct Unpacked(pub(super) Arc<tempfile::NamedTempFile>);
+
+impl PartialEq for Unpacked {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl Stored {

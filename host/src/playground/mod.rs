@@ -13,7 +13,7 @@ use crate::backend::{Backends, Progress};
 use crate::cache::Cache;
 use crate::catalog::{Catalog, Opened};
 use crate::error::{Error, Result};
-use crate::input::Input;
+use crate::input::{Dataset, Input, Selection};
 use crate::language::Variables;
 use crate::settings::Settings;
 use identity::{identity, slot_name};
@@ -36,6 +36,8 @@ pub struct Playground {
     pub layer: Option<String>,
     /// What models run on.
     pub input: Option<Arc<Input>>,
+    /// Data sets by name.
+    pub datasets: BTreeMap<String, Arc<Dataset>>,
     /// What the last `flips` compared, for `explain`.
     pub flips: Option<FlipsContext>,
     /// The variables of the command language.
@@ -80,6 +82,7 @@ impl Playground {
             current: None,
             layer: None,
             input: None,
+            datasets: BTreeMap::new(),
             flips: None,
             variables: Variables::default(),
             params: BTreeMap::new(),
@@ -173,6 +176,19 @@ impl Playground {
         self.input.clone().ok_or_else(|| {
             Error::state("no input is chosen").with_hint("Choose one with `input random` or `input FILE`.")
         })
+    }
+
+    /// The data set of that name, or its samples as in `digits[0:8]`; `None` if the text names none.
+    ///
+    /// # Errors
+    /// `Usage` if the brackets do not hold an index, `InvalidInput` for samples that do not exist.
+    pub fn dataset(&self, text: &str) -> Result<Option<Arc<Dataset>>> {
+        let Ok((name, selection)) = Selection::parse(text) else { return Ok(None) };
+        let Some(dataset) = self.datasets.get(name) else { return Ok(None) };
+        Ok(Some(match &selection.samples {
+            None => Arc::clone(dataset),
+            Some(samples) => Arc::new(dataset.part(samples)?),
+        }))
     }
 
     /// The model at this path, if it is loaded.

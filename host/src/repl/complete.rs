@@ -13,6 +13,8 @@ pub struct Vocabulary {
     pub models: Vec<String>,
     /// Layers of the current model.
     pub layers: Vec<String>,
+    /// Data sets.
+    pub datasets: Vec<String>,
     /// Ids of plugins.
     pub backends: Vec<String>,
     /// Names of variables.
@@ -38,6 +40,7 @@ impl Vocabulary {
                 .flat_map(|loaded| &loaded.info().layers)
                 .map(|layer| layer.path.clone())
                 .collect(),
+            datasets: playground.datasets.keys().cloned().collect(),
             backends: playground.backends.plugins().iter().map(|plugin| plugin.id().to_owned()).collect(),
             variables: playground.variables.iter().map(|(name, _)| name.to_owned()).collect(),
             base: playground.base.clone(),
@@ -177,6 +180,12 @@ fn values_of(argument: &clap::Arg, partial: &str, vocabulary: &Vocabulary) -> Ve
         "LAYER" => whole(&vocabulary.layers),
         "BACKEND" => whole(&vocabulary.backends),
         "COMMAND" => commands::TABLE.iter().map(|entry| (entry.name.to_owned(), true)).collect(),
+        // Where samples are expected, their names.
+        "DATA" => {
+            let mut values = paths(&vocabulary.base, partial);
+            values.extend(vocabulary.datasets.iter().map(|name| (name.clone(), true)));
+            values
+        }
         "PATH" | "LIBRARY" | "FILE" => paths(&vocabulary.base, partial),
         _ => Vec::new(),
     }
@@ -234,6 +243,7 @@ mod tests {
         Vocabulary {
             models: vec!["my net.onnx".into(), "resnet8.onnx".into(), "resnet8_int8.onnx".into()],
             backends: vec!["onnx".into(), "pytorch".into()],
+            datasets: vec!["digits".into()],
             base: base.to_owned(),
             ..Vocabulary::default()
         }
@@ -262,6 +272,8 @@ mod tests {
         assert_eq!(inserted("backends info o"), ["onnx "]);
         assert_eq!(inserted("cache cl"), ["clear "]);
         assert_eq!(inserted("help qui"), ["quit "]);
+        assert_eq!(inserted("evaluate resnet8.onnx --data d"), ["digits "]);
+        assert_eq!(inserted("input d"), ["digits "]);
         assert_eq!(inserted("nonsense x"), Vec::<String>::new());
     }
 

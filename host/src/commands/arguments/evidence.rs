@@ -7,19 +7,18 @@ use crate::capture::batch::Batches;
 use crate::capture::pairing::{self, Activations};
 use crate::capture::{Execution, Feed, Side, by_value, can_be_captured};
 use crate::error::{Error, Result};
-use crate::input::{Input, PictureOptions, Selection, labels};
+use crate::input::{Dataset, Input, PictureOptions, Recipe, Selection, read_labels};
 use crate::model::{ModelInfo, find_layer};
 use crate::playground::{Loaded, Playground};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Which samples, and how they are run.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::commands) struct Choice {
-    /// Samples, with their labels if an `.npz` has both; without it, the current input
-    #[arg(long, value_name = "PATH")]
+    /// Samples, with their labels if the source has both: the name of a data set, or what `data` takes; without it, the current input
+    #[arg(long, value_name = "DATA")]
     pub(in crate::commands) data: Option<String>,
-    /// The labels, as in digits.npz:labels
+    /// The labels, as in digits.npz:labels, labels.txt or labels.csv:class
     #[arg(long, value_name = "PATH")]
     pub(in crate::commands) labels: Option<String>,
     #[command(flatten)]
@@ -29,53 +28,66 @@ pub(in crate::commands) struct Choice {
 }
 
 impl Choice {
-    /// The samples, and their labels if there are any.
+    /// The samples, and their labels and classes if there are any.
     ///
     /// # Errors
     /// `State` without an input; what reading says.
-    pub(in crate::commands) fn read(
-        &self,
-        playground: &Playground,
-    ) -> Result<(Arc<Input>, Option<Vec<i64>>)> {
-        let (input, own_labels) = match &self.data {
+    pub(in crate::commands) fn read(&self, playground: &Playground) -> Result<Given> {
+        let given = match &self.data {
             Some(data) => {
-                let (file, selection) = Selection::parse(data)?;
-                let (input, labels) =
-                    data_of(&playground.path(file), &selection, data.clone(), playground.input.as_deref())?;
-                (Arc::new(input), labels)
+                let dataset = match playground.dataset(data)? {
+                    Some(dataset) => dataset,
+                    None => Arc::new(data_of(data, playground)?),
+                };
+                Given {
+                    input: Arc::clone(&dataset.input),
+                    labels: dataset.labels.clone(),
+                    classes: dataset.classes.clone(),
+                }
             }
             None => {
                 let chosen = playground.chosen_input();
-                (chosen.map_err(|error| error.with_hint("Or give `--data FILE`."))?, None)
+                let input = chosen.map_err(|error| error.with_hint("Or give `--data FILE`."))?;
+                Given { input, labels: None, classes: Vec::new() }
             }
         };
-        let labels = match &self.labels {
-            Some(text) => {
-                let (file, selection) = Selection::parse(text)?;
-                Some(labels(&playground.path(file), &selection)?)
-            }
-            None => own_labels,
-        };
-        Ok((input, labels))
+        let Some(text) = &self.labels else { return Ok(given) };
+        let names = Some(&given.classes[..]).filter(|names| !names.is_empty());
+        let (labels, classes) = read_labels(text, &|text| playground.path(text), names)?;
+        Ok(Given { labels: Some(labels), classes, ..given })
     }
 }
 
+/// Samples, and what is known about them.
+pub(in crate::commands) struct Given {
+    pub(in crate::commands) input: Arc<Input>,
+    pub(in crate::commands) labels: Option<Vec<i64>>,
+    /// By label; empty if unknown.
+    pub(in crate::commands) classes: Vec<String>,
+}
+
 /// The samples in `--data`. Pictures become tensors as those of the current input do, and the source says so.
-fn data_of(
-    path: &Path,
-    selection: &Selection,
-    mut source: String,
-    current: Option<&Input>,
-) -> Result<(Input, Option<Vec<i64>>)> {
+fn data_of(text: &str, playground: &Playground) -> Result<Dataset> {
+    let (file, selection) = Selection::parse(text)?;
+    let path = playground.path(file);
+    if Recipe::is_file(&path) {
+        let recipe = Recipe { source: text.to_owned(), ..Recipe::default() };
+        return recipe.open(&|text| playground.path(text));
+    }
+    let current = playground.input.as_deref();
     let kept = current.and_then(|input| Some((input, input.picture_options()?)));
     let kept = kept.filter(|(_, options)| **options != PictureOptions::default());
     let options = kept.map(|(_, options)| options.clone()).unwrap_or_default();
-    let (mut input, labels) = Input::with_labels(path, selection, source.clone(), &options)?;
-    if let (Some((current, _)), Some(_)) = (kept, input.picture_options()) {
-        source.push_str(&format!(", prepared as {}", current.source));
-        input.source = source;
-    }
-    Ok((input, labels))
+    let dataset = Dataset::open(&path, &selection, text.to_owned(), &options, None)?;
+    Ok(match kept {
+        Some((current, _)) if dataset.input.picture_options().is_some() => {
+            let mut dataset = dataset;
+            let source = format!("{text}, prepared as {}", current.source);
+            dataset.input = Arc::new(Input { source, ..Arc::unwrap_or_clone(dataset.input) });
+            dataset
+        }
+        _ => dataset,
+    })
 }
 
 /// Two models and what they are run on.
@@ -107,7 +119,7 @@ impl Evidence {
             can_be_captured(model)?;
         }
         arguments.running.check(&[&reference_model, &candidate_model])?;
-        let (input, labels) = arguments.read(playground)?;
+        let Given { input, labels, .. } = arguments.read(playground)?;
         Ok(Self {
             reference_sibling: playground.outspoken_sibling(&reference_model, progress),
             candidate_sibling: playground.outspoken_sibling(&candidate_model, progress),

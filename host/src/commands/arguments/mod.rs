@@ -2,5 +2,6 @@
 
 pub(super) mod evidence;
 pub(super) mod number;
+pub(super) mod pictures;
 pub(super) mod running;
 pub(super) mod samples;

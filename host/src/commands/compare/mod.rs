@@ -36,8 +36,8 @@ pub(super) struct Arguments {
     /// The candidate
     #[arg(value_name = "MODEL")]
     candidate: String,
-    /// Samples; without it, the current input
-    #[arg(long, value_name = "PATH")]
+    /// Samples: the name of a data set, or what `data` takes; without it, the current input
+    #[arg(long, value_name = "DATA")]
     data: Option<String>,
     #[command(flatten)]
     samples: Samples,

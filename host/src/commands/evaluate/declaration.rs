@@ -109,6 +109,12 @@ impl Record for ClassAccuracy {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::field("class", Unit::Index, "The label", |one| one.class).title("class"),
+            Self::field("name", Unit::Name, "Name of the class, if the data have names", |one| {
+                one.name.clone()
+            })
+            .title("name")
+            .hidden_if_missing()
+            .omitted_if_missing(),
             Self::field("samples", Unit::Count, "Samples with this label", |one| one.samples)
                 .title("samples"),
             Self::field("correct", Unit::Count, "Those classified correctly", |one| one.correct)
@@ -132,8 +138,20 @@ impl Record for Confusion {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::field("label", Unit::Index, "The label", |one| one.label).title("label"),
+            Self::field("label_name", Unit::Name, "Its name, if the data have names", |one| {
+                one.label_name.clone()
+            })
+            .title("name")
+            .hidden_if_missing()
+            .omitted_if_missing(),
             Self::field("predicted", Unit::Index, "The predicted class", |one| one.predicted)
                 .title("predicted"),
+            Self::field("predicted_name", Unit::Name, "Its name, if the data have names", |one| {
+                one.predicted_name.clone()
+            })
+            .title("predicted name")
+            .hidden_if_missing()
+            .omitted_if_missing(),
             Self::field("count", Unit::Count, "Samples of this label with that prediction", |one| one.count)
                 .title("samples"),
         ]

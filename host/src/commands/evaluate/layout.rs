@@ -43,7 +43,13 @@ fn confusions(accuracy: &Accuracy) -> String {
         .confusions
         .iter()
         .take(SHOWN_CONFUSIONS)
-        .map(|one| format!("{} for {} ({} of {})", one.predicted, one.label, one.count, of(one.label)))
+        .map(|one| {
+            let name =
+                |name: &Option<String>, class: usize| name.clone().unwrap_or_else(|| class.to_string());
+            let predicted = name(&one.predicted_name, one.predicted);
+            let label = name(&one.label_name, one.label);
+            format!("{predicted} for {label} ({} of {})", one.count, of(one.label))
+        })
         .collect();
     shown.join(", ")
 }

@@ -5,7 +5,7 @@ mod layout;
 
 pub(super) use declaration::verdict_tone;
 
-use super::arguments::evidence::Choice;
+use super::arguments::evidence::{Choice, Given};
 use super::arguments::number::integer_in;
 use super::fields::Ran;
 use super::{Command, Example, Group, Scope};
@@ -100,6 +100,7 @@ struct Accuracy {
 
 struct ClassAccuracy {
     class: usize,
+    name: Option<String>,
     samples: u64,
     correct: u64,
     share: f64,
@@ -108,7 +109,9 @@ struct ClassAccuracy {
 
 struct Confusion {
     label: usize,
+    label_name: Option<String>,
     predicted: usize,
+    predicted_name: Option<String>,
     count: u64,
 }
 
@@ -189,7 +192,7 @@ impl Command for Evaluate {
         };
         models.iter().try_for_each(|model| model.runnable())?;
         arguments.choice.running.check(&models.iter().map(|model| &**model).collect::<Vec<_>>())?;
-        let (input, labels) = arguments.choice.read(playground)?;
+        let Given { input, labels, classes } = arguments.choice.read(playground)?;
         let targets = arguments.targets.as_deref().map(|text| targets(text, playground)).transpose()?;
         let truth = match (&targets, &labels) {
             (Some(targets), _) => Truth::Targets(targets),
@@ -215,7 +218,8 @@ impl Command for Evaluate {
                 labels.len()
             )));
         }
-        let targets_count = targets.as_ref().and_then(Input::array_samples).unwrap_or(wanted);
+        let targets_count =
+            targets.as_ref().and_then(|targets| targets.content.own_count()).unwrap_or(wanted);
         if targets_count < wanted {
             return Err(Error::invalid_input(format!(
                 "there are {targets_count} targets for {wanted} samples"
@@ -232,6 +236,7 @@ impl Command for Evaluate {
             return Err(error.clone());
         }
         let has_labels = matches!(truth, Truth::Labels(_));
+        let names = has_labels.then_some(&classes[..]);
         let evaluated = EvaluateReport {
             data: input.source.clone(),
             samples,
@@ -242,7 +247,7 @@ impl Command for Evaluate {
             models: models
                 .iter()
                 .zip(tallies)
-                .map(|(model, tally)| Evaluated::of(&model.id, tally, has_labels, arguments.margin))
+                .map(|(model, tally)| Evaluated::of(&model.id, tally, names, arguments.margin))
                 .collect(),
         };
         let report = layout::lay_out(&evaluated);
@@ -262,7 +267,9 @@ fn targets(text: &str, playground: &Playground) -> Result<Input> {
 }
 
 impl Evaluated {
-    fn of(model: &str, tally: Tally, has_labels: bool, margin: f64) -> Self {
+    /// `names` are those of the classes, none if unknown; `None` without labels.
+    fn of(model: &str, tally: Tally, names: Option<&[String]>, margin: f64) -> Self {
+        let has_labels = names.is_some();
         let elapsed_ms = tally.elapsed().as_secs_f64() * 1e3;
         let paired = tally.agreement.as_ref().filter(|_| has_labels).and_then(|agreement| {
             let paired = agreement.paired;
@@ -279,7 +286,7 @@ impl Evaluated {
         });
         Self {
             model: model.to_owned(),
-            accuracy: has_labels.then(|| Accuracy::of(&tally)).flatten(),
+            accuracy: names.and_then(|names| Accuracy::of(&tally, names)),
             agreement: tally.agreement.map(|agreement| Agreement::of(agreement, tally.classes)),
             paired,
             targets: tally.targets.map(|(errors, extremes)| OutputErrors::of(&errors, &extremes)),
@@ -292,16 +299,30 @@ impl Evaluated {
 }
 
 impl Accuracy {
-    fn of(tally: &Tally) -> Option<Self> {
+    /// `names` are those of the classes; empty if unknown.
+    fn of(tally: &Tally, names: &[String]) -> Option<Self> {
         let share = |count: u64| count as f64 / tally.samples as f64;
         let classes = tally.by_class.iter().enumerate().filter_map(|(class, &(samples, correct))| {
             let interval = wilson(correct, samples, CONFIDENCE)?;
-            Some(ClassAccuracy { class, samples, correct, share: correct as f64 / samples as f64, interval })
+            Some(ClassAccuracy {
+                class,
+                name: names.get(class).cloned(),
+                samples,
+                correct,
+                share: correct as f64 / samples as f64,
+                interval,
+            })
         });
         let mut confusions: Vec<Confusion> = tally
             .confusions
             .iter()
-            .map(|(&(label, predicted), &count)| Confusion { label, predicted, count })
+            .map(|(&(label, predicted), &count)| Confusion {
+                label,
+                label_name: names.get(label).cloned(),
+                predicted,
+                predicted_name: names.get(predicted).cloned(),
+                count,
+            })
             .collect();
         confusions.sort_by_key(|one| (std::cmp::Reverse(one.count), one.label, one.predicted));
         Some(Self {

@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 }
 
 /// The groups, in the order in which they are listed.
-const GROUPS: [Group; 4] = [Group::Models, Group::Inspect, Group::Run, Group::Session];
+const GROUPS: [Group; 5] = [Group::Models, Group::Inspect, Group::Run, Group::Script, Group::Session];
 
 struct All;
 

@@ -2,7 +2,7 @@
 
 mod declaration;
 
-use super::arguments::evidence::Choice;
+use super::arguments::evidence::{Choice, Given};
 use super::arguments::number::integer_in;
 use super::compare::Compare;
 use super::evaluate::{BATCH, margin};
@@ -103,7 +103,7 @@ impl Command for Matrix {
         let family = family(arguments.family.as_deref(), playground)?;
         let (models, failed) = load(&family, playground, &task)?;
         let reference = reference(arguments.reference.as_deref(), &models, playground, &task)?;
-        let (input, labels) = arguments.choice.read(playground)?;
+        let Given { input, labels, .. } = arguments.choice.read(playground)?;
         let running = &arguments.choice.running;
         let sides: Vec<Side<'_>> =
             models.iter().map(|model| Side::of(model, running.options(model), playground, &task)).collect();
