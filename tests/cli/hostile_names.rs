@@ -166,7 +166,7 @@ fn lines(names: &Names) -> Vec<(&'static str, String)> {
         ("expect-error", format!("expect-error NotFound load 'text{E}'")),
         ("section", format!("section 'text{E}'")),
         ("param", format!("param name 'text{E}'")),
-        ("record", format!("record 'session{E}.qp'")),
+        ("record", format!("record --force 'session{E}.qp'")),
         ("capture", format!("capture '{int8}' --save 'values{E}.npz'")),
         ("activations", format!("activations 'layer{E}' --model '{float}' --compare {pair}")),
         ("compare", format!("compare {pair}")),
