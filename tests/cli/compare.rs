@@ -7,7 +7,7 @@ fn row<'a>(found: &'a Value, layer: &str) -> &'a Value {
     found["layers"].as_array().unwrap().iter().find(|row| row["layer"] == layer).unwrap()
 }
 
-/// NumPy in float64 on the values that Python's ONNX Runtime gives with optimization off, behind each
+/// NumPy in float64 on the values that Python's ONNX Runtime gives with optimization off, after each
 /// DequantizeLinear (scripts/check/compare.py); another CPU may round some int8 products the other way.
 #[test]
 fn no_healthy_layer_is_flagged_because_a_relu_was_folded() {
@@ -20,7 +20,7 @@ fn no_healthy_layer_is_flagged_because_a_relu_was_folded() {
     assert_eq!(found["unmatched_candidate"], serde_json::json!([]));
     assert_eq!(found["first_below"], Value::Null);
     let stem = row(&found, "stem");
-    // The quantizer gave the ReLU's name to what is before it: what is behind its quantization is compared.
+    // The quantizer gave the ReLU's name to what is before it: what is after its quantization is compared.
     assert_eq!(
         (&stem["reference_value"], &stem["through"]),
         (&"relu_output".into(), &serde_json::json!(["relu"]))
@@ -389,7 +389,7 @@ fn activations_have_the_statistics_of_numpy() {
     assert_eq!((&found["representable"], &found["clipped_share"]), (&Value::Null, &Value::Null));
 }
 
-/// scale 0.049873288720846176 and zero point -27 of the quantization behind the convolution, from `onnx.load`.
+/// scale 0.049873288720846176 and zero point -27 of the quantization after the convolution, from `onnx.load`.
 #[test]
 fn activations_stand_next_to_what_their_codes_reach() {
     let world = World::new();

@@ -71,7 +71,7 @@ fn all() -> Vec<Bad> {
     let system = b"\x80\x02cposix\nsystem\nX\x0c\x00\x00\x00touch PWNED!\x85R.";
     vec![
         bad("empty.onnx", "", &["empty.onnx", "empty"]),
-        bad("text.onnx", "this is no model\n", &["text.onnx"]),
+        bad("text.onnx", "this is not a model\n", &["text.onnx"]),
         bad("cut.onnx", &onnx[..onnx.len() / 2], &["cut.onnx"]),
         bad("lies.onnx", model_with(&lying), &["`w`"]),
         Bad { command: "run", ..bad("gone.onnx", model_with(&external("gone.bin")), &["gone.bin"]) },

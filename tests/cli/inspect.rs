@@ -172,7 +172,7 @@ fn quant_lists_each_tensor_once_with_its_granularity() {
     let weight = &found["tensors"][0];
     assert_eq!(weight["granularity"], "per-channel, axis 0");
     assert_eq!(weight["scales"].as_array().unwrap().len(), 16);
-    // A float model is no failure: it has nothing quantized.
+    // A float model is not a failure: it has nothing quantized.
     let found = world.json("quant --model models/resnet8.onnx");
     assert_eq!((&found["total"], &found["tensors"]), (&0.into(), &serde_json::json!([])));
     let shown = world.run("quant --model models/resnet8.onnx").output;

@@ -35,7 +35,7 @@ fn activations_have_what_their_codes_can_represent() {
     let world = World::new();
     let found = world.json("ranges models/resnet8_int8.onnx --activations --sort graph");
     let rows = found["rows"].as_array().unwrap();
-    // As many as the file has QuantizeLinear nodes, the first of them behind the normalization.
+    // As many as the file has QuantizeLinear nodes, the first of them after the normalization.
     assert_eq!((rows.len(), &rows[0]["name"]), (16, &"normalize.mul_output".into()));
     let fc = rows.iter().find(|row| row["name"] == "fc_output").unwrap();
     let range = &fc["variants"][0]["representable"];

@@ -137,7 +137,7 @@ fn without_an_input_or_a_computation_it_says_what_to_do() {
 fn a_setting_is_refused_where_no_backend_has_it_and_goes_to_those_that_do() {
     let world = World::new();
     let ran = world.run("input models/digits.npz:images[0:2]; run models/resnet8.onnx --qengine fbgemm");
-    assert_eq!((ran.code, ran.error()), (2, "`--qengine` is a setting that ONNX Runtime lacks"));
+    assert_eq!((ran.code, ran.error()), (2, "ONNX Runtime does not support `--qengine`"));
     let found = world.json(
         "input models/digits.npz:images[0:2]; run models/resnet8.onnx models/resnet8_int8.pt --qengine qnnpack --threads 1",
     );

@@ -91,7 +91,7 @@ fn a_setting_that_it_does_not_declare_is_refused_and_none_is_passed_on() {
         ("drift toys/toy.toy --threads 1", "`--threads`"),
     ] {
         let ran = world.run(&format!("input toys/x.npy; {command}"));
-        assert_eq!(ran.error(), format!("{setting} is a setting that Toy lacks"), "{command}");
+        assert_eq!(ran.error(), format!("Toy does not support {setting}"), "{command}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 #[test]
 fn a_library_without_a_root_module_is_no_plugin() {
     World::with_plugin("qp-fixture-not-a-plugin", "x").assert_refusal(
-        &format!("`~/plugins/{}` is no qp plugin: it exports no root module", file_name("x")),
+        &format!("`~/plugins/{}` is not a qp plugin: it exports no root module", file_name("x")),
         "Export the backend with `qp_abi::export_plugin!`, or take the file out of the plugin folder.",
     );
 }
@@ -89,13 +89,13 @@ fn a_file_that_is_no_library_is_refused_without_being_opened_as_one() {
     let world = World::with_toy();
     fs::write(world.plugins().join(file_name("toy")), "this is a text").unwrap();
     world.assert_refusal(
-        &format!("`~/plugins/{}` is no shared library", file_name("toy")),
+        &format!("`~/plugins/{}` is not a shared library", file_name("toy")),
         "Build the plugin again, or take the file out of the plugin folder.",
     );
     fs::write(world.plugins().join(file_name("toy")), "").unwrap();
     assert_eq!(
         world.plain(&world.refusal().one_line()),
-        format!("`~/plugins/{}` is no shared library", file_name("toy"))
+        format!("`~/plugins/{}` is not a shared library", file_name("toy"))
     );
 }
 

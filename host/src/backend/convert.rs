@@ -101,7 +101,7 @@ pub(super) fn shape(of: &str, sizes: &[i64]) -> Result<Vec<u64>, Breach> {
         .map_err(|_| format!("its {of} has a negative dimension: {sizes:?}"))
 }
 
-/// Quantization parameters of the tensor or value of that name; `rank` is the number of its dimensions, where
+/// Quantization parameters of the tensor or value with that name; `rank` is the number of its dimensions, where
 /// that is known.
 pub(super) fn quantization(
     name: &str,

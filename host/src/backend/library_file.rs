@@ -5,7 +5,7 @@ use crate::regular_file;
 use std::io::Read;
 use std::path::Path;
 
-/// Whether a file of that name is taken for a plugin: `libqp_plugin_*.so` or as this system names libraries.
+/// Whether a file with that name is taken for a plugin: `libqp_plugin_*.so` or as this system names libraries.
 /// `libqp_plugin_*_engine` is a plugin's own helper.
 pub(super) fn has_plugin_name(file_name: &str) -> bool {
     stem(file_name).is_some_and(|stem| !stem.is_empty() && !stem.ends_with("_engine"))
@@ -32,7 +32,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
     let again = "Build the plugin again, or take the file out of the plugin folder.";
     match verdict(&head, size) {
         Verdict::Fits => Ok(()),
-        Verdict::NoLibrary => refuse(format!("`{}` is no shared library", path.display()), again),
+        Verdict::NoLibrary => refuse(format!("`{}` is not a shared library", path.display()), again),
         Verdict::CutShort(due) => {
             refuse(format!("plugin `{}` is cut short: {size} of {due} bytes", path.display()), again)
         }

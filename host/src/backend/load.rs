@@ -54,7 +54,7 @@ fn remember(path: &Path) {
 fn header(path: &Path) -> Result<&'static LibHeader> {
     let library = open_library(path)?;
     remember(path);
-    // SAFETY: a symbol of that name is an `AbiHeader` at the start of a `LibHeader`: the name is abi_stable's
+    // SAFETY: a symbol with that name is an `AbiHeader` at the start of a `LibHeader`: the name is abi_stable's
     // own mangling, and what its `upgrade` reads first is the magic and the version of that layout.
     #[expect(unsafe_code, reason = "the type of a library's symbol is a promise of its name")]
     let found =
@@ -64,7 +64,7 @@ fn header(path: &Path) -> Result<&'static LibHeader> {
     let header = found.map_err(|error| {
         Error::new(
             ErrorKind::Plugin,
-            format!("`{}` is no qp plugin: it exports no root module", path.display()),
+            format!("`{}` is not a qp plugin: it exports no root module", path.display()),
         )
         .with_hint(
             "Export the backend with `qp_abi::export_plugin!`, or take the file out of the plugin folder.",

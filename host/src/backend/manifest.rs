@@ -45,7 +45,7 @@ impl Manifest {
         self.features.iter().any(|known| known == feature)
     }
 
-    /// The setting of runs of that name, if the plugin declares it.
+    /// The setting of runs with that name, if the plugin declares it.
     pub fn option(&self, name: &str) -> Option<&OptionInfo> {
         self.options.iter().find(|option| option.name == name)
     }
@@ -171,7 +171,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// The key of the library at `path`; `None` when it cannot be looked at, or when its path is no text, which
+    /// The key of the library at `path`; `None` when it cannot be looked at, or when its path is not text, which
     /// the cache file could not hold.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;

@@ -80,7 +80,7 @@ pub struct Recognized {
 }
 
 impl Backends {
-    /// Finds the plugins in the folders. It never fails: a library that is no plugin is an entry that says
+    /// Finds the plugins in the folders. It never fails: a library that is not a plugin is an entry that says
     /// so. A library whose manifest is in the cache is not opened.
     pub fn discover(config: BackendConfig) -> Self {
         let mut cache = ManifestCache::read(config.manifest_cache.clone());
@@ -265,7 +265,7 @@ impl Backends {
     /// files that it reads. Models run if their runtime is found.
     ///
     /// # Errors
-    /// `NotFound` and `Io` when there is no such file. A library that is no plugin is a failed line.
+    /// `NotFound` and `Io` when there is no such file. A library that is not a plugin is a failed line.
     pub fn check(&self, library: &Path, samples: &[PathBuf]) -> Result<CheckReport> {
         check::check(library, samples, &self.start())
     }

@@ -26,7 +26,7 @@ pub(super) fn head(path: &Path) -> Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Refuses what is no file with something in it: a folder, a pipe that would never end, an empty file.
+/// Refuses what is not a file with something in it: a folder, a pipe that would never end, an empty file.
 pub(super) fn check_file(path: &Path) -> Result<()> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
     if metadata.is_dir() {

@@ -295,7 +295,7 @@ impl Started {
                 search.skip(format!("`{}` is not searched: {fault}", folder.display()));
                 continue;
             }
-            // A path that is no text cannot be handed over.
+            // A path that is not text cannot be handed over.
             let Some(text) = folder.to_str() else { continue };
             let payload = serde_json::json!({ "folder": text }).to_string();
             let id = self.manifest.id.as_str();

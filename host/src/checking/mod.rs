@@ -1,4 +1,5 @@
-//! `qp run`: a script with parameters from outside, and the reports that it leaves for CI.
+//! `qp run` and `qp check`: a script with parameters from outside, the reports that it leaves for CI, and what is wrong with it
+//! before it is run (`statics`).
 
 mod statics;
 

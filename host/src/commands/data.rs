@@ -218,7 +218,7 @@ fn checked_name(name: &str) -> Result<&str> {
     Ok(name)
 }
 
-/// All data sets, or the one of that name.
+/// All data sets, or the one with that name.
 fn shown(name: &str, playground: &Playground) -> Result<Report> {
     if name.is_empty() {
         let rows = playground.datasets.iter().map(|(name, dataset)| Row::new(name, dataset));

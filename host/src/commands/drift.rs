@@ -255,7 +255,7 @@ fn variations(model: &Loaded, arguments: &Arguments) -> Result<Vec<Variation>> {
     let plugin = model.session.plugin();
     if !plugin.has_feature("threads") {
         if !arguments.threads.is_empty() {
-            return Err(Error::usage(format!("`--threads` is a setting that {} lacks", plugin.name))
+            return Err(Error::usage(format!("{} does not support `--threads`", plugin.name))
                 .with_hint("Leave `--threads` out."));
         }
         // Twice the same: what differs then does so by itself.
@@ -264,7 +264,7 @@ fn variations(model: &Loaded, arguments: &Arguments) -> Result<Vec<Variation>> {
     let listed = |name: &str, values: &[String]| match values {
         [] => Ok(vec![None]),
         values if plugin.option(name).is_some() => Ok(values.iter().cloned().map(Some).collect()),
-        _ => Err(Error::usage(format!("`--{name}` is a setting that {} lacks", plugin.name))
+        _ => Err(Error::usage(format!("{} does not support `--{name}`", plugin.name))
             .with_hint(format!("Leave `--{name}` out."))),
     };
     let engines = listed("qengine", &arguments.qengine)?;

@@ -187,7 +187,7 @@ fn number(text: &str) -> Option<f64> {
     }
 }
 
-/// The name and the source in `NAME=SOURCE`; a path may hold an equals sign behind a separator.
+/// The name and the source in `NAME=SOURCE`; a path may hold an equals sign after a separator.
 fn named(text: &str) -> Option<(&str, &str)> {
     text.split_once('=').filter(|(name, _)| !name.is_empty() && !name.contains(['/', '\\']))
 }
@@ -248,7 +248,7 @@ fn content(
     Content::read(&path, &selection, &options)
 }
 
-/// What the current model says of its input, or of the one of that name.
+/// What the current model says of its input, or of the one with that name.
 fn expected(name: Option<&str>, playground: &mut Playground, scope: &Scope<'_>) -> Result<Option<ValueInfo>> {
     if playground.current.is_none() {
         return Ok(None);
@@ -279,7 +279,8 @@ fn parse_dtype(text: &str) -> Result<DType> {
     ];
     known.into_iter().find(|dtype| dtype.to_string() == text).ok_or_else(|| {
         let names: Vec<String> = known.iter().map(ToString::to_string).collect();
-        Error::usage(format!("`{text}` is no type")).with_hint(format!("Choose one of {}.", names.join(", ")))
+        Error::usage(format!("`{text}` is not a type"))
+            .with_hint(format!("Choose one of {}.", names.join(", ")))
     })
 }
 

@@ -248,7 +248,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<quit::Quit>(),
 ];
 
-/// The command of that name or alias.
+/// The command with that name or alias.
 pub fn find(name: &str) -> Option<&'static Entry> {
     TABLE.iter().find(|entry| entry.name == name || entry.aliases.contains(&name))
 }

@@ -136,7 +136,7 @@ fn format(path: &Path) -> Result<Format> {
         "png" => Ok(Format::Png),
         _ => Err(Error::new(
             ErrorKind::UnsupportedFormat,
-            format!("`{}` is no picture that qp writes", path.display()),
+            format!("`{}` is not a picture that qp writes", path.display()),
         )
         .with_hint("Give a file name that ends in .svg or .png.")),
     }

@@ -33,7 +33,7 @@ impl Command for Source {
         let path = playground.path(&arguments.file);
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => Ok(Report::default().effect(Effect::Source(path))),
-            Ok(_) => Err(Error::invalid_input(format!("`{}` is no file", path.display()))),
+            Ok(_) => Err(Error::invalid_input(format!("`{}` is not a file", path.display()))),
             Err(error) => Err(Error::io("read", &path, &error)),
         }
     }

@@ -5,7 +5,7 @@
 pub enum Chart {
     /// A bar from the left, of that share of the width. Something is never nothing.
     Bar(f64),
-    /// The same with a text behind it, for which room is kept.
+    /// The same with a text after it, for which room is kept.
     Labelled {
         /// The share of the width that is left for the bar.
         share: f64,

@@ -22,7 +22,7 @@ pub mod subclasses;
 const MAX_TYPE: usize = 64;
 /// Tensors that a finding names.
 const MAX_SUBJECTS: usize = 64;
-/// The key of what is no tensor.
+/// The key of what is not a tensor.
 const METADATA: &str = "__metadata__";
 
 /// What a header says.
@@ -83,7 +83,7 @@ impl Contents {
     pub fn check(&self, name: &str, tensor: &StoredTensor) -> Result<()> {
         match &tensor.place {
             Place::Span { start, bytes } if start.checked_add(*bytes).is_none_or(|end| end > self.length) => {
-                Err(corrupt(format!("tensor `{}` ends behind the file", name.escape_debug())))
+                Err(corrupt(format!("tensor `{}` extends past the end of the file", name.escape_debug())))
             }
             _ => Ok(()),
         }
@@ -154,8 +154,8 @@ fn header(bytes: &[u8]) -> Result<(Map<String, Value>, u64)> {
     let text = text.ok_or_else(|| corrupt("it ends within its header"))?;
     match crate::container::json::parse(text, bytes.len() as u64) {
         Ok(Value::Object(header)) => Ok((header, 8 + size)),
-        Ok(_) => Err(corrupt("its header is no JSON object")),
-        Err(error) => Err(corrupt(format!("its header is no JSON: {error}"))),
+        Ok(_) => Err(corrupt("its header is not a JSON object")),
+        Err(error) => Err(corrupt(format!("its header is not JSON: {error}"))),
     }
 }
 
@@ -306,16 +306,19 @@ mod tests {
         let refuses = |what: &str| [format!("the safetensors library refuses this file: {what}")];
         assert_eq!(said(&tensors("", [2, 6]), 6), [""; 0]);
         assert_eq!(said(&tensors("\"__metadata__\":null,", [2, 6]), 6), [""; 0]);
-        assert_eq!(said(&tensors("", [2, 6]), 22), refuses("16 bytes behind the last tensor belong to none"));
+        assert_eq!(said(&tensors("", [2, 6]), 22), refuses("16 bytes after the last tensor belong to none"));
         assert_eq!(
             said(&tensors("", [3, 6]), 6),
             refuses("1 byte before or between tensors belongs to none")
         );
         assert_eq!(said(&tensors("", [1, 1]), 2), refuses("tensor `z` begins within another"));
         let number = "\"__metadata__\":{\"format\":\"pt\",\"epoch\":3},";
-        assert_eq!(said(&tensors(number, [2, 6]), 6), refuses("what its metadata has as `epoch` is no text"));
+        assert_eq!(
+            said(&tensors(number, [2, 6]), 6),
+            refuses("what its metadata has as `epoch` is not text")
+        );
         let list = "\"__metadata__\":[],";
-        assert_eq!(said(&tensors(list, [2, 6]), 6), refuses("its metadata is no object"));
+        assert_eq!(said(&tensors(list, [2, 6]), 6), refuses("its metadata is not an object"));
 
         for z in [[1, 5], [0, 2], [0, 6]] {
             let error = parse(&tensors("", z), &[7; 6]).unwrap_err();

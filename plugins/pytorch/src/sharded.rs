@@ -37,7 +37,7 @@ const MAP: &str = "weight_map";
 pub fn read(source: Arc<Source>) -> Result<(Document, Verdict)> {
     let content = source.bytes()?;
     let index = json::parse(content, content.len() as u64)
-        .map_err(|error| corrupt("it is no JSON").with_cause(error))?;
+        .map_err(|error| corrupt("it is not JSON").with_cause(error))?;
     let map = index.get(MAP).and_then(Value::as_object).ok_or_else(|| corrupt("it maps no tensors"))?;
     let shards = Shards::of(map)?;
     let path = source.path().to_owned();

@@ -138,7 +138,7 @@ fn what_is_missing_is_named() {
         ("return 1", "returns nothing that is computed"),
         ("a, b = (1, 2, 3)\nreturn x", "apart into 2 variables"),
         ("return x[{}]", "passes a dictionary to an operator"),
-        ("return (1, 2)[5]", "behind the end"),
+        ("return (1, 2)[5]", "past the end"),
     ] {
         let message = refusal_of(lines);
         assert!(message.contains(expected), "{lines}: {message}");

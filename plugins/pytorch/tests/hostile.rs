@@ -169,7 +169,7 @@ fn source_within_a_graph_module_is_judged() {
     // The imports and the code are one text.
     assert_dangerous(&graph(" , os\ndef forward(self, x):\n    return x"), "os");
     let reducer = b"ctorch.fx.graph_module\nreduce_graph_module\n".as_slice();
-    // Hidden behind a computed text, computed arguments, another's call, and an entry that is set again.
+    // Hidden after a computed text, computed arguments, another's call, and an entry that is set again.
     let hidden =
         [b"\x80\x02".as_slice(), reducer, b"}X\x05\x00\x00\x00_codecbuiltins\nstr\n)Rs\x85R."].concat();
     assert_dangerous(&hidden, "computed");

@@ -36,7 +36,7 @@ struct Expected {
 
 impl Expected {
     fn read(tensor: &Value) -> Self {
-        // What is no number of JSON is a text: see `parsed`.
+        // What is not a number of JSON is a text: see `parsed`.
         let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
         Self {
             dtype: DType::from_name(tensor["dtype"].as_str().unwrap()).unwrap(),

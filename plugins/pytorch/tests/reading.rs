@@ -479,10 +479,10 @@ fn a_tar_archive_that_lies_is_one_error() {
     let mut missing = good.clone();
     missing.remove(2);
     for (members, what) in [
-        (change(3, count, &700_i64.to_le_bytes()), "storage 100 ends behind"),
-        (change(3, count, &i64::MAX.to_le_bytes()), "storage 100 ends behind"),
-        (change(3, count, &(-1_i64).to_le_bytes()), "storage 100 ends behind"),
-        (cut, "storage 100 ends behind"),
+        (change(3, count, &700_i64.to_le_bytes()), "storage 100 extends past the end of"),
+        (change(3, count, &i64::MAX.to_le_bytes()), "storage 100 extends past the end of"),
+        (change(3, count, &(-1_i64).to_le_bytes()), "storage 100 extends past the end of"),
+        (cut, "storage 100 extends past the end of"),
         (missing, "no whole member `tensors`"),
         (change(2, axes, &i32::MAX.to_le_bytes()), "tensor 200 has an impossible shape"),
         (change(2, axes, &(-1_i32).to_le_bytes()), "tensor 200 has an impossible shape"),

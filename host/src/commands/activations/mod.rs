@@ -226,7 +226,7 @@ impl Command for Activations {
     }
 }
 
-/// The first value that a layer computes, and the codes that it is, or to which what is behind it rounds it.
+/// The first value that a layer computes, and the codes that it is, or to which what is after it rounds it.
 fn value_of<'a>(
     layer: &'a LayerInfo,
     info: &'a crate::model::ModelInfo,

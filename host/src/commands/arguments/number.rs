@@ -1,4 +1,4 @@
-//! Numbers among a command's words: what is no number, or out of range, is said in words.
+//! Numbers among a command's words: what is not a number, or out of range, is said in words.
 
 use std::ops::{Bound, RangeBounds};
 

@@ -32,7 +32,7 @@ pub(in crate::commands) struct Settings {
 
 /// A name and a value.
 fn setting(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no NAME=VALUE"))?;
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=VALUE"))?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -79,7 +79,7 @@ impl Running {
         let lacks = |name: &str| {
             let mut backends: Vec<&str> = plugins().map(|plugin| plugin.name.as_str()).collect();
             backends.dedup();
-            Error::usage(format!("`{}` is a setting that {} lacks", label(name), backends.join(" and ")))
+            Error::usage(format!("{} does not support `{}`", backends.join(" and "), label(name)))
                 .with_hint("Leave it out; `backends info` lists the settings of a backend.")
         };
         for (name, value) in self.settings.given() {

@@ -181,12 +181,11 @@ fn save(writer: &mut ArrayWriter, prefix: &str, tensor: &Tensor) -> Result<()> {
 }
 
 fn options(settings: &[String]) -> Result<RunOptions> {
-    let pair =
-        |text: &String| match text.split_once('=') {
-            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-            _ => Err(Error::usage(format!("`{text}` is no setting"))
-                .with_hint("Write NAME=VALUE, as in threads=1.")),
-        };
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(Error::usage(format!("`{text}` is not a setting"))
+            .with_hint("Write NAME=VALUE, as in threads=1.")),
+    };
     settings.iter().map(pair).collect()
 }
 

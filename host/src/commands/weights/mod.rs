@@ -100,7 +100,7 @@ impl Command for Weights {
         let current = playground.layer.as_ref();
         let layer = match (&arguments.layer, &arguments.tensor) {
             (Some(layer), _) => Some(layer),
-            // A tensor of that name may be of any layer, or of none.
+            // A tensor with that name may be of any layer, or of none.
             (None, Some(tensor)) => current.filter(|layer| {
                 let layer = model.info().layer(layer);
                 layer.is_some_and(|layer| {
@@ -182,7 +182,7 @@ fn tensor_of_layer<'a>(layer: &LayerInfo, name: Option<&str>, info: &'a ModelInf
     }
 }
 
-/// The stored tensor of that name, or the only one whose name ends so, and its layer.
+/// The stored tensor with that name, or the only one whose name ends so, and its layer.
 fn tensor_of_model<'a>(name: &str, info: &'a ModelInfo) -> Result<(Option<&'a LayerInfo>, &'a TensorInfo)> {
     let fitting = || -> Vec<&TensorInfo> {
         let is_shown =

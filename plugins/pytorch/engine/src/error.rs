@@ -67,7 +67,7 @@ pub(crate) fn refused_operator(name: &str, place: &str) -> BackendError {
     };
     match standing(name) {
         Standing::Unsafe(reason) => {
-            BackendError::unsafe_file(format!("{called}, which is no operator for a model"))
+            BackendError::unsafe_file(format!("{called}, which is not an operator for a model"))
                 .with_cause(reason)
                 .with_help("Do not run this file.")
         }

@@ -24,7 +24,7 @@ impl Wanted {
     /// `InvalidInput` when it has another form.
     pub fn read(payload: &str) -> Result<Self> {
         serde_json::from_str(payload).map_err(|error| {
-            BackendError::invalid_input("the payload of `code/1` is no object with a `layer`")
+            BackendError::invalid_input("the payload of `code/1` is not an object with a `layer`")
                 .with_cause(error.to_string())
         })
     }

@@ -150,12 +150,12 @@ impl Archive {
         self.records.keys().map(String::as_str)
     }
 
-    /// Whether there is an entry of that name.
+    /// Whether there is an entry with that name.
     pub fn contains(&self, name: &str) -> bool {
         self.records.contains_key(name)
     }
 
-    /// The entry of that name.
+    /// The entry with that name.
     pub fn record(&self, name: &str) -> Option<&Record> {
         self.records.get(name)
     }

@@ -95,7 +95,7 @@ fn long_table(bytes: &[u8], end: usize) -> Option<LongTable> {
     };
     let at = number(locator, 8)?;
     let record = bytes.get(usize::try_from(at).ok()?..)?;
-    // What is no record is a table that nothing agrees with.
+    // What is not a record is a table that nothing agrees with.
     let is_one = record.starts_with(RECORD);
     let field = |at: usize| if is_one { number(record, at).unwrap_or(0) } else { 0 };
     Some(LongTable { count: field(32), size: field(40), start: field(48), at })

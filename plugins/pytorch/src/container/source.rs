@@ -31,7 +31,7 @@ impl Source {
     /// Opens the regular file at `path`.
     ///
     /// # Errors
-    /// `NotFound`, `Io`, or `UnsupportedFormat` for what is no regular file.
+    /// `NotFound`, `Io`, or `UnsupportedFormat` for what is not a regular file.
     pub fn open(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|error| BackendError::io(path, &error))?;
         if !metadata.is_file() {
@@ -75,7 +75,7 @@ impl Source {
         }
     }
 
-    /// All bytes. A mapped file must still have the size it had when it was opened: behind the end of a file
+    /// All bytes. A mapped file must still have the size it had when it was opened: past the end of a file
     /// that was cut, a mapping has no pages.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Source {
             Content::Part { whole, range } => whole
                 .bytes()?
                 .get(range.clone())
-                .ok_or_else(|| BackendError::corrupt_file("a file within the file ends behind it")),
+                .ok_or_else(|| BackendError::corrupt_file("a file within the file extends past its end")),
         }
     }
 

@@ -80,7 +80,7 @@ impl Collector {
     }
 
     /// Adds a tensor that belongs to the layer `layer`; gives back the name it got, which is `name` with a
-    /// number where there is one of that name already.
+    /// number where there is one with that name already.
     ///
     /// # Errors
     /// `CorruptFile` when it lies outside of its storage, or has no name that is one.
@@ -121,7 +121,7 @@ impl Collector {
     }
 
     /// The earlier tensor of the same storage that holds all the elements of this one; empty when there is none. Tensors
-    /// that lie side by side in one storage, as an LSTM's flattened weights do, are no aliases.
+    /// that lie side by side in one storage, as an LSTM's flattened weights do, are not aliases.
     fn whole_of(&mut self, tensor: &StoredTensor, name: &str) -> RString {
         let is_nowhere = match &tensor.place {
             Place::Nowhere => true,

@@ -83,7 +83,7 @@ impl Document {
         self.info.tensors.iter().map(|info| (info.name.as_str(), info)).collect()
     }
 
-    /// The stored tensor of that name.
+    /// The stored tensor with that name.
     ///
     /// # Errors
     /// `NotFound`.

@@ -42,7 +42,7 @@ pub struct Module {
 }
 
 impl Module {
-    /// The child of that name.
+    /// The child with that name.
     pub fn child(&self, name: &str) -> Option<Ref> {
         self.places.get(name).and_then(|place| self.children.get(*place)).map(|(_, at)| *at)
     }

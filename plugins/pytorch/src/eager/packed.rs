@@ -22,7 +22,7 @@ pub fn owner_of_packed(path: &str) -> &str {
     path.rsplit_once(CELLS).map_or(path, |(recurrent, _)| recurrent.trim_end_matches('.'))
 }
 
-/// Whether an entry of that name in a state dict is packed parameters.
+/// Whether an entry with that name in a state dict is packed parameters.
 pub fn is_packed(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     PACKED.contains(&last) || (last == "param" && name.contains(CELLS))

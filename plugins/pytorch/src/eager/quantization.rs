@@ -15,7 +15,7 @@ pub fn quantization_of(module: &str) -> &'static str {
     }
 }
 
-/// Whether a buffer of that name is a scale or a zero point, as FX mode and quantized modules name them.
+/// Whether a buffer with that name is a scale or a zero point, as FX mode and quantized modules name them.
 pub fn is_parameter_of_codes(name: &str) -> bool {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
     stem == "scale" || stem == "zero_point" || stem.ends_with("_scale") || stem.ends_with("_zero_point")

@@ -1,6 +1,6 @@
 //! State dicts: names and tensors, and the paths of the modules they came from.
 //!
-//! Such a file names no classes: every layer is a `Module`. A tensor that is no quantized one is a parameter
+//! Such a file names no classes: every layer is a `Module`. A tensor that is not a quantized one is a parameter
 //! unless its name is one of batch normalization's statistics, that of a scale or zero point beside quantized
 //! tensors, or it is a part of a quantized weight.
 
@@ -182,7 +182,7 @@ impl StateDict {
         for (name, tensor) in found {
             self.tensor(&name, tensor, is_quantized, &mut sides, collector)?;
         }
-        // What is computed from a tensor comes behind it.
+        // What is computed from a tensor comes after it.
         for (owner, side) in sides {
             let found = Found { tensor: side.tensor, quantizer: None, is_parameter: false };
             let name = collector.add(&side.name, &owner, TensorRole::QUANTIZATION, found)?;

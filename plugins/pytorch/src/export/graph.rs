@@ -357,7 +357,7 @@ impl<'a> Reader<'a> {
         if self.name_bytes > MAX_NAME_BYTES {
             return;
         }
-        // A weight behind a dequantize belongs to the layer that computes with it.
+        // A weight after a dequantize belongs to the layer that computes with it.
         layer.inputs.push(if weight == name { stored.as_str().into() } else { name.into() });
         if !self.weights.contains_key(stored.as_str()) {
             return;
@@ -415,7 +415,7 @@ impl<'a> Reader<'a> {
             }
             sides.extend(computed.into_iter().map(|side| (owner, side)));
         }
-        // What is computed from a tensor comes behind it.
+        // What is computed from a tensor comes after it.
         for (owner, side) in sides {
             let found = Found { tensor: side.tensor, quantizer: None, is_parameter: false };
             let name = collector.add(&side.name, owner, TensorRole::QUANTIZATION, found)?;

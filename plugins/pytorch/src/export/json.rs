@@ -20,7 +20,8 @@ pub fn parse(archive: &Archive, entry: &str) -> Result<Value> {
     }
     container::json::parse(&archive.content(entry)?, archive.source().bytes()?.len() as u64).map_err(
         |cause| {
-            BackendError::corrupt_file(format!("entry `{entry}` is no JSON of a program")).with_cause(cause)
+            BackendError::corrupt_file(format!("entry `{entry}` is not the JSON of a program"))
+                .with_cause(cause)
         },
     )
 }
@@ -44,7 +45,7 @@ pub fn dtype(meta: &Value) -> DType {
     number.and_then(from_export_type).map_or(DType::UNDEFINED, |found| found.dtype)
 }
 
-/// The whole numbers of a list of sizes; `None` when one is no number.
+/// The whole numbers of a list of sizes; `None` when one is not a number.
 pub fn fixed_sizes(sizes: Option<&Value>) -> Option<Vec<i64>> {
     sizes?.as_array()?.iter().map(|size| size.get("as_int").and_then(Value::as_i64)).collect()
 }
@@ -150,7 +151,7 @@ pub fn real(value: &Value) -> Option<f64> {
     }
 }
 
-/// The argument of that name of a node.
+/// The argument with that name of a node.
 pub fn argument<'a>(node: &'a Value, name: &str) -> Option<&'a Value> {
     let mut inputs = rows(node, "inputs").iter();
     inputs.find(|input| input.get("name").and_then(Value::as_str) == Some(name))?.get("arg")

@@ -184,7 +184,7 @@ pub(super) fn outputs(node: &Value) -> Vec<&str> {
     json::rows(node, "outputs").iter().flat_map(json::tensor_names).collect()
 }
 
-/// The arguments of a node that are no tensors.
+/// The arguments of a node that are not tensors.
 pub(super) fn settings(node: &Value) -> impl Iterator<Item = Attribute> {
     json::rows(node, "inputs").iter().filter_map(|input| {
         let name = input.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -192,7 +192,7 @@ pub(super) fn settings(node: &Value) -> impl Iterator<Item = Attribute> {
     })
 }
 
-/// An argument that is no tensor.
+/// An argument that is not a tensor.
 fn setting(argument: &Value) -> Option<AttributeValue> {
     let (kind, value) = argument.as_object()?.iter().next()?;
     match kind.as_str() {

@@ -212,7 +212,7 @@ impl Writer<'_> {
         Ok(Branch { calls, results: results? })
     }
 
-    /// The values that a node computes. What is no tensor cannot be captured, nor what is within a branch.
+    /// The values that a node computes. What is not a tensor cannot be captured, nor what is within a branch.
     fn results(&mut self, node: &Value) -> Results {
         let outputs = rows(node, "outputs");
         let names = outputs.iter().flat_map(json::value_names);

@@ -211,7 +211,7 @@ impl Interpreter<'_> {
         self.left_by(function, module, result, frame)
     }
 
-    /// What a module returns, behind its hooks.
+    /// What a module returns, after its hooks.
     fn left_by(
         &mut self,
         function: &Function,

@@ -117,7 +117,7 @@ impl Interpreter<'_> {
 
     fn called(&mut self, callee: &Expression, arguments: &[Argument], frame: &Frame) -> Result<Value> {
         let callee = match callee {
-            // A method is looked up when it is called: an attribute of that name is something else.
+            // A method is looked up when it is called: an attribute with that name is something else.
             Expression::Attribute(value, name) => match self.evaluate(value, frame)? {
                 value @ (Value::Computed(_) | Value::Stored(_) | Value::List(_) | Value::Dictionary(_)) => {
                     Value::Method(Box::new(value), name.clone())

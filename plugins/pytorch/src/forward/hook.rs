@@ -7,7 +7,7 @@ use crate::eager::Module;
 use crate::pickle::{Global, Ref};
 use qp_abi::sdk::Result;
 
-/// The hooks of quantization, before and after a module: its child of that name observes what passes.
+/// The hooks of quantization, before and after a module: its child with that name observes what passes.
 const OBSERVES: [&str; 2] = ["_observer_forward_pre_hook", "_observer_forward_hook"];
 const OBSERVER: &str = "activation_post_process";
 

@@ -14,7 +14,7 @@ impl Interpreter<'_> {
                 let count = i64::try_from(elements.len()).unwrap_or(0);
                 let at = if *at < 0 { at + count } else { *at };
                 let found = usize::try_from(at).ok().and_then(|at| elements.get(at));
-                found.cloned().ok_or_else(|| unsupported("the code reads behind the end of a list"))
+                found.cloned().ok_or_else(|| unsupported("the code reads past the end of a list"))
             }
             (Value::List(elements) | Value::Tuple(elements), Value::Slice(parts)) => {
                 let chosen = sliced(elements, parts)?;
@@ -32,7 +32,7 @@ impl Interpreter<'_> {
                 let child = usize::try_from(index).ok().and_then(|index| children.get(index));
                 child
                     .map(|(_, child)| Value::Module(*child))
-                    .ok_or_else(|| unsupported("the code reads behind the last child of a module"))
+                    .ok_or_else(|| unsupported("the code reads past the last child of a module"))
             }
             (Value::Module(at), Value::Text(name)) => self.module_attribute(*at, name),
             (Value::Computed(_) | Value::Stored(_), _) => self.tensor_index(value, index),
@@ -123,7 +123,7 @@ fn sliced(elements: &[Value], parts: &[Value; 3]) -> Result<Vec<Value>> {
     let count = i64::try_from(elements.len()).unwrap_or(i64::MAX);
     let number = |value: &Value| match value {
         Value::None => Ok(None),
-        value => value.int().map(Some).ok_or_else(|| unsupported("a slice has bounds that are no numbers")),
+        value => value.int().map(Some).ok_or_else(|| unsupported("a slice has bounds that are not numbers")),
     };
     let step = number(&parts[2])?.unwrap_or(1);
     if step == 0 {

@@ -204,7 +204,7 @@ impl<'a> Interpreter<'a> {
                         Value::Int(name) => name.to_string(),
                         _ => {
                             return Err(unsupported(
-                                "the model returns a dictionary whose keys are no texts",
+                                "the model returns a dictionary whose keys are not text",
                             ));
                         }
                     };
@@ -224,7 +224,7 @@ impl<'a> Interpreter<'a> {
 
     /// The module at `at`.
     pub(super) fn module(&self, at: Ref) -> Result<&'a Module> {
-        self.modules.all.get(&at).ok_or_else(|| unsupported("the code calls something that is no module"))
+        self.modules.all.get(&at).ok_or_else(|| unsupported("the code calls something that is not a module"))
     }
 
     /// The `forward` of a module, and the frame it starts with: the imports of a graph.
@@ -404,7 +404,7 @@ impl<'a> Interpreter<'a> {
                 nested @ (Expression::Tuple(_) | Expression::List(_)) => {
                     self.assign(std::slice::from_ref(nested), part, frame)?;
                 }
-                _ => return Err(unsupported("the code writes into something that is no variable")),
+                _ => return Err(unsupported("the code writes into something that is not a variable")),
             }
         }
         Ok(())

@@ -169,7 +169,7 @@ impl Library {
         self.lineage(class).into_iter().find_map(|class| class.attributes.get(name))
     }
 
-    /// Whether a class is no layer itself: its children are.
+    /// Whether a class is not a layer itself: its children are.
     pub fn is_container(&self, class: &str) -> bool {
         self.attribute(class, "is_container") == Some(&Expression::Bool(true))
     }

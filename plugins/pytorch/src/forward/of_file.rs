@@ -64,7 +64,7 @@ impl Interpreter<'_> {
                 self.ranks.get(register).map_or(Value::None, |rank| Value::Int(*rank))
             }
             ("rank", _) => Value::None,
-            // Whether a module has an attribute of that name in the file.
+            // Whether a module has an attribute with that name in the file.
             ("has", Value::Module(at)) => {
                 let [Value::Text(name)] = rest else { return Ok(None) };
                 let module = self.module(*at)?;

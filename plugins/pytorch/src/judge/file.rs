@@ -11,7 +11,7 @@ use std::sync::Arc;
 const UNREAD: &str = "a file within the file cannot be read here";
 /// Files within files.
 const MAX_DEPTH: usize = 4;
-/// Pickles in a row, behind the first one, that are judged.
+/// Pickles in a row, after the first one, that are judged.
 const MAX_PICKLES: usize = 1024;
 /// An entry of another name than that of a pickle is judged up to this size, if it turns out to be one.
 const MAX_OTHER_BYTES: u64 = 1 << 20;
@@ -27,7 +27,7 @@ pub fn of_archive(archive: &Archive) -> Verdict {
     verdict
 }
 
-/// The verdict on a file that is no archive: pickles in a row.
+/// The verdict on a file that is not an archive: pickles in a row.
 pub fn of_pickles(bytes: &[u8]) -> Verdict {
     let mut verdict = Verdict::default();
     add_pickles(bytes, Loader::Python, Origin::Loaded, &mut verdict, 0);

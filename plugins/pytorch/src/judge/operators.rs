@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 /// Subjects that a finding lists at most.
 const MAX_SUBJECTS: usize = 64;
 
-/// The operator without its namespace, if one of that name is unsafe.
+/// The operator without its namespace, if one with that name is unsafe.
 pub fn unsafe_name(name: &str) -> Option<&'static str> {
     static NAMES: OnceLock<UnsafeNames> = OnceLock::new();
     NAMES.get_or_init(UnsafeNames::new).find(name)

@@ -337,7 +337,7 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
     ("yaml", "unsafe_load"),
 ];
 
-/// Whether Python itself has a dangerous function of that name.
+/// Whether Python itself has a dangerous function with that name.
 pub(super) fn is_builtin(name: &str) -> bool {
     DANGEROUS_NAMES.contains(&("builtins", name))
 }

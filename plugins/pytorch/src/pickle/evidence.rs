@@ -45,7 +45,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// What the object at `at` is; `None` for what is no object of a listed class or function.
+    /// What the object at `at` is; `None` for what is not an object of a listed class or function.
     pub(super) fn sort(&self, at: Ref) -> Option<Sort> {
         sort::of_object(self.pickle, self.pickle.object(at)?)
     }
@@ -87,9 +87,9 @@ impl<'a> Evidence<'a> {
         match form {
             Form::Class | Form::Module => self.attributes(state),
             Form::Optimizer if self.is_plain(state) => self.attributes(state),
-            Form::Optimizer => Err("given attributes that are no data"),
+            Form::Optimizer => Err("given attributes that are not data"),
             Form::Plain if self.is_plain(state) => Ok(()),
-            Form::Plain => Err("given a state that is no data"),
+            Form::Plain => Err("given a state that is not data"),
             _ => Err("given a state"),
         }
     }
@@ -117,12 +117,12 @@ impl<'a> Evidence<'a> {
                     match self.pickle.get(*attributes) {
                         Value::Dict(entries) => entries,
                         Value::None => return Ok(()),
-                        _ => return Err("given a state that is no dictionary"),
+                        _ => return Err("given a state that is not a dictionary"),
                     }
                 }
-                _ => return Err("given a state that is no dictionary"),
+                _ => return Err("given a state that is not a dictionary"),
             },
-            _ => return Err("given a state that is no dictionary"),
+            _ => return Err("given a state that is not a dictionary"),
         };
         self.look(entries.len())?;
         // What is data cannot be called; `register_parameter` and its like are, by `Module.__setattr__`.

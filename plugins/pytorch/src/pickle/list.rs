@@ -61,7 +61,7 @@ pub struct Parameter {
 pub enum Count {
     /// One.
     One,
-    /// One or none; those behind it likewise.
+    /// One or none; those after it likewise.
     Optional,
     /// Any number, to the end.
     Many,

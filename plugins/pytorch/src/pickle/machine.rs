@@ -141,7 +141,7 @@ impl<'a> Machine<'a> {
                     self.values.get(top.0 as usize),
                     Some(Value::Buffer | Value::Bytes(_) | Value::Object(_))
                 ) {
-                    return Err(self.reader.error("what is made read-only is no buffer"));
+                    return Err(self.reader.error("what is made read-only is not a buffer"));
                 }
             }
             op::INT
@@ -246,7 +246,7 @@ impl<'a> Machine<'a> {
                 let names = self.pop_many(2)?;
                 let names: Vec<String> = names.iter().filter_map(|&name| self.name(name)).collect();
                 let [module, name] = names.as_slice() else {
-                    return Err(self.reader.error("the name of a global is no text, or too long"));
+                    return Err(self.reader.error("the name of a global is not text, or too long"));
                 };
                 let global = self.global(module, name)?;
                 self.push_ref(global)
@@ -317,7 +317,7 @@ impl<'a> Machine<'a> {
             Some(Value::Global(_) | Value::Extension(_) | Value::Persistent(_)) => {}
             // What has no `__setstate__` is left alone when there is nothing to set.
             _ if state == NONE => return Ok(()),
-            _ => return Err(self.reader.error("a state is given to what is no object")),
+            _ => return Err(self.reader.error("a state is given to what is not an object")),
         }
         self.change(target, Effect::State(state));
         Ok(())
@@ -342,7 +342,7 @@ impl<'a> Machine<'a> {
             Some(Value::Object(object)) => object.items.extend(entries),
             Some(Value::Global(_) | Value::Extension(_)) => self.change(target, Effect::Items(entries)),
             Some(Value::List(_)) => return self.replace(target, &entries),
-            _ => return Err(self.reader.error("entries are added to what is no dictionary")),
+            _ => return Err(self.reader.error("entries are added to what is not a dictionary")),
         }
         Ok(())
     }
@@ -353,7 +353,7 @@ impl<'a> Machine<'a> {
         for &(index, value) in entries {
             let index = match self.values.get(index.0 as usize) {
                 Some(Value::Int(index)) => *index,
-                _ => return Err(self.reader.error("an index is no number")),
+                _ => return Err(self.reader.error("an index is not a number")),
             };
             let Some(Value::List(elements)) = self.value_mut(list) else { continue };
             let from_end = index.checked_add_unsigned(elements.len() as u64);
@@ -394,7 +394,7 @@ impl<'a> Machine<'a> {
             op::LONG_BINGET | op::LONG_BINPUT => self.reader.u32()?.into(),
             _ => {
                 let line = self.reader.number_line()?;
-                line.trim().parse().map_err(|_| self.reader.error("a memo index is no number"))?
+                line.trim().parse().map_err(|_| self.reader.error("a memo index is not a number"))?
             }
         })
     }

@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
         }
         let end = usize::try_from(length).ok().and_then(|length| self.position.checked_add(length));
         let end = end.filter(|end| *end <= self.bytes.len());
-        self.frame_end = end.ok_or_else(|| self.error("a frame ends behind it"))?;
+        self.frame_end = end.ok_or_else(|| self.error("a frame extends past the end"))?;
         Ok(())
     }
 
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
     /// A line of text.
     pub(super) fn text_line(&mut self) -> Result<&'a str> {
         let line = self.line()?;
-        std::str::from_utf8(line).map_err(|_| self.error("a name is no UTF-8"))
+        std::str::from_utf8(line).map_err(|_| self.error("a name is not UTF-8"))
     }
 
     /// A line of text that is not empty, as names are.
@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
             };
             let (valid, invalid) = rest.split_at(error.valid_up_to());
             let [0xed, 0xa0..=0xbf, 0x80..=0xbf, after @ ..] = invalid else {
-                return Err(self.error("a text is no UTF-8"));
+                return Err(self.error("a text is not UTF-8"));
             };
             text.push_str(&String::from_utf8_lossy(valid));
             text.push(char::REPLACEMENT_CHARACTER);

@@ -73,7 +73,7 @@ pub(super) fn check(evidence: &Evidence<'_>, global: &Global, object: &Object) -
                 ("collections", "defaultdict") => match arguments {
                     [] => Ok(()),
                     [factory] if is_factory(evidence, *factory) => Ok(()),
-                    _ => Err("called with a factory that is no type of Python's own"),
+                    _ => Err("called with a factory that is not a type of Python's own"),
                 },
                 ("copyreg", "_reconstructor") => match arguments {
                     [class, base, state]

@@ -3,7 +3,7 @@
 use super::list::{self, Form, Sort};
 use super::value::{Global, Object, Pickle};
 
-/// What an object is; `None` for what is no object of a listed class or function.
+/// What an object is; `None` for what is not an object of a listed class or function.
 pub(super) fn of_object(pickle: &Pickle, object: &Object) -> Option<Sort> {
     of_call(pickle.callable(object)?)
 }

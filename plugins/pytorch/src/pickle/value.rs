@@ -25,7 +25,7 @@ pub enum Value {
     Float(f64),
     /// A text.
     Text(Box<str>),
-    /// Bytes, or a text of Python 2 that is no UTF-8.
+    /// Bytes, or a text of Python 2 that is not UTF-8.
     Bytes(Box<[u8]>),
     /// A list.
     List(Vec<Ref>),

@@ -78,7 +78,7 @@ impl Verdict {
         self.ambiguities.add(what.into());
     }
 
-    /// Adds what is no pickle's doing, but as bad: pickles within pickles beyond any use.
+    /// Adds what is not a pickle's doing, but as bad: pickles within pickles beyond any use.
     pub fn add_danger(&mut self, what: &str) {
         self.dangerous.add(what.to_owned());
     }

@@ -28,7 +28,7 @@ const BUILTINS: [&str; 24] = [
     "zip",
 ];
 
-/// Whether Python has a function of that name without an import, and it does nothing but compute on what it is given.
+/// Whether Python has a function with that name without an import, and it does nothing but compute on what it is given.
 pub fn is_builtin(name: &str) -> bool {
     BUILTINS.contains(&name)
 }

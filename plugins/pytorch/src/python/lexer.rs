@@ -152,7 +152,7 @@ impl<'a> Lexer<'a> {
         let long = LONG.iter().filter(|_| is_long).find(|symbol| rest.starts_with(**symbol));
         let single = || SINGLE.iter().find(|symbol| rest.as_bytes().first() == symbol.as_bytes().first());
         let Some(symbol) = long.or_else(single) else {
-            return self.wrong(format!("`{}` is no Python", rest.chars().next().unwrap_or_default()));
+            return self.wrong(format!("`{}` is not Python", rest.chars().next().unwrap_or_default()));
         };
         match *symbol {
             "(" | "[" | "{" => self.open += 1,
@@ -184,7 +184,7 @@ impl<'a> Lexer<'a> {
         } else if let Ok(number) = plain.parse() {
             self.push(Kind::Float(number));
         } else {
-            return self.wrong(format!("`{digits}` is no number"));
+            return self.wrong(format!("`{digits}` is not a number"));
         }
         Ok(after)
     }

@@ -19,7 +19,7 @@ pub enum Statement {
     Function(Function),
     /// `class`.
     Class(Class),
-    /// `import a.b as name` and `from a import b as name`: the name, and the dotted path behind it.
+    /// `import a.b as name` and `from a import b as name`: the name, and the dotted path after it.
     Import(String, String),
     /// `raise`, with the text after it.
     Raise(String),

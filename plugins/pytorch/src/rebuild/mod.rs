@@ -14,7 +14,7 @@ use qp_abi::sdk::{BackendError, DType, Result};
 
 /// Calls within calls until a tensor is reached: parameter, subclass, tensor.
 const MAX_DEPTH: u32 = 16;
-/// What a tensor is made of, and is no composite itself, is looked for this much nearer to the end: two ways
+/// What a tensor is made of, and is not a composite itself, is looked for this much nearer to the end: two ways
 /// on at each level are many thousands at the last.
 const PART_DEPTH: u32 = MAX_DEPTH / 2;
 /// Dimensions, as many as PyTorch has; more are refused before they are copied.
@@ -141,7 +141,7 @@ impl Rebuild<'_> {
     }
 
     fn view(&self, storage: Ref, offset: Ref, shape: Ref, strides: Ref) -> Result<Found> {
-        let offset = self.pickle.int(offset).ok_or_else(|| corrupt("an offset that is no number"))?;
+        let offset = self.pickle.int(offset).ok_or_else(|| corrupt("an offset that is not a number"))?;
         let (place, element_type, view_offset) = self.storage(storage)?;
         let offset = offset.checked_add(view_offset).ok_or_else(|| corrupt("an impossible offset"))?;
         self.found(place, element_type.dtype, offset, shape, strides)
@@ -180,7 +180,7 @@ impl Rebuild<'_> {
         let class = self.pickle.global(*class).map(|class| class.name.as_str()).unwrap_or_default();
         let element_type = dtype::from_storage_name(class)
             .ok_or_else(|| corrupt(&format!("an unknown storage type `{class}`")))?;
-        let key = storage_key(self.pickle, *key).ok_or_else(|| corrupt("a storage key that is no text"))?;
+        let key = storage_key(self.pickle, *key).ok_or_else(|| corrupt("a storage key that is not text"))?;
         // In the legacy format a storage may be a part of another: (its own key, offset, elements).
         let view_offset =
             view.first().and_then(|&view| self.pickle.sequence(view)).and_then(|view| view.get(1).copied());
@@ -193,11 +193,12 @@ impl Rebuild<'_> {
         let parts = self.pickle.sequence(at).unwrap_or_default();
         let scheme = match parts {
             [scheme, scale, zero_point] if self.is_named(*scheme, "per_tensor") => {
-                let scale = self.pickle.float(*scale).ok_or_else(|| corrupt("a scale that is no number"))?;
+                let scale =
+                    self.pickle.float(*scale).ok_or_else(|| corrupt("a scale that is not a number"))?;
                 let zero_point = self
                     .pickle
                     .float(*zero_point)
-                    .ok_or_else(|| corrupt("a zero point that is no number"))?;
+                    .ok_or_else(|| corrupt("a zero point that is not a number"))?;
                 Scheme::PerTensor { scale, zero_point }
             }
             [scheme, scales, zero_points, axis] if self.is_named(*scheme, "per_channel") => {
@@ -207,7 +208,7 @@ impl Rebuild<'_> {
                 };
                 let scales = plain(*scales, "scales that are no tensor")?;
                 let zero_points = plain(*zero_points, "zero points that are no tensor")?;
-                let axis = self.pickle.int(*axis).ok_or_else(|| corrupt("an axis that is no number"))?;
+                let axis = self.pickle.int(*axis).ok_or_else(|| corrupt("an axis that is not a number"))?;
                 let (scales, zero_points) = (Box::new(scales.tensor), Box::new(zero_points.tensor));
                 Scheme::PerChannel { scales, zero_points, axis }
             }

@@ -78,7 +78,7 @@ impl Runtime {
         let Some(program) = &document.program else {
             let path = path
                 .to_str()
-                .ok_or_else(|| BackendError::invalid_input("the path of the file is no UTF-8"))?;
+                .ok_or_else(|| BackendError::invalid_input("the path of the file is not UTF-8"))?;
             let model = engine.load(path.into(), options, progress.as_raw()).into_result()?;
             let values = capture::values(&document.info, model.values().into_result()?.as_slice());
             return Ok(Prepared { model, values });

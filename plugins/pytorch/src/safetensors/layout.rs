@@ -1,4 +1,4 @@
-//! What the safetensors library asks of a file beside each tensor being sound: the tensors lie one behind the other,
+//! What the safetensors library asks of a file beside each tensor being sound: the tensors lie one after the other,
 //! from the end of the header to the end of the file, and the metadata is text. What overlaps cannot be trusted; the
 //! rest is said. Source: `Metadata::validate` and `SafeTensors::read_metadata` of huggingface/safetensors.
 
@@ -20,7 +20,7 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// What the library refuses, in a file with so many bytes behind the header.
+    /// What the library refuses, in a file with so many bytes after the header.
     ///
     /// # Errors
     /// Two tensors that overlap.
@@ -47,7 +47,7 @@ impl<'a> Layout<'a> {
         }
         faults.truncate(MAX_NAMES);
         faults.extend(unowned(holes, "before or between tensors"));
-        faults.extend(unowned(bytes.saturating_sub(reached), "behind the last tensor"));
+        faults.extend(unowned(bytes.saturating_sub(reached), "after the last tensor"));
         Ok(faults)
     }
 }
@@ -63,12 +63,12 @@ pub fn metadata_fault(metadata: &Value) -> Option<String> {
     let entries = match metadata {
         Value::Null => return None,
         Value::Object(entries) => entries,
-        _ => return Some("its metadata is no object".to_owned()),
+        _ => return Some("its metadata is not an object".to_owned()),
     };
     let other = entries.iter().filter(|(_, value)| !value.is_string());
     let names: Vec<String> =
         other.take(MAX_NAMES).map(|(name, _)| format!("`{}`", name.escape_debug())).collect();
-    (!names.is_empty()).then(|| format!("what its metadata has as {} is no text", names.join(", ")))
+    (!names.is_empty()).then(|| format!("what its metadata has as {} is not text", names.join(", ")))
 }
 
 /// The warning of a file that is read all the same; `file` is how it is called.

@@ -138,13 +138,13 @@ fn members<'a>(bytes: &'a [u8], verdict: &mut Verdict) -> Members<'a> {
             }
             // PyTorch does not read it either.
             (None, _) if kind.is_file() => verdict.add_doubt("a member of the tar archive that is cut short"),
-            _ => verdict.add_ambiguity(format!("member `{shown}` is no plain file")),
+            _ => verdict.add_ambiguity(format!("member `{shown}` is not a plain file")),
         }
     }
     members
 }
 
-/// Judges a count, so many pickles each with raw bytes behind it, and whatever pickles follow.
+/// Judges a count, so many pickles each with raw bytes after it, and whatever pickles follow.
 fn add_row(bytes: &[u8], are_storages: bool, order: Order, verdict: &mut Verdict) {
     let mut rest = bytes;
     let mut count = 0;

@@ -100,7 +100,7 @@ impl Data {
                 let found = span.and_then(|span| all.get(span));
                 found
                     .map(Cow::Borrowed)
-                    .ok_or_else(|| BackendError::corrupt_file("a storage ends behind the file"))
+                    .ok_or_else(|| BackendError::corrupt_file("a storage extends past the end of the file"))
             }
             Place::Shard { number, place } => match (self.shard(*number)?, &**place) {
                 (_, Place::Nowhere) => {

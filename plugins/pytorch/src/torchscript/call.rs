@@ -108,7 +108,7 @@ impl<'a> Tracer<'a> {
     }
 
     /// A call of a function: one of a library is an operator, one of the user's own is part of the module that calls
-    /// it. What is no function makes a tuple.
+    /// it. What is not a function makes a tuple.
     fn function(&mut self, path: &str, arguments: Vec<Symbol>, place: Place) -> Symbol {
         let known = self.code.functions.get(path);
         if is_library(path.trim_start_matches("__torch__.")) {

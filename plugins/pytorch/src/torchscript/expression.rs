@@ -49,7 +49,7 @@ impl Expression {
         Some(text)
     }
 
-    /// What `.b.c` follows in `a.b.c`, and the names behind it, the last one first.
+    /// What `.b.c` follows in `a.b.c`, and the names after it, the last one first.
     pub fn chain(&self) -> (&Self, Vec<&str>) {
         let (mut root, mut names) = (self, Vec::new());
         while let Self::Attribute(value, name) = root {

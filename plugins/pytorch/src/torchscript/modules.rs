@@ -62,7 +62,7 @@ impl Modules {
     /// Reads the tree under the root of the pickle, and adds its tensors to `collector`.
     ///
     /// # Errors
-    /// `CorruptFile` when the root is no module, or a tensor's description makes no sense.
+    /// `CorruptFile` when the root is not a module, or a tensor's description makes no sense.
     pub fn read(rebuild: Rebuild<'_>, code: &Code, collector: &mut Collector) -> Result<Self> {
         let mut modules = Self::default();
         let mut reader = Reader { rebuild, code, collector };

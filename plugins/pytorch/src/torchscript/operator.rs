@@ -182,7 +182,7 @@ pub(super) fn without_computing(operator: &Operator, arguments: &[Symbol]) -> Op
 }
 
 /// The arguments up to the scale and the zero point of the result, which are the last two but for a few operators whose own
-/// parameters come behind them.
+/// parameters come after them.
 fn codes_of_result<'a>(name: &str, arguments: &'a [Symbol]) -> &'a [Symbol] {
     match name {
         "elu" | "celu" | "dropout" => arguments.get(..3).unwrap_or(arguments),

@@ -4,7 +4,7 @@ use super::code::Code;
 use crate::container::Archive;
 use qp_abi::sdk::{BackendError, Result};
 
-/// Code of more than this is no model's.
+/// Code of more than this is not a model's.
 const MAX_CODE_BYTES: u64 = 16 << 20;
 
 /// The classes and functions in `code/`.

@@ -50,7 +50,7 @@ fn of_4_bits(tensors: &Tensors<'_>, name: &str, base: &str) -> Result<Option<Wei
     }
     let bytes = state.dense(tensors.data)?;
     let state: State = serde_json::from_slice(&bytes)
-        .map_err(|error| corrupt("is no JSON").with_cause(error.to_string()))?;
+        .map_err(|error| corrupt("is not JSON").with_cause(error.to_string()))?;
     let count = element_count(&state.shape).filter(|_| state.shape.len() <= MAX_DIMENSIONS);
     let Some((count, columns)) = count.zip(state.shape.last().copied()) else {
         return Err(corrupt("has an impossible shape"));

@@ -137,27 +137,27 @@ impl Weights {
         }
     }
 
-    /// Whether the tensor of that name is a part of a weight.
+    /// Whether the tensor with that name is a part of a weight.
     pub fn has(&self, name: &str) -> bool {
         self.parts.contains_key(name)
     }
 
-    /// How the tensor of that name is to be read, if not as it is stored.
+    /// How the tensor with that name is to be read, if not as it is stored.
     pub fn view(&self, name: &str) -> Option<StoredTensor> {
         self.parts.get(name)?.view.clone()
     }
 
-    /// The layer that the tensor of that name belongs to.
+    /// The layer that the tensor with that name belongs to.
     pub fn owner(&self, name: &str) -> Option<&str> {
         self.parts.get(name).map(|part| part.owner.as_str())
     }
 
-    /// What the tensor of that name is for.
+    /// What the tensor with that name is for.
     pub fn role(&self, name: &str) -> Option<TensorRole> {
         self.parts.get(name).map(|part| part.role)
     }
 
-    /// The parameters of the codes of that name, and the tensors that are to be listed for them.
+    /// The parameters of the codes with that name, and the tensors that are to be listed for them.
     pub fn take_codes(&mut self, name: &str) -> (Option<QuantizationParameters>, Vec<Side>) {
         let part = self.parts.get_mut(name);
         part.map(|part| (part.quantization.take(), std::mem::take(&mut part.computed))).unwrap_or_default()

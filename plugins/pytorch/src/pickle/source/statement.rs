@@ -20,7 +20,7 @@ pub(super) enum Verdict {
 
 /// Reads statements one after the other.
 pub(super) struct Reader<'a> {
-    /// The dotted paths behind imported names.
+    /// The dotted paths after imported names.
     aliases: HashMap<String, String>,
     /// Those of the definitions so far, and variables: values, whatever else has their name.
     parameters: HashSet<String>,
@@ -217,7 +217,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// `getattr(self.layer1, "0")`: a submodule whose name is no identifier, also of another such call. `at` is where its
+/// `getattr(self.layer1, "0")`: a submodule whose name is not an identifier, also of another such call. `at` is where its
 /// arguments begin; gives where they end.
 fn own_member(kinds: &[&Kind<'_>], at: usize) -> Option<usize> {
     // From the outside in, then the texts from the inside out.
@@ -292,7 +292,7 @@ fn parameters<'a>(kinds: &[&'a Kind<'a>]) -> (Vec<String>, Vec<&'a Kind<'a>>) {
     (names, rest)
 }
 
-/// The dotted path at `at`, which moves behind it.
+/// The dotted path at `at`, which moves after it.
 fn dotted(kinds: &[&Kind<'_>], at: &mut usize) -> Option<String> {
     let Some(Kind::Name(first)) = kinds.get(*at) else { return None };
     let mut path = (*first).to_owned();

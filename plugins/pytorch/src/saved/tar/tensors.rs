@@ -46,7 +46,7 @@ fn add_storages(bytes: &[u8], begin: u64, order: Order, parts: &mut HashMap<i64,
         let Row { dtype, header, bytes: length } =
             row.ok_or_else(|| corrupt(format!("storage {number} is of an unknown form")))?;
         let start = begin + (bytes.len() - rows.rest.len() + header) as u64;
-        let cut = || corrupt(format!("storage {number} ends behind `storages`"));
+        let cut = || corrupt(format!("storage {number} extends past the end of `storages`"));
         rows.skip(header.checked_add(length).ok_or_else(cut)?).ok_or_else(cut)?;
         parts.insert(number, Part::Storage { dtype, start, bytes: length as u64 });
     }
@@ -57,7 +57,7 @@ fn add_storages(bytes: &[u8], begin: u64, order: Order, parts: &mut HashMap<i64,
             view.ok_or_else(|| corrupt("a view of a storage is of an unknown form".to_owned()))?;
         let part = match parts.get(&root) {
             Some(Part::Storage { dtype, start, bytes }) => {
-                // As a slice of Python's: what lies behind the end is left out.
+                // As a slice of Python's: what lies past the end is left out.
                 let place =
                     |count: i64| u64::try_from(count).ok().and_then(|count| dtype.packed_bytes(count));
                 place(offset).zip(place(count)).filter(|(offset, _)| offset <= bytes).map(
@@ -80,7 +80,7 @@ fn add_tensors(bytes: &[u8], order: Order, parts: &mut HashMap<i64, Part>) -> Re
     for _ in 0..rows.count("tensors")? {
         let pickle = rows.pickle()?;
         let number = number(&pickle)?;
-        let cut = || corrupt(format!("tensor {number} ends behind `tensors`"));
+        let cut = || corrupt(format!("tensor {number} extends past the end of `tensors`"));
         let axes = order.axes(rows.rest).filter(|axes| *axes <= MAX_RANK);
         let axes = axes.ok_or_else(|| corrupt(format!("tensor {number} has an impossible shape")))?;
         let numbers = rows.skip(16 * axes + 16).ok_or_else(cut)?;
