@@ -4,7 +4,7 @@
 use super::ahead::fitted_ahead;
 use super::batch::Batches;
 use super::real::Real;
-use super::scores::first;
+use super::scores::{enough_labels, first};
 use super::side::{OnlyCancel, Side};
 use crate::backend::{Fetch, Progress, RunReport};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,6 +23,23 @@ pub enum Truth<'a> {
     Labels(&'a [i64]),
     /// The output for all samples.
     Targets(&'a Input),
+}
+
+impl Truth<'_> {
+    /// # Errors
+    /// `InvalidInput` if something is known of fewer samples than there are.
+    fn check(&self, samples: u64) -> Result<()> {
+        match self {
+            Self::Unknown => Ok(()),
+            Self::Labels(labels) => enough_labels(labels, samples),
+            Self::Targets(targets) => match targets.content.own_count() {
+                Some(count) if count < samples => {
+                    Err(Error::invalid_input(format!("there are {count} targets for {samples} samples")))
+                }
+                _ => Ok(()),
+            },
+        }
+    }
 }
 
 /// How an evaluation goes.
@@ -117,6 +134,9 @@ pub fn evaluate(
 ) -> (Vec<Tally>, Option<Error>) {
     let total = batches.samples();
     let mut tallies = vec![Tally::default(); sides.len()];
+    if let Err(error) = plan.truth.check(total) {
+        return (tallies, Some(error));
+    }
     for (index, tally) in tallies.iter_mut().enumerate() {
         tally.agreement =
             plan.reference.filter(|reference| *reference != index).map(|_| Agreement::default());
@@ -152,6 +172,7 @@ pub fn evaluate(
             }
         }
         for (tally, prediction) in tallies.iter_mut().zip(predictions) {
+            tally.samples += count;
             tally.ran(prediction);
         }
         done += count;
@@ -283,7 +304,6 @@ impl<'a> Right<'a> {
 
 impl Tally {
     fn add(&mut self, prediction: &Prediction, right: &Right<'_>, top: usize) {
-        self.samples += prediction.rows as u64;
         self.classes = prediction.classes;
         for (row, scores) in prediction.scores().enumerate() {
             let Some(label) = right.label(row) else { continue };

@@ -22,6 +22,17 @@ pub fn first(tensors: Vec<Tensor>, side: &Side<'_>) -> Result<Tensor> {
     Ok(first)
 }
 
+/// Checks that each of so many samples has a label.
+///
+/// # Errors
+/// `InvalidInput`.
+pub fn enough_labels(labels: &[i64], samples: u64) -> Result<()> {
+    if labels.len() as u64 >= samples {
+        return Ok(());
+    }
+    Err(Error::invalid_input(format!("there are {} labels for {samples} samples", labels.len())))
+}
+
 /// The class with the highest score of each sample: the first dimension is that of the samples.
 ///
 /// # Errors

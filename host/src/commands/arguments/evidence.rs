@@ -5,8 +5,9 @@ use super::samples::Samples;
 use crate::backend::{Progress, RunOptions};
 use crate::capture::batch::Batches;
 use crate::capture::pairing::{self, Activations};
+use crate::capture::scores::enough_labels;
 use crate::capture::{Execution, Feed, Side, by_value, can_be_captured};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::input::{Dataset, Input, PictureOptions, Recipe, Selection, read_labels};
 use crate::model::{ModelInfo, find_layer};
 use crate::playground::{Loaded, Playground};
@@ -166,14 +167,10 @@ impl Evidence {
     /// `InvalidInput` for more samples than there are, and for fewer labels.
     pub(in crate::commands) fn batches(&self, sides: &[&Side<'_>]) -> Result<Batches<'_>> {
         let batches = self.feed().batches(sides)?;
-        match &self.labels {
-            Some(labels) if (labels.len() as u64) < batches.samples() => Err(Error::invalid_input(format!(
-                "there are {} labels for {} samples",
-                labels.len(),
-                batches.samples()
-            ))),
-            _ => Ok(batches),
+        if let Some(labels) = &self.labels {
+            enough_labels(labels, batches.samples())?;
         }
+        Ok(batches)
     }
 
     /// What belongs together, by names and by what is computed of the first batch.

@@ -1,6 +1,7 @@
 //! Arguments that several commands take, and the readers of their values.
 
 pub(super) mod evidence;
+pub(super) mod models;
 pub(super) mod number;
 pub(super) mod pictures;
 pub(super) mod running;

@@ -26,3 +26,27 @@ pub(in crate::commands) const BUDGET: &str = "128MiB";
 pub(in crate::commands) fn size(text: &str) -> Result<u64, String> {
     crate::render::number::parse_bytes(text).ok_or_else(|| "it takes a size, as in 256MiB".to_owned())
 }
+
+/// Reads a difference of accuracies: `1pp` or `0.5 %`. A bare number could be a share, too: it is refused.
+pub(in crate::commands) fn margin(text: &str) -> Result<f64, String> {
+    let points = ["pp", "%"].into_iter().find_map(|unit| text.strip_suffix(unit));
+    let share = points.and_then(|points| points.trim().parse::<f64>().ok()).map(|points| points / 100.0);
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "it takes percentage points, as in 1pp".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::margin;
+
+    #[test]
+    fn a_margin_has_a_unit() {
+        for text in ["1pp", "1 pp", "1%"] {
+            assert_eq!(margin(text), Ok(0.01), "{text}");
+        }
+        for text in ["1", "0.01", "200pp", "-1pp", "x"] {
+            assert!(margin(text).is_err(), "{text}");
+        }
+    }
+}

@@ -53,6 +53,15 @@ impl Running {
         given.chain(self.threads.map(|threads| ("threads".to_owned(), threads.to_string()))).collect()
     }
 
+    /// What is given, as the words of another command that takes the same.
+    pub(in crate::commands) fn words(&self) -> Vec<String> {
+        let word = |(name, value): (String, String)| match name.as_str() {
+            "qengine" | "precision" | "threads" => [format!("--{name}"), value],
+            name => ["--option".to_owned(), format!("{name}={value}")],
+        };
+        self.named().into_iter().flat_map(word).collect()
+    }
+
     /// Takes from another command's settings what is not given.
     pub(in crate::commands) fn or(&mut self, others: &[(String, String)]) {
         for (name, value) in others {

@@ -6,6 +6,8 @@ use crate::input::Input;
 
 /// Samples that are run together, unless the user or a command says otherwise.
 const BATCH: u64 = 8;
+/// The same where only the outputs are looked at.
+const BATCH_OF_OUTPUTS: u64 = 32;
 
 /// Which samples, and how many at a time.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,6 +21,11 @@ pub(in crate::commands) struct Samples {
 }
 
 impl Samples {
+    /// These of `input`, more at a time: for commands that look at outputs alone.
+    pub(in crate::commands) fn for_outputs<'a>(&self, input: &'a Input) -> Feed<'a> {
+        Feed { batch: self.batch.unwrap_or(BATCH_OF_OUTPUTS), ..self.of(input) }
+    }
+
     /// These of `input`.
     pub(in crate::commands) fn of<'a>(&self, input: &'a Input) -> Feed<'a> {
         Feed { input, samples: self.first, batch: self.batch.unwrap_or(BATCH) }

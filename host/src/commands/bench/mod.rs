@@ -4,6 +4,7 @@ mod declaration;
 mod layout;
 mod measured;
 
+use super::arguments::models::Models;
 use super::arguments::number::integer_in;
 use super::arguments::running::{Running, Settings};
 use super::fields::Ran;
@@ -42,12 +43,8 @@ pub(super) struct Bench;
 /// The arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The models; without any, the current one
-    #[arg(value_name = "MODEL")]
-    names: Vec<String>,
-    /// The model that the others are compared with; without it, the first of several
-    #[arg(long, value_name = "MODEL")]
-    reference: Option<String>,
+    #[command(flatten)]
+    models: Models,
     /// The numbers of samples that are run together, as in 1,8,32; without them all of the input's, 32 at most
     #[arg(long, value_name = "COUNTS", value_delimiter = ',', value_parser = integer_in::<u64>(1..=1_000_000))]
     batch: Vec<u64>,
@@ -254,7 +251,7 @@ fn entrants(
     playground: &mut Playground,
     progress: &dyn Progress,
 ) -> Result<(Vec<Entrant>, Option<usize>)> {
-    let mut load = |name: Option<&str>| -> Result<Entrant> {
+    let load = |name: Option<&str>| -> Result<Entrant> {
         let before = resident_bytes();
         let model = playground.model(name, progress)?;
         let gained_bytes = before.zip(resident_bytes()).map(|(before, after)| after.saturating_sub(before));
@@ -262,20 +259,7 @@ fn entrants(
         let sibling = playground.outspoken_sibling(&model, progress);
         Ok(Entrant { model, sibling, gained_bytes })
     };
-    let mut entrants: Vec<Entrant> = match &arguments.names[..] {
-        [] => vec![load(None)?],
-        names => names.iter().map(|name| load(Some(name))).collect::<Result<_>>()?,
-    };
-    let Some(name) = &arguments.reference else {
-        let reference = (entrants.len() > 1).then_some(0);
-        return Ok((entrants, reference));
-    };
-    let reference = load(Some(name))?;
-    let place = entrants.iter().position(|entrant| entrant.model.id == reference.model.id);
-    if place.is_none() {
-        entrants.insert(0, reference);
-    }
-    Ok((entrants, Some(place.unwrap_or(0))))
+    arguments.models.load(load, |entrant| &entrant.model.id)
 }
 
 impl Entrant {

@@ -1,7 +1,7 @@
 //! An evaluation as people see it.
 
-use super::declaration::verdict_tone;
-use super::{Accuracy, EvaluateReport, Evaluated, PairedAccuracy, SHOWN_CONFUSIONS};
+use super::{EvaluateReport, Evaluated, SHOWN_CONFUSIONS};
+use crate::commands::fields::judged::{Accuracy, PairedAccuracy, verdict_tone};
 use crate::render::number;
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
@@ -14,18 +14,18 @@ pub(super) fn lay_out(evaluated: &EvaluateReport) -> Report {
         (Tone::Dim, if evaluated.has_labels { String::new() } else { ", without labels".to_owned() }),
     ]);
     report = report.table(Table::of(&evaluated.models));
-    let mut runs: Vec<String> = evaluated.models.iter().map(|model| model.run.text()).collect();
+    let mut runs: Vec<String> = evaluated.models.iter().map(|model| model.judged.run.text()).collect();
     runs.dedup();
     report = report.toned_line([(Tone::Dim, runs.join("; "))]);
     for model in &evaluated.models {
-        if let Some(paired) = &model.paired {
+        if let Some(paired) = &model.judged.paired {
             report = report.toned_line(verdict_line(model, paired, evaluated));
         }
     }
     // Of several, the one that is judged.
     let judged =
         evaluated.models.iter().rev().find(|model| Some(&model.model) != evaluated.reference.as_ref());
-    if let Some((model, accuracy)) = judged.and_then(|model| Some((model, model.accuracy.as_ref()?)))
+    if let Some((model, accuracy)) = judged.and_then(|model| Some((model, model.judged.accuracy.as_ref()?)))
         && !accuracy.confusions.is_empty()
     {
         report = report

@@ -2,6 +2,7 @@
 
 pub(super) mod bins;
 mod finding;
+pub(super) mod judged;
 pub(super) mod listed;
 pub(super) mod listing;
 mod model;

@@ -1,10 +1,9 @@
 //! What the report of a matrix holds.
 
 use super::{MatrixReport, Variant};
-use crate::commands::evaluate::verdict_tone;
+use crate::commands::fields::judged::Judged;
 use crate::render::record::{Field, Record, Unit};
 use crate::render::style::Tone;
-use qp_analysis::Verdict;
 
 impl Record for MatrixReport {
     fn fields() -> Vec<Field<Self>> {
@@ -48,48 +47,15 @@ impl Record for Variant {
                 .rank(4),
             Self::field("bytes", Unit::Bytes, "Size of its files", |one| one.bytes).title("size"),
             Self::field("is_reference", Unit::Flag, "Whether the others are held against it", |one| one.is_reference),
-            Self::field("accuracy", Unit::Share, "Top-1 accuracy; null without labels", |one| one.accuracy)
-                .title("accuracy")
-                .hidden_if_missing(),
-            Self::field("accuracy_low", Unit::Share, "Lower end of its 95 % interval (Wilson)", |one| {
-                one.interval.map(|interval| interval.low)
-            })
-            .title("low")
-            .rank(5)
-            .hidden_if_missing(),
-            Self::field("accuracy_high", Unit::Share, "Upper end of its 95 % interval (Wilson)", |one| {
-                one.interval.map(|interval| interval.high)
-            })
-            .title("high")
-            .rank(5)
-            .hidden_if_missing(),
-            Self::field("difference", Unit::Share, "Accuracy minus the reference's", |one| one.difference)
-                .title("difference")
-                .rank(2)
-                .text(|one| {
-                    one.difference.map_or_else(|| "–".to_owned(), |share| format!("{:+.2} pp", share * 100.0))
-                })
-                .hidden_if_missing(),
-            Self::field(
-                "verdict",
-                Unit::Text,
-                "As in `evaluate`: same (within the margin), worse, better, or undecided",
-                |one| one.verdict.map(Verdict::text),
-            )
-            .choices(&Verdict::TEXTS)
-            .title("verdict")
-            .tone(|one| one.verdict.map_or(Tone::Dim, verdict_tone))
-            .hidden_if_missing(),
-            Self::field("changed", Unit::Count, "Samples with another class than the reference predicts", |one| {
-                one.changed
-            })
-            .title("flips")
-            .rank(3)
-            .hidden_if_missing(),
-            Self::field("sqnr_db", Unit::Decibels, "SQNR of the output against the reference's", |one| one.sqnr_db)
-                .title("output dB")
-                .rank(2)
-                .hidden_if_missing(),
+            Self::flat(Judged::fields(), |one| one.judged.as_ref())
+                .for_machines()
+                .change("accuracy", |field| field.title("accuracy"))
+                .change("accuracy_low", |field| field.title("low").rank(5))
+                .change("accuracy_high", |field| field.title("high").rank(5))
+                .change("paired.difference", |field| field.title("difference").rank(2))
+                .change("paired.verdict", |field| field.title("verdict").rank(0))
+                .change("agreement.changed", |field| field.title("flips").rank(3).hidden_if_missing())
+                .change("agreement.sqnr_db", |field| field.title("output dB").rank(2)),
             Self::field("worst_layer", Unit::Name, "The layer with the lowest SQNR", |one| one.worst_layer.clone())
                 .title("worst layer")
                 .rank(3)

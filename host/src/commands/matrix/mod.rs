@@ -3,22 +3,19 @@
 mod declaration;
 
 use super::arguments::evidence::{Choice, Given};
-use super::arguments::number::integer_in;
-use super::compare::Compare;
-use super::evaluate::{BATCH, margin};
+use super::arguments::number::{integer_in, margin};
+use super::fields::judged::Judged;
 use super::{Command, Example, Group, Scope, find};
 use crate::backend::Progress;
+use crate::capture::Side;
 use crate::capture::evaluation::{self, Plan, Tally, Truth};
-use crate::capture::{Feed, Side};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::playground::{Loaded, Playground};
 use crate::render::record::ReportShape;
-use crate::render::report::{Report, Table};
+use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
-use qp_analysis::proportion::CONFIDENCE;
-use qp_analysis::{Interval, Verdict, wilson};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -57,22 +54,21 @@ struct MatrixReport {
     models: Vec<Variant>,
 }
 
+/// A model of the family.
+#[derive(Default)]
 struct Variant {
     model: String,
     backend: String,
     precision: String,
     bytes: u64,
     is_reference: bool,
-    accuracy: Option<f64>,
-    interval: Option<Interval>,
-    difference: Option<f64>,
-    verdict: Option<Verdict>,
-    changed: Option<u64>,
-    sqnr_db: Option<f64>,
+    /// `None` if it was not evaluated.
+    judged: Option<Judged>,
+    /// Time of one sample, in the batches that were run.
+    sample_ms: Option<f64>,
     worst_layer: Option<String>,
     worst_layer_sqnr_db: Option<f64>,
     layers_obstacle: Option<String>,
-    sample_ms: Option<f64>,
     is_pareto: bool,
     obstacle: Option<Error>,
 }
@@ -103,8 +99,9 @@ impl Command for Matrix {
         let family = family(arguments.family.as_deref(), playground)?;
         let (models, failed) = load(&family, playground, &task)?;
         let reference = reference(arguments.reference.as_deref(), &models, playground, &task)?;
-        let Given { input, labels, .. } = arguments.choice.read(playground)?;
         let running = &arguments.choice.running;
+        running.check(&models.iter().map(|model| &**model).collect::<Vec<_>>())?;
+        let Given { input, labels, classes } = arguments.choice.read(playground)?;
         let sides: Vec<Side<'_>> =
             models.iter().map(|model| Side::of(model, running.options(model), playground, &task)).collect();
         let plan = Plan {
@@ -113,24 +110,25 @@ impl Command for Matrix {
             top: TOP,
             reference: Some(reference),
         };
-        let evaluated = evaluate(&sides, &input, &arguments, plan, &task)?;
+        let (evaluated, mut stop) = evaluate(&sides, &input, &arguments, plan, &task)?;
         drop(sides);
         drop(task);
         let samples = evaluated.iter().flatten().map(|tally| tally.samples).max().unwrap_or(0);
+        let names = labels.is_some().then_some(&classes[..]);
         let mut variants: Vec<Variant> = models
             .iter()
             .zip(evaluated)
-            .map(|(model, tally)| Variant::of(model, tally, labels.is_some(), arguments.margin))
+            .map(|(model, tally)| Variant::of(model, tally, names, arguments.margin))
             .collect();
         variants[reference].is_reference = true;
         let reference_id = models[reference].id.clone();
-        if arguments.layer_samples > 0 {
-            for variant in
-                variants.iter_mut().filter(|variant| !variant.is_reference && variant.obstacle.is_none())
-            {
-                scope.cancel.check()?;
-                worst_layer(variant, (&reference_id, samples), &arguments, playground, scope)?;
+        let candidates =
+            variants.iter_mut().filter(|variant| !variant.is_reference && variant.judged.is_some());
+        for variant in candidates.filter(|_| arguments.layer_samples > 0) {
+            if stop.is_some() {
+                break;
             }
+            stop = worst_layer(variant, (&reference_id, samples), &arguments, playground, scope).err();
         }
         mark_pareto(&mut variants);
         variants.extend(failed);
@@ -143,7 +141,13 @@ impl Command for Matrix {
             margin: arguments.margin,
             models: variants,
         };
-        Ok(lay_out(&report))
+        let report = lay_out(&report);
+        Ok(match stop {
+            Some(error) => report.effect(Effect::Fail(
+                error.with_cause(format!("the table above covers {samples} samples, and not all layers")),
+            )),
+            None => report,
+        })
     }
 }
 
@@ -212,25 +216,28 @@ fn reference(
 }
 
 /// Evaluates all models in one go; if one of them fails, each with the reference alone, so that the others have their
-/// numbers.
+/// numbers. What was counted before an interruption is kept, and returned with it.
 fn evaluate(
     sides: &[Side<'_>],
     input: &Input,
     arguments: &Arguments,
     plan: Plan<'_>,
     progress: &dyn Progress,
-) -> Result<Vec<Result<Tally>>> {
-    let batch = arguments.choice.samples.batch.unwrap_or(BATCH);
-    let feed = Feed { input, samples: arguments.choice.samples.first, batch };
-    let together = |sides: &[Side<'_>], plan: Plan<'_>| -> Result<Vec<Tally>> {
+) -> Result<(Vec<Result<Tally>>, Option<Error>)> {
+    let feed = arguments.choice.samples.for_outputs(input);
+    let together = |sides: &[Side<'_>], plan: Plan<'_>| -> Result<(Vec<Tally>, Option<Error>)> {
         let batches = feed.batches(&sides.iter().collect::<Vec<_>>())?;
         match evaluation::evaluate(sides, batches, plan, progress) {
-            (tallies, None) => Ok(tallies),
-            (_, Some(error)) => Err(error),
+            (tallies, Some(error))
+                if error.kind() != ErrorKind::Cancelled || tallies.iter().all(|tally| tally.samples == 0) =>
+            {
+                Err(error)
+            }
+            counted => Ok(counted),
         }
     };
     let error = match together(sides, plan) {
-        Ok(tallies) => return Ok(tallies.into_iter().map(Ok).collect()),
+        Ok((tallies, stop)) => return Ok((tallies.into_iter().map(Ok).collect(), stop)),
         Err(error) if error.kind() == ErrorKind::Cancelled || sides.len() == 1 => return Err(error),
         Err(error) => error,
     };
@@ -239,69 +246,48 @@ fn evaluate(
     for (index, side) in sides.iter().enumerate() {
         let pair = if index == place { vec![side.clone()] } else { vec![sides[place].clone(), side.clone()] };
         let own = Plan { reference: (index != place).then_some(0), ..plan };
-        let outcome = together(&pair, own).map(|mut tallies| tallies.pop().unwrap_or_default());
-        if let Err(failed) = &outcome
-            && (failed.kind() == ErrorKind::Cancelled || index == place)
-        {
-            return Err(if index == place { error } else { failed.clone() });
+        match together(&pair, own) {
+            // Fewer samples than the others have would not be comparable.
+            Ok((_, Some(stop))) => return Err(stop),
+            Ok((mut tallies, None)) => all.push(Ok(tallies.pop().unwrap_or_default())),
+            Err(failed) if failed.kind() == ErrorKind::Cancelled => return Err(failed),
+            Err(_) if index == place => return Err(error),
+            Err(failed) => all.push(Err(failed)),
         }
-        all.push(outcome);
     }
-    Ok(all)
+    Ok((all, None))
 }
 
 impl Variant {
-    fn of(model: &Loaded, tally: Result<Tally>, has_labels: bool, margin: f64) -> Self {
-        let mut variant = Self {
+    fn of(model: &Loaded, tally: Result<Tally>, names: Option<&[String]>, margin: f64) -> Self {
+        let variant = Self {
+            model: model.id.clone(),
             backend: model.session.plugin().id.clone(),
             precision: model.info().precision.clone(),
             bytes: model.bytes,
-            obstacle: None,
-            ..Self::failed(&model.id, Error::cancelled())
+            ..Self::default()
         };
-        let tally = match tally {
-            Ok(tally) => tally,
-            Err(error) => {
-                variant.obstacle = Some(error);
-                return variant;
-            }
-        };
-        let share = |count: u64| count as f64 / tally.samples.max(1) as f64;
-        variant.sample_ms = Some(tally.elapsed().as_secs_f64() * 1e3 / tally.samples.max(1) as f64);
-        if has_labels {
-            variant.accuracy = Some(share(tally.correct));
-            variant.interval = wilson(tally.correct, tally.samples, CONFIDENCE);
+        match tally {
+            Ok(tally) => Self {
+                sample_ms: Some(tally.elapsed().as_secs_f64() * 1e3 / tally.samples.max(1) as f64),
+                judged: Some(Judged::of(tally, names, margin)),
+                ..variant
+            },
+            Err(error) => Self { obstacle: Some(error), ..variant },
         }
-        if let Some(agreement) = &tally.agreement {
-            variant.changed = (tally.classes > 0).then(|| tally.samples - agreement.same);
-            variant.sqnr_db = agreement.errors.metrics().sqnr_db;
-            if has_labels {
-                variant.difference = Some(agreement.paired.difference());
-                variant.verdict = Some(agreement.paired.verdict(margin));
-            }
-        }
-        variant
     }
 
     fn failed(model: &str, error: Error) -> Self {
-        Self {
-            model: model.to_owned(),
-            backend: String::new(),
-            precision: String::new(),
-            bytes: 0,
-            is_reference: false,
-            accuracy: None,
-            interval: None,
-            difference: None,
-            verdict: None,
-            changed: None,
-            sqnr_db: None,
-            worst_layer: None,
-            worst_layer_sqnr_db: None,
-            layers_obstacle: None,
-            sample_ms: None,
-            is_pareto: false,
-            obstacle: Some(error),
+        Self { model: model.to_owned(), obstacle: Some(error), ..Self::default() }
+    }
+
+    /// Its accuracy, or without labels the SQNR of its output.
+    fn worth(&self) -> Option<f64> {
+        let judged = self.judged.as_ref()?;
+        match &judged.accuracy {
+            Some(accuracy) => Some(accuracy.correct.share),
+            None if self.is_reference => Some(f64::INFINITY),
+            None => judged.agreement.as_ref()?.errors.sqnr_db,
         }
     }
 }
@@ -319,7 +305,9 @@ fn worst_layer(
     if let Some(data) = &arguments.choice.data {
         words.extend(["--data", data]);
     }
-    let entry = find(Compare::NAME).ok_or_else(|| Error::internal("there is no `compare`"))?;
+    let settings = arguments.choice.running.words();
+    words.extend(settings.iter().map(String::as_str));
+    let entry = find("compare").ok_or_else(|| Error::internal("there is no `compare`"))?;
     let matches = entry.definition().try_get_matches_from(words);
     let matches =
         matches.map_err(|error| Error::internal("`compare` refuses").with_cause(error.to_string()))?;
@@ -339,21 +327,16 @@ fn worst_layer(
     Ok(())
 }
 
-/// Marks what no other variant beats in accuracy and size: whatever is more accurate is larger, and the other way
-/// round. Without labels the output's SQNR stands for accuracy.
+/// Marks what no other variant beats in worth and size: whatever is better is larger, and the other way round.
 fn mark_pareto(variants: &mut [Variant]) {
-    let worth = |variant: &Variant| match (variant.accuracy, variant.is_reference) {
-        (Some(accuracy), _) => Some(accuracy),
-        (None, true) => Some(f64::INFINITY),
-        (None, false) => variant.sqnr_db,
+    let points: Vec<(Option<f64>, u64)> =
+        variants.iter().map(|variant| (variant.worth(), variant.bytes)).collect();
+    let beats = |(other, size): (Option<f64>, u64), (worth, bytes): (Option<f64>, u64)| {
+        other >= worth && size <= bytes && (other > worth || size < bytes)
     };
-    let points: Vec<Option<(f64, u64)>> =
-        variants.iter().map(|variant| worth(variant).map(|worth| (worth, variant.bytes))).collect();
-    for (variant, own) in variants.iter_mut().zip(&points) {
-        let Some((worth, bytes)) = *own else { continue };
-        let beats =
-            |&(other, size): &(f64, u64)| other >= worth && size <= bytes && (other > worth || size < bytes);
-        variant.is_pareto = !points.iter().flatten().any(beats);
+    for (variant, &own) in variants.iter_mut().zip(&points) {
+        variant.is_pareto =
+            own.0.is_some() && !points.iter().any(|&other| other.0.is_some() && beats(other, own));
     }
 }
 
@@ -394,17 +377,15 @@ fn lay_out(matrix: &MatrixReport) -> Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::evaluation::Tally;
 
     #[test]
     fn what_is_beaten_in_both_is_not_marked() {
-        let variant = |accuracy: f64, bytes: u64| Variant {
-            accuracy: Some(accuracy),
-            bytes,
-            obstacle: None,
-            ..Variant::failed("m", Error::cancelled())
+        let variant = |correct: u64, bytes: u64| {
+            let tally = Tally { samples: 100, correct, ..Tally::default() };
+            Variant { bytes, judged: Some(Judged::of(tally, Some(&[]), 0.01)), ..Variant::default() }
         };
-        let mut variants =
-            vec![variant(0.99, 400), variant(0.98, 100), variant(0.97, 100), variant(0.99, 500)];
+        let mut variants = vec![variant(99, 400), variant(98, 100), variant(97, 100), variant(99, 500)];
         variants.push(Variant::failed("broken", Error::cancelled()));
         mark_pareto(&mut variants);
         let marked: Vec<bool> = variants.iter().map(|variant| variant.is_pareto).collect();
