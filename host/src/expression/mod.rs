@@ -20,21 +20,20 @@ const MAX_OPERATORS: usize = 256;
 
 /// The names that an expression may use.
 #[derive(Default)]
-pub struct Names {
-    values: BTreeMap<String, serde_json::Value>,
+pub struct Names<'a> {
+    values: BTreeMap<&'a str, &'a serde_json::Value>,
     commands: Vec<&'static str>,
 }
 
-impl Names {
+impl<'a> Names<'a> {
     /// The results of commands, by their names; `commands` are those that could have one. A variable gives way to a
     /// command's result.
-    pub fn new<'a>(
+    pub fn new(
         results: impl Iterator<Item = (&'a str, &'a serde_json::Value)>,
         variables: impl Iterator<Item = (&'a str, &'a serde_json::Value)>,
         commands: Vec<&'static str>,
     ) -> Self {
-        let all = variables.chain(results).map(|(name, value)| (name.to_owned(), value.clone()));
-        Self { values: all.collect(), commands }
+        Self { values: variables.chain(results).collect(), commands }
     }
 
     /// # Errors
@@ -47,7 +46,7 @@ impl Names {
             return Err(Error::state(format!("there is no result of `{name}` yet"))
                 .with_hint(format!("Run `{name}` before it.")));
         }
-        let known = self.commands.iter().copied().chain(self.values.keys().map(String::as_str));
+        let known = self.commands.iter().copied().chain(self.values.keys().copied());
         let error = Error::usage(format!("unknown name `{name}`"));
         Err(match nearest(name, known) {
             Some(near) => error.with_hint(format!("Did you mean `{near}`?")),
@@ -106,7 +105,7 @@ impl Expression {
     /// # Errors
     /// `State` for a command without a result; `Usage` for unknown names and keys, for values of types that do not go
     /// together, and if it is neither true nor false.
-    pub fn assert(&self, names: &Names) -> Result<Outcome> {
+    pub fn assert(&self, names: &Names<'_>) -> Result<Outcome> {
         let used = self.names();
         used.iter().try_for_each(|name| names.check(name))?;
         let mut context = Context::default();

@@ -3,7 +3,8 @@
 use super::*;
 use serde_json::json;
 
-fn names() -> Names {
+/// Whether `text` holds over these results.
+fn asserted(text: &str) -> Result<Outcome> {
     let compare = json!({
         "min_sqnr_db": 18.25,
         "samples": 32,
@@ -20,15 +21,16 @@ fn names() -> Names {
         { "model": "b.onnx", "accuracy": 0.75 },
     ] });
     let limit = json!(20);
-    Names::new(
+    let names = Names::new(
         [("compare", &compare), ("evaluate", &evaluate)].into_iter(),
         [("limit", &limit)].into_iter(),
         vec!["compare", "evaluate", "drift"],
-    )
+    );
+    Expression::parse(text)?.assert(&names)
 }
 
 fn outcome(text: &str) -> Outcome {
-    Expression::parse(text).unwrap().assert(&names()).unwrap()
+    asserted(text).unwrap()
 }
 
 fn reasons(text: &str) -> Vec<String> {
@@ -39,7 +41,7 @@ fn reasons(text: &str) -> Vec<String> {
 }
 
 fn error(text: &str) -> Error {
-    Expression::parse(text).and_then(|expression| expression.assert(&names())).unwrap_err()
+    asserted(text).unwrap_err()
 }
 
 #[test]
@@ -120,19 +122,15 @@ proptest::proptest! {
     /// Whatever is written, the answer is an outcome or an error.
     #[test]
     fn no_expression_ends_the_program(text in expression()) {
-        if let Ok(expression) = Expression::parse(&text) {
-            let _ = expression.assert(&names());
-            let _ = expression.unknown_keys(&|_| None);
-        }
+        let _ = asserted(&text);
+        let _ = Expression::parse(&text).map(|expression| expression.unknown_keys(&|_| None));
     }
 
     #[test]
     fn no_row_of_words_ends_the_program(words in proptest::collection::vec(proptest::sample::select(WORDS), 0..40)) {
         let text = words.join("");
-        if let Ok(expression) = Expression::parse(&text) {
-            let _ = expression.assert(&names());
-            let _ = expression.unknown_keys(&|_| None);
-        }
+        let _ = asserted(&text);
+        let _ = Expression::parse(&text).map(|expression| expression.unknown_keys(&|_| None));
     }
 }
 
