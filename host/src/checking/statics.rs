@@ -4,7 +4,7 @@ use crate::commands::{Prepared, TABLE, assertion, find};
 use crate::error::{Error, ErrorKind};
 use crate::expression::Expression;
 use crate::input::Selection;
-use crate::language::token::is_name;
+use crate::language::variable::{assignment, value_of};
 use crate::language::{Line, Part, Problem, Statement, Variables, parse};
 use crate::regular_file;
 use crate::spelling::nearest;
@@ -77,18 +77,15 @@ impl Checker {
                 }
             }
             ("param", [name, rest @ ..]) => {
-                self.variables.set((*name).to_owned(), rest.first().copied().unwrap_or(LATER).into());
+                self.variables.set((*name).to_owned(), value_of(rest.first().copied().unwrap_or(LATER)));
                 if rest.is_empty() {
                     self.later.insert((*name).to_owned());
                 }
             }
-            ("let", _) => {
-                if let Some((name, value)) =
-                    line.rest().split_once('=').filter(|(name, _)| is_name(name.trim()))
-                {
-                    self.variables.set(name.trim().to_owned(), value.trim().into());
-                }
-            }
+            ("let", [_, ..]) => match assignment(&words[1..].join(" ")) {
+                Ok((name, value)) => self.variables.set(name, value),
+                Err(error) => self.report(error, span),
+            },
             ("source", [file]) => self.source(&base.join(file), span, depth),
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
-use crate::language::token::is_name;
+use crate::language::variable::{checked_name, value_of};
 use crate::playground::Playground;
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::Report;
@@ -54,18 +54,14 @@ impl Command for Param {
 
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         let Arguments { name, default } = arguments;
-        if !is_name(&name) {
-            return Err(Error::usage(format!("`{name}` cannot be the name of a parameter"))
-                .with_hint("Use letters, digits and `_`, no digit first."));
-        }
+        checked_name(&name, "parameter")?;
         let given = playground.params.get(&name).cloned();
         let is_default = given.is_none();
         let value = given.or(default).ok_or_else(|| {
             Error::usage(format!("the script needs a value for `{name}`"))
                 .with_hint(format!("Give it, as in `qp run FILE -- --{name} VALUE`."))
         })?;
-        let number = value.parse::<f64>().ok().and_then(|_| serde_json::from_str(&value).ok());
-        playground.variables.set(name.clone(), number.unwrap_or_else(|| value.as_str().into()));
+        playground.variables.set(name.clone(), value_of(&value));
         let given = Given { name, value, is_default };
         Ok(Report::of(&given).toned_line([
             (Tone::Name, given.name),

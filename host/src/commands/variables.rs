@@ -1,8 +1,8 @@
 //! `let`: the variables of the command language.
 
 use super::{Command, Example, Group, Scope};
-use crate::error::{Error, Result};
-use crate::language::token::is_name;
+use crate::error::Result;
+use crate::language::variable::assignment;
 use crate::playground::Playground;
 use crate::render::record::{Field, Kind, Record, ReportShape};
 use crate::render::report::{Cell, Report};
@@ -59,33 +59,5 @@ impl Command for Let {
             (name.clone(), Cell::text(text))
         });
         Ok(Report::of(&values).fields(fields.collect()))
-    }
-}
-
-/// `name = value`, with or without spaces; a number is a number, everything else is text.
-fn assignment(text: &str) -> Result<(String, Value)> {
-    let unusable =
-        || Error::usage(format!("`{text}` sets no variable")).with_hint("Write `let NAME = VALUE`.");
-    let (name, value) = text.split_once('=').ok_or_else(unusable)?;
-    let (name, value) = (name.trim(), value.trim());
-    if !is_name(name) {
-        return Err(Error::usage(format!("`{name}` cannot be the name of a variable"))
-            .with_hint("Use letters, digits and `_`, no digit first."));
-    }
-    let number = value.parse::<f64>().ok().and_then(|_| serde_json::from_str(value).ok());
-    Ok((name.to_owned(), number.unwrap_or_else(|| value.into())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_numbers_and_the_rest_is_text() {
-        assert_eq!(assignment("a=3").unwrap(), ("a".to_owned(), 3.into()));
-        assert_eq!(assignment("net = my model.onnx").unwrap(), ("net".to_owned(), "my model.onnx".into()));
-        assert_eq!(assignment("e = a=b").unwrap().1, "a=b");
-        assert!(assignment("3x = 1").is_err());
-        assert!(assignment("x").is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Variables of a session: `let NAME = …` sets one, `$NAME` expands to its text.
 
 use crate::error::{Error, Result};
-use crate::language::token::{Part, Word};
+use crate::language::token::{Part, Word, is_name};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -50,10 +50,48 @@ impl Variables {
     }
 }
 
+/// What a text stands for: a number is a number, everything else is text.
+pub fn value_of(text: &str) -> serde_json::Value {
+    let number = text.parse::<f64>().ok().and_then(|_| serde_json::from_str(text).ok());
+    number.unwrap_or_else(|| text.into())
+}
+
+/// A name that a variable can have.
+///
+/// # Errors
+/// `Usage` for any other, which is `what`.
+pub fn checked_name<'t>(name: &'t str, what: &str) -> Result<&'t str> {
+    if is_name(name) {
+        return Ok(name);
+    }
+    Err(Error::usage(format!("`{name}` cannot be the name of a {what}"))
+        .with_hint("Use letters, digits and `_`, no digit first."))
+}
+
+/// `name = value`, with or without spaces.
+///
+/// # Errors
+/// `Usage` for anything else.
+pub fn assignment(text: &str) -> Result<(String, serde_json::Value)> {
+    let unusable =
+        || Error::usage(format!("`{text}` sets no variable")).with_hint("Write `let NAME = VALUE`.");
+    let (name, value) = text.split_once('=').ok_or_else(unusable)?;
+    Ok((checked_name(name.trim(), "variable")?.to_owned(), value_of(value.trim())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::language::parse;
+
+    #[test]
+    fn numbers_are_numbers_and_the_rest_is_text() {
+        assert_eq!(assignment("a=3").unwrap(), ("a".to_owned(), 3.into()));
+        assert_eq!(assignment("net = my model.onnx").unwrap(), ("net".to_owned(), "my model.onnx".into()));
+        assert_eq!(assignment("e = a=b").unwrap().1, "a=b");
+        assert!(assignment("3x = 1").is_err());
+        assert!(assignment("x").is_err());
+    }
 
     #[test]
     fn a_value_with_spaces_stays_one_word() {
