@@ -9,7 +9,7 @@ use std::path::Path;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong; it decides the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The line cannot be understood: unknown command, missing argument, bad quoting.
     Usage,
@@ -94,12 +94,12 @@ impl ErrorKind {
     /// `Usage`, with the names.
     pub fn named(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            let error = Error::usage(format!("`{name}` is not a kind of error"));
             let names: Vec<&str> = Self::ALL.iter().map(|kind| kind.name()).collect();
-            match nearest(name, names.iter().copied()) {
-                Some(near) => error.with_hint(format!("Did you mean `{near}`?")),
-                None => error.with_hint(format!("Kinds are {}.", names.join(", "))),
-            }
+            Error::usage(format!("`{name}` is not a kind of error")).with_nearest(
+                name,
+                names.iter().copied(),
+                || format!("Kinds are {}.", names.join(", ")),
+            )
         })
     }
 
@@ -111,6 +111,13 @@ impl ErrorKind {
             Self::Cancelled => exit_code::INTERRUPTED,
             _ => exit_code::FAILED,
         }
+    }
+}
+
+/// As its name.
+impl serde::Serialize for ErrorKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
@@ -219,6 +226,18 @@ impl Error {
     pub fn of_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
         self
+    }
+
+    /// Hints at the known name that is most like `name`, or at something else if none is.
+    #[must_use]
+    pub fn with_nearest<'n>(
+        self,
+        name: &str,
+        known: impl Iterator<Item = &'n str>,
+        otherwise: impl FnOnce() -> String,
+    ) -> Self {
+        let hint = nearest(name, known).map(|near| format!("Did you mean `{near}`?"));
+        self.with_hint(hint.unwrap_or_else(otherwise))
     }
 
     /// The same error with one more next step.

@@ -11,8 +11,8 @@
 //! block-length selection for the dependent bootstrap*, Econometric Reviews 23 (2004), with the correction of A. Patton,
 //! D. Politis, H. White in 28 (2009).
 
-use crate::divergence::quantile;
 use crate::proportion::Interval;
+use crate::quantile::quantile;
 
 /// How often the rounds are drawn again.
 pub const RESAMPLES: usize = 2_000;

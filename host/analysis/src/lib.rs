@@ -17,6 +17,7 @@ pub mod histogram;
 pub mod matching;
 pub mod params;
 pub mod proportion;
+pub mod quantile;
 pub mod quantize;
 pub mod range;
 pub mod ranking;
@@ -39,6 +40,7 @@ pub use matching::{
 pub use params::{Affine, AffineList, CountMismatch, ScaleSummary};
 pub use proportion::{Interval, Paired, Verdict, wilson};
 pub use qp_elements::ElementType;
+pub use quantile::quantile;
 pub use quantize::{Arithmetic, Quantizer};
 pub use range::{CodeRange, RangeCount, ValueRange};
 pub use ranking::argmax;

@@ -2,12 +2,11 @@
 
 use crate::commands::{Prepared, TABLE, assertion, find};
 use crate::error::{Error, ErrorKind};
-use crate::expression::Expression;
+use crate::expression::{Expression, unknown_name};
 use crate::input::Selection;
 use crate::language::variable::{assignment, value_of};
 use crate::language::{Line, Part, Problem, Statement, Variables, parse};
 use crate::regular_file;
-use crate::spelling::nearest;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
@@ -128,15 +127,7 @@ impl Checker {
                     Error::state(format!("`{}` has not run before", entry.name))
                         .with_hint(format!("Run `{}` before it.", entry.name)),
                 ),
-                None => {
-                    let error = Error::usage(format!("unknown name `{name}`"));
-                    Some(match nearest(name, known()) {
-                        Some(near) => error.with_hint(format!("Did you mean `{near}`?")),
-                        None => {
-                            error.with_hint("Names are those of commands that have run, and of variables.")
-                        }
-                    })
-                }
+                None => Some(unknown_name(name, known())),
             }
         };
         expression.names().iter().filter_map(wrong).collect()

@@ -8,7 +8,6 @@ use crate::input::{Dataset, Recipe};
 use crate::playground::Playground;
 use crate::render::record::{Field, Record, ReportShape, Unit, labelled};
 use crate::render::report::{Report, Table};
-use crate::spelling::nearest;
 use std::sync::Arc;
 
 /// Classes that are printed.
@@ -230,11 +229,9 @@ fn shown(name: &str, playground: &Playground) -> Result<Report> {
         });
     }
     let dataset = playground.datasets.get(name).ok_or_else(|| {
-        let error = Error::not_found(format!("no data set is called `{name}`"));
-        match nearest(name, playground.datasets.keys().map(String::as_str)) {
-            Some(near) => error.with_hint(format!("Did you mean `{near}`?")),
-            None => error.with_hint(format!("Name one with `data {name} = SOURCE`.")),
-        }
+        let known = playground.datasets.keys().map(String::as_str);
+        Error::not_found(format!("no data set is called `{name}`"))
+            .with_nearest(name, known, || format!("Name one with `data {name} = SOURCE`."))
     })?;
     Ok(lay_out(&Row::new(name, dataset)))
 }

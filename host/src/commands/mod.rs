@@ -60,7 +60,6 @@ use crate::render::Format;
 use crate::render::record::{ReportShape, schema};
 use crate::render::report::Report;
 use crate::render::ui::Ui;
-use crate::spelling::nearest;
 use clap::{ArgMatches, Args, FromArgMatches};
 
 /// What a command is given besides the playground and its arguments.
@@ -330,10 +329,9 @@ fn unknown(line: &Line) -> Error {
         Some(span) => error.with_span(span),
         None => error,
     };
-    match nearest(name, TABLE.iter().map(|entry| entry.name)) {
-        Some(near) => error.with_hint(format!("Did you mean `{near}`?")),
-        None => error.with_hint("See `help` for all commands."),
-    }
+    error.with_nearest(name, TABLE.iter().map(|entry| entry.name), || {
+        "See `help` for all commands.".to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -168,18 +168,12 @@ pub(super) fn missing(expr: &IdedExpr, context: &Context<'_, '_>) -> Vec<String>
     found
 }
 
-/// What lacks a key: the text before it.
-pub(super) fn holder(expr: &IdedExpr, key: &str, context: &Context<'_, '_>) -> Option<String> {
-    lacking(expr, key, context).map(|(path, _)| path)
-}
-
-/// The keys that are there instead.
-pub(super) fn keys_beside(expr: &IdedExpr, key: &str, context: &Context<'_, '_>) -> Vec<String> {
-    lacking(expr, key, context).map(|(_, keys)| keys).unwrap_or_default()
-}
-
 /// The path before a key that is not there, and the keys that are.
-fn lacking(expr: &IdedExpr, key: &str, context: &Context<'_, '_>) -> Option<(String, Vec<String>)> {
+pub(super) fn lacking(
+    expr: &IdedExpr,
+    key: &str,
+    context: &Context<'_, '_>,
+) -> Option<(String, Vec<String>)> {
     let operand = match &expr.expr {
         Expr::Select(select) if select.field == key => Some(&*select.operand),
         Expr::Call(call) if call.func_name == operators::INDEX => match &call.args[..] {

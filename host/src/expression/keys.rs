@@ -4,7 +4,6 @@ use super::Expression;
 use super::explain::{parts, path};
 use crate::error::Error;
 use crate::render::record::{Form, Kind, ReportShape, Shape};
-use crate::spelling::nearest;
 use cel::common::ast::{Expr, IdedExpr, SelectExpr, operators};
 
 /// What is known of a value before it is computed.
@@ -99,12 +98,10 @@ impl Checker<'_> {
                     return known;
                 }
                 let holder = path(&select.operand).unwrap_or_default();
-                let error = Error::usage(format!("`{holder}` has no `{key}`"));
                 let keys: Vec<&str> = alternatives.iter().flat_map(|fields| keys(fields)).collect();
-                self.problems.push(match nearest(key, keys.iter().copied()) {
-                    Some(near) => error.with_hint(format!("Did you mean `{near}`?")),
-                    None => error.with_hint(format!("It has {}.", keys.join(", "))),
-                });
+                let error = Error::usage(format!("`{holder}` has no `{key}`"));
+                let otherwise = || format!("It has {}.", keys.join(", "));
+                self.problems.push(error.with_nearest(key, keys.iter().copied(), otherwise));
                 Known::Any
             }
             Known::One => {

@@ -6,7 +6,6 @@ mod keys;
 mod value;
 
 use crate::error::{Error, Result};
-use crate::spelling::nearest;
 use cel::common::ast::{Expr, IdedExpr};
 use cel::{Context, ExecutionError, Program, Value};
 use std::collections::BTreeMap;
@@ -47,12 +46,14 @@ impl<'a> Names<'a> {
                 .with_hint(format!("Run `{name}` before it.")));
         }
         let known = self.commands.iter().copied().chain(self.values.keys().copied());
-        let error = Error::usage(format!("unknown name `{name}`"));
-        Err(match nearest(name, known) {
-            Some(near) => error.with_hint(format!("Did you mean `{near}`?")),
-            None => error.with_hint("Names are those of commands that have run, and of variables."),
-        })
+        Err(unknown_name(name, known))
     }
+}
+
+/// The error for a name that is none of those `known`.
+pub fn unknown_name<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Error {
+    let otherwise = || "Names are those of commands that have run, and of variables.".to_owned();
+    Error::usage(format!("unknown name `{name}`")).with_nearest(name, known, otherwise)
 }
 
 /// A parsed expression.
@@ -131,16 +132,10 @@ impl Expression {
     fn failure(&self, error: &ExecutionError, context: &Context<'_, '_>) -> Error {
         let root = self.program.expression();
         if let ExecutionError::NoSuchKey(key) = error {
-            let failed = Error::usage(format!(
-                "`{}` has no `{key}`",
-                explain::holder(root, key, context).unwrap_or_default()
-            ));
-            let keys = explain::keys_beside(root, key, context);
-            return match nearest(key, keys.iter().map(String::as_str)) {
-                Some(near) => failed.with_hint(format!("Did you mean `{near}`?")),
-                None if keys.is_empty() => failed,
-                None => failed.with_hint(format!("It has {}.", keys.join(", "))),
-            };
+            let (holder, keys) = explain::lacking(root, key, context).unwrap_or_default();
+            let failed = Error::usage(format!("`{holder}` has no `{key}`"));
+            let known = keys.iter().map(String::as_str);
+            return failed.with_nearest(key, known, || format!("It has {}.", keys.join(", ")));
         }
         let missing = explain::missing(root, context);
         let failed = Error::usage(format!("`{}` cannot be computed", self.text));

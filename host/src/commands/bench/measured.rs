@@ -5,7 +5,7 @@ use crate::capture::Side;
 use crate::capture::side::OnlyCancel;
 use crate::error::{Error, Result};
 use crate::model::Tensor;
-use qp_analysis::divergence::quantile;
+use qp_analysis::quantile;
 use std::time::{Duration, Instant};
 
 /// Every model runs at least so often, and so long, before anything is counted.

@@ -8,7 +8,6 @@ use crate::playground::Playground;
 use crate::render::record::{Field, Kind, Record, ReportShape, Spec, TableShape, Unit};
 use crate::render::report::{Cell, Report};
 use crate::render::style::Tone;
-use crate::spelling::nearest;
 use serde_json::Value;
 
 /// `help [COMMAND]`
@@ -91,11 +90,12 @@ impl Command for Help {
             },
             Some(entry) => Ok(of_command(entry)),
             None => {
-                let error = Error::not_found(format!("there is no command `{name}`"));
-                Err(match nearest(&name, TABLE.iter().map(|entry| entry.name)) {
-                    Some(near) => error.with_hint(format!("Did you mean `{near}`?")),
-                    None => error.with_hint("See `help` for all commands."),
-                })
+                let known = TABLE.iter().map(|entry| entry.name);
+                Err(Error::not_found(format!("there is no command `{name}`")).with_nearest(
+                    &name,
+                    known,
+                    || "See `help` for all commands.".to_owned(),
+                ))
             }
         }
     }

@@ -6,8 +6,8 @@ pub(in crate::commands) use declaration::verdict_tone;
 
 use super::Ran;
 use crate::capture::evaluation::{self, Tally};
-use qp_analysis::divergence::quantile;
 use qp_analysis::proportion::{CONFIDENCE, EQUIVALENCE_CONFIDENCE};
+use qp_analysis::quantile;
 use qp_analysis::{Interval, Verdict, wilson};
 
 /// The judgement of one model.
