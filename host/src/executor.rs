@@ -8,6 +8,7 @@ use crate::language::{Line, Problem, Statement, parse};
 use crate::playground::Playground;
 use crate::regular_file;
 use crate::render::diagnostic::Source;
+use crate::render::record::take_durations;
 use crate::render::report::Effect;
 use crate::render::ui::Ui;
 use crate::render::{Format, number};
@@ -253,7 +254,13 @@ impl Executor {
             Err(error) | Ok(Effect::Fail(error)) => Err(error.clone()),
             // Its statements write themselves.
             Ok(Effect::Source(_)) => return,
-            Ok(_) => Ok(self.playground.results.get(command).cloned().unwrap_or_default()),
+            Ok(_) => {
+                let mut value = self.playground.results.get(command).cloned().unwrap_or_default();
+                for report in find(command).map(|entry| (entry.reports)()).unwrap_or_default() {
+                    take_durations(&report.fields, &mut value);
+                }
+                Ok(value)
+            }
         };
         journal.note(place(name, text, &statement.span), command, outcome);
     }

@@ -103,6 +103,22 @@ fn the_guard_of_the_sample_family_passes_and_fails_with_a_moved_threshold() {
     assert!(markdown.starts_with("## models/check.qp: 1 of "), "{markdown}");
 }
 
+/// Times differ from run to run; the reports do not.
+#[test]
+fn reports_are_the_same_each_time() {
+    let world = World::new();
+    world.write("r.qp", "open models\nevaluate resnet8.onnx --data models/digits.npz --samples 8\nrun resnet8.onnx --repeat 2\nassert 1 < 2\n");
+    world.write("i.qp", "open models\ninput models/digits.npz:images[0]\nsource r.qp\n");
+    let report = |name: &str| {
+        assert_eq!(world.run_args(&["-q", "run", "i.qp", "--report", name]).code, 0);
+        std::fs::read_to_string(world.path(name)).unwrap()
+    };
+    let (first, second) = (report("a.json"), report("b.json"));
+    assert!(first.contains("\"latency_ms\": null") && first.contains("\"elapsed_ms\": null"), "{first}");
+    assert_eq!(first, second);
+    assert_eq!(report("a.xml"), report("b.xml"));
+}
+
 #[test]
 fn parameters_are_checked_before_anything_runs() {
     let world = World::new();

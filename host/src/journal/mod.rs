@@ -1,5 +1,6 @@
 //! What happened in a script, for continuous integration: JUnit's XML, JSON, Markdown. The same script with the same
-//! outcome gives the same file: no time, no host.
+//! outcome gives the same file: no host, and no durations, which are `null` in the results. (What `bench` computes of them is its
+//! result.)
 
 mod junit;
 mod markdown;

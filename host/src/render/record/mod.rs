@@ -26,7 +26,7 @@ mod unit;
 
 pub use datum::{Datum, IntoDatum, Kind, word};
 pub use field::Field;
-pub use shape::{Form, ReportShape, Shape, Spec, TableShape};
+pub use shape::{Form, ReportShape, Shape, Spec, TableShape, take_durations};
 pub use sort::{Direction, NATURAL, SortKey, sort_keys};
 pub use unit::Unit;
 

@@ -2,6 +2,7 @@
 
 use super::field::{in_order, joined};
 use super::{Direction, Field, Kind, Record, Unit};
+use serde_json::Value;
 use std::borrow::Cow;
 
 /// What is declared of one value, apart from how it is got.
@@ -164,6 +165,31 @@ impl ReportShape {
         push_tables(&mut tables, "", &self.fields);
         tables.extend(self.drawn.iter().cloned());
         tables
+    }
+}
+
+/// Takes durations out of a record's JSON: what remains is the same each time.
+pub fn take_durations(fields: &[Shape], value: &mut Value) {
+    for field in fields {
+        match field.spec.form {
+            Form::Flat => take_durations(&field.fields, value),
+            Form::Value(_) if field.spec.unit == Unit::Duration => {
+                if let Some(own) = value.get_mut(&*field.spec.key) {
+                    *own = Value::Null;
+                }
+            }
+            Form::Nested | Form::Object(_) => {
+                if let Some(own) = value.get_mut(&*field.spec.key) {
+                    take_durations(&field.fields, own);
+                }
+            }
+            Form::List(_) | Form::Branches => {
+                let inner = if matches!(field.spec.form, Form::Branches) { fields } else { &field.fields };
+                let rows = value.get_mut(&*field.spec.key).and_then(Value::as_array_mut);
+                rows.into_iter().flatten().for_each(|row| take_durations(inner, row));
+            }
+            Form::Value(_) | Form::Names(_) => {}
+        }
     }
 }
 
