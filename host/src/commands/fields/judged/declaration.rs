@@ -262,7 +262,7 @@ impl Record for PairedAccuracy {
             Self::field(
                 "verdict",
                 Unit::Text,
-                "same: within the margin (two one-sided tests at 5 %); worse or better: the 95 % interval excludes 0; \
+                "same: within the margin (two one-sided tests at 5 %); worse or better: McNemar's exact test at 5 %; \
                  undecided: the samples do not tell",
                 |one| one.verdict.text(),
             )
