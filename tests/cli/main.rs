@@ -26,6 +26,7 @@ mod graph;
 mod hostile_names;
 mod input;
 mod inspect;
+mod lint;
 mod open;
 mod plot;
 mod promises;

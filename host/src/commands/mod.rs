@@ -25,6 +25,7 @@ mod info;
 mod input;
 mod layer;
 mod layers;
+mod lint;
 mod load;
 mod matrix;
 mod models;
@@ -210,6 +211,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<layer::Layer>(),
     Entry::of::<graph::GraphCommand>(),
     Entry::of::<quant::Quant>(),
+    Entry::of::<lint::Lint>(),
     Entry::of::<weights::Weights>(),
     Entry::of::<ranges::Ranges>(),
     Entry::of::<residuals::Residuals>(),
