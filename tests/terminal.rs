@@ -72,6 +72,34 @@ fn an_open_quote_continues_on_the_next_line() {
     session.expect("no model is named").unwrap();
 }
 
+#[test]
+fn a_block_continues_until_its_end_and_ctrl_c_drops_it() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("for m in a b\r").unwrap();
+    session.expect("... ").unwrap();
+    session.send("echo dropped-$m\r").unwrap();
+    session.expect("... ").unwrap();
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("qp> ").unwrap();
+    for line in ["for m in a b", "if m == 'b'", "echo said-$m", "end"] {
+        session.send(format!("{line}\r")).unwrap();
+        session.expect("... ").unwrap();
+    }
+    session.send("end\r").unwrap();
+    let shown = session.expect("said-b").unwrap();
+    assert!(!String::from_utf8_lossy(shown.as_bytes()).contains("dropped-a"));
+    session.expect("qp> ").unwrap();
+    session.send("use resnet8.onnx; for m in resnet8.onnx resnet8_int8.onnx; input random; run $m --repeat 100000; end; echo aft\"\"er\r").unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("interrupted").unwrap();
+    session.expect("qp> ").unwrap();
+    session.send("format\r").unwrap();
+    let shown = session.expect("results are printed as table").unwrap();
+    assert!(!String::from_utf8_lossy(shown.as_bytes()).contains("after"));
+}
+
 /// The prompt has the names of the current model and layer in it, completion those of all.
 #[test]
 fn no_name_of_a_file_reaches_the_terminal_as_a_command_to_it() {

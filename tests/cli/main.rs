@@ -12,6 +12,7 @@ mod support;
 
 mod assertions;
 mod bench;
+mod blocks;
 mod cache;
 mod compare;
 mod data;

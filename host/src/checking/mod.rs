@@ -142,6 +142,7 @@ fn parameter(statement: &Statement) -> Option<(String, Option<String>)> {
 fn text(part: &Part) -> String {
     match part {
         Part::Literal(text) => text.clone(),
+        Part::Wildcard(letter) => letter.to_string(),
         Part::Variable { name, .. } => format!("${name}"),
     }
 }

@@ -50,11 +50,11 @@ mod unload;
 mod variables;
 mod weights;
 
-pub use assert::parse as assertion;
+pub use assert::{names_of, parse as assertion};
 
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
-use crate::language::{Line, usage};
+use crate::language::{Line, block, usage};
 use crate::playground::Playground;
 use crate::render::Format;
 use crate::render::record::{ReportShape, schema};
@@ -324,11 +324,17 @@ impl Prepared {
 
 fn unknown(line: &Line) -> Error {
     let name = line.command();
-    let error = Error::usage(format!("unknown command `{name}`"));
+    let error = match block::usage(name) {
+        Some(_) => Error::usage(format!("`{name}` cannot stand here")),
+        None => Error::usage(format!("unknown command `{name}`")),
+    };
     let error = match line.word_span(0) {
         Some(span) => error.with_span(span),
         None => error,
     };
+    if let Some(usage) = block::usage(name) {
+        return error.with_hint(format!("It belongs to a block: `{usage}`."));
+    }
     error.with_nearest(name, TABLE.iter().map(|entry| entry.name), || {
         "See `help` for all commands.".to_owned()
     })

@@ -57,7 +57,7 @@ fn write_suite<W: Write>(journal: &Journal, steps: &[&Step], writer: &mut Writer
 }
 
 fn write_case<W: Write>(step: &Step, suite: &str, writer: &mut Writer<W>) -> io::Result<()> {
-    let name = format!("line {}: {}", step.line, step.text);
+    let name = step.name(&step.text);
     let case = writer
         .create_element("testcase")
         .with_attribute(("classname", format!("{}.{suite}", step.file).as_str()))

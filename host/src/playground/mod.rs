@@ -3,6 +3,7 @@
 //! A method that fails leaves the state as it was.
 
 mod identity;
+mod matching;
 mod naming;
 mod store;
 

@@ -1,10 +1,12 @@
 //! From a line of text to a displayed result: parse, expand, check, run, print, remember.
 
+mod block;
+
 use crate::cancel::CancelFlag;
 use crate::commands::{Entry, Prepared, Scope, find};
 use crate::error::{Error, ErrorKind, Result, exit_code};
 use crate::journal::{Journal, Place};
-use crate::language::{Line, Problem, Statement, parse};
+use crate::language::{Line, Problem, Statement, blocks, parse};
 use crate::playground::Playground;
 use crate::regular_file;
 use crate::render::diagnostic::Source;
@@ -33,6 +35,10 @@ pub struct Executor {
     pub journal: Option<Journal>,
     /// How many nested scripts are running.
     depth: usize,
+    /// How many blocks within each other are executed.
+    blocks: usize,
+    /// What the variables of the loops around a statement are.
+    rounds: Vec<String>,
 }
 
 /// Where a text comes from: decides what happens after an error, and how its position is shown.
@@ -66,40 +72,43 @@ pub enum Outcome {
 impl Executor {
     /// A new session.
     pub fn new(playground: Playground, ui: Ui, cancel: CancelFlag) -> Self {
-        Self { playground, ui, cancel, keeps_going: false, journal: None, depth: 0 }
+        Self {
+            playground,
+            ui,
+            cancel,
+            keeps_going: false,
+            journal: None,
+            depth: 0,
+            blocks: 0,
+            rounds: Vec::new(),
+        }
     }
 
     /// Executes the statements of a text, up to the first that fails.
     pub fn execute(&mut self, text: &str, origin: Origin<'_>) -> Outcome {
-        let statements = match parse(text) {
-            Ok(statements) => statements,
+        let nodes = match blocks(text) {
+            Ok(nodes) => nodes,
             Err(problems) => {
                 for problem in &problems {
                     if let (Some(journal), Origin::Text { name, .. }) = (&mut self.journal, origin) {
-                        journal.note(place(name, text, &problem.span), "", Err(unparsable(problem)));
+                        let place = place(name, text, &problem.span);
+                        journal.note(place, &self.rounds, "", Err(unparsable(problem)));
                     }
                     self.show_error(&unparsable(problem), text, origin, self.playground.settings.format);
                 }
                 return Outcome::Failed(exit_code::USAGE);
             }
         };
-        let mut failed: Option<u8> = None;
-        for statement in &statements {
-            match self.execute_statement(text, statement, origin) {
-                Outcome::GoOn => {}
-                Outcome::Failed(code) if self.keeps_going && code != exit_code::INTERRUPTED => {
-                    failed = Some(failed.map_or(code, |before| exit_code::worse(before, code)));
-                }
-                end => return end,
-            }
-            if self.ui.is_output_closed() {
-                return Outcome::Quit;
-            }
-            if self.ui.has_output_failed() {
-                return Outcome::Failed(exit_code::FAILED);
-            }
+        // At a prompt Ctrl-C ends what was typed; in a script it ends the script.
+        if let Origin::Prompt { .. } = origin {
+            self.cancel.clear();
         }
-        failed.map_or(Outcome::GoOn, Outcome::Failed)
+        let outcome = self.execute_nodes(text, &nodes, origin);
+        // Handled: the next Ctrl-C counts as a first one again.
+        if let Origin::Prompt { .. } = origin {
+            self.cancel.clear();
+        }
+        outcome
     }
 
     /// Runs a script up to the first statement that fails; paths in it are relative to its own folder.
@@ -122,14 +131,7 @@ impl Executor {
     }
 
     fn execute_statement(&mut self, text: &str, statement: &Statement, origin: Origin<'_>) -> Outcome {
-        if let Origin::Text { is_echoed: true, .. } = origin {
-            let source = text.get(statement.span.clone()).unwrap_or_default();
-            self.ui.echo(source);
-        }
-        // At a prompt Ctrl-C ends a command; in a script it ends the script.
-        if let Origin::Prompt { .. } = origin {
-            self.cancel.clear();
-        }
+        self.echo(text, statement, origin);
         let mut format = self.playground.settings.format;
         let started = Instant::now();
         let result = match self.run_statement(text, statement, origin, &mut format) {
@@ -139,17 +141,13 @@ impl Executor {
             result => result,
         };
         self.note(text, statement, origin, &result);
-        if self.depth == 0
+        if self.is_at_top()
             && !matches!(result, Err(_) | Ok(Effect::Fail(_)))
             && let Some((entry, line)) = named(text, statement)
         {
             self.playground.done.push((entry.name, line.to_owned()));
         }
         self.playground.backends.idle();
-        // Handled: the next Ctrl-C counts as a first one again.
-        if let Origin::Prompt { .. } = origin {
-            self.cancel.clear();
-        }
         let effect = match result {
             Ok(effect) => effect,
             Err(error) => {
@@ -176,6 +174,18 @@ impl Executor {
                 let is_echoed = matches!(origin, Origin::Text { is_echoed: true, .. });
                 self.run_script(&path, is_echoed)
             }
+        }
+    }
+
+    /// Whether a statement is one that the user gave: neither in a script nor in a block.
+    fn is_at_top(&self) -> bool {
+        self.depth == 0 && self.blocks == 0
+    }
+
+    /// Prints a statement before its result, if that is wanted.
+    fn echo(&self, text: &str, statement: &Statement, origin: Origin<'_>) {
+        if let Origin::Text { is_echoed: true, .. } = origin {
+            self.ui.echo(text.get(statement.span.clone()).unwrap_or_default());
         }
     }
 
@@ -262,13 +272,15 @@ impl Executor {
                 Ok(value)
             }
         };
-        journal.note(place(name, text, &statement.span), command, outcome);
+        journal.note(place(name, text, &statement.span), &self.rounds, command, outcome);
     }
 
     fn show_error(&self, error: &Error, text: &str, origin: Origin<'_>, format: Format) {
         // An error about the world, not about the words, needs no arrow under a line that was just typed.
         let is_about_words = error.kind() == ErrorKind::Usage;
         let source = match origin {
+            // More than one line: which of them it was must be said.
+            Origin::Prompt { .. } if text.contains('\n') => Source::Text { name: "prompt", text },
             Origin::Prompt { width } if is_about_words => Source::Prompt { text, prompt_width: width },
             Origin::Prompt { .. } => Source::None,
             Origin::Text { name, .. } => Source::Text { name, text },
