@@ -78,7 +78,9 @@ fn start(args: &Args) -> u8 {
             end => end,
         },
     };
+    executor.ui.show_last();
     match outcome {
+        Outcome::GoOn | Outcome::Quit if executor.ui.has_output_failed() => exit_code::FAILED,
         Outcome::GoOn | Outcome::Quit => exit_code::DONE,
         Outcome::Failed(code) => code,
     }
@@ -136,6 +138,16 @@ fn open_first(executor: &mut Executor, folder: Option<&Path>) -> Outcome {
     executor.execute(&format!("open {quoted}"), Origin::Text { name: "arguments", is_echoed: false })
 }
 
+/// Whether all commands are known at the start. Whoever writes into a pipe may wait for each result, and so does a reader
+/// who wants each command printed before it.
+fn runs_to_its_end(args: &Args) -> bool {
+    match &args.action {
+        Some(Action::Run { echo, .. }) => !echo,
+        Some(Action::Check { .. }) => false,
+        None => args.commands.is_some(),
+    }
+}
+
 fn appearance(args: &Args, environment: &Environment) -> Appearance {
     let (output, talk) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
     let is_colored = |is_terminal: bool| match args.color {
@@ -158,6 +170,7 @@ fn appearance(args: &Args, environment: &Environment) -> Appearance {
         is_interactive: talk && std::io::stdin().is_terminal() && !environment.is_dumb_terminal,
         width,
         is_quiet: args.quiet,
+        shows_last_only: args.quiet && !args.all_results && runs_to_its_end(args),
         is_verbose: args.verbose,
     }
 }

@@ -83,9 +83,9 @@ impl Command for Assert {
         };
         let report = Report::of(&asserted);
         if asserted.holds {
-            return Ok(
-                report.toned_line([(Tone::Good, "holds: ".to_owned()), (Tone::Plain, asserted.expression)])
-            );
+            return Ok(report
+                .preparation(true)
+                .toned_line([(Tone::Good, "holds: ".to_owned()), (Tone::Plain, asserted.expression)]));
         }
         let mut error = match &asserted.message {
             Some(message) => Error::new(ErrorKind::Assertion, message.clone())

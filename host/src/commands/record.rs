@@ -69,7 +69,7 @@ impl Command for Record {
         let text = format!("# Written by `record`; paths are relative to this file.\n{}\n", lines.join("\n"));
         file::write(&path, text.as_bytes(), arguments.force)?;
         let recorded = Recorded { path: path.display().to_string(), commands: lines.len() };
-        let mut report = Report::of(&recorded).toned_line([
+        let mut report = Report::of(&recorded).preparation(true).toned_line([
             (Tone::Plain, format!("{} written to ", counted(recorded.commands, "command"))),
             (Tone::Name, recorded.path.clone()),
         ]);

@@ -210,7 +210,12 @@ impl Executor {
             *format = self.playground.settings.format;
         }
         if !report.value().is_null() {
-            self.ui.report(&report, *format, matches!(origin, Origin::Prompt { .. }));
+            let is_for_machines = self.playground.settings.format.is_for_machines();
+            if is_for_machines && self.ui.appearance().shows_last_only {
+                self.ui.keep_last(&report, *format);
+            } else {
+                self.ui.report(&report, *format, matches!(origin, Origin::Prompt { .. }));
+            }
         }
         let effect = report.pending_effect().clone();
         if !matches!(effect, Effect::Fail(_)) && !report.value().is_null() {

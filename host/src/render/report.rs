@@ -16,6 +16,7 @@ pub struct Report {
     value: Value,
     blocks: Vec<Block>,
     effect: Effect,
+    is_preparation: bool,
 }
 
 /// What the session does after a command's result has been shown.
@@ -262,6 +263,19 @@ impl Report {
     pub fn effect(mut self, effect: Effect) -> Self {
         self.effect = effect;
         self
+    }
+
+    /// The same report of a command that sets something for those that follow, if `is_so`: where only the last result
+    /// is wanted, it is not one as long as there is another.
+    #[must_use]
+    pub fn preparation(mut self, is_so: bool) -> Self {
+        self.is_preparation = is_so;
+        self
+    }
+
+    /// Whether it only says what was set.
+    pub fn is_preparation(&self) -> bool {
+        self.is_preparation
     }
 
     /// The value, as JSON and `assert` see it.
