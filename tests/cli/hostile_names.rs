@@ -164,6 +164,8 @@ fn lines(names: &Names) -> Vec<(&'static str, String)> {
         ("bench", format!("bench {pair} --rounds 10")),
         ("assert", format!("assert summary.families.size() > 0 'text{E}'")),
         ("expect-error", format!("expect-error NotFound load 'text{E}'")),
+        ("baseline", format!("baseline save --force 'base{E}.json'")),
+        ("baseline", format!("baseline check 'base{E}.json'")),
         ("section", format!("section 'text{E}'")),
         ("param", format!("param name 'text{E}'")),
         ("record", format!("record --force 'session{E}.qp'")),

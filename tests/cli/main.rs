@@ -11,6 +11,7 @@
 mod support;
 
 mod assertions;
+mod baseline;
 mod bench;
 mod blocks;
 mod cache;

@@ -4,6 +4,7 @@ mod activations;
 mod arguments;
 mod assert;
 mod backends;
+mod baseline;
 mod bench;
 mod cache;
 mod capture;
@@ -51,6 +52,7 @@ mod variables;
 mod weights;
 
 pub use assert::{names_of, parse as assertion};
+pub use baseline::values_of;
 
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
@@ -236,6 +238,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<timing::Timing>(),
     Entry::of::<assert::Assert>(),
     Entry::of::<expect_error::ExpectError>(),
+    Entry::of::<baseline::BaselineCommand>(),
     Entry::of::<section::Section>(),
     Entry::of::<param::Param>(),
     Entry::of::<record::Record>(),
