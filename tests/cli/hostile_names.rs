@@ -181,6 +181,7 @@ fn lines(names: &Names) -> Vec<(&'static str, String)> {
         ("backends", "backends".into()),
         ("format", "format".into()),
         ("timing", "timing".into()),
+        ("watch", format!("watch --times 1 info '{int8}'")),
         ("source", format!("source 'script{E}.qp'")),
         ("let", format!("let name = 'text{E}'")),
         ("echo", format!("echo 'text{E}'")),

@@ -44,3 +44,4 @@ mod stranger;
 mod summary;
 mod tables;
 mod verdict;
+mod watch;

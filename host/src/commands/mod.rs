@@ -49,10 +49,11 @@ mod summary;
 mod timing;
 mod unload;
 mod variables;
+mod watch;
 mod weights;
 
 pub use assert::{names_of, parse as assertion};
-pub use baseline::values_of;
+pub use watch::Round;
 
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
@@ -236,6 +237,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<backends::Backends>(),
     Entry::of::<format::Format>(),
     Entry::of::<timing::Timing>(),
+    Entry::of::<watch::Watch>(),
     Entry::of::<assert::Assert>(),
     Entry::of::<expect_error::ExpectError>(),
     Entry::of::<baseline::BaselineCommand>(),

@@ -1,17 +1,18 @@
 //! From a line of text to a displayed result: parse, expand, check, run, print, remember.
 
 mod block;
+mod watch;
 
 use crate::cancel::CancelFlag;
 use crate::commands::{Entry, Prepared, Scope, find};
 use crate::error::{Error, ErrorKind, Result, exit_code};
 use crate::journal::{Journal, Place};
 use crate::language::{Line, Problem, Statement, blocks, parse};
-use crate::playground::Playground;
+use crate::playground::{Playground, Preparation};
 use crate::regular_file;
 use crate::render::diagnostic::Source;
 use crate::render::record::take_durations;
-use crate::render::report::Effect;
+use crate::render::report::{Effect, Report};
 use crate::render::ui::Ui;
 use crate::render::{Format, number};
 use std::ops::Range;
@@ -35,6 +36,8 @@ pub struct Executor {
     pub journal: Option<Journal>,
     /// How many nested scripts are running.
     depth: usize,
+    /// Whether a line is run again and again: each of its results is shown at once.
+    is_watching: bool,
     /// How many blocks within each other are executed.
     blocks: usize,
     /// What the variables of the loops around a statement are.
@@ -79,6 +82,7 @@ impl Executor {
             keeps_going: false,
             journal: None,
             depth: 0,
+            is_watching: false,
             blocks: 0,
             rounds: Vec::new(),
         }
@@ -138,6 +142,7 @@ impl Executor {
             Ok(Effect::ExpectError { kind, line }) => {
                 self.expect_error(kind, &line, origin).map(|()| Effect::None)
             }
+            Ok(Effect::Watch { times, line }) => self.watch(times, &line, origin).map(|()| Effect::None),
             result => result,
         };
         self.note(text, statement, origin, &result);
@@ -168,8 +173,8 @@ impl Executor {
                 self.show_error(&error, text, origin, Format::Table);
                 Outcome::Failed(error.kind().exit_code())
             }
-            // Was handled above.
-            Effect::ExpectError { .. } => Outcome::GoOn,
+            // Were handled above.
+            Effect::ExpectError { .. } | Effect::Watch { .. } => Outcome::GoOn,
             Effect::Source(path) => {
                 let is_echoed = matches!(origin, Origin::Text { is_echoed: true, .. });
                 self.run_script(&path, is_echoed)
@@ -189,6 +194,7 @@ impl Executor {
         }
     }
 
+    /// Runs a statement and shows its result.
     fn run_statement(
         &mut self,
         text: &str,
@@ -196,6 +202,22 @@ impl Executor {
         origin: Origin<'_>,
         format: &mut Format,
     ) -> Result<Effect> {
+        let (command, report) = self.compute(text, statement, format)?;
+        self.show(&report, *format, origin);
+        let effect = report.pending_effect().clone();
+        if !matches!(effect, Effect::Fail(_)) && !report.value().is_null() {
+            self.playground.results.insert(command, report.into_value());
+        }
+        Ok(effect)
+    }
+
+    /// Runs a statement: the name of its command and the result, which is to be shown in this `format`.
+    fn compute(
+        &mut self,
+        text: &str,
+        statement: &Statement,
+        format: &mut Format,
+    ) -> Result<(&'static str, Report)> {
         self.cancel.check()?;
         let line = Line::new(text, statement, &self.playground.variables)?;
         // An error about the words is a document, too, when one was asked for.
@@ -209,19 +231,26 @@ impl Executor {
             // `format json` itself answers in JSON.
             *format = self.playground.settings.format;
         }
-        if !report.value().is_null() {
-            let is_for_machines = self.playground.settings.format.is_for_machines();
-            if is_for_machines && self.ui.appearance().shows_last_only {
-                self.ui.keep_last(&report, *format);
-            } else {
-                self.ui.report(&report, *format, matches!(origin, Origin::Prompt { .. }));
-            }
+        if report.is_preparation()
+            && let Some(slot) = Preparation::slot(&line)
+        {
+            let files = watch::files_read(&prepared, &self.playground);
+            let base = self.playground.base.clone();
+            self.playground.preparations.insert(slot, Preparation { line, base, files });
         }
-        let effect = report.pending_effect().clone();
-        if !matches!(effect, Effect::Fail(_)) && !report.value().is_null() {
-            self.playground.results.insert(prepared.command(), report.into_value());
+        Ok((prepared.command(), report))
+    }
+
+    fn show(&self, report: &Report, format: Format, origin: Origin<'_>) {
+        if report.value().is_null() {
+            return;
         }
-        Ok(effect)
+        let is_for_machines = self.playground.settings.format.is_for_machines();
+        if is_for_machines && self.ui.appearance().shows_last_only && !self.is_watching {
+            self.ui.keep_last(report, format);
+        } else {
+            self.ui.report(report, format, matches!(origin, Origin::Prompt { .. }));
+        }
     }
 
     /// Runs a line that should fail.
@@ -239,7 +268,7 @@ impl Executor {
         };
         let error = match found {
             Ok(Effect::Fail(error)) | Err(error) => error,
-            Ok(Effect::ExpectError { .. } | Effect::Source(_)) => {
+            Ok(Effect::ExpectError { .. } | Effect::Source(_) | Effect::Watch { .. }) => {
                 Error::usage("`expect-error` takes one command, neither `source` nor itself")
                     .with_hint("Write it into that script.")
             }

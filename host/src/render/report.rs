@@ -38,6 +38,13 @@ pub enum Effect {
         /// The line.
         line: String,
     },
+    /// Runs a line again and again.
+    Watch {
+        /// So many times; `None` for until Ctrl-C.
+        times: Option<u64>,
+        /// The line.
+        line: String,
+    },
 }
 
 /// A part of a report's layout.

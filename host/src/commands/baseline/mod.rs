@@ -126,7 +126,7 @@ impl Command for BaselineCommand {
 }
 
 /// The numbers and verdicts of the session's results.
-pub fn values_of(playground: &Playground) -> Values {
+fn values_of(playground: &Playground) -> Values {
     let is_kept = |entry: &&Entry| {
         !LEFT_OUT.contains(&entry.name) && !matches!(entry.group, Group::Session | Group::Script)
     };
