@@ -28,6 +28,7 @@ mod graph;
 mod hostile_names;
 mod input;
 mod inspect;
+mod junit;
 mod open;
 mod plot;
 mod promises;

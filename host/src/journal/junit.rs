@@ -1,5 +1,5 @@
 //! The report as test runners write it and CI systems read it: a suite for each section, a case for each check. The
-//! attributes are those of Jenkins' schema (`junit-10.xsd`) without times and hosts.
+//! rules are in `tests/junit.xsd`, with where they are from.
 
 use super::{Journal, Outcome, Step};
 use crate::error::{Error, Result};
