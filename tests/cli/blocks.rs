@@ -49,6 +49,7 @@ fn a_loop_runs_once_for_each_word_and_its_variable_ends_with_it() {
     );
     let ran = world.run("for m in 1; echo $m; end; echo $m");
     assert!(ran.code == 2 && ran.error() == "unknown variable `$m`", "{}", ran.talk);
+    assert_eq!(lines(&world.run("for n in 1.50 007 2.5; echo $n; end").output), ["1.50", "007", "2.5"]);
     assert_eq!(lines(&world.run("for n in 3 10; if n > 5; echo $n; end; end").output), ["10"]);
 }
 

@@ -130,6 +130,16 @@ fn ctrl_c_ends_it() {
 }
 
 #[test]
+fn a_check_knows_what_is_watched() {
+    let world = World::new();
+    world.write("a.qp", "open models\nwatch --times 1 compare resnet8.onnx resnet8_int8.onnx\nassert compare.min_sqnr_db > 1\n");
+    assert_eq!(world.run_args(&["check", "a.qp"]).code, 0);
+    world.write("b.qp", "watch --times 1 compare a --tops 3\n");
+    let ran = world.run_args(&["check", "b.qp"]);
+    assert!(ran.code == 2 && ran.talk.contains("b.qp:1:1") && ran.talk.contains("--top"), "{}", ran.talk);
+}
+
+#[test]
 fn what_cannot_be_watched_is_refused() {
     let world = World::new();
     world.write("a.qp", "help\n");

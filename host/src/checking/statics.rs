@@ -1,12 +1,12 @@
 //! `qp check`: everything that can be wrong with a script before it is run, all at once.
 
-use crate::commands::{Prepared, TABLE, assertion, find};
+use crate::commands::{Prepared, TABLE, assertion, find, watched};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expression::{Expression, unknown_name};
 use crate::input::Selection;
 use crate::language::block::{For, If};
 use crate::language::variable::{assignment, value_of};
-use crate::language::{Line, Node, Part, Problem, Statement, Variables, blocks};
+use crate::language::{Line, Node, Part, Problem, Statement, Variables, blocks, parse};
 use crate::regular_file;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -141,6 +141,7 @@ impl Checker {
             ("assert", _) => {
                 self.expression(assertion(line.rest()).map(|(expression, _)| expression), span);
             }
+            ("watch", _) => self.watched(line.rest(), span),
             ("expect-error", [kind, ..]) => {
                 if let Err(error) = ErrorKind::named(kind) {
                     self.report(error, span);
@@ -188,6 +189,21 @@ impl Checker {
             |name: &str| find(name).map(|entry| (entry.reports)()).filter(|reports| !reports.is_empty());
         for error in errors.into_iter().chain(expression.unknown_keys(&reports)) {
             self.report(error, span);
+        }
+    }
+
+    /// The line that is run again and again.
+    fn watched(&mut self, text: &str, span: &Range<usize>) {
+        let inner = watched(text).and_then(|(_, line)| {
+            let statement = parse(line).ok().and_then(|mut statements| statements.pop());
+            statement
+                .map(|statement| Prepared::new(&Line::new(line, &statement, &self.known.variables)?))
+                .transpose()
+        });
+        match inner {
+            Ok(Some(prepared)) => drop(self.known.before.insert(prepared.command())),
+            Ok(None) => {}
+            Err(error) => self.report(error.without_span(), span),
         }
     }
 

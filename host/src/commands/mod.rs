@@ -53,7 +53,7 @@ mod watch;
 mod weights;
 
 pub use assert::{names_of, parse as assertion};
-pub use watch::Round;
+pub use watch::{Round, parse as watched};
 
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};

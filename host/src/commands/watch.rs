@@ -145,7 +145,10 @@ impl Command for Watch {
 }
 
 /// The number of runs, if one is given, and the line.
-fn parse(text: &str) -> Result<(Option<u64>, &str)> {
+///
+/// # Errors
+/// `Usage` for another number.
+pub fn parse(text: &str) -> Result<(Option<u64>, &str)> {
     let Some(rest) = text.strip_prefix("--times") else { return Ok((None, text.trim())) };
     let rest = rest.trim_start_matches('=').trim_start();
     let (count, line) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));

@@ -92,7 +92,7 @@ impl Executor {
             if let Origin::Text { is_echoed: true, .. } = origin {
                 self.ui.echo(&format!("# {round}"));
             }
-            self.playground.variables.set(name.to_owned(), value_of(&word));
+            self.playground.variables.set(name.to_owned(), value_of_word(word));
             self.rounds.push(round);
             let outcome = self.execute_nodes(text, &block.body, origin);
             self.rounds.pop();
@@ -138,6 +138,12 @@ impl Executor {
         self.show_error(&error, text, origin, self.playground.settings.format);
         Outcome::Failed(error.kind().exit_code())
     }
+}
+
+/// A number that is written as the word is; otherwise the word: `1.50` may be the name of a folder.
+fn value_of_word(word: String) -> serde_json::Value {
+    let value = value_of(&word);
+    if value.is_string() || value.to_string() == word { value } else { word.into() }
 }
 
 /// The worst exit code of the statements that failed and did not end the script.
