@@ -143,7 +143,8 @@ impl Executor {
 /// A number that is written as the word is; otherwise the word: `1.50` may be the name of a folder.
 fn value_of_word(word: String) -> serde_json::Value {
     let value = value_of(&word);
-    if value.is_string() || value.to_string() == word { value } else { word.into() }
+    let text = value.to_string();
+    if value.is_string() || text == word { value } else { word.into() }
 }
 
 /// The worst exit code of the statements that failed and did not end the script.
