@@ -10,7 +10,7 @@ use crate::env::Environment;
 use crate::error::exit_code;
 use crate::executor::{Executor, Origin, Outcome};
 use crate::file;
-use crate::language::is_incomplete;
+use crate::language::{is_incomplete, token};
 use crate::playground::Playground;
 use crate::render::ui::{Appearance, Ui};
 use crate::repl::{self, interrupt};
@@ -107,6 +107,8 @@ fn interactive(executor: &mut Executor, args: &Args, dirs: Option<&Dirs>) -> Out
 /// Executes what comes from standard input line by line, as it comes; the first error ends it.
 fn piped(executor: &mut Executor) -> Outcome {
     let (mut pending, mut number, mut first) = (String::new(), 0, 1);
+    // Within a block: only a line with `end` can be its last, and the others are not worth reading all again.
+    let mut is_in_block = false;
     let mut lines = std::io::stdin().lock();
     loop {
         let length_before = pending.len();
@@ -118,7 +120,11 @@ fn piped(executor: &mut Executor) -> Outcome {
             }
         }
         let is_at_end = pending.len() == length_before;
+        if !is_at_end && is_in_block && !pending[length_before..].contains("end") {
+            continue;
+        }
         if !is_at_end && is_incomplete(&pending) {
+            is_in_block = !token::is_incomplete(&pending);
             continue;
         }
         let name = format!("standard input, from line {first}");
@@ -127,6 +133,7 @@ fn piped(executor: &mut Executor) -> Outcome {
             end => return end,
         }
         pending.clear();
+        is_in_block = false;
         first = number + 1;
     }
 }
