@@ -66,6 +66,7 @@ fn only_the_backend_module_knows_what_a_plugin_is() {
         "capture",
         "input",
         "inspect",
+        "lint",
         "model",
         "playground",
     ] {

@@ -26,6 +26,7 @@ pub mod input;
 pub mod inspect;
 pub mod journal;
 pub mod language;
+pub mod lint;
 pub mod model;
 pub mod parallel;
 pub mod playground;

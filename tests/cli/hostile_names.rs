@@ -149,6 +149,7 @@ fn lines(names: &Names) -> Vec<(&'static str, String)> {
         ("graph", format!("graph 'layer{E}' --model '{int8}'")),
         ("graph", format!("graph --model '{int8}' --dot graph.dot")),
         ("quant", format!("quant --model '{int8}'")),
+        ("lint", format!("lint '{int8}'")),
         ("weights", format!("weights 'layer{E}' --model '{int8}'")),
         ("weights", format!("weights 'layer{E}' --model '{float}' --compare {pair}")),
         ("ranges", format!("ranges {pair}")),

@@ -29,6 +29,7 @@ mod hostile_names;
 mod input;
 mod inspect;
 mod junit;
+mod lint;
 mod open;
 mod plot;
 mod promises;

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accumulator;
 pub mod bootstrap;
 pub mod code_usage;
 pub mod concordance;

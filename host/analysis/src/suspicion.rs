@@ -29,6 +29,18 @@ pub enum Reason {
     ZeroChannel,
     /// The codes that occur span less than half of the available range.
     NarrowCodes,
+    /// The codes that occur span the range, and most of those between are never used.
+    FewCodes,
+    /// Channels that share a scale with larger ones use a handful of codes.
+    NarrowChannel,
+    /// Scales and zero points differ in number.
+    CountMismatch,
+    /// All codes of an activation together cover next to nothing: calibration saw nothing but zeros.
+    RangeTiny,
+    /// The blocks that share a scale do not divide their axis.
+    BlockRemainder,
+    /// Codes of a bias are at the ends of 32 bits.
+    BiasSaturated,
     /// A bias's scale is not the input's scale times the weight's.
     BiasScale,
     /// The two ends of a quantize-dequantize pair have different parameters.
@@ -48,6 +60,12 @@ impl Reason {
         Self::ScaleSpread,
         Self::ZeroChannel,
         Self::NarrowCodes,
+        Self::FewCodes,
+        Self::NarrowChannel,
+        Self::CountMismatch,
+        Self::RangeTiny,
+        Self::BlockRemainder,
+        Self::BiasSaturated,
         Self::BiasScale,
         Self::PairMismatch,
     ];
@@ -65,6 +83,12 @@ impl Reason {
             Self::ScaleSpread => "scale-spread",
             Self::ZeroChannel => "zero-channel",
             Self::NarrowCodes => "narrow-codes",
+            Self::FewCodes => "few-codes",
+            Self::NarrowChannel => "narrow-channel",
+            Self::CountMismatch => "count-mismatch",
+            Self::RangeTiny => "range-tiny",
+            Self::BlockRemainder => "block-remainder",
+            Self::BiasSaturated => "bias-saturated",
             Self::BiasScale => "bias-scale",
             Self::PairMismatch => "pair-mismatch",
         }
@@ -83,6 +107,12 @@ impl Reason {
             Self::ScaleSpread => "the scales of the channels are far apart",
             Self::ZeroChannel => "all values of the channel are 0",
             Self::NarrowCodes => "less than half of the codes' range is in use",
+            Self::FewCodes => "most codes within the range are never used",
+            Self::NarrowChannel => "the channel uses less than 3 bits of the scale that it shares",
+            Self::CountMismatch => "scales and zero points differ in number",
+            Self::RangeTiny => "all codes together cover next to nothing",
+            Self::BlockRemainder => "the block size does not divide the axis",
+            Self::BiasSaturated => "codes of the bias are at the ends of 32 bits",
             Self::BiasScale => "the bias scale is not the input scale times the weight scale",
             Self::PairMismatch => "the two ends of the pair have different parameters",
         }
@@ -110,6 +140,9 @@ pub struct Suspicion {
 
 impl fmt::Display for Suspicion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.reason == Reason::CountMismatch {
+            return write!(f, "{} scales and {} zero points", self.count, self.value);
+        }
         f.write_str(self.reason.text())?;
         match self.reason {
             // The text already says it.
@@ -117,10 +150,13 @@ impl fmt::Display for Suspicion {
             Reason::ScaleSpread | Reason::BiasScale | Reason::PairMismatch => {
                 write!(f, " (ratio {})", short(self.value))?;
             }
+            Reason::NarrowChannel => write!(f, " ({} codes from 0)", short(self.value))?,
+            Reason::RangeTiny => write!(f, " (a width of {})", short(self.value))?,
+            Reason::BlockRemainder => write!(f, " ({} elements remain)", self.value)?,
             _ => write!(f, " ({})", short(self.value))?,
         }
         match (self.count, self.first_index) {
-            (0 | 1, 0) if self.reason != Reason::ZeroChannel => Ok(()),
+            (0 | 1, 0) if !matches!(self.reason, Reason::ZeroChannel | Reason::NarrowChannel) => Ok(()),
             (0 | 1, index) => write!(f, " at {index}"),
             (count, index) => write!(f, ", {count} times, first at {index}"),
         }
@@ -132,6 +168,9 @@ fn short(value: f64) -> f64 {
     format!("{value:.4e}").parse().unwrap_or(value)
 }
 
+/// Codes that never occur among so many elements per code are not an accident.
+const MANY_PER_CODE: f64 = 16.0;
+
 /// The thresholds of suspicion.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Thresholds {
@@ -142,11 +181,25 @@ pub struct Thresholds {
     /// The largest unsuspicious relative difference between two scales that should be equal. The default allows for
     /// products rounded to `float32`.
     pub scale_tolerance: f64,
+    /// The smallest unsuspicious share of the available codes that are used.
+    pub code_use_share: f64,
+    /// The smallest unsuspicious magnitude of a channel's largest value, in steps of the scale that it shares.
+    pub channel_steps: f64,
+    /// The smallest unsuspicious width of an activation's range. PyTorch's observers put a scale of `f32::EPSILON`, a
+    /// width of 3e-5, under a range of zero, ONNX Runtime's calibration a width of 1e-4.
+    pub activation_width: f64,
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { scale_spread_ratio: 100.0, code_span_share: 0.5, scale_tolerance: 1e-6 }
+        Self {
+            scale_spread_ratio: 100.0,
+            code_span_share: 0.5,
+            scale_tolerance: 1e-6,
+            code_use_share: 0.25,
+            channel_steps: 4.0,
+            activation_width: 1.01e-4,
+        }
     }
 }
 
@@ -187,15 +240,67 @@ impl Thresholds {
         found.into_sorted().pop()
     }
 
-    /// Checks the codes in use. Fewer codes than half of the range cannot span it, and are not suspicious.
+    /// Checks the codes in use. Fewer codes than half of the range cannot span it, and are not suspicious; neither are
+    /// gaps unless there are many more elements than codes.
     pub fn of_codes(&self, usage: &CodeUsage) -> Option<Suspicion> {
+        let available = f64::from(usage.available_count());
         let share = usage.span_share();
-        let could_span = usage.count() as f64 >= self.code_span_share * f64::from(usage.available_count());
-        (could_span && share < self.code_span_share).then_some(Suspicion {
-            reason: Reason::NarrowCodes,
+        let used = f64::from(usage.used_count()) / available;
+        let could_span = usage.count() as f64 >= self.code_span_share * available;
+        let could_fill = usage.count() as f64 >= MANY_PER_CODE * available;
+        let found = |reason, value| Some(Suspicion { reason, count: 1, first_index: 0, value });
+        if could_span && share < self.code_span_share {
+            found(Reason::NarrowCodes, share)
+        } else if could_fill && used < self.code_use_share {
+            found(Reason::FewCodes, used)
+        } else {
+            None
+        }
+    }
+
+    /// Looks for channels that use a handful of codes because they share one scale with larger ones, given each
+    /// channel's largest magnitude. Channels of zeros are [`Self::of_channels`]'.
+    pub fn of_shared_scale(
+        &self,
+        abs_max: impl IntoIterator<Item = Option<f64>>,
+        scale: f64,
+    ) -> Option<Suspicion> {
+        let mut found = Findings::default();
+        for (index, abs_max) in abs_max.into_iter().enumerate() {
+            let steps = abs_max.map_or(0.0, |abs_max| (abs_max / scale).round());
+            if steps > 0.0 && steps < self.channel_steps {
+                found.add(Reason::NarrowChannel, index, steps);
+            }
+        }
+        found.into_sorted().pop()
+    }
+
+    /// Checks the range that all codes of an activation cover together.
+    pub fn of_activation(&self, low: f64, high: f64) -> Option<Suspicion> {
+        let width = high - low;
+        (width > 0.0 && width < self.activation_width).then_some(Suspicion {
+            reason: Reason::RangeTiny,
             count: 1,
             first_index: 0,
-            value: share,
+            value: width,
+        })
+    }
+
+    /// Checks that blocks of this size divide an axis of this length. A block longer than the axis is all of it.
+    pub fn of_blocks(&self, length: u64, block_size: u64) -> Option<Suspicion> {
+        let rest = length.checked_rem(block_size).filter(|rest| *rest > 0 && length > block_size)?;
+        Some(Suspicion { reason: Reason::BlockRemainder, count: 1, first_index: 0, value: rest as f64 })
+    }
+
+    /// Checks the extremes of a bias's 32-bit codes.
+    pub fn of_bias_codes(&self, smallest: f64, largest: f64) -> Option<Suspicion> {
+        let end = f64::from(i32::MAX);
+        let value = if largest >= end { largest } else { smallest };
+        (value.abs() >= end).then_some(Suspicion {
+            reason: Reason::BiasSaturated,
+            count: 1,
+            first_index: 0,
+            value,
         })
     }
 
@@ -323,6 +428,56 @@ mod tests {
         assert_eq!(Thresholds::default().of_codes(&usage).unwrap().value, 100.0 / 256.0);
         usage.add_elements(&[0x80], 1);
         assert_eq!(Thresholds::default().of_codes(&usage), None);
+    }
+
+    #[test]
+    fn codes_with_many_gaps_are_few() {
+        let mut usage = CodeUsage::new(ElementType::Int { bits: 8, is_signed: false }).unwrap();
+        let every_sixteenth: Vec<u8> = (0..16).map(|code| code * 17).collect();
+        for _ in 0..255 {
+            usage.add_elements(&every_sixteenth, 16);
+        }
+        assert_eq!(Thresholds::default().of_codes(&usage), None, "too few elements to use 256 codes");
+        usage.add_elements(&every_sixteenth, 16);
+        let found = Thresholds::default().of_codes(&usage).unwrap();
+        assert_eq!((found.reason, found.value), (Reason::FewCodes, 16.0 / 256.0));
+    }
+
+    #[test]
+    fn a_channel_far_below_the_shared_scale_has_few_codes() {
+        let abs_max = [Some(12.7), Some(0.34), Some(0.04), Some(0.0), None];
+        let found = Thresholds::default().of_shared_scale(abs_max, 0.1).unwrap();
+        assert_eq!((found.reason, found.count, found.first_index), (Reason::NarrowChannel, 1, 1));
+        assert_eq!(
+            found.to_string(),
+            "the channel uses less than 3 bits of the scale that it shares (3 codes from 0) at 1"
+        );
+        assert_eq!(Thresholds::default().of_shared_scale([Some(0.4)], 0.1), None);
+    }
+
+    #[test]
+    fn an_activation_that_covers_nothing_was_never_seen() {
+        let thresholds = Thresholds::default();
+        assert_eq!(thresholds.of_activation(-1.0, 1.0), None);
+        assert!(thresholds.of_activation(0.0, 255.0 * f64::from(f32::EPSILON)).is_some());
+        assert_eq!(thresholds.of_activation(0.0, 0.0), None, "a scale of zero is its own suspicion");
+    }
+
+    #[test]
+    fn blocks_divide_their_axis() {
+        let thresholds = Thresholds::default();
+        assert_eq!(thresholds.of_blocks(128, 32), None);
+        assert_eq!(thresholds.of_blocks(16, 32), None);
+        assert_eq!(thresholds.of_blocks(5, 0), None);
+        assert_eq!(thresholds.of_blocks(100, 32).unwrap().value, 4.0);
+    }
+
+    #[test]
+    fn a_bias_that_did_not_fit_sits_at_an_end() {
+        let thresholds = Thresholds::default();
+        assert_eq!(thresholds.of_bias_codes(-2_147_483_646.0, 2_147_483_646.0), None);
+        assert!(thresholds.of_bias_codes(0.0, 2_147_483_647.0).is_some());
+        assert!(thresholds.of_bias_codes(-2_147_483_648.0, 0.0).is_some());
     }
 
     #[test]

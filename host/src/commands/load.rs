@@ -148,7 +148,6 @@ impl Command for Load {
 
 /// The models that the names mean, each once.
 fn targets(names: &[String], playground: &Playground) -> Result<Vec<Target>> {
-    let mut targets: Vec<Target> = Vec::new();
     if names.is_empty() {
         let all = playground.targets();
         let is_one_family = all.windows(2).all(|pair| pair[0].family == pair[1].family);
@@ -161,14 +160,7 @@ fn targets(names: &[String], playground: &Playground) -> Result<Vec<Target>> {
                 .with_hint("Name a family or a model, or write `load all`; see `models`.")),
         };
     }
-    for name in names {
-        for target in playground.find_all(name)? {
-            if !targets.contains(&target) {
-                targets.push(target);
-            }
-        }
-    }
-    Ok(targets)
+    playground.find_each(names)
 }
 
 type Loading = dyn Fn(&mut Playground, &Target, &Scope<'_>) -> Result<(std::sync::Arc<Loaded>, LoadedHow)>;

@@ -26,6 +26,7 @@ mod info;
 mod input;
 mod layer;
 mod layers;
+mod lint;
 mod load;
 mod matrix;
 mod models;
@@ -213,6 +214,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<layer::Layer>(),
     Entry::of::<graph::GraphCommand>(),
     Entry::of::<quant::Quant>(),
+    Entry::of::<lint::Lint>(),
     Entry::of::<weights::Weights>(),
     Entry::of::<ranges::Ranges>(),
     Entry::of::<residuals::Residuals>(),

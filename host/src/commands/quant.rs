@@ -1,21 +1,17 @@
 //! `quant`: the quantization parameters of a model's tensors, and which of them look wrong.
 
 use super::{Command, Example, Group, Scope};
-use crate::backend::Progress;
 use crate::error::Result;
-use crate::inspect::Elements;
-use crate::inspect::range::code_range;
-use crate::inspect::suspicion::{Wiring, zero_channels};
-use crate::model::{ModelInfo, QuantizationParameters, TensorRole, ValueOrigin, find_layer};
-use crate::playground::{Loaded, Playground};
+use crate::inspect::quantized::{Kind, Quantized};
+use crate::inspect::range::representable;
+use crate::model::{QuantizationParameters, find_layer};
+use crate::playground::Playground;
 use crate::render::number;
 use crate::render::record::{Field, Record, ReportShape, Unit, word};
 use crate::render::report::{Cell, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
-use qp_analysis::{AffineList, CodeUsage, Granularity, Reason, ScaleSummary, Suspicion, Thresholds};
-use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use qp_analysis::{Granularity, ScaleSummary, Suspicion};
 
 /// `quant [LAYER]`
 pub(super) struct Quant;
@@ -55,29 +51,7 @@ struct Row<'a> {
     is_symmetric: Option<bool>,
     range: Option<(f64, f64)>,
     codes_used: Option<u32>,
-    suspicions: Vec<Suspected>,
-}
-
-struct Suspected {
-    reason: &'static str,
-    text: String,
-    count: u64,
-    first_index: u64,
-    value: f64,
-}
-
-impl From<Suspicion> for Suspected {
-    fn from(found: Suspicion) -> Self {
-        let Suspicion { reason, count, first_index, value } = found;
-        Self { reason: reason.code(), text: found.to_string(), count, first_index, value }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Weight,
-    Activation,
+    suspicions: Vec<Suspicion>,
 }
 
 impl Record for Found<'_> {
@@ -156,7 +130,7 @@ impl Record for Row<'_> {
             Self::list("suspicions", "What looks wrong", |row| &row.suspicions),
             Self::field("", Unit::Text, "What looks wrong, with the numbers in question", |row| {
                 let texts: Vec<String> =
-                    row.suspicions.iter().map(|suspected| suspected.text.clone()).collect();
+                    row.suspicions.iter().map(ToString::to_string).collect();
                 (!texts.is_empty()).then(|| texts.join("; "))
             })
             .title("suspicious")
@@ -166,11 +140,11 @@ impl Record for Row<'_> {
     }
 }
 
-impl Record for Suspected {
+impl Record for Suspicion {
     fn fields() -> Vec<Field<Self>> {
         vec![
-            Self::field("reason", Unit::Text, "Kind of suspicion, for machines", |found| found.reason),
-            Self::field("text", Unit::Text, "What looks wrong", |found| found.text.clone()),
+            Self::field("reason", Unit::Text, "Kind of suspicion, for machines", |found| found.reason.code()),
+            Self::field("text", Unit::Text, "What looks wrong", |found| found.to_string()),
             Self::field("count", Unit::Count, "Number of channels or blocks concerned", |found| found.count),
             Self::field(
                 "first_index",
@@ -209,7 +183,8 @@ impl Command for Quant {
             Some(text) => Some(find_layer(text, model.info())?.path.as_str()),
             None => None,
         };
-        let mut tensors = rows(&model, layer, &task)?;
+        let mut tensors: Vec<Row<'_>> =
+            Quantized::of(&model, layer, &task)?.into_iter().map(Row::from).collect();
         drop(task);
         let total = tensors.len();
         let suspicious = tensors.iter().filter(|row| !row.suspicions.is_empty()).count();
@@ -230,140 +205,20 @@ impl Command for Quant {
     }
 }
 
-fn rows<'a>(model: &'a Loaded, layer: Option<&str>, progress: &dyn Progress) -> Result<Vec<Row<'a>>> {
-    let info = model.info();
-    let users = Users::of(info);
-    let thresholds = Thresholds::default();
-    let mut seen_together = Wiring::of(info).suspicions(info, &thresholds);
-    let is_wanted = |layers: &[&str]| layer.is_none_or(|layer| layers.contains(&layer));
-    let mut rows = Vec::new();
-    // Scales that are quantized themselves are not weights.
-    let stored: Vec<_> = info
-        .tensors
-        .iter()
-        .filter(|tensor| tensor.role != TensorRole::Quantization)
-        .filter_map(|tensor| Some((tensor, tensor.quantization.as_ref()?)))
-        .collect();
-    for (index, (tensor, parameters)) in stored.iter().enumerate() {
-        progress.update("reading codes", index as u64, stored.len() as u64);
-        let mut layers = users.of_name(&tensor.name);
-        layers.extend(tensor.layer.as_deref().filter(|layer| !layers.contains(layer)));
-        if !is_wanted(&layers) {
-            continue;
+impl<'a> From<Quantized<'a>> for Row<'a> {
+    fn from(quantized: Quantized<'a>) -> Self {
+        let Quantized { name, kind, layers, parameters, usage, suspicions } = quantized;
+        Self {
+            name,
+            kind,
+            layers,
+            granularity: granularity_text(parameters),
+            parameters,
+            is_symmetric: parameters.is_symmetric(),
+            range: representable(parameters),
+            codes_used: usage.map(|usage| usage.used_count()),
+            suspicions,
         }
-        // Of real numbers that the graph rounds, the codes are what they are rounded to.
-        let elements = if tensor.dtype.is_float() {
-            Elements::values(model, tensor, progress)
-        } else {
-            Elements::stored(model, tensor)
-        };
-        let usage = match elements {
-            Ok(elements) => elements.code_usage(progress)?,
-            Err(_) => None,
-        };
-        let owner = tensor.layer.as_deref().or(layers.first().copied()).and_then(|path| info.layer(path));
-        let mut suspicions = seen_together.remove(tensor.name.as_str()).unwrap_or_default();
-        let zeros = zero_channels(model, owner, tensor, &thresholds, progress)?;
-        let has_zeros = zeros.is_some();
-        suspicions.extend(zeros);
-        let mut row = row(&tensor.name, Kind::Weight, layers, parameters, usage, suspicions);
-        // The scale of a channel of zeros is arbitrary and says nothing about the others.
-        row.suspicions.retain(|suspected| !(has_zeros && suspected.reason == Reason::ScaleSpread.code()));
-        rows.push(row);
-    }
-    let mut listed = repeated(info);
-    listed.extend(rows.iter().map(|row| row.name));
-    let values = info.inputs.iter().chain(&info.values).chain(&info.outputs);
-    let values = values.filter(|value| value.origin != ValueOrigin::Constant);
-    for (value, parameters) in values.filter_map(|value| Some((value, value.quantization.as_ref()?))) {
-        let layers = users.of_name(&value.name);
-        if is_wanted(&layers) && listed.insert(&value.name) {
-            let suspicions = seen_together.remove(value.name.as_str()).unwrap_or_default();
-            rows.push(row(&value.name, Kind::Activation, layers, parameters, None, suspicions));
-        }
-    }
-    Ok(rows)
-}
-
-/// The values inside or after a pair of layers that quantize and dequantize, and stored tensors dequantized: their
-/// parameters are those of the value before the pair, which is listed already.
-fn repeated(info: &ModelInfo) -> BTreeSet<&str> {
-    let values = info.inputs.iter().chain(&info.values).chain(&info.outputs);
-    let quantized: BTreeSet<&str> = values
-        .filter(|value| value.quantization.is_some())
-        .map(|value| value.name.as_str())
-        .chain(
-            info.tensors
-                .iter()
-                .filter(|tensor| tensor.quantization.is_some())
-                .map(|tensor| tensor.name.as_str()),
-        )
-        .collect();
-    info.layers
-        .iter()
-        .filter(|layer| layer.kind.is_plumbing())
-        .filter(|layer| layer.inputs.first().is_some_and(|source| quantized.contains(source.as_str())))
-        .flat_map(|layer| layer.outputs.iter().map(String::as_str))
-        .collect()
-}
-
-/// Which layers read or compute a name.
-struct Users<'a>(BTreeMap<&'a str, Vec<&'a str>>);
-
-impl<'a> Users<'a> {
-    fn of(info: &'a ModelInfo) -> Self {
-        let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for layer in &info.layers {
-            for name in layer.inputs.iter().chain(&layer.outputs).chain(&layer.tensors) {
-                let layers = users.entry(name).or_default();
-                if layers.last() != Some(&layer.path.as_str()) {
-                    layers.push(&layer.path);
-                }
-            }
-        }
-        Self(users)
-    }
-
-    fn of_name(&self, name: &str) -> Vec<&'a str> {
-        self.0.get(name).cloned().unwrap_or_default()
-    }
-}
-
-fn row<'a>(
-    name: &'a str,
-    kind: Kind,
-    layers: Vec<&'a str>,
-    parameters: &'a QuantizationParameters,
-    usage: Option<CodeUsage>,
-    seen_together: Vec<Suspicion>,
-) -> Row<'a> {
-    let codes = code_range(parameters);
-    let list = AffineList::new(&parameters.scales, &parameters.zero_points);
-    let thresholds = Thresholds::default();
-    let mut suspicions: Vec<Suspicion> =
-        list.as_ref().map(|list| thresholds.of_parameters(*list, codes)).unwrap_or_default();
-    suspicions.extend(usage.as_ref().and_then(|usage| thresholds.of_codes(usage)));
-    suspicions.extend(seen_together);
-    suspicions.sort_by_key(|suspicion| suspicion.reason);
-    let mut suspected: Vec<Suspected> = suspicions.into_iter().map(Suspected::from).collect();
-    suspected.extend(list.as_ref().err().map(|mismatch| Suspected {
-        reason: "count-mismatch",
-        text: format!("{} scales and {} zero points", mismatch.expected, mismatch.found),
-        count: 1,
-        first_index: 0,
-        value: mismatch.found as f64,
-    }));
-    let range = list.ok().zip(codes).and_then(|(list, codes)| list.representable_range(codes));
-    Row {
-        name,
-        kind,
-        layers,
-        granularity: granularity_text(parameters),
-        parameters,
-        is_symmetric: parameters.is_symmetric(),
-        range: range.map(|range| (range.low(), range.high())),
-        codes_used: usage.map(|usage| usage.used_count()),
-        suspicions: suspected,
     }
 }
 

@@ -326,17 +326,32 @@ impl<'a> Elements<'a> {
     /// As [`Self::channel_statistics`].
     pub fn channel_code_usage(&self, axis: i64, progress: &dyn Progress) -> Result<Option<Vec<CodeUsage>>> {
         let Some(none) = CodeUsage::new(self.codes()) else { return Ok(None) };
+        self.fold_channel_codes(axis, &none, progress, &|usage: &mut CodeUsage, _, codes| {
+            for code in codes {
+                usage.add_code(*code as i64);
+            }
+        })
+        .map(Some)
+    }
+
+    /// What `add` makes of `start` for each index along `axis`, given the codes there piece by piece, with the index.
+    ///
+    /// # Errors
+    /// As [`Self::channel_statistics`].
+    pub fn fold_channel_codes<T: Clone>(
+        &self,
+        axis: i64,
+        start: &T,
+        progress: &dyn Progress,
+        add: &dyn Fn(&mut T, usize, &[f64]),
+    ) -> Result<Vec<T>> {
         let map = self.channels(axis)?;
-        let mut channels = vec![none; self.channel_count(&map)?];
+        let mut channels = vec![start.clone(); self.channel_count(&map)?];
         self.each_block_of_codes(progress, &mut |first, numbers| {
-            each_run(&map, first, numbers, &mut |channel, numbers| {
-                for code in numbers {
-                    channels[channel].add_code(*code as i64);
-                }
-            });
+            each_run(&map, first, numbers, &mut |channel, codes| add(&mut channels[channel], channel, codes));
             Ok(())
         })?;
-        Ok(Some(channels))
+        Ok(channels)
     }
 
     /// The scale and zero point of all elements: the identity if nothing is dequantized; `None` if channels or blocks

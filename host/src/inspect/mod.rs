@@ -5,6 +5,7 @@ pub mod contrast;
 pub mod elements;
 pub mod graph;
 pub mod pairing;
+pub mod quantized;
 pub mod range;
 pub mod residual;
 mod structure;

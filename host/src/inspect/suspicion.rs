@@ -119,26 +119,35 @@ impl<'a> Wiring<'a> {
     }
 }
 
-/// The channels of a quantized weight that are all zeros.
+/// What the channels of a quantized weight say together: those of zeros, and those that use next to nothing of a scale
+/// that all share.
 ///
 /// # Errors
-/// Those of the backend; a tensor whose scales do not fit has no channels to check.
-pub fn zero_channels(
+/// `Cancelled`; a tensor whose scales do not fit has no channels to check.
+pub fn of_channels(
     model: &Loaded,
     layer: Option<&LayerInfo>,
     tensor: &TensorInfo,
     thresholds: &Thresholds,
     progress: &dyn Progress,
-) -> Result<Option<Suspicion>> {
+) -> Result<Vec<Suspicion>> {
     if tensor.role != TensorRole::Parameter || tensor.shape.len() < 2 {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let Some(axis) = channel_axis(layer, tensor) else { return Ok(None) };
+    let Some(axis) = channel_axis(layer, tensor) else { return Ok(Vec::new()) };
     let statistics = Elements::values(model, tensor, progress)
         .and_then(|elements| elements.channel_statistics(axis, progress));
-    match statistics {
-        Ok(channels) => Ok(thresholds.of_channels(channels.iter().map(|channel| channel.abs_max()))),
-        Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
-        Err(_) => Ok(None),
+    let channels: Vec<Option<f64>> = match statistics {
+        Ok(channels) => channels.iter().map(qp_analysis::Statistics::abs_max).collect(),
+        Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+        Err(_) => return Ok(Vec::new()),
+    };
+    let mut found: Vec<Suspicion> = thresholds.of_channels(channels.iter().copied()).into_iter().collect();
+    let computes =
+        layer.is_some_and(|layer| matches!(layer.kind, LayerKind::Convolution | LayerKind::Linear));
+    let scales = tensor.quantization.as_ref().map(|parameters| &parameters.scales[..]).unwrap_or_default();
+    if let ([scale], true) = (scales, computes) {
+        found.extend(thresholds.of_shared_scale(channels, *scale));
     }
+    Ok(found)
 }

@@ -80,6 +80,22 @@ impl Playground {
         }
     }
 
+    /// The models that the names refer to, each once.
+    ///
+    /// # Errors
+    /// As [`Self::find_all`].
+    pub fn find_each(&self, names: &[String]) -> Result<Vec<Target>> {
+        let mut targets: Vec<Target> = Vec::new();
+        for name in names {
+            for target in self.find_all(name)? {
+                if !targets.contains(&target) {
+                    targets.push(target);
+                }
+            }
+        }
+        Ok(targets)
+    }
+
     /// The one model that a name refers to.
     ///
     /// # Errors
