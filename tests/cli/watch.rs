@@ -59,7 +59,8 @@ fn a_changed_model_runs_the_line_again_and_shows_what_moved() {
     let moved = round["moved"].as_array().unwrap();
     let of_key = |key: &str| moved.iter().find(|moved| moved["key"] == key).unwrap();
     let worst = of_key("compare.min_sqnr_db");
-    assert_eq!(worst["before"], before["min_sqnr_db"]);
+    assert_eq!((&before["run"], &worst["before"]), (&1.into(), &before["result"]["min_sqnr_db"]));
+    assert_eq!(worst["now"], round["result"]["min_sqnr_db"]);
     let difference = worst["now"].as_f64().unwrap() - worst["before"].as_f64().unwrap();
     assert!(
         (worst["difference"].as_f64().unwrap() - difference).abs() < 1e-9 && difference != 0.0,

@@ -4,10 +4,11 @@ use super::{Command, Example, Group, Scope};
 use crate::baseline::{Change, Scalar};
 use crate::error::{Error, Result};
 use crate::playground::Playground;
-use crate::render::record::{Field, IntoDatum, Record, ReportShape, Unit};
+use crate::render::record::{Field, IntoDatum, Kind, Record, ReportShape, Unit};
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
+use serde_json::Value;
 
 /// People see so many values that moved.
 const SHOWN: usize = 20;
@@ -26,7 +27,7 @@ pub(super) struct Arguments {
     text: String,
 }
 
-/// What a run after a change found.
+/// What a run found.
 pub struct Round {
     /// Which run it is; the one before any change is 1.
     pub run: u64,
@@ -36,18 +37,24 @@ pub struct Round {
     pub changed: Vec<String>,
     /// The values that are no longer what they were, those that moved most first.
     pub moved: Vec<Moved>,
+    /// What the line gave.
+    pub result: Given,
 }
+
+/// The result of another command.
+pub struct Given(Value);
 
 /// A value that is no longer what it was.
 pub struct Moved(Change);
 
 impl Round {
     /// The same with the values that changed.
-    pub fn new(run: u64, line: &str, changed: Vec<String>, mut changes: Vec<Change>) -> Self {
+    pub fn new(run: u64, line: &str, changed: Vec<String>, mut changes: Vec<Change>, result: Value) -> Self {
         // What moved by no number, such as a verdict, is what matters most.
         let by = |change: &Change| change.relative().map_or(f64::INFINITY, f64::abs);
         changes.sort_by(|one, other| by(other).total_cmp(&by(one)));
-        Self { run, line: line.to_owned(), changed, moved: changes.into_iter().map(Moved).collect() }
+        let moved = changes.into_iter().map(Moved).collect();
+        Self { run, line: line.to_owned(), changed, moved, result: Given(result) }
     }
 
     /// For people and machines.
@@ -74,16 +81,22 @@ impl Round {
 impl Record for Round {
     fn fields() -> Vec<Field<Self>> {
         vec![
-            Self::field(
-                "run",
-                Unit::Count,
-                "Which run of the line it is; the first is not reported",
-                |round| round.run,
-            ),
+            Self::field("run", Unit::Count, "Which run of the line it is", |round| round.run),
             Self::field("line", Unit::Text, "The line", |round| round.line.clone()),
             Self::field("changed", Unit::Text, "The files that changed", |round| round.changed.clone()),
             Self::list("moved", "The values that are no longer what they were", |round| &round.moved),
+            Self::object("result", "What the line gave, as the schema of its command says", |round| {
+                Some(&round.result)
+            }),
         ]
+    }
+}
+
+impl Record for Given {
+    fn fields() -> Vec<Field<Self>> {
+        vec![Self::names("Key of that report", Kind::Any, |given| {
+            given.0.as_object().cloned().unwrap_or_default()
+        })]
     }
 }
 

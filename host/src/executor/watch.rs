@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::input::Selection;
 use crate::language::{Statement, parse};
 use crate::playground::Playground;
-use crate::render::report::Effect;
+use crate::render::report::{Effect, Report};
 use crate::render::text::counted;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -88,7 +88,8 @@ impl Executor {
                     .with_hint("Watch a command that reads models, such as `compare`."));
             }
         }
-        self.show(&report, format, origin);
+        let first = Round::new(1, line, Vec::new(), Vec::new(), report.value().clone());
+        self.show(&Report::of(&first).laid_out_as(&report), format, origin);
         let value = report.into_value();
         let mut values = values_of(command, &value);
         self.playground.results.insert(command, value);
@@ -166,7 +167,7 @@ impl Executor {
         let now = values_of(command, &value);
         let moved = changes(values, &now, &|_| Tolerance { relative: 0.0, absolute: 0.0 });
         let names = changed.iter().map(|(_, name)| name.clone()).collect();
-        let round = Round::new(run, line, names, moved).report();
+        let round = Round::new(run, line, names, moved, value.clone()).report();
         self.show(&round, format, origin);
         *values = now;
         self.playground.results.insert(command, value);

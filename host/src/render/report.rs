@@ -265,6 +265,13 @@ impl Report {
         self
     }
 
+    /// The same report, shown to people as another one is.
+    #[must_use]
+    pub fn laid_out_as(mut self, other: &Self) -> Self {
+        self.blocks.clone_from(&other.blocks);
+        self
+    }
+
     /// The same report with something to do afterwards.
     #[must_use]
     pub fn effect(mut self, effect: Effect) -> Self {
