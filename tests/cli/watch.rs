@@ -93,6 +93,23 @@ fn a_file_that_is_half_written_is_waited_for() {
     assert_eq!(watching.end(), (Some(0), String::new()));
 }
 
+/// What the line writes itself is no reason to run it again.
+#[test]
+fn files_that_the_line_writes_are_not_watched() {
+    let world = World::new();
+    world.write("out.npz", "");
+    let commands = "open models; input random; watch --times 3 run resnet8.onnx --save out.npz --force";
+    let mut watching = Watching::new(&world, commands);
+    for _ in 0..3 {
+        watching.result();
+    }
+    assert!(watching.said().starts_with("watching 1 file;"));
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(watching.child.try_wait().unwrap(), None);
+    watching.child.kill().unwrap();
+    watching.child.wait().unwrap();
+}
+
 #[test]
 fn samples_are_read_again_when_they_change() {
     let world = World::new();
@@ -147,6 +164,7 @@ fn what_cannot_be_watched_is_refused() {
     for (line, error) in [
         ("watch", "`watch` needs COMMAND"),
         ("watch --times 0 help", "invalid value `0` for `--times COUNT`"),
+        ("watch help", "`help` reads no model, input or data that could change"),
         ("watch source a.qp", "`source` cannot be watched"),
         ("watch watch help", "`watch` cannot be watched"),
         ("watch quit", "`quit` cannot be watched"),
@@ -156,6 +174,11 @@ fn what_cannot_be_watched_is_refused() {
         let ran = world.run(line);
         assert_eq!(ran.error(), error, "{line}");
     }
+    let failed = world.run("open models; baseline save b.json; watch --times 1 baseline check b.json");
+    assert_eq!(failed.code, 0, "{}", failed.talk);
+    world.write("b.json", "{\"baseline\": 1, \"values\": {\"open.families\": 7}}");
+    let failed = world.run("open models; watch --times 1 baseline check b.json; echo after");
+    assert!(failed.code == 3 && !failed.output.contains("after"), "{} {}", failed.output, failed.talk);
     let table = world.run("watch --times 1 info models/resnet8.onnx");
     assert!(table.code == 0 && table.talk.is_empty(), "{}", table.talk);
     assert_eq!(table.output, world.run("info models/resnet8.onnx").output);

@@ -298,18 +298,28 @@ impl Prepared {
 
     /// The arguments that name files or folders: their ids, and the values that the user gave.
     pub fn paths(&self) -> Vec<(String, String)> {
+        self.values_of(&["PATH", "DATA"])
+    }
+
+    /// The names of models among the arguments.
+    pub fn models(&self) -> Vec<String> {
+        self.values_of(&["MODEL"]).into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// The arguments that help calls by one of these names: their ids, and the values that the user gave.
+    fn values_of(&self, called: &[&str]) -> Vec<(String, String)> {
         let Action::Run(matches) = &self.action else { return Vec::new() };
-        let mut paths = Vec::new();
+        let mut values = Vec::new();
         for argument in self.entry.definition().get_arguments() {
-            let is_path = argument
+            let is_called = argument
                 .get_value_names()
-                .is_some_and(|names| names.iter().any(|name| name == "PATH" || name == "DATA"));
+                .is_some_and(|names| names.iter().any(|name| called.contains(&name.as_str())));
             let id = argument.get_id().as_str();
-            if is_path && let Ok(Some(values)) = matches.try_get_many::<String>(id) {
-                paths.extend(values.map(|value| (id.to_owned(), value.clone())));
+            if is_called && let Ok(Some(given)) = matches.try_get_many::<String>(id) {
+                values.extend(given.map(|value| (id.to_owned(), value.clone())));
             }
         }
-        paths
+        values
     }
 
     /// The command's name.

@@ -6,7 +6,7 @@ use crate::cache::Stamp;
 use crate::commands::{Prepared, Round, Scope, find};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Selection;
-use crate::language::{Statement, parse};
+use crate::language::{Line, Statement, parse};
 use crate::playground::Playground;
 use crate::render::report::{Effect, Report};
 use crate::render::text::counted;
@@ -77,12 +77,15 @@ impl Executor {
     fn watch_until_it_ends(&mut self, times: Option<u64>, line: &str, origin: Origin<'_>) -> Result<()> {
         let statement = one_statement(line)?;
         let mut format = self.playground.settings.format;
+        // What changes during the first run is a change, too.
+        let before = look_at(self.files_of(line, &statement));
         let (command, report) =
             self.compute(line, &statement, &mut format).map_err(|error| error.without_span())?;
+        let mut failure = None;
         match report.pending_effect() {
             Effect::None => {}
             Effect::Fail(error) if error.kind() == ErrorKind::Cancelled => return Err(error.clone()),
-            Effect::Fail(_) => {}
+            Effect::Fail(error) => failure = Some(error.clone()),
             _ => {
                 return Err(Error::usage(format!("`{command}` cannot be watched"))
                     .with_hint("Watch a command that reads models, such as `compare`."));
@@ -95,17 +98,31 @@ impl Executor {
         self.playground.results.insert(command, value);
 
         let mut seen = look_at(self.files_of(line, &statement));
+        seen.extend(before);
         if times != Some(1) {
+            if seen.is_empty() {
+                return Err(Error::state(format!(
+                    "`{command}` reads no model, input or data that could change"
+                )));
+            }
             self.ui.remark(&format!("watching {}; Ctrl-C ends", counted(seen.len(), "file")));
         }
         let (mut run, mut said) = (1, None);
+        // What changed since the last run that succeeded.
+        let mut changed: BTreeMap<PathBuf, String> = BTreeMap::new();
         while times.is_none_or(|times| run < times) {
             let now = self.wait_for_change(&seen)?;
-            let changed = changed_names(&seen, &now);
+            changed.extend(changed_names(&seen, &now));
             // Taken before the run: what changes during it is a change.
             seen = now;
             match self.run_again(line, &statement, &changed, run + 1, &mut values, origin) {
-                Ok(()) => (run, said) = (run + 1, None),
+                Ok(found) => {
+                    (run, said, failure) = (run + 1, None, found);
+                    changed.clear();
+                    if let Some(error) = &failure {
+                        self.ui.warning(&error.one_line());
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
                 Err(error) => {
                     // Once for all that a file goes through until it is complete.
@@ -123,7 +140,7 @@ impl Executor {
                 break;
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// What the files look like after the next change, when they have stopped changing.
@@ -146,40 +163,42 @@ impl Executor {
         }
     }
 
+    /// The failure that the line itself reports, as `baseline check` does.
     fn run_again(
         &mut self,
         line: &str,
         statement: &Statement,
-        changed: &[(PathBuf, String)],
+        changed: &BTreeMap<PathBuf, String>,
         run: u64,
         values: &mut Values,
         origin: Origin<'_>,
-    ) -> Result<()> {
+    ) -> Result<Option<Error>> {
         self.prepare_again(changed)?;
         let mut format = self.playground.settings.format;
         let (command, report) = self.compute(line, statement, &mut format)?;
-        if let Effect::Fail(error) = report.pending_effect()
-            && error.kind() == ErrorKind::Cancelled
-        {
-            return Err(error.clone());
-        }
+        let failure = match report.pending_effect() {
+            Effect::Fail(error) if error.kind() == ErrorKind::Cancelled => return Err(error.clone()),
+            Effect::Fail(error) => Some(error.clone()),
+            _ => None,
+        };
         let value = report.into_value();
         let now = values_of(command, &value);
         let moved = changes(values, &now, &|_| Tolerance { relative: 0.0, absolute: 0.0 });
-        let names = changed.iter().map(|(_, name)| name.clone()).collect();
+        let names = changed.values().cloned().collect();
         let round = Round::new(run, line, names, moved, value.clone()).report();
         self.show(&round, format, origin);
         *values = now;
         self.playground.results.insert(command, value);
         self.playground.backends.idle();
-        Ok(())
+        Ok(failure)
     }
 
     /// Reads the input and the data sets again whose files changed.
-    fn prepare_again(&mut self, changed: &[(PathBuf, String)]) -> Result<()> {
-        let is_changed = |file: &PathBuf| changed.iter().any(|(path, _)| path == file);
+    fn prepare_again(&mut self, changed: &BTreeMap<PathBuf, String>) -> Result<()> {
         let again: Vec<_> = self.playground.preparations.values().cloned().collect();
-        for preparation in again.into_iter().filter(|one| one.files.iter().any(is_changed)) {
+        for preparation in
+            again.into_iter().filter(|one| one.files.iter().any(|file| changed.contains_key(file)))
+        {
             let prepared = Prepared::new(&preparation.line)?;
             let scope = Scope { ui: &self.ui, cancel: &self.cancel };
             let base = std::mem::replace(&mut self.playground.base, preparation.base);
@@ -190,13 +209,17 @@ impl Executor {
         Ok(())
     }
 
-    /// The files of the loaded models, of the input, of the data sets, and of the line's own data.
+    /// The files of the loaded models and of those that the line names, of the input, of the data sets, and of the line's
+    /// own data.
     fn files_of(&self, text: &str, statement: &Statement) -> Vec<PathBuf> {
         let playground = &self.playground;
         let mut files: Vec<PathBuf> = playground.loaded().flat_map(|loaded| loaded.files()).collect();
         files.extend(playground.preparations.values().flat_map(|one| one.files.iter().cloned()));
-        let line = crate::language::Line::new(text, statement, &playground.variables);
+        let line = Line::new(text, statement, &playground.variables);
         if let Ok(prepared) = line.and_then(|line| Prepared::new(&line)) {
+            let models = prepared.models();
+            let named = models.iter().filter_map(|name| playground.find_all(name).ok());
+            files.extend(named.flatten().map(|target| target.path));
             files.extend(files_read(&prepared, playground));
         }
         files.sort();
@@ -242,7 +265,7 @@ fn values_of(command: &str, value: &serde_json::Value) -> Values {
 }
 
 /// The files that look otherwise, with their names.
-fn changed_names(before: &Looks, now: &Looks) -> Vec<(PathBuf, String)> {
+fn changed_names(before: &Looks, now: &Looks) -> BTreeMap<PathBuf, String> {
     let changed = now.iter().filter(|(path, look)| before.get(*path) != Some(*look));
     let name = |path: &PathBuf| {
         path.file_name()
