@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes what reads strangers' files: scripts/fuzz.sh [TARGET…] [-- OPTIONS OF LIBFUZZER]
+# Fuzzes what reads strangers' files, and the command language: scripts/fuzz.sh [TARGET…] [-- OPTIONS OF LIBFUZZER]
 #
 # Without a target each of them in turn, for FUZZ_SECONDS (60) each, on one core. Needs `cargo install cargo-fuzz`.
 # A finding is a file in tests/fuzz/artifacts/TARGET; `cargo fuzz run TARGET FILE` in tests/fuzz repeats it.
@@ -12,7 +12,7 @@ while (($#)) && [[ $1 != -- ]]; do
     shift
 done
 (($#)) && shift
-((${#targets[@]})) || targets=(pickle archive program safetensors)
+((${#targets[@]})) || targets=(pickle archive program safetensors script)
 
 # The flags of libFuzzer's instrumentation are of the nightly compiler; the stable one takes them when asked so.
 export RUSTC_BOOTSTRAP=1

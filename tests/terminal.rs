@@ -72,6 +72,40 @@ fn an_open_quote_continues_on_the_next_line() {
     session.expect("no model is named").unwrap();
 }
 
+#[test]
+fn a_block_continues_until_its_end_and_ctrl_c_drops_it() {
+    // The editor asks the terminal for this whenever it shows a prompt.
+    const PROMPT: &str = "\u{1b}[?2004h";
+    let world = World::new();
+    let mut session = terminal(&world);
+    let continue_with = |session: &mut OsSession, lines: &[&str]| {
+        for line in lines {
+            session.send(format!("{line}\r")).unwrap();
+            session.expect(PROMPT).unwrap();
+            session.expect("... ").unwrap();
+        }
+    };
+    continue_with(&mut session, &["for m in a b", "echo dropped-$m"]);
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect(PROMPT).unwrap();
+    session.expect("qp> ").unwrap();
+    continue_with(&mut session, &["for m in a b", "if m == 'b'", "echo said-$m", "end"]);
+    session.send("end\r").unwrap();
+    let shown = session.expect("said-b").unwrap();
+    assert!(!String::from_utf8_lossy(shown.as_bytes()).contains("dropped-a"));
+    session.expect("qp> ").unwrap();
+    let loop_of_runs = "for m in resnet8.onnx resnet8_int8.onnx; run $m --repeat 100000; end; echo aft\"\"er";
+    session.send(format!("use resnet8.onnx; input random; {loop_of_runs}\r")).unwrap();
+    session.expect("fits resnet8.onnx").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("interrupted").unwrap();
+    session.expect(PROMPT).unwrap();
+    session.send("format\r").unwrap();
+    let shown = session.expect("results are printed as table").unwrap();
+    assert!(!String::from_utf8_lossy(shown.as_bytes()).contains("after"));
+}
+
 /// The prompt has the names of the current model and layer in it, completion those of all.
 #[test]
 fn no_name_of_a_file_reaches_the_terminal_as_a_command_to_it() {

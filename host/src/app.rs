@@ -10,7 +10,7 @@ use crate::env::Environment;
 use crate::error::exit_code;
 use crate::executor::{Executor, Origin, Outcome};
 use crate::file;
-use crate::language::is_incomplete;
+use crate::language::{is_incomplete, token};
 use crate::playground::Playground;
 use crate::render::ui::{Appearance, Ui};
 use crate::repl::{self, interrupt};
@@ -78,7 +78,9 @@ fn start(args: &Args) -> u8 {
             end => end,
         },
     };
+    executor.ui.show_last();
     match outcome {
+        Outcome::GoOn | Outcome::Quit if executor.ui.has_output_failed() => exit_code::FAILED,
         Outcome::GoOn | Outcome::Quit => exit_code::DONE,
         Outcome::Failed(code) => code,
     }
@@ -105,6 +107,8 @@ fn interactive(executor: &mut Executor, args: &Args, dirs: Option<&Dirs>) -> Out
 /// Executes what comes from standard input line by line, as it comes; the first error ends it.
 fn piped(executor: &mut Executor) -> Outcome {
     let (mut pending, mut number, mut first) = (String::new(), 0, 1);
+    // Within a block: only a line with `end` can be its last, and the others are not worth reading all again.
+    let mut is_in_block = false;
     let mut lines = std::io::stdin().lock();
     loop {
         let length_before = pending.len();
@@ -116,7 +120,11 @@ fn piped(executor: &mut Executor) -> Outcome {
             }
         }
         let is_at_end = pending.len() == length_before;
+        if !is_at_end && is_in_block && !pending[length_before..].contains("end") {
+            continue;
+        }
         if !is_at_end && is_incomplete(&pending) {
+            is_in_block = !token::is_incomplete(&pending);
             continue;
         }
         let name = format!("standard input, from line {first}");
@@ -125,6 +133,7 @@ fn piped(executor: &mut Executor) -> Outcome {
             end => return end,
         }
         pending.clear();
+        is_in_block = false;
         first = number + 1;
     }
 }
@@ -134,6 +143,16 @@ fn open_first(executor: &mut Executor, folder: Option<&Path>) -> Outcome {
     let Some(folder) = folder else { return Outcome::GoOn };
     let quoted = format!("'{}'", folder.to_string_lossy().replace('\'', r"'\''"));
     executor.execute(&format!("open {quoted}"), Origin::Text { name: "arguments", is_echoed: false })
+}
+
+/// Whether all commands are known at the start. Whoever writes into a pipe may wait for each result, and so does a reader
+/// who wants each command printed before it.
+fn runs_to_its_end(args: &Args) -> bool {
+    match &args.action {
+        Some(Action::Run { echo, .. }) => !echo,
+        Some(Action::Check { .. }) => false,
+        None => args.commands.is_some(),
+    }
 }
 
 fn appearance(args: &Args, environment: &Environment) -> Appearance {
@@ -158,6 +177,7 @@ fn appearance(args: &Args, environment: &Environment) -> Appearance {
         is_interactive: talk && std::io::stdin().is_terminal() && !environment.is_dumb_terminal,
         width,
         is_quiet: args.quiet,
+        shows_last_only: args.quiet && !args.all_results && runs_to_its_end(args),
         is_verbose: args.verbose,
     }
 }

@@ -26,9 +26,13 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", global = true)]
     pub color: ColorWhen,
 
-    /// Print results and errors only.
+    /// Print results and errors only; with -c or `run`, and with --format json or csv, only the last result.
     #[arg(short, long, global = true)]
     pub quiet: bool,
+
+    /// Print the results of all commands, in spite of --quiet.
+    #[arg(long, global = true)]
+    pub all_results: bool,
 
     /// Print the raw text behind errors too.
     #[arg(short, long, global = true)]
@@ -39,8 +43,10 @@ pub struct Args {
     pub action: Option<Action>,
 }
 
-/// The whole command line: the user's arguments, or those of `scripts/package.sh`. The latter are kept apart so that the
-/// generated documents do not mention them.
+// No doc comment: it would be what `--help` begins with.
+// The whole command line: the user's arguments, or those of `scripts/package.sh`. The latter are kept apart so that the
+// generated documents do not mention them.
+#[expect(missing_docs, reason = "see above")]
 #[derive(Clone, Debug, Parser)]
 #[command(name = "qp", version, disable_help_subcommand = true)]
 pub struct CommandLine {

@@ -254,6 +254,13 @@ impl Error {
         self
     }
 
+    /// The same error without a position: of a line that the user does not see.
+    #[must_use]
+    pub fn without_span(mut self) -> Self {
+        self.0.span = None;
+        self
+    }
+
     /// The same error with raw text for `--verbose`.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {

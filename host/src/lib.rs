@@ -8,6 +8,7 @@ pub mod app;
 pub mod args;
 pub mod array_file;
 pub mod backend;
+pub mod baseline;
 pub mod cache;
 pub mod cancel;
 pub mod capture;

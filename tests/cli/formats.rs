@@ -74,3 +74,51 @@ fn a_reader_that_leaves_early_is_no_error() {
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
     assert_eq!(output.status.code(), Some(0));
 }
+
+/// As the last of a pipe's commands would be: one document, whatever was set before it.
+#[test]
+fn quiet_results_for_machines_are_the_last_one_alone() {
+    let world = World::new();
+    let run = |arguments: &[&str], commands: &str| {
+        let ran = world.run_args(&[arguments, &["-c", commands]].concat());
+        (ran.code, ran.output)
+    };
+    let documents = |output: &str| -> Vec<serde_json::Value> {
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let json = ["-q", "--format", "json"];
+    let (code, output) =
+        run(&json, "open models; summary; let a = 1; input random; echo done; assert 1 == 1");
+    let found = documents(&output);
+    assert!(code == 0 && found.len() == 1 && found[0].get("families").is_some(), "{output}");
+    // All only set something: what the last one set.
+    assert_eq!(documents(&run(&json, "open models; let a = 1").1), [serde_json::json!({ "a": 1 })]);
+    // Lists are results, not settings.
+    assert_eq!(documents(&run(&json, "format; let a = 1; let").1), [serde_json::json!({ "a": 1 })]);
+    // A failure takes the place of what was before it.
+    let (code, output) = run(&json, "open models; summary; load nonsense");
+    assert!(code == 1 && documents(&output)[0]["error"]["kind"] == "NotFound", "{output}");
+    assert_eq!(documents(&output).len(), 1);
+    let (code, output) = run(&json, "open models; summary; assert 1 == 2");
+    assert!(code == 3 && documents(&output) == [documents(&output)[0].clone()], "{output}");
+    assert_eq!(documents(&output)[0]["holds"], false);
+
+    let (_, output) = run(&["-q", "--format", "csv"], "open models; models; format");
+    assert!(output.starts_with("family,name,") && output.lines().count() == 7, "{output}");
+    let (code, output) = run(&["-q", "--format", "csv"], "open models; models; load nonsense");
+    assert_eq!((code, output.as_str()), (1, ""));
+    let all = ["-q", "--format", "json", "--all-results"];
+    assert_eq!(documents(&run(&all, "open models; summary; format").1).len(), 3);
+    // Without -q, for people, or if a line asks for it, everything is printed.
+    assert_eq!(documents(&run(&["--format", "json"], "open models; summary").1).len(), 2);
+    assert_eq!(run(&["-q"], "echo a; echo b").1, "a\n\nb\n");
+    assert_eq!(run(&["-q"], "echo a --json; echo b --json").1.lines().count(), 2);
+
+    world.write("a.qp", "open models\nsummary\necho after\n");
+    let ran = world.run_args(&["-q", "--format", "json", "run", "a.qp"]);
+    assert!(documents(&ran.output).len() == 1 && ran.output.contains("families"), "{}", ran.output);
+    assert_eq!(
+        documents(&world.run_args(&["-q", "--format", "json", "models", "-c", "models"]).output).len(),
+        1
+    );
+}

@@ -11,7 +11,9 @@
 mod support;
 
 mod assertions;
+mod baseline;
 mod bench;
+mod blocks;
 mod cache;
 mod compare;
 mod data;
@@ -27,6 +29,7 @@ mod graph;
 mod hostile_names;
 mod input;
 mod inspect;
+mod junit;
 mod lint;
 mod open;
 mod plot;
@@ -44,3 +47,4 @@ mod stranger;
 mod summary;
 mod tables;
 mod verdict;
+mod watch;

@@ -51,3 +51,19 @@ header = {
 text = json.dumps(header).encode()
 write("safetensors", "two_tensors", struct.pack("<Q", len(text)) + text + bytes(10))
 write("safetensors", "header", text + bytes(10))
+
+scripts = sorted((here / "../../models").glob("*.qp"))
+for path in scripts:
+    write("script", path.name, path.read_bytes())
+texts = [
+    "for m in a 'b c' \"$n\"; echo $m; if n > 2 && m != 'a'; echo ${m}x; else if true; let n = $m; else; assert 1 == 1; end; end",
+    "if compare.layers.all(l, l.sqnr_db >= 0 || l.why == null)\n  echo yes # why\nelse\n  echo no\nend\n",
+    "assert evaluate.models[\"a\"].accuracy > 0.1 && evaluate.models.exists(m, evaluate.models[m].accuracy > 1) \"said\"",
+    "param x 3; for i in $x *.onnx [a-z]?.pt models/*/x[!0-9].npz; info $i; end; source b.qp; expect-error State load $x",
+    "open .; load all; compare a b --data d.npz --samples 4 --top 3; assert compare.min_sqnr_db > 10; baseline check b.json",
+    "let a = [1, 2].map(x, x * 2); assert [1, 2, 3].filter(x, x > 1).size() == 2 && {'a': 1}.a == 1 && 'ab'.startsWith('a')",
+    "for a in 1 2; for b in 3 4; for c in 5 6; assert int($a) + int(b) < 20 ? true : false; end; end; end",
+    "echo 'open\\' \\; end \\\n more",
+]
+for index, text in enumerate(texts):
+    write("script", f"text_{index}", text.encode())

@@ -3,6 +3,8 @@
 
 mod statics;
 
+pub use statics::problems;
+
 use crate::error::{Error, Result, exit_code};
 use crate::executor::{Executor, Outcome};
 use crate::journal::{Journal, check_formats};
@@ -63,12 +65,12 @@ pub fn check(ui: &Ui, files: &[PathBuf], format: Format) -> Outcome {
                 continue;
             }
         };
-        let problems = statics::problems(&text, &base);
+        let found = problems(&text, &base);
         let name = file.display().to_string();
-        for problem in &problems {
+        for problem in &found {
             ui.error(problem, Source::Text { name: &name, text: &text }, format);
         }
-        let count = problems.len();
+        let count = found.len();
         let said = match count {
             0 => "no problems".to_owned(),
             count => counted(count, "problem"),
@@ -142,6 +144,7 @@ fn parameter(statement: &Statement) -> Option<(String, Option<String>)> {
 fn text(part: &Part) -> String {
     match part {
         Part::Literal(text) => text.clone(),
+        Part::Wildcard(letter) => letter.to_string(),
         Part::Variable { name, .. } => format!("${name}"),
     }
 }

@@ -1,11 +1,12 @@
 //! `qp check`: everything that can be wrong with a script before it is run, all at once.
 
-use crate::commands::{Prepared, TABLE, assertion, find};
-use crate::error::{Error, ErrorKind};
+use crate::commands::{Prepared, TABLE, assertion, find, watched};
+use crate::error::{Error, ErrorKind, Result};
 use crate::expression::{Expression, unknown_name};
 use crate::input::Selection;
+use crate::language::block::{For, If};
 use crate::language::variable::{assignment, value_of};
-use crate::language::{Line, Part, Problem, Statement, Variables, parse};
+use crate::language::{Line, Node, Part, Problem, Statement, Variables, blocks, parse};
 use crate::regular_file;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -30,6 +31,12 @@ pub fn problems(text: &str, base: &Path) -> Vec<Error> {
 #[derive(Default)]
 struct Checker {
     problems: Vec<Error>,
+    known: Known,
+}
+
+/// What is known before a statement.
+#[derive(Clone, Default)]
+struct Known {
     variables: Variables,
     /// Names of variables whose value comes when the script runs.
     later: BTreeSet<String>,
@@ -37,17 +44,79 @@ struct Checker {
     before: BTreeSet<&'static str>,
 }
 
+impl Known {
+    /// What is known if either was the case: a variable with another value has one that comes when the script runs.
+    fn merge(&mut self, other: &Self) {
+        for (name, value) in other.variables.iter() {
+            if self.variables.get(name) != Some(value) {
+                self.later.insert(name.to_owned());
+                self.variables.set(name.to_owned(), value.clone());
+            }
+        }
+        self.later.extend(other.later.iter().cloned());
+        self.before.extend(&other.before);
+    }
+}
+
 impl Checker {
     fn text(&mut self, text: &str, base: &Path, depth: usize) {
-        let statements = match parse(text) {
-            Ok(statements) => statements,
+        let nodes = match blocks(text) {
+            Ok(nodes) => nodes,
             Err(problems) => {
                 let wrong = |problem: &Problem| Error::usage(problem.message).with_span(problem.span.clone());
                 return self.problems.extend(problems.iter().map(wrong));
             }
         };
-        for statement in &statements {
-            self.statement(text, statement, base, depth);
+        self.nodes(text, &nodes, base, depth);
+    }
+
+    fn nodes(&mut self, text: &str, nodes: &[Node], base: &Path, depth: usize) {
+        for node in nodes {
+            match node {
+                Node::Statement(statement) => self.statement(text, statement, base, depth),
+                Node::If(block) => self.branches(text, block, base, depth),
+                Node::For(block) => self.rounds(text, block, base, depth),
+            }
+        }
+    }
+
+    /// Each branch goes on from what was before the block; what follows may go on from any of them.
+    fn branches(&mut self, text: &str, block: &If, base: &Path, depth: usize) {
+        let mut before = self.known.clone();
+        let mut after: Option<Known> = None;
+        let bodies = block.branches.iter().map(|(condition, body)| (Some(condition), body));
+        for (condition, body) in bodies.chain([(None, &block.otherwise)]) {
+            self.known.clone_from(&before);
+            if let Some(condition) = condition {
+                match Line::new(text, condition, &self.known.variables) {
+                    Ok(line) => self.expression(Expression::parse(line.rest()), &condition.span),
+                    Err(error) => self.report(error, &condition.span),
+                }
+                before.clone_from(&self.known);
+            }
+            self.nodes(text, body, base, depth);
+            match &mut after {
+                Some(after) => after.merge(&self.known),
+                None => after = Some(self.known.clone()),
+            }
+        }
+        self.known = after.unwrap_or(before);
+    }
+
+    /// The body is checked once, whatever the words are.
+    fn rounds(&mut self, text: &str, block: &For, base: &Path, depth: usize) {
+        for word in block.words() {
+            if let Err(error) = self.known.variables.expand(word) {
+                self.report(error, &word.span);
+            }
+        }
+        let name = block.variable.as_str();
+        let outer = self.known.variables.replace(name, Some(value_of(LATER)));
+        let was_later = !self.known.later.insert(name.to_owned());
+        self.nodes(text, &block.body, base, depth);
+        self.known.variables.replace(name, outer);
+        if !was_later {
+            self.known.later.remove(name);
         }
     }
 
@@ -57,7 +126,7 @@ impl Checker {
 
     fn statement(&mut self, text: &str, statement: &Statement, base: &Path, depth: usize) {
         let span = &statement.span;
-        let line = match Line::new(text, statement, &self.variables) {
+        let line = match Line::new(text, statement, &self.known.variables) {
             Ok(line) => line,
             Err(error) => return self.report(error, span),
         };
@@ -69,20 +138,30 @@ impl Checker {
         };
         let words: Vec<&str> = line.words().collect();
         match (prepared.command(), &words[1..]) {
-            ("assert", _) => self.assertion(line.rest(), statement),
+            ("assert", _) => {
+                self.expression(assertion(line.rest()).map(|(expression, _)| expression), span);
+            }
+            ("watch", _) => self.watched(line.rest(), span),
             ("expect-error", [kind, ..]) => {
                 if let Err(error) = ErrorKind::named(kind) {
                     self.report(error, span);
                 }
             }
             ("param", [name, rest @ ..]) => {
-                self.variables.set((*name).to_owned(), value_of(rest.first().copied().unwrap_or(LATER)));
+                self.known
+                    .variables
+                    .set((*name).to_owned(), value_of(rest.first().copied().unwrap_or(LATER)));
                 if rest.is_empty() {
-                    self.later.insert((*name).to_owned());
+                    self.known.later.insert((*name).to_owned());
                 }
             }
             ("let", [_, ..]) => match assignment(&words[1..].join(" ")) {
-                Ok((name, value)) => self.variables.set(name, value),
+                Ok((name, value)) => {
+                    if self.uses_later(statement) {
+                        self.known.later.insert(name.clone());
+                    }
+                    self.known.variables.set(name, value);
+                }
                 Err(error) => self.report(error, span),
             },
             ("source", [file]) => self.source(&base.join(file), span, depth),
@@ -91,19 +170,18 @@ impl Checker {
         if !self.uses_later(statement) {
             self.files(&prepared, base, span);
         }
-        self.before.insert(prepared.command());
+        self.known.before.insert(prepared.command());
     }
 
     /// Whether a statement has a variable whose value is not known.
     fn uses_later(&self, statement: &Statement) -> bool {
         let mut parts = statement.words.iter().flat_map(|word| &word.parts);
-        parts.any(|part| matches!(part, Part::Variable { name, .. } if self.later.contains(name)))
+        parts.any(|part| matches!(part, Part::Variable { name, .. } if self.known.later.contains(name)))
     }
 
-    fn assertion(&mut self, text: &str, statement: &Statement) {
-        let span = &statement.span;
-        let expression = match assertion(text) {
-            Ok((expression, _)) => expression,
+    fn expression(&mut self, expression: Result<Expression>, span: &Range<usize>) {
+        let expression = match expression {
+            Ok(expression) => expression,
             Err(error) => return self.report(error, span),
         };
         let errors = self.names(&expression);
@@ -114,15 +192,30 @@ impl Checker {
         }
     }
 
+    /// The line that is run again and again.
+    fn watched(&mut self, text: &str, span: &Range<usize>) {
+        let inner = watched(text).and_then(|(_, line)| {
+            let statement = parse(line).ok().and_then(|mut statements| statements.pop());
+            statement
+                .map(|statement| Prepared::new(&Line::new(line, &statement, &self.known.variables)?))
+                .transpose()
+        });
+        match inner {
+            Ok(Some(prepared)) => drop(self.known.before.insert(prepared.command())),
+            Ok(None) => {}
+            Err(error) => self.report(error.without_span(), span),
+        }
+    }
+
     fn names(&self, expression: &Expression) -> Vec<Error> {
-        let variables: Vec<&str> = self.variables.iter().map(|(name, _)| name).collect();
+        let variables: Vec<&str> = self.known.variables.iter().map(|(name, _)| name).collect();
         let known = || TABLE.iter().map(|entry| entry.name).chain(variables.iter().copied());
         let wrong = |name: &&str| {
             if variables.contains(name) {
                 return None;
             }
             match find(name) {
-                Some(entry) if self.before.contains(entry.name) => None,
+                Some(entry) if self.known.before.contains(entry.name) => None,
                 Some(entry) => Some(
                     Error::state(format!("`{}` has not run before", entry.name))
                         .with_hint(format!("Run `{}` before it.", entry.name)),

@@ -71,12 +71,7 @@ impl Command for Assert {
 
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         let (expression, message) = parse(&arguments.text)?;
-        let names = Names::new(
-            playground.results.iter().map(|(name, value)| (*name, value)),
-            playground.variables.iter(),
-            TABLE.iter().filter(|entry| !(entry.reports)().is_empty()).map(|entry| entry.name).collect(),
-        );
-        let reasons = match expression.assert(&names)? {
+        let reasons = match expression.assert(&names_of(playground))? {
             Outcome::Holds => None,
             Outcome::Fails(reasons) => Some(reasons),
         };
@@ -88,9 +83,9 @@ impl Command for Assert {
         };
         let report = Report::of(&asserted);
         if asserted.holds {
-            return Ok(
-                report.toned_line([(Tone::Good, "holds: ".to_owned()), (Tone::Plain, asserted.expression)])
-            );
+            return Ok(report
+                .preparation(true)
+                .toned_line([(Tone::Good, "holds: ".to_owned()), (Tone::Plain, asserted.expression)]));
         }
         let mut error = match &asserted.message {
             Some(message) => Error::new(ErrorKind::Assertion, message.clone())
@@ -102,6 +97,15 @@ impl Command for Assert {
         }
         Ok(report.effect(Effect::Fail(error)))
     }
+}
+
+/// What an expression can name in a session: results and variables.
+pub fn names_of(playground: &Playground) -> Names<'_> {
+    Names::new(
+        playground.results.iter().map(|(name, value)| (*name, value)),
+        playground.variables.iter(),
+        TABLE.iter().filter(|entry| !(entry.reports)().is_empty()).map(|entry| entry.name).collect(),
+    )
 }
 
 /// The expression, and the message that may follow it in quotes.

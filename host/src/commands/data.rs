@@ -186,7 +186,7 @@ impl Command for Data {
             );
         }
         let dataset = Arc::new(recipe.open(&|text| playground.path(text))?);
-        let report = lay_out(&Row::new(name, &dataset));
+        let report = lay_out(&Row::new(name, &dataset)).preparation(true);
         playground.datasets.insert(name.to_owned(), dataset);
         Ok(report)
     }

@@ -41,6 +41,6 @@ impl Command for Echo {
 
     fn run(arguments: Arguments, _: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         let said = Said { text: arguments.words.join(" ") };
-        Ok(Report::of(&said).line(said.text))
+        Ok(Report::of(&said).line(said.text).preparation(true))
     }
 }

@@ -46,11 +46,12 @@ impl Command for Format {
     }
 
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
+        let is_set = arguments.format.is_some();
         if let Some(format) = arguments.format {
             playground.settings.format = format;
         }
         let in_force = InForce { format: playground.settings.format };
         let name = in_force.format.name();
-        Ok(Report::of(&in_force).line(format!("results are printed as {name}")))
+        Ok(Report::of(&in_force).line(format!("results are printed as {name}")).preparation(is_set))
     }
 }

@@ -127,7 +127,7 @@ impl Command for Input {
             return current(playground, scope);
         }
         let chosen = read(&arguments, playground, scope)?;
-        let report = describe(&chosen, playground, scope)?;
+        let report = describe(&chosen, playground, scope)?.preparation(true);
         playground.input = Some(Arc::new(chosen));
         Ok(report)
     }

@@ -142,7 +142,7 @@ impl Command for Load {
             playground.set_alias(alias, &target.path)?;
         }
         choose_current(&targets, playground);
-        Ok(report(&outcome))
+        Ok(report(&outcome).preparation(true))
     }
 }
 

@@ -4,6 +4,7 @@ mod activations;
 mod arguments;
 mod assert;
 mod backends;
+mod baseline;
 mod bench;
 mod cache;
 mod capture;
@@ -50,13 +51,15 @@ mod summary;
 mod timing;
 mod unload;
 mod variables;
+mod watch;
 mod weights;
 
-pub use assert::parse as assertion;
+pub use assert::{names_of, parse as assertion};
+pub use watch::{Round, parse as watched};
 
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
-use crate::language::{Line, usage};
+use crate::language::{Line, block, usage};
 use crate::playground::Playground;
 use crate::render::Format;
 use crate::render::record::{ReportShape, schema};
@@ -238,8 +241,10 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<backends::Backends>(),
     Entry::of::<format::Format>(),
     Entry::of::<timing::Timing>(),
+    Entry::of::<watch::Watch>(),
     Entry::of::<assert::Assert>(),
     Entry::of::<expect_error::ExpectError>(),
+    Entry::of::<baseline::BaselineCommand>(),
     Entry::of::<section::Section>(),
     Entry::of::<param::Param>(),
     Entry::of::<record::Record>(),
@@ -312,18 +317,28 @@ impl Prepared {
 
     /// The arguments that name files or folders: their ids, and the values that the user gave.
     pub fn paths(&self) -> Vec<(String, String)> {
+        self.values_of(&["PATH", "DATA"])
+    }
+
+    /// The names of models among the arguments.
+    pub fn models(&self) -> Vec<String> {
+        self.values_of(&["MODEL"]).into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// The arguments that help calls by one of these names: their ids, and the values that the user gave.
+    fn values_of(&self, called: &[&str]) -> Vec<(String, String)> {
         let Action::Run(matches) = &self.action else { return Vec::new() };
-        let mut paths = Vec::new();
+        let mut values = Vec::new();
         for argument in self.entry.definition().get_arguments() {
-            let is_path = argument
+            let is_called = argument
                 .get_value_names()
-                .is_some_and(|names| names.iter().any(|name| name == "PATH" || name == "DATA"));
+                .is_some_and(|names| names.iter().any(|name| called.contains(&name.as_str())));
             let id = argument.get_id().as_str();
-            if is_path && let Ok(Some(values)) = matches.try_get_many::<String>(id) {
-                paths.extend(values.map(|value| (id.to_owned(), value.clone())));
+            if is_called && let Ok(Some(given)) = matches.try_get_many::<String>(id) {
+                values.extend(given.map(|value| (id.to_owned(), value.clone())));
             }
         }
-        paths
+        values
     }
 
     /// The command's name.
@@ -345,11 +360,17 @@ impl Prepared {
 
 fn unknown(line: &Line) -> Error {
     let name = line.command();
-    let error = Error::usage(format!("unknown command `{name}`"));
+    let error = match block::usage(name) {
+        Some(_) => Error::usage(format!("`{name}` cannot stand here")),
+        None => Error::usage(format!("unknown command `{name}`")),
+    };
     let error = match line.word_span(0) {
         Some(span) => error.with_span(span),
         None => error,
     };
+    if let Some(usage) = block::usage(name) {
+        return error.with_hint(format!("It belongs to a block: `{usage}`."));
+    }
     error.with_nearest(name, TABLE.iter().map(|entry| entry.name), || {
         "See `help` for all commands.".to_owned()
     })

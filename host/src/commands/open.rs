@@ -78,7 +78,8 @@ impl Command for Open {
         let (skipped, problem) = (catalog.skipped.clone(), catalog.problem.clone());
         let families = catalog.families().len();
         playground.list(catalog, opened);
-        Ok(report(&Opened { root: path, families, models: Listed::all(playground), skipped, problem }))
+        let opened = Opened { root: path, families, models: Listed::all(playground), skipped, problem };
+        Ok(report(&opened).preparation(true))
     }
 }
 

@@ -63,7 +63,7 @@ impl Command for Param {
         })?;
         playground.variables.set(name.clone(), value_of(&value));
         let given = Given { name, value, is_default };
-        Ok(Report::of(&given).toned_line([
+        Ok(Report::of(&given).preparation(true).toned_line([
             (Tone::Name, given.name),
             (Tone::Plain, format!(" = {}", given.value)),
             (Tone::Dim, if given.is_default { " (default)".to_owned() } else { String::new() }),

@@ -11,7 +11,7 @@ use crate::render::text::counted;
 use std::path::Path;
 
 /// Commands that are about the session, not about models.
-const LEFT_OUT: [&str; 5] = ["help", "history", "quit", "record", "timing"];
+const LEFT_OUT: [&str; 6] = ["help", "history", "quit", "record", "timing", "watch"];
 
 /// `record FILE`
 pub(super) struct Record;
@@ -69,7 +69,7 @@ impl Command for Record {
         let text = format!("# Written by `record`; paths are relative to this file.\n{}\n", lines.join("\n"));
         file::write(&path, text.as_bytes(), arguments.force)?;
         let recorded = Recorded { path: path.display().to_string(), commands: lines.len() };
-        let mut report = Report::of(&recorded).toned_line([
+        let mut report = Report::of(&recorded).preparation(true).toned_line([
             (Tone::Plain, format!("{} written to ", counted(recorded.commands, "command"))),
             (Tone::Name, recorded.path.clone()),
         ]);

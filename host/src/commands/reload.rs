@@ -48,6 +48,6 @@ impl Command for Reload {
             let task = scope.ui.task(scope.cancel);
             playground.reload(target, &task).map(|loaded| (loaded, LoadedHow::Read))
         })?;
-        Ok(report(&outcome))
+        Ok(report(&outcome).preparation(true))
     }
 }

@@ -41,6 +41,6 @@ impl Command for Section {
 
     fn run(arguments: Arguments, _: &mut Playground, _: &Scope<'_>) -> Result<Report> {
         let titled = Titled { title: arguments.words.join(" ") };
-        Ok(Report::of(&titled).toned_line([(Tone::Name, titled.title)]))
+        Ok(Report::of(&titled).preparation(true).toned_line([(Tone::Name, titled.title)]))
     }
 }

@@ -45,6 +45,7 @@ impl Command for Use {
         let model = playground.model(Some(&arguments.name), &task)?;
         playground.choose(Some(model.path.clone()));
         Ok(Report::of(&Chosen { model: &model.id })
+            .preparation(true)
             .toned_line([(Tone::Plain, "current model: ".to_owned()), (Tone::Name, model.id.clone())]))
     }
 }

@@ -46,11 +46,12 @@ impl Command for Timing {
     }
 
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
+        let is_set = arguments.switch.is_some();
         if let Some(switch) = arguments.switch {
             playground.settings.shows_timing = matches!(switch, Switch::On);
         }
         let is_on = playground.settings.shows_timing;
         let text = format!("times are {}", if is_on { "shown" } else { "not shown" });
-        Ok(Report::of(&State { is_on }).line(text))
+        Ok(Report::of(&State { is_on }).line(text).preparation(is_set))
     }
 }

@@ -54,6 +54,6 @@ impl Command for Unload {
             }
         }
         let text = format!("{} unloaded", counted(outcome.unloaded.len(), "model"));
-        Ok(Report::of(&outcome).line(text))
+        Ok(Report::of(&outcome).line(text).preparation(true))
     }
 }

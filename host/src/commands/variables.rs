@@ -48,7 +48,8 @@ impl Command for Let {
     }
 
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
-        if !arguments.words.is_empty() {
+        let is_set = !arguments.words.is_empty();
+        if is_set {
             let (name, value) = assignment(&arguments.words.join(" "))?;
             playground.variables.set(name, value);
         }
@@ -58,6 +59,6 @@ impl Command for Let {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             (name.clone(), Cell::text(text))
         });
-        Ok(Report::of(&values).fields(fields.collect()))
+        Ok(Report::of(&values).fields(fields.collect()).preparation(is_set))
     }
 }

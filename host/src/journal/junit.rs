@@ -1,5 +1,5 @@
 //! The report as test runners write it and CI systems read it: a suite for each section, a case for each check. The
-//! attributes are those of Jenkins' schema (`junit-10.xsd`) without times and hosts.
+//! rules are in `tests/junit.xsd`, with where they are from.
 
 use super::{Journal, Outcome, Step};
 use crate::error::{Error, Result};
@@ -57,7 +57,7 @@ fn write_suite<W: Write>(journal: &Journal, steps: &[&Step], writer: &mut Writer
 }
 
 fn write_case<W: Write>(step: &Step, suite: &str, writer: &mut Writer<W>) -> io::Result<()> {
-    let name = format!("line {}: {}", step.line, step.text);
+    let name = step.name(&step.text);
     let case = writer
         .create_element("testcase")
         .with_attribute(("classname", format!("{}.{suite}", step.file).as_str()))

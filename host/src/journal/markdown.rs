@@ -31,7 +31,7 @@ pub(super) fn text(journal: &Journal) -> String {
         let row = [
             sign,
             &step.section,
-            &format!("line {}: `{}`", step.line, step.text.replace('`', "'")),
+            &step.name(&format!("`{}`", step.text.replace('`', "'"))),
             &why.unwrap_or_default(),
         ]
         .map(cell);

@@ -28,6 +28,8 @@ struct Step {
     section: String,
     file: String,
     line: usize,
+    /// The variables of the loops around it.
+    round: Option<String>,
     command: &'static str,
     text: String,
     error: Option<Error>,
@@ -47,6 +49,15 @@ enum Outcome {
 impl Step {
     fn is_check(&self) -> bool {
         CHECKS.contains(&self.command)
+            || (self.command == "baseline" && self.text.split_whitespace().nth(1) == Some("check"))
+    }
+
+    /// Its line, its round, and what it says.
+    fn name(&self, text: &str) -> String {
+        match &self.round {
+            Some(round) => format!("line {} ({round}): {text}", self.line),
+            None => format!("line {}: {text}", self.line),
+        }
     }
 
     fn outcome(&self) -> Outcome {
@@ -75,10 +86,11 @@ impl Journal {
         Self { script: script.display().to_string(), ..Self::default() }
     }
 
-    /// Notes a statement; what follows `section` stands under its title.
+    /// Notes a statement, and the rounds of the loops around it; what follows `section` stands under its title.
     pub fn note(
         &mut self,
         place: Place<'_>,
+        rounds: &[String],
         command: &'static str,
         outcome: std::result::Result<Value, Error>,
     ) {
@@ -95,6 +107,7 @@ impl Journal {
             section: self.section.clone(),
             file: place.file.to_owned(),
             line: place.line,
+            round: (!rounds.is_empty()).then(|| rounds.join(", ")),
             command,
             text: place.text.to_owned(),
             error,
@@ -130,6 +143,7 @@ impl Journal {
                 "section": step.section,
                 "file": step.file,
                 "line": step.line,
+                "round": step.round,
                 "command": step.command,
                 "text": step.text,
                 "outcome": match step.outcome() {

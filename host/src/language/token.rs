@@ -31,6 +31,8 @@ pub struct Word {
 pub enum Part {
     /// Text as it is.
     Literal(String),
+    /// `*`, `?` or `[` outside quotes: itself, unless the word is taken as a pattern.
+    Wildcard(char),
     /// The value of a variable.
     Variable {
         /// The name without the `$`.
@@ -116,6 +118,10 @@ impl Splitter<'_> {
                 '"' => self.double_quoted(&mut parts),
                 '\\' => self.escape(&mut parts),
                 '$' => self.variable(&mut parts),
+                '*' | '?' | '[' => {
+                    parts.push(Part::Wildcard(letter));
+                    self.bump();
+                }
                 letter => {
                     push_letter(&mut parts, letter);
                     self.bump();
@@ -249,6 +255,7 @@ mod tests {
     fn words(text: &str) -> Vec<Vec<String>> {
         let plain = |part: &Part| match part {
             Part::Literal(text) => text.clone(),
+            Part::Wildcard(letter) => format!("({letter})"),
             Part::Variable { name, .. } => format!("<{name}>"),
         };
         parse(text)
@@ -281,6 +288,14 @@ mod tests {
     #[test]
     fn variables_expand_in_double_quotes_and_outside_but_not_in_single_ones() {
         assert_eq!(words("echo $a ${b}c \"$d.e\" '$f'"), [["echo", "<a>", "<b>c", "<d>.e", "$f"]]);
+    }
+
+    #[test]
+    fn wildcards_are_those_outside_quotes() {
+        assert_eq!(
+            words(r#"for m in *.on? '*' "[" \* a[0"#),
+            [["for", "m", "in", "(*).on(?)", "*", "[", "*", "a([)0"]]
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::language::token::{Part, Word, is_name};
+use crate::spelling::Pattern;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -13,6 +14,19 @@ impl Variables {
     /// Sets a variable.
     pub fn set(&mut self, name: String, value: serde_json::Value) {
         self.0.insert(name, value);
+    }
+
+    /// Sets a variable, or removes it; returns what it was.
+    pub fn replace(&mut self, name: &str, value: Option<serde_json::Value>) -> Option<serde_json::Value> {
+        match value {
+            Some(value) => self.0.insert(name.to_owned(), value),
+            None => self.0.remove(name),
+        }
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&serde_json::Value> {
+        self.0.get(name)
     }
 
     /// All variables in the order of their names.
@@ -29,10 +43,30 @@ impl Variables {
         for part in &word.parts {
             match part {
                 Part::Literal(literal) => text.push_str(literal),
+                Part::Wildcard(letter) => text.push(*letter),
                 Part::Variable { name, span } => text.push_str(&self.text(name, span)?),
             }
         }
         Ok(text)
+    }
+
+    /// The pattern that a word is; `None` for one without wildcards outside quotes.
+    ///
+    /// # Errors
+    /// As [`Self::expand`].
+    pub fn pattern(&self, word: &Word) -> Result<Option<Pattern>> {
+        if !word.parts.iter().any(|part| matches!(part, Part::Wildcard(_))) {
+            return Ok(None);
+        }
+        let mut pattern = Pattern::default();
+        for part in &word.parts {
+            match part {
+                Part::Literal(literal) => pattern.push_text(literal),
+                Part::Wildcard(letter) => pattern.push_wildcard(*letter),
+                Part::Variable { name, span } => pattern.push_text(&self.text(name, span)?),
+            }
+        }
+        Ok(Some(pattern))
     }
 
     /// The text of a variable that is referred to at `span`.

@@ -3,6 +3,7 @@
 //! A method that fails leaves the state as it was.
 
 mod identity;
+mod matching;
 mod naming;
 mod store;
 
@@ -14,7 +15,7 @@ use crate::cache::Cache;
 use crate::catalog::{Catalog, Opened};
 use crate::error::{Error, Result};
 use crate::input::{Dataset, Input, Selection};
-use crate::language::Variables;
+use crate::language::{Line, Variables};
 use crate::settings::Settings;
 use identity::{identity, slot_name};
 use std::collections::BTreeMap;
@@ -40,6 +41,8 @@ pub struct Playground {
     pub datasets: BTreeMap<String, Arc<Dataset>>,
     /// What the last `flips` compared, for `explain`.
     pub flips: Option<FlipsContext>,
+    /// How the input and the data sets were chosen: `input`, or `data` and a name.
+    pub preparations: BTreeMap<String, Preparation>,
     /// The variables of the command language.
     pub variables: Variables,
     /// What the script was given from outside, by name.
@@ -54,6 +57,31 @@ pub struct Playground {
     pub base: PathBuf,
     store: Store,
     aliases: BTreeMap<String, PathBuf>,
+}
+
+/// A line that chose samples, to be run again when they change.
+#[derive(Clone, Debug)]
+pub struct Preparation {
+    /// The line.
+    pub line: Line,
+    /// Where relative paths in it start.
+    pub base: PathBuf,
+    /// The files that it names.
+    pub files: Vec<PathBuf>,
+}
+
+impl Preparation {
+    /// What a line chooses: a later one for the same takes its place. `None` if it chooses no samples.
+    pub fn slot(line: &Line) -> Option<String> {
+        match line.command() {
+            "input" => Some("input".to_owned()),
+            "data" => {
+                let text = line.words().skip(1).collect::<Vec<_>>().join(" ");
+                Some(format!("data {}", text.split('=').next().unwrap_or_default().trim()))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What a search for changed predictions compared.
@@ -84,6 +112,7 @@ impl Playground {
             input: None,
             datasets: BTreeMap::new(),
             flips: None,
+            preparations: BTreeMap::new(),
             variables: Variables::default(),
             params: BTreeMap::new(),
             done: Vec::new(),

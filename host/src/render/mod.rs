@@ -30,6 +30,11 @@ pub enum Format {
 }
 
 impl Format {
+    /// Whether programs read it.
+    pub fn is_for_machines(self) -> bool {
+        matches!(self, Self::Json | Self::Csv)
+    }
+
     /// The name as the user writes it.
     pub fn name(self) -> &'static str {
         match self {

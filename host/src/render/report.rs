@@ -16,6 +16,7 @@ pub struct Report {
     value: Value,
     blocks: Vec<Block>,
     effect: Effect,
+    is_preparation: bool,
 }
 
 /// What the session does after a command's result has been shown.
@@ -34,6 +35,13 @@ pub enum Effect {
     ExpectError {
         /// With an error of this kind.
         kind: ErrorKind,
+        /// The line.
+        line: String,
+    },
+    /// Runs a line again and again.
+    Watch {
+        /// So many times; `None` for until Ctrl-C.
+        times: Option<u64>,
         /// The line.
         line: String,
     },
@@ -257,11 +265,31 @@ impl Report {
         self
     }
 
+    /// The same report, shown to people as another one is.
+    #[must_use]
+    pub fn laid_out_as(mut self, other: &Self) -> Self {
+        self.blocks.clone_from(&other.blocks);
+        self
+    }
+
     /// The same report with something to do afterwards.
     #[must_use]
     pub fn effect(mut self, effect: Effect) -> Self {
         self.effect = effect;
         self
+    }
+
+    /// The same report of a command that sets something for those that follow, if `is_so`: where only the last result
+    /// is wanted, it is not one as long as there is another.
+    #[must_use]
+    pub fn preparation(mut self, is_so: bool) -> Self {
+        self.is_preparation = is_so;
+        self
+    }
+
+    /// Whether it only says what was set.
+    pub fn is_preparation(&self) -> bool {
+        self.is_preparation
     }
 
     /// The value, as JSON and `assert` see it.

@@ -32,6 +32,8 @@ pub struct Appearance {
     pub width: Option<u16>,
     /// Whether to leave out what is neither result nor error.
     pub is_quiet: bool,
+    /// Whether of results for machines only the last one is printed.
+    pub shows_last_only: bool,
     /// Whether to show the raw text behind errors.
     pub is_verbose: bool,
 }
@@ -44,6 +46,14 @@ pub struct Ui {
     is_output_closed: AtomicBool,
     has_output_failed: AtomicBool,
     has_shown_result: AtomicBool,
+    /// The last result for machines, if only that is printed.
+    last: Mutex<Option<Last>>,
+}
+
+/// A result that is printed unless another one follows.
+struct Last {
+    text: String,
+    is_preparation: bool,
 }
 
 impl Ui {
@@ -56,6 +66,7 @@ impl Ui {
             is_output_closed: AtomicBool::new(false),
             has_output_failed: AtomicBool::new(false),
             has_shown_result: AtomicBool::new(false),
+            last: Mutex::default(),
         }
     }
 
@@ -85,12 +96,7 @@ impl Ui {
     /// Shows a result, an empty line after the one before it; not so for JSON, which is for programs, and not
     /// at a prompt, which stands between two results.
     pub fn report(&self, report: &Report, format: Format, is_at_prompt: bool) {
-        let text = match format {
-            Format::Table => table::report(report, self.width()),
-            Format::Json => json::report(report, self.appearance.is_output_terminal),
-            Format::Csv => csv::report(report),
-            Format::Markdown => markdown::report(report),
-        };
+        let text = self.text(report, format);
         let has_earlier = self.has_shown_result.swap(true, Ordering::Relaxed);
         if has_earlier && !is_at_prompt && format != Format::Json {
             self.write_output("\n");
@@ -98,10 +104,48 @@ impl Ui {
         self.write_output(&text);
     }
 
+    fn text(&self, report: &Report, format: Format) -> String {
+        match format {
+            Format::Table => table::report(report, self.width()),
+            Format::Json => json::report(report, self.appearance.is_output_terminal),
+            Format::Csv => csv::report(report),
+            Format::Markdown => markdown::report(report),
+        }
+    }
+
+    /// Keeps a result for [`Self::show_last`], in place of the one before it.
+    pub fn keep_last(&self, report: &Report, format: Format) {
+        let text = self.text(report, format);
+        // CSV has nothing but tables.
+        if !text.is_empty() {
+            self.keep(text, report.is_preparation());
+        }
+    }
+
+    /// What was only set gives way to any other, and replaces nothing else.
+    fn keep(&self, text: String, is_preparation: bool) {
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if last.as_ref().is_none_or(|before| before.is_preparation || !is_preparation) {
+            *last = Some(Last { text, is_preparation });
+        }
+    }
+
+    /// Shows the last result, where only that is wanted.
+    pub fn show_last(&self) {
+        let last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(last) = last {
+            self.write_output(&last.text);
+        }
+    }
+
     /// Shows a failed command's error; with JSON results the document takes the place of the result.
     pub fn error(&self, error: &Error, source: diagnostic::Source<'_>, format: Format) {
-        if format == Format::Json {
-            self.write_output(&json::error(error));
+        match format {
+            Format::Json if self.appearance.shows_last_only => self.keep(json::error(error), false),
+            Format::Json => self.write_output(&json::error(error)),
+            // A result before it is not the last one's.
+            Format::Csv if self.appearance.shows_last_only => self.keep(String::new(), false),
+            _ => {}
         }
         self.write_talk(&diagnostic::error(error, source, self.appearance.is_verbose));
     }

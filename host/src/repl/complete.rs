@@ -1,6 +1,7 @@
 //! Completion of commands, options, models, backends and paths.
 
 use crate::commands;
+use crate::language::block;
 use crate::language::token::is_name;
 use crate::playground::Playground;
 use crate::printable;
@@ -75,13 +76,22 @@ pub fn complete(line: &str, vocabulary: &Vocabulary) -> Completions {
         _ => (None, typed.replace('\\', "")),
     };
     let found = match earlier.split_first() {
-        None => commands::TABLE.iter().map(|entry| (entry.name.to_owned(), true)).collect(),
+        None => {
+            let names = commands::TABLE.iter().map(|entry| entry.name);
+            names.chain(block::KEYWORDS.map(|(name, _)| name)).map(|name| (name.to_owned(), true)).collect()
+        }
         _ if quote.is_none() && partial.starts_with('$') => vocabulary
             .variables
             .iter()
             .filter(|name| is_name(name))
             .map(|name| (format!("${name}"), true))
             .collect(),
+        // The words of a loop: mostly models.
+        Some((command, [_, _, ..])) if command == "for" => {
+            let mut values = paths(&vocabulary.base, &partial);
+            values.extend(vocabulary.models.iter().map(|name| (name.clone(), true)));
+            values
+        }
         Some((command, arguments)) => match commands::find(command) {
             Some(entry) => arguments_of(&entry.definition(), arguments, &partial, vocabulary),
             None => Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::complete::{Completions, Vocabulary, complete};
 use crate::commands;
-use crate::language::is_incomplete;
+use crate::language::{block, token};
 use crate::playground::Playground;
 use crate::render::style::Tone;
 use rustyline::completion::{Completer, Pair};
@@ -63,9 +63,12 @@ impl Highlighter for QpHelper {
             .map_or(line.len(), |length| start + length);
         let word = &line[start..end];
         // Red would be a false alarm while it can still become a command.
-        let is_prefix = || commands::TABLE.iter().any(|entry| entry.name.starts_with(word));
+        let mut names =
+            commands::TABLE.iter().map(|entry| entry.name).chain(block::KEYWORDS.map(|(name, _)| name));
+        let mut is_prefix = || names.any(|name| name.starts_with(word));
         let tone = match commands::find(word) {
             Some(_) => Tone::Good,
+            None if block::usage(word).is_some() => Tone::Good,
             None if is_prefix() => return Cow::Borrowed(line),
             None => Tone::Bad,
         };
@@ -87,7 +90,7 @@ impl Highlighter for QpHelper {
 
 impl Validator for QpHelper {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        Ok(if is_incomplete(context.input()) {
+        Ok(if token::is_incomplete(context.input()) {
             ValidationResult::Incomplete
         } else {
             ValidationResult::Valid(None)

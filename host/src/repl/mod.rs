@@ -9,6 +9,7 @@ pub mod line_source;
 
 use crate::dirs::Dirs;
 use crate::executor::{Executor, Origin, Outcome};
+use crate::language::is_incomplete;
 use crate::printable;
 use history::HistoryFile;
 use line_source::{LineSource, Typed};
@@ -28,7 +29,7 @@ pub fn run(executor: &mut Executor, lines: &mut dyn LineSource, dirs: Option<&Di
     let mut is_file_writable = true;
     loop {
         let prompt = prompt(executor);
-        let line = match lines.next(&prompt, &executor.playground) {
+        let line = match next_text(lines, &prompt, executor) {
             Typed::Line(line) => line,
             Typed::Nothing => continue,
             Typed::End => break,
@@ -47,6 +48,31 @@ pub fn run(executor: &mut Executor, lines: &mut dyn LineSource, dirs: Option<&Di
             break;
         }
     }
+}
+
+/// The next line, or all lines of the next block. Ctrl-C drops a block that has begun, Ctrl-D ends it as it is.
+fn next_text(lines: &mut dyn LineSource, prompt: &str, executor: &Executor) -> Typed {
+    let mut text = match lines.next(prompt, &executor.playground) {
+        Typed::Line(line) => line,
+        other => return other,
+    };
+    if !is_incomplete(&text) {
+        return Typed::Line(text);
+    }
+    let width = unicode_width::UnicodeWidthStr::width(prompt);
+    let continued = format!("{:>width$}", "... ");
+    while is_incomplete(&text) {
+        match lines.next(&continued, &executor.playground) {
+            Typed::Line(line) => {
+                text.push('\n');
+                text.push_str(&line);
+            }
+            Typed::Nothing => return Typed::Nothing,
+            Typed::End => break,
+        }
+    }
+    lines.remember_all(std::slice::from_ref(&text));
+    Typed::Line(text)
 }
 
 fn prompt(executor: &Executor) -> String {

@@ -4,6 +4,7 @@ mod reference;
 
 use super::{Command, Entry, Example, Group, Scope, TABLE, find};
 use crate::error::{Error, Result};
+use crate::language::block;
 use crate::playground::Playground;
 use crate::render::record::{Field, Kind, Record, ReportShape, Spec, TableShape, Unit};
 use crate::render::report::{Cell, Report};
@@ -89,6 +90,11 @@ impl Command for Help {
                 None => Err(Error::not_found(format!("`{name}` has no schema"))),
             },
             Some(entry) => Ok(of_command(entry)),
+            None if block::usage(&name).is_some() => {
+                let usage = block::usage(&name).unwrap_or_default();
+                Err(Error::not_found(format!("`{name}` is not a command"))
+                    .with_hint(format!("It belongs to a block: `{usage}`.")))
+            }
             None => {
                 let known = TABLE.iter().map(|entry| entry.name);
                 Err(Error::not_found(format!("there is no command `{name}`")).with_nearest(
@@ -114,7 +120,7 @@ fn all() -> Report {
             report = report.toned_line([(Tone::Heading, group.title().to_owned())]).fields(entries);
         }
     }
-    report.line("").line("Separate commands with `;`. Tab completes. `help COMMAND` explains one, `--json` prints any result as JSON.")
+    report.line("").line("`if EXPR; …; else; …; end` and `for NAME in WORD…; …; end` run the commands between them on a condition, or once for each word.").line("Separate commands with `;`. Tab completes. `help COMMAND` explains one, `--json` prints any result as JSON.")
 }
 
 /// What is said of one command.

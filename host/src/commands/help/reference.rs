@@ -13,6 +13,11 @@ A line is a command with its arguments and options, split into words as a shell 
 comment. Paths are relative to the working folder, or in a script to the script's folder. `help COMMAND` explains a command
 with examples, `help COMMAND --schema` prints the JSON Schema of its report. A name is a file name, its stem if that is
 unique, an alias, a family, a pattern such as `*.onnx`, or a path.
+
+`if EXPR`, `else if EXPR`, `else`, `end` choose what is run: `EXPR` is CEL over the results so far, as in [`assert`](#assert). `for NAME
+in WORD…`, `end` runs what is between once for each word, which `$NAME` stands for there; a word with `*`, `?` or `[a-z]` outside
+quotes stands for the models of the session that it matches, or else for the files, naturally sorted. Each of these is a statement
+of its own, as in `for m in *.onnx; info $m; end`.
 ";
 
 /// The whole document.

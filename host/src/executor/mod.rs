@@ -1,15 +1,18 @@
 //! From a line of text to a displayed result: parse, expand, check, run, print, remember.
 
+mod block;
+mod watch;
+
 use crate::cancel::CancelFlag;
 use crate::commands::{Entry, Prepared, Scope, find};
 use crate::error::{Error, ErrorKind, Result, exit_code};
 use crate::journal::{Journal, Place};
-use crate::language::{Line, Problem, Statement, parse};
-use crate::playground::Playground;
+use crate::language::{Line, Problem, Statement, blocks, parse};
+use crate::playground::{Playground, Preparation};
 use crate::regular_file;
 use crate::render::diagnostic::Source;
 use crate::render::record::take_durations;
-use crate::render::report::Effect;
+use crate::render::report::{Effect, Report};
 use crate::render::ui::Ui;
 use crate::render::{Format, number};
 use std::ops::Range;
@@ -33,6 +36,12 @@ pub struct Executor {
     pub journal: Option<Journal>,
     /// How many nested scripts are running.
     depth: usize,
+    /// Whether a line is run again and again: each of its results is shown at once.
+    is_watching: bool,
+    /// How many blocks within each other are executed.
+    blocks: usize,
+    /// What the variables of the loops around a statement are.
+    rounds: Vec<String>,
 }
 
 /// Where a text comes from: decides what happens after an error, and how its position is shown.
@@ -66,40 +75,44 @@ pub enum Outcome {
 impl Executor {
     /// A new session.
     pub fn new(playground: Playground, ui: Ui, cancel: CancelFlag) -> Self {
-        Self { playground, ui, cancel, keeps_going: false, journal: None, depth: 0 }
+        Self {
+            playground,
+            ui,
+            cancel,
+            keeps_going: false,
+            journal: None,
+            depth: 0,
+            is_watching: false,
+            blocks: 0,
+            rounds: Vec::new(),
+        }
     }
 
     /// Executes the statements of a text, up to the first that fails.
     pub fn execute(&mut self, text: &str, origin: Origin<'_>) -> Outcome {
-        let statements = match parse(text) {
-            Ok(statements) => statements,
+        let nodes = match blocks(text) {
+            Ok(nodes) => nodes,
             Err(problems) => {
                 for problem in &problems {
                     if let (Some(journal), Origin::Text { name, .. }) = (&mut self.journal, origin) {
-                        journal.note(place(name, text, &problem.span), "", Err(unparsable(problem)));
+                        let place = place(name, text, &problem.span);
+                        journal.note(place, &self.rounds, "", Err(unparsable(problem)));
                     }
                     self.show_error(&unparsable(problem), text, origin, self.playground.settings.format);
                 }
                 return Outcome::Failed(exit_code::USAGE);
             }
         };
-        let mut failed: Option<u8> = None;
-        for statement in &statements {
-            match self.execute_statement(text, statement, origin) {
-                Outcome::GoOn => {}
-                Outcome::Failed(code) if self.keeps_going && code != exit_code::INTERRUPTED => {
-                    failed = Some(failed.map_or(code, |before| exit_code::worse(before, code)));
-                }
-                end => return end,
-            }
-            if self.ui.is_output_closed() {
-                return Outcome::Quit;
-            }
-            if self.ui.has_output_failed() {
-                return Outcome::Failed(exit_code::FAILED);
-            }
+        // At a prompt Ctrl-C ends what was typed; in a script it ends the script.
+        if let Origin::Prompt { .. } = origin {
+            self.cancel.clear();
         }
-        failed.map_or(Outcome::GoOn, Outcome::Failed)
+        let outcome = self.execute_nodes(text, &nodes, origin);
+        // Handled: the next Ctrl-C counts as a first one again.
+        if let Origin::Prompt { .. } = origin {
+            self.cancel.clear();
+        }
+        outcome
     }
 
     /// Runs a script up to the first statement that fails; paths in it are relative to its own folder.
@@ -122,34 +135,24 @@ impl Executor {
     }
 
     fn execute_statement(&mut self, text: &str, statement: &Statement, origin: Origin<'_>) -> Outcome {
-        if let Origin::Text { is_echoed: true, .. } = origin {
-            let source = text.get(statement.span.clone()).unwrap_or_default();
-            self.ui.echo(source);
-        }
-        // At a prompt Ctrl-C ends a command; in a script it ends the script.
-        if let Origin::Prompt { .. } = origin {
-            self.cancel.clear();
-        }
+        self.echo(text, statement, origin);
         let mut format = self.playground.settings.format;
         let started = Instant::now();
         let result = match self.run_statement(text, statement, origin, &mut format) {
             Ok(Effect::ExpectError { kind, line }) => {
                 self.expect_error(kind, &line, origin).map(|()| Effect::None)
             }
+            Ok(Effect::Watch { times, line }) => self.watch(times, &line, origin).map(|()| Effect::None),
             result => result,
         };
         self.note(text, statement, origin, &result);
-        if self.depth == 0
+        if self.is_at_top()
             && !matches!(result, Err(_) | Ok(Effect::Fail(_)))
             && let Some((entry, line)) = named(text, statement)
         {
             self.playground.done.push((entry.name, line.to_owned()));
         }
         self.playground.backends.idle();
-        // Handled: the next Ctrl-C counts as a first one again.
-        if let Origin::Prompt { .. } = origin {
-            self.cancel.clear();
-        }
         let effect = match result {
             Ok(effect) => effect,
             Err(error) => {
@@ -170,8 +173,8 @@ impl Executor {
                 self.show_error(&error, text, origin, Format::Table);
                 Outcome::Failed(error.kind().exit_code())
             }
-            // Was handled above.
-            Effect::ExpectError { .. } => Outcome::GoOn,
+            // Were handled above.
+            Effect::ExpectError { .. } | Effect::Watch { .. } => Outcome::GoOn,
             Effect::Source(path) => {
                 let is_echoed = matches!(origin, Origin::Text { is_echoed: true, .. });
                 self.run_script(&path, is_echoed)
@@ -179,6 +182,19 @@ impl Executor {
         }
     }
 
+    /// Whether a statement is one that the user gave: neither in a script nor in a block.
+    fn is_at_top(&self) -> bool {
+        self.depth == 0 && self.blocks == 0
+    }
+
+    /// Prints a statement before its result, if that is wanted.
+    fn echo(&self, text: &str, statement: &Statement, origin: Origin<'_>) {
+        if let Origin::Text { is_echoed: true, .. } = origin {
+            self.ui.echo(text.get(statement.span.clone()).unwrap_or_default());
+        }
+    }
+
+    /// Runs a statement and shows its result.
     fn run_statement(
         &mut self,
         text: &str,
@@ -186,6 +202,22 @@ impl Executor {
         origin: Origin<'_>,
         format: &mut Format,
     ) -> Result<Effect> {
+        let (command, report) = self.compute(text, statement, format)?;
+        self.show(&report, *format, origin);
+        let effect = report.pending_effect().clone();
+        if !matches!(effect, Effect::Fail(_)) && !report.value().is_null() {
+            self.playground.results.insert(command, report.into_value());
+        }
+        Ok(effect)
+    }
+
+    /// Runs a statement: the name of its command and the result, which is to be shown in this `format`.
+    fn compute(
+        &mut self,
+        text: &str,
+        statement: &Statement,
+        format: &mut Format,
+    ) -> Result<(&'static str, Report)> {
         self.cancel.check()?;
         let line = Line::new(text, statement, &self.playground.variables)?;
         // An error about the words is a document, too, when one was asked for.
@@ -199,14 +231,26 @@ impl Executor {
             // `format json` itself answers in JSON.
             *format = self.playground.settings.format;
         }
-        if !report.value().is_null() {
-            self.ui.report(&report, *format, matches!(origin, Origin::Prompt { .. }));
+        if report.is_preparation()
+            && let Some(slot) = Preparation::slot(&line)
+        {
+            let files = watch::files_read(&prepared, &self.playground);
+            let base = self.playground.base.clone();
+            self.playground.preparations.insert(slot, Preparation { line, base, files });
         }
-        let effect = report.pending_effect().clone();
-        if !matches!(effect, Effect::Fail(_)) && !report.value().is_null() {
-            self.playground.results.insert(prepared.command(), report.into_value());
+        Ok((prepared.command(), report))
+    }
+
+    fn show(&self, report: &Report, format: Format, origin: Origin<'_>) {
+        if report.value().is_null() {
+            return;
         }
-        Ok(effect)
+        let is_for_machines = self.playground.settings.format.is_for_machines();
+        if is_for_machines && self.ui.appearance().shows_last_only && !self.is_watching {
+            self.ui.keep_last(report, format);
+        } else {
+            self.ui.report(report, format, matches!(origin, Origin::Prompt { .. }));
+        }
     }
 
     /// Runs a line that should fail.
@@ -224,7 +268,7 @@ impl Executor {
         };
         let error = match found {
             Ok(Effect::Fail(error)) | Err(error) => error,
-            Ok(Effect::ExpectError { .. } | Effect::Source(_)) => {
+            Ok(Effect::ExpectError { .. } | Effect::Source(_) | Effect::Watch { .. }) => {
                 Error::usage("`expect-error` takes one command, neither `source` nor itself")
                     .with_hint("Write it into that script.")
             }
@@ -262,13 +306,15 @@ impl Executor {
                 Ok(value)
             }
         };
-        journal.note(place(name, text, &statement.span), command, outcome);
+        journal.note(place(name, text, &statement.span), &self.rounds, command, outcome);
     }
 
     fn show_error(&self, error: &Error, text: &str, origin: Origin<'_>, format: Format) {
         // An error about the world, not about the words, needs no arrow under a line that was just typed.
         let is_about_words = error.kind() == ErrorKind::Usage;
         let source = match origin {
+            // More than one line: which of them it was must be said.
+            Origin::Prompt { .. } if text.contains('\n') => Source::Text { name: "prompt", text },
             Origin::Prompt { width } if is_about_words => Source::Prompt { text, prompt_width: width },
             Origin::Prompt { .. } => Source::None,
             Origin::Text { name, .. } => Source::Text { name, text },
