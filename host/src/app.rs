@@ -3,6 +3,7 @@
 use crate::args::{Action, Args, ColorWhen, CommandLine, Document};
 use crate::backend::{BackendConfig, Backends, PythonPlaces, RuntimeFolder, RuntimeOrigin};
 use crate::cancel::CancelFlag;
+use crate::catalog::Measurements;
 use crate::checking::{self, Checking};
 use crate::dirs::Dirs;
 use crate::documents;
@@ -57,7 +58,10 @@ fn start(args: &Args) -> u8 {
         }
     }
     let backends = Backends::discover(backend_config(&settings, &environment, dirs.as_ref()));
-    let playground = Playground::new(settings, backends, PathBuf::new());
+    let mut playground = Playground::new(settings, backends, PathBuf::new());
+    if let Some(dirs) = &dirs {
+        playground.measurements = Measurements::in_file(dirs.measurements_file());
+    }
     let mut executor = Executor::new(playground, ui, cancel);
 
     let outcome = match (&args.action, &args.commands) {

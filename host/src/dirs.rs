@@ -12,7 +12,7 @@ pub struct Dirs {
     pub data: PathBuf,
     /// Plugin manifests; may be deleted at any time.
     pub cache: PathBuf,
-    /// The history of commands.
+    /// The history of commands; accuracies that were measured.
     pub state: PathBuf,
 }
 
@@ -45,6 +45,11 @@ impl Dirs {
     /// The command history.
     pub fn history_file(&self) -> PathBuf {
         self.state.join("history.txt")
+    }
+
+    /// Accuracies that were measured.
+    pub fn measurements_file(&self) -> PathBuf {
+        self.state.join("accuracies.json")
     }
 
     /// Installed plugins.

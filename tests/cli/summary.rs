@@ -1,5 +1,6 @@
 //! `summary`.
 
+use crate::support::numpy::npy;
 use crate::support::world::World;
 use serde_json::{Value, json};
 
@@ -98,4 +99,34 @@ fn a_summary_says_where_accuracies_come_from_and_which_are_stale() {
         shown.contains("stale: resnet8.onnx has changed since its accuracy was recorded in qp.toml"),
         "{shown}"
     );
+}
+
+#[test]
+fn an_accuracy_that_was_measured_is_that_of_the_content() {
+    let world = World::new();
+    let summary = |world: &World| {
+        let found = world.json("open models; load all; summary --json");
+        found["families"][0]["rows"].as_array().unwrap().clone()
+    };
+    let of = |rows: &[Value], name: &str| {
+        let row = rows.iter().find(|row| row["model"]["name"] == name);
+        row.unwrap_or_else(|| panic!("{rows:?}"))["model"]["accuracy"].clone()
+    };
+    // A few samples say less than what is recorded over all.
+    world.json("evaluate models/resnet8_int8.onnx --data models/digits.npz --samples 16");
+    assert_eq!(of(&summary(&world), "resnet8_int8.onnx")["source"], "qp.toml");
+    // Two classes exchanged by other labels: the accuracy of that, and what it was measured on.
+    let labels: Vec<u8> = (0..540_i64).flat_map(|_| 0_i64.to_le_bytes()).collect();
+    world.write("zeros.npy", npy("<i8", "540,", labels));
+    world.json("evaluate models/resnet8_uint8.onnx --data models/digits.npz --labels zeros.npy");
+    let found = of(&summary(&world), "resnet8_uint8.onnx");
+    assert_eq!((&found["source"], &found["samples"]), (&Value::Null, &540.into()));
+    assert!(found["top1"].as_f64().unwrap() < 0.2, "{found}");
+    assert!(found["data"].as_str().unwrap().ends_with("with zeros.npy"), "{found}");
+    // Another content has not been measured; the recorded one is not its own.
+    std::fs::copy(world.path("models/resnet8.onnx"), world.path("models/resnet8_uint8.onnx")).unwrap();
+    let found = of(&summary(&world), "resnet8_uint8.onnx");
+    assert_eq!((&found["source"], &found["is_stale"]), (&"qp.toml".into(), &true.into()));
+    let text = world.run("open models; load all; summary").output;
+    assert!(text.contains("`evaluate` measures it"), "{text}");
 }

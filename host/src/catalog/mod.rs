@@ -2,10 +2,12 @@
 
 pub mod accuracy;
 pub mod family;
+pub mod measured;
 pub mod name;
 mod scan;
 
 pub use accuracy::Accuracy;
+pub use measured::{Measured, Measurements};
 pub use name::Named;
 
 use crate::backend::{Backends, Progress, Session};

@@ -1,6 +1,6 @@
 //! `summary`: which variants of a network are available, which are not, and why.
 
-use super::fields::listed::{Listed, State};
+use super::fields::listed::{Listed, State, Told};
 use super::fields::push_alerts;
 use super::{Command, Example, Group, Scope};
 use crate::catalog::Digest;
@@ -10,7 +10,9 @@ use crate::playground::Playground;
 use crate::render::record::{Field, Record, ReportShape, Unit, word};
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// `summary [NAME]`
 pub(super) struct Summary;
@@ -165,7 +167,8 @@ impl Command for Summary {
             let family = family_of(name, &listed, playground)?;
             listed.retain(|model| model.family == family);
         }
-        listed.iter_mut().for_each(|model| model.look_at_accuracy(playground));
+        let measured = playground.measurements.all();
+        listed.iter_mut().for_each(|model| model.look_at_accuracy(playground, &measured));
         Ok(report(&summarize(listed, playground)))
     }
 }
@@ -296,31 +299,63 @@ fn report(summarized: &Summarized) -> Report {
     summarized.runtimes.iter().fold(report, |report, runtime| report.toned_line(runtime_line(runtime)))
 }
 
-/// Where the accuracies are recorded, and which models have changed since.
+/// Where the accuracies are from, and which models have changed since they were recorded.
 fn accuracy_lines(models: &[&Listed]) -> Vec<Vec<(Tone, String)>> {
-    let told: Vec<_> = models.iter().filter_map(|model| Some((model, model.accuracy.as_ref()?))).collect();
-    let Some((_, first)) = told.first() else { return Vec::new() };
-    let mut over: Vec<String> = told
-        .iter()
-        .filter_map(|(_, told)| match (told.accuracy.samples, &told.accuracy.data) {
-            (Some(samples), Some(data)) => Some(format!(" over {samples} samples of {data},")),
-            (Some(samples), None) => Some(format!(" over {samples} samples,")),
-            (None, Some(data)) => Some(format!(" over {data},")),
-            (None, None) => None,
-        })
-        .collect();
-    over.sort();
-    over.dedup();
-    let over = if over.len() == 1 { over.swap_remove(0) } else { String::new() };
-    let mut lines = vec![vec![(Tone::Dim, format!("accuracy:{over} as {} says", first.source))]];
-    lines.extend(told.iter().filter(|(_, told)| told.is_stale == Some(true)).map(|(model, told)| {
+    let told = || models.iter().filter_map(|model| Some((model, model.accuracy.as_ref()?)));
+    // The models that each source speaks of, in the order of the table.
+    let mut sources: Vec<(String, Vec<&str>)> = Vec::new();
+    for (model, told) in told() {
+        let source = source_text(told);
+        match sources.iter_mut().find(|(known, _)| *known == source) {
+            Some((_, names)) => names.push(&model.name),
+            None => sources.push((source, vec![&model.name])),
+        }
+    }
+    let mut lines: Vec<Vec<(Tone, String)>> = match &sources[..] {
+        [(source, _)] => vec![vec![(Tone::Dim, format!("accuracy:{source}"))]],
+        sources => sources
+            .iter()
+            .map(|(source, names)| vec![(Tone::Dim, format!("accuracy of {}:{source}", names.join(", ")))])
+            .collect(),
+    };
+    lines.extend(told().filter(|(_, told)| told.is_stale == Some(true)).map(|(model, told)| {
         vec![
             (Tone::Warning, "stale: ".to_owned()),
             (Tone::Name, model.name.clone()),
-            (Tone::Plain, format!(" has changed since its accuracy was recorded in {}", told.source)),
+            (
+                Tone::Plain,
+                format!(
+                    " has changed since its accuracy was recorded in {}; `evaluate` measures it",
+                    told.source.unwrap_or_default()
+                ),
+            ),
         ]
     }));
     lines
+}
+
+/// ` over 540 samples of digits.npz, as qp.toml says`.
+fn source_text(told: &Told) -> String {
+    let over = match (told.accuracy.samples, &told.accuracy.data) {
+        (Some(samples), Some(data)) => format!(" over {samples} samples of {data},"),
+        (Some(samples), None) => format!(" over {samples} samples,"),
+        (None, Some(data)) => format!(" over {data},"),
+        (None, None) => String::new(),
+    };
+    match (told.source, told.age) {
+        (Some(source), _) => format!("{over} as {source} says"),
+        (None, age) => format!("{over} measured {}", age_text(age.unwrap_or_default())),
+    }
+}
+
+fn age_text(age: Duration) -> String {
+    let (count, unit) = match age.as_secs() {
+        0..60 => return "less than a minute ago".to_owned(),
+        age @ 60..3600 => (age / 60, "minute"),
+        age @ 3600..86_400 => (age / 3600, "hour"),
+        age => (age / 86_400, "day"),
+    };
+    format!("{} ago", counted(usize::try_from(count).unwrap_or(usize::MAX), unit))
 }
 
 fn runtime_line(runtime: &Runtime) -> Vec<(Tone, String)> {

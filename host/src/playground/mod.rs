@@ -12,7 +12,7 @@ pub use store::{Loaded, LoadedHow};
 
 use crate::backend::{Backends, Progress};
 use crate::cache::Cache;
-use crate::catalog::{Catalog, Opened};
+use crate::catalog::{Catalog, Measurements, Opened};
 use crate::error::{Error, Result};
 use crate::input::{Dataset, Input, Selection};
 use crate::language::{Line, Variables};
@@ -31,6 +31,8 @@ pub struct Playground {
     pub backends: Backends,
     /// What `open` found.
     pub catalog: Option<Catalog>,
+    /// The accuracies that were measured on this machine.
+    pub measurements: Measurements,
     /// The path of the current model: the one that commands use by default.
     pub current: Option<PathBuf>,
     /// The path of the current model's layer that commands use by default.
@@ -107,6 +109,7 @@ impl Playground {
             settings,
             backends,
             catalog: None,
+            measurements: Measurements::default(),
             current: None,
             layer: None,
             input: None,

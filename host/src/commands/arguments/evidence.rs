@@ -29,6 +29,14 @@ pub(in crate::commands) struct Choice {
 }
 
 impl Choice {
+    /// The samples from `source` with the labels that are given, in words.
+    pub(in crate::commands) fn labelled(&self, source: &str) -> String {
+        match &self.labels {
+            Some(labels) => format!("{source} with {labels}"),
+            None => source.to_owned(),
+        }
+    }
+
     /// What is given, but for the labels and the number of samples, as the words of another command that takes the same.
     pub(in crate::commands) fn words(&self) -> Vec<String> {
         let data = self.data.clone().map(|data| ["--data".to_owned(), data]);

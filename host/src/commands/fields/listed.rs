@@ -1,11 +1,12 @@
 //! What several commands show of the model files in a list.
 
-use crate::catalog::{Accuracy, Digest, Variant, accuracy};
+use crate::catalog::{Accuracy, Digest, Measured, Variant, accuracy};
 use crate::error::Error;
 use crate::playground::Playground;
 use crate::render::record::{Field, Record, Unit, word};
 use crate::render::style::Tone;
 use serde::Serialize;
+use std::time::Duration;
 
 /// One model file in a list.
 #[derive(Clone, Debug)]
@@ -29,7 +30,10 @@ pub(in crate::commands) struct Listed {
 #[derive(Clone, Debug)]
 pub(in crate::commands) struct Told {
     pub accuracy: Accuracy,
-    pub source: &'static str,
+    /// The file that records it; `None` if it was measured on this machine.
+    pub source: Option<&'static str>,
+    /// Seconds since it was measured on this machine.
+    pub age: Option<Duration>,
     /// Unknown until [`Listed::look_at_accuracy`] reads the files.
     pub is_stale: Option<bool>,
 }
@@ -120,7 +124,15 @@ impl Record for Told {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::flat(Accuracy::fields(), |told| Some(&told.accuracy)).always(),
-            Self::field("source", Unit::Text, "File that records it", |told| told.source),
+            Self::field(
+                "source",
+                Unit::Text,
+                "File that records it; null if it was measured on this machine",
+                |told| told.source,
+            ),
+            Self::field("age_s", Unit::Count, "Seconds since it was measured on this machine", |told| {
+                told.age.map(|age| age.as_secs())
+            }),
             Self::field("is_stale", Unit::Flag, "Whether the model has changed since", |told| told.is_stale)
                 .omitted_if_missing(),
         ]
@@ -158,17 +170,39 @@ impl Listed {
             digest: digest.ok(),
             accuracy: variant.accuracy.clone().map(|accuracy| Told {
                 is_stale: None,
-                source: accuracy::FILE_NAME,
+                source: Some(accuracy::FILE_NAME),
+                age: None,
                 accuracy,
             }),
         }
     }
 
-    /// Finds out whether the model has changed since its accuracy was recorded.
-    pub(in crate::commands) fn look_at_accuracy(&mut self, playground: &Playground) {
-        let Some((told, catalog)) = self.accuracy.as_mut().zip(playground.catalog.as_ref()) else { return };
-        let files = catalog.variant(&self.name).map(|variant| variant.files.as_slice()).unwrap_or_default();
-        told.is_stale = Some(told.accuracy.is_stale(files, catalog.told));
+    /// Finds out whether the model has changed since its accuracy was recorded, and takes the one that was measured of this very
+    /// content instead, if it was taken over no fewer samples: of several the one over most, and then the last.
+    pub(in crate::commands) fn look_at_accuracy(&mut self, playground: &Playground, measured: &[Measured]) {
+        let Some(catalog) = &playground.catalog else { return };
+        let Some(variant) = catalog.variant(&self.name) else { return };
+        if let Some(told) = &mut self.accuracy {
+            told.is_stale = Some(told.accuracy.is_stale(&variant.files, catalog.told));
+        }
+        let hash = playground.loaded_at(&variant.path).and_then(|loaded| loaded.hash_text());
+        let own =
+            measured.iter().filter(|one| Some(&one.blake3) == hash.as_ref()).max_by_key(|one| one.samples);
+        let kept = self.accuracy.as_ref().filter(|told| told.is_stale == Some(false));
+        let least = kept.and_then(|told| told.accuracy.samples).unwrap_or(0);
+        if let Some(own) = own.filter(|own| own.samples >= least) {
+            self.accuracy = Some(Told {
+                accuracy: Accuracy {
+                    top1: own.top1,
+                    samples: Some(own.samples),
+                    data: Some(own.data.clone()),
+                    blake3: Some(own.blake3.clone()),
+                },
+                source: None,
+                age: Some(own.age()),
+                is_stale: Some(false),
+            });
+        }
     }
 
     /// The whole catalog, in its order.

@@ -4,7 +4,7 @@ mod declaration;
 
 use super::arguments::evidence::{Choice, Given};
 use super::arguments::number::{integer_in, margin};
-use super::fields::judged::Judged;
+use super::fields::judged::{Judged, measured};
 use super::{Command, Example, Group, Scope, report_of};
 use crate::backend::Progress;
 use crate::capture::Side;
@@ -131,6 +131,12 @@ impl Command for Matrix {
             stop = worst_layer(variant, (&reference_id, samples), &arguments, playground, scope).err();
         }
         mark_pareto(&mut variants);
+        if stop.is_none() {
+            let labelled = arguments.choice.labelled(&input.source);
+            playground.measurements.keep(models.iter().zip(&variants).filter_map(|(model, variant)| {
+                measured(model, variant.judged.as_ref()?, samples, &labelled)
+            }));
+        }
         variants.extend(failed);
         let report = MatrixReport {
             family,

@@ -6,6 +6,8 @@ pub(in crate::commands) use declaration::verdict_tone;
 
 use super::Ran;
 use crate::capture::evaluation::{self, Tally};
+use crate::catalog::Measured;
+use crate::playground::Loaded;
 use qp_analysis::proportion::{CONFIDENCE, EQUIVALENCE_CONFIDENCE};
 use qp_analysis::quantile;
 use qp_analysis::{Interval, Verdict, wilson};
@@ -115,6 +117,17 @@ impl Judged {
             run: tally.run.map(Ran::from).unwrap_or_default(),
         }
     }
+}
+
+/// What was measured of a model, to be kept; `None` without labels, and of a model too large to hash.
+pub(in crate::commands) fn measured(
+    model: &Loaded,
+    judged: &Judged,
+    samples: u64,
+    data: &str,
+) -> Option<Measured> {
+    let top1 = judged.accuracy.as_ref()?.correct.share;
+    Some(Measured { blake3: model.hash_text()?, top1, samples, data: data.to_owned(), at: 0 })
 }
 
 impl Correct {
