@@ -38,11 +38,18 @@ fn scaled(factor: f32) -> impl Fn(&mut [u8]) {
     }
 }
 
-/// What `doctor` says of this file against the float model.
+/// What `doctor` says of this file against the float model. The commands that it names work.
 fn diagnosis(file: Vec<u8>) -> Value {
     let world = World::new();
     world.write("models/bad.onnx", file);
-    world.json("doctor models/resnet8.onnx models/bad.onnx --data models/digits.npz --samples 200 --layer-samples 16 --json")
+    let found = world.json(
+        "doctor models/resnet8.onnx models/bad.onnx --data models/digits.npz --samples 200 --layer-samples 16 --json",
+    );
+    for cause in found["causes"].as_array().unwrap() {
+        let line = cause["evidence"].as_str().unwrap();
+        assert_eq!(world.run(&format!("{line} --json")).code, 0, "{line}");
+    }
+    found
 }
 
 #[track_caller]

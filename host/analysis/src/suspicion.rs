@@ -249,7 +249,10 @@ impl Thresholds {
         let could_span = usage.count() as f64 >= self.code_span_share * available;
         let could_fill = usage.count() as f64 >= MANY_PER_CODE * available;
         let found = |reason, value| Some(Suspicion { reason, count: 1, first_index: 0, value });
-        if could_span && share < self.code_span_share {
+        if usage.used_count() == 1 {
+            // A constant is exact at any scale.
+            None
+        } else if could_span && share < self.code_span_share {
             found(Reason::NarrowCodes, share)
         } else if could_fill && used < self.code_use_share {
             found(Reason::FewCodes, used)
@@ -424,6 +427,9 @@ mod tests {
         let mut usage = CodeUsage::new(ElementType::Int { bits: 8, is_signed: true }).unwrap();
         usage.add_elements(&(0..100).collect::<Vec<u8>>(), 100);
         assert_eq!(Thresholds::default().of_codes(&usage), None, "too few to span half");
+        let mut constant = CodeUsage::new(ElementType::Int { bits: 8, is_signed: true }).unwrap();
+        constant.add_elements(&[127; 500], 500);
+        assert_eq!(Thresholds::default().of_codes(&constant), None, "one code is all that a constant needs");
         usage.add_elements(&(0..100).collect::<Vec<u8>>(), 100);
         assert_eq!(Thresholds::default().of_codes(&usage).unwrap().value, 100.0 / 256.0);
         usage.add_elements(&[0x80], 1);

@@ -9,6 +9,7 @@ use crate::backend::Progress;
 use crate::error::Result;
 use crate::inspect::elements::Elements;
 use crate::inspect::graph::Graph;
+use crate::inspect::survey;
 use crate::inspect::weight::channel_axis;
 use crate::model::{Attribute, AttributeValue, DType, LayerInfo, QuantizationParameters, Tensor, TensorInfo};
 use crate::playground::Loaded;
@@ -86,7 +87,7 @@ const FULL_POSITIONS: usize = 7;
 pub fn products<'a>(model: &'a Loaded, progress: &dyn Progress) -> Result<Vec<Product<'a>>> {
     let info = model.info();
     let graph = Graph::of(info, false);
-    let mut products = Vec::new();
+    let mut found: Vec<(&LayerInfo, &TensorInfo, (&str, &QuantizationParameters))> = Vec::new();
     for stored in crate::inspect::weight::weights(info) {
         let (Some(layer), tensor) = (stored.layer, stored.tensor) else { continue };
         // Stored as codes, or rounded to them by the graph.
@@ -113,9 +114,14 @@ pub fn products<'a>(model: &'a Loaded, progress: &dyn Progress) -> Result<Vec<Pr
                 })
             })
             .map_or(input, String::as_str);
-        products.extend(Product::of(model, layer, tensor, (input, codes), progress)?);
+        found.push((layer, tensor, (input, codes)));
     }
-    Ok(products)
+    let sizes: Vec<u64> = found.iter().map(|(_, tensor, _)| tensor.bytes).collect();
+    let products = survey::each(&sizes, "reading weights", progress, |index| {
+        let (layer, tensor, codes) = found[index];
+        Product::of(model, layer, tensor, codes, progress)
+    })?;
+    products.into_iter().filter_map(Result::transpose).collect()
 }
 
 /// Counts, for each product that may overflow, the sums that do on these samples.

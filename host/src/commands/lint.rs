@@ -9,9 +9,6 @@ use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 
-/// Places that a row of several findings names.
-const SHOWN_PLACES: usize = 2;
-
 /// `lint [NAME…]`
 pub(super) struct Lint;
 
@@ -122,12 +119,10 @@ impl FindingGroup<'_> {
     }
 
     fn places(&self) -> String {
-        let mut places: Vec<&str> = self.findings.iter().take(SHOWN_PLACES).map(LintFinding::place).collect();
-        places.dedup();
-        let more = self.findings.len().saturating_sub(SHOWN_PLACES);
-        match more {
-            0 => places.join(", "),
-            more => format!("{} and {more} more", places.join(", ")),
+        let first = self.first().place();
+        match self.findings.len() - 1 {
+            0 => first.to_owned(),
+            more => format!("{first} and {more} more"),
         }
     }
 }
@@ -137,7 +132,6 @@ impl Record for FindingGroup<'_> {
         vec![
             Self::field("model", Unit::Name, "The model", |group| group.model)
                 .title("model")
-                .rank(2)
                 .hidden_if_missing(),
             Self::field("level", Unit::Text, "error, warning or note", |group| {
                 word(group.first().rule.level())
@@ -154,8 +148,7 @@ impl Record for FindingGroup<'_> {
             Self::field("text", Unit::Text, "What was found, with the numbers of the first", |group| {
                 group.first().text.clone()
             })
-            .title("what")
-            .rank(1),
+            .title("what"),
         ]
     }
 }
@@ -277,8 +270,7 @@ fn lay_out(found: &LintReport, shows_all: bool) -> Report {
     }
     report = report.table(Table::of(&groups));
     let mut explained: Vec<&str> = Vec::new();
-    for group in &groups {
-        let rule = &group.first().rule;
+    for rule in groups.iter().map(|group| &group.first().rule) {
         if !explained.contains(&rule.code()) {
             explained.push(rule.code());
             report = report.toned_line([

@@ -9,5 +9,5 @@ pub mod variable;
 
 pub use block::{Node, blocks, is_incomplete};
 pub use line::Line;
-pub use token::{Part, Problem, Statement, Word, parse};
+pub use token::{Part, Problem, Statement, Word, parse, quoted};
 pub use variable::Variables;

@@ -247,6 +247,25 @@ fn push_text(parts: &mut Vec<Part>, text: &str) {
     }
 }
 
+/// A word as it is written in a line: in quotes only if it must be.
+pub fn quoted(text: &str) -> String {
+    let is_special = |letter: char| letter.is_whitespace() || "'\"\\;$#*?[".contains(letter);
+    if !text.is_empty() && !text.contains(is_special) {
+        return text.to_owned();
+    }
+    if !text.contains('\'') {
+        return format!("'{text}'");
+    }
+    let mut written = String::from('"');
+    for letter in text.chars() {
+        if matches!(letter, '"' | '\\' | '$') {
+            written.push('\\');
+        }
+        written.push(letter);
+    }
+    written + "\""
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +302,15 @@ mod tests {
     #[test]
     fn quotes_and_escapes_follow_the_shell() {
         assert_eq!(words(r#"echo '\$x' "\"\$\\\n" a\ b ''"#), [["echo", r"\$x", r#""$\\n"#, "a b", ""]]);
+    }
+
+    #[test]
+    fn a_quoted_word_is_read_as_it_was() {
+        for text in ["a", "", "a b", "it's", "$x \"y\" 'z' \\", "layer[0]*", "#1", "a;b", "/features/0/Conv"]
+        {
+            assert_eq!(words(&format!("echo {}", quoted(text))), [["echo", text]]);
+        }
+        assert_eq!(quoted("/features/0/Conv"), "/features/0/Conv");
     }
 
     #[test]

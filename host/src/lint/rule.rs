@@ -140,7 +140,7 @@ fn next_step_of(reason: Reason) -> &'static str {
             "Equalize the channels before quantizing (cross-layer equalization), or fold batch normalization."
         }
         Reason::ZeroChannel => {
-            "Prune the channel, or find out what made it zero: compare it with the float model by `weights compare`."
+            "Prune the channel, or find out what made it zero: `weights LAYER --compare MODEL` shows it beside the float one."
         }
         Reason::NarrowCodes => {
             "The scale is too large. Calibrate again, or divide the scale; `weights` shows the histogram."

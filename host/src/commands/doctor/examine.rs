@@ -1,6 +1,6 @@
 //! The examination: what other commands say of the pair, and the faults that have a name.
 
-use super::words::{describe, evidence_of};
+use super::words::{describe, evidence_of, line};
 use super::{Arguments, Diagnosis, Evidence, Finding, LeftOut};
 use crate::capture::products::{count, products};
 use crate::commands::{Scope, report_of};
@@ -48,7 +48,7 @@ impl Diagnosis {
         let step = self.structure(evidence, &costs, scope);
         self.or_left_out("the file", step)?;
         let mut rectified = HashSet::new();
-        let step = self.named_faults(evidence, &costs, scope).map(|found| rectified = found);
+        let step = self.named_faults(evidence, (arguments, &costs), scope).map(|found| rectified = found);
         self.or_left_out("weights and ranges", step)?;
         let step = self.broken_layers(arguments, (&costs, &rectified), playground, scope);
         self.or_left_out("layers", step)?;
@@ -58,7 +58,7 @@ impl Diagnosis {
         let is_worse =
             self.verdict.as_deref() == Some("worse") || (self.verdict.is_none() && self.has_changed());
         if is_worse && self.causes.is_empty() {
-            self.spread(&costs);
+            self.spread(arguments, &costs);
         }
         let cost = |finding: &Finding| (finding.accuracy_pp.unwrap_or(0.0), finding.gain_db.unwrap_or(0.0));
         self.causes.sort_by(|left, right| {
@@ -143,7 +143,7 @@ impl Diagnosis {
                 changed: None,
                 gain_db: None,
                 mend: "Prepare the samples as the model expects: `input` and `data` take mean, deviation, scale and layout.".to_owned(),
-                evidence: format!("evaluate {} {}", self.reference, self.choice_text(arguments)),
+                evidence: line(&["evaluate", &self.reference], &arguments.choice.words_with_labels()),
             });
         }
         Ok(())
@@ -184,7 +184,7 @@ impl Diagnosis {
     fn named_faults(
         &mut self,
         evidence: &Evidence,
-        costs: &Costs,
+        (arguments, costs): (&Arguments, &Costs),
         scope: &Scope<'_>,
     ) -> Result<HashSet<String>> {
         let task = scope.ui.task(scope.cancel);
@@ -207,7 +207,7 @@ impl Diagnosis {
                 code: cause.fault.code(),
                 text,
                 mend,
-                evidence: evidence_of(&cause, &self.reference, &self.candidate),
+                evidence: evidence_of(&cause, &self.reference, &self.candidate, &arguments.choice.words()),
                 accuracy_pp: None,
                 changed: None,
                 gain_db: None,
@@ -247,7 +247,10 @@ impl Diagnosis {
                     changed: None,
                     gain_db: None,
                     mend: "Compare the layer in both graphs: an activation may be lost, or the runtime's kernel wrong; `drift` tells the two apart.".to_owned(),
-                    evidence: format!("compare {} {} --layer '{layer}'", self.reference, self.candidate),
+                    evidence: line(
+                        &["compare", &self.reference, &self.candidate, "--match", layer],
+                        &arguments.choice.words(),
+                    ),
                 }));
             }
         }
@@ -292,7 +295,7 @@ impl Diagnosis {
                 gain_db: None,
                 mend: "Quantize the weights to 7 bits (`reduce_range`) or to uint8, or run where VNNI is."
                     .to_owned(),
-                evidence: format!("saturation {}", self.candidate),
+                evidence: line(&["saturation", &self.candidate], &[]),
             });
         } else {
             self.notes.push(format!("{layer}: {text} (`saturation {}`)", self.candidate));
@@ -314,7 +317,7 @@ impl Diagnosis {
                 changed: None,
                 gain_db: None,
                 mend: finding.rule.next_step().to_owned(),
-                evidence: format!("lint {}", self.candidate),
+                evidence: line(&["lint", &self.candidate], &[]),
             }));
         }
         for (rule, one, many) in [
@@ -356,7 +359,7 @@ impl Diagnosis {
     }
 
     /// No fault has a name: the layers that cost most.
-    fn spread(&mut self, costs: &Costs) {
+    fn spread(&mut self, arguments: &Arguments, costs: &Costs) {
         for (layer, cost) in costs.highest(MOST_SENSITIVE) {
             self.causes.push(Finding {
                 layer: Some(layer.clone()),
@@ -367,13 +370,12 @@ impl Diagnosis {
                 changed: cost.changed,
                 gain_db: cost.gain_db,
                 mend: "Leave it in float (`nodes_to_exclude`) or give it more bits.".to_owned(),
-                evidence: format!("sensitivity {} {}", self.reference, self.candidate),
+                evidence: line(
+                    &["sensitivity", &self.reference, &self.candidate],
+                    &arguments.choice.words_with_labels(),
+                ),
             });
         }
-    }
-
-    fn choice_text(&self, arguments: &Arguments) -> String {
-        arguments.choice.words().join(" ")
     }
 }
 

@@ -2,13 +2,14 @@
 
 use super::{Diagnosis, Finding};
 use crate::diagnosis::{Cause, Fault};
+use crate::language::quoted;
 use crate::render::number;
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 
 /// Causes that are spelled out with what mends them.
-const SHOWN: usize = 3;
+const SHOWN: usize = 4;
 
 /// What is wrong, and what mends it.
 pub(super) fn describe(cause: &Cause, reference: &str) -> (String, String) {
@@ -73,26 +74,30 @@ pub(super) fn describe(cause: &Cause, reference: &str) -> (String, String) {
     (text, mend.to_owned())
 }
 
-/// The command that shows it.
-pub(super) fn evidence_of(cause: &Cause, reference: &str, candidate: &str) -> String {
+/// The command that shows it; `data` are the words that choose the samples.
+pub(super) fn evidence_of(cause: &Cause, reference: &str, candidate: &str, data: &[String]) -> String {
     let layer = &cause.layer;
     let own = cause.candidate_layer.as_ref().unwrap_or(layer);
+    let is_input = cause.candidate_layer.is_none();
     match cause.fault {
         Fault::WeightScale { .. }
         | Fault::WeightZeroPoint { .. }
         | Fault::ZeroChannels { .. }
         | Fault::SwappedChannels
         | Fault::SharedScale { .. } => {
-            format!("weights '{layer}' --model {reference} --compare {candidate}")
+            line(&["weights", layer, "--model", reference, "--compare", candidate], &[])
         }
-        Fault::BiasScale { .. } | Fault::ZeroPoint { .. } => format!("quant '{own}' --model {candidate}"),
-        Fault::Clipped { .. } | Fault::TooWide { .. } if cause.candidate_layer.is_none() => {
-            format!("quant '{own}' --model {candidate}")
+        Fault::Clipped { .. } | Fault::TooWide { .. } if !is_input => {
+            line(&["compare", reference, candidate, "--match", layer], data)
         }
-        Fault::Clipped { .. } | Fault::TooWide { .. } => {
-            format!("activations '{layer}' --model {reference} --compare {candidate}")
-        }
+        _ => line(&["quant", own, "--model", candidate], &[]),
     }
+}
+
+/// A line of the command language.
+pub(super) fn line(words: &[&str], more: &[String]) -> String {
+    let words: Vec<_> = words.iter().copied().chain(more.iter().map(String::as_str)).map(quoted).collect();
+    words.join(" ")
 }
 
 fn counted_channels(count: u64, first: u64) -> String {
@@ -161,6 +166,10 @@ pub(super) fn lay_out(found: &Diagnosis) -> Report {
         report = report.table(Table::of(&found.causes));
         for cause in found.causes.iter().take(SHOWN) {
             report = report.toned_line(mend_line(cause));
+        }
+        if let Some(others) = found.causes.len().checked_sub(SHOWN).filter(|others| *others > 0) {
+            let text = format!("{} more: `doctor … --json` has what mends them", counted(others, "cause"));
+            report = report.toned_line([(Tone::Dim, text)]);
         }
     }
     for note in &found.notes {
