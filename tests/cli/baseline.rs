@@ -99,7 +99,13 @@ fn files_that_are_no_baselines_and_sessions_without_numbers_are_refused() {
         ("baseline save b.json", 1, "there are no numbers yet"),
         ("open models; baseline check x.json", 1, "`x.json` is not a baseline: it has no `baseline`"),
         ("open models; baseline check no.json", 1, "cannot read `no.json`: no such file or directory"),
-        ("baseline", 2, "`baseline` needs to know what to do"),
+        ("baseline", 2, "`baseline` needs save|check, PATH"),
+        ("baseline chek x.json", 2, "invalid value `chek` for `save|check`"),
+        (
+            "open models; baseline save b.json --tolerance 1",
+            2,
+            "`--tolerance` does not go with `baseline save`",
+        ),
         ("open models; baseline save no/b.json", 1, "cannot write `no/b.json`: no such file or directory"),
         (
             "open models; baseline check x.json --tolerance x",
