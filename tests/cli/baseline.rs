@@ -123,6 +123,7 @@ fn a_check_is_a_case_of_reports() {
     let world = World::new();
     assert_eq!(world.run("open models; baseline save b.json").code, 0);
     world.write("a.qp", "open models\nbaseline check b.json\nbaseline save --force c.json\n");
+    assert_eq!(world.run_args(&["check", "a.qp"]).code, 0);
     let ran = world.run_args(&["run", "a.qp", "--report", "a.xml"]);
     assert_eq!(ran.code, 0, "{}", ran.talk);
     let xml = read(&world, "a.xml");

@@ -27,7 +27,8 @@ pub(super) struct Arguments {
     action: Action,
     /// The file: JSON, one value a line; `tolerance` and `tolerances` in it, by key or pattern, may be edited
     #[arg(value_name = "PATH")]
-    file: String,
+    // Not `file`, which `qp check` takes for one that must be there.
+    baseline: String,
     /// With save, replace a file that exists; the tolerances in it are kept
     #[arg(long)]
     force: bool,
@@ -106,7 +107,7 @@ impl Command for BaselineCommand {
     }
 
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
-        let Arguments { action, file, force, tolerance, absolute } = arguments;
+        let Arguments { action, baseline: file, force, tolerance, absolute } = arguments;
         let misplaced = |option: &str, action: &str| {
             Err(Error::usage(format!("`{option}` does not go with `baseline {action}`")))
         };
