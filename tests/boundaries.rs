@@ -65,6 +65,7 @@ fn only_the_backend_module_knows_what_a_plugin_is() {
         "cache",
         "capture",
         "input",
+        "diagnosis",
         "inspect",
         "lint",
         "model",

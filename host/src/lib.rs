@@ -15,6 +15,7 @@ pub mod capture;
 pub mod catalog;
 pub mod checking;
 pub mod commands;
+pub mod diagnosis;
 pub mod dirs;
 pub mod documents;
 pub mod env;

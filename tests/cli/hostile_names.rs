@@ -173,6 +173,7 @@ fn lines(names: &Names) -> Vec<(&'static str, String)> {
         ("capture", format!("capture '{int8}' --save 'values{E}.npz'")),
         ("activations", format!("activations 'layer{E}' --model '{float}' --compare {pair}")),
         ("compare", format!("compare {pair}")),
+        ("doctor", format!("doctor {pair} --layer-samples 2")),
         ("sensitivity", format!("sensitivity {pair}")),
         ("flips", format!("flips {pair}")),
         ("explain", format!("explain 0 {pair}")),

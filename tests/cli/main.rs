@@ -18,6 +18,7 @@ mod cache;
 mod compare;
 mod data;
 mod diff;
+mod doctor;
 mod emulation;
 mod environments;
 mod errors;

@@ -15,6 +15,7 @@ pub mod error_metrics;
 pub mod granularity;
 pub mod growing_histogram;
 pub mod histogram;
+pub mod linear_fit;
 pub mod matching;
 pub mod params;
 pub mod proportion;
@@ -35,6 +36,7 @@ pub use error_metrics::{ErrorMetrics, Metrics};
 pub use granularity::{Granularity, ParameterMap};
 pub use growing_histogram::GrowingHistogram;
 pub use histogram::{Bins, BinsError, EdgePrecision, Histogram};
+pub use linear_fit::{FitSums, LinearFit};
 pub use matching::{
     Item, Matching, Pair, ShapeFit, Why, align, is_anonymous, is_numbered, match_items, shape_fit,
 };

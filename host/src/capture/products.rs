@@ -1,7 +1,10 @@
 //! The integer products of a quantized model as x86 kernels compute them: unsigned codes by signed ones, in the order
 //! in which neighbours are added.
 
+use super::batch::Feed;
 use super::real::Real;
+use super::side::Side;
+use super::streaming::{Streamed, each_tensor};
 use crate::backend::Progress;
 use crate::error::Result;
 use crate::inspect::elements::Elements;
@@ -9,7 +12,7 @@ use crate::inspect::graph::Graph;
 use crate::inspect::weight::channel_axis;
 use crate::model::{Attribute, AttributeValue, DType, LayerInfo, QuantizationParameters, Tensor, TensorInfo};
 use crate::playground::Loaded;
-use qp_analysis::saturation::{Pair, pair_bounds, pairs_at_risk, saturated};
+use qp_analysis::saturation::{Pair, fits, pair_bounds, pairs_at_risk, saturated};
 
 /// How many output positions of a layer are checked per batch.
 const MOST_POSITIONS: usize = 512;
@@ -26,6 +29,8 @@ pub struct Product<'a> {
     /// For each output channel the pairs that may not fit, with the weights in the kernel's order: rows, columns,
     /// channels.
     at_risk: Vec<Vec<Pair>>,
+    /// The weights in the same order, where a pair is at risk.
+    weights: Vec<Vec<i16>>,
     window: Option<Window>,
     /// Why its sums are not sums of pairs.
     pub exempt: Option<&'static str>,
@@ -55,7 +60,24 @@ pub struct Counted {
     pub wrong: u64,
     /// The largest error of an output, in products of codes.
     pub largest_error: i64,
+    /// The sum of the squared errors, in products of codes.
+    noise: f64,
+    /// The sum of squares of some outputs without their zero point, and how many they are.
+    signal: (f64, u64),
 }
+
+impl Counted {
+    /// The SQNR that the overflows alone leave, in dB; infinite without any.
+    pub fn sqnr_db(&self) -> Option<f64> {
+        let (signal, count) = self.signal;
+        (count > 0 && self.outputs > 0)
+            .then(|| 10.0 * ((signal / count as f64) / (self.noise / self.outputs as f64)).log10())
+    }
+}
+
+/// One in so many positions is computed in full, to know how large the outputs are: a number that rows and columns are
+/// no multiple of.
+const FULL_POSITIONS: usize = 7;
 
 /// The layers of a model that multiply 8-bit codes.
 ///
@@ -94,6 +116,34 @@ pub fn products<'a>(model: &'a Loaded, progress: &dyn Progress) -> Result<Vec<Pr
         products.extend(Product::of(model, layer, tensor, (input, codes), progress)?);
     }
     Ok(products)
+}
+
+/// Counts, for each product that may overflow, the sums that do on these samples.
+///
+/// # Errors
+/// Those of the backend; `Cancelled` if nothing was counted.
+pub fn count(
+    side: &Side<'_>,
+    products: &[Product<'_>],
+    counts: &mut [Option<Counted>],
+    feed: Feed<'_>,
+    progress: &dyn Progress,
+) -> Result<Streamed> {
+    let mut names: Vec<String> = products
+        .iter()
+        .filter(|product| product.is_at_risk())
+        .map(|product| product.input.to_owned())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    each_tensor(side, &[names], feed, progress, &mut |tensor| {
+        for (product, count) in products.iter().zip(&mut *counts) {
+            if product.input == tensor.name && product.exempt.is_none() {
+                product.count(tensor, count.get_or_insert_default())?;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// The codes of a weight in the order of the file.
@@ -167,8 +217,21 @@ impl<'a> Product<'a> {
         let weights: Vec<Vec<i32>> = weights;
         let bounds = weights.iter().map(|weights| pair_bounds(weights, 0, 255));
         let bounds = bounds.fold((0, 0), |all, own| (all.0.min(own.0), all.1.max(own.1)));
-        let at_risk = weights.iter().map(|weights| pairs_at_risk(weights)).collect();
-        Ok(Some(Self { layer, input, codes, bounds, at_risk, window, exempt }))
+        let at_risk: Vec<Vec<Pair>> = weights.iter().map(|weights| pairs_at_risk(weights)).collect();
+        let kept = |(weights, pairs): (Vec<i32>, &Vec<Pair>)| -> Vec<i16> {
+            if pairs.is_empty() || exempt.is_some() {
+                Vec::new()
+            } else {
+                weights.iter().map(|weight| *weight as i16).collect()
+            }
+        };
+        let weights = weights.into_iter().zip(&at_risk).map(kept).collect();
+        Ok(Some(Self { layer, input, codes, bounds, at_risk, weights, window, exempt }))
+    }
+
+    /// Whether a sum of it does not fit for some activations.
+    pub fn is_at_risk(&self) -> bool {
+        self.exempt.is_none() && !fits(self.bounds)
     }
 
     /// How many output channels have a pair whose sum may not fit, and how many there are.
@@ -202,8 +265,11 @@ impl<'a> Product<'a> {
             (None, [.., columns]) if *columns > 0 => {
                 let rows = codes.len() / columns;
                 let step = rows.div_ceil(MOST_POSITIONS).max(1);
-                for row in codes.chunks_exact(*columns).step_by(step) {
+                for (place, row) in codes.chunks_exact(*columns).step_by(step).enumerate() {
                     self.at_risk.iter().for_each(|pairs| counted.add(row, pairs));
+                    if place % FULL_POSITIONS == 0 {
+                        self.weights.iter().for_each(|weights| counted.measure(row, weights, zero));
+                    }
                 }
             }
             _ => {}
@@ -246,6 +312,10 @@ impl<'a> Product<'a> {
                 }
                 let own = self.at_risk.iter().skip(group * outputs).take(outputs);
                 own.for_each(|pairs| counted.add(&patch, pairs));
+                if (position / step).is_multiple_of(FULL_POSITIONS) {
+                    let own = self.weights.iter().skip(group * outputs).take(outputs);
+                    own.for_each(|weights| counted.measure(&patch, weights, zero));
+                }
             }
         }
     }
@@ -259,6 +329,21 @@ impl Counted {
         self.outputs += 1;
         self.wrong += u64::from(error != 0);
         self.largest_error = if error.abs() > self.largest_error.abs() { error } else { self.largest_error };
+        self.noise += (error as f64).powi(2);
+    }
+
+    /// Computes one output in full. Channels without a pair at risk are not kept and say nothing.
+    fn measure(&mut self, activations: &[u8], weights: &[i16], zero: u8) {
+        if weights.is_empty() {
+            return;
+        }
+        let products = activations.iter().zip(weights);
+        let sum: i64 = products
+            .map(|(activation, weight)| {
+                i64::from((i32::from(*activation) - i32::from(zero)) * i32::from(*weight))
+            })
+            .sum();
+        self.signal = (self.signal.0 + (sum as f64).powi(2), self.signal.1 + 1);
     }
 }
 

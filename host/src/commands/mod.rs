@@ -11,6 +11,7 @@ mod capture;
 mod compare;
 mod data;
 mod diff;
+mod doctor;
 mod drift;
 mod echo;
 mod evaluate;
@@ -226,6 +227,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<run::Run>(),
     Entry::of::<evaluate::Evaluate>(),
     Entry::of::<matrix::Matrix>(),
+    Entry::of::<doctor::Doctor>(),
     Entry::of::<bench::Bench>(),
     Entry::of::<capture::Capture>(),
     Entry::of::<activations::Activations>(),
@@ -257,6 +259,23 @@ pub static TABLE: &[Entry] = &[
 /// The command with that name or alias.
 pub fn find(name: &str) -> Option<&'static Entry> {
     TABLE.iter().find(|entry| entry.name == name || entry.aliases.contains(&name))
+}
+
+/// What another command prints for these words: for commands that stand on others.
+///
+/// # Errors
+/// Those of the command.
+fn report_of<'w>(
+    name: &str,
+    words: impl IntoIterator<Item = &'w str>,
+    playground: &mut Playground,
+    scope: &Scope<'_>,
+) -> Result<Report> {
+    let entry = find(name).ok_or_else(|| Error::internal(format!("there is no `{name}`")))?;
+    let matches = entry.definition().try_get_matches_from(words).map_err(|error| {
+        Error::internal(format!("`{name}` refuses its arguments")).with_cause(error.to_string())
+    })?;
+    (entry.run)(&matches, playground, scope)
 }
 
 /// A line that was understood: a command and its checked arguments.

@@ -306,10 +306,6 @@ fn zero_point_text(parameters: &QuantizationParameters) -> String {
 }
 
 fn range_text(low: f64, high: f64) -> String {
-    // Four digits are enough to place a range; the JSON has all.
-    let short = |value: f64| {
-        let digits = if value == 0.0 { 0.0 } else { value.abs().log10().floor() };
-        number::real((value / 10f64.powf(digits - 3.0)).round() * 10f64.powf(digits - 3.0))
-    };
-    format!("{} to {}", short(low), short(high))
+    // The JSON has all digits.
+    format!("{} to {}", number::short(low), number::short(high))
 }

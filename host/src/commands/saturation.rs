@@ -3,8 +3,7 @@
 use super::arguments::running::Running;
 use super::arguments::samples::Samples;
 use super::{Command, Example, Group, Scope};
-use crate::capture::products::{Counted, Product, products};
-use crate::capture::streaming::each_tensor;
+use crate::capture::products::{Counted, Product, count, products};
 use crate::capture::{Execution, can_be_captured};
 use crate::error::{Error, Result};
 use crate::playground::Playground;
@@ -73,6 +72,7 @@ struct Row<'a> {
     outputs: Option<u64>,
     wrong_outputs: Option<u64>,
     largest_error: Option<i64>,
+    sqnr_db: Option<f64>,
 }
 
 impl Record for Found<'_> {
@@ -216,6 +216,16 @@ impl Record for Row<'_> {
             .title("largest error")
             .rank(2)
             .text(|row| row.text(row.largest_error.map(|error| error.to_string()))),
+            Self::field(
+                "sqnr_db",
+                Unit::Decibels,
+                "SQNR that the overflows alone leave of the outputs of channels at risk; inf without any; null if nothing was counted",
+                |row| row.sqnr_db,
+            )
+            .title("overflow dB")
+            .rank(2)
+            .text(|row| row.text(row.sqnr_db.map(number::decibels)))
+            .hidden_if_missing(),
         ]
     }
 }
@@ -245,27 +255,16 @@ impl Command for Saturation {
             return Err(Error::state(format!("`{}` multiplies no 8-bit codes by 8-bit weights", model.id))
                 .with_hint("See `quant` for how it is quantized."));
         }
-        let at_risk = |product: &&Product<'_>| product.exempt.is_none() && !fits(product.bounds);
         let mut counts: Vec<Option<Counted>> = vec![None; products.len()];
         let (mut samples, mut stopped) = (0, None);
         let input = playground.input.clone();
-        let wanted: Vec<&Product<'_>> = products.iter().filter(at_risk).collect();
+        let wanted: Vec<&Product<'_>> = products.iter().filter(|product| product.is_at_risk()).collect();
         if let Some(input) = input.as_ref().filter(|_| !wanted.is_empty()) {
             can_be_captured(&model)?;
             arguments.running.check(&[&model])?;
             let side = arguments.running.side(&model, Execution::AsWritten, playground, &task);
-            let mut names: Vec<String> = wanted.iter().map(|product| product.input.to_owned()).collect();
-            names.sort_unstable();
-            names.dedup();
             let feed = arguments.samples.of(input);
-            let streamed = each_tensor(&side, &[names], feed, &task, &mut |tensor| {
-                for (product, count) in products.iter().zip(&mut counts) {
-                    if product.input == tensor.name && product.exempt.is_none() {
-                        product.count(tensor, count.get_or_insert_default())?;
-                    }
-                }
-                Ok(())
-            })?;
+            let streamed = count(&side, &products, &mut counts, feed, &task)?;
             (samples, stopped) = (streamed.samples, streamed.stopped);
         }
         drop(task);
@@ -309,6 +308,7 @@ fn row<'a>(product: &Product<'a>, counted: Option<&Counted>) -> Row<'a> {
         outputs: counted.map(|counted| counted.outputs),
         wrong_outputs: counted.map(|counted| counted.wrong),
         largest_error: counted.map(|counted| counted.largest_error),
+        sqnr_db: counted.and_then(Counted::sqnr_db),
     }
 }
 

@@ -11,7 +11,6 @@ use crate::inspect::weight::channel_axis;
 use crate::model::{LayerInfo, LayerKind, ModelInfo, QuantizationParameters, TensorInfo};
 use crate::playground::Loaded;
 use qp_analysis::accumulator::{Accumulator, fits_32_bits, tie_period};
-use qp_analysis::saturation::fits;
 
 /// Ties that are rarer than this do not explain a difference.
 const RAREST_TIES: u32 = 16;
@@ -130,7 +129,7 @@ pub(super) fn pairs(model: &Loaded, progress: &dyn Progress) -> Result<Vec<LintF
         // A weight that cannot be read is another finding.
         products => products.unwrap_or_default(),
     };
-    let at_risk = products.iter().filter(|product| product.exempt.is_none() && !fits(product.bounds));
+    let at_risk = products.iter().filter(|product| product.is_at_risk());
     let finding = |product: &Product<'_>| {
         let (channels, _) = product.channels_at_risk();
         let (low, high) = product.bounds;

@@ -65,6 +65,12 @@ pub fn decibels(value: f64) -> String {
     if value.is_finite() { format!("{value:.1} dB") } else { format!("{} dB", non_finite(value)) }
 }
 
+/// A real number to four digits: enough to place the end of a range.
+pub fn short(value: f64) -> String {
+    let digits = if value == 0.0 { 0.0 } else { value.abs().log10().floor() };
+    real((value / 10f64.powf(digits - 3.0)).round() * 10f64.powf(digits - 3.0))
+}
+
 /// A real number with about six significant digits, without trailing zeros: `0.0117647`, `1.5e-9`, `-inf`.
 pub fn real(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {

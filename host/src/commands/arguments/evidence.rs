@@ -29,6 +29,19 @@ pub(in crate::commands) struct Choice {
 }
 
 impl Choice {
+    /// What is given, but for the labels and the number of samples, as the words of another command that takes the same.
+    pub(in crate::commands) fn words(&self) -> Vec<String> {
+        let data = self.data.clone().map(|data| ["--data".to_owned(), data]);
+        let batch = self.samples.batch.map(|batch| ["--batch".to_owned(), batch.to_string()]);
+        data.into_iter().chain(batch).flatten().chain(self.running.words()).collect()
+    }
+
+    /// The same with the labels.
+    pub(in crate::commands) fn words_with_labels(&self) -> Vec<String> {
+        let labels = self.labels.clone().map(|labels| ["--labels".to_owned(), labels]);
+        labels.into_iter().flatten().chain(self.words()).collect()
+    }
+
     /// The samples, and their labels and classes if there are any.
     ///
     /// # Errors

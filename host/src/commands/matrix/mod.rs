@@ -5,7 +5,7 @@ mod declaration;
 use super::arguments::evidence::{Choice, Given};
 use super::arguments::number::{integer_in, margin};
 use super::fields::judged::Judged;
-use super::{Command, Example, Group, Scope, find};
+use super::{Command, Example, Group, Scope, report_of};
 use crate::backend::Progress;
 use crate::capture::Side;
 use crate::capture::evaluation::{self, Plan, Tally, Truth};
@@ -307,11 +307,7 @@ fn worst_layer(
     }
     let settings = arguments.choice.running.words();
     words.extend(settings.iter().map(String::as_str));
-    let entry = find("compare").ok_or_else(|| Error::internal("there is no `compare`"))?;
-    let matches = entry.definition().try_get_matches_from(words);
-    let matches =
-        matches.map_err(|error| Error::internal("`compare` refuses").with_cause(error.to_string()))?;
-    match (entry.run)(&matches, playground, scope) {
+    match report_of("compare", words, playground, scope) {
         Ok(report) => {
             let value = report.value();
             variant.worst_layer = value["worst_layer"].as_str().map(str::to_owned);

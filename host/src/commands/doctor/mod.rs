@@ -1,0 +1,129 @@
+//! `doctor`: what is wrong with a quantized model, what it costs, and what mends it.
+
+mod declaration;
+mod examine;
+mod words;
+
+use super::arguments::evidence::{Choice, Evidence};
+use super::arguments::number::{integer_in, margin};
+use super::{Command, Example, Group, Scope};
+use crate::error::{Error, ErrorKind, Result};
+use crate::playground::Playground;
+use crate::render::record::ReportShape;
+use crate::render::report::{Effect, Report};
+
+/// `doctor FLOAT INT8`
+pub(super) struct Doctor;
+
+/// The arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The float model
+    #[arg(value_name = "MODEL")]
+    reference: String,
+    /// The quantized model
+    #[arg(value_name = "MODEL")]
+    candidate: String,
+    #[command(flatten)]
+    choice: Choice,
+    /// The difference in accuracy that does not matter, as in 1pp or 0.5pp
+    #[arg(long, value_name = "MARGIN", default_value = "1pp", value_parser = margin)]
+    margin: f64,
+    /// Samples over which layers are looked at
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = integer_in::<u64>(1..=1_000_000))]
+    layer_samples: u64,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Diagnosis {
+    reference: String,
+    candidate: String,
+    data: String,
+    samples: u64,
+    layer_samples: u64,
+    /// `same`, `worse`, `better`, `undecided`; `None` without labels.
+    verdict: Option<String>,
+    reference_accuracy: Option<f64>,
+    accuracy: Option<f64>,
+    difference: Option<f64>,
+    /// The share of the samples of which both name the same class; `None` if the output is no scores.
+    same_share: Option<f64>,
+    sqnr_db: Option<f64>,
+    causes: Vec<Finding>,
+    notes: Vec<String>,
+    /// What could not be looked at.
+    left_out: Vec<LeftOut>,
+}
+
+/// One cause.
+struct Finding {
+    layer: Option<String>,
+    code: &'static str,
+    text: String,
+    /// Percentage points of accuracy that come back when the layer is in float.
+    accuracy_pp: Option<f64>,
+    /// Samples whose class comes back.
+    changed: Option<i64>,
+    /// Decibels of the output's SQNR that come back.
+    gain_db: Option<f64>,
+    mend: String,
+    evidence: String,
+}
+
+struct LeftOut {
+    step: &'static str,
+    error: Error,
+}
+
+impl Command for Doctor {
+    type Arguments = Arguments;
+    const NAME: &'static str = "doctor";
+    const SUMMARY: &'static str =
+        "Say what is wrong with a quantized model, what it costs, and what mends it";
+    const GROUP: Group = Group::Run;
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            line: "doctor resnet8.onnx resnet8_int8.onnx --data digits.npz",
+            shows: "that nothing is wrong with it, or what is",
+        },
+        Example {
+            line: "input digits.npz:images[0:32]; doctor resnet8.onnx resnet8_uint8.onnx",
+            shows: "the same without labels",
+        },
+    ];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<Diagnosis>(1)]
+    }
+
+    fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
+        let task = scope.ui.task(scope.cancel);
+        let mut choice = arguments.choice.clone();
+        let reference = playground.model(Some(&arguments.reference), &task)?;
+        let available = choice.read(playground)?.input.sample_count(reference.info(), None);
+        let wanted = choice.samples.first.unwrap_or(available).min(available);
+        choice.samples.first = Some(arguments.layer_samples.min(wanted.max(1)));
+        let evidence =
+            Evidence::gather(playground, &arguments.reference, &arguments.candidate, &choice, &task)?;
+        let mut diagnosis = Diagnosis {
+            reference: evidence.reference_model.id.clone(),
+            candidate: evidence.candidate_model.id.clone(),
+            data: evidence.input.source.clone(),
+            layer_samples: choice.samples.first.unwrap_or(wanted),
+            ..Diagnosis::default()
+        };
+        drop(task);
+        let stop = diagnosis.examine(&arguments, &evidence, playground, scope).err();
+        if let Some(error) = &stop
+            && (error.kind() != ErrorKind::Cancelled || diagnosis.samples == 0)
+        {
+            return Err(error.clone());
+        }
+        let report = words::lay_out(&diagnosis);
+        Ok(match stop {
+            Some(error) => report.effect(Effect::Fail(error.with_cause("not everything was looked at"))),
+            None => report,
+        })
+    }
+}

@@ -1,0 +1,214 @@
+//! A diagnosis in words.
+
+use super::{Diagnosis, Finding};
+use crate::diagnosis::{Cause, Fault};
+use crate::render::number;
+use crate::render::report::{Report, Table};
+use crate::render::style::Tone;
+use crate::render::text::counted;
+
+/// Causes that are spelled out with what mends them.
+const SHOWN: usize = 3;
+
+/// What is wrong, and what mends it.
+pub(super) fn describe(cause: &Cause, reference: &str) -> (String, String) {
+    let text = match cause.fault {
+        Fault::WeightScale { factor, channels: None } => format!("the weight is {}", times(factor)),
+        Fault::WeightScale { factor, channels: Some((count, first)) } => {
+            format!("{} of the weight {}: {}", counted_channels(count, first), be(count), times(factor))
+        }
+        Fault::WeightZeroPoint { steps } => format!("the weight's zero point is {}", off(steps)),
+        Fault::ZeroChannels { channels, first } => {
+            format!(
+                "{} of the weight {} zero and not in {reference}",
+                counted_channels(channels, first),
+                be(channels)
+            )
+        }
+        Fault::SwappedChannels => {
+            format!(
+                "its three input channels are in the opposite order (RGB and BGR) of those in {reference}"
+            )
+        }
+        Fault::SharedScale { channels, of } => {
+            format!("{channels} of {of} channels use next to nothing of the scale that all share")
+        }
+        Fault::BiasScale { factor } => format!("the bias is {}", times(factor)),
+        Fault::Clipped { codes, values, share } => format!(
+            "{} of the values are clipped: they reach {}, the codes {}",
+            number::percent(share),
+            range(values),
+            range(codes)
+        ),
+        Fault::TooWide { codes, values } => format!(
+            "the scale is {} too large: the codes reach {}, the values {}",
+            factor_text((codes.1 - codes.0) / (values.1 - values.0)),
+            range(codes),
+            range(values)
+        ),
+        Fault::ZeroPoint { steps, codes, values } => format!(
+            "the zero point is {}: the codes reach {}, the values {}",
+            off(steps),
+            range(codes),
+            range(values)
+        ),
+    };
+    let is_input = cause.candidate_layer.is_none();
+    let mend = match cause.fault {
+        Fault::WeightScale { .. } | Fault::WeightZeroPoint { .. } | Fault::ZeroChannels { .. } => {
+            "Quantize this weight again from the float one."
+        }
+        Fault::SwappedChannels => "Give both models the order of channels that they were made for.",
+        Fault::SharedScale { .. } => "Quantize this weight per channel (`per_channel=True`).",
+        Fault::BiasScale { .. } => "Quantize the bias again with input scale × weight scale.",
+        Fault::Clipped { .. } | Fault::TooWide { .. } if is_input => {
+            "Calibrate again with samples that are prepared like these: the same mean, deviation and scale."
+        }
+        Fault::Clipped { .. } => "Calibrate again with samples that reach the whole range, or with min-max.",
+        Fault::TooWide { .. } => {
+            "Calibrate again; if single values reach that far, clip them (percentile, entropy)."
+        }
+        Fault::ZeroPoint { .. } => "Calibrate again, or write the zero point that fits the range.",
+    };
+    (text, mend.to_owned())
+}
+
+/// The command that shows it.
+pub(super) fn evidence_of(cause: &Cause, reference: &str, candidate: &str) -> String {
+    let layer = &cause.layer;
+    let own = cause.candidate_layer.as_ref().unwrap_or(layer);
+    match cause.fault {
+        Fault::WeightScale { .. }
+        | Fault::WeightZeroPoint { .. }
+        | Fault::ZeroChannels { .. }
+        | Fault::SwappedChannels
+        | Fault::SharedScale { .. } => {
+            format!("weights '{layer}' --model {reference} --compare {candidate}")
+        }
+        Fault::BiasScale { .. } | Fault::ZeroPoint { .. } => format!("quant '{own}' --model {candidate}"),
+        Fault::Clipped { .. } | Fault::TooWide { .. } if cause.candidate_layer.is_none() => {
+            format!("quant '{own}' --model {candidate}")
+        }
+        Fault::Clipped { .. } | Fault::TooWide { .. } => {
+            format!("activations '{layer}' --model {reference} --compare {candidate}")
+        }
+    }
+}
+
+fn counted_channels(count: u64, first: u64) -> String {
+    match count {
+        1 => format!("channel {first}"),
+        count => format!("{count} channels (the first is {first})"),
+    }
+}
+
+fn be(count: u64) -> &'static str {
+    if count == 1 { "is" } else { "are" }
+}
+
+/// `8 times too large`.
+fn times(factor: f64) -> String {
+    if factor >= 1.0 {
+        format!("{} too large", factor_text(factor))
+    } else {
+        format!("{} too small", factor_text(1.0 / factor))
+    }
+}
+
+fn factor_text(factor: f64) -> String {
+    if factor < 1e5 { format!("{:.3} times", Rounded(factor)) } else { format!("{factor:.0e} times") }
+}
+
+/// Three significant digits, without zeros at the end.
+struct Rounded(f64);
+
+impl std::fmt::Display for Rounded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = if self.0 >= 100.0 {
+            0
+        } else if self.0 >= 10.0 {
+            1
+        } else {
+            2
+        };
+        let text = format!("{:.digits$}", self.0);
+        let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        f.write_str(text)
+    }
+}
+
+/// `12 codes too large`.
+fn off(steps: f64) -> String {
+    let direction = if steps > 0.0 { "large" } else { "small" };
+    format!("about {:.0} codes too {direction}", steps.abs())
+}
+
+fn range((low, high): (f64, f64)) -> String {
+    format!("{} to {}", number::short(low), number::short(high))
+}
+
+pub(super) fn lay_out(found: &Diagnosis) -> Report {
+    let mut report = Report::of(found).toned_line(verdict_line(found));
+    if found.causes.is_empty() {
+        report = report.toned_line([
+            (Tone::Good, "No fault found: ".to_owned()),
+            (
+                Tone::Plain,
+                "weights, biases, ranges, kernels and layers are as quantization leaves them.".to_owned(),
+            ),
+        ]);
+    } else {
+        report = report.table(Table::of(&found.causes));
+        for cause in found.causes.iter().take(SHOWN) {
+            report = report.toned_line(mend_line(cause));
+        }
+    }
+    for note in &found.notes {
+        report = report.toned_line([(Tone::Dim, format!("note: {note}"))]);
+    }
+    for left_out in &found.left_out {
+        report = report.toned_line([
+            (Tone::Warning, format!("not looked at: {}", left_out.step)),
+            (Tone::Dim, format!(": {}", left_out.error.one_line())),
+        ]);
+    }
+    report
+}
+
+fn mend_line(cause: &Finding) -> Vec<(Tone, String)> {
+    let place = cause.layer.as_deref().map_or_else(String::new, |layer| format!("{layer}: "));
+    vec![
+        (Tone::Name, place),
+        (Tone::Plain, cause.mend.clone()),
+        (Tone::Dim, format!(" See `{}`.", cause.evidence)),
+    ]
+}
+
+fn verdict_line(found: &Diagnosis) -> Vec<(Tone, String)> {
+    let mut line = vec![
+        (Tone::Name, found.candidate.clone()),
+        (Tone::Plain, " against ".to_owned()),
+        (Tone::Name, found.reference.clone()),
+        (Tone::Plain, format!(", {} of {}: ", counted(found.samples as usize, "sample"), found.data)),
+    ];
+    let tone = match found.verdict.as_deref() {
+        Some("worse") => Tone::Bad,
+        Some("same" | "better") => Tone::Good,
+        _ => Tone::Warning,
+    };
+    if let (Some(verdict), Some(reference), Some(accuracy)) =
+        (&found.verdict, found.reference_accuracy, found.accuracy)
+    {
+        line.push((tone, verdict.clone()));
+        line.push((
+            Tone::Plain,
+            format!(", accuracy {} where it was {}", number::percent(accuracy), number::percent(reference)),
+        ));
+    } else if let Some(same) = found.same_share {
+        line.push((Tone::Plain, format!("same class in {}", number::percent(same))));
+    }
+    if let Some(sqnr) = found.sqnr_db {
+        line.push((Tone::Plain, format!("; output at {}", number::decibels(sqnr))));
+    }
+    line
+}

@@ -1,0 +1,123 @@
+//! Faults by name.
+
+/// What is wrong, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cause {
+    /// The layer of the reference.
+    pub layer: String,
+    /// The candidate's.
+    pub candidate_layer: Option<String>,
+    /// The stored tensor or the value concerned.
+    pub tensor: Option<String>,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+impl Cause {
+    pub(super) fn new(layer: &str, fault: Fault) -> Self {
+        Self { layer: layer.to_owned(), candidate_layer: None, tensor: None, fault }
+    }
+}
+
+/// Something that was done wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// The weights are the reference's times a factor: all, or those of so many channels, of which the first is named.
+    WeightScale {
+        /// The candidate's values divided by the reference's.
+        factor: f64,
+        /// How many channels, and the first of them; `None` for all.
+        channels: Option<(u64, u64)>,
+    },
+    /// The weights are the reference's, moved by so many codes.
+    WeightZeroPoint {
+        /// How much the zero point is too large.
+        steps: f64,
+    },
+    /// Channels are zeros that are not in the reference.
+    ZeroChannels {
+        /// How many.
+        channels: u64,
+        /// The first.
+        first: u64,
+    },
+    /// The input channels are in the opposite order.
+    SwappedChannels,
+    /// Channels have next to no codes, because all share one scale.
+    SharedScale {
+        /// How many.
+        channels: u64,
+        /// How many there are.
+        of: u64,
+    },
+    /// The bias is the reference's times a factor.
+    BiasScale {
+        /// The candidate's values divided by the reference's.
+        factor: f64,
+    },
+    /// Values reach further than the codes.
+    Clipped {
+        /// What the codes can represent.
+        codes: (f64, f64),
+        /// What the values reach.
+        values: (f64, f64),
+        /// The share of the values outside.
+        share: f64,
+    },
+    /// The codes reach much further than the values.
+    TooWide {
+        /// What the codes can represent.
+        codes: (f64, f64),
+        /// What the values reach.
+        values: (f64, f64),
+    },
+    /// The codes lie beside the values.
+    ZeroPoint {
+        /// How much the zero point is too large.
+        steps: f64,
+        /// What the codes can represent.
+        codes: (f64, f64),
+        /// What the values reach.
+        values: (f64, f64),
+    },
+}
+
+impl Fault {
+    /// A machine-readable name; it does not change.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::WeightScale { .. } => "weight-scale",
+            Self::WeightZeroPoint { .. } => "weight-zero-point",
+            Self::ZeroChannels { .. } => "zero-channels",
+            Self::SwappedChannels => "swapped-channels",
+            Self::SharedScale { .. } => "shared-scale",
+            Self::BiasScale { .. } => "bias-scale",
+            Self::Clipped { .. } => "range-clipped",
+            Self::TooWide { .. } => "range-too-wide",
+            Self::ZeroPoint { .. } => "zero-point",
+        }
+    }
+
+    /// By how much a range is too wide.
+    pub fn factor(&self) -> Option<f64> {
+        match self {
+            Self::TooWide { codes, values } | Self::Clipped { codes, values, .. } => {
+                Some((codes.1 - codes.0) / (values.1 - values.0))
+            }
+            _ => None,
+        }
+    }
+
+    /// The codes of all faults.
+    pub const CODES: &'static [&'static str] = &[
+        "weight-scale",
+        "weight-zero-point",
+        "zero-channels",
+        "swapped-channels",
+        "shared-scale",
+        "bias-scale",
+        "range-clipped",
+        "range-too-wide",
+        "zero-point",
+    ];
+}

@@ -1,0 +1,212 @@
+//! Whether the candidate's codes reach as far as the values that the reference computes.
+
+use super::{Cause, Fault};
+use crate::backend::Progress;
+use crate::capture::pairing::Activations;
+use crate::capture::real::Real;
+use crate::capture::streaming::{each_tensor, groups};
+use crate::capture::{Feed, Side};
+use crate::error::{Error, Result};
+use crate::inspect::graph::Graph;
+use crate::inspect::range::{Beyond, representable};
+use crate::model::{LayerInfo, LayerKind, ModelInfo, QuantizationParameters, ValueInfo};
+use crate::playground::Loaded;
+use qp_analysis::{RangeCount, Statistics, ValueRange};
+use std::collections::HashMap;
+
+/// More outside than this is more than any calibration leaves out on purpose.
+const CLIPPED_SHARE: f64 = 0.01;
+/// A range below this share of what the values reach was not made for them; calibrations leave out less.
+const NARROW: f64 = 0.7;
+/// A range that is so many times too wide costs two bits.
+const TOO_WIDE: f64 = 4.0;
+/// The same for an input: a few samples may be darker than those of the calibration.
+const INPUT_TOO_WIDE: f64 = 8.0;
+/// Codes that lie beside the values leave at least this share of themselves unused, and of the values outside.
+const UNUSED: f64 = 0.2;
+/// Samples that are looked at together.
+const BUDGET: u64 = 64 << 20;
+
+/// What the reference's values reach on some samples, and how many lie outside of the candidate's codes.
+#[derive(Default)]
+pub struct Observed {
+    values: HashMap<String, Seen>,
+    /// How many samples were run.
+    pub samples: u64,
+    /// Why not all.
+    pub stopped: Option<Error>,
+}
+
+#[derive(Clone, Default)]
+struct Seen {
+    statistics: Statistics,
+    within: RangeCount,
+}
+
+impl Observed {
+    /// Runs the reference on the samples and looks at all values that have a partner in the candidate.
+    ///
+    /// # Errors
+    /// Those of the backend; `Cancelled`.
+    pub fn of(
+        side: &Side<'_>,
+        values: &Activations<'_>,
+        feed: Feed<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let ranges: HashMap<&str, (f64, f64)> = values
+            .pairs
+            .iter()
+            .filter_map(|pair| {
+                let codes = pair.candidate_value.quantization.filter(|codes| !codes.is_dynamic)?;
+                Some((pair.reference_value.name, representable(codes)?))
+            })
+            .collect();
+        let mut names: Vec<String> = ranges.keys().map(|name| (*name).to_owned()).collect();
+        names.sort_unstable();
+        let mut observed = Self::default();
+        if names.is_empty() {
+            return Ok(observed);
+        }
+        let groups = groups(side, &names, feed.batch, BUDGET);
+        let streamed = each_tensor(side, &groups, feed, progress, &mut |tensor| {
+            let Ok(real) = Real::of(tensor, tensor.quantization.as_ref()) else { return Ok(()) };
+            let seen = observed.values.entry(tensor.name.clone()).or_default();
+            let range = ranges.get(tensor.name.as_str()).and_then(|(low, high)| ValueRange::new(*low, *high));
+            seen.add(&real, range);
+            Ok(())
+        })?;
+        (observed.samples, observed.stopped) = (streamed.samples, streamed.stopped);
+        Ok(observed)
+    }
+
+    /// Adds what the candidate's inputs hold, which this is the side of.
+    ///
+    /// # Errors
+    /// What fitting says.
+    pub fn add_inputs(&mut self, candidate: &Side<'_>, feed: Feed<'_>) -> Result<()> {
+        let rounded: Vec<RoundedInput<'_>> = RoundedInput::all(candidate.model.info());
+        if rounded.is_empty() {
+            return Ok(());
+        }
+        for (_, batch) in feed.batches(&[candidate])? {
+            for tensor in candidate.fit(&batch)? {
+                let Some(input) = rounded.iter().find(|input| input.name == tensor.name) else { continue };
+                let Ok(real) = Real::of(&tensor, tensor.quantization.as_ref()) else { continue };
+                let range = representable(input.codes).and_then(|(low, high)| ValueRange::new(low, high));
+                self.values.entry(tensor.name.clone()).or_default().add(&real, range);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Seen {
+    fn add(&mut self, real: &Real<'_>, range: Option<ValueRange>) {
+        real.each(&mut |numbers| {
+            self.statistics.add(numbers);
+            if let Some(range) = range {
+                self.within.add(numbers, range);
+            }
+        });
+    }
+}
+
+/// An input that is rounded before anything computes with it.
+struct RoundedInput<'a> {
+    name: &'a str,
+    codes: &'a QuantizationParameters,
+    /// The layer that reads it.
+    reader: &'a str,
+}
+
+impl<'a> RoundedInput<'a> {
+    fn all(info: &'a ModelInfo) -> Vec<Self> {
+        let graph = Graph::of(info, false);
+        let of = |(node, input): (usize, &'a ValueInfo)| {
+            let edge = graph.outgoing(node).find(|edge| edge.quantization.is_some())?;
+            let codes = edge.quantization.filter(|codes| !codes.is_dynamic)?;
+            Some(Self { name: &input.name, codes, reader: graph.nodes[edge.to].name() })
+        };
+        info.inputs.iter().enumerate().filter_map(of).collect()
+    }
+}
+
+impl Observed {
+    /// Whether a value of the reference goes below 0.
+    pub fn is_negative(&self, value: &str) -> bool {
+        self.values.get(value).and_then(|seen| seen.statistics.min()).is_some_and(|least| least < 0.0)
+    }
+}
+
+/// Ranges that do not fit the values.
+pub(super) fn faults(candidate: &Loaded, values: &Activations<'_>, observed: &Observed) -> Vec<Cause> {
+    let mut causes = of_inputs(candidate.info(), observed);
+    let graph = Graph::of(candidate.info(), false);
+    // Layers that pass on their input's codes have no range of their own.
+    let passes_on = |layer: &LayerInfo, codes: &QuantizationParameters| {
+        let mut data = graph.layer(&layer.path).into_iter().flat_map(|node| graph.incoming(node));
+        data.any(|edge| edge.is_data && edge.quantization.is_some_and(|own| own.gives_the_values_of(codes)))
+    };
+    for pair in &values.pairs {
+        let Some(codes) = pair.candidate_value.quantization.filter(|codes| !codes.is_dynamic) else {
+            continue;
+        };
+        let Some(seen) = observed.values.get(pair.reference_value.name) else { continue };
+        // What only moves values is given the range of where they go.
+        let only_moves = matches!(
+            pair.reference.kind,
+            LayerKind::Movement | LayerKind::Identity | LayerKind::Concatenation | LayerKind::Constant
+        );
+        if only_moves || passes_on(pair.candidate, codes) {
+            continue;
+        }
+        if let Some(fault) = fault(codes, seen, TOO_WIDE) {
+            causes.push(Cause {
+                candidate_layer: Some(pair.candidate.path.clone()),
+                tensor: Some(pair.candidate_value.name.to_owned()),
+                ..Cause::new(&pair.reference.path, fault)
+            });
+        }
+    }
+    causes
+}
+
+fn of_inputs(info: &ModelInfo, observed: &Observed) -> Vec<Cause> {
+    let of = |input: RoundedInput<'_>| {
+        let fault = fault(input.codes, observed.values.get(input.name)?, INPUT_TOO_WIDE)?;
+        Some(Cause { tensor: Some(input.name.to_owned()), ..Cause::new(input.reader, fault) })
+    };
+    RoundedInput::all(info).into_iter().filter_map(of).collect()
+}
+
+fn fault(codes: &QuantizationParameters, seen: &Seen, too_wide: f64) -> Option<Fault> {
+    let (low, high) = representable(codes)?;
+    let scale = codes.scales.first().filter(|_| codes.scales.len() == 1)?;
+    let range = ValueRange::new(low, high)?;
+    let (mut least, mut most) = (seen.statistics.min()?, seen.statistics.max()?);
+    // Codes that begin at 0 act as a ReLU, and codes that end at 6 as a ReLU6: what these cut off they are to cut off.
+    if low == 0.0 {
+        least = least.max(0.0);
+        if (high - 6.0).abs() < 6e-4 {
+            most = most.min(6.0);
+        }
+    }
+    let (codes_width, width) = (high - low, most - least);
+    if width <= 0.0 || codes_width <= 0.0 {
+        return None;
+    }
+    let ends = ((low, high), (least, most));
+    let share = Beyond::new(range, &seen.within).clipped_share.unwrap_or(0.0);
+    let unused = ((least - low).max(0.0) + (high - most).max(0.0)) / codes_width;
+    let steps = ((least + most) - (low + high)) / 2.0 / scale;
+    let (codes, values) = ends;
+    let overhang = (low - least).max(most - high) / width;
+    if share > CLIPPED_SHARE && overhang > UNUSED && unused > UNUSED {
+        return Some(Fault::ZeroPoint { steps, codes, values });
+    }
+    if share > CLIPPED_SHARE && codes_width < NARROW * width {
+        return Some(Fault::Clipped { codes, values, share });
+    }
+    (codes_width > too_wide * width).then_some(Fault::TooWide { codes, values })
+}

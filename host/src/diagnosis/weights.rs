@@ -1,0 +1,248 @@
+//! What was done to the weights and biases of a candidate, found by holding them against the reference's.
+
+use super::{Cause, Fault};
+use crate::backend::Progress;
+use crate::error::{ErrorKind, Result};
+use crate::inspect::contrast::values_in_reference_order;
+use crate::inspect::elements::Elements;
+use crate::inspect::graph::{Graph, Node};
+use crate::inspect::pairing::{TensorPair, tensors};
+use crate::inspect::survey;
+use crate::inspect::weight::{Stored, channel_axis};
+use crate::model::{LayerInfo, LayerKind, ModelInfo, TensorRole};
+use crate::playground::Loaded;
+use qp_analysis::granularity::Granularity;
+use qp_analysis::{FitSums, LinearFit, ParameterMap};
+use std::collections::HashSet;
+
+/// Weights nearer to the reference's than this are as quantization leaves them.
+const HEALTHY_DB: f64 = 20.0;
+/// A channel below this is worse than 4 bits leave it.
+const POOR_DB: f64 = 10.0;
+/// What a fault explains must be at least this much nearer to the reference's.
+const EXPLAINED_DB: f64 = 10.0;
+/// What is left must be at least this near: 4 bits leave about that.
+const LEFT_DB: f64 = 15.0;
+/// A factor within this share of 1 is none.
+const NO_GAIN: f64 = 0.1;
+/// A channel whose largest value is below so many steps of a scale that all share has too few of them.
+const FEW_STEPS: f64 = 8.0;
+
+/// The faults of all weights and biases.
+///
+/// # Errors
+/// `Cancelled`.
+pub(super) fn faults(reference: &Loaded, candidate: &Loaded, progress: &dyn Progress) -> Result<Vec<Cause>> {
+    let pairs = tensors(reference.info(), candidate.info()).pairs;
+    let (ours, theirs) = (normalized(reference.info()), normalized(candidate.info()));
+    let is_folded = |pair: &TensorPair<'_>| {
+        let is_in = |layers: &HashSet<&str>, stored: &Stored<'_>| {
+            stored.layer.is_some_and(|layer| layers.contains(layer.path.as_str()))
+        };
+        is_in(&ours, &pair.reference) && !is_in(&theirs, &pair.candidate)
+    };
+    let pairs: Vec<TensorPair<'_>> =
+        pairs.into_iter().filter(|pair| is_comparable(pair) && !is_folded(pair)).collect();
+    let sizes: Vec<u64> = pairs.iter().map(|pair| pair.reference.tensor.bytes).collect();
+    let found = survey::each(&sizes, "comparing weights", progress, |index| {
+        Contrast::of(reference, candidate, &pairs[index], progress)
+            .map(|contrast| contrast.fault(&pairs[index]))
+    })?;
+    let mut causes = Vec::new();
+    for (pair, found) in pairs.iter().zip(found) {
+        let fault = match found {
+            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+            // What cannot be read is not a fault of the numbers.
+            Err(_) | Ok(None) => continue,
+            Ok(Some(fault)) => fault,
+        };
+        let Some(layer) = pair.reference.layer else { continue };
+        causes.push(Cause {
+            candidate_layer: pair.candidate.layer.map(|layer| layer.path.clone()),
+            tensor: Some(pair.candidate.tensor.name.clone()),
+            ..Cause::new(&layer.path, fault)
+        });
+    }
+    Ok(causes)
+}
+
+/// Layers whose result goes to a batch normalization: quantizers fold it into the weights, which are then others.
+fn normalized(info: &ModelInfo) -> HashSet<&str> {
+    let graph = Graph::of(info, false);
+    let is_normalization = |node: usize| matches!(graph.nodes[node], Node::Layer(layer) if layer.kind == LayerKind::BatchNormalization);
+    let edges = graph.edges.iter().filter(|edge| is_normalization(edge.to));
+    edges.map(|edge| graph.nodes[edge.from].name()).collect()
+}
+
+fn is_comparable(pair: &TensorPair<'_>) -> bool {
+    let (reference, candidate) = (pair.reference.tensor, pair.candidate.tensor);
+    reference.role == TensorRole::Parameter
+        && reference.quantization.is_none()
+        && reference.element_count() >= 4
+        && candidate.is_quantized()
+}
+
+/// The numbers of a pair, as a whole and by output channel.
+struct Contrast {
+    whole: FitSums,
+    channels: Vec<Channel>,
+    /// The same with the input channels in reversed order, for a weight with three of them.
+    reversed: Option<FitSums>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Channel {
+    sums: FitSums,
+    reference_max: f64,
+    candidate_max: f64,
+}
+
+impl Contrast {
+    fn of(
+        reference: &Loaded,
+        candidate: &Loaded,
+        pair: &TensorPair<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let tensor = pair.reference.tensor;
+        let found = values_in_reference_order(candidate, pair, progress)?;
+        let axis = channel_axis(pair.reference.layer, tensor).unwrap_or(0);
+        let map = ParameterMap::new(&tensor.shape, Granularity::PerChannel { axis }).ok();
+        let count = map.as_ref().map_or(0, |map| usize::try_from(map.parameter_count()).unwrap_or(0));
+        let mut contrast =
+            Self { whole: FitSums::default(), channels: vec![Channel::default(); count], reversed: None };
+        // Planes of the input channels of a convolution that reads pictures.
+        let plane = match tensor.shape[..] {
+            [_, 3, height, width] => usize::try_from(height * width).ok(),
+            _ => None,
+        };
+        let mut reversed = plane.map(|_| FitSums::default());
+        Elements::values(reference, tensor, progress)?.each_block(progress, &mut |first, numbers| {
+            let start = usize::try_from(first).unwrap_or(usize::MAX);
+            let theirs = found.get(start..start + numbers.len()).unwrap_or_default();
+            contrast.whole.add(numbers, theirs);
+            let mut done = 0;
+            for run in map.iter().flat_map(|map| map.runs(first, numbers.len())) {
+                for place in 0..run.len {
+                    let channel = run.first_parameter + if run.advances { place } else { 0 };
+                    let (Some(channel), Some(ours), Some(theirs)) =
+                        (contrast.channels.get_mut(channel), numbers.get(done), theirs.get(done))
+                    else {
+                        continue;
+                    };
+                    channel.add(*ours, *theirs);
+                    done += 1;
+                }
+            }
+            if let (Some(sums), Some(plane)) = (&mut reversed, plane) {
+                for (place, number) in numbers.iter().enumerate() {
+                    let index = start + place;
+                    let (kernel, rest) = (index / (3 * plane), index % (3 * plane));
+                    let mirrored = kernel * 3 * plane + (2 - rest / plane) * plane + rest % plane;
+                    sums.add(&[*number], found.get(mirrored..=mirrored).unwrap_or_default());
+                }
+            }
+            Ok(())
+        })?;
+        contrast.reversed = reversed;
+        Ok(contrast)
+    }
+
+    /// What would have to be undone for the candidate's numbers to be the reference's; `None` if nothing, or nothing
+    /// that has a name: weights that were trained on, or that hold a folded normalization, differ in other ways.
+    fn fault(&self, pair: &TensorPair<'_>) -> Option<Fault> {
+        let zeros: Vec<usize> =
+            self.channel_places(|channel| channel.candidate_max == 0.0 && channel.reference_max > 0.0);
+        let largest = self.channels.iter().map(|channel| channel.reference_max).fold(0.0, f64::max);
+        let scales =
+            pair.candidate.tensor.quantization.as_ref().map(|codes| &codes.scales[..]).unwrap_or_default();
+        let scale_of =
+            |place: usize| if scales.len() == 1 { scales.first() } else { scales.get(place) }.copied();
+        // Zeros that come from rounding what is smaller than half a step are not a fault of their own.
+        let is_lost = |place: &usize| {
+            let own = self.channels[*place].reference_max;
+            own > 0.02 * largest && scale_of(*place).is_none_or(|scale| own > scale / 2.0)
+        };
+        let zeros: Vec<usize> = zeros.into_iter().filter(is_lost).collect();
+        let is_bias = is_bias(pair);
+        if !zeros.is_empty() && !is_bias {
+            return Some(Fault::ZeroChannels { channels: zeros.len() as u64, first: zeros[0] as u64 });
+        }
+        let whole = self.whole.fit()?;
+        if whole.sqnr_db < HEALTHY_DB {
+            if let Some(fault) = named(&whole, scale_of(0), is_bias) {
+                return Some(fault);
+            }
+            let reversed = self.reversed.as_ref().and_then(FitSums::fit);
+            if reversed.is_some_and(|fit| fit.sqnr_db > whole.sqnr_db + EXPLAINED_DB) {
+                return Some(Fault::SwappedChannels);
+            }
+        }
+        let fits: Vec<(usize, LinearFit)> = self
+            .channels
+            .iter()
+            .enumerate()
+            .filter_map(|(place, channel)| Some((place, channel.sums.fit()?)))
+            .collect();
+        let poor: Vec<&(usize, LinearFit)> = fits.iter().filter(|(_, fit)| fit.sqnr_db < POOR_DB).collect();
+        let (first, fit) = *poor.first()?;
+        // If most channels differ, the weights are others; if some do, and the others are near, something was done to
+        // these.
+        let near = fits.iter().filter(|(_, fit)| fit.sqnr_db >= LEFT_DB).count();
+        if near + poor.len() == fits.len()
+            && near >= poor.len()
+            && let Some(fault) = named(fit, scale_of(*first), is_bias)
+        {
+            return Some(match fault {
+                Fault::WeightScale { factor, .. } => {
+                    Fault::WeightScale { factor, channels: Some((poor.len() as u64, *first as u64)) }
+                }
+                fault => fault,
+            });
+        }
+        let scale = scales.first().filter(|_| scales.len() == 1 && self.channels.len() > 1)?;
+        let has_few =
+            |(place, _): &&&(usize, LinearFit)| self.channels[*place].reference_max < FEW_STEPS * scale;
+        let narrow = poor.iter().filter(has_few).count();
+        (narrow > 0 && whole.sqnr_db > 0.0)
+            .then_some(Fault::SharedScale { channels: narrow as u64, of: self.channels.len() as u64 })
+    }
+
+    fn channel_places(&self, holds: impl Fn(&Channel) -> bool) -> Vec<usize> {
+        let places = self.channels.iter().enumerate().filter(|(_, channel)| holds(channel));
+        places.map(|(place, _)| place).collect()
+    }
+}
+
+impl Channel {
+    fn add(&mut self, reference: f64, candidate: f64) {
+        self.sums.add(&[reference], &[candidate]);
+        self.reference_max = self.reference_max.max(reference.abs());
+        self.candidate_max = self.candidate_max.max(candidate.abs());
+    }
+}
+
+/// A factor or an offset that explains the difference.
+fn named(fit: &LinearFit, scale: Option<f64>, is_bias: bool) -> Option<Fault> {
+    if fit.fitted_sqnr_db < fit.sqnr_db + EXPLAINED_DB || fit.fitted_sqnr_db < LEFT_DB || fit.gain <= 0.0 {
+        return None;
+    }
+    if (fit.gain - 1.0).abs() > NO_GAIN {
+        return Some(match is_bias {
+            true => Fault::BiasScale { factor: fit.gain },
+            false => Fault::WeightScale { factor: fit.gain, channels: None },
+        });
+    }
+    // real = (code − zero point) · scale: values that are too large by one step have a zero point too small by one.
+    let steps = -fit.offset / scale?;
+    (!is_bias && steps.abs() >= 1.5).then_some(Fault::WeightZeroPoint { steps })
+}
+
+fn is_bias(pair: &TensorPair<'_>) -> bool {
+    let of = |layer: Option<&LayerInfo>, name: &str| {
+        layer.is_some_and(|layer| layer.weights.iter().any(|used| used.is_bias && used.tensor == name))
+    };
+    of(pair.reference.layer, &pair.reference.tensor.name)
+        || of(pair.candidate.layer, &pair.candidate.tensor.name)
+        || pair.reference.tensor.shape.len() == 1
+}
