@@ -99,7 +99,13 @@ fn files_that_are_no_baselines_and_sessions_without_numbers_are_refused() {
         ("baseline save b.json", 1, "there are no numbers yet"),
         ("open models; baseline check x.json", 1, "`x.json` is not a baseline: it has no `baseline`"),
         ("open models; baseline check no.json", 1, "cannot read `no.json`: no such file or directory"),
-        ("baseline", 2, "`baseline` needs to know what to do"),
+        ("baseline", 2, "`baseline` needs save|check, PATH"),
+        ("baseline chek x.json", 2, "invalid value `chek` for `save|check`"),
+        (
+            "open models; baseline save b.json --tolerance 1",
+            2,
+            "`--tolerance` does not go with `baseline save`",
+        ),
         ("open models; baseline save no/b.json", 1, "cannot write `no/b.json`: no such file or directory"),
         (
             "open models; baseline check x.json --tolerance x",
@@ -117,6 +123,7 @@ fn a_check_is_a_case_of_reports() {
     let world = World::new();
     assert_eq!(world.run("open models; baseline save b.json").code, 0);
     world.write("a.qp", "open models\nbaseline check b.json\nbaseline save --force c.json\n");
+    assert_eq!(world.run_args(&["check", "a.qp"]).code, 0);
     let ran = world.run_args(&["run", "a.qp", "--report", "a.xml"]);
     assert_eq!(ran.code, 0, "{}", ran.talk);
     let xml = read(&world, "a.xml");

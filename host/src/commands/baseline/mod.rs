@@ -11,7 +11,6 @@ use crate::render::record::ReportShape;
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
-use clap::Subcommand;
 
 /// Commands whose results say what was done or measured, not what models are: sessions and files, times.
 const LEFT_OUT: [&str; 10] =
@@ -22,35 +21,29 @@ pub(super) struct BaselineCommand;
 
 /// The arguments of `baseline`.
 #[derive(Debug, clap::Args)]
-#[command(disable_help_subcommand = true)]
 pub(super) struct Arguments {
-    #[command(subcommand)]
-    action: Option<Action>,
+    /// save: write the numbers and verdicts of the results so far; check: fail if one of them is no longer what the file says
+    #[arg(value_enum, value_name = "save|check")]
+    action: Action,
+    /// The file: JSON, one value a line; `tolerance` and `tolerances` in it, by key or pattern, may be edited
+    #[arg(value_name = "PATH")]
+    // Not `file`, which `qp check` takes for one that must be there.
+    baseline: String,
+    /// With save, replace a file that exists; the tolerances in it are kept
+    #[arg(long)]
+    force: bool,
+    /// With check, how far a number may be, as a share of the larger one; without it, what the file says, at first 1e-6
+    #[arg(long, value_name = "SHARE", value_parser = tolerance)]
+    tolerance: Option<f64>,
+    /// With check, how far a number may be in its own unit; without it, what the file says, at first 1e-9
+    #[arg(long, value_name = "NUMBER", value_parser = tolerance)]
+    absolute: Option<f64>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Action {
-    /// Write the numbers and verdicts of the results so far to a file
-    Save {
-        /// The file; JSON, one value a line; tolerances in it may be edited
-        #[arg(value_name = "PATH")]
-        file: String,
-        /// Replace a file that exists; the tolerances in it are kept
-        #[arg(long)]
-        force: bool,
-    },
-    /// Fail if one of them is no longer what the file says
-    Check {
-        /// The file
-        #[arg(value_name = "PATH")]
-        file: String,
-        /// How far a number may be, as a share of the larger one; without it, what the file says, at first 1e-6
-        #[arg(long, value_name = "SHARE", value_parser = tolerance)]
-        tolerance: Option<f64>,
-        /// How far a number may be in its own unit; without it, what the file says, at first 1e-9
-        #[arg(long, value_name = "NUMBER", value_parser = tolerance)]
-        absolute: Option<f64>,
-    },
+    Save,
+    Check,
 }
 
 /// Reads a tolerance.
@@ -114,13 +107,16 @@ impl Command for BaselineCommand {
     }
 
     fn run(arguments: Arguments, playground: &mut Playground, _: &Scope<'_>) -> Result<Report> {
-        match arguments.action {
-            Some(Action::Save { file, force }) => save(&file, force, playground),
-            Some(Action::Check { file, tolerance, absolute }) => {
-                check(&file, (tolerance, absolute), playground)
-            }
-            None => Err(Error::usage("`baseline` needs to know what to do")
-                .with_hint("Write `baseline save FILE` or `baseline check FILE`.")),
+        let Arguments { action, baseline: file, force, tolerance, absolute } = arguments;
+        let misplaced = |option: &str, action: &str| {
+            Err(Error::usage(format!("`{option}` does not go with `baseline {action}`")))
+        };
+        match action {
+            Action::Save if tolerance.is_some() => misplaced("--tolerance", "save"),
+            Action::Save if absolute.is_some() => misplaced("--absolute", "save"),
+            Action::Save => save(&file, force, playground),
+            Action::Check if force => misplaced("--force", "check"),
+            Action::Check => check(&file, (tolerance, absolute), playground),
         }
     }
 }
