@@ -71,6 +71,13 @@ pub enum Fault {
         /// What the values reach.
         values: (f64, f64),
     },
+    /// A few extreme values have set a range in which most others become 0.
+    Extreme {
+        /// What the codes can represent.
+        codes: (f64, f64),
+        /// The share of the values that become 0.
+        share: f64,
+    },
     /// The codes lie beside the values.
     ZeroPoint {
         /// How much the zero point is too large.
@@ -94,6 +101,7 @@ impl Fault {
             Self::BiasScale { .. } => "bias-scale",
             Self::Clipped { .. } => "range-clipped",
             Self::TooWide { .. } => "range-too-wide",
+            Self::Extreme { .. } => "range-extreme",
             Self::ZeroPoint { .. } => "zero-point",
         }
     }
@@ -107,17 +115,4 @@ impl Fault {
             _ => None,
         }
     }
-
-    /// The codes of all faults.
-    pub const CODES: &'static [&'static str] = &[
-        "weight-scale",
-        "weight-zero-point",
-        "zero-channels",
-        "swapped-channels",
-        "shared-scale",
-        "bias-scale",
-        "range-clipped",
-        "range-too-wide",
-        "zero-point",
-    ];
 }

@@ -18,6 +18,8 @@ use std::collections::HashMap;
 const CLIPPED_SHARE: f64 = 0.01;
 /// A range below this share of what the values reach was not made for them; calibrations leave out less.
 const NARROW: f64 = 0.7;
+/// If more of the values become 0, a few extreme ones have set the range.
+const LOST_SHARE: f64 = 0.5;
 /// A range that is so many times too wide costs two bits.
 const TOO_WIDE: f64 = 4.0;
 /// The same for an input: a few samples may be darker than those of the calibration.
@@ -41,6 +43,8 @@ pub struct Observed {
 struct Seen {
     statistics: Statistics,
     within: RangeCount,
+    /// Values that are rounded to 0, zeros included.
+    lost: RangeCount,
 }
 
 impl Observed {
@@ -54,12 +58,12 @@ impl Observed {
         feed: Feed<'_>,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let ranges: HashMap<&str, (f64, f64)> = values
+        let ranges: HashMap<&str, Option<Reach>> = values
             .pairs
             .iter()
             .filter_map(|pair| {
                 let codes = pair.candidate_value.quantization.filter(|codes| !codes.is_dynamic)?;
-                Some((pair.reference_value.name, representable(codes)?))
+                Some((pair.reference_value.name, Reach::of(codes)))
             })
             .collect();
         let mut names: Vec<String> = ranges.keys().map(|name| (*name).to_owned()).collect();
@@ -72,8 +76,7 @@ impl Observed {
         let streamed = each_tensor(side, &groups, feed, progress, &mut |tensor| {
             let Ok(real) = Real::of(tensor, tensor.quantization.as_ref()) else { return Ok(()) };
             let seen = observed.values.entry(tensor.name.clone()).or_default();
-            let range = ranges.get(tensor.name.as_str()).and_then(|(low, high)| ValueRange::new(*low, *high));
-            seen.add(&real, range);
+            seen.add(&real, ranges.get(tensor.name.as_str()).copied().flatten());
             Ok(())
         })?;
         (observed.samples, observed.stopped) = (streamed.samples, streamed.stopped);
@@ -93,22 +96,44 @@ impl Observed {
             for tensor in candidate.fit(&batch)? {
                 let Some(input) = rounded.iter().find(|input| input.name == tensor.name) else { continue };
                 let Ok(real) = Real::of(&tensor, tensor.quantization.as_ref()) else { continue };
-                let range = representable(input.codes).and_then(|(low, high)| ValueRange::new(low, high));
-                self.values.entry(tensor.name.clone()).or_default().add(&real, range);
+                self.values.entry(tensor.name.clone()).or_default().add(&real, Reach::of(input.codes));
             }
         }
         Ok(())
     }
 }
 
+/// What codes can represent: all of it, and what becomes 0.
+#[derive(Clone, Copy)]
+struct Reach {
+    all: ValueRange,
+    zero: ValueRange,
+}
+
+impl Reach {
+    fn of(codes: &QuantizationParameters) -> Option<Self> {
+        let (low, high) = representable(codes)?;
+        let half = codes.scales.first().filter(|_| codes.scales.len() == 1)? / 2.0;
+        Some(Self { all: ValueRange::new(low, high)?, zero: ValueRange::new(-half, half)? })
+    }
+}
+
 impl Seen {
-    fn add(&mut self, real: &Real<'_>, range: Option<ValueRange>) {
+    fn add(&mut self, real: &Real<'_>, reach: Option<Reach>) {
         real.each(&mut |numbers| {
             self.statistics.add(numbers);
-            if let Some(range) = range {
-                self.within.add(numbers, range);
+            if let Some(reach) = reach {
+                self.within.add(numbers, reach.all);
+                self.lost.add(numbers, reach.zero);
             }
         });
+    }
+
+    /// The share of the values other than 0 that become 0.
+    fn lost_share(&self) -> f64 {
+        let zeros = self.statistics.zero_count();
+        let lost = self.lost.inside().saturating_sub(zeros);
+        lost as f64 / self.lost.count().saturating_sub(zeros).max(1) as f64
     }
 }
 
@@ -145,8 +170,15 @@ pub(super) fn faults(candidate: &Loaded, values: &Activations<'_>, observed: &Ob
     let graph = Graph::of(candidate.info(), false);
     // Layers that pass on their input's codes have no range of their own.
     let passes_on = |layer: &LayerInfo, codes: &QuantizationParameters| {
+        let computes = matches!(
+            layer.kind,
+            LayerKind::Convolution | LayerKind::Linear | LayerKind::Addition | LayerKind::Multiplication
+        );
         let mut data = graph.layer(&layer.path).into_iter().flat_map(|node| graph.incoming(node));
-        data.any(|edge| edge.is_data && edge.quantization.is_some_and(|own| own.gives_the_values_of(codes)))
+        !computes
+            && data.any(|edge| {
+                edge.is_data && edge.quantization.is_some_and(|own| own.gives_the_values_of(codes))
+            })
     };
     for pair in &values.pairs {
         let Some(codes) = pair.candidate_value.quantization.filter(|codes| !codes.is_dynamic) else {
@@ -201,6 +233,10 @@ fn fault(codes: &QuantizationParameters, seen: &Seen, too_wide: f64) -> Option<F
     let unused = ((least - low).max(0.0) + (high - most).max(0.0)) / codes_width;
     let steps = ((least + most) - (low + high)) / 2.0 / scale;
     let (codes, values) = ends;
+    let lost = seen.lost_share();
+    if lost > LOST_SHARE {
+        return Some(Fault::Extreme { codes, share: lost });
+    }
     let overhang = (low - least).max(most - high) / width;
     if share > CLIPPED_SHARE && overhang > UNUSED && unused > UNUSED {
         return Some(Fault::ZeroPoint { steps, codes, values });

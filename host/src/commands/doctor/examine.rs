@@ -390,7 +390,7 @@ fn adds_in_16_bits() -> bool {
 
 /// Whether a cause of this kind is a matter of degree, as no quantization is without.
 fn is_of_degree(code: &str) -> bool {
-    matches!(code, "range-clipped" | "zero-point" | "shared-scale" | "computes-otherwise")
+    matches!(code, "range-clipped" | "range-extreme" | "zero-point" | "shared-scale" | "computes-otherwise")
 }
 
 /// Findings of `lint` that make results wrong whatever the data are.

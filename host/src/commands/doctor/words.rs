@@ -8,7 +8,7 @@ use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 
-/// Causes that are spelled out with what mends them.
+/// Ways to mend that are spelled out.
 const SHOWN: usize = 4;
 
 /// What is wrong, and what mends it.
@@ -47,6 +47,11 @@ pub(super) fn describe(cause: &Cause, reference: &str) -> (String, String) {
             range(codes),
             range(values)
         ),
+        Fault::Extreme { codes, share } => format!(
+            "{} of the values become 0: a few extreme ones have set the range, {}",
+            number::percent(share),
+            range(codes)
+        ),
         Fault::ZeroPoint { steps, codes, values } => format!(
             "the zero point is {}: the codes reach {}, the values {}",
             off(steps),
@@ -69,6 +74,9 @@ pub(super) fn describe(cause: &Cause, reference: &str) -> (String, String) {
         Fault::TooWide { .. } => {
             "Calibrate again; if single values reach that far, clip them (percentile, entropy)."
         }
+        Fault::Extreme { .. } => {
+            "Leave the layer in float, or bound what it adds: an attention mask of -10000 masks as well as -3e38."
+        }
         Fault::ZeroPoint { .. } => "Calibrate again, or write the zero point that fits the range.",
     };
     (text, mend.to_owned())
@@ -87,7 +95,7 @@ pub(super) fn evidence_of(cause: &Cause, reference: &str, candidate: &str, data:
         | Fault::SharedScale { .. } => {
             line(&["weights", layer, "--model", reference, "--compare", candidate], &[])
         }
-        Fault::Clipped { .. } | Fault::TooWide { .. } if !is_input => {
+        Fault::Clipped { .. } | Fault::TooWide { .. } | Fault::Extreme { .. } if !is_input => {
             line(&["compare", reference, candidate, "--match", layer], data)
         }
         _ => line(&["quant", own, "--model", candidate], &[]),
@@ -164,12 +172,13 @@ pub(super) fn lay_out(found: &Diagnosis) -> Report {
         ]);
     } else {
         report = report.table(Table::of(&found.causes));
-        for cause in found.causes.iter().take(SHOWN) {
-            report = report.toned_line(mend_line(cause));
-        }
-        if let Some(others) = found.causes.len().checked_sub(SHOWN).filter(|others| *others > 0) {
-            let text = format!("{} more: `doctor … --json` has what mends them", counted(others, "cause"));
-            report = report.toned_line([(Tone::Dim, text)]);
+        // What mends several is said once, at the most costly.
+        let mut said: Vec<&str> = Vec::new();
+        for cause in &found.causes {
+            if said.len() < SHOWN && !said.contains(&cause.mend.as_str()) {
+                said.push(&cause.mend);
+                report = report.toned_line(mend_line(cause));
+            }
         }
     }
     for note in &found.notes {
