@@ -1,4 +1,4 @@
-//! `baseline`: keep the numbers of this session, and hold those of a later one against them.
+//! `baseline`: save the numbers of this session, and check a later session against them.
 
 mod declaration;
 
@@ -13,7 +13,7 @@ use crate::render::style::Tone;
 use crate::render::text::counted;
 use clap::Subcommand;
 
-/// Commands whose results say what was done or measured, not what models are: sessions and files, times.
+/// Commands whose results describe the session, its files or times, not models.
 const LEFT_OUT: [&str; 10] =
     ["bench", "capture", "data", "input", "load", "models", "plot", "reload", "unload", "use"];
 
@@ -32,22 +32,22 @@ pub(super) struct Arguments {
 enum Action {
     /// Write the numbers and verdicts of the results so far to a file
     Save {
-        /// The file; JSON, one value a line; tolerances in it may be edited
+        /// The file: JSON, one value per line; its tolerances may be edited
         #[arg(value_name = "PATH")]
         file: String,
-        /// Replace a file that exists; the tolerances in it are kept
+        /// Replace an existing file, but keep its tolerances
         #[arg(long)]
         force: bool,
     },
-    /// Fail if one of them is no longer what the file says
+    /// Fail if a value differs from the file
     Check {
         /// The file
         #[arg(value_name = "PATH")]
         file: String,
-        /// How far a number may be, as a share of the larger one; without it, what the file says, at first 1e-6
+        /// Largest relative difference, as a share of the larger number; without it, the file's tolerance, initially 1e-6
         #[arg(long, value_name = "SHARE", value_parser = tolerance)]
         tolerance: Option<f64>,
-        /// How far a number may be in its own unit; without it, what the file says, at first 1e-9
+        /// Largest absolute difference, in the number's own unit; without it, the file's tolerance, initially 1e-9
         #[arg(long, value_name = "NUMBER", value_parser = tolerance)]
         absolute: Option<f64>,
     },
@@ -66,7 +66,7 @@ struct Saved {
     tolerances: usize,
 }
 
-/// What came of a check.
+/// The outcome of a check.
 struct Checked {
     path: String,
     values: usize,
@@ -95,17 +95,17 @@ impl Checked {
 impl Command for BaselineCommand {
     type Arguments = Arguments;
     const NAME: &'static str = "baseline";
-    const SUMMARY: &'static str = "Keep the numbers of the results so far, and fail when they move";
+    const SUMMARY: &'static str = "Save the numbers of the results so far, or fail when they have moved";
     const GROUP: Group = Group::Script;
     const EXAMPLES: &'static [Example] = &[
         Example {
             line: "compare resnet8.onnx resnet8_int8.onnx --data digits.npz --samples 16; baseline save --force layers.json",
-            shows: "a file of numbers and verdicts, one a line, without times",
+            shows: "a file of numbers and verdicts, one per line, without times",
         },
         Example {
             line: "compare resnet8.onnx resnet8_int8.onnx --data digits.npz --samples 16; baseline save --force layers.json; \
                    baseline check layers.json --tolerance 1e-3",
-            shows: "which numbers moved by more than a thousandth: otherwise exit code 3",
+            shows: "which numbers moved by more than a thousandth; if any did, exit code 3",
         },
     ];
 
@@ -140,7 +140,7 @@ fn known_values(playground: &Playground) -> Result<Values> {
     let values = values_of(playground);
     if values.is_empty() {
         return Err(Error::state("there are no numbers yet")
-            .with_hint("Run what they come from before it, such as `evaluate` or `compare`."));
+            .with_hint("Run a command that produces some first, such as `evaluate` or `compare`."));
     }
     Ok(values)
 }
@@ -150,7 +150,7 @@ fn save(text: &str, force: bool, playground: &Playground) -> Result<Report> {
     if !force && path.exists() {
         return Err(file::exists(&path));
     }
-    // What the user wrote into the file that is replaced.
+    // Tolerances that the user edited in the file being replaced.
     let before = Baseline::read(&path).unwrap_or_default();
     let baseline = Baseline { values: known_values(playground)?, ..before };
     file::write(&path, baseline.to_text().as_bytes(), force)?;
@@ -221,6 +221,6 @@ fn report(checked: &Checked) -> Report {
     }
     let report = report.line(format!("{wrong}{rest}"));
     report.effect(Effect::Fail(error.with_hint(
-        "If that is as it should be, write the file anew with `baseline save --force`, or give a key more room in its `tolerances`.",
+        "If the change is intended, write the file again with `baseline save --force`, or raise the key's tolerance in its `tolerances`.",
     )))
 }
