@@ -1,4 +1,4 @@
-//! `backends check LIBRARY`: whether a library is a plugin that keeps the contract.
+//! `backends check LIBRARY`: whether a library is a plugin that keeps to the contract.
 
 use super::plugin::{PluginEntry, PluginState, Start};
 use super::runtime::Reach;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub struct CheckReport {
     /// The library.
     pub library: PathBuf,
-    /// The plugin's id, if it came so far.
+    /// The plugin's id, if the check got that far.
     pub plugin: Option<String>,
     /// What was tried, in order.
     pub lines: Vec<CheckLine>,
@@ -22,23 +22,23 @@ pub struct CheckReport {
 /// One claim that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckLine {
-    /// What should be so, as a sentence without a full stop.
+    /// What must hold, as a sentence without a full stop.
     pub claim: String,
     /// The model file it was tried on; `None` when it was tried on the plugin itself.
     pub subject: Option<String>,
-    /// What came of it.
+    /// The outcome.
     pub verdict: CheckVerdict,
     /// Why, unless it passed.
     pub reason: Option<String>,
 }
 
-/// What came of trying a claim.
+/// The outcome of trying a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckVerdict {
-    /// It is so.
+    /// It holds.
     Passed,
-    /// It is not so.
+    /// It does not hold.
     Failed,
     /// It could not be tried.
     Skipped,

@@ -1,4 +1,4 @@
-//! From the contract's types to the host's. What a plugin says is checked here and trusted afterwards.
+//! Converts the contract's types to the host's. What a plugin says is checked here and trusted afterwards.
 
 use super::error::{Breach, from_plugin};
 use super::manifest::Manifest;
@@ -66,7 +66,7 @@ fn tensor_info(info: abi::TensorInfo) -> Result<TensorInfo, Breach> {
     let elements = element_count(&shape)
         .ok_or_else(|| format!("the shape {shape:?} of its tensor `{name}` has too many elements"))?;
     if dtype.bits() > 0 && dtype.packed_bytes(elements) != Some(info.bytes) {
-        return Err(format!("its tensor `{name}`, {dtype} {shape:?}, is said to have {} bytes", info.bytes));
+        return Err(format!("its tensor `{name}`, {dtype} {shape:?}, claims {} bytes", info.bytes));
     }
     let rank = Some(shape.len());
     let quantization = quantization(&name, rank, info.quantization.into_option().as_ref())?;
@@ -89,7 +89,7 @@ fn tensor_info(info: abi::TensorInfo) -> Result<TensorInfo, Breach> {
     })
 }
 
-/// A shape of whole sizes. `of` names its tensor.
+/// A shape of sizes that are all known. `of` names its tensor.
 pub(super) fn shape(of: &str, sizes: &[i64]) -> Result<Vec<u64>, Breach> {
     if sizes.len() > MOST_DIMENSIONS {
         return Err(format!("its {of} has {} dimensions", sizes.len()));
@@ -111,7 +111,7 @@ pub(super) fn quantization(
     let Some(found) = parameters else { return Ok(None) };
     let (scales, zero_points) = (found.scales.len(), found.zero_points.len());
     if scales > 0 && scales as u64 != found.scale_count {
-        return Err(format!("`{name}` is said to have {} scales and lists {scales}", found.scale_count));
+        return Err(format!("`{name}` claims {} scales and lists {scales}", found.scale_count));
     }
     if zero_points > 1 && zero_points != scales {
         return Err(format!("`{name}` has {scales} scales and {zero_points} zero points"));
@@ -137,7 +137,7 @@ pub(super) fn quantization(
     }))
 }
 
-/// The axis within the rank. One scale for everything needs none, so a stray one is dropped.
+/// The axis within the rank. A single scale needs no axis, so a stray one is dropped.
 fn axis(
     name: &str,
     rank: Option<usize>,
@@ -305,7 +305,7 @@ fn strings(texts: RVec<RString>) -> Vec<String> {
     texts.into_iter().map(String::from).collect()
 }
 
-/// What the contract writes as an empty text is `None` here.
+/// An empty text in the contract is `None` here.
 pub(super) fn text(text: RString) -> Option<String> {
     (!text.is_empty()).then(|| text.into_string())
 }

@@ -3,8 +3,8 @@
 use super::library_file;
 use std::path::{Path, PathBuf};
 
-/// The files that are taken for plugins: of a plugin's name, folder by folder, in each by name. A folder that
-/// is missing or cannot be read has none; a folder that is named twice counts once.
+/// The files with a plugin's name, folder by folder, in each sorted by name. A folder that is missing or cannot be
+/// read has none; a folder that is listed twice counts once.
 pub(super) fn libraries(folders: &[PathBuf]) -> Vec<PathBuf> {
     let mut seen = Vec::new();
     let mut libraries = Vec::new();

@@ -1,4 +1,4 @@
-//! From a plugin's error to the host's, and the words for a plugin that breaks the contract.
+//! Converts a plugin's error to the host's, and words the errors for a plugin that breaks the contract.
 
 use crate::error::{Error, ErrorKind};
 use qp_abi::BackendError;
@@ -36,7 +36,7 @@ pub(super) fn from_plugin(plugin: &str, error: BackendError) -> Error {
     result.with_detail(detail)
 }
 
-/// As [`from_plugin`], for a failure on a model file: the line says which file it is about.
+/// Like [`from_plugin`], for a failure on a model file, which the message names.
 pub(super) fn from_plugin_on(plugin: &str, file: &Path, error: BackendError) -> Error {
     let error = from_plugin(plugin, error);
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
@@ -50,7 +50,7 @@ pub(super) fn from_plugin_on(plugin: &str, file: &Path, error: BackendError) -> 
     error.within(format!("cannot read `{}`", file.display()))
 }
 
-/// As [`from_plugin`], for a plugin that fails before it can be used: a defect makes it a broken plugin.
+/// Like [`from_plugin`], for a plugin that fails before it can be used: a defect makes it a broken plugin.
 pub(super) fn from_start(plugin: &str, error: BackendError) -> Error {
     let error = from_plugin(plugin, error);
     if error.kind() != ErrorKind::Internal {

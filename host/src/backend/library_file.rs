@@ -5,7 +5,7 @@ use crate::regular_file;
 use std::io::Read;
 use std::path::Path;
 
-/// Whether a file with that name is taken for a plugin: `libqp_plugin_*.so` or as this system names libraries.
+/// Whether a file name is a plugin's: `libqp_plugin_*.so` or as this system names libraries.
 /// `libqp_plugin_*_engine` is a plugin's own helper.
 pub(super) fn has_plugin_name(file_name: &str) -> bool {
     stem(file_name).is_some_and(|stem| !stem.is_empty() && !stem.ends_with("_engine"))
@@ -19,8 +19,8 @@ pub(super) fn stem(file_name: &str) -> Option<&str> {
         .strip_suffix(std::env::consts::DLL_SUFFIX)
 }
 
-/// Refuses what the system's loader would refuse in many words, or die of: it maps a library that is cut short
-/// and reads beyond its end.
+/// Refuses what the system's loader would refuse with a long message, or crash on: it maps a truncated library and
+/// reads beyond its end.
 pub(super) fn check(path: &Path) -> Result<()> {
     let io = |error: std::io::Error| unusable(&Error::io("read", path, &error));
     let mut head = Vec::new();
@@ -34,10 +34,10 @@ pub(super) fn check(path: &Path) -> Result<()> {
         Verdict::Fits => Ok(()),
         Verdict::NoLibrary => refuse(format!("`{}` is not a shared library", path.display()), again),
         Verdict::CutShort(due) => {
-            refuse(format!("plugin `{}` is cut short: {size} of {due} bytes", path.display()), again)
+            refuse(format!("plugin `{}` is truncated: {size} of {due} bytes", path.display()), again)
         }
         Verdict::OtherMachine(found) => refuse(
-            format!("plugin `{}` is built for {found}, this qp for {here}", path.display()),
+            format!("plugin `{}` is built for {found}, but this qp for {here}", path.display()),
             &format!("Build the plugin for {here}."),
         ),
     }
@@ -51,14 +51,14 @@ fn unusable(plain: &Error) -> Error {
         .with_hint("Check that the file exists and that you may read it.")
 }
 
-/// Enough for the header and the program headers, which follow it.
+/// Enough for the header and the program headers that follow it.
 const HEAD_BYTES: u64 = 4096;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Fits,
     NoLibrary,
-    /// It should have that many bytes at least.
+    /// It should have at least this many bytes.
     CutShort(u64),
     OtherMachine(String),
 }
@@ -76,7 +76,7 @@ const MACHINES: &[(u16, &str)] = &[
     (258, "loongarch64"),
 ];
 
-/// Reads the ELF header of a file of `size` bytes; on systems with other libraries everything fits.
+/// Reads the ELF header of a file of `size` bytes; on systems with other libraries everything passes.
 fn verdict(head: &[u8], size: u64) -> Verdict {
     if !cfg!(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd")) {
         return Verdict::Fits;

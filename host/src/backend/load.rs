@@ -1,9 +1,9 @@
 //! Opens a plugin's library and takes its root module: the only place of the host with unsafe code.
 //!
-//! The verdicts come in an order in which nothing is used before it is known to be safe to use: the file is
-//! a shared library of this machine; it opens; it exports a root module header; the header is of our
-//! abi_stable; the plugin ABI it was built for is ours; it says the layout of all types, which is ours; only then
-//! is a function of it called. Libraries are never closed: they may have left thread-local destructors behind.
+//! Checks run in an order in which nothing is used before it is known to be safe: the file is a shared library for
+//! this machine; it opens; it exports a root module header; the header is from our abi_stable; it was built for our
+//! plugin ABI; it has a type layout, which is ours. Only then is one of its functions called. Libraries are never
+//! closed: they may have registered thread-local destructors.
 
 use super::library_file;
 use super::manifest::Key;
@@ -23,14 +23,14 @@ pub(super) fn open(path: &Path) -> Result<PluginRef> {
     let header = header(path)?;
     check_version(path, header.version_strings().version.as_str())?;
     check_has_layout(path, header)?;
-    // Not `PluginRef::load_from_file`: that gives the first plugin back for every later file.
+    // Not `PluginRef::load_from_file`: that returns the first plugin for every later file.
     header.init_root_module::<PluginRef>().map_err(|error| refusal(path, error))
 }
 
 /// The libraries that this process has opened.
 static OPENED: Mutex<Vec<Key>> = Mutex::new(Vec::new());
 
-/// The system's loader knows a library by its path and gives the one it has, whatever the file is by now.
+/// The system's loader identifies a library by its path and returns the one it has, even if the file has changed.
 fn check_unchanged(path: &Path) -> Result<()> {
     let Some(key) = Key::of(path) else { return Ok(()) };
     let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +59,7 @@ fn header(path: &Path) -> Result<&'static LibHeader> {
     #[expect(unsafe_code, reason = "the type of a library's symbol is a promise of its name")]
     let found =
         unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL) }.map(|symbol| *symbol);
-    // Never closed, a plugin or not: its code may have registered destructors.
+    // Never closed, even if it is not a plugin: its code may have registered destructors.
     std::mem::forget(library);
     let header = found.map_err(|error| {
         Error::new(
@@ -74,8 +74,8 @@ fn header(path: &Path) -> Result<&'static LibHeader> {
     header.upgrade().map_err(|error| refusal(path, error))
 }
 
-/// Every symbol that the library needs is resolved here: one that is missing is an error now and no crash at
-/// the first call.
+/// Every symbol that the library needs is resolved here: a missing one is an error now, not a crash at the first
+/// call.
 fn open_library(path: &Path) -> Result<libloading::Library> {
     // SAFETY: opening runs the library's initializers, which is what the user asked for by putting a file of
     // that name into a plugin folder; it is not closed while anything of it is used.
@@ -94,7 +94,7 @@ fn open_library(path: &Path) -> Result<libloading::Library> {
         let own_name = format!("{}: ", path.display());
         Error::new(ErrorKind::Plugin, format!("cannot open the plugin `{}`", path.display()))
             .with_cause(text.replacen(&own_name, "", 1))
-            .with_hint("Install the library that it misses, or build the plugin on this machine.")
+            .with_hint("Install the library that is missing, or build the plugin on this machine.")
     })
 }
 
@@ -104,14 +104,17 @@ fn check_version(path: &Path, found: &str) -> Result<()> {
     }
     Err(Error::new(
         ErrorKind::Plugin,
-        format!("plugin `{}` was built for plugin ABI {found}, this qp wants {ABI_VERSION}", path.display()),
+        format!(
+            "plugin `{}` was built for plugin ABI {found}, but this qp needs {ABI_VERSION}",
+            path.display()
+        ),
     )
     .with_hint(format!(
         "Build the plugin with qp-abi {ABI_VERSION}, or use a qp that has plugin ABI {found}."
     )))
 }
 
-/// A header may leave the layout out; abi_stable then compares nothing and gives the root module as it is.
+/// A header may leave out the layout; abi_stable then compares nothing and returns the root module unchecked.
 fn check_has_layout(path: &Path, header: &LibHeader) -> Result<()> {
     if header.layout().is_some() {
         return Ok(());
@@ -132,12 +135,12 @@ fn refusal(path: &Path, error: LibraryError) -> Error {
     let rebuild = "Build the plugin against the qp-abi of this qp, with the same abi_stable.";
     let (message, hint) = match &error {
         LibraryError::AbiInstability(_) => (
-            format!("plugin `{path}` says plugin ABI {ABI_VERSION}, but its types have another layout"),
+            format!("plugin `{path}` claims plugin ABI {ABI_VERSION}, but its types have a different layout"),
             rebuild,
         ),
         LibraryError::InvalidAbiHeader(found) => (
             format!(
-                "plugin `{path}` was built with abi_stable {}.{}, this qp with {}.{}",
+                "plugin `{path}` was built with abi_stable {}.{}, but this qp with {}.{}",
                 found.abi_major,
                 found.abi_minor,
                 AbiHeader::VALUE.abi_major,

@@ -1,4 +1,4 @@
-//! What plugins say about themselves, and the file that keeps it so that a start opens no library.
+//! What plugins say about themselves, cached in a file so that a start opens no library.
 
 use super::error::Breach;
 use crate::{regular_file, temporary};
@@ -18,7 +18,7 @@ pub struct Manifest {
     pub name: String,
     /// The plugin's own version.
     pub version: String,
-    /// One line on what it is.
+    /// A one-line description.
     pub description: String,
     /// The file formats it reads, the preferred ones first.
     pub formats: Vec<Format>,
@@ -33,9 +33,9 @@ pub struct Manifest {
 pub struct OptionInfo {
     /// The name, as in `--qengine`.
     pub name: String,
-    /// The values it may have; none when any text will do.
+    /// The values it may have; none if any text is allowed.
     pub values: Vec<String>,
-    /// One line on what it does.
+    /// A one-line description of what it does.
     pub help: String,
 }
 
@@ -60,11 +60,11 @@ pub struct Format {
     pub extensions: Vec<String>,
     /// Byte sequences that such a file may start with.
     pub magic: Vec<Vec<u8>>,
-    /// One line on what it is.
+    /// A one-line description.
     pub description: String,
 }
 
-/// A plugin's manifest in types of the host, if it is fit to be used.
+/// A plugin's manifest in the host's types, if it is valid.
 pub(super) fn checked(manifest: qp_abi::Manifest) -> Result<Manifest, Breach> {
     let manifest = Manifest {
         id: manifest.id.into_string(),
@@ -101,7 +101,7 @@ pub(super) fn checked(manifest: qp_abi::Manifest) -> Result<Manifest, Breach> {
             ));
         }
         if format.magic.iter().any(Vec::is_empty) {
-            return Err(format!("an empty magic of its format `{}` would fit every file", format.name));
+            return Err(format!("an empty magic of its format `{}` would match every file", format.name));
         }
     }
     Ok(manifest)
@@ -130,17 +130,17 @@ fn is_short_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// The layout of the cache file; another number is not read.
+/// The version of the cache file; files of other versions are ignored.
 const CACHE_VERSION: u32 = 2;
 
-/// The most entries that are kept; those of libraries that are gone are dropped before.
+/// The most entries that are kept; those of libraries that no longer exist are dropped first.
 const MOST_ENTRIES: usize = 256;
 
 /// A cache file larger than this is not ours.
 const MOST_CACHE_BYTES: u64 = 16 << 20;
 
-/// Manifests by library file. An entry counts only while the file has the size and the modification time it
-/// had, and this qp the plugin ABI it had.
+/// Manifests by library file. An entry is valid as long as the file has the same size and modification time, and this
+/// qp the same plugin ABI.
 #[derive(Debug, Default)]
 pub(super) struct ManifestCache {
     file: Option<PathBuf>,
@@ -161,7 +161,7 @@ struct Entry {
     manifest: Manifest,
 }
 
-/// What tells whether a library is the one whose manifest is kept.
+/// Identifies the library whose manifest is cached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Key {
     path: PathBuf,
@@ -186,7 +186,7 @@ impl Key {
         })
     }
 
-    /// Whether both are of the same file, perhaps at different times.
+    /// Whether both are of the same file, possibly at different times.
     pub(super) fn has_same_path(&self, other: &Self) -> bool {
         self.path == other.path
     }
@@ -194,25 +194,25 @@ impl Key {
 
 impl ManifestCache {
     /// Reads the cache file. One that is missing, damaged or of another version counts as empty and is
-    /// written anew.
+    /// rewritten.
     pub(super) fn read(file: Option<PathBuf>) -> Self {
         let entries = file.as_deref().and_then(read_entries).unwrap_or_default();
         Self { file, entries, is_changed: false }
     }
 
-    /// The manifest of the library, if it is kept and the library is still the same.
+    /// The manifest of the library, if it is cached and the library is still the same.
     pub(super) fn get(&self, key: &Key) -> Option<&Manifest> {
         self.entries.iter().find(|entry| entry.key == *key).map(|entry| &entry.manifest)
     }
 
-    /// Keeps a manifest in place of an older one of the same file.
+    /// Stores a manifest, replacing an older one of the same file.
     pub(super) fn put(&mut self, key: Key, manifest: Manifest) {
         self.entries.retain(|entry| entry.key.path != key.path);
         self.entries.push(Entry { key, manifest });
         self.is_changed = true;
     }
 
-    /// Writes the file if anything is new. A failure is no harm: the next start reads the manifests again.
+    /// Writes the file if anything is new. Failures are harmless: the next start reads the manifests again.
     pub(super) fn write(mut self) {
         let Some(file) = self.file.take().filter(|_| self.is_changed) else { return };
         self.entries.retain(|entry| entry.key.path.exists());
@@ -228,7 +228,7 @@ fn read_entries(file: &Path) -> Option<Vec<Entry>> {
     (content.version == CACHE_VERSION).then_some(content.entries)
 }
 
-/// Into a temporary file beside it, then renamed: readers and other writers never meet half a file.
+/// Writes a temporary file beside it and renames that: readers and other writers never see half a file.
 fn write_entries(file: &Path, entries: Vec<Entry>) -> std::io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;

@@ -1,8 +1,8 @@
-//! The safe face of the plugins: above this folder nobody knows what a shared library is.
+//! The safe interface to the plugins: nothing outside this folder deals with shared libraries.
 //!
-//! [`Backends::discover`] finds the plugins; a plugin's library is opened when something of it is needed.
+//! [`Backends::discover`] finds the plugins; a plugin's library is opened when it is needed.
 //! What a plugin says is checked here, so that the rest of the host may trust it; a plugin that breaks the
-//! contract is an [`Error`] of the kind `Plugin`, and no other plugin is the worse for it.
+//! contract causes an [`Error`] of the kind `Plugin` and does not affect other plugins.
 
 mod check;
 mod convert;
@@ -51,7 +51,7 @@ use std::sync::Arc;
 pub struct BackendConfig {
     /// Folders with plugin libraries; of two plugins with the same id, that of the first folder is used.
     pub plugin_folders: Vec<PathBuf>,
-    /// The file that keeps the plugins' manifests between starts; without one, every library is opened.
+    /// The file that caches the plugins' manifests between starts; without one, every library is opened.
     pub manifest_cache: Option<PathBuf>,
     /// Folders with native runtimes, the first to be searched first.
     pub runtime_folders: Vec<RuntimeFolder>,
@@ -63,7 +63,7 @@ pub struct BackendConfig {
     pub preferred: BTreeMap<String, String>,
 }
 
-/// The plugins of this process. To be made once: a library that was opened stays.
+/// The plugins of this process. Create only one: a library that was opened stays open.
 pub struct Backends {
     config: BackendConfig,
     plugins: Vec<PluginEntry>,
@@ -80,8 +80,8 @@ pub struct Recognized {
 }
 
 impl Backends {
-    /// Finds the plugins in the folders. It never fails: a library that is not a plugin is an entry that says
-    /// so. A library whose manifest is in the cache is not opened.
+    /// Finds the plugins in the folders. It never fails: a library that is not a plugin is listed as such. A library
+    /// whose manifest is cached is not opened.
     pub fn discover(config: BackendConfig) -> Self {
         let mut cache = ManifestCache::read(config.manifest_cache.clone());
         let mut plugins: Vec<PluginEntry> = Vec::new();
@@ -119,10 +119,10 @@ impl Backends {
         &self.plugins
     }
 
-    /// The plugin of that id: the one that is used, if several have it.
+    /// The plugin with this id: the one in use, if several have it.
     ///
     /// # Errors
-    /// `NotFound` with the ids there are.
+    /// `NotFound` with the ids that exist.
     pub fn plugin(&self, id: &str) -> Result<&PluginEntry> {
         let of_id = || self.plugins.iter().filter(|entry| entry.id() == id);
         of_id().find(|entry| entry.usable().is_some()).or_else(|| of_id().next()).ok_or_else(|| {
@@ -136,20 +136,20 @@ impl Backends {
         })
     }
 
-    /// Whether a file could be a model, judged by its extension alone: for scans of whole folders.
+    /// Whether a file could be a model, by its extension alone: for scans of whole folders.
     pub fn could_be_model(&self, path: &Path) -> bool {
         file_name(path).is_some_and(|name| !probe::by_extension(self.manifests(), name).is_empty())
     }
 
-    /// The file's name without the extension that its format has, which may be of several parts.
+    /// The file's name without its format's extension, which may have several parts.
     pub fn stem(&self, path: &Path) -> String {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         probe::stem(self.manifests(), &name).to_owned()
     }
 
-    /// The backend and the format of a file: by its extension, if its first bytes are those that a format of that
-    /// extension begins with; else by its first bytes and by what the plugins say of them, and only if nobody
-    /// knows them by the extension alone. Opens a library only where names and first bytes leave it open.
+    /// The backend and the format of a file: by its extension, if its first bytes match a format with that extension;
+    /// otherwise by its first bytes and the plugins' verdict on them; if no plugin knows them, by the extension alone.
+    /// Opens a library only if name and first bytes do not decide.
     ///
     /// # Errors
     /// `UnsupportedFormat` when no plugin reads it, `Ambiguous` when several do and none is preferred,
@@ -176,7 +176,7 @@ impl Backends {
             .ok_or_else(|| self.with_broken(explained(probe::unsupported(path, self.manifests()), &head)))
     }
 
-    /// An error about files that no plugin reads, with the plugins that might but cannot be used.
+    /// Adds the plugins that cannot be used, and might have read the file, to an error about it.
     pub(crate) fn with_broken(&self, error: Error) -> Error {
         let is_replaced = |broken: &PluginEntry| {
             self.plugins.iter().any(|other| other.usable().is_some() && other.id() == broken.id())
@@ -191,7 +191,7 @@ impl Backends {
         })
     }
 
-    /// What the names of models end in, in a sentence; `None` where no plugin can be used.
+    /// The file extensions of models, as a sentence; `None` if no plugin can be used.
     pub(crate) fn endings_hint(&self) -> Option<String> {
         probe::endings_hint(self.manifests())
     }
@@ -199,15 +199,15 @@ impl Backends {
     /// Reads what the file holds, without a runtime.
     ///
     /// # Errors
-    /// Those of [`Self::recognize`], and what the backend says of the file.
+    /// Those of [`Self::recognize`] and of the backend.
     pub fn inspect(&self, path: &Path, progress: &dyn Progress) -> Result<ModelInfo> {
         self.inspect_with(&self.recognize(path)?.backend, path, progress)
     }
 
-    /// As [`Self::inspect`], by the plugin of that id.
+    /// As [`Self::inspect`], with the plugin of this id.
     ///
     /// # Errors
-    /// What the backend says of the file; `Plugin` when the plugin cannot be used.
+    /// Those of the backend; `Plugin` when the plugin cannot be used.
     pub fn inspect_with(&self, id: &str, path: &Path, progress: &dyn Progress) -> Result<ModelInfo> {
         probe::check_file(path)?;
         let backend = self.backend(id)?;
@@ -226,7 +226,7 @@ impl Backends {
         self.open_with(&self.recognize(path)?.backend, path, progress)
     }
 
-    /// As [`Self::open`], by the plugin of that id.
+    /// As [`Self::open`], with the plugin of this id.
     ///
     /// # Errors
     /// As [`Self::inspect_with`].
@@ -240,7 +240,7 @@ impl Backends {
         Session::new(backend, model)
     }
 
-    /// Whether the native runtime of that plugin can be used, found without loading it or starting any process.
+    /// Whether the plugin's native runtime can be used, found without loading it or starting a process.
     ///
     /// # Errors
     /// `NotFound` for an unknown plugin, `Plugin` for one that cannot be used.
@@ -248,7 +248,7 @@ impl Backends {
         self.backend(id)?.runtime(Reach::Files)
     }
 
-    /// As [`Self::runtime`], but searched as for a run: Python may be asked where it keeps packages.
+    /// As [`Self::runtime`], but searches as for a run: it may ask Python where its packages are.
     ///
     /// # Errors
     /// As [`Self::runtime`].
@@ -256,7 +256,7 @@ impl Backends {
         self.backend(id)?.runtime(Reach::Python)
     }
 
-    /// Says to all backends that were made that no run follows for now.
+    /// Tells all backends in use that no run follows for now.
     pub fn idle(&self) {
         self.plugins.iter().filter_map(PluginEntry::made).for_each(|backend| backend.idle());
     }
@@ -265,7 +265,7 @@ impl Backends {
     /// files that it reads. Models run if their runtime is found.
     ///
     /// # Errors
-    /// `NotFound` and `Io` when there is no such file. A library that is not a plugin is a failed line.
+    /// `NotFound` and `Io` for the file. A library that is not a plugin is a failed line.
     pub fn check(&self, library: &Path, samples: &[PathBuf]) -> Result<CheckReport> {
         check::check(library, samples, &self.start())
     }
@@ -286,9 +286,8 @@ impl Backends {
         self.plugin(id)?.backend(&self.start())
     }
 
-    /// What reads a file that does not begin as a format of its extension does: the formats whose mark it has, if
-    /// their plugins agree; none, if a plugin of its extension knows it all the same; else whatever some plugin
-    /// says that it is.
+    /// The formats of a file whose first bytes do not match its extension: those whose magic it has, if their plugins
+    /// agree; none, if a plugin for its extension recognizes it anyway; otherwise whatever some plugin says it is.
     fn beyond_the_name<'a>(
         &'a self,
         of_name: &[Candidate<'a>],
@@ -313,7 +312,7 @@ impl Backends {
         self.by_judgement(others, path, head)
     }
 
-    /// Of candidates of several plugins, those of the one to use.
+    /// The candidates of the plugin to use.
     fn chosen_among<'a>(
         &self,
         candidates: Vec<Candidate<'a>>,
@@ -327,7 +326,7 @@ impl Backends {
         if !preferred.is_empty() {
             return Ok(preferred);
         }
-        // Formats of different names may share an extension: their contents tell them apart.
+        // Formats with different names may share an extension: their contents tell them apart.
         let by_magic = probe::by_magic(candidates.iter().copied(), head);
         if probe::plugins(&by_magic).len() == 1 {
             return Ok(by_magic);
@@ -340,8 +339,8 @@ impl Backends {
         }
     }
 
-    /// Of several formats of one plugin, the one to use: by the first bytes, or by the plugin's judgement, which
-    /// may name a format of another extension. All of them when nothing tells.
+    /// The one of a plugin's several formats to use: by the first bytes, or by the plugin's verdict, which may be a
+    /// format with another extension. All of them if neither decides.
     fn format_among<'a>(
         &'a self,
         candidates: Vec<Candidate<'a>>,
@@ -357,8 +356,8 @@ impl Backends {
         if by_judgement.is_empty() { candidates } else { by_judgement }
     }
 
-    /// Those of the candidates that their plugins themselves name, when they see the file's first bytes. A
-    /// plugin that cannot be asked names none.
+    /// The candidates that their plugins confirm when they see the file's first bytes. A plugin that cannot be asked
+    /// confirms none.
     fn by_judgement<'a>(
         &self,
         candidates: Vec<Candidate<'a>>,
@@ -383,7 +382,7 @@ impl Backends {
     }
 }
 
-/// A plugin's refusal of a file; of what it does not read at all, with what the file really is.
+/// A plugin's refusal of a file; if it does not read the format, with what the file really is.
 fn refused(id: &str, path: &Path, error: qp_abi::BackendError) -> Error {
     let error = from_plugin_on(id, path, error);
     match probe::head(path) {
@@ -403,7 +402,7 @@ fn file_name(path: &Path) -> Option<&str> {
     path.file_name().and_then(|name| name.to_str())
 }
 
-/// A path as plugins take it, which is text.
+/// A path as text, which is what plugins take.
 fn location(path: &Path) -> Result<&str> {
     path.to_str().ok_or_else(|| {
         Error::new(ErrorKind::InvalidInput, format!("the path `{}` is not valid UTF-8", path.display()))

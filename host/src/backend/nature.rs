@@ -1,4 +1,4 @@
-//! What a file that no plugin reads is, by its first bytes: for errors, which say what it really is.
+//! What a file that no plugin reads really is, by its first bytes: for error messages.
 
 use crate::error::Error;
 
@@ -9,14 +9,14 @@ pub(super) struct Nature {
     hint: Option<&'static str>,
 }
 
-const UNPACK: Option<&str> = Some("Unpack it, and open what is in it.");
+const UNPACK: Option<&str> = Some("Unpack it, and open its contents.");
 
 /// First bytes, and where they are.
 const MARKS: [(usize, &[u8], &str, Option<&str>); 18] = [
     (
         0,
         b"version https://git-lfs",
-        "a Git LFS pointer in place of the file",
+        "a Git LFS pointer instead of the file",
         Some("Fetch the file: `git lfs pull`."),
     ),
     (0, b"PK\x03\x04", "a zip archive", None),
@@ -42,7 +42,7 @@ const MARKS: [(usize, &[u8], &str, Option<&str>); 18] = [
 const SHOWN: usize = 40;
 
 impl Nature {
-    /// What the first bytes of a file tell; `None` when they tell nothing.
+    /// What the first bytes of a file show; `None` if nothing.
     pub(super) fn of(head: &[u8]) -> Option<Self> {
         let mark = MARKS.iter().find(|(at, mark, ..)| head.get(*at..).is_some_and(|b| b.starts_with(mark)));
         if let Some((_, _, what, hint)) = mark {
@@ -52,7 +52,7 @@ impl Nature {
         let start: String = text.trim_start().chars().take(14).collect();
         let start = start.to_ascii_lowercase();
         if start.starts_with("<!doctype html") || start.starts_with("<html") {
-            let hint = Some("Download the file itself: a page was saved in its place.");
+            let hint = Some("Download the file itself: a web page was saved instead.");
             return Some(Self { what: "an HTML page".to_owned(), hint });
         }
         let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
@@ -72,7 +72,7 @@ impl Nature {
     }
 }
 
-/// The text that the bytes are, if they are one; the last character may be cut.
+/// The bytes as text, if they are text; the last character may be cut.
 fn text(head: &[u8]) -> Option<&str> {
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(what(b"\n<!DOCTYPE html>\n<html>").as_deref(), Some("an HTML page"));
         assert_eq!(
             what(b"version https://git-lfs.github.com/spec/v1\n").unwrap(),
-            "a Git LFS pointer in place of the file"
+            "a Git LFS pointer instead of the file"
         );
         assert_eq!(what(b"<HTML>").as_deref(), Some("an HTML page"));
         assert_eq!(what(b"\x08\x07\x12"), None);

@@ -1,10 +1,10 @@
-//! Whether a plugin's library is the user's own or the system's: it runs with all that the user may do. The same goes for
-//! a Python that is started, and for runtimes that nobody named.
+//! Whether a plugin's library belongs to the user or the system: it runs with the user's rights. The same goes for a
+//! Python that is started, and for runtimes that the user has not named.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
-/// Refuses a plugin's library that somebody else could have put there.
+/// Refuses a plugin's library that another user could have put there.
 ///
 /// # Errors
 /// `Plugin` with the reason.
@@ -32,23 +32,23 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// Refuses a file or a folder that somebody else could have put there: it or its folder belongs to another user than this
-/// one and root, or others may write to it. The group may if its number is the owner's, as on systems that give each user
-/// a group of their own.
+/// Refuses a file or a folder that another user could have put there: it or its folder belongs to neither this user nor
+/// root, or others may write to it. A group may write if its number is the owner's, as on systems where each user has a
+/// group of their own.
 ///
 /// # Errors
-/// The place that is open, and why.
+/// The path that is open to others, and why.
 pub(super) fn require_closed(path: &Path) -> Result<(), Fault> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
         let user = rustix::process::geteuid().as_raw();
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // A link is worth what it leads to, and that what its folder is worth.
+        // A link is as safe as its target, and the target as safe as its folder.
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let places = [folder, real.parent().unwrap_or(folder), &real];
         for place in places {
-            // What cannot be looked at cannot be opened either, which says it better.
+            // What cannot be examined cannot be opened either, and opening gives the better error.
             let Ok(metadata) = std::fs::metadata(place) else { continue };
             let rights = Rights { owner: metadata.uid(), group: metadata.gid(), mode: metadata.mode() };
             if let Some(reason) = rights.fault(user) {
@@ -60,7 +60,7 @@ pub(super) fn require_closed(path: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Whose a file or a folder is, and who may write to it.
+/// The owner of a file or a folder, and who may write to it.
 #[cfg(unix)]
 struct Rights {
     owner: u32,
@@ -70,7 +70,7 @@ struct Rights {
 
 #[cfg(unix)]
 impl Rights {
-    /// Why somebody other than `user` and root could change it.
+    /// Why anyone other than `user` and root could change it.
     fn fault(&self, user: u32) -> Option<String> {
         const ROOT: u32 = 0;
         if self.owner != user && self.owner != ROOT {

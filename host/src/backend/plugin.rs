@@ -18,18 +18,18 @@ use std::sync::{Arc, OnceLock};
 pub struct PluginEntry {
     path: PathBuf,
     manifest: Option<Arc<Manifest>>,
-    /// Why it is not to be used at all, known before its backend was asked for.
+    /// Why it must not be used, known before its backend was needed.
     refusal: Option<Error>,
     library: OnceLock<Result<PluginRef>>,
     backend: OnceLock<Result<Arc<Started>>>,
 }
 
-/// How far a plugin is.
+/// The state of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PluginState {
-    /// Its manifest is known from the cache; its library is not in this process.
+    /// Its manifest is known from the cache; its library is not loaded.
     Known,
-    /// Its library is in this process.
+    /// Its library is loaded.
     Loaded,
     /// It cannot be used, and why.
     Broken(Error),
@@ -47,7 +47,7 @@ impl PluginEntry {
         }
     }
 
-    /// A plugin whose library is opened now and asked for its manifest.
+    /// A plugin whose library is opened now to get its manifest.
     pub(super) fn read(path: PathBuf) -> Self {
         let (library, manifest, refusal) = match load::open(&path) {
             Ok(library) => match read_manifest(&path, library) {
@@ -59,7 +59,7 @@ impl PluginEntry {
         Self { path, manifest, refusal, library, backend: OnceLock::new() }
     }
 
-    /// A library that is not to be opened.
+    /// A library that must not be opened.
     pub(super) fn refused(path: PathBuf, reason: Error) -> Self {
         Self {
             path,
@@ -70,7 +70,7 @@ impl PluginEntry {
         }
     }
 
-    /// The same plugin, not to be used because another of the same id came first.
+    /// The same plugin, unused because another one with the same id came first.
     pub(super) fn shadowed_by(mut self, first: &Path) -> Self {
         let error = Error::new(
             ErrorKind::Plugin,
@@ -81,7 +81,7 @@ impl PluginEntry {
         self
     }
 
-    /// The short name: from the manifest, or from the file's name where the manifest cannot be had.
+    /// The short name: from the manifest, or from the file's name if there is none.
     pub fn id(&self) -> &str {
         match &self.manifest {
             Some(manifest) => &manifest.id,
@@ -92,7 +92,7 @@ impl PluginEntry {
         }
     }
 
-    /// What the plugin says about itself, where that can be had.
+    /// What the plugin says about itself, if known.
     pub fn manifest(&self) -> Option<&Manifest> {
         self.manifest.as_deref()
     }
@@ -127,7 +127,7 @@ impl PluginEntry {
         self.manifest().is_some_and(|manifest| manifest.has_feature(feature))
     }
 
-    /// How far it is now.
+    /// Its state now.
     pub fn state(&self) -> PluginState {
         let failure = self
             .refusal
@@ -149,7 +149,7 @@ impl PluginEntry {
         }
     }
 
-    /// The plugin's backend, made at the first call. A failure is kept: the plugin is broken from then on.
+    /// The plugin's backend, created at the first call. A failure is remembered: the plugin is broken from then on.
     pub(super) fn backend(&self, start: &Start<'_>) -> Result<&Arc<Started>> {
         let manifest = match (&self.refusal, &self.manifest) {
             (Some(error), _) => return Err(error.clone()),
@@ -168,12 +168,12 @@ impl PluginEntry {
         backend.as_ref().map_err(Clone::clone)
     }
 
-    /// The plugin's backend, if it was made.
+    /// The plugin's backend, if it was created.
     pub(super) fn made(&self) -> Option<&Arc<Started>> {
         self.backend.get()?.as_ref().ok()
     }
 
-    /// The manifest as the plugin itself gives it.
+    /// The manifest from the plugin itself.
     pub(super) fn ask_manifest(&self) -> Result<qp_abi::Manifest> {
         match self.library.get() {
             Some(Ok(library)) => {
@@ -191,7 +191,7 @@ impl PluginEntry {
         }
         Err(Error::new(
             ErrorKind::Plugin,
-            format!("plugin `{}` is not the one that was found at the start", self.path.display()),
+            format!("plugin `{}` is not the one found at the start", self.path.display()),
         )
         .with_hint("Start qp again: the library has changed."))
     }
@@ -203,7 +203,7 @@ fn read_manifest(path: &Path, library: PluginRef) -> Result<Manifest> {
     manifest::checked(found).map_err(|fault| breach(&file, &fault))
 }
 
-/// What a backend is told when it is made.
+/// What a backend receives when it is created.
 pub(super) struct Start<'a> {
     pub(super) runtime_folders: &'a [RuntimeFolder],
     pub(super) python: &'a Arc<Python>,

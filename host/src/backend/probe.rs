@@ -26,7 +26,7 @@ pub(super) fn head(path: &Path) -> Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Refuses what is not a file with something in it: a folder, a pipe that would never end, an empty file.
+/// Refuses anything but a file with contents: a folder, a pipe that would never end, an empty file.
 pub(super) fn check_file(path: &Path) -> Result<()> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
     if metadata.is_dir() {
@@ -42,8 +42,8 @@ pub(super) fn check_file(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The formats with an extension that the file's name ends in; where several extensions fit, those of the
-/// longest (`onnx.data` before `data`).
+/// The formats whose extension the file's name ends in; if several extensions match, those of the longest (`onnx.data`
+/// before `data`).
 pub(super) fn by_extension<'a>(
     manifests: impl Iterator<Item = &'a Manifest>,
     file_name: &str,
@@ -84,7 +84,7 @@ pub(super) fn stem<'a, 'b>(manifests: impl Iterator<Item = &'a Manifest>, file_n
     }
 }
 
-/// Those of the formats that have a mark which the file starts with.
+/// The formats with a magic that the file starts with.
 pub(super) fn by_magic<'a>(
     candidates: impl Iterator<Item = Candidate<'a>>,
     head: &[u8],
@@ -122,7 +122,7 @@ pub(super) fn ambiguous(path: &Path, candidates: &[Candidate<'_>]) -> Error {
     .with_hint(format!("Choose one in config.toml, for example: [formats] {format} = \"{first}\""))
 }
 
-/// What the names of models end in: of each format the first ending. `None` without a format.
+/// The first file extension of each format, as a sentence. `None` without a format.
 pub(super) fn endings_hint<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Option<String> {
     let (mut usual, mut others) = (BTreeSet::new(), BTreeSet::new());
     for candidate in all(manifests) {
@@ -139,10 +139,12 @@ pub(super) fn endings_hint<'a>(manifests: impl Iterator<Item = &'a Manifest>) ->
 pub(super) fn unsupported<'a>(path: &Path, manifests: impl Iterator<Item = &'a Manifest>) -> Error {
     let error = Error::new(
         ErrorKind::UnsupportedFormat,
-        format!("`{}` is of no format that a plugin reads", path.display()),
+        format!("no plugin reads the format of `{}`", path.display()),
     );
     match endings_hint(manifests) {
-        None => error.with_hint("Install a plugin: `backends` lists the plugins and why one is not usable."),
+        None => {
+            error.with_hint("Install a plugin: `backends` lists the plugins, and why one cannot be used.")
+        }
         Some(endings) => error.with_hint(endings),
     }
 }

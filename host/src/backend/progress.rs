@@ -1,21 +1,21 @@
-//! How far a plugin's work is, and whether it is still wanted.
+//! Progress of a plugin's work, and cancellation.
 
 use qp_abi::abi_stable::RRef;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::RStr;
 use qp_abi::sink::{self, Progress_TO, ProgressRef};
 
-/// Is told how far the work is, and knows whether it is still wanted. It may be asked from any thread, and
-/// often: both methods must be quick.
+/// Receives the progress of work, and says whether to cancel it. Called from any thread, and often: both methods must
+/// be quick.
 pub trait Progress: Sync {
-    /// `done` of `total` (0: not known) of `stage`, a few words such as `reading external data`.
+    /// `done` of `total` (0: unknown) of `stage`, a few words such as `reading external data`.
     fn update(&self, stage: &str, done: u64, total: u64);
 
-    /// Whether the work is to stop.
+    /// Whether the work should stop.
     fn is_cancelled(&self) -> bool;
 }
 
-/// For work of which nobody wants to know how far it is, and which nobody stops.
+/// For work whose progress is not shown and that cannot be cancelled.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoProgress;
 

@@ -1,4 +1,4 @@
-//! The user's Python environments: where their packages are. Nothing of them is imported.
+//! The user's Python environments: where their packages are. No package is imported.
 
 use super::runtime::RuntimeOrigin;
 use crate::{regular_file, temporary};
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Where Python may be, as the environment of the process says.
+/// Where Python may be, according to the environment of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PythonPlaces {
     /// The active virtual environment.
@@ -21,11 +21,11 @@ pub struct PythonPlaces {
     pub program_folder: Option<PathBuf>,
     /// The folders of `PATH`.
     pub search_path: Vec<PathBuf>,
-    /// The file that keeps what Python has answered.
+    /// The file that caches Python's answers.
     pub cache_file: Option<PathBuf>,
 }
 
-/// A Python that may know of packages.
+/// A Python that may have packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Interpreter {
     pub(super) path: PathBuf,
@@ -39,11 +39,11 @@ pub(super) struct Python {
     answers: Mutex<BTreeMap<PathBuf, Answer>>,
 }
 
-/// The folders of an interpreter, or why it does not tell.
+/// The folders of an interpreter, or why they are unknown.
 type Answer = Result<Vec<PathBuf>, String>;
 
-/// Asks for the interpreter's own path and for its folders of packages, each ended by a zero byte. Isolated (`-I`), Python
-/// imports nothing of the working folder; the user's own packages are then named by hand.
+/// Asks for the interpreter's own path and its package folders, each terminated by a zero byte. Isolated (`-I`), Python
+/// imports nothing from the working folder; the user's own packages are then added explicitly.
 const QUESTION: &str = "\
 import os, site, sys
 folders = []
@@ -53,15 +53,15 @@ folders += site.getsitepackages() + sys.path
 sys.stdout.buffer.write(b''.join(os.fsencode(path) + b'\\0' for path in [sys.executable or ''] + folders))
 ";
 
-/// Python answers within milliseconds; what takes this long does not.
+/// Python answers within milliseconds; after this long it never will.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// More of an answer is not read, and more folders of it are not looked at.
+/// Limits on the size of an answer and on the folders in it.
 const MOST_BYTES: u64 = 64 << 10;
 const MOST_FOLDERS: usize = 64;
 
 impl Interpreter {
-    /// The folder of packages of an environment that has the usual form, seen without starting it; empty where it must
-    /// be asked.
+    /// The package folder of an environment with the usual layout, found without starting it; empty if Python must be
+    /// asked.
     pub(super) fn usual_folders(&self) -> Vec<PathBuf> {
         let Some(prefix) = self.path.parent().and_then(Path::parent) else { return Vec::new() };
         if !prefix.join("pyvenv.cfg").is_file() && !prefix.join("conda-meta").is_dir() {
@@ -74,7 +74,7 @@ impl Interpreter {
             .map(|entry| entry.path().join("site-packages"))
             .filter(|folder| folder.is_dir())
             .collect();
-        // Of several, one is of the interpreter: it knows which.
+        // Only the interpreter knows which of several is its own.
         if folders.len() == 1 { folders } else { Vec::new() }
     }
 }
@@ -84,7 +84,7 @@ impl Python {
         Self { places, answers: Mutex::default() }
     }
 
-    /// The interpreters there are, the ones that the user has activated first.
+    /// The interpreters, those that the user has activated first.
     pub(super) fn interpreters(&self) -> Vec<Interpreter> {
         let name = format!("python3{}", std::env::consts::EXE_SUFFIX);
         let scripts = if cfg!(windows) { "Scripts" } else { "bin" };
@@ -98,7 +98,7 @@ impl Python {
         ];
         let mut found: Vec<Interpreter> = Vec::new();
         for (origin, folders) in places {
-            // A relative folder is another one in every working folder, and that may be a stranger's.
+            // A relative folder depends on the working folder, which may be a stranger's.
             let paths = folders.iter().filter(|folder| folder.is_absolute()).map(|folder| folder.join(&name));
             if let Some(path) = paths.into_iter().find(|path| path.is_file())
                 && !found.iter().any(|other| other.path == path)
@@ -109,7 +109,7 @@ impl Python {
         found
     }
 
-    /// The folders of packages, if they are known without starting the interpreter.
+    /// The package folders, if they are known without starting the interpreter.
     pub(super) fn known(&self, interpreter: &Interpreter) -> Option<Vec<PathBuf>> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(answer) = answers.get(&interpreter.path) {
@@ -120,10 +120,10 @@ impl Python {
         Some(folders)
     }
 
-    /// The folders of packages. The interpreter is started unless its answer is kept and it has not changed since.
+    /// The package folders. The interpreter is started unless its answer is cached and it has not changed since.
     ///
     /// # Errors
-    /// Why it does not tell, as a cause.
+    /// Why there is no answer, as a cause.
     pub(super) fn ask(&self, interpreter: &Interpreter) -> Answer {
         if let Some(folders) = self.known(interpreter) {
             return Ok(folders);
@@ -131,14 +131,14 @@ impl Python {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = || {
             let told = start(&interpreter.path).map_err(|fault| {
-                format!("`{}` does not tell its packages: {fault}", interpreter.path.display())
+                format!("`{}` does not say where its packages are: {fault}", interpreter.path.display())
             })?;
-            // What stands for another interpreter may stand for yet another tomorrow.
+            // A launcher for another interpreter may start a different one tomorrow.
             let real = |path: &Path| path.canonicalize().ok();
             if let Some(file) = self.places.cache_file.as_deref()
                 && real(&told.executable) == real(&interpreter.path)
             {
-                // A failure is no harm: the next process asks again.
+                // Failures are harmless: the next process asks again.
                 let _ = Kept::read(Some(file)).with(&interpreter.path, &told.folders).write(file);
             }
             Ok(told.folders)
@@ -147,7 +147,7 @@ impl Python {
     }
 }
 
-/// What an interpreter has answered.
+/// An interpreter's answer.
 struct Told {
     executable: PathBuf,
     folders: Vec<PathBuf>,
@@ -166,7 +166,7 @@ fn start(interpreter: &Path) -> Result<Told, String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let read = output.map(|output| output.take(MOST_BYTES).read_to_end(&mut bytes));
-        // Nobody listens any more once the time is over.
+        // After the timeout there is no receiver.
         let _ = sender.send(read.map_or(Ok(0), |read| read).map(|_| bytes));
     });
     let Ok(answer) = receiver.recv_timeout(PATIENCE) else {
@@ -174,7 +174,7 @@ fn start(interpreter: &Path) -> Result<Told, String> {
         let _ = child.wait();
         return Err(format!("no answer within {} s", PATIENCE.as_secs()));
     };
-    // All that is read is read: what has more to say is not waited for.
+    // The answer was read; do not wait for a process that keeps writing.
     let _ = answer.as_ref().map(Vec::len).is_ok_and(|read| read as u64 == MOST_BYTES).then(|| child.kill());
     let status = child.wait().map_err(|error| error.to_string())?;
     if !status.success() {
@@ -205,7 +205,7 @@ fn path_of(bytes: &[u8]) -> PathBuf {
     PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// The layout of the cache file; another number is not read.
+/// The version of the cache file; files of other versions are ignored.
 const CACHE_VERSION: u32 = 1;
 /// A cache file larger than this is not ours, and the most answers in it.
 const MOST_CACHE_BYTES: u64 = 4 << 20;
@@ -218,8 +218,8 @@ struct Kept {
     interpreters: Vec<Entry>,
 }
 
-/// One answer. It counts while the interpreter, its environment's configuration and the folders are what they were: a
-/// folder changes with whatever is installed in it, also with what leads Python to further ones.
+/// One answer. It is valid as long as the interpreter, its environment's configuration and the folders are unchanged: a
+/// folder changes with whatever is installed in it, including files that point Python to further folders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     interpreter: PathBuf,
@@ -261,7 +261,7 @@ impl Entry {
 }
 
 impl Kept {
-    /// What is missing, damaged or of another version counts as empty.
+    /// A file that is missing, damaged or of another version counts as empty.
     fn read(file: Option<&Path>) -> Self {
         let bytes = file.and_then(|file| regular_file::read(file, MOST_CACHE_BYTES).ok());
         let kept = bytes.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
@@ -282,7 +282,7 @@ impl Kept {
         self
     }
 
-    /// Into a temporary file beside it, then renamed.
+    /// Writes a temporary file beside it and renames that.
     fn write(&self, file: &Path) -> std::io::Result<()> {
         let folder = file.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
@@ -372,7 +372,8 @@ mod tests {
             let python = Python::new(places(root.path()));
             python.ask(&python.interpreters()[0]).unwrap_err()
         };
-        let named = |fault: &str| format!("`{}` does not tell its packages: {fault}", path.display());
+        let named =
+            |fault: &str| format!("`{}` does not say where its packages are: {fault}", path.display());
         assert_eq!(ask(), named("no answer"));
         std::fs::write(&path, "#!/bin/sh\nexit 3\n").unwrap();
         assert_eq!(ask(), named("exit status: 3"));

@@ -12,12 +12,12 @@ use qp_abi::tensor::MOST_DIMENSIONS;
 use qp_abi::{BackendError, TensorView, guard};
 use std::collections::HashSet;
 
-/// Which tensors are due.
+/// Which tensors are expected.
 #[derive(Debug)]
 pub(super) enum Due<'a> {
     /// These, in this order.
     Exactly(Vec<&'a str>),
-    /// These, in whatever order they are computed.
+    /// These, in any order.
     Each(HashSet<&'a str>),
     /// Any, each once.
     Any,
@@ -33,7 +33,7 @@ pub(super) struct Receiver<'a> {
     failure: Option<Error>,
 }
 
-/// The tensor of which pieces are still to come.
+/// The tensor that is still incomplete.
 struct Current {
     name: String,
     dtype: DType,
@@ -57,8 +57,8 @@ impl<'a> Receiver<'a> {
         TensorSink_TO::from_ptr(RMut::new(self), TD_Opaque)
     }
 
-    /// The outcome of the call that this receiver was passed to, given the plugin's `answer`: what went wrong
-    /// on this side comes first, whatever the plugin made of it.
+    /// The outcome of the call that this receiver was passed to, given the plugin's `answer`: an error on this side takes
+    /// precedence over what the plugin made of it.
     pub(super) fn finish<T>(self, answer: RResult<T, BackendError>) -> Result<T> {
         if let Some(failure) = self.failure {
             return Err(failure);
@@ -99,12 +99,12 @@ impl<'a> Receiver<'a> {
                         ),
                     ));
                 }
-                // What a model computes is as its file says, whoever runs it.
+                // The model's file determines what it computes, whichever plugin runs it.
                 if view.shape.len() > MOST_DIMENSIONS {
                     return Err(Error::new(
                         ErrorKind::UnsupportedOp,
                         format!(
-                            "`{}` has {} dimensions, more than the {MOST_DIMENSIONS} that qp takes",
+                            "`{}` has {} dimensions, but qp takes at most {MOST_DIMENSIONS}",
                             view.name,
                             view.shape.len()
                         ),
@@ -144,11 +144,11 @@ impl<'a> Receiver<'a> {
         if self.finished.contains(name) {
             return Err(format!("it delivered the tensor `{name}` twice"));
         }
-        let unasked = || Err(format!("it delivered the tensor `{name}`, which nobody asked for"));
+        let unasked = || Err(format!("it delivered the tensor `{name}`, which was not requested"));
         match &self.due {
             Due::Exactly(names) => match names.get(self.finished.len()) {
                 Some(due) if *due == name => {}
-                Some(due) => return Err(format!("it delivered the tensor `{name}` where `{due}` is due")),
+                Some(due) => return Err(format!("it delivered the tensor `{name}` instead of `{due}`")),
                 None => return unasked(),
             },
             Due::Each(names) if !names.contains(&name) => return unasked(),
@@ -176,12 +176,12 @@ impl<'a> Receiver<'a> {
     }
 }
 
-/// Whether `view` is of the tensor that is not complete yet.
+/// Whether `view` belongs to the tensor that is not complete yet.
 fn continues(current: &Current, view: &TensorView<'_>) -> Result<(), Breach> {
     if view.name.as_str() != current.name {
         let left = current.total - current.next_element;
         return Err(format!(
-            "it began the tensor `{}` with {left} elements of `{}` still to come",
+            "it began the tensor `{}` with {left} elements of `{}` still missing",
             view.name, current.name
         ));
     }
@@ -201,7 +201,7 @@ fn piece(current: &Current, view: &TensorView<'_>) -> Result<u64, Breach> {
     let Current { name, dtype, next_element, .. } = current;
     if view.first_element != *next_element {
         return Err(format!(
-            "it continued the tensor `{name}` at element {} where {next_element} is due",
+            "it continued the tensor `{name}` at element {} instead of {next_element}",
             view.first_element
         ));
     }
@@ -211,7 +211,7 @@ fn piece(current: &Current, view: &TensorView<'_>) -> Result<u64, Breach> {
         let elements = count_strings(view.bytes.as_slice())
             .ok_or_else(|| format!("the texts of its tensor `{name}` are not well formed"))?;
         return if elements > left || (elements == 0 && left > 0) {
-            Err(format!("it delivered {elements} texts of the tensor `{name}` where {left} are due"))
+            Err(format!("it delivered {elements} texts of the tensor `{name}` instead of {left}"))
         } else {
             Ok(elements)
         };
@@ -224,7 +224,7 @@ fn piece(current: &Current, view: &TensorView<'_>) -> Result<u64, Breach> {
     let elements = bytes.saturating_mul(8) / bits;
     let is_whole = elements.checked_mul(bits) == Some(bytes * 8);
     if bytes == 0 || bytes > due || !is_whole {
-        return Err(format!("it delivered {bytes} bytes of the tensor `{name}` where {due} are due"));
+        return Err(format!("it delivered {bytes} bytes of the tensor `{name}` instead of {due}"));
     }
     Ok(elements)
 }
@@ -244,7 +244,7 @@ fn count_strings(mut bytes: &[u8]) -> Option<u64> {
 
 impl TensorSink for Receiver<'_> {
     fn tensor(&mut self, view: TensorView<'_>) -> RResult<(), BackendError> {
-        // Once refused, always refused, whatever the plugin makes of it.
+        // Once refused, always refused, whatever the plugin does.
         if self.failure.is_none() {
             let outcome = guard::catch_in("qp", || Ok(self.accept(&view)));
             self.failure = match outcome {

@@ -1,4 +1,4 @@
-//! The versioned door of the contract: requests about a model, by name.
+//! The contract's versioned extension point: requests about a model, by name.
 
 use super::error::{Breach, breach};
 use super::progress::{Progress, Ticker};
@@ -9,7 +9,7 @@ use crate::model::{DType, Listing, TensorChunk};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The most bytes of an answer: more than the code of any model.
+/// Size limit of an answer: more than the code of any model.
 const MOST_BYTES: usize = 256 << 20;
 
 /// What `code/1` asks.
@@ -27,13 +27,13 @@ struct RealOf<'a> {
 }
 
 impl Session {
-    /// The code of the layer of that path, or of the model itself (feature `code`).
+    /// The code of the layer with this path, or of the model itself (feature `code`).
     ///
     /// # Errors
     /// `UnsupportedOp` when the backend, or the format of the file, has no code to show.
     pub fn listing(&self, layer: Option<&str>, progress: &dyn Progress) -> Result<Listing> {
         if !self.manifest.has_feature("code") {
-            let message = format!("the backend `{}` has no code of a model to show", self.manifest.id);
+            let message = format!("the backend `{}` cannot show a model's code", self.manifest.id);
             return Err(Error::new(ErrorKind::UnsupportedOp, message)
                 .with_hint("See `layer PATH` for what a layer reads and computes."));
         }
@@ -81,11 +81,11 @@ impl Session {
         answer.map(drop).map_err(|fault| breach(plugin, &fault))
     }
 
-    /// Asks the plugin for what has no method in the contract; the answer is checked to be what is due.
+    /// Asks the plugin for what the contract has no method for; checks that the answer has the expected form.
     ///
     /// # Errors
-    /// `UnsupportedOp` for a request that the plugin does not know, what else it says, and `Plugin` for an answer of
-    /// another form.
+    /// `UnsupportedOp` for a request that the plugin does not know, its own errors, and `Plugin` for an answer in the
+    /// wrong form.
     fn request<Answer: DeserializeOwned>(
         &self,
         name: &str,
@@ -114,7 +114,8 @@ fn parsed<Answer: DeserializeOwned>(name: &str, answer: &str) -> Result<Answer, 
     if answer.len() > MOST_BYTES {
         return Err(format!("it answers `{name}` with {} bytes", answer.len()));
     }
-    serde_json::from_str(answer).map_err(|error| format!("it answers `{name}` with something else: {error}"))
+    serde_json::from_str(answer)
+        .map_err(|error| format!("its answer to `{name}` has the wrong form: {error}"))
 }
 
 #[cfg(test)]

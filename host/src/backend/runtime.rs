@@ -1,7 +1,7 @@
-//! The native runtime of a backend: where it is looked for, and which one is used.
+//! The native runtime of a backend: where it is searched, and which one is used.
 //!
-//! A backend knows the folders of its setup from the start. Only when it finds nothing usable there, and only for a run
-//! or for `backends`, are the user's Python environments searched, one folder after the other until one fits.
+//! A backend knows its configured folders from the start. Only if it finds nothing usable there, and only for a run or
+//! for `backends`, are the user's Python environments searched, folder by folder until one fits.
 
 use super::convert;
 use super::error::from_plugin;
@@ -15,10 +15,10 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The feature of backends that take further folders, and the request that hands them one.
+/// The feature of backends that accept more folders, and the request that passes one.
 const FEATURE: &str = "runtime-folder";
 const REQUEST: &str = "runtime-folder/1";
-/// The feature of backends that keep memory from run to run, and the request that they may free it.
+/// The feature of backends that keep memory between runs, and the request to free it.
 const IDLE: &str = "idle";
 const IDLE_REQUEST: &str = "idle/1";
 
@@ -45,7 +45,7 @@ pub enum RuntimeOrigin {
 }
 
 impl RuntimeOrigin {
-    /// Its words for machines.
+    /// The word for machines.
     pub const WORDS: &'static [&'static str] = &[
         "setting",
         "variable",
@@ -93,13 +93,13 @@ impl RuntimeFolder {
 pub struct RuntimeStatus {
     /// The runtime's name; `None` for a backend that needs none.
     pub name: Option<String>,
-    /// The version found, or the one wanted when none was found.
+    /// The version found, or the one needed if none was found.
     pub version: Option<String>,
     /// Where it was found.
     pub path: Option<PathBuf>,
-    /// Why it was looked for there; `None` when that is not known.
+    /// Why that place was searched; `None` if unknown.
     pub origin: Option<RuntimeOrigin>,
-    /// Whether it is in this process already.
+    /// Whether it is loaded already.
     pub is_loaded: bool,
     /// Why it cannot be used; `None` when it can.
     pub obstacle: Option<Error>,
@@ -114,11 +114,11 @@ pub(super) enum Reach {
     Python,
 }
 
-/// A backend that was made, with the search for its runtime.
+/// A backend in use, with the search for its runtime.
 pub(super) struct Started {
     pub(super) manifest: Arc<Manifest>,
     pub(super) backend: BackendBox,
-    /// The folders that the backend was made with.
+    /// The folders that the backend was created with.
     pub(super) folders: Vec<RuntimeFolder>,
     /// Whether the user names the one runtime to use.
     pub(super) is_named: bool,
@@ -126,18 +126,18 @@ pub(super) struct Started {
     search: Mutex<Search>,
 }
 
-/// How far the search is.
+/// The state of the search.
 #[derive(Default)]
 struct Search {
     /// `None` before it has begun.
     reach: Option<Reach>,
-    /// Whether the backend has found a runtime, or there is nowhere else to look.
+    /// Whether the backend has found a runtime, or nowhere is left to search.
     is_settled: bool,
-    /// Whether a Python was left that has not been asked.
+    /// Whether some Python has not been asked.
     is_open: bool,
-    /// The folders of Python environments that the backend was given.
+    /// The folders of Python environments passed to the backend.
     given: Vec<RuntimeFolder>,
-    /// What was left out, each as a cause of the obstacle.
+    /// What was skipped, each as a cause of the obstacle.
     skipped: Vec<String>,
     /// Why the runtime that was found must not be loaded.
     refusal: Option<Error>,
@@ -162,10 +162,10 @@ impl Started {
         Self { manifest, backend, folders, is_named, python, search: Mutex::default() }
     }
 
-    /// The runtime, looked for as far as `reach` allows.
+    /// The runtime, searched as far as `reach` allows.
     ///
     /// # Errors
-    /// What the plugin answers in place of a status.
+    /// The plugin's error instead of a status.
     pub(super) fn runtime(&self, reach: Reach) -> Result<RuntimeStatus> {
         let mut search = self.search.lock().unwrap_or_else(PoisonError::into_inner);
         let mut status = self.ask()?;
@@ -185,13 +185,13 @@ impl Started {
         Ok(status)
     }
 
-    /// Looks for the runtime before a run, if it is not found yet. That there is none, the run itself will say.
+    /// Searches for the runtime before a run, if it is not found yet. If there is none, the run itself reports it.
     ///
     /// # Errors
-    /// `RuntimeFailed` when the one that was found could be somebody else's.
+    /// `RuntimeFailed` when another user could have changed the one that was found.
     pub(super) fn find_runtime(&self) -> Result<()> {
         let is_settled = || self.search.lock().unwrap_or_else(PoisonError::into_inner).is_settled;
-        // A backend that cannot say how its runtime is may run all the same.
+        // A backend that cannot tell the state of its runtime may still run.
         let _ = if is_settled() { None } else { self.runtime(Reach::Python).ok() };
         match &self.search.lock().unwrap_or_else(PoisonError::into_inner).refusal {
             Some(refusal) => Err(refusal.clone()),
@@ -199,7 +199,7 @@ impl Started {
         }
     }
 
-    /// The error of a run, with what the search has left out if it is that there is no runtime.
+    /// The error of a run; if the runtime is missing, with what the search skipped.
     pub(super) fn explained(&self, error: Error) -> Error {
         if error.kind() != ErrorKind::RuntimeMissing {
             return error;
@@ -207,7 +207,7 @@ impl Started {
         with_causes(error, &self.search.lock().unwrap_or_else(PoisonError::into_inner).skipped)
     }
 
-    /// Says that no run follows for now (feature `idle`). A plugin that fails at it keeps its memory.
+    /// Tells the backend that no run follows for now (feature `idle`). If the plugin fails, it keeps its memory.
     pub(super) fn idle(&self) {
         if self.manifest.has_feature(IDLE) {
             let progress = Ticker(&NoProgress);
@@ -240,7 +240,7 @@ impl Started {
         folders.find(|folder| path.starts_with(&folder.path)).map(|folder| folder.origin)
     }
 
-    /// Gives the backend one folder after the other, until it finds a runtime.
+    /// Passes folders to the backend, one by one, until it finds a runtime.
     fn search(&self, search: &mut Search, reach: Reach, status: RuntimeStatus) -> Result<RuntimeStatus> {
         let mut status = status;
         search.skipped.clear();
@@ -250,7 +250,7 @@ impl Started {
                 search.skip(format!("`{}` is not asked: {fault}", interpreter.path.display()));
                 continue;
             }
-            // What has the usual form is seen without starting anything.
+            // An environment with the usual layout needs no process.
             status = self.give(search, &interpreter, interpreter.usual_folders(), status)?;
             if status.obstacle.is_none() {
                 break;
@@ -295,7 +295,7 @@ impl Started {
                 search.skip(format!("`{}` is not searched: {fault}", folder.display()));
                 continue;
             }
-            // A path that is not text cannot be handed over.
+            // A path that is not text cannot be passed on.
             let Some(text) = folder.to_str() else { continue };
             let payload = serde_json::json!({ "folder": text }).to_string();
             let id = self.manifest.id.as_str();
@@ -337,10 +337,10 @@ fn with_causes(error: Error, causes: &[String]) -> Error {
     causes.iter().fold(error, |error, cause| error.with_cause(cause.clone()))
 }
 
-/// The obstacle while a Python may still know better.
+/// The obstacle while a Python environment has yet to be searched.
 fn not_yet(name: &str, obstacle: &Error) -> Error {
-    Error::new(obstacle.kind(), format!("{name} is looked for in the Python environment at the first run"))
-        .with_hint("See `backends`, which looks for it now.")
+    Error::new(obstacle.kind(), format!("the first run will search the Python environment for {name}"))
+        .with_hint("Run `backends` to search now.")
 }
 
 impl std::ops::Deref for Started {

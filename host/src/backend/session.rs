@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A model prepared to be read and run. It may be shared by threads; runs of one session wait for each other.
+/// A model prepared to be read and run. Threads may share it; runs of one session wait for each other.
 pub struct Session {
     pub(super) manifest: Arc<Manifest>,
     info: ModelInfo,
@@ -26,7 +26,7 @@ pub struct Session {
     backend: Arc<Started>,
 }
 
-/// What a run is to deliver.
+/// What a run should deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetch {
     /// The graph's outputs, in order.
@@ -37,16 +37,16 @@ pub enum Fetch {
     Layers,
 }
 
-/// One change to a model; what there is to do and its arguments are the plugin's own.
+/// One change to a model; actions and their arguments are defined by the plugin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Edit {
     /// What to do.
     pub action: &'static str,
-    /// The layer, value or tensor it is done to.
+    /// The layer, value or tensor to change.
     pub target: String,
     /// Arguments of the action.
     pub arguments: Vec<(String, String)>,
-    /// The element type that the action needs, and the elements, where it needs some.
+    /// The element type that the action needs, and the elements, if it needs any.
     pub elements: Option<(DType, Vec<u64>, Vec<u8>)>,
 }
 
@@ -93,7 +93,7 @@ pub struct RunOutcome {
 }
 
 impl Session {
-    /// Takes over a model that a plugin opened, once its description is checked.
+    /// Wraps a model that a plugin opened, once its description is checked.
     pub(super) fn new(backend: &Arc<Started>, model: ModelBox) -> Result<Self> {
         let (manifest, backend) = (Arc::clone(&backend.manifest), Arc::clone(backend));
         let info = model.info().into_result().map_err(|error| from_plugin(&manifest.id, error))?;
@@ -101,7 +101,7 @@ impl Session {
         Ok(Self { manifest, info, model, running: Mutex::new(()), backend })
     }
 
-    /// What inspection says of the model.
+    /// The model's description.
     pub fn info(&self) -> &ModelInfo {
         &self.info
     }
@@ -137,11 +137,11 @@ impl Session {
         receiver.finish(answer)
     }
 
-    /// What the description says of the stored tensor `name`.
+    /// The description of the stored tensor `name`.
     pub(super) fn stored(&self, name: &str) -> Result<&TensorInfo> {
         self.info.tensor(name).ok_or_else(|| {
             Error::not_found(format!("the model stores no tensor `{name}`"))
-                .with_hint("See `layers` for what it holds.")
+                .with_hint("List its tensors with `stats`.")
         })
     }
 
@@ -195,7 +195,7 @@ impl Session {
             options: options.as_slice().into(),
         };
         let mut receiver = Receiver::new(&self.manifest.id, due, receive);
-        // A run that panicked in the host left nothing of the session half changed.
+        // A run that panicked in the host leaves no half-changed state.
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         self.backend.find_runtime()?;
         let answer = self.model.run(request, receiver.as_object(), Ticker(progress).as_object());
@@ -209,7 +209,7 @@ impl Session {
         })
     }
 
-    /// Computes, and hands on what was asked for, each tensor as a whole, in memory of `spare`; one at a time is kept.
+    /// Computes, and passes on what was asked for, each tensor as a whole, in memory from `spare`; holds one at a time.
     ///
     /// # Errors
     /// As [`Self::run_into`].
@@ -255,7 +255,7 @@ impl Session {
     /// The same model with changes; this one stays as it is (feature `edit`).
     ///
     /// # Errors
-    /// What the plugin says of changes that do not fit.
+    /// Those of the plugin, for changes that do not fit.
     pub fn edit(&self, edits: Vec<Edit>, progress: &dyn Progress) -> Result<Self> {
         let edits: Vec<abi::Edit> = edits.into_iter().map(Edit::into_plugin).collect::<Result<_>>()?;
         let model = self.model.edit(edits.as_slice().into(), Ticker(progress).as_object()).into_result();
@@ -263,8 +263,8 @@ impl Session {
         Self::new(&self.backend, model)
     }
 
-    /// The outputs that a run must deliver, where the model says that each is one tensor. A sequence comes as
-    /// several, and TorchScript does not say what its outputs are.
+    /// The outputs that a run must deliver, if the model declares each to be one tensor. A sequence comes as several, and
+    /// TorchScript does not declare its outputs.
     fn due_outputs(&self) -> Due<'_> {
         let outputs = &self.info.outputs;
         let are_tensors = outputs.iter().all(|output| output.type_name.is_none() && output.dtype.bits() > 0);
@@ -288,7 +288,7 @@ impl<'a> Input<'a> {
         let due = element_count(shape).and_then(|elements| dtype.packed_bytes(elements));
         if dtype.bits() > 0 && due != Some(bytes.len() as u64) {
             return Err(Error::invalid_input(format!(
-                "input `{name}` has {} bytes, which does not fit {dtype} {shape:?}",
+                "input `{name}` has {} bytes, which is wrong for {dtype} {shape:?}",
                 bytes.len()
             )));
         }
@@ -324,7 +324,7 @@ impl Collector {
         Ok(())
     }
 
-    /// Adds a piece; a new tensor is put into a buffer that `buffer` has for so many bytes.
+    /// Adds a piece; a new tensor gets a buffer of this many bytes from `buffer`.
     fn add_to(&mut self, chunk: TensorChunk<'_>, buffer: impl FnOnce(usize) -> Vec<u8>) {
         match self.tensors.last_mut() {
             Some(tensor) if chunk.first_element > 0 => tensor.bytes.extend_from_slice(chunk.bytes),

@@ -1,11 +1,11 @@
-//! Memory of tensors that are done with, for those that come: fresh pages cost more than the copy into them.
+//! Recycles the memory of tensors: fresh pages cost more than the copy into them.
 
 use std::sync::{Mutex, PoisonError};
 
-/// What is kept where nobody says how much.
+/// How much is kept by default.
 const MOST: u64 = 64 << 20;
 
-/// Buffers that wait to be used again.
+/// Buffers to be reused.
 #[derive(Debug)]
 pub struct Spare {
     kept: Mutex<Vec<Vec<u8>>>,
@@ -24,10 +24,10 @@ impl Spare {
         Self { kept: Mutex::default(), most }
     }
 
-    /// An empty buffer for so many bytes.
+    /// An empty buffer for this many bytes.
     pub fn take(&self, bytes: usize) -> Vec<u8> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that is much too large is better kept for what needs it.
+        // Keep a much larger buffer for something that needs it.
         let fits = |buffer: &Vec<u8>| buffer.capacity() >= bytes && buffer.capacity() / 2 <= bytes;
         match kept.iter().position(fits) {
             Some(place) => kept.swap_remove(place),
@@ -35,7 +35,7 @@ impl Spare {
         }
     }
 
-    /// Keeps a buffer; when there are too many, the oldest go.
+    /// Keeps a buffer; if there are too many, drops the oldest.
     pub fn give(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,13 +12,13 @@ pub struct Feed<'a> {
     pub input: &'a Input,
     /// Only this many samples from the start.
     pub samples: Option<u64>,
-    /// Samples that are run together.
+    /// Batch size.
     pub batch: u64,
 }
 
 impl<'a> Feed<'a> {
-    /// The samples that `sides` are run on, the same for all; the first says how many there are. A model whose file
-    /// fixes its number of samples gets that many at a time.
+    /// The samples that `sides` run on, the same for all; the first determines how many there are. A model with a fixed
+    /// batch size gets that many at a time.
     ///
     /// # Errors
     /// As [`Batches::new`] and [`Input::check_names`]; `InvalidInput` when the models take different numbers, or some
@@ -82,7 +82,7 @@ impl<'a> Batches<'a> {
             let Some(fixed) = fixed_of(side) else { continue };
             if batches.samples % fixed != 0 {
                 return Err(Error::invalid_input(format!(
-                    "`{}` takes {fixed} samples at a time, and there are {}",
+                    "`{}` takes {fixed} samples at a time, but there are {}",
                     side.model.id, batches.samples
                 ))
                 .with_hint(match batches.samples / fixed * fixed {

@@ -138,7 +138,7 @@ fn range(quantizer: Quantizer) -> Option<ValueRange> {
 /// stood for before, as nearly as possible.
 fn with_scale(quantizer: Quantizer, scale: f64) -> Quantizer {
     let (codes, own) = (quantizer.codes(), quantizer.affine());
-    // Symmetric codes stay so.
+    // Symmetric codes stay symmetric.
     if own.zero_point == 0.0 && codes.min() < 0 {
         return Quantizer::new(Affine { scale, zero_point: 0.0 }, codes);
     }

@@ -1,4 +1,4 @@
-//! Pairs layers that nothing else pairs by what they compute from the same input.
+//! Pairs the leftover layers by what they compute from the same input.
 //!
 //! Two backends give the same layer different names, cut a network into layers differently, and order dimensions
 //! differently. What the leftover layers compute from one batch still shows which are the same: the values that agree
@@ -17,7 +17,7 @@ use crate::model::{LayerInfo, LayerKind, QuantizationParameters, Tensor};
 use qp_analysis::align;
 use std::collections::HashMap;
 
-/// Values that agree less are not paired: what is 6 dB above its error has a concordance of about 0.9.
+/// Values that agree less are not paired: an SQNR of 6 dB gives a concordance of about 0.9.
 const LEAST_CONCORDANCE: f64 = 0.9;
 /// With fewer elements, agreement means little.
 const LEAST_ELEMENTS: usize = 8;
@@ -77,7 +77,7 @@ pub fn pair<'a>(
         let bonus = if is_alike { SAME_KIND } else { 0.0 };
         (*concordance >= LEAST_CONCORDANCE).then_some(concordance - LEAST_CONCORDANCE + SAME_KIND + bonus)
     });
-    // Branches that two exporters write in a different order cross: what is left over pairs with what agrees best.
+    // Branches that two exporters write in different orders cross: leftovers pair with whatever agrees best.
     let mut best: Vec<(usize, usize)> = agreements
         .iter()
         .filter(|(_, (_, concordance))| *concordance >= LEAST_CONCORDANCE)
@@ -193,7 +193,7 @@ fn computed<'a>(
     Ok(computed.collect())
 }
 
-/// The first samples of a value, as many as are compared, and their shape.
+/// The samples of a value that are compared, and their shape.
 fn sketch(tensor: &Tensor, quantization: Option<&QuantizationParameters>) -> Option<(Vec<f64>, Vec<u64>)> {
     let real = Real::of(tensor, quantization.or(tensor.quantization.as_ref())).ok()?;
     let mut shape = tensor.shape.clone();

@@ -338,7 +338,7 @@ fn by_name(tensors: &[Tensor]) -> HashMap<&str, &Tensor> {
     tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect()
 }
 
-/// What the codes of a delivered tensor mean: the runtime's word counts; a file may say less.
+/// What the codes of a delivered tensor mean: the runtime knows best; a file may say less.
 fn codes_of<'a>(
     tensor: &'a Tensor,
     described: Option<&'a QuantizationParameters>,
@@ -376,7 +376,7 @@ impl Compared {
             let other = if std::ptr::eq(tensor, reference) { candidate } else { reference };
             if tensor.dtype.is_integer() && other.dtype.is_float() && codes.is_none() {
                 return Err(Error::invalid_input(format!(
-                    "`{}` holds {} without a scale in the file",
+                    "`{}` holds {} codes without a scale in the file",
                     tensor.name, tensor.dtype
                 )));
             }
@@ -425,7 +425,7 @@ fn find_order(reference: (&Real<'_>, &[u64]), candidate: (&Real<'_>, &[u64])) ->
                 let (ours, theirs) = (values(reference), values(candidate));
                 Order::of_values((&ours.0, &ours.1), (&theirs.0, &theirs.1))
             };
-            // None of the orders moves the first of four dimensions: one sample says as much as all.
+            // None of the orders moves the first of four dimensions, so one sample is enough.
             let is_sure = |found: &(Order, Option<f64>)| found.1.is_some_and(|found| found >= SURE);
             let may_cut =
                 reference.1.len() == 4 && candidate.1.len() == 4 && reference.1[0] == candidate.1[0];
@@ -438,7 +438,7 @@ fn find_order(reference: (&Real<'_>, &[u64]), candidate: (&Real<'_>, &[u64])) ->
     }
 }
 
-/// Nothing is said about channels with ranges of their own.
+/// `None` if each channel has its own range.
 fn range_of(parameters: &QuantizationParameters) -> Option<ValueRange> {
     let (low, high) = representable(parameters).filter(|_| parameters.scales.len() == 1)?;
     ValueRange::new(low, high)

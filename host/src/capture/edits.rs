@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::graph::Rounding;
 use crate::model::{DType, QuantizationParameters, Tensor};
 
-/// Elements that wait to be given to the backend.
+/// Limit of bytes of elements that wait for the backend.
 const WAITING_BYTES: usize = 64 << 20;
 
 /// A session that is edited step by step. The backend copies the elements it is given; all at once they would be held twice.
@@ -18,12 +18,12 @@ pub struct Editing<'a> {
 }
 
 impl<'a> Editing<'a> {
-    /// Edits of this session, which stays as it is.
+    /// Edits of this session, which itself stays unchanged.
     pub fn of(original: &'a Session) -> Self {
         Self { original, edited: None, waiting: Vec::new(), waiting_bytes: 0 }
     }
 
-    /// Adds edits; they may be made at once or later.
+    /// Adds edits, applied now or later.
     ///
     /// # Errors
     /// Those of the backend.
@@ -35,7 +35,7 @@ impl<'a> Editing<'a> {
         if self.waiting_bytes >= WAITING_BYTES { self.make(progress) } else { Ok(()) }
     }
 
-    /// Makes the edits that wait.
+    /// Applies the waiting edits.
     fn make(&mut self, progress: &dyn Progress) -> Result<()> {
         self.waiting_bytes = 0;
         let base = self.edited.as_ref().unwrap_or(self.original);

@@ -3,9 +3,9 @@
 //! Whatever the candidate is made of (Q/DQ pairs, integer operators, another backend), what it does to a layer can be
 //! expressed in the reference's own terms: the layer with the weights that the candidate's codes stand for, and its
 //! inputs and its result rounded to the candidate's codes. Such an emulated layer, a stand-in, is added next to each
-//! layer. Left there, and given the reference's values, it shows what this layer alone does. Put in the layer's place
-//! behind a switch that is an input of the graph, it lets one prepared model compute the network with any set of
-//! layers quantized.
+//! layer. Left there, and fed the reference's values, it shows what this layer alone does. Selected in place of the
+//! layer by a switch, an input of the graph, it lets one prepared model compute the network with any set of layers
+//! quantized.
 //!
 //! What an integer kernel rounds internally, such as the 32-bit product to its result, is not emulated: the sum of
 //! all stand-ins is close to the candidate but not the same, which is why every result is shown next to the
@@ -47,7 +47,7 @@ pub struct Emulation {
 /// What stands for one layer of the reference.
 #[derive(Clone, Debug, Default)]
 pub struct StandIn {
-    /// The value it computes; `None` if there is no stand-in.
+    /// The value it computes; `None` without a stand-in.
     pub value: Option<String>,
     /// The graph input that puts it in place of the layer.
     pub switch: Option<String>,
@@ -277,7 +277,7 @@ impl<'a, 'b> Builder<'a, 'b> {
         let reads = through[..=addition].iter().flat_map(|layer| data(&self.candidate_graph, layer));
         let roundings = reads.flatten().flat_map(|read| read.roundings);
         let mut found: Vec<Rounding<'a>> = Vec::new();
-        // Per-channel codes would have another axis after a move.
+        // Per-channel codes would have a different axis after a move.
         for rounding in roundings.filter(|rounding| !rounding.quantize.is_dynamic) {
             if rounding.quantize.axis.is_some() && addition > 0 {
                 return None;
@@ -392,8 +392,8 @@ impl<'a, 'b> Builder<'a, 'b> {
         Ok(())
     }
 
-    /// The weight that the candidate's layer reads, where the name pairs with a tensor that it does not read: a table
-    /// that is looked up in codes may also be stored as real numbers for another layer.
+    /// The weight that the candidate's layer reads, if the name pairs with a tensor that it does not read: an embedding
+    /// table stored as codes may also be stored as real numbers for another layer.
     fn own_weight(&self, pair: &ActivationPair<'a>, matched: &TensorPair<'a>) -> Option<TensorPair<'a>> {
         let mut uses = pair.candidate.weights.iter().filter(|used| !used.is_bias);
         let (only, None) = (uses.next()?, uses.next()) else { return None };
@@ -427,7 +427,7 @@ impl<'a, 'b> Builder<'a, 'b> {
             return Ok(Vec::new());
         }
         if ours.len() != theirs.len() {
-            // One of the two has constant operands that the other lacks.
+            // Only one of the two has constant operands.
             let computed = |reads: &mut Vec<Option<Read<'a>>>| {
                 reads.retain(|read| read.as_ref().is_some_and(|read| read.is_computed));
                 reads.len()

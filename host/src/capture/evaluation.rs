@@ -1,5 +1,5 @@
-//! What models predict over all samples, and how far candidates agree with a reference. Samples come batch by batch and
-//! are not kept: of each, a few numbers.
+//! What models predict for all samples, and how well candidates agree with a reference. Samples come batch by batch;
+//! only a few numbers of each are kept.
 
 use super::ahead::fitted_ahead;
 use super::batch::Batches;
@@ -14,7 +14,7 @@ use qp_analysis::{ErrorMetrics, Paired, argmax};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// What is right: the class of each sample, or the values that the output should have.
+/// The ground truth: the class of each sample, or the values that the output should have.
 #[derive(Clone, Copy)]
 pub enum Truth<'a> {
     /// Nothing is known.
@@ -27,7 +27,7 @@ pub enum Truth<'a> {
 
 impl Truth<'_> {
     /// # Errors
-    /// `InvalidInput` if something is known of fewer samples than there are.
+    /// `InvalidInput` if it covers fewer samples than there are.
     fn check(&self, samples: u64) -> Result<()> {
         match self {
             Self::Unknown => Ok(()),
@@ -42,16 +42,16 @@ impl Truth<'_> {
     }
 }
 
-/// How an evaluation goes.
+/// What to evaluate, and how.
 #[derive(Clone, Copy)]
 pub struct Plan<'a> {
-    /// What is right.
+    /// The ground truth.
     pub truth: Truth<'a>,
     /// The output to look at; `None` for the first.
     pub output: Option<&'a str>,
-    /// A label among so many highest scores counts as found.
+    /// A label among this many highest scores counts as found.
     pub top: usize,
-    /// The place of the reference among the sides.
+    /// The index of the reference among the sides.
     pub reference: Option<usize>,
 }
 
@@ -82,7 +82,7 @@ pub struct Tally {
     pub steps: Vec<String>,
 }
 
-/// How a candidate agrees with the reference.
+/// How well a candidate agrees with the reference.
 #[derive(Clone, Debug, Default)]
 pub struct Agreement {
     /// Samples with the same class.
@@ -91,7 +91,7 @@ pub struct Agreement {
     pub paired: Paired,
     /// The divergence of the candidate's probabilities, of each sample.
     pub divergences: Vec<f64>,
-    /// The errors of the output, the reference's values as they should be.
+    /// The errors of the output against the reference's.
     pub errors: ErrorMetrics,
     /// The range of the reference's output.
     pub extremes: Extremes,
@@ -125,7 +125,7 @@ impl Extremes {
 }
 
 /// Runs all sides on the batches, one after the other, while the next batch is fitted. Returns what was counted up to
-/// an error or the user's interruption, and that.
+/// an error or an interruption, and that error.
 pub fn evaluate(
     sides: &[Side<'_>],
     batches: Batches<'_>,
@@ -154,7 +154,7 @@ pub fn evaluate(
             }
             predictions.push(Prediction::of(side, fitted, plan.output, count, progress)?);
         }
-        // Nothing is counted of a batch that some model fails on: all are over the same samples.
+        // A batch that some model fails on does not count: all models cover the same samples.
         let right = Right::of(plan.truth, done, count)?;
         for (prediction, side) in predictions.iter().zip(sides) {
             let within = |error: Error| error.within(format!("`{}` cannot be evaluated", side.model.id));
@@ -234,7 +234,7 @@ impl Prediction {
             return Ok(());
         }
         Err(Error::invalid_input(format!(
-            "its output `{}` has {} values for {} samples, {whose} {due}",
+            "its output `{}` has {} values for {} samples, but {whose} {due}",
             self.output,
             self.values.len(),
             self.rows
@@ -242,7 +242,7 @@ impl Prediction {
     }
 }
 
-/// What is right of a batch.
+/// The ground truth of a batch.
 enum Right<'a> {
     Unknown,
     Labels(&'a [i64]),
@@ -264,7 +264,7 @@ impl<'a> Right<'a> {
         })
     }
 
-    /// Whether the prediction is of the kind that is asked about.
+    /// Checks that the prediction has the form that the ground truth needs.
     fn check(&self, prediction: &Prediction, done: u64) -> Result<()> {
         match self {
             Self::Unknown => Ok(()),
@@ -272,7 +272,7 @@ impl<'a> Right<'a> {
             Self::Labels(_) if prediction.classes == 0 => Err(Error::new(
                 ErrorKind::UnsupportedOp,
                 format!(
-                    "its output `{}` is not one score for each class, so labels say nothing about it",
+                    "its output `{}` is not one score per class, so labels do not apply to it",
                     prediction.output
                 ),
             )
@@ -283,7 +283,7 @@ impl<'a> Right<'a> {
                 match labels.iter().position(|label| !is_class(*label)) {
                     None => Ok(()),
                     Some(place) => Err(Error::invalid_input(format!(
-                        "the label of sample {} is {}, and `{}` has {} classes, counted from 0",
+                        "the label of sample {} is {}, but `{}` has {} classes, counted from 0",
                         done + place as u64,
                         labels[place],
                         prediction.output,
@@ -340,7 +340,7 @@ impl Tally {
     }
 }
 
-/// How many classes come before `class`: those with a higher score, and earlier ones with the same.
+/// How many classes rank before `class`: those with a higher score, and earlier ones with the same.
 fn rank(scores: &[f64], class: usize) -> usize {
     // As for the class itself, NaN comes last.
     let key = |score: f64| if score.is_nan() { f64::NEG_INFINITY } else { score };

@@ -13,7 +13,7 @@ const MAX_STEPS: usize = 24;
 pub struct Followed<'a> {
     /// The value to compare.
     pub name: &'a str,
-    /// The codes that it is, or was rounded to on the way.
+    /// Its codes, or those it was rounded to on the way.
     pub quantization: Option<&'a QuantizationParameters>,
     /// The layers it was followed through, quantization aside.
     pub through: Vec<&'a LayerInfo>,
@@ -34,7 +34,7 @@ const CONVERSION: [LayerKind; 3] = [LayerKind::Addition, LayerKind::Multiplicati
 
 impl Partner<'_> {
     /// Whether the other side keeps its elements within a clamp's bounds, to within a hundredth: because of what its
-    /// codes can represent, or because it clamps them. What is unknown does not count against it.
+    /// codes can represent, or because it clamps them. Unknown counts as yes.
     pub fn clamps(&self, layer: &LayerInfo) -> bool {
         let Some(bounds) = layer.bounds else { return true };
         let is_within = |(low, high): (f64, f64)| {
@@ -98,7 +98,7 @@ impl<'a> Follower<'a> {
         let mut left = if self.is_integer_product(layer) { CONVERSION.to_vec() } else { Vec::new() };
         let has_bias = |layer: &LayerInfo| layer.weights.iter().any(|weight| weight.is_bias);
         let mut may_add_bias = partner.layer.is_some_and(|partner| has_bias(partner) && !has_bias(layer));
-        // What was passed since the value last meant something.
+        // Layers passed since the value last had a meaning of its own.
         let (mut passed, mut at) = (Vec::new(), name);
         for _ in 0..MAX_STEPS {
             let next = self.only_reader(at).or_else(|| self.mover(at, home).filter(|_| moves > 0));
@@ -123,7 +123,7 @@ impl<'a> Follower<'a> {
                 may_add_bias = false;
                 passed.push(next);
             } else if self.is_lonely(next) && self.permutes(at, output) {
-                // Only to a layer that is a part, or there and back: a value in another order is not yet what it was.
+                // Only to a layer that is a part, or back to the original order: a reordered value is not yet the same.
                 passed.push(next);
                 at = output;
                 moves += 1;

@@ -40,7 +40,7 @@ pub struct Meeting<'a> {
     works: &'a [Work<'a>],
     /// The tasks that each value is for.
     uses: HashMap<(Run, &'a str), Vec<usize>>,
-    /// How many bytes each run may keep waiting here.
+    /// How many bytes of each run may wait here.
     share: u64,
     spare: &'a Spare,
     state: Mutex<State>,
@@ -71,7 +71,7 @@ struct Held {
 }
 
 impl<'a> Meeting<'a> {
-    /// For these tasks; each run may keep about `share` bytes waiting. Memory no longer needed goes to `spare`.
+    /// For these tasks; about `share` bytes of each run may wait. Memory no longer needed goes to `spare`.
     pub fn new(works: &'a [Work<'a>], share: u64, spare: &'a Spare) -> Self {
         let mut uses: HashMap<(Run, &str), Vec<usize>> = HashMap::new();
         let mut missing = Vec::with_capacity(works.len());
@@ -96,7 +96,7 @@ impl<'a> Meeting<'a> {
     /// Takes a value that a run delivers. Calls `work` with the index of each task that now has all it needs.
     ///
     /// # Errors
-    /// When the other run has failed: this one need not go on.
+    /// If the other run has failed, this one need not go on.
     pub fn deliver(
         &self,
         run: Run,

@@ -34,7 +34,7 @@ impl Order {
                 return essential(reference) == essential(candidate);
             };
             let (Some(ours), Some(theirs)) = (four(reference), four(candidate)) else { return false };
-            // Where it makes no difference, nothing is moved.
+            // If it makes no difference, nothing is moved.
             let moved = permutation.iter().enumerate().filter(|(to, from)| to != *from);
             let makes_a_difference = moved.filter(|(_, from)| theirs[**from] != 1).count() > 1;
             reference.len() == candidate.len()
@@ -55,7 +55,7 @@ impl Order {
         let mut best: Option<(Self, Option<f64>)> = None;
         for order in Self::that_fit(reference.1, candidate.1) {
             let found = agreement(order);
-            // `Same` comes first. Of a broken layer every order agrees badly, and one of them by chance less so.
+            // `Same` comes first. In a broken layer every order agrees badly, one of them less so by chance.
             let is_better = |(than, best): (Self, Option<f64>)| match than {
                 Self::Same => 2.0 * disagreement(found) < disagreement(best),
                 _ => disagreement(found) < disagreement(best),

@@ -7,7 +7,7 @@
 //! changes of layout that have no counterpart on the other side because they are part of another layer there. What is
 //! left over may still pair by what it computes ([`by_value`](super::by_value)).
 //!
-//! A name that only counts, such as `add_1`, means another value in another graph: it pairs nothing by itself.
+//! A numbered name, such as `add_1`, means another value in another graph: it pairs nothing by itself.
 
 pub use super::follow::Followed;
 use super::follow::{Follower, Partner};
@@ -44,7 +44,7 @@ impl<'a> ActivationPair<'a> {
     }
 }
 
-/// The pairs and what is left over.
+/// The pairs and the leftovers.
 #[derive(Clone, Debug, Default)]
 pub struct Activations<'a> {
     /// The pairs, in the reference's order.

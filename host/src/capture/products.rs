@@ -63,12 +63,12 @@ pub struct Counted {
     pub largest_error: i64,
     /// The sum of the squared errors, in products of codes.
     noise: f64,
-    /// The sum of squares of some outputs without their zero point, and how many they are.
+    /// The sum of squares of some outputs without their zero point, and their number.
     signal: (f64, u64),
 }
 
 impl Counted {
-    /// The SQNR that the overflows alone leave, in dB; infinite without any.
+    /// The SQNR with overflows as the only error, in dB; infinite without any.
     pub fn sqnr_db(&self) -> Option<f64> {
         let (signal, count) = self.signal;
         (count > 0 && self.outputs > 0)
@@ -76,8 +76,8 @@ impl Counted {
     }
 }
 
-/// One in so many positions is computed in full, to know how large the outputs are: a number that rows and columns are
-/// no multiple of.
+/// One position in this many is computed in full, to learn the magnitude of the outputs; rows and columns are not
+/// multiples of it.
 const FULL_POSITIONS: usize = 7;
 
 /// The layers of a model that multiply 8-bit codes.
@@ -235,7 +235,7 @@ impl<'a> Product<'a> {
         Ok(Some(Self { layer, input, codes, bounds, at_risk, weights, window, exempt }))
     }
 
-    /// Whether a sum of it does not fit for some activations.
+    /// Whether one of its sums may not fit for some activations.
     pub fn is_at_risk(&self) -> bool {
         self.exempt.is_none() && !fits(self.bounds)
     }
@@ -245,7 +245,7 @@ impl<'a> Product<'a> {
         (self.at_risk.iter().filter(|pairs| !pairs.is_empty()).count(), self.at_risk.len())
     }
 
-    /// Counts the sums that do not fit for what the layer reads of one batch.
+    /// Counts the sums that do not fit for the layer's input in one batch.
     ///
     /// # Errors
     /// `UnsupportedOp` for a value that is not real numbers.
@@ -338,7 +338,7 @@ impl Counted {
         self.noise += (error as f64).powi(2);
     }
 
-    /// Computes one output in full. Channels without a pair at risk are not kept and say nothing.
+    /// Computes one output in full. Channels without a pair at risk are not kept and are skipped.
     fn measure(&mut self, activations: &[u8], weights: &[i16], zero: u8) {
         if weights.is_empty() {
             return;

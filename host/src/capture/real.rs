@@ -44,7 +44,7 @@ impl<'a> Real<'a> {
         self.count == 0
     }
 
-    /// Passes on the values of two tensors in blocks of equal length, in row-major order; as many as both have.
+    /// Passes on the values of two tensors in blocks of equal length, in row-major order, up to the shorter one's end.
     pub fn each_pair(&self, other: &Self, mut receive: impl FnMut(&[f64], &[f64])) {
         let mut first = 0;
         self.element.for_each_block(self.bytes, self.count.min(other.count), |ours| {
@@ -59,8 +59,8 @@ impl<'a> Real<'a> {
         });
     }
 
-    /// What an array file stores of a tensor: codes, and types that the file lacks, as the `float32` they stand for;
-    /// anything else as it is. With `is_raw` codes stay codes.
+    /// What an array file stores for a tensor: codes, and types that the file format does not have, as the `float32` they
+    /// stand for; anything else unchanged. With `is_raw` codes stay codes.
     ///
     /// # Errors
     /// As [`Real::of`].

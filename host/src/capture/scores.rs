@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::Tensor;
 use qp_analysis::argmax;
 
-/// The first of the tensors that a run of `side` delivered. The runtime says what codes mean, or else the file.
+/// The first of the tensors that a run of `side` delivered. The runtime says what its codes mean, or else the file.
 ///
 /// # Errors
 /// `RuntimeFailed` when it delivered none.
@@ -22,7 +22,7 @@ pub fn first(tensors: Vec<Tensor>, side: &Side<'_>) -> Result<Tensor> {
     Ok(first)
 }
 
-/// Checks that each of so many samples has a label.
+/// Checks that each of this many samples has a label.
 ///
 /// # Errors
 /// `InvalidInput`.
@@ -33,7 +33,7 @@ pub fn enough_labels(labels: &[i64], samples: u64) -> Result<()> {
     Err(Error::invalid_input(format!("there are {} labels for {samples} samples", labels.len())))
 }
 
-/// The class with the highest score of each sample: the first dimension is that of the samples.
+/// The class with the highest score for each sample; the first dimension is the batch.
 ///
 /// # Errors
 /// `UnsupportedOp` for an output that is not real numbers.

@@ -1,4 +1,4 @@
-//! A model that is run to capture its layers, and how.
+//! A model to capture the layers of, and how to run it.
 
 use crate::backend::{Fetch, Progress, RunOptions, RunOutcome, Session};
 use crate::error::{Error, ErrorKind, Result};
@@ -12,7 +12,7 @@ use std::num::NonZero;
 pub struct Side<'a> {
     /// The model.
     pub model: &'a Loaded,
-    /// Another variant that fills in what this one leaves open about its inputs.
+    /// Another variant that fills in what this one does not declare about its inputs.
     pub sibling: Option<ModelInfo>,
     /// The settings of its runs.
     pub options: RunOptions,
@@ -24,7 +24,7 @@ impl<'a> Side<'a> {
         Self { model, sibling, options }
     }
 
-    /// A model of the session; the variant is looked for if the model leaves something open.
+    /// A model of the session; another variant is only searched for if the model leaves something undeclared.
     pub fn of(
         model: &'a Loaded,
         options: RunOptions,
@@ -82,7 +82,7 @@ pub fn can_be_captured(model: &Loaded) -> Result<()> {
     .with_hint("Compare ONNX models; see the features in `backends info`."))
 }
 
-/// Whether changed forms of a model can be made.
+/// Whether the backend can edit the model.
 pub fn can_be_edited(model: &Loaded) -> bool {
     model.session.plugin().has_feature("edit")
 }
@@ -98,12 +98,12 @@ impl Progress for OnlyCancel<'_> {
     }
 }
 
-/// Whether a runtime may rewrite the graph before it runs it.
+/// Whether the runtime may optimize the graph before it runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Execution {
     /// The graph as written.
     AsWritten,
-    /// As the runtime does it when nothing is captured.
+    /// As the runtime runs it if nothing is captured.
     Optimized,
 }
 

@@ -1,5 +1,5 @@
-//! `qp run` and `qp check`: a script with parameters from outside, the reports that it leaves for CI, and what is wrong with it
-//! before it is run (`statics`).
+//! `qp run` and `qp check`: a script with its parameters, its reports for CI, and what is wrong with it before it runs
+//! (`statics`).
 
 mod statics;
 
@@ -18,18 +18,18 @@ use crate::spelling::nearest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// How a script is run.
+/// How to run a script.
 pub struct Checking<'a> {
     /// Whether each command is printed before its result.
     pub is_echoed: bool,
-    /// Whether the rest is run after a command that fails.
+    /// Whether to go on after a command fails.
     pub keeps_going: bool,
-    /// Where reports go.
+    /// Files for reports.
     pub reports: &'a [PathBuf],
 }
 
-/// Runs the script and writes its reports. Without reports that can be written, or with parameters that the script does
-/// not have, nothing is run.
+/// Runs the script and writes its reports. If a report cannot be written, or the script does not have a parameter,
+/// nothing runs.
 pub fn run(executor: &mut Executor, file: &Path, checking: &Checking<'_>, params: &[String]) -> Outcome {
     let given = check_formats(checking.reports).and_then(|()| given(executor, file, params));
     let given = match given {
@@ -45,14 +45,14 @@ pub fn run(executor: &mut Executor, file: &Path, checking: &Checking<'_>, params
     for path in checking.reports {
         if let Err(error) = journal.write(path) {
             let failed = refused(executor, &error);
-            // What the script found matters more.
+            // The script's own error matters more.
             return if matches!(outcome, Outcome::Failed(_)) { outcome } else { failed };
         }
     }
     outcome
 }
 
-/// Prints all that is wrong with scripts.
+/// Prints everything that is wrong with scripts.
 pub fn check(ui: &Ui, files: &[PathBuf], format: Format) -> Outcome {
     let mut outcome = Outcome::GoOn;
     for file in files {
@@ -88,19 +88,19 @@ fn refused(executor: &Executor, error: &Error) -> Outcome {
     Outcome::Failed(error.kind().exit_code())
 }
 
-/// The values for the script's parameters; `None` if the user only wants to know which there are.
+/// The values for the script's parameters; `None` if the user only asked for a list of them.
 fn given(executor: &Executor, file: &Path, words: &[String]) -> Result<Option<BTreeMap<String, String>>> {
     if words.is_empty() {
         return Ok(Some(BTreeMap::new()));
     }
     let text = read_script(file)?;
-    // What cannot be parsed is reported when it is run.
+    // Running it reports parse errors.
     let known: Vec<(String, Option<String>)> =
         parse(&text).unwrap_or_default().iter().filter_map(parameter).collect();
     if words.iter().any(|word| word == "--help" || word == "-h") {
         for (name, default) in &known {
             let default =
-                default.as_ref().map_or_else(|| "needed".to_owned(), |value| format!("default {value}"));
+                default.as_ref().map_or_else(|| "required".to_owned(), |value| format!("default {value}"));
             executor.ui.remark(&format!("--{name} VALUE ({default})"));
         }
         if known.is_empty() {

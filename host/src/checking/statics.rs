@@ -1,4 +1,4 @@
-//! `qp check`: everything that can be wrong with a script before it is run, all at once.
+//! `qp check`: everything that is wrong with a script, all at once, without running it.
 
 use crate::commands::{Prepared, TABLE, assertion, find, watched};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,14 +38,14 @@ struct Checker {
 #[derive(Clone, Default)]
 struct Known {
     variables: Variables,
-    /// Names of variables whose value comes when the script runs.
+    /// Variables whose value is only known when the script runs.
     later: BTreeSet<String>,
-    /// Commands that have run before.
+    /// Commands that have run so far.
     before: BTreeSet<&'static str>,
 }
 
 impl Known {
-    /// What is known if either was the case: a variable with another value has one that comes when the script runs.
+    /// What is known after either of two paths: a variable whose values differ is only known when the script runs.
     fn merge(&mut self, other: &Self) {
         for (name, value) in other.variables.iter() {
             if self.variables.get(name) != Some(value) {
@@ -80,7 +80,7 @@ impl Checker {
         }
     }
 
-    /// Each branch goes on from what was before the block; what follows may go on from any of them.
+    /// Each branch starts from the state before the block; what follows may continue from any of them.
     fn branches(&mut self, text: &str, block: &If, base: &Path, depth: usize) {
         let mut before = self.known.clone();
         let mut after: Option<Known> = None;
@@ -103,7 +103,7 @@ impl Checker {
         self.known = after.unwrap_or(before);
     }
 
-    /// The body is checked once, whatever the words are.
+    /// The body is checked once, for any words.
     fn rounds(&mut self, text: &str, block: &For, base: &Path, depth: usize) {
         for word in block.words() {
             if let Err(error) = self.known.variables.expand(word) {
@@ -132,7 +132,7 @@ impl Checker {
         };
         let prepared = match Prepared::new(&line) {
             Ok(prepared) => prepared,
-            // A number may come later.
+            // A number may be substituted later.
             Err(_) if self.uses_later(statement) && find(line.command()).is_some() => return,
             Err(error) => return self.report(error, span),
         };
@@ -229,22 +229,22 @@ impl Checker {
     fn source(&mut self, path: &Path, span: &Range<usize>, depth: usize) {
         let Ok(text) = regular_file::read_script(path) else { return };
         if depth >= MAX_DEPTH {
-            return self.report(Error::invalid_input("scripts run each other without end"), span);
+            return self.report(Error::invalid_input("scripts run each other endlessly"), span);
         }
-        // Their own positions are in another file: one line says where, and how many.
+        // Their positions are in another file: one line says which, and how many.
         let own = std::mem::take(&mut self.problems);
         self.text(&text, path.parent().unwrap_or(Path::new("")), depth + 1);
         let found = std::mem::replace(&mut self.problems, own);
         if let Some(first) = found.first() {
             let error = Error::usage(format!("`{}` has {} problems", path.display(), found.len()));
             self.report(
-                error.with_cause(first.message().to_owned()).with_hint("Check that script by itself."),
+                error.with_cause(first.message().to_owned()).with_hint("Check that script separately."),
                 span,
             );
         }
     }
 
-    /// Files that are to be read and are not there.
+    /// Files to read that do not exist.
     fn files(&mut self, prepared: &Prepared, base: &Path, span: &Range<usize>) {
         for value in
             prepared.paths().iter().filter(|(id, _)| READ.contains(&id.as_str())).map(|(_, value)| value)

@@ -1,4 +1,4 @@
-//! `assert`: hold a result against what it should be.
+//! `assert`: check a result.
 
 use super::{Command, Example, Group, Scope, TABLE};
 use crate::error::{Error, ErrorKind, Result};
@@ -51,7 +51,7 @@ impl Command for Assert {
     const EXAMPLES: &'static [Example] = &[
         Example {
             line: "compare resnet8.onnx resnet8_int8.onnx --data digits.npz --samples 16; assert compare.min_sqnr_db > 10",
-            shows: "nothing but that it holds: otherwise the script ends with exit code 3",
+            shows: "that it holds; otherwise the script ends with exit code 3",
         },
         Example {
             line: "compare resnet8.onnx resnet8_int8.onnx --data digits.npz --samples 16; \

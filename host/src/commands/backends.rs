@@ -31,12 +31,12 @@ enum Action {
         #[arg(value_name = "BACKEND")]
         id: String,
     },
-    /// Check whether a library is a plugin that keeps the contract
+    /// Check whether a library is a plugin that keeps to the contract
     Check {
         /// The library
         #[arg(value_name = "LIBRARY")]
         library: String,
-        /// Model files that it reads, to try it on
+        /// Model files to try it on
         #[arg(value_name = "FILE")]
         samples: Vec<String>,
     },
@@ -61,7 +61,7 @@ struct Runtime {
     name: Option<String>,
     version: Option<String>,
     path: Option<PathBuf>,
-    /// Why it was looked for there.
+    /// Why that place was searched.
     origin: Option<RuntimeOrigin>,
     is_loaded: bool,
     obstacle: Option<Error>,
@@ -169,7 +169,7 @@ impl Record for CheckReport {
             Self::field(
                 "plugin",
                 Unit::Text,
-                "Id of the plugin; null if it did not get that far",
+                "Id of the plugin; null if the check did not get that far",
                 |checked| checked.plugin.clone(),
             ),
             Self::list("lines", "What was tried, in order", |checked| &checked.lines),

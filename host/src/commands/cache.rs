@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 enum Action {
     /// Unload every model
     Clear,
-    /// Set how many bytes loaded models may take
+    /// Set the memory limit for loaded models
     Limit {
         /// A size such as 512MiB or 2GB
         #[arg(value_name = "SIZE")]

@@ -25,7 +25,7 @@ use qp_analysis::{GrowingHistogram, RangeCount, Statistics, ValueRange};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// The bins of a histogram that is kept of each value.
+/// Bins of the histogram kept for each value.
 const BINS: usize = 128;
 /// The columns of a histogram in a table.
 const COLUMNS: usize = 16;
@@ -44,8 +44,8 @@ pub(super) struct Arguments {
     pattern: Option<String>,
     #[command(flatten)]
     samples: Samples,
-    /// Memory for the values kept at a time: more are captured piece by piece, or in several passes if the backend
-    /// cannot do that
+    /// Memory for captured values: more are captured piece by piece, or in several passes if the backend cannot do
+    /// that
     #[arg(long, value_name = "SIZE", default_value = BUDGET, value_parser = size)]
     budget: u64,
     /// Run the graph as the runtime optimizes it, not as written
@@ -54,13 +54,13 @@ pub(super) struct Arguments {
     /// Also layers that only quantize and dequantize
     #[arg(long)]
     all: bool,
-    /// Keep codes as they are, not dequantized
+    /// Keep codes, not dequantized
     #[arg(long)]
     raw: bool,
     /// Write the captured values to FILE.npz or FILE.safetensors
     #[arg(long, value_name = "PATH")]
     save: Option<String>,
-    /// Replace a file that exists
+    /// Replace an existing file
     #[arg(long, requires = "save")]
     force: bool,
     #[command(flatten)]
@@ -201,7 +201,7 @@ impl Record for CapturedValue {
     }
 }
 
-/// What is gathered of one value.
+/// What is gathered for one value.
 struct Gathered<'a> {
     layer: &'a LayerInfo,
     codes: Option<&'a QuantizationParameters>,
@@ -290,14 +290,14 @@ fn one(
         wanted.retain(|(layer, _)| matches_pattern(pattern, &layer.path));
     }
     if wanted.is_empty() {
-        return Err(Error::not_found(format!("no layer of `{}` fits", side.model.id))
-            .with_hint("See `layers` for what it has."));
+        return Err(Error::not_found(format!("no layer of `{}` matches", side.model.id))
+            .with_hint("List its layers with `layers`."));
     }
     let names: Vec<String> = wanted.iter().map(|(_, value)| (*value).to_owned()).collect();
     let graph = Graph::of(info, false);
     let mut gathered: HashMap<&str, Gathered<'_>> =
         wanted.iter().map(|(layer, value)| (*value, Gathered::new(layer, value, &graph))).collect();
-    // One pass, where the backend lets go of what it has delivered.
+    // One pass if the backend frees what it has delivered.
     let is_one_pass = side.options.contains_key(BUDGET_OPTION);
     let feed = arguments.samples.of(input);
     let groups = if is_one_pass { vec![names] } else { groups(side, &names, feed.batch, arguments.budget) };
@@ -310,7 +310,7 @@ fn one(
         }
         one.dtype = tensor.dtype.to_string();
         one.shape.clone_from(&tensor.shape);
-        // What holds no real numbers has no statistics.
+        // Values that are not real numbers have no statistics.
         let Ok(real) = Real::of(tensor, codes.filter(|_| !arguments.raw)) else { return Ok(()) };
         let range = one.range.filter(|_| !arguments.raw);
         real.each(&mut |values| {
@@ -333,7 +333,7 @@ fn one(
     Ok((captured, streamed.stopped))
 }
 
-/// The values that layers compute, each with its layer; of a layer inside of a node nothing can leave it.
+/// The values that layers compute, each with its layer; a layer inside a node has none that can leave it.
 fn computing(info: &ModelInfo) -> Vec<(&LayerInfo, &str)> {
     let values = info.values_by_name();
     let stored: HashSet<&str> = info.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
@@ -389,7 +389,7 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// A histogram in one line, the fullest part as high as the line.
+/// A one-line histogram; the fullest bin has the height of the line.
 fn sketch(parts: &[f64]) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let most = parts.iter().copied().fold(0.0, f64::max);

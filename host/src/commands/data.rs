@@ -25,18 +25,18 @@ pub(super) struct Arguments {
     /// The labels, as in digits.npz:labels, labels.txt or labels.csv:class
     #[arg(long, value_name = "PATH")]
     labels: Option<String>,
-    /// A text file with one name of a class a line; the first is class 0
+    /// A text file with one class name per line; the first is class 0
     #[arg(long, value_name = "PATH")]
     classes: Option<String>,
     #[command(flatten)]
     pictures: Pictures,
-    /// Only the samples from A up to B, as in 0:1000
+    /// Only samples A up to, not including, B, as in 0:1000
     #[arg(long, value_name = "A:B")]
     split: Option<String>,
     /// Only the first samples, or with `--seed` random ones
     #[arg(long, value_name = "COUNT", value_parser = integer_in::<u64>(1..))]
     samples: Option<u64>,
-    /// Where the choice of random samples begins: the same number, the same samples
+    /// Seed for choosing random samples: the same number, the same samples
     #[arg(long, value_name = "NUMBER", requires = "samples")]
     seed: Option<u64>,
 }
@@ -173,8 +173,9 @@ impl Command for Data {
         let text = arguments.words.join(" ");
         let Some((name, source)) = text.split_once('=') else {
             if arguments.recipe(String::new())? != Recipe::default() {
-                return Err(Error::usage("the options belong to a source")
-                    .with_hint("Write `data NAME = SOURCE` before them."));
+                return Err(
+                    Error::usage("options need a source").with_hint("Write `data NAME = SOURCE OPTIONS`.")
+                );
             }
             return shown(text.trim(), playground);
         };
@@ -206,12 +207,12 @@ impl Arguments {
     }
 }
 
-/// A name that cannot be a path: no separators, no dots.
+/// Refuses a name that could be a path: no separators, no dots.
 fn checked_name(name: &str) -> Result<&str> {
     let is_allowed = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-');
     let is_reserved = matches!(name, "random" | "zeros" | "ones");
     if name.is_empty() || name.starts_with('-') || is_reserved || !name.chars().all(is_allowed) {
-        return Err(Error::usage(format!("`{name}` cannot be the name of data"))
+        return Err(Error::usage(format!("`{name}` is not a valid name for a data set"))
             .with_hint("Use letters, digits, `_` and `-`, as in `data digits = digits.npz`."));
     }
     Ok(name)
@@ -230,7 +231,7 @@ fn shown(name: &str, playground: &Playground) -> Result<Report> {
     }
     let dataset = playground.datasets.get(name).ok_or_else(|| {
         let known = playground.datasets.keys().map(String::as_str);
-        Error::not_found(format!("no data set is called `{name}`"))
+        Error::not_found(format!("no data set `{name}`"))
             .with_nearest(name, known, || format!("Name one with `data {name} = SOURCE`."))
     })?;
     Ok(lay_out(&Row::new(name, dataset)))

@@ -17,7 +17,7 @@ use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 
-/// Samples that are run together, unless the user says otherwise.
+/// Batch size, unless the user says otherwise.
 const BATCH: u64 = 32;
 /// The levels of optimization, the least first.
 const LEVELS: [&str; 4] = ["disable", "basic", "extended", "all"];
@@ -33,13 +33,13 @@ pub(super) struct Arguments {
     name: Option<String>,
     #[command(flatten)]
     samples: Samples,
-    /// The numbers of threads to try, as in 1,2,8; without them 1 and all of the machine's
+    /// The numbers of threads to try, as in 1,2,8; without them 1 and all cores
     #[arg(long, value_name = "COUNTS", value_delimiter = ',', value_parser = integer_in::<u32>(0..=4096))]
     threads: Vec<u32>,
     /// The engines of PyTorch's quantized operators to try, as in x86,fbgemm,onednn,qnnpack
     #[arg(long, value_name = "ENGINES", value_delimiter = ',')]
     qengine: Vec<String>,
-    /// The precisions that PyTorch computes floats in to try, as in float64,float32,bfloat16
+    /// The precisions of PyTorch's float computations to try, as in float64,float32,bfloat16
     #[arg(long, value_name = "DTYPES", value_delimiter = ',')]
     precision: Vec<String>,
 }
@@ -144,7 +144,7 @@ impl Record for Row {
 impl Record for Variation {
     fn fields() -> Vec<Field<Self>> {
         vec![
-            // A backend that always executes what is written has no levels.
+            // A backend that always runs the graph as written has no levels.
             Self::field("optimization", Unit::Name, "Level of graph optimization", |asked| {
                 asked.optimization
             })
@@ -179,7 +179,7 @@ impl Command for Drift {
         },
         Example {
             line: "input digits.npz:images[0:64]; drift resnet8_int8.pt --threads 1 --qengine fbgemm,x86,onednn",
-            shows: "whether engines of PyTorch's give the same codes",
+            shows: "whether PyTorch's engines give the same codes",
         },
     ];
 
@@ -258,7 +258,7 @@ fn variations(model: &Loaded, arguments: &Arguments) -> Result<Vec<Variation>> {
             return Err(Error::usage(format!("{} does not support `--threads`", plugin.name))
                 .with_hint("Leave `--threads` out."));
         }
-        // Twice the same: what differs then does so by itself.
+        // The same setting twice shows what differs from run to run.
         counts = vec![1, 1];
     }
     let listed = |name: &str, values: &[String]| match values {
@@ -303,7 +303,7 @@ fn options(variation: &Variation, model: &Loaded) -> RunOptions {
     options
 }
 
-/// What a model computes of one batch: its first output, and the real values of what is rounded to codes.
+/// What a model computes for one batch: its first output, and the real values of what is rounded to codes.
 #[derive(Clone)]
 struct Batch {
     output: Tensor,
@@ -318,7 +318,7 @@ fn outputs(
     progress: &dyn Progress,
 ) -> Result<(Vec<Batch>, Option<RunReport>)> {
     let name = side.model.info().outputs.first().map(|output| output.name.clone());
-    let name = name.ok_or_else(|| Error::state("the model says nothing of its outputs"))?;
+    let name = name.ok_or_else(|| Error::state("the model does not describe its outputs"))?;
     let names = std::iter::once(name.as_str()).chain(codes.map(|value| value.name));
     let mut names: Vec<String> = names.map(str::to_owned).collect();
     names.dedup();

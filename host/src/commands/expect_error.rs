@@ -23,10 +23,8 @@ impl Command for ExpectError {
     const SUMMARY: &'static str = "Fail unless a command fails with an error of this kind";
     const GROUP: Group = Group::Script;
     const TAKES_TEXT: bool = true;
-    const EXAMPLES: &'static [Example] = &[Example {
-        line: "expect-error NotFound load missing.onnx",
-        shows: "nothing but that it fails as expected",
-    }];
+    const EXAMPLES: &'static [Example] =
+        &[Example { line: "expect-error NotFound load missing.onnx", shows: "that it fails as expected" }];
 
     fn reports() -> Vec<ReportShape> {
         Vec::new()
@@ -36,8 +34,8 @@ impl Command for ExpectError {
         let (name, line) = arguments.text.split_once(char::is_whitespace).unwrap_or((&arguments.text, ""));
         let kind = ErrorKind::named(name)?;
         if line.trim().is_empty() {
-            return Err(Error::usage("there is no command after the kind of error")
-                .with_hint("Write it, as in `expect-error NotFound load missing.onnx`."));
+            return Err(Error::usage("no command after the kind of error")
+                .with_hint("Add one, as in `expect-error NotFound load missing.onnx`."));
         }
         Ok(Report::default().effect(Effect::ExpectError { kind, line: line.trim().to_owned() }))
     }

@@ -43,7 +43,7 @@ struct Found<'a> {
     reference_class: usize,
     candidate_class: usize,
     emulated_class: usize,
-    /// If not, nothing is explained.
+    /// If false, nothing is explained.
     is_reproduced: bool,
     runs: usize,
     ran: Ran,
@@ -81,7 +81,7 @@ impl Record for Found<'_> {
             Self::field(
                 "emulated_class",
                 Unit::Index,
-                "The class that the reference predicts with every layer quantized that can be emulated",
+                "The class that the reference predicts with every layer that can be emulated quantized",
                 |found| found.emulated_class,
             ),
             Self::field(
@@ -174,7 +174,7 @@ impl Command for Explain {
             }
             _ => {
                 return Err(Error::usage("no models given").with_hint(
-                    "Write `explain SAMPLE REF CAND`, or look for changed samples with `flips` first.",
+                    "Write `explain SAMPLE REF CAND`, or find changed samples with `flips` first.",
                 ));
             }
         };
@@ -185,7 +185,7 @@ impl Command for Explain {
         let count = evidence.batches(&[&ours])?.samples();
         if arguments.sample >= count {
             return Err(Error::invalid_input(format!(
-                "there is no sample {}: `{}` has {count}",
+                "sample {} does not exist: `{}` has {count}",
                 arguments.sample, evidence.input.source
             )));
         }
@@ -275,8 +275,8 @@ impl Search<'_> {
         class_of(output)
     }
 
-    /// A set that gives `class` when its layers are float, and of which none can be left out: the set is halved as
-    /// long as a half, or what is left without one, does it (delta debugging; Zeller and Hildebrandt, 2002).
+    /// A minimal set of layers that gives `class` when they are in float: the set is halved as long as a half, or the
+    /// rest without one, still does (delta debugging; Zeller and Hildebrandt, 2002).
     fn smallest(&mut self, all: &BTreeSet<usize>, class: usize) -> Result<Vec<usize>> {
         let mut kept: Vec<usize> = all.iter().copied().collect();
         let mut parts = 2;

@@ -46,7 +46,7 @@ struct Found<'a> {
     samples: u64,
     runs: Vec<Ran>,
     flipped: usize,
-    /// `None` without labels, as the three after it.
+    /// `None` without labels, like the three after it.
     reference_accuracy: Option<f64>,
     candidate_accuracy: Option<f64>,
     became_wrong: Option<usize>,
@@ -59,7 +59,7 @@ struct Flip {
     label: Option<i64>,
     reference_class: usize,
     candidate_class: usize,
-    /// `None` of a single class.
+    /// `None` for a single class.
     reference_margin: Option<f64>,
     candidate_margin: Option<f64>,
 }

@@ -13,7 +13,7 @@ pub(super) struct Format;
 /// The arguments of `format`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// How to print results from now on; without it, say how they are printed
+    /// How to print results from now on; without it, show the current format
     #[arg(value_enum, value_name = "FORMAT")]
     format: Option<render::Format>,
 }

@@ -33,7 +33,7 @@ impl Record for Typed<'_> {
 impl Command for History {
     type Arguments = Arguments;
     const NAME: &'static str = "history";
-    const SUMMARY: &'static str = "Show the lines typed last, of earlier sessions too";
+    const SUMMARY: &'static str = "Show the last lines typed, including earlier sessions";
     const GROUP: Group = Group::Session;
     const EXAMPLES: &'static [Example] = &[Example { line: "history 5", shows: "the last five lines" }];
 

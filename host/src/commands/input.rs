@@ -1,4 +1,4 @@
-//! `input`: choose what models are run on.
+//! `input`: choose what models run on.
 
 use super::arguments::number::integer_in;
 use super::arguments::pictures::Pictures;
@@ -18,22 +18,22 @@ pub(super) struct Input;
 /// The arguments of `input`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// `random`, `zeros`, `ones`, FILE.npy, FILE.npz:KEY, FILE.npz whose arrays are called as the model's inputs are, a PNG or JPEG picture, raw elements in FILE.bin, a folder of samples, or the name of a data set; `[3]` or `[0:8]` behind an array or a folder chooses samples; for a model of several inputs NAME=SOURCE for each
+    /// `random`, `zeros`, `ones`, FILE.npy, FILE.npz:KEY, FILE.npz whose arrays are named like the model's inputs, a PNG or JPEG picture, raw elements in FILE.bin, a folder of samples, or the name of a data set; `[3]` or `[0:8]` after an array or a folder chooses samples; for a model with several inputs NAME=SOURCE for each
     #[arg(value_name = "DATA")]
     sources: Vec<String>,
-    /// Where random values begin
+    /// The seed of random values
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
-    /// How random floats are spread: between 0 and 1, or with mean 0 and standard deviation 1
+    /// The distribution of random floats: uniform from 0 to 1, or normal with mean 0 and standard deviation 1
     #[arg(long = "dist", value_enum, value_name = "KIND", default_value_t)]
     distribution: Distribution,
-    /// How many samples to make up
+    /// How many samples to generate
     #[arg(long, value_name = "COUNT", value_parser = integer_in::<u64>(1..=1_000_000))]
     batch: Option<u64>,
-    /// The largest random integer, as of tokens; without it 255, or as far as the dtype goes
+    /// The largest random integer, such as the last token; without it 255, or the largest of the dtype
     #[arg(long = "max", value_name = "NUMBER", value_parser = integer_in::<i64>(0..))]
     largest: Option<i64>,
-    /// The shape of what is made up, or of a raw file, where the model does not say, as in 1,32,32,3
+    /// The shape of generated values, or of a raw file, if the model does not say, as in 1,32,32,3
     #[arg(long, value_name = "SIZES", value_delimiter = ',')]
     shape: Vec<u64>,
     /// The type of a raw file's elements, as in float32
@@ -46,10 +46,10 @@ pub(super) struct Arguments {
     cast: bool,
 }
 
-/// Samples of a folder, or made up, that are fitted when they are chosen.
+/// Samples of a folder, or generated ones, that are fitted as soon as they are chosen.
 const MOST_CHECKED: u64 = 16;
 
-/// How random floats are spread.
+/// The distribution of random floats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Distribution {
     /// Between 0 and 1
@@ -79,7 +79,7 @@ impl Record for Chosen {
             Self::field(
                 "model",
                 Unit::Name,
-                "The model that the input was fitted to; null if none that can be run is chosen",
+                "The model that the input was fitted to; null if no model that can run is chosen",
                 |chosen| chosen.model.clone(),
             ),
             Self::list("tensors", "The tensors, as the model takes them", |chosen| &chosen.tensors),
@@ -101,7 +101,7 @@ impl Record for Described {
 impl Command for Input {
     type Arguments = Arguments;
     const NAME: &'static str = "input";
-    const SUMMARY: &'static str = "Choose what models are run on";
+    const SUMMARY: &'static str = "Choose what models run on";
     const GROUP: Group = Group::Run;
     const EXAMPLES: &'static [Example] = &[
         Example {
@@ -110,7 +110,7 @@ impl Command for Input {
         },
         Example {
             line: "use resnet8.onnx; input random --seed 7 --batch 4",
-            shows: "values made up, the same on every machine",
+            shows: "generated values, the same on every machine",
         },
         Example {
             line: "input image=zeros mask=ones",
@@ -157,7 +157,7 @@ fn read(arguments: &Arguments, playground: &mut Playground, scope: &Scope<'_>) -
     };
     let is_random = source.iter().any(|source| source.ends_with("random"));
     if arguments.largest.is_some() && !is_random {
-        return Err(Error::usage("`--max` goes with `random` only"));
+        return Err(Error::usage("`--max` only works with `random`"));
     }
     if is_random {
         source.push(format!("--seed {}", arguments.seed));
@@ -228,8 +228,8 @@ fn content(
         return Ok(Content::Array(input::scalar(number)));
     }
     if arguments.batch.is_some() {
-        return Err(Error::usage("`--batch` goes with `random`, `zeros` and `ones` only")
-            .with_hint("Choose samples of a file as in `[0:8]`."));
+        return Err(Error::usage("`--batch` only works with `random`, `zeros` and `ones`")
+            .with_hint("To choose samples of a file, write `FILE[0:8]`."));
     }
     let (file, selection) = Selection::parse(text)?;
     let path = playground.path(file);
@@ -242,13 +242,13 @@ fn content(
         return Ok(Content::Array(input::raw(&path, dtype, shape.as_deref(), value.as_ref())?));
     }
     if shape.is_some() || arguments.dtype.is_some() {
-        return Err(Error::usage("`--shape` and `--dtype` go with made-up values and raw files only"));
+        return Err(Error::usage("`--shape` and `--dtype` only work with generated values and raw files"));
     }
     let options = arguments.pictures.options()?;
     Content::read(&path, &selection, &options)
 }
 
-/// What the current model says of its input, or of the one with that name.
+/// What the current model declares for its input, or for the one with this name.
 fn expected(name: Option<&str>, playground: &mut Playground, scope: &Scope<'_>) -> Result<Option<ValueInfo>> {
     if playground.current.is_none() {
         return Ok(None);
@@ -279,7 +279,7 @@ fn parse_dtype(text: &str) -> Result<DType> {
     ];
     known.into_iter().find(|dtype| dtype.to_string() == text).ok_or_else(|| {
         let names: Vec<String> = known.iter().map(ToString::to_string).collect();
-        Error::usage(format!("`{text}` is not a type"))
+        Error::usage(format!("`{text}` is not a dtype"))
             .with_hint(format!("Choose one of {}.", names.join(", ")))
     })
 }
@@ -289,7 +289,7 @@ fn current(playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
     describe(&input, playground, scope)
 }
 
-/// Checks the input against the current model, if there is one, and says what became of it.
+/// Checks the input against the current model, if there is one, and reports the result.
 fn describe(chosen: &input::Input, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
     let task = scope.ui.task(scope.cancel);
     let mut unchecked = "not checked: no model is chosen".to_owned();
@@ -299,7 +299,7 @@ fn describe(chosen: &input::Input, playground: &mut Playground, scope: &Scope<'_
     }
     let (model, fitted) = if let Some(model) = current {
         let sibling = playground.outspoken_sibling(&model, &task);
-        // Of many samples the first few are checked: the others are read when they are run.
+        // Of many samples only the first few are checked: the others are read when they are run.
         let count = chosen.sample_count(model.info(), sibling.as_ref());
         let fixed = input::fixed_batch(model.info(), sibling.as_ref());
         let looked_at = match (&chosen.content, fixed) {

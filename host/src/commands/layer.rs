@@ -20,7 +20,7 @@ pub(super) struct Layer;
 /// The arguments of `layer`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The layer's path, or the end of it where that is unique; without it, choose from a list
+    /// The layer's path, or its end if that is unique; without it, choose from a list
     #[arg(value_name = "LAYER")]
     path: Option<String>,
     /// The model; without it, the current one
@@ -49,7 +49,7 @@ struct Wire<'a> {
     kind: WireKind,
     type_text: Option<String>,
     quantization: Option<&'a QuantizationParameters>,
-    /// The layer that computes an input; the layers that read an output.
+    /// The layer that computes an input, or the layers that read an output.
     layers: Vec<&'a str>,
 }
 
@@ -96,7 +96,7 @@ impl Command for Layer {
             (None, _) if scope.ui.appearance().is_interactive => picked(info, scope)?,
             (None, Some(layer)) if info.layer(layer).is_some() => layer.clone(),
             (None, _) => {
-                return Err(Error::usage("`layer` needs a path in a session that is not interactive")
+                return Err(Error::usage("`layer` needs a path outside of an interactive session")
                     .with_hint("Write `layer PATH`; `layers` lists them."));
             }
         };
@@ -196,7 +196,7 @@ fn report(described: &Described<'_>) -> Report {
     if !described.inputs.is_empty() || !described.outputs.is_empty() {
         report = report.table(Table::of(described.inputs.iter().chain(&described.outputs)));
     }
-    // The table above has what the layer reads by name.
+    // The table above already lists what the layer reads by name.
     let is_named = |tensor: &&Own<'_>| described.inputs.iter().any(|wire| wire.name == tensor.0.name);
     let others: Vec<&Own<'_>> = described.tensors.iter().filter(|tensor| !is_named(tensor)).collect();
     if others.is_empty() {

@@ -1,4 +1,4 @@
-//! `lint`: what a model's file alone gives away.
+//! `lint`: what a model's file alone reveals.
 
 use super::{Command, Example, Group, Scope};
 use crate::error::{ErrorKind, Result};
@@ -18,10 +18,10 @@ pub(super) struct Arguments {
     /// Models, families, patterns such as `*.onnx`, or `all`; without any, the current model
     #[arg(value_name = "MODEL")]
     names: Vec<String>,
-    /// Leave out what is less grave: error, warning or note
+    /// The least severe level to show: error, warning or note
     #[arg(long, value_name = "LEVEL", default_value = "note", value_parser = level)]
     level: Level,
-    /// A row for each finding, instead of one for all of a kind
+    /// One row per finding, instead of one per kind
     #[arg(long)]
     all: bool,
 }
@@ -72,7 +72,7 @@ impl Record for Linted {
             Self::field("errors", Unit::Count, "Errors in it", |linted| linted.errors),
             Self::field("warnings", Unit::Count, "Warnings in it", |linted| linted.warnings),
             Self::field("notes", Unit::Count, "Notes in it", |linted| linted.notes),
-            Self::list("findings", "What was found, the gravest first", |linted| &linted.findings),
+            Self::list("findings", "What was found, the most severe first", |linted| &linted.findings),
         ]
     }
 }
@@ -159,7 +159,7 @@ impl Command for Lint {
     const SUMMARY: &'static str = "Find what looks wrong in a model's file, without running it";
     const GROUP: Group = Group::Inspect;
     const EXAMPLES: &'static [Example] = &[
-        Example { line: "lint resnet8_int8.onnx", shows: "what its codes, scales and graph give away" },
+        Example { line: "lint resnet8_int8.onnx", shows: "what its codes, scales and graph reveal" },
         Example { line: "open .; lint all --level warning", shows: "errors and warnings of every model" },
         Example { line: "lint resnet8_uint8.onnx; assert lint.errors == 0", shows: "the same as a check" },
     ];
@@ -188,7 +188,7 @@ impl Command for Lint {
                     stop = Some(error);
                     break;
                 }
-                // The other models are worth their rows; a file that cannot be read is the first thing to know.
+                // The other models still get their rows; a file that cannot be read comes first.
                 Err(error) => stop = stop.or(Some(error)),
             }
         }

@@ -146,7 +146,7 @@ impl Command for Load {
     }
 }
 
-/// The models that the names mean, each once.
+/// The models that the names refer to, each once.
 fn targets(names: &[String], playground: &Playground) -> Result<Vec<Target>> {
     if names.is_empty() {
         let all = playground.targets();
@@ -227,7 +227,7 @@ pub(super) fn report(outcome: &Outcome) -> Report {
     }
 }
 
-/// The failure of a command that loaded only some of its models: later lines of a script may need the others.
+/// The failure of a command that loaded only some of its models: later lines of a script may need the missing ones.
 fn failure(outcome: &Outcome) -> Option<Error> {
     let failed: Vec<(&str, &Error)> =
         outcome.models.iter().filter_map(|row| Some((row.name.as_str(), row.error.as_ref()?))).collect();

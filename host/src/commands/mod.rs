@@ -67,7 +67,7 @@ use crate::render::report::Report;
 use crate::render::ui::Ui;
 use clap::{ArgMatches, Args, FromArgMatches};
 
-/// What a command is given besides the playground and its arguments.
+/// What a command gets besides the playground and its arguments.
 pub struct Scope<'a> {
     /// Shows progress and asks questions; results are returned, not printed.
     pub ui: &'a Ui,
@@ -91,16 +91,16 @@ pub trait Command {
     /// Lines to try; a test runs every one of them in the folder `models/`.
     const EXAMPLES: &'static [Example];
 
-    /// Whether its only argument is the rest of the line as it was written, quotes included.
+    /// Whether its only argument is the rest of the line as written, quotes included.
     const TAKES_TEXT: bool = false;
 
-    /// What it prints: one report, or several of which each says when it is printed; none if it prints nothing.
+    /// What it prints: one report, or several that each say when they are printed; none if it prints nothing.
     fn reports() -> Vec<ReportShape>;
 
-    /// Does it.
+    /// Runs it.
     ///
     /// # Errors
-    /// Whatever went wrong; the playground is then as it was.
+    /// Whatever went wrong; the playground is then unchanged.
     fn run(arguments: Self::Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report>;
 }
 
@@ -261,7 +261,7 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     TABLE.iter().find(|entry| entry.name == name || entry.aliases.contains(&name))
 }
 
-/// What another command prints for these words: for commands that stand on others.
+/// What another command prints for these words: for commands built on others.
 ///
 /// # Errors
 /// Those of the command.
@@ -271,7 +271,7 @@ fn report_of<'w>(
     playground: &mut Playground,
     scope: &Scope<'_>,
 ) -> Result<Report> {
-    let entry = find(name).ok_or_else(|| Error::internal(format!("there is no `{name}`")))?;
+    let entry = find(name).ok_or_else(|| Error::internal(format!("no command `{name}`")))?;
     let matches = entry.definition().try_get_matches_from(words).map_err(|error| {
         Error::internal(format!("`{name}` refuses its arguments")).with_cause(error.to_string())
     })?;
@@ -282,7 +282,7 @@ fn report_of<'w>(
 pub struct Prepared {
     entry: &'static Entry,
     action: Action,
-    /// How this result is to be printed, when the line says so.
+    /// How to print this result, if the line says so.
     pub format: Option<Format>,
 }
 
@@ -301,7 +301,7 @@ impl Prepared {
         let format = line.words().any(|word| word == "--json").then_some(Format::Json);
         let rest = line.rest();
         let matches = match rest.strip_suffix("--json").map_or(rest, str::trim_end) {
-            // The usual words ask for help; everything else is the text.
+            // `-h` and `--help` ask for help; everything else is the text.
             rest if entry.takes_text && !matches!(rest, "" | "--help" | "-h") => {
                 entry.definition().try_get_matches_from(["--", rest])
             }
@@ -346,10 +346,10 @@ impl Prepared {
         self.entry.name
     }
 
-    /// Does it.
+    /// Runs it.
     ///
     /// # Errors
-    /// Whatever went wrong; the playground is then as it was.
+    /// Whatever went wrong; the playground is then unchanged.
     pub fn run(&self, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         match &self.action {
             Action::Run(matches) => (self.entry.run)(matches, playground, scope),
@@ -361,7 +361,7 @@ impl Prepared {
 fn unknown(line: &Line) -> Error {
     let name = line.command();
     let error = match block::usage(name) {
-        Some(_) => Error::usage(format!("`{name}` cannot stand here")),
+        Some(_) => Error::usage(format!("`{name}` is not allowed here")),
         None => Error::usage(format!("unknown command `{name}`")),
     };
     let error = match line.word_span(0) {

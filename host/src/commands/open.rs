@@ -71,7 +71,7 @@ impl Command for Open {
         let kept_bytes = playground.settings.cache_limit_bytes;
         let (catalog, opened) = Catalog::open(&path, &playground.backends, kept_bytes, &task)?;
         drop(task);
-        // The name of a current model in another folder is no longer listed.
+        // A current model in another folder is no longer listed.
         if !catalog.variants.iter().any(|variant| playground.is_current(&variant.path)) {
             playground.choose(None);
         }
@@ -116,7 +116,7 @@ fn picked(playground: &Playground, scope: &Scope<'_>) -> Result<PathBuf> {
     match choice.and_then(|index| places.get(index)) {
         Some(place) => Ok(playground.path(place)),
         None if !scope.ui.appearance().is_interactive => {
-            Err(Error::usage("`open` needs a path in a session that is not interactive")
+            Err(Error::usage("`open` needs a path outside of an interactive session")
                 .with_hint("Write `open PATH`."))
         }
         None if places.is_empty() => Err(Error::not_found(format!("no models below `{}`", base.display()))

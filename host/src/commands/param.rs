@@ -1,4 +1,4 @@
-//! `param`: what a script is given from outside.
+//! `param`: a script's parameters.
 
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ pub(super) struct Arguments {
     /// The name: `qp run FILE -- --NAME VALUE` gives a value, and `$NAME` stands for it
     #[arg(value_name = "NAME")]
     name: String,
-    /// The value if none is given; without it, one must be
+    /// The value if none is given; without a default, one is required
     #[arg(value_name = "DEFAULT", allow_hyphen_values = true)]
     default: Option<String>,
 }
@@ -41,7 +41,7 @@ impl Record for Given {
 impl Command for Param {
     type Arguments = Arguments;
     const NAME: &'static str = "param";
-    const SUMMARY: &'static str = "Take a value that `qp run FILE -- --NAME VALUE` gives";
+    const SUMMARY: &'static str = "Declare a parameter, set with `qp run FILE -- --NAME VALUE`";
     const GROUP: Group = Group::Script;
     const EXAMPLES: &'static [Example] = &[Example {
         line: "param model resnet8_int8.onnx; info $model",

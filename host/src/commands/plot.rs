@@ -97,7 +97,7 @@ impl Command for Plot {
         let name = arguments.command.first().map_or("", String::as_str);
         let entry = super::find(name).filter(|entry| matches!(entry.name, "weights" | "ranges")).ok_or_else(
             || {
-                Error::usage(format!("the result of `{name}` has no picture"))
+                Error::usage(format!("`{name}` has no picture"))
                     .with_hint("Draw `weights`, `weights --compare`, `weights --channels` or `ranges`.")
             },
         )?;
@@ -108,7 +108,7 @@ impl Command for Plot {
         })?;
         let result = (entry.run)(&matches, playground, scope)?;
         let picture = Picture::of(entry.name, result.value())?
-            .ok_or_else(|| Error::internal(format!("the result of `{name}` has no picture")))?;
+            .ok_or_else(|| Error::internal(format!("`{name}` has no picture")))?;
         let (width, height) = arguments.size.unwrap_or_else(|| picture.natural_size());
         let bytes = match format {
             Format::Svg => picture.to_svg((width, height))?.into_bytes(),
@@ -136,7 +136,7 @@ fn format(path: &Path) -> Result<Format> {
         "png" => Ok(Format::Png),
         _ => Err(Error::new(
             ErrorKind::UnsupportedFormat,
-            format!("`{}` is not a picture that qp writes", path.display()),
+            format!("`{}` is not a picture format that qp writes", path.display()),
         )
         .with_hint("Give a file name that ends in .svg or .png.")),
     }

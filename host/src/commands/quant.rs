@@ -1,4 +1,4 @@
-//! `quant`: the quantization parameters of a model's tensors, and which of them look wrong.
+//! `quant`: the quantization parameters of a model's tensors, and which look wrong.
 
 use super::{Command, Example, Group, Scope};
 use crate::error::Result;
@@ -19,7 +19,7 @@ pub(super) struct Quant;
 /// The arguments of `quant`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Only this layer's tensors; without it, all of the model's
+    /// Only this layer's tensors; without it, all tensors of the model
     #[arg(value_name = "LAYER")]
     layer: Option<String>,
     /// The model; without it, the current one

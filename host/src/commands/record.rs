@@ -1,4 +1,4 @@
-//! `record`: what was done so far, as a script.
+//! `record`: the session so far, as a script.
 
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, Result};
@@ -19,10 +19,10 @@ pub(super) struct Record;
 /// The arguments of `record`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The script to write; `.qp` by habit
+    /// The script to write, usually `.qp`
     #[arg(value_name = "PATH")]
     script: String,
-    /// Replace a file that exists
+    /// Replace an existing file
     #[arg(long)]
     force: bool,
 }
@@ -77,7 +77,8 @@ impl Command for Record {
         if folder != playground.base.as_path() {
             report = report.toned_line([(
                 Tone::Warning,
-                "paths in it are relative to its own folder: change those that were typed relative to this one".to_owned(),
+                "paths in it are relative to its own folder: change any that you typed relative to this one"
+                    .to_owned(),
             )]);
         }
         Ok(report)

@@ -38,7 +38,7 @@ struct Found<'a> {
     layers: Vec<Row<'a>>,
 }
 
-/// What the sums say.
+/// The verdict on the sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
@@ -48,7 +48,7 @@ enum Verdict {
     Data,
     /// Some did.
     Overflows,
-    /// Some could, and there is no input to count on.
+    /// Some could, and no input is chosen to count on.
     Possible,
 }
 
@@ -66,7 +66,7 @@ struct Row<'a> {
     fits: bool,
     channels_at_risk: usize,
     channels: usize,
-    /// `None` if nothing was counted, as the four after it.
+    /// `None` if nothing was counted, like the four after it.
     sums: Option<u64>,
     saturated: Option<u64>,
     outputs: Option<u64>,
@@ -92,7 +92,7 @@ impl Record for Found<'_> {
                 "verdict",
                 Unit::Text,
                 "safe: no sum can overflow; data: some could, none did; overflows: some did; possible: some could, \
-                 and there is no input to count on",
+                 and no input is chosen to count on",
                 |found| word(found.verdict),
             )
             .choices(Verdict::WORDS),
@@ -186,7 +186,7 @@ impl Record for Row<'_> {
             .rank(2)
             .text(|row| row.text(row.sums.map(number::count)))
             .after("saturated"),
-            Self::field("saturated", Unit::Count, "Sums among these that do not fit in 16 bits", |row| {
+            Self::field("saturated", Unit::Count, "Sums among them that do not fit in 16 bits", |row| {
                 row.saturated
             })
             .title("overflows")
@@ -219,7 +219,7 @@ impl Record for Row<'_> {
             Self::field(
                 "sqnr_db",
                 Unit::Decibels,
-                "SQNR that the overflows alone leave of the outputs of channels at risk; inf without any; null if nothing was counted",
+                "SQNR of the outputs of channels at risk with overflows as the only error; inf without any; null if nothing was counted",
                 |row| row.sqnr_db,
             )
             .title("overflow dB")

@@ -31,7 +31,7 @@ impl Record for Titled {
 impl Command for Section {
     type Arguments = Arguments;
     const NAME: &'static str = "section";
-    const SUMMARY: &'static str = "Print a heading; reports for CI group what follows under it";
+    const SUMMARY: &'static str = "Print a heading; CI reports group what follows under it";
     const GROUP: Group = Group::Script;
     const EXAMPLES: &'static [Example] = &[Example { line: "section Accuracy", shows: "a heading" }];
 

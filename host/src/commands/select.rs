@@ -1,4 +1,4 @@
-//! `use`: choose the model that commands use if none is named.
+//! `use`: choose the model for commands that name none.
 
 use super::{Command, Example, Group, Scope};
 use crate::error::Result;

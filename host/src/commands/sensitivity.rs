@@ -1,4 +1,4 @@
-//! `sensitivity`: what quantizing each layer alone does to the output.
+//! `sensitivity`: how quantizing each layer alone changes the output.
 
 use super::arguments::evidence::{Choice, Evidence};
 use super::fields::Ran;
@@ -49,7 +49,7 @@ struct SensitivityReport<'a> {
     samples_wanted: u64,
     has_labels: bool,
     ran: Ran,
-    /// With every layer quantized that can be emulated.
+    /// With every layer that can be emulated quantized.
     all: Outcome,
     candidate_itself: Outcome,
     reference_accuracy: Option<f64>,
@@ -118,7 +118,7 @@ impl Record for SensitivityReport<'_> {
             Self::flat(Ran::fields(), |found| Some(&found.ran)).always(),
             Self::object(
                 "all",
-                "The output with every layer quantized that can be emulated, against the reference",
+                "The output with every layer that can be emulated quantized, against the reference",
                 |found| Some(&found.all),
             )
             .always(),
@@ -244,7 +244,7 @@ impl Record for LeftOut<'_> {
 impl Command for Sensitivity {
     type Arguments = Arguments;
     const NAME: &'static str = "sensitivity";
-    const SUMMARY: &'static str = "Rank layers by what quantizing each one alone does to the output";
+    const SUMMARY: &'static str = "Rank layers by how much quantizing each one alone changes the output";
     const GROUP: Group = Group::Run;
     const EXAMPLES: &'static [Example] = &[
         Example {
@@ -384,7 +384,7 @@ fn measure(
             next.exact.add(&exact, &exact, labels)?;
             next.all.add(&exact, &switched.run(&mut fitted, |_| true, progress)?.0, labels)?;
             next.candidate.add(&exact, &own(&batch)?, labels)?;
-            // In execution order, so that each layer reuses what was computed for the one before.
+            // In execution order, so that each layer reuses what was computed for the previous one.
             for (place, layer) in switched.layers.iter().enumerate() {
                 if progress.is_cancelled() {
                     return Err(Error::cancelled());

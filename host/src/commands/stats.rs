@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     /// The model; without it, the current one
     #[arg(value_name = "MODEL")]
     name: Option<String>,
-    /// Only tensors whose name, or whose layer's path, fits a pattern such as `layer1*`
+    /// Only tensors whose name, or whose layer's path, matches a pattern such as `layer1*`
     #[arg(long = "match", value_name = "PATTERN")]
     pattern: Option<String>,
     /// The order of the rows
@@ -33,7 +33,7 @@ pub(super) struct Arguments {
         default_value = NATURAL
     )]
     sort: SortKey,
-    /// Only so many rows
+    /// Show at most this many rows
     #[arg(long, value_name = "COUNT")]
     top: Option<usize>,
 }
@@ -97,12 +97,9 @@ impl Record for Row<'_> {
                 .rank(3),
             Self::field("shape", Unit::Index, "Its shape", |row| row.shape),
             Self::field("bytes", Unit::Bytes, "Its size as stored", |row| row.bytes),
-            Self::field(
-                "is_dequantized",
-                Unit::Flag,
-                "Whether the numbers are of dequantized values",
-                |row| row.is_dequantized,
-            ),
+            Self::field("is_dequantized", Unit::Flag, "Whether the values were dequantized", |row| {
+                row.is_dequantized
+            }),
             Self::flat(Summary::fields(), |row| row.numbers.as_ref()),
             Self::field(
                 "peak_sigmas",
@@ -149,9 +146,9 @@ impl Command for Stats {
         }
         if stored.is_empty() {
             let what =
-                arguments.pattern.map_or_else(String::new, |pattern| format!(" that fits `{pattern}`"));
+                arguments.pattern.map_or_else(String::new, |pattern| format!(" that matches `{pattern}`"));
             return Err(Error::not_found(format!("`{}` stores no tensor{what}", model.id))
-                .with_hint("See `layers` for what it holds."));
+                .with_hint("List its layers with `layers`."));
         }
         let tensors: Vec<_> = stored.iter().map(|stored| stored.tensor).collect();
         let summaries = survey::summaries(&model, &tensors, &task)?;

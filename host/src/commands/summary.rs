@@ -38,7 +38,7 @@ struct Family {
 /// A variant, or a backend and a precision without one.
 struct Row {
     family: String,
-    /// Whether it stands first of its family, and whether there is another one.
+    /// Whether it is the first of its family, and whether there is another family.
     is_first: bool,
     is_one_of_several: bool,
     backend: String,
@@ -173,7 +173,7 @@ impl Command for Summary {
     }
 }
 
-/// The family that the user means: by its own name, or by the name of one of its models.
+/// The family that the user means, by its own name or that of one of its models.
 fn family_of(name: &str, listed: &[Listed], playground: &Playground) -> Result<String> {
     match listed.iter().find(|model| model.family == name) {
         Some(model) => Ok(model.family.clone()),
@@ -216,8 +216,8 @@ fn summarize(listed: Vec<Listed>, playground: &Playground) -> Summarized {
     Summarized { families, runtimes }
 }
 
-/// Adds a row for each precision that one backend has in this family and another lacks, and sorts the rows by backend
-/// and precision.
+/// Adds a row for each precision that only some backends have in this family, and sorts the rows by backend and
+/// precision.
 fn add_missing(family: &mut Family) {
     let pairs: BTreeSet<(String, String)> = family
         .rows
@@ -282,7 +282,7 @@ fn report(summarized: &Summarized) -> Report {
     let models =
         || summarized.families.iter().flat_map(|family| &family.rows).filter_map(|row| row.model.as_ref());
     report = accuracy_lines(&models().collect::<Vec<_>>()).into_iter().fold(report, Report::toned_line);
-    // Warnings were shown by `load`; what is dangerous is worth saying twice.
+    // `load` has shown the warnings; a dangerous file is worth a second one.
     let is_dangerous =
         |digest: &&Digest| digest.alert.as_ref().is_some_and(|finding| finding.severity == Severity::Danger);
     let dangerous = models().map(|model| (model.name.as_str(), model.digest.as_ref().filter(is_dangerous)));

@@ -26,7 +26,7 @@ struct Values {
 impl Record for Values {
     fn fields() -> Vec<Field<Self>> {
         let kind = Kind::AnyOf(vec![Kind::Real, Kind::Text]);
-        vec![Self::names("Value of the variable of that name", kind, |values| values.by_name.clone())]
+        vec![Self::names("Value of the variable with this name", kind, |values| values.by_name.clone())]
     }
 }
 

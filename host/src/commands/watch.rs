@@ -1,4 +1,4 @@
-//! `watch`: run a line again whenever what it read changes.
+//! `watch`: run a line again whenever a file that it read changes.
 
 use super::{Command, Example, Group, Scope};
 use crate::baseline::{Change, Scalar};
@@ -10,7 +10,7 @@ use crate::render::style::Tone;
 use crate::render::text::counted;
 use serde_json::Value;
 
-/// People see so many values that moved.
+/// Moved values that the table shows.
 const SHOWN: usize = 20;
 
 /// `watch [--times COUNT] COMMAND`
@@ -19,38 +19,38 @@ pub(super) struct Watch;
 /// The arguments of `watch`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// End after so many runs, in place of Ctrl-C; before the command
+    /// Stop after this many runs instead of at Ctrl-C; goes before the command
     #[arg(long, value_name = "COUNT")]
     times: Option<u64>,
-    /// The command, with its arguments; it is run again when a file of a loaded model, of the input or of its data changes
+    /// The command, with its arguments; it runs again when a file of a loaded model, of the input or of its data changes
     #[arg(value_name = "COMMAND")]
     text: String,
 }
 
 /// What a run found.
 pub struct Round {
-    /// Which run it is; the one before any change is 1.
+    /// The number of the run; the one before any change is 1.
     pub run: u64,
     /// The line.
     pub line: String,
-    /// The files that changed, as they are named.
+    /// The files that changed.
     pub changed: Vec<String>,
-    /// The values that are no longer what they were, those that moved most first.
+    /// The values that changed, those that moved most first.
     pub moved: Vec<Moved>,
-    /// What the line gave.
+    /// The line's result.
     pub result: Given,
 }
 
 /// The result of another command.
 pub struct Given(Value);
 
-/// A value that is no longer what it was.
+/// A value that changed.
 pub struct Moved(Change);
 
 impl Round {
     /// The same with the values that changed.
     pub fn new(run: u64, line: &str, changed: Vec<String>, mut changes: Vec<Change>, result: Value) -> Self {
-        // What moved by no number, such as a verdict, is what matters most.
+        // A change that is not numeric, such as a verdict's, matters most.
         let by = |change: &Change| change.relative().map_or(f64::INFINITY, f64::abs);
         changes.sort_by(|one, other| by(other).total_cmp(&by(one)));
         let moved = changes.into_iter().map(Moved).collect();
@@ -71,7 +71,7 @@ impl Round {
         match self.moved.len() {
             0 => report,
             count if count > SHOWN => {
-                report.table(shown).line(format!("and {} that moved less", count - SHOWN))
+                report.table(shown).line(format!("and {} more that moved less", count - SHOWN))
             }
             _ => report.table(shown),
         }
@@ -81,11 +81,11 @@ impl Round {
 impl Record for Round {
     fn fields() -> Vec<Field<Self>> {
         vec![
-            Self::field("run", Unit::Count, "Which run of the line it is", |round| round.run),
+            Self::field("run", Unit::Count, "Number of the run", |round| round.run),
             Self::field("line", Unit::Text, "The line", |round| round.line.clone()),
             Self::field("changed", Unit::Text, "The files that changed", |round| round.changed.clone()),
-            Self::list("moved", "The values that are no longer what they were", |round| &round.moved),
-            Self::object("result", "What the line gave, as the schema of its command says", |round| {
+            Self::list("moved", "The values that changed", |round| &round.moved),
+            Self::object("result", "The line's result, by the schema of its command", |round| {
                 Some(&round.result)
             }),
         ]
@@ -94,7 +94,7 @@ impl Record for Round {
 
 impl Record for Given {
     fn fields() -> Vec<Field<Self>> {
-        vec![Self::names("Key of that report", Kind::Any, |given| {
+        vec![Self::names("Key of its report", Kind::Any, |given| {
             given.0.as_object().cloned().unwrap_or_default()
         })]
     }
@@ -103,16 +103,14 @@ impl Record for Given {
 impl Record for Moved {
     fn fields() -> Vec<Field<Self>> {
         vec![
-            Self::field("key", Unit::Name, "Where the value stands in the result", |moved| {
-                moved.0.key.clone()
-            })
-            .title("value"),
-            Self::field("before", Unit::Real, "What it was in the run before", |moved| {
+            Self::field("key", Unit::Name, "Its key in the result", |moved| moved.0.key.clone())
+                .title("value"),
+            Self::field("before", Unit::Real, "Its value in the previous run", |moved| {
                 moved.0.before.clone()
             })
             .title("before")
             .text(|moved| text(moved.0.before.as_ref())),
-            Self::field("now", Unit::Real, "What it is", |moved| moved.0.now.clone())
+            Self::field("now", Unit::Real, "Its value now", |moved| moved.0.now.clone())
                 .title("now")
                 .text(|moved| text(moved.0.now.as_ref())),
             Self::field("difference", Unit::Real, "By how much a number moved", |moved| moved.0.difference())
@@ -139,7 +137,7 @@ impl Command for Watch {
     const TAKES_TEXT: bool = true;
     const EXAMPLES: &'static [Example] = &[Example {
         line: "watch --times 1 compare resnet8.onnx resnet8_int8.onnx --data digits.npz --samples 4",
-        shows: "the layers; without `--times`, what moved after each export of one of the models, until Ctrl-C",
+        shows: "the layers; without `--times`, what moved whenever a model is exported again, until Ctrl-C",
     }];
 
     fn reports() -> Vec<ReportShape> {
@@ -150,8 +148,8 @@ impl Command for Watch {
         let Arguments { text, .. } = arguments;
         let (times, line) = parse(&text)?;
         if line.is_empty() {
-            return Err(Error::usage("there is no command to watch")
-                .with_hint("Write it, as in `watch compare a.onnx b.onnx`."));
+            return Err(Error::usage("no command to watch")
+                .with_hint("Add one, as in `watch compare a.onnx b.onnx`."));
         }
         Ok(Report::default().effect(Effect::Watch { times, line: line.to_owned() }))
     }

@@ -62,7 +62,7 @@ impl Content {
                 Ok(content?.into_pictures(options))
             }
             "png" | "jpg" | "jpeg" if *selection != Selection::default() => Err(Error::usage(format!(
-                "`{}` is a single picture: there are no samples to choose from",
+                "`{}` is a single picture, so there are no samples to choose from",
                 path.display()
             ))),
             "png" | "jpg" | "jpeg" => Ok(Self::Picture(Picture::read(path)?, options.clone())),
@@ -71,7 +71,7 @@ impl Content {
                 format!("qp cannot read `{}` as an input", path.display()),
             )
             .with_hint(
-                "Give a file that ends in .npy, .npz, .png, .jpg, .bin or .raw, a folder of them, or say `random`, `zeros` or `ones`.",
+                "Give a file that ends in .npy, .npz, .png, .jpg, .bin or .raw, a folder of them, or `random`, `zeros` or `ones`.",
             )),
         }
     }
@@ -87,7 +87,7 @@ impl Content {
             let selection = Selection { key: Some(key.clone()), ..selection.clone() };
             match read::npz(path, &selection) {
                 Ok(array) => arrays.push((key, array)),
-                // Texts, and arrays with fewer samples, may be there for something else.
+                // Text arrays, and arrays with fewer samples, may serve another purpose.
                 Err(error) if error.kind() == ErrorKind::InvalidInput => {}
                 Err(error) => return Err(error),
             }
@@ -123,7 +123,7 @@ impl Content {
         Ok(Self::Files(part.to_vec(), options.clone()))
     }
 
-    /// How many samples there are for an input with `rank` dimensions; `None` for what is fitted as a whole.
+    /// How many samples there are for an input with `rank` dimensions; `None` if it is fitted as a whole.
     pub(super) fn sample_count(&self, rank: Option<usize>) -> Option<u64> {
         match self.outline() {
             Some((dtype, shape)) => {
@@ -134,7 +134,7 @@ impl Content {
         }
     }
 
-    /// How many samples there are, whatever takes them; `None` for a single value.
+    /// How many samples there are, for any model; `None` for a single value.
     pub fn own_count(&self) -> Option<u64> {
         match self {
             Self::Generated(generator) => Some(generator.samples()),
@@ -154,7 +154,7 @@ impl Content {
         }
     }
 
-    /// Type and shape of what is one array.
+    /// Type and shape, if it is one array.
     pub fn outline(&self) -> Option<(DType, Vec<u64>)> {
         match self {
             Self::Array(array) => Some((array.dtype, array.shape.clone())),
@@ -169,7 +169,7 @@ impl Content {
         }
     }
 
-    /// The elements of what is one array.
+    /// The elements, if it is one array.
     pub(super) fn array(&self) -> Result<Option<Cow<'_, Tensor>>> {
         Ok(Some(match self {
             Self::Array(array) => Cow::Borrowed(array),
@@ -212,7 +212,7 @@ impl Content {
                 )
             }
             Self::Pixels(pixels, options) => {
-                // One picture alone has no dimension for samples.
+                // A single picture has no batch dimension.
                 let is_one =
                     pixels.outline().is_some_and(|(_, shape)| self.own_count() != shape.first().copied());
                 let part = if is_one { (**pixels).clone() } else { pixels.samples(first, end) };
@@ -249,7 +249,7 @@ impl Content {
                 if let Some(batch) = one.shape.as_mut().and_then(|shape| shape.first_mut()) {
                     *batch = Dimension::Fixed(1);
                 }
-                // Decoding takes longer than many a model does.
+                // Decoding can take longer than running the model.
                 let each = parallel::map(files.len(), parallel::cores(), |index| {
                     let content = Self::read(&files[index], &Selection::default(), options)?;
                     content

@@ -1,4 +1,4 @@
-//! Fits an array to a model's input, and records what was done to it.
+//! Fits an array to a model's input, and records the steps.
 
 use crate::error::{Error, Result};
 use crate::model::{
@@ -24,7 +24,7 @@ pub(super) fn array(array: &Tensor, value: &ValueInfo, may_round: bool) -> Resul
     let mut steps = Vec::new();
     let shape = fit_shape(array, value, &mut steps)?;
     let wanted = match value.dtype {
-        // A model that does not declare a dtype takes what floating-point models take.
+        // Without a declared dtype, treat it as a floating-point input.
         DType::UNDEFINED if array.dtype.is_float() => array.dtype,
         DType::UNDEFINED if array.dtype.bits() <= 8 => DType::FLOAT32,
         DType::UNDEFINED => array.dtype,
@@ -144,7 +144,7 @@ fn convert(array: &Tensor, wanted: DType, may_round: bool) -> Result<Vec<u8>, St
     from.for_each_block(&array.bytes, count, |values| {
         if fault.is_none() {
             fault = if to == ElementType::Float32 {
-                // Nearly all models take these: in steps that the compiler turns into vector instructions.
+                // The common case, written so that the compiler vectorizes it.
                 bytes.extend(values.iter().flat_map(|value| (*value as f32).to_le_bytes()));
                 let is_same = |value: &f64| f64::from(*value as f32) == *value || value.is_nan();
                 let place = values.iter().position(|value| !is_same(value)).filter(|_| !may_round);

@@ -26,11 +26,11 @@ pub enum Fill {
 pub struct Generator {
     /// The values.
     pub fill: Fill,
-    /// The shape, where the model has none or the user wants another with as many dimensions.
+    /// The shape, if the model has none or the user wants a different one of the same rank.
     pub shape: Option<Vec<u64>>,
     /// The size of the first dimension, if not the model's or 1.
     pub batch: Option<u64>,
-    /// The largest integer, if not 255 or what the dtype has.
+    /// The largest integer, if not 255 or the dtype's maximum.
     pub largest: Option<i64>,
     /// Only these samples, counted along the first dimension.
     pub window: Option<(u64, u64)>,
@@ -69,7 +69,7 @@ impl Generator {
         };
         let cannot = || {
             Error::invalid_input(format!(
-                "input `{}` takes {}, which cannot be generated",
+                "input `{}` takes {}, which qp cannot generate",
                 value.name,
                 type_text(value)
             ))
@@ -109,7 +109,7 @@ impl Generator {
     /// Where the values of one sample of an input come from; `None` for zeros and ones.
     fn source(&self, index: u64, sample: u64) -> Option<fastrand::Rng> {
         let (Fill::Uniform(seed) | Fill::Normal(seed)) = self.fill else { return None };
-        // An odd factor: no two samples begin alike.
+        // An odd factor: no two samples have the same seed.
         let own = seed ^ index.rotate_right(8) ^ sample.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Some(fastrand::Rng::with_seed(own))
     }
@@ -152,7 +152,7 @@ impl Generator {
     }
 }
 
-/// Whether a declared shape is complete, and has another number of dimensions than the wanted one.
+/// Whether a declared shape is complete, and differs in rank from the wanted one.
 fn is_another(declared: &[Dimension], wanted: &[u64]) -> bool {
     declared.len() != wanted.len() && declared.iter().all(|dimension| dimension.size().is_some())
 }

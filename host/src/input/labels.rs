@@ -31,14 +31,14 @@ impl Input {
             |names: &[&'static str]| names.iter().copied().find(|name| keys.iter().any(|key| key == name));
         let key = |name: &str| Selection { key: Some(name.to_owned()), ..selection.clone() };
         let Some(samples) = named(&SAMPLES) else {
-            // One array, or a choice that only the user can make.
+            // Either one array, or ambiguous.
             return Ok((Self::from_file(path, selection, source, options)?, None));
         };
         let input = Self::from_file(path, &key(samples), source, options)?;
         let Some(name) = named(&LABELS) else { return Ok((input, None)) };
         let labels = match labels(path, &key(name)) {
             Ok(labels) => labels,
-            // Of that name, and not one class a sample: masks, boxes, values.
+            // Named like labels, but not one class per sample: masks, boxes, values.
             Err(error) if error.kind() == ErrorKind::InvalidInput => return Ok((input, None)),
             Err(error) => return Err(error),
         };

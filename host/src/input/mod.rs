@@ -53,7 +53,7 @@ impl Input {
         Ok(Self { source, content, may_round: false })
     }
 
-    /// How pictures become tensors, for pictures and for files that may be pictures.
+    /// How pictures become tensors, for pictures and for files that may hold some.
     pub fn picture_options(&self) -> Option<&PictureOptions> {
         match &self.content {
             Content::Picture(_, options) | Content::Files(_, options) | Content::Pixels(_, options) => {
@@ -63,8 +63,8 @@ impl Input {
         }
     }
 
-    /// How many samples there are along the first dimension, if the model's input has as many dimensions; 1 for what
-    /// is fitted as a whole.
+    /// How many samples there are along the first dimension, if the model's input has the same rank; 1 for what is fitted
+    /// as a whole.
     pub fn sample_count(&self, info: &ModelInfo, sibling: Option<&ModelInfo>) -> u64 {
         let first = info.inputs.first();
         let rank = first
@@ -113,7 +113,7 @@ impl Input {
         }
     }
 
-    /// The elements of an array, as the file has them.
+    /// The elements of an array, as stored.
     ///
     /// # Errors
     /// Those of reading; `InvalidInput` for anything but an array.
@@ -159,7 +159,7 @@ pub fn declared(info: &ModelInfo, sibling: Option<&ModelInfo>) -> Vec<ValueInfo>
 pub fn fixed_batch(info: &ModelInfo, sibling: Option<&ModelInfo>) -> Option<u64> {
     let declared = declared(info, sibling);
     let [one] = &declared[..] else { return None };
-    // With fewer dimensions, there is none for samples.
+    // With fewer dimensions, there is no batch dimension.
     one.shape.as_ref().filter(|shape| shape.len() > 1)?.first()?.size().filter(|size| *size > 0)
 }
 
@@ -178,7 +178,7 @@ fn completed(value: &ValueInfo, sibling: Option<&ValueInfo>) -> ValueInfo {
 }
 
 fn only_input(declared: &[ValueInfo]) -> Result<&ValueInfo> {
-    // Inputs with defaults need not be given.
+    // Inputs with defaults are optional.
     let mut needed = declared.iter().filter(|value| !value.is_optional);
     if let (Some(one), None) = (needed.next(), needed.next()) {
         return Ok(one);

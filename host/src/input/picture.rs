@@ -18,9 +18,9 @@ pub struct Picture(DynamicImage);
 pub struct PictureOptions {
     /// Where the channels go; `None` to follow the model's dimension of 1 or 3.
     pub layout: Option<PictureLayout>,
-    /// How a picture of another size is made to fit.
+    /// How to fit a picture of another size.
     pub resize: Resize,
-    /// The share of both sides that is kept, around the middle, of a picture resized to as much more.
+    /// The share of both sides that is kept, around the center; the picture is first resized to correspondingly more.
     pub crop: Option<f64>,
     /// Subtracted from each channel, after scaling values to 0 to 1; one number for all or one per channel.
     pub mean: Vec<f64>,
@@ -39,15 +39,15 @@ pub enum PictureLayout {
     Nhwc,
 }
 
-/// How a picture of another size is made to fit.
+/// How to fit a picture of another size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Resize {
-    /// Both sides to the wanted size
+    /// Resize both sides to the target
     #[default]
     Stretch,
-    /// The shorter side to the wanted size, the excess cut off evenly
+    /// Resize the shorter side to the target, cut off the excess evenly
     Crop,
-    /// The longer side to the wanted size, black around it
+    /// Resize the longer side to the target, pad with black
     Pad,
 }
 
@@ -69,15 +69,15 @@ impl PictureOptions {
     /// `Usage` for numbers that nothing can be prepared with.
     pub fn check(&self) -> Result<()> {
         if self.deviation.iter().any(|deviation| *deviation == 0.0 || !deviation.is_finite()) {
-            return Err(Error::usage("a standard deviation of 0 cannot be divided by"));
+            return Err(Error::usage("cannot divide by a standard deviation of 0"));
         }
         if let Some(crop) = self.crop.filter(|crop| !(*crop > 0.0 && *crop <= 1.0)) {
-            return Err(Error::usage(format!("{crop} is not a share of a picture"))
+            return Err(Error::usage(format!("invalid crop {crop}"))
                 .with_hint("Give a number above 0, up to 1, as in `--crop 0.875`."));
         }
         for (what, numbers) in [("mean", &self.mean), ("standard deviation", &self.deviation)] {
             if !matches!(numbers.len(), 0 | 1 | 3) {
-                return Err(Error::usage(format!("a {what} of {} numbers", numbers.len()))
+                return Err(Error::usage(format!("the {what} has {} numbers", numbers.len()))
                     .with_hint("Give one number, or three for red, green and blue."));
             }
         }
@@ -122,7 +122,7 @@ struct Layout {
 }
 
 impl Picture {
-    /// A picture of 1 or 3 channels; `None` if there are not as many bytes.
+    /// A picture of 1 or 3 channels; `None` if the number of bytes does not match.
     pub(super) fn of_bytes(bytes: Vec<u8>, width: u64, height: u64, channels: usize) -> Option<Self> {
         let (width, height) = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
         Some(Self(match channels {
@@ -160,7 +160,7 @@ impl Picture {
         };
         let layout = layout(value.shape.as_deref().ok_or_else(misfit)?, options.layout).ok_or_else(misfit)?;
         let (own_width, own_height) = (u64::from(self.0.width()), u64::from(self.0.height()));
-        // Of a free size, what is left of the picture's own.
+        // A free size keeps the picture's own, after cropping.
         let kept = |own: u64| options.crop.map_or(own, |crop| ((own as f64 * crop) as u64).max(1));
         let width = layout.width.unwrap_or_else(|| kept(own_width));
         let height = layout.height.unwrap_or_else(|| kept(own_height));
@@ -181,7 +181,7 @@ impl Picture {
             let size = format!("{larger_width}×{larger_height}");
             steps.push(format!("resized {own_width}×{own_height} → {size}, {how}bilinear"));
             if options.crop.is_some() {
-                steps.push(format!("the middle {width}×{height} cut out"));
+                steps.push(format!("cropped to the central {width}×{height}"));
                 let (left, top) = ((larger_width - new_width) / 2, (larger_height - new_height) / 2);
                 resized.crop_imm(left, top, new_width, new_height)
             } else {
@@ -201,7 +201,7 @@ impl Picture {
         let (dtype, bytes) = match value.dtype {
             DType::UINT8 if options.changes_values() => {
                 return Err(Error::invalid_input(format!(
-                    "input `{}` takes uint8: `--mean`, `--std` and `--white` are for floats",
+                    "input `{}` takes uint8, but `--mean`, `--std` and `--white` are for floats",
                     value.name
                 )));
             }

@@ -33,8 +33,8 @@ pub(super) fn layout(dtype: DType, shape: &[u64]) -> Option<Layout> {
 }
 
 impl Content {
-    /// Arrays of uint8 that are pictures, to be prepared as pictures are; anything else as it is, and all of it if
-    /// there is nothing to prepare.
+    /// Marks arrays of uint8 that are pictures to be prepared as pictures; anything else stays as it is, and everything
+    /// does if there is nothing to prepare.
     pub(super) fn into_pictures(self, options: &PictureOptions) -> Self {
         if *options == PictureOptions::default() {
             return self;
@@ -54,7 +54,7 @@ impl Content {
     }
 }
 
-/// The tensor for an input, each picture prepared for itself.
+/// The tensor for an input, each picture prepared separately.
 pub(super) fn fit(array: &Tensor, value: &ValueInfo, options: &PictureOptions) -> Result<Fitted> {
     let layout = layout(array.dtype, &array.shape).ok_or_else(|| {
         Error::invalid_input(format!("{} {} is not pictures", array.dtype, shape_text(&array.shape)))

@@ -1,4 +1,4 @@
-//! Raw files: nothing but elements.
+//! Raw files: elements without a header.
 
 use crate::error::{Error, Result};
 use crate::model::{DType, Dimension, Tensor, ValueInfo, element_count, shape_text};
@@ -45,7 +45,7 @@ pub fn raw(
             bytes.len(),
             shape_text(&dimensions)
         ))
-        .with_hint("Describe its content with `--dtype` and `--shape`.")
+        .with_hint("Describe its contents with `--dtype` and `--shape`.")
     })?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Tensor { name, dtype, shape, bytes, quantization: None })

@@ -136,7 +136,7 @@ pub(super) fn npz(path: &Path, selection: &Selection) -> Result<Content> {
     array(entry, &place, key, selection)
 }
 
-/// The error that no array has the name of one of a model's inputs.
+/// The error if no array is named like one of a model's inputs.
 pub(super) fn ambiguous(path: &Path, keys: &[String], takes_several: bool) -> Error {
     Error::new(ErrorKind::Ambiguous, format!("`{}` holds {} arrays", path.display(), keys.len()))
         .with_hint(choice(path, keys, takes_several))
@@ -159,7 +159,7 @@ fn array(mut reader: impl Read, place: &Place<'_>, name: &str, selection: &Selec
     let header = Header::read(&mut reader).map_err(|cause| corrupt(path, &cause))?;
     let (dtype, is_big_endian) = dtype(&header.description).ok_or_else(|| {
         Error::invalid_input(format!(
-            "`{name}` in `{}` is of type {}, which qp does not read",
+            "`{name}` in `{}` has the type {}, which qp does not read",
             path.display(),
             header.description
         ))
@@ -174,7 +174,7 @@ fn array(mut reader: impl Read, place: &Place<'_>, name: &str, selection: &Selec
     let (wanted, skipped) = (bytes_of(&shape), dtype.packed_bytes(skipped));
     let has_samples = shape.len() > 1 && shape.len() == header.shape.len();
     let is_large = wanted.is_some_and(|wanted| wanted > LARGE_BYTES);
-    // For a truncated one, the reading reports it.
+    // Reading reports a truncated one.
     let whole = bytes_of(&header.shape).and_then(|bytes| bytes.checked_add(header.bytes));
     let is_there = |start: &u64| {
         whole == Some(place.bytes)
@@ -200,7 +200,7 @@ fn array(mut reader: impl Read, place: &Place<'_>, name: &str, selection: &Selec
     };
     let io = |error: std::io::Error| corrupt(path, &error.to_string());
     std::io::copy(&mut reader.by_ref().take(skipped), &mut std::io::sink()).map_err(io)?;
-    // Grows as bytes arrive: a false header costs nothing.
+    // Grows as bytes arrive: a false header allocates nothing.
     let mut bytes = Vec::new();
     reader.take(wanted).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 != wanted {
@@ -227,7 +227,7 @@ impl Header {
         let mut start = [0; 8];
         reader.read_exact(&mut start).map_err(|_| "it is shorter than a header".to_owned())?;
         if &start[..6] != b"\x93NUMPY" {
-            return Err("it does not begin as NumPy's files do".to_owned());
+            return Err("it does not begin like a NumPy file".to_owned());
         }
         let length_bytes = if start[6] == 1 { 2 } else { 4 };
         let mut length = [0; 4];

@@ -22,11 +22,11 @@ pub struct Stored {
     pub(super) shape: Vec<u64>,
     /// Where the first of them begins.
     pub(super) offset: u64,
-    /// What removes the file if it is temporary, when nothing uses it any more.
+    /// Removes a temporary file once nothing uses it.
     pub(super) unpacked: Option<Unpacked>,
 }
 
-/// A temporary file for what is compressed in the user's.
+/// A temporary file with the uncompressed contents of the user's.
 #[derive(Clone, Debug)]
 pub(super) struct Unpacked(pub(super) Arc<tempfile::NamedTempFile>);
 

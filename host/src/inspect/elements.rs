@@ -223,7 +223,7 @@ impl<'a> Elements<'a> {
     /// The statistics of each index along `axis`.
     ///
     /// # Errors
-    /// `InvalidInput` for an axis that the tensor lacks; as [`Self::each_block`].
+    /// `InvalidInput` for an axis that the tensor does not have; as [`Self::each_block`].
     pub fn channel_statistics(&self, axis: i64, progress: &dyn Progress) -> Result<Vec<Statistics>> {
         let map = self.channels(axis)?;
         let count = self.channel_count(&map)?;
@@ -255,7 +255,7 @@ impl<'a> Elements<'a> {
     /// Passes on the numbers at one index along `axis`, in order.
     ///
     /// # Errors
-    /// `InvalidInput` for an axis or an index that the tensor lacks; as [`Self::each_block`].
+    /// `InvalidInput` for an axis or an index that the tensor does not have; as [`Self::each_block`].
     pub fn each_block_of_channel(
         &self,
         axis: i64,
@@ -443,13 +443,13 @@ fn dequantization<'a>(
         None
     };
     let dequantization = Dequantization { map, scales, zero_points, rounds_to };
-    // For a type that is read channel by channel, a wrong number would be found halfway through.
+    // Checked here because a tensor read channel by channel would only fail halfway through.
     let list = dequantization.list().map_err(|error| unfit(tensor, error.message()))?;
     dequantization.map.expect_count(list).map_err(|mismatch| unfit(tensor, &mismatch.to_string()))?;
     Ok(dequantization)
 }
 
-/// The numbers of a stored tensor that must have as many elements as another tensor has scales.
+/// The numbers of a stored tensor; it must have one element for each scale of another.
 fn numbers(model: &Loaded, tensor: &TensorInfo, name: &str, progress: &dyn Progress) -> Result<Vec<f64>> {
     let stored = model
         .info()

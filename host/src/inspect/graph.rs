@@ -44,7 +44,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The op type, or what it is if not a layer.
+    /// The op type, or for anything but a layer what it is.
     pub fn kind(&self) -> &'a str {
         match self {
             Self::Input(_) => "input",
@@ -55,7 +55,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A value on its way from the node that computes it to one that reads it.
+/// An edge: a value, from the node that computes it to one that reads it.
 #[derive(Clone, Copy, Debug)]
 pub struct Edge<'a> {
     /// The node that computes it.

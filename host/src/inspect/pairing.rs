@@ -21,7 +21,7 @@ pub struct TensorPair<'a> {
     pub fit: ShapeFit,
 }
 
-/// Why two things are a pair.
+/// Why two things were paired.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ground {
     /// A machine-readable name: [`Why::code`].
@@ -50,7 +50,7 @@ impl Ground {
     }
 }
 
-/// The pairs and what is left over.
+/// The pairs and the leftovers.
 #[derive(Clone, Debug, Default)]
 pub struct TensorPairs<'a> {
     /// The pairs, in the reference's order.
@@ -197,7 +197,7 @@ pub struct LayerPair<'a> {
     pub ground: Ground,
 }
 
-/// The pairs and what is left over.
+/// The pairs and the leftovers.
 #[derive(Clone, Debug, Default)]
 pub struct LayerPairs<'a> {
     /// The pairs, in the reference's order.

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Quantized<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Which of the two it is.
+    /// Stored tensor or activation.
     pub kind: Kind,
     /// The layers that read or compute it.
     pub layers: Vec<&'a str>,
@@ -120,7 +120,7 @@ impl<'a> Quantized<'a> {
     }
 }
 
-/// The codes in use of a stored tensor, and what they and its channels say. What cannot be read says nothing.
+/// The codes in use of a stored tensor, and the suspicions from them and its channels. None if it cannot be read.
 fn of_stored(
     model: &Loaded,
     owner: Option<&LayerInfo>,
@@ -128,7 +128,7 @@ fn of_stored(
     thresholds: &Thresholds,
     progress: &dyn Progress,
 ) -> Result<(Option<CodeUsage>, Vec<Suspicion>)> {
-    // Of real numbers that the graph rounds, the codes are what they are rounded to.
+    // The codes of real numbers that the graph rounds are those they are rounded to.
     let elements = if tensor.dtype.is_float() {
         Elements::values(model, tensor, progress)
     } else {
@@ -161,8 +161,8 @@ fn of_blocks(
     thresholds.of_blocks(*tensor.shape.get(axis)?, parameters.block_size?)
 }
 
-/// The values inside or after a pair of layers that quantize and dequantize, and stored tensors dequantized: their
-/// parameters are those of the value before the pair, which is listed already.
+/// The values inside or after a quantize-dequantize pair, and dequantized stored tensors: their parameters are those of
+/// the value before the pair, which is already listed.
 fn repeated(info: &ModelInfo) -> BTreeSet<&str> {
     let values = info.inputs.iter().chain(&info.values).chain(&info.outputs);
     let quantized: BTreeSet<&str> = values

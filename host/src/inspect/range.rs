@@ -70,7 +70,7 @@ pub fn representable(parameters: &QuantizationParameters) -> Option<(f64, f64)> 
     list.representable_range(codes).map(|range| (range.low(), range.high()))
 }
 
-/// What happens to the values of a layer that its codes do not reach.
+/// What happens to a layer's values outside the range of its codes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Beyond {
     /// The share that is clipped, among those that are not NaN; `None` if there are none.

@@ -23,7 +23,7 @@ pub struct Residual<'a> {
 pub struct Branch<'a> {
     /// The value that is added.
     pub value: &'a str,
-    /// The layers between the fork and the addition, in order; empty for a branch that goes straight.
+    /// The layers between the fork and the addition, in order; empty for a plain skip connection.
     pub layers: Vec<&'a str>,
     /// The codes to which the value is rounded.
     pub quantization: Option<&'a QuantizationParameters>,
@@ -87,7 +87,7 @@ fn residual<'a>(graph: &Graph<'a>, node: usize, layer: &'a LayerInfo) -> Option<
     })
 }
 
-/// The codes to which a node's result is rounded, at once or after an activation.
+/// The codes to which a node's result is rounded, directly or after an activation.
 fn rounded<'a>(graph: &Graph<'a>, node: usize) -> Option<&'a QuantizationParameters> {
     let first = graph.outgoing(node).next()?;
     first.quantization.or_else(|| graph.outgoing(first.to).find_map(|edge| edge.quantization))

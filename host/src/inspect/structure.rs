@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 /// The name of pairs that the graph decides.
 const WHY: &str = "graph";
 
-/// More anchors than this say nothing.
+/// With more anchors than this, a layer is not identified.
 const MOST_ANCHORS: usize = 16;
 /// How often all layers are visited while something new is found.
 const MOST_ROUNDS: usize = 64;
@@ -51,7 +51,7 @@ impl<'a> Side<'a> {
                 };
                 match from {
                     Some(anchor) => drop(own.insert(anchor)),
-                    // In a graph that is out of order nothing is known yet.
+                    // Unknown so far if the graph is not in topological order.
                     None => own.extend(sets.get(edge.from).into_iter().flatten()),
                 }
                 if own.len() > MOST_ANCHORS {
@@ -69,7 +69,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Checks pairs that rest on numbers against the graph, and pairs the leftovers by it.
+/// Checks pairs of numbered names against the graph, and pairs the leftovers by it.
 ///
 /// `counted` are the pairs of names that only count; those that agree with the graph are added to `found`, the layers
 /// of the others to the leftovers.
@@ -107,7 +107,7 @@ pub fn settle<'a>(
         if new.is_empty() {
             // What does not agree is not a pair; its layers may have other partners.
             for pair in counted.drain(..) {
-                // If nothing is known about the graph, the name is all there is.
+                // Without information about the graph, only the name is left.
                 let is_unknown = !our_sets.contains_key(pair.reference.path.as_str())
                     && !their_sets.contains_key(pair.candidate.path.as_str());
                 if is_unknown && pair.reference.is_like(pair.candidate) {

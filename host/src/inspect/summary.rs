@@ -2,7 +2,7 @@
 
 use qp_analysis::{CodeUsage, Statistics};
 
-/// [`Statistics`] as a result: `None` if there is no finite value.
+/// [`Statistics`] as a result; `None` without finite values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
     /// All elements.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Below this many bytes a second thread costs more than it gains.
 const PARALLEL_BYTES: u64 = 8 << 20;
 
-/// This many saturate the memory; each holds some pieces of tensors.
+/// This many threads saturate the memory bandwidth; each holds some pieces of tensors.
 const MOST_THREADS: usize = 8;
 
 /// The statistics of the real values of each tensor, in the same order. A tensor that cannot be read, such as one of

@@ -119,8 +119,8 @@ impl<'a> Wiring<'a> {
     }
 }
 
-/// What the channels of a quantized weight say together: those of zeros, and those that use next to nothing of a scale
-/// that all share.
+/// Suspicions about the channels of a quantized weight: those that are all zero, and those that use only a few codes of
+/// a shared scale.
 ///
 /// # Errors
 /// `Cancelled`; a tensor whose scales do not fit has no channels to check.

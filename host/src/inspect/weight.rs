@@ -4,7 +4,7 @@ use crate::model::{LayerInfo, ModelInfo, TensorInfo, TensorRole};
 use std::collections::{HashMap, HashSet};
 
 /// The stored tensors that belong to the layer or that it reads, without scales and zero points: the largest first,
-/// equal ones in the order of their names.
+/// then by name.
 pub fn tensors_of<'a>(layer: &LayerInfo, info: &'a ModelInfo) -> Vec<&'a TensorInfo> {
     let mut seen = HashSet::new();
     let names = layer.tensors.iter().chain(&layer.inputs).filter(|name| seen.insert(name.as_str()));

@@ -1,5 +1,5 @@
 //! The report as test runners write it and CI systems read it: a suite for each section, a case for each check. The
-//! rules are in `tests/junit.xsd`, with where they are from.
+//! schema is `tests/junit.xsd`, which names its sources.
 
 use super::{Journal, Outcome, Step};
 use crate::error::{Error, Result};

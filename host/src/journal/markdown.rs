@@ -40,7 +40,7 @@ pub(super) fn text(journal: &Journal) -> String {
     text
 }
 
-/// A text that ends neither its cell nor its row.
+/// A text escaped for a table cell.
 fn cell(text: &str) -> String {
     printable::line(text).replace('|', "\\|").replace(['\n', '\r'], " ")
 }

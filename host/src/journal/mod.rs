@@ -1,6 +1,6 @@
 //! What happened in a script, for continuous integration: JUnit's XML, JSON, Markdown. The same script with the same
-//! outcome gives the same file: no host, and no durations, which are `null` in the results. (What `bench` computes of them is its
-//! result.)
+//! outcome gives the same file: no host name, and no durations, which are `null` in the results. (What `bench` computes
+//! from them stays.)
 
 mod junit;
 mod markdown;
@@ -10,7 +10,7 @@ use crate::file;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// The commands whose success is what a script checks.
+/// The commands that count as checks.
 const CHECKS: [&str; 2] = ["assert", "expect-error"];
 
 /// The statements of a script that were executed, in order.
@@ -52,7 +52,7 @@ impl Step {
             || (self.command == "baseline" && self.text.split_whitespace().nth(1) == Some("check"))
     }
 
-    /// Its line, its round, and what it says.
+    /// Its line, its round, and its text.
     fn name(&self, text: &str) -> String {
         match &self.round {
             Some(round) => format!("line {} ({round}): {text}", self.line),
@@ -69,7 +69,7 @@ impl Step {
     }
 }
 
-/// Where a statement stands, and what it says.
+/// A statement's position and text.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// The name of the text.
@@ -81,12 +81,12 @@ pub struct Place<'a> {
 }
 
 impl Journal {
-    /// Of a script of that name.
+    /// For a script with this name.
     pub fn of(script: &Path) -> Self {
         Self { script: script.display().to_string(), ..Self::default() }
     }
 
-    /// Notes a statement, and the rounds of the loops around it; what follows `section` stands under its title.
+    /// Records a statement, and the rounds of the loops around it; what follows `section` is grouped under its title.
     pub fn note(
         &mut self,
         place: Place<'_>,
@@ -127,7 +127,7 @@ impl Journal {
     /// Writes the report in the format of the file's extension: `.xml`, `.json` or `.md`.
     ///
     /// # Errors
-    /// `Usage` for another extension, and what writing says.
+    /// `Usage` for another extension, and those of writing.
     pub fn write(&self, path: &Path) -> Result<()> {
         let content = match Format::of(path)? {
             Format::JUnit => junit::text(self)?,
@@ -180,7 +180,7 @@ impl Format {
             "xml" => Ok(Self::JUnit),
             "json" => Ok(Self::Json),
             "md" => Ok(Self::Markdown),
-            _ => Err(Error::usage(format!("`{}` is not a kind of report", path.display()))
+            _ => Err(Error::usage(format!("`{}` is not a report format", path.display()))
                 .with_hint("Give a file that ends in .xml (JUnit), .json or .md.")),
         }
     }

@@ -3,12 +3,12 @@
 //! - `if EXPR`, any number of `else if EXPR`, perhaps `else`, then `end`: the first body whose expression is true.
 //! - `for NAME in WORD…`, then `end`: the body, once for each word, which `$NAME` stands for.
 //!
-//! Each of these is a statement of its own, and these words are special only where a command could stand, unquoted.
+//! Each of these is a statement of its own, and these words are special only unquoted, in place of a command.
 
 use super::token::{Part, Problem, Statement, Word, is_name, parse};
 use std::ops::Range;
 
-/// The words that make blocks, and what follows each.
+/// The keywords of blocks, and the syntax of each.
 pub const KEYWORDS: [(&str, &str); 4] = [
     ("if", "if EXPR … else if EXPR … else … end"),
     ("else", "if EXPR … else … end"),
@@ -55,7 +55,7 @@ pub struct For {
 }
 
 impl For {
-    /// The words that stand for its rounds.
+    /// The words it loops over.
     pub fn words(&self) -> &[Word] {
         self.header.words.get(3..).unwrap_or_default()
     }
@@ -79,7 +79,7 @@ pub fn is_incomplete(text: &str) -> bool {
         || blocks(text).is_err_and(|problems| problems.iter().all(|problem| problem.is_incomplete))
 }
 
-/// How the block is written that a word belongs to; `None` for other words.
+/// The syntax of the block that a keyword belongs to; `None` for other words.
 pub fn usage(word: &str) -> Option<&'static str> {
     KEYWORDS.iter().find(|(keyword, _)| *keyword == word).map(|(_, usage)| *usage)
 }
@@ -106,7 +106,7 @@ enum Kind {
 #[derive(Default)]
 struct Builder {
     open: Vec<Open>,
-    /// What was read of each open block's body; the first is the text's own.
+    /// What was read so far of each open block's body; the first is the text's own.
     bodies: Vec<Vec<Node>>,
     top: Vec<Node>,
     problems: Vec<Problem>,
@@ -142,7 +142,7 @@ impl Builder {
 
     fn begin(&mut self, first: Statement, kind: Kind) {
         if self.open.len() == MAX_DEPTH {
-            self.problem("more than 32 blocks within each other", first.span.clone());
+            self.problem("blocks are nested more than 32 deep", first.span.clone());
         }
         self.open.push(Open { first, kind });
         self.bodies.push(Vec::new());
@@ -180,16 +180,16 @@ impl Builder {
                 *condition = Some(inner);
             }
         } else {
-            self.require(statement.words.len() == 1, &statement, "`else` stands alone, or before `if`");
+            self.require(statement.words.len() == 1, &statement, "`else` takes no words, except `if`");
         }
     }
 
     fn end(&mut self, statement: &Statement) {
-        self.require(statement.words.len() == 1, statement, "`end` stands alone");
+        self.require(statement.words.len() == 1, statement, "`end` takes no words");
         let (Some(Open { first, kind }), Some(body)) = (self.open.pop(), self.bodies.pop()) else {
             return self.problem("`end` without `if` or `for`", statement.span.clone());
         };
-        // What is nested too deeply would also be dropped recursively.
+        // A tree nested too deeply would overflow the stack when dropped, too.
         if self.open.len() >= MAX_DEPTH {
             return;
         }
@@ -223,7 +223,7 @@ impl Builder {
     }
 }
 
-/// The keyword that a word is, if it is written without quotes.
+/// The word as a keyword, if it is unquoted.
 fn keyword(word: Option<&Word>) -> Option<&'static str> {
     let text = plain(word)?;
     KEYWORDS.iter().map(|(keyword, _)| *keyword).find(|keyword| *keyword == text)
@@ -296,10 +296,10 @@ mod tests {
         assert_eq!(problems("else"), [("`else` without `if`", "else")]);
         assert_eq!(problems("for m in a; else; end"), [("`else` without `if`", "else")]);
         assert_eq!(problems("if a; else; else; end"), [("`else` after `else`", "else")]);
-        assert_eq!(problems("if a; b; else c; end"), [("`else` stands alone, or before `if`", "else c")]);
+        assert_eq!(problems("if a; b; else c; end"), [("`else` takes no words, except `if`", "else c")]);
         assert_eq!(
             problems("if; end x"),
-            [("`if` needs an expression", "if"), ("`end` stands alone", "end x")]
+            [("`if` needs an expression", "if"), ("`end` takes no words", "end x")]
         );
         assert_eq!(problems("for m a b; end"), [("`for` is written `for NAME in WORD…`", "for m a b")]);
         assert_eq!(problems("for m in; end"), [("`for` is written `for NAME in WORD…`", "for m in")]);

@@ -31,7 +31,7 @@ impl Line {
         self.words.first().map_or("", |(word, _)| word.as_str())
     }
 
-    /// What follows the command's name as it was written, quotes included; only variables are expanded.
+    /// What follows the command's name, as written, quotes included; only variables are expanded.
     pub fn rest(&self) -> &str {
         &self.rest
     }

@@ -1,4 +1,4 @@
-//! Splits a text into statements and words, as a shell does, and remembers where each came from.
+//! Splits a text into statements and words, as a shell does, and keeps each one's position.
 //!
 //! - Words are separated by white space; statements by newlines or `;`.
 //! - `'…'` is literal; `"…"` expands `$name` and knows `\"`, `\\`, `\$` and a backslash before a newline.

@@ -1,4 +1,4 @@
-//! What clap found wrong with a line, in our words and at its place.
+//! clap's errors, in our words and with a position.
 
 use super::Line;
 use crate::error::Error;
@@ -48,7 +48,7 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
-/// What the standard library's reason against a number is in words.
+/// The standard library's reason for rejecting a number, in words.
 fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
     if error.is::<ParseFloatError>() {

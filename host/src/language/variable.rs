@@ -16,7 +16,7 @@ impl Variables {
         self.0.insert(name, value);
     }
 
-    /// Sets a variable, or removes it; returns what it was.
+    /// Sets or removes a variable; returns its old value.
     pub fn replace(&mut self, name: &str, value: Option<serde_json::Value>) -> Option<serde_json::Value> {
         match value {
             Some(value) => self.0.insert(name.to_owned(), value),
@@ -34,7 +34,7 @@ impl Variables {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// The text of a word, its variables replaced by their values.
+    /// The text of a word, with variables replaced by their values.
     ///
     /// # Errors
     /// `Usage` at the reference to a variable that is not set.
@@ -50,7 +50,7 @@ impl Variables {
         Ok(text)
     }
 
-    /// The pattern that a word is; `None` for one without wildcards outside quotes.
+    /// The word as a pattern; `None` without wildcards outside quotes.
     ///
     /// # Errors
     /// As [`Self::expand`].
@@ -84,7 +84,7 @@ impl Variables {
     }
 }
 
-/// What a text stands for: a number is a number, everything else is text.
+/// The value of a text: a number if it is one, otherwise text.
 pub fn value_of(text: &str) -> serde_json::Value {
     let number = text.parse::<f64>().ok().and_then(|_| serde_json::from_str(text).ok());
     number.unwrap_or_else(|| text.into())
@@ -93,12 +93,12 @@ pub fn value_of(text: &str) -> serde_json::Value {
 /// A name that a variable can have.
 ///
 /// # Errors
-/// `Usage` for any other, which is `what`.
+/// `Usage` for any other name; `what` says what it names.
 pub fn checked_name<'t>(name: &'t str, what: &str) -> Result<&'t str> {
     if is_name(name) {
         return Ok(name);
     }
-    Err(Error::usage(format!("`{name}` cannot be the name of a {what}"))
+    Err(Error::usage(format!("`{name}` is not a valid name for a {what}"))
         .with_hint("Use letters, digits and `_`, no digit first."))
 }
 
@@ -108,7 +108,7 @@ pub fn checked_name<'t>(name: &'t str, what: &str) -> Result<&'t str> {
 /// `Usage` for anything else.
 pub fn assignment(text: &str) -> Result<(String, serde_json::Value)> {
     let unusable =
-        || Error::usage(format!("`{text}` sets no variable")).with_hint("Write `let NAME = VALUE`.");
+        || Error::usage(format!("`{text}` is not an assignment")).with_hint("Write `let NAME = VALUE`.");
     let (name, value) = text.split_once('=').ok_or_else(unusable)?;
     Ok((checked_name(name.trim(), "variable")?.to_owned(), value_of(value.trim())))
 }

@@ -1,11 +1,11 @@
-//! Drawings of one line, made of characters, as wide as their column.
+//! One-line drawings made of characters, as wide as their column.
 
 /// What a cell of a chart column shows. Places are shares of the width, from 0 at the left to 1 at the right.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Chart {
-    /// A bar from the left, of that share of the width. Something is never nothing.
+    /// A bar from the left, of this share of the width. Only zero has no bar.
     Bar(f64),
-    /// The same with a text after it, for which room is kept.
+    /// The same with a text after it, for which room is reserved.
     Labelled {
         /// The share of the width that is left for the bar.
         share: f64,
@@ -14,7 +14,7 @@ pub enum Chart {
     },
     /// A stretch of an axis.
     Span(Span),
-    /// Labels at their places, those that would touch an earlier one left out.
+    /// Labels at their places, without those that would touch an earlier one.
     Axis(Vec<(f64, String)>),
 }
 
@@ -33,16 +33,16 @@ pub struct Span {
     pub zero: Option<f64>,
 }
 
-/// The narrowest a chart column becomes that has so many beside it, itself included.
+/// The minimum width of a chart column, given the number of chart columns.
 pub const fn min_width(charts: usize) -> usize {
     if charts > 1 { 16 } else { 24 }
 }
-/// The widest a chart column becomes.
+/// The maximum width of a chart column.
 pub const MAX_WIDTH: usize = 100;
-/// The width where there is no terminal to fill.
+/// The width without a terminal to fill.
 pub const DEFAULT_WIDTH: usize = 40;
 
-/// The room that is kept for a label and the space before it.
+/// The room for a label and the space before it.
 const LABEL_WIDTH: usize = 9;
 
 impl Chart {
@@ -61,7 +61,7 @@ impl Chart {
     }
 }
 
-/// A bar of that many columns, to an eighth of one.
+/// A bar of this many columns, to an eighth of one.
 fn bar(columns: f64) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let eighths = (columns * 8.0).round() as usize;
@@ -98,7 +98,7 @@ impl Span {
     }
 }
 
-/// The column of a place; ends outside of the axis are at its ends, NaN is nowhere.
+/// The column of a place; values outside the axis are at its ends, NaN has none.
 fn place(share: f64, last: usize) -> Option<usize> {
     (!share.is_nan()).then(|| (share.clamp(0.0, 1.0) * last as f64).round() as usize)
 }

@@ -28,7 +28,7 @@ fn block(block: &Block) -> Option<String> {
                 kept.iter().map(|index| row.get(*index).map(raw_text).unwrap_or_default()).collect()
             };
             let names = kept.iter().map(|index| table.columns[*index].key.to_string()).collect();
-            // A row that only serves a chart, such as its axis, has nothing to say here.
+            // A row that only serves a chart, such as its axis, has no values.
             let rows = table.rows.iter().filter(|row| row.iter().any(|cell| !cell.raw.is_null()));
             Some(write(names, rows.map(|row| data(row))))
         }

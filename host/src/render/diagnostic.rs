@@ -10,16 +10,16 @@ use unicode_width::UnicodeWidthStr;
 /// The text an error came from.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
-    /// A line typed at a prompt of that width, which still stands above the message.
+    /// A line typed at a prompt of this width, still visible above the message.
     Prompt {
         /// The line.
         text: &'a str,
         /// Columns before the line.
         prompt_width: usize,
     },
-    /// A text that the user does not see: a script, a pipe, an argument.
+    /// A text that is not on the screen: a script, a pipe, an argument.
     Text {
-        /// What it is called: the script's path, `-c`, `standard input`.
+        /// Its name: the script's path, `-c`, `standard input`.
         name: &'a str,
         /// All of it.
         text: &'a str,
@@ -77,12 +77,12 @@ fn title(error: &Error) -> String {
     on_one_line(&error.one_line())
 }
 
-/// A message with spaces where others may have broken it into lines.
+/// A message on one line, line breaks replaced by spaces.
 fn on_one_line(text: &str) -> String {
     printable::line(&text.replace(['\n', '\t'], " ")).into_owned()
 }
 
-/// A line of carets below the span, or none when the line would not be where we think.
+/// A line of carets below the span, or none if the terminal may have wrapped the line.
 fn carets(line: &str, span: std::ops::Range<usize>, prompt_width: usize) -> Option<String> {
     if line.contains('\n') {
         return None;

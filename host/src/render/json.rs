@@ -10,7 +10,7 @@ pub fn report(report: &Report, is_for_people: bool) -> String {
     document(report.value(), is_for_people)
 }
 
-/// The document that stands in place of a failed command's result.
+/// The document for a failed command, instead of a result.
 pub fn error(error: &Error) -> String {
     document(&json!({ "error": error }), false)
 }

@@ -1,4 +1,4 @@
-//! What commands return, and how it is shown. Below this module nobody knows what a terminal is.
+//! What commands return, and how it is shown. Nothing below this module deals with the terminal.
 
 pub mod chart;
 pub mod csv;

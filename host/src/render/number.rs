@@ -65,7 +65,7 @@ pub fn decibels(value: f64) -> String {
     if value.is_finite() { format!("{value:.1} dB") } else { format!("{} dB", non_finite(value)) }
 }
 
-/// A real number to four digits: enough to place the end of a range.
+/// A real number with four digits: enough for the end of a range.
 pub fn short(value: f64) -> String {
     let digits = if value == 0.0 { 0.0 } else { value.abs().log10().floor() };
     real((value / 10f64.powf(digits - 3.0)).round() * 10f64.powf(digits - 3.0))

@@ -29,7 +29,7 @@ pub enum Effect {
     Quit,
     /// Runs a script.
     Source(PathBuf),
-    /// Fails: the result is worth seeing, and is not what should be.
+    /// Fails after the result was shown.
     Fail(Error),
     /// Runs a line that must fail.
     ExpectError {
@@ -40,7 +40,7 @@ pub enum Effect {
     },
     /// Runs a line again and again.
     Watch {
-        /// So many times; `None` for until Ctrl-C.
+        /// This many times; `None` for until Ctrl-C.
         times: Option<u64>,
         /// The line.
         line: String,
@@ -89,7 +89,7 @@ impl Block {
         let cell = |cell: &Cell| Cell {
             text: line(&cell.text),
             raw: match &cell.raw {
-                // Quoted as CSV quotes it, a newline harms nobody.
+                // A newline is harmless in a quoted CSV field.
                 Value::String(text) => Value::String(printable::lines(text).into_owned()),
                 other => other.clone(),
             },
@@ -101,7 +101,7 @@ impl Block {
                 Self::Fields(fields.iter().map(|(name, value)| (line(name), cell(value))).collect())
             }
             Self::Table(table) => {
-                // The keys of columns for one model each are names of files.
+                // Columns for one model each have file names as keys.
                 let named = |column: &Column| Column {
                     name: line(&column.name).into(),
                     key: line(&column.key).into(),
@@ -140,8 +140,7 @@ pub struct Column {
     pub is_right_aligned: bool,
     /// Columns of a higher rank are left out first when the terminal is too narrow; rank 0 always stays.
     pub rank: u8,
-    /// Whether its cells are charts, which fill the width that the other columns leave, and are nothing to a
-    /// machine.
+    /// Whether its cells are charts, which fill the width that the other columns leave, and are for people only.
     pub is_chart: bool,
     /// Its heading in CSV: the path of its JSON key; empty for people only.
     pub key: Cow<'static, str>,
@@ -158,7 +157,7 @@ pub struct Cell {
     pub raw: Value,
     /// What it means.
     pub tone: Tone,
-    /// What is drawn in place of the text in a chart column; boxed, because few of many cells have one.
+    /// What is drawn instead of the text in a chart column; boxed, because few cells have one.
     pub chart: Option<Box<Chart>>,
 }
 
@@ -174,7 +173,7 @@ impl Cell {
         Self::text(text).tone(Tone::Name)
     }
 
-    /// Nothing to say here.
+    /// No value.
     pub fn missing() -> Self {
         Self { text: "–".to_owned(), raw: Value::Null, tone: Tone::Dim, chart: None }
     }
@@ -201,7 +200,7 @@ impl Cell {
         Self { text: chart.draw(chart::DEFAULT_WIDTH), chart: Some(Box::new(chart)), ..Self::default() }
     }
 
-    /// `some` turned into a cell, or [`Cell::missing`].
+    /// `some` as a cell, or [`Cell::missing`].
     pub fn option<T>(some: Option<T>, cell: impl FnOnce(T) -> Self) -> Self {
         some.map_or_else(Self::missing, cell)
     }
@@ -279,8 +278,8 @@ impl Report {
         self
     }
 
-    /// The same report of a command that sets something for those that follow, if `is_so`: where only the last result
-    /// is wanted, it is not one as long as there is another.
+    /// The same report, marked if `is_so` as only setting something for later commands: with `-q`, it counts as the last
+    /// result only if there is no other.
     #[must_use]
     pub fn preparation(mut self, is_so: bool) -> Self {
         self.is_preparation = is_so;
@@ -307,8 +306,8 @@ impl Report {
         &self.blocks
     }
 
-    /// The report as people may see it: what its texts hold that is not seen is replaced (see [`printable`]). To
-    /// be asked for before anything is laid out.
+    /// The report for people: invisible characters in its texts are replaced (see [`printable`]). Call it before laying
+    /// anything out.
     pub fn printable(&self) -> Cow<'_, Self> {
         if self.blocks.iter().all(Block::is_printable) {
             return Cow::Borrowed(self);

@@ -1,4 +1,4 @@
-//! The meaning of each color, in one table. Everything is understandable without color.
+//! The meaning of each color, in one table. All output is understandable without color.
 
 use owo_colors::{OwoColorize, Style};
 
@@ -14,11 +14,11 @@ pub enum Tone {
     Heading,
     /// As it should be.
     Good,
-    /// To be looked at.
+    /// Worth a look.
     Warning,
     /// Wrong, missing, failed.
     Bad,
-    /// Of little weight.
+    /// Less important.
     Dim,
 }
 

@@ -54,7 +54,7 @@ fn push_line(text: &mut String, pieces: &[(Tone, String)], width: Option<u16>) {
     text.push('\n');
 }
 
-/// A word, in several parts when it is wider than a line that is indented so far.
+/// A word, split into parts if it is wider than a line with this indentation.
 fn parts(word: &str, room: usize, indent: usize) -> Vec<String> {
     let most = room.saturating_sub(indent).max(1);
     if word.trim_end().width() <= most {
@@ -200,12 +200,12 @@ fn needed_width(table: &Table, shown: &[usize]) -> usize {
     2 + shown.iter().map(|&index| natural_width(table, index) + 2).sum::<usize>()
 }
 
-/// What the other columns leave to a chart, within limits.
+/// The width that the other columns leave for a chart, within limits.
 fn chart_width(table: &Table, shown: &[usize], width: Option<u16>) -> usize {
     let Some(width) = width else { return chart::DEFAULT_WIDTH };
     let charts = shown.iter().filter(|index| table.columns[**index].is_chart).count().max(1);
     let left = usize::from(width).saturating_sub(needed_width(table, shown));
-    // As narrow as was reckoned with, which is by all charts, those left out too.
+    // The minimum width depends on all charts, including those left out.
     let all = chart_count(table);
     (chart::min_width(all) + left / charts).min(chart::MAX_WIDTH)
 }

@@ -1,6 +1,6 @@
 //! Short texts of lines for people.
 
-/// Names that a list for people has.
+/// The most names that a list for people has.
 const MOST_NAMES: usize = 5;
 
 /// The first few names, and how many more there are; all of them are in the JSON.

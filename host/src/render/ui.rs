@@ -1,4 +1,4 @@
-//! The one handle through which everything is shown: results to standard output, talk to standard error.
+//! The one handle for all output: results go to standard output, messages to standard error.
 
 use crate::backend::Progress;
 use crate::cancel::CancelFlag;
@@ -26,13 +26,13 @@ pub struct Appearance {
     pub is_output_terminal: bool,
     /// Whether messages go to a terminal that can redraw a line.
     pub is_talk_terminal: bool,
-    /// Whether the user can be asked: standard input and standard error are a terminal.
+    /// Whether the user can be asked: standard input and standard error are terminals.
     pub is_interactive: bool,
     /// The width to fit; `None` when results do not go to a terminal.
     pub width: Option<u16>,
     /// Whether to leave out what is neither result nor error.
     pub is_quiet: bool,
-    /// Whether of results for machines only the last one is printed.
+    /// Whether to print only the last result for machines.
     pub shows_last_only: bool,
     /// Whether to show the raw text behind errors.
     pub is_verbose: bool,
@@ -50,7 +50,7 @@ pub struct Ui {
     last: Mutex<Option<Last>>,
 }
 
-/// A result that is printed unless another one follows.
+/// A result that is only printed if no other follows.
 struct Last {
     text: String,
     is_preparation: bool,
@@ -75,7 +75,7 @@ impl Ui {
         &self.appearance
     }
 
-    /// The width to fit now: a terminal's may have changed since the start.
+    /// The current width: a terminal's may have changed since the start.
     pub fn width(&self) -> Option<u16> {
         let now = || terminal_size::terminal_size().map(|(width, _)| width.0);
         self.appearance
@@ -83,18 +83,18 @@ impl Ui {
             .map(|width| if self.appearance.is_output_terminal { now().unwrap_or(width) } else { width })
     }
 
-    /// Whether whoever read the results has gone: there is nobody left to work for.
+    /// Whether the reader of the results has gone, so that more work is useless.
     pub fn is_output_closed(&self) -> bool {
         self.is_output_closed.load(Ordering::Relaxed)
     }
 
-    /// Whether a result could not be written, as on a full disk; said once when it happened.
+    /// Whether a result could not be written, as on a full disk; reported once.
     pub fn has_output_failed(&self) -> bool {
         self.has_output_failed.load(Ordering::Relaxed)
     }
 
-    /// Shows a result, an empty line after the one before it; not so for JSON, which is for programs, and not
-    /// at a prompt, which stands between two results.
+    /// Shows a result, separated by an empty line from the one before; not for JSON, which is for programs, and not at a
+    /// prompt, which separates results already.
     pub fn report(&self, report: &Report, format: Format, is_at_prompt: bool) {
         let text = self.text(report, format);
         let has_earlier = self.has_shown_result.swap(true, Ordering::Relaxed);
@@ -113,16 +113,16 @@ impl Ui {
         }
     }
 
-    /// Keeps a result for [`Self::show_last`], in place of the one before it.
+    /// Keeps a result for [`Self::show_last`], replacing the one before it.
     pub fn keep_last(&self, report: &Report, format: Format) {
         let text = self.text(report, format);
-        // CSV has nothing but tables.
+        // CSV only has tables.
         if !text.is_empty() {
             self.keep(text, report.is_preparation());
         }
     }
 
-    /// What was only set gives way to any other, and replaces nothing else.
+    /// A result that only says what was set never replaces another kind, which always replaces it.
     fn keep(&self, text: String, is_preparation: bool) {
         let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if last.as_ref().is_none_or(|before| before.is_preparation || !is_preparation) {
@@ -130,7 +130,7 @@ impl Ui {
         }
     }
 
-    /// Shows the last result, where only that is wanted.
+    /// Shows the last result, if only that is printed.
     pub fn show_last(&self) {
         let last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(last) = last {
@@ -138,12 +138,12 @@ impl Ui {
         }
     }
 
-    /// Shows a failed command's error; with JSON results the document takes the place of the result.
+    /// Shows a failed command's error; with JSON, a document instead of the result.
     pub fn error(&self, error: &Error, source: diagnostic::Source<'_>, format: Format) {
         match format {
             Format::Json if self.appearance.shows_last_only => self.keep(json::error(error), false),
             Format::Json => self.write_output(&json::error(error)),
-            // A result before it is not the last one's.
+            // An earlier result is no longer the last one.
             Format::Csv if self.appearance.shows_last_only => self.keep(String::new(), false),
             _ => {}
         }
@@ -185,7 +185,7 @@ impl Ui {
         }
     }
 
-    /// Asks the user to choose one of `options`; `None` when there is nobody to ask or they press Escape.
+    /// Asks the user to choose one of `options`; `None` if the session is not interactive or they press Escape.
     ///
     /// # Errors
     /// `Cancelled` on Ctrl-C.
@@ -214,7 +214,7 @@ impl Ui {
     }
 
     fn write_talk(&self, text: &str) {
-        // Nothing is left to complain to when standard error itself fails.
+        // If standard error itself fails, there is nowhere to report it.
         let _ = write(&self.talk, text, self.appearance.is_talk_colored);
     }
 }
@@ -225,7 +225,7 @@ fn write(stream: &Mutex<Box<dyn Write + Send>>, text: &str, is_colored: bool) ->
     stream.flush()
 }
 
-/// How work is shown: of unknown and of known length.
+/// How work of unknown and of known length is shown.
 struct Styles {
     spinner: ProgressStyle,
     bar: ProgressStyle,

@@ -40,13 +40,13 @@ pub(super) struct Arguments {
     /// Bars of the histogram
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = integer_in::<u16>(2..=200))]
     bins: u16,
-    /// Integer codes as they are
+    /// Integer codes, not dequantized
     #[arg(long)]
     raw: bool,
-    /// Put other variants on the same bins: these, or without a name every loaded one
+    /// Show other variants on the same bins: these, or without a name every loaded one
     #[arg(long, value_name = "MODEL", num_args = 0..)]
     compare: Option<Vec<String>>,
-    /// As the runtime really executes the model, in place of the graph as it is written
+    /// Run the graph as the runtime optimizes it, not as written
     #[arg(long)]
     optimized: bool,
     #[command(flatten)]
@@ -117,7 +117,7 @@ impl Record for Captured<'_> {
             Self::field(
                 "rectified_share",
                 Unit::Share,
-                "Share of the values outside because a folded ReLU cuts them off",
+                "Share of the values outside that a folded ReLU cuts off on purpose",
                 |captured| captured.rectified_share,
             ),
         ]
@@ -271,7 +271,10 @@ fn lay_out(captured: &Captured<'_>) -> Report {
     if let Some(share) = captured.rectified_share {
         fields.push((
             "rectified",
-            Cell { text: format!("{}, as by a folded ReLU", number::percent(share)), ..Cell::percent(share) },
+            Cell {
+                text: format!("{}, as a folded ReLU does", number::percent(share)),
+                ..Cell::percent(share)
+            },
         ));
     }
     if let (Some(runtime), Some(version)) = (&captured.runtime, &captured.runtime_version) {

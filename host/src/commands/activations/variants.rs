@@ -33,7 +33,7 @@ struct Variant<'a> {
     model: &'a str,
     layer: String,
     value: String,
-    /// Why this is the layer: as `compare` says it.
+    /// Why this layer was matched, as in `compare`.
     ground: Ground,
     statistics: Summary,
     counts: Vec<u64>,
@@ -119,7 +119,7 @@ pub(super) fn run(
     playground: &Playground,
     task: Task<'_>,
 ) -> Result<Report> {
-    // What a variant leaves open of its input another says, which may have to be read: each side is made once.
+    // A variant may leave part of its input open, which another fills in and may have to be read: each side is made once.
     let execution = Execution::new(arguments.optimized);
     let ours = arguments.running.side(model, execution, playground, &task);
     let theirs: Vec<Side<'_>> =
@@ -140,7 +140,7 @@ pub(super) fn run(
             Error::not_found(format!("`{}` has no partner in `{}`", layer.path, other.id))
                 .with_hint("See `compare` for what was matched with what.")
         })?;
-        // What the others see through, the first one does too.
+        // The first model is followed through the same layers as the others.
         if places.is_empty() {
             places.push(Place {
                 model: Arc::clone(model),

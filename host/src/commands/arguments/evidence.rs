@@ -1,4 +1,4 @@
-//! What several commands need to hold two models against each other: the models, the samples, the labels, the pairs.
+//! What several commands need to compare two models: the models, the samples, the labels, the pairs.
 
 use super::running::Running;
 use super::samples::Samples;
@@ -37,7 +37,7 @@ impl Choice {
         }
     }
 
-    /// What is given, but for the labels and the number of samples, as the words of another command that takes the same.
+    /// The options given, except labels and number of samples, as words for another command that takes the same.
     pub(in crate::commands) fn words(&self) -> Vec<String> {
         let data = self.data.clone().map(|data| ["--data".to_owned(), data]);
         let batch = self.samples.batch.map(|batch| ["--batch".to_owned(), batch.to_string()]);
@@ -88,7 +88,7 @@ pub(in crate::commands) struct Given {
     pub(in crate::commands) classes: Vec<String>,
 }
 
-/// The samples in `--data`. Pictures become tensors as those of the current input do, and the source says so.
+/// The samples in `--data`. Pictures are prepared like those of the current input, and the source says so.
 fn data_of(text: &str, playground: &Playground) -> Result<Dataset> {
     let (file, selection) = Selection::parse(text)?;
     let path = playground.path(file);
@@ -194,7 +194,7 @@ impl Evidence {
         Ok(batches)
     }
 
-    /// What belongs together, by names and by what is computed of the first batch.
+    /// The pairs of values, by names and by what the first batch computes.
     ///
     /// # Errors
     /// What the backends say; `Cancelled`.

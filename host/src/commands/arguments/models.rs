@@ -1,4 +1,4 @@
-//! Models that are held against one of them.
+//! Several models, compared with one of them.
 
 use crate::error::Result;
 
@@ -8,7 +8,7 @@ pub(in crate::commands) struct Models {
     /// The models; without any, the current one
     #[arg(value_name = "MODEL")]
     names: Vec<String>,
-    /// The model that the others are held against; without it, the first of several
+    /// The model to compare the others with; without it, the first of several
     #[arg(long, value_name = "MODEL")]
     reference: Option<String>,
 }

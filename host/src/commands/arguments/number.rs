@@ -1,4 +1,4 @@
-//! Numbers among a command's words: what is not a number, or out of range, is said in words.
+//! Numbers among a command's words, with errors in words for anything else or out of range.
 
 use std::ops::{Bound, RangeBounds};
 
@@ -19,7 +19,7 @@ pub(in crate::commands) fn integer_in<T: TryFrom<i64>>(
     }
 }
 
-/// What captured values may take in memory, unless the user says otherwise: less makes more pieces, and hardly slower ones.
+/// Memory for captured values unless the user says otherwise: a smaller budget makes more pieces, at hardly any cost in time.
 pub(in crate::commands) const BUDGET: &str = "128MiB";
 
 /// Reads a size such as `256MiB`.
@@ -27,7 +27,7 @@ pub(in crate::commands) fn size(text: &str) -> Result<u64, String> {
     crate::render::number::parse_bytes(text).ok_or_else(|| "it takes a size, as in 256MiB".to_owned())
 }
 
-/// Reads a difference of accuracies: `1pp` or `0.5 %`. A bare number could be a share, too: it is refused.
+/// Reads a difference of accuracies: `1pp` or `0.5 %`. A bare number is refused: it could also be a share.
 pub(in crate::commands) fn margin(text: &str) -> Result<f64, String> {
     let points = ["pp", "%"].into_iter().find_map(|unit| text.strip_suffix(unit));
     let share = points.and_then(|points| points.trim().parse::<f64>().ok()).map(|points| points / 100.0);

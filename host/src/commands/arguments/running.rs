@@ -1,4 +1,4 @@
-//! How a runtime is to run models: options that several commands share.
+//! How a runtime runs models: options that several commands share.
 
 use super::number::integer_in;
 use crate::backend::{Progress, RunOptions};
@@ -22,7 +22,7 @@ pub(in crate::commands) struct Settings {
     /// The engine of PyTorch's quantized operators: x86, fbgemm, onednn or qnnpack
     #[arg(long, value_name = "ENGINE")]
     qengine: Option<String>,
-    /// The precision that PyTorch computes floats in: float32, float64, bfloat16 or float16
+    /// The precision of PyTorch's float computations: float32, float64, bfloat16 or float16
     #[arg(long, value_name = "DTYPE")]
     precision: Option<String>,
     /// Another setting that a backend declares, as in NAME=VALUE; see `backends info`
@@ -53,7 +53,7 @@ impl Running {
         given.chain(self.threads.map(|threads| ("threads".to_owned(), threads.to_string()))).collect()
     }
 
-    /// What is given, as the words of another command that takes the same.
+    /// What is given, as words for another command that takes the same.
     pub(in crate::commands) fn words(&self) -> Vec<String> {
         let word = |(name, value): (String, String)| match name.as_str() {
             "qengine" | "precision" | "threads" => [format!("--{name}"), value],
@@ -62,7 +62,7 @@ impl Running {
         self.named().into_iter().flat_map(word).collect()
     }
 
-    /// Takes from another command's settings what is not given.
+    /// Fills in settings that are not given from another command's.
     pub(in crate::commands) fn or(&mut self, others: &[(String, String)]) {
         for (name, value) in others {
             match name.as_str() {
@@ -116,7 +116,7 @@ impl Running {
         options
     }
 
-    /// The options of a run for what the layers compute, on `threads` unless the user says otherwise.
+    /// The options of a run that captures layers, on `threads` unless the user says otherwise.
     pub(in crate::commands) fn options_of(
         &self,
         model: &Loaded,
@@ -129,7 +129,7 @@ impl Running {
         options
     }
 
-    /// The model as it is run for what its layers compute, with the whole machine.
+    /// The model set up to capture its layers, with the whole machine.
     pub(in crate::commands) fn side<'a>(
         &self,
         model: &'a Loaded,

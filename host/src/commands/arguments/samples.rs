@@ -4,9 +4,9 @@ use super::number::integer_in;
 use crate::capture::Feed;
 use crate::input::Input;
 
-/// Samples that are run together, unless the user or a command says otherwise.
+/// Batch size, unless the user or a command says otherwise.
 const BATCH: u64 = 8;
-/// The same where only the outputs are looked at.
+/// The same for commands that only look at outputs.
 const BATCH_OF_OUTPUTS: u64 = 32;
 
 /// Which samples, and how many at a time.
@@ -15,13 +15,13 @@ pub(in crate::commands) struct Samples {
     /// Only the first samples
     #[arg(long = "samples", value_name = "COUNT")]
     pub(in crate::commands) first: Option<u64>,
-    /// Samples that are run together
+    /// Samples to run together
     #[arg(long, value_name = "COUNT", value_parser = integer_in::<u64>(1..=4096))]
     pub(in crate::commands) batch: Option<u64>,
 }
 
 impl Samples {
-    /// These of `input`, more at a time: for commands that look at outputs alone.
+    /// These of `input`, in larger batches: for commands that only look at outputs.
     pub(in crate::commands) fn for_outputs<'a>(&self, input: &'a Input) -> Feed<'a> {
         Feed { batch: self.batch.unwrap_or(BATCH_OF_OUTPUTS), ..self.of(input) }
     }

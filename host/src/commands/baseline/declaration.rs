@@ -27,7 +27,7 @@ impl Record for Saved {
         vec![
             Self::field("path", Unit::Name, "The file", |saved| saved.path.clone()),
             Self::field("values", Unit::Count, "Values in it", |saved| saved.values),
-            Self::field("tolerances", Unit::Count, "Tolerances that it had before and has still", |saved| {
+            Self::field("tolerances", Unit::Count, "Tolerances kept from the file it replaces", |saved| {
                 saved.tolerances
             }),
         ]
@@ -42,22 +42,24 @@ impl Record for Checked {
             Self::field(
                 "holds",
                 Unit::Flag,
-                "Whether none moved beyond its tolerance or is missing",
+                "Whether no value is missing or moved beyond its tolerance",
                 |checked| checked.moved + checked.missing == 0,
             ),
             Self::field("moved", Unit::Count, "Values that moved beyond their tolerance", |checked| {
                 checked.moved
             }),
-            Self::field("missing", Unit::Count, "Values that this session has not", |checked| {
+            Self::field("missing", Unit::Count, "Values that this session does not have", |checked| {
                 checked.missing
             }),
-            Self::field("new", Unit::Count, "Values that the file has not", |checked| checked.new),
+            Self::field("new", Unit::Count, "Values that the file does not have", |checked| checked.new),
             Self::field("within", Unit::Count, "Values that moved within their tolerance", |checked| {
                 checked.within
             }),
-            Self::list("changes", "All of them; people see those that moved or are missing", |checked| {
-                &checked.changes
-            }),
+            Self::list(
+                "changes",
+                "All changes; the table lists only values that moved or are missing",
+                |checked| &checked.changes,
+            ),
         ]
     }
 }
@@ -69,7 +71,7 @@ impl Record for Change {
                 .title("")
                 .choices(Outcome::WORDS)
                 .tone(|change| if change.outcome.is_failure() { Tone::Bad } else { Tone::Plain }),
-            Self::field("key", Unit::Name, "Where it stands in the results", |change| change.key.clone())
+            Self::field("key", Unit::Name, "Its key in the results", |change| change.key.clone())
                 .title("value"),
             Self::field("before", Unit::Real, "The value in the file", |change| change.before.clone())
                 .title("before")
@@ -87,12 +89,12 @@ impl Record for Change {
             .title("relative")
             .text(|change| signed(change.relative()))
             .rank(1),
-            Self::field("relative_tolerance", Unit::Real, "What that share may be", |change| {
+            Self::field("relative_tolerance", Unit::Real, "Tolerance of that share", |change| {
                 change.tolerance.relative
             })
             .title("may be")
             .rank(3),
-            Self::field("absolute_tolerance", Unit::Real, "What the difference may be", |change| {
+            Self::field("absolute_tolerance", Unit::Real, "Tolerance of the difference", |change| {
                 change.tolerance.absolute
             }),
         ]

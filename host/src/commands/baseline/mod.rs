@@ -1,4 +1,4 @@
-//! `baseline`: keep the numbers of this session, and hold those of a later one against them.
+//! `baseline`: save the numbers of this session, and check a later session against them.
 
 mod declaration;
 
@@ -12,7 +12,7 @@ use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 
-/// Commands whose results say what was done or measured, not what models are: sessions and files, times.
+/// Commands whose results describe the session, its files or times, not models.
 const LEFT_OUT: [&str; 10] =
     ["bench", "capture", "data", "input", "load", "models", "plot", "reload", "unload", "use"];
 
@@ -25,17 +25,17 @@ pub(super) struct Arguments {
     /// save: write the numbers and verdicts of the results so far; check: fail if one of them is no longer what the file says
     #[arg(value_enum, value_name = "save|check")]
     action: Action,
-    /// The file: JSON, one value a line; `tolerance` and `tolerances` in it, by key or pattern, may be edited
+    /// The file: JSON, one value per line; edit `tolerance`, and `tolerances` by key or pattern, in it
     #[arg(value_name = "PATH")]
     // Not `file`, which `qp check` takes for one that must be there.
     baseline: String,
-    /// With save, replace a file that exists; the tolerances in it are kept
+    /// With save, replace an existing file, but keep its tolerances
     #[arg(long)]
     force: bool,
-    /// With check, how far a number may be, as a share of the larger one; without it, what the file says, at first 1e-6
+    /// With check, the largest relative difference, as a share of the larger number; without it, the file's, initially 1e-6
     #[arg(long, value_name = "SHARE", value_parser = tolerance)]
     tolerance: Option<f64>,
-    /// With check, how far a number may be in its own unit; without it, what the file says, at first 1e-9
+    /// With check, the largest absolute difference, in the number's own unit; without it, the file's, initially 1e-9
     #[arg(long, value_name = "NUMBER", value_parser = tolerance)]
     absolute: Option<f64>,
 }
@@ -59,7 +59,7 @@ struct Saved {
     tolerances: usize,
 }
 
-/// What came of a check.
+/// The outcome of a check.
 struct Checked {
     path: String,
     values: usize,
@@ -88,17 +88,17 @@ impl Checked {
 impl Command for BaselineCommand {
     type Arguments = Arguments;
     const NAME: &'static str = "baseline";
-    const SUMMARY: &'static str = "Keep the numbers of the results so far, and fail when they move";
+    const SUMMARY: &'static str = "Save the numbers of the results so far, or fail when they have moved";
     const GROUP: Group = Group::Script;
     const EXAMPLES: &'static [Example] = &[
         Example {
             line: "compare resnet8.onnx resnet8_int8.onnx --data digits.npz --samples 16; baseline save --force layers.json",
-            shows: "a file of numbers and verdicts, one a line, without times",
+            shows: "a file of numbers and verdicts, one per line, without times",
         },
         Example {
             line: "compare resnet8.onnx resnet8_int8.onnx --data digits.npz --samples 16; baseline save --force layers.json; \
                    baseline check layers.json --tolerance 1e-3",
-            shows: "which numbers moved by more than a thousandth: otherwise exit code 3",
+            shows: "which numbers moved by more than a thousandth; if any did, exit code 3",
         },
     ];
 
@@ -136,7 +136,7 @@ fn known_values(playground: &Playground) -> Result<Values> {
     let values = values_of(playground);
     if values.is_empty() {
         return Err(Error::state("there are no numbers yet")
-            .with_hint("Run what they come from before it, such as `evaluate` or `compare`."));
+            .with_hint("Run a command that produces some first, such as `evaluate` or `compare`."));
     }
     Ok(values)
 }
@@ -146,7 +146,7 @@ fn save(text: &str, force: bool, playground: &Playground) -> Result<Report> {
     if !force && path.exists() {
         return Err(file::exists(&path));
     }
-    // What the user wrote into the file that is replaced.
+    // Tolerances that the user edited in the file being replaced.
     let before = Baseline::read(&path).unwrap_or_default();
     let baseline = Baseline { values: known_values(playground)?, ..before };
     file::write(&path, baseline.to_text().as_bytes(), force)?;
@@ -217,6 +217,6 @@ fn report(checked: &Checked) -> Report {
     }
     let report = report.line(format!("{wrong}{rest}"));
     report.effect(Effect::Fail(error.with_hint(
-        "If that is as it should be, write the file anew with `baseline save --force`, or give a key more room in its `tolerances`.",
+        "If the change is intended, write the file again with `baseline save --force`, or raise the key's tolerance in its `tolerances`.",
     )))
 }

@@ -30,7 +30,7 @@ impl Record for Row {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::field("model", Unit::Name, "The model", |row| row.model.clone()).title("model"),
-            Self::field("batch", Unit::Count, "Samples that are run together", |row| row.batch)
+            Self::field("batch", Unit::Count, "Samples run together", |row| row.batch)
                 .title("batch"),
             Self::field(
                 "threads",
@@ -52,10 +52,10 @@ impl Record for Row {
                 |row| row.median_ms,
             )
             .title("median"),
-            Self::field("p90_ms", Unit::Duration, "Time that 90 % of the runs stay below", |row| row.p90_ms)
+            Self::field("p90_ms", Unit::Duration, "90th percentile of the times", |row| row.p90_ms)
                 .title("p90")
                 .rank(3),
-            Self::field("p99_ms", Unit::Duration, "Time that 99 % of the runs stay below", |row| row.p99_ms)
+            Self::field("p99_ms", Unit::Duration, "99th percentile of the times", |row| row.p99_ms)
                 .title("p99")
                 .rank(5),
             Self::field("minimum_ms", Unit::Duration, "Shortest time", |row| row.minimum_ms)

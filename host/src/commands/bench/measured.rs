@@ -8,21 +8,21 @@ use crate::model::Tensor;
 use qp_analysis::quantile;
 use std::time::{Duration, Instant};
 
-/// Every model runs at least so often, and so long, before anything is counted.
+/// Warm-up: every model runs at least this often, and this long, before anything is counted.
 const WARM_UP: (usize, Duration) = (2, Duration::from_millis(200));
-/// After such a pause, threads of another runtime that wait for work in a loop have gone to sleep.
+/// After this pause, threads of another runtime that spin while they wait for work are asleep.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Rounds that are measured, however long they take.
 const FEWEST_ROUNDS: usize = 10;
-/// Of more rounds, nobody learns anything.
+/// More rounds add no information.
 const MOST_ROUNDS: usize = 10_000;
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Extent {
-    /// So many rounds.
+    /// This many rounds.
     Rounds(u32),
-    /// As many rounds as fit, within limits.
+    /// As many rounds as fit into this time, within limits.
     Time(Duration),
 }
 
@@ -113,7 +113,7 @@ fn milliseconds(report: &RunReport) -> f64 {
     report.elapsed.as_secs_f64() * 1e3
 }
 
-/// One run, whose outputs nobody keeps.
+/// One run; its outputs are dropped.
 fn run(contestant: &Contestant<'_>, progress: &dyn Progress) -> Result<RunReport> {
     if progress.is_cancelled() {
         return Err(Error::cancelled());

@@ -26,15 +26,15 @@ use qp_analysis::{Interval, RatioOfMedians, ratio_of_medians};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Samples that are run together at most, unless the user says otherwise.
+/// Largest batch, unless the user says otherwise.
 const BATCH: u64 = 32;
 /// How long each configuration is measured, unless the user says otherwise.
 const SECONDS: f64 = 3.0;
-/// After an interruption, fewer rounds say nothing.
+/// After an interruption, fewer rounds are not reported.
 const FEWEST_ROUNDS: usize = 3;
 /// Ratios that are closer to 1 are the same.
 const SAME: f64 = 0.01;
-/// A model that takes so many times as long as alone is disturbed by the others.
+/// A model that takes this many times as long as alone is disturbed by the others.
 const DISTURBED: f64 = 1.2;
 
 /// `bench [NAME…]`
@@ -45,10 +45,10 @@ pub(super) struct Bench;
 pub(super) struct Arguments {
     #[command(flatten)]
     models: Models,
-    /// The numbers of samples that are run together, as in 1,8,32; without them all of the input's, 32 at most
+    /// Batch sizes, as in 1,8,32; without them all samples of the input, 32 at most
     #[arg(long, value_name = "COUNTS", value_delimiter = ',', value_parser = integer_in::<u64>(1..=1_000_000))]
     batch: Vec<u64>,
-    /// The numbers of threads of the runtime, as in 1,2; without them as many as it takes by itself
+    /// Numbers of runtime threads, as in 1,2; without them the runtime chooses
     #[arg(long, value_name = "COUNTS", value_delimiter = ',', value_parser = integer_in::<u32>(1..=4096))]
     threads: Vec<u32>,
     /// How long to measure each combination of samples and threads; without it, 3 seconds; from 10 to 10,000 rounds
@@ -111,7 +111,7 @@ struct Relative {
 enum Verdict {
     Faster,
     Slower,
-    /// The whole interval is next to 1: what another process would measure differs as much.
+    /// The whole interval is close to 1: two processes running the same model differ as much.
     Same,
     Undecided,
 }
@@ -263,7 +263,7 @@ fn entrants(
 }
 
 impl Entrant {
-    /// So many samples of the input, for this model.
+    /// This many samples of the input, for this model.
     fn fit(&self, input: &Input, batch: u64) -> Result<Fitted> {
         let (info, sibling) = (self.model.info(), self.sibling.as_ref());
         if let Some(fixed) = fixed_batch(info, sibling).filter(|fixed| *fixed != batch) {
@@ -272,7 +272,7 @@ impl Entrant {
                 self.model.id,
                 counted(fixed as usize, "sample")
             ))
-            .with_hint(format!("Say `--batch {fixed}`, or leave the model out.")));
+            .with_hint(format!("Give `--batch {fixed}`, or leave the model out.")));
         }
         input.check_names(&info.inputs)?;
         let input = input.made_up_for(batch);
@@ -292,7 +292,7 @@ impl Entrant {
     }
 }
 
-/// The number of samples where the user chooses none: what a model fixes, otherwise those of the input.
+/// The default batch size: what a model fixes, otherwise the number of samples of the input.
 fn whole(input: &Input, entrants: &[Entrant]) -> u64 {
     let fixed =
         entrants.iter().find_map(|entrant| fixed_batch(entrant.model.info(), entrant.sibling.as_ref()));
@@ -302,7 +302,7 @@ fn whole(input: &Input, entrants: &[Entrant]) -> u64 {
     })
 }
 
-/// What models run on if the user has chosen nothing: that of `input random`.
+/// What models run on if the user has chosen no input: the same as `input random`.
 fn random() -> Arc<Input> {
     let generator = Generator { fill: Fill::Uniform(0), ..Generator::default() };
     Arc::new(Input {

@@ -8,7 +8,7 @@ use crate::render::chart::Chart;
 use crate::render::record::{Direction, Field, Record, Unit, word};
 use crate::render::style::Tone;
 
-/// A bar as long as its column stands for this SQNR.
+/// The SQNR at which the bar is full.
 const FULL_BAR_DB: f64 = 60.0;
 
 impl Record for CompareReport<'_> {
@@ -98,7 +98,7 @@ impl Record for ComparedLayer<'_> {
             Self::field(
                 "order",
                 Unit::Text,
-                "How the candidate's elements lie compared with the reference's",
+                "Order of the candidate's dimensions relative to the reference's",
                 |row| row.order.map(word),
             )
             .choices(&["same", "channels-last", "channels-first", "middle-swapped", "last-swapped"]),
@@ -114,7 +114,7 @@ impl Record for ComparedLayer<'_> {
             .for_machines()
             .change("sqnr_db", |sqnr| {
                 sqnr.title("alone dB")
-                    .means("SQNR of this layer alone, fed the reference's values: what it adds itself, without the errors of the layers before it")
+                    .means("SQNR of this layer alone, fed the reference's values: its own error, without the errors of the layers before it")
                     .rank(2)
                     .sort("alone", Direction::Ascending)
                     .after("sqnr_db")
@@ -142,11 +142,11 @@ impl Record for ComparedLayer<'_> {
     }
 }
 
-/// What the match is based on; a match by values with how well they agree, and how the candidate's elements lie.
+/// What the match is based on; for a match by values also how well they agree, and the order of the dimensions.
 fn why(row: &ComparedLayer<'_>) -> String {
     let mut why = row.ground.why.to_owned();
     if row.ground.is_by_value() {
-        // Rounded down: only equal values agree by 1.
+        // Rounded down: only equal values show 1.
         let thousandths = (row.ground.confidence * 1000.0).floor() / 1000.0;
         why.push_str(&format!(" {thousandths:.3}"));
     }

@@ -58,7 +58,7 @@ pub(super) fn report(found: &CompareReport<'_>) -> Report {
     report
 }
 
-/// One line for each obstacle, with the first of the layers that it stands before.
+/// One line for each obstacle, with the first layers that it affects.
 fn obstacles<'a>(
     mut report: Report,
     (tone, what): (Tone, &str),
@@ -82,7 +82,7 @@ fn obstacles<'a>(
     report
 }
 
-/// What both runtimes say of their runs, once if it is the same.
+/// How both models were run, once if it is the same.
 fn settings(found: &CompareReport<'_>) -> String {
     let mut texts: Vec<String> =
         [&found.reference_run, &found.candidate_run].into_iter().flatten().map(Ran::text).collect();

@@ -1,4 +1,4 @@
-//! `compare`: layer by layer, how far one model leaves another on the same samples.
+//! `compare`: how far two models differ on the same samples, layer by layer.
 
 mod declaration;
 mod layout;
@@ -30,7 +30,7 @@ pub(super) struct Compare;
 /// The arguments of `compare`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The reference, most often the float model
+    /// The reference, usually the float model
     #[arg(value_name = "MODEL")]
     reference: String,
     /// The candidate
@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     data: Option<String>,
     #[command(flatten)]
     samples: Samples,
-    /// Only layers whose path fits a pattern such as `layer1*`
+    /// Only layers whose path matches a pattern such as `layer1*`
     #[arg(long = "match", value_name = "PATTERN")]
     pattern: Option<String>,
     /// The order of the rows
@@ -52,19 +52,19 @@ pub(super) struct Arguments {
         default_value = NATURAL
     )]
     sort: SortKey,
-    /// Only so many rows
+    /// Show at most this many rows
     #[arg(long, value_name = "COUNT")]
     top: Option<usize>,
     /// Mark layers below this SQNR
     #[arg(long, value_name = "DB", default_value_t = 20.0, allow_negative_numbers = true)]
     threshold: f64,
-    /// Only the accumulated errors: faster, as no layer is computed alone
+    /// Only the accumulated errors; faster, because no layer is computed alone
     #[arg(long)]
     accumulated: bool,
-    /// As the runtime really executes the models, in place of the graphs as they are written
+    /// Run the graphs as the runtimes optimize them, not as written
     #[arg(long)]
     optimized: bool,
-    /// What the values that wait to be compared may take in memory
+    /// Memory for values that wait to be compared
     #[arg(long, value_name = "SIZE", default_value = BUDGET, value_parser = size)]
     budget: u64,
     #[command(flatten)]
@@ -94,7 +94,7 @@ struct CompareReport<'a> {
 
 struct ComparedLayer<'a> {
     layer: &'a str,
-    /// The layer, or the value where it is not the layer's first.
+    /// The layer, or the value if it is not the layer's first.
     label: &'a str,
     op_type: &'a str,
     candidate_layer: &'a str,
@@ -125,7 +125,7 @@ impl Command for Compare {
     const EXAMPLES: &'static [Example] = &[
         Example {
             line: "input digits.npz:images[0:32]; compare resnet8.onnx resnet8_int8.onnx",
-            shows: "where the int8 model leaves the float one",
+            shows: "where the int8 model departs from the float one",
         },
         Example {
             line: "input digits.npz:images[0:8]; compare resnet8.onnx resnet8_uint8.onnx --sort sqnr --top 3",
@@ -157,7 +157,7 @@ impl Command for Compare {
         let threads = Some(half_of_the_threads());
         let (ours, theirs) = evidence.sides(|model| {
             let options = arguments.running.options_of(model, execution, threads);
-            // Of both, the values of one piece are with the runtime, and as much may be waiting.
+            // Both runtimes hold the values of one piece, and as much again may be waiting.
             budgeted(options, model, arguments.budget / 4)
         });
         let mut values = evidence.pairs(&ours, &theirs, &task)?;
@@ -168,8 +168,8 @@ impl Command for Compare {
             });
         }
         if values.pairs.is_empty() {
-            return Err(Error::not_found("no layer of the two models belongs together")
-                .with_hint("See `diff` for what was matched with what."));
+            return Err(Error::not_found("the two models have no matching layers")
+                .with_hint("See `diff` for what was matched."));
         }
         let compare = |alone: &Alone| {
             let feed = evidence.feed();
@@ -187,7 +187,7 @@ impl Command for Compare {
             && !matches!(alone, Alone::Not)
             && error.kind() != ErrorKind::Cancelled
         {
-            // The runtime may refuse what is changed, and not what was written.
+            // The runtime may reject the changed graph but not the one in the file.
             let plain = compare(&Alone::Not);
             if plain.is_ok() {
                 (alone, local_obstacle) = (Alone::Not, Some(error.clone()));
@@ -265,7 +265,7 @@ fn alone(
     ))
 }
 
-/// A dynamic scale is that of all samples that are run together.
+/// A dynamic scale is computed from the whole batch.
 fn has_dynamic_scales(model: &Loaded) -> bool {
     let info = model.info();
     let of_values = info.values.iter().filter_map(|value| value.quantization.as_ref());
@@ -295,13 +295,13 @@ fn row<'a>(pair: &ActivationPair<'a>, stand_in: Option<&StandIn>, found: &Compar
     }
 }
 
-/// Whether there is something to say of the layer alone: the candidate quantizes it, or computes something else.
+/// Whether the layer alone is worth showing: the candidate quantizes it, or computes something else.
 fn is_alone(pair: &ActivationPair<'_>, stand_in: Option<&StandIn>, found: &Compared) -> bool {
     let is_other = found.local.metrics().max_abs_error.is_some_and(|error| error > 0.0);
     found.local.count() > 0 && (stand_in.is_some() || is_other || pair.candidate.quantization.is_some())
 }
 
-/// Keeps so many rows: the first of those that are sorted, or, in the order of the graph, those with the lowest SQNRs.
+/// Keeps this many rows: the first if sorted, or, in graph order, those with the lowest SQNRs.
 fn keep_worst(rows: &mut Vec<ComparedLayer<'_>>, top: Option<usize>, is_natural: bool) {
     let Some(top) = top.filter(|top| *top < rows.len()) else { return };
     if is_natural {

@@ -11,15 +11,12 @@ impl Record for Difference<'_> {
         vec![
             Self::field("reference", Unit::Name, "The reference", |difference| difference.reference),
             Self::field("candidate", Unit::Name, "The candidate", |difference| difference.candidate),
-            Self::field(
-                "is_identical",
-                Unit::Flag,
-                "Whether the files are equal byte by byte",
-                |difference| difference.is_identical,
-            ),
+            Self::field("is_identical", Unit::Flag, "Whether the files are identical", |difference| {
+                difference.is_identical
+            }),
             Self::list("properties", "Properties of both models", |difference| &difference.properties),
-            Self::list("inputs", "Inputs at the same place of both", |difference| &difference.inputs),
-            Self::list("outputs", "Outputs at the same place of both", |difference| &difference.outputs),
+            Self::list("inputs", "Inputs at the same position in both", |difference| &difference.inputs),
+            Self::list("outputs", "Outputs at the same position in both", |difference| &difference.outputs),
             Self::object("layers", "The layers", |difference| Some(&difference.layers)).always(),
             Self::object("tensors", "The stored tensors", |difference| Some(&difference.tensors)).always(),
         ]
@@ -55,7 +52,7 @@ impl Record for Property {
 }
 
 impl Property {
-    /// A value of it for people: sizes and counts with separators.
+    /// A value for people: sizes and counts with separators.
     fn text(&self, value: &str) -> String {
         match (self.name, value.parse::<u64>()) {
             ("bytes" | "stored bytes", Ok(bytes)) => number::bytes(bytes),
@@ -88,9 +85,12 @@ impl Record for PortPair {
 impl Record for Layers<'_> {
     fn fields() -> Vec<Field<Self>> {
         vec![
-            Self::field("same", Unit::Count, "Pairs without a difference in what both files say", |layers| {
-                layers.same
-            }),
+            Self::field(
+                "same",
+                Unit::Count,
+                "Pairs that do not differ in anything that both files state",
+                |layers| layers.same,
+            ),
             Self::list("pairs", "Layers of both models that match", |layers| &layers.pairs),
             Self::list("only_reference", "Layers of the reference without a match", |layers| {
                 &layers.only_reference

@@ -1,4 +1,4 @@
-//! The difference of two models for people: what is most telling first.
+//! The difference of two models for people, the most telling first.
 
 use super::{Difference, Lonely, PortPair, Property};
 use crate::error::Error;
@@ -11,7 +11,7 @@ use crate::render::style::Tone;
 use crate::render::text::counted;
 use std::collections::BTreeMap;
 
-/// The summary, then tables of what differs; with `all` of what does not, too.
+/// The summary, then tables of what differs; with `all` also of what does not.
 pub(super) fn report(difference: &Difference<'_>, all: bool) -> Report {
     let mut report = Report::of(difference).toned_line([
         (Tone::Name, difference.reference.to_owned()),
@@ -52,7 +52,7 @@ fn verdict(difference: &Difference<'_>) -> (Tone, String) {
     match (difference.is_identical, quantized.count(), is_one_network, has_changes) {
         (true, ..) => (Tone::Good, "the files are identical".to_owned()),
         (_, 0, true, false) => (Tone::Good, "the same network with the same weights".to_owned()),
-        (_, 0, true, true) => (Tone::Plain, "the same layers, not all alike".to_owned()),
+        (_, 0, true, true) => (Tone::Plain, "the same layers, some of them different".to_owned()),
         (_, 0, false, _) => (Tone::Plain, "different layers".to_owned()),
         (_, count, _, _) => (Tone::Plain, format!("{} quantized", counted(count, "layer"))),
     }
@@ -83,7 +83,7 @@ fn layers_line(difference: &Difference<'_>) -> String {
     format!("layers: {}", parts.join(", "))
 }
 
-/// Batch normalizations that only one side has are in the weights of the other.
+/// Batch normalizations that only one side has are folded into the weights of the other.
 fn folded(difference: &Difference<'_>) -> Option<String> {
     // A state dict names no classes, but has the statistics.
     let count = |lonely: &[Lonely<'_>], tensors: &[&str]| {
@@ -101,7 +101,7 @@ fn folded(difference: &Difference<'_>) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "{} folded into the weights of {folded}: these differ for that reason alone",
+        "{} folded into the weights of {folded}: they differ only for that reason",
         counted(count, "batch normalization")
     ))
 }
@@ -133,7 +133,7 @@ fn properties(difference: &Difference<'_>, all: bool) -> Table {
     Table::of(properties.filter(|property| all || property.differs))
 }
 
-/// A pair of layers, or a layer that one of the models lacks.
+/// A pair of layers, or a layer that only one of the models has.
 pub(super) struct LayerLine<'a> {
     layer: &'a str,
     candidate: Option<&'a str>,
@@ -195,7 +195,7 @@ fn layers(difference: &Difference<'_>, all: bool) -> Table {
     Table::of(&pairs.chain(lonely).collect::<Vec<_>>())
 }
 
-/// A pair of tensors, or a tensor that one of the models lacks.
+/// A pair of tensors, or a tensor that only one of the models has.
 pub(super) struct TensorLine<'a> {
     tensor: &'a str,
     candidate: Option<&'a str>,

@@ -22,16 +22,16 @@ pub(super) struct Diff;
 /// The arguments of `diff`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The one model, the reference
+    /// The first model, the reference
     #[arg(value_name = "MODEL")]
     reference: String,
-    /// The other
+    /// The second model
     #[arg(value_name = "MODEL")]
     candidate: String,
-    /// List what is equal, too
+    /// Also list what is equal
     #[arg(long)]
     all: bool,
-    /// Do not read the tensors' elements
+    /// Do not compare the tensors' values
     #[arg(long)]
     no_values: bool,
 }
@@ -57,7 +57,7 @@ struct Property {
     differs: bool,
 }
 
-/// An input or an output at the same place of both; none where one has fewer.
+/// An input or an output at the same position in both; none where one has fewer.
 #[derive(Clone)]
 struct PortPair {
     reference: Option<String>,
@@ -66,7 +66,7 @@ struct PortPair {
 }
 
 struct Layers<'a> {
-    /// Pairs that do not differ in anything that both files tell.
+    /// Pairs that do not differ in anything that both files state.
     same: usize,
     pairs: Vec<Pair<'a>>,
     only_reference: Vec<Lonely<'a>>,
@@ -197,7 +197,7 @@ fn layers<'a>(reference: &'a ModelInfo, candidate: &'a ModelInfo) -> Layers<'a> 
     }
 }
 
-/// Operators and attributes are compared word by word only where both files write them the same way.
+/// Operators and attributes are compared literally only if both files write them the same way.
 fn changes(pair: &LayerPair<'_>, has_same_language: bool) -> Vec<String> {
     let LayerPair { reference, candidate, .. } = pair;
     let mut changes = Vec::new();
@@ -227,10 +227,10 @@ fn changes(pair: &LayerPair<'_>, has_same_language: bool) -> Vec<String> {
     changes
 }
 
-/// Whether the files of two models are the same, byte by byte. What cannot be read is not.
+/// Whether the files of two models are the same, byte by byte. Unreadable files are not.
 fn have_same_bytes(reference: &Loaded, candidate: &Loaded, progress: &dyn Progress) -> bool {
-    /// Bytes that are compared at once, and where in memory they begin: some processors copy to the bytes a little behind
-    /// the beginning of a page many times slower.
+    /// Bytes that are compared at once, and where in memory they begin: some processors are many times slower when they
+    /// copy to an address just after the start of a page.
     const BLOCK: usize = 1 << 18;
     const PAGE: usize = 1 << 12;
     let mut memory = (vec![0; BLOCK + PAGE], vec![0; BLOCK + PAGE]);

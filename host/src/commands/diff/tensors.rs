@@ -1,4 +1,4 @@
-//! The stored tensors of two models, those that belong together compared by their real values.
+//! The stored tensors of two models; pairs are compared by their real values.
 
 use crate::backend::Progress;
 use crate::error::{Error, Result};
@@ -70,7 +70,7 @@ impl Record for Pair<'_> {
             Self::field(
                 "is_requantized",
                 Unit::Flag,
-                "Whether quantization parameters differ, or only one of the two has some",
+                "Whether quantization parameters differ, or only one of the two has any",
                 |pair| pair.is_requantized,
             ),
             Self::object("errors", "Errors of the dequantized values; null if they were not read", |pair| {
@@ -136,7 +136,7 @@ pub(super) fn compare<'a>(
 fn described<'a>(pair: &TensorPair<'a>, errors: Option<Errors>, obstacle: Option<Error>) -> Pair<'a> {
     let (reference, candidate) = (pair.reference.tensor, pair.candidate.tensor);
     let type_text = |tensor: &TensorInfo| format!("{} {}", tensor.dtype_name(), shape_text(&tensor.shape));
-    // Where the parameters are stored is nobody's business here.
+    // Where the parameters are stored does not matter here.
     let parameters = |tensor: &TensorInfo| {
         let found = tensor.quantization.as_ref()?;
         Some((found.dtype, found.scales.clone(), found.zero_points.clone(), found.axis, found.block_size))

@@ -14,13 +14,13 @@ impl Record for Diagnosis {
             Self::field("samples", Unit::Count, "Samples that both models were evaluated on", |found| {
                 found.samples
             }),
-            Self::field("layer_samples", Unit::Count, "Samples over which layers were looked at", |found| {
+            Self::field("layer_samples", Unit::Count, "Samples that the layers were examined on", |found| {
                 found.layer_samples
             }),
             Self::field(
                 "verdict",
                 Unit::Text,
-                "As of `evaluate`: same, worse, better or undecided; null without labels",
+                "As in `evaluate`: same, worse, better or undecided; null without labels",
                 |found| found.verdict.clone(),
             )
             .choices(&["same", "worse", "better", "undecided"]),
@@ -30,21 +30,21 @@ impl Record for Diagnosis {
             Self::field("accuracy", Unit::Share, "Top-1 accuracy of the quantized model", |found| {
                 found.accuracy
             }),
-            Self::field("difference", Unit::Share, "The second less the first", |found| found.difference),
+            Self::field("difference", Unit::Share, "The second minus the first", |found| found.difference),
             Self::field(
                 "same_share",
                 Unit::Share,
-                "Share of the samples that both models put in the same class; null if the output is not scores",
+                "Share of the samples to which both models assign the same class; null if the output is not scores",
                 |found| found.same_share,
             ),
             Self::field("sqnr_db", Unit::Decibels, "SQNR of the output against the float model's", |found| {
                 found.sqnr_db
             }),
-            Self::list("causes", "What is wrong, the most costly first", |found| &found.causes),
-            Self::field("notes", Unit::Text, "What is worth knowing and costs no accuracy here", |found| {
+            Self::list("causes", "What is wrong, the costliest first", |found| &found.causes),
+            Self::field("notes", Unit::Text, "What is worth knowing but costs no accuracy here", |found| {
                 found.notes.clone()
             }),
-            Self::list("left_out", "What could not be looked at", |found| &found.left_out),
+            Self::list("left_out", "What could not be examined", |found| &found.left_out),
         ]
     }
 }
@@ -63,7 +63,7 @@ impl Record for Finding {
             Self::field(
                 "accuracy_pp",
                 Unit::Decimals(2),
-                "Percentage points of accuracy that come back with this layer in float, on the samples of the layers; null without labels",
+                "Percentage points of accuracy recovered with this layer in float, on the samples used for layers; null without labels",
                 |cause| cause.accuracy_pp,
             )
             .symbol("pp")
@@ -74,7 +74,7 @@ impl Record for Finding {
             Self::field(
                 "changed",
                 Unit::Count,
-                "Samples whose class comes back with this layer in float; below 0 if more change",
+                "Samples whose class is restored with this layer in float; negative if more change",
                 |cause| cause.changed,
             ),
             Self::field(
@@ -87,7 +87,7 @@ impl Record for Finding {
             .rank(1)
             .text(|cause| number::signed(cause.gain_db, ""))
             .hidden_if_missing(),
-            Self::field("mend", Unit::Text, "What mends it", |cause| cause.mend.clone()),
+            Self::field("mend", Unit::Text, "How to fix it", |cause| cause.mend.clone()),
             Self::field("evidence", Unit::Text, "The command that shows it", |cause| cause.evidence.clone()),
         ]
     }
@@ -96,7 +96,7 @@ impl Record for Finding {
 impl Record for LeftOut {
     fn fields() -> Vec<Field<Self>> {
         vec![
-            Self::field("step", Unit::Text, "What was not looked at", |left_out| left_out.step),
+            Self::field("step", Unit::Text, "What was not examined", |left_out| left_out.step),
             Self::error("error", "Why", |left_out| Some(&left_out.error)),
         ]
     }

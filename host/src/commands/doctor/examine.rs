@@ -1,4 +1,4 @@
-//! The examination: what other commands say of the pair, and the faults that have a name.
+//! The examination: what other commands find in the pair, and the known faults.
 
 use super::words::{describe, evidence_of, line};
 use super::{Arguments, Diagnosis, Evidence, Finding, LeftOut};
@@ -16,26 +16,26 @@ use qp_analysis::Reason;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
-/// A layer that is this far from the float one when it is given the same inputs computes something else.
+/// A layer that is this far from the float one on the same inputs computes something else.
 const BROKEN_DB: f64 = 3.0;
-/// A reference that is right less often has other data than it was trained for.
+/// A reference that is right less often is not getting the data that it was trained on.
 const HOPELESS: f64 = 0.2;
-/// Overflows that leave less than this are worse than 4 bits, where they happen.
+/// Overflows that leave less than this are worse than 4 bits, on processors where they happen.
 const OVERFLOWING_DB: f64 = 20.0;
-/// Overflows that leave less than this are worth knowing of where they do not happen, too.
+/// Overflows that leave less than this are worth a note even on processors where they do not happen.
 const DROWNING_DB: f64 = 6.0;
-/// An output that is nearer than this to the float one is as quantization leaves it.
+/// An output closer than this to the float one is what quantization normally gives.
 const HEALTHY_OUTPUT_DB: f64 = 20.0;
-/// What costs less than this does not show.
+/// A smaller cost cannot be seen.
 const COSTLY_DB: f64 = 3.0;
-/// Layers that are named if no fault has a name.
+/// Layers that are listed if no known fault is found.
 const MOST_SENSITIVE: usize = 3;
 
 impl Diagnosis {
-    /// Fills itself. What one step cannot do is left out, and the others are done.
+    /// Fills in the report. A step that fails is left out; the others still run.
     ///
     /// # Errors
-    /// `Cancelled`; if the models cannot be evaluated, why.
+    /// `Cancelled`; those of `evaluate`.
     pub(super) fn examine(
         &mut self,
         arguments: &Arguments,
@@ -68,7 +68,7 @@ impl Diagnosis {
         Ok(())
     }
 
-    /// Makes notes of what is only a matter of degree and costs nothing that can be measured here.
+    /// Turns causes that are a matter of degree, and cost nothing that can be measured here, into notes.
     fn put_aside(&mut self) {
         let is_healthy = self.verdict.as_deref() != Some("worse")
             && self.sqnr_db.is_some_and(|sqnr| sqnr >= HEALTHY_OUTPUT_DB);
@@ -84,7 +84,7 @@ impl Diagnosis {
             let place = first.layer.as_deref().unwrap_or_default();
             let others = match aside.len() - 1 {
                 0 => String::new(),
-                others => format!(", and {} like it", counted(others, "layer")),
+                others => format!(", and {} more like it", counted(others, "layer")),
             };
             self.notes.push(format!("without a measurable cost here: {place}: {}{others}", first.text));
         }
@@ -135,14 +135,14 @@ impl Diagnosis {
                 layer: None,
                 code: "data",
                 text: format!(
-                    "{} itself is right on only {} of these samples: the labels, the preparation or the order of the channels are not what it was trained on",
+                    "{} itself is right on only {} of these samples: the labels, the preprocessing or the order of the channels are not what it was trained on",
                     self.reference,
                     number::percent(accuracy)
                 ),
                 accuracy_pp: None,
                 changed: None,
                 gain_db: None,
-                mend: "Prepare the samples as the model expects: `input` and `data` take mean, deviation, scale and layout.".to_owned(),
+                mend: "Prepare the samples as the model expects: `input` and `data` take a mean, standard deviation, scale and layout.".to_owned(),
                 evidence: line(&["evaluate", &self.reference], &arguments.choice.words_with_labels()),
             });
         }
@@ -166,7 +166,7 @@ impl Diagnosis {
         }
     }
 
-    /// What a command says of the two on the samples of the layers.
+    /// The result of a command on the two models and the samples used for layers.
     fn layer_report(
         &self,
         command: &str,
@@ -180,7 +180,7 @@ impl Diagnosis {
         Ok(report_of(command, words, playground, scope)?.into_value())
     }
 
-    /// Adds the faults that have a name; returns the layers whose codes cut off negative values as a ReLU does.
+    /// Adds the known faults; returns the layers whose codes cut off negative values as a ReLU does.
     fn named_faults(
         &mut self,
         evidence: &Evidence,
@@ -196,7 +196,7 @@ impl Diagnosis {
         }
         observed.add_inputs(&candidate, evidence.feed())?;
         let found = causes(&evidence.reference_model, &evidence.candidate_model, &values, &observed, &task)?;
-        // A finding of the file at the same layer says it more exactly.
+        // A finding in the file at the same layer is more exact.
         let facts: HashSet<String> = self.causes.iter().filter_map(|cause| cause.layer.clone()).collect();
         for cause in found {
             if is_of_degree(cause.fault.code()) && facts.contains(&cause.layer) {
@@ -222,7 +222,7 @@ impl Diagnosis {
         Ok(rectified.map(|pair| pair.reference.path.clone()).collect())
     }
 
-    /// Layers that compute something else than the float ones although nothing that has a name is wrong with them.
+    /// Layers that compute something other than the float ones although no known fault was found in them.
     fn broken_layers(
         &mut self,
         arguments: &Arguments,
@@ -241,12 +241,12 @@ impl Diagnosis {
                     layer: Some(layer.to_owned()),
                     code: "computes-otherwise",
                     text: format!(
-                        "fed the float model's values, it is {alone:.1} dB from what the float layer computes; no scale, zero point or weight explains it"
+                        "fed the float model's values, its output has an SQNR of only {alone:.1} dB; no scale, zero point or weight explains it"
                     ),
                     accuracy_pp: None,
                     changed: None,
                     gain_db: None,
-                    mend: "Compare the layer in both graphs: an activation may be lost, or the runtime's kernel wrong; `drift` tells the two apart.".to_owned(),
+                    mend: "Compare the layer in both graphs: an activation may be missing, or the runtime's kernel may be wrong; `drift` tells the two apart.".to_owned(),
                     evidence: line(
                         &["compare", &self.reference, &self.candidate, "--match", layer],
                         &arguments.choice.words(),
@@ -281,7 +281,7 @@ impl Diagnosis {
         overflowing.sort_by(|left, right| left.2.total_cmp(&right.2));
         let Some((layer, share, sqnr)) = overflowing.first() else { return Ok(()) };
         let text = format!(
-            "on x86 without VNNI, sums of two products overflow 16 bits: {} of its outputs are wrong, which leaves {}",
+            "on x86 without VNNI, sums of two products overflow 16 bits: {} of its outputs are wrong, which leaves an SQNR of {}",
             number::percent(*share),
             number::decibels(*sqnr)
         );
@@ -293,7 +293,7 @@ impl Diagnosis {
                 accuracy_pp: None,
                 changed: None,
                 gain_db: None,
-                mend: "Quantize the weights to 7 bits (`reduce_range`) or to uint8, or run where VNNI is."
+                mend: "Quantize the weights to 7 bits (`reduce_range`) or to uint8, or run on a processor with VNNI."
                     .to_owned(),
                 evidence: line(&["saturation", &self.candidate], &[]),
             });
@@ -303,7 +303,7 @@ impl Diagnosis {
         Ok(())
     }
 
-    /// What the file says that costs speed and not accuracy.
+    /// Findings in the file that cost speed, not accuracy.
     fn structure(&mut self, evidence: &Evidence, costs: &Costs, scope: &Scope<'_>) -> Result<()> {
         let task = scope.ui.task(scope.cancel);
         let findings = lint(&evidence.candidate_model, &task)?;
@@ -321,7 +321,11 @@ impl Diagnosis {
             }));
         }
         for (rule, one, many) in [
-            (Rule::FloatLayer, "layer with a weight is in float", "layers with weights are in float"),
+            (
+                Rule::FloatLayer,
+                "layer with a weight is still in float",
+                "layers with weights are still in float",
+            ),
             (
                 Rule::FloatBetween,
                 "layer computes in float between quantized ones",
@@ -351,20 +355,20 @@ impl Diagnosis {
         Ok(())
     }
 
-    /// The layer that computes what a finding is about, before any rounding; a stored tensor's is the one that reads it.
+    /// The layer that a finding is about: the one that computes the value, before any rounding, or reads the stored tensor.
     fn layer_before(&self, evidence: &Evidence, finding: &LintFinding) -> Option<String> {
         let graph = Graph::of(evidence.candidate_model.info(), false);
         let computing = finding.tensor.as_deref().and_then(|tensor| graph.computing(tensor));
         computing.map(|layer| layer.path.clone()).or_else(|| finding.layer.clone())
     }
 
-    /// No fault has a name: the layers that cost most.
+    /// No known fault: the layers that cost most.
     fn spread(&mut self, arguments: &Arguments, costs: &Costs) {
         for (layer, cost) in costs.highest(MOST_SENSITIVE) {
             self.causes.push(Finding {
                 layer: Some(layer.clone()),
                 code: "sensitive",
-                text: "its codes are as they should be, and too coarse: it is among those that cost most"
+                text: "its codes are correct but too coarse: it is one of the layers that cost most"
                     .to_owned(),
                 accuracy_pp: cost.accuracy_pp,
                 changed: cost.changed,
@@ -379,7 +383,7 @@ impl Diagnosis {
     }
 }
 
-/// Whether this processor is one of those that add two products in 16 bits.
+/// Whether this processor adds two products in 16 bits.
 fn adds_in_16_bits() -> bool {
     #[cfg(target_arch = "x86_64")]
     return !(std::arch::is_x86_feature_detected!("avx512vnni")
@@ -388,18 +392,18 @@ fn adds_in_16_bits() -> bool {
     return false;
 }
 
-/// Whether a cause of this kind is a matter of degree, as no quantization is without.
+/// Whether a cause of this kind is a matter of degree: some of it is normal in any quantized model.
 fn is_of_degree(code: &str) -> bool {
     matches!(code, "range-clipped" | "range-extreme" | "zero-point" | "shared-scale" | "computes-otherwise")
 }
 
-/// Findings of `lint` that make results wrong whatever the data are.
+/// Findings of `lint` that make results wrong on any data.
 fn is_fact(rule: &Rule) -> bool {
     let is_wrong = matches!(rule, Rule::Parameters(Reason::PairMismatch | Reason::BiasSaturated));
     is_wrong || (matches!(rule, Rule::Parameters(_)) && rule.level() == Level::Error)
 }
 
-/// What layers cost, as `sensitivity` says.
+/// What layers cost, from `sensitivity`.
 #[derive(Default)]
 struct Costs(HashMap<String, Cost>);
 
@@ -436,7 +440,7 @@ impl Costs {
         }
     }
 
-    /// Those of the highest gain.
+    /// The layers with the highest gain.
     fn highest(&self, count: usize) -> Vec<(&String, Cost)> {
         let mut all: Vec<(&String, Cost)> = self
             .0

@@ -1,4 +1,4 @@
-//! `doctor`: what is wrong with a quantized model, what it costs, and what mends it.
+//! `doctor`: what is wrong with a quantized model, what it costs, and how to fix it.
 
 mod declaration;
 mod examine;
@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     /// The difference in accuracy that does not matter, as in 1pp or 0.5pp
     #[arg(long, value_name = "MARGIN", default_value = "1pp", value_parser = margin)]
     margin: f64,
-    /// Samples over which layers are looked at
+    /// Samples to examine layers on
     #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = integer_in::<u64>(1..=1_000_000))]
     layer_samples: u64,
 }
@@ -47,12 +47,12 @@ struct Diagnosis {
     reference_accuracy: Option<f64>,
     accuracy: Option<f64>,
     difference: Option<f64>,
-    /// The share of the samples of which both name the same class; `None` if the output is no scores.
+    /// The share of the samples to which both assign the same class; `None` if the output is not scores.
     same_share: Option<f64>,
     sqnr_db: Option<f64>,
     causes: Vec<Finding>,
     notes: Vec<String>,
-    /// What could not be looked at.
+    /// What could not be examined.
     left_out: Vec<LeftOut>,
 }
 
@@ -61,11 +61,11 @@ struct Finding {
     layer: Option<String>,
     code: &'static str,
     text: String,
-    /// Percentage points of accuracy that come back when the layer is in float.
+    /// Percentage points of accuracy recovered when the layer is in float.
     accuracy_pp: Option<f64>,
-    /// Samples whose class comes back.
+    /// Samples whose class is restored.
     changed: Option<i64>,
-    /// Decibels of the output's SQNR that come back.
+    /// Decibels of the output's SQNR recovered.
     gain_db: Option<f64>,
     mend: String,
     evidence: String,
@@ -80,12 +80,12 @@ impl Command for Doctor {
     type Arguments = Arguments;
     const NAME: &'static str = "doctor";
     const SUMMARY: &'static str =
-        "Say what is wrong with a quantized model, what it costs, and what mends it";
+        "Find what is wrong with a quantized model, what it costs, and how to fix it";
     const GROUP: Group = Group::Run;
     const EXAMPLES: &'static [Example] = &[
         Example {
             line: "doctor resnet8.onnx resnet8_int8.onnx --data digits.npz",
-            shows: "that nothing is wrong with it, or what is",
+            shows: "what is wrong with it, if anything",
         },
         Example {
             line: "input digits.npz:images[0:32]; doctor resnet8.onnx resnet8_uint8.onnx",
@@ -122,7 +122,7 @@ impl Command for Doctor {
         }
         let report = words::lay_out(&diagnosis);
         Ok(match stop {
-            Some(error) => report.effect(Effect::Fail(error.with_cause("not everything was looked at"))),
+            Some(error) => report.effect(Effect::Fail(error.with_cause("not everything was examined"))),
             None => report,
         })
     }

@@ -11,7 +11,7 @@ use crate::render::text::counted;
 /// Ways to mend that are spelled out.
 const SHOWN: usize = 4;
 
-/// What is wrong, and what mends it.
+/// What is wrong, and how to fix it.
 pub(super) fn describe(cause: &Cause, reference: &str) -> (String, String) {
     let text = match cause.fault {
         Fault::WeightScale { factor, channels: None } => format!("the weight is {}", times(factor)),
@@ -21,18 +21,16 @@ pub(super) fn describe(cause: &Cause, reference: &str) -> (String, String) {
         Fault::WeightZeroPoint { steps } => format!("the weight's zero point is {}", off(steps)),
         Fault::ZeroChannels { channels, first } => {
             format!(
-                "{} of the weight {} zero and not in {reference}",
+                "{} of the weight {} zero here, but not in {reference}",
                 counted_channels(channels, first),
                 be(channels)
             )
         }
         Fault::SwappedChannels => {
-            format!(
-                "its three input channels are in the opposite order (RGB and BGR) of those in {reference}"
-            )
+            format!("its three input channels are in the opposite order (RGB or BGR) to those in {reference}")
         }
         Fault::SharedScale { channels, of } => {
-            format!("{channels} of {of} channels use next to nothing of the scale that all share")
+            format!("{channels} of {of} channels use only a few codes of the shared scale")
         }
         Fault::BiasScale { factor } => format!("the bias is {}", times(factor)),
         Fault::Clipped { codes, values, share } => format!(
@@ -64,15 +62,15 @@ pub(super) fn describe(cause: &Cause, reference: &str) -> (String, String) {
         Fault::WeightScale { .. } | Fault::WeightZeroPoint { .. } | Fault::ZeroChannels { .. } => {
             "Quantize this weight again from the float one."
         }
-        Fault::SwappedChannels => "Give both models the order of channels that they were made for.",
+        Fault::SwappedChannels => "Feed each model the channel order that it was trained with.",
         Fault::SharedScale { .. } => "Quantize this weight per channel (`per_channel=True`).",
         Fault::BiasScale { .. } => "Quantize the bias again with input scale × weight scale.",
         Fault::Clipped { .. } | Fault::TooWide { .. } if is_input => {
-            "Calibrate again with samples that are prepared like these: the same mean, deviation and scale."
+            "Calibrate again with samples prepared like these: the same mean, standard deviation and scale."
         }
-        Fault::Clipped { .. } => "Calibrate again with samples that reach the whole range, or with min-max.",
+        Fault::Clipped { .. } => "Calibrate again with samples that cover the whole range, or with min-max.",
         Fault::TooWide { .. } => {
-            "Calibrate again; if single values reach that far, clip them (percentile, entropy)."
+            "Calibrate again; if only a few values reach that far, clip them (percentile, entropy)."
         }
         Fault::Extreme { .. } => {
             "Leave the layer in float, or bound what it adds: an attention mask of -10000 masks as well as -3e38."
@@ -167,7 +165,8 @@ pub(super) fn lay_out(found: &Diagnosis) -> Report {
             (Tone::Good, "No fault found: ".to_owned()),
             (
                 Tone::Plain,
-                "weights, biases, ranges, kernels and layers are as quantization leaves them.".to_owned(),
+                "weights, biases, ranges, kernels and layers are what quantization normally gives."
+                    .to_owned(),
             ),
         ]);
     } else {
@@ -186,7 +185,7 @@ pub(super) fn lay_out(found: &Diagnosis) -> Report {
     }
     for left_out in &found.left_out {
         report = report.toned_line([
-            (Tone::Warning, format!("not looked at: {}", left_out.step)),
+            (Tone::Warning, format!("not examined: {}", left_out.step)),
             (Tone::Dim, format!(": {}", left_out.error.one_line())),
         ]);
     }

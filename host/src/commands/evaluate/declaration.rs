@@ -12,15 +12,18 @@ impl Record for EvaluateReport {
             Self::field("has_labels", Unit::Flag, "Whether the samples have labels", |report| {
                 report.has_labels
             }),
-            Self::field("reference", Unit::Name, "The model that the others are held against", |report| {
+            Self::field("reference", Unit::Name, "The model that the others are compared with", |report| {
                 report.reference.clone()
             }),
             Self::field("margin", Unit::Share, "The difference in accuracy that does not matter", |report| {
                 report.margin
             }),
-            Self::field("top", Unit::Count, "How many highest scores count for `top_accuracy`", |report| {
-                report.top
-            }),
+            Self::field(
+                "top",
+                Unit::Count,
+                "How many of the highest scores count for `top_accuracy`",
+                |report| report.top,
+            ),
             Self::list("models", "The models, in the order they were given", |report| &report.models),
         ]
     }

@@ -22,7 +22,7 @@ pub(super) fn lay_out(evaluated: &EvaluateReport) -> Report {
             report = report.toned_line(verdict_line(model, paired, evaluated));
         }
     }
-    // Of several, the one that is judged.
+    // Of several models, the candidate.
     let judged =
         evaluated.models.iter().rev().find(|model| Some(&model.model) != evaluated.reference.as_ref());
     if let Some((model, accuracy)) = judged.and_then(|model| Some((model, model.judged.accuracy.as_ref()?)))

@@ -1,4 +1,4 @@
-//! `evaluate`: how often models are right, how far they agree with a reference, and whether that is good enough.
+//! `evaluate`: how often models are right, how well they agree with a reference, and whether that is good enough.
 
 mod declaration;
 mod layout;
@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     /// The difference in accuracy that does not matter, as in 1pp or 0.5pp
     #[arg(long, value_name = "MARGIN", default_value = "1pp", value_parser = margin)]
     margin: f64,
-    /// Also count a label among so many highest scores as found
+    /// Also measure top-K accuracy: the label is among the K highest scores
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = integer_in::<u32>(1..=10_000))]
     top: u32,
 }
@@ -53,7 +53,7 @@ struct EvaluateReport {
     models: Vec<Evaluated>,
 }
 
-/// What became of one model.
+/// The outcome for one model.
 struct Evaluated {
     model: String,
     judged: Judged,
@@ -76,7 +76,7 @@ impl Command for Evaluate {
         },
         Example {
             line: "input digits.npz:images[0:64]; evaluate resnet8.onnx resnet8_uint8.onnx",
-            shows: "how far the outputs agree, without labels",
+            shows: "how well the outputs agree, without labels",
         },
     ];
 
@@ -98,8 +98,8 @@ impl Command for Evaluate {
             (None, None) => Truth::Unknown,
         };
         if matches!(truth, Truth::Unknown) && reference.is_none() {
-            return Err(Error::usage("nothing says what is right")
-                .with_hint("Give labels (`--data FILE` that has some, or `--labels FILE`), `--targets FILE`, or `--reference MODEL`."));
+            return Err(Error::usage("there is nothing to evaluate against")
+                .with_hint("Give labels (a `--data FILE` that has some, or `--labels FILE`), `--targets FILE`, or `--reference MODEL`."));
         }
         let running = &arguments.choice.running;
         let sides: Vec<Side<'_>> =

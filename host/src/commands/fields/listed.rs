@@ -12,7 +12,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(in crate::commands) struct Listed {
     pub family: String,
-    /// Whether it stands first of its family.
+    /// Whether it is the first of its family.
     pub is_first: bool,
     pub name: String,
     pub alias: Option<String>,
@@ -146,7 +146,7 @@ fn or_dash(text: &str) -> String {
 impl Listed {
     pub(in crate::commands) fn new(variant: &Variant, playground: &Playground) -> Self {
         let loaded = playground.loaded_at(&variant.path);
-        // What was loaded may be newer than what `open` saw.
+        // The loaded file may be newer than the one that `open` saw.
         let digest = match loaded {
             Some(loaded) => Ok(Digest::new(loaded.info())),
             None => variant.digest.clone(),

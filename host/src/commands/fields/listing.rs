@@ -22,7 +22,7 @@ impl Record for Shown<'_> {
     }
 }
 
-/// The methods as the file has them, then everything inlined, each run of lines under its layer. `path` is the layer that
+/// The methods as the file has them, then everything inlined, lines grouped under their layer. `path` is the layer that
 /// the user asked for.
 pub(in crate::commands) fn report(model: &str, path: &str, listing: &Listing) -> Report {
     let mut report = Report::of(&Shown { model, listing });

@@ -76,7 +76,7 @@ impl Record for QuantizationParameters {
             Self::field(
                 "zero_points",
                 Unit::Text,
-                "As many zero points as scales, one for all, or none if all are zero",
+                "One zero point per scale, one for all, or none if all are zero",
                 |codes| codes.zero_points.clone(),
             ),
             Self::field("scale_count", Unit::Count, "Number of scales, listed or not", |codes| {

@@ -38,7 +38,7 @@ pub(super) fn text(graph: &Graph<'_>, shown: &[usize], center: Option<usize>) ->
     text
 }
 
-/// Text between quotation marks, in which a backslash is a backslash and what is not seen is replaced.
+/// Text in quotation marks; backslashes are escaped, invisible characters replaced.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

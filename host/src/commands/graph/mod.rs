@@ -16,7 +16,7 @@ use crate::render::style::Tone;
 use crate::render::text::counted;
 use std::collections::BTreeSet;
 
-/// At most so many nodes are drawn in a terminal if no layer is given.
+/// At most this many nodes are drawn in a terminal if no layer is given.
 const MOST_NODES: usize = 400;
 
 /// `graph [LAYER]`
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     /// The whole model, whatever layer is current
     #[arg(long, conflicts_with_all = ["layer", "depth"])]
     whole: bool,
-    /// Also the layers that only quantize and dequantize
+    /// Also draw the layers that only quantize and dequantize
     #[arg(long)]
     plumbing: bool,
     /// Write the graph for Graphviz to this file: around the layer given, else of the whole model
@@ -219,7 +219,7 @@ impl Command for GraphCommand {
             (None, Some(current)) if !arguments.whole && arguments.dot.is_none() => info.layer(current),
             _ => None,
         };
-        // The user asks for a layer that would be hidden.
+        // The user asked for a layer that would be hidden.
         is_whole |= layer.is_some_and(|layer| layer.kind.is_plumbing());
         let graph = Graph::of(info, is_whole);
         if graph.edges.is_empty() {
@@ -356,7 +356,7 @@ fn report(drawn: &Drawn<'_>, graph: &Graph<'_>, shown: &[usize], center: Option<
         })
         .collect();
     let mut table = Table::of(&lines);
-    // A line of rails alone has nothing else to show.
+    // A line with only rails has nothing else to show.
     for (line, cells) in lines.iter().zip(&mut table.rows) {
         if line.node.is_none() {
             cells.fill(Cell::default());

@@ -1,4 +1,4 @@
-//! A graph as lines of text: a node a line, values as rails beside it that fork and join.
+//! A graph as lines of text: one node per line, values as rails beside it that fork and join.
 
 use crate::inspect::graph::Graph;
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,7 +77,7 @@ pub(super) fn draw(graph: &Graph<'_>, shown: &[usize]) -> Vec<Line> {
     lines
 }
 
-/// For each node shown the others shown that read it and are drawn after it.
+/// For each node shown, the nodes shown after it that read it.
 fn readers(graph: &Graph<'_>, shown: &[usize]) -> BTreeMap<usize, BTreeSet<usize>> {
     let order: BTreeMap<usize, usize> =
         shown.iter().enumerate().map(|(place, node)| (*node, place)).collect();

@@ -97,11 +97,8 @@ impl Command for Help {
             }
             None => {
                 let known = TABLE.iter().map(|entry| entry.name);
-                Err(Error::not_found(format!("there is no command `{name}`")).with_nearest(
-                    &name,
-                    known,
-                    || "See `help` for all commands.".to_owned(),
-                ))
+                Err(Error::not_found(format!("unknown command `{name}`"))
+                    .with_nearest(&name, known, || "See `help` for all commands.".to_owned()))
             }
         }
     }
@@ -123,7 +120,7 @@ fn all() -> Report {
     report.line("").line("`if EXPR; …; else; …; end` and `for NAME in WORD…; …; end` run the commands between them on a condition, or once for each word.").line("Separate commands with `;`. Tab completes. `help COMMAND` explains one, `--json` prints any result as JSON.")
 }
 
-/// What is said of one command.
+/// The explanation of one command.
 struct Explained {
     entry: &'static Entry,
     usage: String,
@@ -283,7 +280,7 @@ fn column_row(column: &Spec) -> Option<(String, String)> {
 fn arguments_of(definition: &clap::Command) -> Vec<Argument> {
     let own = definition.get_arguments().filter(|argument| !argument.is_hide_set()).map(|argument| {
         let mut help = match argument.get_id().as_str() {
-            // Of its own, clap refers to another help, which does not exist here.
+            // clap's own text refers to a help that does not exist here.
             "help" => "Print this explanation".to_owned(),
             _ => argument.get_help().map(ToString::to_string).unwrap_or_default(),
         };

@@ -64,7 +64,7 @@ fn push_table(text: &mut String, what: &str, rows: &[(String, String)]) {
     }
 }
 
-/// A text in a table: its own marks for code are Markdown's.
+/// A text in a table; its backticks are Markdown already.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }

@@ -209,7 +209,7 @@ fn row<'a>(
     values: &BTreeMap<&str, &'a ValueInfo>,
     seen: &mut BTreeSet<&'a str>,
 ) -> Row<'a> {
-    // A dequantizing layer reads a weight that belongs to the layer after it.
+    // A dequantizing layer reads a weight of the layer after it.
     let is_own = |tensor: &&TensorInfo| tensor.layer.as_ref().is_none_or(|owner| *owner == layer.path);
     let own = || layer.tensors.iter().filter_map(|name| stored.get(name.as_str()).copied()).filter(is_own);
     let new = own().filter(|tensor| tensor.alias_of.is_none() && seen.insert(&tensor.name));

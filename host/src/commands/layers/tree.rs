@@ -1,4 +1,4 @@
-//! Layers as the tree that their paths make.
+//! Layers as a tree of their paths.
 
 use super::Row;
 use crate::render::record::{Field, Record, Unit};
@@ -6,7 +6,7 @@ use crate::render::report::Table;
 use crate::render::style::Tone;
 use std::collections::HashMap;
 
-/// Deeper paths are cut: what is below counts towards the last part shown.
+/// Deeper paths are cut: everything below counts towards the last part shown.
 const MAX_DEPTH: usize = 32;
 
 /// One part of a path, with the totals of its subtree.
@@ -51,7 +51,7 @@ impl<'a> Branch<'a> {
                 branch = branch.child(part);
                 branch.count(row);
             }
-            // A name of separators alone, or one that is there already, keeps its place in the counts.
+            // A name of only separators, or a repeated one, still counts.
             if branch.path.is_none() {
                 branch.path = Some(row.path);
                 branch.op_type = Some(row.op_type);

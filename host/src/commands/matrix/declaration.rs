@@ -14,7 +14,7 @@ impl Record for MatrixReport {
             Self::field("has_labels", Unit::Flag, "Whether the samples have labels", |matrix| {
                 matrix.has_labels
             }),
-            Self::field("reference", Unit::Name, "The model that the others are held against", |matrix| {
+            Self::field("reference", Unit::Name, "The model that the others are compared with", |matrix| {
                 matrix.reference.clone()
             }),
             Self::field("margin", Unit::Share, "The difference in accuracy that does not matter", |matrix| {
@@ -46,7 +46,7 @@ impl Record for Variant {
                 .title("precision")
                 .rank(4),
             Self::field("bytes", Unit::Bytes, "Size of its files", |one| one.bytes).title("size"),
-            Self::field("is_reference", Unit::Flag, "Whether the others are held against it", |one| one.is_reference),
+            Self::field("is_reference", Unit::Flag, "Whether it is the reference", |one| one.is_reference),
             Self::flat(Judged::fields(), |one| one.judged.as_ref())
                 .for_machines()
                 .change("accuracy", |field| field.title("accuracy"))

@@ -1,4 +1,4 @@
-//! `matrix`: every variant of a network, by what it costs and what it is worth.
+//! `matrix`: every variant of a network, its cost and its accuracy.
 
 mod declaration;
 
@@ -19,7 +19,7 @@ use crate::render::text::counted;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Scores that count as found.
+/// Highest scores among which a label counts as found.
 const TOP: usize = 5;
 
 /// `matrix [FAMILY]`
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     /// A family, or one of its models; without it, the only one that is open
     #[arg(value_name = "MODEL")]
     family: Option<String>,
-    /// The model that the others are held against; without it, the first float one
+    /// The model to compare the others with; without it, the first float one
     #[arg(long, value_name = "MODEL")]
     reference: Option<String>,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     /// The difference in accuracy that does not matter, as in 1pp or 0.5pp
     #[arg(long, value_name = "MARGIN", default_value = "1pp", value_parser = margin)]
     margin: f64,
-    /// Samples over which the worst layer is looked for; 0 leaves it out
+    /// Samples for finding the worst layer; 0 skips it
     #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = integer_in::<u64>(0..=1_000_000))]
     layer_samples: u64,
 }
@@ -77,7 +77,7 @@ impl Command for Matrix {
     type Arguments = Arguments;
     const NAME: &'static str = "matrix";
     const SUMMARY: &'static str =
-        "Hold every variant of a network against its float model, with the best trade-offs marked";
+        "Compare every variant of a network with its float model, and mark the best trade-offs";
     const GROUP: Group = Group::Run;
     const EXAMPLES: &'static [Example] = &[
         Example {
@@ -195,7 +195,7 @@ fn load(
     match (models.is_empty(), failed.first().and_then(|variant| variant.obstacle.clone())) {
         (false, _) => Ok((models, failed)),
         (true, Some(error)) => Err(error.within(format!("no model of `{family}` can be run"))),
-        (true, None) => Err(Error::not_found(format!("there is no family `{family}`"))),
+        (true, None) => Err(Error::not_found(format!("unknown family `{family}`"))),
     }
 }
 
@@ -211,7 +211,7 @@ fn reference(
             |model: &&Arc<Loaded>| matches!(model.info().precision.as_str(), "float32" | "float64");
         let place = models.iter().position(|model| is_float(&model));
         return place.ok_or_else(|| {
-            Error::not_found("no float model to hold the others against")
+            Error::not_found("no float model to compare the others with")
                 .with_hint("Name one with `--reference MODEL`.")
         });
     };
@@ -221,7 +221,7 @@ fn reference(
     })
 }
 
-/// Evaluates all models in one go; if one of them fails, each with the reference alone, so that the others have their
+/// Evaluates all models in one go; if one fails, each alone with the reference, so that the others still get their
 /// numbers. What was counted before an interruption is kept, and returned with it.
 fn evaluate(
     sides: &[Side<'_>],
@@ -253,7 +253,7 @@ fn evaluate(
         let pair = if index == place { vec![side.clone()] } else { vec![sides[place].clone(), side.clone()] };
         let own = Plan { reference: (index != place).then_some(0), ..plan };
         match together(&pair, own) {
-            // Fewer samples than the others have would not be comparable.
+            // Numbers from fewer samples than the others would not be comparable.
             Ok((_, Some(stop))) => return Err(stop),
             Ok((mut tallies, None)) => all.push(Ok(tallies.pop().unwrap_or_default())),
             Err(failed) if failed.kind() == ErrorKind::Cancelled => return Err(failed),
@@ -323,13 +323,13 @@ fn worst_layer(
             };
         }
         Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-        // The rest of the row is worth having.
+        // The rest of the row is still useful.
         Err(error) => variant.layers_obstacle = Some(error.one_line()),
     }
     Ok(())
 }
 
-/// Marks what no other variant beats in worth and size: whatever is better is larger, and the other way round.
+/// Marks the Pareto front of accuracy and size: whatever is better is larger, and the other way round.
 fn mark_pareto(variants: &mut [Variant]) {
     let points: Vec<(Option<f64>, u64)> =
         variants.iter().map(|variant| (variant.worth(), variant.bytes)).collect();
@@ -355,7 +355,7 @@ fn lay_out(matrix: &MatrixReport) -> Report {
         .table(Table::of(&matrix.models))
         .toned_line([(
             Tone::Dim,
-            "● no other variant is both as good and as small; sample: time of one, in the batches that were run; `bench` measures it"
+            "● no other variant is both as good and as small; sample: time per sample in these batches, a rough number; `bench` measures it"
                 .to_owned(),
         )]);
     for variant in &matrix.models {

@@ -38,13 +38,13 @@ pub(super) struct Arguments {
         default_value = "width"
     )]
     sort: SortKey,
-    /// Only so many layers
+    /// Show at most this many layers
     #[arg(long, value_name = "COUNT")]
     top: Option<usize>,
     /// Every stored tensor, including biases and constants, instead of each layer's weight
     #[arg(long, conflicts_with = "activations")]
     all: bool,
-    /// What the quantized activations can represent, instead of the weights
+    /// Show what the quantized activations can represent, instead of the weights
     #[arg(long)]
     activations: bool,
     /// A logarithmic axis on both sides of zero, for ranges of very different widths
@@ -75,7 +75,7 @@ struct Unread<'a> {
     reason: Error,
 }
 
-/// What is found of the weights of several models.
+/// The weights of several models.
 #[derive(Default)]
 struct WeightRows<'a> {
     rows: Vec<RangeRow<'a>>,
@@ -86,7 +86,7 @@ struct WeightRows<'a> {
 impl Compared<'_> {
     /// Where on the axis a value is, from 0 to 1.
     fn place(&self, value: f64) -> f64 {
-        /// What part of the longer side of a logarithmic axis is linear, around zero.
+        /// The part of the longer side of a logarithmic axis that is linear, around zero.
         const LINEAR_SHARE: f64 = 1e-3;
         let unit = self.high.max(-self.low) * LINEAR_SHARE;
         let scaled = |value: f64| if self.is_logarithmic { (value / unit).asinh() } else { value };
@@ -236,8 +236,8 @@ fn models(
     Ok(models)
 }
 
-/// A row for each weight of the first model, the same tensors of the others beside it; then what only the
-/// others have.
+/// A row for each weight of the first model, with the matching tensors of the others; then what only the others
+/// have.
 fn weight_rows<'a>(models: &'a [Arc<Loaded>], all: bool, progress: &dyn Progress) -> Result<WeightRows<'a>> {
     let Some((reference, others)) = models.split_first() else { return Ok(WeightRows::default()) };
     let stored = weights_and_more(reference.info(), all);

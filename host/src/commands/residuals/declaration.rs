@@ -18,7 +18,7 @@ impl Record for Found<'_> {
             Self::field("runtime", Unit::Text, "The runtime that ran them, and its settings", |found| {
                 found.runtime.clone()
             }),
-            Self::field("threshold", Unit::Decimals(2), "Ratios from this one on are marked", |found| {
+            Self::field("threshold", Unit::Decimals(2), "Ratios of at least this are marked", |found| {
                 found.threshold
             }),
             Self::field("max_ratio", Unit::Decimals(2), "The largest ratio of two scales", |found| {
@@ -98,7 +98,7 @@ impl Record for Row<'_> {
             Self::field(
                 "effective_bits",
                 Unit::Decimals(2),
-                "Bits of the finer branch's codes that are left at the other's scale",
+                "Bits of the finer branch's codes that remain at the other's scale",
                 |row| row.effective_bits,
             ),
             Self::object("measured", "What the scales cost; null if it was not measured", |row| {
@@ -171,7 +171,7 @@ impl Record for ShownBranch<'_> {
             Self::field(
                 "layers",
                 Unit::Name,
-                "Its layers after the fork; empty if it goes straight",
+                "Its layers after the fork; empty for a plain skip connection",
                 |branch| branch.layers.clone(),
             ),
             Self::field("dtype", Unit::Text, "Type of its codes; null if it is not quantized", |branch| {

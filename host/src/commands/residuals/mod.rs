@@ -29,13 +29,13 @@ pub(super) struct Arguments {
     /// The model; without it, the current one
     #[arg(value_name = "MODEL")]
     name: Option<String>,
-    /// In the order of the layers, not the largest mismatch first
+    /// Sort by the order of the layers, not the largest mismatch first
     #[arg(long)]
     graph_order: bool,
-    /// Mark mismatches from this ratio on
+    /// Mark mismatches of at least this ratio
     #[arg(long, value_name = "RATIO", default_value_t = 2.0)]
     threshold: f64,
-    /// Measure on this float model's values what the scales cost, and what others would
+    /// Measure on this float model's values what the scales cost, and what other scales would
     #[arg(long, value_name = "MODEL")]
     reference: Option<String>,
     #[command(flatten)]
@@ -67,7 +67,7 @@ struct Row<'a> {
     bits_lost: Option<f64>,
     /// Which branch is the finer one; none where the scales are equal.
     finer: Option<usize>,
-    /// Bits of the branch's codes that count once its values have the other's scale.
+    /// Bits of the branch's codes that remain at the other's scale.
     effective_bits: Option<f64>,
     /// What was measured.
     measured: Option<Costs>,
@@ -98,7 +98,7 @@ struct ShownBranch<'a> {
 impl Command for Residuals {
     type Arguments = Arguments;
     const NAME: &'static str = "residuals";
-    const SUMMARY: &'static str = "Show where two branches are added, and how far their scales are apart";
+    const SUMMARY: &'static str = "Show where two branches are added, and how far apart their scales are";
     const GROUP: Group = Group::Inspect;
     const EXAMPLES: &'static [Example] = &[
         Example { line: "residuals resnet8_int8.onnx", shows: "the largest mismatch first" },
@@ -133,7 +133,7 @@ impl Command for Residuals {
         }
         drop(task);
         if rows.is_empty() {
-            return Err(Error::not_found(format!("`{}` adds no two branches", model.id))
+            return Err(Error::not_found(format!("`{}` has no residual additions", model.id))
                 .with_hint("See `graph` for how its layers are connected."));
         }
         if !arguments.graph_order {
@@ -245,7 +245,7 @@ fn addition<'a>(residual: &Residual<'a>, pairs: &Activations<'a>, graph: &Graph<
     let [first, second] = branches[..] else {
         return Err(Error::not_found("the reference adds no two values there"));
     };
-    // Where the layers before the branches are a pair the other way round, so are the branches.
+    // If the layers before the branches pair the other way round, so do the branches.
     let producer = |value: &str| {
         let of = |pair: &&crate::capture::ActivationPair<'_>| {
             pair.reference.outputs.iter().any(|name| name == value) || pair.reference_value.name == value

@@ -64,7 +64,7 @@ impl Record for Class {
             Self::field("class", Unit::Index, "The class, counted from 0", |class| class.class)
                 .title("class"),
             Self::field("score", Unit::Real, "Its score", |class| class.score).title("score"),
-            // A score needs no more than half of what a histogram does.
+            // A score needs only half the width of a histogram.
             Self::chart("Bar of the score, half of the column at the highest", |class| {
                 Some(Chart::Bar(class.share / 2.0))
             })

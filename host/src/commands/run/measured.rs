@@ -1,4 +1,4 @@
-//! The runs of one model on all samples, some at a time.
+//! The runs of one model on all samples, in batches.
 
 use super::{Output, SHOWN_SAMPLES, output, scores_of};
 use crate::backend::{Fetch, Progress, RunReport};
@@ -11,13 +11,13 @@ use crate::input::{Fitted, Input, fixed_batch};
 use crate::model::{Dimension, Tensor, ValueInfo};
 use std::time::Duration;
 
-/// So many samples are run together without another thought.
+/// This many samples always run together.
 const FEW_SAMPLES: u64 = 32;
 
-/// Of more samples, as many are run together as take so many bytes.
+/// With more samples, a batch takes about this many bytes.
 const BATCH_BYTES: u64 = 1 << 20;
 
-/// What came of the runs of one model.
+/// The outcome of running one model.
 pub(super) struct Measured {
     pub(super) steps: Vec<String>,
     pub(super) outputs: Outputs,
@@ -35,7 +35,7 @@ pub(super) struct Outputs {
     pub(super) scored: usize,
 }
 
-/// Runs a model on all samples as often as is wanted; of several runs the first is not counted. `receive` gets the
+/// Runs a model on all samples as often as asked; of several runs the first is not counted. `receive` gets the
 /// outputs of the first, batch by batch.
 ///
 /// # Errors
@@ -69,7 +69,7 @@ pub(super) fn repeated(
 struct Runs<'a> {
     side: &'a Side<'a>,
     input: &'a Input,
-    /// How many samples there are, and how many of them are run together.
+    /// How many samples there are, and the batch size.
     count: u64,
     together: u64,
     /// The samples, where one run takes all: what is fitted serves all repetitions.
@@ -92,7 +92,7 @@ impl<'a> Runs<'a> {
             let Fitted { tensors, steps } = fit(input)?;
             return Ok(Self { side, input, count, together: count, whole: Some(tensors), steps });
         }
-        // A model that takes a fixed number is asked with that.
+        // A model with a fixed batch size gets that.
         let Fitted { tensors, mut steps } = fit(&input.samples(0, fixed.unwrap_or(1)))?;
         let together = fixed.or(batch).unwrap_or_else(|| {
             let bytes: usize = tensors.iter().map(|tensor| tensor.bytes.len()).sum();
@@ -142,8 +142,8 @@ impl<'a> Runs<'a> {
     }
 }
 
-/// Whether the first dimension may be that of the samples: that of a sequence, which is one sample however long it is, is
-/// lost in some output, and an output that is the same size for all samples cannot be put together from parts.
+/// Whether the first dimension may be the batch. The first dimension of a sequence, which is one sample at any length,
+/// is missing from some output; and an output whose size does not depend on the batch cannot be joined from parts.
 fn may_count_samples(outputs: &[ValueInfo]) -> bool {
     let is_lost = |output: &ValueInfo| {
         let shape = output.shape.as_ref();

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 /// Values of one output that the result value holds.
 const MAX_VALUES: usize = 1_000;
-/// Values of one output that are printed when they are no class scores.
+/// Values of one output that are printed if they are not class scores.
 const SHOWN_VALUES: usize = 8;
 /// Classes that are printed.
 const TOP: usize = 5;
@@ -42,10 +42,10 @@ pub(super) struct Arguments {
     /// The models; without any, the current one
     #[arg(value_name = "MODEL")]
     names: Vec<String>,
-    /// How many times; the latency is then the median, after one run that is not counted
+    /// How many times to run; the latency is the median, after a warm-up run
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = integer_in::<u32>(1..=100_000))]
     repeat: u32,
-    /// Samples that are run together; without it, as many as take 1 MiB, and at least 32
+    /// Samples to run together; without it, as many as take 1 MiB, but at least 32
     #[arg(long, value_name = "COUNT", value_parser = integer_in::<u64>(1..=1_000_000))]
     batch: Option<u64>,
     /// A setting of the runtime, as in threads=1; may be given several times
@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     /// Write the outputs to FILE.npz or FILE.safetensors
     #[arg(long, value_name = "PATH")]
     save: Option<String>,
-    /// Replace a file that exists
+    /// Replace an existing file
     #[arg(long, requires = "save")]
     force: bool,
     #[command(flatten)]
@@ -113,7 +113,7 @@ impl Command for Run {
         },
         Example {
             line: "input digits.npz:images[0:4]; run resnet8.onnx resnet8_int8.onnx resnet8_int8.pt",
-            shows: "the classes that three models see, side by side",
+            shows: "the classes that three models predict, side by side",
         },
         Example {
             line: "use resnet8.onnx; input random; run resnet8_int8.onnx --repeat 20",
@@ -121,7 +121,7 @@ impl Command for Run {
         },
         Example {
             line: "input digits.npz:images[0:4]; run resnet8_int8.pt --qengine fbgemm --threads 1",
-            shows: "the classes that one engine of PyTorch's sees",
+            shows: "the classes that one of PyTorch's engines predicts",
         },
     ];
 
@@ -208,7 +208,7 @@ fn described(model: &str, input: String, measured: Measured) -> Ran {
     }
 }
 
-/// The scores of each sample, of an output of shape `samples×classes`.
+/// The scores of each sample, for an output of shape `samples×classes`.
 fn scores_of(output: &Tensor) -> Vec<Vec<f64>> {
     let is_scores = matches!(output.shape[..], [_, classes] if classes > 1);
     if is_scores { scores(output).unwrap_or_default() } else { Vec::new() }
@@ -257,7 +257,7 @@ fn push_output(report: Report, output: &Output) -> Report {
 }
 
 impl Output {
-    /// Takes in what the next batch has of it.
+    /// Appends the next batch's part of it.
     fn extend(&mut self, tensor: &Tensor) {
         let more = output(tensor);
         if let (Some(count), Some(samples)) = (self.shape.first_mut(), tensor.shape.first()) {

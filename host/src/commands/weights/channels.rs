@@ -24,7 +24,7 @@ pub(super) struct Looked<'a> {
 struct Row {
     index: usize,
     numbers: Summary,
-    /// Where the channel has its own.
+    /// If the channel has its own.
     scale: Option<f64>,
     zero_point: Option<f64>,
     is_dead: bool,
@@ -118,7 +118,7 @@ impl Record for Row {
 /// Reads the tensor and computes the statistics of each channel.
 ///
 /// # Errors
-/// What the backend says of the file; `InvalidInput` for an axis that is not there.
+/// Those of the backend; `InvalidInput` for an axis that does not exist.
 pub(super) fn report(subject: &Subject<'_>, progress: &dyn Progress) -> Result<Report> {
     let &Subject { model, tensor, .. } = subject;
     let axis = subject.channel_axis()?;

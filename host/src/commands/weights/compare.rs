@@ -48,7 +48,7 @@ struct LeftOut {
     reason: Error,
 }
 
-/// The other variants of the subject's network, loaded; those that cannot be are returned with the reason.
+/// The other variants of the subject's network, loaded; those that cannot be loaded are returned with the reason.
 pub(super) struct Others {
     models: Vec<Arc<Loaded>>,
     left_out: Vec<LeftOut>,
@@ -92,7 +92,7 @@ impl Others {
 /// Compares the subject's tensor in all variants.
 ///
 /// # Errors
-/// `NotFound` when no other variant has the tensor; what the backends say of the files.
+/// `NotFound` when no other variant has the tensor; those of the backends.
 pub(super) fn report(
     subject: &Subject<'_>,
     others: Others,
@@ -276,7 +276,7 @@ impl Record for Variant<'_> {
             .change("mean_abs_error", |error| error.title("mean error").rank(1))
             .change("relative_l2", |error| error.title("rel. L2").rank(2))
             .change("mse", |error| error.title("MSE").rank(8)),
-            Self::error("obstacle", "Why there are no errors", |variant| variant.obstacle.as_ref()),
+            Self::error("obstacle", "Why no errors were computed", |variant| variant.obstacle.as_ref()),
             Self::field("counts", Unit::Count, "Values in each bin", |variant| variant.counts.clone()),
         ]
     }

@@ -28,14 +28,14 @@ pub(super) struct Arguments {
     /// The model; without it, the current one
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// The tensor, by its name or the end of it: of the layer, or if no layer is named, of the model; without
-    /// it, the layer's largest
+    /// The tensor, by its name or the end of it: of the layer, or if no layer is named, of the model; without it, the
+    /// layer's largest
     #[arg(long, value_name = "NAME")]
     tensor: Option<String>,
     /// Bars of the histogram
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = integer_in::<u16>(2..=200))]
     bins: u16,
-    /// The integer codes instead of the real values
+    /// Show the integer codes instead of the real values
     #[arg(long)]
     raw: bool,
     /// Count the values within these bounds
@@ -47,8 +47,8 @@ pub(super) struct Arguments {
     /// A row for each channel: extremes, codes in use, effective bits
     #[arg(long)]
     channels: bool,
-    /// The same tensor of other variants on the same bins, each with its errors: of these models, or if none is named,
-    /// of the whole family
+    /// The same tensor of other variants on the same bins, each with its errors: of these models, or without a name of
+    /// the whole family
     #[arg(long, value_name = "MODEL", num_args = 0.., conflicts_with_all = ["raw", "channel", "channels", "range"])]
     compare: Option<Vec<String>>,
     /// The axis of the channels; without it, that of the scales or of the layer's outputs

@@ -92,7 +92,7 @@ impl Record for Within {
 /// Reads the tensor and computes its statistics.
 ///
 /// # Errors
-/// What the backend says of the file; `InvalidInput` for a channel that is not there.
+/// Those of the backend; `InvalidInput` for a channel that does not exist.
 pub(super) fn report(
     subject: &Subject<'_>,
     arguments: &Arguments,
@@ -163,7 +163,7 @@ fn count(
     Ok((statistics, within))
 }
 
-/// `None` without finite values, and for values too close together for so many bins.
+/// `None` without finite values, and for values too close together for this many bins.
 fn histogram(
     elements: &Elements<'_>,
     channel: Option<Channel>,

@@ -121,7 +121,7 @@ pub(super) fn open(files: &[PathBuf], source: Source<'_>) -> Result<Found> {
         if let Some(record) = own.iter().position(|label| *label >= i64::from(CLASSES)) {
             return Err(corrupt(
                 &file.path,
-                format!("record {record} has label {}, and there are {CLASSES} classes", own[record]),
+                format!("record {record} has label {}, but there are only {CLASSES} classes", own[record]),
             ));
         }
     }

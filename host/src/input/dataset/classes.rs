@@ -9,17 +9,17 @@ use std::path::Path;
 /// A larger file of labels or names is rejected.
 pub(super) const MOST_BYTES: u64 = 64 << 20;
 
-/// The names in a text file, one a line, in the order of their numbers.
+/// The names in a text file, one per line, in the order of their numbers.
 ///
 /// # Errors
-/// Those of reading; `InvalidInput` for a file without names, and for a name that is there twice.
+/// Those of reading; `InvalidInput` for a file without names, and for a name that occurs twice.
 pub(super) fn read_names(path: &Path) -> Result<Vec<String>> {
     let text = regular_file::read_text(path, MOST_BYTES)?;
     let names: Vec<String> =
         text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
     if names.is_empty() {
         return Err(Error::invalid_input(format!("`{}` names no classes", path.display()))
-            .with_hint("Write one name a line, in the order of the labels."));
+            .with_hint("Write one name per line, in the order of the labels."));
     }
     let mut seen = BTreeSet::new();
     match names.iter().find(|name| !seen.insert(name.as_str())) {
@@ -40,7 +40,7 @@ pub(super) fn of_numbers(numbers: Option<&[i64]>, names: Option<&[String]>) -> R
     match numbers.unwrap_or_default().iter().find(|label| !is_named(label)) {
         Some(label) => {
             Err(Error::invalid_input(format!("label {label} has no name: there are {} classes", names.len()))
-                .with_hint("Name every class, one a line; the first line is class 0."))
+                .with_hint("Name every class, one per line; the first line is class 0."))
         }
         None => Ok(names.to_vec()),
     }
@@ -71,14 +71,17 @@ pub(super) fn of_texts(
     Ok((numbers.collect::<Result<_>>()?, names.clone()))
 }
 
-/// The error that a class has no number.
+/// The error for a class without a number.
 pub(super) fn unknown(name: &str, source: &Path) -> Error {
-    Error::invalid_input(format!("`{}` has the class `{name}`, which is not named", source.display()))
-        .with_cause("`--classes` names the classes and their order")
-        .with_hint(format!("Add `{name}` to the names, or leave `--classes` out."))
+    Error::invalid_input(format!(
+        "`{}` has the class `{name}`, which is not in `--classes`",
+        source.display()
+    ))
+    .with_cause("`--classes` lists all classes in order")
+    .with_hint(format!("Add `{name}` to the list, or leave `--classes` out."))
 }
 
-/// The labels in `.npy`, `.npz`, a text file with one a line, or a column of a table.
+/// The labels in `.npy`, `.npz`, a text file with one per line, or a column of a table.
 ///
 /// # Errors
 /// Those of reading; `InvalidInput` for anything but labels.
@@ -108,7 +111,7 @@ pub(super) fn read_labels(
                     line + 1,
                     path.display()
                 ))
-                .with_hint("Write one label a line: a number or the name of a class."));
+                .with_hint("Write one label per line: a number or the name of a class."));
             }
             of_texts(&texts, names, path)
         }

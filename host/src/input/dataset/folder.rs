@@ -5,12 +5,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::input::{Content, ENDINGS, ending};
 use std::path::{Path, PathBuf};
 
-/// Subfolders of a class are read this deep.
+/// Subfolders of a class are read to this depth.
 const MAX_DEPTH: usize = 16;
-/// Pictures that other programs read: leaving them out would change the samples.
+/// Pictures that other programs read but qp does not: skipping them would change the samples.
 const UNREADABLE: [&str; 7] = ["bmp", "gif", "pgm", "ppm", "tif", "tiff", "webp"];
 
-/// The data set in a folder, by what is in it.
+/// The data set in a folder, by its contents.
 pub(super) fn open(source: Source<'_>) -> Result<Found> {
     let (files, folders) = entries(source.path)?;
     let with_ending = |wanted: &[&str]| -> Vec<PathBuf> {
@@ -43,8 +43,8 @@ pub(super) fn open(source: Source<'_>) -> Result<Found> {
     Ok(Found { form: "folder", content, labels: None, classes })
 }
 
-/// Numbered as torchvision's `ImageFolder` does it: classes by the sorted names of the folders, samples by class, then
-/// by folder and name.
+/// Numbered as by torchvision's `ImageFolder`: classes by the sorted names of the folders, samples by class, then by
+/// folder and name.
 fn class_folders(folders: &[PathBuf], source: Source<'_>) -> Result<Found> {
     let own: Vec<String> = folders
         .iter()
@@ -81,7 +81,7 @@ fn collect(folder: &Path, depth: usize, pictures: &mut Vec<PathBuf>) -> Result<(
             ErrorKind::UnsupportedFormat,
             format!("`{}` is a picture that qp cannot decode", file.display()),
         )
-        .with_hint("Convert it to PNG, or take it out of the folder."));
+        .with_hint("Convert it to PNG, or remove it from the folder."));
     }
     pictures.extend(files.into_iter().filter(|file| ENDINGS.contains(&ending(file).as_str())));
     if !folders.is_empty() && depth >= MAX_DEPTH {

@@ -19,13 +19,13 @@ use tempfile::NamedTempFile;
 const IMAGES: u32 = 0x0803;
 const LABELS: u32 = 0x0801;
 
-/// Whether a file of that lower-case name holds images: `train-images-idx3-ubyte`, `t10k-images.idx3-ubyte.gz`.
+/// Whether a file with this lower-case name holds images: `train-images-idx3-ubyte`, `t10k-images.idx3-ubyte.gz`.
 pub(super) fn is_images(name: &str) -> bool {
     let name = name.strip_suffix(".gz").unwrap_or(name);
     name.ends_with("idx3-ubyte") && name.contains("images")
 }
 
-/// The images of a file, and the labels of the file that belongs to it.
+/// The images of a file, and the labels of its companion file.
 pub(super) fn open(source: Source<'_>) -> Result<Found> {
     let path = source.path;
     let mut images = images(path)?;
@@ -72,7 +72,7 @@ fn images(path: &Path) -> Result<Content> {
         }
         return Ok(stored(path, stamp, 16, None));
     }
-    // What is compressed can be read from its beginning only.
+    // A compressed file can only be read from its beginning.
     if bytes > LARGE_BYTES {
         let file = Arc::new(unpack(path, reader, bytes)?);
         let stamp = Stamp::read(file.path())?;
@@ -148,7 +148,7 @@ fn body(path: &Path, reader: impl Read, expected: u64) -> Result<Vec<u8>> {
     if expected > MAX_BYTES {
         return Err(corrupt(path, format!("its header claims {expected} bytes")));
     }
-    // Grows as bytes arrive: a false header costs nothing.
+    // Grows as bytes arrive: a false header allocates nothing.
     let mut bytes = Vec::new();
     reader.take(expected + 1).read_to_end(&mut bytes).map_err(|error| corrupt(path, error.to_string()))?;
     check_length(path, bytes.len() as u64, expected)?;

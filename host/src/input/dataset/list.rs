@@ -63,7 +63,7 @@ impl Table {
         })
     }
 
-    /// The labels: the column of that heading, or the one that is usually called so, or the only or second one.
+    /// The labels: the column with this heading, or with a usual heading, or the only or second one.
     ///
     /// # Errors
     /// `NotFound` for an unknown column, `InvalidInput` for a line without a label.

@@ -1,4 +1,4 @@
-//! What a data set is made of, as a command or a TOML file describes it.
+//! The description of a data set, from a command or a TOML file.
 //!
 //! ```toml
 //! source = "photos"                  # all paths are relative to this file
@@ -23,22 +23,22 @@ use std::path::{Path, PathBuf};
 /// A larger file is rejected.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// A source, and what is done with its samples.
+/// A source, and how its samples are prepared.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recipe {
     /// A file or folder, as in `digits.npz[0:8]`, or a TOML file that describes one.
     pub source: String,
     /// The labels, as in `labels.txt`, `labels.csv:class`, `digits.npz:labels`.
     pub labels: Option<String>,
-    /// A text file with one name of a class a line.
+    /// A text file with one class name per line.
     pub classes: Option<String>,
     /// How pictures become tensors.
     pub options: PictureOptions,
     /// Only these samples, as in `0:1000`.
     pub split: Option<String>,
-    /// Only so many samples.
+    /// Only this many samples.
     pub samples: Option<u64>,
-    /// Random samples in place of the first.
+    /// Random samples instead of the first.
     pub seed: Option<u64>,
 }
 
@@ -79,7 +79,7 @@ impl Numbers {
 }
 
 impl Recipe {
-    /// Whether a path is that of a file which describes data.
+    /// Whether a path is a file that describes data.
     pub fn is_file(path: &Path) -> bool {
         ending(path) == "toml"
     }
@@ -107,8 +107,8 @@ impl Recipe {
     fn open_source(&self, resolve: &dyn Fn(&str) -> PathBuf, shown: &str) -> Result<Dataset> {
         self.options.check()?;
         if self.seed.is_some() && self.samples.is_none() {
-            return Err(Error::usage("a seed chooses no samples")
-                .with_hint("Give the number of samples, too, as in `--samples 100 --seed 1`."));
+            return Err(Error::usage("a seed needs a number of samples")
+                .with_hint("Add it, as in `--samples 100 --seed 1`."));
         }
         let split = self.split.as_deref().map(parse_split).transpose()?;
         let names = self.classes.as_deref().map(|text| classes::read_names(&resolve(text))).transpose()?;
@@ -121,10 +121,11 @@ impl Recipe {
         let names = names.as_deref();
         let mut dataset = Dataset::open(&resolve(file), &selection, shown.to_owned(), &self.options, names)?;
         if self.options != PictureOptions::default() && dataset.input.picture_options().is_none() {
-            return Err(Error::invalid_input(format!("`{shown}` holds no pictures to prepare")).with_cause(
-                "the options for pictures are for picture files, and for arrays of uint8 with 1 or 3 channels",
-            )
-            .with_hint("Leave the options for pictures out."));
+            return Err(Error::invalid_input(format!("`{shown}` holds no pictures"))
+                .with_cause(
+                    "picture options apply to picture files, and to arrays of uint8 with 1 or 3 channels",
+                )
+                .with_hint("Leave the picture options out."));
         }
         if let Some(text) = &self.labels {
             let (labels, classes) = read_labels(text, resolve, names)?;
@@ -158,7 +159,7 @@ impl Recipe {
             )
         })?;
         if file.scale.is_some() && file.white.is_some() {
-            return Err(unusable("`scale` and `white` say the same in two ways".to_owned()));
+            return Err(unusable("`scale` and `white` set the same thing".to_owned()));
         }
         let options = PictureOptions {
             layout: file
@@ -188,7 +189,7 @@ impl Recipe {
         })
     }
 
-    /// What is given here, and what `file` says about the rest.
+    /// What is given here, and the rest from `file`.
     fn over(&self, file: Self) -> Self {
         let own = self.options.clone();
         let list = |own: Vec<f64>, other: Vec<f64>| if own.is_empty() { other } else { own };

@@ -47,7 +47,7 @@ impl Dataset {
     }
 }
 
-/// `count` of the numbers below `all`, each set of them equally likely, in rising order. Robert Floyd's algorithm, in
+/// `count` of the numbers below `all`, each set of them equally likely, in ascending order. Robert Floyd's algorithm, in
 /// J. Bentley, "Programming pearls", Communications of the ACM 30(9), 1987.
 fn picked(all: u64, count: u64, seed: u64) -> Vec<u64> {
     let mut random = fastrand::Rng::with_seed(seed);
@@ -62,7 +62,7 @@ fn picked(all: u64, count: u64, seed: u64) -> Vec<u64> {
 }
 
 impl Content {
-    /// The samples with these numbers, which rise.
+    /// The samples with these numbers, in ascending order.
     fn picked(&self, indices: &Arc<[u64]>) -> Self {
         let parts = |parts: &[(String, Self)]| {
             parts.iter().map(|(name, part)| (name.clone(), part.picked(indices))).collect()

@@ -1,4 +1,4 @@
-//! A value as machines see it, and what its type says of it.
+//! A value as machines see it, and its type.
 
 use crate::error::Error;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// One value, unrounded and without its unit.
 #[derive(Clone, Debug)]
 pub enum Datum {
-    /// There is no value here.
+    /// No value.
     Missing,
     /// Whether something holds.
     Flag(bool),
@@ -16,13 +16,13 @@ pub enum Datum {
     Whole(i64),
     /// A whole number that is not negative.
     Count(u64),
-    /// A real number; JSON has texts for those it lacks: `inf`, `-inf`, `NaN`.
+    /// A real number; JSON writes the values it cannot express as texts: `inf`, `-inf`, `NaN`.
     Real(f64),
     /// A text.
     Text(String),
     /// Several values.
     List(Vec<Self>),
-    /// A value that says what it is: an object with that one key.
+    /// A value with a tag: an object with this one key.
     Tagged(&'static str, Box<Self>),
     /// Why something failed.
     Error(Error),
@@ -49,7 +49,7 @@ pub enum Kind {
     AnyOf(Vec<Self>),
     /// Any value.
     Any,
-    /// An object with that one key.
+    /// An object with this one key.
     Tagged(&'static str, Box<Self>),
     /// An error: kind, message, causes, hints.
     Error,
@@ -57,7 +57,7 @@ pub enum Kind {
 
 /// A type whose values are [`Datum`]s.
 pub trait IntoDatum {
-    /// What all its values have in common.
+    /// The type of all its values.
     fn kind() -> Kind;
     /// The value.
     fn into_datum(self) -> Datum;
@@ -139,7 +139,7 @@ impl<V: IntoDatum + Copy> IntoDatum for &[V] {
     }
 }
 
-/// The word that an enum without values is in JSON.
+/// The JSON word of an enum variant without fields.
 pub fn word(value: impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(word)) => word,
@@ -172,7 +172,7 @@ impl Datum {
         }
     }
 
-    /// Whether there is no value here.
+    /// Whether there is no value.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Missing)
     }

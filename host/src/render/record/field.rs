@@ -132,7 +132,7 @@ impl<R> Field<R> {
         self
     }
 
-    /// The same with another sentence on what it means.
+    /// The same with another description.
     #[must_use]
     pub fn means(mut self, meaning: &'static str) -> Self {
         self.spec.meaning = meaning;
@@ -160,14 +160,14 @@ impl<R> Field<R> {
         self
     }
 
-    /// The same, one of these texts.
+    /// The same, limited to these texts.
     #[must_use]
     pub fn choices(mut self, choices: &'static [&'static str]) -> Self {
         self.spec.choices = choices;
         self
     }
 
-    /// The same, right of the column of that key (`local.sqnr_db`) instead of where it is declared.
+    /// The same, to the right of the column with this key (`local.sqnr_db`) instead of where it is declared.
     #[must_use]
     pub fn after(mut self, key: &'static str) -> Self {
         self.spec.after = Some(key);
@@ -181,28 +181,28 @@ impl<R> Field<R> {
         self
     }
 
-    /// The same; its key is left out of the JSON where there is no value.
+    /// The same; without a value, the JSON leaves its key out.
     #[must_use]
     pub fn omitted_if_missing(mut self) -> Self {
         self.spec.is_omitted = true;
         self
     }
 
-    /// The same part or object, which is always there: the schema does not allow `null`.
+    /// The same part or object, always present: the schema does not allow `null`.
     #[must_use]
     pub fn always(mut self) -> Self {
         self.spec.is_always = true;
         self
     }
 
-    /// The same, what people read in place of the value.
+    /// The same, with this text for people instead of the value.
     #[must_use]
     pub fn text(mut self, text: impl Fn(&R) -> String + 'static) -> Self {
         self.text = Some(Rc::new(move |record| Some(text(record))));
         self
     }
 
-    /// The same, a dash for people where it is zero.
+    /// The same, with a dash for people if it is zero.
     #[must_use]
     pub fn dash_if_zero(mut self) -> Self {
         self.spec.is_dash_if_zero = true;
@@ -237,12 +237,12 @@ impl<R> Field<R> {
         self
     }
 
-    /// The same group, the field of that key changed; `accuracy.top1` is one of a group inside.
+    /// The same group, with the field of this key changed; `accuracy.top1` is a field of a nested group.
     #[must_use]
     pub fn change(mut self, key: &str, change: impl FnOnce(Self) -> Self) -> Self {
         match self.inner(key) {
             Some(field) => *field = change(field.clone()),
-            None => debug_assert!(false, "there is no field `{key}`"),
+            None => debug_assert!(false, "no field `{key}`"),
         }
         self
     }
@@ -267,7 +267,7 @@ impl<R> Field<R> {
         self
     }
 
-    /// Without accessors, as `help` and the schema need it.
+    /// Without accessors, for `help` and the schema.
     pub(super) fn shape(&self) -> Shape {
         let fields = match &self.source {
             Source::Group { fields, .. } => fields.iter().map(Self::shape).collect(),
@@ -406,7 +406,7 @@ pub(super) fn joined(path: &str, key: &str) -> String {
     }
 }
 
-/// Moves what is declared to be right of another there.
+/// Moves the fields that are declared to be to the right of another.
 pub(super) fn in_order<T>(columns: Vec<T>, spec: fn(&T) -> &Spec) -> Vec<T> {
     let (moved, mut columns): (Vec<T>, Vec<T>) =
         columns.into_iter().partition(|column| spec(column).after.is_some());

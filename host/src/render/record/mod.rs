@@ -1,4 +1,4 @@
-//! Declared records: each value of a report is declared once, and everything else follows from the declaration: the
+//! Declared records: each value of a report is declared once, and everything else is derived from the declaration: the
 //! JSON, the table, the CSV, the Markdown, the JSON Schema, the keys of `--sort`, and the columns that `help` explains.
 //!
 //! To convert a command:
@@ -67,7 +67,7 @@ pub trait Record: Sized {
         Field::value("", Unit::Text, meaning, Kind::Text, |_| Datum::Missing).chart(get).title("")
     }
 
-    /// The fields of a part, as if they were this record's own; all are missing where the part is.
+    /// The fields of a part, as if they were this record's own; all are missing if the part is.
     fn flat<P: 'static>(
         fields: Vec<Field<P>>,
         get: impl for<'r> Fn(&'r Self) -> Option<&'r P> + Clone + 'static,
@@ -75,7 +75,7 @@ pub trait Record: Sized {
         Field::group("", "", fields, get)
     }
 
-    /// The fields of a part, in an object of their own; `null` where the part is missing.
+    /// The fields of a part, in an object of their own; `null` if the part is missing.
     fn nested<P: 'static>(
         key: &'static str,
         meaning: &'static str,
@@ -85,7 +85,7 @@ pub trait Record: Sized {
         Field::group(key, meaning, fields, get)
     }
 
-    /// An object for machines only; `null` where it is missing.
+    /// An object for machines only; `null` if it is missing.
     fn object<P: Record>(
         key: &'static str,
         meaning: &'static str,
@@ -105,7 +105,7 @@ pub trait Record: Sized {
         Field::machine(key, meaning, Form::List(Shape::all::<P>), move |records| lists(records, &get))
     }
 
-    /// A list of records of this very type, as of the branches of a tree.
+    /// A list of records of this same type, such as the branches of a tree.
     fn branches(
         key: &'static str,
         meaning: &'static str,
@@ -114,7 +114,7 @@ pub trait Record: Sized {
         Field::machine(key, meaning, Form::Branches, move |records| lists(records, &get))
     }
 
-    /// Values under names that are known only now, in the object itself. `kind` is what they have in common.
+    /// Values under names known only at run time, in the object itself. `kind` is their type.
     fn names(
         meaning: &'static str,
         kind: Kind,
@@ -155,12 +155,12 @@ pub fn labelled<R: Record>(record: &R) -> Vec<(String, Cell)> {
 }
 
 impl Table {
-    /// A table of these rows with all columns that are declared for them.
+    /// A table of these rows with all their declared columns.
     pub fn of<'r, R: Record + 'r>(rows: impl IntoIterator<Item = &'r R>) -> Self {
         Self::with(&R::fields(), rows)
     }
 
-    /// A table of these rows with columns that are known only now, such as one for each model.
+    /// A table of these rows with columns known only at run time, such as one for each model.
     pub fn with<'r, R: 'r>(fields: &[Field<R>], rows: impl IntoIterator<Item = &'r R>) -> Self {
         let rows: Vec<&R> = rows.into_iter().collect();
         let mut columns = Vec::new();

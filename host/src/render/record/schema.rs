@@ -18,7 +18,7 @@ pub fn of(command: &str, summary: &str, reports: &[ReportShape]) -> Value {
             schema.extend(object(&report.fields, "#"));
         }
         reports => {
-            // Each says when it is printed; `qp:version` of the whole is the sum, which grows with each of them.
+            // Each says when it is printed; `qp:version` of the whole is their sum, so it grows with each.
             schema.insert(VERSION.into(), reports.iter().map(|report| report.version).sum::<u32>().into());
             let any = reports.iter().enumerate().map(|(place, report)| {
                 let mut one = Map::new();
@@ -33,7 +33,7 @@ pub fn of(command: &str, summary: &str, reports: &[ReportShape]) -> Value {
     Value::Object(schema)
 }
 
-/// What many values have in common.
+/// Definitions that many values share.
 fn definitions() -> Value {
     let texts = json!({ "type": "array", "items": { "type": "string" } });
     json!({
@@ -55,7 +55,7 @@ fn definitions() -> Value {
     })
 }
 
-/// The keywords of an object at that place in the schema.
+/// The keywords of an object at this place in the schema.
 fn object(fields: &[Shape], place: &str) -> Map<String, Value> {
     let (mut properties, mut required) = (Map::new(), Vec::new());
     push(&mut properties, &mut required, fields, place, false);

@@ -5,7 +5,7 @@ use super::{Direction, Field, Kind, Record, Unit};
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// What is declared of one value, apart from how it is got.
+/// The declaration of one value, without its accessor.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// The JSON key; empty for people only.
@@ -22,7 +22,7 @@ pub struct Spec {
     pub rank: u8,
     /// The key of `--sort`, and which rows come first.
     pub sort: Option<(&'static str, Direction)>,
-    /// The texts that it can be; empty where they are not known beforehand.
+    /// The texts that it can be; empty if not known beforehand.
     pub choices: &'static [&'static str],
     /// The type for machines.
     pub form: Form,
@@ -88,7 +88,7 @@ pub enum Form {
     List(fn() -> Vec<Shape>),
     /// An array of objects of the same declaration as the one that holds it.
     Branches,
-    /// Values under names that no declaration knows, in the object itself.
+    /// Values under names that are not declared, in the object itself.
     Names(Kind),
 }
 
@@ -106,7 +106,7 @@ pub struct Shape {
 pub struct ReportShape {
     /// Raised whenever the schema changes.
     pub version: u32,
-    /// When the command prints this report; empty where it has no other.
+    /// When the command prints this report; empty if it is the only one.
     pub when: &'static str,
     /// Its fields.
     pub fields: Vec<Shape>,
@@ -152,7 +152,7 @@ impl ReportShape {
         Self { when, ..self }
     }
 
-    /// The same with a table for people whose rows are no list of the JSON.
+    /// The same with a table for people whose rows are not a list of the JSON.
     #[must_use]
     pub fn draws<R: Record>(mut self, key: &str, meaning: &'static str) -> Self {
         self.drawn.push(TableShape { key: key.to_owned(), meaning, columns: titled(&Shape::all::<R>()) });
@@ -168,7 +168,7 @@ impl ReportShape {
     }
 }
 
-/// Takes durations out of a record's JSON: what remains is the same each time.
+/// Removes durations from a record's JSON, so that it is the same each time.
 pub fn take_durations(fields: &[Shape], value: &mut Value) {
     for field in fields {
         match field.spec.form {

@@ -20,7 +20,7 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SortKey(String);
 
-/// Reads a key of these rows; `natural` says what the order without one is.
+/// Reads a sort key of these rows; `natural` describes the order without one.
 pub fn sort_keys<R: Record>(natural: &'static str) -> impl TypedValueParser<Value = SortKey> {
     let columns = field::columns(&R::fields());
     let declared = columns

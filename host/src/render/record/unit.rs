@@ -1,4 +1,4 @@
-//! What a value is measured in: how people read it, and where its column is aligned.
+//! What a value is measured in: how people read it, and how its column is aligned.
 
 use super::Datum;
 use crate::render::number;
@@ -16,13 +16,13 @@ pub enum Unit {
     Flag,
     /// How many there are.
     Count,
-    /// A number that names one of several, such as a class: without separators.
+    /// A number that identifies one of several, such as a class: without separators.
     Index,
     /// A size in bytes.
     Bytes,
     /// A real number in the unit of the values.
     Real,
-    /// A real number that people see with so many decimals.
+    /// A real number that people see with this many decimals.
     Decimals(u8),
     /// A ratio in decibels.
     Decibels,

@@ -12,13 +12,13 @@ impl Record for Judged {
             Self::flat(Accuracy::fields(), |row| row.accuracy.as_ref()),
             Self::nested(
                 "agreement",
-                "How far the output is from the reference's; null for the reference",
+                "How the output compares with the reference's; null for the reference",
                 Agreement::fields(),
                 |row| row.agreement.as_ref(),
             ),
             Self::nested(
                 "paired",
-                "Accuracy against the reference's over the same samples; null without labels",
+                "Accuracy compared with the reference's on the same samples; null without labels",
                 PairedAccuracy::fields(),
                 |row| row.paired.as_ref(),
             ),
@@ -74,16 +74,18 @@ impl Record for Accuracy {
             Self::field(
                 "top_accuracy",
                 Unit::Share,
-                "Share of samples whose label is among the highest scores, as many as `--top` says",
+                "Share of samples whose label is among the highest `--top` scores",
                 |one| one.in_top,
             )
             .title("in top")
             .rank(6)
             .hidden_if_missing(),
             Self::list("classes", "Accuracy of the samples of each label", |one| &one.classes),
-            Self::list("confusions", "Labels and the classes they were taken for, most often first", |one| {
-                &one.confusions
-            }),
+            Self::list(
+                "confusions",
+                "Labels and the classes predicted instead, most frequent first",
+                |one| &one.confusions,
+            ),
         ]
     }
 }
@@ -134,8 +136,8 @@ impl Record for Confusion {
 impl Record for Agreement {
     fn fields() -> Vec<Field<Self>> {
         vec![
-            Self::field("same", Unit::Count, "Samples with the class that the reference predicts", |one| one.same),
-            Self::field("changed", Unit::Count, "Samples with another class than the reference predicts", |one| {
+            Self::field("same", Unit::Count, "Samples with the same predicted class as the reference", |one| one.same),
+            Self::field("changed", Unit::Count, "Samples with a different predicted class than the reference", |one| {
                 one.changed
             }),
             Self::field("same_share", Unit::Share, "Their share", |one| one.same_share)
@@ -273,7 +275,7 @@ impl Record for PairedAccuracy {
             Self::field(
                 "missing_samples",
                 Unit::Count,
-                "How many more samples like these would decide it; null if it is decided, or if no number would do",
+                "How many more samples like these would decide it; null if it is decided, or if no number would",
                 |one| one.missing_samples,
             ),
         ]

@@ -1,4 +1,4 @@
-//! What samples say of a model: how often it is right, how far it agrees with a reference, and whether that is good enough.
+//! What samples show about a model: how often it is right, how well it agrees with a reference, and whether that is good enough.
 
 mod declaration;
 
@@ -54,9 +54,9 @@ pub(in crate::commands) struct Confusion {
     pub(in crate::commands) count: u64,
 }
 
-/// How far a candidate's output is from the reference's.
+/// How a candidate's output compares with the reference's.
 pub(in crate::commands) struct Agreement {
-    /// `None` for what is not scores of classes, as the divergences.
+    /// `None` if the output is not class scores, as for the divergences.
     pub(in crate::commands) same: Option<u64>,
     pub(in crate::commands) changed: Option<u64>,
     pub(in crate::commands) same_share: Option<f64>,
@@ -76,7 +76,7 @@ pub(in crate::commands) struct OutputErrors {
     pub(in crate::commands) psnr_db: Option<f64>,
 }
 
-/// A candidate's accuracy against the reference's, over the same samples.
+/// A candidate's accuracy compared with the reference's, on the same samples.
 pub(in crate::commands) struct PairedAccuracy {
     pub(in crate::commands) harmful: u64,
     pub(in crate::commands) helpful: u64,
