@@ -130,7 +130,7 @@ fn parameters_are_checked_before_anything_runs() {
         (&["run", "p.qp"][..], "the script needs a value for `model`"),
         (&["run", "p.qp", "--", "--modle", "m"], "Did you mean `--model`?"),
         (&["run", "p.qp", "--", "--model"], "`--model` needs a value"),
-        (&["run", "p.qp", "--report", "x.txt"], "is not a kind of report"),
+        (&["run", "p.qp", "--report", "x.txt"], "is not a report format"),
     ] {
         let ran = world.run_args(words);
         assert!(ran.code == 2 && ran.talk.contains(said), "{words:?}: {} {}", ran.code, ran.talk);

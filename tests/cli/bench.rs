@@ -116,7 +116,7 @@ fn what_does_not_fit_is_said_before_anything_is_measured() {
     assert_eq!((ran.code, ran.error()), (1, "the input has 4 samples, not 8"));
     let ran = world.run("bench toys/fixed.toy --batch 1");
     assert_eq!(ran.error(), "`toys/fixed.toy` takes 2 samples at a time, not 1");
-    assert_eq!(ran.hint(), "Say `--batch 2`, or leave the model out.");
+    assert_eq!(ran.hint(), "Give `--batch 2`, or leave the model out.");
     assert_eq!(world.json("bench toys/fixed.toy --rounds 3")["rows"][0]["batch"], 2);
     let ran = world.run("bench models/resnet8.onnx --rounds 2");
     assert_eq!(ran.code, 2, "{}", ran.talk);

@@ -94,10 +94,10 @@ fn problems_of_blocks_are_found_before_anything_is_executed() {
         assert_eq!((ran.code, ran.error(), ran.output.as_str()), (2, error, ""), "{line}");
     }
     let ran = world.run("expect-error State if true");
-    assert!(ran.talk.contains("`if` cannot stand here"), "{}", ran.talk);
+    assert!(ran.talk.contains("`if` is not allowed here"), "{}", ran.talk);
     assert!(world.run("help for").hint().contains("for NAME in WORD"));
     let deep = format!("{}{}", "for m in a; ".repeat(40), "end; ".repeat(40));
-    assert_eq!(world.run(&deep).error(), "more than 32 blocks within each other");
+    assert_eq!(world.run(&deep).error(), "blocks are nested more than 32 deep");
 }
 
 #[test]

@@ -121,17 +121,17 @@ fn what_is_wrong_with_data_is_one_error_with_a_hint() {
     };
     assert_eq!(
         error("data d = photos --classes names.txt"),
-        "`photos` has the class `dog`, which is not named: `--classes` names the classes and their order"
+        "`photos` has the unknown class `dog`: `--classes` does not list it"
     );
     assert_eq!(error("data d = photos --labels two.txt"), "there are 2 labels for 4 samples of `photos`");
     assert_eq!(error("data d = photos --split 3:9:1"), "`3:9:1` does not say where samples begin and end");
     assert_eq!(error("data d = photos --samples 5"), "`photos` has 4 samples, not 5");
-    assert_eq!(error("data a.b = photos"), "`a.b` cannot be the name of data");
-    assert_eq!(error("data e"), "no data set is called `e`");
+    assert_eq!(error("data a.b = photos"), "`a.b` is not a valid name for a data set");
+    assert_eq!(error("data e"), "no data set `e`");
     assert_eq!(
         error("data d = models/digits.npz:labels --mean 0.5"),
-        "`models/digits.npz:labels` holds no pictures to prepare: the options for pictures are for picture files, \
-         and for arrays of uint8 with 1 or 3 channels"
+        "`models/digits.npz:labels` holds no pictures: picture options apply to picture files, \
+         and to arrays of uint8 with 1 or 3 channels"
     );
     assert_eq!(
         world.run("data d = photos --labels none.npy").error(),

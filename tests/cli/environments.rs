@@ -124,7 +124,7 @@ fn the_python_on_the_path_is_asked_once_and_not_before_it_is_needed() {
     let looked = json(&mut on_path(), "open models; load all; summary; layers resnet8.onnx");
     assert_eq!(starts(&interpreter), 0);
     let obstacle = &looked[2]["runtimes"][0]["obstacle"];
-    assert_eq!(obstacle["message"], "ONNX Runtime is looked for in the Python environment at the first run");
+    assert_eq!(obstacle["message"], "the first run will search the Python environment for ONNX Runtime");
     json(&mut on_path(), RUNS);
     assert_eq!(starts(&interpreter), 1);
     // Another process knows by now.

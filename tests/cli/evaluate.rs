@@ -75,7 +75,7 @@ fn what_cannot_be_judged_is_refused() {
         (
             "input models/digits.npz:images[0:4]; evaluate models/resnet8.onnx",
             2,
-            "nothing says what is right",
+            "there is nothing to evaluate against",
         ),
         (
             "evaluate models/resnet8.onnx --data models/digits.npz:images --labels models/digits.npz:labels[0:4]",

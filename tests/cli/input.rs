@@ -37,7 +37,7 @@ fn made_up_values_depend_on_the_seed_only() {
 fn the_largest_integer_is_of_random_values_only() {
     let world = World::new();
     let refused = world.run("load models/resnet8.onnx; input zeros --max 3");
-    assert_eq!(refused.error(), "`--max` goes with `random` only");
+    assert_eq!(refused.error(), "`--max` only works with `random`");
     let chosen = world.json("load models/resnet8.onnx; input random --max 3");
     assert_eq!(chosen["source"], "random --seed 0 --max 3");
 }

@@ -103,7 +103,7 @@ fn code_is_folded_to_the_width_with_its_indentation() {
 fn a_model_without_code_says_so_in_one_line() {
     let world = World::new();
     let ran = world.run("info models/resnet8_int8.onnx --code");
-    assert_eq!(ran.error(), "the backend `onnx` has no code of a model to show");
+    assert_eq!(ran.error(), "the backend `onnx` cannot show a model's code");
     let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/pytorch/tests/data/subclass.pt");
     let ran = world.run(&format!("info {weights} --code"));
     assert_eq!(ran.error(), "of a file of the format `pickle` there is no code to show");

@@ -44,8 +44,11 @@ fn a_png_has_two_pixels_for_each_unit_and_is_not_blank() {
 fn what_has_no_picture_is_said_before_anything_is_done() {
     let world = World::new();
     let error = |line: &str| world.run(line).error().to_owned();
-    assert_eq!(error("plot x.svg info models/resnet8.onnx"), "the result of `info` has no picture");
-    assert_eq!(error("plot x.gif ranges models/resnet8.onnx"), "`x.gif` is not a picture that qp writes");
+    assert_eq!(error("plot x.svg info models/resnet8.onnx"), "`info` has no picture");
+    assert_eq!(
+        error("plot x.gif ranges models/resnet8.onnx"),
+        "`x.gif` is not a picture format that qp writes"
+    );
     world.write("x.svg", "mine");
     assert_eq!(error("plot x.svg ranges models/resnet8.onnx"), "`x.svg` already exists");
     assert_eq!(std::fs::read_to_string(world.path("x.svg")).unwrap(), "mine");

@@ -46,7 +46,7 @@ fn what_is_no_model_is_refused_by_what_it_is() {
     for (name, content, words) in [
         ("text.pt", "epoch 1: 0.93\nepoch 2: 0.94\n", "the file is text that begins with `epoch 1: 0.93`"),
         ("text.onnx", "epoch 1: 0.93\n", "the file is text that begins with `epoch 1: 0.93`"),
-        ("pointer.onnx", pointer, "the file is a Git LFS pointer in place of the file"),
+        ("pointer.onnx", pointer, "the file is a Git LFS pointer instead of the file"),
         ("pointer.safetensors", pointer, "Fetch the file: `git lfs pull`."),
         ("page.pt", "<!DOCTYPE html>\n<html>\n", "the file is an HTML page"),
         ("zipped.onnx", "PK\u{3}\u{4}\u{14}\0\0\0other", "the file is a zip archive"),

@@ -36,7 +36,7 @@ fn stats_can_be_filtered_sorted_and_cut() {
     assert_eq!(found["tensors"][0]["name"], "layer3.conv2.weight");
     assert_eq!(found["total"], 6);
     let ran = world.run("stats models/resnet8.onnx --match 'nothing*'");
-    assert_eq!(ran.error(), "`models/resnet8.onnx` stores no tensor that fits `nothing*`");
+    assert_eq!(ran.error(), "`models/resnet8.onnx` stores no tensor that matches `nothing*`");
 }
 
 /// NumPy on the same tensor: x[5] and q[5] of axis 0, x[:, 3] with `np.histogram(x, bins=5)`.

@@ -106,5 +106,5 @@ fn made_up_inputs_follow_a_fixed_first_dimension() {
     assert_eq!(samples("input random; compare toys/toy.toy toys/fixed.toy"), 3);
     assert_eq!(samples("input random; compare toys/toy.toy toys/fixed.toy --samples 6"), 6);
     let refused = world.run("input random --batch 4; compare toys/toy.toy toys/fixed.toy");
-    assert!(refused.error().contains("takes 3 samples at a time, and there are 4"), "{}", refused.talk);
+    assert!(refused.error().contains("takes 3 samples at a time, but there are 4"), "{}", refused.talk);
 }

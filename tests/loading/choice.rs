@@ -45,7 +45,7 @@ fn a_file_of_no_known_format_is_told_what_is_readable() {
     let backends = world.discover();
     let error = backends.recognize(&world.write("x.gguf", "GGUF")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedFormat);
-    assert_eq!(world.plain(error.message()), "`~/x.gguf` is of no format that a plugin reads");
+    assert_eq!(world.plain(error.message()), "no plugin reads the format of `~/x.gguf`");
     assert_eq!(error.causes(), ["the file is a GGUF file, as llama.cpp reads them"]);
     assert_eq!(error.hints(), ["Models are files that end in .toy."]);
     // Without its extension a file is known by its first bytes.

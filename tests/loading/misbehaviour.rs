@@ -39,7 +39,7 @@ fn an_inspection_that_breaks_the_contract_is_a_clean_error() {
         (
             "wrong-size",
             ErrorKind::Plugin,
-            "plugin `toy` broke the contract: its tensor `w`, int8 [3], is said to have 4 bytes",
+            "plugin `toy` broke the contract: its tensor `w`, int8 [3], claims 4 bytes",
         ),
         (
             "negative-dimension",
@@ -70,10 +70,10 @@ fn a_session_that_breaks_the_contract_gives_clean_errors_and_goes_on() {
     for (way, (kind, message)) in [
         ("panic-in-read", (ErrorKind::Internal, "plugin `toy` panicked: asked to panic-in-read".to_owned())),
         ("short-bytes", broke("it stopped 1 elements before the end of the tensor `w`")),
-        ("long-bytes", broke("it delivered 4 bytes of the tensor `w` where 3 are due")),
-        ("gap", broke("it continued the tensor `w` at element 2 where 1 is due")),
+        ("long-bytes", broke("it delivered 4 bytes of the tensor `w` instead of 3")),
+        ("gap", broke("it continued the tensor `w` at element 2 instead of 1")),
         ("twice", broke("it delivered the tensor `w` twice")),
-        ("other-name", broke("it delivered the tensor `other` where `w` is due")),
+        ("other-name", broke("it delivered the tensor `other` instead of `w`")),
         ("other-shape", broke("it describes the tensor `w` as int8 [3] and delivers int8 [1, 1, 3]")),
         ("silent", broke("it did not deliver the tensor `w`")),
     ] {
@@ -112,7 +112,7 @@ fn an_answer_to_a_request_is_what_is_due_or_a_breach() {
     for way in ["answer-no-json", "answer-other"] {
         let error = listing(Some(way), None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Plugin, "{way}");
-        let start = "plugin `toy` broke the contract: it answers `code/1` with something else: ";
+        let start = "plugin `toy` broke the contract: its answer to `code/1` has the wrong form: ";
         assert!(error.message().starts_with(start), "{way}: {}", error.message());
     }
 }
@@ -147,7 +147,7 @@ fn wrong_inputs_and_names_are_told_apart() {
     let short = Tensor { bytes: vec![0; 5], ..input([0.0; 3]) };
     assert_eq!(
         run(short, &outputs, &none).message(),
-        "input `x` has 5 bytes, which does not fit float32 [1, 3]"
+        "input `x` has 5 bytes, which is wrong for float32 [1, 3]"
     );
     let other = Tensor { name: "z".into(), ..input([0.0; 3]) };
     assert_eq!(run(other, &outputs, &none).message(), "the model has no input `z`");

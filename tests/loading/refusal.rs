@@ -18,7 +18,7 @@ fn another_plugin_abi_is_refused_by_both_versions_before_any_layout() {
     let wanted = qp_abi::ABI_VERSION;
     let error = World::with_plugin("qp-fixture-other-abi-version", "x").assert_refusal(
         &format!(
-            "plugin `~/plugins/{}` was built for plugin ABI 9.9.9, this qp wants {wanted}",
+            "plugin `~/plugins/{}` was built for plugin ABI 9.9.9, but this qp needs {wanted}",
             file_name("x")
         ),
         &format!("Build the plugin with qp-abi {wanted}, or use a qp that has plugin ABI 9.9.9."),
@@ -30,7 +30,7 @@ fn another_plugin_abi_is_refused_by_both_versions_before_any_layout() {
 fn another_layout_is_one_line_and_the_whole_story_is_the_detail() {
     let error = World::with_plugin("qp-fixture-other-layout", "x").assert_refusal(
         &format!(
-            "plugin `~/plugins/{}` says plugin ABI {}, but its types have another layout",
+            "plugin `~/plugins/{}` claims plugin ABI {}, but its types have a different layout",
             file_name("x"),
             qp_abi::ABI_VERSION
         ),
@@ -109,7 +109,7 @@ fn a_library_of_another_machine_is_refused_by_its_name() {
     fs::write(&path, bytes).unwrap();
     let here = std::env::consts::ARCH;
     world.assert_refusal(
-        &format!("plugin `~/plugins/{}` is built for s390x, this qp for {here}", file_name("toy")),
+        &format!("plugin `~/plugins/{}` is built for s390x, but this qp for {here}", file_name("toy")),
         &format!("Build the plugin for {here}."),
     );
 }
@@ -124,7 +124,7 @@ fn a_library_cut_short_is_refused_before_the_system_dies_of_it() {
         fs::write(&path, &bytes[..length]).unwrap();
         world.assert_refusal(
             &format!(
-                "plugin `~/plugins/{}` is cut short: {length} of {} bytes",
+                "plugin `~/plugins/{}` is truncated: {length} of {} bytes",
                 file_name("toy"),
                 bytes.len()
             ),
@@ -164,5 +164,5 @@ fn a_wrong_plugin_does_not_harm_the_others() {
     assert_eq!(backends.plugins().iter().filter(|entry| broken(&entry.state())).count(), fixtures.len());
     assert!(backends.inspect(&world.write("model.toy", TOY), &NoProgress).is_ok());
     let error = backends.runtime("other_layout").unwrap_err();
-    assert!(error.message().ends_with("but its types have another layout"), "{error}");
+    assert!(error.message().ends_with("but its types have a different layout"), "{error}");
 }

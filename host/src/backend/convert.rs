@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn bytes_must_be_those_of_the_shape() {
         let short = |info: &mut abi::ModelInfo| info.tensors = vec![tensor("w", &[2, 3], 23)].into();
-        assert_eq!(breach(short), "its tensor `w`, float32 [2, 3], is said to have 23 bytes");
+        assert_eq!(breach(short), "its tensor `w`, float32 [2, 3], claims 23 bytes");
         let negative = |info: &mut abi::ModelInfo| info.tensors = vec![tensor("w", &[-1], 4)].into();
         assert_eq!(breach(negative), "its tensor `w` has a negative dimension: [-1]");
         let huge = |info: &mut abi::ModelInfo| info.tensors = vec![tensor("w", &[i64::MAX, 4], 4)].into();

@@ -221,7 +221,7 @@ mod tests {
     fn an_unknown_file_is_told_what_is_readable() {
         let manifests = [manifest("onnx", &[("onnx", &["onnx"], b"")])];
         let error = unsupported(Path::new("x.gguf"), manifests.iter());
-        assert_eq!(error.message(), "`x.gguf` is of no format that a plugin reads");
+        assert_eq!(error.message(), "no plugin reads the format of `x.gguf`");
         assert_eq!(error.hints(), ["Models are files that end in .onnx."]);
     }
 }

@@ -310,7 +310,7 @@ mod tests {
         let fault = |fault: &str| Err(format!("plugin `toy` broke the contract: {fault}"));
         assert_eq!(received(&["b"]), fault("it did not deliver the tensor `a`"));
         assert_eq!(received(&["b", "b"]), fault("it delivered the tensor `b` twice"));
-        assert_eq!(received(&["c"]), fault("it delivered the tensor `c`, which nobody asked for"));
+        assert_eq!(received(&["c"]), fault("it delivered the tensor `c`, which was not requested"));
     }
 
     #[test]
@@ -318,13 +318,13 @@ mod tests {
         let dtype = qp_abi::DType::FLOAT32;
         assert_eq!(
             fault(dtype, &[2], &[(0, &[0; 9])]),
-            "it delivered 9 bytes of the tensor `w` where 8 are due"
+            "it delivered 9 bytes of the tensor `w` instead of 8"
         );
         assert_eq!(
             fault(dtype, &[2], &[(0, &[0; 6])]),
-            "it delivered 6 bytes of the tensor `w` where 8 are due"
+            "it delivered 6 bytes of the tensor `w` instead of 8"
         );
-        assert_eq!(fault(dtype, &[2], &[(0, &[])]), "it delivered 0 bytes of the tensor `w` where 8 are due");
+        assert_eq!(fault(dtype, &[2], &[(0, &[])]), "it delivered 0 bytes of the tensor `w` instead of 8");
         assert_eq!(
             fault(dtype, &[2], &[(0, &[0; 4])]),
             "it stopped 1 elements before the end of the tensor `w`"
@@ -337,7 +337,7 @@ mod tests {
         let dtype = qp_abi::DType::INT8;
         assert_eq!(
             fault(dtype, &[4], &[(0, &[0; 2]), (3, &[0; 1])]),
-            "it continued the tensor `w` at element 3 where 2 is due"
+            "it continued the tensor `w` at element 3 instead of 2"
         );
         assert_eq!(fault(dtype, &[4], &[(0, &[0; 4]), (0, &[0; 4])]), "it delivered the tensor `w` twice");
     }

@@ -131,7 +131,7 @@ mod tests {
         assert!(listing.methods.is_empty());
         for answer in ["", "[]", "{}", r#"{"language": 1}"#, r#"{"language": "toy"} x"#] {
             let fault = parsed::<Listing>("code/1", answer).unwrap_err();
-            assert!(fault.starts_with("it answers `code/1` with something else: "), "{fault}");
+            assert!(fault.starts_with("its answer to `code/1` has the wrong form: "), "{fault}");
         }
     }
 }

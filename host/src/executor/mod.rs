@@ -263,7 +263,7 @@ impl Executor {
                 let mut format = self.playground.settings.format;
                 self.run_statement(line, &inner, origin, &mut format)
             }
-            Ok(None) => Err(Error::usage("there is no command after the kind of error")),
+            Ok(None) => Err(Error::usage("no command after the kind of error")),
             Err(problems) => Err(problems.first().map_or_else(|| Error::usage("unreadable"), unparsable)),
         };
         let error = match found {

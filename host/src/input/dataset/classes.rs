@@ -73,12 +73,9 @@ pub(super) fn of_texts(
 
 /// The error for a class without a number.
 pub(super) fn unknown(name: &str, source: &Path) -> Error {
-    Error::invalid_input(format!(
-        "`{}` has the class `{name}`, which is not in `--classes`",
-        source.display()
-    ))
-    .with_cause("`--classes` lists all classes in order")
-    .with_hint(format!("Add `{name}` to the list, or leave `--classes` out."))
+    Error::invalid_input(format!("`{}` has the unknown class `{name}`", source.display()))
+        .with_cause("`--classes` does not list it")
+        .with_hint(format!("Add `{name}` to the list, or leave `--classes` out."))
 }
 
 /// The labels in `.npy`, `.npz`, a text file with one per line, or a column of a table.

@@ -76,7 +76,7 @@ fn a_batch_of_another_length_or_label_is_one_error() {
     assert!(error.one_line().ends_with("it has 6145 bytes, which is not a multiple of 3073"), "{error:?}");
     std::fs::write(folder.path().join("a.bin"), cifar([0, 10])).unwrap();
     let error = open(folder.path(), "a.bin").unwrap_err();
-    assert!(error.one_line().ends_with("record 1 has label 10, and there are 10 classes"), "{error:?}");
+    assert!(error.one_line().ends_with("record 1 has label 10, but there are only 10 classes"), "{error:?}");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn class_folders_are_numbered_as_torchvision_does_it() {
     };
     assert_eq!(named(".", "names.txt").unwrap().labels, Some(vec![1, 1, 0]));
     std::fs::write(folder.path().join("names.txt"), "dog\n").unwrap();
-    assert!(named(".", "names.txt").unwrap_err().message().contains("the class `ape`, which is not named"));
+    assert!(named(".", "names.txt").unwrap_err().message().contains("the unknown class `ape`"));
     std::fs::create_dir(folder.path().join("eel")).unwrap();
     assert!(open(folder.path(), ".").unwrap_err().message().ends_with("eel` holds no pictures"));
 }

@@ -92,7 +92,7 @@ impl Document {
         let info = self.info.tensors.iter().find(|info| info.name == name);
         tensor.zip(info).ok_or_else(|| {
             BackendError::not_found(format!("the file has no tensor `{name}`"))
-                .with_help("See `layers` for what it holds.")
+                .with_help("List its tensors with `stats`.")
         })
     }
 }
