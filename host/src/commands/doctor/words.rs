@@ -206,7 +206,7 @@ fn verdict_line(found: &Diagnosis) -> Vec<(Tone, String)> {
         (Tone::Name, found.candidate.clone()),
         (Tone::Plain, " against ".to_owned()),
         (Tone::Name, found.reference.clone()),
-        (Tone::Plain, format!(", {} of {}: ", counted(found.samples as usize, "sample"), found.data)),
+        (Tone::Plain, format!(" on {} of {}: ", counted(found.samples as usize, "sample"), found.data)),
     ];
     let tone = match found.verdict.as_deref() {
         Some("worse") => Tone::Bad,
@@ -219,13 +219,13 @@ fn verdict_line(found: &Diagnosis) -> Vec<(Tone, String)> {
         line.push((tone, verdict.clone()));
         line.push((
             Tone::Plain,
-            format!(", accuracy {} where it was {}", number::percent(accuracy), number::percent(reference)),
+            format!(", accuracy {} → {}", number::percent(reference), number::percent(accuracy)),
         ));
     } else if let Some(same) = found.same_share {
         line.push((Tone::Plain, format!("same class in {}", number::percent(same))));
     }
     if let Some(sqnr) = found.sqnr_db {
-        line.push((Tone::Plain, format!("; output at {}", number::decibels(sqnr))));
+        line.push((Tone::Plain, format!("; output SQNR {}", number::decibels(sqnr))));
     }
     line
 }
