@@ -131,3 +131,13 @@ fn what_cannot_be_done_is_said_and_the_rest_is_done() {
     assert_eq!(found["causes"], Value::Array(Vec::new()));
     assert!(world.run("doctor models/resnet8.onnx models/resnet8_int8.onnx").error().contains("input"));
 }
+
+#[test]
+fn the_float_model_comes_first() {
+    let world = World::new();
+    let ran = world.run("doctor models/resnet8_int8.onnx models/resnet8.onnx --data models/digits.npz");
+    assert_eq!(
+        ran.hint(),
+        "The float model comes first: `doctor models/resnet8.onnx models/resnet8_int8.onnx`."
+    );
+}

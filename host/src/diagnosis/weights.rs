@@ -119,7 +119,7 @@ impl Contrast {
         let mut reversed = plane.map(|_| FitSums::default());
         Elements::values(reference, tensor, progress)?.each_block(progress, &mut |first, numbers| {
             let start = usize::try_from(first).unwrap_or(usize::MAX);
-            let theirs = found.get(start..start + numbers.len()).unwrap_or_default();
+            let theirs = found.get(start..start.saturating_add(numbers.len())).unwrap_or_default();
             contrast.whole.add(numbers, theirs);
             let mut done = 0;
             for run in map.iter().flat_map(|map| map.runs(first, numbers.len())) {

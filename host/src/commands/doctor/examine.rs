@@ -1,5 +1,6 @@
 //! The examination: what other commands find in the pair, and the known faults.
 
+use super::costs::{Costs, real};
 use super::words::{describe, evidence_of, line};
 use super::{Arguments, Diagnosis, Evidence, Finding, LeftOut};
 use crate::capture::products::{count, products};
@@ -14,7 +15,7 @@ use crate::render::number;
 use crate::render::text::counted;
 use qp_analysis::Reason;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// A layer that is this far from the float one on the same inputs computes something else.
 const BROKEN_DB: f64 = 3.0;
@@ -401,64 +402,4 @@ fn is_of_degree(code: &str) -> bool {
 fn is_fact(rule: &Rule) -> bool {
     let is_wrong = matches!(rule, Rule::Parameters(Reason::PairMismatch | Reason::BiasSaturated));
     is_wrong || (matches!(rule, Rule::Parameters(_)) && rule.level() == Level::Error)
-}
-
-/// What layers cost, from `sensitivity`.
-#[derive(Default)]
-struct Costs(HashMap<String, Cost>);
-
-#[derive(Clone, Copy)]
-struct Cost {
-    accuracy_pp: Option<f64>,
-    changed: Option<i64>,
-    gain_db: Option<f64>,
-}
-
-impl Costs {
-    fn of(value: &Value) -> Self {
-        let all = &value["all"];
-        let rows = value["layers"].as_array().into_iter().flatten();
-        let cost = |row: &Value| {
-            let but = &row["all_but"];
-            let back = |key: &str| Some(real(&all[key])? - real(&but[key])?);
-            let layer = row["layer"].as_str()?.to_owned();
-            let changed = back("changed").map(|changed| changed as i64);
-            Some((
-                layer,
-                Cost { accuracy_pp: back("accuracy_drop_pp"), changed, gain_db: real(&row["gain_db"]) },
-            ))
-        };
-        Self(rows.filter_map(cost).collect())
-    }
-
-    fn put(&self, finding: Finding) -> Finding {
-        match finding.layer.as_ref().and_then(|layer| self.0.get(layer)) {
-            Some(Cost { accuracy_pp, changed, gain_db }) => {
-                Finding { accuracy_pp: *accuracy_pp, changed: *changed, gain_db: *gain_db, ..finding }
-            }
-            None => finding,
-        }
-    }
-
-    /// The layers with the highest gain.
-    fn highest(&self, count: usize) -> Vec<(&String, Cost)> {
-        let mut all: Vec<(&String, Cost)> = self
-            .0
-            .iter()
-            .map(|(layer, cost)| (layer, *cost))
-            .filter(|(_, cost)| cost.gain_db > Some(0.0))
-            .collect();
-        let gain = |cost: &Cost| cost.gain_db.unwrap_or(0.0);
-        all.sort_by(|left, right| gain(&right.1).total_cmp(&gain(&left.1)).then(left.0.cmp(right.0)));
-        all.truncate(count);
-        all
-    }
-}
-
-/// A number of a report, infinite ones included.
-fn real(value: &Value) -> Option<f64> {
-    match value {
-        Value::String(infinite) => infinite.parse().ok(),
-        number => number.as_f64(),
-    }
 }

@@ -1,5 +1,6 @@
 //! `doctor`: what is wrong with a quantized model, what it costs, and how to fix it.
 
+mod costs;
 mod declaration;
 mod examine;
 mod words;
@@ -8,7 +9,7 @@ use super::arguments::evidence::{Choice, Evidence};
 use super::arguments::number::{integer_in, margin};
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, ErrorKind, Result};
-use crate::playground::Playground;
+use crate::playground::{Loaded, Playground};
 use crate::render::record::ReportShape;
 use crate::render::report::{Effect, Report};
 
@@ -114,6 +115,7 @@ impl Command for Doctor {
             ..Diagnosis::default()
         };
         drop(task);
+        check_order(&evidence)?;
         let stop = diagnosis.examine(&arguments, &evidence, playground, scope).err();
         if let Some(error) = &stop
             && (error.kind() != ErrorKind::Cancelled || diagnosis.samples == 0)
@@ -126,4 +128,15 @@ impl Command for Doctor {
             None => report,
         })
     }
+}
+
+/// Refuses the two models in the opposite order: the differences would be told the wrong way round.
+fn check_order(evidence: &Evidence) -> Result<()> {
+    let (reference, candidate) = (&evidence.reference_model, &evidence.candidate_model);
+    let is_quantized = |model: &Loaded| model.info().layers.iter().any(|layer| layer.quantization.is_some());
+    if is_quantized(reference) && !is_quantized(candidate) {
+        return Err(Error::usage(format!("`{}` is quantized and `{}` is not", reference.id, candidate.id))
+            .with_hint(format!("The float model comes first: `doctor {} {}`.", candidate.id, reference.id)));
+    }
+    Ok(())
 }
