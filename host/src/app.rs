@@ -30,7 +30,7 @@ pub fn run(line: &CommandLine) -> u8 {
     }
 }
 
-/// Writes a document for whoever makes a package. A closed output ends it quietly.
+/// Writes a document for packagers. A closed output ends it quietly.
 fn generate(document: Document) -> u8 {
     match documents::write(document, &mut std::io::stdout().lock()) {
         Ok(()) => exit_code::DONE,
@@ -102,7 +102,7 @@ fn interactive(executor: &mut Executor, args: &Args, dirs: Option<&Dirs>) -> Out
         "qp {}: `open FOLDER` to begin, `help` for all commands, Ctrl-D to end",
         env!("CARGO_PKG_VERSION")
     ));
-    // A folder that cannot be opened is no reason not to go on.
+    // Go on even if the folder cannot be opened.
     open_first(executor, args.folder.as_deref());
     repl::run(executor, &mut terminal, dirs);
     Outcome::GoOn
@@ -111,7 +111,7 @@ fn interactive(executor: &mut Executor, args: &Args, dirs: Option<&Dirs>) -> Out
 /// Executes what comes from standard input line by line, as it comes; the first error ends it.
 fn piped(executor: &mut Executor) -> Outcome {
     let (mut pending, mut number, mut first) = (String::new(), 0, 1);
-    // Within a block: only a line with `end` can be its last, and the others are not worth reading all again.
+    // Within a block only a line with `end` can be the last, so the others need not be parsed again.
     let mut is_in_block = false;
     let mut lines = std::io::stdin().lock();
     loop {
@@ -149,8 +149,8 @@ fn open_first(executor: &mut Executor, folder: Option<&Path>) -> Outcome {
     executor.execute(&format!("open {quoted}"), Origin::Text { name: "arguments", is_echoed: false })
 }
 
-/// Whether all commands are known at the start. Whoever writes into a pipe may wait for each result, and so does a reader
-/// who wants each command printed before it.
+/// Whether all commands are known at the start. A program that writes into a pipe may wait for each result, and so may a
+/// reader of echoed commands.
 fn runs_to_its_end(args: &Args) -> bool {
     match &args.action {
         Some(Action::Run { echo, .. }) => !echo,
@@ -186,8 +186,8 @@ fn appearance(args: &Args, environment: &Environment) -> Appearance {
     }
 }
 
-/// Plugins are looked for where the user says, beside the program, in the library folder of an installation,
-/// and in qp's data folder; runtimes where the user says, in qp's data folder, and in Python environments.
+/// Plugins are searched where the user says, beside the program, in the library folder of an installation, and in qp's
+/// data folder; runtimes where the user says, in qp's data folder, and in Python environments.
 fn backend_config(settings: &Settings, environment: &Environment, dirs: Option<&Dirs>) -> BackendConfig {
     let mut plugin_folders = settings.plugin_folders.clone();
     let program_folder =

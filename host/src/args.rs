@@ -30,20 +30,20 @@ pub struct Args {
     #[arg(short, long, global = true)]
     pub quiet: bool,
 
-    /// Print the results of all commands, in spite of --quiet.
+    /// Print the results of all commands despite --quiet.
     #[arg(long, global = true)]
     pub all_results: bool,
 
-    /// Print the raw text behind errors too.
+    /// Also print the raw text of errors.
     #[arg(short, long, global = true)]
     pub verbose: bool,
 
-    /// What to do in place of the interactive session.
+    /// What to do instead of an interactive session.
     #[command(subcommand)]
     pub action: Option<Action>,
 }
 
-// No doc comment: it would be what `--help` begins with.
+// No doc comment: `--help` would begin with it.
 // The whole command line: the user's arguments, or those of `scripts/package.sh`. The latter are kept apart so that the
 // generated documents do not mention them.
 #[expect(missing_docs, reason = "see above")]
@@ -60,7 +60,7 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// The process's arguments; ends the process with what is wrong with them, or with help.
+    /// The process's arguments; ends the process with an error about them, or with help.
     pub fn read() -> Self {
         Self::checked(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
@@ -72,7 +72,7 @@ impl CommandLine {
         let line = Self::try_parse_from(arguments)?;
         let Args { folder, commands, action, .. } = &line.args;
         if action.is_some() && (folder.is_some() || commands.is_some()) {
-            let message = "a script is run without FOLDER and without --command: let it `open` what it needs";
+            let message = "`run` takes neither FOLDER nor --command: let the script `open` what it needs";
             return Err(Self::command().error(clap::error::ErrorKind::ArgumentConflict, message));
         }
         Ok(line)
@@ -92,7 +92,7 @@ pub enum Document {
     Fish,
 }
 
-/// What to do in place of the interactive session.
+/// What to do instead of an interactive session.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Action {
     /// Find what is wrong with scripts, without running them.

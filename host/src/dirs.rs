@@ -1,9 +1,9 @@
-//! Where qp keeps what outlives a session: configuration, data, cache and state.
+//! Where qp keeps files between sessions: configuration, data, cache and state.
 
 use directories::ProjectDirs;
 use std::path::{Path, PathBuf};
 
-/// The four folders. None is created before something is written to it.
+/// The four folders. Each is created when something is written to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dirs {
     /// `config.toml`

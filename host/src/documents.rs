@@ -15,7 +15,7 @@ use std::io::{self, Write};
 const EXIT_CODES: [(u8, &str); 5] = [
     (exit_code::DONE, "Everything was done."),
     (exit_code::FAILED, "A command failed."),
-    (exit_code::USAGE, "The arguments or a line could not be understood."),
+    (exit_code::USAGE, "The arguments or a line were invalid."),
     (exit_code::ASSERTION, "An assertion does not hold."),
     (exit_code::INTERRUPTED, "Interrupted."),
 ];
@@ -32,7 +32,7 @@ pub fn write(document: Document, output: &mut dyn Write) -> io::Result<()> {
         Document::Zsh => Shell::Zsh,
         Document::Fish => Shell::Fish,
     };
-    // Into memory first: the generators expect that nothing goes wrong.
+    // Into memory first: the generators do not handle write errors.
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut definition, "qp", &mut text);
     output.write_all(&text)

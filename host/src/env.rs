@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// One folder for configuration, data, cache and state, in place of the system's usual places.
+/// One folder for configuration, data, cache and state, instead of the system's usual places.
 pub const QP_HOME: &str = "QP_HOME";
 /// More folders to look for plugins in, separated as in `PATH`; searched first.
 pub const QP_PLUGINS: &str = "QP_PLUGINS";
@@ -13,23 +13,23 @@ pub const QP_RUNTIMES: &str = "QP_RUNTIMES";
 pub const QP_FORMAT: &str = "QP_FORMAT";
 /// Any value but the empty one switches colors off: <https://no-color.org>.
 pub const NO_COLOR: &str = "NO_COLOR";
-/// A value other than `0` colors even what goes to a file or a pipe.
+/// A value other than `0` turns colors on even for files and pipes.
 pub const CLICOLOR_FORCE: &str = "CLICOLOR_FORCE";
 /// `dumb` means a terminal without colors and cursor movement.
 pub const TERM: &str = "TERM";
-/// The width to print for when the terminal does not tell one.
+/// The width of the output if the terminal does not report one.
 pub const COLUMNS: &str = "COLUMNS";
 
 /// The virtual environment of Python that is active, as its `activate` sets it.
 pub const VIRTUAL_ENV: &str = "VIRTUAL_ENV";
 /// The conda environment that is active.
 pub const CONDA_PREFIX: &str = "CONDA_PREFIX";
-/// Where the `python3` is that may know of runtimes.
+/// Where to find a `python3` that may have runtimes.
 pub const PATH: &str = "PATH";
 
 /// What the manual page says of each.
 pub const VARIABLES: [(&str, &str); 11] = [
-    (QP_HOME, "One folder for configuration, data, cache and state, in place of the system's usual places."),
+    (QP_HOME, "One folder for configuration, data, cache and state, instead of the system's usual places."),
     (QP_PLUGINS, "More folders to look for plugins in, separated as in PATH; searched first."),
     (
         QP_RUNTIMES,
@@ -37,18 +37,18 @@ pub const VARIABLES: [(&str, &str); 11] = [
     ),
     (
         VIRTUAL_ENV,
-        "The active virtual environment, whose packages onnxruntime and torch are used where no other is found.",
+        "The active virtual environment, whose packages onnxruntime and torch are used if no other is found.",
     ),
     (CONDA_PREFIX, "The active conda environment, likewise."),
-    (PATH, "Where the python3 is that is asked for its packages when no runtime was found before."),
+    (PATH, "Where to find the python3 whose packages are searched if no runtime was found before."),
     (QP_FORMAT, "The format of results: table, json, csv or markdown."),
-    (NO_COLOR, "Any value switches colors off."),
-    (CLICOLOR_FORCE, "A value other than 0 colors even what goes to a file or a pipe."),
-    (TERM, "dumb means a terminal without colors and cursor movement."),
-    (COLUMNS, "The width to print for when the terminal does not tell one."),
+    (NO_COLOR, "Any value turns colors off."),
+    (CLICOLOR_FORCE, "A value other than 0 turns colors on even for files and pipes."),
+    (TERM, "dumb means a terminal without colors or cursor movement."),
+    (COLUMNS, "The width of the output if the terminal does not report one."),
 ];
 
-/// What native libraries are told through the environment, whatever it said before: to send nothing. ONNX Runtime
+/// Set for native libraries, whatever the environment said before, so that they send nothing. ONNX Runtime
 /// for Linux and macOS, from 1.29 on, otherwise keeps a device id in the user's home and reports each session;
 /// its own switch, `DisableTelemetryEvents`, needs an environment whose making is reported already.
 /// <https://consoledonottrack.com> is for the libraries of plugins that are not ours.

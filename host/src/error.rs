@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong; it decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The line cannot be understood: unknown command, missing argument, bad quoting.
+    /// An invalid line: unknown command, missing argument, bad quoting.
     Usage,
     /// A file, folder, model, layer or tensor that does not exist.
     NotFound,
@@ -29,7 +29,7 @@ pub enum ErrorKind {
     RuntimeMissing,
     /// A native library that refused or failed.
     RuntimeFailed,
-    /// A value that does not fit: shape, dtype, number.
+    /// An unsuitable value: shape, dtype, number.
     InvalidInput,
     /// A library that is not a usable plugin.
     Plugin,
@@ -88,14 +88,14 @@ impl ErrorKind {
         }
     }
 
-    /// The kind of that name.
+    /// The kind with this name.
     ///
     /// # Errors
     /// `Usage`, with the names.
     pub fn named(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
             let names: Vec<&str> = Self::ALL.iter().map(|kind| kind.name()).collect();
-            Error::usage(format!("`{name}` is not a kind of error")).with_nearest(
+            Error::usage(format!("unknown kind of error `{name}`")).with_nearest(
                 name,
                 names.iter().copied(),
                 || format!("Kinds are {}.", names.join(", ")),
@@ -127,14 +127,14 @@ pub mod exit_code {
     pub const DONE: u8 = 0;
     /// A command failed.
     pub const FAILED: u8 = 1;
-    /// The arguments or a line could not be understood.
+    /// The arguments or a line were invalid.
     pub const USAGE: u8 = 2;
     /// An assertion failed.
     pub const ASSERTION: u8 = 3;
     /// Stopped by Ctrl-C.
     pub const INTERRUPTED: u8 = 130;
 
-    /// The exit code of a script of which two commands failed: that of the first that is not an assertion.
+    /// The exit code of a script with two failed commands: that of the first that is not an assertion.
     pub fn worse(one: u8, other: u8) -> u8 {
         if one == ASSERTION { other } else { one }
     }

@@ -29,7 +29,7 @@ pub fn keep(
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |error: std::io::Error| {
         let explained = Error::io("write", path, &error);
-        if folder.is_dir() { explained } else { explained.with_hint("Make the folder first.") }
+        if folder.is_dir() { explained } else { explained.with_hint("Create the folder first.") }
     };
     let mut temporary = temporary::file_in(folder).map_err(failed)?;
     fill(temporary.as_file_mut()).map_err(failed)?;
@@ -97,7 +97,7 @@ mod tests {
     fn a_folder_that_is_not_there_is_said() {
         let folder = tempfile::tempdir().unwrap();
         let error = write(&folder.path().join("no/graph.dot"), b"", false).unwrap_err();
-        assert_eq!(error.hints(), ["Make the folder first."]);
+        assert_eq!(error.hints(), ["Create the folder first."]);
         assert_eq!(write(folder.path(), b"", true).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }

@@ -1,4 +1,4 @@
-//! One work on many things, on several cores.
+//! The same work on many items, on several cores.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,8 +9,8 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// What `work` makes of each number below `count`, in their order, on at most so many threads, this one included. The
-/// numbers are taken in their order.
+/// The results of `work` for each number below `count`, in order, on at most this many threads, including this one. The
+/// numbers are taken in order.
 pub fn map<R: Send>(count: usize, most_threads: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let found: Vec<Mutex<Option<R>>> = (0..count).map(|_| Mutex::new(None)).collect();

@@ -1,4 +1,4 @@
-//! What parts of a stranger's text may reach a terminal. Names, producers, metadata and messages come out of files;
+//! Which parts of a stranger's text may reach a terminal. Names, producers, metadata and messages come from files;
 //! terminals act on some characters, and others mislead readers.
 
 use std::borrow::Cow;
@@ -25,7 +25,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
 
 /// The text with its newlines and tabs; every other invisible character is replaced.
 pub fn lines(text: &str) -> Cow<'_, str> {
-    // For most texts a look at the bytes suffices, in a fraction of the time.
+    // For most texts a check of the bytes is enough, and much faster.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
         return Cow::Borrowed(text);
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Loaded models may take this many bytes unless the user says otherwise.
 pub const DEFAULT_CACHE_LIMIT_BYTES: u64 = 4 << 30;
 
-/// A configuration of more bytes is not read.
+/// A larger configuration is not read.
 const MOST_CONFIG_BYTES: u64 = 1 << 20;
 
 /// The settings in force.
@@ -29,7 +29,7 @@ pub struct Settings {
     pub plugin_folders: Vec<PathBuf>,
     /// Folders that hold native runtimes, before the usual one.
     pub runtime_folders: Vec<RuntimeFolder>,
-    /// For each format the plugin that reads it, where several could.
+    /// For each format the plugin that reads it, if several could.
     pub preferred_plugins: BTreeMap<String, String>,
     /// Settings of single plugins.
     pub plugin_settings: BTreeMap<String, BTreeMap<String, String>>,
@@ -67,8 +67,7 @@ struct ConfigFile {
 }
 
 impl Settings {
-    /// The settings at the start of a session. A configuration that cannot be used is left out as a whole;
-    /// the error says why.
+    /// The settings at the start of a session. An invalid configuration is ignored as a whole; the error says why.
     pub fn at_start(config_file: Option<&Path>, environment: &Environment) -> (Self, Vec<Error>) {
         let mut settings = Self::default();
         let problem = config_file.and_then(|path| settings.apply_file(path).err());
@@ -83,7 +82,7 @@ impl Settings {
             Err(error) => return Err(error),
         };
         let file: ConfigFile = toml::from_str(&text).map_err(|error| {
-            let mut explained = Error::invalid_input(format!("`{}` is not used", path.display()))
+            let mut explained = Error::invalid_input(format!("`{}` is ignored", path.display()))
                 .with_cause(error.message().to_owned())
                 .with_detail(error.to_string());
             if let Some(span) = error.span() {
@@ -95,7 +94,7 @@ impl Settings {
         if let Some(limit) = &file.cache_limit {
             self.cache_limit_bytes = number::parse_bytes(limit).ok_or_else(|| {
                 Error::invalid_input(format!(
-                    "`cache-limit = \"{limit}\"` in `{}` is no size",
+                    "`cache-limit = \"{limit}\"` in `{}` is not a size",
                     path.display()
                 ))
                 .with_hint("Write a size such as \"512MiB\" or \"2GB\".")
@@ -103,7 +102,7 @@ impl Settings {
         }
         self.format = file.format.unwrap_or(self.format);
         self.shows_timing = file.timing.unwrap_or(self.shows_timing);
-        // From the file's own folder: not from where qp happens to start, which may be a stranger's.
+        // Relative to the file's own folder, not to the working folder, which may be a stranger's.
         let here = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
         let from_here = |folder: PathBuf| here.as_ref().map_or(folder.clone(), |here| here.join(&folder));
         self.plugin_folders.extend(file.plugin_folders.into_iter().map(from_here));
@@ -127,7 +126,7 @@ impl Settings {
     }
 }
 
-/// The format of that name.
+/// The format with this name.
 ///
 /// # Errors
 /// `Usage` that lists the names.

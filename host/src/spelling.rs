@@ -1,4 +1,4 @@
-//! Which of the names that exist a typed one means: by a pattern, or because it is similar.
+//! Which of the existing names a typed one means: by a pattern, or by similarity.
 
 use std::cmp::Ordering;
 
@@ -25,7 +25,7 @@ pub fn matches_pattern(pattern: &str, text: &str) -> bool {
     match_pieces(&pattern.chars().map(piece).collect::<Vec<_>>(), text)
 }
 
-/// A pattern as a shell has them: `*`, `?`, and `[a-z]` or `[!a-z]` for a letter of a set.
+/// A pattern as in a shell: `*`, `?`, and `[a-z]` or `[!a-z]` for a letter of a set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pattern(Vec<Piece>);
 
@@ -37,7 +37,7 @@ enum Piece {
     Many,
     /// Any letter.
     One,
-    /// The begin of a set; a letter if the set does not end.
+    /// The start of a set; a plain letter if the set does not end.
     Bracket,
     /// A letter of these ranges, or of none of them.
     Set { ranges: Vec<(char, char)>, is_negated: bool },
@@ -95,7 +95,7 @@ impl Pattern {
         match_pieces(&self.with_sets(), text)
     }
 
-    /// The pieces, those of each set made one.
+    /// The pieces, with those of each set joined.
     fn with_sets(&self) -> Vec<Piece> {
         let (mut pieces, mut at) = (Vec::new(), 0);
         while let Some(piece) = self.0.get(at) {
@@ -112,7 +112,7 @@ impl Pattern {
     }
 }
 
-/// The set whose pieces after the `[` these are, and how many pieces it takes; a `]` that comes first is one of its letters.
+/// The set whose pieces after the `[` these are, and how many pieces it takes; a leading `]` is one of its letters.
 fn set(pieces: &[Piece]) -> Option<(Piece, usize)> {
     let is_negated = matches!(pieces.first(), Some(Piece::Letter('!' | '^')));
     let begin = usize::from(is_negated);
@@ -170,7 +170,7 @@ fn match_pieces(pattern: &[Piece], text: &str) -> bool {
     pattern[at..].iter().all(|piece| *piece == Piece::Many)
 }
 
-/// The order of texts in which numbers within them are ordered by value: `a2` before `a10`.
+/// Natural order: numbers in texts are ordered by value, `a2` before `a10`.
 pub fn natural_order(one: &str, other: &str) -> Ordering {
     let (mut left, mut right) = (one, other);
     while let (Some(first), Some(second)) = (left.chars().next(), right.chars().next()) {

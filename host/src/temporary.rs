@@ -1,9 +1,9 @@
-//! Temporary files and folders. Whatever a killed process leaves, the next process that writes in the same folder
-//! removes.
+//! Temporary files and folders. Leftovers of a killed process are removed by the next process that writes in the same
+//! folder.
 //!
-//! Each is locked while its process uses it, and the system releases the lock when the process ends, however it ends:
-//! what can be locked has no owner. That holds for several processes at once, for process ids that are used again,
-//! and for other machines, as far as a shared folder supports locks; if it does not, nothing is removed.
+//! Each is locked while its process uses it, and the system releases the lock when the process ends in any way: what can
+//! be locked is a leftover. This works with several processes, with reused process ids, and with other machines, as far
+//! as a shared folder supports locks; if it does not, nothing is removed.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -31,7 +31,7 @@ pub fn file_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     Err(io::Error::other("another process removed every temporary file"))
 }
 
-/// A folder for files that nobody needs afterwards; removed with its content when dropped.
+/// A folder for scratch files; removed with its contents when dropped.
 pub struct Scratch {
     folder: tempfile::TempDir,
     _lock: File,

@@ -48,8 +48,8 @@ fn an_expected_error_passes_and_any_other_outcome_fails() {
     assert_eq!(world.run("expect-error Assertion assert 1 > 2").code, 0);
     for (line, said) in [
         ("expect-error NotFound summary", "not with State"),
-        ("expect-error NotFound help", "and succeeded"),
-        ("expect-error NotFound expect-error NotFound help", "neither `source` nor itself"),
+        ("expect-error NotFound help", "but succeeded"),
+        ("expect-error NotFound expect-error NotFound help", "not `source` or itself"),
     ] {
         let ran = world.run(line);
         assert!(ran.code == 3 && ran.talk.contains(said), "{line}: {} {}", ran.code, ran.talk);

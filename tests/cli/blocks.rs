@@ -233,7 +233,7 @@ fn blocks_and_scripts_nest_within_their_limits() {
     let script = format!("{}source a.qp\n{}", "for m in a\n".repeat(31), "end\n".repeat(31));
     world.write("a.qp", script);
     let ran = world.run_args(&["run", "a.qp"]);
-    assert!(ran.code == 1 && ran.error().contains("script number 16"), "{}", ran.talk);
+    assert!(ran.code == 1 && ran.error().contains("nest scripts more than 16 deep"), "{}", ran.talk);
 }
 
 #[cfg(unix)]

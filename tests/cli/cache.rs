@@ -86,7 +86,7 @@ fn an_alias_that_is_taken_changes_nothing() {
     assert_eq!(session.command("load resnet8_int8.onnx --as resnet8.onnx")["error"]["kind"], "InvalidInput");
     drop(session);
     let ran = world.run("open models; load resnet8_int8.onnx --as resnet8.onnx");
-    assert_eq!(ran.error(), "`resnet8.onnx` cannot be an alias: it is the name of something else");
+    assert_eq!(ran.error(), "`resnet8.onnx` is already taken: it names another model or family");
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn a_model_without_code_says_so_in_one_line() {
     assert_eq!(ran.error(), "the backend `onnx` cannot show a model's code");
     let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/pytorch/tests/data/subclass.pt");
     let ran = world.run(&format!("info {weights} --code"));
-    assert_eq!(ran.error(), "of a file of the format `pickle` there is no code to show");
+    assert_eq!(ran.error(), "a file of the format `pickle` has no code to show");
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn a_script_that_runs_itself_ends_with_an_error() {
     world.write("loop.qp", "source loop.qp\n");
     let ran = world.run_args(&["run", "loop.qp"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.error().contains("script number 16"), "{}", ran.talk);
+    assert!(ran.error().contains("nest scripts more than 16 deep"), "{}", ran.talk);
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn a_file_that_is_half_written_is_waited_for() {
     let whole = std::fs::read(world.path("models/resnet8_uint8.onnx")).unwrap();
     world.write("models/resnet8_int8.onnx", &whole[..whole.len() / 2]);
     let said = watching.said();
-    assert!(said.contains("waiting for a file that can be used: "), "{said}");
+    assert!(said.contains("waiting for the files to become usable: "), "{said}");
     std::fs::remove_file(world.path("models/resnet8_int8.onnx")).unwrap();
     let said = watching.said();
     assert!(said.contains("waiting"), "{said}");

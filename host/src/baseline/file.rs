@@ -1,4 +1,4 @@
-//! The file of a baseline: JSON with one value a line, for people to read, compare and edit.
+//! The file of a baseline: JSON with one value per line, for people to read, compare and edit.
 
 use super::{Scalar, Values};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,7 +29,7 @@ impl Default for Tolerance {
 }
 
 impl Tolerance {
-    /// Whether a value may be the other: numbers that are close as Python's `math.isclose` has it
+    /// Whether two values agree: numbers that are close in the sense of Python's `math.isclose`
     /// (|a - b| <= max(relative * max(|a|, |b|), absolute)), and everything else if it is the same.
     pub fn allows(self, before: &Scalar, now: &Scalar) -> bool {
         match (before.number(), now.number()) {
@@ -103,7 +103,7 @@ impl Baseline {
         }
         let known = ["baseline", "tolerance", "tolerances", "values"];
         if let Some(unknown) = entries.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(format!("it has `{unknown}`, which a baseline has not"));
+            return Err(format!("it has the unknown key `{unknown}`"));
         }
         let general = match entries.get("tolerance") {
             Some(tolerance) => tolerance_of("tolerance", tolerance, Tolerance::default())?,
@@ -134,7 +134,7 @@ fn tolerance_json(tolerance: Tolerance) -> Value {
     json!({ "relative": tolerance.relative, "absolute": tolerance.absolute })
 }
 
-/// What it leaves out is that of `otherwise`, unless it has the other of the two: then it is zero.
+/// A missing entry is taken from `otherwise`, or zero if the other of the two is given.
 fn tolerance_of(key: &str, value: &Value, otherwise: Tolerance) -> std::result::Result<Tolerance, String> {
     let entries = value.as_object().ok_or_else(|| format!("the tolerance of `{key}` is not an object"))?;
     let mut tolerance =

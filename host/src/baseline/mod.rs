@@ -1,5 +1,5 @@
-//! The numbers and verdicts of a session's results, kept in a file and held against those of a later session: which moved,
-//! and by how much.
+//! The numbers and verdicts of a session's results, saved in a file and compared with those of a later session: which
+//! moved, and by how much.
 
 mod file;
 mod values;
@@ -27,11 +27,11 @@ pub struct Change {
 /// What happened to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It moved beyond its tolerance, or is another text or flag.
+    /// It moved beyond its tolerance, or is a different text or flag.
     Moved,
-    /// It is in the baseline alone.
+    /// It is only in the baseline.
     Missing,
-    /// It is in this session alone.
+    /// It is only in this session.
     New,
     /// It moved within its tolerance.
     Within,
@@ -46,7 +46,7 @@ impl Outcome {
         Self::WORDS[self as usize]
     }
 
-    /// Whether it is what a check is to find.
+    /// Whether a check reports it.
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Moved | Self::Missing)
     }
@@ -67,8 +67,8 @@ impl Change {
     }
 }
 
-/// All values that are not exactly as they were, those that moved beyond their tolerance first. `tolerance` says how far
-/// the number under a key may be.
+/// All values that changed at all, those that moved beyond their tolerance first. `tolerance` gives the tolerance of a
+/// key.
 pub fn changes(before: &Values, now: &Values, tolerance: &dyn Fn(&str) -> Tolerance) -> Vec<Change> {
     let mut changes = Vec::new();
     for (key, old) in before {

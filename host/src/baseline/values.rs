@@ -1,5 +1,5 @@
-//! What of a result a baseline keeps: numbers, flags, and texts of a declared choice such as verdicts. Durations, names,
-//! paths and other texts are left out.
+//! The values of a result that a baseline keeps: numbers, flags, and texts of a declared choice such as verdicts.
+//! Durations, names, paths and other texts are left out.
 
 use crate::render::record::{Form, Kind, ReportShape, Shape, Unit};
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ pub type Values = BTreeMap<String, Scalar>;
 /// One value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scalar {
-    /// There is no number here.
+    /// No number.
     Missing,
     /// Whether something holds.
     Flag(bool),
@@ -19,7 +19,7 @@ pub enum Scalar {
     Whole(i64),
     /// Any other number.
     Real(f64),
-    /// A text: a verdict, or a number that JSON lacks.
+    /// A text: a verdict, or a number that JSON cannot express.
     Text(String),
 }
 
@@ -58,7 +58,7 @@ impl Scalar {
     }
 }
 
-/// What depends on what was done in the session before, not on models.
+/// Values that depend on the session so far, not on models.
 const OF_SESSION: [&str; 3] = ["state", "how", "is_current"];
 
 /// The values of results, each with the declarations of its command.
@@ -131,7 +131,7 @@ fn leaf(values: &mut Values, path: &str, value: &Value) {
                 leaf(values, &format!("{path}[{index}]"), item);
             }
         }
-        // A value that says what it is.
+        // A tagged value.
         (None, Value::Object(entries)) => {
             for (key, item) in entries {
                 leaf(values, &format!("{path}.{key}"), item);

@@ -66,7 +66,7 @@ impl Key {
     /// # Errors
     /// `Io` on the first file that cannot be read.
     pub fn read(files: &[impl AsRef<Path>]) -> Result<Self> {
-        // Stamps first: a change during the hashing is then noticed at the next look.
+        // Stamps first: a change during the hashing is then noticed at the next check.
         let stamps: Vec<_> = files.iter().map(|file| Stamp::read(file.as_ref()).ok()).collect();
         if stamps.iter().flatten().map(|stamp| stamp.bytes).sum::<u64>() > HASH_LIMIT_BYTES {
             return Ok(Self { stamps, hash: None });

@@ -1,11 +1,11 @@
-//! How accurate models are, as the `qp.toml` next to them says.
+//! The accuracy of models, from the `qp.toml` next to them.
 //!
 //! ```toml
 //! [accuracy]
 //! "resnet8_int8.onnx" = { top1 = 0.9944, samples = 540, data = "digits.npz", blake3 = "…" }
 //! ```
 //!
-//! An accuracy is stale when its model has changed since. A model whose files are no newer than the `qp.toml` has not
+//! An accuracy is stale if its model has changed since. A model whose files are not newer than the `qp.toml` has not
 //! changed; for a newer one the hash decides (`blake3`, shown by `info`), and without a hash it counts as changed.
 
 use crate::cache::Key;
@@ -53,8 +53,7 @@ impl Accuracy {
     }
 }
 
-/// When a file was last changed. A time that a copy preserves says little, and suffices only where no hash can
-/// decide.
+/// When a file was last changed. Copies preserve this time, so it only decides without a hash.
 fn newest(file: &Path, has_hash: bool) -> Option<SystemTime> {
     let metadata = std::fs::metadata(file).ok()?;
     let modified = metadata.modified().ok();

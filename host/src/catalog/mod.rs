@@ -57,7 +57,7 @@ pub struct Variant {
     pub files: Vec<PathBuf>,
 }
 
-/// A model that was read for a listing and need not be read again to be loaded.
+/// A model that was read for a listing, kept so that loading need not read it again.
 pub struct Opened {
     /// The model.
     pub session: Session,
@@ -109,7 +109,7 @@ impl Digest {
     /// The precision with the scheme: `int8 QDQ`, `float32`.
     pub fn precision_text(&self) -> String {
         match &self.scheme {
-            // `dynamic-uint8` says it already.
+            // `dynamic-uint8` includes it already.
             Some(scheme) if self.precision.starts_with(scheme.as_str()) => self.precision.clone(),
             Some(scheme) => format!("{} {scheme}", self.precision),
             None => self.precision.clone(),
@@ -149,7 +149,7 @@ impl Catalog {
             if parts.contains(&file) {
                 continue;
             }
-            // A name alone promises little: a folder may hold a `labels.bin`. A single file that the user named is
+            // A name alone is weak evidence: a folder may hold a `labels.bin`. A single file that the user named is
             // another matter.
             let is_foreign = inspection.outcome.as_ref().is_err_and(|error| {
                 error.kind() == ErrorKind::UnsupportedFormat && inspection.backend.is_empty()

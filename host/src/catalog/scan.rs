@@ -109,7 +109,7 @@ fn inspect(
     };
     let info = session.info();
     let (external_files, format, digest) = (info.local_files(file), info.format.clone(), Digest::new(info));
-    // What a stamp does not vouch for is read again.
+    // Without a trustworthy stamp, it is read again.
     let opened = stamp.ok().filter(|_| info.external_files().next().is_none()).and_then(|stamp| {
         let take = |room: u64| room.checked_sub(stamp.bytes());
         room?.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;

@@ -218,7 +218,7 @@ impl Checker {
                 Some(entry) if self.known.before.contains(entry.name) => None,
                 Some(entry) => Some(
                     Error::state(format!("`{}` has not run before", entry.name))
-                        .with_hint(format!("Run `{}` before it.", entry.name)),
+                        .with_hint(format!("Run `{}` first.", entry.name)),
                 ),
                 None => Some(unknown_name(name, known())),
             }

@@ -1,4 +1,4 @@
-//! Faults by name.
+//! The known faults.
 
 /// What is wrong, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,22 +19,22 @@ impl Cause {
     }
 }
 
-/// Something that was done wrong.
+/// A mistake in the quantization.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
-    /// The weights are the reference's times a factor: all, or those of so many channels, of which the first is named.
+    /// The weights are the reference's times a factor: all, or those of some channels.
     WeightScale {
         /// The candidate's values divided by the reference's.
         factor: f64,
         /// How many channels, and the first of them; `None` for all.
         channels: Option<(u64, u64)>,
     },
-    /// The weights are the reference's, moved by so many codes.
+    /// The weights are the reference's, moved by some codes.
     WeightZeroPoint {
-        /// How much the zero point is too large.
+        /// By how many codes the zero point is too large.
         steps: f64,
     },
-    /// Channels are zeros that are not in the reference.
+    /// Channels are zero that are not zero in the reference.
     ZeroChannels {
         /// How many.
         channels: u64,
@@ -43,7 +43,7 @@ pub enum Fault {
     },
     /// The input channels are in the opposite order.
     SwappedChannels,
-    /// Channels have next to no codes, because all share one scale.
+    /// Channels use only a few codes, because all share one scale.
     SharedScale {
         /// How many.
         channels: u64,
@@ -55,7 +55,7 @@ pub enum Fault {
         /// The candidate's values divided by the reference's.
         factor: f64,
     },
-    /// Values reach further than the codes.
+    /// Values exceed the range of the codes.
     Clipped {
         /// What the codes can represent.
         codes: (f64, f64),
@@ -64,7 +64,7 @@ pub enum Fault {
         /// The share of the values outside.
         share: f64,
     },
-    /// The codes reach much further than the values.
+    /// The range of the codes is much too wide for the values.
     TooWide {
         /// What the codes can represent.
         codes: (f64, f64),
@@ -78,9 +78,9 @@ pub enum Fault {
         /// The share of the values that become 0.
         share: f64,
     },
-    /// The codes lie beside the values.
+    /// The range of the codes is shifted relative to the values.
     ZeroPoint {
-        /// How much the zero point is too large.
+        /// By how many codes the zero point is too large.
         steps: f64,
         /// What the codes can represent.
         codes: (f64, f64),

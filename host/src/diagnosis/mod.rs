@@ -1,6 +1,5 @@
-//! Why a quantized model is worse than the one that it was made from: faults with a name, found by holding its weights,
-//! biases and ranges against the other's. What has no name is left to the errors of the layers. Nothing here is
-//! displayed.
+//! Why a quantized model is worse than its float model: known faults, found by comparing weights, biases and ranges.
+//! Anything else only shows in the errors of the layers. Nothing here is displayed.
 
 mod fault;
 mod ranges;
@@ -14,8 +13,8 @@ use crate::capture::pairing::Activations;
 use crate::error::Result;
 use crate::playground::Loaded;
 
-/// All faults that have a name, those of the weights first, each in the order of the reference's layers. `observed` is
-/// what the reference computes on some samples.
+/// All known faults, those of the weights first, each in the order of the reference's layers. `observed` is what the
+/// reference computes on some samples.
 ///
 /// # Errors
 /// `Cancelled`.
@@ -28,7 +27,7 @@ pub fn causes(
 ) -> Result<Vec<Cause>> {
     let mut causes = weights::faults(reference, candidate, progress)?;
     let ranges = ranges::faults(candidate, values, observed);
-    // A bias whose scale follows from a wrong range upstream is no fault of its own.
+    // A bias whose scale follows from a wrong range upstream is not a fault of its own.
     let factors: Vec<f64> = ranges.iter().filter_map(|cause| cause.fault.factor()).collect();
     let follows = |cause: &Cause| match cause.fault {
         Fault::BiasScale { factor } => {

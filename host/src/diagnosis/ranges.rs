@@ -1,4 +1,4 @@
-//! Whether the candidate's codes reach as far as the values that the reference computes.
+//! Whether the ranges of the candidate's codes fit the values that the reference computes.
 
 use super::{Cause, Fault};
 use crate::backend::Progress;
@@ -14,28 +14,28 @@ use crate::playground::Loaded;
 use qp_analysis::{RangeCount, Statistics, ValueRange};
 use std::collections::HashMap;
 
-/// More outside than this is more than any calibration leaves out on purpose.
+/// No calibration clips more than this share on purpose.
 const CLIPPED_SHARE: f64 = 0.01;
-/// A range below this share of what the values reach was not made for them; calibrations leave out less.
+/// A range below this share of the values' range was calibrated for other values; clipping cuts less.
 const NARROW: f64 = 0.7;
 /// If more of the values become 0, a few extreme ones have set the range.
 const LOST_SHARE: f64 = 0.5;
-/// A range that is so many times too wide costs two bits.
+/// A range this many times too wide costs two bits.
 const TOO_WIDE: f64 = 4.0;
 /// The same for an input: a few samples may be darker than those of the calibration.
 const INPUT_TOO_WIDE: f64 = 8.0;
-/// Codes that lie beside the values leave at least this share of themselves unused, and of the values outside.
+/// A shifted range leaves at least this share of the codes unused, and of the values outside.
 const UNUSED: f64 = 0.2;
-/// Samples that are looked at together.
+/// Batch size.
 const BUDGET: u64 = 64 << 20;
 
-/// What the reference's values reach on some samples, and how many lie outside of the candidate's codes.
+/// The range of the reference's values on some samples, and how many lie outside the candidate's codes.
 #[derive(Default)]
 pub struct Observed {
     values: HashMap<String, Seen>,
     /// How many samples were run.
     pub samples: u64,
-    /// Why not all.
+    /// Why not all were run.
     pub stopped: Option<Error>,
 }
 
@@ -48,7 +48,7 @@ struct Seen {
 }
 
 impl Observed {
-    /// Runs the reference on the samples and looks at all values that have a partner in the candidate.
+    /// Runs the reference on the samples and observes all values that have a partner in the candidate.
     ///
     /// # Errors
     /// Those of the backend; `Cancelled`.
@@ -83,10 +83,10 @@ impl Observed {
         Ok(observed)
     }
 
-    /// Adds what the candidate's inputs hold, which this is the side of.
+    /// Adds the values of the candidate's inputs.
     ///
     /// # Errors
-    /// What fitting says.
+    /// Those of fitting.
     pub fn add_inputs(&mut self, candidate: &Side<'_>, feed: Feed<'_>) -> Result<()> {
         let rounded: Vec<RoundedInput<'_>> = RoundedInput::all(candidate.model.info());
         if rounded.is_empty() {
@@ -185,7 +185,7 @@ pub(super) fn faults(candidate: &Loaded, values: &Activations<'_>, observed: &Ob
             continue;
         };
         let Some(seen) = observed.values.get(pair.reference_value.name) else { continue };
-        // What only moves values is given the range of where they go.
+        // A layer that only moves values has the range of its reader.
         let only_moves = matches!(
             pair.reference.kind,
             LayerKind::Movement | LayerKind::Identity | LayerKind::Concatenation | LayerKind::Constant
@@ -217,7 +217,7 @@ fn fault(codes: &QuantizationParameters, seen: &Seen, too_wide: f64) -> Option<F
     let scale = codes.scales.first().filter(|_| codes.scales.len() == 1)?;
     let range = ValueRange::new(low, high)?;
     let (mut least, mut most) = (seen.statistics.min()?, seen.statistics.max()?);
-    // Codes that begin at 0 act as a ReLU, and codes that end at 6 as a ReLU6: what these cut off they are to cut off.
+    // Codes that begin at 0 act as a ReLU, and codes that end at 6 as a ReLU6: what they cut off is meant to be.
     if low == 0.0 {
         least = least.max(0.0);
         if (high - 6.0).abs() < 6e-4 {

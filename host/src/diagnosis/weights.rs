@@ -1,4 +1,4 @@
-//! What was done to the weights and biases of a candidate, found by holding them against the reference's.
+//! Faults in the weights and biases of a candidate, found by comparing them with the reference's.
 
 use super::{Cause, Fault};
 use crate::backend::Progress;
@@ -15,17 +15,17 @@ use qp_analysis::granularity::Granularity;
 use qp_analysis::{FitSums, LinearFit, ParameterMap};
 use std::collections::HashSet;
 
-/// Weights nearer to the reference's than this are as quantization leaves them.
+/// Weights closer than this to the reference's are what quantization normally gives.
 const HEALTHY_DB: f64 = 20.0;
-/// A channel below this is worse than 4 bits leave it.
+/// A channel below this is worse than with 4 bits.
 const POOR_DB: f64 = 10.0;
-/// What a fault explains must be at least this much nearer to the reference's.
+/// Undoing the fault must bring the weights closer to the reference's by at least this much.
 const EXPLAINED_DB: f64 = 10.0;
-/// What is left must be at least this near: 4 bits leave about that.
+/// The corrected weights must be at least this close: about what 4 bits give.
 const LEFT_DB: f64 = 15.0;
-/// A factor within this share of 1 is none.
+/// A factor this close to 1 does not count.
 const NO_GAIN: f64 = 0.1;
-/// A channel whose largest value is below so many steps of a scale that all share has too few of them.
+/// A channel whose largest value is below this many steps of a shared scale has too few of them.
 const FEW_STEPS: f64 = 8.0;
 
 /// The faults of all weights and biases.
@@ -52,7 +52,7 @@ pub(super) fn faults(reference: &Loaded, candidate: &Loaded, progress: &dyn Prog
     for (pair, found) in pairs.iter().zip(found) {
         let fault = match found {
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-            // What cannot be read is not a fault of the numbers.
+            // Unreadable weights are not a fault of the numbers.
             Err(_) | Ok(None) => continue,
             Ok(Some(fault)) => fault,
         };
@@ -66,7 +66,7 @@ pub(super) fn faults(reference: &Loaded, candidate: &Loaded, progress: &dyn Prog
     Ok(causes)
 }
 
-/// Layers whose result goes to a batch normalization: quantizers fold it into the weights, which are then others.
+/// Layers followed by a batch normalization: quantizers fold it into the weights, which then differ.
 fn normalized(info: &ModelInfo) -> HashSet<&str> {
     let graph = Graph::of(info, false);
     let is_normalization = |node: usize| matches!(graph.nodes[node], Node::Layer(layer) if layer.kind == LayerKind::BatchNormalization);
@@ -148,8 +148,8 @@ impl Contrast {
         Ok(contrast)
     }
 
-    /// What would have to be undone for the candidate's numbers to be the reference's; `None` if nothing, or nothing
-    /// that has a name: weights that were trained on, or that hold a folded normalization, differ in other ways.
+    /// The fault that turns the reference's numbers into the candidate's; `None` if there is none, or no known one: weights
+    /// that were trained further, or that hold a folded normalization, differ in other ways.
     fn fault(&self, pair: &TensorPair<'_>) -> Option<Fault> {
         let zeros: Vec<usize> =
             self.channel_places(|channel| channel.candidate_max == 0.0 && channel.reference_max > 0.0);
@@ -158,7 +158,7 @@ impl Contrast {
             pair.candidate.tensor.quantization.as_ref().map(|codes| &codes.scales[..]).unwrap_or_default();
         let scale_of =
             |place: usize| if scales.len() == 1 { scales.first() } else { scales.get(place) }.copied();
-        // Zeros that come from rounding what is smaller than half a step are not a fault of their own.
+        // Zeros from rounding values below half a step are not a fault of their own.
         let is_lost = |place: &usize| {
             let own = self.channels[*place].reference_max;
             own > 0.02 * largest && scale_of(*place).is_none_or(|scale| own > scale / 2.0)
@@ -186,7 +186,7 @@ impl Contrast {
             .collect();
         let poor: Vec<&(usize, LinearFit)> = fits.iter().filter(|(_, fit)| fit.sqnr_db < POOR_DB).collect();
         let (first, fit) = *poor.first()?;
-        // If most channels differ, the weights are others; if some do, and the others are near, something was done to
+        // If most channels differ, the weights are different; if some do, and the others are close, something was done to
         // these.
         let near = fits.iter().filter(|(_, fit)| fit.sqnr_db >= LEFT_DB).count();
         if near + poor.len() == fits.len()
@@ -233,7 +233,7 @@ fn named(fit: &LinearFit, scale: Option<f64>, is_bias: bool) -> Option<Fault> {
             false => Fault::WeightScale { factor: fit.gain, channels: None },
         });
     }
-    // real = (code − zero point) · scale: values that are too large by one step have a zero point too small by one.
+    // real = (code − zero point) · scale: values one step too large have a zero point one too small.
     let steps = -fit.offset / scale?;
     (!is_bias && steps.abs() >= 1.5).then_some(Fault::WeightZeroPoint { steps })
 }

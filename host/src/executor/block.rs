@@ -36,7 +36,7 @@ impl Executor {
         failed.outcome()
     }
 
-    /// Executes a block, and remembers it as it was written if all of it succeeded.
+    /// Executes a block, and remembers it as written if all of it succeeded.
     fn execute_block(
         &mut self,
         text: &str,
@@ -105,7 +105,7 @@ impl Executor {
         end.unwrap_or_else(|| failed.outcome())
     }
 
-    /// The words of all rounds: patterns are replaced by what they match.
+    /// The words of all rounds, with patterns replaced by what they match.
     fn rounds(&self, block: &For) -> Result<Vec<String>> {
         let variables = &self.playground.variables;
         let mut words = Vec::new();
@@ -140,7 +140,7 @@ impl Executor {
     }
 }
 
-/// A number that is written as the word is; otherwise the word: `1.50` may be the name of a folder.
+/// The word as a number, if that is written the same way; otherwise as text: `1.50` may be the name of a folder.
 fn value_of_word(word: String) -> serde_json::Value {
     let value = value_of(&word);
     let text = value.to_string();

@@ -22,7 +22,7 @@ use std::time::Instant;
 /// Scripts may run each other to this depth.
 const MAX_DEPTH: usize = 16;
 
-/// A session and the means to show what happens in it.
+/// A session, and how to show what happens in it.
 pub struct Executor {
     /// The state of the session.
     pub playground: Playground,
@@ -32,15 +32,15 @@ pub struct Executor {
     pub cancel: CancelFlag,
     /// Whether a script goes on after a command that fails.
     pub keeps_going: bool,
-    /// What happened so far, if somebody wants to know.
+    /// A record of what happened so far, for reports.
     pub journal: Option<Journal>,
     /// How many nested scripts are running.
     depth: usize,
-    /// Whether a line is run again and again: each of its results is shown at once.
+    /// Whether a line is being watched: each of its results is shown at once.
     is_watching: bool,
-    /// How many blocks within each other are executed.
+    /// How many nested blocks are being executed.
     blocks: usize,
-    /// What the variables of the loops around a statement are.
+    /// The variables of the loops around a statement.
     rounds: Vec<String>,
 }
 
@@ -182,12 +182,12 @@ impl Executor {
         }
     }
 
-    /// Whether a statement is one that the user gave: neither in a script nor in a block.
+    /// Whether the user gave a statement directly: neither in a script nor in a block.
     fn is_at_top(&self) -> bool {
         self.depth == 0 && self.blocks == 0
     }
 
-    /// Prints a statement before its result, if that is wanted.
+    /// Prints a statement before its result, if echo is on.
     fn echo(&self, text: &str, statement: &Statement, origin: Origin<'_>) {
         if let Origin::Text { is_echoed: true, .. } = origin {
             self.ui.echo(text.get(statement.span.clone()).unwrap_or_default());
@@ -211,7 +211,7 @@ impl Executor {
         Ok(effect)
     }
 
-    /// Runs a statement: the name of its command and the result, which is to be shown in this `format`.
+    /// Runs a statement; returns the name of its command and the result, to be shown in this `format`.
     fn compute(
         &mut self,
         text: &str,
@@ -220,7 +220,7 @@ impl Executor {
     ) -> Result<(&'static str, Report)> {
         self.cancel.check()?;
         let line = Line::new(text, statement, &self.playground.variables)?;
-        // An error about the words is a document, too, when one was asked for.
+        // With JSON, a usage error is a document, too.
         if line.words().any(|word| word == "--json") {
             *format = Format::Json;
         }
@@ -269,11 +269,11 @@ impl Executor {
         let error = match found {
             Ok(Effect::Fail(error)) | Err(error) => error,
             Ok(Effect::ExpectError { .. } | Effect::Source(_) | Effect::Watch { .. }) => {
-                Error::usage("`expect-error` takes one command, neither `source` nor itself")
-                    .with_hint("Write it into that script.")
+                Error::usage("`expect-error` takes one command, but not `source` or itself")
+                    .with_hint("Write it in that script.")
             }
             Ok(_) => {
-                let message = format!("`{line}` should fail with {}, and succeeded", kind.name());
+                let message = format!("`{line}` should fail with {}, but succeeded", kind.name());
                 return Err(Error::new(ErrorKind::Assertion, message));
             }
         };
@@ -296,7 +296,7 @@ impl Executor {
         let command = named(text, statement).map_or("", |(entry, _)| entry.name);
         let outcome = match result {
             Err(error) | Ok(Effect::Fail(error)) => Err(error.clone()),
-            // Its statements write themselves.
+            // A script's statements are recorded one by one.
             Ok(Effect::Source(_)) => return,
             Ok(_) => {
                 let mut value = self.playground.results.get(command).cloned().unwrap_or_default();
@@ -310,10 +310,10 @@ impl Executor {
     }
 
     fn show_error(&self, error: &Error, text: &str, origin: Origin<'_>, format: Format) {
-        // An error about the world, not about the words, needs no arrow under a line that was just typed.
+        // Only a usage error needs carets under a line that was just typed.
         let is_about_words = error.kind() == ErrorKind::Usage;
         let source = match origin {
-            // More than one line: which of them it was must be said.
+            // With several lines, say which one it was.
             Origin::Prompt { .. } if text.contains('\n') => Source::Text { name: "prompt", text },
             Origin::Prompt { width } if is_about_words => Source::Prompt { text, prompt_width: width },
             Origin::Prompt { .. } => Source::None,
@@ -327,20 +327,20 @@ fn read_script(path: &Path, depth: usize) -> Result<String> {
     if depth >= MAX_DEPTH {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("`{}` is script number {MAX_DEPTH} within each other", path.display()),
+            format!("`{}` would nest scripts more than {MAX_DEPTH} deep", path.display()),
         )
         .with_hint("Check whether it runs itself with `source`."));
     }
     regular_file::read_script(path)
 }
 
-/// The command of a statement, and what it says.
+/// The command of a statement, and its text.
 fn named<'t>(text: &'t str, statement: &Statement) -> Option<(&'static Entry, &'t str)> {
     let word = text.get(statement.words.first()?.span.clone())?;
     Some((find(word)?, text.get(statement.span.clone())?))
 }
 
-/// Where a part of a text stands.
+/// The position of a part of a text.
 fn place<'t>(file: &'t str, text: &'t str, span: &Range<usize>) -> Place<'t> {
     let before = text.get(..span.start).unwrap_or_default();
     Place { file, line: before.matches('\n').count() + 1, text: text.get(span.clone()).unwrap_or_default() }

@@ -14,21 +14,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How often files are looked at.
+/// How often files are checked.
 const INTERVAL: Duration = Duration::from_millis(300);
 /// How soon Ctrl-C is noticed.
 const STEP: Duration = Duration::from_millis(50);
-/// Of a folder, so many entries are looked at.
+/// At most this many entries of a folder are checked.
 const MAX_ENTRIES: usize = 10_000;
 /// Arguments that name files to read, by their ids.
 const READ: [&str; 6] = ["data", "labels", "targets", "classes", "sources", "words"];
 
-/// What can be seen of a file without reading it.
+/// What is known about a file without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Look {
     Missing,
     File(Stamp),
-    /// When it was changed itself, and what it holds.
+    /// A folder's modification time and entries.
     Folder(Option<SystemTime>, Vec<(PathBuf, Look)>),
 }
 
@@ -42,7 +42,7 @@ impl Look {
         let Ok(entries) = std::fs::read_dir(path) else { return Self::Missing };
         let mut paths: Vec<PathBuf> = entries.flatten().take(MAX_ENTRIES).map(|entry| entry.path()).collect();
         paths.sort();
-        // The folders of classes, not what is in them: each sees for itself when one of its files comes or goes.
+        // Class folders, not their files: a folder's own time changes when one of its files comes or goes.
         let inner = paths.into_iter().filter(|_| depth > 0).map(|path| {
             let look = Self::at(&path, depth - 1);
             (path, look)
@@ -57,7 +57,7 @@ fn look_at(files: impl IntoIterator<Item = PathBuf>) -> Looks {
 }
 
 impl Executor {
-    /// Runs a line, and again whenever one of its files changes, until Ctrl-C or so many times.
+    /// Runs a line, and again whenever one of its files changes, until Ctrl-C or for this many runs.
     ///
     /// # Errors
     /// Those of the first run; `Cancelled` by Ctrl-C, except at a prompt.
@@ -66,7 +66,7 @@ impl Executor {
         let ended = self.watch_until_it_ends(times, line, origin);
         self.is_watching = was_watching;
         match ended {
-            // That is how it ends.
+            // Ctrl-C is the normal end.
             Err(error) if error.kind() == ErrorKind::Cancelled && matches!(origin, Origin::Prompt { .. }) => {
                 Ok(())
             }
@@ -77,7 +77,7 @@ impl Executor {
     fn watch_until_it_ends(&mut self, times: Option<u64>, line: &str, origin: Origin<'_>) -> Result<()> {
         let statement = one_statement(line)?;
         let mut format = self.playground.settings.format;
-        // What changes during the first run is a change, too.
+        // Changes during the first run count, too.
         let before = look_at(self.files_of(line, &statement));
         let (command, report) =
             self.compute(line, &statement, &mut format).map_err(|error| error.without_span())?;
@@ -108,12 +108,12 @@ impl Executor {
             self.ui.remark(&format!("watching {}; Ctrl-C ends", counted(seen.len(), "file")));
         }
         let (mut run, mut said) = (1, None);
-        // What changed since the last run that succeeded.
+        // Changes since the last successful run.
         let mut changed: BTreeMap<PathBuf, String> = BTreeMap::new();
         while times.is_none_or(|times| run < times) {
             let now = self.wait_for_change(&seen)?;
             changed.extend(changed_names(&seen, &now));
-            // Taken before the run: what changes during it is a change.
+            // Taken before the run, so that changes during it count.
             seen = now;
             match self.run_again(line, &statement, &changed, run + 1, &mut values, origin) {
                 Ok(found) => {
@@ -125,8 +125,8 @@ impl Executor {
                 }
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
                 Err(error) => {
-                    // Once for all that a file goes through until it is complete.
-                    let message = format!("waiting for a file that can be used: {}", error.one_line());
+                    // Report once while a file is still being written.
+                    let message = format!("waiting for the files to become usable: {}", error.one_line());
                     if said.as_ref() != Some(&message) {
                         self.ui.warning(&message);
                         said = Some(message);
@@ -143,7 +143,7 @@ impl Executor {
         failure.map_or(Ok(()), Err)
     }
 
-    /// What the files look like after the next change, when they have stopped changing.
+    /// The state of the files after the next change, once they have stopped changing.
     fn wait_for_change(&self, seen: &Looks) -> Result<Looks> {
         let mut last: Option<Looks> = None;
         loop {
@@ -193,7 +193,7 @@ impl Executor {
         Ok(failure)
     }
 
-    /// Reads the input and the data sets again whose files changed.
+    /// Reads the input and the data sets whose files changed again.
     fn prepare_again(&mut self, changed: &BTreeMap<PathBuf, String>) -> Result<()> {
         let again: Vec<_> = self.playground.preparations.values().cloned().collect();
         for preparation in
@@ -228,7 +228,7 @@ impl Executor {
     }
 }
 
-/// The files that a line's arguments name and that are there.
+/// The existing files that a line's arguments name.
 pub(super) fn files_read(prepared: &Prepared, playground: &Playground) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let paths = prepared.paths();
@@ -264,7 +264,7 @@ fn values_of(command: &str, value: &serde_json::Value) -> Values {
     of_results(std::iter::once((command, value, reports)))
 }
 
-/// The files that look otherwise, with their names.
+/// The files that changed, with their names.
 fn changed_names(before: &Looks, now: &Looks) -> BTreeMap<PathBuf, String> {
     let changed = now.iter().filter(|(path, look)| before.get(*path) != Some(*look));
     let name = |path: &PathBuf| {

@@ -1,17 +1,17 @@
-//! Why an expression is false, or has no value: the values it is made of.
+//! Why an expression is false, or has no value: the values in it.
 
 use super::value;
 use cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::objects::Key;
 use cel::{Context, Value};
 
-/// Elements of a list that are named.
+/// How many elements of a list are named.
 const SHOWN_ELEMENTS: usize = 3;
 
 /// What names an element of a list.
 const NAMES: [&str; 5] = ["layer", "model", "name", "tensor", "value"];
 
-/// The expressions that an expression is made of.
+/// The subexpressions of an expression.
 pub(super) fn parts(expr: &IdedExpr) -> Vec<&IdedExpr> {
     match &expr.expr {
         Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
@@ -35,8 +35,8 @@ fn entries<'e>(entries: impl Iterator<Item = &'e EntryExpr>) -> Vec<&'e IdedExpr
         .collect()
 }
 
-/// The values that make a false expression false: those of its false part, where it is made of several that must all be
-/// true, and of the elements for which the condition of `all` or `exists` fails.
+/// The values that make an expression false: those of the false part of a conjunction, and of the elements for which the
+/// condition of `all` or `exists` fails.
 pub(super) fn reasons(expr: &IdedExpr, context: &Context<'_, '_>) -> Vec<String> {
     match &expr.expr {
         Expr::Call(call) if call.func_name == operators::LOGICAL_AND => {
@@ -109,7 +109,7 @@ fn name_of(element: &Value) -> Option<String> {
     }
 }
 
-/// `compare.min_sqnr_db is 18.3`, of each value that an expression is made of.
+/// `compare.min_sqnr_db is 18.3`, for each value in an expression.
 fn values(expr: &IdedExpr, context: &Context<'_, '_>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for (path, one) in paths(expr) {
@@ -130,7 +130,7 @@ fn paths(expr: &IdedExpr) -> Vec<(String, &IdedExpr)> {
     }
 }
 
-/// The text of a name and what is selected of it: `evaluate.models["m.onnx"].accuracy`, `compare.layers.size()`.
+/// The text of a name with its selectors: `evaluate.models["m.onnx"].accuracy`, `compare.layers.size()`.
 pub(super) fn path(expr: &IdedExpr) -> Option<String> {
     match &expr.expr {
         Expr::Ident(name) => Some(name.clone()),
@@ -168,7 +168,7 @@ pub(super) fn missing(expr: &IdedExpr, context: &Context<'_, '_>) -> Vec<String>
     found
 }
 
-/// The path before a key that is not there, and the keys that are.
+/// The path before a missing key, and the keys that exist.
 pub(super) fn lacking(
     expr: &IdedExpr,
     key: &str,
@@ -204,7 +204,7 @@ pub(super) fn lacking(
     found
 }
 
-/// Calls `each` with what a macro such as `all` computes of each element, and the element bound to its name.
+/// Calls `each` with what a macro such as `all` computes for each element, and the element bound to its name.
 fn each_element(
     expr: &IdedExpr,
     context: &Context<'_, '_>,

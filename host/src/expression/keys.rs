@@ -1,4 +1,4 @@
-//! Whether an expression's names and keys are there, judged by what commands declare of their results: nothing is run.
+//! Checks an expression's names and keys against the declarations of commands' results, without running anything.
 
 use super::Expression;
 use super::explain::{parts, path};
@@ -17,7 +17,7 @@ enum Known {
     Object(Vec<Vec<Shape>>),
     /// A list, or the models by name.
     Many(Box<Self>),
-    /// The models by name: their names where they are gone through.
+    /// The models by name: iterating over them gives their names.
     ByName(Box<Self>),
 }
 
@@ -25,7 +25,7 @@ enum Known {
 const MODELS: &str = "models";
 
 impl Expression {
-    /// The keys that no declaration has. `reports` gives those of a command; `None` for other names.
+    /// The keys that no declaration has. `reports` gives a command's declarations; `None` for other names.
     pub fn unknown_keys(&self, reports: &dyn Fn(&str) -> Option<Vec<ReportShape>>) -> Vec<Error> {
         let mut checker = Checker { reports, bound: Vec::new(), problems: Vec::new() };
         checker.known(self.program.expression());
@@ -106,7 +106,7 @@ impl Checker<'_> {
             }
             Known::One => {
                 let holder = path(&select.operand).unwrap_or_default();
-                self.problems.push(Error::usage(format!("`{holder}` is a single value, without `{key}`")));
+                self.problems.push(Error::usage(format!("`{holder}` is a single value and has no `{key}`")));
                 Known::Any
             }
             Known::ByName(element) => *element,
@@ -115,7 +115,7 @@ impl Checker<'_> {
     }
 }
 
-/// What is known of a field; `None` for a key that is not there.
+/// What is known of a field; `None` for a key that does not exist.
 fn field(fields: &[Shape], key: &str) -> Option<Known> {
     fields.iter().find_map(|shape| match shape.spec.form {
         Form::Flat => field(&shape.fields, key),

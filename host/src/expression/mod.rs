@@ -42,15 +42,16 @@ impl<'a> Names<'a> {
             return Ok(());
         }
         if self.commands.contains(&name) {
-            return Err(Error::state(format!("there is no result of `{name}` yet"))
-                .with_hint(format!("Run `{name}` before it.")));
+            return Err(
+                Error::state(format!("`{name}` has no result yet")).with_hint(format!("Run `{name}` first."))
+            );
         }
         let known = self.commands.iter().copied().chain(self.values.keys().copied());
         Err(unknown_name(name, known))
     }
 }
 
-/// The error for a name that is none of those `known`.
+/// The error for a name that is not among `known`.
 pub fn unknown_name<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Error {
     let otherwise = || "Names are those of commands that have run, and of variables.".to_owned();
     Error::usage(format!("unknown name `{name}`")).with_nearest(name, known, otherwise)
@@ -62,7 +63,7 @@ pub struct Expression {
     program: Program,
 }
 
-/// What came of an assertion.
+/// The outcome of an assertion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is true.
@@ -104,8 +105,8 @@ impl Expression {
     /// Whether it holds.
     ///
     /// # Errors
-    /// `State` for a command without a result; `Usage` for unknown names and keys, for values of types that do not go
-    /// together, and if it is neither true nor false.
+    /// `State` for a command without a result; `Usage` for unknown names and keys, for types that do not match, and if it
+    /// is neither true nor false.
     pub fn assert(&self, names: &Names<'_>) -> Result<Outcome> {
         let used = self.names();
         used.iter().try_for_each(|name| names.check(name))?;
@@ -142,21 +143,20 @@ impl Expression {
         if missing.is_empty() {
             return failed.with_cause(error.to_string());
         }
-        failed.with_cause(format!("{} has no value", missing.join(", "))).with_hint(format!(
-            "Say what holds then, as in `{0} == null || …`.",
-            missing[0].trim_matches('`')
-        ))
+        failed
+            .with_cause(format!("{} has no value", missing.join(", ")))
+            .with_hint(format!("Allow for that, as in `{0} == null || …`.", missing[0].trim_matches('`')))
     }
 }
 
-/// What the parser says, without the list of all that it would have taken.
+/// The parser's message, without its list of expected tokens.
 fn syntax_cause(message: &str) -> String {
     let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
     let short = message.split(" expecting ").next().unwrap_or(message);
     if short.contains("<EOF>") { "it ends too early".to_owned() } else { short.to_owned() }
 }
 
-/// Refuses what would take the parser or the evaluation too deep.
+/// Refuses expressions too deep for the parser or the evaluation.
 fn check_size(text: &str) -> Result<()> {
     let (mut depth, mut deepest, mut operators, mut row) = (0_usize, 0_usize, 0, 0_usize);
     for letter in text.chars() {

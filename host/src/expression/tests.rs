@@ -95,7 +95,7 @@ fn what_is_not_there_is_named_with_what_is() {
     assert_eq!(hint("evaluate.models['c.onnx'].accuracy > 0").0, "`evaluate.models` has no `c.onnx`");
     assert_eq!(
         hint("drift.x > 1"),
-        ("there is no result of `drift` yet".to_owned(), "Run `drift` before it.".to_owned())
+        ("`drift` has no result yet".to_owned(), "Run `drift` first.".to_owned())
     );
     assert_eq!(hint("comprae.x > 1").1, "Did you mean `compare`?");
     assert_eq!(error("compare.worst > 20").causes(), ["`compare.worst` has no value"]);

@@ -11,7 +11,7 @@ const MODELS: &str = "models";
 /// The key of their names.
 const MODEL: &str = "model";
 
-/// The value that a result's JSON stands for.
+/// A result's JSON as a CEL value.
 pub(super) fn of(json: &serde_json::Value) -> Value {
     match json {
         serde_json::Value::Null => Value::Null,
@@ -20,7 +20,7 @@ pub(super) fn of(json: &serde_json::Value) -> Value {
             Some(whole) => Value::Int(whole),
             None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
         },
-        // What JSON lacks.
+        // Numbers that JSON cannot express.
         serde_json::Value::String(text) => match text.as_str() {
             "inf" => Value::Float(f64::INFINITY),
             "-inf" => Value::Float(f64::NEG_INFINITY),

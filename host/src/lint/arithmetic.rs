@@ -1,4 +1,4 @@
-//! What the codes of weights and the scales give away about integer arithmetic.
+//! What the codes of weights and the scales reveal about integer arithmetic.
 
 use super::{LintFinding, Rule};
 use crate::backend::Progress;
@@ -58,7 +58,7 @@ pub(super) fn accumulators<'a>(
         survey::each(&sizes, "adding up codes", progress, |index| of_layer(model, &layers[index], progress))?;
     let mut findings = Vec::new();
     for (one, sums) in layers.iter().zip(sums) {
-        // A weight that cannot be read is another finding.
+        // A weight that cannot be read has a finding of its own.
         let Ok(sums) = sums else { continue };
         let (low, high) = activations(one.input_codes);
         let bounds = sums.iter().map(|sum| sum.bounds(low, high));
@@ -73,7 +73,7 @@ pub(super) fn accumulators<'a>(
                 ..LintFinding::new(
                     Rule::AccumulatorOverflow,
                     format!(
-                        "sums of {} products of {} by {} can reach {largest:.2e}, and 32 bits hold 2.15e9",
+                        "sums of {} products of {} by {} can reach {largest:.2e}, but 32 bits only hold up to 2.15e9",
                         products_per_output(one),
                         one.input_codes.dtype,
                         one.weight_codes.dtype
@@ -85,7 +85,7 @@ pub(super) fn accumulators<'a>(
     Ok(findings)
 }
 
-/// Whether the largest codes could exceed 32 bits: whether the weight need be read at all.
+/// Whether the largest codes could exceed 32 bits: if not, the weight need not be read.
 fn can_exceed_32_bits(one: &Multiplying<'_>) -> bool {
     let Some((low, high)) = one.weight_codes.codes() else { return false };
     let weight = low.unsigned_abs().max(high.unsigned_abs()) as f64;
@@ -126,7 +126,7 @@ fn of_layer(model: &Loaded, one: &Multiplying<'_>, progress: &dyn Progress) -> R
 pub(super) fn pairs(model: &Loaded, progress: &dyn Progress) -> Result<Vec<LintFinding>> {
     let products = match products(model, progress) {
         Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-        // A weight that cannot be read is another finding.
+        // A weight that cannot be read has a finding of its own.
         products => products.unwrap_or_default(),
     };
     let at_risk = products.iter().filter(|product| product.is_at_risk());
@@ -149,7 +149,7 @@ pub(super) fn pairs(model: &Loaded, progress: &dyn Progress) -> Result<Vec<LintF
     Ok(at_risk.map(finding).collect())
 }
 
-/// Layers whose scaled sums lie exactly between two codes once in a few times.
+/// Layers whose scaled sums often lie exactly between two codes.
 pub(super) fn ties<'a>(info: &'a ModelInfo, graph: &Graph<'a>) -> Vec<LintFinding> {
     info.layers.iter().filter_map(|layer| ties_of(layer, info, graph)).collect()
 }
@@ -180,7 +180,7 @@ fn ties_of<'a>(layer: &'a LayerInfo, info: &'a ModelInfo, graph: &Graph<'a>) -> 
         value: Some(f64::from(*period)),
         ..LintFinding::new(
             Rule::RoundingTies,
-            format!("one in {period} sums lies exactly between two codes, a consequence of the scales"),
+            format!("because of the scales, one in {period} sums lies exactly between two codes"),
         )
     })
 }

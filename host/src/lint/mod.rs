@@ -1,4 +1,4 @@
-//! What a model file alone gives away: numbers that cannot be right, and structures that cost accuracy or speed. No
+//! What a model file alone reveals: numbers that cannot be right, and structures that cost accuracy or speed. No
 //! runtime is needed. Nothing here is displayed.
 
 mod arithmetic;
@@ -18,17 +18,17 @@ use std::collections::HashMap;
 /// Something that looks wrong, or is worth knowing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LintFinding {
-    /// What kind of thing it is.
+    /// The kind of finding.
     pub rule: Rule,
     /// The layer concerned; `None` for the model as a whole.
     pub layer: Option<String>,
-    /// The operator or class of that layer.
+    /// The layer's operator or class.
     pub op_type: Option<String>,
     /// The stored tensor or value concerned.
     pub tensor: Option<String>,
     /// What was found, with its numbers.
     pub text: String,
-    /// Channels or blocks concerned; 1 for the thing as a whole.
+    /// Channels or blocks concerned; 1 for the tensor or layer as a whole.
     pub count: u64,
     /// The scale, ratio, share or bound in question.
     pub value: Option<f64>,
@@ -45,8 +45,7 @@ impl LintFinding {
     }
 }
 
-/// Everything that can be said of a model from its file: the gravest first, findings of one rule together, in the order
-/// of the layers.
+/// All findings in a model's file: the most severe first, findings of one rule together, in the order of the layers.
 ///
 /// # Errors
 /// `Cancelled`; those of reading the tensors.

@@ -1,9 +1,9 @@
-//! The rules of `lint`: how grave each is, and what to do about it.
+//! The rules of `lint`: how severe each is, and what to do about it.
 
 use qp_analysis::Reason;
 use serde::Serialize;
 
-/// How grave a finding is.
+/// How severe a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -19,7 +19,7 @@ impl Level {
     /// The words in reports.
     pub const WORDS: &'static [&'static str] = &["error", "warning", "note"];
 
-    /// The level that a word names.
+    /// The level with this name.
     pub fn of_word(word: &str) -> Option<Self> {
         match word {
             "error" => Some(Self::Error),
@@ -51,7 +51,7 @@ pub enum Rule {
     Reader {
         /// Its code there.
         code: String,
-        /// How grave the reader says it is.
+        /// Its severity there.
         level: Level,
     },
 }
@@ -71,7 +71,7 @@ impl Rule {
         }
     }
 
-    /// How grave it is.
+    /// How severe it is.
     pub fn level(&self) -> Level {
         match self {
             Self::Parameters(reason) => match reason {
@@ -113,10 +113,10 @@ impl Rule {
                 "`saturation` counts how often it happens on data. Quantize the weights to 7 bits (`reduce_range`) if the model runs on x86 without VNNI."
             }
             Self::RoundingTies => {
-                "Expect differences of one step between runtimes that round halves to even and those that round them away from zero; `drift` shows them."
+                "Expect differences of one step between runtimes that round half to even and those that round half away from zero; `drift` shows them."
             }
             Self::FloatLayer => {
-                "If that is not on purpose, look for the layer in the quantizer's list of excluded nodes."
+                "If this is not intended, look for the layer in the quantizer's list of excluded nodes."
             }
             Self::FloatBetween => {
                 "Each such layer costs a conversion to float and back. Add its operator to the quantizer's list, or fuse it before quantizing."
@@ -134,7 +134,7 @@ fn next_step_of(reason: Reason) -> &'static str {
         }
         Reason::ScaleSubnormal => "Use a larger scale: runtimes that flush subnormal numbers read it as 0.",
         Reason::ZeroPointOutOfRange | Reason::ZeroPointFractional | Reason::CountMismatch => {
-            "Write the zero point anew: one code of its type for each scale."
+            "Write the zero point again: one code of its type for each scale."
         }
         Reason::ScaleSpread => {
             "Equalize the channels before quantizing (cross-layer equalization), or fold batch normalization."
@@ -146,17 +146,17 @@ fn next_step_of(reason: Reason) -> &'static str {
             "The scale is too large. Calibrate again, or divide the scale; `weights` shows the histogram."
         }
         Reason::FewCodes => {
-            "Weights of fewer bits would hold the same; outliers may have widened the range: `weights` shows the histogram."
+            "Fewer bits would hold the same values; outliers may have widened the range: `weights` shows the histogram."
         }
         Reason::NarrowChannel => "Quantize this weight per channel.",
         Reason::RangeTiny => "Calibration saw only zeros here. Calibrate with samples that reach this layer.",
         Reason::BlockRemainder => {
-            "Choose a block size that divides the axis: kernels pad the last block or refuse it."
+            "Choose a block size that divides the axis: kernels pad the last block or reject it."
         }
         Reason::BiasSaturated => {
             "The bias did not fit in 32 bits: the scale of input times weight is too small. Widen the weight's scale of these channels."
         }
         Reason::BiasScale => "Quantize the bias again with input scale × weight scale.",
-        Reason::PairMismatch => "Give both ends the same scale and zero point, unless rescaling is meant.",
+        Reason::PairMismatch => "Give both ends the same scale and zero point, unless rescaling is intended.",
     }
 }

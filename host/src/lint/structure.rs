@@ -1,4 +1,4 @@
-//! What the graph gives away: layers that are not quantized among those that are, and values of unknown type.
+//! What the graph reveals: layers left in float among quantized ones, and values of unknown type.
 
 use super::{LintFinding, Rule};
 use crate::inspect::graph::{Graph, Node};
@@ -63,7 +63,7 @@ impl State {
     fn of(graph: &Graph<'_>, node: usize, info: &ModelInfo) -> Self {
         let Node::Layer(layer) = graph.nodes[node] else { return Self::Other };
         let is_quantized = layer.quantization.is_some();
-        // Parameters of a value that is real tell what it is rounded to afterwards.
+        // The parameters of a real value say what it is rounded to afterwards.
         let gives_codes = graph
             .output(node)
             .is_some_and(|output| output.quantization.is_some() && !output.dtype.is_float());
@@ -132,11 +132,11 @@ fn has_float_weight(layer: &LayerInfo, info: &ModelInfo) -> bool {
     weight.is_some_and(|weight| weight.dtype.is_float() && weight.quantization.is_none())
 }
 
-/// Inputs and outputs of which the file does not say what they are, though it says so of other values.
+/// Inputs and outputs without a declared type or shape, in a file that declares those of other values.
 pub(super) fn untyped(info: &ModelInfo) -> Vec<LintFinding> {
     let ends = [("input", &info.inputs), ("output", &info.outputs)];
     let is_typed = |value: &ValueInfo| value.dtype != DType::UNDEFINED && value.shape.is_some();
-    // Values of a format that records no types have none.
+    // Some formats record no types at all.
     let records_types = info.outputs.iter().chain(&info.values).any(is_typed);
     let mut findings = Vec::new();
     for (what, values) in ends.into_iter().filter(|_| records_types) {

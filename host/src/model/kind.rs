@@ -3,10 +3,10 @@
 /// Declares the kinds with the names that the contract gives them.
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $kind:ident, $name:literal;)+) => {
-        /// What a layer does, as its plugin says.
+        /// What a layer does, according to its plugin.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum LayerKind {
-            /// None of the others, unknown, or a kind that this qp does not know.
+            /// Anything else, unknown, or a kind that this qp does not know.
             #[default]
             Other,
             $($(#[$doc])+ $kind,)+

@@ -98,7 +98,7 @@ pub fn find_layer<'a>(text: &str, info: &'a ModelInfo) -> Result<&'a LayerInfo> 
     match fitting[..] {
         [one] => Ok(one),
         [] => {
-            let error = Error::not_found(format!("there is no layer `{text}`"));
+            let error = Error::not_found(format!("no layer `{text}`"));
             let paths = info.layers.iter().map(|layer| layer.path.as_str());
             Err(match nearest(text, paths) {
                 Some(near) => error.with_hint(format!("Did you mean `{near}`? `layers` lists all.")),

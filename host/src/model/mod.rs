@@ -32,7 +32,7 @@ pub struct Property {
     pub value: String,
 }
 
-/// Something that the reader of a file noticed and that a careful user wants to know.
+/// Something that the reader of a file noticed and that a careful user should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How serious it is.

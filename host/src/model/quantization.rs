@@ -14,7 +14,7 @@ pub struct QuantizationParameters {
     pub dtype: DType,
     /// One scale per tensor, channel or block; blocks in row-major order of the scale tensor.
     pub scales: Vec<f64>,
-    /// As many zero points as scales, or one for all, or none when all are zero.
+    /// One zero point per scale, or one for all, or none if all are zero.
     pub zero_points: Vec<f64>,
     /// How many scales there are, even where they are not listed.
     pub scale_count: u64,

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::spelling::{Pattern, natural_order};
 use std::path::Path;
 
-/// A pattern with more folders within each other matches nothing: folders are gone through recursively.
+/// A pattern with more nested folders matches nothing: folders are walked recursively.
 const MAX_COMPONENTS: usize = 64;
 
 impl Playground {
@@ -32,7 +32,7 @@ impl Playground {
         found.dedup();
         if found.is_empty() {
             return Err(Error::not_found("no model and no file matches")
-                .with_hint("See `models` for those that are open, or quote a word that is no pattern."));
+                .with_hint("See `models` for the open models, or quote a word that is not a pattern."));
         }
         Ok(found)
     }
@@ -63,11 +63,11 @@ impl Playground {
         Ok(())
     }
 
-    /// What a folder holds that a pattern matches; hidden ones only for a pattern that begins with a dot.
+    /// The entries of a folder that a pattern matches; hidden ones only for a pattern that begins with a dot.
     fn names_in(&self, folder: &str, pattern: &Pattern) -> Vec<String> {
         let path = if folder.is_empty() { self.path(".") } else { self.path(folder) };
         let entries = std::fs::read_dir(if path.as_os_str().is_empty() { Path::new(".") } else { &path });
-        // A folder that cannot be read has nothing that matches.
+        // An unreadable folder has no matches.
         let names =
             entries.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
         names

@@ -47,7 +47,7 @@ pub struct Playground {
     pub preparations: BTreeMap<String, Preparation>,
     /// The variables of the command language.
     pub variables: Variables,
-    /// What the script was given from outside, by name.
+    /// The script's parameters, by name.
     pub params: BTreeMap<String, String>,
     /// The commands that succeeded, outside of scripts that were run: names and lines.
     pub done: Vec<(&'static str, String)>,
@@ -73,7 +73,7 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// What a line chooses: a later one for the same takes its place. `None` if it chooses no samples.
+    /// What a line chooses, so that a later line for the same replaces it. `None` if it chooses no samples.
     pub fn slot(line: &Line) -> Option<String> {
         match line.command() {
             "input" => Some("input".to_owned()),
@@ -210,7 +210,7 @@ impl Playground {
         })
     }
 
-    /// The data set of that name, or its samples as in `digits[0:8]`; `None` if the text names none.
+    /// The data set with this name, or its samples as in `digits[0:8]`; `None` if the text names none.
     ///
     /// # Errors
     /// `Usage` if the brackets do not hold an index, `InvalidInput` for samples that do not exist.

@@ -170,8 +170,8 @@ impl Playground {
             means_other(named) && (identity(&target.path) != identity(path) || named.family == alias)
         });
         if alias.is_empty() || alias == "all" || is_taken {
-            return Err(Error::invalid_input(format!("`{alias}` cannot be an alias"))
-                .with_cause("it is the name of something else")
+            return Err(Error::invalid_input(format!("`{alias}` is already taken"))
+                .with_cause("it names another model or family")
                 .with_hint("Choose a name that `models` does not list."));
         }
         Ok(())

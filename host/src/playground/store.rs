@@ -148,7 +148,7 @@ impl Store {
 
     fn read(&mut self, target: &Target, backends: &mut Backends, progress: &dyn Progress) -> Result<Loaded> {
         progress.update(&format!("loading {}", target.id), 0, 0);
-        // Once more if the file changes while it is read; a file that keeps changing cannot be loaded.
+        // Read once more if the file changes meanwhile; a file that keeps changing cannot be loaded.
         for _ in 0..3 {
             let (before, session) = match self.opened.remove(&target.path) {
                 Some(opened) => (Some(opened.stamp), opened.session),

@@ -9,7 +9,7 @@ use plotters::element::{PathElement, Polygon, Rectangle};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, IntoFont, RGBColor, ShapeStyle, TextStyle};
 
-/// The family that text is set in: any sans-serif that a viewer of an SVG has.
+/// The font family of text: an SVG viewer may use any sans-serif.
 pub(super) const FONT: &str = "sans-serif";
 /// The size of text.
 pub(super) const TEXT: f64 = 12.0;
@@ -188,7 +188,7 @@ impl<B: DrawingBackend> Canvas<B> {
         Ok(62.0)
     }
 
-    /// Colored squares with names, in as many lines as needed; returns where the picture continues.
+    /// Colored squares with names, on as many lines as needed; returns where the picture continues.
     pub(super) fn legend(
         &self,
         entries: &[(String, RGBColor)],

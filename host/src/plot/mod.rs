@@ -1,6 +1,6 @@
 //! Results of commands as pictures: SVG and PNG, from one drawing.
 //!
-//! A picture is made from the value of a result, as in its JSON. Text is set in DejaVu Sans, which is part of the
+//! A picture is drawn from a result's JSON. Text is set in DejaVu Sans, which is part of the
 //! program: no fonts of the machine are used. Colors are those of Okabe and Ito, which people with any color vision
 //! can tell apart.
 
@@ -47,7 +47,7 @@ impl Picture {
         };
         if picture.is_empty() {
             return Err(Error::invalid_input("there is nothing to draw")
-                .with_cause("no value is finite, or all are too close together"));
+                .with_cause("no value is finite, or all values are too close together"));
         }
         Ok(Some(picture))
     }

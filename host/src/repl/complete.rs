@@ -99,7 +99,7 @@ pub fn complete(line: &str, vocabulary: &Vocabulary) -> Completions {
     };
     let mut candidates: Vec<Candidate> = found
         .into_iter()
-        // What cannot be shown must not be inserted either: it would reach the terminal unchanged.
+        // Text that cannot be shown must not be inserted either: it would reach the terminal unchanged.
         .filter(|(text, _)| text.starts_with(&partial) && printable::is_line(text))
         .map(|(text, is_whole)| Candidate { inserted: quoted(&text, quote, is_whole), shown: text })
         .collect();

@@ -6,8 +6,8 @@ use signal_hook::consts::SIGINT;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Makes Ctrl-C set the flag. A second one, before the first was handled, ends the process: native code that does not
-/// listen must not trap the user.
+/// Makes Ctrl-C set the flag. A second one, before the first was handled, ends the process: native code that ignores the
+/// flag must not trap the user.
 ///
 /// # Errors
 /// `Internal` when the system refuses a signal handler.

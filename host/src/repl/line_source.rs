@@ -9,7 +9,7 @@ pub enum Typed {
     Line(String),
     /// The user pressed Ctrl-C.
     Nothing,
-    /// There are no more.
+    /// No more lines.
     End,
 }
 

@@ -76,7 +76,7 @@ pub fn dense_bytes(tensor: &TensorProto) -> Result<u64> {
         return Ok(raw.map_or(0, |raw| raw.len() as u64));
     }
     let expected = dtype.packed_bytes(elements).ok_or_else(|| {
-        corrupt(tensor, &format!("the shape {:?} of {dtype} is larger than any memory", tensor.dims))
+        corrupt(tensor, &format!("the shape {:?} of {dtype} is too large for memory", tensor.dims))
     })?;
     if is_external(tensor) {
         return Ok(expected);

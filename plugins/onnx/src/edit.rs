@@ -203,7 +203,7 @@ impl Editor<'_> {
         let count = made.scales.len();
         if axis.is_none() && count != 1 || read.as_ref().is_some_and(|read| read.scales.len() != count) {
             return Err(BackendError::invalid_input(format!(
-                "`{target}` needs an axis for its scales, and as many to be read with"
+                "`{target}` needs an axis for its scales, and the same number to read it with"
             )));
         }
         let bounds = match lookup(arguments, "codes") {
@@ -374,7 +374,7 @@ impl Affine {
         let (scales, zero_points) = (numbers(arguments, scales)?, numbers(arguments, zero_points)?);
         if scales.is_empty() || scales.len() != zero_points.len() {
             return Err(BackendError::invalid_input(format!(
-                "`{target}` is to be quantized with {} scales and {} zero points",
+                "cannot quantize `{target}` with {} scales and {} zero points",
                 scales.len(),
                 zero_points.len()
             )));

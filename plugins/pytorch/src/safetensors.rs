@@ -128,7 +128,7 @@ pub fn read(source: Arc<Source>) -> Result<Document> {
         info.findings.push(Finding {
             severity: Severity::WARNING,
             code: "safetensors.types".into(),
-            message: format!("types of elements that are not known: {}", types.join(", ")).into(),
+            message: format!("unknown element types: {}", types.join(", ")).into(),
             subjects: subjects.into_iter().take(MAX_SUBJECTS).collect(),
         });
     }
@@ -165,7 +165,7 @@ fn tensor(name: &str, entry: &Value, data: u64) -> Result<StoredTensor> {
     let text = entry.get("dtype").and_then(Value::as_str).ok_or_else(|| fault("has no dtype"))?;
     let dtype = dtype(text).ok_or_else(|| {
         BackendError::unsupported_format(format!(
-            "tensor `{}` is of the type `{}`, which is not known",
+            "tensor `{}` is of the type `{}`, which is unknown",
             name.escape_debug(),
             text.escape_debug()
         ))

@@ -125,7 +125,7 @@ impl Reader {
             Kind::Safetensors => self.safetensors(file, source, names),
             Kind::Zip | Kind::Legacy => self.pickled(file, source, names),
             _ => Err(BackendError::unsupported_format(format!(
-                "`{}` is neither safetensors nor a file of `torch.save`",
+                "`{}` is neither a safetensors file nor one of `torch.save`",
                 file.escape_debug()
             ))),
         }
@@ -232,7 +232,8 @@ impl Reader {
         if !missing.is_empty() {
             let mut missing: Vec<String> = missing.into_iter().map(str::to_owned).collect();
             missing.sort();
-            let error = BackendError::corrupt_file("the file does not hold what the index says");
+            let error =
+                BackendError::corrupt_file("the file does not hold the tensors that the index lists for it");
             self.add_absent(number, file, &error, missing);
         }
         if !unlisted.is_empty() {

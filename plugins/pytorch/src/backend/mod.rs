@@ -28,7 +28,7 @@ impl sdk::Backend for Backend {
             id: "pytorch".into(),
             name: "PyTorch".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            description: "reads every file format of PyTorch without executing it; runs those that say what they compute".into(),
+            description: "reads every file format of PyTorch without executing it; runs those that describe their computation".into(),
             formats: probe::FORMATS
                 .iter()
                 .map(|&(name, extensions, magic, description)| Format {

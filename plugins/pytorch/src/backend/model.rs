@@ -39,7 +39,7 @@ impl sdk::Model for Model {
         let (tensor, info) = self.document.tensor(name)?;
         if !info.type_name.is_empty() && tensor.book().is_none() {
             return Err(BackendError::unsupported_op(format!(
-                "`{name}` is of the type {}, which is not known",
+                "`{name}` has the unknown type {}",
                 info.type_name
             )));
         }

@@ -38,8 +38,7 @@ pub fn listing(document: &Document, path: &str) -> Result<Listing> {
     let layer = match path {
         "" => None,
         path => Some(document.info.layers.iter().find(|layer| layer.path == path).ok_or_else(|| {
-            BackendError::not_found(format!("no layer is called `{path}`"))
-                .with_help("See `layers` for what there is.")
+            BackendError::not_found(format!("no layer `{path}`")).with_help("`layers` lists them.")
         })?),
     };
     if let Some(program) = &document.program {
@@ -47,9 +46,9 @@ pub fn listing(document: &Document, path: &str) -> Result<Listing> {
     }
     match (document.info.format.as_str(), document.data.archive()) {
         ("torchscript", Some(archive)) => deep(|| torchscript::listing(archive, layer)),
-        (format, _) => Err(BackendError::unsupported_op(format!(
-            "of a file of the format `{format}` there is no code to show"
-        ))
-        .with_help("See `layer PATH` for what a layer reads and computes.")),
+        (format, _) => {
+            Err(BackendError::unsupported_op(format!("a file of the format `{format}` has no code to show"))
+                .with_help("See `layer PATH` for what a layer reads and computes."))
+        }
     }
 }

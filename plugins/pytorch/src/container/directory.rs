@@ -109,11 +109,11 @@ pub(super) fn name_ambiguities<'a>(names: impl Iterator<Item = &'a str>) -> Vec<
     let mut has_others = false;
     for name in names {
         if !seen.insert(name.to_ascii_lowercase()) && found.len() < MAX_SENTENCES {
-            found.push(format!("entry `{}` is there a second time, in another case", shown(name)));
+            found.push(format!("entry `{}` occurs twice, in different case", shown(name)));
         }
         let inner = name.split_once('/').map_or(name, |(_, inner)| inner);
         if RECORDS.iter().any(|record| inner.eq_ignore_ascii_case(record) && inner != *record) {
-            found.push(format!("entry `{}` is in another case than PyTorch writes it", shown(name)));
+            found.push(format!("entry `{}` is not in the case that PyTorch writes", shown(name)));
         }
         let root = name.split_once('/').map_or("", |(root, _)| root);
         match first {

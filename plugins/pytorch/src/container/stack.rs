@@ -13,7 +13,7 @@ pub fn deep<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("qp-read".to_owned()).stack_size(STACK_BYTES);
         let thread = thread.spawn_scoped(scope, work).map_err(|error| {
-            BackendError::internal("the system gives no thread to read the file")
+            BackendError::internal("the system cannot create a thread to read the file")
                 .with_cause(error.to_string())
         })?;
         // A panic goes on to the guard of the call.

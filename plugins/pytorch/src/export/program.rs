@@ -253,7 +253,7 @@ impl Writer<'_> {
         let (kind, value) = argument
             .as_object()
             .and_then(|object| object.iter().next())
-            .ok_or_else(|| corrupt(format!("has an argument of no kind at `{}`", node.escape_debug())))?;
+            .ok_or_else(|| corrupt(format!("has an argument without a kind at `{}`", node.escape_debug())))?;
         let wrong = || corrupt(format!("has an argument `{}` that is none at `{node}`", kind.escape_debug()));
         let int = || value.as_i64().ok_or_else(wrong);
         if depth > MAX_DEPTH {
@@ -310,7 +310,9 @@ impl Writer<'_> {
             "as_float_lists" => list("as_floats")?,
             other => {
                 let what = other.strip_prefix("as_").unwrap_or(other).replace('_', " ");
-                return Err(unsupported(format!("node `{node}` takes a {what}, which the engine does not")));
+                return Err(unsupported(format!(
+                    "node `{node}` takes a {what}, which the engine does not support"
+                )));
             }
         })
     }
@@ -319,9 +321,10 @@ impl Writer<'_> {
 /// A name stands for one value: a list would be copied wherever it is named.
 fn check_plain(argument: &Argument, place: &str) -> Result<()> {
     match argument {
-        Argument::List(_) | Argument::Tuple(_) => {
-            Err(unsupported(format!("`{}` is given a list, which the engine is not", place.escape_debug())))
-        }
+        Argument::List(_) | Argument::Tuple(_) => Err(unsupported(format!(
+            "`{}` is given a list, which the engine does not support",
+            place.escape_debug()
+        ))),
         _ => Ok(()),
     }
 }
@@ -347,8 +350,9 @@ fn operator(target: &str, node: &str) -> Result<(String, Option<String>)> {
     if let Some(rest) = target.strip_prefix("torch.ops.") {
         let parts: Vec<&str> = rest.split('.').collect();
         if let ["higher_order", name, ..] = parts[..] {
-            let message =
-                format!("node `{node}` is the higher-order operator `{name}`, which the engine lacks");
+            let message = format!(
+                "node `{node}` is the higher-order operator `{name}`, which the engine does not support"
+            );
             return Err(unsupported(message));
         }
         let [namespace, name, overload] = parts[..] else {
@@ -392,7 +396,7 @@ fn operator(target: &str, node: &str) -> Result<(String, Option<String>)> {
         "torch._sym_sqrt" | "torch.sym_sqrt" => "aten::sqrt",
         other => {
             let message =
-                format!("node `{node}` calls `{}`, which the engine does not", other.escape_debug());
+                format!("node `{node}` calls `{}`, which the engine does not support", other.escape_debug());
             return Err(unsupported(message));
         }
     };

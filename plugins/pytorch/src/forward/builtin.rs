@@ -51,7 +51,7 @@ impl Interpreter<'_> {
         if module == "math" {
             return Ok(mathematical(name, arguments));
         }
-        let wrong = || unsupported(format!("`{name}` is called with what it does not take"));
+        let wrong = || unsupported(format!("`{name}` is called with arguments that it does not take"));
         Ok(Some(match (name, arguments) {
             ("getattr", [value, Value::Text(name), ..]) => {
                 let found = self.attribute(value.clone(), name);

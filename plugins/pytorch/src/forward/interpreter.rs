@@ -312,7 +312,8 @@ impl<'a> Interpreter<'a> {
                 (Some(value), None, _) | (None, Some(value), _) => value,
                 (None, None, Some(default)) => self.evaluate(default, &frame)?,
                 _ => {
-                    let message = format!("`{}` is called with other arguments than it takes", function.name);
+                    let message =
+                        format!("`{}` is called with arguments that it does not take", function.name);
                     return Err(unsupported(message));
                 }
             };
@@ -320,7 +321,7 @@ impl<'a> Interpreter<'a> {
         }
         if let Some(name) = unknown.or_else(|| named.into_keys().min()) {
             return Err(unsupported(format!(
-                "`{}` is called with `{name}`, which is not known",
+                "`{}` is called with the unknown argument `{name}`",
                 function.name
             )));
         }

@@ -108,7 +108,7 @@ fn of_archive(archive: Arc<Archive>, is_dangerous: bool) -> Result<Document> {
         .with_help("Readers of such a file see different models: get it from its source again."));
     } else {
         return Err(BackendError::unsupported_format(
-            "the zip archive is none of PyTorch's: it has no `data.pkl`",
+            "the zip archive is not from PyTorch: it has no `data.pkl`",
         ));
     };
     let info = &mut document.info;
@@ -148,7 +148,7 @@ fn conclude(verdict: &Verdict, info: &mut ModelInfo) {
         let ambiguity = verdict.ambiguities().next();
         let message = match (named.is_empty(), ambiguity) {
             (true, Some(what)) => format!("readers of this file see different things: {what}"),
-            (true, None) => "loading this file would run code that it brings along".to_owned(),
+            (true, None) => "loading this file would run code that it contains".to_owned(),
             (false, _) => format!("loading this file would run {}", named.join(", ")),
         };
         info.run_obstacle = RSome(BackendError::unsafe_file(message).with_help(

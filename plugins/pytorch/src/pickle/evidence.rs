@@ -34,7 +34,7 @@ impl<'a> Evidence<'a> {
     pub(super) fn look(&self, parts: usize) -> Result {
         let left = self.work.get().saturating_sub(parts as u64 + 1);
         self.work.set(left);
-        if left == 0 { Err("used beyond any use") } else { Ok(()) }
+        if left == 0 { Err("used absurdly often") } else { Ok(()) }
     }
 
     /// The positional arguments of a call, which the pickle holds as a tuple.

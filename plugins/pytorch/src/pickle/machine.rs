@@ -141,7 +141,7 @@ impl<'a> Machine<'a> {
                     self.values.get(top.0 as usize),
                     Some(Value::Buffer | Value::Bytes(_) | Value::Object(_))
                 ) {
-                    return Err(self.reader.error("what is made read-only is not a buffer"));
+                    return Err(self.reader.error("a value to be made read-only is not a buffer"));
                 }
             }
             op::INT
@@ -233,7 +233,7 @@ impl<'a> Machine<'a> {
                     _ => i64::from(self.reader.i32()?),
                 };
                 if code <= 0 {
-                    return Err(self.reader.error(format_args!("the extension code {code} is none")));
+                    return Err(self.reader.error(format_args!("{code} is not an extension code")));
                 }
                 self.push(Value::Extension(code))
             }
@@ -299,10 +299,10 @@ impl<'a> Machine<'a> {
             })
         };
         if !may_be(arguments, |value| matches!(value, Value::Tuple(_))) {
-            return Err(self.reader.error("the arguments of a call are no tuple"));
+            return Err(self.reader.error("the arguments of a call are not a tuple"));
         }
         if !keywords.is_none_or(|keywords| may_be(keywords, |value| matches!(value, Value::Dict(_)))) {
-            return Err(self.reader.error("the keyword arguments of a call are no dictionary"));
+            return Err(self.reader.error("the keyword arguments of a call are not a dictionary"));
         }
         let (items, elements) = (Vec::new(), Vec::new());
         let object = Object { creation, callable, arguments, keywords, state: None, items, elements };

@@ -84,7 +84,7 @@ impl<'a> Proof<'a> {
         }
         self.doubt_arrays(&mut doubts);
         if self.evidence.is_exhausted() {
-            doubts.uses.add("the pickle repeats its parts beyond any use".to_owned());
+            doubts.uses.add("the pickle repeats its parts absurdly often".to_owned());
         }
         doubts
     }
@@ -232,13 +232,13 @@ impl<'a> Proof<'a> {
             Form::Class | Form::Module | Form::Optimizer | Form::Plain => self.is_built_empty(object),
             Form::Call(signature) => {
                 if object.creation != Creation::Call {
-                    return Err("built in another way than Python writes it");
+                    return Err("built differently from what Python writes");
                 }
                 self.evidence.fits(signature, self.evidence.positional(object)?)
             }
             Form::Enum => match self.evidence.positional(object)? {
                 [value] if object.creation == Creation::Call && self.evidence.is_data(*value) => Ok(()),
-                _ => Err("called with something else than the value of a member"),
+                _ => Err("called with something other than the value of a member"),
             },
             Form::Own => rule::check(&self.evidence, global, object),
             // Judged as a source.

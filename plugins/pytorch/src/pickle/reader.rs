@@ -46,7 +46,7 @@ impl<'a> Reader<'a> {
     fn advance(&mut self, count: usize) -> Result<()> {
         let end = self.position + count;
         if self.position < self.frame_end && end > self.frame_end {
-            return Err(self.error("something reaches over the end of a frame"));
+            return Err(self.error("an opcode extends past the end of its frame"));
         }
         self.position = end;
         Ok(())
@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
     pub(super) fn number_line(&mut self) -> Result<&'a str> {
         let line = self.line()?;
         let line = line.split(|&byte| byte == 0).next().unwrap_or_default();
-        std::str::from_utf8(line).map_err(|_| self.error("a number is none"))
+        std::str::from_utf8(line).map_err(|_| self.error("a number is invalid"))
     }
 
     /// A text of that many bytes. Python writes lone surrogates too (`surrogatepass`): they are replaced.

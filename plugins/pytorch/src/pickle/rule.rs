@@ -32,7 +32,7 @@ pub(super) fn check(evidence: &Evidence<'_>, global: &Global, object: &Object) -
     let arguments = evidence.positional(object)?;
     let wants = |creation: Creation| match object.creation == creation {
         true => Ok(()),
-        false => Err("built in another way than Python writes it"),
+        false => Err("built differently from what Python writes"),
     };
     match (global.module.as_str(), global.name.as_str()) {
         ("torch", "ScriptObject") => {
@@ -50,7 +50,7 @@ pub(super) fn check(evidence: &Evidence<'_>, global: &Global, object: &Object) -
                     [text, encoding] if pickle.text(*text).is_some() && is_encoding(evidence, *encoding) => {
                         Ok(())
                     }
-                    _ => Err("called with another encoding than Latin-1 or UTF-8"),
+                    _ => Err("called with an encoding other than Latin-1 or UTF-8"),
                 },
                 ("builtins", "bytearray") => match arguments {
                     [] => Ok(()),
@@ -58,17 +58,17 @@ pub(super) fn check(evidence: &Evidence<'_>, global: &Global, object: &Object) -
                     [text, encoding] if pickle.text(*text).is_some() && is_encoding(evidence, *encoding) => {
                         Ok(())
                     }
-                    _ => Err("called with something else than bytes"),
+                    _ => Err("called with something other than bytes"),
                 },
                 ("builtins", "getattr") => match arguments {
                     [class, name] if is_functions_class(evidence, *class) && is_function(evidence, *name) => {
                         Ok(())
                     }
-                    _ => Err("called for something else than a listed function of torch"),
+                    _ => Err("called for something other than a listed function of torch"),
                 },
                 ("builtins", "type") => match arguments {
                     [value] if *pickle.get(*value) == Value::None => Ok(()),
-                    _ => Err("called with something else than None"),
+                    _ => Err("called with something other than None"),
                 },
                 ("collections", "defaultdict") => match arguments {
                     [] => Ok(()),
@@ -94,11 +94,11 @@ pub(super) fn check(evidence: &Evidence<'_>, global: &Global, object: &Object) -
                     {
                         Ok(())
                     }
-                    _ => Err("called for something else than a plain array"),
+                    _ => Err("called for something other than a plain array"),
                 },
                 ("numpy._core.multiarray" | "numpy.core.multiarray", "scalar") => match arguments {
                     [kind, bytes] if evidence.is_bytes(*bytes) && is_number_type(evidence, *kind) => Ok(()),
-                    _ => Err("called for something else than a plain number"),
+                    _ => Err("called for something other than a plain number"),
                 },
                 ("torch._tensor", "_rebuild_from_type" | "_rebuild_from_type_v2") => match arguments {
                     [function, class, inner, state] => {
@@ -109,12 +109,12 @@ pub(super) fn check(evidence: &Evidence<'_>, global: &Global, object: &Object) -
                         }
                         evidence.attributes(*state)
                     }
-                    _ => Err("called with another number of arguments"),
+                    _ => Err("called with a wrong number of arguments"),
                 },
                 // Judged as a file: `verdict.rs` adds what is in it.
                 ("torch.storage", "_load_from_bytes") => match arguments {
                     [bytes] if matches!(pickle.get(*bytes), Value::Bytes(_)) => Ok(()),
-                    _ => Err("called with something else than bytes"),
+                    _ => Err("called with something other than bytes"),
                 },
                 _ => Err("called"),
             }
@@ -151,7 +151,7 @@ pub(super) fn check_state(evidence: &Evidence<'_>, global: &Global, object: &Obj
             {
                 Ok(())
             }
-            _ => Err("given another state than that of a plain array"),
+            _ => Err("given a state that is not that of a plain array"),
         },
         _ => Err("given a state"),
     }
@@ -226,7 +226,7 @@ enum ElementKind {
 
 /// What the arguments of `numpy.dtype` name.
 fn element_type(evidence: &Evidence<'_>, object: &Object) -> Result<ElementKind> {
-    let wrong = "called with something else than the code of a plain type";
+    let wrong = "called with something other than the code of a plain type";
     let [code, rest @ ..] = evidence.positional(object)? else { return Err(wrong) };
     if rest.len() > 2 || !rest.iter().all(|&flag| evidence.pickle.int(flag).is_some()) {
         return Err(wrong);
@@ -266,7 +266,7 @@ fn is_number_type(evidence: &Evidence<'_>, at: Ref) -> bool {
 /// another type it takes bytes for pointers.
 fn element_state(evidence: &Evidence<'_>, object: &Object, state: Ref) -> Result {
     let pickle = evidence.pickle;
-    let wrong = "given another state than that of a plain type";
+    let wrong = "given a state that is not that of a plain type";
     let Some([version, order, subtype, names, fields, size, alignment, flags]) = pickle.sequence(state)
     else {
         return Err(wrong);

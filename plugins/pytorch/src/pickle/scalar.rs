@@ -21,20 +21,20 @@ pub(super) fn number(reader: &mut Reader<'_>, opcode: u8) -> Result<Value> {
         }
         op::FLOAT => {
             let line = reader.number_line()?;
-            Value::Float(line.parse().map_err(|_| reader.error("a number is none"))?)
+            Value::Float(line.parse().map_err(|_| reader.error("a number is invalid"))?)
         }
         op::INT => {
             let line = reader.number_line()?;
             match line {
                 "00" => Value::Bool(false),
                 "01" => Value::Bool(true),
-                _ => literal(line).ok_or_else(|| reader.error("a number is none"))?,
+                _ => literal(line).ok_or_else(|| reader.error("a number is invalid"))?,
             }
         }
         _ => {
             let line = reader.number_line()?;
             let digits = line.strip_suffix('L').unwrap_or(line);
-            literal(digits).ok_or_else(|| reader.error("a number is none"))?
+            literal(digits).ok_or_else(|| reader.error("a number is invalid"))?
         }
     })
 }

@@ -229,7 +229,7 @@ impl Pickle {
     /// `CorruptFile` when it was: the rest stayed unseen.
     pub fn check_whole(&self) -> Result<()> {
         if self.work.0.load(Ordering::Relaxed) == 0 {
-            return Err(BackendError::corrupt_file("the pickle repeats its parts beyond any use"));
+            return Err(BackendError::corrupt_file("the pickle repeats its parts absurdly often"));
         }
         Ok(())
     }

@@ -248,7 +248,7 @@ impl Parser<'_> {
                 const WORDS: [&str; 8] =
                     ["lambda", "else", "elif", "yield", "await", "def", "class", "return"];
                 if WORDS.contains(name) {
-                    return self.wrong(format!("`{name}` is not known here"));
+                    return self.wrong(format!("`{name}` is unknown here"));
                 }
                 self.advance();
                 Ok(match *name {
@@ -311,7 +311,7 @@ impl Parser<'_> {
                 self.grow(height)?;
                 Ok(Expression::Dictionary(entries))
             }
-            Kind::Symbol(symbol) => self.wrong(format!("`{symbol}` is not expected")),
+            Kind::Symbol(symbol) => self.wrong(format!("unexpected `{symbol}`")),
             Kind::Newline | Kind::Indent | Kind::Dedent => self.wrong("the line ends too early"),
         }
     }

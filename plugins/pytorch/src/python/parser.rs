@@ -120,7 +120,7 @@ impl<'a> Parser<'a> {
                 "for" => return self.repetition().map(|repetition| into.push(repetition)),
                 "while" | "with" | "try" | "async" | "lambda" | "global" | "nonlocal" | "del" | "yield"
                 | "await" | "assert" => {
-                    return self.wrong(format!("`{word}` is not known here"));
+                    return self.wrong(format!("`{word}` is not supported"));
                 }
                 _ => {}
             },

@@ -149,7 +149,7 @@ impl Rebuild<'_> {
 
     fn found(&self, place: Place, dtype: DType, offset: i64, shape: Ref, strides: Ref) -> Result<Found> {
         let (shape, strides) = (self.sizes(shape), self.sizes(strides));
-        let (shape, strides) = shape.zip(strides).ok_or_else(|| corrupt("a shape that is none"))?;
+        let (shape, strides) = shape.zip(strides).ok_or_else(|| corrupt("an invalid shape"))?;
         let is_big_endian = self.is_big_endian;
         let tensor =
             StoredTensor { place, dtype, offset, shape, strides, is_big_endian, bits: Bits::default() };
@@ -185,7 +185,7 @@ impl Rebuild<'_> {
         let view_offset =
             view.first().and_then(|&view| self.pickle.sequence(view)).and_then(|view| view.get(1).copied());
         let view_offset = view_offset.and_then(|offset| self.pickle.int(offset)).unwrap_or(0);
-        let place = self.storages.place(&key).ok_or_else(|| corrupt("a storage that is not there"))?;
+        let place = self.storages.place(&key).ok_or_else(|| corrupt("a missing storage"))?;
         Ok((place, element_type, view_offset))
     }
 
@@ -206,8 +206,8 @@ impl Rebuild<'_> {
                     Some(Rebuilt::Plain(found)) => Ok(found),
                     _ => Err(corrupt(what)),
                 };
-                let scales = plain(*scales, "scales that are no tensor")?;
-                let zero_points = plain(*zero_points, "zero points that are no tensor")?;
+                let scales = plain(*scales, "scales that are not a tensor")?;
+                let zero_points = plain(*zero_points, "zero points that are not a tensor")?;
                 let axis = self.pickle.int(*axis).ok_or_else(|| corrupt("an axis that is not a number"))?;
                 let (scales, zero_points) = (Box::new(scales.tensor), Box::new(zero_points.tensor));
                 Scheme::PerChannel { scales, zero_points, axis }

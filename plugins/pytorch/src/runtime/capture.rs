@@ -113,7 +113,7 @@ impl Prepared {
             Fetch::LAYERS => &self.values,
             _ => {
                 return Err(BackendError::unsupported_op(
-                    "this backend does not know what is to be delivered",
+                    "this backend does not know this kind of request for values",
                 ));
             }
         };
@@ -130,9 +130,9 @@ impl Prepared {
         // The engine knows an output that no layer computes by its number.
         let renamed: HashMap<&RString, &RString> = names.iter().zip(wanted).collect();
         let mut rename = FnSink(|view: TensorView<'_>| {
-            let name = renamed
-                .get(&RString::from(view.name.as_str()))
-                .ok_or_else(|| BackendError::internal("the engine delivers what was not asked for"))?;
+            let name = renamed.get(&RString::from(view.name.as_str())).ok_or_else(|| {
+                BackendError::internal("the engine delivers a value that was not requested")
+            })?;
             sink.tensor(TensorView { name: name.as_str().into(), ..view })
         });
         let rename = TensorSink_TO::from_ptr(RMut::new(&mut rename), TD_Opaque);
@@ -145,11 +145,11 @@ impl Prepared {
 fn not_captured(info: &ModelInfo, name: &RString) -> BackendError {
     if info.layers.iter().any(|layer| layer.outputs.contains(name)) {
         let message = format!(
-            "`{name}` cannot be captured: libtorch and the code in the file count its calls otherwise"
+            "`{name}` cannot be captured: libtorch and the code in the file count its calls differently"
         );
         return BackendError::unsupported_op(message).with_help("Capture other layers by their names.");
     }
-    BackendError::not_found(format!("nothing that can be captured is called `{name}`"))
+    BackendError::not_found(format!("no value `{name}` can be captured"))
         .with_help("See `layers` for what computes a value.")
 }
 

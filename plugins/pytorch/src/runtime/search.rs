@@ -61,7 +61,7 @@ pub fn find(setup: &Setup) -> Result<Found> {
 /// That the version that the engine is built for is not there, with those that are.
 fn missing(others: &[(PathBuf, String)]) -> BackendError {
     let error = match others {
-        [] => BackendError::runtime_missing(format!("libtorch {WANTED_VERSION} is not on this machine")),
+        [] => BackendError::runtime_missing(format!("libtorch {WANTED_VERSION} was not found")),
         _ => BackendError::runtime_missing(format!(
             "libtorch {WANTED_VERSION}, for which the engine is built, was not found"
         )),

@@ -78,7 +78,7 @@ fn storages(
     let mut table = HashMap::new();
     let mut position = start;
     for &key in keys.sequence(keys.root()).ok_or_else(|| corrupt("has no list of storages"))? {
-        let key = storage_key(keys, key).ok_or_else(|| corrupt("names a storage by no text"))?;
+        let key = storage_key(keys, key).ok_or_else(|| corrupt("does not name a storage by a text"))?;
         let count = bytes.get(position..).and_then(|rest| rest.first_chunk::<8>());
         let count = *count.ok_or_else(|| corrupt("ends before its storages do"))?;
         let count = if is_big_endian { u64::from_be_bytes(count) } else { u64::from_le_bytes(count) };

@@ -121,7 +121,7 @@ fn members<'a>(bytes: &'a [u8], verdict: &mut Verdict) -> Members<'a> {
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let shown = name.escape_debug();
         if !names.insert(name.clone()) {
-            verdict.add_ambiguity(format!("member `{shown}` is there a second time"));
+            verdict.add_ambiguity(format!("member `{shown}` occurs twice"));
         }
         let kind = entry.header().entry_type();
         if kind.is_dir() {
@@ -137,7 +137,7 @@ fn members<'a>(bytes: &'a [u8], verdict: &mut Verdict) -> Members<'a> {
                 members.0.insert(name, (content, start as u64));
             }
             // PyTorch does not read it either.
-            (None, _) if kind.is_file() => verdict.add_doubt("a member of the tar archive that is cut short"),
+            (None, _) if kind.is_file() => verdict.add_doubt("a truncated member of the tar archive"),
             _ => verdict.add_ambiguity(format!("member `{shown}` is not a plain file")),
         }
     }
@@ -169,7 +169,7 @@ fn add_row(bytes: &[u8], are_storages: bool, order: Order, verdict: &mut Verdict
                 )
             };
             let Some(raw) = raw else {
-                return verdict.add_ambiguity("the tar archive has tensors of no known form");
+                return verdict.add_ambiguity("the tar archive has tensors of an unknown form");
             };
             // Behind a storage that is cut there is nothing to load.
             let Some(after) = rest.get(raw..) else {

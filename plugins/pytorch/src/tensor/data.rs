@@ -69,7 +69,7 @@ impl Data {
 
     fn shard(&self, number: usize) -> Result<&Self> {
         let shard = self.shards.get(number);
-        let shard = shard.ok_or_else(|| BackendError::internal("a tensor in a shard of no number"))?;
+        let shard = shard.ok_or_else(|| BackendError::internal("a tensor in a shard without a number"))?;
         shard.data.as_ref().ok_or_else(|| missing(&shard.name))
     }
 

@@ -243,7 +243,7 @@ impl StoredTensor {
             return Err(BackendError::unsupported_op(message));
         }
         if self.bytes().is_none_or(|bytes| bytes > MAX_REPEATED_BYTES.max(storage.len() as u64)) {
-            return Err(BackendError::corrupt_file("a tensor repeats its storage beyond any use"));
+            return Err(BackendError::corrupt_file("a tensor repeats its storage absurdly often"));
         }
         self.gather(storage, width, take)
     }

@@ -75,7 +75,9 @@ impl Weights {
                         .collect();
                     quantization.iter().for_each(|parameters| document.count_scales(parameters));
                 }
-                None => gap = Some("it has not as many scales or zero points as its codes need".to_owned()),
+                None => {
+                    gap = Some("its scales or zero points are too few or too many for its codes".to_owned())
+                }
             }
         }
         if let Some(gap) = gap {

@@ -117,7 +117,7 @@ impl Subclass {
         if weight.gap.is_none() {
             weight.affine = self.affine(&mut weight, data)?;
             if weight.affine.is_none() {
-                weight.gap = Some("its scales fit no axis and no block of its shape".to_owned());
+                weight.gap = Some("its scales match no axis or block of its shape".to_owned());
             }
         }
         Ok(Some(weight))
