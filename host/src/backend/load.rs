@@ -55,7 +55,7 @@ fn header(path: &Path) -> Result<&'static LibHeader> {
     let library = open_library(path)?;
     remember(path);
     // SAFETY: a symbol with that name is an `AbiHeader` at the start of a `LibHeader`: the name is abi_stable's
-    // own mangling, and what its `upgrade` reads first is the magic and the version of that layout.
+    // own mangling, and its `upgrade` first reads the magic and the version of the layout.
     #[expect(unsafe_code, reason = "the type of a library's symbol is a promise of its name")]
     let found =
         unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL) }.map(|symbol| *symbol);

@@ -171,8 +171,8 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// The key of the library at `path`; `None` when it cannot be looked at, or when its path is not text, which
-    /// the cache file could not hold.
+    /// The key of the library at `path`; `None` if it cannot be examined, or if its path is not text, which the cache file
+    /// could not hold.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;

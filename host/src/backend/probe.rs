@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
-/// The bytes at the start of a file that are looked at.
+/// How many bytes at the start of a file are examined.
 const HEAD_BYTES: u64 = 4096;
 
 /// One plugin's format that a file may be of.

@@ -59,7 +59,7 @@ impl Change {
         Some(now - before).filter(|difference| difference.is_finite())
     }
 
-    /// The same as a share of the larger of the two; `None` where that is zero.
+    /// The same as a share of the larger of the two; `None` if that is zero.
     pub fn relative(&self) -> Option<f64> {
         let (before, now) = (self.before.as_ref()?.number()?, self.now.as_ref()?.number()?);
         let scale = before.abs().max(now.abs());

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 /// What the file system says about a file: equal stamps mean an untouched file.
 ///
 /// The size and the modification time alone miss a file that is overwritten twice within one tick of the clock, or
-/// whose time was set back; the inode and the inode's change time (which nobody can set) do not.
+/// whose time was set back; the inode and the inode's change time (which cannot be set) do not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     bytes: u64,

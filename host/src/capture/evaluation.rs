@@ -47,7 +47,7 @@ impl Truth<'_> {
 pub struct Plan<'a> {
     /// The ground truth.
     pub truth: Truth<'a>,
-    /// The output to look at; `None` for the first.
+    /// The output to evaluate; `None` for the first.
     pub output: Option<&'a str>,
     /// A label among this many highest scores counts as found.
     pub top: usize,
@@ -60,7 +60,7 @@ pub struct Plan<'a> {
 pub struct Tally {
     /// Samples that it ran on.
     pub samples: u64,
-    /// The output that was looked at.
+    /// The output that was evaluated.
     pub output: String,
     /// How many classes there are; 0 if the output is not scores of classes.
     pub classes: usize,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How often a waiting run checks for cancellation.
 const POLL: Duration = Duration::from_millis(50);
 
-/// If the other run delivers nothing for this long, nobody waits any more.
+/// If the other run delivers nothing for this long, stop waiting for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One of the two runs.
@@ -258,7 +258,7 @@ mod tests {
         assert!(meeting.lock().held.is_empty());
     }
 
-    /// Both have more than their share waiting: one goes on, or nobody would.
+    /// Both have more than their share waiting: one must go on, or both would wait forever.
     #[test]
     fn two_runs_in_opposite_orders_do_not_wait_for_each_other() {
         let names = ["a", "b", "c", "d"];

@@ -350,9 +350,9 @@ fn computing(info: &ModelInfo) -> Vec<(&LayerInfo, &str)> {
 impl<'a> Gathered<'a> {
     fn new(layer: &'a LayerInfo, value: &str, graph: &Graph<'a>) -> Self {
         let codes = graph.value(value).and_then(|value| value.quantization.as_ref());
-        let behind = || graph.outgoing(graph.producer(value)?).find_map(|edge| edge.quantization);
+        let after = || graph.outgoing(graph.producer(value)?).find_map(|edge| edge.quantization);
         let range = codes
-            .or_else(behind)
+            .or_else(after)
             .filter(|codes| codes.scales.len() == 1)
             .and_then(representable)
             .and_then(|(low, high)| ValueRange::new(low, high));

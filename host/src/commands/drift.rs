@@ -341,7 +341,7 @@ fn outputs(
     Ok((outputs, report))
 }
 
-/// The last value that is rounded to codes of one scale, where there is one: the output, or what comes before its
+/// The last value that is rounded to codes of a single scale, if any: the output, or what comes before its
 /// softmax.
 fn last_codes(info: &ModelInfo) -> Option<Followed<'_>> {
     let follower = Follower::new(info, &[]);

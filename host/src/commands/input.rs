@@ -310,7 +310,7 @@ fn describe(chosen: &input::Input, playground: &mut Playground, scope: &Scope<'_
         let part = if looked_at < count { chosen.samples(0, looked_at) } else { chosen.clone() };
         let mut fitted = part.fit(model.info(), sibling.as_ref())?;
         if looked_at < count {
-            fitted.steps.push(format!("{looked_at} of {count} samples looked at"));
+            fitted.steps.push(format!("{looked_at} of {count} samples checked"));
         }
         (Some(model.id.clone()), fitted)
     } else {

@@ -112,7 +112,7 @@ impl Record for Row<'_> {
             .rank(2)
             .sort("peak", Direction::Descending)
             .after("standard_deviation"),
-            Self::error("error", "Why there are no numbers", |row| row.error.as_ref()),
+            Self::error("error", "Why it has no statistics", |row| row.error.as_ref()),
         ]
     }
 }

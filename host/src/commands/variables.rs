@@ -36,10 +36,7 @@ impl Command for Let {
     const SUMMARY: &'static str = "Set a variable that `$NAME` stands for";
     const GROUP: Group = Group::Session;
     const EXAMPLES: &'static [Example] = &[
-        Example {
-            line: "let net = resnet8_int8.onnx; info $net",
-            shows: "the variable in place of the name",
-        },
+        Example { line: "let net = resnet8_int8.onnx; info $net", shows: "a variable instead of the name" },
         Example { line: "let", shows: "all variables" },
     ];
 

@@ -403,8 +403,8 @@ impl<'a> Elements<'a> {
 fn each_run(map: &ParameterMap, first: u64, numbers: &[f64], receive: &mut dyn FnMut(usize, &[f64])) {
     let mut rest = numbers;
     for Run { len, first_parameter, advances, .. } in map.runs(first, numbers.len()) {
-        let (run, behind) = rest.split_at(len);
-        rest = behind;
+        let (run, after) = rest.split_at(len);
+        rest = after;
         if advances {
             run.iter().enumerate().for_each(|(index, number)| {
                 receive(first_parameter + index, std::slice::from_ref(number));

@@ -205,6 +205,6 @@ fn end<'a>(
     let end = graph.computing(other.outputs.first()?)?;
     let place = left.iter().position(|layer| layer.path == end.path)?;
     let mut before = graph.incoming(graph.layer(&end.path)?).map(|edge| graph.nodes[edge.from]);
-    let is_behind = before.any(|node| matches!(node, Node::Layer(layer) if layer.path == first.path));
-    is_behind.then(|| left.remove(place))
+    let is_after = before.any(|node| matches!(node, Node::Layer(layer) if layer.path == first.path));
+    is_after.then(|| left.remove(place))
 }

@@ -28,7 +28,7 @@ pub fn report(report: &Report, width: Option<u16>) -> String {
     text
 }
 
-/// A line of text, broken at spaces where it is too wide; what follows is indented as the line is, and more.
+/// A line of text, wrapped at spaces if it is too wide; continuation lines are indented further.
 fn push_line(text: &mut String, pieces: &[(Tone, String)], width: Option<u16>) {
     let room = width.map_or(usize::MAX, usize::from);
     let whole: usize = pieces.iter().map(|(_, piece)| piece.width()).sum();

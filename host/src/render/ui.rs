@@ -34,7 +34,7 @@ pub struct Appearance {
     pub is_quiet: bool,
     /// Whether to print only the last result for machines.
     pub shows_last_only: bool,
-    /// Whether to show the raw text behind errors.
+    /// Whether to show the raw text of errors.
     pub is_verbose: bool,
 }
 

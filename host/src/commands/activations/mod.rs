@@ -68,7 +68,7 @@ struct Captured<'a> {
     counts: Vec<u64>,
     /// The codes to which the value is rounded, or is.
     quantization: Option<&'a QuantizationParameters>,
-    /// The real values of the smallest and the largest code, where there is one scale.
+    /// The real values of the smallest and the largest code, for a single scale.
     representable: Option<(f64, f64)>,
     /// The share of the values that lie outside.
     clipped_share: Option<f64>,

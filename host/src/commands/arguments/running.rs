@@ -85,14 +85,14 @@ impl Running {
             "qengine" | "precision" | "threads" => format!("--{name}"),
             name => name.to_owned(),
         };
-        let lacks = |name: &str| {
+        let unsupported = |name: &str| {
             let mut backends: Vec<&str> = plugins().map(|plugin| plugin.name.as_str()).collect();
             backends.dedup();
             Error::usage(format!("{} does not support `{}`", backends.join(" and "), label(name)))
                 .with_hint("Leave it out; `backends info` lists the settings of a backend.")
         };
         for (name, value) in self.settings.given() {
-            let option = plugins().find_map(|plugin| plugin.option(name)).ok_or_else(|| lacks(name))?;
+            let option = plugins().find_map(|plugin| plugin.option(name)).ok_or_else(|| unsupported(name))?;
             if !option.values.is_empty() && !option.values.iter().any(|known| known == value) {
                 return Err(Error::usage(format!(
                     "`{}` takes {}, not `{value}`",
@@ -102,7 +102,7 @@ impl Running {
             }
         }
         if self.threads.is_some() && !plugins().any(|plugin| plugin.has_feature("threads")) {
-            return Err(lacks("threads"));
+            return Err(unsupported("threads"));
         }
         Ok(())
     }

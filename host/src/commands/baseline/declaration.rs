@@ -89,12 +89,12 @@ impl Record for Change {
             .title("relative")
             .text(|change| signed(change.relative()))
             .rank(1),
-            Self::field("relative_tolerance", Unit::Real, "Tolerance of that share", |change| {
+            Self::field("relative_tolerance", Unit::Real, "Tolerance of the relative difference", |change| {
                 change.tolerance.relative
             })
             .title("may be")
             .rank(3),
-            Self::field("absolute_tolerance", Unit::Real, "Tolerance of the difference", |change| {
+            Self::field("absolute_tolerance", Unit::Real, "Tolerance of the absolute difference", |change| {
                 change.tolerance.absolute
             }),
         ]

@@ -81,8 +81,8 @@ impl Record for Row {
             Self::field(
                 "resident_gain_bytes",
                 Unit::Bytes,
-                "How much the resident memory of the process grew while the model was loaded and run until then; the first \
-                 model of a runtime also brings its library, and what was in memory before is not in it; null where the \
+                "How much the resident memory of the process grew while the model was loaded and run so far; for the first \
+                 model of a runtime this includes the runtime's library; memory in use before does not count; null if the \
                  system does not say",
                 |row| row.gained_bytes,
             )
@@ -114,8 +114,8 @@ impl Record for Relative {
             Self::field(
                 "ratio_low",
                 Unit::Decimals(3),
-                "Lower end of its 95 % interval: paired bootstrap over blocks of rounds, 2,000 draws, percentiles; what varies \
-                 from process to process is not in it",
+                "Lower end of its 95 % interval: paired bootstrap over blocks of rounds, 2,000 draws, percentiles; variation \
+                 between processes is not included",
                 |relative| relative.interval.low,
             )
             .title("low")
@@ -137,7 +137,7 @@ impl Record for Relative {
                 "verdict",
                 Unit::Text,
                 "same: the interval is within 1 % of 1, and another process may differ as much; otherwise faster or slower: it excludes 1; \
-                 undecided: the rounds do not tell",
+                 undecided: too few rounds to tell",
                 |relative| relative.verdict.text(),
             )
             .choices(&Verdict::TEXTS),
@@ -145,7 +145,7 @@ impl Record for Relative {
     }
 }
 
-/// Samples per second: whole ones where there are many.
+/// Samples per second, rounded to whole numbers if large.
 fn throughput(samples: f64) -> String {
     if samples >= 100.0 { number::count(samples.round() as u64) } else { format!("{samples:.1}") }
 }

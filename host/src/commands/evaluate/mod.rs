@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     /// What the output should be, as in data.npz:targets, for models that do not classify
     #[arg(long, value_name = "PATH", conflicts_with = "labels")]
     targets: Option<String>,
-    /// The output to look at; without it, the first
+    /// The output to evaluate; without it, the first
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
     /// The difference in accuracy that does not matter, as in 1pp or 0.5pp

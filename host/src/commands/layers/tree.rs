@@ -105,8 +105,8 @@ impl Record for Branch<'_> {
         vec![
             Self::field("name", Unit::Name, "This part of the path; empty at the root", |branch| branch.name),
             Self::field("path", Unit::Name, "Path of the layer that ends here", |branch| branch.path),
-            Self::field("op_type", Unit::Text, "Operator or class of that layer", |branch| branch.op_type),
-            Self::field("quantization", Unit::Text, "How that layer is quantized", |branch| {
+            Self::field("op_type", Unit::Text, "Operator or class of the layer", |branch| branch.op_type),
+            Self::field("quantization", Unit::Text, "How the layer is quantized", |branch| {
                 branch.quantization
             }),
             Self::field("layers", Unit::Count, "Layers in this subtree", |branch| branch.layers),

@@ -32,7 +32,7 @@ impl Record for Variant {
                 "is_pareto",
                 Unit::Flag,
                 "Whether no other variant is at least as accurate and as small, and better in one of the two; without labels, \
-                 the SQNR of the output stands for accuracy",
+                 the SQNR of the output takes the place of accuracy",
                 |one| one.is_pareto,
             )
             .title("best")
@@ -60,7 +60,7 @@ impl Record for Variant {
                 .title("worst layer")
                 .rank(3)
                 .hidden_if_missing(),
-            Self::field("worst_layer_sqnr_db", Unit::Decibels, "The SQNR of that layer", |one| {
+            Self::field("worst_layer_sqnr_db", Unit::Decibels, "Its SQNR", |one| {
                 one.worst_layer_sqnr_db
             })
             .title("its dB")

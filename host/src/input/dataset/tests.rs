@@ -15,7 +15,7 @@ fn open(folder: &Path, source: &str) -> Result<Dataset> {
     open_with(folder, Recipe { source: source.to_owned(), ..Recipe::default() })
 }
 
-/// What a model with an input of that type and these sizes is given.
+/// The tensor for a model with an input of this type and these sizes.
 fn fitted(dataset: &Dataset, dtype: DType, sizes: [u64; 4]) -> Tensor {
     let mut shape: Vec<Dimension> = sizes.iter().map(|size| Dimension::Fixed(*size)).collect();
     shape[0] = Dimension::Symbolic("N".into());

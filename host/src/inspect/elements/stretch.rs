@@ -100,7 +100,7 @@ impl Elements<'_> {
                 return Err(Error::cancelled());
             }
             match (read, taken) {
-                // It stopped because nobody takes any more.
+                // It stopped because the receiver is gone.
                 (Err(stopped), Err(error)) if stopped.kind() == ErrorKind::Cancelled => Err(error),
                 (Err(error), _) => Err(error),
                 (Ok(()), taken) => taken,

@@ -104,7 +104,7 @@ pub struct Shape {
 /// A report of a command.
 #[derive(Clone, Debug)]
 pub struct ReportShape {
-    /// Raised whenever the schema changes.
+    /// Raised whenever more than a description of the schema changes.
     pub version: u32,
     /// When the command prints this report; empty if it is the only one.
     pub when: &'static str,

@@ -8,7 +8,7 @@ use qp_analysis::Verdict;
 impl Record for Judged {
     fn fields() -> Vec<Field<Self>> {
         vec![
-            Self::field("output", Unit::Name, "The output that was looked at", |row| row.output.clone()),
+            Self::field("output", Unit::Name, "The output that was evaluated", |row| row.output.clone()),
             Self::flat(Accuracy::fields(), |row| row.accuracy.as_ref()),
             Self::nested(
                 "agreement",
@@ -163,8 +163,8 @@ impl Record for Agreement {
             Self::field(
                 "kl_infinite",
                 Unit::Count,
-                "Samples where it is infinite: a class that the reference gives a chance has the probability 0, as a quantized \
-                 softmax gives it",
+                "Samples where it is infinite: a class that is possible for the reference has probability 0, as a quantized \
+                 softmax may give",
                 |one| one.kl_infinite,
             )
             .title("KL inf")
@@ -257,7 +257,7 @@ impl Record for PairedAccuracy {
             Self::field(
                 "p_value",
                 Unit::Real,
-                "McNemar's exact test, two-sided: how likely flips at least this unequal are if both models are \
+                "P-value of McNemar's exact test, two-sided: the probability of flips at least this unequal if both models are \
                  equally accurate",
                 |one| one.p_value,
             ),
@@ -265,7 +265,7 @@ impl Record for PairedAccuracy {
                 "verdict",
                 Unit::Text,
                 "same: within the margin (two one-sided tests at 5 %); worse or better: McNemar's exact test at 5 %; \
-                 undecided: the samples do not tell",
+                 undecided: too few samples to tell",
                 |one| one.verdict.text(),
             )
             .choices(&Verdict::TEXTS)
