@@ -122,11 +122,14 @@ fn a_graph_that_is_understood_is_no_refusal() {
 fn what_is_missing_is_named() {
     for (lines, expected) in [
         ("y = x.sum() > 0\nreturn x if y else -x", "values that only a run can tell"),
-        ("while x:\n    pass", "`while` is not known"),
+        ("while x:\n    pass", "`while` is not supported"),
         ("return library.f(x)", "`library`"),
         ("return torch.distributions.normal.Normal(x)", "`torch.distributions.normal.Normal`"),
         ("return torch.nn.functional.relu(x, wrong = 1)", "`torch.nn.functional.relu`"),
-        ("return torch.nn.functional.relu()", "`torch.nn.functional.relu` is called with other arguments"),
+        (
+            "return torch.nn.functional.relu()",
+            "`torch.nn.functional.relu` is called with arguments that it does not take",
+        ),
         (
             "return torch.nn.functional.gumbel_softmax(x)",
             "`torch.nn.functional.gumbel_softmax`: it draws random",
