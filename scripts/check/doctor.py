@@ -189,7 +189,7 @@ def left_in_float(model):
     name = node.input[1] + "_float"
     model.graph.initializer.append(numpy_helper.from_array(real.astype(np.float32), name))
     node.input[1] = name
-    return node.name, "is in float"
+    return node.name, "still in float"
 
 
 def input_range(model):
