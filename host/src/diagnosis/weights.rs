@@ -11,8 +11,7 @@ use crate::inspect::survey;
 use crate::inspect::weight::{Stored, channel_axis};
 use crate::model::{LayerInfo, LayerKind, ModelInfo, TensorRole};
 use crate::playground::Loaded;
-use qp_analysis::granularity::Granularity;
-use qp_analysis::{FitSums, LinearFit, ParameterMap};
+use qp_analysis::{FitSums, LinearFit};
 use std::collections::HashSet;
 
 /// Weights closer than this to the reference's are what quantization normally gives.
@@ -25,6 +24,8 @@ const EXPLAINED_DB: f64 = 10.0;
 const LEFT_DB: f64 = 15.0;
 /// A factor this close to 1 does not count.
 const NO_GAIN: f64 = 0.1;
+/// A channel of zeros whose largest value was below this share of the weight's is not missed.
+const FAINT: f64 = 0.02;
 /// A channel whose largest value is below this many steps of a shared scale has too few of them.
 const FEW_STEPS: f64 = 8.0;
 
@@ -82,11 +83,10 @@ fn is_comparable(pair: &TensorPair<'_>) -> bool {
         && candidate.is_quantized()
 }
 
-/// The numbers of a pair, as a whole and by output channel.
+/// The numbers of a pair by output channel.
 struct Contrast {
-    whole: FitSums,
     channels: Vec<Channel>,
-    /// The same with the input channels in reversed order, for a weight with three of them.
+    /// All of them with the input channels in reversed order, for a weight with three of them.
     reversed: Option<FitSums>,
 }
 
@@ -107,68 +107,58 @@ impl Contrast {
         let tensor = pair.reference.tensor;
         let found = values_in_reference_order(candidate, pair, progress)?;
         let axis = channel_axis(pair.reference.layer, tensor).unwrap_or(0);
-        let map = ParameterMap::new(&tensor.shape, Granularity::PerChannel { axis }).ok();
-        let count = map.as_ref().map_or(0, |map| usize::try_from(map.parameter_count()).unwrap_or(0));
-        let mut contrast =
-            Self { whole: FitSums::default(), channels: vec![Channel::default(); count], reversed: None };
-        // Planes of the input channels of a convolution that reads pictures.
-        let plane = match tensor.shape[..] {
-            [_, 3, height, width] => usize::try_from(height * width).ok(),
+        // Of a convolution that reads pictures.
+        let mut reversed = match tensor.shape[..] {
+            [_, 3, height, width] => {
+                usize::try_from(height * width).ok().map(|plane| (plane, FitSums::default()))
+            }
             _ => None,
         };
-        let mut reversed = plane.map(|_| FitSums::default());
-        Elements::values(reference, tensor, progress)?.each_block(progress, &mut |first, numbers| {
+        let add = &mut |channel: &mut Channel, _: usize, first: u64, numbers: &[f64]| {
             let start = usize::try_from(first).unwrap_or(usize::MAX);
-            let theirs = found.get(start..start.saturating_add(numbers.len())).unwrap_or_default();
-            contrast.whole.add(numbers, theirs);
-            let mut done = 0;
-            for run in map.iter().flat_map(|map| map.runs(first, numbers.len())) {
-                for place in 0..run.len {
-                    let channel = run.first_parameter + if run.advances { place } else { 0 };
-                    let (Some(channel), Some(ours), Some(theirs)) =
-                        (contrast.channels.get_mut(channel), numbers.get(done), theirs.get(done))
-                    else {
-                        continue;
-                    };
-                    channel.add(*ours, *theirs);
-                    done += 1;
+            channel.add(numbers, found.get(start..).unwrap_or_default());
+            if let Some((plane, sums)) = &mut reversed {
+                for (index, number) in (start..).zip(numbers) {
+                    let (kernel, rest) = (index / (3 * *plane), index % (3 * *plane));
+                    let mirrored = (3 * kernel + 2 - rest / *plane) * *plane + rest % *plane;
+                    sums.add(&[*number], found.get(mirrored..).unwrap_or_default());
                 }
             }
-            if let (Some(sums), Some(plane)) = (&mut reversed, plane) {
-                for (place, number) in numbers.iter().enumerate() {
-                    let index = start + place;
-                    let (kernel, rest) = (index / (3 * plane), index % (3 * plane));
-                    let mirrored = kernel * 3 * plane + (2 - rest / plane) * plane + rest % plane;
-                    sums.add(&[*number], found.get(mirrored..=mirrored).unwrap_or_default());
-                }
-            }
-            Ok(())
-        })?;
-        contrast.reversed = reversed;
-        Ok(contrast)
+        };
+        let elements = Elements::values(reference, tensor, progress)?;
+        let channels = elements.fold_channels(axis, &Channel::default(), progress, add)?;
+        Ok(Self { channels, reversed: reversed.map(|(_, sums)| sums) })
+    }
+
+    /// All channels together.
+    fn whole(&self) -> Option<LinearFit> {
+        let mut whole = FitSums::default();
+        self.channels.iter().for_each(|channel| whole.merge(&channel.sums));
+        whole.fit()
     }
 
     /// The fault that turns the reference's numbers into the candidate's; `None` if there is none, or no known one: weights
     /// that were trained further, or that hold a folded normalization, differ in other ways.
     fn fault(&self, pair: &TensorPair<'_>) -> Option<Fault> {
-        let zeros: Vec<usize> =
-            self.channel_places(|channel| channel.candidate_max == 0.0 && channel.reference_max > 0.0);
         let largest = self.channels.iter().map(|channel| channel.reference_max).fold(0.0, f64::max);
         let scales =
             pair.candidate.tensor.quantization.as_ref().map(|codes| &codes.scales[..]).unwrap_or_default();
         let scale_of =
             |place: usize| if scales.len() == 1 { scales.first() } else { scales.get(place) }.copied();
         // Zeros from rounding values below half a step are not a fault of their own.
-        let is_lost = |place: &usize| {
-            let own = self.channels[*place].reference_max;
-            own > 0.02 * largest && scale_of(*place).is_none_or(|scale| own > scale / 2.0)
+        let is_lost = |(place, channel): &(usize, &Channel)| {
+            let own = channel.reference_max;
+            channel.candidate_max == 0.0
+                && own > FAINT * largest
+                && scale_of(*place).is_none_or(|scale| own > scale / 2.0)
         };
-        let zeros: Vec<usize> = zeros.into_iter().filter(is_lost).collect();
+        let zeros: Vec<usize> =
+            self.channels.iter().enumerate().filter(is_lost).map(|(place, _)| place).collect();
         let is_bias = is_bias(pair);
         if !zeros.is_empty() && !is_bias {
             return Some(Fault::ZeroChannels { channels: zeros.len() as u64, first: zeros[0] as u64 });
         }
-        let whole = self.whole.fit()?;
+        let whole = self.whole()?;
         if whole.sqnr_db < HEALTHY_DB {
             if let Some(fault) = named(&whole, scale_of(0), is_bias) {
                 return Some(fault);
@@ -207,18 +197,17 @@ impl Contrast {
         (narrow > 0 && whole.sqnr_db > 0.0)
             .then_some(Fault::SharedScale { channels: narrow as u64, of: self.channels.len() as u64 })
     }
-
-    fn channel_places(&self, holds: impl Fn(&Channel) -> bool) -> Vec<usize> {
-        let places = self.channels.iter().enumerate().filter(|(_, channel)| holds(channel));
-        places.map(|(place, _)| place).collect()
-    }
 }
 
 impl Channel {
-    fn add(&mut self, reference: f64, candidate: f64) {
-        self.sums.add(&[reference], &[candidate]);
-        self.reference_max = self.reference_max.max(reference.abs());
-        self.candidate_max = self.candidate_max.max(candidate.abs());
+    /// Adds the reference's numbers, and as many of the candidate's.
+    fn add(&mut self, reference: &[f64], candidate: &[f64]) {
+        self.sums.add(reference, candidate);
+        let largest = |so_far: f64, numbers: &[f64]| {
+            numbers.iter().take(reference.len()).fold(so_far, |largest, number| largest.max(number.abs()))
+        };
+        self.reference_max = largest(self.reference_max, reference);
+        self.candidate_max = largest(self.candidate_max, candidate);
     }
 }
 

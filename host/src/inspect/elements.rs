@@ -326,7 +326,7 @@ impl<'a> Elements<'a> {
     /// As [`Self::channel_statistics`].
     pub fn channel_code_usage(&self, axis: i64, progress: &dyn Progress) -> Result<Option<Vec<CodeUsage>>> {
         let Some(none) = CodeUsage::new(self.codes()) else { return Ok(None) };
-        self.fold_channel_codes(axis, &none, progress, &|usage: &mut CodeUsage, _, codes| {
+        self.fold_channel_codes(axis, &none, progress, &mut |usage, _, _, codes| {
             for code in codes {
                 usage.add_code(*code as i64);
             }
@@ -334,7 +334,22 @@ impl<'a> Elements<'a> {
         .map(Some)
     }
 
-    /// What `add` makes of `start` for each index along `axis`, given the codes there piece by piece, with the index.
+    /// Folds the numbers at each index along `axis`, run by run: `add` is given the index's state, the index, the place of
+    /// the run's first number in the tensor, and the run.
+    ///
+    /// # Errors
+    /// As [`Self::channel_statistics`].
+    pub fn fold_channels<T: Clone>(
+        &self,
+        axis: i64,
+        start: &T,
+        progress: &dyn Progress,
+        add: &mut dyn FnMut(&mut T, usize, u64, &[f64]),
+    ) -> Result<Vec<T>> {
+        self.fold(axis, start, add, |receive| self.each_block(progress, receive))
+    }
+
+    /// Folds the codes like [`Self::fold_channels`].
     ///
     /// # Errors
     /// As [`Self::channel_statistics`].
@@ -343,12 +358,26 @@ impl<'a> Elements<'a> {
         axis: i64,
         start: &T,
         progress: &dyn Progress,
-        add: &dyn Fn(&mut T, usize, &[f64]),
+        add: &mut dyn FnMut(&mut T, usize, u64, &[f64]),
+    ) -> Result<Vec<T>> {
+        self.fold(axis, start, add, |receive| self.each_block_of_codes(progress, receive))
+    }
+
+    fn fold<T: Clone>(
+        &self,
+        axis: i64,
+        start: &T,
+        add: &mut dyn FnMut(&mut T, usize, u64, &[f64]),
+        each_block: impl FnOnce(&mut dyn FnMut(u64, &mut [f64]) -> Result<()>) -> Result<()>,
     ) -> Result<Vec<T>> {
         let map = self.channels(axis)?;
         let mut channels = vec![start.clone(); self.channel_count(&map)?];
-        self.each_block_of_codes(progress, &mut |first, numbers| {
-            each_run(&map, first, numbers, &mut |channel, codes| add(&mut channels[channel], channel, codes));
+        each_block(&mut |first, numbers| {
+            let mut at = first;
+            each_run(&map, first, numbers, &mut |channel, run| {
+                add(&mut channels[channel], channel, at, run);
+                at += run.len() as u64;
+            });
             Ok(())
         })?;
         Ok(channels)

@@ -115,11 +115,10 @@ fn of_layer(model: &Loaded, one: &Multiplying<'_>, progress: &dyn Progress) -> R
     } else {
         Elements::stored(model, one.weight)?
     };
-    let add = |sum: &mut Accumulator, channel: usize, codes: &[f64]| {
+    elements.fold_channel_codes(axis, &Accumulator::default(), progress, &mut |sum, channel, _, codes| {
         let zero_point = one.weight_codes.zero_point(channel);
         sum.add(codes.iter().map(|code| code - zero_point));
-    };
-    elements.fold_channel_codes(axis, &Accumulator::default(), progress, &add)
+    })
 }
 
 /// Layers whose sums of two products can exceed 16 bits on some x86 processors.
