@@ -16,6 +16,7 @@ pub mod pairing;
 pub mod products;
 pub mod real;
 pub mod scores;
+pub mod sensitivity;
 pub mod side;
 pub mod streaming;
 pub mod survey;

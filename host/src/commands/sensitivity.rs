@@ -3,10 +3,8 @@
 use super::arguments::evidence::{Choice, Evidence};
 use super::fields::Ran;
 use super::{Command, Example, Group, Scope};
-use crate::backend::{Progress, RunReport};
-use crate::capture::batch::Batches;
-use crate::capture::scores::first;
-use crate::capture::switched::{OutputChange, Switched, fetch, labelled};
+use crate::capture::sensitivity::{Measured, Outcome};
+use crate::capture::switched::{OutputChange, Switched};
 use crate::error::{Error, ErrorKind, Result};
 use crate::playground::Playground;
 use crate::render::chart::Chart;
@@ -57,12 +55,6 @@ struct SensitivityReport<'a> {
     left_out: Vec<LeftOut<'a>>,
 }
 
-struct Outcome {
-    sqnr_db: Option<f64>,
-    changed: u64,
-    accuracy_drop_pp: Option<f64>,
-}
-
 struct LayerSensitivity<'a> {
     layer: &'a str,
     value: &'a str,
@@ -79,18 +71,6 @@ struct LayerSensitivity<'a> {
 struct LeftOut<'a> {
     layer: &'a str,
     error: Error,
-}
-
-/// What was measured so far.
-#[derive(Clone)]
-struct Measured {
-    exact: OutputChange,
-    all: OutputChange,
-    candidate: OutputChange,
-    only: Vec<OutputChange>,
-    all_but: Vec<OutputChange>,
-    samples: u64,
-    report: Option<RunReport>,
 }
 
 impl Record for SensitivityReport<'_> {
@@ -283,22 +263,15 @@ impl Command for Sensitivity {
         let switched = Switched::new(&reference, &candidate, &values.pairs, value, &task)?;
         let batches = evidence.batches(&[&reference, &candidate])?;
         let wanted = batches.samples();
-        let theirs = fetch(at.map(|pair| pair.candidate_value.name));
-        let quantization = at.and_then(|pair| pair.candidate_value.quantization);
-        let mut own = |batch: &_| -> Result<_> {
-            let mut output = first(candidate.run(batch, &theirs, &task)?.tensors, &candidate)?;
-            output.quantization = output.quantization.or_else(|| quantization.cloned());
-            Ok(output)
-        };
-        let (measured, stop) = measure(&switched, batches, evidence.labels.as_deref(), &mut own, &task);
+        let own = (&candidate, at.map(|pair| &pair.candidate_value));
+        let (measured, stop) = Measured::of(&switched, own, batches, evidence.labels.as_deref(), &task);
         if let Some(error) = &stop
             && (error.kind() != ErrorKind::Cancelled || measured.samples == 0)
         {
             return Err(error.clone());
         }
         drop(task);
-        let has_labels = evidence.labels.is_some();
-        let outcome = |change: &OutputChange| outcome(change, &measured, has_labels);
+        let outcome = |change: &OutputChange| measured.outcome(change);
         let all = outcome(&measured.all);
         let mut rows: Vec<LayerSensitivity<'_>> = switched
             .layers
@@ -337,10 +310,10 @@ impl Command for Sensitivity {
             at: at.map(|pair| pair.reference.path.as_str()),
             samples: measured.samples,
             samples_wanted: wanted,
-            has_labels,
+            has_labels: evidence.labels.is_some(),
             ran: measured.report.clone().map(Ran::from).unwrap_or_default(),
             candidate_itself: outcome(&measured.candidate),
-            reference_accuracy: has_labels.then(|| share(measured.exact.correct, measured.samples)),
+            reference_accuracy: measured.reference_accuracy(),
             all,
             layers: rows,
             left_out: left_out.collect(),
@@ -352,78 +325,6 @@ impl Command for Sensitivity {
             )),
             None => report,
         })
-    }
-}
-
-/// Measures batch by batch, so that a run that is stopped has covered every layer; also returns why it stopped.
-fn measure(
-    switched: &Switched<'_>,
-    batches: Batches<'_>,
-    labels: Option<&[i64]>,
-    own: &mut dyn FnMut(&crate::input::Input) -> Result<crate::model::Tensor>,
-    progress: &dyn Progress,
-) -> (Measured, Option<Error>) {
-    let layers = switched.layers.len();
-    let mut measured = Measured {
-        exact: OutputChange::default(),
-        all: OutputChange::default(),
-        candidate: OutputChange::default(),
-        only: vec![OutputChange::default(); layers],
-        all_but: vec![OutputChange::default(); layers],
-        samples: 0,
-        report: None,
-    };
-    let runs = 2 * layers as u64 + 3;
-    let total = batches.samples() * runs;
-    for (batch, labels, count) in labelled(batches, labels) {
-        let mut next = measured.clone();
-        let mut done = measured.samples * runs;
-        let mut step = || -> Result<()> {
-            let mut fitted = switched.fit(&batch)?;
-            let exact = switched.run(&mut fitted, |_| false, progress)?.0;
-            next.exact.add(&exact, &exact, labels)?;
-            next.all.add(&exact, &switched.run(&mut fitted, |_| true, progress)?.0, labels)?;
-            next.candidate.add(&exact, &own(&batch)?, labels)?;
-            // In execution order, so that each layer reuses what was computed for the previous one.
-            for (place, layer) in switched.layers.iter().enumerate() {
-                if progress.is_cancelled() {
-                    return Err(Error::cancelled());
-                }
-                progress.update("quantizing layer by layer", done, total);
-                let only = switched.run(&mut fitted, |index| index == *layer, progress)?.0;
-                next.only[place].add(&exact, &only, labels)?;
-                let (all_but, report) = switched.run(&mut fitted, |index| index != *layer, progress)?;
-                next.all_but[place].add(&exact, &all_but, labels)?;
-                // The last report says how much was reused.
-                next.report = Some(report);
-                done += 2 * count;
-            }
-            Ok(())
-        };
-        match step() {
-            Ok(()) => {
-                next.samples += count;
-                measured = next;
-            }
-            Err(error) => {
-                // Only whole batches count: a partial one is dropped.
-                return (measured, Some(error));
-            }
-        }
-    }
-    (measured, None)
-}
-
-fn share(part: u64, whole: u64) -> f64 {
-    part as f64 / whole.max(1) as f64
-}
-
-fn outcome(change: &OutputChange, measured: &Measured, has_labels: bool) -> Outcome {
-    let lost = share(measured.exact.correct, measured.samples) - share(change.correct, measured.samples);
-    Outcome {
-        sqnr_db: change.errors.metrics().sqnr_db,
-        changed: change.changed,
-        accuracy_drop_pp: has_labels.then_some(lost * 100.0),
     }
 }
 
