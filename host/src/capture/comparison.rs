@@ -1,7 +1,8 @@
 //! The errors of a candidate's layers against the reference's, taken batch by batch.
 
+use super::alone::Alone;
 use super::batch::Feed;
-use super::emulation::Emulation;
+use super::emulation::{Emulation, StandIn};
 use super::in_step::{Meeting, Run, Work};
 use super::order::{Order, SURE};
 use super::pairing::ActivationPair;
@@ -16,26 +17,6 @@ use qp_analysis::{ErrorMetrics, RangeCount, ValueRange};
 use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
-
-/// How the error of each layer alone is computed, with the reference's values as its input.
-pub enum Alone {
-    /// Not at all.
-    Not,
-    /// By emulating each layer in the reference's graph.
-    Emulated(Box<Emulation>),
-    /// By the candidate itself: each value it computes is replaced by the reference's (feature `substitute`).
-    Substituted,
-}
-
-impl Alone {
-    /// The emulated layers, if there are any.
-    pub fn emulation(&self) -> Option<&Emulation> {
-        match self {
-            Self::Emulated(emulation) => Some(emulation),
-            Self::Not | Self::Substituted => None,
-        }
-    }
-}
 
 /// The results for one pair.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +35,19 @@ pub struct Compared {
     pub obstacle: Option<Error>,
 }
 
+impl Compared {
+    /// Whether there are errors to show.
+    pub fn was_compared(&self) -> bool {
+        self.obstacle.is_none() && self.errors.count() > 0
+    }
+
+    /// Whether the errors of the layer alone are worth showing: the candidate quantizes it, or computes something else.
+    pub fn is_alone(&self, pair: &ActivationPair<'_>, stand_in: Option<&StandIn>) -> bool {
+        let is_other = self.local.metrics().max_abs_error.is_some_and(|error| error > 0.0);
+        self.local.count() > 0 && (stand_in.is_some() || is_other || pair.candidate.quantization.is_some())
+    }
+}
+
 /// The results for all pairs.
 pub struct Comparison {
     /// One per pair, in order.
@@ -69,6 +63,14 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// The pair with the lowest SQNR, in dB; whole numbers are not activations.
+    pub fn worst<'p, 'a>(&self, pairs: &'p [ActivationPair<'a>]) -> Option<(f64, &'p ActivationPair<'a>)> {
+        let compared = self.compared.iter().zip(pairs);
+        let compared = compared.filter(|(found, _)| found.was_compared() && !found.is_whole);
+        let found = compared.filter_map(|(found, pair)| Some((found.errors.metrics().sqnr_db?, pair)));
+        found.min_by(|left, right| left.0.total_cmp(&right.0))
+    }
+
     /// Runs both models on the same samples and compares the values of each pair. Memory holds
     /// what one run has delivered and the other has not yet, within `budget` bytes; with [`Alone::Substituted`], all
     /// values of one batch.

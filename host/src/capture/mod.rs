@@ -2,6 +2,7 @@
 //! samples. Nothing here is displayed.
 
 pub mod ahead;
+mod alone;
 pub mod batch;
 pub mod branches;
 pub mod by_value;
@@ -22,7 +23,8 @@ pub mod streaming;
 pub mod survey;
 pub mod switched;
 
+pub use alone::Alone;
 pub use batch::Feed;
-pub use comparison::{Alone, Compared, Comparison};
+pub use comparison::{Compared, Comparison};
 pub use pairing::ActivationPair;
 pub use side::{Execution, Side, can_be_captured, can_be_edited};

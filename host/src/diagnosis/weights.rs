@@ -4,7 +4,7 @@ use super::{Cause, Fault};
 use crate::backend::Progress;
 use crate::error::{ErrorKind, Result};
 use crate::inspect::contrast::values_in_reference_order;
-use crate::inspect::elements::Elements;
+use crate::inspect::elements::{ChannelRun, Elements};
 use crate::inspect::graph::{Graph, Node};
 use crate::inspect::pairing::{TensorPair, tensors};
 use crate::inspect::survey;
@@ -114,7 +114,7 @@ impl Contrast {
             }
             _ => None,
         };
-        let add = &mut |channel: &mut Channel, _: usize, first: u64, numbers: &[f64]| {
+        let add = &mut |channel: &mut Channel, ChannelRun { first, numbers, .. }: ChannelRun<'_>| {
             let start = usize::try_from(first).unwrap_or(usize::MAX);
             channel.add(numbers, found.get(start..).unwrap_or_default());
             if let Some((plane, sums)) = &mut reversed {

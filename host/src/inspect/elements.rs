@@ -70,6 +70,16 @@ impl Dequantization<'_> {
     }
 }
 
+/// Numbers that follow one another at one index along an axis.
+pub struct ChannelRun<'n> {
+    /// The index.
+    pub channel: usize,
+    /// The place of the first of them in the tensor.
+    pub first: u64,
+    /// The numbers.
+    pub numbers: &'n [f64],
+}
+
 impl<'a> Elements<'a> {
     /// The real values: codes are dequantized in `f64`; if scales and zero points cannot express a type, the backend
     /// delivers its real values.
@@ -326,16 +336,15 @@ impl<'a> Elements<'a> {
     /// As [`Self::channel_statistics`].
     pub fn channel_code_usage(&self, axis: i64, progress: &dyn Progress) -> Result<Option<Vec<CodeUsage>>> {
         let Some(none) = CodeUsage::new(self.codes()) else { return Ok(None) };
-        self.fold_channel_codes(axis, &none, progress, &mut |usage, _, _, codes| {
-            for code in codes {
+        self.fold_channel_codes(axis, &none, progress, &mut |usage, run| {
+            for code in run.numbers {
                 usage.add_code(*code as i64);
             }
         })
         .map(Some)
     }
 
-    /// Folds the numbers at each index along `axis`, run by run: `add` is given the index's state, the index, the place of
-    /// the run's first number in the tensor, and the run.
+    /// Folds the numbers at each index along `axis`, run by run: `add` is given the index's state.
     ///
     /// # Errors
     /// As [`Self::channel_statistics`].
@@ -344,7 +353,7 @@ impl<'a> Elements<'a> {
         axis: i64,
         start: &T,
         progress: &dyn Progress,
-        add: &mut dyn FnMut(&mut T, usize, u64, &[f64]),
+        add: &mut dyn FnMut(&mut T, ChannelRun<'_>),
     ) -> Result<Vec<T>> {
         self.fold(axis, start, add, |receive| self.each_block(progress, receive))
     }
@@ -358,7 +367,7 @@ impl<'a> Elements<'a> {
         axis: i64,
         start: &T,
         progress: &dyn Progress,
-        add: &mut dyn FnMut(&mut T, usize, u64, &[f64]),
+        add: &mut dyn FnMut(&mut T, ChannelRun<'_>),
     ) -> Result<Vec<T>> {
         self.fold(axis, start, add, |receive| self.each_block_of_codes(progress, receive))
     }
@@ -367,7 +376,7 @@ impl<'a> Elements<'a> {
         &self,
         axis: i64,
         start: &T,
-        add: &mut dyn FnMut(&mut T, usize, u64, &[f64]),
+        add: &mut dyn FnMut(&mut T, ChannelRun<'_>),
         each_block: impl FnOnce(&mut dyn FnMut(u64, &mut [f64]) -> Result<()>) -> Result<()>,
     ) -> Result<Vec<T>> {
         let map = self.channels(axis)?;
@@ -375,7 +384,7 @@ impl<'a> Elements<'a> {
         each_block(&mut |first, numbers| {
             let mut at = first;
             each_run(&map, first, numbers, &mut |channel, run| {
-                add(&mut channels[channel], channel, at, run);
+                add(&mut channels[channel], ChannelRun { channel, first: at, numbers: run });
                 at += run.len() as u64;
             });
             Ok(())

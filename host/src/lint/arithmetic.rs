@@ -115,9 +115,9 @@ fn of_layer(model: &Loaded, one: &Multiplying<'_>, progress: &dyn Progress) -> R
     } else {
         Elements::stored(model, one.weight)?
     };
-    elements.fold_channel_codes(axis, &Accumulator::default(), progress, &mut |sum, channel, _, codes| {
-        let zero_point = one.weight_codes.zero_point(channel);
-        sum.add(codes.iter().map(|code| code - zero_point));
+    elements.fold_channel_codes(axis, &Accumulator::default(), progress, &mut |sum, run| {
+        let zero_point = one.weight_codes.zero_point(run.channel);
+        sum.add(run.numbers.iter().map(|code| code - zero_point));
     })
 }
 

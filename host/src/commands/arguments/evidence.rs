@@ -6,8 +6,9 @@ use crate::backend::{Progress, RunOptions};
 use crate::capture::batch::Batches;
 use crate::capture::pairing::{self, Activations};
 use crate::capture::scores::enough_labels;
+use crate::capture::side::{budgeted, half_of_the_threads};
 use crate::capture::{Execution, Feed, Side, by_value, can_be_captured};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::input::{Dataset, Input, PictureOptions, Recipe, Selection, read_labels};
 use crate::model::{ModelInfo, find_layer};
 use crate::playground::{Loaded, Playground};
@@ -163,6 +164,20 @@ impl Evidence {
         self.sides(|model| self.options(model)).1
     }
 
+    /// Both for a comparison, which runs them at once: half of the threads for each, values within `budget` bytes.
+    pub(in crate::commands) fn side_by_side(
+        &self,
+        execution: Execution,
+        budget: u64,
+    ) -> (Side<'_>, Side<'_>) {
+        let threads = Some(half_of_the_threads());
+        self.sides(|model| {
+            let options = self.arguments.running.options_of(model, execution, threads);
+            // Both runtimes hold the values of one piece, and as much again may be waiting.
+            budgeted(options, model, budget / 4)
+        })
+    }
+
     /// Both, run with other settings.
     pub(in crate::commands) fn sides(&self, options: impl Fn(&Loaded) -> RunOptions) -> (Side<'_>, Side<'_>) {
         let (reference, candidate) = (&self.reference_model, &self.candidate_model);
@@ -218,4 +233,16 @@ impl Evidence {
     pub(in crate::commands) fn pair_of(&self, layer: &str) -> Result<&str> {
         Ok(&find_layer(layer, self.reference_model.info())?.path)
     }
+}
+
+/// Refuses a comparison without pairs.
+///
+/// # Errors
+/// `NotFound`.
+pub(in crate::commands) fn require_pairs(values: &Activations<'_>) -> Result<()> {
+    if values.pairs.is_empty() {
+        return Err(Error::not_found("the two models have no matching layers")
+            .with_hint("See `diff` for what was matched."));
+    }
+    Ok(())
 }

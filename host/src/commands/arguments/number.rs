@@ -21,6 +21,8 @@ pub(in crate::commands) fn integer_in<T: TryFrom<i64>>(
 
 /// Memory for captured values unless the user says otherwise: a smaller budget makes more pieces, at hardly any cost in time.
 pub(in crate::commands) const BUDGET: &str = "128MiB";
+/// The same in bytes.
+pub(in crate::commands) const BUDGET_BYTES: u64 = 128 << 20;
 
 /// Reads a size such as `256MiB`.
 pub(in crate::commands) fn size(text: &str) -> Result<u64, String> {
@@ -38,7 +40,12 @@ pub(in crate::commands) fn margin(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::margin;
+    use super::{BUDGET, BUDGET_BYTES, margin, size};
+
+    #[test]
+    fn the_budget_is_the_same_in_words_and_bytes() {
+        assert_eq!(size(BUDGET), Ok(BUDGET_BYTES));
+    }
 
     #[test]
     fn a_margin_has_a_unit() {

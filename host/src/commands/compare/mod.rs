@@ -3,19 +3,17 @@
 mod declaration;
 mod layout;
 
-use super::arguments::evidence::{Choice, Evidence};
+use super::arguments::evidence::{Choice, Evidence, require_pairs};
 use super::arguments::running::Running;
 use super::arguments::samples::Samples;
 use super::fields::Ran;
 use super::{Command, Example, Group, Scope};
-use crate::backend::Progress;
-use crate::capture::emulation::{Emulation, Place, StandIn};
+use crate::capture::emulation::StandIn;
 use crate::capture::order::Order;
 use crate::capture::pairing::ActivationPair;
-use crate::capture::side::{budgeted, half_of_the_threads};
-use crate::capture::{Alone, Compared, Comparison, Execution, can_be_edited};
+use crate::capture::{Alone, Compared, Comparison, Execution};
 use crate::commands::arguments::number::{BUDGET, size};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::inspect::Errors;
 use crate::inspect::pairing::Ground;
 use crate::playground::{Loaded, Playground};
@@ -153,13 +151,7 @@ impl Command for Compare {
             Evidence::gather(playground, &arguments.reference, &arguments.candidate, &choice, &task)?;
         let (reference, candidate) = (&evidence.reference_model, &evidence.candidate_model);
         let execution = Execution::new(arguments.optimized);
-        // Both run at once.
-        let threads = Some(half_of_the_threads());
-        let (ours, theirs) = evidence.sides(|model| {
-            let options = arguments.running.options_of(model, execution, threads);
-            // Both runtimes hold the values of one piece, and as much again may be waiting.
-            budgeted(options, model, arguments.budget / 4)
-        });
+        let (ours, theirs) = evidence.side_by_side(execution, arguments.budget);
         let mut values = evidence.pairs(&ours, &theirs, &task)?;
         if let Some(pattern) = &arguments.pattern {
             values.pairs.retain(|pair| {
@@ -167,44 +159,21 @@ impl Command for Compare {
                     || matches_pattern(pattern, &pair.candidate.path)
             });
         }
-        if values.pairs.is_empty() {
-            return Err(Error::not_found("the two models have no matching layers")
-                .with_hint("See `diff` for what was matched."));
-        }
-        let compare = |alone: &Alone| {
-            let feed = evidence.feed();
-            Comparison::run(&ours, &theirs, &values.pairs, feed, (alone, arguments.budget / 2), &task)
+        require_pairs(&values)?;
+        let run = (evidence.feed(), arguments.budget / 2);
+        let (comparison, alone, local_obstacle) = if arguments.accumulated || arguments.optimized {
+            let comparison =
+                Comparison::run(&ours, &theirs, &values.pairs, run.0, (&Alone::Not, run.1), &task)?;
+            (comparison, Alone::Not, None)
+        } else {
+            Comparison::with_layers_alone(&ours, &theirs, &values.pairs, run, &task)?
         };
-        let is_local = !arguments.accumulated && !arguments.optimized;
-        let chosen =
-            if is_local { alone(reference, candidate, &values.pairs, &task) } else { Ok(Alone::Not) };
-        let (mut alone, mut local_obstacle) = match chosen {
-            Ok(alone) => (alone, None),
-            Err(error) => (Alone::Not, Some(error)),
-        };
-        let mut comparison = compare(&alone);
-        if let Err(error) = &comparison
-            && !matches!(alone, Alone::Not)
-            && error.kind() != ErrorKind::Cancelled
-        {
-            // The runtime may reject the changed graph but not the one in the file.
-            let plain = compare(&Alone::Not);
-            if plain.is_ok() {
-                (alone, local_obstacle) = (Alone::Not, Some(error.clone()));
-            }
-            comparison = plain;
-        }
-        let comparison = comparison?;
         drop(task);
-        let stand_in = |index| alone.emulation().and_then(|emulation| emulation.layers.get(index));
         let pairs = values.pairs.iter().zip(&comparison.compared).enumerate();
         let pairs = pairs.filter(|(_, (_, found))| !found.is_whole);
         let mut rows: Vec<ComparedLayer<'_>> =
-            pairs.map(|(index, (pair, found))| row(pair, stand_in(index), found)).collect();
-        let worst = rows
-            .iter()
-            .filter_map(|row| Some((row.sqnr_db()?, row.layer)))
-            .min_by(|left, right| left.0.total_cmp(&right.0));
+            pairs.map(|(index, (pair, found))| row(pair, alone.stand_in(index), found)).collect();
+        let worst = comparison.worst(&values.pairs);
         for row in &mut rows {
             row.is_below_threshold = row.sqnr_db().is_some_and(|sqnr| sqnr < arguments.threshold);
         }
@@ -224,7 +193,7 @@ impl Command for Compare {
             candidate_run: comparison.candidate_run.map(Ran::from),
             threshold_db: arguments.threshold,
             min_sqnr_db: worst.map(|(sqnr, _)| sqnr),
-            worst_layer: worst.map(|(_, layer)| layer),
+            worst_layer: worst.map(|(_, pair)| pair.reference.path.as_str()),
             first_below,
             total,
             layers: rows,
@@ -239,32 +208,6 @@ impl Command for Compare {
     }
 }
 
-/// How the layers of the candidate are computed alone.
-///
-/// # Errors
-/// `UnsupportedOp` where neither side offers a way; what the backend says of the changed graph.
-fn alone(
-    reference: &Loaded,
-    candidate: &Loaded,
-    pairs: &[ActivationPair<'_>],
-    progress: &dyn Progress,
-) -> Result<Alone> {
-    if can_be_edited(reference) {
-        let emulation = Emulation::new(reference, candidate, pairs, Place::Beside, progress)?;
-        return Ok(Alone::Emulated(Box::new(emulation)));
-    }
-    if candidate.session.plugin().has_feature("substitute") {
-        return Ok(Alone::Substituted);
-    }
-    Err(Error::new(
-        ErrorKind::UnsupportedOp,
-        format!(
-            "that needs an ONNX model as the reference, or a PyTorch model as the candidate; `{}` and `{}` are neither",
-            reference.id, candidate.id
-        ),
-    ))
-}
-
 /// A dynamic scale is computed from the whole batch.
 fn has_dynamic_scales(model: &Loaded) -> bool {
     let info = model.info();
@@ -274,7 +217,6 @@ fn has_dynamic_scales(model: &Loaded) -> bool {
 }
 
 fn row<'a>(pair: &ActivationPair<'a>, stand_in: Option<&StandIn>, found: &Compared) -> ComparedLayer<'a> {
-    let was_compared = found.obstacle.is_none() && found.errors.count() > 0;
     let through = pair.reference_value.through.iter().chain(&pair.candidate_value.through);
     ComparedLayer {
         layer: &pair.reference.path,
@@ -286,19 +228,13 @@ fn row<'a>(pair: &ActivationPair<'a>, stand_in: Option<&StandIn>, found: &Compar
         candidate_value: pair.candidate_value.name,
         through: through.map(|layer| layer.path.as_str()).collect(),
         order: found.order,
-        errors: was_compared.then(|| Errors::from(&found.errors)),
-        local: is_alone(pair, stand_in, found).then(|| Errors::from(&found.local)),
+        errors: found.was_compared().then(|| Errors::from(&found.errors)),
+        local: found.is_alone(pair, stand_in).then(|| Errors::from(&found.local)),
         local_obstacle: stand_in.and_then(|stand_in| stand_in.obstacle.clone()),
         clipped_share: found.within.inside_share().map(|inside| 1.0 - inside),
         obstacle: found.obstacle.clone(),
         is_below_threshold: false,
     }
-}
-
-/// Whether the layer alone is worth showing: the candidate quantizes it, or computes something else.
-fn is_alone(pair: &ActivationPair<'_>, stand_in: Option<&StandIn>, found: &Compared) -> bool {
-    let is_other = found.local.metrics().max_abs_error.is_some_and(|error| error > 0.0);
-    found.local.count() > 0 && (stand_in.is_some() || is_other || pair.candidate.quantization.is_some())
 }
 
 /// Keeps this many rows: the first if sorted, or, in graph order, those with the lowest SQNRs.

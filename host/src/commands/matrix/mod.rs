@@ -2,13 +2,13 @@
 
 mod declaration;
 
-use super::arguments::evidence::{Choice, Given};
-use super::arguments::number::{integer_in, margin};
+use super::arguments::evidence::{Choice, Evidence, Given, require_pairs};
+use super::arguments::number::{BUDGET_BYTES, integer_in, margin};
 use super::fields::judged::{Judged, measured};
-use super::{Command, Example, Group, Scope, report_of};
+use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
-use crate::capture::Side;
 use crate::capture::evaluation::{self, Plan, Tally, Truth};
+use crate::capture::{Alone, Comparison, Execution, Side};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::playground::{Loaded, Playground};
@@ -16,7 +16,6 @@ use crate::render::record::ReportShape;
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
-use serde_json::Value;
 use std::sync::Arc;
 
 /// Highest scores among which a label counts as found.
@@ -298,7 +297,7 @@ impl Variant {
     }
 }
 
-/// Asks `compare` for the layer that is furthest from the reference's.
+/// Looks for the layer that is furthest from the reference's.
 fn worst_layer(
     variant: &mut Variant,
     (reference, available): (&str, u64),
@@ -306,27 +305,31 @@ fn worst_layer(
     playground: &mut Playground,
     scope: &Scope<'_>,
 ) -> Result<()> {
-    let samples = arguments.layer_samples.min(available).to_string();
-    let mut words = vec![reference, &variant.model, "--accumulated", "--samples", &samples];
-    if let Some(data) = &arguments.choice.data {
-        words.extend(["--data", data]);
-    }
-    let settings = arguments.choice.running.words();
-    words.extend(settings.iter().map(String::as_str));
-    match report_of("compare", words, playground, scope) {
-        Ok(report) => {
-            let value = report.value();
-            variant.worst_layer = value["worst_layer"].as_str().map(str::to_owned);
-            variant.worst_layer_sqnr_db = match &value["min_sqnr_db"] {
-                Value::String(infinite) => infinite.parse().ok(),
-                number => number.as_f64(),
-            };
-        }
+    let task = scope.ui.task(scope.cancel);
+    let mut choice = arguments.choice.clone();
+    choice.samples.first = Some(arguments.layer_samples.min(available));
+    let found = Evidence::gather(playground, reference, &variant.model, &choice, &task)
+        .and_then(|evidence| worst(&evidence, &task));
+    match found {
+        Ok(found) => (variant.worst_layer, variant.worst_layer_sqnr_db) = found.unzip(),
         Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
         // The rest of the row is still useful.
         Err(error) => variant.layers_obstacle = Some(error.one_line()),
     }
     Ok(())
+}
+
+/// The layer and its SQNR, by the accumulated errors.
+fn worst(evidence: &Evidence, progress: &dyn Progress) -> Result<Option<(String, f64)>> {
+    let (ours, theirs) = evidence.side_by_side(Execution::AsWritten, BUDGET_BYTES);
+    let values = evidence.pairs(&ours, &theirs, progress)?;
+    require_pairs(&values)?;
+    let run = (&Alone::Not, BUDGET_BYTES / 2);
+    let comparison = Comparison::run(&ours, &theirs, &values.pairs, evidence.feed(), run, progress)?;
+    match comparison.stopped {
+        Some(stopped) => Err(stopped),
+        None => Ok(comparison.worst(&values.pairs).map(|(sqnr, pair)| (pair.reference.path.clone(), sqnr))),
+    }
 }
 
 /// Marks the Pareto front of accuracy and size: whatever is better is larger, and the other way round.
