@@ -261,23 +261,6 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     TABLE.iter().find(|entry| entry.name == name || entry.aliases.contains(&name))
 }
 
-/// What another command prints for these words: for commands built on others.
-///
-/// # Errors
-/// Those of the command.
-fn report_of<'w>(
-    name: &str,
-    words: impl IntoIterator<Item = &'w str>,
-    playground: &mut Playground,
-    scope: &Scope<'_>,
-) -> Result<Report> {
-    let entry = find(name).ok_or_else(|| Error::internal(format!("no command `{name}`")))?;
-    let matches = entry.definition().try_get_matches_from(words).map_err(|error| {
-        Error::internal(format!("`{name}` refuses its arguments")).with_cause(error.to_string())
-    })?;
-    (entry.run)(&matches, playground, scope)
-}
-
 /// A line that was understood: a command and its checked arguments.
 pub struct Prepared {
     entry: &'static Entry,

@@ -6,17 +6,11 @@ pub struct Cause {
     /// The layer of the reference.
     pub layer: String,
     /// The candidate's.
-    pub candidate_layer: Option<String>,
-    /// The stored tensor or the value concerned.
-    pub tensor: Option<String>,
+    pub candidate_layer: String,
+    /// Whether it is the range of an input of the model, which the layer reads.
+    pub is_input: bool,
     /// What is wrong.
     pub fault: Fault,
-}
-
-impl Cause {
-    pub(super) fn new(layer: &str, fault: Fault) -> Self {
-        Self { layer: layer.to_owned(), candidate_layer: None, tensor: None, fault }
-    }
 }
 
 /// A mistake in the quantization.
@@ -106,8 +100,16 @@ impl Fault {
         }
     }
 
+    /// Whether it is a matter of degree: some of it is normal in any quantized model.
+    pub fn is_of_degree(&self) -> bool {
+        matches!(
+            self,
+            Self::Clipped { .. } | Self::Extreme { .. } | Self::ZeroPoint { .. } | Self::SharedScale { .. }
+        )
+    }
+
     /// By how much a range is too wide.
-    pub fn factor(&self) -> Option<f64> {
+    pub(super) fn factor(&self) -> Option<f64> {
         match self {
             Self::TooWide { codes, values } | Self::Clipped { codes, values, .. } => {
                 Some((codes.1 - codes.0) / (values.1 - values.0))

@@ -2,11 +2,11 @@
 
 use super::{Cause, Fault};
 use crate::backend::Progress;
-use crate::capture::pairing::Activations;
+use crate::capture::pairing::{ActivationPair, Activations};
 use crate::capture::real::Real;
 use crate::capture::streaming::{each_tensor, groups};
 use crate::capture::{Feed, Side};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::inspect::graph::Graph;
 use crate::inspect::range::{Beyond, representable};
 use crate::model::{LayerInfo, LayerKind, ModelInfo, QuantizationParameters, ValueInfo};
@@ -26,20 +26,16 @@ const TOO_WIDE: f64 = 4.0;
 const INPUT_TOO_WIDE: f64 = 8.0;
 /// A shifted range leaves at least this share of the codes unused, and of the values outside.
 const UNUSED: f64 = 0.2;
-/// Batch size.
+/// Memory for the values that are captured together.
 const BUDGET: u64 = 64 << 20;
 
 /// The range of the reference's values on some samples, and how many lie outside the candidate's codes.
 #[derive(Default)]
 pub struct Observed {
     values: HashMap<String, Seen>,
-    /// How many samples were run.
-    pub samples: u64,
-    /// Why not all were run.
-    pub stopped: Option<Error>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Seen {
     statistics: Statistics,
     within: RangeCount,
@@ -79,8 +75,7 @@ impl Observed {
             seen.add(&real, ranges.get(tensor.name.as_str()).copied().flatten());
             Ok(())
         })?;
-        (observed.samples, observed.stopped) = (streamed.samples, streamed.stopped);
-        Ok(observed)
+        streamed.stopped.map_or(Ok(observed), Err)
     }
 
     /// Adds the values of the candidate's inputs.
@@ -100,6 +95,19 @@ impl Observed {
             }
         }
         Ok(())
+    }
+
+    /// The pairs whose codes begin at 0 where the reference's values do not: the codes cut them off as a ReLU does.
+    pub fn rectified<'p, 'a>(
+        &'p self,
+        values: &'p Activations<'a>,
+    ) -> impl Iterator<Item = &'p ActivationPair<'a>> {
+        values.pairs.iter().filter(|pair| {
+            let codes = pair.candidate_value.quantization.and_then(representable);
+            let seen = self.values.get(pair.reference_value.name);
+            codes.is_some_and(|(low, _)| low == 0.0)
+                && seen.and_then(|seen| seen.statistics.min()).is_some_and(|least| least < 0.0)
+        })
     }
 }
 
@@ -157,16 +165,9 @@ impl<'a> RoundedInput<'a> {
     }
 }
 
-impl Observed {
-    /// Whether a value of the reference goes below 0.
-    pub fn is_negative(&self, value: &str) -> bool {
-        self.values.get(value).and_then(|seen| seen.statistics.min()).is_some_and(|least| least < 0.0)
-    }
-}
-
 /// Ranges that do not fit the values.
 pub(super) fn faults(candidate: &Loaded, values: &Activations<'_>, observed: &Observed) -> Vec<Cause> {
-    let mut causes = of_inputs(candidate.info(), observed);
+    let mut causes = of_inputs(candidate.info(), values, observed);
     let graph = Graph::of(candidate.info(), false);
     // Layers that pass on their input's codes have no range of their own.
     let passes_on = |layer: &LayerInfo, codes: &QuantizationParameters| {
@@ -194,20 +195,20 @@ pub(super) fn faults(candidate: &Loaded, values: &Activations<'_>, observed: &Ob
             continue;
         }
         if let Some(fault) = fault(codes, seen, TOO_WIDE) {
-            causes.push(Cause {
-                candidate_layer: Some(pair.candidate.path.clone()),
-                tensor: Some(pair.candidate_value.name.to_owned()),
-                ..Cause::new(&pair.reference.path, fault)
-            });
+            let (layer, candidate_layer) = (pair.reference.path.clone(), pair.candidate.path.clone());
+            causes.push(Cause { layer, candidate_layer, is_input: false, fault });
         }
     }
     causes
 }
 
-fn of_inputs(info: &ModelInfo, observed: &Observed) -> Vec<Cause> {
-    let of = |input: RoundedInput<'_>| {
-        let fault = fault(input.codes, observed.values.get(input.name)?, INPUT_TOO_WIDE)?;
-        Some(Cause { tensor: Some(input.name.to_owned()), ..Cause::new(input.reader, fault) })
+/// The inputs, each under the layer that reads it.
+fn of_inputs(info: &ModelInfo, values: &Activations<'_>, observed: &Observed) -> Vec<Cause> {
+    let of = |RoundedInput { name, codes, reader }: RoundedInput<'_>| {
+        let fault = fault(codes, observed.values.get(name)?, INPUT_TOO_WIDE)?;
+        let pair = values.pairs.iter().find(|pair| pair.candidate.path == reader);
+        let layer = pair.map_or(reader, |pair| pair.reference.path.as_str()).to_owned();
+        Some(Cause { layer, candidate_layer: reader.to_owned(), is_input: true, fault })
     };
     RoundedInput::all(info).into_iter().filter_map(of).collect()
 }
@@ -228,17 +229,18 @@ fn fault(codes: &QuantizationParameters, seen: &Seen, too_wide: f64) -> Option<F
     if width <= 0.0 || codes_width <= 0.0 {
         return None;
     }
-    let ends = ((low, high), (least, most));
+    let (codes, values) = ((low, high), (least, most));
     let share = Beyond::new(range, &seen.within).clipped_share.unwrap_or(0.0);
     let unused = ((least - low).max(0.0) + (high - most).max(0.0)) / codes_width;
-    let steps = ((least + most) - (low + high)) / 2.0 / scale;
-    let (codes, values) = ends;
     let lost = seen.lost_share();
-    if lost > LOST_SHARE {
+    // Probabilities are small where there are many classes, whatever the range.
+    let are_probabilities = low >= 0.0 && high <= 1.01;
+    if lost > LOST_SHARE && !are_probabilities {
         return Some(Fault::Extreme { codes, share: lost });
     }
     let overhang = (low - least).max(most - high) / width;
     if share > CLIPPED_SHARE && overhang > UNUSED && unused > UNUSED {
+        let steps = ((least + most) - (low + high)) / 2.0 / scale;
         return Some(Fault::ZeroPoint { steps, codes, values });
     }
     if share > CLIPPED_SHARE && codes_width < NARROW * width {

@@ -58,11 +58,9 @@ pub(super) fn faults(reference: &Loaded, candidate: &Loaded, progress: &dyn Prog
             Ok(Some(fault)) => fault,
         };
         let Some(layer) = pair.reference.layer else { continue };
-        causes.push(Cause {
-            candidate_layer: pair.candidate.layer.map(|layer| layer.path.clone()),
-            tensor: Some(pair.candidate.tensor.name.clone()),
-            ..Cause::new(&layer.path, fault)
-        });
+        let own = pair.candidate.layer.unwrap_or(layer);
+        let (layer, candidate_layer) = (layer.path.clone(), own.path.clone());
+        causes.push(Cause { layer, candidate_layer, is_input: false, fault });
     }
     Ok(causes)
 }

@@ -2,8 +2,8 @@
 
 use super::{LintFinding, Rule};
 use crate::backend::Progress;
-use crate::capture::products::{Product, products};
-use crate::error::{ErrorKind, Result};
+use crate::capture::products::Product;
+use crate::error::Result;
 use crate::inspect::elements::Elements;
 use crate::inspect::graph::{Edge, Graph};
 use crate::inspect::survey;
@@ -122,12 +122,7 @@ fn of_layer(model: &Loaded, one: &Multiplying<'_>, progress: &dyn Progress) -> R
 }
 
 /// Layers whose sums of two products can exceed 16 bits on some x86 processors.
-pub(super) fn pairs(model: &Loaded, progress: &dyn Progress) -> Result<Vec<LintFinding>> {
-    let products = match products(model, progress) {
-        Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-        // A weight that cannot be read has a finding of its own.
-        products => products.unwrap_or_default(),
-    };
+pub(super) fn pairs(products: &[Product<'_>]) -> Vec<LintFinding> {
     let at_risk = products.iter().filter(|product| product.is_at_risk());
     let finding = |product: &Product<'_>| {
         let (channels, _) = product.channels_at_risk();
@@ -145,7 +140,7 @@ pub(super) fn pairs(model: &Loaded, progress: &dyn Progress) -> Result<Vec<LintF
             )
         }
     };
-    Ok(at_risk.map(finding).collect())
+    at_risk.map(finding).collect()
 }
 
 /// Layers whose scaled sums often lie exactly between two codes.

@@ -8,12 +8,12 @@ mod structure;
 pub use rule::{Level, Rule};
 
 use crate::backend::Progress;
-use crate::error::Result;
+use crate::capture::products::{Product, products};
+use crate::error::{ErrorKind, Result};
 use crate::inspect::graph::Graph;
 use crate::inspect::quantized::Quantized;
 use crate::model::{ModelInfo, Severity};
 use crate::playground::Loaded;
-use std::collections::HashMap;
 
 /// Something that looks wrong, or is worth knowing.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +50,23 @@ impl LintFinding {
 /// # Errors
 /// `Cancelled`; those of reading the tensors.
 pub fn lint(model: &Loaded, progress: &dyn Progress) -> Result<Vec<LintFinding>> {
+    let products = match products(model, progress) {
+        Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+        // A weight that cannot be read has a finding of its own.
+        products => products.unwrap_or_default(),
+    };
+    lint_with(model, &products, progress)
+}
+
+/// The same for a model whose products are known.
+///
+/// # Errors
+/// As [`lint`].
+pub fn lint_with(
+    model: &Loaded,
+    products: &[Product<'_>],
+    progress: &dyn Progress,
+) -> Result<Vec<LintFinding>> {
     let info = model.info();
     let graph = Graph::of(info, false);
     let mut findings = of_reader(info);
@@ -64,20 +81,16 @@ pub fn lint(model: &Loaded, progress: &dyn Progress) -> Result<Vec<LintFinding>>
         }));
     }
     findings.extend(arithmetic::accumulators(model, &graph, progress)?);
-    findings.extend(arithmetic::pairs(model, progress)?);
+    findings.extend(arithmetic::pairs(products));
     findings.extend(arithmetic::ties(info, &graph));
     findings.extend(structure::left_in_float(info, &graph));
     findings.extend(structure::untyped(info));
     let places = info.places();
-    let mut types: HashMap<&str, &str> = HashMap::new();
-    types.extend(info.layers.iter().map(|layer| (layer.path.as_str(), layer.op_type.as_str())));
+    let place_of = |finding: &LintFinding| places.get(finding.layer.as_deref()?).copied();
     for finding in &mut findings {
-        let op_type = finding.layer.as_deref().and_then(|layer| types.get(layer));
-        finding.op_type = op_type.map(|op_type| (*op_type).to_owned());
+        finding.op_type = place_of(finding).map(|place| info.layers[place].op_type.clone());
     }
-    let place = |finding: &LintFinding| {
-        finding.layer.as_deref().and_then(|layer| places.get(layer)).copied().unwrap_or(usize::MAX)
-    };
+    let place = |finding: &LintFinding| place_of(finding).unwrap_or(usize::MAX);
     findings
         .sort_by_cached_key(|finding| (finding.rule.level(), finding.rule.code().to_owned(), place(finding)));
     Ok(findings)

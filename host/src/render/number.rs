@@ -67,8 +67,14 @@ pub fn decibels(value: f64) -> String {
 
 /// A real number with four digits: enough for the end of a range.
 pub fn short(value: f64) -> String {
-    let digits = if value == 0.0 { 0.0 } else { value.abs().log10().floor() };
-    real((value / 10f64.powf(digits - 3.0)).round() * 10f64.powf(digits - 3.0))
+    rounded(value, 4)
+}
+
+/// A real number with this many significant digits, without trailing zeros.
+pub fn rounded(value: f64, digits: u8) -> String {
+    let magnitude = if value == 0.0 { 0.0 } else { value.abs().log10().floor() };
+    let unit = 10f64.powf(magnitude + 1.0 - f64::from(digits));
+    real((value / unit).round() * unit)
 }
 
 /// A real number with about six significant digits, without trailing zeros: `0.0117647`, `1.5e-9`, `-inf`.

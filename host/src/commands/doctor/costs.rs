@@ -1,64 +1,42 @@
 //! What each layer costs, by its path.
 
-use super::Finding;
-use serde_json::Value;
+use super::{Cost, Finding};
+use crate::capture::pairing::ActivationPair;
+use crate::capture::sensitivity::Measured;
+use crate::capture::switched::Switched;
 use std::collections::HashMap;
 
+/// The costs of the float model's layers; none if they could not be measured.
 #[derive(Default)]
-pub(super) struct Costs(HashMap<String, Cost>);
+pub(super) struct Costs<'a>(HashMap<&'a str, Cost>);
 
-#[derive(Clone, Copy)]
-pub(super) struct Cost {
-    pub(super) accuracy_pp: Option<f64>,
-    pub(super) changed: Option<i64>,
-    pub(super) gain_db: Option<f64>,
-}
-
-impl Costs {
-    pub(super) fn of(value: &Value) -> Self {
-        let all = &value["all"];
-        let rows = value["layers"].as_array().into_iter().flatten();
-        let cost = |row: &Value| {
-            let but = &row["all_but"];
-            let back = |key: &str| Some(real(&all[key])? - real(&but[key])?);
-            let layer = row["layer"].as_str()?.to_owned();
-            let changed = back("changed").map(|changed| changed as i64);
-            Some((
-                layer,
-                Cost { accuracy_pp: back("accuracy_drop_pp"), changed, gain_db: real(&row["gain_db"]) },
-            ))
+impl<'a> Costs<'a> {
+    pub(super) fn of(measured: &Measured, switched: &Switched<'_>, pairs: &[ActivationPair<'a>]) -> Self {
+        let all = measured.outcome(&measured.all);
+        let cost = |(index, change): (&usize, _)| {
+            let but = measured.outcome(change);
+            let back = |all: Option<f64>, but: Option<f64>| Some(all? - but?);
+            let cost = Cost {
+                accuracy_pp: back(all.accuracy_drop_pp, but.accuracy_drop_pp),
+                changed: Some(all.changed.cast_signed() - but.changed.cast_signed()),
+                gain_db: back(but.sqnr_db, all.sqnr_db),
+            };
+            (pairs[*index].reference.path.as_str(), cost)
         };
-        Self(rows.filter_map(cost).collect())
+        Self(switched.layers.iter().zip(&measured.all_but).map(cost).collect())
     }
 
     pub(super) fn put(&self, finding: Finding) -> Finding {
-        match finding.layer.as_ref().and_then(|layer| self.0.get(layer)) {
-            Some(Cost { accuracy_pp, changed, gain_db }) => {
-                Finding { accuracy_pp: *accuracy_pp, changed: *changed, gain_db: *gain_db, ..finding }
-            }
-            None => finding,
-        }
+        let cost = finding.layer.as_deref().and_then(|layer| self.0.get(layer)).copied().unwrap_or_default();
+        Finding { cost, ..finding }
     }
 
     /// The layers with the highest gain.
-    pub(super) fn highest(&self, count: usize) -> Vec<(&String, Cost)> {
-        let mut all: Vec<(&String, Cost)> = self
-            .0
-            .iter()
-            .map(|(layer, cost)| (layer, *cost))
-            .filter(|(_, cost)| cost.gain_db > Some(0.0))
-            .collect();
-        let gain = |cost: &Cost| cost.gain_db.unwrap_or(0.0);
-        all.sort_by(|left, right| gain(&right.1).total_cmp(&gain(&left.1)).then(left.0.cmp(right.0)));
+    pub(super) fn highest(&self, count: usize) -> Vec<&'a str> {
+        let gain = |layer: &str| self.0[layer].gain_db.unwrap_or(0.0);
+        let mut all: Vec<&str> = self.0.keys().copied().filter(|layer| gain(layer) > 0.0).collect();
+        all.sort_by(|left, right| gain(right).total_cmp(&gain(left)).then(left.cmp(right)));
         all.truncate(count);
         all
-    }
-}
-
-/// A number of a report, infinite ones included.
-pub(super) fn real(value: &Value) -> Option<f64> {
-    match value {
-        Value::String(infinite) => infinite.parse().ok(),
-        number => number.as_f64(),
     }
 }

@@ -4,6 +4,7 @@ use super::{Diagnosis, Finding, LeftOut};
 use crate::render::number;
 use crate::render::record::{Field, Record, Unit};
 use crate::render::style::Tone;
+use qp_analysis::Verdict;
 
 impl Record for Diagnosis {
     fn fields() -> Vec<Field<Self>> {
@@ -21,25 +22,30 @@ impl Record for Diagnosis {
                 "verdict",
                 Unit::Text,
                 "As in `evaluate`: same, worse, better or undecided; null without labels",
-                |found| found.verdict.clone(),
+                |found| found.verdict().map(Verdict::text),
             )
-            .choices(&["same", "worse", "better", "undecided"]),
+            .choices(&Verdict::TEXTS),
             Self::field("reference_accuracy", Unit::Share, "Top-1 accuracy of the float model", |found| {
-                found.reference_accuracy
+                found.accuracies().map(|both| both.0)
             }),
             Self::field("accuracy", Unit::Share, "Top-1 accuracy of the quantized model", |found| {
-                found.accuracy
+                found.accuracies().map(|both| both.1)
             }),
-            Self::field("difference", Unit::Share, "The second minus the first", |found| found.difference),
+            Self::field("difference", Unit::Share, "The second minus the first", |found| {
+                found.accuracies().map(|(reference, candidate)| candidate - reference)
+            }),
             Self::field(
                 "same_share",
                 Unit::Share,
                 "Share of the samples to which both models assign the same class; null if the output is not scores",
-                |found| found.same_share,
+                Diagnosis::same_share,
             ),
-            Self::field("sqnr_db", Unit::Decibels, "SQNR of the output against the float model's", |found| {
-                found.sqnr_db
-            }),
+            Self::field(
+                "sqnr_db",
+                Unit::Decibels,
+                "SQNR of the output against the float model's",
+                Diagnosis::sqnr_db,
+            ),
             Self::list("causes", "What is wrong, the costliest first", |found| &found.causes),
             Self::field("notes", Unit::Text, "What is worth knowing but costs no accuracy here", |found| {
                 found.notes.clone()
@@ -64,28 +70,28 @@ impl Record for Finding {
                 "accuracy_pp",
                 Unit::Decimals(2),
                 "Percentage points of accuracy recovered with this layer in float, on the samples used for layers; null without labels",
-                |cause| cause.accuracy_pp,
+                |cause| cause.cost.accuracy_pp,
             )
             .symbol("pp")
             .title("costs")
-            .text(|cause| number::signed(cause.accuracy_pp, " pp"))
-            .tone(|cause| if cause.accuracy_pp.is_some_and(|lost| lost > 0.0) { Tone::Bad } else { Tone::Plain })
+            .text(|cause| number::signed(cause.cost.accuracy_pp, " pp"))
+            .tone(|cause| if cause.cost.accuracy_pp.is_some_and(|lost| lost > 0.0) { Tone::Bad } else { Tone::Plain })
             .hidden_if_missing(),
             Self::field(
                 "changed",
                 Unit::Count,
                 "Samples whose class is restored with this layer in float; negative if more change",
-                |cause| cause.changed,
+                |cause| cause.cost.changed,
             ),
             Self::field(
                 "gain_db",
                 Unit::Decibels,
                 "How much the output's SQNR rises with this layer in float",
-                |cause| cause.gain_db,
+                |cause| cause.cost.gain_db,
             )
             .title("gain dB")
             .rank(1)
-            .text(|cause| number::signed(cause.gain_db, ""))
+            .text(|cause| number::signed(cause.cost.gain_db, ""))
             .hidden_if_missing(),
             Self::field("mend", Unit::Text, "How to fix it", |cause| cause.mend.clone()),
             Self::field("evidence", Unit::Text, "The command that shows it", |cause| cause.evidence.clone()),

@@ -7,6 +7,7 @@ mod words;
 
 use super::arguments::evidence::{Choice, Evidence};
 use super::arguments::number::{integer_in, margin};
+use super::fields::judged::Judged;
 use super::{Command, Example, Group, Scope};
 use crate::error::{Error, ErrorKind, Result};
 use crate::playground::{Loaded, Playground};
@@ -36,24 +37,17 @@ pub(super) struct Arguments {
 }
 
 /// What was found.
-#[derive(Default)]
 struct Diagnosis {
     reference: String,
     candidate: String,
     data: String,
     samples: u64,
     layer_samples: u64,
-    /// `same`, `worse`, `better`, `undecided`; `None` without labels.
-    verdict: Option<String>,
-    reference_accuracy: Option<f64>,
-    accuracy: Option<f64>,
-    difference: Option<f64>,
-    /// The share of the samples to which both assign the same class; `None` if the output is not scores.
-    same_share: Option<f64>,
-    sqnr_db: Option<f64>,
+    /// Of both, by all samples; nothing if the command was stopped before.
+    judged: Option<(Judged, Judged)>,
     causes: Vec<Finding>,
     notes: Vec<String>,
-    /// What could not be examined.
+    /// What could not be looked at.
     left_out: Vec<LeftOut>,
 }
 
@@ -62,14 +56,22 @@ struct Finding {
     layer: Option<String>,
     code: &'static str,
     text: String,
-    /// Percentage points of accuracy recovered when the layer is in float.
-    accuracy_pp: Option<f64>,
-    /// Samples whose class is restored.
-    changed: Option<i64>,
-    /// Decibels of the output's SQNR recovered.
-    gain_db: Option<f64>,
+    cost: Cost,
     mend: String,
     evidence: String,
+    /// Whether it is a matter of degree: some of it is normal in any quantized model.
+    is_of_degree: bool,
+}
+
+/// What comes back when the layer alone is in float.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    /// Percentage points of accuracy.
+    accuracy_pp: Option<f64>,
+    /// Samples whose class comes back.
+    changed: Option<i64>,
+    /// Decibels of the output's SQNR.
+    gain_db: Option<f64>,
 }
 
 struct LeftOut {
@@ -102,23 +104,32 @@ impl Command for Doctor {
         let task = scope.ui.task(scope.cancel);
         let mut choice = arguments.choice.clone();
         let reference = playground.model(Some(&arguments.reference), &task)?;
-        let available = choice.read(playground)?.input.sample_count(reference.info(), None);
+        let given = choice.read(playground)?;
+        let available = given.input.sample_count(reference.info(), None);
         let wanted = choice.samples.first.unwrap_or(available).min(available);
-        choice.samples.first = Some(arguments.layer_samples.min(wanted.max(1)));
+        let layer_samples = arguments.layer_samples.min(wanted.max(1));
+        choice.samples.first = Some(layer_samples);
         let evidence =
             Evidence::gather(playground, &arguments.reference, &arguments.candidate, &choice, &task)?;
+        check_order(&evidence)?;
         let mut diagnosis = Diagnosis {
             reference: evidence.reference_model.id.clone(),
             candidate: evidence.candidate_model.id.clone(),
             data: evidence.input.source.clone(),
-            layer_samples: choice.samples.first.unwrap_or(wanted),
-            ..Diagnosis::default()
+            samples: 0,
+            layer_samples,
+            judged: None,
+            causes: Vec::new(),
+            notes: Vec::new(),
+            left_out: Vec::new(),
         };
+        let examined = diagnosis
+            .evaluate(&arguments, &evidence, &given.classes, playground, &task)
+            .and_then(|()| diagnosis.examine(&arguments.choice, &evidence, &task));
         drop(task);
-        check_order(&evidence)?;
-        let stop = diagnosis.examine(&arguments, &evidence, playground, scope).err();
+        let stop = examined.err();
         if let Some(error) = &stop
-            && (error.kind() != ErrorKind::Cancelled || diagnosis.samples == 0)
+            && (error.kind() != ErrorKind::Cancelled || diagnosis.judged.is_none())
         {
             return Err(error.clone());
         }

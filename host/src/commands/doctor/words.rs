@@ -1,6 +1,7 @@
 //! A diagnosis in words.
 
 use super::{Diagnosis, Finding};
+use crate::commands::fields::judged::verdict_tone;
 use crate::diagnosis::{Cause, Fault};
 use crate::language::quoted;
 use crate::render::number;
@@ -57,7 +58,7 @@ pub(super) fn describe(cause: &Cause, reference: &str) -> (String, String) {
             range(values)
         ),
     };
-    let is_input = cause.candidate_layer.is_none();
+    let is_input = cause.is_input;
     let mend = match cause.fault {
         Fault::WeightScale { .. } | Fault::WeightZeroPoint { .. } | Fault::ZeroChannels { .. } => {
             "Quantize this weight again from the float one."
@@ -83,8 +84,6 @@ pub(super) fn describe(cause: &Cause, reference: &str) -> (String, String) {
 /// The command that shows it; `data` are the words that choose the samples.
 pub(super) fn evidence_of(cause: &Cause, reference: &str, candidate: &str, data: &[String]) -> String {
     let layer = &cause.layer;
-    let own = cause.candidate_layer.as_ref().unwrap_or(layer);
-    let is_input = cause.candidate_layer.is_none();
     match cause.fault {
         Fault::WeightScale { .. }
         | Fault::WeightZeroPoint { .. }
@@ -93,10 +92,10 @@ pub(super) fn evidence_of(cause: &Cause, reference: &str, candidate: &str, data:
         | Fault::SharedScale { .. } => {
             line(&["weights", layer, "--model", reference, "--compare", candidate], &[])
         }
-        Fault::Clipped { .. } | Fault::TooWide { .. } | Fault::Extreme { .. } if !is_input => {
+        Fault::Clipped { .. } | Fault::TooWide { .. } | Fault::Extreme { .. } if !cause.is_input => {
             line(&["compare", reference, candidate, "--match", layer], data)
         }
-        _ => line(&["quant", own, "--model", candidate], &[]),
+        _ => line(&["quant", &cause.candidate_layer, "--model", candidate], &[]),
     }
 }
 
@@ -127,25 +126,7 @@ fn times(factor: f64) -> String {
 }
 
 fn factor_text(factor: f64) -> String {
-    if factor < 1e5 { format!("{:.3} times", Rounded(factor)) } else { format!("{factor:.0e} times") }
-}
-
-/// Three significant digits, without zeros at the end.
-struct Rounded(f64);
-
-impl std::fmt::Display for Rounded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let digits = if self.0 >= 100.0 {
-            0
-        } else if self.0 >= 10.0 {
-            1
-        } else {
-            2
-        };
-        let text = format!("{:.digits$}", self.0);
-        let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-        f.write_str(text)
-    }
+    format!("{} times", number::rounded(factor, 3))
 }
 
 /// `12 codes too large`.
@@ -208,23 +189,16 @@ fn verdict_line(found: &Diagnosis) -> Vec<(Tone, String)> {
         (Tone::Name, found.reference.clone()),
         (Tone::Plain, format!(" on {} of {}: ", counted(found.samples as usize, "sample"), found.data)),
     ];
-    let tone = match found.verdict.as_deref() {
-        Some("worse") => Tone::Bad,
-        Some("same" | "better") => Tone::Good,
-        _ => Tone::Warning,
-    };
-    if let (Some(verdict), Some(reference), Some(accuracy)) =
-        (&found.verdict, found.reference_accuracy, found.accuracy)
-    {
-        line.push((tone, verdict.clone()));
+    if let (Some(verdict), Some((reference, candidate))) = (found.verdict(), found.accuracies()) {
+        line.push((verdict_tone(verdict), verdict.text().to_owned()));
         line.push((
             Tone::Plain,
-            format!(", accuracy {} → {}", number::percent(reference), number::percent(accuracy)),
+            format!(", accuracy {} → {}", number::percent(reference), number::percent(candidate)),
         ));
-    } else if let Some(same) = found.same_share {
+    } else if let Some(same) = found.same_share() {
         line.push((Tone::Plain, format!("same class in {}", number::percent(same))));
     }
-    if let Some(sqnr) = found.sqnr_db {
+    if let Some(sqnr) = found.sqnr_db() {
         line.push((Tone::Plain, format!("; output SQNR {}", number::decibels(sqnr))));
     }
     line

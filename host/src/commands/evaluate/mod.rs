@@ -6,7 +6,7 @@ mod layout;
 use super::arguments::evidence::{Choice, Given};
 use super::arguments::models::Models;
 use super::arguments::number::{integer_in, margin};
-use super::fields::judged::{Judged, measured};
+use super::fields::judged::{Judged, remember};
 use super::{Command, Example, Group, Scope};
 use crate::capture::Side;
 use crate::capture::evaluation::{self, Plan, Truth};
@@ -137,12 +137,8 @@ impl Command for Evaluate {
         };
         if stop.is_none() && arguments.output.is_none() {
             let labelled = arguments.choice.labelled(&evaluated.data);
-            playground.measurements.keep(
-                models
-                    .iter()
-                    .zip(&evaluated.models)
-                    .filter_map(|(model, one)| measured(model, &one.judged, samples, &labelled)),
-            );
+            let judged = models.iter().zip(&evaluated.models).map(|(model, one)| (&**model, &one.judged));
+            remember(playground, judged, samples, &labelled);
         }
         let report = layout::lay_out(&evaluated);
         Ok(match stop {

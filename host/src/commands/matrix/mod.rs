@@ -4,7 +4,7 @@ mod declaration;
 
 use super::arguments::evidence::{Choice, Evidence, Given, require_pairs};
 use super::arguments::number::{BUDGET_BYTES, integer_in, margin};
-use super::fields::judged::{Judged, measured};
+use super::fields::judged::{Judged, remember};
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
 use crate::capture::evaluation::{self, Plan, Tally, Truth};
@@ -132,9 +132,9 @@ impl Command for Matrix {
         mark_pareto(&mut variants);
         if stop.is_none() {
             let labelled = arguments.choice.labelled(&input.source);
-            playground.measurements.keep(models.iter().zip(&variants).filter_map(|(model, variant)| {
-                measured(model, variant.judged.as_ref()?, samples, &labelled)
-            }));
+            let judged = models.iter().zip(&variants);
+            let judged = judged.filter_map(|(model, variant)| Some((&**model, variant.judged.as_ref()?)));
+            remember(playground, judged, samples, &labelled);
         }
         variants.extend(failed);
         let report = MatrixReport {

@@ -7,7 +7,7 @@ pub(in crate::commands) use declaration::verdict_tone;
 use super::Ran;
 use crate::capture::evaluation::{self, Tally};
 use crate::catalog::Measured;
-use crate::playground::Loaded;
+use crate::playground::{Loaded, Playground};
 use qp_analysis::proportion::{CONFIDENCE, EQUIVALENCE_CONFIDENCE};
 use qp_analysis::quantile;
 use qp_analysis::{Interval, Verdict, wilson};
@@ -119,15 +119,17 @@ impl Judged {
     }
 }
 
-/// What was measured of a model, to be kept; `None` without labels, and of a model too large to hash.
-pub(in crate::commands) fn measured(
-    model: &Loaded,
-    judged: &Judged,
+/// Keeps the accuracies that were measured on `data`; without labels there are none, nor of models too large to hash.
+pub(in crate::commands) fn remember<'j>(
+    playground: &Playground,
+    judged: impl Iterator<Item = (&'j Loaded, &'j Judged)>,
     samples: u64,
     data: &str,
-) -> Option<Measured> {
-    let top1 = judged.accuracy.as_ref()?.correct.share;
-    Some(Measured { blake3: model.hash_text()?, top1, samples, data: data.to_owned(), at: 0 })
+) {
+    playground.measurements.keep(judged.filter_map(|(model, judged)| {
+        let top1 = judged.accuracy.as_ref()?.correct.share;
+        Some(Measured { blake3: model.hash_text()?, top1, samples, data: data.to_owned(), at: 0 })
+    }));
 }
 
 impl Correct {
