@@ -163,6 +163,8 @@ fn lines(names: &Names) -> Vec<(&'static str, String)> {
         ("evaluate", format!("evaluate {pair}")),
         ("matrix", format!("matrix '{float}' --reference '{float}' --layer-samples 2")),
         ("bench", format!("bench {pair} --rounds 10")),
+        ("bench", format!("bench {pair} --rounds 10 --layers")),
+        ("kernels", format!("kernels '{int8}'")),
         ("assert", format!("assert summary.families.size() > 0 'text{E}'")),
         ("expect-error", format!("expect-error NotFound load 'text{E}'")),
         ("baseline", format!("baseline save --force 'base{E}.json'")),

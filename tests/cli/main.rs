@@ -30,6 +30,7 @@ mod hostile_names;
 mod input;
 mod inspect;
 mod junit;
+mod kernels;
 mod lint;
 mod open;
 mod plot;

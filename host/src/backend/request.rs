@@ -3,11 +3,13 @@
 use super::error::{Breach, breach};
 use super::progress::{Progress, Ticker};
 use super::receive::{Due, Receiver};
-use super::session::Session;
+use super::session::{RunOptions, Session};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{DType, Listing, TensorChunk};
+use crate::model::{DType, Kernels, Listing, TensorChunk};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::HashSet;
+use std::path::Path;
 
 /// Size limit of an answer: more than the code of any model.
 const MOST_BYTES: usize = 256 << 20;
@@ -26,7 +28,69 @@ struct RealOf<'a> {
     tensor: &'a str,
 }
 
+/// What `kernels/1` asks.
+#[derive(Serialize)]
+struct KernelsOf<'a> {
+    folder: &'a Path,
+    options: &'a RunOptions,
+    timed: bool,
+}
+
+/// The run option that asks for the times of kernels.
+const PROFILE: &str = "profile";
+
 impl Session {
+    /// The kernels that runs with these options consist of (feature `kernels`). The runtime may write to `folder`.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` when the backend does not know them; those of preparing a run.
+    pub fn kernels(&self, options: &RunOptions, folder: &Path, progress: &dyn Progress) -> Result<Kernels> {
+        self.ask_for_kernels(&KernelsOf { folder, options, timed: false }, progress)
+    }
+
+    /// The options of a run whose kernels are timed; [`Self::profiled`] tells what all of them took.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` when the backend cannot.
+    pub fn profiling(&self, options: &RunOptions, folder: &Path) -> Result<RunOptions> {
+        self.require_kernels()?;
+        let mut options = options.clone();
+        options.insert(PROFILE.to_owned(), folder.to_string_lossy().into_owned());
+        Ok(options)
+    }
+
+    /// The kernels of all runs so far with the options of [`Self::profiling`], with their times.
+    ///
+    /// # Errors
+    /// As [`Self::kernels`].
+    pub fn profiled(&self, profiling: &RunOptions, progress: &dyn Progress) -> Result<Kernels> {
+        let mut options = profiling.clone();
+        let folder = options.remove(PROFILE).ok_or_else(|| Error::internal("no run was profiled"))?;
+        let asked = KernelsOf { folder: Path::new(&folder), options: &options, timed: true };
+        self.ask_for_kernels(&asked, progress)
+    }
+
+    /// Whether the backend knows the kernels of its runs.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` if it does not.
+    pub fn require_kernels(&self) -> Result<()> {
+        if self.manifest.has_feature("kernels") {
+            return Ok(());
+        }
+        let message = format!("{} does not tell which kernels it runs", self.manifest.name);
+        Err(Error::new(ErrorKind::UnsupportedOp, message)
+            .with_hint("Models of ONNX Runtime have an answer; `backends info` lists what a backend can do."))
+    }
+
+    fn ask_for_kernels(&self, asked: &KernelsOf<'_>, progress: &dyn Progress) -> Result<Kernels> {
+        self.require_kernels()?;
+        let found: Kernels = self.request("kernels/1", asked, progress)?;
+        let layers = self.info().layers.iter().map(|layer| layer.path.as_str()).collect();
+        check_kernels(&found, &layers).map_err(|fault| breach(&self.manifest.id, &fault))?;
+        Ok(found)
+    }
+
     /// The code of the layer with this path, or of the model itself (feature `code`).
     ///
     /// # Errors
@@ -110,6 +174,24 @@ impl Session {
     }
 }
 
+/// Kernels name layers of the model, and there are as many times as runs.
+fn check_kernels(found: &Kernels, known: &HashSet<&str>) -> Result<(), Breach> {
+    let of_kernels = found.kernels.iter().flat_map(|kernel| &kernel.layers);
+    let mut named = of_kernels.chain(found.quantized.iter().map(|quantized| &quantized.layer));
+    if let Some(name) = named.find(|name| !known.contains(name.as_str())) {
+        return Err(format!("its answer to `kernels/1` names `{name}`, which is no layer of the model"));
+    }
+    match found.kernels.iter().find(|kernel| kernel.times_ns.len() != found.runs_ns.len()) {
+        Some(kernel) => Err(format!(
+            "its answer to `kernels/1` has {} times of `{}` and {} runs",
+            kernel.times_ns.len(),
+            kernel.name,
+            found.runs_ns.len()
+        )),
+        None => Ok(()),
+    }
+}
+
 fn parsed<Answer: DeserializeOwned>(name: &str, answer: &str) -> Result<Answer, Breach> {
     if answer.len() > MOST_BYTES {
         return Err(format!("it answers `{name}` with {} bytes", answer.len()));
@@ -120,8 +202,23 @@ fn parsed<Answer: DeserializeOwned>(name: &str, answer: &str) -> Result<Answer, 
 
 #[cfg(test)]
 mod tests {
-    use super::parsed;
-    use crate::model::Listing;
+    use super::{check_kernels, parsed};
+    use crate::model::{Arithmetic, Kernels, Listing};
+    use std::collections::HashSet;
+
+    #[test]
+    fn kernels_are_of_the_model_and_have_a_time_for_each_run() {
+        let info = HashSet::new();
+        let answer = |text: &str| parsed::<Kernels>("kernels/1", text).unwrap();
+        let good = r#"{"kernels": [{"name": "a", "operator": "Conv", "arithmetic": "new", "times_ns": [5]}], "runs_ns": [9]}"#;
+        assert_eq!(answer(good).kernels[0].arithmetic, Arithmetic::Other);
+        assert!(check_kernels(&answer(good), &info).is_ok());
+        let foreign = r#"{"kernels": [], "quantized": [{"layer": "x"}]}"#;
+        assert!(check_kernels(&answer(foreign), &info).unwrap_err().contains("`x`, which is no layer"));
+        let short =
+            r#"{"kernels": [{"name": "a", "operator": "Conv", "arithmetic": "float"}], "runs_ns": [9]}"#;
+        assert!(check_kernels(&answer(short), &info).unwrap_err().contains("0 times of `a` and 1 runs"));
+    }
 
     #[test]
     fn an_answer_may_have_more_than_is_asked_for_and_not_less() {

@@ -25,6 +25,7 @@ mod help;
 mod history;
 mod info;
 mod input;
+mod kernels;
 mod layer;
 mod layers;
 mod lint;
@@ -229,6 +230,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<matrix::Matrix>(),
     Entry::of::<doctor::Doctor>(),
     Entry::of::<bench::Bench>(),
+    Entry::of::<kernels::KernelsOfModel>(),
     Entry::of::<capture::Capture>(),
     Entry::of::<activations::Activations>(),
     Entry::of::<compare::Compare>(),

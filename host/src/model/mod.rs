@@ -4,6 +4,7 @@
 //! shapes and byte counts agree with the element types.
 
 mod dtype;
+mod kernels;
 mod kind;
 mod layer;
 mod listing;
@@ -12,6 +13,7 @@ mod tensor;
 mod text;
 
 pub use dtype::DType;
+pub use kernels::{Arithmetic, FloatReason, Kernel, Kernels, QuantizedLayer};
 pub use kind::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use layer::{Attribute, AttributeValue, LayerInfo, find_layer};
 pub use listing::{ListedMethod, ListedStep, Listing};

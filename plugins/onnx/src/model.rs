@@ -7,18 +7,20 @@ use crate::proto;
 use crate::quant;
 use crate::runtime::Outcome;
 use crate::runtime::Runtime;
+use crate::runtime::kernels::{self, Files};
 use crate::runtime::piecewise::Piecewise;
 use crate::runtime::plan::{Plan, Settings};
 use crate::runtime::replay::Replay;
-use crate::runtime::session::Session;
+use crate::runtime::session::{Observation, Session};
 use crate::source::Source;
 use prost::Message;
 use qp_abi::sdk::boundary::model_object;
+use qp_abi::sdk::unknown_request;
 use qp_abi::sdk::{
     BackendError, Edit, Model, ModelBox, ModelInfo, Progress, Result, RunReport, RunRequest, Sink, TensorView,
 };
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A tensor is delivered in pieces of this many bytes: a whole number of elements for every type.
@@ -38,6 +40,8 @@ pub struct OnnxModel {
     session: Mutex<Option<Session>>,
     /// The session of the last capture.
     capture: Mutex<Option<Session>>,
+    /// The session of profiled runs, and the folder that it writes to.
+    profiled: Mutex<Option<(PathBuf, Session)>>,
     /// The last capture in pieces.
     pieces: Mutex<Option<Piecewise>>,
     /// The last runs that differ only in switches; `None` inside if the model is better run whole.
@@ -72,6 +76,7 @@ impl OnnxModel {
             runtime,
             session: Mutex::default(),
             capture: Mutex::default(),
+            profiled: Mutex::default(),
             pieces: Mutex::default(),
             replay: Mutex::default(),
         })
@@ -137,6 +142,75 @@ impl OnnxModel {
             pieces.give_up();
         }
         Ok(Some(outcome))
+    }
+}
+
+impl OnnxModel {
+    fn has_external(&self) -> bool {
+        self.info.tensors.iter().any(|tensor| !tensor.external_file.is_empty())
+    }
+
+    /// Prepares a session that writes to a folder what the runtime makes of the model.
+    fn observed(
+        &self,
+        folder: &Path,
+        settings: Settings,
+        is_timed: bool,
+        progress: &Progress<'_>,
+    ) -> Result<Session> {
+        let observation = Observation { files: Files(folder), is_timed };
+        Session::observed(
+            &self.runtime,
+            &self.source,
+            self.has_external(),
+            (settings, &[]),
+            Some(&observation),
+            progress,
+        )
+    }
+
+    fn run_profiled(
+        &self,
+        folder: &Path,
+        plan: &Plan<'_>,
+        sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<RunReport> {
+        if let Some(name) = plan.captured.first() {
+            return Err(BackendError::unsupported_op(format!(
+                "`{name}` is no output of the model, and runs that capture layers are not profiled"
+            )));
+        }
+        let mut kept = lock(&self.profiled);
+        if kept.as_ref().is_none_or(|(of, session)| of != folder || !session.fits(plan)) {
+            *kept = None;
+            *kept = Some((folder.to_owned(), self.observed(folder, plan.settings, true, progress)?));
+        }
+        match kept.as_mut() {
+            Some((_, session)) => session.run(plan, sink, progress),
+            None => Err(BackendError::internal("the session was lost")),
+        }
+    }
+
+    /// The answer to `kernels/1`.
+    fn kernels(&self, wanted: &kernels::Wanted, progress: &Progress<'_>) -> Result<String> {
+        if let Some(obstacle) = self.info.run_obstacle.as_ref().into_option() {
+            return Err(obstacle.clone());
+        }
+        let options = wanted.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let settings = Settings::of(options)?;
+        let folder = wanted.folder.as_path();
+        if !wanted.timed {
+            drop(self.observed(folder, settings, false, progress)?);
+            return kernels::answer(&self.info, settings, folder, None);
+        }
+        let profiled = lock(&self.profiled).take();
+        let (_, mut session) =
+            profiled.filter(|(of, session)| of == folder && session.settings() == settings).ok_or_else(
+                || BackendError::invalid_input("no run with these options was profiled in this folder"),
+            )?;
+        let profile = session.end_profile()?;
+        kernels::answer(&self.info, settings, folder, Some(&profile))
     }
 }
 
@@ -212,6 +286,9 @@ impl Model for OnnxModel {
             return Err(obstacle.clone());
         }
         let mut plan = Plan::new(&self.info, request)?;
+        if let Some(folder) = plan.profile {
+            return self.run_profiled(folder, &plan, sink, progress);
+        }
         let cut = match self.replay(&plan, sink, progress)? {
             None => self.run_in_pieces(&plan, sink, progress)?,
             some => some,
@@ -229,12 +306,24 @@ impl Model for OnnxModel {
         let mut kept = lock(slot);
         if kept.as_ref().is_none_or(|session| !session.fits(&plan)) {
             *kept = None;
-            let has_external = self.info.tensors.iter().any(|tensor| !tensor.external_file.is_empty());
-            *kept = Some(Session::open(&self.runtime, &self.source, has_external, &plan, progress)?);
+            *kept = Some(Session::open(&self.runtime, &self.source, self.has_external(), &plan, progress)?);
         }
         match kept.as_mut() {
             Some(session) => session.run(&plan, sink, progress),
             None => Err(BackendError::internal("the session was lost")),
+        }
+    }
+
+    fn request(
+        &self,
+        name: &str,
+        payload: &str,
+        _sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<String> {
+        match name {
+            "kernels/1" => self.kernels(&kernels::Wanted::read(payload)?, progress),
+            _ => Err(unknown_request(name)),
         }
     }
 }

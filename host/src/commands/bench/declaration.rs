@@ -22,6 +22,11 @@ impl Record for BenchReport {
             Self::list("rows", "One row for each model, number of samples and number of threads", |report| {
                 &report.rows
             }),
+            Self::list(
+                "layers",
+                "What each layer takes in profiled runs, the longest first; empty without `--layers`",
+                |report| &report.layers,
+            ),
         ]
     }
 }

@@ -1,14 +1,17 @@
 //! A benchmark as people see it.
 
 use super::declaration::tone;
-use super::{BenchReport, DISTURBED, Relative, Row, Verdict};
+use super::{BenchReport, DISTURBED, Relative, Row, Verdict, layers};
 use crate::render::number;
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 use std::collections::BTreeSet;
 
-pub(super) fn lay_out(found: &BenchReport) -> Report {
+pub(super) fn lay_out(
+    found: &BenchReport,
+    (models, reference, top): (&[String], Option<usize>, usize),
+) -> Report {
     let note = if found.is_input_chosen { "" } else { ", as no input is chosen" };
     let mut report = Report::of(found)
         .toned_line([(Tone::Plain, format!("on {}", found.input)), (Tone::Dim, note.to_owned())])
@@ -18,7 +21,7 @@ pub(super) fn lay_out(found: &BenchReport) -> Report {
         found.rows.iter().map(|row| row.run.text()).filter(|run| seen.insert(run.clone())).collect();
     report = report.toned_line([(Tone::Dim, runs.join("; "))]);
     let configurations: BTreeSet<_> = found.rows.iter().map(|row| (row.batch, row.threads)).collect();
-    let reference = found.reference.as_deref().unwrap_or_default();
+    let name = found.reference.as_deref().unwrap_or_default();
     let mut disturbed = Vec::new();
     for row in &found.rows {
         let slowdown = row.median_ms / row.alone_ms;
@@ -27,7 +30,7 @@ pub(super) fn lay_out(found: &BenchReport) -> Report {
         }
         if let Some(relative) = &row.relative {
             let prefix = if configurations.len() > 1 { configuration(row) } else { String::new() };
-            report = report.toned_line(verdict_line(row, relative, reference, prefix));
+            report = report.toned_line(verdict_line(row, relative, name, prefix));
         }
     }
     if !disturbed.is_empty() {
@@ -40,6 +43,27 @@ pub(super) fn lay_out(found: &BenchReport) -> Report {
                 disturbed.join(", ")
             ),
         )]);
+    }
+    if found.layers.is_empty() {
+        return report;
+    }
+    let (shown, others) = found.layers.split_at(top.min(found.layers.len()));
+    report = report.table(layers::table(shown, models, reference));
+    let slower = found.rows.iter().filter_map(|row| {
+        let profiled_ms = layers::profiled_ms(&found.layers, &row.model)?;
+        let slowdown = profiled_ms / row.median_ms;
+        (slowdown > DISTURBED).then(|| format!("{} {slowdown:.1}", row.model))
+    });
+    let slower = slower.collect::<Vec<_>>().join(", ");
+    if !slower.is_empty() {
+        let text = format!(
+            "profiling takes time itself, between and in short kernels (times as long as above: {slower})"
+        );
+        report = report.toned_line([(Tone::Dim, text)]);
+    }
+    if !others.is_empty() {
+        let text = format!("{} more: {}", counted(others.len(), "row"), layers::rest(others, models));
+        report = report.toned_line([(Tone::Dim, text)]);
     }
     report
 }

@@ -1,6 +1,7 @@
 //! `bench`: how long models take, and whether one is really faster than another.
 
 mod declaration;
+mod layers;
 mod layout;
 mod measured;
 
@@ -19,6 +20,7 @@ use crate::playground::{Loaded, Playground};
 use crate::render::record::ReportShape;
 use crate::render::report::{Effect, Report};
 use crate::render::text::counted;
+use layers::{LayerTimes, layer_times};
 use measured::{Contestant, Extent, Measured, measure, resident_bytes};
 use qp_analysis::proportion::CONFIDENCE;
 use qp_analysis::quantile;
@@ -57,6 +59,12 @@ pub(super) struct Arguments {
     /// How many rounds to measure; in each round every model runs once
     #[arg(long, value_name = "COUNT", value_parser = integer_in::<u32>(3..=100_000))]
     rounds: Option<u32>,
+    /// Also measure how long each layer takes, in further runs that the runtime profiles
+    #[arg(long)]
+    layers: bool,
+    /// Show at most this many layers, those that take longest
+    #[arg(long, value_name = "COUNT", default_value_t = 20, requires = "layers")]
+    top: usize,
     #[command(flatten)]
     settings: Settings,
 }
@@ -74,6 +82,8 @@ struct BenchReport {
     is_input_chosen: bool,
     reference: Option<String>,
     rows: Vec<Row>,
+    /// What each layer takes; empty if that was not asked for.
+    layers: Vec<LayerTimes>,
 }
 
 /// One model with one number of samples and one of threads.
@@ -151,6 +161,10 @@ impl Command for Bench {
             shows: "the throughput of one digit and of eight at a time, on one thread",
         },
         Example {
+            line: "bench resnet8.onnx resnet8_uint8.onnx --layers --top 5 --rounds 20",
+            shows: "which layers become faster, which slower",
+        },
+        Example {
             line: "bench resnet8_int8.pt --reference resnet8_int8.onnx --seconds 0.1",
             shows: "one network on two runtimes, for a tenth of a second",
         },
@@ -167,6 +181,13 @@ impl Command for Bench {
         running(arguments.threads.first().copied())
             .check(&entrants.iter().map(|entrant| &*entrant.model).collect::<Vec<_>>())?;
         let is_input_chosen = playground.input.is_some();
+        if arguments.layers {
+            entrants.iter().try_for_each(|entrant| entrant.model.session.require_kernels())?;
+        }
+        if arguments.layers && (arguments.batch.len() > 1 || arguments.threads.len() > 1) {
+            return Err(Error::usage("`--layers` takes one batch size and one number of threads")
+                .with_hint("Measure the others without it."));
+        }
         let input = playground.input.clone().unwrap_or_else(random);
         let batches = match &arguments.batch[..] {
             [] => vec![whole(&input, &entrants)],
@@ -207,6 +228,17 @@ impl Command for Bench {
                 break;
             }
         }
+        let (mut layers, mut are_layers_missing) = (Vec::new(), false);
+        if arguments.layers && stop.is_none() {
+            let running = running(threads[0]);
+            match layer_times(&entrants, &fitted[0], &running, (extent, reference.unwrap_or(0)), &task) {
+                Ok(times) => layers = times,
+                Err(error) if error.kind() == ErrorKind::Cancelled => {
+                    (stop, are_layers_missing) = (Some(error), true);
+                }
+                Err(error) => return Err(error),
+            }
+        }
         drop(task);
         if let Some(error) = &stop
             && (error.kind() != ErrorKind::Cancelled || rows.is_empty())
@@ -215,13 +247,19 @@ impl Command for Bench {
         }
         let wanted = batches.len() * threads.len() * entrants.len();
         let measured = rows.len();
-        let report = layout::lay_out(&BenchReport {
+        let models: Vec<String> = entrants.iter().map(|entrant| entrant.model.id.clone()).collect();
+        let found = BenchReport {
             input: input.source.clone(),
             is_input_chosen,
-            reference: reference.map(|place| entrants[place].model.id.clone()),
+            reference: reference.map(|place| models[place].clone()),
             rows,
-        });
+            layers,
+        };
+        let report = layout::lay_out(&found, (&models, reference, arguments.top));
         Ok(match stop {
+            Some(error) if are_layers_missing => {
+                report.effect(Effect::Fail(error.with_cause("the layers were not measured to the end")))
+            }
             Some(error) => report.effect(Effect::Fail(error.with_cause(format!(
                 "the table above has {measured} of {wanted} rows, the last of fewer rounds"
             )))),

@@ -290,8 +290,13 @@ impl Case<'_> {
     fn layer_of<'f>(&'f self, finding: &'f LintFinding, graph: &Graph<'f>) -> Option<&'f str> {
         let computing = finding.tensor.as_deref().and_then(|tensor| graph.computing(tensor));
         let own = computing.map(|layer| layer.path.as_str()).or(finding.layer.as_deref())?;
-        let pair = self.values.pairs.iter().find(|pair| pair.candidate.path == own);
-        Some(pair.map_or(own, |pair| pair.reference.path.as_str()))
+        Some(self.in_reference(own))
+    }
+
+    /// The float model's layer that a layer of the candidate is paired with; the candidate's own if there is none.
+    fn in_reference<'f>(&'f self, layer: &'f str) -> &'f str {
+        let pair = self.values.pairs.iter().find(|pair| pair.candidate.path == layer);
+        pair.map_or(layer, |pair| pair.reference.path.as_str())
     }
 
     /// The known faults; returns the layers whose codes cut off negative values as a ReLU does.
@@ -337,14 +342,18 @@ impl Case<'_> {
         if let Some(stopped) = comparison.stopped {
             return Err(stopped);
         }
+        let graph = Graph::of(self.candidate.model.info(), false);
         for (index, (pair, found)) in pairs.iter().zip(&comparison.compared).enumerate() {
             let layer = pair.reference.path.as_str();
+            // A layer rounds what it reads: a cause at the layer before it explains what it computes, too.
+            let mut before = pair.candidate.inputs.iter().filter_map(|input| graph.computing(input));
+            let is_explained = before.any(|before| diagnosis.is_known(self.in_reference(&before.path)));
             let sqnr = found.local.metrics().sqnr_db.filter(|sqnr| *sqnr < BROKEN_DB);
             let Some(sqnr) = sqnr.filter(|_| found.is_alone(pair, alone.stand_in(index)) && !found.is_whole)
             else {
                 continue;
             };
-            if diagnosis.is_known(layer) || rectified.contains(&layer) {
+            if is_explained || diagnosis.is_known(layer) || rectified.contains(&layer) {
                 continue;
             }
             let models = ["compare", &diagnosis.reference, &diagnosis.candidate, "--match", layer];

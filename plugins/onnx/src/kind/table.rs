@@ -5,7 +5,7 @@ use qp_abi::sdk::{InputRole, LayerKind};
 
 /// What an operator does, if its name determines it.
 #[rustfmt::skip]
-pub(super) fn of_operator(op: &str) -> LayerKind {
+pub fn of_operator(op: &str) -> LayerKind {
     match op {
         "Conv" | "ConvTranspose" | "DeformConv" | "FusedConv" | "NhwcFusedConv" | "QLinearConv"
         | "ConvTransposeWithDynamicPads" | "ConvInteger" | "ConvIntegerToFloat" => LayerKind::CONVOLUTION,

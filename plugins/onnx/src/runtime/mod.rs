@@ -4,6 +4,7 @@ mod arena;
 mod basis;
 pub mod capture;
 mod idle;
+pub mod kernels;
 pub mod library;
 pub mod pieces;
 pub mod piecewise;

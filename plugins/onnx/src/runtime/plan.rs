@@ -8,6 +8,10 @@ use qp_abi::sdk::{
     element_count,
 };
 use std::collections::HashSet;
+use std::path::Path;
+
+/// The option that asks for the times of kernels; its value is a folder for the runtime's files.
+const PROFILE: &str = "profile";
 
 /// How a model is prepared; a run with other settings needs another session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +67,14 @@ impl Settings {
     /// More threads than any machine has are a mistake, and each would take memory.
     const MAX_THREADS: usize = 1024;
 
-    fn of(request: &RunRequest<'_>) -> Result<Self> {
+    /// The settings in the options of a run, without [`PROFILE`].
+    ///
+    /// # Errors
+    /// `InvalidInput` for an unknown option or value.
+    pub fn of<'o>(options: impl IntoIterator<Item = (&'o str, &'o str)>) -> Result<Self> {
         let mut settings =
             Self { optimization: Optimization::All, threads: None, budget: None, replay: None };
-        for option in request.options.as_slice() {
-            let (name, value) = (option.0.as_str(), option.1.as_str());
+        for (name, value) in options {
             match name {
                 "optimization" => {
                     let known = Optimization::NAMES.iter().find(|(name, _)| *name == value);
@@ -104,6 +111,8 @@ impl Settings {
 pub struct Plan<'a> {
     /// How the model must be prepared.
     pub settings: Settings,
+    /// Where the runtime notes how long each kernel takes, if it should.
+    pub profile: Option<&'a Path>,
     /// The inputs by the model's names, in the model's order.
     pub inputs: Vec<(&'a str, TensorView<'a>)>,
     /// The names of the values to deliver, in order.
@@ -121,7 +130,9 @@ impl<'a> Plan<'a> {
     /// `InvalidInput` for inputs or options that do not fit, `NotFound` for an unknown output, `UnsupportedOp` for
     /// what cannot be delivered.
     pub fn new(info: &'a ModelInfo, request: &RunRequest<'a>) -> Result<Self> {
-        let settings = Settings::of(request)?;
+        let options = request.options.as_slice().iter().map(|option| (option.0.as_str(), option.1.as_str()));
+        let profile = options.clone().find(|(name, _)| *name == PROFILE).map(|(_, folder)| Path::new(folder));
+        let settings = Settings::of(options.filter(|(name, _)| *name != PROFILE))?;
         let wanted = wanted(info, request)?;
         let views = request.inputs.as_slice();
         if let Some(view) = views.iter().find(|view| !info.inputs.iter().any(|input| input.name == view.name))
@@ -133,7 +144,7 @@ impl<'a> Plan<'a> {
         let captured = wanted.iter().copied().filter(|name| !is_output(name)).collect();
         let is_wanted = |output: &&ValueInfo| request.fetch == Fetch::OUTPUTS && delivered(output).is_err();
         let left_out = info.outputs.iter().filter(is_wanted).collect();
-        let mut plan = Self { settings, inputs: Vec::new(), wanted, captured, left_out };
+        let mut plan = Self { settings, profile, inputs: Vec::new(), wanted, captured, left_out };
         for input in &info.inputs {
             let mut given = views.iter().filter(|view| view.name == input.name);
             let view = given.next().ok_or_else(|| {

@@ -1,6 +1,7 @@
 //! One model prepared to run, and one run of it.
 
 use super::capture;
+use super::kernels::Files;
 use super::plan::{Plan, Settings};
 use super::tensor::{deliver, to_input};
 use super::{NAME, Runtime};
@@ -11,7 +12,7 @@ use qp_abi::manifest::pair;
 use qp_abi::sdk::{BackendError, ErrorKind, Pair, Progress, Result, RunReport, Sink};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ const UNWATCHED: Duration = Duration::from_millis(30);
 
 /// The session option that names the external data folder of a model in memory; ONNX Runtime 1.20 and later.
 const EXTERNAL_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+
+/// The session option that names the file for the tensors of the optimized graph.
+const TENSORS_FILE: &str = "session.optimized_model_external_initializers_file_name";
 
 /// How often the host is asked whether to cancel a run.
 const POLL: Duration = Duration::from_millis(20);
@@ -50,16 +54,33 @@ impl Session {
         plan: &Plan<'_>,
         progress: &Progress<'_>,
     ) -> Result<Self> {
-        let settings = plan.settings;
+        Self::observed(runtime, source, has_external, (plan.settings, &plan.captured), None, progress)
+    }
+
+    /// The same; the runtime writes the graph that it makes, and perhaps a profile, to a folder.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn observed(
+        runtime: &Runtime,
+        source: &Source,
+        has_external: bool,
+        (settings, captured): (Settings, &[&str]),
+        observation: Option<&Observation<'_>>,
+        progress: &Progress<'_>,
+    ) -> Result<Self> {
         progress.update("preparing the model", 0, 0)?;
         let is_unchanged = source.is_unchanged();
         check_source(source, has_external)?;
         let loaded = runtime.load()?;
-        let capture_threads = (!plan.captured.is_empty()).then_some(loaded.threads);
+        let capture_threads = (!captured.is_empty()).then_some(loaded.threads);
         let refused = |error: &ort::Error| explain(error, &format!("{NAME} refuses `{}`", source.name()));
         let mut builder =
             builder(&loaded.environment, settings, capture_threads).map_err(|error| refused(&error))?;
-        let captured: Vec<String> = plan.captured.iter().map(|name| (*name).to_owned()).collect();
+        if let Some(observation) = observation {
+            builder = observation.ask(builder).map_err(|error| refused(&error))?;
+        }
+        let captured: Vec<String> = captured.iter().map(|name| (*name).to_owned()).collect();
         let inner = if !captured.is_empty() || source.is_edited() {
             builder = with_external(builder, source, has_external, |_| true)?;
             builder.commit_from_memory(&capture::with_outputs(source.bytes(), &captured))
@@ -77,6 +98,20 @@ impl Session {
             version: loaded.version.to_string(),
             last: None,
         })
+    }
+
+    /// The settings that it is prepared with.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// Ends the profile of its runs; returns its file.
+    ///
+    /// # Errors
+    /// `RuntimeFailed`.
+    pub fn end_profile(&mut self) -> Result<PathBuf> {
+        let ended = self.inner.end_profiling();
+        ended.map(PathBuf::from).map_err(|error| explain(&error, "ONNX Runtime cannot write the profile"))
     }
 
     /// Whether it is prepared as the plan requires.
@@ -126,6 +161,25 @@ impl Session {
         let (elapsed, last_bytes) = self.last?;
         let factor = u32::try_from(bytes.div_ceil(last_bytes.max(1))).unwrap_or(u32::MAX).max(1);
         Some(elapsed.saturating_mul(factor))
+    }
+}
+
+/// What a session writes to a folder.
+#[derive(Debug)]
+pub struct Observation<'a> {
+    /// Where.
+    pub files: Files<'a>,
+    /// Whether the runs are profiled.
+    pub is_timed: bool,
+}
+
+impl Observation<'_> {
+    fn ask(&self, builder: SessionBuilder) -> std::result::Result<SessionBuilder, ort::Error> {
+        // The stored tensors are not read again; beside the graph they are written without a copy in memory.
+        let builder = builder
+            .with_optimized_model_path(self.files.graph())?
+            .with_config_entry(TENSORS_FILE, Files::TENSORS)?;
+        if self.is_timed { Ok(builder.with_profiling(self.files.profile())?) } else { Ok(builder) }
     }
 }
 

@@ -1,0 +1,398 @@
+//! Why ONNX Runtime computes a quantized layer in float.
+//!
+//! In a QDQ model the runtime replaces a layer between `DequantizeLinear` and `QuantizeLinear` by an integer kernel if its
+//! selectors accept the layer and everything around it (`core/optimizer/qdq_transformer/selectors_actions` in its
+//! sources). What they require of each operator is in [`needs`]; it was found by giving the runtime one graph for each
+//! case, and the tests do so again.
+
+use super::is_integer_operator;
+use crate::runtime::plan::{Optimization, Settings};
+use qp_abi::sdk::{
+    AttributeValue, DType, InputRole, LayerInfo, LayerKind, ModelInfo, QuantizationParameters, ValueInfo,
+    ValueOrigin,
+};
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+
+/// Why a layer is not computed in integers.
+#[derive(Debug, Serialize)]
+pub(super) struct Reason {
+    /// A name for what is the same in other layers.
+    code: &'static str,
+    /// What is in the way of this layer.
+    text: String,
+    next_step: &'static str,
+}
+
+/// What an operator's integer kernel needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// The runtime has none.
+    Nothing,
+    /// Codes at all inputs and at the output.
+    Rounding,
+    /// Codes at all inputs.
+    CodesOnly,
+}
+
+fn needs(layer: &LayerInfo) -> Needs {
+    match layer.op_type.as_str() {
+        "Resize" if interpolates(layer) => Needs::Nothing,
+        "MatMul" | "Gemm" => Needs::CodesOnly,
+        "Conv" | "Add" | "Mul" | "Concat" | "Where" | "AveragePool" | "GlobalAveragePool" | "MaxPool"
+        | "LeakyRelu" | "Sigmoid" | "Softmax" | "Resize" | "Flatten" | "Transpose" | "DepthToSpace"
+        | "Slice" | "Reshape" | "Gather" | "Squeeze" | "Unsqueeze" | "Expand" | "Split" => Needs::Rounding,
+        _ => Needs::Nothing,
+    }
+}
+
+/// Whether a resize computes values between others.
+fn interpolates(layer: &LayerInfo) -> bool {
+    let mode = layer.attributes.iter().find(|attribute| attribute.name == "mode");
+    mode.is_some_and(|mode| !matches!(&mode.value, AttributeValue::Text(mode) if mode == "nearest"))
+}
+
+/// Whether an operator's kernel for codes is the one for numbers: it only moves or chooses them.
+fn moves_codes(operator: &str) -> bool {
+    matches!(
+        operator,
+        "MaxPool"
+            | "Resize"
+            | "Flatten"
+            | "Transpose"
+            | "DepthToSpace"
+            | "Slice"
+            | "Reshape"
+            | "Gather"
+            | "Squeeze"
+            | "Unsqueeze"
+            | "Expand"
+            | "Split"
+    )
+}
+
+/// The model's graph, to find reasons in.
+pub(super) struct Reasons<'a> {
+    info: &'a ModelInfo,
+    settings: Settings,
+    producers: HashMap<&'a str, &'a LayerInfo>,
+    readers: HashMap<&'a str, Vec<&'a LayerInfo>>,
+    values: HashMap<&'a str, &'a ValueInfo>,
+    stored: HashSet<&'a str>,
+    outputs: HashSet<&'a str>,
+}
+
+impl<'a> Reasons<'a> {
+    pub(super) fn of(info: &'a ModelInfo, settings: Settings) -> Self {
+        let mut producers = HashMap::new();
+        let mut readers: HashMap<&str, Vec<&LayerInfo>> = HashMap::new();
+        for layer in &info.layers {
+            producers.extend(named(&layer.outputs).map(|value| (value, layer)));
+            for value in named(&layer.inputs) {
+                readers.entry(value).or_default().push(layer);
+            }
+        }
+        let values = info.values.iter().chain(&info.inputs).chain(&info.outputs);
+        Self {
+            info,
+            settings,
+            producers,
+            readers,
+            values: values.map(|value| (value.name.as_str(), value)).collect(),
+            stored: info.tensors.iter().map(|tensor| tensor.name.as_str()).collect(),
+            outputs: info.outputs.iter().map(|value| value.name.as_str()).collect(),
+        }
+    }
+
+    /// The layers that the file has quantized: those that compute with codes, or with numbers that were codes.
+    pub(super) fn quantized(&self) -> impl Iterator<Item = usize> {
+        (0..self.info.layers.len()).filter(|&index| {
+            let layer = &self.info.layers[index];
+            let is_other = matches!(
+                layer.kind,
+                LayerKind::QUANTIZE
+                    | LayerKind::DEQUANTIZE
+                    | LayerKind::QUANTIZE_DEQUANTIZE
+                    | LayerKind::IDENTITY
+                    | LayerKind::CONSTANT
+                    | LayerKind::SHAPE
+            ) || layer.op_type == "Cast"
+                || named(&layer.outputs).all(|value| self.is_constant(value));
+            let reads_codes = || operands(layer).any(|(_, value)| self.dequantize(value).is_some());
+            !is_other && (is_integer_operator(&layer.op_type) || reads_codes())
+        })
+    }
+
+    /// Why a quantized layer is not computed in integers.
+    pub(super) fn reason(&self, layer: usize) -> Reason {
+        let layer = &self.info.layers[layer];
+        let activations = || operands(layer).filter(|(_, value)| !self.is_constant(value));
+        if matches!(self.settings.optimization, Optimization::Disable | Optimization::Basic) {
+            return Reason {
+                code: "optimization-level",
+                text: format!(
+                    "the optimization level `{}` makes no integer kernels",
+                    self.settings.optimization.name()
+                ),
+                next_step: "Use the level `extended` or `all`.",
+            };
+        }
+        if activations().all(|(_, value)| self.dequantize(value).is_none()) {
+            return Reason {
+                code: "weight-only",
+                text: "only its weight is quantized, and is turned into real numbers first".to_owned(),
+                next_step: "Quantize what it reads as well, or the weight in blocks of 4 bits (`MatMulNBits`).",
+            };
+        }
+        let needs = needs(layer);
+        if needs == Needs::Nothing {
+            return Reason {
+                code: "no-kernel",
+                text: format!(
+                    "ONNX Runtime has no integer kernel for `{}`{}",
+                    layer.op_type,
+                    if interpolates(layer) { " that interpolates" } else { "" }
+                ),
+                next_step: "Leave its output unrounded, unless another runtime needs the codes: the rounding only costs accuracy here.",
+            };
+        }
+        if let Some((value, dtype)) = operands(layer).find_map(|(_, value)| self.other_codes(value)) {
+            return Reason {
+                code: "code-type",
+                text: format!(
+                    "`{value}` is {}; integer kernels take int8 and uint8",
+                    dtype.known_name().unwrap_or("of another type")
+                ),
+                next_step: "Quantize it to 8 bits if the layer should be fast.",
+            };
+        }
+        let is_data = |role: InputRole| role == InputRole::DATA || role == InputRole::WEIGHT;
+        if let Some((_, value)) =
+            operands(layer).find(|(role, value)| is_data(*role) && self.dequantize(value).is_none())
+        {
+            return Reason {
+                code: "float-input",
+                text: format!("its input `{value}` is not quantized"),
+                next_step: "Quantize that value, too.",
+            };
+        }
+        let factor = |name: &str| {
+            layer.attributes.iter().find(|attribute| attribute.name == name).and_then(|attribute| {
+                match attribute.value {
+                    AttributeValue::Float(number) => Some(number),
+                    _ => None,
+                }
+            })
+        };
+        if let Some(alpha) = factor("alpha").filter(|alpha| layer.op_type == "Gemm" && *alpha != 1.0) {
+            return Reason {
+                code: "factor",
+                text: format!("its factor alpha is {alpha}; the integer kernel takes 1"),
+                next_step: "Multiply the weight by the factor before quantizing.",
+            };
+        }
+        let reason = self
+            .of_output(layer, needs)
+            .or_else(|| self.of_scales(layer))
+            .or_else(|| self.of_signed_codes(layer))
+            .or_else(|| self.of_signed_operand(layer));
+        reason.unwrap_or_else(|| Reason {
+            code: "unexplained",
+            text: "nothing in the graph says why".to_owned(),
+            next_step: "Look at the layer and its neighbors with `layer`; another version of ONNX Runtime may differ.",
+        })
+    }
+
+    /// A layer that moves codes cannot change what they stand for.
+    fn of_scales(&self, layer: &LayerInfo) -> Option<Reason> {
+        if !moves_codes(&layer.op_type) {
+            return None;
+        }
+        let parameters = |codes: &str| self.values.get(codes)?.quantization.as_ref().into_option();
+        let read = self.dequantize(operands(layer).next()?.1)?;
+        let before = parameters(named(&read.inputs).next()?)?;
+        let after = self.rounding(named(&layer.outputs).next()?)?;
+        let same = before.scales == after.scales && before.zero_points == after.zero_points;
+        (!same).then(|| Reason {
+            code: "scale-changed",
+            text: format!(
+                "it moves codes, and they mean {} before it and {} after it",
+                codes_text(before),
+                codes_text(after)
+            ),
+            next_step: "Give both values the same scale and zero point.",
+        })
+    }
+
+    /// As with activations of several readers: a stored operand stays int8.
+    fn of_signed_operand(&self, layer: &LayerInfo) -> Option<Reason> {
+        if !matches!(layer.op_type.as_str(), "Add" | "Mul" | "Concat" | "Where") {
+            return None;
+        }
+        let is_stored_int8 = |codes: &&str| {
+            let tensor = self.info.tensors.iter().find(|tensor| tensor.name == *codes);
+            tensor.is_some_and(|tensor| tensor.dtype == DType::INT8)
+        };
+        let read = operands(layer).filter_map(|(_, value)| named(&self.dequantize(value)?.inputs).next());
+        let codes = { read }.find(is_stored_int8)?;
+        Some(Reason {
+            code: "int8-stored-operand",
+            text: format!(
+                "its operand `{codes}` is stored as int8; on x86 the kernel takes uint8, and ONNX Runtime converts only activations"
+            ),
+            next_step: "Quantize to uint8 (`activation_type=QuantType.QUInt8`).",
+        })
+    }
+
+    /// On x86 the kernels compute with uint8. The runtime turns int8 activations into uint8, but not those that several
+    /// layers read, and a layer needs one type at its inputs and its output.
+    fn of_signed_codes(&self, layer: &LayerInfo) -> Option<Reason> {
+        let read = operands(layer).filter_map(|(_, value)| named(&self.dequantize(value)?.inputs).next());
+        let rounded = named(&layer.outputs).filter_map(|value| self.rounded(value));
+        let is_shared_int8 = |codes: &&str| {
+            let dtype = self.values.get(codes).map(|value| value.dtype);
+            dtype == Some(DType::INT8) && self.uses_of_codes(codes) > 1
+        };
+        let codes = rounded.chain(read).find(is_shared_int8)?;
+        Some(Reason {
+            code: "int8-read-twice",
+            text: format!(
+                "`{codes}` is int8 and read by several layers; on x86 the kernels take uint8, and ONNX Runtime converts only what one layer reads"
+            ),
+            next_step: "Quantize activations as uint8 (`activation_type=QuantType.QUInt8`); weights can stay int8.",
+        })
+    }
+
+    /// What is in the way at the output.
+    fn of_output(&self, layer: &LayerInfo, needs: Needs) -> Option<Reason> {
+        let value = named(&layer.outputs).next()?;
+        let readers = self.readers.get(value).map_or(&[][..], Vec::as_slice);
+        let others: Vec<&&LayerInfo> =
+            readers.iter().filter(|reader| reader.kind != LayerKind::QUANTIZE).collect();
+        let is_rounded = others.len() < readers.len();
+        let is_output = self.outputs.contains(value);
+        match others[..] {
+            [clamp] if !is_rounded && !is_output && clamp.kind == LayerKind::CLAMP => {
+                let clamped = named(&clamp.outputs).next()?;
+                match self.rounding(clamped) {
+                    Some(codes) => Some(Reason {
+                        code: "activation-kept",
+                        text: format!(
+                            "its `{}` is not part of the codes after it: {}, which reach beyond it",
+                            clamp.op_type,
+                            codes_text(codes)
+                        ),
+                        next_step: "Quantize the activation's output with codes that reach exactly as far as it: as uint8, or as int8 with zero point -128 (`ActivationSymmetric=False`).",
+                    }),
+                    None => Some(float_output(clamped)),
+                }
+                .filter(|_| needs == Needs::Rounding || clamp.op_type == "Relu")
+            }
+            _ if needs == Needs::CodesOnly => None,
+            [] if is_rounded && !is_output => None,
+            [function] if !is_rounded && !is_output => {
+                let is_rounded = named(&function.outputs).any(|value| self.rounding(value).is_some());
+                if is_rounded {
+                    Some(Reason {
+                        code: "function-between",
+                        text: format!("`{}` comes before its rounding", function.path),
+                        next_step: "Quantize the value between the two as well.",
+                    })
+                } else {
+                    Some(float_output(value))
+                }
+            }
+            _ if !is_rounded => Some(float_output(value)),
+            [] => Some(Reason {
+                code: "output-shared",
+                text: format!("its output `{value}` is an output of the model, too, in float"),
+                next_step: "Let the model put out the dequantized value instead.",
+            }),
+            [first, ..] => Some(Reason {
+                code: "output-shared",
+                text: format!("its output is also read in float, by `{}`", first.path),
+                next_step: "Let all layers that read the value read the dequantized one.",
+            }),
+        }
+    }
+
+    /// The layer that turns codes into this value, whatever moves or passes it on afterwards.
+    fn dequantize(&self, value: &str) -> Option<&'a LayerInfo> {
+        let layer = self.producers.get(value)?;
+        (layer.kind == LayerKind::DEQUANTIZE).then_some(layer)
+    }
+
+    /// How often numbers that these codes stand for are used. A value may be rounded by several layers, of which the
+    /// runtime makes one.
+    fn uses_of_codes(&self, codes: &str) -> usize {
+        let readers = |value: &str| self.readers.get(value).map_or(&[][..], Vec::as_slice);
+        let value = self.producers.get(codes).and_then(|rounding| named(&rounding.inputs).next());
+        let roundings =
+            readers(value.unwrap_or_default()).iter().filter(|reader| reader.kind == LayerKind::QUANTIZE);
+        let numbers = roundings
+            .flat_map(|rounding| named(&rounding.outputs))
+            .flat_map(readers)
+            .flat_map(|dequantize| named(&dequantize.outputs));
+        numbers.map(|value| readers(value).len() + usize::from(self.outputs.contains(value))).sum()
+    }
+
+    /// The codes that a value is rounded to, by their name.
+    fn rounded(&self, value: &str) -> Option<&'a str> {
+        let readers = self.readers.get(value)?;
+        let rounding = readers.iter().find(|reader| reader.kind == LayerKind::QUANTIZE)?;
+        named(&rounding.outputs).next()
+    }
+
+    /// The parameters of these codes.
+    fn rounding(&self, value: &str) -> Option<&'a QuantizationParameters> {
+        self.values.get(self.rounded(value)?)?.quantization.as_ref().into_option()
+    }
+
+    /// A value that was codes of a type that no integer kernel takes.
+    fn other_codes(&self, value: &'a str) -> Option<(&'a str, DType)> {
+        let codes = named(&self.dequantize(value)?.inputs).next()?;
+        let of_value = self.values.get(codes).map(|value| value.dtype);
+        let of_tensor =
+            || self.info.tensors.iter().find(|tensor| tensor.name == codes).map(|tensor| tensor.dtype);
+        let dtype = of_value.or_else(of_tensor)?;
+        let is_8_bits = matches!(dtype, DType::INT8 | DType::UINT8 | DType::INT32 | DType::UNDEFINED);
+        (!is_8_bits).then_some((value, dtype))
+    }
+
+    fn is_constant(&self, value: &str) -> bool {
+        let value_info = self.values.get(value);
+        self.stored.contains(value) || value_info.is_some_and(|value| value.origin != ValueOrigin::ACTIVATION)
+    }
+}
+
+fn float_output(value: &str) -> Reason {
+    Reason {
+        code: "float-output",
+        text: format!("its output `{value}` is not rounded to codes"),
+        next_step: "Quantize that value, too.",
+    }
+}
+
+/// The inputs that a layer computes with.
+fn operands(layer: &LayerInfo) -> impl Iterator<Item = (InputRole, &str)> {
+    let roles = layer.roles.iter().copied().chain(std::iter::repeat(InputRole::DATA));
+    let inputs = layer.inputs.iter().map(|name| name.as_str()).zip(roles);
+    inputs
+        .filter(|(name, role)| {
+            !name.is_empty() && matches!(*role, InputRole::DATA | InputRole::WEIGHT | InputRole::BIAS)
+        })
+        .map(|(name, role)| (role, name))
+}
+
+fn named(values: &[qp_abi::sdk::RString]) -> impl Iterator<Item = &str> {
+    values.iter().map(|name| name.as_str()).filter(|name| !name.is_empty())
+}
+
+/// `uint8 with zero point 128`.
+fn codes_text(codes: &QuantizationParameters) -> String {
+    let dtype = codes.dtype.known_name().unwrap_or("codes");
+    match (codes.scales.as_slice(), codes.zero_points.as_slice()) {
+        ([scale], [zero_point]) => format!("{dtype} with zero point {zero_point} and scale {scale:.4}"),
+        _ => dtype.to_owned(),
+    }
+}
