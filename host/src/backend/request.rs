@@ -80,7 +80,7 @@ impl Session {
         }
         let message = format!("{} does not tell which kernels it runs", self.manifest.name);
         Err(Error::new(ErrorKind::UnsupportedOp, message)
-            .with_hint("Models of ONNX Runtime have an answer; `backends info` lists what a backend can do."))
+            .with_hint("See `backends info` for what a backend can do: `kernels` is among its features."))
     }
 
     fn ask_for_kernels(&self, asked: &KernelsOf<'_>, progress: &dyn Progress) -> Result<Kernels> {

@@ -321,8 +321,15 @@ fn lay_out(found: &Found<'_>, float_only: bool) -> Report {
             .toned_line([(Tone::Dim, format!("  {}", reason.next_step))]);
     }
     let list = |wanted: fn(&Operator<'_>) -> usize| {
-        let counts = found.operators.iter().map(|operator| (operator.operator, wanted(operator)));
-        let some = counts.filter(|(_, count)| *count > 0);
+        let mut counts: Vec<(&str, usize)> = Vec::new();
+        for (name, count) in found.operators.iter().map(|operator| (operator.operator, wanted(operator))) {
+            match counts.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => *sum += count,
+                None => counts.push((name, count)),
+            }
+        }
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let some = counts.iter().filter(|(_, count)| *count > 0);
         some.map(|(operator, count)| format!("{count} {operator}")).collect::<Vec<_>>().join(", ")
     };
     let added = list(|operator| operator.added);

@@ -13,6 +13,7 @@ mod eager;
 mod export;
 mod forward;
 mod judge;
+mod kernels;
 mod open;
 pub mod pickle;
 mod python;

@@ -35,6 +35,9 @@ pub trait Model: Send + Sync + 'static {
     /// The values that a run can capture.
     fn values(&self) -> Vec<RString>;
 
+    /// What each value took in the last run with the option `profile`.
+    fn times(&self) -> Vec<u64>;
+
     /// Runs the model.
     fn run(
         &self,
@@ -84,6 +87,10 @@ impl<E: Engine> engine::Engine for Entry<E> {
 impl<M: Model> engine::Model for Entry<M> {
     fn values(&self) -> RResult<RVec<RString>, BackendError> {
         catch(|| Ok(self.0.values().into())).into()
+    }
+
+    fn times(&self) -> RResult<RVec<u64>, BackendError> {
+        catch(|| Ok(self.0.times().into())).into()
     }
 
     fn run(

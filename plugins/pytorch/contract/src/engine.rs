@@ -24,7 +24,8 @@ pub struct RunRequest<'a> {
     /// several, or `output:N` for output N. For layers: such names in the order of execution; names that a run does
     /// not compute are left out.
     pub names: RSlice<'a, RString>,
-    /// `threads`, `qengine`, `precision`; an unknown name is rejected with `InvalidInput`.
+    /// `threads`, `qengine`, `precision`, `profile` (see [`Model::times`]); an unknown name is rejected with
+    /// `InvalidInput`.
     pub options: RSlice<'a, Pair>,
 }
 
@@ -56,6 +57,10 @@ pub trait Engine: Send + Sync + 'static {
 pub trait Model: Send + Sync + 'static {
     /// The values that a run can capture or replace, by their unique names, in the order of execution.
     fn values(&self) -> RResult<RVec<RString>, BackendError>;
+
+    /// What each of [`values`](Self::values) took in the last run with the option `profile`, in nanoseconds: from the
+    /// value before it until it was computed. 0 where the run did not compute it; empty if there was no such run.
+    fn times(&self) -> RResult<RVec<u64>, BackendError>;
 
     /// Runs `forward`, and delivers what was requested.
     #[sabi(last_prefix_field)]

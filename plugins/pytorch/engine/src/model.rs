@@ -16,7 +16,8 @@ use qp_pytorch_contract::program::Program;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::ops::ControlFlow;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 use tch::Tensor;
 
 /// The prefix of an output that is requested by number.
@@ -30,6 +31,8 @@ pub struct Model {
     /// What can be captured, in the order of execution, each under its unique name.
     values: Vec<RString>,
     settings: Settings,
+    /// What each value took in the last run that was profiled.
+    times_ns: Mutex<Vec<u64>>,
 }
 
 impl Model {
@@ -53,7 +56,7 @@ impl Model {
             Stop::Failed(text) => failed(&format!("libtorch cannot list `{path}`"), text),
             Stop::Stopped => BackendError::internal("listing stopped without a reason"),
         })?;
-        Ok(Self { module: Mutex::new(module), values: values(&names), settings })
+        Ok(Self { module: Mutex::new(module), values: values(&names), settings, times_ns: Mutex::default() })
     }
 
     /// Builds a model from a program and its stored tensors, in the order in which the program names them.
@@ -79,7 +82,7 @@ impl Model {
         let _pass = enter(settings.engine.as_deref(), None, progress)?;
         let module = tch::no_grad(|| prepare(program, tensors))?;
         let values = prepare::tapped(program).map(RString::from).collect();
-        Ok(Self { module: Mutex::new(module), values, settings })
+        Ok(Self { module: Mutex::new(module), values, settings, times_ns: Mutex::default() })
     }
 }
 
@@ -105,6 +108,10 @@ fn values(listed: &shim::Names) -> Vec<RString> {
 impl boundary::Model for Model {
     fn values(&self) -> Vec<RString> {
         self.values.clone()
+    }
+
+    fn times(&self) -> Vec<u64> {
+        self.times_ns.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn run(
@@ -134,9 +141,14 @@ impl boundary::Model for Model {
         let mut fault = None;
         // The layer whose value is due next.
         let mut next = 0;
+        let mut clock = of_run.is_profiled.then(|| Clock::of(self.values.len()));
         let mut receive = |given: Given<'_>| {
+            let is_tapped = matches!(given, Given::Tapped(..));
             if let Given::Tapped(index, ..) = &given {
                 next = index + 1;
+                if let Some(clock) = &mut clock {
+                    clock.stop(*index);
+                }
             }
             let taken = match given {
                 Given::Alive => progress.update("running", next as u64, self.values.len() as u64),
@@ -154,6 +166,9 @@ impl boundary::Model for Model {
                     Ok(())
                 }
             };
+            if let Some(clock) = clock.as_mut().filter(|_| is_tapped) {
+                clock.start();
+            }
             match taken {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
@@ -165,6 +180,9 @@ impl boundary::Model for Model {
         let result = tch::no_grad(|| module.run(&inputs, &flags, &mut receive));
         tch::no_grad(|| drop(substitution));
         drop(module);
+        if let Some(clock) = clock {
+            *self.times_ns.lock().unwrap_or_else(PoisonError::into_inner) = clock.times_ns;
+        }
         let elapsed = match result {
             Ok(elapsed) => elapsed,
             Err(Stop::Stopped) => {
@@ -213,6 +231,30 @@ impl Model {
             runtime_version: shim::version().into(),
             elapsed_ns,
             settings: settings.into(),
+        }
+    }
+}
+
+/// Measures from value to value.
+struct Clock {
+    started: Instant,
+    times_ns: Vec<u64>,
+}
+
+impl Clock {
+    fn of(values: usize) -> Self {
+        Self { started: Instant::now(), times_ns: vec![0; values] }
+    }
+
+    fn start(&mut self) {
+        self.started = Instant::now();
+    }
+
+    /// A value that is computed in several parts gets the sum.
+    fn stop(&mut self, index: usize) {
+        let elapsed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if let Some(time) = self.times_ns.get_mut(index) {
+            *time = time.saturating_add(elapsed);
         }
     }
 }

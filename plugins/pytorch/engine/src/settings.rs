@@ -10,6 +10,7 @@ const THREADS: &str = "threads";
 const ENGINE: &str = "qengine";
 const PRECISION: &str = "precision";
 const BUDGET: &str = "budget";
+const PROFILE: &str = "profile";
 const PRECISIONS: [(&str, Kind); 4] = [
     ("float32", Kind::Float),
     ("float64", Kind::Double),
@@ -29,6 +30,8 @@ pub(crate) struct Settings {
     /// Whether few captured bytes may be kept. The exact number does not matter: each value is freed as soon as it is
     /// delivered.
     pub(crate) has_budget: bool,
+    /// Whether the run notes what each value takes.
+    pub(crate) is_profiled: bool,
 }
 
 impl Settings {
@@ -37,7 +40,7 @@ impl Settings {
     /// # Errors
     /// `InvalidInput` for an unknown option or an invalid value.
     pub(crate) fn read(options: &[Pair]) -> Result<Self> {
-        let known = [THREADS, ENGINE, PRECISION, BUDGET];
+        let known = [THREADS, ENGINE, PRECISION, BUDGET, PROFILE];
         if let Some(unknown) = options.iter().find(|option| !known.contains(&option.0.as_str())) {
             let message = format!("unknown option `{}` for libtorch", unknown.0);
             return Err(
@@ -49,6 +52,7 @@ impl Settings {
             engine: lookup(options, ENGINE).map(engine).transpose()?,
             precision: lookup(options, PRECISION).map(precision).transpose()?,
             has_budget: lookup(options, BUDGET).is_some(),
+            is_profiled: lookup(options, PROFILE).is_some(),
         })
     }
 

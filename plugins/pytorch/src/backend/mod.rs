@@ -44,7 +44,7 @@ impl sdk::Backend for Backend {
                 })
                 .collect(),
             url_schemes: RVec::new(),
-            features: texts(&["inspect", "run", "capture", "threads", "budget", "substitute", "code", "read-real", "runtime-folder"]),
+            features: texts(&["inspect", "run", "capture", "threads", "budget", "substitute", "code", "read-real", "runtime-folder", "kernels"]),
             options: vec![
                 OptionInfo {
                     name: "qengine".into(),

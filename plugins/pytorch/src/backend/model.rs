@@ -2,16 +2,20 @@
 
 use crate::code::{self, Wanted};
 use crate::document::Document;
+use crate::kernels::{self, Profile};
 use crate::runtime::{Prepared, Runtime};
 use qp_abi::abi_stable::std_types::RSlice;
 use qp_abi::sdk::{
     self, BackendError, ErrorKind, ModelInfo, Pair, Progress, ROption, Result, RunReport, RunRequest, Sink,
 };
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Options that a model is prepared with: weights are packed for an engine, and kept in a precision.
 const PREPARED: [&str; 2] = ["qengine", "precision"];
+
+/// The option that asks for the times of layers.
+const PROFILE: &str = "profile";
 
 /// A model of this backend.
 pub struct Model {
@@ -21,12 +25,49 @@ pub struct Model {
     runtime: Arc<Runtime>,
     /// The model as the engine has prepared it for the last run, and with which options.
     prepared: Mutex<Option<(Vec<Pair>, Prepared)>>,
+    /// The runs since the last request for their times.
+    profile: Mutex<Profile>,
 }
 
 impl Model {
     /// The model of a file that was read.
     pub fn new(document: Document, path: PathBuf, options: &[Pair], runtime: Arc<Runtime>) -> Self {
-        Self { document, path, options: options.to_vec(), runtime, prepared: Mutex::new(None) }
+        Self {
+            document,
+            path,
+            options: options.to_vec(),
+            runtime,
+            prepared: Mutex::new(None),
+            profile: Mutex::default(),
+        }
+    }
+}
+
+impl Model {
+    /// Notes what the layers took in a run that is profiled.
+    fn note(&self, folder: &str, elapsed_ns: u64, model: &Prepared) -> Result<()> {
+        let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
+        if profile.folder != folder || profile.values != model.computed() {
+            *profile =
+                Profile { folder: folder.to_owned(), values: model.computed().to_vec(), runs: Vec::new() };
+        }
+        profile.runs.push((elapsed_ns, model.times()?));
+        Ok(())
+    }
+
+    /// The answer to `kernels/1`.
+    fn kernels(&self, wanted: &kernels::Wanted) -> Result<String> {
+        if let ROption::RSome(obstacle) = &self.document.info.run_obstacle {
+            return Err(obstacle.clone());
+        }
+        if !wanted.timed {
+            return kernels::answer(&self.document, &Profile::default());
+        }
+        let mut noted = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.folder != wanted.folder || noted.runs.is_empty() {
+            return Err(BackendError::invalid_input("no run was profiled in this folder"));
+        }
+        kernels::answer(&self.document, &std::mem::take(&mut *noted))
     }
 }
 
@@ -80,6 +121,9 @@ impl sdk::Model for Model {
         let has_precision = fixed.iter().any(|option| option.0 == "precision");
         let request = RunRequest { options: RSlice::from_slice(&of_run), ..*request };
         let ran = model.run(&self.document.info, &request, sink, progress);
+        if let (Ok(report), Some(folder)) = (&ran, sdk::lookup(&of_run, PROFILE)) {
+            self.note(folder, report.elapsed_ns, model)?;
+        }
         ran.map_err(|error| if has_precision { error } else { with_precision(error, &self.document.info) })
     }
 
@@ -91,6 +135,7 @@ impl sdk::Model for Model {
         _progress: &Progress<'_>,
     ) -> Result<String> {
         match name {
+            "kernels/1" => self.kernels(&kernels::Wanted::read(payload)?),
             "code/1" => code::listing(&self.document, &Wanted::read(payload)?.layer)?.to_json(),
             _ => Err(sdk::unknown_request(name)),
         }
