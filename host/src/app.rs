@@ -3,7 +3,7 @@
 use crate::args::{Action, Args, ColorWhen, CommandLine, Document};
 use crate::backend::{BackendConfig, Backends, PythonPlaces, RuntimeFolder, RuntimeOrigin};
 use crate::cancel::CancelFlag;
-use crate::catalog::Measurements;
+use crate::catalog::{KeptResults, Measurements};
 use crate::checking::{self, Checking};
 use crate::dirs::Dirs;
 use crate::documents;
@@ -61,6 +61,7 @@ fn start(args: &Args) -> u8 {
     let mut playground = Playground::new(settings, backends, PathBuf::new());
     if let Some(dirs) = &dirs {
         playground.measurements = Measurements::in_file(dirs.measurements_file());
+        playground.kept_results = KeptResults::in_folder(dirs.results_folder());
     }
     let mut executor = Executor::new(playground, ui, cancel);
 

@@ -12,7 +12,7 @@ pub struct Dirs {
     pub data: PathBuf,
     /// Plugin manifests; may be deleted at any time.
     pub cache: PathBuf,
-    /// The history of commands; accuracies that were measured.
+    /// The history of commands; accuracies and other results that were measured.
     pub state: PathBuf,
 }
 
@@ -50,6 +50,11 @@ impl Dirs {
     /// Accuracies that were measured.
     pub fn measurements_file(&self) -> PathBuf {
         self.state.join("accuracies.json")
+    }
+
+    /// Results that took long to find.
+    pub fn results_folder(&self) -> PathBuf {
+        self.state.join("results")
     }
 
     /// Installed plugins.

@@ -136,3 +136,40 @@ fn a_broken_variant_does_not_keep_the_others_from_their_numbers() {
     assert!(broken.iter().all(|model| model["model"] == "resnet8_fp16.onnx"), "{found}");
     assert!(models.iter().filter(|model| !model["accuracy"].is_null()).count() == 6, "{found}");
 }
+
+#[test]
+fn what_a_matrix_has_measured_is_not_measured_again_until_something_changes() {
+    let world = World::new();
+    let line = "open models; matrix --data models/digits.npz --samples 40 --layer-samples 2";
+    let matrix = |more: &str| world.json(&format!("{line} {more} --json"));
+    let kept = |found: &Value| -> Vec<String> {
+        let is_kept = found["models"].as_array().unwrap().iter().filter(|row| row["is_kept"] == true);
+        is_kept.map(|row| row["model"].as_str().unwrap().to_owned()).collect()
+    };
+    let without_mark = |mut found: Value| {
+        for row in found["models"].as_array_mut().unwrap() {
+            row.as_object_mut().unwrap().remove("is_kept");
+        }
+        found
+    };
+    let first = matrix("");
+    assert!(kept(&first).is_empty());
+    let again = matrix("");
+    assert_eq!(kept(&again).len(), 6);
+    // To the last digit, infinities and times included.
+    assert_eq!(without_mark(again), without_mark(first));
+    for changed in ["--fresh", "--margin 2pp", "--batch 8", "--threads 1"] {
+        assert!(kept(&matrix(changed)).is_empty(), "{changed}");
+    }
+    // A model of other content is measured, with the reference; the rest stays.
+    let path = world.path("models/resnet8_int8.onnx");
+    let mut file = std::fs::read(&path).unwrap();
+    let producer = b"onnx.quantize";
+    let at = file.windows(producer.len()).position(|window| window == producer).unwrap();
+    file[at] = b'O';
+    std::fs::write(&path, file).unwrap();
+    let changed = matrix("");
+    assert_eq!(kept(&changed), ["resnet8.pt", "resnet8_int8.pt", "resnet8_traced.pt", "resnet8_uint8.onnx"]);
+    let text = world.run(line).output;
+    assert!(text.contains("6 variants as measured before"), "{text}");
+}

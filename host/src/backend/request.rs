@@ -85,7 +85,9 @@ impl Session {
 
     fn ask_for_kernels(&self, asked: &KernelsOf<'_>, progress: &dyn Progress) -> Result<Kernels> {
         self.require_kernels()?;
-        let found: Kernels = self.request("kernels/1", asked, progress)?;
+        self.backend.find_runtime()?;
+        let found: Kernels =
+            self.request("kernels/1", asked, progress).map_err(|error| self.backend.explained(error))?;
         let layers = self.info().layers.iter().map(|layer| layer.path.as_str()).collect();
         check_kernels(&found, &layers).map_err(|fault| breach(&self.manifest.id, &fault))?;
         Ok(found)

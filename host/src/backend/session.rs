@@ -5,7 +5,7 @@ use super::error::{breach, from_plugin};
 use super::manifest::Manifest;
 use super::progress::{Progress, Ticker};
 use super::receive::{Due, Receiver};
-use super::runtime::Started;
+use super::runtime::{Reach, Started};
 use super::spare::Spare;
 use crate::error::{Error, Result};
 use crate::model::{DType, ModelInfo, Property, Tensor, TensorChunk, TensorInfo, element_count};
@@ -23,7 +23,7 @@ pub struct Session {
     pub(super) model: ModelBox,
     /// Held by the one thread that runs.
     running: Mutex<()>,
-    backend: Arc<Started>,
+    pub(super) backend: Arc<Started>,
 }
 
 /// What a run should deliver.
@@ -104,6 +104,12 @@ impl Session {
     /// The model's description.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// The runtime that would run it, with its version and place, as far as that is known without loading it.
+    pub fn runtime_text(&self) -> Option<String> {
+        let status = self.backend.runtime(Reach::Files).ok()?;
+        Some(format!("{} {} {}", status.name?, status.version?, status.path?.display()))
     }
 
     /// The manifest of the plugin that has it open.

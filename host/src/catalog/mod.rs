@@ -2,11 +2,13 @@
 
 pub mod accuracy;
 pub mod family;
+pub mod kept_results;
 pub mod measured;
 pub mod name;
 mod scan;
 
 pub use accuracy::Accuracy;
+pub use kept_results::KeptResults;
 pub use measured::{Measured, Measurements};
 pub use name::Named;
 

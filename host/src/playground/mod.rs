@@ -12,7 +12,7 @@ pub use store::{Loaded, LoadedHow};
 
 use crate::backend::{Backends, Progress};
 use crate::cache::Cache;
-use crate::catalog::{Catalog, Measurements, Opened};
+use crate::catalog::{Catalog, KeptResults, Measurements, Opened};
 use crate::error::{Error, Result};
 use crate::input::{Dataset, Input, Selection};
 use crate::language::{Line, Variables};
@@ -33,6 +33,8 @@ pub struct Playground {
     pub catalog: Option<Catalog>,
     /// The accuracies that were measured on this machine.
     pub measurements: Measurements,
+    /// Results kept beyond the session.
+    pub kept_results: KeptResults,
     /// The path of the current model: the one that commands use by default.
     pub current: Option<PathBuf>,
     /// The path of the current model's layer that commands use by default.
@@ -110,6 +112,7 @@ impl Playground {
             backends,
             catalog: None,
             measurements: Measurements::default(),
+            kept_results: KeptResults::default(),
             current: None,
             layer: None,
             input: None,

@@ -5,7 +5,7 @@ use crate::model::Property;
 use crate::render::record::{Field, Record, Unit};
 
 /// The runtime of a run and the settings that took effect.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(in crate::commands) struct Ran {
     pub(in crate::commands) runtime: String,
     pub(in crate::commands) runtime_version: String,

@@ -47,6 +47,12 @@ impl Record for Variant {
                 .rank(4),
             Self::field("bytes", Unit::Bytes, "Size of its files", |one| one.bytes).title("size"),
             Self::field("is_reference", Unit::Flag, "Whether it is the reference", |one| one.is_reference),
+            Self::field(
+                "is_kept",
+                Unit::Flag,
+                "Whether its numbers are those of an earlier matrix of the same files, samples and settings",
+                |one| one.is_kept,
+            ),
             Self::flat(Judged::fields(), |one| one.judged.as_ref())
                 .for_machines()
                 .change("accuracy", |field| field.title("accuracy"))

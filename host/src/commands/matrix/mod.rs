@@ -1,6 +1,7 @@
 //! `matrix`: every variant of a network, its cost and its accuracy.
 
 mod declaration;
+mod kept;
 
 use super::arguments::evidence::{Choice, Evidence, Given, require_pairs};
 use super::arguments::number::{BUDGET_BYTES, integer_in, margin};
@@ -16,6 +17,7 @@ use crate::render::record::ReportShape;
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
+use kept::{Kept, Keys};
 use std::sync::Arc;
 
 /// Highest scores among which a label counts as found.
@@ -41,6 +43,9 @@ pub(super) struct Arguments {
     /// Samples for finding the worst layer; 0 skips it
     #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = integer_in::<u64>(0..=1_000_000))]
     layer_samples: u64,
+    /// Measure again what an earlier matrix has measured of the same files, samples and settings
+    #[arg(long)]
+    fresh: bool,
 }
 
 struct MatrixReport {
@@ -61,6 +66,8 @@ struct Variant {
     precision: String,
     bytes: u64,
     is_reference: bool,
+    /// Whether its numbers are those of an earlier matrix.
+    is_kept: bool,
     /// `None` if it was not evaluated.
     judged: Option<Judged>,
     /// Time of one sample, in the batches that were run.
@@ -103,31 +110,56 @@ impl Command for Matrix {
         let Given { input, labels, classes } = arguments.choice.read(playground)?;
         let sides: Vec<Side<'_>> =
             models.iter().map(|model| Side::of(model, running.options(model), playground, &task)).collect();
+        let keys = Keys::of(&sides, (&input, labels.as_deref(), &classes), (&arguments, reference), &task)?;
+        let mut kept: Vec<Option<Kept>> = match arguments.fresh {
+            true => models.iter().map(|_| None).collect(),
+            false => keys.0.iter().map(|key| playground.kept_results.get(key.as_deref()?)).collect(),
+        };
+        // The others are measured together with the reference.
+        if kept.iter().any(Option::is_none) {
+            kept[reference] = None;
+        }
+        let fresh: Vec<usize> = (0..models.len()).filter(|&index| kept[index].is_none()).collect();
+        let chosen: Vec<Side<'_>> = fresh.iter().map(|&index| sides[index].clone()).collect();
         let plan = Plan {
             truth: labels.as_deref().map_or(Truth::Unknown, Truth::Labels),
             output: None,
             top: TOP,
-            reference: Some(reference),
+            reference: fresh.iter().position(|&index| index == reference),
         };
-        let (evaluated, mut stop) = evaluate(&sides, &input, &arguments, plan, &task)?;
-        drop(sides);
+        let (evaluated, mut stop) = match chosen.is_empty() {
+            true => (Vec::new(), None),
+            false => evaluate(&chosen, &input, &arguments, plan, &task)?,
+        };
+        drop((chosen, sides));
         drop(task);
-        let samples = evaluated.iter().flatten().map(|tally| tally.samples).max().unwrap_or(0);
+        let of_fresh = evaluated.iter().flatten().map(|tally| tally.samples);
+        let samples = of_fresh.chain(kept.iter().flatten().map(|kept| kept.samples)).max().unwrap_or(0);
         let names = labels.is_some().then_some(&classes[..]);
+        let mut evaluated = evaluated.into_iter();
         let mut variants: Vec<Variant> = models
             .iter()
-            .zip(evaluated)
-            .map(|(model, tally)| Variant::of(model, tally, names, arguments.margin))
+            .zip(kept)
+            .map(|(model, kept)| match kept {
+                Some(kept) => Variant::kept(model, kept),
+                None => Variant::of(model, evaluated.next().unwrap_or_else(missing), names, arguments.margin),
+            })
             .collect();
         variants[reference].is_reference = true;
         let reference_id = models[reference].id.clone();
-        let candidates =
-            variants.iter_mut().filter(|variant| !variant.is_reference && variant.judged.is_some());
+        let candidates = variants
+            .iter_mut()
+            .filter(|variant| !variant.is_reference && !variant.is_kept && variant.judged.is_some());
         for variant in candidates.filter(|_| arguments.layer_samples > 0) {
             if stop.is_some() {
                 break;
             }
             stop = worst_layer(variant, (&reference_id, samples), &arguments, playground, scope).err();
+        }
+        if stop.is_none() {
+            for (key, variant) in keys.0.iter().zip(&mut variants).filter(|(_, variant)| !variant.is_kept) {
+                variant.keep(key.as_deref(), samples, &playground.kept_results);
+            }
         }
         mark_pareto(&mut variants);
         if stop.is_none() {
@@ -263,15 +295,14 @@ fn evaluate(
     Ok((all, None))
 }
 
+/// There are as many results as models; an error if not.
+fn missing() -> Result<Tally> {
+    Err(Error::internal("a model was not evaluated"))
+}
+
 impl Variant {
     fn of(model: &Loaded, tally: Result<Tally>, names: Option<&[String]>, margin: f64) -> Self {
-        let variant = Self {
-            model: model.id.clone(),
-            backend: model.session.plugin().id.clone(),
-            precision: model.info().precision.clone(),
-            bytes: model.bytes,
-            ..Self::default()
-        };
+        let variant = Self::unmeasured(model);
         match tally {
             Ok(tally) => Self {
                 sample_ms: Some(tally.elapsed().as_secs_f64() * 1e3 / tally.samples.max(1) as f64),
@@ -279,6 +310,16 @@ impl Variant {
                 ..variant
             },
             Err(error) => Self { obstacle: Some(error), ..variant },
+        }
+    }
+
+    fn unmeasured(model: &Loaded) -> Self {
+        Self {
+            model: model.id.clone(),
+            backend: model.session.plugin().id.clone(),
+            precision: model.info().precision.clone(),
+            bytes: model.bytes,
+            ..Self::default()
         }
     }
 
@@ -361,6 +402,14 @@ fn lay_out(matrix: &MatrixReport) -> Report {
             "● no other variant is both as good and as small; sample: time per sample in these batches, a rough number; `bench` measures it"
                 .to_owned(),
         )]);
+    let kept = matrix.models.iter().filter(|variant| variant.is_kept).count();
+    if kept > 0 {
+        let text = format!(
+            "{} as measured before of the same files, samples and settings; `--fresh` measures again",
+            counted(kept, "variant")
+        );
+        report = report.toned_line([(Tone::Dim, text)]);
+    }
     for variant in &matrix.models {
         if let Some(error) = &variant.obstacle {
             report = report.toned_line([

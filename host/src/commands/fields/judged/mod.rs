@@ -7,12 +7,15 @@ pub(in crate::commands) use declaration::verdict_tone;
 use super::Ran;
 use crate::capture::evaluation::{self, Tally};
 use crate::catalog::Measured;
+use crate::catalog::kept_results::real;
 use crate::playground::{Loaded, Playground};
 use qp_analysis::proportion::{CONFIDENCE, EQUIVALENCE_CONFIDENCE};
 use qp_analysis::quantile;
 use qp_analysis::{Interval, Verdict, wilson};
+use serde::{Deserialize, Serialize};
 
 /// The judgement of one model.
+#[derive(Serialize, Deserialize)]
 pub(in crate::commands) struct Judged {
     pub(in crate::commands) output: String,
     /// `None` without labels.
@@ -26,12 +29,15 @@ pub(in crate::commands) struct Judged {
 }
 
 /// How many samples are classified correctly.
+#[derive(Serialize, Deserialize)]
 pub(in crate::commands) struct Correct {
     pub(in crate::commands) count: u64,
     pub(in crate::commands) share: f64,
+    #[serde(with = "Ends")]
     pub(in crate::commands) interval: Interval,
 }
 
+#[derive(Serialize, Deserialize)]
 pub(in crate::commands) struct Accuracy {
     pub(in crate::commands) correct: Correct,
     pub(in crate::commands) in_top: f64,
@@ -39,6 +45,7 @@ pub(in crate::commands) struct Accuracy {
     pub(in crate::commands) confusions: Vec<Confusion>,
 }
 
+#[derive(Serialize, Deserialize)]
 pub(in crate::commands) struct ClassAccuracy {
     pub(in crate::commands) class: usize,
     pub(in crate::commands) name: Option<String>,
@@ -46,6 +53,7 @@ pub(in crate::commands) struct ClassAccuracy {
     pub(in crate::commands) correct: Correct,
 }
 
+#[derive(Serialize, Deserialize)]
 pub(in crate::commands) struct Confusion {
     pub(in crate::commands) label: usize,
     pub(in crate::commands) label_name: Option<String>,
@@ -55,6 +63,7 @@ pub(in crate::commands) struct Confusion {
 }
 
 /// How a candidate's output compares with the reference's.
+#[derive(Serialize, Deserialize)]
 pub(in crate::commands) struct Agreement {
     /// `None` if the output is not class scores, as for the divergences.
     pub(in crate::commands) same: Option<u64>,
@@ -68,24 +77,52 @@ pub(in crate::commands) struct Agreement {
     pub(in crate::commands) errors: OutputErrors,
 }
 
+#[derive(Serialize, Deserialize)]
 pub(in crate::commands) struct OutputErrors {
+    #[serde(with = "real")]
     pub(in crate::commands) sqnr_db: Option<f64>,
+    #[serde(with = "real")]
     pub(in crate::commands) cosine_similarity: Option<f64>,
+    #[serde(with = "real")]
     pub(in crate::commands) mse: Option<f64>,
+    #[serde(with = "real")]
     pub(in crate::commands) mean_abs_error: Option<f64>,
+    #[serde(with = "real")]
     pub(in crate::commands) psnr_db: Option<f64>,
 }
 
 /// A candidate's accuracy compared with the reference's, on the same samples.
+#[derive(Serialize, Deserialize)]
 pub(in crate::commands) struct PairedAccuracy {
     pub(in crate::commands) harmful: u64,
     pub(in crate::commands) helpful: u64,
     pub(in crate::commands) difference: f64,
+    #[serde(with = "Ends")]
     pub(in crate::commands) interval: Interval,
+    #[serde(with = "Ends")]
     pub(in crate::commands) equivalence: Interval,
     pub(in crate::commands) p_value: f64,
+    #[serde(with = "Decision")]
     pub(in crate::commands) verdict: Verdict,
     pub(in crate::commands) missing_samples: Option<u64>,
+}
+
+/// [`Interval`], for serde.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Interval")]
+struct Ends {
+    low: f64,
+    high: f64,
+}
+
+/// [`Verdict`], for serde.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Verdict")]
+enum Decision {
+    Same,
+    Worse,
+    Better,
+    Undecided,
 }
 
 impl Judged {
