@@ -310,7 +310,7 @@ fn lay_out(found: &Found<'_>, float_only: bool) -> Report {
     for ReasonGroup { reason, layers } in &found.reasons {
         let more = match layers.len() - 1 {
             0 => String::new(),
-            more => format!(" ({} more)", more),
+            more => format!(" and {more} more"),
         };
         report = report
             .toned_line([

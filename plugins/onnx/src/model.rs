@@ -289,6 +289,8 @@ impl Model for OnnxModel {
         if let Some(folder) = plan.profile {
             return self.run_profiled(folder, &plan, sink, progress);
         }
+        // One whose times nobody asked for, as after an interruption, is not kept.
+        *lock(&self.profiled) = None;
         let cut = match self.replay(&plan, sink, progress)? {
             None => self.run_in_pieces(&plan, sink, progress)?,
             some => some,
