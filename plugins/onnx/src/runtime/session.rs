@@ -74,7 +74,10 @@ impl Session {
         check_source(source, has_external)?;
         let loaded = runtime.load()?;
         let capture_threads = (!captured.is_empty()).then_some(loaded.threads);
-        let refused = |error: &ort::Error| explain(error, &format!("{NAME} refuses `{}`", source.name()));
+        let refused = |error: &ort::Error| match observation {
+            Some(observation) if observation.is_at_fault(error) => observation.explain(error),
+            _ => explain(error, &format!("{NAME} refuses `{}`", source.name())),
+        };
         let mut builder =
             builder(&loaded.environment, settings, capture_threads).map_err(|error| refused(&error))?;
         if let Some(observation) = observation {
@@ -174,6 +177,19 @@ pub struct Observation<'a> {
 }
 
 impl Observation<'_> {
+    /// Whether the runtime could not write to the folder.
+    fn is_at_fault(&self, error: &ort::Error) -> bool {
+        error.to_string().contains(&*self.files.0.to_string_lossy())
+    }
+
+    fn explain(&self, error: &ort::Error) -> BackendError {
+        let folder = self.files.0.parent().unwrap_or(self.files.0).display();
+        let message = format!("{NAME} cannot write the graph that it has made to `{folder}`");
+        BackendError::new(ErrorKind::IO, message)
+            .with_help("Make space there, or name another folder for temporary files in `TMPDIR`.")
+            .with_detail(error.to_string())
+    }
+
     fn ask(&self, builder: SessionBuilder) -> std::result::Result<SessionBuilder, ort::Error> {
         // The stored tensors are not read again; beside the graph they are written without a copy in memory.
         let builder = builder
