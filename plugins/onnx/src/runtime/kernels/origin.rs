@@ -43,6 +43,11 @@ impl Origins {
             for name in [made.names[kernel], made.layers[kernel].path.as_str()] {
                 found.add_if_new(model.layers.get(name), kernel);
             }
+            // ONNX Runtime 1.19 names what a kernel computes after the layer.
+            let of_outputs = outputs.iter().filter_map(|name| model.layers.get(name));
+            for layer in of_outputs.filter(is_own) {
+                found.add_if_new(Some(layer), kernel);
+            }
             if found.named[kernel].is_empty() {
                 let names = [made.names[kernel]].into_iter().chain(outputs);
                 found.add_if_new(names.filter_map(|name| model.beginning(name)).next().as_ref(), kernel);
