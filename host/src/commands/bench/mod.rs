@@ -181,13 +181,7 @@ impl Command for Bench {
         running(arguments.threads.first().copied())
             .check(&entrants.iter().map(|entrant| &*entrant.model).collect::<Vec<_>>())?;
         let is_input_chosen = playground.input.is_some();
-        if arguments.layers {
-            entrants.iter().try_for_each(|entrant| entrant.model.session.require_kernels())?;
-        }
-        if arguments.layers && (arguments.batch.len() > 1 || arguments.threads.len() > 1) {
-            return Err(Error::usage("`--layers` takes one batch size and one number of threads")
-                .with_hint("Measure the others without it."));
-        }
+        arguments.check_layers(&entrants)?;
         let input = playground.input.clone().unwrap_or_else(random);
         let batches = match &arguments.batch[..] {
             [] => vec![whole(&input, &entrants)],
@@ -265,6 +259,23 @@ impl Command for Bench {
             )))),
             None => report,
         })
+    }
+}
+
+impl Arguments {
+    /// Whether layers can be timed, if that is asked for.
+    ///
+    /// # Errors
+    /// `UnsupportedOp`, `Usage`.
+    fn check_layers(&self, entrants: &[Entrant]) -> Result<()> {
+        if !self.layers {
+            return Ok(());
+        }
+        if self.batch.len() > 1 || self.threads.len() > 1 {
+            return Err(Error::usage("`--layers` takes one batch size and one number of threads")
+                .with_hint("Measure the others without it."));
+        }
+        entrants.iter().try_for_each(|entrant| entrant.model.session.require_kernels())
     }
 }
 
