@@ -14,6 +14,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 SESSION = re.compile(r"(<!-- (?:golden|session): ([^;]+);[^>]*-->\n```text\n)(.*?)(?=```)", re.DOTALL)
@@ -29,10 +30,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", type=pathlib.Path, help="the program")
     qp = parser.parse_args().qp.resolve()
+    home = os.environ.get("QP_HOME")
+    data = pathlib.Path(home, "data") if home else pathlib.Path.home() / ".local/share/qp"
+    runtimes = os.environ.get("QP_RUNTIMES", str(data / "runtimes"))
 
     def session(match):
         command = [qp, "run", "--color", "never", "--echo", match[2]]
-        ran = subprocess.run(command, cwd=CHECKOUT, env={**os.environ, "COLUMNS": COLUMNS}, capture_output=True, text=True)
+        # In a home of its own: nothing was measured before.
+        with tempfile.TemporaryDirectory() as new_home:
+            env = {**os.environ, "COLUMNS": COLUMNS, "QP_HOME": new_home, "QP_RUNTIMES": runtimes}
+            ran = subprocess.run(command, cwd=CHECKOUT, env=env, capture_output=True, text=True)
         if ran.returncode != 0:
             sys.exit(f"{match[2]}: {ran.stderr}")
         printed = parts_of(ran.stdout)
