@@ -67,7 +67,7 @@ impl Settings {
     /// More threads than any machine has are a mistake, and each would take memory.
     const MAX_THREADS: usize = 1024;
 
-    /// The settings in the options of a run, without [`PROFILE`].
+    /// The settings in the options of a run, without `profile`.
     ///
     /// # Errors
     /// `InvalidInput` for an unknown option or value.

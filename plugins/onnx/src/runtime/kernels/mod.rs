@@ -1,8 +1,8 @@
 //! The kernels that ONNX Runtime makes of a model's layers, and their times: the answer to `kernels/1`.
 //!
 //! While it prepares a session, the runtime writes the graph that it has made of the model's. That graph is read like any
-//! model; [`origin`] finds the layers that each of its nodes computes, [`reason`] why a quantized layer is not computed in
-//! integers, [`profile`] the times.
+//! model; `origin` finds the layers that each of its nodes computes, `reason` why a quantized layer is not computed in
+//! integers, `profile` the times.
 
 mod origin;
 mod profile;
