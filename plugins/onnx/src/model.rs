@@ -15,9 +15,9 @@ use crate::runtime::session::{Observation, Session};
 use crate::source::Source;
 use prost::Message;
 use qp_abi::sdk::boundary::model_object;
-use qp_abi::sdk::unknown_request;
 use qp_abi::sdk::{
-    BackendError, Edit, Model, ModelBox, ModelInfo, Progress, Result, RunReport, RunRequest, Sink, TensorView,
+    BackendError, Edit, Kernels, KernelsOf, Model, ModelBox, ModelInfo, Progress, Result, RunReport,
+    RunRequest, Sink, TensorView,
 };
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -191,27 +191,6 @@ impl OnnxModel {
             None => Err(BackendError::internal("the session was lost")),
         }
     }
-
-    /// The answer to `kernels/1`.
-    fn kernels(&self, wanted: &kernels::Wanted, progress: &Progress<'_>) -> Result<String> {
-        if let Some(obstacle) = self.info.run_obstacle.as_ref().into_option() {
-            return Err(obstacle.clone());
-        }
-        let options = wanted.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let settings = Settings::of(options)?;
-        let folder = wanted.folder.as_path();
-        if !wanted.timed {
-            drop(self.observed(folder, settings, false, progress)?);
-            return kernels::answer(&self.info, settings, folder, None);
-        }
-        let profiled = lock(&self.profiled).take();
-        let (_, mut session) =
-            profiled.filter(|(of, session)| of == folder && session.settings() == settings).ok_or_else(
-                || BackendError::invalid_input("no run with these options was profiled in this folder"),
-            )?;
-        let profile = session.end_profile()?;
-        kernels::answer(&self.info, settings, folder, Some(&profile))
-    }
 }
 
 impl Model for OnnxModel {
@@ -316,16 +295,23 @@ impl Model for OnnxModel {
         }
     }
 
-    fn request(
-        &self,
-        name: &str,
-        payload: &str,
-        _sink: &mut Sink<'_>,
-        progress: &Progress<'_>,
-    ) -> Result<String> {
-        match name {
-            "kernels/1" => self.kernels(&kernels::Wanted::read(payload)?, progress),
-            _ => Err(unknown_request(name)),
+    fn kernels(&self, of: &KernelsOf, progress: &Progress<'_>) -> Result<Kernels> {
+        if let Some(obstacle) = self.info.run_obstacle.as_ref().into_option() {
+            return Err(obstacle.clone());
         }
+        let options = of.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let settings = Settings::of(options)?;
+        let folder = of.folder.as_path();
+        if !of.timed {
+            drop(self.observed(folder, settings, false, progress)?);
+            return kernels::answer(&self.info, settings, folder, None);
+        }
+        let profiled = lock(&self.profiled).take();
+        let (_, mut session) =
+            profiled.filter(|(of, session)| of == folder && session.settings() == settings).ok_or_else(
+                || BackendError::invalid_input("no run with these options was profiled in this folder"),
+            )?;
+        let profile = session.end_profile()?;
+        kernels::answer(&self.info, settings, folder, Some(&profile))
     }
 }

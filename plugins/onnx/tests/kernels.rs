@@ -4,11 +4,11 @@
 
 mod support;
 
-use qp_abi::sdk::{DType, ErrorKind, Model, TensorView};
+use qp_abi::sdk::{DType, ErrorKind, KernelsOf, Model, TensorView};
 use qp_plugin_onnx::proto::{AttributeProto, NodeProto, TensorProto, code};
 use serde_json::{Value, json};
 use support::build::{floats, graph, model, named, node, saved, tensor, value, with_ints};
-use support::{Ask, bytes_of, collect, open, run, runner, sample, with_progress};
+use support::{Ask, bytes_of, open, run, runner, sample, with_progress};
 
 /// What `kernels/1` answers about a model with the node `op` in a graph that begins with `x`, its codes and `xd`.
 struct Case {
@@ -91,7 +91,7 @@ impl Case {
         graph.input = vec![value("x", DType::FLOAT32, Some(&[1, 2, 4, 4]))];
         graph.output = self.outputs.iter().map(|name| value(name, DType::FLOAT32, None)).collect();
         let (_folder, path) = saved(&model(graph));
-        kernels(&open(&runner(), &path).unwrap(), &json!({})).unwrap()
+        kernels(&open(&runner(), &path).unwrap(), &[])
     }
 
     /// The code of the reason why `op` is in float; `None` if it is in integers.
@@ -103,20 +103,11 @@ impl Case {
     }
 }
 
-fn kernels(model: &impl Model, more: &Value) -> Result<Value, qp_abi::sdk::BackendError> {
+fn kernels(model: &impl Model, options: &[(&str, &str)]) -> Value {
     let folder = tempfile::tempdir().unwrap();
-    let mut payload = json!({"folder": folder.path()});
-    payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    request(model, &payload.to_string())
-}
-
-fn request(model: &impl Model, payload: &str) -> Result<Value, qp_abi::sdk::BackendError> {
-    let mut answer = Ok(String::new());
-    let _ = collect(|sink| {
-        answer = with_progress(|progress| model.request("kernels/1", payload, sink, progress));
-        Ok(())
-    });
-    answer.map(|text| serde_json::from_str(&text).unwrap())
+    let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let of = KernelsOf { folder: folder.path().to_owned(), options, timed: false };
+    json!(with_progress(|progress| model.kernels(&of, progress)).unwrap())
 }
 
 fn without_reason(case: Case) {
@@ -232,7 +223,7 @@ fn on_x86_int8_is_converted_only_if_one_layer_reads_it() {
 #[test]
 fn a_level_that_changes_nothing_is_the_reason() {
     let model = open(&runner(), &sample("resnet8_uint8.onnx")).unwrap();
-    let answer = kernels(&model, &json!({"options": {"optimization": "basic"}})).unwrap();
+    let answer = kernels(&model, &[("optimization", "basic")]);
     let codes: Vec<&str> = answer["quantized"]
         .as_array()
         .unwrap()
@@ -245,7 +236,7 @@ fn a_level_that_changes_nothing_is_the_reason() {
 #[test]
 fn each_kernel_names_its_layers() {
     let model = open(&runner(), &sample("resnet8_uint8.onnx")).unwrap();
-    let answer = kernels(&model, &json!({})).unwrap();
+    let answer = kernels(&model, &[]);
     let of = |layer: &str| {
         let kernels = answer["kernels"].as_array().unwrap().iter();
         let mut found = kernels.filter(|kernel| kernel["layers"].as_array().unwrap().contains(&json!(layer)));
@@ -275,7 +266,9 @@ fn times_are_those_of_the_profiled_runs() {
         let input = TensorView::whole(&info.inputs[0].name, DType::FLOAT32, &[1, 32, 32, 3], &pixels);
         run(&model, &[input], &Ask { options: &[("profile", path)], ..Ask::default() }).unwrap();
     }
-    let answer = request(&model, &json!({"folder": path, "timed": true}).to_string()).unwrap();
+    let of = KernelsOf { folder: folder.path().to_owned(), timed: true, ..KernelsOf::default() };
+    let timed = || with_progress(|progress| model.kernels(&of, progress));
+    let answer = json!(timed().unwrap());
     let runs: Vec<u64> =
         answer["runs_ns"].as_array().unwrap().iter().map(|run| run.as_u64().unwrap()).collect();
     assert_eq!(runs.len(), 3);
@@ -285,7 +278,5 @@ fn times_are_those_of_the_profiled_runs() {
         assert!(sum > 0 && sum <= *whole, "{sum} of {whole}");
     }
     // The profile has ended; there is none without a run.
-    let error = request(&model, &json!({"folder": path, "timed": true}).to_string()).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::INVALID_INPUT);
-    assert_eq!(request(&model, "{}").unwrap_err().kind, ErrorKind::INVALID_INPUT);
+    assert_eq!(timed().unwrap_err().kind, ErrorKind::INVALID_INPUT);
 }

@@ -5,32 +5,11 @@
 //! float: libtorch runs it as it is written.
 
 use crate::document::Document;
-use qp_abi::sdk::{BackendError, DType, LayerInfo, LayerKind, RString, Result, ValueInfo, ValueOrigin};
-use serde::{Deserialize, Serialize};
+use qp_abi::sdk::{
+    Arithmetic, DType, FloatReason, Kernel, Kernels, LayerInfo, LayerKind, QuantizedLayer, RString,
+    ValueInfo, ValueOrigin,
+};
 use std::collections::HashMap;
-
-/// What `kernels/1` asks.
-#[derive(Debug, Deserialize)]
-pub struct Wanted {
-    /// The folder in the option `profile` of the runs that are meant.
-    pub folder: String,
-    /// Whether the times of these runs are wanted.
-    #[serde(default)]
-    pub timed: bool,
-}
-
-impl Wanted {
-    /// Reads the payload.
-    ///
-    /// # Errors
-    /// `InvalidInput`.
-    pub fn read(payload: &str) -> Result<Self> {
-        serde_json::from_str(payload).map_err(|error| {
-            BackendError::invalid_input("the payload of `kernels/1` has the wrong form")
-                .with_cause(error.to_string())
-        })
-    }
-}
 
 /// The runs with one folder in the option `profile`.
 #[derive(Debug, Default)]
@@ -43,75 +22,30 @@ pub struct Profile {
     pub runs: Vec<(u64, Vec<u64>)>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Arithmetic {
-    Integer,
-    Float,
-    Conversion,
-    Other,
-}
-
-#[derive(Debug, Serialize)]
-struct Kernel<'a> {
-    name: &'a str,
-    operator: &'a str,
-    arithmetic: Arithmetic,
-    element_type: &'a str,
-    layers: [&'a str; 1],
-    times_ns: Vec<u64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Reason {
-    code: &'static str,
-    text: &'static str,
-    next_step: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-struct Quantized<'a> {
-    layer: &'a str,
-    reason: Option<Reason>,
-}
-
-#[derive(Debug, Serialize)]
-struct Answer<'a> {
-    kernels: Vec<Kernel<'a>>,
-    quantized: Vec<Quantized<'a>>,
-    runs_ns: Vec<u64>,
-}
-
 /// The answer about a document; `profile` has no runs if no times are wanted.
-///
-/// # Errors
-/// `Internal` if it cannot be written.
-pub fn answer(document: &Document, profile: &Profile) -> Result<String> {
+pub fn answer(document: &Document, profile: &Profile) -> Kernels {
     let graph = Graph::of(document);
     let places: HashMap<&str, usize> =
         profile.values.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
     let layers = || document.info.layers.iter().filter(|layer| graph.computes(layer));
     let kernels = layers().map(|layer| {
-        let value = layer.outputs.first().map_or("", |name| name.as_str());
-        let time =
-            |(_, times): &(u64, Vec<u64>)| places.get(value).and_then(|&place| times.get(place)).copied();
+        let place = layer.outputs.first().and_then(|value| places.get(value.as_str()));
+        let time = |times: &[u64]| place.and_then(|&place| times.get(place)).copied().unwrap_or(0);
         Kernel {
-            name: &layer.path,
-            operator: &layer.op_type,
+            name: layer.path.to_string(),
+            operator: layer.op_type.to_string(),
             arithmetic: graph.arithmetic(layer),
-            element_type: graph.element_type(layer),
-            layers: [&layer.path],
-            times_ns: profile.runs.iter().map(|run| time(run).unwrap_or(0)).collect(),
+            element_type: graph.element_type(layer).to_owned(),
+            layers: vec![layer.path.to_string()],
+            is_inner: false,
+            times_ns: profile.runs.iter().map(|(_, times)| time(times)).collect(),
         }
     });
-    let answer = Answer {
+    Kernels {
         kernels: kernels.collect(),
         quantized: layers().filter_map(|layer| graph.quantized(layer)).collect(),
         runs_ns: profile.runs.iter().map(|(elapsed, _)| *elapsed).collect(),
-    };
-    serde_json::to_string(&answer).map_err(|error| {
-        BackendError::internal("the answer to `kernels/1` cannot be written").with_cause(error.to_string())
-    })
+    }
 }
 
 struct Graph<'a> {
@@ -171,7 +105,7 @@ impl<'a> Graph<'a> {
     }
 
     /// A quantized layer, and why it is not computed in integers.
-    fn quantized(&self, layer: &'a LayerInfo) -> Option<Quantized<'a>> {
+    fn quantized(&self, layer: &'a LayerInfo) -> Option<QuantizedLayer> {
         let is_other = matches!(
             layer.kind,
             LayerKind::QUANTIZE
@@ -194,23 +128,23 @@ impl<'a> Graph<'a> {
         } else if self.arithmetic(layer) == Arithmetic::Integer {
             None
         } else if decoded(&DECODERS, false) {
-            Some(Reason {
-                code: "dequantized",
-                text: "it reads real numbers that codes were turned into, and libtorch computes with them",
-                next_step: "An exported program gets integer kernels when it is lowered, as by `torch.compile` with the quantizer for x86; or export to ONNX and quantize there.",
-            })
+            Some(FloatReason::new(
+                "dequantized",
+                "it reads real numbers that codes were turned into, and libtorch computes with them",
+                "An exported program gets integer kernels when it is lowered, as by `torch.compile` with the quantizer for x86; or export to ONNX and quantize there.",
+            ))
         } else if decoded(&DECODERS, true)
             || layer.tensors.iter().any(|name| self.codes.contains_key(name.as_str()))
         {
-            Some(Reason {
-                code: "weight-only",
-                text: "only its weight is quantized, and is turned into real numbers first",
-                next_step: "Quantize what it reads as well.",
-            })
+            Some(FloatReason::new(
+                "weight-only",
+                "only its weight is quantized, and is turned into real numbers first",
+                "Quantize what it reads as well.",
+            ))
         } else {
             return None;
         };
-        Some(Quantized { layer: &layer.path, reason })
+        Some(QuantizedLayer { layer: layer.path.to_string(), reason })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Turns the author's traits into the objects that cross the boundary, each entry under the panic guard.
 
-use super::{Backend, IDLE, Model, Progress, READ_REAL, RUNTIME_FOLDER, Sink, payload};
+use super::{Backend, IDLE, KERNELS, Model, Progress, READ_REAL, RUNTIME_FOLDER, Sink, payload};
 use crate::backend::{
     self, Backend_TO, BackendBox, Edit, Model_TO, ModelBox, RunReport, RunRequest, RuntimeStatus,
 };
@@ -160,6 +160,10 @@ impl<M: Model> backend::Model for Guarded<M> {
                     BackendError::invalid_input(format!("the payload of `{name}` does not name a `tensor`"))
                 })?;
                 return self.0.read_real(&tensor, &mut sink, &progress).map(|()| RString::from("{}"));
+            }
+            if name == KERNELS {
+                let of = payload::read(KERNELS, payload.as_str())?;
+                return payload::written(KERNELS, &self.0.kernels(&of, &progress)?).map(RString::from);
             }
             self.0.request(name.as_str(), payload.as_str(), &mut sink, &progress).map(RString::from)
         })

@@ -7,6 +7,7 @@
 pub mod boundary;
 pub mod conformance;
 mod handles;
+pub mod kernels;
 mod names;
 mod pages;
 mod payload;
@@ -25,6 +26,7 @@ pub use crate::quant::QuantizationParameters;
 pub use crate::tensor::{MOST_DIMENSIONS, TensorView, element_count};
 pub use abi_stable::std_types::{RNone, ROption, RSome, RString, RVec};
 pub use handles::{Progress, Sink};
+pub use kernels::{Arithmetic, FloatReason, Kernel, Kernels, KernelsOf, QuantizedLayer};
 pub use names::Names;
 pub use pages::{offset_in, pages_of};
 pub use qp_elements::{ElementType, NF4};
@@ -105,6 +107,11 @@ pub trait Model: Send + Sync + 'static {
         Err(BackendError::unsupported_op("this backend cannot write models"))
     }
 
+    /// What the runtime makes of the model (feature `kernels`).
+    fn kernels(&self, _of: &KernelsOf, _progress: &Progress<'_>) -> Result<Kernels> {
+        Err(unknown_request(KERNELS))
+    }
+
     /// Answers a named request about the model; the payload and the answer are JSON, bulk data goes to the
     /// sink.
     fn request(
@@ -120,6 +127,12 @@ pub trait Model: Send + Sync + 'static {
 
 /// The request that [`Model::read_real`] answers.
 pub const READ_REAL: &str = "read-real/1";
+
+/// The request that [`Model::kernels`] answers.
+pub const KERNELS: &str = "kernels/1";
+
+/// The option of a run that asks for the times of its kernels; its value is a folder that the runtime may write to.
+pub const PROFILE: &str = "profile";
 
 /// The request that [`Backend::idle`] answers.
 pub const IDLE: &str = "idle/1";

@@ -1,116 +1,42 @@
-//! JSON payloads of requests: as much as the SDK needs, because this crate has no JSON reader.
+//! JSON payloads and answers of the requests that the SDK answers for authors.
 
-use std::iter::Peekable;
-use std::str::Chars;
+use super::{BackendError, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// The text under `name` in a JSON object; `None` if there is none, or the payload is not an object.
 pub(super) fn text(payload: &str, name: &str) -> Option<String> {
-    let mut reader = Reader(payload.chars().peekable());
-    let mut found = None;
-    reader.expect('{')?;
-    if reader.next_is('}') {
-        return None;
-    }
-    loop {
-        let key = reader.string()?;
-        reader.expect(':')?;
-        if reader.next_is('"') {
-            let value = reader.string()?;
-            if key == name {
-                found = Some(value);
-            }
-        } else {
-            reader.skip()?;
-        }
-        match reader.token()? {
-            ',' => {}
-            '}' => return found,
-            _ => return None,
-        }
-    }
+    let payload: Value = serde_json::from_str(payload).ok()?;
+    Some(payload.get(name)?.as_str()?.to_owned())
 }
 
-struct Reader<'a>(Peekable<Chars<'a>>);
+/// The payload of `request`.
+///
+/// # Errors
+/// `InvalidInput` if it has another form.
+pub(super) fn read<T: DeserializeOwned>(request: &str, payload: &str) -> Result<T> {
+    serde_json::from_str(payload).map_err(|error| {
+        BackendError::invalid_input(format!("the payload of `{request}` has the wrong form"))
+            .with_cause(error.to_string())
+    })
+}
 
-impl Reader<'_> {
-    /// The next character that is not a space.
-    fn token(&mut self) -> Option<char> {
-        self.0.find(|letter| !letter.is_ascii_whitespace())
-    }
-
-    fn expect(&mut self, wanted: char) -> Option<()> {
-        (self.token()? == wanted).then_some(())
-    }
-
-    /// Whether the next token begins with `wanted`, which is not consumed.
-    fn next_is(&mut self, wanted: char) -> bool {
-        while self.0.next_if(char::is_ascii_whitespace).is_some() {}
-        self.0.peek() == Some(&wanted)
-    }
-
-    fn string(&mut self) -> Option<String> {
-        self.expect('"')?;
-        let mut text = String::new();
-        loop {
-            match self.0.next()? {
-                '"' => return Some(text),
-                '\\' => text.push(self.escaped()?),
-                letter => text.push(letter),
-            }
-        }
-    }
-
-    /// What a backslash stands for; characters beyond the first plane are two halves.
-    fn escaped(&mut self) -> Option<char> {
-        Some(match self.0.next()? {
-            'n' => '\n',
-            't' => '\t',
-            'r' => '\r',
-            'b' => '\u{8}',
-            'f' => '\u{c}',
-            'u' => {
-                let first = self.unit()?;
-                if !(0xd800..0xdc00).contains(&first) {
-                    return char::from_u32(first);
-                }
-                if (self.0.next()?, self.0.next()?) != ('\\', 'u') {
-                    return None;
-                }
-                let second = self.unit()?.checked_sub(0xdc00).filter(|half| *half < 0x400)?;
-                char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + second)?
-            }
-            letter @ ('"' | '\\' | '/') => letter,
-            _ => return None,
-        })
-    }
-
-    fn unit(&mut self) -> Option<u32> {
-        (0..4).try_fold(0, |unit, _| Some(unit * 16 + self.0.next()?.to_digit(16)?))
-    }
-
-    /// Skips a value that is not a text.
-    fn skip(&mut self) -> Option<()> {
-        let mut depth = 0_u32;
-        loop {
-            while self.0.next_if(char::is_ascii_whitespace).is_some() {}
-            match self.0.peek()? {
-                ',' | '}' if depth == 0 => return Some(()),
-                '"' => {
-                    self.string()?;
-                    continue;
-                }
-                '[' | '{' => depth += 1,
-                ']' | '}' => depth = depth.checked_sub(1)?,
-                _ => {}
-            }
-            self.0.next();
-        }
-    }
+/// The answer to `request`.
+///
+/// # Errors
+/// `Internal` if it cannot be written.
+pub(super) fn written(request: &str, answer: &impl Serialize) -> Result<String> {
+    serde_json::to_string(answer).map_err(|error| {
+        BackendError::internal(format!("the answer to `{request}` cannot be written"))
+            .with_cause(error.to_string())
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::text;
+    use super::{read, text, written};
+    use crate::sdk::{ErrorKind, Kernels, KernelsOf};
 
     #[test]
     fn a_text_is_found_by_its_name_among_other_values() {
@@ -137,5 +63,16 @@ mod tests {
         ] {
             assert_eq!(text(payload, "tensor"), None, "{payload}");
         }
+    }
+
+    #[test]
+    fn a_payload_may_have_more_than_is_known_and_not_less() {
+        let of: KernelsOf = read("kernels/1", r#"{"folder": "/x", "new": 1}"#).unwrap();
+        assert_eq!((of.folder.to_str(), of.timed), (Some("/x"), false));
+        let error = read::<KernelsOf>("kernels/1", "{}").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::INVALID_INPUT);
+        assert_eq!(error.message, "the payload of `kernels/1` has the wrong form");
+        let answer = written("kernels/1", &Kernels::default()).unwrap();
+        assert_eq!(answer, r#"{"kernels":[],"quantized":[],"runs_ns":[]}"#);
     }
 }

@@ -4,14 +4,11 @@ use super::capture;
 use super::tensor::unpack_strings;
 use ort::session::builder::GraphOptimizationLevel;
 use qp_abi::sdk::{
-    BackendError, DType, Dimension, Fetch, ModelInfo, Result, RunRequest, TensorView, ValueInfo,
+    BackendError, DType, Dimension, Fetch, ModelInfo, PROFILE, Result, RunRequest, TensorView, ValueInfo,
     element_count,
 };
 use std::collections::HashSet;
 use std::path::Path;
-
-/// The option that asks for the times of kernels; its value is a folder for the runtime's files.
-const PROFILE: &str = "profile";
 
 /// How a model is prepared; a run with other settings needs another session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

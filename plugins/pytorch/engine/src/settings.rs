@@ -1,7 +1,7 @@
 //! The settings of a model and of a run: threads, the engine of quantized operators, the precision of float tensors.
 
 use crate::shim;
-use qp_abi::sdk::{BackendError, Pair, Result, lookup};
+use qp_abi::sdk::{BackendError, PROFILE, Pair, Result, lookup};
 use tch::{Kind, Tensor};
 
 /// The largest number of threads that can be requested.
@@ -10,7 +10,6 @@ const THREADS: &str = "threads";
 const ENGINE: &str = "qengine";
 const PRECISION: &str = "precision";
 const BUDGET: &str = "budget";
-const PROFILE: &str = "profile";
 const PRECISIONS: [(&str, Kind); 4] = [
     ("float32", Kind::Float),
     ("float64", Kind::Double),

@@ -6,16 +6,14 @@ use crate::kernels::{self, Profile};
 use crate::runtime::{Prepared, Runtime};
 use qp_abi::abi_stable::std_types::RSlice;
 use qp_abi::sdk::{
-    self, BackendError, ErrorKind, ModelInfo, Pair, Progress, ROption, Result, RunReport, RunRequest, Sink,
+    self, BackendError, ErrorKind, Kernels, KernelsOf, ModelInfo, Pair, Progress, ROption, Result, RunReport,
+    RunRequest, Sink,
 };
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Options that a model is prepared with: weights are packed for an engine, and kept in a precision.
 const PREPARED: [&str; 2] = ["qengine", "precision"];
-
-/// The option that asks for the times of layers.
-const PROFILE: &str = "profile";
 
 /// A model of this backend.
 pub struct Model {
@@ -47,27 +45,11 @@ impl Model {
     /// Notes what the layers took in a run that is profiled.
     fn note(&self, folder: &str, elapsed_ns: u64, model: &Prepared) -> Result<()> {
         let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
-        if profile.folder != folder || profile.values != model.computed() {
-            *profile =
-                Profile { folder: folder.to_owned(), values: model.computed().to_vec(), runs: Vec::new() };
+        if profile.folder != folder {
+            *profile = Profile { folder: folder.to_owned(), values: model.computed()?, runs: Vec::new() };
         }
         profile.runs.push((elapsed_ns, model.times()?));
         Ok(())
-    }
-
-    /// The answer to `kernels/1`.
-    fn kernels(&self, wanted: &kernels::Wanted) -> Result<String> {
-        if let ROption::RSome(obstacle) = &self.document.info.run_obstacle {
-            return Err(obstacle.clone());
-        }
-        if !wanted.timed {
-            return kernels::answer(&self.document, &Profile::default());
-        }
-        let mut noted = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.folder != wanted.folder || noted.runs.is_empty() {
-            return Err(BackendError::invalid_input("no run was profiled in this folder"));
-        }
-        kernels::answer(&self.document, &std::mem::take(&mut *noted))
     }
 }
 
@@ -121,10 +103,24 @@ impl sdk::Model for Model {
         let has_precision = fixed.iter().any(|option| option.0 == "precision");
         let request = RunRequest { options: RSlice::from_slice(&of_run), ..*request };
         let ran = model.run(&self.document.info, &request, sink, progress);
-        if let (Ok(report), Some(folder)) = (&ran, sdk::lookup(&of_run, PROFILE)) {
+        if let (Ok(report), Some(folder)) = (&ran, sdk::lookup(&of_run, sdk::PROFILE)) {
             self.note(folder, report.elapsed_ns, model)?;
         }
         ran.map_err(|error| if has_precision { error } else { with_precision(error, &self.document.info) })
+    }
+
+    fn kernels(&self, of: &KernelsOf, _progress: &Progress<'_>) -> Result<Kernels> {
+        if let ROption::RSome(obstacle) = &self.document.info.run_obstacle {
+            return Err(obstacle.clone());
+        }
+        if !of.timed {
+            return Ok(kernels::answer(&self.document, &Profile::default()));
+        }
+        let noted = std::mem::take(&mut *self.profile.lock().unwrap_or_else(PoisonError::into_inner));
+        if noted.runs.is_empty() || of.folder.as_os_str() != noted.folder.as_str() {
+            return Err(BackendError::invalid_input("no run was profiled in this folder"));
+        }
+        Ok(kernels::answer(&self.document, &noted))
     }
 
     fn request(
@@ -135,7 +131,6 @@ impl sdk::Model for Model {
         _progress: &Progress<'_>,
     ) -> Result<String> {
         match name {
-            "kernels/1" => self.kernels(&kernels::Wanted::read(payload)?),
             "code/1" => code::listing(&self.document, &Wanted::read(payload)?.layer)?.to_json(),
             _ => Err(sdk::unknown_request(name)),
         }

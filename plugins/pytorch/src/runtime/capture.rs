@@ -16,8 +16,6 @@ pub struct Prepared {
     pub(super) model: ModelBox,
     /// The values of layers that the engine delivers under the same name, in the order of execution.
     pub(super) values: Vec<RString>,
-    /// All values that the engine computes, in the order of execution.
-    pub(super) computed: Vec<RString>,
 }
 
 /// The values that stand for the same in what was read and in what libtorch computes, in the order of execution. Both
@@ -77,8 +75,11 @@ fn stem(name: &str) -> &str {
 
 impl Prepared {
     /// All values that the engine computes, in the order of execution.
-    pub fn computed(&self) -> &[RString] {
-        &self.computed
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn computed(&self) -> Result<Vec<RString>> {
+        Ok(self.model.values().into_result()?.into())
     }
 
     /// What each of them took in the last run with the option `profile`, in nanoseconds.

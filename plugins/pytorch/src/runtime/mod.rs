@@ -8,9 +8,7 @@ mod search;
 use crate::document::Document;
 pub use capture::Prepared;
 use qp_abi::abi_stable::std_types::RSlice;
-use qp_abi::sdk::{
-    BackendError, Pair, Progress, RNone, RSome, RString, Result, RuntimeStatus, Setup, TensorView,
-};
+use qp_abi::sdk::{BackendError, Pair, Progress, RNone, RSome, Result, RuntimeStatus, Setup, TensorView};
 use qp_pytorch_contract::program::Program;
 use qp_pytorch_contract::{EngineBox, ModelBox};
 use search::Found;
@@ -82,13 +80,12 @@ impl Runtime {
                 .to_str()
                 .ok_or_else(|| BackendError::invalid_input("the path of the file is not UTF-8"))?;
             let model = engine.load(path.into(), options, progress.as_raw()).into_result()?;
-            let computed: Vec<RString> = model.values().into_result()?.into();
-            let values = capture::values(&document.info, &computed);
-            return Ok(Prepared { model, values, computed });
+            let values = capture::values(&document.info, model.values().into_result()?.as_slice());
+            return Ok(Prepared { model, values });
         };
         let model = prepared(engine, program, document, options, progress)?;
-        let computed: Vec<RString> = model.values().into_result()?.into();
-        Ok(Prepared { model, values: computed.clone(), computed })
+        let values = model.values().into_result()?.into();
+        Ok(Prepared { model, values })
     }
 }
 

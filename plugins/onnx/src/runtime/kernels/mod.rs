@@ -17,37 +17,11 @@ use crate::shape::Facts;
 use crate::source::Source;
 use origin::Origins;
 use profile::Profile;
-use qp_abi::sdk::{BackendError, DType, LayerKind, ModelInfo, Result};
-use reason::{Reason, Reasons};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use qp_abi::sdk::{
+    Arithmetic, BackendError, DType, Kernel, Kernels, LayerKind, ModelInfo, QuantizedLayer, Result,
+};
+use reason::Reasons;
 use std::path::{Path, PathBuf};
-
-/// What `kernels/1` asks.
-#[derive(Debug, Deserialize)]
-pub struct Wanted {
-    /// A folder of the host's for files of the runtime.
-    pub folder: PathBuf,
-    /// The options of the runs that are meant.
-    #[serde(default)]
-    pub options: BTreeMap<String, String>,
-    /// Whether these runs were profiled, and their times are wanted.
-    #[serde(default)]
-    pub timed: bool,
-}
-
-impl Wanted {
-    /// Reads the payload.
-    ///
-    /// # Errors
-    /// `InvalidInput`.
-    pub fn read(payload: &str) -> Result<Self> {
-        serde_json::from_str(payload).map_err(|error| {
-            BackendError::invalid_input("the payload of `kernels/1` has the wrong form")
-                .with_cause(error.to_string())
-        })
-    }
-}
 
 /// The files that a session leaves in a folder.
 #[derive(Debug)]
@@ -71,57 +45,16 @@ impl Files<'_> {
 /// The domain of the kernels for values whose channels are in blocks; all of them compute in float.
 const BLOCKED: &str = "com.microsoft.nchwc";
 
-/// How a kernel computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Arithmetic {
-    /// With codes.
-    Integer,
-    /// With real numbers.
-    Float,
-    /// It turns one into the other, or one type into another.
-    Conversion,
-    /// Neither: shapes, booleans, texts.
-    Other,
-}
-
-/// A node of the graph that the runtime has made.
-#[derive(Debug, Serialize)]
-struct Kernel<'a> {
-    name: &'a str,
-    operator: &'a str,
-    arithmetic: Arithmetic,
-    /// The element type of what it computes with; empty if unknown.
-    element_type: String,
-    /// The layers that it computes, the most important one first; none if the runtime has added it.
-    layers: Vec<&'a str>,
-    /// Whether it is part of another kernel: of a branch or a loop.
-    is_inner: bool,
-    /// What it took in each run.
-    times_ns: Vec<u64>,
-}
-
-/// A quantized layer of the model.
-#[derive(Debug, Serialize)]
-struct Quantized<'a> {
-    layer: &'a str,
-    /// Why it is not computed in integers; `None` if it is.
-    reason: Option<Reason>,
-}
-
-#[derive(Debug, Serialize)]
-struct Answer<'a> {
-    kernels: Vec<Kernel<'a>>,
-    quantized: Vec<Quantized<'a>>,
-    /// How long each run took as a whole.
-    runs_ns: Vec<u64>,
-}
-
 /// The answer to `kernels/1` from the graph in `folder` and, if there is one, a profile.
 ///
 /// # Errors
 /// `RuntimeFailed` if what the runtime has written cannot be read.
-pub fn answer(info: &ModelInfo, settings: Settings, folder: &Path, profile: Option<&Path>) -> Result<String> {
+pub fn answer(
+    info: &ModelInfo,
+    settings: Settings,
+    folder: &Path,
+    profile: Option<&Path>,
+) -> Result<Kernels> {
     let unreadable = |error: BackendError| {
         BackendError::runtime_failed("the graph that ONNX Runtime has written cannot be read")
             .with_cause(error.message.to_string())
@@ -139,22 +72,18 @@ pub fn answer(info: &ModelInfo, settings: Settings, folder: &Path, profile: Opti
     let quantized = kept.map(|layer| {
         let is_integer = origins.of_layer(layer).any(|kernel| arithmetic[kernel] == Arithmetic::Integer);
         let reason = (!is_integer).then(|| reasons.reason(layer));
-        Quantized { layer: &info.layers[layer].path, reason }
+        QuantizedLayer { layer: info.layers[layer].path.to_string(), reason }
     });
     let kernels = made.layers.iter().enumerate().map(|(kernel, layer)| Kernel {
-        name: made.names[kernel],
-        operator: &layer.op_type,
+        name: made.names[kernel].to_owned(),
+        operator: layer.op_type.clone(),
         arithmetic: arithmetic[kernel],
         element_type: made.element_type(kernel),
-        layers: origins.of_kernel(kernel).map(|layer| info.layers[layer].path.as_str()).collect(),
+        layers: origins.of_kernel(kernel).map(|layer| info.layers[layer].path.to_string()).collect(),
         is_inner: !layer.scope.is_empty(),
         times_ns: std::mem::take(&mut times[kernel]),
     });
-    let answer =
-        Answer { kernels: kernels.collect(), quantized: quantized.collect(), runs_ns: profile.runs_ns() };
-    serde_json::to_string(&answer).map_err(|error| {
-        BackendError::internal("the answer to `kernels/1` cannot be written").with_cause(error.to_string())
-    })
+    Ok(Kernels { kernels: kernels.collect(), quantized: quantized.collect(), runs_ns: profile.runs_ns() })
 }
 
 /// The graph that the runtime has made.

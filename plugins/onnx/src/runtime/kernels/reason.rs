@@ -8,21 +8,10 @@
 use super::is_integer_operator;
 use crate::runtime::plan::{Optimization, Settings};
 use qp_abi::sdk::{
-    AttributeValue, DType, InputRole, LayerInfo, LayerKind, ModelInfo, QuantizationParameters, ValueInfo,
-    ValueOrigin,
+    AttributeValue, DType, FloatReason, InputRole, LayerInfo, LayerKind, ModelInfo, QuantizationParameters,
+    ValueInfo, ValueOrigin,
 };
-use serde::Serialize;
 use std::collections::{HashMap, HashSet};
-
-/// Why a layer is not computed in integers.
-#[derive(Debug, Serialize)]
-pub(super) struct Reason {
-    /// A name for what is the same in other layers.
-    code: &'static str,
-    /// What is in the way of this layer.
-    text: String,
-    next_step: &'static str,
-}
 
 /// What an operator's integer kernel needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,57 +113,57 @@ impl<'a> Reasons<'a> {
     }
 
     /// Why a quantized layer is not computed in integers.
-    pub(super) fn reason(&self, layer: usize) -> Reason {
+    pub(super) fn reason(&self, layer: usize) -> FloatReason {
         let layer = &self.info.layers[layer];
         let activations = || operands(layer).filter(|(_, value)| !self.is_constant(value));
         if matches!(self.settings.optimization, Optimization::Disable | Optimization::Basic) {
-            return Reason {
-                code: "optimization-level",
-                text: format!(
+            return FloatReason::new(
+                "optimization-level",
+                format!(
                     "the optimization level `{}` makes no integer kernels",
                     self.settings.optimization.name()
                 ),
-                next_step: "Use the level `extended` or `all`.",
-            };
+                "Use the level `extended` or `all`.",
+            );
         }
         if activations().all(|(_, value)| self.dequantize(value).is_none()) {
-            return Reason {
-                code: "weight-only",
-                text: "only its weight is quantized, and is turned into real numbers first".to_owned(),
-                next_step: "Quantize what it reads as well, or the weight in blocks of 4 bits (`MatMulNBits`).",
-            };
+            return FloatReason::new(
+                "weight-only",
+                "only its weight is quantized, and is turned into real numbers first",
+                "Quantize what it reads as well, or the weight in blocks of 4 bits (`MatMulNBits`).",
+            );
         }
         let needs = needs(layer);
         if needs == Needs::Nothing {
-            return Reason {
-                code: "no-kernel",
-                text: format!(
+            return FloatReason::new(
+                "no-kernel",
+                format!(
                     "ONNX Runtime has no integer kernel for `{}`{}",
                     layer.op_type,
                     if interpolates(layer) { " that interpolates" } else { "" }
                 ),
-                next_step: "Leave its output unrounded, unless another runtime needs the codes: the rounding only costs accuracy here.",
-            };
+                "Leave its output unrounded, unless another runtime needs the codes: the rounding only costs accuracy here.",
+            );
         }
         if let Some((value, dtype)) = operands(layer).find_map(|(_, value)| self.other_codes(value)) {
-            return Reason {
-                code: "code-type",
-                text: format!(
+            return FloatReason::new(
+                "code-type",
+                format!(
                     "`{value}` is {}; integer kernels take int8 and uint8",
                     dtype.known_name().unwrap_or("of another type")
                 ),
-                next_step: "Quantize it to 8 bits if the layer should be fast.",
-            };
+                "Quantize it to 8 bits if the layer should be fast.",
+            );
         }
         let is_data = |role: InputRole| role == InputRole::DATA || role == InputRole::WEIGHT;
         if let Some((_, value)) =
             operands(layer).find(|(role, value)| is_data(*role) && self.dequantize(value).is_none())
         {
-            return Reason {
-                code: "float-input",
-                text: format!("its input `{value}` is not quantized"),
-                next_step: "Quantize that value, too.",
-            };
+            return FloatReason::new(
+                "float-input",
+                format!("its input `{value}` is not quantized"),
+                "Quantize that value, too.",
+            );
         }
         let factor = |name: &str| {
             layer.attributes.iter().find(|attribute| attribute.name == name).and_then(|attribute| {
@@ -185,26 +174,25 @@ impl<'a> Reasons<'a> {
             })
         };
         if let Some(alpha) = factor("alpha").filter(|alpha| layer.op_type == "Gemm" && *alpha != 1.0) {
-            return Reason {
-                code: "factor",
-                text: format!("its factor alpha is {alpha}; the integer kernel takes 1"),
-                next_step: "Multiply the weight by the factor before quantizing.",
-            };
+            return FloatReason::new(
+                "factor",
+                format!("its factor alpha is {alpha}; the integer kernel takes 1"),
+                "Multiply the weight by the factor before quantizing.",
+            );
         }
         let reason = self
             .of_output(layer, needs)
             .or_else(|| self.of_scales(layer))
             .or_else(|| self.of_signed_codes(layer))
             .or_else(|| self.of_signed_operand(layer));
-        reason.unwrap_or_else(|| Reason {
-            code: "unexplained",
-            text: "nothing in the graph says why".to_owned(),
-            next_step: "Look at the layer and its neighbors with `layer`; another version of ONNX Runtime may differ.",
-        })
+        reason.unwrap_or_else(|| FloatReason::new(
+            "unexplained",
+            "nothing in the graph says why",
+            "Look at the layer and its neighbors with `layer`; another version of ONNX Runtime may differ."))
     }
 
     /// A layer that moves codes cannot change what they stand for.
-    fn of_scales(&self, layer: &LayerInfo) -> Option<Reason> {
+    fn of_scales(&self, layer: &LayerInfo) -> Option<FloatReason> {
         if !moves_codes(&layer.op_type) {
             return None;
         }
@@ -213,19 +201,21 @@ impl<'a> Reasons<'a> {
         let before = parameters(named(&read.inputs).next()?)?;
         let after = self.rounding(named(&layer.outputs).next()?)?;
         let same = before.scales == after.scales && before.zero_points == after.zero_points;
-        (!same).then(|| Reason {
-            code: "scale-changed",
-            text: format!(
-                "it moves codes, and they mean {} before it and {} after it",
-                codes_text(before),
-                codes_text(after)
-            ),
-            next_step: "Give both values the same scale and zero point.",
+        (!same).then(|| {
+            FloatReason::new(
+                "scale-changed",
+                format!(
+                    "it moves codes, and they mean {} before it and {} after it",
+                    codes_text(before),
+                    codes_text(after)
+                ),
+                "Give both values the same scale and zero point.",
+            )
         })
     }
 
     /// As with activations of several readers: a stored operand stays int8.
-    fn of_signed_operand(&self, layer: &LayerInfo) -> Option<Reason> {
+    fn of_signed_operand(&self, layer: &LayerInfo) -> Option<FloatReason> {
         if !matches!(layer.op_type.as_str(), "Add" | "Mul" | "Concat" | "Where") {
             return None;
         }
@@ -235,18 +225,18 @@ impl<'a> Reasons<'a> {
         };
         let read = operands(layer).filter_map(|(_, value)| named(&self.dequantize(value)?.inputs).next());
         let codes = { read }.find(is_stored_int8)?;
-        Some(Reason {
-            code: "int8-stored-operand",
-            text: format!(
+        Some(FloatReason::new(
+            "int8-stored-operand",
+            format!(
                 "its operand `{codes}` is stored as int8; on x86 the kernel takes uint8, and ONNX Runtime converts only activations"
             ),
-            next_step: "Quantize to uint8 (`activation_type=QuantType.QUInt8`).",
-        })
+            "Quantize to uint8 (`activation_type=QuantType.QUInt8`).",
+        ))
     }
 
     /// On x86 the kernels compute with uint8. The runtime turns int8 activations into uint8, but not those that several
     /// layers read, and a layer needs one type at its inputs and its output.
-    fn of_signed_codes(&self, layer: &LayerInfo) -> Option<Reason> {
+    fn of_signed_codes(&self, layer: &LayerInfo) -> Option<FloatReason> {
         let read = operands(layer).filter_map(|(_, value)| named(&self.dequantize(value)?.inputs).next());
         let rounded = named(&layer.outputs).filter_map(|value| self.rounded(value));
         let is_shared_int8 = |codes: &&str| {
@@ -254,17 +244,17 @@ impl<'a> Reasons<'a> {
             dtype == Some(DType::INT8) && self.uses_of_codes(codes) > 1
         };
         let codes = rounded.chain(read).find(is_shared_int8)?;
-        Some(Reason {
-            code: "int8-read-twice",
-            text: format!(
+        Some(FloatReason::new(
+            "int8-read-twice",
+            format!(
                 "`{codes}` is int8 and read by several layers; on x86 the kernels take uint8, and ONNX Runtime converts only what one layer reads"
             ),
-            next_step: "Quantize activations as uint8 (`activation_type=QuantType.QUInt8`); weights can stay int8.",
-        })
+            "Quantize activations as uint8 (`activation_type=QuantType.QUInt8`); weights can stay int8.",
+        ))
     }
 
     /// What is in the way at the output.
-    fn of_output(&self, layer: &LayerInfo, needs: Needs) -> Option<Reason> {
+    fn of_output(&self, layer: &LayerInfo, needs: Needs) -> Option<FloatReason> {
         let value = named(&layer.outputs).next()?;
         let readers = self.readers.get(value).map_or(&[][..], Vec::as_slice);
         let others: Vec<&&LayerInfo> =
@@ -275,15 +265,14 @@ impl<'a> Reasons<'a> {
             [clamp] if !is_rounded && !is_output && clamp.kind == LayerKind::CLAMP => {
                 let clamped = named(&clamp.outputs).next()?;
                 match self.rounding(clamped) {
-                    Some(codes) => Some(Reason {
-                        code: "activation-kept",
-                        text: format!(
+                    Some(codes) => Some(FloatReason::new(
+                        "activation-kept",
+                        format!(
                             "its `{}` is not part of the codes after it: {}, which reach beyond it",
                             clamp.op_type,
                             codes_text(codes)
                         ),
-                        next_step: "Quantize the activation's output with codes that reach exactly as far as it: as uint8, or as int8 with zero point -128 (`ActivationSymmetric=False`).",
-                    }),
+                        "Quantize the activation's output with codes that reach exactly as far as it: as uint8, or as int8 with zero point -128 (`ActivationSymmetric=False`).")),
                     None => Some(float_output(clamped)),
                 }
                 .filter(|_| needs == Needs::Rounding || clamp.op_type == "Relu")
@@ -293,30 +282,30 @@ impl<'a> Reasons<'a> {
             [function] if !is_rounded && !is_output => {
                 let is_rounded = named(&function.outputs).any(|value| self.rounding(value).is_some());
                 if is_rounded {
-                    Some(Reason {
-                        code: "function-between",
-                        text: format!("`{}` comes before its rounding", function.path),
-                        next_step: "Quantize the value between the two as well.",
-                    })
+                    Some(FloatReason::new(
+                        "function-between",
+                        format!("`{}` comes before its rounding", function.path),
+                        "Quantize the value between the two as well.",
+                    ))
                 } else {
                     Some(float_output(value))
                 }
             }
             _ if !is_rounded => Some(float_output(value)),
-            [] => Some(Reason {
-                code: "output-shared",
-                text: format!("its output `{value}` is an output of the model, too, in float"),
-                next_step: "Let the model put out the dequantized value instead.",
-            }),
-            [first, ..] => Some(Reason {
-                code: "output-shared",
-                text: format!("its output is also read in float, by `{}`", first.path),
-                next_step: "Let all layers that read the value read the dequantized one.",
-            }),
+            [] => Some(FloatReason::new(
+                "output-shared",
+                format!("its output `{value}` is an output of the model, too, in float"),
+                "Let the model put out the dequantized value instead.",
+            )),
+            [first, ..] => Some(FloatReason::new(
+                "output-shared",
+                format!("its output is also read in float, by `{}`", first.path),
+                "Let all layers that read the value read the dequantized one.",
+            )),
         }
     }
 
-    /// The layer that turns codes into this value, whatever moves or passes it on afterwards.
+    /// The layer that turns codes into this value.
     fn dequantize(&self, value: &str) -> Option<&'a LayerInfo> {
         let layer = self.producers.get(value)?;
         (layer.kind == LayerKind::DEQUANTIZE).then_some(layer)
@@ -365,12 +354,12 @@ impl<'a> Reasons<'a> {
     }
 }
 
-fn float_output(value: &str) -> Reason {
-    Reason {
-        code: "float-output",
-        text: format!("its output `{value}` is not rounded to codes"),
-        next_step: "Quantize that value, too.",
-    }
+fn float_output(value: &str) -> FloatReason {
+    FloatReason::new(
+        "float-output",
+        format!("its output `{value}` is not rounded to codes"),
+        "Quantize that value, too.",
+    )
 }
 
 /// The inputs that a layer computes with.
