@@ -7,6 +7,7 @@
 mod origin;
 mod profile;
 mod reason;
+mod wiring;
 
 use super::plan::Settings;
 use crate::document::Document;
@@ -22,6 +23,7 @@ use qp_abi::sdk::{
 };
 use reason::Reasons;
 use std::path::{Path, PathBuf};
+use wiring::Wiring;
 
 /// The files that a session leaves in a folder.
 #[derive(Debug)]
@@ -63,23 +65,24 @@ pub fn answer(
     let document = Document::of(source).map_err(unreadable)?;
     let profile = profile.map(Profile::read).transpose()?.unwrap_or_default();
     let made = Made::of(&document);
-    let origins = Origins::of(info, &made);
+    let wiring = Wiring::of(info);
+    let origins = Origins::of(&wiring, &made);
     let mut times = profile.of_kernels(&made);
     let arithmetic: Vec<Arithmetic> = (0..made.layers.len()).map(|kernel| made.arithmetic(kernel)).collect();
-    let reasons = Reasons::of(info, settings);
+    let reasons = Reasons { wiring: &wiring, settings };
     // A layer without a kernel has been removed: it has no effect, or is part of the codes.
     let kept = reasons.quantized().filter(|&layer| origins.of_layer(layer).next().is_some());
     let quantized = kept.map(|layer| {
         let is_integer = origins.of_layer(layer).any(|kernel| arithmetic[kernel] == Arithmetic::Integer);
         let reason = (!is_integer).then(|| reasons.reason(layer));
-        QuantizedLayer { layer: info.layers[layer].path.to_string(), reason }
+        QuantizedLayer { layer: wiring.layers[layer].path.to_string(), reason }
     });
     let kernels = made.layers.iter().enumerate().map(|(kernel, layer)| Kernel {
         name: made.names[kernel].to_owned(),
         operator: layer.op_type.clone(),
         arithmetic: arithmetic[kernel],
         element_type: made.element_type(kernel),
-        layers: origins.of_kernel(kernel).map(|layer| info.layers[layer].path.to_string()).collect(),
+        layers: origins.of_kernel(kernel).map(|layer| wiring.layers[layer].path.to_string()).collect(),
         is_inner: !layer.scope.is_empty(),
         times_ns: std::mem::take(&mut times[kernel]),
     });

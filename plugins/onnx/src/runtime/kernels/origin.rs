@@ -6,7 +6,8 @@
 //! before it: a rounding, and what convolutions take in, such as the addition of a residual and the ReLU after it.
 
 use super::Made;
-use qp_abi::sdk::{LayerInfo, LayerKind, ModelInfo, ValueOrigin};
+use super::wiring::{Wiring, named};
+use qp_abi::sdk::{LayerInfo, LayerKind};
 use std::collections::{HashMap, HashSet};
 
 /// A layer further away is not part of a kernel.
@@ -19,10 +20,12 @@ pub(super) struct Origins {
 }
 
 impl Origins {
-    pub(super) fn of(info: &ModelInfo, made: &Made<'_>) -> Self {
-        let model = Model::of(info);
+    pub(super) fn of(wiring: &Wiring<'_>, made: &Made<'_>) -> Self {
+        let layers = wiring.layers;
+        let paths = layers.iter().enumerate().map(|(index, layer)| (layer.path.as_str(), index)).collect();
+        let model = Model { wiring, paths };
         let mut found = Found {
-            by_layer: vec![Vec::new(); info.layers.len()],
+            by_layer: vec![Vec::new(); layers.len()],
             named: Vec::new(),
             takes_in: made.layers.iter().map(|kernel| takes_in(&kernel.op_type)).collect(),
         };
@@ -34,26 +37,26 @@ impl Origins {
             }
             let values = made.layers[kernel].outputs.iter().flatten().map(|&value| &made.values[value]);
             let outputs: Vec<&str> = values.map(|value| value.name.as_str()).collect();
-            let computed = outputs.iter().filter_map(|name| model.producers.get(name));
+            let computed = outputs.iter().filter_map(|name| wiring.producer(name));
             // What transposes for another layout may have the name of the value that it transposes.
-            let is_own = |layer: &&usize| operator != "Transpose" || info.layers[**layer].op_type == operator;
+            let is_own = |layer: &usize| operator != "Transpose" || layers[*layer].op_type == operator;
             for layer in computed.filter(is_own) {
-                found.add(*layer, kernel);
+                found.add(layer, kernel);
             }
             for name in [made.names[kernel], made.layers[kernel].path.as_str()] {
-                found.add_if_new(model.layers.get(name), kernel);
+                found.add_if_new(model.path(name), kernel);
             }
             // ONNX Runtime 1.19 names what a kernel computes after the layer.
-            let of_outputs = outputs.iter().filter_map(|name| model.layers.get(name));
+            let of_outputs = outputs.iter().filter_map(|name| model.path(name));
             for layer in of_outputs.filter(is_own) {
                 found.add_if_new(Some(layer), kernel);
             }
             if found.named[kernel].is_empty() {
                 let names = [made.names[kernel]].into_iter().chain(outputs);
-                found.add_if_new(names.filter_map(|name| model.beginning(name)).next().as_ref(), kernel);
+                found.add_if_new(names.filter_map(|name| model.beginning(name)).next(), kernel);
             }
         }
-        for layer in 0..info.layers.len() {
+        for layer in 0..layers.len() {
             if found.by_layer[layer].is_empty()
                 && !model.is_folded(layer)
                 && let Some(kernel) = model.part_of(layer, &found)
@@ -61,11 +64,11 @@ impl Origins {
                 found.named[kernel].push(layer);
             }
         }
-        let mut by_layer = vec![Vec::new(); info.layers.len()];
-        for (kernel, layers) in found.named.iter_mut().enumerate() {
-            layers.sort_by_key(|&layer| (rank(&info.layers[layer]), layer));
-            layers.dedup();
-            for &layer in &*layers {
+        let mut by_layer = vec![Vec::new(); layers.len()];
+        for (kernel, named) in found.named.iter_mut().enumerate() {
+            named.sort_by_key(|&layer| (rank(&layers[layer]), layer));
+            named.dedup();
+            for &layer in &*named {
                 by_layer[layer].push(kernel);
             }
         }
@@ -113,51 +116,28 @@ impl Found {
         self.named[kernel].push(layer);
     }
 
-    fn add_if_new(&mut self, layer: Option<&usize>, kernel: usize) {
-        if let Some(&layer) = layer.filter(|layer| !self.named[kernel].contains(layer)) {
+    fn add_if_new(&mut self, layer: Option<usize>, kernel: usize) {
+        if let Some(layer) = layer.filter(|layer| !self.named[kernel].contains(layer)) {
             self.add(layer, kernel);
         }
     }
 }
 
-/// The model's graph by names.
+/// The model, with its layers by their names.
 struct Model<'a> {
-    info: &'a ModelInfo,
-    /// The layer that computes each value.
-    producers: HashMap<&'a str, usize>,
-    /// The layers that read each value.
-    readers: HashMap<&'a str, Vec<usize>>,
-    layers: HashMap<&'a str, usize>,
-    /// Values that are computed from stored tensors only.
-    constants: HashSet<&'a str>,
+    wiring: &'a Wiring<'a>,
+    paths: HashMap<&'a str, usize>,
 }
 
-impl<'a> Model<'a> {
-    fn of(info: &'a ModelInfo) -> Self {
-        let mut producers = HashMap::new();
-        let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (index, layer) in info.layers.iter().enumerate() {
-            for value in layer.outputs.iter().filter(|name| !name.is_empty()) {
-                producers.insert(value.as_str(), index);
-            }
-            for value in layer.inputs.iter().filter(|name| !name.is_empty()) {
-                readers.entry(value.as_str()).or_default().push(index);
-            }
-        }
-        let layers = info.layers.iter().enumerate().map(|(index, layer)| (layer.path.as_str(), index));
-        let constants = info.values.iter().filter(|value| value.origin == ValueOrigin::CONSTANT);
-        Self {
-            info,
-            producers,
-            readers,
-            layers: layers.collect(),
-            constants: constants.map(|value| value.name.as_str()).collect(),
-        }
+impl Model<'_> {
+    /// The layer with this name.
+    fn path(&self, name: &str) -> Option<usize> {
+        self.paths.get(name).copied()
     }
 
     /// Whether the runtime computes it once and for all.
     fn is_folded(&self, layer: usize) -> bool {
-        self.info.layers[layer].outputs.iter().all(|value| self.constants.contains(value.as_str()))
+        named(&self.wiring.layers[layer].outputs).all(|value| self.wiring.is_constant(value))
     }
 
     /// The layer or value that a name begins with, up to a separator; of several, the longest.
@@ -165,8 +145,9 @@ impl<'a> Model<'a> {
         let mut rest = name;
         while let Some(end) = rest.rfind(['_', '/']) {
             rest = &rest[..end];
-            if let Some(&layer) = self.layers.get(rest).or_else(|| self.producers.get(rest)) {
-                return Some(layer);
+            let found = self.path(rest).or_else(|| self.wiring.producer(rest));
+            if found.is_some() {
+                return found;
             }
         }
         None
@@ -175,7 +156,7 @@ impl<'a> Model<'a> {
     /// The kernel that a layer without a kernel of its own is part of.
     fn part_of(&self, layer: usize, found: &Found) -> Option<usize> {
         let before = self.search(layer, found, Self::before);
-        let is_first_before = match self.info.layers[layer].kind {
+        let is_first_before = match self.wiring.layers[layer].kind {
             LayerKind::QUANTIZE => true,
             LayerKind::ADDITION
             | LayerKind::CLAMP
@@ -203,7 +184,7 @@ impl<'a> Model<'a> {
             {
                 match found.by_layer[at].first() {
                     Some(&kernel) => return Some(kernel),
-                    None if is_conversion(&self.info.layers[at]) => {}
+                    None if is_conversion(&self.wiring.layers[at]) => {}
                     None => further.push(at),
                 }
             }
@@ -213,13 +194,12 @@ impl<'a> Model<'a> {
     }
 
     fn after(&self, layer: usize) -> Vec<usize> {
-        let outputs = self.info.layers[layer].outputs.iter();
-        outputs.filter_map(|value| self.readers.get(value.as_str())).flatten().copied().collect()
+        let outputs = named(&self.wiring.layers[layer].outputs);
+        outputs.flat_map(|value| self.wiring.readers(value)).copied().collect()
     }
 
     fn before(&self, layer: usize) -> Vec<usize> {
-        let inputs = self.info.layers[layer].inputs.iter();
-        inputs.filter_map(|value| self.producers.get(value.as_str())).copied().collect()
+        named(&self.wiring.layers[layer].inputs).filter_map(|value| self.wiring.producer(value)).collect()
     }
 }
 

@@ -6,12 +6,11 @@
 //! case, and the tests do so again.
 
 use super::is_integer_operator;
+use super::wiring::{Wiring, named};
 use crate::runtime::plan::{Optimization, Settings};
 use qp_abi::sdk::{
-    AttributeValue, DType, FloatReason, InputRole, LayerInfo, LayerKind, ModelInfo, QuantizationParameters,
-    ValueInfo, ValueOrigin,
+    AttributeValue, DType, FloatReason, InputRole, LayerInfo, LayerKind, QuantizationParameters,
 };
-use std::collections::{HashMap, HashSet};
 
 /// What an operator's integer kernel needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,43 +59,19 @@ fn moves_codes(operator: &str) -> bool {
     )
 }
 
-/// The model's graph, to find reasons in.
+/// The quantized layers of a model, and what is in the way of each.
 pub(super) struct Reasons<'a> {
-    info: &'a ModelInfo,
-    settings: Settings,
-    producers: HashMap<&'a str, &'a LayerInfo>,
-    readers: HashMap<&'a str, Vec<&'a LayerInfo>>,
-    values: HashMap<&'a str, &'a ValueInfo>,
-    stored: HashSet<&'a str>,
-    outputs: HashSet<&'a str>,
+    /// The model.
+    pub(super) wiring: &'a Wiring<'a>,
+    /// How it is prepared.
+    pub(super) settings: Settings,
 }
 
 impl<'a> Reasons<'a> {
-    pub(super) fn of(info: &'a ModelInfo, settings: Settings) -> Self {
-        let mut producers = HashMap::new();
-        let mut readers: HashMap<&str, Vec<&LayerInfo>> = HashMap::new();
-        for layer in &info.layers {
-            producers.extend(named(&layer.outputs).map(|value| (value, layer)));
-            for value in named(&layer.inputs) {
-                readers.entry(value).or_default().push(layer);
-            }
-        }
-        let values = info.values.iter().chain(&info.inputs).chain(&info.outputs);
-        Self {
-            info,
-            settings,
-            producers,
-            readers,
-            values: values.map(|value| (value.name.as_str(), value)).collect(),
-            stored: info.tensors.iter().map(|tensor| tensor.name.as_str()).collect(),
-            outputs: info.outputs.iter().map(|value| value.name.as_str()).collect(),
-        }
-    }
-
     /// The layers that the file has quantized: those that compute with codes, or with numbers that were codes.
     pub(super) fn quantized(&self) -> impl Iterator<Item = usize> {
-        (0..self.info.layers.len()).filter(|&index| {
-            let layer = &self.info.layers[index];
+        (0..self.wiring.layers.len()).filter(|&index| {
+            let layer = &self.wiring.layers[index];
             let is_other = matches!(
                 layer.kind,
                 LayerKind::QUANTIZE
@@ -106,7 +81,7 @@ impl<'a> Reasons<'a> {
                     | LayerKind::CONSTANT
                     | LayerKind::SHAPE
             ) || layer.op_type == "Cast"
-                || named(&layer.outputs).all(|value| self.is_constant(value));
+                || named(&layer.outputs).all(|value| self.wiring.is_fixed(value));
             let reads_codes = || operands(layer).any(|(_, value)| self.dequantize(value).is_some());
             !is_other && (is_integer_operator(&layer.op_type) || reads_codes())
         })
@@ -114,8 +89,8 @@ impl<'a> Reasons<'a> {
 
     /// Why a quantized layer is not computed in integers.
     pub(super) fn reason(&self, layer: usize) -> FloatReason {
-        let layer = &self.info.layers[layer];
-        let activations = || operands(layer).filter(|(_, value)| !self.is_constant(value));
+        let layer = &self.wiring.layers[layer];
+        let activations = || operands(layer).filter(|(_, value)| !self.wiring.is_fixed(value));
         if matches!(self.settings.optimization, Optimization::Disable | Optimization::Basic) {
             return FloatReason::new(
                 "optimization-level",
@@ -196,7 +171,7 @@ impl<'a> Reasons<'a> {
         if !moves_codes(&layer.op_type) {
             return None;
         }
-        let parameters = |codes: &str| self.values.get(codes)?.quantization.as_ref().into_option();
+        let parameters = |codes: &str| self.wiring.value(codes)?.quantization.as_ref().into_option();
         let read = self.dequantize(operands(layer).next()?.1)?;
         let before = parameters(named(&read.inputs).next()?)?;
         let after = self.rounding(named(&layer.outputs).next()?)?;
@@ -219,10 +194,8 @@ impl<'a> Reasons<'a> {
         if !matches!(layer.op_type.as_str(), "Add" | "Mul" | "Concat" | "Where") {
             return None;
         }
-        let is_stored_int8 = |codes: &&str| {
-            let tensor = self.info.tensors.iter().find(|tensor| tensor.name == *codes);
-            tensor.is_some_and(|tensor| tensor.dtype == DType::INT8)
-        };
+        let is_stored_int8 =
+            |codes: &&str| self.wiring.tensor(codes).is_some_and(|tensor| tensor.dtype == DType::INT8);
         let read = operands(layer).filter_map(|(_, value)| named(&self.dequantize(value)?.inputs).next());
         let codes = { read }.find(is_stored_int8)?;
         Some(FloatReason::new(
@@ -240,7 +213,7 @@ impl<'a> Reasons<'a> {
         let read = operands(layer).filter_map(|(_, value)| named(&self.dequantize(value)?.inputs).next());
         let rounded = named(&layer.outputs).filter_map(|value| self.rounded(value));
         let is_shared_int8 = |codes: &&str| {
-            let dtype = self.values.get(codes).map(|value| value.dtype);
+            let dtype = self.wiring.value(codes).map(|value| value.dtype);
             dtype == Some(DType::INT8) && self.uses_of_codes(codes) > 1
         };
         let codes = rounded.chain(read).find(is_shared_int8)?;
@@ -256,11 +229,10 @@ impl<'a> Reasons<'a> {
     /// What is in the way at the output.
     fn of_output(&self, layer: &LayerInfo, needs: Needs) -> Option<FloatReason> {
         let value = named(&layer.outputs).next()?;
-        let readers = self.readers.get(value).map_or(&[][..], Vec::as_slice);
-        let others: Vec<&&LayerInfo> =
-            readers.iter().filter(|reader| reader.kind != LayerKind::QUANTIZE).collect();
-        let is_rounded = others.len() < readers.len();
-        let is_output = self.outputs.contains(value);
+        let others: Vec<&LayerInfo> =
+            self.wiring.reading(value).filter(|reader| reader.kind != LayerKind::QUANTIZE).collect();
+        let is_rounded = others.len() < self.wiring.readers(value).len();
+        let is_output = self.wiring.is_output(value);
         match others[..] {
             [clamp] if !is_rounded && !is_output && clamp.kind == LayerKind::CLAMP => {
                 let clamped = named(&clamp.outputs).next()?;
@@ -307,50 +279,47 @@ impl<'a> Reasons<'a> {
 
     /// The layer that turns codes into this value.
     fn dequantize(&self, value: &str) -> Option<&'a LayerInfo> {
-        let layer = self.producers.get(value)?;
+        let layer = &self.wiring.layers[self.wiring.producer(value)?];
         (layer.kind == LayerKind::DEQUANTIZE).then_some(layer)
+    }
+
+    /// The layers that round a value.
+    fn roundings(&self, value: &str) -> impl Iterator<Item = &'a LayerInfo> {
+        self.wiring.reading(value).filter(|reader| reader.kind == LayerKind::QUANTIZE)
     }
 
     /// How often numbers that these codes stand for are used. A value may be rounded by several layers, of which the
     /// runtime makes one.
     fn uses_of_codes(&self, codes: &str) -> usize {
-        let readers = |value: &str| self.readers.get(value).map_or(&[][..], Vec::as_slice);
-        let value = self.producers.get(codes).and_then(|rounding| named(&rounding.inputs).next());
-        let roundings =
-            readers(value.unwrap_or_default()).iter().filter(|reader| reader.kind == LayerKind::QUANTIZE);
-        let numbers = roundings
+        let rounding = self.wiring.producer(codes).map(|layer| &self.wiring.layers[layer]);
+        let value = rounding.and_then(|rounding| named(&rounding.inputs).next()).unwrap_or_default();
+        let numbers = self
+            .roundings(value)
             .flat_map(|rounding| named(&rounding.outputs))
-            .flat_map(readers)
+            .flat_map(|codes| self.wiring.reading(codes))
             .flat_map(|dequantize| named(&dequantize.outputs));
-        numbers.map(|value| readers(value).len() + usize::from(self.outputs.contains(value))).sum()
+        numbers
+            .map(|value| self.wiring.readers(value).len() + usize::from(self.wiring.is_output(value)))
+            .sum()
     }
 
     /// The codes that a value is rounded to, by their name.
     fn rounded(&self, value: &str) -> Option<&'a str> {
-        let readers = self.readers.get(value)?;
-        let rounding = readers.iter().find(|reader| reader.kind == LayerKind::QUANTIZE)?;
-        named(&rounding.outputs).next()
+        named(&self.roundings(value).next()?.outputs).next()
     }
 
     /// The parameters of these codes.
     fn rounding(&self, value: &str) -> Option<&'a QuantizationParameters> {
-        self.values.get(self.rounded(value)?)?.quantization.as_ref().into_option()
+        self.wiring.value(self.rounded(value)?)?.quantization.as_ref().into_option()
     }
 
     /// A value that was codes of a type that no integer kernel takes.
     fn other_codes(&self, value: &'a str) -> Option<(&'a str, DType)> {
         let codes = named(&self.dequantize(value)?.inputs).next()?;
-        let of_value = self.values.get(codes).map(|value| value.dtype);
-        let of_tensor =
-            || self.info.tensors.iter().find(|tensor| tensor.name == codes).map(|tensor| tensor.dtype);
-        let dtype = of_value.or_else(of_tensor)?;
+        let of_tensor = || self.wiring.tensor(codes).map(|tensor| tensor.dtype);
+        let dtype = self.wiring.value(codes).map(|value| value.dtype).or_else(of_tensor)?;
         let is_8_bits = matches!(dtype, DType::INT8 | DType::UINT8 | DType::INT32 | DType::UNDEFINED);
         (!is_8_bits).then_some((value, dtype))
-    }
-
-    fn is_constant(&self, value: &str) -> bool {
-        let value_info = self.values.get(value);
-        self.stored.contains(value) || value_info.is_some_and(|value| value.origin != ValueOrigin::ACTIVATION)
     }
 }
 
@@ -371,10 +340,6 @@ fn operands(layer: &LayerInfo) -> impl Iterator<Item = (InputRole, &str)> {
             !name.is_empty() && matches!(*role, InputRole::DATA | InputRole::WEIGHT | InputRole::BIAS)
         })
         .map(|(name, role)| (role, name))
-}
-
-fn named(values: &[qp_abi::sdk::RString]) -> impl Iterator<Item = &str> {
-    values.iter().map(|name| name.as_str()).filter(|name| !name.is_empty())
 }
 
 /// `uint8 with zero point 128`.
