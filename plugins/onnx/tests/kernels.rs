@@ -280,3 +280,20 @@ fn times_are_those_of_the_profiled_runs() {
     // The profile has ended; there is none without a run.
     assert_eq!(timed().unwrap_err().kind, ErrorKind::INVALID_INPUT);
 }
+
+#[test]
+fn the_type_of_a_kernel_is_that_of_its_operands() {
+    // A concatenation of codes reads scales first, a choice a condition.
+    let concat = vec![with_ints(named("op", node("Concat", &["xd", "xd"], &["c"])), &[("axis", 1)])];
+    let choice =
+        vec![node("Less", &["x", "x"], &["l"]), named("op", node("Where", &["l", "x", "x"], &["c"]))];
+    let of = |nodes: Vec<NodeProto>, operator: &str| {
+        let answer = case(with(nodes, rounded("c"))).answer();
+        let kernels = answer["kernels"].as_array().unwrap();
+        let found = kernels.iter().find(|kernel| kernel["operator"] == operator);
+        let found = found.unwrap_or_else(|| panic!("{answer}"));
+        (found["element_type"].clone(), found["arithmetic"].clone())
+    };
+    assert_eq!(of(concat, "QLinearConcat"), (json!("uint8"), json!("integer")));
+    assert_eq!(of(choice, "Where"), (json!("float32"), json!("float")));
+}

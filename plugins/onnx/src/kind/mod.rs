@@ -12,8 +12,8 @@ use qp_abi::sdk::{
     Bounds, DType, InputCodes, InputRole, LayerKind, QuantizationParameters, RNone, ROption, RSome, RString,
     RVec, ValueOrigin, WeightUse,
 };
-pub use table::of_operator;
-use table::{is_product, is_stored_transposed, of_input, rounds_input};
+use table::{is_product, is_stored_transposed, rounds_input};
+pub use table::{of_input, of_operator};
 
 /// At most this many operators that only move a weight are seen through.
 const MAX_MOVES: usize = 16;

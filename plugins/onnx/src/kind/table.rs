@@ -60,7 +60,7 @@ pub(super) fn is_product(op: &str) -> bool {
 }
 
 /// What the input at `slot` of `inputs` means, in the usual case of computed data and stored weights.
-pub(super) fn of_input(op: &str, slot: usize, inputs: usize) -> InputRole {
+pub fn of_input(op: &str, slot: usize, inputs: usize) -> InputRole {
     const DATA: InputRole = InputRole::DATA;
     const WEIGHT: InputRole = InputRole::WEIGHT;
     const BIAS: InputRole = InputRole::BIAS;

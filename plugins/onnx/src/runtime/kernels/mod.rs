@@ -19,7 +19,7 @@ use crate::source::Source;
 use origin::Origins;
 use profile::Profile;
 use qp_abi::sdk::{
-    Arithmetic, BackendError, DType, Kernel, Kernels, LayerKind, ModelInfo, QuantizedLayer, Result,
+    Arithmetic, BackendError, DType, InputRole, Kernel, Kernels, LayerKind, ModelInfo, QuantizedLayer, Result,
 };
 use reason::Reasons;
 use std::path::{Path, PathBuf};
@@ -109,12 +109,18 @@ impl<'a> Made<'a> {
         Self { layers: &graph.layers, names, values: &graph.values, facts: Facts::of(document) }
     }
 
+    /// The type of the first operand, or of what is put out: scales and conditions do not count.
     fn dtype(&self, kernel: usize) -> DType {
         let layer = &self.layers[kernel];
         if layer.domain == BLOCKED {
             return DType::FLOAT32;
         }
-        let values = layer.inputs.iter().chain(&layer.outputs).flatten();
+        let is_operand = |slot: usize| {
+            let role = kind::of_input(&layer.op_type, slot, layer.inputs.len());
+            matches!(role, InputRole::DATA | InputRole::WEIGHT)
+        };
+        let operands = layer.inputs.iter().enumerate().filter(|(slot, _)| is_operand(*slot));
+        let values = operands.map(|(_, value)| value).chain(&layer.outputs).flatten();
         let known = |dtype: &DType| *dtype != DType::UNDEFINED;
         values.filter_map(|&value| self.facts.get(value).dtype).find(known).unwrap_or(DType::UNDEFINED)
     }
