@@ -5,6 +5,7 @@
 //! be locked is a leftover. This works with several processes, with reused process ids, and with other machines, as far
 //! as a shared folder supports locks; if it does not, nothing is removed.
 
+use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -38,11 +39,20 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// A new one where the system keeps temporary files.
+    ///
+    /// # Errors
+    /// `Io` when none can be created there.
+    pub fn new() -> Result<Self> {
+        let folder = std::env::temp_dir();
+        Self::new_in(&folder).map_err(|error| Error::io("make a folder in", &folder, &error))
+    }
+
     /// A new one in `folder`.
     ///
     /// # Errors
     /// When none can be created there.
-    pub fn new_in(folder: &Path) -> io::Result<Self> {
+    fn new_in(folder: &Path) -> io::Result<Self> {
         sweep(folder);
         for _ in 0..TRIES {
             let scratch = builder().tempdir_in(folder)?;

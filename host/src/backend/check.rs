@@ -66,8 +66,7 @@ pub(super) fn check(library: &Path, samples: &[PathBuf], start: &Start<'_>) -> R
     // Models run with the runtime that other sessions would find.
     let _ = backend.runtime(Reach::Python);
     let manifest = entry.ask_manifest()?;
-    let folder = std::env::temp_dir();
-    let scratch = Scratch::new_in(&folder).map_err(|error| Error::io("make a folder in", &folder, &error))?;
+    let scratch = Scratch::new()?;
     let checks = conformance::check(&manifest, backend, samples, scratch.path());
     report.lines.extend(checks.into_iter().map(line));
     Ok(report)

@@ -3,7 +3,7 @@
 use super::arguments::running::Running;
 use super::{Command, Example, Group, Scope};
 use crate::capture::Execution;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{Arithmetic, FloatReason, Kernel, Kernels, ModelInfo};
 use crate::playground::Playground;
 use crate::render::record::{Field, Record, ReportShape, Unit, word};
@@ -216,9 +216,7 @@ impl Command for KernelsOfModel {
         model.runnable()?;
         arguments.running.check(&[&model])?;
         let options = arguments.running.options_of(&model, Execution::Optimized, None);
-        let folder = std::env::temp_dir();
-        let scratch =
-            Scratch::new_in(&folder).map_err(|error| Error::io("make a folder in", &folder, &error))?;
+        let scratch = Scratch::new()?;
         let kernels = model.session.kernels(&options, scratch.path(), &task)?;
         drop(task);
         Ok(lay_out(&Found::of(&model.id, model.info(), &kernels), arguments.float))

@@ -4,7 +4,7 @@ use super::Entrant;
 use super::measured::{Contestant, Extent, measure};
 use crate::backend::Progress;
 use crate::commands::arguments::running::Running;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::input::Fitted;
 use crate::inspect::pairing;
 use crate::model::{Arithmetic, Kernel, Kernels};
@@ -129,9 +129,7 @@ pub(super) fn layer_times(
     (extent, reference): (Extent, usize),
     progress: &dyn Progress,
 ) -> Result<Vec<LayerTimes>> {
-    let folder = std::env::temp_dir();
-    let scratch = || Scratch::new_in(&folder).map_err(|error| Error::io("make a folder in", &folder, &error));
-    let scratches = entrants.iter().map(|_| scratch()).collect::<Result<Vec<_>>>()?;
+    let scratches = entrants.iter().map(|_| Scratch::new()).collect::<Result<Vec<_>>>()?;
     let mut contestants: Vec<Contestant<'_>> = Vec::new();
     for ((entrant, fitted), scratch) in entrants.iter().zip(fitted).zip(&scratches) {
         let mut contestant = entrant.on(fitted, running);
