@@ -53,7 +53,7 @@ impl Record for Variant {
                 "Whether its numbers are those of an earlier matrix of the same files, samples and settings",
                 |one| one.is_kept,
             ),
-            Self::flat(Judged::fields(), |one| one.judged.as_ref())
+            Self::flat(Judged::fields(), |one| one.judged())
                 .for_machines()
                 .change("accuracy", |field| field.title("accuracy"))
                 .change("accuracy_low", |field| field.title("low").rank(5))
@@ -62,21 +62,21 @@ impl Record for Variant {
                 .change("paired.verdict", |field| field.title("verdict").rank(0))
                 .change("agreement.changed", |field| field.title("flips").rank(3).hidden_if_missing())
                 .change("agreement.sqnr_db", |field| field.title("output dB").rank(2)),
-            Self::field("worst_layer", Unit::Name, "The layer with the lowest SQNR", |one| one.worst_layer.clone())
+            Self::field("worst_layer", Unit::Name, "The layer with the lowest SQNR", |one| one.measured.as_ref()?.worst_layer.clone())
                 .title("worst layer")
                 .rank(3)
                 .hidden_if_missing(),
             Self::field("worst_layer_sqnr_db", Unit::Decibels, "Its SQNR", |one| {
-                one.worst_layer_sqnr_db
+                one.measured.as_ref()?.worst_layer_sqnr_db
             })
             .title("its dB")
             .rank(3)
             .hidden_if_missing(),
             Self::field("layers_obstacle", Unit::Text, "Why layers were not compared", |one| {
-                one.layers_obstacle.clone()
+                one.measured.as_ref()?.layers_obstacle.clone()
             }),
             Self::field("sample_ms", Unit::Duration, "Time in the runtime for one sample of a batch", |one| {
-                one.sample_ms
+                one.measured.as_ref().map(|measured| measured.sample_ms)
             })
             .title("sample")
             .rank(4),

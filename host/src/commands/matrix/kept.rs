@@ -1,46 +1,17 @@
 //! Rows of earlier matrices: a model that was measured is not measured again, as long as nothing that its numbers depend on
 //! has changed.
 
-use super::{Arguments, TOP, Variant};
+use super::{Arguments, TOP};
 use crate::backend::Progress;
 use crate::capture::Side;
 use crate::capture::batch::Batches;
 use crate::catalog::KeptResults;
-use crate::catalog::kept_results::real;
-use crate::commands::fields::judged::Judged;
 use crate::error::{Error, Result};
 use crate::input::Input;
-use crate::playground::Loaded;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Raised when numbers are computed in another way.
 const VERSION: u32 = 1;
-
-/// What is kept of a row.
-#[derive(Deserialize)]
-pub(super) struct Kept {
-    pub(super) samples: u64,
-    judged: Judged,
-    #[serde(with = "real")]
-    sample_ms: Option<f64>,
-    worst_layer: Option<String>,
-    #[serde(with = "real")]
-    worst_layer_sqnr_db: Option<f64>,
-    layers_obstacle: Option<String>,
-}
-
-/// The same, borrowed.
-#[derive(Serialize)]
-struct Keeping<'a> {
-    samples: u64,
-    judged: &'a Judged,
-    #[serde(with = "real")]
-    sample_ms: Option<f64>,
-    worst_layer: Option<&'a str>,
-    #[serde(with = "real")]
-    worst_layer_sqnr_db: Option<f64>,
-    layers_obstacle: Option<&'a str>,
-}
 
 /// The keys of all rows; `None` for a model that is too large to be hashed.
 pub(super) struct Keys(pub(super) Vec<Option<String>>);
@@ -61,6 +32,8 @@ struct Ground<'a> {
     layer_samples: u64,
     batch: Option<u64>,
     options: &'a [(String, String)],
+    /// The inputs of the model that samples are fitted by, where the model itself does not declare them.
+    inputs: Option<String>,
 }
 
 impl Keys {
@@ -94,6 +67,7 @@ impl Keys {
                 layer_samples: arguments.layer_samples,
                 batch: arguments.choice.samples.batch,
                 options: &options,
+                inputs: side.sibling.as_ref().map(|sibling| format!("{:?}", sibling.inputs)),
             })
         };
         Ok(Self(sides.iter().enumerate().map(key).collect()))
@@ -126,35 +100,4 @@ fn hash_of(
         hasher.update(&label.to_le_bytes());
     });
     Ok(hasher.finalize().to_hex().to_string())
-}
-
-impl Variant {
-    /// The row of an earlier matrix.
-    pub(super) fn kept(model: &Loaded, kept: Kept) -> Self {
-        Self {
-            is_kept: true,
-            judged: Some(kept.judged),
-            sample_ms: kept.sample_ms,
-            worst_layer: kept.worst_layer,
-            worst_layer_sqnr_db: kept.worst_layer_sqnr_db,
-            layers_obstacle: kept.layers_obstacle,
-            ..Self::unmeasured(model)
-        }
-    }
-
-    /// Keeps the row, if the model was evaluated.
-    pub(super) fn keep(&self, key: Option<&str>, samples: u64, results: &KeptResults) {
-        let (Some(key), Some(judged)) = (key, &self.judged) else { return };
-        results.keep(
-            key,
-            &Keeping {
-                samples,
-                judged,
-                sample_ms: self.sample_ms,
-                worst_layer: self.worst_layer.as_deref(),
-                worst_layer_sqnr_db: self.worst_layer_sqnr_db,
-                layers_obstacle: self.layers_obstacle.as_deref(),
-            },
-        );
-    }
 }

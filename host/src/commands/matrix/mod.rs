@@ -10,6 +10,7 @@ use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
 use crate::capture::evaluation::{self, Plan, Tally, Truth};
 use crate::capture::{Alone, Comparison, Execution, Side};
+use crate::catalog::kept_results::real;
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::Input;
 use crate::playground::{Loaded, Playground};
@@ -17,7 +18,8 @@ use crate::render::record::ReportShape;
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
-use kept::{Kept, Keys};
+use kept::Keys;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Highest scores among which a label counts as found.
@@ -69,14 +71,22 @@ struct Variant {
     /// Whether its numbers are those of an earlier matrix.
     is_kept: bool,
     /// `None` if it was not evaluated.
-    judged: Option<Judged>,
-    /// Time of one sample, in the batches that were run.
-    sample_ms: Option<f64>,
-    worst_layer: Option<String>,
-    worst_layer_sqnr_db: Option<f64>,
-    layers_obstacle: Option<String>,
+    measured: Option<Measured>,
     is_pareto: bool,
     obstacle: Option<Error>,
+}
+
+/// What was measured of a model; kept for the next matrix.
+#[derive(Serialize, Deserialize)]
+struct Measured {
+    samples: u64,
+    judged: Judged,
+    /// Time of one sample, in the batches that were run.
+    sample_ms: f64,
+    worst_layer: Option<String>,
+    #[serde(with = "real")]
+    worst_layer_sqnr_db: Option<f64>,
+    layers_obstacle: Option<String>,
 }
 
 impl Command for Matrix {
@@ -111,7 +121,7 @@ impl Command for Matrix {
         let sides: Vec<Side<'_>> =
             models.iter().map(|model| Side::of(model, running.options(model), playground, &task)).collect();
         let keys = Keys::of(&sides, (&input, labels.as_deref(), &classes), (&arguments, reference), &task)?;
-        let mut kept: Vec<Option<Kept>> = match arguments.fresh {
+        let mut kept: Vec<Option<Measured>> = match arguments.fresh {
             true => models.iter().map(|_| None).collect(),
             false => keys.0.iter().map(|key| playground.kept_results.get(key.as_deref()?)).collect(),
         };
@@ -134,38 +144,40 @@ impl Command for Matrix {
         drop((chosen, sides));
         drop(task);
         let of_fresh = evaluated.iter().flatten().map(|tally| tally.samples);
-        let samples = of_fresh.chain(kept.iter().flatten().map(|kept| kept.samples)).max().unwrap_or(0);
+        let samples =
+            of_fresh.chain(kept.iter().flatten().map(|measured| measured.samples)).max().unwrap_or(0);
         let names = labels.is_some().then_some(&classes[..]);
         let mut evaluated = evaluated.into_iter();
         let mut variants: Vec<Variant> = models
             .iter()
             .zip(kept)
             .map(|(model, kept)| match kept {
-                Some(kept) => Variant::kept(model, kept),
+                Some(measured) => {
+                    Variant { is_kept: true, measured: Some(measured), ..Variant::unmeasured(model) }
+                }
                 None => Variant::of(model, evaluated.next().unwrap_or_else(missing), names, arguments.margin),
             })
             .collect();
         variants[reference].is_reference = true;
         let reference_id = models[reference].id.clone();
-        let candidates = variants
-            .iter_mut()
-            .filter(|variant| !variant.is_reference && !variant.is_kept && variant.judged.is_some());
-        for variant in candidates.filter(|_| arguments.layer_samples > 0) {
-            if stop.is_some() {
-                break;
-            }
-            stop = worst_layer(variant, (&reference_id, samples), &arguments, playground, scope).err();
+        let has_layers = |variant: &&mut Variant| !variant.is_kept && !variant.is_reference;
+        for variant in variants.iter_mut().filter(has_layers).filter(|_| arguments.layer_samples > 0) {
+            let Some(measured) = variant.measured.as_mut().filter(|_| stop.is_none()) else { continue };
+            let pair = (&*reference_id, &*variant.model);
+            stop = worst_layer(measured, pair, &arguments, playground, scope).err();
         }
         if stop.is_none() {
-            for (key, variant) in keys.0.iter().zip(&mut variants).filter(|(_, variant)| !variant.is_kept) {
-                variant.keep(key.as_deref(), samples, &playground.kept_results);
+            for (key, variant) in keys.0.iter().zip(&variants).filter(|(_, variant)| !variant.is_kept) {
+                if let (Some(key), Some(measured)) = (key, &variant.measured) {
+                    playground.kept_results.keep(key, measured);
+                }
             }
         }
         mark_pareto(&mut variants);
         if stop.is_none() {
             let labelled = arguments.choice.labelled(&input.source);
             let judged = models.iter().zip(&variants);
-            let judged = judged.filter_map(|(model, variant)| Some((&**model, variant.judged.as_ref()?)));
+            let judged = judged.filter_map(|(model, variant)| Some((&**model, variant.judged()?)));
             remember(playground, judged, samples, &labelled);
         }
         variants.extend(failed);
@@ -305,8 +317,14 @@ impl Variant {
         let variant = Self::unmeasured(model);
         match tally {
             Ok(tally) => Self {
-                sample_ms: Some(tally.elapsed().as_secs_f64() * 1e3 / tally.samples.max(1) as f64),
-                judged: Some(Judged::of(tally, names, margin)),
+                measured: Some(Measured {
+                    samples: tally.samples,
+                    sample_ms: tally.elapsed().as_secs_f64() * 1e3 / tally.samples.max(1) as f64,
+                    judged: Judged::of(tally, names, margin),
+                    worst_layer: None,
+                    worst_layer_sqnr_db: None,
+                    layers_obstacle: None,
+                }),
                 ..variant
             },
             Err(error) => Self { obstacle: Some(error), ..variant },
@@ -327,9 +345,13 @@ impl Variant {
         Self { model: model.to_owned(), obstacle: Some(error), ..Self::default() }
     }
 
+    fn judged(&self) -> Option<&Judged> {
+        self.measured.as_ref().map(|measured| &measured.judged)
+    }
+
     /// Its accuracy, or without labels the SQNR of its output.
     fn worth(&self) -> Option<f64> {
-        let judged = self.judged.as_ref()?;
+        let judged = self.judged()?;
         match &judged.accuracy {
             Some(accuracy) => Some(accuracy.correct.share),
             None if self.is_reference => Some(f64::INFINITY),
@@ -340,22 +362,22 @@ impl Variant {
 
 /// Looks for the layer that is furthest from the reference's.
 fn worst_layer(
-    variant: &mut Variant,
-    (reference, available): (&str, u64),
+    measured: &mut Measured,
+    (reference, candidate): (&str, &str),
     arguments: &Arguments,
     playground: &mut Playground,
     scope: &Scope<'_>,
 ) -> Result<()> {
     let task = scope.ui.task(scope.cancel);
     let mut choice = arguments.choice.clone();
-    choice.samples.first = Some(arguments.layer_samples.min(available));
-    let found = Evidence::gather(playground, reference, &variant.model, &choice, &task)
+    choice.samples.first = Some(arguments.layer_samples.min(measured.samples));
+    let found = Evidence::gather(playground, reference, candidate, &choice, &task)
         .and_then(|evidence| worst(&evidence, &task));
     match found {
-        Ok(found) => (variant.worst_layer, variant.worst_layer_sqnr_db) = found.unzip(),
+        Ok(found) => (measured.worst_layer, measured.worst_layer_sqnr_db) = found.unzip(),
         Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
         // The rest of the row is still useful.
-        Err(error) => variant.layers_obstacle = Some(error.one_line()),
+        Err(error) => measured.layers_obstacle = Some(error.one_line()),
     }
     Ok(())
 }
@@ -417,7 +439,9 @@ fn lay_out(matrix: &MatrixReport) -> Report {
                 (Tone::Name, variant.model.clone()),
                 (Tone::Plain, format!(": {}", error.one_line())),
             ]);
-        } else if let Some(why) = &variant.layers_obstacle {
+        } else if let Some(why) =
+            variant.measured.as_ref().and_then(|measured| measured.layers_obstacle.as_ref())
+        {
             report = report.toned_line([
                 (Tone::Dim, "layers not compared: ".to_owned()),
                 (Tone::Name, variant.model.clone()),
@@ -437,7 +461,15 @@ mod tests {
     fn what_is_beaten_in_both_is_not_marked() {
         let variant = |correct: u64, bytes: u64| {
             let tally = Tally { samples: 100, correct, ..Tally::default() };
-            Variant { bytes, judged: Some(Judged::of(tally, Some(&[]), 0.01)), ..Variant::default() }
+            let measured = Measured {
+                samples: 100,
+                judged: Judged::of(tally, Some(&[]), 0.01),
+                sample_ms: 1.0,
+                worst_layer: None,
+                worst_layer_sqnr_db: None,
+                layers_obstacle: None,
+            };
+            Variant { bytes, measured: Some(measured), ..Variant::default() }
         };
         let mut variants = vec![variant(99, 400), variant(98, 100), variant(97, 100), variant(99, 500)];
         variants.push(Variant::failed("broken", Error::cancelled()));
