@@ -121,44 +121,14 @@ impl Command for Matrix {
         let sides: Vec<Side<'_>> =
             models.iter().map(|model| Side::of(model, running.options(model), playground, &task)).collect();
         let keys = Keys::of(&sides, (&input, labels.as_deref(), &classes), (&arguments, reference), &task)?;
-        let mut kept: Vec<Option<Measured>> = match arguments.fresh {
-            true => models.iter().map(|_| None).collect(),
+        let earlier = match arguments.fresh {
+            true => keys.0.iter().map(|_| None).collect(),
             false => keys.0.iter().map(|key| playground.kept_results.get(key.as_deref()?)).collect(),
         };
-        // The others are measured together with the reference.
-        if kept.iter().any(Option::is_none) {
-            kept[reference] = None;
-        }
-        let fresh: Vec<usize> = (0..models.len()).filter(|&index| kept[index].is_none()).collect();
-        let chosen: Vec<Side<'_>> = fresh.iter().map(|&index| sides[index].clone()).collect();
-        let plan = Plan {
-            truth: labels.as_deref().map_or(Truth::Unknown, Truth::Labels),
-            output: None,
-            top: TOP,
-            reference: fresh.iter().position(|&index| index == reference),
-        };
-        let (evaluated, mut stop) = match chosen.is_empty() {
-            true => (Vec::new(), None),
-            false => evaluate(&chosen, &input, &arguments, plan, &task)?,
-        };
-        drop((chosen, sides));
+        let given = (&*input, labels.as_deref(), &classes[..]);
+        let (mut variants, mut stop) = measure(&sides, earlier, given, (&arguments, reference), &task)?;
+        drop(sides);
         drop(task);
-        let of_fresh = evaluated.iter().flatten().map(|tally| tally.samples);
-        let samples =
-            of_fresh.chain(kept.iter().flatten().map(|measured| measured.samples)).max().unwrap_or(0);
-        let names = labels.is_some().then_some(&classes[..]);
-        let mut evaluated = evaluated.into_iter();
-        let mut variants: Vec<Variant> = models
-            .iter()
-            .zip(kept)
-            .map(|(model, kept)| match kept {
-                Some(measured) => {
-                    Variant { is_kept: true, measured: Some(measured), ..Variant::unmeasured(model) }
-                }
-                None => Variant::of(model, evaluated.next().unwrap_or_else(missing), names, arguments.margin),
-            })
-            .collect();
-        variants[reference].is_reference = true;
         let reference_id = models[reference].id.clone();
         let has_layers = |variant: &&mut Variant| !variant.is_kept && !variant.is_reference;
         for variant in variants.iter_mut().filter(has_layers).filter(|_| arguments.layer_samples > 0) {
@@ -166,19 +136,19 @@ impl Command for Matrix {
             let pair = (&*reference_id, &*variant.model);
             stop = worst_layer(measured, pair, &arguments, playground, scope).err();
         }
+        let samples = variants.iter().filter_map(|variant| Some(variant.measured.as_ref()?.samples)).max();
+        let samples = samples.unwrap_or(0);
+        mark_pareto(&mut variants);
         if stop.is_none() {
+            let labelled = arguments.choice.labelled(&input.source);
+            let fresh = || models.iter().zip(&variants).filter(|(_, variant)| !variant.is_kept);
+            let judged = fresh().filter_map(|(model, variant)| Some((&**model, variant.judged()?)));
+            remember(playground, judged, samples, &labelled);
             for (key, variant) in keys.0.iter().zip(&variants).filter(|(_, variant)| !variant.is_kept) {
                 if let (Some(key), Some(measured)) = (key, &variant.measured) {
                     playground.kept_results.keep(key, measured);
                 }
             }
-        }
-        mark_pareto(&mut variants);
-        if stop.is_none() {
-            let labelled = arguments.choice.labelled(&input.source);
-            let judged = models.iter().zip(&variants);
-            let judged = judged.filter_map(|(model, variant)| Some((&**model, variant.judged()?)));
-            remember(playground, judged, samples, &labelled);
         }
         variants.extend(failed);
         let report = MatrixReport {
@@ -264,6 +234,46 @@ fn reference(
     })
 }
 
+/// The rows of all models: `earlier` ones, and those of the models that have none, measured together with the reference.
+/// Returns what stopped that, too; what was counted before is kept.
+fn measure(
+    sides: &[Side<'_>],
+    mut earlier: Vec<Option<Measured>>,
+    (input, labels, classes): (&Input, Option<&[i64]>, &[String]),
+    (arguments, reference): (&Arguments, usize),
+    progress: &dyn Progress,
+) -> Result<(Vec<Variant>, Option<Error>)> {
+    if earlier.iter().any(Option::is_none) {
+        earlier[reference] = None;
+    }
+    let fresh: Vec<usize> = (0..sides.len()).filter(|&index| earlier[index].is_none()).collect();
+    let chosen: Vec<Side<'_>> = fresh.iter().map(|&index| sides[index].clone()).collect();
+    let plan = Plan {
+        truth: labels.map_or(Truth::Unknown, Truth::Labels),
+        output: None,
+        top: TOP,
+        reference: fresh.iter().position(|&index| index == reference),
+    };
+    let (evaluated, stop) = match chosen.is_empty() {
+        true => (Vec::new(), None),
+        false => evaluate(&chosen, input, arguments, plan, progress)?,
+    };
+    let mut evaluated = evaluated.into_iter();
+    let names = labels.is_some().then_some(classes);
+    let mut variant = |(side, earlier): (&Side<'_>, Option<Measured>)| match (earlier, &stop) {
+        (None, _) => {
+            let tally = evaluated.next().unwrap_or_else(|| Err(Error::internal("it was not evaluated")));
+            Variant::of(side.model, tally, names, arguments.margin)
+        }
+        // Its numbers are of more samples than those of an interrupted run.
+        (Some(_), Some(stop)) => Variant::failed(&side.model.id, stop.clone()),
+        (measured, None) => Variant { is_kept: true, measured, ..Variant::unmeasured(side.model) },
+    };
+    let mut variants: Vec<Variant> = sides.iter().zip(earlier).map(&mut variant).collect();
+    variants[reference].is_reference = true;
+    Ok((variants, stop))
+}
+
 /// Evaluates all models in one go; if one fails, each alone with the reference, so that the others still get their
 /// numbers. What was counted before an interruption is kept, and returned with it.
 fn evaluate(
@@ -305,11 +315,6 @@ fn evaluate(
         }
     }
     Ok((all, None))
-}
-
-/// There are as many results as models; an error if not.
-fn missing() -> Result<Tally> {
-    Err(Error::internal("a model was not evaluated"))
 }
 
 impl Variant {
