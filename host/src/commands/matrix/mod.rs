@@ -2,23 +2,24 @@
 
 mod declaration;
 mod kept;
+mod measure;
 
 use super::arguments::evidence::{Choice, Evidence, Given, require_pairs};
 use super::arguments::number::{BUDGET_BYTES, integer_in, margin};
 use super::fields::judged::{Judged, remember};
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
-use crate::capture::evaluation::{self, Plan, Tally, Truth};
+use crate::capture::evaluation::Tally;
 use crate::capture::{Alone, Comparison, Execution, Side};
 use crate::catalog::kept_results::real;
 use crate::error::{Error, ErrorKind, Result};
-use crate::input::Input;
 use crate::playground::{Loaded, Playground};
 use crate::render::record::ReportShape;
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 use kept::Keys;
+use measure::measure;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -232,89 +233,6 @@ fn reference(
     models.iter().position(|model| model.id == reference.id).ok_or_else(|| {
         Error::invalid_input(format!("`{name}` is not a model of this family that can be run"))
     })
-}
-
-/// The rows of all models: `earlier` ones, and those of the models that have none, measured together with the reference.
-/// Returns what stopped that, too; what was counted before is kept.
-fn measure(
-    sides: &[Side<'_>],
-    mut earlier: Vec<Option<Measured>>,
-    (input, labels, classes): (&Input, Option<&[i64]>, &[String]),
-    (arguments, reference): (&Arguments, usize),
-    progress: &dyn Progress,
-) -> Result<(Vec<Variant>, Option<Error>)> {
-    if earlier.iter().any(Option::is_none) {
-        earlier[reference] = None;
-    }
-    let fresh: Vec<usize> = (0..sides.len()).filter(|&index| earlier[index].is_none()).collect();
-    let chosen: Vec<Side<'_>> = fresh.iter().map(|&index| sides[index].clone()).collect();
-    let plan = Plan {
-        truth: labels.map_or(Truth::Unknown, Truth::Labels),
-        output: None,
-        top: TOP,
-        reference: fresh.iter().position(|&index| index == reference),
-    };
-    let (evaluated, stop) = match chosen.is_empty() {
-        true => (Vec::new(), None),
-        false => evaluate(&chosen, input, arguments, plan, progress)?,
-    };
-    let mut evaluated = evaluated.into_iter();
-    let names = labels.is_some().then_some(classes);
-    let mut variant = |(side, earlier): (&Side<'_>, Option<Measured>)| match (earlier, &stop) {
-        (None, _) => {
-            let tally = evaluated.next().unwrap_or_else(|| Err(Error::internal("it was not evaluated")));
-            Variant::of(side.model, tally, names, arguments.margin)
-        }
-        // Its numbers are of more samples than those of an interrupted run.
-        (Some(_), Some(stop)) => Variant::failed(&side.model.id, stop.clone()),
-        (measured, None) => Variant { is_kept: true, measured, ..Variant::unmeasured(side.model) },
-    };
-    let mut variants: Vec<Variant> = sides.iter().zip(earlier).map(&mut variant).collect();
-    variants[reference].is_reference = true;
-    Ok((variants, stop))
-}
-
-/// Evaluates all models in one go; if one fails, each alone with the reference, so that the others still get their
-/// numbers. What was counted before an interruption is kept, and returned with it.
-fn evaluate(
-    sides: &[Side<'_>],
-    input: &Input,
-    arguments: &Arguments,
-    plan: Plan<'_>,
-    progress: &dyn Progress,
-) -> Result<(Vec<Result<Tally>>, Option<Error>)> {
-    let feed = arguments.choice.samples.for_outputs(input);
-    let together = |sides: &[Side<'_>], plan: Plan<'_>| -> Result<(Vec<Tally>, Option<Error>)> {
-        let batches = feed.batches(&sides.iter().collect::<Vec<_>>())?;
-        match evaluation::evaluate(sides, batches, plan, progress) {
-            (tallies, Some(error))
-                if error.kind() != ErrorKind::Cancelled || tallies.iter().all(|tally| tally.samples == 0) =>
-            {
-                Err(error)
-            }
-            counted => Ok(counted),
-        }
-    };
-    let error = match together(sides, plan) {
-        Ok((tallies, stop)) => return Ok((tallies.into_iter().map(Ok).collect(), stop)),
-        Err(error) if error.kind() == ErrorKind::Cancelled || sides.len() == 1 => return Err(error),
-        Err(error) => error,
-    };
-    let place = plan.reference.unwrap_or(0);
-    let mut all = Vec::new();
-    for (index, side) in sides.iter().enumerate() {
-        let pair = if index == place { vec![side.clone()] } else { vec![sides[place].clone(), side.clone()] };
-        let own = Plan { reference: (index != place).then_some(0), ..plan };
-        match together(&pair, own) {
-            // Numbers from fewer samples than the others would not be comparable.
-            Ok((_, Some(stop))) => return Err(stop),
-            Ok((mut tallies, None)) => all.push(Ok(tallies.pop().unwrap_or_default())),
-            Err(failed) if failed.kind() == ErrorKind::Cancelled => return Err(failed),
-            Err(_) if index == place => return Err(error),
-            Err(failed) => all.push(Err(failed)),
-        }
-    }
-    Ok((all, None))
 }
 
 impl Variant {
