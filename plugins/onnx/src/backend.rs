@@ -44,6 +44,7 @@ impl Backend for OnnxBackend {
                 "budget".into(),
                 "replay".into(),
                 "edit".into(),
+                "export".into(),
                 "kernels".into(),
                 "runtime-folder".into(),
                 "idle".into(),

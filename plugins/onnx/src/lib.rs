@@ -13,6 +13,7 @@ pub mod convert;
 pub mod document;
 mod edit;
 mod expansion;
+mod export;
 pub mod external_data;
 pub mod findings;
 pub mod graph;

@@ -2,6 +2,7 @@
 
 use crate::document::{Document, Tensors};
 use crate::edit;
+use crate::export;
 use crate::info;
 use crate::proto;
 use crate::quant;
@@ -16,7 +17,7 @@ use crate::source::Source;
 use prost::Message;
 use qp_abi::sdk::boundary::model_object;
 use qp_abi::sdk::{
-    BackendError, Edit, Kernels, KernelsOf, Model, ModelBox, ModelInfo, Progress, Result, RunReport,
+    BackendError, Edit, Kernels, KernelsOf, Model, ModelBox, ModelInfo, Pair, Progress, Result, RunReport,
     RunRequest, Sink, TensorView,
 };
 use std::collections::HashMap;
@@ -253,6 +254,10 @@ impl Model for OnnxModel {
         let source = self.source.edited(model.encode_to_vec().into(), held);
         let document = Document::of(source)?;
         Ok(model_object(Self::of(document, Arc::clone(&self.runtime), progress)?))
+    }
+
+    fn export(&self, path: &str, options: &[Pair], progress: &Progress<'_>) -> Result<()> {
+        export::write(&self.source, Path::new(path), options, progress)
     }
 
     fn run(

@@ -9,10 +9,18 @@
 //! | `quantize` | a value | adds the value `as`: the target quantized to `dtype` and back, with `scales` and `zero-points` (one, or one for each channel along `axis`), or with `dynamic` ones; `codes` = LOW,HIGH keeps to fewer codes than the dtype has, with one scale; with `read-scales` and `read-zero-points` the codes are read with these instead of the parameters they were made with |
 //! | `dequantize` | stored codes | adds the value `as`: the real numbers that the codes stand for with `scales` and `zero-points`, along `axis` if there are several |
 //! | `add` | a value | adds the value `as`: the target plus the value `other`, to which `behind` trailing dimensions of 1 are added |
+//! | `set-quantization` | a value, or stored codes | gives the codes `scales` and `zero-points` (one for all, or as many as there are), wherever the graph makes or reads them; a stored scale that other codes share is copied |
+//! | `replace` | a stored tensor | gives it other elements, of the same type and shape |
+//! | `unquantize` | a value | lets the layer that computes it read real numbers: what was rounded for it, or, in place of the stored codes C, the stored tensor that `real:C` names; readers that compute with real numbers get the value unrounded |
 //! | `select` | a value | all readers of the target get the value `then`, which must not depend on it, when the new boolean input `switch` is true |
+//!
+//! The first six add to the graph, for measurements; the next three change what it has, for a model that is used and saved.
 //!
 //! Numbers are computed as ONNX Runtime computes them: by its own QuantizeLinear and DequantizeLinear in the domain
 //! `com.microsoft`, which support 16-bit codes whatever the model's opset.
+
+mod parameters;
+mod unquantize;
 
 use crate::held::{Held, give};
 use crate::proto::type_proto::{Tensor, Value};
@@ -36,9 +44,10 @@ const MAX_DIMENSIONS: usize = 16;
 /// `NotFound` for a target that does not exist, `InvalidInput` for arguments that make no sense, `UnsupportedOp` for
 /// an unknown action.
 pub fn apply(model: &mut ModelProto, held: Option<&mut Held>, edits: &[Edit]) -> Result<()> {
+    let opset = opset(model);
     let graph = model.graph.get_or_insert_default();
     let written = graph.node.len();
-    let mut editor = Editor { names: names(graph), graph, held };
+    let mut editor = Editor { names: names(graph), graph, held, written, opset };
     for edit in edits {
         match edit.action.as_str() {
             "store" => editor.store(edit)?,
@@ -47,18 +56,24 @@ pub fn apply(model: &mut ModelProto, held: Option<&mut Held>, edits: &[Edit]) ->
             "dequantize" => editor.dequantize(edit)?,
             "add" => editor.add(edit)?,
             "select" => editor.select(edit)?,
+            "set-quantization" => editor.set_quantization(edit)?,
+            "replace" => editor.replace(edit)?,
+            "unquantize" => editor.unquantize(edit)?,
             other => {
                 return Err(BackendError::unsupported_op(format!(
                     "unknown change `{other}` to an ONNX model"
                 ))
                 .with_help(
-                    "The changes are `store`, `copy-layer`, `quantize`, `dequantize`, `add` and `select`.",
+                    "The changes are `store`, `copy-layer`, `quantize`, `dequantize`, `add`, `select`, \
+                     `set-quantization`, `replace` and `unquantize`.",
                 ));
             }
         }
     }
+    let written = editor.written;
     place(&mut graph.node, written);
-    let quantizes = edits.iter().any(|edit| edit.action == "quantize" || edit.action == "dequantize");
+    let is_contrib = |node: &NodeProto| node.domain.as_deref() == Some(CONTRIB);
+    let quantizes = graph.node.iter().any(is_contrib);
     let knows_contrib = model.opset_import.iter().any(|opset| opset.domain.as_deref() == Some(CONTRIB));
     if quantizes && !knows_contrib {
         model.opset_import.push(OperatorSetIdProto { domain: Some(CONTRIB.to_owned()), version: Some(1) });
@@ -109,6 +124,12 @@ fn place(nodes: &mut Vec<NodeProto>, written: usize) {
         first.into_iter().chain(rest.flat_map(|(node, added)| std::iter::once(node).chain(added))).collect();
 }
 
+/// The version of ONNX's own operators that a model uses.
+fn opset(model: &ModelProto) -> i64 {
+    let is_own = |opset: &&OperatorSetIdProto| matches!(opset.domain.as_deref(), None | Some("" | "ai.onnx"));
+    model.opset_import.iter().find(is_own).and_then(|opset| opset.version).unwrap_or(1)
+}
+
 /// The names of all values of the main graph.
 fn names(graph: &GraphProto) -> HashSet<String> {
     let inputs = graph.input.iter().filter_map(|value| value.name.as_ref());
@@ -122,6 +143,10 @@ struct Editor<'a> {
     names: HashSet<String>,
     /// Where large tensors go; `None` to keep them in the graph.
     held: Option<&'a mut Held>,
+    /// How many of the nodes stand where the file has them; added ones follow.
+    written: usize,
+    /// The version of ONNX's own operators.
+    opset: i64,
 }
 
 impl Editor<'_> {
