@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 /// The format to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
+    /// Of a single array.
+    Npy,
     Npz,
     Safetensors,
 }
@@ -36,8 +38,7 @@ impl ArrayWriter {
     /// # Errors
     /// `InvalidInput` for another extension, and for a file that exists if it must not be replaced.
     pub fn new(path: &Path, may_replace: bool) -> Result<Self> {
-        let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        let form = match ending.as_str() {
+        let form = match ending(path).as_str() {
             "npz" => Form::Npz,
             "safetensors" => Form::Safetensors,
             _ => {
@@ -45,6 +46,23 @@ impl ArrayWriter {
                     .with_hint("End its name in .npz or .safetensors."));
             }
         };
+        Self::of(path, form, may_replace)
+    }
+
+    /// Prepares the file at `path` for a single array: also NumPy's `.npy`.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn single(path: &Path, may_replace: bool) -> Result<Self> {
+        match ending(path).as_str() {
+            "npy" => Self::of(path, Form::Npy, may_replace),
+            "npz" | "safetensors" => Self::new(path, may_replace),
+            _ => Err(Error::invalid_input(format!("`{}` is not an array file", path.display()))
+                .with_hint("End its name in .npy, .npz or .safetensors.")),
+        }
+    }
+
+    fn of(path: &Path, form: Form, may_replace: bool) -> Result<Self> {
         if !may_replace && path.exists() {
             return Err(exists(path));
         }
@@ -54,7 +72,7 @@ impl ArrayWriter {
     /// Whether elements of this type can be written as they are.
     pub fn takes(&self, dtype: DType) -> bool {
         match self.form {
-            Form::Npz => numpy_name(dtype).is_some(),
+            Form::Npy | Form::Npz => numpy_name(dtype).is_some(),
             Form::Safetensors => safetensors_name(dtype).is_some(),
         }
     }
@@ -98,6 +116,7 @@ impl ArrayWriter {
             contents.push((array.name, array.dtype, array.shape, file));
         }
         keep(&path, may_replace, |file| match form {
+            Form::Npy => write_npy(file, contents),
             Form::Npz => write_npz(file, contents),
             Form::Safetensors => write_safetensors(file, contents),
         })?;
@@ -105,7 +124,20 @@ impl ArrayWriter {
     }
 }
 
+/// The lower-case extension of a file's name.
+fn ending(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase()
+}
+
 type Content = (String, DType, Vec<u64>, File);
+
+fn write_npy(file: &mut File, contents: Vec<Content>) -> std::io::Result<()> {
+    for (_, dtype, shape, content) in contents.into_iter().take(1) {
+        file.write_all(&npy_header(dtype, &shape))?;
+        std::io::copy(&mut BufReader::new(content), file)?;
+    }
+    file.flush()
+}
 
 fn write_npz(file: impl Write + Seek, contents: Vec<Content>) -> std::io::Result<()> {
     let mut archive = zip::ZipWriter::new(Guarded::new(BufWriter::new(file)));

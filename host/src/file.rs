@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::temporary;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes a whole file or nothing. An existing file is replaced only if `may_replace`.
 ///
@@ -42,6 +42,60 @@ pub fn keep(
         }
         Err(refused) => Err(failed(refused.error)),
     }
+}
+
+/// A file that something else writes, under its own name in a folder that it is given, perhaps with others beside it: all of
+/// them or none get to the folder of `path`. Returns their paths, that of `path` last.
+///
+/// # Errors
+/// As [`write()`], and those of `fill`.
+pub fn keep_all(
+    path: &Path,
+    may_replace: bool,
+    fill: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Vec<PathBuf>> {
+    if path.is_dir() {
+        return Err(Error::invalid_input(format!("`{}` is a folder", path.display()))
+            .with_hint("Give the path of a file in it."));
+    }
+    let name = path.file_name().ok_or_else(|| {
+        Error::invalid_input(format!("`{}` does not end with the name of a file", path.display()))
+    })?;
+    if !may_replace && path.exists() {
+        return Err(exists(path));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |error: std::io::Error| {
+        let explained = Error::io("write", path, &error);
+        if folder.is_dir() { explained } else { explained.with_hint("Create the folder first.") }
+    };
+    let scratch = temporary::Scratch::new_in(folder).map_err(failed)?;
+    fill(&scratch.path().join(name))?;
+    let mut written: Vec<PathBuf> = std::fs::read_dir(scratch.path())
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(failed)?;
+    // The one that refers to the others comes last.
+    written.sort_by_key(|file| file.file_name() == Some(name));
+    let places: Vec<PathBuf> =
+        written.iter().map(|file| folder.join(file.file_name().unwrap_or(name))).collect();
+    if let Some(place) = places.iter().find(|place| !may_replace && place.exists()) {
+        return Err(exists(place));
+    }
+    for (file, place) in written.iter().zip(&places) {
+        std::fs::File::open(file).and_then(|file| file.sync_all()).map_err(failed)?;
+        // A link is refused if the name was taken in the meantime; some file systems have none.
+        let moved = match if may_replace {
+            Err(std::io::ErrorKind::Unsupported.into())
+        } else {
+            std::fs::hard_link(file, place)
+        } {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(exists(place)),
+            Err(_) => std::fs::rename(file, place),
+            Ok(()) => Ok(()),
+        };
+        moved.map_err(failed)?;
+    }
+    Ok(places)
 }
 
 /// Makes a file that grows beyond the user's limit (`ulimit -f`) an error for its writer, like a full disk: otherwise

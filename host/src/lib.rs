@@ -18,6 +18,7 @@ pub mod commands;
 pub mod diagnosis;
 pub mod dirs;
 pub mod documents;
+pub mod editing;
 pub mod env;
 pub mod error;
 pub mod executor;

@@ -52,7 +52,7 @@ impl Scratch {
     ///
     /// # Errors
     /// When none can be created there.
-    fn new_in(folder: &Path) -> io::Result<Self> {
+    pub fn new_in(folder: &Path) -> io::Result<Self> {
         sweep(folder);
         for _ in 0..TRIES {
             let scratch = builder().tempdir_in(folder)?;

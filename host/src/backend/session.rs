@@ -7,12 +7,13 @@ use super::progress::{Progress, Ticker};
 use super::receive::{Due, Receiver};
 use super::runtime::{Reach, Started};
 use super::spare::Spare;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, ModelInfo, Property, Tensor, TensorChunk, TensorInfo, element_count};
 use qp_abi::abi_stable::std_types::{ROption, RString};
 use qp_abi::backend::{self as abi, RunRequest};
 use qp_abi::{ModelBox, QuantizationParameters, TensorView};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -256,6 +257,38 @@ impl Session {
         let mut collected = Collector::default();
         let report = self.run_into(inputs, fetch, options, &mut |chunk| collected.add(chunk), progress)?;
         Ok(RunOutcome { tensors: collected.tensors, report })
+    }
+
+    /// Writes the model to a new file; large weights go to a second one beside it, of the same name and `.data`.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` when the backend cannot; `Io` for what cannot be written.
+    pub fn export(&self, path: &Path, progress: &dyn Progress) -> Result<()> {
+        self.require("export", "write models")?;
+        let text = path.to_str().ok_or_else(|| {
+            Error::invalid_input(format!("the path `{}` is not valid Unicode", path.display()))
+        })?;
+        let written =
+            self.model.export(text.into(), [].as_slice().into(), Ticker(progress).as_object()).into_result();
+        written.map_err(|error| from_plugin(&self.manifest.id, error))
+    }
+
+    /// Checks that the backend can change models.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` if it cannot.
+    pub fn require_edits(&self) -> Result<()> {
+        self.require("edit", "change models")
+    }
+
+    fn require(&self, feature: &str, what: &str) -> Result<()> {
+        if self.manifest.has_feature(feature) {
+            return Ok(());
+        }
+        let message = format!("{} cannot {what}", self.manifest.name);
+        Err(Error::new(ErrorKind::UnsupportedOp, message).with_hint(format!(
+            "See `backends info` for what a backend can do: `{feature}` is among its features."
+        )))
     }
 
     /// The same model with changes; this one stays as it is (feature `edit`).

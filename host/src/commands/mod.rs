@@ -8,6 +8,7 @@ mod baseline;
 mod bench;
 mod cache;
 mod capture;
+mod changes;
 mod compare;
 mod data;
 mod diff;
@@ -17,6 +18,7 @@ mod echo;
 mod evaluate;
 mod expect_error;
 mod explain;
+mod export;
 mod fields;
 mod flips;
 mod format;
@@ -46,10 +48,12 @@ mod saturation;
 mod section;
 mod select;
 mod sensitivity;
+mod set;
 mod source;
 mod stats;
 mod summary;
 mod timing;
+mod undo;
 mod unload;
 mod variables;
 mod watch;
@@ -123,6 +127,8 @@ pub enum Group {
     Inspect,
     /// Running them.
     Run,
+    /// Changing them.
+    Change,
     /// Scripts that check.
     Script,
     /// The session itself.
@@ -136,6 +142,7 @@ impl Group {
             Self::Models => "Find and load models",
             Self::Inspect => "Look inside",
             Self::Run => "Run",
+            Self::Change => "Change",
             Self::Script => "Check, in scripts",
             Self::Session => "Session",
         }
@@ -239,6 +246,13 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<explain::Explain>(),
     Entry::of::<drift::Drift>(),
     Entry::of::<saturation::Saturation>(),
+    Entry::of::<set::Set>(),
+    Entry::of::<set::Scale>(),
+    Entry::of::<undo::Undo>(),
+    Entry::of::<undo::Redo>(),
+    Entry::of::<undo::Reset>(),
+    Entry::of::<changes::ChangesCommand>(),
+    Entry::of::<export::Export>(),
     Entry::of::<cache::Cache>(),
     Entry::of::<backends::Backends>(),
     Entry::of::<format::Format>(),

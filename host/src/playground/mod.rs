@@ -6,9 +6,11 @@ mod identity;
 mod matching;
 mod naming;
 mod store;
+mod variants;
 
 pub use naming::Target;
 pub use store::{Loaded, LoadedHow};
+pub use variants::{Change, Changes, Step, Variant};
 
 use crate::backend::{Backends, Progress};
 use crate::cache::Cache;
@@ -17,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::input::{Dataset, Input, Selection};
 use crate::language::{Line, Variables};
 use crate::settings::Settings;
-use identity::{identity, slot_name};
+use identity::identity;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -198,9 +200,9 @@ impl Playground {
         was_loaded
     }
 
-    /// The loaded models.
+    /// The loaded models, those with changes last.
     pub fn loaded(&self) -> impl Iterator<Item = &Arc<Loaded>> {
-        self.store.models.iter().map(|(_, loaded, _)| loaded)
+        self.store.loaded()
     }
 
     /// What models run on.
@@ -228,7 +230,7 @@ impl Playground {
 
     /// The model at this path, if it is loaded.
     pub fn loaded_at(&self, path: &Path) -> Option<&Arc<Loaded>> {
-        self.store.models.peek(&slot_name(path))
+        self.store.loaded_at(path)
     }
 
     /// Whether the model at this path is loaded.

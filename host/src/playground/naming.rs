@@ -26,7 +26,10 @@ impl Playground {
     pub fn names(&self) -> Vec<Named> {
         let named = |target: Target| {
             let file_name = target.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let stem = self.backends.stem(&target.path);
+            let stem = match self.variant(&target.path).filter(|_| self.is_changed(&target.path)) {
+                Some(variant) => format!("{}*", self.backends.stem(variant.base())),
+                None => self.backends.stem(&target.path),
+            };
             let alias = self.alias(&target.path).map_or_else(|| target.id.clone(), str::to_owned);
             Named { id: target.id, other_names: vec![alias, file_name, stem], family: target.family }
         };
@@ -41,7 +44,7 @@ impl Playground {
             family: variant.family.clone(),
         });
         let mut targets: Vec<Target> = catalog.collect();
-        if self.store.models.iter().next().is_none() {
+        if self.loaded().next().is_none() {
             return targets;
         }
         let mut folders = Folders::default();
@@ -55,6 +58,11 @@ impl Playground {
                 });
             }
         }
+        targets.extend(self.variants().map(|(loaded, _)| Target {
+            id: loaded.id.clone(),
+            path: loaded.path.clone(),
+            family: loaded.family.clone(),
+        }));
         targets
     }
 

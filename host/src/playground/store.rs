@@ -2,12 +2,13 @@
 
 use super::Target;
 use super::identity::slot_name;
+use super::variants::{Change, Variant};
 use crate::backend::{Backends, Progress, Session};
 use crate::cache::{Cache, Key, Stamp};
 use crate::catalog::Opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::ModelInfo;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Loaded {
     /// Its name in commands.
     pub id: String,
-    /// Its path.
+    /// Its path; with a mark behind it if the model has changes.
     pub path: PathBuf,
     /// The network it is a variant of.
     pub family: String,
@@ -23,6 +24,10 @@ pub struct Loaded {
     pub session: Session,
     /// Bytes of its files.
     pub bytes: u64,
+    /// The path of its file.
+    file: PathBuf,
+    /// The lines that changed it since its file was read.
+    changes: Vec<String>,
     /// The stamps of its files when they were last checked.
     key: Mutex<Key>,
 }
@@ -44,14 +49,63 @@ impl Loaded {
         }
     }
 
-    /// The hash of its files' content (BLAKE3, hexadecimal); `None` for large files.
+    /// The hash of its files' content and of its changes (BLAKE3, hexadecimal); `None` for large files.
     pub fn hash_text(&self) -> Option<String> {
-        self.lock_key().hash_text()
+        let file = self.lock_key().hash_text()?;
+        if self.changes.is_empty() {
+            return Some(file);
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(file.as_bytes());
+        for change in &self.changes {
+            hasher.update(b"\n").update(change.as_bytes());
+        }
+        Some(hasher.finalize().to_hex().to_string())
     }
 
     /// The model's file and those of its folder that it refers to.
     pub fn files(&self) -> Vec<PathBuf> {
-        files_of(&self.path, self.info())
+        files_of(&self.file, self.info())
+    }
+
+    /// The same file with changes, under another path and name.
+    pub(super) fn with_changes(
+        &self,
+        session: Session,
+        path: PathBuf,
+        id: String,
+        changes: &[Arc<Change>],
+    ) -> Self {
+        Self {
+            id,
+            path,
+            family: self.family.clone(),
+            session,
+            bytes: self.bytes,
+            file: self.file.clone(),
+            changes: changes.iter().map(|change| change.line.clone()).collect(),
+            key: Mutex::new(self.lock_key().clone()),
+        }
+    }
+
+    /// Checks that the files are as they were when the model was changed.
+    ///
+    /// # Errors
+    /// `State` if they are not.
+    pub(super) fn check_files(&self) -> Result<()> {
+        let files = self.files();
+        if self.lock_key().is_current(&files)
+            || Key::read(&files).is_ok_and(|key| key.has_content_of(&self.lock_key()))
+        {
+            return Ok(());
+        }
+        Err(Error::state(format!(
+            "`{}` has changed on disk since it was loaded and edited",
+            self.file.display()
+        ))
+        .with_hint(
+            "Save the edits with `changes --out FILE`, drop them with `reset`, and run that file again.",
+        ))
     }
 
     fn lock_key(&self) -> MutexGuard<'_, Key> {
@@ -78,12 +132,19 @@ pub(super) struct Store {
     pub(super) models: Cache<Arc<Loaded>>,
     /// Models of the catalog that were read for the listing, until they are loaded.
     pub(super) opened: HashMap<PathBuf, Opened>,
+    /// Models with changes, by the slot of their path. They are the user's work: none is evicted.
+    pub(super) variants: BTreeMap<String, Variant>,
     evicted: Vec<String>,
 }
 
 impl Store {
     pub(super) fn new(limit_bytes: u64) -> Self {
-        Self { models: Cache::new(limit_bytes), opened: HashMap::new(), evicted: Vec::new() }
+        Self {
+            models: Cache::new(limit_bytes),
+            opened: HashMap::new(),
+            variants: BTreeMap::new(),
+            evicted: Vec::new(),
+        }
     }
 
     /// As [`super::Playground::load`]; `current` stays too.
@@ -95,6 +156,10 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<(Arc<Loaded>, LoadedHow)> {
         let slot = slot_name(&target.path);
+        if let Some(variant) = self.variants.get(&slot) {
+            let loaded = Arc::clone(variant.loaded());
+            return loaded.check_files().map(|()| (loaded, LoadedHow::Hit));
+        }
         let mut how = LoadedHow::Read;
         if let Some(loaded) = self.models.get(&slot).cloned() {
             let files = loaded.files();
@@ -122,6 +187,10 @@ impl Store {
         backends: &mut Backends,
         progress: &dyn Progress,
     ) -> Result<Arc<Loaded>> {
+        if let Some(variant) = self.variants.get(&slot_name(&target.path)) {
+            let loaded = Arc::clone(variant.loaded());
+            return loaded.check_files().map(|()| loaded);
+        }
         self.opened.remove(&target.path);
         self.read_into(slot_name(&target.path), target, current, backends, progress)
     }
@@ -164,6 +233,8 @@ impl Store {
                     family: target.family.clone(),
                     session,
                     bytes: files.iter().map(size).sum(),
+                    file: target.path.clone(),
+                    changes: Vec::new(),
                     key: Mutex::new(key),
                 });
             }
@@ -172,9 +243,22 @@ impl Store {
             .with_hint("Wait until it is complete, then load it."))
     }
 
-    /// Forgets a model; false when it was not kept.
+    /// The loaded models, those with changes last.
+    pub(super) fn loaded(&self) -> impl Iterator<Item = &Arc<Loaded>> {
+        let plain = self.models.iter().map(|(_, loaded, _)| loaded);
+        plain.chain(self.variants.values().map(Variant::loaded))
+    }
+
+    /// The model at this path, if it is loaded.
+    pub(super) fn loaded_at(&self, path: &Path) -> Option<&Arc<Loaded>> {
+        let slot = slot_name(path);
+        self.models.peek(&slot).or_else(|| self.variants.get(&slot).map(Variant::loaded))
+    }
+
+    /// Forgets a model, or the changed form of one; false when it was not kept.
     pub(super) fn remove(&mut self, path: &Path) -> bool {
-        self.models.remove(&slot_name(path)).is_some()
+        let slot = slot_name(path);
+        self.variants.remove(&slot).is_some() || self.models.remove(&slot).is_some()
     }
 
     /// Changes the budget; returns how many models were evicted.

@@ -29,7 +29,8 @@ pub(super) struct Arguments {
 }
 
 /// The groups, in the order in which they are listed.
-const GROUPS: [Group; 5] = [Group::Models, Group::Inspect, Group::Run, Group::Script, Group::Session];
+const GROUPS: [Group; 6] =
+    [Group::Models, Group::Inspect, Group::Run, Group::Change, Group::Script, Group::Session];
 
 struct All;
 

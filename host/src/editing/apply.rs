@@ -1,0 +1,146 @@
+//! Changes and the session: making one, leaving some out, going back and forth.
+
+use super::line::{self, Action};
+use super::plan::Planner;
+use crate::backend::Progress;
+use crate::error::{Error, Result};
+use crate::model::find_layer;
+use crate::playground::{Change, Changes, Loaded, Playground, Step};
+use std::sync::Arc;
+
+/// A model that was changed, and by what.
+pub struct Changed {
+    /// The model as it is now.
+    pub model: Arc<Loaded>,
+    /// The change.
+    pub change: Arc<Change>,
+}
+
+/// A model with one more change, not kept yet.
+pub struct Prepared {
+    base: Arc<Loaded>,
+    changed: Loaded,
+    changes: Changes,
+}
+
+impl Prepared {
+    /// The model with the change.
+    pub fn model(&self) -> &Loaded {
+        &self.changed
+    }
+
+    /// The last change.
+    pub fn change(&self) -> Option<&Arc<Change>> {
+        self.changes.last()
+    }
+
+    /// Makes the changed model the session's.
+    pub fn keep(self, playground: &mut Playground) -> Arc<Loaded> {
+        playground.keep_changes(&self.base, self.changed, self.changes, Step::New)
+    }
+}
+
+/// A model with one more change.
+///
+/// # Errors
+/// Those of planning; the session stays as it is.
+pub fn prepare(
+    playground: &mut Playground,
+    model: &Loaded,
+    change: &line::Change,
+    progress: &dyn Progress,
+) -> Result<Prepared> {
+    let changes: Changes =
+        playground.variant(&model.path).map(|variant| variant.changes().to_vec()).unwrap_or_default();
+    // Turning a layer on again is to leave out what turned it off.
+    if let Action::Quantized(true) = change.action {
+        let layer = find_layer(&change.target, model.info())?.path.clone();
+        let off = line::Change { target: layer.clone(), action: Action::Quantized(false) }.to_string();
+        if changes.iter().any(|change| change.line == off) {
+            let kept = changes.iter().filter(|change| change.line != off).cloned().collect::<Vec<_>>();
+            return again(playground, model, &kept, progress);
+        }
+    }
+    let base = playground.base_of(model, progress)?;
+    let reference = float_variant(playground, &base);
+    let planner = Planner { reference: reference.as_deref(), base: &base };
+    let planned = planner.plan(change, model, progress)?;
+    let changes: Changes = changes.into_iter().chain([Arc::new(planned)]).collect();
+    let changed = playground.changed(&base, &changes, progress)?;
+    Ok(Prepared { base, changed, changes })
+}
+
+/// Makes a change.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn make(
+    playground: &mut Playground,
+    model: &Loaded,
+    change: &line::Change,
+    progress: &dyn Progress,
+) -> Result<Changed> {
+    let prepared = prepare(playground, model, change, progress)?;
+    let is_on = change.action == Action::Quantized(true);
+    let made = prepared.change().filter(|_| !is_on).cloned().unwrap_or_else(|| {
+        let effect = "quantized as in the file".to_owned();
+        Arc::new(Change { line: change.to_string(), effect, ..Change::default() })
+    });
+    let model = prepared.keep(playground);
+    Ok(Changed { model, change: made })
+}
+
+/// The model with these changes alone, each made anew on the model as its file has it.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn again(
+    playground: &mut Playground,
+    model: &Loaded,
+    changes: &[Arc<Change>],
+    progress: &dyn Progress,
+) -> Result<Prepared> {
+    let base = playground.base_of(model, progress)?;
+    let reference = float_variant(playground, &base);
+    let planner = Planner { reference: reference.as_deref(), base: &base };
+    let mut made: Changes = Vec::new();
+    let mut changed = playground.changed(&base, &made, progress)?;
+    for change in changes {
+        let planned = planner.plan(&line::Change::parse(&change.line)?, &changed, progress)?;
+        made.push(Arc::new(planned));
+        changed = playground.changed(&base, &made, progress)?;
+    }
+    Ok(Prepared { base, changed, changes: made })
+}
+
+/// Goes back to before the last change, or forward again.
+///
+/// # Errors
+/// `State` when there is nothing to undo or redo.
+pub fn step(
+    playground: &mut Playground,
+    model: &Loaded,
+    step: Step,
+    progress: &dyn Progress,
+) -> Result<Arc<Loaded>> {
+    let nothing = |what: &str| Error::state(format!("nothing to {what} in `{}`", model.id));
+    let variant = playground.variant(&model.path).ok_or_else(|| nothing("undo"))?;
+    let changes = match step {
+        Step::Redo => variant.later().cloned().ok_or_else(|| nothing("redo"))?,
+        _ => variant.earlier().cloned().ok_or_else(|| nothing("undo"))?,
+    };
+    let base = playground.base_of(model, progress)?;
+    let changed = playground.changed(&base, &changes, progress)?;
+    Ok(playground.keep_changes(&base, changed, changes, step))
+}
+
+/// The loaded float variant of the same network.
+pub fn float_variant(playground: &Playground, base: &Loaded) -> Option<Arc<Loaded>> {
+    let is_float = |other: &&Arc<Loaded>| {
+        other.family == base.family && other.path != base.path && other.info().scheme.is_none()
+    };
+    // One of the same format has the same layout.
+    let of_same_format = |other: &&Arc<Loaded>| other.session.plugin().id == base.session.plugin().id;
+    let found = playground.loaded().filter(is_float).find(of_same_format);
+    found.or_else(|| playground.loaded().find(is_float)).cloned()
+}
