@@ -260,6 +260,39 @@ fn a_change_is_tried_without_leaving_a_trace() {
     assert_eq!(session.command("try scale layer1.conv1 × 64 --keep")["is_kept"], json!(false));
 }
 
+/// `scripts/check/repair.py` holds the number of layers against that of other rules.
+#[test]
+fn repair_finds_layers_that_reach_the_target_and_none_that_is_not_needed() {
+    let world = World::new();
+    let mut session = loaded(&world);
+    session.command("data few = models/digits.npz --samples 48");
+    let sqnr = |session: &mut Session, name: &str| {
+        let line = format!("evaluate models/resnet8.onnx '{name}' --data few");
+        session.command(&line)["models"][1]["agreement"]["sqnr_db"].as_f64().unwrap()
+    };
+    let before = sqnr(&mut session, "models/resnet8_int8.onnx");
+    let wanted = before + 3.0;
+    let found = session.command(&format!(
+        "repair models/resnet8_int8.onnx --min-sqnr {wanted} --data few --out mended.onnx"
+    ));
+    let layers: Vec<String> =
+        found["layers"].as_array().unwrap().iter().map(|layer| layer.as_str().unwrap().to_owned()).collect();
+    assert_eq!(found["is_reached"], json!(true));
+    assert!(!layers.is_empty() && layers.len() < 14, "{layers:?}");
+    assert!(sqnr(&mut session, "mended.onnx") >= wanted);
+    // Quantizing any of them again, but the last that was added, misses the target.
+    let last =
+        found["steps"].as_array().unwrap().iter().rfind(|step| step["action"] == "add").unwrap()["layer"]
+            .clone();
+    for layer in layers.iter().filter(|layer| **layer != last) {
+        session.command(&format!("set {layer}.quantized on"));
+        assert!(sqnr(&mut session, "resnet8_int8*") < wanted, "{layer} is not needed");
+        session.command("undo");
+    }
+    let reached = session.command("repair resnet8_int8* --min-sqnr 1 --data few");
+    assert_eq!(reached["runs"], json!(1));
+}
+
 #[test]
 fn a_file_is_written_whole_or_not_at_all() {
     let world = World::new();

@@ -188,6 +188,7 @@ fn lines(names: &Names) -> Vec<(&'static str, String)> {
         ("redo", format!("redo --model '{int8}'")),
         ("try", format!("try scale 'layer{E}.weight' × 2 --model '{int8}'")),
         ("sweep", format!("sweep 'layer{E}.weight.scale' --steps 2 --model '{int8}' --reference '{float}'")),
+        ("repair", format!("repair '{int8}' --reference '{float}' --min-sqnr 1")),
         ("export", format!("export '{int8}' 'copy{E}.onnx' --force")),
         ("reset", format!("reset --model '{int8}'")),
         ("cache", "cache".into()),

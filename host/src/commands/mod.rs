@@ -42,6 +42,7 @@ mod quit;
 mod ranges;
 mod record;
 mod reload;
+mod repair;
 mod residuals;
 mod run;
 mod saturation;
@@ -256,6 +257,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<changes::ChangesCommand>(),
     Entry::of::<trial::Try>(),
     Entry::of::<sweep::Sweep>(),
+    Entry::of::<repair::Repair>(),
     Entry::of::<export::Export>(),
     Entry::of::<cache::Cache>(),
     Entry::of::<backends::Backends>(),

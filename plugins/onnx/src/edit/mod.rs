@@ -11,7 +11,7 @@
 //! | `add` | a value | adds the value `as`: the target plus the value `other`, to which `behind` trailing dimensions of 1 are added |
 //! | `set-quantization` | a value, or stored codes | gives the codes `scales` and `zero-points` (one for all, or as many as there are), wherever the graph makes or reads them; a stored scale that other codes share is copied |
 //! | `replace` | a stored tensor | gives it other elements, of the same type and shape |
-//! | `unquantize` | a value | lets the layer that computes it read real numbers: what was rounded for it, or, in place of the stored codes C, the stored tensor that `real:C` names; readers that compute with real numbers get the value unrounded |
+//! | `unquantize` | a value | lets the layer that computes it read real numbers: what was rounded for it, or, in place of the stored codes C, the stored tensor that `real:C` names; readers that compute with real numbers get the value unrounded; with `if-any` it may have nothing to read so |
 //! | `select` | a value | all readers of the target get the value `then`, which must not depend on it, when the new boolean input `switch` is true |
 //!
 //! The first six add to the graph, for measurements; the next three change what it has, for a model that is used and saved.

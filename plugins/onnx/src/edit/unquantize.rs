@@ -82,7 +82,7 @@ impl Editor<'_> {
                 reader = (place, 0);
             }
         }
-        if changed == 0 {
+        if changed == 0 && lookup(edit.arguments.as_slice(), "if-any").is_none() {
             return Err(BackendError::invalid_input(format!(
                 "`{}` is computed with real numbers already: what is rounded belongs to other layers",
                 edit.target

@@ -1,0 +1,464 @@
+//! `repair`: the smallest set of layers to leave in float that brings a quantized model to a target.
+
+use super::arguments::evidence::{Choice, Given};
+use super::arguments::number::margin;
+use super::sweep::changeable;
+use super::{Command, Example, Group, Scope};
+use crate::backend::Progress;
+use crate::capture::Side;
+use crate::capture::evaluation::{self, Plan, Tally, Truth};
+use crate::editing::{Switches, float_variant};
+use crate::error::{Error, Result};
+use crate::file;
+use crate::playground::{Loaded, Playground};
+use crate::render::number;
+use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::report::{Report, Table};
+use crate::render::style::Tone;
+use crate::render::text::counted;
+
+/// Models that are measured together: the reference runs once for all of them.
+const TOGETHER: usize = 4;
+
+/// `repair MODEL`
+pub(super) struct Repair;
+
+/// The arguments of `repair`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The quantized model; without it, the current one
+    #[arg(value_name = "MODEL")]
+    model: Option<String>,
+    /// The reference; without it, the float variant of the same network
+    #[arg(long, value_name = "MODEL")]
+    reference: Option<String>,
+    /// The accuracy that may be lost against the reference, as in 0.1pp; the samples need labels
+    #[arg(long, value_name = "POINTS", value_parser = margin, required_unless_present = "min_sqnr")]
+    lose: Option<f64>,
+    /// The SQNR that the output must have against the reference's, in dB
+    #[arg(long, value_name = "DB", conflicts_with = "lose")]
+    min_sqnr: Option<f64>,
+    /// Write the mended model to this file
+    #[arg(long, value_name = "PATH")]
+    out: Option<String>,
+    /// Replace an existing file
+    #[arg(long, requires = "out")]
+    force: bool,
+    #[command(flatten)]
+    evidence: Choice,
+}
+
+struct RepairReport {
+    model: String,
+    reference: String,
+    data: String,
+    samples: u64,
+    target: String,
+    steps: Vec<StepRow>,
+    layers: Vec<String>,
+    is_reached: bool,
+    runs: usize,
+    more_bytes: u64,
+    out: Option<String>,
+}
+
+struct StepRow {
+    layers: usize,
+    layer: String,
+    op_type: String,
+    /// `add`, or `take back` for one that proved unnecessary.
+    action: &'static str,
+    outcome: Outcome,
+    more_bytes: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Outcome {
+    sqnr_db: Option<f64>,
+    kl_mean: Option<f64>,
+    accuracy: Option<f64>,
+    lost: Option<f64>,
+}
+
+impl Record for RepairReport {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("model", Unit::Name, "The mended model, in memory", |found| found.model.clone()),
+            Self::field("reference", Unit::Name, "The reference", |found| found.reference.clone()),
+            Self::field("data", Unit::Text, "Where the samples come from", |found| found.data.clone()),
+            Self::field("samples", Unit::Count, "Samples of each run", |found| found.samples),
+            Self::field("target", Unit::Text, "What was to be reached", |found| found.target.clone()),
+            Self::list("steps", "The way there: first the model as it was, then layer by layer", |found| {
+                &found.steps
+            }),
+            Self::field("layers", Unit::Name, "The layers that are left in float", |found| {
+                found.layers.clone()
+            }),
+            Self::field("is_reached", Unit::Flag, "Whether the target is reached", |found| found.is_reached),
+            Self::field("runs", Unit::Count, "Models that were measured", |found| found.runs),
+            Self::field("more_bytes", Unit::Bytes, "What the layers take more in float", |found| {
+                found.more_bytes
+            }),
+            Self::field("out", Unit::Name, "The file that was written; null without `--out`", |found| {
+                found.out.clone()
+            }),
+        ]
+    }
+}
+
+impl Record for StepRow {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("layers", Unit::Count, "Layers in float after this step", |row| row.layers)
+                .title("in float"),
+            Self::field(
+                "layer",
+                Unit::Name,
+                "The layer of this step; empty for the model as it was",
+                |row| row.layer.clone(),
+            )
+            .title("layer"),
+            Self::field("op_type", Unit::Text, "Its operator", |row| row.op_type.clone())
+                .title("type")
+                .rank(3),
+            Self::field("action", Unit::Text, "What was done with it", |row| row.action)
+                .choices(&["start", "add", "take back"])
+                .title("step")
+                .rank(4),
+            Self::field("sqnr_db", Unit::Decibels, "SQNR of the output against the reference's", |row| {
+                row.outcome.sqnr_db
+            })
+            .title("SQNR dB"),
+            Self::field(
+                "kl_mean",
+                Unit::Real,
+                "Mean divergence of the probabilities from the reference's",
+                |row| row.outcome.kl_mean,
+            )
+            .title("KL")
+            .rank(2)
+            .hidden_if_missing(),
+            Self::field("accuracy", Unit::Share, "Top-1 accuracy; null without labels", |row| {
+                row.outcome.accuracy
+            })
+            .title("accuracy")
+            .hidden_if_missing(),
+            Self::field(
+                "lost",
+                Unit::Share,
+                "Accuracy lost against the reference; null without labels",
+                |row| row.outcome.lost,
+            )
+            .title("lost")
+            .text(|row| number::signed(row.outcome.lost.map(|lost| lost * 100.0), " pp"))
+            .hidden_if_missing(),
+            Self::field("more_bytes", Unit::Bytes, "What the layers take more in float so far", |row| {
+                row.more_bytes
+            })
+            .title("more bytes")
+            .rank(1),
+        ]
+    }
+}
+
+impl Command for Repair {
+    type Arguments = Arguments;
+    const NAME: &'static str = "repair";
+    const SUMMARY: &'static str = "Find the fewest layers to leave in float that reach a target";
+    const GROUP: Group = Group::Change;
+    const EXAMPLES: &'static [Example] = &[Example {
+        line: "load resnet8.onnx resnet8_int8.onnx; repair resnet8_int8.onnx --min-sqnr 42 --data digits.npz --samples 32",
+        shows: "the layers whose quantization keeps the output below 42 dB",
+    }];
+
+    fn reports() -> Vec<ReportShape> {
+        vec![ReportShape::of::<RepairReport>(1)]
+    }
+
+    fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
+        let task = scope.ui.task(scope.cancel);
+        let model = changeable(arguments.model.as_deref(), playground, &task)?;
+        let base = playground.base_of(&model, &task)?;
+        let reference = match &arguments.reference {
+            Some(name) => playground.model(Some(name), &task)?,
+            None => float_variant(playground, &base).ok_or_else(|| {
+                Error::state(format!("no float variant of `{}` is loaded", base.id))
+                    .with_hint("Load it, or name a reference: `--reference MODEL`.")
+            })?,
+        };
+        for model in [&model, &reference] {
+            model.runnable()?;
+        }
+        if let Some(path) = &arguments.out
+            && !arguments.force
+            && playground.path(path).exists()
+        {
+            return Err(file::exists(&playground.path(path)));
+        }
+        let given = arguments.evidence.read(playground)?;
+        if arguments.lose.is_some() && given.labels.is_none() {
+            return Err(Error::usage("there are no labels to measure accuracy with").with_hint(
+                "Give `--data` with labels or `--labels FILE`, or a target without: `--min-sqnr DB`.",
+            ));
+        }
+        let switches = Switches::of(playground, &model, &task)?;
+        let bench = Bench {
+            arguments: &arguments,
+            reference: &reference,
+            given: &given,
+            switches: &switches,
+            playground,
+        };
+        let found = bench.search(&model, &task)?;
+        let off: Vec<usize> = found.off.clone();
+        let mended = if off.is_empty() { model.clone() } else { switches.keep(playground, &off, &task)? };
+        let mut out = None;
+        if let Some(path) = &arguments.out {
+            let path = playground.path(path);
+            file::keep_all(&path, arguments.force, |place| mended.session.export(place, &task))?;
+            out = Some(path.display().to_string());
+        }
+        drop(task);
+        let report_value = RepairReport {
+            model: mended.id.clone(),
+            reference: reference.id.clone(),
+            data: given.input.source.clone(),
+            samples: found.samples,
+            target: target_text(&arguments),
+            layers: off.iter().map(|place| switches.layers[*place].layer.clone()).collect(),
+            is_reached: found.is_reached,
+            runs: found.runs,
+            more_bytes: more_bytes(&switches, &off),
+            steps: found.steps,
+            out,
+        };
+        Ok(report(&report_value, switches.layers.len()))
+    }
+}
+
+fn target_text(arguments: &Arguments) -> String {
+    match (arguments.lose, arguments.min_sqnr) {
+        (Some(lose), _) => format!("at most {} pp of accuracy lost", number::short(lose * 100.0)),
+        (None, Some(db)) => format!("an SQNR of at least {}", number::decibels(db)),
+        (None, None) => String::new(),
+    }
+}
+
+fn more_bytes(switches: &Switches, off: &[usize]) -> u64 {
+    off.iter().map(|place| switches.layers[*place].more_bytes).sum()
+}
+
+struct Bench<'a> {
+    arguments: &'a Arguments,
+    reference: &'a Loaded,
+    given: &'a Given,
+    switches: &'a Switches,
+    playground: &'a Playground,
+}
+
+struct Found {
+    off: Vec<usize>,
+    is_reached: bool,
+    runs: usize,
+    samples: u64,
+    steps: Vec<StepRow>,
+}
+
+impl Bench<'_> {
+    /// First each layer is quantized alone: that ranks them. Then the most useful ones are added until the target is reached,
+    /// by bisection, and last each is taken back that proves unnecessary.
+    fn search(&self, model: &Loaded, progress: &dyn Progress) -> Result<Found> {
+        let count = self.switches.layers.len();
+        let (start, samples) = self.measure_models(&[model], progress)?;
+        let start = start[0];
+        let mut found = Found {
+            off: Vec::new(),
+            is_reached: self.is_reached(&start),
+            runs: 1,
+            samples,
+            steps: Vec::new(),
+        };
+        found.steps.push(self.row(&[], None, "start", start));
+        if found.is_reached {
+            return Ok(found);
+        }
+        // Errors of layers that are quantized alone add up, to a first approximation; what leaving one out of all of them
+        // gains depends on the others.
+        let alone: Vec<Vec<usize>> =
+            (0..count).map(|kept| (0..count).filter(|place| *place != kept).collect()).collect();
+        let outcomes = self.measure(&alone, "quantizing layers alone", progress)?;
+        found.runs += count;
+        let mut ranked: Vec<usize> = (0..count).collect();
+        ranked.sort_by(|one, other| self.harm(&outcomes[*other]).total_cmp(&self.harm(&outcomes[*one])));
+        // The smallest number of the best ones that is enough: more layers in float are rarely worse.
+        let mut known: Vec<Option<Outcome>> = vec![None; count + 1];
+        let (mut low, mut high) = (0, count);
+        let all = self.measure(&[ranked.clone()], "turning all layers off", progress)?[0];
+        found.runs += 1;
+        known[count] = Some(all);
+        if !self.is_reached(&all) {
+            found.off = Vec::new();
+            found.steps.push(self.row(&ranked, None, "add", all));
+            return Ok(found);
+        }
+        // Doubling first: few layers are the usual answer.
+        let mut next = 1;
+        while high - low > 1 {
+            let size = if next < high { next.max(low + 1) } else { low.midpoint(high) };
+            next = if next < high { next * 2 } else { high };
+            let outcome = self.measure(&[ranked[..size].to_vec()], "adding layers", progress)?[0];
+            found.runs += 1;
+            known[size] = Some(outcome);
+            if self.is_reached(&outcome) {
+                high = size;
+                next = high;
+            } else {
+                low = size;
+            }
+        }
+        for size in 1..=high {
+            let outcome = match known[size] {
+                Some(outcome) => outcome,
+                None => {
+                    found.runs += 1;
+                    self.measure(&[ranked[..size].to_vec()], "adding layers", progress)?[0]
+                }
+            };
+            found.steps.push(self.row(&ranked[..size], Some(ranked[size - 1]), "add", outcome));
+            // The target may be reached earlier than bisection saw.
+            if self.is_reached(&outcome) {
+                high = size;
+                break;
+            }
+        }
+        let mut off: Vec<usize> = ranked[..high].to_vec();
+        // The last one was needed; each of the others may not be any more.
+        for place in ranked[..high.saturating_sub(1)].iter().rev() {
+            let without: Vec<usize> = off.iter().copied().filter(|other| other != place).collect();
+            let outcome = self.measure(std::slice::from_ref(&without), "taking layers back", progress)?[0];
+            found.runs += 1;
+            if self.is_reached(&outcome) {
+                off = without;
+                found.steps.push(self.row(&off, Some(*place), "take back", outcome));
+            }
+        }
+        found.off = off;
+        found.is_reached = true;
+        Ok(found)
+    }
+
+    /// What a layer's quantization alone does to what the target is about; accuracy itself moves in steps.
+    fn harm(&self, outcome: &Outcome) -> f64 {
+        let by_sqnr = outcome.sqnr_db.map_or(f64::INFINITY, |sqnr| -sqnr);
+        match outcome.kl_mean {
+            Some(divergence) if self.arguments.lose.is_some() => divergence,
+            _ => by_sqnr,
+        }
+    }
+
+    fn row(&self, off: &[usize], place: Option<usize>, action: &'static str, outcome: Outcome) -> StepRow {
+        let switch = place.map(|place| &self.switches.layers[place]);
+        StepRow {
+            layers: off.len(),
+            layer: switch.map(|switch| switch.layer.clone()).unwrap_or_default(),
+            op_type: switch.map(|switch| switch.op_type.clone()).unwrap_or_default(),
+            action,
+            outcome,
+            more_bytes: more_bytes(self.switches, off),
+        }
+    }
+
+    fn is_reached(&self, outcome: &Outcome) -> bool {
+        match (self.arguments.lose, self.arguments.min_sqnr) {
+            (Some(lose), _) => outcome.lost.is_some_and(|lost| lost <= lose + 1e-12),
+            (None, Some(db)) => outcome.sqnr_db.is_some_and(|sqnr| sqnr >= db),
+            (None, None) => true,
+        }
+    }
+
+    /// What the model does with each of these sets turned off.
+    fn measure(&self, sets: &[Vec<usize>], stage: &str, progress: &dyn Progress) -> Result<Vec<Outcome>> {
+        let mut outcomes = Vec::new();
+        for group in sets.chunks(TOGETHER) {
+            progress.update(stage, outcomes.len() as u64, sets.len() as u64);
+            if progress.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            let models: Vec<Loaded> = group
+                .iter()
+                .map(|off| self.switches.model(self.playground, off, progress))
+                .collect::<Result<_>>()?;
+            outcomes.extend(self.measure_models(&models.iter().collect::<Vec<_>>(), progress)?.0);
+        }
+        Ok(outcomes)
+    }
+
+    fn measure_models(&self, models: &[&Loaded], progress: &dyn Progress) -> Result<(Vec<Outcome>, u64)> {
+        let running = &self.arguments.evidence.running;
+        let side = |model| Side::of(model, running.options(model), self.playground, progress);
+        let sides: Vec<Side<'_>> =
+            std::iter::once(self.reference).chain(models.iter().copied()).map(side).collect();
+        let feed = self.arguments.evidence.samples.for_outputs(&self.given.input);
+        let batches = feed.batches(&sides.iter().collect::<Vec<_>>())?;
+        let truth = self.given.labels.as_deref().map_or(Truth::Unknown, Truth::Labels);
+        let plan = Plan { truth, output: None, top: 1, reference: Some(0) };
+        let (tallies, stop) = evaluation::evaluate(&sides, batches, plan, progress);
+        if let Some(error) = stop {
+            return Err(error);
+        }
+        let accuracy = |tally: &Tally| {
+            self.given.labels.as_ref().map(|_| tally.correct as f64 / tally.samples.max(1) as f64)
+        };
+        let reference = accuracy(&tallies[0]);
+        let outcomes = tallies[1..].iter().map(|tally| {
+            let agreement = tally.agreement.as_ref();
+            let divergences =
+                agreement.map(|agreement| &agreement.divergences[..]).filter(|list| !list.is_empty());
+            let accuracy = accuracy(tally);
+            Outcome {
+                sqnr_db: agreement.and_then(|agreement| agreement.errors.metrics().sqnr_db),
+                kl_mean: divergences.map(|list| list.iter().sum::<f64>() / list.len() as f64),
+                accuracy,
+                lost: Option::zip(reference, accuracy).map(|(reference, accuracy)| reference - accuracy),
+            }
+        });
+        Ok((outcomes.collect(), tallies[0].samples))
+    }
+}
+
+fn report(found: &RepairReport, layers: usize) -> Report {
+    let mut report = Report::of(found)
+        .line(format!(
+            "{} against {}, on {} of {}; wanted: {}",
+            found.model,
+            found.reference,
+            counted(usize::try_from(found.samples).unwrap_or(usize::MAX), "sample"),
+            found.data,
+            found.target
+        ))
+        .table(Table::of(&found.steps));
+    let verdict = match (found.is_reached, found.layers.len()) {
+        (true, 0) => (Tone::Good, "the model reaches it as it is".to_owned()),
+        (true, count) => (
+            Tone::Good,
+            format!(
+                "reached with {count} of {} in float ({} more): {}",
+                counted(layers, "layer"),
+                number::bytes(found.more_bytes),
+                found.layers.join(", ")
+            ),
+        ),
+        (false, _) => {
+            (Tone::Warning, format!("not reached, even with all {} in float", counted(layers, "layer")))
+        }
+    };
+    report = report.toned_line([verdict]);
+    if found.is_reached && !found.layers.is_empty() {
+        report = report
+            .line(format!("`changes` lists them, `undo` takes them back; {} models measured", found.runs));
+    }
+    if let Some(out) = &found.out {
+        report = report.toned_line([(Tone::Plain, "written to ".to_owned()), (Tone::Name, out.clone())]);
+    }
+    report
+}
