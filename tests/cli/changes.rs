@@ -311,3 +311,67 @@ fn a_file_is_written_whole_or_not_at_all() {
     names.sort();
     assert!(names.iter().all(|name| !name.to_string_lossy().starts_with(".qp-")), "{names:?}");
 }
+
+/// Each form is what the name says and computes the same but for the last step of a sum; without rounding of activations the output
+/// comes closer to the float model's.
+#[test]
+fn a_converted_model_is_the_same_in_another_form() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("load models/resnet8.onnx models/resnet8_int8.onnx models/resnet8_uint8.onnx");
+    session.command("input models/digits.npz:images[0:48]");
+    let count = |session: &mut Session, model: &str, op: &str| {
+        let layers = session.command(&format!("layers {model}"))["layers"].as_array().unwrap().clone();
+        layers.iter().filter(|layer| layer["op_type"] == op).count()
+    };
+    // 9 convolutions, 3 additions, a product and a pool.
+    let made = session.command("convert models/resnet8_int8.onnx --to qoperator --out o.onnx");
+    assert!(made["outputs"][0]["sqnr_db"].as_f64().unwrap() > 60.0, "{made}");
+    assert_eq!(
+        ["QLinearConv", "QLinearAdd", "QGemm", "Conv"].map(|op| count(&mut session, "o.onnx", op)),
+        [9, 3, 1, 0]
+    );
+    // And back: the pairs around each of them.
+    let back = session.command("convert o.onnx --to qdq --out q.onnx");
+    assert!(back["outputs"][0]["sqnr_db"].as_f64().unwrap() > 60.0, "{back}");
+    assert_eq!(
+        ["QLinearConv", "Conv", "Add", "Gemm"].map(|op| count(&mut session, "q.onnx", op)),
+        [0, 9, 3, 1]
+    );
+    // The same codes, moved by 128: what the float values are rounded to does not change.
+    let moved = session.command("convert models/resnet8_int8.onnx --to uint8 --out u.onnx");
+    assert!(moved["outputs"][0]["sqnr_db"].as_f64().unwrap() > 60.0, "{moved}");
+    let parameters = |session: &mut Session, model: &str| {
+        let tensors =
+            session.command(&format!("quant stem --model {model}"))["tensors"].as_array().unwrap().clone();
+        let activation = tensors.iter().find(|row| row["kind"] == "activation").unwrap().clone();
+        (
+            activation["dtype"].clone(),
+            activation["zero_points"][0].as_f64().unwrap(),
+            activation["scales"].clone(),
+        )
+    };
+    let (before, after) =
+        (parameters(&mut session, "models/resnet8_int8.onnx"), parameters(&mut session, "u.onnx"));
+    assert_eq!((before.1 + 128.0, before.2), (after.1, after.2));
+    assert_eq!((before.0, after.0), (json!("int8"), json!("uint8")));
+    if cfg!(target_arch = "x86_64") {
+        // ONNX Runtime has kernels for these on x86: 7 of 16 before.
+        assert_eq!(session.command("kernels u.onnx")["in_integers"], json!(15));
+    }
+    let stripped = session.command("convert models/resnet8_int8.onnx --to float --out f.onnx");
+    assert!(stripped["outputs"][0]["sqnr_db"].as_f64().unwrap() < 60.0, "{stripped}");
+    // The float model has 7; one more is behind the pixels, which are never negative.
+    assert_eq!(
+        ["QuantizeLinear", "DequantizeLinear", "Relu"].map(|op| count(&mut session, "f.onnx", op)),
+        [0, 0, 8]
+    );
+    let sqnr = |session: &mut Session, model: &str| {
+        let found = session.command(&format!("evaluate models/resnet8.onnx {model}"));
+        found["models"][1]["agreement"]["sqnr_db"].as_f64().unwrap()
+    };
+    assert!(sqnr(&mut session, "f.onnx") > sqnr(&mut session, "models/resnet8_int8.onnx"));
+    let refused = world.run("convert models/resnet8_int8.onnx --to int8 --out i.onnx");
+    assert!(refused.talk.contains("no activation has uint8 codes"), "{}", refused.talk);
+    assert!(!world.path("i.onnx").exists());
+}

@@ -10,6 +10,7 @@ mod cache;
 mod capture;
 mod changes;
 mod compare;
+mod convert;
 mod data;
 mod diff;
 mod doctor;
@@ -258,6 +259,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<trial::Try>(),
     Entry::of::<sweep::Sweep>(),
     Entry::of::<repair::Repair>(),
+    Entry::of::<convert::Convert>(),
     Entry::of::<export::Export>(),
     Entry::of::<cache::Cache>(),
     Entry::of::<backends::Backends>(),

@@ -3,7 +3,7 @@
 use super::Playground;
 use super::identity::slot_name;
 use super::store::Loaded;
-use crate::backend::{Edit, Progress};
+use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -123,6 +123,11 @@ impl Playground {
             false => base.session.edit(edits, progress)?,
         };
         Ok(base.with_changes(session, marked(&base.path), format!("{}{MARK}", base.id), changes))
+    }
+
+    /// A form of a model that is only in memory, as if it had been read from this path.
+    pub fn in_memory(&self, base: &Loaded, session: Session, path: &Path) -> Loaded {
+        base.with_changes(session, path.to_owned(), path.display().to_string(), &[])
     }
 
     /// Makes these the changes of a model. If the model was the current one, its changed form is from now on.

@@ -3,6 +3,7 @@
 use crate::document::{Document, Tensors};
 use crate::edit;
 use crate::export;
+use crate::external_data::ExternalFiles;
 use crate::info;
 use crate::proto;
 use crate::quant;
@@ -250,7 +251,8 @@ impl Model for OnnxModel {
         let mut held = self.source.held().clone();
         // They are the runtime's own values.
         let can_hold = self.runtime.load().is_ok();
-        edit::apply(&mut model, can_hold.then_some(&mut held), edits)?;
+        let files = ExternalFiles::of(&self.source);
+        edit::apply(&mut model, can_hold.then_some(&mut held), &files, edits)?;
         let source = self.source.edited(model.encode_to_vec().into(), held);
         let document = Document::of(source)?;
         Ok(model_object(Self::of(document, Arc::clone(&self.runtime), progress)?))

@@ -12,16 +12,20 @@
 //! | `set-quantization` | a value, or stored codes | gives the codes `scales` and `zero-points` (one for all, or as many as there are), wherever the graph makes or reads them; a stored scale that other codes share is copied |
 //! | `replace` | a stored tensor | gives it other elements, of the same type and shape |
 //! | `unquantize` | a value | lets the layer that computes it read real numbers: what was rounded for it, or, in place of the stored codes C, the stored tensor that `real:C` names; readers that compute with real numbers get the value unrounded; with `if-any` it may have nothing to read so |
+//! | `convert` | – | writes the whole model in the form `to`: `qdq`, `qoperator`, `float` (nothing is rounded any more), or with `uint8` or `int8` activations that mean the same |
 //! | `select` | a value | all readers of the target get the value `then`, which must not depend on it, when the new boolean input `switch` is true |
 //!
-//! The first six add to the graph, for measurements; the next three change what it has, for a model that is used and saved.
+//! The first six add to the graph, for measurements; the next four change what it has, for a model that is used and saved.
 //!
 //! Numbers are computed as ONNX Runtime computes them: by its own QuantizeLinear and DequantizeLinear in the domain
 //! `com.microsoft`, which support 16-bit codes whatever the model's opset.
 
+mod convert;
+mod operators;
 mod parameters;
 mod unquantize;
 
+use crate::external_data::ExternalFiles;
 use crate::held::{Held, give};
 use crate::proto::type_proto::{Tensor, Value};
 use crate::proto::{
@@ -38,16 +42,21 @@ const CONTRIB: &str = "com.microsoft";
 /// More than any layer's values have.
 const MAX_DIMENSIONS: usize = 16;
 
-/// Changes the model; large tensors that are stored go to `held`, if given.
+/// Changes the model; large tensors that are stored go to `held`, if given. `files` has the elements that are not in the model.
 ///
 /// # Errors
 /// `NotFound` for a target that does not exist, `InvalidInput` for arguments that make no sense, `UnsupportedOp` for
 /// an unknown action.
-pub fn apply(model: &mut ModelProto, held: Option<&mut Held>, edits: &[Edit]) -> Result<()> {
+pub fn apply(
+    model: &mut ModelProto,
+    held: Option<&mut Held>,
+    files: &ExternalFiles,
+    edits: &[Edit],
+) -> Result<()> {
     let opset = opset(model);
     let graph = model.graph.get_or_insert_default();
     let written = graph.node.len();
-    let mut editor = Editor { names: names(graph), graph, held, written, opset };
+    let mut editor = Editor { names: names(graph), graph, held, files, written, opset };
     for edit in edits {
         match edit.action.as_str() {
             "store" => editor.store(edit)?,
@@ -59,13 +68,14 @@ pub fn apply(model: &mut ModelProto, held: Option<&mut Held>, edits: &[Edit]) ->
             "set-quantization" => editor.set_quantization(edit)?,
             "replace" => editor.replace(edit)?,
             "unquantize" => editor.unquantize(edit)?,
+            "convert" => editor.convert(edit)?,
             other => {
                 return Err(BackendError::unsupported_op(format!(
                     "unknown change `{other}` to an ONNX model"
                 ))
                 .with_help(
                     "The changes are `store`, `copy-layer`, `quantize`, `dequantize`, `add`, `select`, \
-                     `set-quantization`, `replace` and `unquantize`.",
+                     `set-quantization`, `replace`, `unquantize` and `convert`.",
                 ));
             }
         }
@@ -143,6 +153,8 @@ struct Editor<'a> {
     names: HashSet<String>,
     /// Where large tensors go; `None` to keep them in the graph.
     held: Option<&'a mut Held>,
+    /// Where elements are that are not in the model.
+    files: &'a ExternalFiles,
     /// How many of the nodes stand where the file has them; added ones follow.
     written: usize,
     /// The version of ONNX's own operators.

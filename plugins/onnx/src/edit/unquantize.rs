@@ -1,15 +1,12 @@
 //! Layers that compute with real numbers again.
 
 use super::parameters::is_quantize;
-use super::{CONTRIB, Editor, axis_attribute, real_bytes};
+use super::{Editor, real_bytes};
 use crate::convert;
-use crate::proto::{NodeProto, TensorProto, code, dtype};
-use crate::quant::operator::{self, Axis, Operand, Place};
+use crate::proto::{NodeProto, TensorProto, dtype};
+use crate::quant::operator;
 use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
 use std::collections::HashSet;
-
-/// The first version of ONNX's own operators that has scales per channel.
-const PER_CHANNEL_OPSET: i64 = 13;
 
 /// A weight is moved at most this often after it is dequantized.
 const MAX_MOVES: usize = 4;
@@ -27,7 +24,7 @@ impl Editor<'_> {
         let op = self.graph.node[place].op_type.clone().unwrap_or_default();
         let before = self.read_names();
         if operator::form(&op) == Some(operator::Form::QOperator) {
-            self.expand(&target, edit)?;
+            self.expand(&target, edit, false)?;
         } else if operator::form(&op).is_some() {
             return Err(BackendError::unsupported_op(format!(
                 "`{op}` computes its scales anew for each input, or holds its weight in a form of its own"
@@ -41,7 +38,7 @@ impl Editor<'_> {
         Ok(())
     }
 
-    fn computing(&self, target: &str) -> Result<usize> {
+    pub(super) fn computing(&self, target: &str) -> Result<usize> {
         let computes = |node: &NodeProto| node.output.iter().any(|output| output == target);
         self.graph
             .node
@@ -50,12 +47,12 @@ impl Editor<'_> {
             .ok_or_else(|| BackendError::not_found(format!("no layer computes `{target}`")))
     }
 
-    fn producer(&self, value: &str) -> Option<&NodeProto> {
+    pub(super) fn producer(&self, value: &str) -> Option<&NodeProto> {
         self.graph.node.iter().find(|node| node.output.iter().any(|output| output == value))
     }
 
     /// The layer's inputs become what was rounded, or the real numbers that were given for stored codes.
-    fn read_real_numbers(&mut self, target: &str, edit: &Edit) -> Result<()> {
+    pub(super) fn read_real_numbers(&mut self, target: &str, edit: &Edit) -> Result<()> {
         let mut changed = 0;
         let layer = self.computing(target)?;
         for slot in 0..self.graph.node[layer].input.len() {
@@ -108,11 +105,11 @@ impl Editor<'_> {
         Ok((self.graph.node.iter().position(reads).unwrap_or(before.0), 0))
     }
 
-    fn place_of(&self, value: &str) -> Option<usize> {
+    pub(super) fn place_of(&self, value: &str) -> Option<usize> {
         self.graph.node.iter().position(|node| node.output.iter().any(|output| output == value))
     }
 
-    fn readers(&self, value: &str) -> usize {
+    pub(super) fn readers(&self, value: &str) -> usize {
         let nodes =
             self.graph.node.iter().flat_map(|node| &node.input).filter(|input| *input == value).count();
         nodes + self.graph.output.iter().filter(|output| output.name.as_deref() == Some(value)).count()
@@ -120,7 +117,7 @@ impl Editor<'_> {
 
     /// The real numbers that stand behind codes: what was rounded, kept within what the codes can express where that is a
     /// ReLU, or what was given for stored codes.
-    fn real_of(&mut self, dequantize: usize, codes: &str, edit: &Edit) -> Result<Option<String>> {
+    pub(super) fn real_of(&mut self, dequantize: usize, codes: &str, edit: &Edit) -> Result<Option<String>> {
         if let Some(given) = lookup(edit.arguments.as_slice(), &format!("real:{codes}")) {
             return self.known(given).map(Some);
         }
@@ -133,10 +130,9 @@ impl Editor<'_> {
     }
 
     /// Quantizers leave a ReLU, or a ReLU6, to codes that begin at 0: without the codes it is a layer again.
-    fn rectified(&mut self, value: &str, dequantize: usize) -> Result<String> {
+    pub(super) fn rectified(&mut self, value: &str, dequantize: usize) -> Result<String> {
         let Some(place) = self.place_of(value) else { return Ok(value.to_owned()) };
-        let op = self.graph.node[place].op_type.clone().unwrap_or_default();
-        if !can_be_negative(&op) {
+        if self.is_positive(value, MAX_MOVES) {
             return Ok(value.to_owned());
         }
         let node = &self.graph.node[dequantize];
@@ -181,7 +177,30 @@ impl Editor<'_> {
         Ok(name)
     }
 
-    fn dtype_of(&self, name: &str) -> Option<DType> {
+    /// Whether a value is never negative, so that a ReLU behind it has no effect.
+    fn is_positive(&self, value: &str, depth: usize) -> bool {
+        let Some(node) = self.producer(value) else { return false };
+        match node.op_type.as_deref().unwrap_or_default() {
+            "Relu" | "Sigmoid" | "Softmax" | "HardSigmoid" | "Softplus" | "Exp" | "Abs" | "Sqrt" => true,
+            "DequantizeLinear" => {
+                let name = node.input.get(2).map(String::as_str).unwrap_or_default();
+                let low = self.dtype_of(name).and_then(DType::code_range).map(|(low, _)| low as f64);
+                let zero_points = self.stored_numbers(name).unwrap_or_default();
+                low.is_some()
+                    && !zero_points.is_empty()
+                    && zero_points.iter().all(|point| Some(*point) == low)
+            }
+            "Concat" => depth > 0 && node.input.iter().all(|input| self.is_positive(input, depth - 1)),
+            op if matches!(op, "AveragePool" | "GlobalAveragePool" | "ReduceMean" | "Min")
+                || operator::moves_codes(op) =>
+            {
+                depth > 0 && node.input.first().is_some_and(|input| self.is_positive(input, depth - 1))
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn dtype_of(&self, name: &str) -> Option<DType> {
         self.stored(name).map(|tensor| dtype(tensor.data_type))
     }
 
@@ -194,14 +213,14 @@ impl Editor<'_> {
     }
 
     /// The numbers of a small stored tensor.
-    fn stored_numbers(&self, name: &str) -> Option<Vec<f64>> {
+    pub(super) fn stored_numbers(&self, name: &str) -> Option<Vec<f64>> {
         let tensor = self.stored(name).filter(|tensor| !convert::is_external(tensor))?;
         let count = usize::try_from(tensor.dims.iter().product::<i64>()).ok()?;
         convert::to_f64(dtype(tensor.data_type), &convert::dense(tensor).ok()?, count)
     }
 
     /// Readers of the layer's rounded outputs that are not quantized themselves read it unrounded.
-    fn pass_on_real_numbers(&mut self, target: &str) -> Result<()> {
+    pub(super) fn pass_on_real_numbers(&mut self, target: &str) -> Result<()> {
         let outputs = self.graph.node[self.computing(target)?].output.clone();
         for output in outputs {
             let mut rounded: Vec<String> = Vec::new();
@@ -253,7 +272,7 @@ impl Editor<'_> {
     }
 
     /// The model's output keeps its name: the layer computes it, and what rounded it makes a value that nobody reads.
-    fn swap_names(&mut self, computed: &str, result: &str) {
+    pub(super) fn swap_names(&mut self, computed: &str, result: &str) {
         let unused = self.free_name(computed);
         for node in &mut self.graph.node {
             for name in node.output.iter_mut().chain(&mut node.input) {
@@ -266,158 +285,13 @@ impl Editor<'_> {
         }
     }
 
-    /// Writes an operator of codes as one of real numbers between `DequantizeLinear` and `QuantizeLinear`.
-    fn expand(&mut self, target: &str, edit: &Edit) -> Result<()> {
-        let node = self.graph.node[self.computing(target)?].clone();
-        let op = node.op_type.clone().unwrap_or_default();
-        let plain = plain_operator(&node)?;
-        let mut inputs = Vec::new();
-        let mut added = Vec::new();
-        if op == "QLinearWhere" {
-            inputs.extend(node.input.first().cloned());
-        }
-        let operands = operator::operands(&op, node.input.len());
-        for operand in operands.iter().filter(|operand| matches!(operand.place, Place::Input(_))) {
-            let Place::Input(slot) = operand.place else { continue };
-            let codes = node.input[slot].clone();
-            if let Some(given) = lookup(edit.arguments.as_slice(), &format!("real:{codes}")) {
-                inputs.push(self.known(given)?);
-                continue;
-            }
-            let real = self.free_name(&format!("{codes}_DequantizeLinear_Output"));
-            // Codes that were only made for this layer are not needed any more.
-            let dequantize = self.linear("DequantizeLinear", &node, operand, &codes, &real);
-            self.graph.node.push(dequantize);
-            let unrounded = self.real_of(self.graph.node.len() - 1, &codes, edit);
-            let dequantize = self.graph.node.pop();
-            match unrounded? {
-                Some(unrounded) => inputs.push(unrounded),
-                None => {
-                    added.extend(dequantize);
-                    inputs.push(real);
-                }
-            }
-        }
-        if let Some((slot, x_scale, w_scale)) = operator::bias(&op)
-            && let Some(bias) = node.input.get(slot).filter(|name| !name.is_empty()).cloned()
-        {
-            let given = lookup(edit.arguments.as_slice(), &format!("real:{bias}"));
-            inputs.push(match given {
-                Some(given) => self.known(given)?,
-                None => self.dequantized_bias(&node, &bias, (x_scale, w_scale), &mut added)?,
-            });
-        }
-        let codes = node.output.first().cloned().unwrap_or_default();
-        let output = operands.iter().find(|operand| matches!(operand.place, Place::Output(_)));
-        let mut results = vec![codes.clone()];
-        // `QGemm` without an output scale computes real numbers.
-        let rounds =
-            output.filter(|operand| node.input.get(operand.scale).is_some_and(|name| !name.is_empty()));
-        if let Some(operand) = rounds {
-            let real = self.free_name(&format!("{codes}_QuantizeLinear_Input"));
-            added.push(self.linear("QuantizeLinear", &node, operand, &real, &codes));
-            results = vec![real];
-        }
-        let place = self.computing(target)?;
-        let dropped = ["channels_last", "opset"];
-        self.graph.node[place] = NodeProto {
-            op_type: Some(plain.to_owned()),
-            domain: None,
-            input: inputs,
-            output: results,
-            attribute: node
-                .attribute
-                .iter()
-                .filter(|attribute| !attribute.name.as_deref().is_some_and(|name| dropped.contains(&name)))
-                .cloned()
-                .collect(),
-            ..node
-        };
-        let result = self.graph.node[place].output.first().cloned().unwrap_or_default();
-        self.insert_around(place, added);
-        self.pass_on_real_numbers(&result)
-    }
-
-    /// The nodes of an operator that was written out: those before it and the one behind it.
-    fn insert_around(&mut self, place: usize, added: Vec<NodeProto>) {
-        let count = added.len();
-        let (behind, before): (Vec<_>, Vec<_>) = added.into_iter().partition(is_quantize);
-        let nodes = &mut self.graph.node;
-        nodes.splice(place + 1..=place, behind);
-        nodes.splice(place..place, before);
-        self.written += count;
-    }
-
-    fn linear(&self, op: &str, of: &NodeProto, operand: &Operand, from: &str, to: &str) -> NodeProto {
-        let text = |slot: usize| of.input.get(slot).cloned().unwrap_or_default();
-        let mut input = vec![from.to_owned(), text(operand.scale)];
-        input.extend(operand.zero_point.map(text).filter(|name| !name.is_empty()));
-        let has_channels = self
-            .graph
-            .initializer
-            .iter()
-            .find(|tensor| tensor.name.as_deref() == Some(&*input[1]))
-            .is_some_and(|tensor| tensor.dims.iter().product::<i64>() > 1);
-        let axis = has_channels.then(|| match operand.axis {
-            Axis::At(axis) => axis,
-            Axis::Gemm if int(of, "transB") != 0 => 0,
-            Axis::Gemm => 1,
-        });
-        let name = if op == "QuantizeLinear" { from } else { to };
-        NodeProto {
-            op_type: Some(op.to_owned()),
-            domain: (self.opset < PER_CHANNEL_OPSET).then(|| CONTRIB.to_owned()),
-            name: Some(format!("{name}/{op}")),
-            input,
-            output: vec![to.to_owned()],
-            attribute: axis_attribute(axis),
-            ..NodeProto::default()
-        }
-    }
-
-    /// The codes of a bias have the product of the scales of input and weight.
-    fn dequantized_bias(
-        &mut self,
-        of: &NodeProto,
-        bias: &str,
-        (x_scale, w_scale): (usize, usize),
-        added: &mut Vec<NodeProto>,
-    ) -> Result<String> {
-        let numbers = |slot: usize| -> Result<Vec<f64>> {
-            let name = of.input.get(slot).map(String::as_str).unwrap_or_default();
-            self.stored_numbers(name)
-                .ok_or_else(|| BackendError::unsupported_op(format!("the scale `{name}` is not stored")))
-        };
-        let (x, w) = (numbers(x_scale)?, numbers(w_scale)?);
-        let Some(x) = x.first() else {
-            return Err(BackendError::unsupported_op(format!("the scale of `{bias}` is not stored")));
-        };
-        // ONNX Runtime computes the product in float32.
-        let scales: Vec<u8> =
-            w.iter().flat_map(|w| real_bytes(f64::from(*x as f32 * *w as f32), DType::FLOAT32)).collect();
-        let dims = if w.len() == 1 { Vec::new() } else { vec![w.len() as i64] };
-        let scale = self.free_name(&format!("{bias}_scale"));
-        self.add_tensor(scale.clone(), DType::FLOAT32, dims, &scales);
-        let real = self.free_name(&format!("{bias}_DequantizeLinear_Output"));
-        added.push(NodeProto {
-            op_type: Some("DequantizeLinear".to_owned()),
-            domain: (self.opset < PER_CHANNEL_OPSET).then(|| CONTRIB.to_owned()),
-            name: Some(format!("{real}/DequantizeLinear")),
-            input: vec![bias.to_owned(), scale],
-            output: vec![real.clone()],
-            attribute: axis_attribute((w.len() > 1).then_some(0)),
-            ..NodeProto::default()
-        });
-        Ok(real)
-    }
-
     /// The names that nodes read.
-    fn read_names(&self) -> HashSet<String> {
+    pub(super) fn read_names(&self) -> HashSet<String> {
         self.graph.node.iter().flat_map(|node| &node.input).cloned().collect()
     }
 
     /// Removes rounding that nobody reads any more, and the stored tensors that only it read.
-    fn sweep(&mut self, before: &HashSet<String>) {
+    pub(super) fn sweep(&mut self, before: &HashSet<String>) {
         loop {
             let read = self.read_names();
             let results: HashSet<String> =
@@ -463,46 +337,6 @@ fn inner_names(nodes: &[NodeProto], names: &mut HashSet<String>) {
     }
 }
 
-fn is_dequantize(node: &NodeProto) -> bool {
+pub(super) fn is_dequantize(node: &NodeProto) -> bool {
     node.op_type.as_deref().is_some_and(|name| name.ends_with("DequantizeLinear"))
-}
-
-/// Whether an operator can compute negative numbers, so that a ReLU behind it has an effect.
-fn can_be_negative(op: &str) -> bool {
-    !matches!(
-        op,
-        "Relu" | "Clip" | "Sigmoid" | "Softmax" | "HardSigmoid" | "Softplus" | "Exp" | "Abs" | "Sqrt" | "Min"
-    )
-}
-
-fn int(node: &NodeProto, name: &str) -> i64 {
-    let is_it = |attribute: &&crate::proto::AttributeProto| {
-        attribute.name.as_deref() == Some(name) && attribute.r#type == Some(code::INT)
-    };
-    node.attribute.iter().find(is_it).and_then(|attribute| attribute.i).unwrap_or(0)
-}
-
-/// The operator of real numbers that an operator of codes stands for.
-fn plain_operator(node: &NodeProto) -> Result<&'static str> {
-    let op = node.op_type.as_deref().unwrap_or_default();
-    Ok(match op {
-        "QLinearConv" => "Conv",
-        "QLinearMatMul" => "MatMul",
-        "QGemm" => "Gemm",
-        "QLinearAdd" => "Add",
-        "QLinearMul" => "Mul",
-        "QLinearWhere" => "Where",
-        "QLinearConcat" => "Concat",
-        "QLinearSigmoid" => "Sigmoid",
-        "QLinearLeakyRelu" => "LeakyRelu",
-        // Older versions of Softmax flatten their input first.
-        "QLinearSoftmax" if int(node, "opset") >= PER_CHANNEL_OPSET => "Softmax",
-        "QLinearAveragePool" if int(node, "channels_last") == 0 => "AveragePool",
-        "QLinearGlobalAveragePool" if int(node, "channels_last") == 0 => "GlobalAveragePool",
-        _ => {
-            return Err(BackendError::unsupported_op(format!(
-                "`{op}` has no counterpart that computes with real numbers"
-            )));
-        }
-    })
 }
