@@ -15,6 +15,7 @@ mod baseline;
 mod bench;
 mod blocks;
 mod cache;
+mod changes;
 mod compare;
 mod data;
 mod diff;

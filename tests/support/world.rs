@@ -140,6 +140,11 @@ impl Session {
     /// The result of a command.
     pub fn command(&mut self, command: &str) -> Value {
         writeln!(self.input, "{command}").expect("qp reads its input");
+        self.next(command)
+    }
+
+    /// The next result of a command that has several.
+    pub fn next(&mut self, command: &str) -> Value {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("qp answers");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("`{command}` gave {line:?}: {error}"))

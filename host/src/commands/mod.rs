@@ -52,7 +52,9 @@ mod set;
 mod source;
 mod stats;
 mod summary;
+mod sweep;
 mod timing;
+mod trial;
 mod undo;
 mod unload;
 mod variables;
@@ -252,6 +254,8 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<undo::Redo>(),
     Entry::of::<undo::Reset>(),
     Entry::of::<changes::ChangesCommand>(),
+    Entry::of::<trial::Try>(),
+    Entry::of::<sweep::Sweep>(),
     Entry::of::<export::Export>(),
     Entry::of::<cache::Cache>(),
     Entry::of::<backends::Backends>(),

@@ -1,5 +1,6 @@
 //! `set` and `scale`: change a quantized model in memory.
 
+use super::sweep::changeable;
 use super::{Command, Example, Group, Scope};
 use crate::editing::{Change, make};
 use crate::error::Result;
@@ -124,12 +125,7 @@ fn change_model(
     scope: &Scope<'_>,
 ) -> Result<Report> {
     let task = scope.ui.task(scope.cancel);
-    let model = playground.model(name, &task)?;
-    // Changes follow one another, whichever name is used.
-    let model = match playground.variant(&model.path) {
-        Some(_) => playground.changed_model(Some(&model.id), &task)?,
-        None => model,
-    };
+    let model = changeable(name, playground, &task)?;
     let made = make(playground, &model, change, &task)?;
     let changes = playground.variant(&made.model.path).map_or(0, |variant| variant.changes().len());
     let report =

@@ -19,7 +19,7 @@ pub struct Changed {
 /// A model with one more change, not kept yet.
 pub struct Prepared {
     base: Arc<Loaded>,
-    changed: Loaded,
+    changed: Arc<Loaded>,
     changes: Changes,
 }
 
@@ -32,6 +32,13 @@ impl Prepared {
     /// The last change.
     pub fn change(&self) -> Option<&Arc<Change>> {
         self.changes.last()
+    }
+
+    /// Lets the session have the changed model while `work` is done; the session is as before afterwards.
+    pub fn lend<T>(self, playground: &mut Playground, work: impl FnOnce(&mut Playground) -> T) -> (T, Self) {
+        let Self { base, changed, changes } = self;
+        let (result, changed) = playground.lend_changes(&base, changed, &changes, work);
+        (result, Self { base, changed, changes })
     }
 
     /// Makes the changed model the session's.
@@ -66,7 +73,7 @@ pub fn prepare(
     let planner = Planner { reference: reference.as_deref(), base: &base };
     let planned = planner.plan(change, model, progress)?;
     let changes: Changes = changes.into_iter().chain([Arc::new(planned)]).collect();
-    let changed = playground.changed(&base, &changes, progress)?;
+    let changed = Arc::new(playground.changed(&base, &changes, progress)?);
     Ok(Prepared { base, changed, changes })
 }
 
@@ -104,11 +111,11 @@ pub fn again(
     let reference = float_variant(playground, &base);
     let planner = Planner { reference: reference.as_deref(), base: &base };
     let mut made: Changes = Vec::new();
-    let mut changed = playground.changed(&base, &made, progress)?;
+    let mut changed = Arc::new(playground.changed(&base, &made, progress)?);
     for change in changes {
         let planned = planner.plan(&line::Change::parse(&change.line)?, &changed, progress)?;
         made.push(Arc::new(planned));
-        changed = playground.changed(&base, &made, progress)?;
+        changed = Arc::new(playground.changed(&base, &made, progress)?);
     }
     Ok(Prepared { base, changed, changes: made })
 }
@@ -130,7 +137,7 @@ pub fn step(
         _ => variant.earlier().cloned().ok_or_else(|| nothing("undo"))?,
     };
     let base = playground.base_of(model, progress)?;
-    let changed = playground.changed(&base, &changes, progress)?;
+    let changed = Arc::new(playground.changed(&base, &changes, progress)?);
     Ok(playground.keep_changes(&base, changed, changes, step))
 }
 

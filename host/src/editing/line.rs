@@ -138,6 +138,10 @@ impl fmt::Display for Change {
                 let channel = channel.map(|channel| format!("[{channel}]")).unwrap_or_default();
                 let path = |property: &str| word(&format!("{target}.{property}{channel}"));
                 match property {
+                    // Stored as float32: the shortest digits that mean it.
+                    Property::Scale(value) if f64::from(*value as f32) == *value => {
+                        write!(f, "set {} {}", path("scale"), *value as f32)
+                    }
                     Property::Scale(value) => write!(f, "set {} {value}", path("scale")),
                     Property::ZeroPoint(value) => write!(f, "set {} {value}", path("zero_point")),
                     Property::Range(low, high) => write!(f, "set {} {low}..{high}", path("range")),

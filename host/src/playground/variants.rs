@@ -129,11 +129,10 @@ impl Playground {
     pub fn keep_changes(
         &mut self,
         base: &Loaded,
-        changed: Loaded,
+        loaded: Arc<Loaded>,
         changes: Changes,
         step: Step,
     ) -> Arc<Loaded> {
-        let loaded = Arc::new(changed);
         let slot = slot_name(&loaded.path);
         let known = self.store.variants.remove(&slot);
         let (before, mut past, mut future) =
@@ -160,6 +159,31 @@ impl Playground {
             self.layer = layer;
         }
         loaded
+    }
+
+    /// Lets a model have these changes while `work` is done; afterwards everything is as before.
+    pub fn lend_changes<T>(
+        &mut self,
+        base: &Loaded,
+        loaded: Arc<Loaded>,
+        changes: &[Arc<Change>],
+        work: impl FnOnce(&mut Self) -> T,
+    ) -> (T, Arc<Loaded>) {
+        let slot = slot_name(&loaded.path);
+        let variant = Variant {
+            base: base.path.clone(),
+            loaded: Arc::clone(&loaded),
+            changes: changes.to_vec(),
+            past: Vec::new(),
+            future: Vec::new(),
+        };
+        let known = self.store.variants.insert(slot.clone(), variant);
+        let result = work(self);
+        match known {
+            Some(known) => self.store.variants.insert(slot, known),
+            None => self.store.variants.remove(&slot),
+        };
+        (result, loaded)
     }
 
     /// The changed model that is meant: the named one, the current one, or the only one.
