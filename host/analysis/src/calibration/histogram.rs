@@ -28,6 +28,8 @@ pub struct HistogramCollector {
 
 #[derive(Clone, Debug)]
 struct State {
+    edges: Vec<f32>,
+    /// By the edges, except in a round that has extended magnitudes: NumPy has `float64` edges for that round.
     locator: Locator,
     /// Counts that are not in the lanes yet.
     counts: Vec<u64>,
@@ -44,7 +46,8 @@ impl State {
     fn new(edges: Vec<f32>, extremes: (f32, f32), threshold: f32) -> Self {
         let bins = edges.len() - 1;
         Self {
-            locator: Locator::new(edges),
+            locator: Locator::new(edges.clone()),
+            edges,
             counts: vec![0; bins],
             lanes: std::array::from_fn(|_| vec![0; bins]),
             pending: 0,
@@ -162,7 +165,7 @@ impl HistogramCollector {
 
     /// The edges of the bins, ascending, one more than there are bins; none before the first round.
     pub fn edges(&self) -> &[f32] {
-        self.state.as_ref().map_or(&[], |state| state.locator.edges())
+        self.state.as_ref().map_or(&[], |state| &state.edges)
     }
 
     /// The number of values in each bin.
@@ -209,19 +212,33 @@ fn extend_values(state: &mut State, magnitude: f32) -> Result<(), CalibrationErr
 
 /// The bins of `collect_absolute_value` after the first time.
 fn extend_magnitudes(state: &mut State, magnitude: f32) -> Result<(), CalibrationError> {
-    let mut edges = state.locator.edges().to_vec();
-    let last = edges[edges.len() - 1];
+    let bins = state.counts.len();
+    let (first, last) = (state.edges[0], state.edges[bins]);
     if magnitude <= last {
+        if state.locator.edges() != state.edges {
+            state.locator = Locator::new(state.edges.clone());
+        }
         return Ok(());
     }
-    let width = edges[1] - edges[0];
-    let count = ((magnitude - last) / width).ceil();
-    let more = numpy::arange(last + width, magnitude + width, width, HistogramCollector::MAX_BINS)
-        .ok_or(CalibrationError::TooManyBins(count as usize))?;
-    edges.extend(more);
-    if edges.len() > HistogramCollector::MAX_BINS {
-        return Err(CalibrationError::TooManyBins(edges.len()));
+    let width = state.edges[1] - first;
+    let more = numpy::arange(last + width, magnitude + width, width, HistogramCollector::MAX_BINS - bins)
+        .ok_or(CalibrationError::TooManyBins(((magnitude - first) / width) as usize))?;
+    let mut edges = state.edges.clone();
+    edges.extend(more.iter().map(|edge| *edge as f32));
+    // A float32 is at or above a float64 edge if it is at or above the next float32. The last edge is the last of
+    // the values that fall below it.
+    let mut walls = state.edges.clone();
+    walls.extend(more.iter().map(|edge| float32_from(*edge)));
+    if let (Some(wall), Some(edge)) = (walls.last_mut(), more.last()) {
+        *wall = -float32_from(-*edge);
     }
     state.grow(edges, 0, magnitude);
+    state.locator = Locator::new(walls);
     Ok(())
+}
+
+/// The lowest `float32` that is not below `value`.
+fn float32_from(value: f64) -> f32 {
+    let nearest = value as f32;
+    if f64::from(nearest) < value { nearest.next_up() } else { nearest }
 }

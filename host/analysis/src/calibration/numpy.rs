@@ -32,14 +32,13 @@ pub(super) fn floor_divide(left: f32, right: f32) -> f32 {
     if quotient - floor > 0.5 { floor + 1.0 } else { floor }
 }
 
-/// `numpy.arange(start, stop, step)`; `None` for more than `most` numbers.
-pub(super) fn arange(start: f32, stop: f32, step: f32, most: usize) -> Option<Vec<f32>> {
+/// `numpy.arange(start, stop, step)`, which is of `float64` even for `float32` ends; its number, the second one and
+/// so the distance of all come from `float32` all the same. `None` for more than `most` numbers.
+pub(super) fn arange(start: f32, stop: f32, step: f32, most: usize) -> Option<Vec<f64>> {
     let count = f64::from((stop - start) / step).ceil();
     if count.is_nan() || count > most as f64 {
         return None;
     }
-    let second = start + step;
-    let step = second - start;
-    let number = |index: usize| if index == 1 { second } else { start + index as f32 * step };
-    Some((0..count.max(0.0) as usize).map(number).collect())
+    let (first, second) = (f64::from(start), f64::from(start + step));
+    Some((0..count.max(0.0) as usize).map(|index| first + index as f64 * (second - first)).collect())
 }
