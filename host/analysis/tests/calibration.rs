@@ -14,7 +14,11 @@
 
 use HistogramKind::{Magnitudes, Values};
 use Method::{Entropy, Percentile};
-use qp_analysis::calibration::{ClipRange, Extremes, HistogramCollector, HistogramKind, entropy, percentile};
+use qp_analysis::calibration::{
+    CalibrationError, ClipRange, Extremes, HistogramCollector, HistogramKind, Scenario, distribution,
+    entropy, mse, parameters, percentile,
+};
+use qp_analysis::{Arithmetic, CodeRange, Quantizer};
 
 fn noise(count: u64, scale: f64, offset: f64, seed: u64) -> Vec<f32> {
     (seed..seed + count)
@@ -130,4 +134,74 @@ fn histograms_and_clip_ranges_are_those_of_onnxruntime() {
         };
         assert_eq!(range, Ok(ClipRange { low: *low, high: *high }), "{what}");
     }
+}
+
+/// Mean and standard deviation of `_avg_std`, as `compute_distribution` uses it.
+#[test]
+fn distributions_are_those_of_onnxruntime() {
+    let cases = [
+        ("A", 2048, Scenario::Same, -0.00011158413690282032, 0.3780030906200409),
+        ("A", 1000, Scenario::ThirdPower, -9.804223373066634e-05, 0.5779115557670593),
+        ("AB", 2048, Scenario::Same, 0.07770237326622009, 0.4543892443180084),
+        ("AB", 1000, Scenario::ThirdPower, 0.11459723114967346, 0.6237625479698181),
+    ];
+    for (rounds, bins, scenario, mean, standard_deviation) in cases {
+        let found = distribution(&collected(Values, rounds, bins), scenario).unwrap();
+        let close = |found: f32, expected: f64| (f64::from(found) - expected).abs() <= 2e-7 * expected.abs();
+        assert!(close(found.standard_deviation, standard_deviation), "{found:?}");
+        // A small difference of large sums.
+        assert!((f64::from(found.mean) - mean).abs() <= 1e-9, "{found:?}");
+    }
+    let few = collected(Values, "A", 100);
+    assert_eq!(distribution(&few, Scenario::Same), Err(CalibrationError::TooFewBins(100)));
+}
+
+/// The mean squared error of the best of all ranges from a grid, found with NumPy by quantizing the values themselves,
+/// and that of the range of all values: `best` in steps of 0.2 % of the largest magnitude for symmetric ranges, of
+/// 2 % of each end for others.
+#[test]
+fn mse_finds_a_range_about_as_good_as_an_exhaustive_search() {
+    let cases = [
+        ('A', -127, 127, true, 4.6757732604362645e-06, 4.721664967694159e-06),
+        ('A', 0, 255, false, 4.677814298573939e-06, 4.677814298573939e-06),
+        ('A', -8, 7, true, 0.0011010943720853933, 0.001152266850886104),
+        ('B', 0, 255, false, 1.1726973668150986e-05, 1.3180026383960306e-05),
+        ('B', -8, 7, true, 0.004575371201473704, 0.004575371201473704),
+        ('B', 0, 15, false, 0.0030210524375217803, 0.004557268386881602),
+        ('R', -127, 127, true, 2.334586053656793e-06, 2.3569979049155288e-06),
+        ('R', 0, 255, false, 5.958126493094483e-07, 5.958126493094483e-07),
+        ('R', 0, 15, false, 0.00014209075210725342, 0.00015243224412944215),
+    ];
+    for (name, qmin, qmax, is_symmetric, best, widest) in cases {
+        let codes = CodeRange::new(qmin, qmax).unwrap();
+        let values: Vec<f64> = series(name).into_iter().map(f64::from).collect();
+        let error_of = |range| {
+            let affine = parameters(range, codes, is_symmetric, None).unwrap().into();
+            let quantizer = Quantizer::new(affine, codes).with_arithmetic(Arithmetic::Float32Division);
+            let error = |value: &f64| (value - quantizer.fake_quantize(*value)).powi(2);
+            values.iter().map(error).sum::<f64>() / values.len() as f64
+        };
+        let histogram = collected(Values, &name.to_string(), 2048);
+        let (low, high) = histogram.extremes().unwrap();
+        let found = error_of(ClipRange { low, high });
+        assert!((found - widest).abs() <= 1e-6 * widest, "{name} {qmax}: {found}");
+        let found = error_of(mse(&histogram, codes, is_symmetric).unwrap());
+        assert!(found <= best * 1.005, "{name} {qmax}: {found} {best}");
+    }
+}
+
+#[test]
+fn what_cannot_be_calibrated_is_an_error() {
+    let mut histogram = HistogramCollector::new(Values, 128);
+    assert_eq!(percentile(&histogram, 99.0), Err(CalibrationError::NoValues));
+    assert_eq!(histogram.collect(&[1.0, f32::INFINITY]), Err(CalibrationError::NotFinite));
+    histogram.collect(&[1e-6, -1e-6]).unwrap();
+    assert!(matches!(histogram.collect(&[1.0]), Err(CalibrationError::TooManyBins(_))));
+    assert_eq!(histogram.counts().iter().sum::<u64>(), 2);
+    assert_eq!(percentile(&histogram, 101.0), Err(CalibrationError::Percentile(101.0)));
+    assert_eq!(entropy(&histogram, 512), Err(CalibrationError::TooFewBins(128)));
+    let mut magnitudes = HistogramCollector::new(Magnitudes, 128);
+    assert_eq!(magnitudes.collect(&[1.0, f32::NAN]), Err(CalibrationError::NotFinite));
+    magnitudes.collect(&[1.0, 2.0]).unwrap();
+    assert_eq!(entropy(&magnitudes, 128), Err(CalibrationError::Magnitudes));
 }
