@@ -8,6 +8,7 @@
 
 pub mod accumulator;
 pub mod bootstrap;
+pub mod calibration;
 pub mod code_usage;
 pub mod concordance;
 pub mod divergence;
