@@ -38,6 +38,7 @@ mod open;
 mod param;
 mod plot;
 mod quant;
+mod quantize;
 mod quit;
 mod ranges;
 mod record;
@@ -257,6 +258,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<trial::Try>(),
     Entry::of::<sweep::Sweep>(),
     Entry::of::<export::Export>(),
+    Entry::of::<quantize::Quantize>(),
     Entry::of::<cache::Cache>(),
     Entry::of::<backends::Backends>(),
     Entry::of::<format::Format>(),

@@ -1,13 +1,15 @@
-//! The ranges of activations: the model runs on the samples, batch by batch, and each value is seen once.
+//! The ranges of activations: the model runs on the samples, batch by batch, and no value is kept.
 
+use super::collector::Collector;
 use super::options::Options;
 use crate::backend::{Fetch, Progress, Session, Spare};
 use crate::capture::ahead::fitted_ahead;
 use crate::capture::side::{BUDGET_OPTION, OnlyCancel};
 use crate::capture::{Feed, Side};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{DType, Quantizable, Tensor};
-use half::f16;
+use crate::model::{Quantizable, Tensor};
+use qp_analysis::calibration::{CalibrationError, ClipRange};
+use qp_analysis::{CodeRange, ElementType};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ const BUDGET: u64 = 128 << 20;
 
 /// What calibration found.
 pub(super) struct Calibrated {
-    pub(super) ranges: HashMap<String, (f32, f32)>,
+    pub(super) ranges: HashMap<String, ClipRange>,
     pub(super) samples: u64,
     pub(super) elapsed: Duration,
     pub(super) runtime: Option<(String, String)>,
@@ -36,147 +38,108 @@ fn wanted(plan: &Quantizable) -> Vec<String> {
         .collect()
 }
 
-/// Runs the model on all samples.
+/// Runs the model on all samples, as often as the method needs it.
 pub(super) fn calibrate(
-    session: &Session,
-    side: &Side<'_>,
+    (session, side): (&Session, &Side<'_>),
     feed: Feed<'_>,
     plan: &Quantizable,
-    options: &Options,
+    (options, codes): (&Options, CodeRange),
     progress: &dyn Progress,
 ) -> Result<Calibrated> {
     let start = Instant::now();
     let info = session.info();
     let stored: HashSet<&str> = info.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     let inputs: HashSet<&str> = info.inputs.iter().map(|input| input.name.as_str()).collect();
-    let mut ranges: BTreeMap<String, Range> = BTreeMap::new();
-    let mut computed = Vec::new();
-    let mut numbers = Vec::new();
+    let mut collectors: BTreeMap<String, Collector> = BTreeMap::new();
+    let (mut computed, mut constant) = (Vec::new(), Vec::new());
     for name in wanted(plan) {
-        let mut range = Range::new(options.moving_average);
         if stored.contains(name.as_str()) {
-            reals(&session.read_whole_tensor(&name, progress)?, &mut numbers)?;
-            range.add(&numbers);
+            constant.push(session.read_whole_tensor(&name, progress)?);
         } else if !inputs.contains(name.as_str()) {
             computed.push(name.clone());
         }
-        ranges.insert(name, range);
+        collectors.insert(name, Collector::new(options)?);
     }
-    let batches = feed.batches(&[side])?;
-    let total = batches.samples();
-    let fit =
-        |batch: &crate::input::Input| batch.fit(info, side.sibling.as_ref()).map(|fitted| fitted.tensors);
     let mut settings = side.options.clone();
     if session.plugin().has_feature(BUDGET_OPTION) {
         settings.insert(BUDGET_OPTION.to_owned(), BUDGET.to_string());
     }
     let (fetch, spare) = (Fetch::Named(computed), Spare::default());
-    let (mut samples, mut runtime) = (0, None);
-    fitted_ahead(batches, &fit, &mut |count, fitted: Vec<Tensor>| {
-        progress.update("calibrating", samples, total);
-        for tensor in &fitted {
-            if let Some(range) = ranges.get_mut(&tensor.name) {
-                reals(tensor, &mut numbers)?;
-                range.add(&numbers);
+    let (mut samples, mut runtime, mut numbers) = (0, None, Vec::new());
+    let fit = |batch: &crate::input::Input| Ok(batch.fit(info, side.sibling.as_ref())?.tensors);
+    let passes = Collector::passes(options);
+    for pass in 0..passes {
+        let mut take = |tensor: &Tensor| -> Result<()> {
+            if let Some(collector) = collectors.get_mut(&tensor.name) {
+                collector.add(pass, reals(tensor, &mut numbers)?);
             }
-        }
-        let mut receive = |tensor: Tensor| {
-            if let Some(range) = ranges.get_mut(&tensor.name) {
-                reals(&tensor, &mut numbers)?;
-                range.add(&numbers);
-            }
-            spare.give(tensor.bytes);
             Ok(())
         };
-        let outcome =
-            session.run_each(&fitted, &fetch, &settings, (&spare, &mut receive), &OnlyCancel(progress));
-        if progress.is_cancelled() {
-            return Err(Error::cancelled());
-        }
-        let report = outcome?;
-        runtime = Some((report.runtime, report.runtime_version));
-        ranges.values_mut().for_each(Range::end_batch);
-        samples += count;
-        Ok(())
-    })?;
-    let ranges = ranges.into_iter().map(|(name, range)| range.finish(&name).map(|ends| (name, ends)));
-    Ok(Calibrated { ranges: ranges.collect::<Result<_>>()?, samples, elapsed: start.elapsed(), runtime })
-}
-
-/// The range of one value.
-struct Range {
-    is_averaged: bool,
-    batch: (f32, f32),
-    low: f32,
-    high: f32,
-    batches: u32,
-}
-
-impl Range {
-    fn new(is_averaged: bool) -> Self {
-        let none = (f32::INFINITY, f32::NEG_INFINITY);
-        Self { is_averaged, batch: none, low: none.0, high: none.1, batches: 0 }
-    }
-
-    fn add(&mut self, numbers: &[f32]) {
-        const LANES: usize = 16;
-        let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-        let (chunks, rest) = numbers.as_chunks::<LANES>();
-        for chunk in chunks {
-            for lane in 0..LANES {
-                low[lane] = low[lane].min(chunk[lane]);
-                high[lane] = high[lane].max(chunk[lane]);
+        constant.iter().try_for_each(&mut take)?;
+        let batches = feed.batches(&[side])?;
+        let total = batches.samples();
+        samples = 0;
+        fitted_ahead(batches, &fit, &mut |count, fitted: Vec<Tensor>| {
+            progress.update("calibrating", pass * total + samples, passes * total);
+            let mut take = |tensor: &Tensor| -> Result<()> {
+                if let Some(collector) = collectors.get_mut(&tensor.name) {
+                    collector.add(pass, reals(tensor, &mut numbers)?);
+                }
+                Ok(())
+            };
+            fitted.iter().try_for_each(&mut take)?;
+            let mut receive = |tensor: Tensor| {
+                take(&tensor)?;
+                spare.give(tensor.bytes);
+                Ok(())
+            };
+            let only_cancel = OnlyCancel(progress);
+            let outcome = session.run_each(&fitted, &fetch, &settings, (&spare, &mut receive), &only_cancel);
+            if progress.is_cancelled() {
+                return Err(Error::cancelled());
             }
+            let report = outcome?;
+            runtime = Some((report.runtime, report.runtime_version));
+            collectors.values_mut().for_each(Collector::end_batch);
+            samples += count;
+            Ok(())
+        })?;
+        for (name, collector) in &mut collectors {
+            collector.end_pass(pass).map_err(|error| explained(name, error))?;
         }
-        let least = low.iter().chain(rest).copied().fold(f32::INFINITY, f32::min);
-        let most = high.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
-        self.batch = (self.batch.0.min(least), self.batch.1.max(most));
     }
+    let mut ranges = HashMap::new();
+    for (name, collector) in &collectors {
+        let range = collector.range(options, codes).map_err(|error| explained(name, error))?;
+        ranges.insert(name.clone(), range);
+    }
+    Ok(Calibrated { ranges, samples, elapsed: start.elapsed(), runtime })
+}
 
-    fn end_batch(&mut self) {
-        let (low, high) = std::mem::replace(&mut self.batch, (f32::INFINITY, f32::NEG_INFINITY));
-        if low > high {
-            return;
-        }
-        if self.is_averaged && self.batches > 0 {
-            (self.low, self.high) = (self.low + low, self.high + high);
-        } else {
-            (self.low, self.high) = (self.low.min(low), self.high.max(high));
-        }
-        self.batches += 1;
-    }
-
-    fn finish(mut self, name: &str) -> Result<(f32, f32)> {
-        self.end_batch();
-        if self.is_averaged && self.batches > 0 {
-            self.low /= self.batches as f32;
-            self.high /= self.batches as f32;
-        }
-        if self.low.is_finite() && self.high.is_finite() {
-            return Ok((self.low, self.high));
-        }
-        Err(Error::invalid_input(format!("`{name}` has no finite range on these samples"))
-            .with_hint("See `activations` for its values; `--exclude` leaves a layer as it is."))
-    }
+fn explained(name: &str, error: CalibrationError) -> Error {
+    Error::invalid_input(format!("`{name}` cannot be calibrated: {error}"))
+        .with_hint("See `activations` for its values; `--exclude` leaves a layer as it is.")
 }
 
 /// The numbers of a tensor of real numbers.
-pub(super) fn reals(tensor: &Tensor, numbers: &mut Vec<f32>) -> Result<()> {
+pub(super) fn reals<'a>(tensor: &Tensor, numbers: &'a mut Vec<f32>) -> Result<&'a [f32]> {
     numbers.clear();
-    match tensor.dtype {
-        DType::FLOAT32 => {
+    match tensor.dtype.element_type() {
+        Some(ElementType::Float32) => {
             numbers.extend(tensor.bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
         }
-        DType::FLOAT16 => {
-            let halves = tensor.bytes.as_chunks::<2>().0.iter();
-            numbers.extend(halves.map(|bytes| f16::from_le_bytes(*bytes).to_f32()));
+        Some(half @ (ElementType::Float16 | ElementType::BFloat16)) => {
+            let count = half.elements_in(tensor.bytes.len());
+            half.for_each_block(&tensor.bytes, count, |block| {
+                numbers.extend(block.iter().map(|number| *number as f32));
+            });
         }
-        other => {
+        _ => {
             return Err(Error::new(
                 ErrorKind::UnsupportedOp,
-                format!("`{}` holds {other}, which is not quantized", tensor.name),
+                format!("`{}` holds {}, which is not quantized", tensor.name, tensor.dtype),
             ));
         }
     }
-    Ok(())
+    Ok(numbers)
 }

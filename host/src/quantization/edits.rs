@@ -1,9 +1,8 @@
 //! The changes of the graph, as the backends accept them; they are documented at the top of `plugins/onnx/src/edit/mod.rs`.
 
 use super::parameters::Parameters;
-use crate::backend::{Edit, Session};
+use crate::backend::Edit;
 use crate::model::{DType, Quantizable, QuantizableBias};
-use std::collections::HashMap;
 
 /// Cleans up the graph.
 pub(super) fn prepare() -> Edit {
@@ -11,12 +10,7 @@ pub(super) fn prepare() -> Edit {
 }
 
 /// All changes in their order.
-pub(super) fn of(
-    _session: &Session,
-    plan: &Quantizable,
-    made: Vec<Edit>,
-    _parameters: &HashMap<String, Parameters>,
-) -> Vec<Edit> {
+pub(super) fn of(plan: &Quantizable, made: Vec<Edit>) -> Vec<Edit> {
     let fold = plan.folded.iter().map(|folded| Edit {
         action: "fold-clamp",
         target: folded.value.clone(),

@@ -2,6 +2,7 @@
 //! parameters are decided here, from what the model computes on samples.
 
 mod calibration;
+mod collector;
 mod edits;
 mod options;
 mod parameters;
@@ -53,10 +54,11 @@ pub fn quantize(
         return Err(Error::invalid_input(format!("`{}` has nothing to quantize", side.model.id))
             .with_hint("See `layers` for its layers, and `help quantize` for those that can be quantized."));
     }
-    let calibrated = calibration::calibrate(session, side, feed, &plan, options, progress)?;
+    let codes = parameters::activation_codes(options)?;
+    let calibrated = calibration::calibrate((session, side), feed, &plan, (options, codes), progress)?;
     let made = parameters::decide(session, &plan, &calibrated.ranges, options, progress)?;
-    progress.update("making the graph", 0, 0)?;
-    let session = session.edit(edits::of(session, &plan, made.edits, &made.parameters), progress)?;
+    progress.update("making the graph", 0, 0);
+    let session = session.edit(edits::of(&plan, made.edits), progress)?;
     Ok(Quantized {
         session,
         plan,

@@ -7,6 +7,12 @@ use crate::model::DType;
 pub enum Method {
     /// From the smallest to the largest value.
     MinMax,
+    /// The range whose codes keep the distribution best.
+    Entropy,
+    /// The range of nearly all values.
+    Percentile,
+    /// The range with the least mean squared error.
+    Mse,
 }
 
 /// How to quantize.
@@ -22,6 +28,10 @@ pub struct Options {
     pub reduce_range: bool,
     /// How activations are calibrated.
     pub method: Method,
+    /// The percentage of values within a range, for percentiles.
+    pub percentile: f64,
+    /// Calibrated ranges with zero in the middle; `None` as the method has it: percentiles have, others do not.
+    pub range_symmetric: Option<bool>,
     /// The mean of the batches' extremes instead of the extremes of all.
     pub moving_average: bool,
     /// Ranges of activations with zero in the middle, for their codes.
