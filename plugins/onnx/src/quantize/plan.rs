@@ -19,7 +19,10 @@ pub fn plan(
 ) -> Quantizable {
     let Some(graph) = &model.graph else { return Quantizable::default() };
     let values = info.values.iter().chain(&info.outputs).chain(&info.inputs);
-    let types: HashMap<String, DType> = values.map(|value| (value.name.to_string(), value.dtype)).collect();
+    // A Constant node's output is a value of the graph, although it is listed as a stored tensor.
+    let constants = info.tensors.iter().map(|tensor| (tensor.name.to_string(), tensor.dtype));
+    let types: HashMap<String, DType> =
+        constants.chain(values.map(|value| (value.name.to_string(), value.dtype))).collect();
     let mut walk = Walk::new(of, graph, external, types, crate::edit::opset(model));
     let paths = paths(&walk, info);
     let takes_op = |name: &str| of.op_types.is_empty() && rule(name).is_some() || of.op_types.contains(name);
