@@ -135,6 +135,32 @@ fn a_layer_that_is_turned_off_computes_with_real_numbers() {
     assert_eq!(session.command("changes")["changes"], json!([]));
 }
 
+/// With every layer turned off, the quantized models are the float model again: its weights, and the ReLUs that quantizers left to
+/// the codes.
+#[test]
+fn without_any_quantization_the_float_model_is_left() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("load models/resnet8.onnx models/resnet8_int8.onnx models/resnet8_uint8.onnx");
+    for name in ["resnet8_int8", "resnet8_uint8"] {
+        session.command(&format!("use models/{name}.onnx"));
+        let is_plumbing = |layer: &Value| layer["op_type"].as_str().unwrap().ends_with("uantizeLinear");
+        // One that is turned off may leave nothing quantized in its neighbors.
+        loop {
+            let layers = session.command("layers")["layers"].as_array().unwrap().clone();
+            let quantized = |layer: &&Value| !layer["quantization"].is_null() && !is_plumbing(layer);
+            let Some(layer) = layers.iter().find(quantized) else { break };
+            session.command(&format!("set {}.quantized off", layer["path"].as_str().unwrap()));
+        }
+        let left = session.command("layers")["layers"].as_array().unwrap().clone();
+        assert_eq!(left.iter().filter(|layer| is_plumbing(layer)).count(), 0);
+        let evaluated = session.command(&format!(
+            "evaluate models/resnet8.onnx '{name}*' --data models/digits.npz --samples 32"
+        ));
+        assert_eq!(evaluated["models"][1]["agreement"]["sqnr_db"], json!("inf"), "{name}");
+    }
+}
+
 #[test]
 fn what_cannot_be_set_is_refused_with_what_can() {
     let world = World::new();

@@ -3,13 +3,20 @@
 use super::parameters::is_quantize;
 use super::{CONTRIB, Editor, axis_attribute, real_bytes};
 use crate::convert;
-use crate::proto::{NodeProto, code, dtype};
+use crate::proto::{NodeProto, TensorProto, code, dtype};
 use crate::quant::operator::{self, Axis, Operand, Place};
 use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
 use std::collections::HashSet;
 
 /// The first version of ONNX's own operators that has scales per channel.
 const PER_CHANNEL_OPSET: i64 = 13;
+
+/// A weight is moved at most this often after it is dequantized.
+const MAX_MOVES: usize = 4;
+
+/// The upper bound of a ReLU6, and how near to it the largest code must be.
+const RELU6: f64 = 6.0;
+const NEAR: f64 = 1e-4;
 
 impl Editor<'_> {
     /// Lets the layer that computes the target read real numbers, and pass them on where nothing else needs codes. The argument
@@ -20,15 +27,15 @@ impl Editor<'_> {
         let op = self.graph.node[place].op_type.clone().unwrap_or_default();
         let before = self.read_names();
         if operator::form(&op) == Some(operator::Form::QOperator) {
-            self.expand(place, edit)?;
+            self.expand(&target, edit)?;
         } else if operator::form(&op).is_some() {
             return Err(BackendError::unsupported_op(format!(
                 "`{op}` computes its scales anew for each input, or holds its weight in a form of its own"
             ))
             .with_help("Quantize the float model again, without this layer."));
         } else {
-            self.read_real_numbers(place, edit)?;
-            self.pass_on_real_numbers(place);
+            self.read_real_numbers(&target, edit)?;
+            self.pass_on_real_numbers(&target)?;
         }
         self.sweep(&before);
         Ok(())
@@ -48,59 +55,189 @@ impl Editor<'_> {
     }
 
     /// The layer's inputs become what was rounded, or the real numbers that were given for stored codes.
-    fn read_real_numbers(&mut self, place: usize, edit: &Edit) -> Result<()> {
+    fn read_real_numbers(&mut self, target: &str, edit: &Edit) -> Result<()> {
         let mut changed = 0;
-        for slot in 0..self.graph.node[place].input.len() {
-            let value = self.graph.node[place].input[slot].clone();
-            let Some(dequantize) = self.producer(&value).filter(|node| is_dequantize(node)) else { continue };
-            let codes = dequantize.input.first().cloned().unwrap_or_default();
-            let real = match self.producer(&codes).filter(|node| is_quantize(node)) {
-                Some(quantize) => quantize.input.first().cloned(),
-                None => match lookup(edit.arguments.as_slice(), &format!("real:{codes}")) {
-                    Some(given) => Some(self.known(given)?),
-                    None => None,
-                },
-            };
-            if let Some(real) = real {
-                self.graph.node[place].input[slot] = real;
-                changed += 1;
+        let layer = self.computing(target)?;
+        for slot in 0..self.graph.node[layer].input.len() {
+            // A weight may be moved after it is dequantized; what others read, too, is left alone.
+            let mut reader = (self.computing(target)?, slot);
+            for _ in 0..MAX_MOVES {
+                let value = self.graph.node[reader.0].input[reader.1].clone();
+                let Some(place) = self.place_of(&value) else { break };
+                let node = &self.graph.node[place];
+                let op = node.op_type.as_deref().unwrap_or_default();
+                if is_dequantize(node) {
+                    let codes = node.input.first().cloned().unwrap_or_default();
+                    if let Some(real) = self.real_of(place, &codes, edit)? {
+                        // Nodes may have been added before it.
+                        let place = self.reader_of(&value, reader, target, slot)?;
+                        self.graph.node[place.0].input[place.1] = real;
+                        changed += 1;
+                    }
+                    break;
+                }
+                if !operator::passes_on(op) || self.readers(&value) > 1 {
+                    break;
+                }
+                reader = (place, 0);
             }
         }
         if changed == 0 {
-            return Err(BackendError::invalid_input(format!("`{}` is not quantized", edit.target)));
+            return Err(BackendError::invalid_input(format!(
+                "`{}` is computed with real numbers already: what is rounded belongs to other layers",
+                edit.target
+            ))
+            .with_help("Turn off the layers before and behind it."));
         }
         Ok(())
     }
 
+    /// Where a node reads a value, after nodes were added: at the slot of the target's layer, or in the only node that reads it.
+    fn reader_of(
+        &self,
+        value: &str,
+        before: (usize, usize),
+        target: &str,
+        slot: usize,
+    ) -> Result<(usize, usize)> {
+        let layer = self.computing(target)?;
+        if self.graph.node[layer].input.get(slot).is_some_and(|input| input == value) {
+            return Ok((layer, slot));
+        }
+        let reads = |node: &NodeProto| node.input.first().is_some_and(|input| input == value);
+        Ok((self.graph.node.iter().position(reads).unwrap_or(before.0), 0))
+    }
+
+    fn place_of(&self, value: &str) -> Option<usize> {
+        self.graph.node.iter().position(|node| node.output.iter().any(|output| output == value))
+    }
+
+    fn readers(&self, value: &str) -> usize {
+        let nodes =
+            self.graph.node.iter().flat_map(|node| &node.input).filter(|input| *input == value).count();
+        nodes + self.graph.output.iter().filter(|output| output.name.as_deref() == Some(value)).count()
+    }
+
+    /// The real numbers that stand behind codes: what was rounded, kept within what the codes can express where that is a
+    /// ReLU, or what was given for stored codes.
+    fn real_of(&mut self, dequantize: usize, codes: &str, edit: &Edit) -> Result<Option<String>> {
+        if let Some(given) = lookup(edit.arguments.as_slice(), &format!("real:{codes}")) {
+            return self.known(given).map(Some);
+        }
+        let Some(quantize) = self.place_of(codes).filter(|place| is_quantize(&self.graph.node[*place]))
+        else {
+            return Ok(None);
+        };
+        let source = self.graph.node[quantize].input.first().cloned().unwrap_or_default();
+        self.rectified(&source, dequantize).map(Some)
+    }
+
+    /// Quantizers leave a ReLU, or a ReLU6, to codes that begin at 0: without the codes it is a layer again.
+    fn rectified(&mut self, value: &str, dequantize: usize) -> Result<String> {
+        let Some(place) = self.place_of(value) else { return Ok(value.to_owned()) };
+        let op = self.graph.node[place].op_type.clone().unwrap_or_default();
+        if !can_be_negative(&op) {
+            return Ok(value.to_owned());
+        }
+        let node = &self.graph.node[dequantize];
+        let name = |slot: usize| node.input.get(slot).map(String::as_str).unwrap_or_default();
+        let scale_type = self.dtype_of(name(1)).unwrap_or(DType::FLOAT32);
+        let (Some(&[scale]), Some(&[zero_point])) =
+            (self.stored_numbers(name(1)).as_deref(), self.stored_numbers(name(2)).as_deref())
+        else {
+            return Ok(value.to_owned());
+        };
+        let Some((low, high)) = self.dtype_of(name(2)).and_then(DType::code_range) else {
+            return Ok(value.to_owned());
+        };
+        if zero_point != low as f64 {
+            return Ok(value.to_owned());
+        }
+        let positive = format!("{value}_rectified");
+        if self.names.contains(&positive) {
+            return Ok(positive);
+        }
+        let name = self.claim(&positive)?;
+        let top = (high as f64 - zero_point) * scale;
+        let mut added = Vec::new();
+        let plain = |op: &str, inputs: &[&str], output: &str| NodeProto {
+            op_type: Some(op.to_owned()),
+            name: Some(format!("{output}/{op}")),
+            input: inputs.iter().map(|input| (*input).to_owned()).collect(),
+            output: vec![output.to_owned()],
+            ..NodeProto::default()
+        };
+        if (top - RELU6).abs() < RELU6 * NEAR {
+            let six = self.free_name(&format!("{value}_six"));
+            self.add_tensor(six.clone(), scale_type, Vec::new(), &real_bytes(RELU6, scale_type));
+            let open = self.free_name(&format!("{value}_open"));
+            added.push(plain("Relu", &[value], &open));
+            added.push(plain("Min", &[&open, &six], &name));
+        } else {
+            added.push(plain("Relu", &[value], &name));
+        }
+        self.written += added.len();
+        self.graph.node.splice(place + 1..=place, added);
+        Ok(name)
+    }
+
+    fn dtype_of(&self, name: &str) -> Option<DType> {
+        self.stored(name).map(|tensor| dtype(tensor.data_type))
+    }
+
+    fn stored(&self, name: &str) -> Option<&TensorProto> {
+        let stored = self.graph.initializer.iter().find(|tensor| tensor.name.as_deref() == Some(name));
+        stored.or_else(|| {
+            let constant = self.producer(name).filter(|node| node.op_type.as_deref() == Some("Constant"))?;
+            constant.attribute.iter().find_map(|attribute| attribute.t.as_ref())
+        })
+    }
+
+    /// The numbers of a small stored tensor.
+    fn stored_numbers(&self, name: &str) -> Option<Vec<f64>> {
+        let tensor = self.stored(name).filter(|tensor| !convert::is_external(tensor))?;
+        let count = usize::try_from(tensor.dims.iter().product::<i64>()).ok()?;
+        convert::to_f64(dtype(tensor.data_type), &convert::dense(tensor).ok()?, count)
+    }
+
     /// Readers of the layer's rounded outputs that are not quantized themselves read it unrounded.
-    fn pass_on_real_numbers(&mut self, place: usize) {
-        for output in self.graph.node[place].output.clone() {
-            let rounded: Vec<String> = self
-                .graph
-                .node
-                .iter()
-                .filter(|node| is_quantize(node) && node.input.first() == Some(&output))
-                .filter_map(|node| node.output.first())
-                .flat_map(|codes| {
-                    let reads =
-                        move |node: &&NodeProto| is_dequantize(node) && node.input.first() == Some(codes);
-                    self.graph.node.iter().filter(reads)
-                })
-                .filter_map(|node| node.output.first().cloned())
-                .collect();
+    fn pass_on_real_numbers(&mut self, target: &str) -> Result<()> {
+        let outputs = self.graph.node[self.computing(target)?].output.clone();
+        for output in outputs {
+            let mut rounded: Vec<String> = Vec::new();
+            for quantize in
+                self.graph.node.iter().filter(|node| is_quantize(node) && node.input.first() == Some(&output))
+            {
+                let codes = quantize.output.first();
+                let reads = |node: &&NodeProto| is_dequantize(node) && node.input.first() == codes;
+                rounded.extend(
+                    self.graph.node.iter().filter(reads).filter_map(|node| node.output.first().cloned()),
+                );
+            }
             for rounded in rounded {
+                let takes = |editor: &Self, reader: usize| {
+                    editor.graph.node[reader].input.contains(&rounded)
+                        && !editor.is_quantized(reader, &rounded)
+                };
+                let is_result =
+                    self.graph.output.iter().any(|result| result.name.as_deref() == Some(&*rounded));
+                if !is_result && !(0..self.graph.node.len()).any(|reader| takes(self, reader)) {
+                    continue;
+                }
+                let Some(dequantize) = self.place_of(&rounded) else { continue };
+                let real = self.rectified(&output, dequantize)?;
                 for reader in 0..self.graph.node.len() {
-                    let reads = self.graph.node[reader].input.contains(&rounded);
-                    if reads && !self.is_quantized(reader, &rounded) {
+                    if takes(self, reader) {
                         let inputs = self.graph.node[reader].input.iter_mut();
-                        inputs.filter(|input| **input == rounded).for_each(|input| input.clone_from(&output));
+                        inputs.filter(|input| **input == rounded).for_each(|input| input.clone_from(&real));
                     }
                 }
-                if self.graph.output.iter().any(|result| result.name.as_deref() == Some(&*rounded)) {
-                    self.swap_names(&output, &rounded);
+                if is_result {
+                    self.swap_names(&real, &rounded);
                 }
             }
         }
+        Ok(())
     }
 
     /// Whether a node computes with codes apart from the value `except`: another input is rounded, or its output.
@@ -130,8 +267,8 @@ impl Editor<'_> {
     }
 
     /// Writes an operator of codes as one of real numbers between `DequantizeLinear` and `QuantizeLinear`.
-    pub(super) fn expand(&mut self, place: usize, edit: &Edit) -> Result<()> {
-        let node = self.graph.node[place].clone();
+    fn expand(&mut self, target: &str, edit: &Edit) -> Result<()> {
+        let node = self.graph.node[self.computing(target)?].clone();
         let op = node.op_type.clone().unwrap_or_default();
         let plain = plain_operator(&node)?;
         let mut inputs = Vec::new();
@@ -148,8 +285,18 @@ impl Editor<'_> {
                 continue;
             }
             let real = self.free_name(&format!("{codes}_DequantizeLinear_Output"));
-            added.push(self.linear("DequantizeLinear", &node, operand, &codes, &real));
-            inputs.push(real);
+            // Codes that were only made for this layer are not needed any more.
+            let dequantize = self.linear("DequantizeLinear", &node, operand, &codes, &real);
+            self.graph.node.push(dequantize);
+            let unrounded = self.real_of(self.graph.node.len() - 1, &codes, edit);
+            let dequantize = self.graph.node.pop();
+            match unrounded? {
+                Some(unrounded) => inputs.push(unrounded),
+                None => {
+                    added.extend(dequantize);
+                    inputs.push(real);
+                }
+            }
         }
         if let Some((slot, x_scale, w_scale)) = operator::bias(&op)
             && let Some(bias) = node.input.get(slot).filter(|name| !name.is_empty()).cloned()
@@ -171,7 +318,8 @@ impl Editor<'_> {
             added.push(self.linear("QuantizeLinear", &node, operand, &real, &codes));
             results = vec![real];
         }
-        let dropped = ["channels_last"];
+        let place = self.computing(target)?;
+        let dropped = ["channels_last", "opset"];
         self.graph.node[place] = NodeProto {
             op_type: Some(plain.to_owned()),
             domain: None,
@@ -185,8 +333,9 @@ impl Editor<'_> {
                 .collect(),
             ..node
         };
+        let result = self.graph.node[place].output.first().cloned().unwrap_or_default();
         self.insert_around(place, added);
-        Ok(())
+        self.pass_on_real_numbers(&result)
     }
 
     /// The nodes of an operator that was written out: those before it and the one behind it.
@@ -236,12 +385,8 @@ impl Editor<'_> {
     ) -> Result<String> {
         let numbers = |slot: usize| -> Result<Vec<f64>> {
             let name = of.input.get(slot).map(String::as_str).unwrap_or_default();
-            let stored = self.graph.initializer.iter().find(|tensor| tensor.name.as_deref() == Some(name));
-            let values = stored.filter(|tensor| !convert::is_external(tensor)).and_then(|tensor| {
-                let count = usize::try_from(tensor.dims.iter().product::<i64>()).ok()?;
-                convert::to_f64(dtype(tensor.data_type), &convert::dense(tensor).ok()?, count)
-            });
-            values.ok_or_else(|| BackendError::unsupported_op(format!("the scale `{name}` is not stored")))
+            self.stored_numbers(name)
+                .ok_or_else(|| BackendError::unsupported_op(format!("the scale `{name}` is not stored")))
         };
         let (x, w) = (numbers(x_scale)?, numbers(w_scale)?);
         let Some(x) = x.first() else {
@@ -322,6 +467,14 @@ fn is_dequantize(node: &NodeProto) -> bool {
     node.op_type.as_deref().is_some_and(|name| name.ends_with("DequantizeLinear"))
 }
 
+/// Whether an operator can compute negative numbers, so that a ReLU behind it has an effect.
+fn can_be_negative(op: &str) -> bool {
+    !matches!(
+        op,
+        "Relu" | "Clip" | "Sigmoid" | "Softmax" | "HardSigmoid" | "Softplus" | "Exp" | "Abs" | "Sqrt" | "Min"
+    )
+}
+
 fn int(node: &NodeProto, name: &str) -> i64 {
     let is_it = |attribute: &&crate::proto::AttributeProto| {
         attribute.name.as_deref() == Some(name) && attribute.r#type == Some(code::INT)
@@ -342,6 +495,8 @@ fn plain_operator(node: &NodeProto) -> Result<&'static str> {
         "QLinearConcat" => "Concat",
         "QLinearSigmoid" => "Sigmoid",
         "QLinearLeakyRelu" => "LeakyRelu",
+        // Older versions of Softmax flatten their input first.
+        "QLinearSoftmax" if int(node, "opset") >= PER_CHANNEL_OPSET => "Softmax",
         "QLinearAveragePool" if int(node, "channels_last") == 0 => "AveragePool",
         "QLinearGlobalAveragePool" if int(node, "channels_last") == 0 => "GlobalAveragePool",
         _ => {
