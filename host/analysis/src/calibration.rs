@@ -15,10 +15,14 @@
 //! [`parameters`] turns that into [`Parameters`], and [`weights`] and [`bias`] quantize what a model stores.
 
 pub mod bias;
+mod bias_correction;
+mod clipping;
 mod entropy;
+mod equalization;
 mod extremes;
 mod histogram;
 mod locator;
+pub mod matmul_nbits;
 mod min_max;
 mod mse;
 mod numpy;
@@ -26,13 +30,17 @@ mod parameters;
 mod percentile;
 pub mod weights;
 
+pub use bias_correction::{ChannelMeans, bias_correction};
+pub use clipping::clipped_weight_parameters;
 pub use entropy::entropy;
+pub use equalization::{depthwise_equalization_factors, equalization_factors, high_biases, response};
 pub use extremes::Extremes;
 pub use histogram::{HistogramCollector, HistogramKind};
 pub use min_max::{MinMax, MinMaxOptions};
 pub use mse::mse;
 pub use parameters::{ParameterError, Parameters, code_range, parameters, restricted_parameters};
 pub use percentile::{Distribution, Scenario, distribution, percentile};
+pub use weights::WeightOptions;
 
 use crate::histogram::BinsError;
 use std::fmt;

@@ -9,8 +9,6 @@
 //!     return (u * u * u * scale + offset).astype(np.float32)
 //! ```
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use qp_analysis::calibration::bias::{quantize_bias, raise_weight_scales};
 use qp_analysis::calibration::weights::{WeightOptions, pack, weight_codes, weight_parameters};
 use qp_analysis::calibration::{
@@ -145,8 +143,10 @@ fn there_are_no_parameters_for_ranges_that_are_not_finite() {
 }
 
 /// `snap_zero_point_to_uint8(low, high, 0, 255)` and `(low, high, 0, 127, 0.5)`.
+type Restricted = (f32, f32, [(f32, i32); 2]);
+
 #[rustfmt::skip]
-const RESTRICTED: &[(f32, f32, [(f32, i32); 2])] = &[
+const RESTRICTED: &[Restricted] = &[
     (-1.0, 1.0, [(0.007874016, 128), (0.015873017, 64)]),
     (-0.3, 2.7, [(0.021259842, 128), (0.042857144, 64)]),
     (0.1, 6.0, [(0.023529412, 0), (0.047244094, 0)]),

@@ -88,7 +88,7 @@ fn relative_entropy(reference: &[f32], candidate: &[f32]) -> f32 {
         .map(|(reference, candidate)| {
             let (reference, candidate) = (reference / reference_sum, candidate / candidate_sum);
             if reference > 0.0 && candidate > 0.0 {
-                reference * f64::from(reference / candidate).ln() as f32
+                reference * numpy::ln(reference / candidate)
             } else if reference == 0.0 && candidate >= 0.0 {
                 0.0
             } else {

@@ -110,7 +110,7 @@ pub fn quantize_into(values: &[f32], parameters: Parameters, range: CodeRange, c
 #[inline(always)]
 fn quantize(value: f32, parameters: Parameters, range: CodeRange) -> i32 {
     let (min, max) = (range.min() as f32, range.max() as f32);
-    let code = (value / parameters.scale).round_ties_even() + parameters.zero_point as f32;
+    let code = round(value / parameters.scale) + parameters.zero_point as f32;
     (if code < min {
         min
     } else if code > max {
@@ -118,6 +118,17 @@ fn quantize(value: f32, parameters: Parameters, range: CodeRange) -> i32 {
     } else {
         code
     }) as i32
+}
+
+/// Like [`f32::round_ties_even`], of numbers beyond ±2^21 whatever is beyond all codes. Near 1.5 · 2^23 neighbouring
+/// numbers are 1 apart, so the addition itself rounds.
+#[inline(always)]
+pub(super) fn round(value: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0;
+    const LIMIT: f32 = 2_097_152.0;
+    let value = if value > LIMIT { LIMIT } else { value };
+    let value = if value < -LIMIT { -LIMIT } else { value };
+    (value + SHIFT) - SHIFT
 }
 
 /// The bytes of codes of this type, as tensors are stored: little-endian, 4-bit codes two in a byte, the first in the
