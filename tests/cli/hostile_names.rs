@@ -189,6 +189,7 @@ fn lines(names: &Names) -> Vec<(&'static str, String)> {
         ("try", format!("try scale 'layer{E}.weight' × 2 --model '{int8}'")),
         ("sweep", format!("sweep 'layer{E}.weight.scale' --steps 2 --model '{int8}' --reference '{float}'")),
         ("export", format!("export '{int8}' 'copy{E}.onnx' --force")),
+        ("quantize", format!("quantize '{float}' --out 'new{E}.onnx' --force")),
         ("reset", format!("reset --model '{int8}'")),
         ("cache", "cache".into()),
         ("backends", "backends".into()),

@@ -281,6 +281,7 @@ fn refuse(model: &Loaded, out: &Path, may_replace: bool) -> Result<()> {
 }
 
 fn lay_out(report: &QuantizeReport, top: usize) -> Report {
+    let biases = if report.biases == 1 { "1 bias".to_owned() } else { format!("{} biases", report.biases) };
     let left = report.layers.iter().filter(|row| row.reason.is_some()).count();
     let mut laid = Report::of(report)
         .preparation(true)
@@ -304,7 +305,7 @@ fn lay_out(report: &QuantizeReport, top: usize) -> Report {
             counted(report.layers.len(), "layer"),
             counted(report.values, "activation"),
             counted(report.tensors, "weight"),
-            counted(report.biases, "bias"),
+            biases,
             report.method,
             counted(report.samples as usize, "sample"),
         ));
