@@ -70,6 +70,7 @@ fn only_the_backend_module_knows_what_a_plugin_is() {
         "lint",
         "model",
         "playground",
+        "quantization",
     ] {
         forbid(&format!("host/src/{module}"), &words, &[]);
     }
@@ -166,7 +167,7 @@ fn the_renderer_knows_no_session_and_no_backend_but_progress() {
 
 #[test]
 fn what_looks_inside_shows_nothing() {
-    for room in ["inspect", "capture"] {
+    for room in ["inspect", "capture", "quantization"] {
         forbid(&format!("host/src/{room}"), &["crate::commands", "crate::render", "crate::repl"], &[]);
     }
 }

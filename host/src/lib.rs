@@ -34,6 +34,7 @@ pub mod parallel;
 pub mod playground;
 pub mod plot;
 pub mod printable;
+pub mod quantization;
 pub mod regular_file;
 pub mod render;
 pub mod repl;

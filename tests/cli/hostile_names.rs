@@ -191,6 +191,7 @@ fn lines(names: &Names) -> Vec<(&'static str, String)> {
         ("repair", format!("repair '{int8}' --reference '{float}' --min-sqnr 1")),
         ("convert", format!("convert '{int8}' --to float --out 'stripped{E}.onnx' --force")),
         ("export", format!("export '{int8}' 'copy{E}.onnx' --force")),
+        ("quantize", format!("quantize '{float}' --out 'new{E}.onnx' --force")),
         ("reset", format!("reset --model '{int8}'")),
         ("cache", "cache".into()),
         ("backends", "backends".into()),

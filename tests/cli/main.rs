@@ -36,6 +36,7 @@ mod lint;
 mod open;
 mod plot;
 mod promises;
+mod quantize;
 mod ranges;
 mod recognition;
 mod residuals;

@@ -8,6 +8,7 @@
 
 pub mod accumulator;
 pub mod bootstrap;
+pub mod calibration;
 pub mod code_usage;
 pub mod concordance;
 pub mod divergence;
@@ -22,6 +23,7 @@ pub mod proportion;
 pub mod quantile;
 pub mod quantize;
 pub mod range;
+pub mod rank_correlation;
 pub mod ranking;
 pub mod residual;
 pub mod saturation;
@@ -46,6 +48,7 @@ pub use qp_elements::ElementType;
 pub use quantile::quantile;
 pub use quantize::{Arithmetic, Quantizer};
 pub use range::{CodeRange, RangeCount, ValueRange};
+pub use rank_correlation::rank_correlation;
 pub use ranking::argmax;
 pub use residual::ResidualMismatch;
 pub use statistics::Statistics;

@@ -5,10 +5,10 @@ use super::progress::{Progress, Ticker};
 use super::receive::{Due, Receiver};
 use super::session::{RunOptions, Session};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{DType, Kernels, Listing, TensorChunk};
+use crate::model::{DType, Kernels, Listing, ModelInfo, Quantizable, QuantizableOf, TensorChunk};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// Size limit of an answer: more than the code of any model.
@@ -90,6 +90,17 @@ impl Session {
             self.request("kernels/1", asked, progress).map_err(|error| self.backend.explained(error))?;
         let layers = self.info().layers.iter().map(|layer| layer.path.as_str()).collect();
         check_kernels(&found, &layers).map_err(|fault| breach(&self.manifest.id, &fault))?;
+        Ok(found)
+    }
+
+    /// What of the model can be quantized (feature `quantize`).
+    ///
+    /// # Errors
+    /// `UnsupportedOp` when the backend does not know.
+    pub fn quantizable(&self, of: &QuantizableOf, progress: &dyn Progress) -> Result<Quantizable> {
+        self.require("quantize", "quantize models")?;
+        let found: Quantizable = self.request("quantizable/1", of, progress)?;
+        check_quantizable(&found, self.info()).map_err(|fault| breach(&self.manifest.id, &fault))?;
         Ok(found)
     }
 
@@ -190,6 +201,40 @@ fn check_kernels(found: &Kernels, known: &HashSet<&str>) -> Result<(), Breach> {
             kernel.name,
             found.runs_ns.len()
         )),
+        None => Ok(()),
+    }
+}
+
+/// What is quantized is of the model, and who shares parameters shares them with what has some.
+fn check_quantizable(found: &Quantizable, info: &ModelInfo) -> Result<(), Breach> {
+    let stored: HashMap<&str, usize> =
+        info.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.len())).collect();
+    for tensor in &found.tensors {
+        let rank = stored.get(tensor.name.as_str()).copied();
+        if rank.is_none_or(|rank| tensor.axis.is_some_and(|axis| axis >= rank)) {
+            return Err(format!(
+                "its answer to `quantizable/1` names `{}`, which has no such axis",
+                tensor.name
+            ));
+        }
+    }
+    let values = found.values.iter().map(|value| value.name.as_str());
+    let mut known: HashSet<&str> =
+        values.chain(found.tensors.iter().map(|tensor| tensor.name.as_str())).collect();
+    let shared = found.values.iter().filter_map(|value| value.same_as.as_deref());
+    let of_biases = found.biases.iter().flat_map(|bias| [bias.input.as_str(), bias.weight.as_str()]);
+    if let Some(name) = shared.chain(of_biases).find(|name| !known.contains(name)) {
+        return Err(format!("its answer to `quantizable/1` needs the scale of `{name}`, which gets none"));
+    }
+    if let Some(bias) = found.biases.iter().find(|bias| !stored.contains_key(bias.tensor.as_str())) {
+        return Err(format!("its answer to `quantizable/1` names `{}`, which is not stored", bias.tensor));
+    }
+    known.clear();
+    known.extend(info.layers.iter().map(|layer| layer.path.as_str()));
+    match found.layers.iter().find(|layer| !known.contains(layer.layer.as_str())) {
+        Some(layer) => {
+            Err(format!("its answer to `quantizable/1` names `{}`, which is no layer", layer.layer))
+        }
         None => Ok(()),
     }
 }

@@ -281,7 +281,7 @@ impl Session {
         self.require("edit", "change models")
     }
 
-    fn require(&self, feature: &str, what: &str) -> Result<()> {
+    pub(super) fn require(&self, feature: &str, what: &str) -> Result<()> {
         if self.manifest.has_feature(feature) {
             return Ok(());
         }

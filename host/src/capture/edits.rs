@@ -1,5 +1,5 @@
 //! The graph edits that build the emulated layers, as the backends accept them; they are documented at the top of
-//! `plugins/onnx/src/edit.rs`.
+//! `plugins/onnx/src/edit/mod.rs`.
 
 use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, ErrorKind, Result};

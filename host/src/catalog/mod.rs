@@ -177,6 +177,24 @@ impl Catalog {
         Ok((catalog, kept))
     }
 
+    /// Lists a model file that was written since, if it lies in the catalog's folder.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    pub fn add(&mut self, path: &Path, backends: &Backends, progress: &dyn Progress) -> Result<()> {
+        if !self.root.is_dir() || !path.starts_with(&self.root) {
+            return Ok(());
+        }
+        let accuracies = accuracy::read(&self.root).unwrap_or_default();
+        for inspection in scan::inspect_all(&[path.to_owned()], backends, 0, progress)? {
+            let added = variant(&self.root, path.to_owned(), &backends.stem(path), inspection, &accuracies);
+            self.variants.retain(|variant| variant.id != added.id);
+            self.variants.push(added);
+        }
+        self.variants.sort_by(|one, other| (&one.family, &one.id).cmp(&(&other.family, &other.id)));
+        Ok(())
+    }
+
     /// The families, in order, each with its variants.
     pub fn families(&self) -> Vec<(&str, Vec<&Variant>)> {
         let mut families: Vec<(&str, Vec<&Variant>)> = Vec::new();

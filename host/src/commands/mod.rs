@@ -39,6 +39,7 @@ mod open;
 mod param;
 mod plot;
 mod quant;
+mod quantize;
 mod quit;
 mod ranges;
 mod record;
@@ -261,6 +262,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<repair::Repair>(),
     Entry::of::<convert::Convert>(),
     Entry::of::<export::Export>(),
+    Entry::of::<quantize::Quantize>(),
     Entry::of::<cache::Cache>(),
     Entry::of::<backends::Backends>(),
     Entry::of::<format::Format>(),

@@ -8,6 +8,7 @@ mod kernels;
 mod kind;
 mod layer;
 mod listing;
+mod quantizable;
 mod quantization;
 mod tensor;
 mod text;
@@ -17,6 +18,10 @@ pub use kernels::{Arithmetic, FloatReason, Kernel, Kernels, QuantizedLayer};
 pub use kind::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use layer::{Attribute, AttributeValue, LayerInfo, find_layer};
 pub use listing::{ListedMethod, ListedStep, Listing};
+pub use quantizable::{
+    FoldedClamp, Quantizable, QuantizableBias, QuantizableLayer, QuantizableOf, QuantizableTensor,
+    QuantizableValue,
+};
 pub use quantization::QuantizationParameters;
 pub use tensor::{Dimension, Tensor, TensorChunk, TensorInfo, TensorRole, ValueInfo, element_count};
 pub use text::{shape_text, type_text};

@@ -46,6 +46,7 @@ impl Backend for OnnxBackend {
                 "edit".into(),
                 "export".into(),
                 "kernels".into(),
+                "quantize".into(),
                 "runtime-folder".into(),
                 "idle".into(),
             ]

@@ -24,6 +24,7 @@ pub mod model;
 mod origin;
 pub mod proto;
 pub mod quant;
+mod quantize;
 pub mod runtime;
 pub mod shape;
 pub mod source;

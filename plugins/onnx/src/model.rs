@@ -7,6 +7,7 @@ use crate::external_data::ExternalFiles;
 use crate::info;
 use crate::proto;
 use crate::quant;
+use crate::quantize;
 use crate::runtime::Outcome;
 use crate::runtime::Runtime;
 use crate::runtime::kernels::{self, Files};
@@ -18,8 +19,8 @@ use crate::source::Source;
 use prost::Message;
 use qp_abi::sdk::boundary::model_object;
 use qp_abi::sdk::{
-    BackendError, Edit, Kernels, KernelsOf, Model, ModelBox, ModelInfo, Pair, Progress, Result, RunReport,
-    RunRequest, Sink, TensorView,
+    BackendError, Edit, Kernels, KernelsOf, Model, ModelBox, ModelInfo, Pair, Progress, Quantizable,
+    QuantizableOf, Result, RunReport, RunRequest, Sink, TensorView,
 };
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -251,8 +252,8 @@ impl Model for OnnxModel {
         let mut held = self.source.held().clone();
         // They are the runtime's own values.
         let can_hold = self.runtime.load().is_ok();
-        let files = ExternalFiles::of(&self.source);
-        edit::apply(&mut model, can_hold.then_some(&mut held), &files, edits)?;
+        let external = ExternalFiles::of(&self.source);
+        edit::apply(&mut model, can_hold.then_some(&mut held), &external, edits)?;
         let source = self.source.edited(model.encode_to_vec().into(), held);
         let document = Document::of(source)?;
         Ok(model_object(Self::of(document, Arc::clone(&self.runtime), progress)?))
@@ -320,5 +321,12 @@ impl Model for OnnxModel {
             )?;
         let profile = session.end_profile()?;
         kernels::answer(&self.info, settings, folder, Some(&profile))
+    }
+
+    fn quantizable(&self, of: &QuantizableOf, progress: &Progress<'_>) -> Result<Quantizable> {
+        progress.update("planning", 0, 0)?;
+        self.source.check()?;
+        let model = proto::decode_model(self.source.bytes(), &self.source.name())?;
+        Ok(quantize::plan(&model, &ExternalFiles::of(&self.source), &self.info, of))
     }
 }

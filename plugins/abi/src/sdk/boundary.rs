@@ -1,6 +1,6 @@
 //! Turns the author's traits into the objects that cross the boundary, each entry under the panic guard.
 
-use super::{Backend, IDLE, KERNELS, Model, Progress, READ_REAL, RUNTIME_FOLDER, Sink, payload};
+use super::{Backend, IDLE, KERNELS, Model, Progress, QUANTIZABLE, READ_REAL, RUNTIME_FOLDER, Sink, payload};
 use crate::backend::{
     self, Backend_TO, BackendBox, Edit, Model_TO, ModelBox, RunReport, RunRequest, RuntimeStatus,
 };
@@ -164,6 +164,11 @@ impl<M: Model> backend::Model for Guarded<M> {
             if name == KERNELS {
                 let of = payload::read(KERNELS, payload.as_str())?;
                 return payload::written(KERNELS, &self.0.kernels(&of, &progress)?).map(RString::from);
+            }
+            if name == QUANTIZABLE {
+                let of = payload::read(QUANTIZABLE, payload.as_str())?;
+                return payload::written(QUANTIZABLE, &self.0.quantizable(&of, &progress)?)
+                    .map(RString::from);
             }
             self.0.request(name.as_str(), payload.as_str(), &mut sink, &progress).map(RString::from)
         })

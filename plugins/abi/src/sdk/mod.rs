@@ -11,6 +11,7 @@ pub mod kernels;
 mod names;
 mod pages;
 mod payload;
+pub mod quantizable;
 mod settle;
 
 pub use crate::backend::{Edit, Fetch, ModelBox, RunReport, RunRequest, RuntimeStatus};
@@ -30,6 +31,10 @@ pub use kernels::{Arithmetic, FloatReason, Kernel, Kernels, KernelsOf, Quantized
 pub use names::Names;
 pub use pages::{offset_in, pages_of};
 pub use qp_elements::{ElementType, NF4};
+pub use quantizable::{
+    FoldedClamp, Quantizable, QuantizableBias, QuantizableLayer, QuantizableOf, QuantizableTensor,
+    QuantizableValue,
+};
 pub use settle::settle;
 
 /// The result of a plugin's functions.
@@ -112,6 +117,11 @@ pub trait Model: Send + Sync + 'static {
         Err(unknown_request(KERNELS))
     }
 
+    /// What of the model can be quantized (feature `quantize`).
+    fn quantizable(&self, _of: &QuantizableOf, _progress: &Progress<'_>) -> Result<Quantizable> {
+        Err(unknown_request(QUANTIZABLE))
+    }
+
     /// Answers a named request about the model; the payload and the answer are JSON, bulk data goes to the
     /// sink.
     fn request(
@@ -130,6 +140,9 @@ pub const READ_REAL: &str = "read-real/1";
 
 /// The request that [`Model::kernels`] answers.
 pub const KERNELS: &str = "kernels/1";
+
+/// The request that [`Model::quantizable`] answers.
+pub const QUANTIZABLE: &str = "quantizable/1";
 
 /// The option of a run that asks for the times of its kernels; its value is a folder that the runtime may write to.
 pub const PROFILE: &str = "profile";

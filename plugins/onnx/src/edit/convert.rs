@@ -135,7 +135,7 @@ impl Editor<'_> {
         });
         let bytes = match held {
             Some(bytes) => bytes,
-            None if convert::is_external(tensor) => self.files.read(tensor)?.0.to_vec(),
+            None if convert::is_external(tensor) => self.external.read(tensor)?.0.to_vec(),
             None => convert::dense(tensor)?.to_vec(),
         };
         let dims = tensor.dims.clone();

@@ -13,6 +13,11 @@
 //! | `replace` | a stored tensor | gives it other elements, of the same type and shape |
 //! | `unquantize` | a value | lets the layer that computes it read real numbers: what was rounded for it, or, in place of the stored codes C, the stored tensor that `real:C` names; readers that compute with real numbers get the value unrounded; with `if-any` it may have nothing to read so |
 //! | `convert` | – | writes the whole model in the form `to`: `qdq`, `qoperator`, `float` (nothing is rounded any more), or with `uint8` or `int8` activations that mean the same |
+//! | `prepare` | – | stores constants as tensors, removes layers that only pass on, folds batch normalizations into convolutions |
+//! | `fold-clamp` | a value | removes the clamp that computes it; what was clamped gets the target's name |
+//! | `quantize-value` | a value | lets all readers get it rounded to codes of `dtype` and back, with `scales` and `zero-points`, or those of the value or tensor `same-as` |
+//! | `quantize-tensor` | a stored tensor | stores these codes in its place, with `scales` and `zero-points`, along `axis` if there are several |
+//! | `quantize-bias` | a stored tensor | stores these integers in its place for the layer that computes `value`, with `scales`; under the name `copy`, if given, for that layer alone |
 //! | `select` | a value | all readers of the target get the value `then`, which must not depend on it, when the new boolean input `switch` is true |
 //!
 //! The first six add to the graph, for measurements; the next four change what it has, for a model that is used and saved.
@@ -20,9 +25,11 @@
 //! Numbers are computed as ONNX Runtime computes them: by its own QuantizeLinear and DequantizeLinear in the domain
 //! `com.microsoft`, which support 16-bit codes whatever the model's opset.
 
+mod codes;
 mod convert;
 mod operators;
 mod parameters;
+mod prepare;
 mod unquantize;
 
 use crate::external_data::ExternalFiles;
@@ -32,6 +39,8 @@ use crate::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
     TypeProto, ValueInfoProto, code,
 };
+use codes::Codes;
+pub(crate) use codes::inner_reads;
 use half::f16;
 use qp_abi::manifest::Pair;
 use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
@@ -42,7 +51,7 @@ const CONTRIB: &str = "com.microsoft";
 /// More than any layer's values have.
 const MAX_DIMENSIONS: usize = 16;
 
-/// Changes the model; large tensors that are stored go to `held`, if given. `files` has the elements that are not in the model.
+/// Changes the model; large tensors that are stored go to `held`, if given. `external` has the elements that are not in the model.
 ///
 /// # Errors
 /// `NotFound` for a target that does not exist, `InvalidInput` for arguments that make no sense, `UnsupportedOp` for
@@ -50,13 +59,14 @@ const MAX_DIMENSIONS: usize = 16;
 pub fn apply(
     model: &mut ModelProto,
     held: Option<&mut Held>,
-    files: &ExternalFiles,
+    external: &ExternalFiles,
     edits: &[Edit],
 ) -> Result<()> {
     let opset = opset(model);
     let graph = model.graph.get_or_insert_default();
     let written = graph.node.len();
-    let mut editor = Editor { names: names(graph), graph, held, files, written, opset };
+    let codes = Codes::of(edits, opset);
+    let mut editor = Editor { names: names(graph), graph, held, external, written, opset, codes };
     for edit in edits {
         match edit.action.as_str() {
             "store" => editor.store(edit)?,
@@ -69,17 +79,24 @@ pub fn apply(
             "replace" => editor.replace(edit)?,
             "unquantize" => editor.unquantize(edit)?,
             "convert" => editor.convert(edit)?,
+            "prepare" => editor.prepare()?,
+            "fold-clamp" => editor.fold_clamp(edit)?,
+            "quantize-value" => editor.quantize_value(edit)?,
+            "quantize-tensor" => editor.quantize_tensor(edit)?,
+            "quantize-bias" => editor.quantize_bias(edit)?,
             other => {
                 return Err(BackendError::unsupported_op(format!(
                     "unknown change `{other}` to an ONNX model"
                 ))
                 .with_help(
                     "The changes are `store`, `copy-layer`, `quantize`, `dequantize`, `add`, `select`, \
-                     `set-quantization`, `replace`, `unquantize` and `convert`.",
+                     `set-quantization`, `replace`, `unquantize`, `convert`, `prepare`, `fold-clamp`, \
+                     `quantize-value`, `quantize-tensor` and `quantize-bias`.",
                 ));
             }
         }
     }
+    editor.settle_codes();
     let written = editor.written;
     place(&mut graph.node, written);
     let is_contrib = |node: &NodeProto| node.domain.as_deref() == Some(CONTRIB);
@@ -88,6 +105,7 @@ pub fn apply(
     if quantizes && !knows_contrib {
         model.opset_import.push(OperatorSetIdProto { domain: Some(CONTRIB.to_owned()), version: Some(1) });
     }
+    codes::raise_version(model);
     Ok(())
 }
 
@@ -135,7 +153,7 @@ fn place(nodes: &mut Vec<NodeProto>, written: usize) {
 }
 
 /// The version of ONNX's own operators that a model uses.
-fn opset(model: &ModelProto) -> i64 {
+pub fn opset(model: &ModelProto) -> i64 {
     let is_own = |opset: &&OperatorSetIdProto| matches!(opset.domain.as_deref(), None | Some("" | "ai.onnx"));
     model.opset_import.iter().find(is_own).and_then(|opset| opset.version).unwrap_or(1)
 }
@@ -154,11 +172,12 @@ struct Editor<'a> {
     /// Where large tensors go; `None` to keep them in the graph.
     held: Option<&'a mut Held>,
     /// Where elements are that are not in the model.
-    files: &'a ExternalFiles,
+    external: &'a ExternalFiles,
     /// How many of the nodes stand where the file has them; added ones follow.
     written: usize,
     /// The version of ONNX's own operators.
     opset: i64,
+    codes: Codes,
 }
 
 impl Editor<'_> {

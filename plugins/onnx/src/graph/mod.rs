@@ -19,6 +19,7 @@ mod constant;
 use crate::proto::{SparseTensorProto, TensorProto};
 use crate::value_type::ValueType;
 pub use builder::index;
+pub use constant::is_constant;
 use qp_abi::sdk::{Attribute, AttributeValue};
 use std::collections::{HashMap, HashSet};
 

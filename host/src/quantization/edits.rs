@@ -1,0 +1,68 @@
+//! The changes of the graph, as the backends accept them; they are documented at the top of `plugins/onnx/src/edit/mod.rs`.
+
+use super::parameters::Parameters;
+use crate::backend::Edit;
+use crate::model::{DType, Quantizable, QuantizableBias};
+
+/// Cleans up the graph.
+pub(super) fn prepare() -> Edit {
+    Edit { action: "prepare", ..Edit::default() }
+}
+
+/// All changes in their order.
+pub(super) fn of(plan: &Quantizable, made: Vec<Edit>) -> Vec<Edit> {
+    let fold = plan.folded.iter().map(|folded| Edit {
+        action: "fold-clamp",
+        target: folded.value.clone(),
+        ..Edit::default()
+    });
+    fold.chain(made).collect()
+}
+
+/// A value with scale and zero point.
+pub(super) fn value(name: &str, parameters: &Parameters) -> Edit {
+    edit("quantize-value", name, parameters, (Vec::new(), Vec::new()))
+}
+
+/// A value with those of another.
+pub(super) fn same_value(name: &str, other: &str) -> Edit {
+    Edit {
+        action: "quantize-value",
+        target: name.to_owned(),
+        arguments: vec![("same-as".to_owned(), other.to_owned())],
+        elements: None,
+    }
+}
+
+/// Codes in place of a stored tensor.
+pub(super) fn tensor(name: &str, parameters: &Parameters, codes: (Vec<u64>, Vec<u8>)) -> Edit {
+    edit("quantize-tensor", name, parameters, codes)
+}
+
+/// Integers in place of a bias.
+pub(super) fn bias(bias: &QuantizableBias, parameters: &Parameters, codes: (Vec<u64>, Vec<u8>)) -> Edit {
+    let mut edit = edit("quantize-bias", &bias.tensor, parameters, codes);
+    edit.arguments.push(("value".to_owned(), bias.value.clone()));
+    edit.arguments.extend(bias.copy.clone().map(|copy| ("copy".to_owned(), copy)));
+    edit
+}
+
+fn edit(
+    action: &'static str,
+    target: &str,
+    parameters: &Parameters,
+    (shape, bytes): (Vec<u64>, Vec<u8>),
+) -> Edit {
+    let list = |texts: Vec<String>| texts.join(",");
+    let mut arguments = vec![
+        ("scales".to_owned(), list(parameters.scales.iter().map(f32::to_string).collect())),
+        ("zero-points".to_owned(), list(parameters.zero_points.iter().map(i32::to_string).collect())),
+    ];
+    if let Some(axis) = parameters.axis {
+        arguments.push(("axis".to_owned(), axis.to_string()));
+    }
+    if parameters.real == DType::FLOAT16 {
+        arguments.push(("real".to_owned(), "float16".to_owned()));
+    }
+    Edit { action, target: target.to_owned(), arguments, elements: Some((parameters.dtype, shape, bytes)) }
+}

@@ -1,0 +1,99 @@
+//! Post-training quantization of a float model: the plugin says what can be quantized and changes the graph, the ranges and
+//! parameters are decided here, from what the model computes on samples.
+
+mod calibration;
+mod collector;
+mod edits;
+mod options;
+mod parameters;
+
+pub use options::{Method, Options};
+pub use parameters::Parameters;
+
+use crate::backend::{Progress, Session};
+use crate::capture::{Feed, Side};
+use crate::error::{Error, Result};
+use crate::model::{Quantizable, QuantizableOf};
+use crate::spelling::matches_pattern;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+/// A model with codes.
+pub struct Quantized {
+    /// The model.
+    pub session: Session,
+    /// What was to be quantized.
+    pub plan: Quantizable,
+    /// Scales and zero points, by the value or tensor.
+    pub parameters: HashMap<String, Parameters>,
+    /// How many samples the ranges come from.
+    pub samples: u64,
+    /// How long calibration took.
+    pub calibrated_in: Duration,
+    /// The runtime that calibrated, with its version.
+    pub runtime: Option<(String, String)>,
+}
+
+/// Quantizes a model: calibrates on the samples of `feed`, and puts codes in place of real numbers.
+///
+/// # Errors
+/// `UnsupportedOp` when the backend cannot or there is nothing to quantize; those of running the model and of its samples;
+/// `Cancelled`.
+pub fn quantize(
+    side: &Side<'_>,
+    feed: Feed<'_>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Quantized> {
+    let own = &side.model.session;
+    own.require_edits()?;
+    let prepared = if options.prepare { Some(own.edit(vec![edits::prepare()], progress)?) } else { None };
+    let session = prepared.as_ref().unwrap_or(own);
+    let plan = session.quantizable(&question(session, options)?, progress)?;
+    if plan.values.is_empty() && plan.tensors.is_empty() {
+        return Err(Error::invalid_input(format!("`{}` has nothing to quantize", side.model.id))
+            .with_hint("See `layers` for its layers, and `help quantize` for those that can be quantized."));
+    }
+    let codes = parameters::activation_codes(options)?;
+    let calibrated = calibration::calibrate((session, side), feed, &plan, (options, codes), progress)?;
+    let made = parameters::decide(session, &plan, &calibrated.ranges, options, progress)?;
+    progress.update("making the graph", 0, 0);
+    let session = session.edit(edits::of(&plan, made.edits), progress)?;
+    Ok(Quantized {
+        session,
+        plan,
+        parameters: made.parameters,
+        samples: calibrated.samples,
+        calibrated_in: calibrated.elapsed,
+        runtime: calibrated.runtime,
+    })
+}
+
+/// What to ask the plugin.
+fn question(session: &Session, options: &Options) -> Result<QuantizableOf> {
+    let layers = &session.info().layers;
+    let mut exclude = BTreeSet::new();
+    for pattern in &options.exclude {
+        let found = layers.iter().map(|layer| &layer.path).filter(|path| matches_pattern(pattern, path));
+        let before = exclude.len();
+        exclude.extend(found.cloned());
+        if exclude.len() == before && !exclude.iter().any(|path| matches_pattern(pattern, path)) {
+            return Err(Error::not_found(format!("no layer matches `{pattern}`"))
+                .with_hint("`layers` lists the layers."));
+        }
+    }
+    for op in &options.op_types {
+        if !layers.iter().any(|layer| layer.op_type == *op) {
+            return Err(Error::not_found(format!("no layer is a `{op}`"))
+                .with_hint("`layers` lists the layers with their operators."));
+        }
+    }
+    Ok(QuantizableOf {
+        exclude,
+        op_types: options.op_types.iter().cloned().collect(),
+        per_channel: options.per_channel,
+        symmetric_activations: options.activation_symmetric,
+        keep_clamps: options.keep_clamps,
+        quantize_moves: options.quantize_moves,
+    })
+}

@@ -1,0 +1,63 @@
+//! How to quantize; names and defaults are those of `onnxruntime.quantization.quantize_static`.
+
+use crate::model::DType;
+
+/// How ranges are chosen from the values that a model computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// From the smallest to the largest value.
+    MinMax,
+    /// The range whose codes keep the distribution best.
+    Entropy,
+    /// The range of nearly all values.
+    Percentile,
+    /// The range with the least mean squared error.
+    Mse,
+}
+
+/// How to quantize.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The codes of activations.
+    pub activation: DType,
+    /// The codes of weights.
+    pub weight: DType,
+    /// A scale for each channel of a weight.
+    pub per_channel: bool,
+    /// One bit less for weights.
+    pub reduce_range: bool,
+    /// How activations are calibrated.
+    pub method: Method,
+    /// The percentage of values within a range, for percentiles.
+    pub percentile: f64,
+    /// Calibrated ranges with zero in the middle; `None` as the method has it: percentiles have, others do not.
+    pub range_symmetric: Option<bool>,
+    /// The mean of the batches' extremes instead of the extremes of all.
+    pub moving_average: bool,
+    /// Ranges of activations with zero in the middle, for their codes.
+    pub activation_symmetric: bool,
+    /// The same for weights; `None` for signed types only.
+    pub weight_symmetric: Option<bool>,
+    /// The least width of a range.
+    pub min_real_range: Option<f32>,
+    /// Patterns of layers to leave as they are.
+    pub exclude: Vec<String>,
+    /// Only layers of these operators; empty for all that can be quantized.
+    pub op_types: Vec<String>,
+    /// Whether clamps stay in the graph.
+    pub keep_clamps: bool,
+    /// Whether layers that only move values are quantized in any case.
+    pub quantize_moves: bool,
+    /// Whether the graph is cleaned up before.
+    pub prepare: bool,
+    /// Whether a weight's scale grows where its bias would not fit into 32 bits.
+    pub adjust_for_bias: bool,
+}
+
+impl Options {
+    /// Whether weights of this type have zero in the middle of their codes.
+    pub(super) fn is_weight_symmetric(&self) -> bool {
+        let is_signed = matches!(self.weight, DType::INT4 | DType::INT8 | DType::INT16);
+        self.weight_symmetric.unwrap_or(is_signed)
+    }
+}

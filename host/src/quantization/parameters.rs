@@ -1,0 +1,234 @@
+//! Scales, zero points and codes of everything in a plan.
+
+use super::calibration::reals;
+use super::edits;
+use super::options::Options;
+use crate::backend::{Edit, Progress, Session};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{DType, Quantizable, QuantizableBias, QuantizableTensor, Tensor};
+use qp_analysis::calibration::bias::{quantize_bias, raise_weight_scales};
+use qp_analysis::calibration::weights::{WeightOptions, pack, weight_codes, weight_parameters};
+use qp_analysis::calibration::{self, ClipRange, ParameterError, parameters};
+use qp_analysis::{CodeRange, ElementType, Granularity, ParameterMap};
+use std::collections::HashMap;
+
+/// How real numbers are codes: real = (code − zero point) · scale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters {
+    /// The type of the codes.
+    pub dtype: DType,
+    /// The type of the real numbers.
+    pub real: DType,
+    /// One, or one for each index along `axis`.
+    pub scales: Vec<f32>,
+    /// As many.
+    pub zero_points: Vec<i32>,
+    /// The axis with a scale for each index.
+    pub axis: Option<usize>,
+}
+
+/// Parameters, and the changes that put codes in place of numbers.
+pub(super) struct Made {
+    pub(super) parameters: HashMap<String, Parameters>,
+    pub(super) edits: Vec<Edit>,
+}
+
+/// The codes of activations.
+///
+/// # Errors
+/// `UnsupportedOp` for a type that has none.
+pub(super) fn activation_codes(options: &Options) -> Result<CodeRange> {
+    calibration::code_range(element(options.activation)?, false, options.activation_symmetric).map_err(failed)
+}
+
+/// Decides on the parameters of everything in the plan.
+///
+/// # Errors
+/// Those of reading stored tensors; `InvalidInput` for numbers that have no scale; `Cancelled`.
+pub(super) fn decide(
+    session: &Session,
+    plan: &Quantizable,
+    ranges: &HashMap<String, ClipRange>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Made> {
+    let own = own(session, plan, ranges, options)?;
+    let mut all: HashMap<String, Parameters> = HashMap::new();
+    let mut numbers = Vec::new();
+    let mut edits = Vec::new();
+    // Scales first: they may depend on the biases. The numbers are read twice instead of kept.
+    for planned in &plan.tensors {
+        let tensor = read(session, &planned.name, &mut numbers, progress)?;
+        all.insert(planned.name.clone(), of_tensor(planned, &tensor, &numbers, options)?);
+    }
+    if options.adjust_for_bias {
+        for bias in &plan.biases {
+            let (Some(input), Some(weight)) = (own.get(&bias.input), all.get_mut(&bias.weight)) else {
+                continue;
+            };
+            let is_signed = matches!(weight.dtype, DType::INT8 | DType::INT16);
+            if is_signed && weight.zero_points.iter().all(|zero_point| *zero_point == 0) {
+                read(session, &bias.tensor, &mut numbers, progress)?;
+                let is_per_channel = weight.axis.is_some();
+                raise_weight_scales(&mut weight.scales, input.scales[0], &numbers, is_per_channel)
+                    .map_err(|error| of(&bias.tensor, error))?;
+            }
+        }
+    }
+    for (done, planned) in plan.tensors.iter().enumerate() {
+        progress.update("quantizing weights", done as u64, plan.tensors.len() as u64);
+        let tensor = read(session, &planned.name, &mut numbers, progress)?;
+        let parameters = &all[&planned.name];
+        let bytes = codes(&numbers, &tensor.shape, parameters).map_err(|error| of(&planned.name, error))?;
+        edits.push(edits::tensor(&planned.name, parameters, (tensor.shape, bytes)));
+    }
+    // Those that share come after what they share with.
+    let mut waiting: Vec<_> = plan.values.iter().collect();
+    while !waiting.is_empty() {
+        let before = waiting.len();
+        waiting.retain(|value| {
+            let found = match &value.same_as {
+                None => own.get(&value.name),
+                Some(other) => all.get(other),
+            };
+            let Some(found) = found.cloned() else { return true };
+            edits.push(match &value.same_as {
+                Some(other) => edits::same_value(&value.name, other),
+                None => edits::value(&value.name, &found),
+            });
+            all.insert(value.name.clone(), found);
+            false
+        });
+        if waiting.len() == before {
+            let names: Vec<&str> = waiting.iter().take(3).map(|value| value.name.as_str()).collect();
+            return Err(Error::internal(format!("no scale was decided for `{}`", names.join("`, `"))));
+        }
+    }
+    for bias in &plan.biases {
+        let tensor = read(session, &bias.tensor, &mut numbers, progress)?;
+        edits.push(of_bias(bias, &tensor, &numbers, &mut all)?);
+    }
+    Ok(Made { parameters: all, edits })
+}
+
+/// The parameters of each value by its own range, whatever it shares.
+fn own(
+    session: &Session,
+    plan: &Quantizable,
+    ranges: &HashMap<String, ClipRange>,
+    options: &Options,
+) -> Result<HashMap<String, Parameters>> {
+    let values = session.info().values_by_name();
+    let codes = activation_codes(options)?;
+    let mut own = HashMap::new();
+    for value in &plan.values {
+        let fixed = value.range.map(|(low, high)| ClipRange { low, high });
+        let range = fixed.or_else(|| ranges.get(value.range_of.as_ref().unwrap_or(&value.name)).copied());
+        let Some(range) = range else { continue };
+        let found = parameters(range, codes, options.activation_symmetric, options.min_real_range)
+            .map_err(|error| of(&value.name, error))?;
+        let dtype = values.get(value.name.as_str()).map(|value| value.dtype);
+        own.insert(
+            value.name.clone(),
+            Parameters {
+                dtype: options.activation,
+                real: dtype.filter(|dtype| *dtype == DType::FLOAT16).unwrap_or(DType::FLOAT32),
+                scales: vec![found.scale],
+                zero_points: vec![found.zero_point],
+                axis: None,
+            },
+        );
+    }
+    Ok(own)
+}
+
+fn read(session: &Session, name: &str, numbers: &mut Vec<f32>, progress: &dyn Progress) -> Result<Tensor> {
+    if progress.is_cancelled() {
+        return Err(Error::cancelled());
+    }
+    let tensor = session.read_whole_tensor(name, progress)?;
+    reals(&tensor, numbers)?;
+    Ok(tensor)
+}
+
+fn of_tensor(
+    planned: &QuantizableTensor,
+    tensor: &Tensor,
+    numbers: &[f32],
+    options: &Options,
+) -> Result<Parameters> {
+    let (dtype, is_symmetric) = match planned.is_operand {
+        true => (options.activation, options.activation_symmetric),
+        false => (options.weight, options.is_weight_symmetric()),
+    };
+    let weight_options = WeightOptions {
+        element: element(dtype)?,
+        // Integer kernels need the same zero point in all channels.
+        is_symmetric: is_symmetric || planned.axis.is_some(),
+        is_reduced: options.reduce_range,
+        min_real_range: options.min_real_range,
+    };
+    let found = map(&tensor.shape, planned.axis)
+        .and_then(|map| weight_parameters(numbers, &map, false, weight_options))
+        .map_err(|error| of(&planned.name, error))?;
+    Ok(Parameters {
+        dtype,
+        real: tensor.dtype,
+        scales: found.iter().map(|one| one.scale).collect(),
+        zero_points: found.iter().map(|one| one.zero_point).collect(),
+        axis: planned.axis,
+    })
+}
+
+fn map(shape: &[u64], axis: Option<usize>) -> Result<ParameterMap, ParameterError> {
+    let granularity = match axis {
+        Some(axis) => Granularity::PerChannel { axis: axis as i64 },
+        None => Granularity::PerTensor,
+    };
+    ParameterMap::new(shape, granularity).map_err(|_| ParameterError::Shape)
+}
+
+fn codes(numbers: &[f32], shape: &[u64], found: &Parameters) -> Result<Vec<u8>, ParameterError> {
+    let element = found.dtype.element_type().ok_or(ParameterError::Shape)?;
+    let pairs = found.scales.iter().zip(&found.zero_points);
+    let each: Vec<calibration::Parameters> = pairs
+        .map(|(scale, zero_point)| calibration::Parameters { scale: *scale, zero_point: *zero_point })
+        .collect();
+    pack(&weight_codes(numbers, &map(shape, found.axis)?, &each, element)?, element)
+}
+
+fn of_bias(
+    bias: &QuantizableBias,
+    tensor: &Tensor,
+    numbers: &[f32],
+    all: &mut HashMap<String, Parameters>,
+) -> Result<Edit> {
+    let (input, weight) = (&all[&bias.input], &all[&bias.weight]);
+    let found = quantize_bias(numbers, input.scales[0], &weight.scales, bias.factor)
+        .map_err(|error| of(&bias.tensor, error))?;
+    let parameters = Parameters {
+        dtype: DType::INT32,
+        real: tensor.dtype,
+        zero_points: vec![0; found.scales.len()],
+        axis: (found.scales.len() > 1).then_some(0),
+        scales: found.scales,
+    };
+    let bytes = found.codes.iter().flat_map(|code| code.to_le_bytes()).collect();
+    let edit = edits::bias(bias, &parameters, (tensor.shape.clone(), bytes));
+    all.insert(bias.copy.clone().unwrap_or_else(|| bias.tensor.clone()), parameters);
+    Ok(edit)
+}
+
+fn element(dtype: DType) -> Result<ElementType> {
+    let unsupported = || Error::new(ErrorKind::UnsupportedOp, format!("there are no codes of {dtype}"));
+    dtype.element_type().ok_or_else(unsupported)
+}
+
+fn of(name: &str, error: ParameterError) -> Error {
+    Error::invalid_input(format!("`{name}` cannot be quantized: {error}"))
+        .with_hint("`stats` shows what is stored; `--exclude` leaves a layer as it is.")
+}
+
+fn failed(error: ParameterError) -> Error {
+    Error::new(ErrorKind::UnsupportedOp, error.to_string())
+}

@@ -1,0 +1,169 @@
+//! `quantize`. Expected scales and zero points are those of `onnxruntime.quantization.quantize_static` 1.31.1 on the same model
+//! with the same 16 samples, one at a time.
+
+use crate::support::onnx;
+use crate::support::world::{Session, World};
+use serde_json::{Value, json};
+
+const DATA: &str = "--data models/digits.npz --samples 16 --batch 1";
+
+/// Scale and zero point of a tensor; of its first channel if there are several.
+fn parameters(session: &mut Session, model: &str, tensor: &str) -> (f64, i64) {
+    let found = session.command(&format!("quant --model {model}"));
+    let row = found["tensors"].as_array().unwrap().iter().find(|row| row["name"] == tensor).cloned();
+    let row = row.unwrap_or_else(|| panic!("no `{tensor}` in {found}"));
+    (row["scales"][0].as_f64().unwrap(), row["zero_points"][0].as_f64().unwrap_or(0.0) as i64)
+}
+
+fn check(options: &str, expected: &[(&str, f64, i64)]) {
+    let world = World::new();
+    let mut session = world.session();
+    session.command(&format!("quantize models/resnet8.onnx {DATA} --out made.onnx {options}"));
+    for (tensor, scale, zero_point) in expected {
+        let (found, zero) = parameters(&mut session, "made.onnx", tensor);
+        assert!((found / scale - 1.0).abs() < 1e-6, "{options}: {tensor} has {found}, not {scale}");
+        assert_eq!(zero, *zero_point, "{options}: {tensor}");
+    }
+}
+
+#[test]
+fn parameters_are_those_of_onnxruntime() {
+    check(
+        "",
+        &[
+            ("layer1.conv1.weight_quantized", 0.002_633_807_016_536_593_4, 0),
+            ("layer1.relu1_output", 0.022_964_712_232_351_303, -128),
+            ("layer3.relu2_output", 0.051_793_314_516_544_34, -128),
+            ("fc.weight_quantized", 0.003_118_940_629_065_036_8, 0),
+            ("layer1.conv1.bias_quantized", 6.597_586_616_408_08e-5, 0),
+        ],
+    );
+    check(
+        "--calibrate-method percentile --activation-type uint8 --per-channel",
+        &[
+            ("layer1.conv1.weight_quantized", 0.001_577_839_255_332_946_8, 0),
+            ("layer1.relu1_output", 0.022_594_675_421_714_783, 0),
+            ("layer3.relu2_output", 0.051_768_027_245_998_38, 0),
+            ("fc.weight_quantized", 0.002_696_936_484_426_26, 0),
+            ("layer1.conv1.bias_quantized", 3.944_707_350_456_156e-5, 0),
+        ],
+    );
+    check(
+        "--calib-moving-average",
+        &[
+            ("layer1.relu1_output", 0.019_745_010_882_616_043, -128),
+            ("layer3.relu2_output", 0.039_978_004_992_008_21, -128),
+            ("layer1.conv1.bias_quantized", 5.525_074_448_087_253e-5, 0),
+        ],
+    );
+    check(
+        "--weight-type int4 --activation-type uint8",
+        &[
+            ("layer1.conv1.weight_quantized", 0.044_599_130_749_702_454, 0),
+            ("layer1.relu1_output", 0.022_964_712_232_351_303, 0),
+            ("fc.weight_quantized", 0.052_814_062_684_774_4, 0),
+        ],
+    );
+}
+
+#[test]
+fn what_is_left_as_it_is_is_named_with_the_reason() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("open models");
+    let line = format!(
+        "quantize resnet8.onnx {DATA} --calibrate-method entropy --exclude fc --exclude layer3* --force"
+    );
+    let made = session.command(&line);
+    let left: Vec<(&str, &str)> = (made["layers"].as_array().unwrap().iter())
+        .filter(|row| row["is_quantized"] == json!(false))
+        .map(|row| (row["layer"].as_str().unwrap(), row["reason"].as_str().unwrap()))
+        .collect();
+    assert!(left.contains(&("fc", "excluded")) && left.contains(&("layer3.conv1", "excluded")), "{left:?}");
+    assert!(left.contains(&("normalize.transpose", "input")), "{left:?}");
+    assert_eq!((&made["samples"], &made["method"]), (&json!(16), &json!("entropy")));
+    // It is a variant of the family, under the name that the types say, and half float.
+    assert_eq!(made["variant"], "resnet8_int8.onnx");
+    let quantized = session.command("quant --model resnet8_int8.onnx");
+    let names: Vec<&str> =
+        quantized["tensors"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert!(!names.contains(&"fc.weight_quantized") && names.contains(&"stem.weight_quantized"), "{names:?}");
+}
+
+/// The model agrees with the float one as well as that of Python does, and its graph runs.
+#[test]
+fn the_quantized_model_computes_nearly_what_the_float_one_does() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command(&format!("quantize models/resnet8.onnx {DATA} --out made.onnx"));
+    let rated = session
+        .command("evaluate made.onnx models/resnet8_int8.onnx --reference models/resnet8.onnx --data models/digits.npz");
+    let agreement = |name: &str| -> f64 {
+        let models = rated["models"].as_array().unwrap();
+        let model = models.iter().find(|model| model["model"] == name).unwrap();
+        model["agreement"]["sqnr_db"].as_f64().unwrap()
+    };
+    let (ours, theirs) = (agreement("made.onnx"), agreement("models/resnet8_int8.onnx"));
+    assert!(ours > theirs - 3.0, "{ours} dB, Python's {theirs} dB");
+}
+
+#[test]
+fn nothing_is_written_that_was_not_asked_for() {
+    let world = World::new();
+    let refused = |line: &str, message: &str| {
+        let ran = world.run(line);
+        assert!(ran.code != 0 && ran.talk.contains(message), "{line}: {}", ran.talk);
+    };
+    let before = std::fs::read(world.path("models/resnet8_int8.onnx")).unwrap();
+    refused(&format!("quantize models/resnet8.onnx {DATA}"), "already exists");
+    refused(
+        &format!("quantize models/resnet8.onnx {DATA} --out models/resnet8.onnx --force"),
+        "is read from",
+    );
+    refused(&format!("quantize models/resnet8_int8.onnx {DATA} --out x.onnx"), "is quantized already");
+    refused(
+        &format!("quantize models/resnet8.onnx {DATA} --out x.onnx --exclude nothing*"),
+        "no layer matches",
+    );
+    refused(
+        &format!("quantize models/resnet8.onnx {DATA} --out x.onnx --op-types LSTM"),
+        "no layer is a `LSTM`",
+    );
+    refused(&format!("quantize models/resnet8.onnx {DATA} --out no/x.onnx"), "Create the folder first");
+    refused("quantize models/resnet8.onnx --out x.onnx", "no input is chosen");
+    assert_eq!(std::fs::read(world.path("models/resnet8_int8.onnx")).unwrap(), before);
+    // A value without a finite range is named.
+    let nodes = [
+        onnx::node("layer", "MatMul", "", &["x", "w"], &["h"]),
+        onnx::node("act", "Sigmoid", "", &["h"], &["y"]),
+    ];
+    let graph = [
+        nodes.iter().flat_map(|node| onnx::field(1, node)).collect(),
+        onnx::text(2, "graph"),
+        onnx::field(5, &onnx::tensor("w", 1, &[4, 4], &f32::MAX.to_le_bytes().repeat(16))),
+        onnx::field(11, &onnx::value("x", &[Ok(2), Ok(4)])),
+        onnx::field(12, &onnx::value("y", &[Ok(2), Ok(4)])),
+    ]
+    .concat();
+    world.write("large.onnx", onnx::model(&graph, &[]));
+    refused("use large.onnx; input ones; quantize --out x.onnx", "`h` cannot be calibrated");
+    assert!(!world.path("x.onnx").exists());
+    let left: Vec<_> =
+        std::fs::read_dir(world.path("")).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".qp-")), "{left:?}");
+}
+
+#[test]
+fn the_report_agrees_with_the_file() {
+    let world = World::new();
+    let made: Value =
+        world.json(&format!("quantize models/resnet8.onnx {DATA} --out made.onnx --per-channel"));
+    let size = std::fs::metadata(world.path("made.onnx")).unwrap().len();
+    assert_eq!((&made["bytes"], &made["files"]), (&json!(size), &json!(["./made.onnx"])));
+    let layers = made["layers"].as_array().unwrap();
+    let row = layers.iter().find(|row| row["layer"] == "layer1.conv1").unwrap();
+    assert_eq!(
+        (&row["weight_type"], &row["axis"], row["scales"].as_array().unwrap().len()),
+        (&json!("int8"), &json!(0), 16)
+    );
+}
