@@ -17,10 +17,14 @@
 pub mod bias;
 mod bias_correction;
 mod clipping;
+mod descent;
 mod entropy;
 mod equalization;
 mod extremes;
+mod gptq;
+mod hessian;
 mod histogram;
+mod linear_algebra;
 mod locator;
 pub mod matmul_nbits;
 mod min_max;
@@ -32,9 +36,12 @@ pub mod weights;
 
 pub use bias_correction::{ChannelMeans, bias_correction};
 pub use clipping::clipped_weight_parameters;
+pub use descent::descend;
 pub use entropy::entropy;
 pub use equalization::{depthwise_equalization_factors, equalization_factors, high_biases, response};
 pub use extremes::Extremes;
+pub use gptq::{GptqOptions, Layer, gptq};
+pub use hessian::{Hessian, RoundingError};
 pub use histogram::{HistogramCollector, HistogramKind};
 pub use min_max::{MinMax, MinMaxOptions};
 pub use mse::mse;
