@@ -84,6 +84,8 @@ impl Example {
     }
 }
 
+const BY_ACTIVATION: GptqOptions = GptqOptions { damping: 0.01, by_activation: true };
+
 /// Σ code[i] · (i % 97 + 1).
 fn digest(codes: &[i32]) -> i64 {
     codes.iter().enumerate().map(|(index, code)| i64::from(*code) * (index as i64 % 97 + 1)).sum()
@@ -107,24 +109,30 @@ fn gptq_gives_the_codes_of_the_reference() {
     let codes = gptq(example.layer(), &example.hessian, GptqOptions::default()).unwrap();
     assert_eq!(digest(&codes), -4175);
     assert!(close(example.error(&codes), 19.613880496396487), "{}", example.error(&codes));
-    let options = GptqOptions { by_activation: true, ..GptqOptions::default() };
-    let codes = gptq(example.layer(), &example.hessian, options).unwrap();
+    let codes = gptq(example.layer(), &example.hessian, BY_ACTIVATION).unwrap();
     assert_eq!(digest(&codes), -4514);
     assert!(close(example.error(&codes), 13.626131339214634), "{}", example.error(&codes));
 }
 
-/// AdaRound on the same layer, 10,000 steps of Adam with PyTorch, has the error 18.96; the same descent in `float64`
-/// with NumPy 25.61 from nearest rounding, 17.26 and 13.605 from GPTQ's codes.
+/// AdaRound on the same layer, 10,000 steps of Adam with PyTorch, has the error 18.96; moves of single codes, in
+/// `float64` with NumPy, 25.61 from nearest rounding, 17.26 and 13.605 from GPTQ's codes; with the best pair each time,
+/// 13.018 from the last.
 #[test]
-fn descent_never_raises_the_error() {
+fn descent_lowers_the_error_about_as_far_as_adaround() {
     let example = Example::new(12, 40, 200, 6);
-    let mut codes = example.layer().nearest();
-    assert!(descend(example.layer(), &example.hessian, &mut codes, 50).unwrap() > 0);
-    assert!(close(example.error(&codes), 25.609950004525768), "{}", example.error(&codes));
-    let mut codes = gptq(example.layer(), &example.hessian, GptqOptions::default()).unwrap();
-    descend(example.layer(), &example.hessian, &mut codes, 50).unwrap();
-    assert!(close(example.error(&codes), 17.26252646836177), "{}", example.error(&codes));
-    assert_eq!(descend(example.layer(), &example.hessian, &mut codes, 50), Ok(0));
+    let starts = [
+        (example.layer().nearest(), 25.609950004525768),
+        (gptq(example.layer(), &example.hessian, GptqOptions::default()).unwrap(), 17.26252646836177),
+        (gptq(example.layer(), &example.hessian, BY_ACTIVATION).unwrap(), 13.2),
+    ];
+    for (mut codes, bound) in starts {
+        let before = example.error(&codes);
+        assert!(descend(example.layer(), &example.hessian, &mut codes, 50).unwrap() > 0);
+        let after = example.error(&codes);
+        assert!(after < before && after < bound, "{before} {after} {bound}");
+        assert!(codes.iter().all(|code| (-8..=7).contains(code)));
+        assert_eq!(descend(example.layer(), &example.hessian, &mut codes, 50), Ok(0));
+    }
 }
 
 #[test]
