@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints and may panic")]
 
 use qp_analysis::calibration::weights::{WeightOptions, weight_parameters};
-use qp_analysis::calibration::{GptqOptions, Hessian, Layer, Parameters, descend, gptq};
+use qp_analysis::calibration::{GptqOptions, Hessian, Layer, Parameters, descend, gptq, search_rounding};
 use qp_analysis::{CodeRange, ElementType, Granularity, ParameterMap};
 use std::time::Instant;
 
@@ -96,6 +96,9 @@ fn main() {
         let mut codes = nearest;
         descend(example.layer(), &example.hessian, &mut codes, 20).unwrap();
         show("nearest and descent", start, &codes);
+        let start = Instant::now();
+        let codes = search_rounding(example.layer(), &example.hessian, 20).unwrap();
+        show("search", start, &codes);
     }
     let (columns, samples) = (1024, 4096);
     let inputs: Vec<f32> = mixed(columns * samples, 1).into_iter().map(|value| value as f32).collect();

@@ -36,7 +36,7 @@ pub mod weights;
 
 pub use bias_correction::{ChannelMeans, bias_correction};
 pub use clipping::clipped_weight_parameters;
-pub use descent::descend;
+pub use descent::{descend, search_rounding};
 pub use entropy::entropy;
 pub use equalization::{depthwise_equalization_factors, equalization_factors, high_biases, response};
 pub use extremes::Extremes;

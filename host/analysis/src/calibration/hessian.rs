@@ -118,13 +118,13 @@ impl Hessian {
         (0..self.sums.len()).map(element).collect()
     }
 
-    /// Σ eᵀ·H·e over the rows of `error`: the squared error of the layer's outputs, summed over all samples, if its
-    /// weights have this error.
+    /// eᵀ·H·e for each row e of `error`: the squared error of each of the layer's outputs, summed over all samples, if
+    /// its weights have this error.
     ///
     /// # Errors
     ///
     /// [`RoundingError::Shape`] if the rows do not have this many columns.
-    pub fn output_error(&self, error: &[f32]) -> Result<f64, RoundingError> {
+    pub fn output_errors(&self, error: &[f32]) -> Result<Vec<f64>, RoundingError> {
         if self.columns == 0 || !error.len().is_multiple_of(self.columns) {
             return Err(RoundingError::Shape);
         }
@@ -135,9 +135,18 @@ impl Hessian {
                     let below = super::linear_algebra::dot(&sums[..index], &row[..index]);
                     error * (2.0 * below + sums[index] * error)
                 });
-            products.sum::<f64>()
+            products.sum()
         };
-        Ok(error.chunks(self.columns).map(of_row).sum())
+        Ok(error.chunks(self.columns).map(of_row).collect())
+    }
+
+    /// The sum of [`output_errors`](Self::output_errors).
+    ///
+    /// # Errors
+    ///
+    /// [`RoundingError::Shape`] if the rows do not have this many columns.
+    pub fn output_error(&self, error: &[f32]) -> Result<f64, RoundingError> {
+        Ok(self.output_errors(error)?.iter().sum())
     }
 }
 
