@@ -31,6 +31,7 @@ mod min_max;
 mod mse;
 mod numpy;
 mod parameters;
+mod patches;
 mod percentile;
 pub mod weights;
 
@@ -46,6 +47,7 @@ pub use histogram::{HistogramCollector, HistogramKind};
 pub use min_max::{MinMax, MinMaxOptions};
 pub use mse::mse;
 pub use parameters::{ParameterError, Parameters, code_range, parameters, restricted_parameters};
+pub use patches::{Convolution, add_patches};
 pub use percentile::{Distribution, Scenario, distribution, percentile};
 pub use weights::WeightOptions;
 

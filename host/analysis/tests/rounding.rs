@@ -19,7 +19,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use qp_analysis::calibration::weights::{WeightOptions, weight_parameters};
-use qp_analysis::calibration::{GptqOptions, Hessian, Layer, Parameters, RoundingError, descend, gptq};
+use qp_analysis::calibration::{
+    Convolution, GptqOptions, Hessian, Layer, Parameters, RoundingError, add_patches, descend, gptq,
+};
 use qp_analysis::{CodeRange, ElementType, Granularity, ParameterMap};
 
 fn mixed(count: usize, seed: u64) -> Vec<f64> {
@@ -183,4 +185,31 @@ fn groups_are_rounded_with_their_own_scales() {
         expected.extend(gptq(layer, &part, GptqOptions::default()).unwrap());
     }
     assert_eq!(found, expected);
+}
+
+/// `(p @ p.T)[0, :]` and its trace, with `x = torch.arange(2 * 4 * 5 * 6).reshape(2, 4, 5, 6) % 7.0` and
+/// `p = F.unfold(x[:, 2:], (3, 2), dilation=(1, 2), padding=(1, 2), stride=(2, 1)).transpose(0, 1).flatten(1)`: the second
+/// of two groups.
+#[test]
+fn patches_are_those_of_pytorch() {
+    let images: Vec<f32> = (0..240u16).map(|value| f32::from(value % 7)).collect();
+    let convolution = Convolution {
+        channels: 4,
+        input: [5, 6],
+        kernel: [3, 2],
+        strides: [2, 1],
+        padding: [[1, 2], [1, 2]],
+        dilations: [1, 2],
+        groups: 2,
+    };
+    let mut hessian = Hessian::new(convolution.columns());
+    images.chunks(120).for_each(|image| add_patches(&mut hessian, image, &convolution, 1, 1).unwrap());
+    let row: Vec<f64> = (0..12).map(|column| hessian.get(0, column)).collect();
+    assert_eq!(row, [350.0, 172.0, 272.0, 220.0, 109.0, 163.0, 198.0, 111.0, 260.0, 117.0, 169.0, 75.0]);
+    assert_eq!((0..12).map(|column| hessian.get(column, column)).sum::<f64>(), 4510.0);
+    assert_eq!(hessian.count(), 48);
+    assert!(add_patches(&mut hessian, &images, &convolution, 2, 1).is_err());
+    let mut sparse = Hessian::new(convolution.columns());
+    add_patches(&mut sparse, &images, &convolution, 1, 5).unwrap();
+    assert_eq!(sparse.count(), 10);
 }
