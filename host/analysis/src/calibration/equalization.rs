@@ -3,8 +3,8 @@
 //! Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling, "Data-free quantization through weight equalization and
 //! bias correction", ICCV 2019.
 
-/// Factors s for the channels between two layers: `first[i]` is the largest magnitude of the weights that produce
-/// channel i, `second[i]` that of those that read it. Divide the former, and their biases, by s[i] and multiply the
+/// Factors `s` for the channels between two layers: `first[i]` is the largest magnitude of the weights that produce
+/// channel i, `second[i]` that of those that read it. Divide the former, and their biases, by `s[i]` and multiply the
 /// latter by it; with only a ReLU or nothing between the layers, what they compute stays the same.
 ///
 /// s = √(r₁·r₂) / r₂, equation 11: then both magnitudes of a channel are √(r₁·r₂). A channel that one of the layers

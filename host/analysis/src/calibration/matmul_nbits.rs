@@ -154,7 +154,12 @@ impl Quantized {
             let block = row / block_size * columns..(row / block_size + 1) * columns;
             let parameters = parameters[block.clone()].iter().zip(&reciprocals[block]);
             codes.extend(line.iter().zip(parameters).map(|(value, (found, reciprocal))| {
-                (value * reciprocal + found.zero_point as f32).round().clamp(0.0, most) as u8
+                let code = value * reciprocal + found.zero_point as f32;
+                let code = if code > 0.0 { code } else { 0.0 };
+                let code = if code < most { code } else { most };
+                // Ties away from 0, for what is not below 0.
+                let whole = code as i32;
+                (whole + i32::from(code - whole as f32 >= 0.5)) as u8
             }));
         }
         Ok(Self { codes, parameters, blocks: rows.div_ceil(block_size) })
