@@ -12,7 +12,12 @@
 //! takes one pass, with [`MinMax`].
 //!
 //! Then [`percentile`], [`entropy`], [`mse`] or [`distribution`] turn a histogram into a [`ClipRange`],
-//! [`parameters`] turns that into [`Parameters`], and [`weights`] and [`bias`] quantize what a model stores.
+//! [`parameters`] turns that into [`Parameters`], and [`weights`] and [`bias`] quantize what a model stores,
+//! [`matmul_nbits`] weights alone.
+//!
+//! What that library does not have: [`mse`]; [`clipped_weight_parameters`]; scaling channels before
+//! ([`equalization_factors`]) and shifting biases after quantization ([`bias_correction`]); and rounding weights by what
+//! the layer's inputs make of it, collected in a [`Hessian`]: [`gptq`], [`descend`] and [`search_rounding`].
 
 pub mod bias;
 mod bias_correction;

@@ -5,12 +5,12 @@ use super::{Hessian, RoundingError};
 
 /// Improves the codes of a linear layer: goes through the weights of each output and moves a code by one wherever that
 /// lowers the squared error of the output, eᵀ·H·e, until none does; then moves pairs of codes by one each wherever that
-/// does, until none does; each for `sweeps` rounds at most. Returns how many moves it made. A round of pairs takes
-/// 4 · inputs² operations for each output: about what the Hessian of 4 samples for each output takes.
+/// does, until none does; each for `sweeps` rounds at most. Returns how many moves it made. A round of pairs takes about
+/// 16 · inputs² operations for each output.
 ///
 /// The objective is AdaRound's (M. Nagel et al., "Up or down? Adaptive rounding for post-training quantization",
-/// ICML 2020, equation 20) without its relaxation. From the codes of [`gptq`](super::gptq) in the order of activations
-/// it ends as low as AdaRound's 10,000 steps do, within a few percent, in a fraction of the time.
+/// ICML 2020, equation 20) without its relaxation. From the codes of [`gptq`] in the order of activations it ended at
+/// 1.04 times the error of 10,000 steps of AdaRound for a layer of 64 · 288 weights, a thousand times as fast.
 ///
 /// # Errors
 ///
@@ -41,8 +41,8 @@ pub fn descend(
 }
 
 /// The best codes that [`gptq`] and [`descend`] find for each output: from ten starts, GPTQ in both orders with dampings
-/// of 0.1 % to 2 %, of which each output takes its own best. That costs ten times as much, and lowers the error by 2 % to
-/// 10 % more than one start does; then AdaRound's is not lower.
+/// of 0.1 % to 2 %, of which each output takes its own best. That takes ten times as long, and the error was 3 % to 4 %
+/// lower than from one start, and not above AdaRound's, where both were measured.
 ///
 /// # Errors
 ///
