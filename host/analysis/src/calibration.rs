@@ -44,7 +44,10 @@ pub use bias_correction::{ChannelMeans, bias_correction};
 pub use clipping::clipped_weight_parameters;
 pub use descent::{descend, search_rounding};
 pub use entropy::entropy;
-pub use equalization::{depthwise_equalization_factors, equalization_factors, high_biases, response};
+pub use equalization::{
+    channel_magnitudes, depthwise_equalization_factors, equalization_factors, high_biases, response,
+    scale_channels,
+};
 pub use extremes::Extremes;
 pub use gptq::{GptqOptions, Layer, gptq};
 pub use hessian::{Hessian, RoundingError};
