@@ -5,8 +5,9 @@
 
 The models are float ONNX models: files, or folders with `x.npz`, whose arrays are the samples of their inputs (an array
 `x` is that of the only input). Without samples they get random numbers. Both quantize each model as it is, with the
-same options and samples: int8 and uint8, per tensor and per channel, minmax, entropy and percentile; with `--all` every
-combination. Compared are the tensors that get codes, scales (within 1e-6 of each), zero points, codes of weights and
+same options and samples: int8 and uint8, per tensor and per channel, minmax, entropy and percentile; 4 and 16 bits; with
+`--all` every combination of 8 bits. Below opset 21, quantize_static moves a model with 16 bits to opset 21, and qp takes
+the nodes of com.microsoft: there the domain does not count, and no node but those with codes. Compared are the tensors that get codes, scales (within 1e-6 of each), zero points, codes of weights and
 biases, nodes, and what both models compute in ONNX Runtime. Also: whether onnx's checker accepts qp's file.
 
 Needs the packages of scripts/requirements-models.txt. Prints a line for each model and options; below it the numbers
@@ -49,6 +50,10 @@ USUAL = [
     ("percentile", "int8", "int8", True, {}),
     ("minmax", "int8", "int8", False, {"ActivationSymmetric": True}),
     ("minmax", "uint8", "int8", False, {"CalibMovingAverage": True}),
+    ("minmax", "uint8", "int4", True, {}),
+    ("minmax", "uint8", "uint4", False, {}),
+    ("minmax", "uint16", "int8", False, {}),
+    ("minmax", "int16", "int16", True, {}),
 ]
 EVERY = [(*row, {}) for row in itertools.product(METHODS, ("int8", "uint8"), ("int8", "uint8"), (False, True))]
 FLAGS = {"ActivationSymmetric": "--activation-symmetric", "CalibMovingAverage": "--calib-moving-average"}
@@ -91,7 +96,7 @@ def with_qp(arguments, path, out, arrays, options, folder):
     np.savez(stored, **arrays)
     inputs = " ".join(f"{name}={stored}:{name}" for name in arrays) if len(arrays) > 1 else f"{stored}:{next(iter(arrays))}"
     flags = ["--per-channel"] if per_channel else []
-    flags += [FLAGS[name] for name in extra] + ["--batch 1", "--force", "--as-is"]
+    flags += [FLAGS[name] for name in extra] + ["--batch 1", "--fresh", "--force", "--as-is"]
     line = (
         f"input {inputs}; quantize {path} --out {out} --calibrate-method {method} --activation-type {activation} "
         f"--weight-type {weight} {' '.join(flags)}"
@@ -118,12 +123,13 @@ def with_onnxruntime(path, out, arrays, batch, options):
 class Parts:
     """What is compared of a model."""
 
-    def __init__(self, path):
+    def __init__(self, path, has_16_bits=False):
         self.model = onnx.load(path)
         graph = self.model.graph
         self.tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        counted = [node for node in graph.node if not has_16_bits or "quantizeLinear" in node.op_type.replace("Q", "q")]
         self.nodes = {
-            (node.op_type, node.domain, tuple(node.output)): tuple(node.input) for node in graph.node
+            (node.op_type, "" if has_16_bits else node.domain, tuple(node.output)): tuple(node.input) for node in counted
         }
         quantizers = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
         self.scales = {name: self.tensors[name] for name in {node.input[1] for node in quantizers}}
@@ -157,8 +163,8 @@ def outputs(path, arrays, batch):
     return session.run(None, {name: array[:batch] for name, array in arrays.items()})
 
 
-def compare(ours, theirs, arrays, batch):
-    mine, right = Parts(ours), Parts(theirs)
+def compare(ours, theirs, arrays, batch, has_16_bits):
+    mine, right = Parts(ours, has_16_bits), Parts(theirs, has_16_bits)
     onnx.checker.check_model(str(ours))
     is_near = lambda found, expected: np.abs(found.astype(np.float64) - expected) <= 1e-6 * np.abs(expected)
     is_same = lambda found, expected: found == expected
@@ -215,7 +221,7 @@ def main():
                     continue
                 try:
                     seconds[0] += with_qp(arguments, path, ours, arrays, options, folder)[1]
-                    counts, nodes, (equal, total, difference) = compare(ours, theirs, arrays, batch)
+                    counts, nodes, (equal, total, difference) = compare(ours, theirs, arrays, batch, "int16" in " ".join(options[1:3]))
                 except Exception as error:
                     scales = Parts(theirs).scales.values()
                     if not all(np.isfinite(scale).all() for scale in scales):
