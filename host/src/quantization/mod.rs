@@ -98,11 +98,10 @@ fn question(session: &Session, options: &Options) -> Result<QuantizableOf> {
                 .with_hint("`layers` lists the layers."));
         }
     }
-    for op in &options.op_types {
-        if !layers.iter().any(|layer| layer.op_type == *op) {
-            return Err(Error::not_found(format!("no layer is a `{op}`"))
-                .with_hint("`layers` lists the layers with their operators."));
-        }
+    let is_wanted = |layer: &crate::model::LayerInfo| options.op_types.contains(&layer.op_type);
+    if !options.op_types.is_empty() && !layers.iter().any(is_wanted) {
+        return Err(Error::not_found(format!("no layer is a `{}`", options.op_types.join("` or a `")))
+            .with_hint("`layers` lists the layers with their operators."));
     }
     Ok(QuantizableOf {
         exclude,
