@@ -189,6 +189,7 @@ fn lines(names: &Names) -> Vec<(&'static str, String)> {
         ("try", format!("try scale 'layer{E}.weight' × 2 --model '{int8}'")),
         ("sweep", format!("sweep 'layer{E}.weight.scale' --steps 2 --model '{int8}' --reference '{float}'")),
         ("repair", format!("repair '{int8}' --reference '{float}' --min-sqnr 1")),
+        ("search", format!("search '{float}'")),
         ("convert", format!("convert '{int8}' --to float --out 'stripped{E}.onnx' --force")),
         ("export", format!("export '{int8}' 'copy{E}.onnx' --force")),
         ("quantize", format!("quantize '{float}' --out 'new{E}.onnx' --force")),

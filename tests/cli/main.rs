@@ -44,6 +44,7 @@ mod run;
 mod safe_files;
 mod schemas;
 mod scripts;
+mod search;
 mod session;
 mod stats;
 mod stranger;

@@ -3,10 +3,14 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints and may panic")]
 
+use qp_analysis::calibration::matmul_nbits::matmul_nbits;
+use qp_analysis::calibration::weights::{WeightOptions, weight_codes, weight_parameters};
 use qp_analysis::calibration::{
-    Extremes, HistogramCollector, HistogramKind, code_range, entropy, mse, percentile,
+    ChannelMeans, Extremes, HistogramCollector, HistogramKind, clipped_weight_parameters, code_range,
+    entropy, mse, percentile,
 };
-use qp_analysis::{ElementType, quantile};
+use qp_analysis::{ElementType, Granularity, ParameterMap, quantile};
+
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -14,6 +18,7 @@ const COUNT: usize = 4 << 20;
 /// The values of one tensor of one sample.
 const PIECE: usize = 1 << 18;
 const RUNS: usize = 9;
+const INT8: ElementType = ElementType::Int { bits: 8, is_signed: true };
 
 fn measure(mut run: impl FnMut()) -> f64 {
     let mut seconds: Vec<f64> = (0..RUNS)
@@ -69,8 +74,7 @@ fn main() {
         let ms = |what: &str, run: &mut dyn FnMut()| {
             println!("{:40} {:8.2} ms", format!("{what}, {name}"), 1e3 * measure(run));
         };
-        let int8 = ElementType::Int { bits: 8, is_signed: true };
-        let codes = code_range(int8, false, false).unwrap();
+        let codes = code_range(INT8, false, false).unwrap();
         ms("percentile, 2048 bins", &mut || {
             let _ = black_box(percentile(&histogram, 99.99));
         });
@@ -79,6 +83,29 @@ fn main() {
         });
         ms("mse, 2048 bins", &mut || {
             let _ = black_box(mse(&histogram, codes, false));
+        });
+    }
+    let map = ParameterMap::new(&[1 << 10, 1 << 12], Granularity::PerChannel { axis: 0 }).unwrap();
+    let options =
+        WeightOptions { element: INT8, is_symmetric: true, is_reduced: false, min_real_range: None };
+    throughput("parameters of a weight", || {
+        black_box(weight_parameters(&values, &map, false, options).unwrap());
+    });
+    let found = weight_parameters(&values, &map, false, options).unwrap();
+    throughput("codes of a weight", || {
+        black_box(weight_codes(&values, &map, &found, INT8).unwrap());
+    });
+    throughput("clipped weight", || {
+        black_box(clipped_weight_parameters(&values, &map, options).unwrap());
+    });
+    throughput("MatMulNBits, 4 bits, blocks of 32", || {
+        black_box(matmul_nbits(&values, 1 << 12, 1 << 10, 4, 32, false).unwrap());
+    });
+    for inner in [1, 49, 4096] {
+        throughput(&format!("channel means, inner {inner}"), || {
+            let mut means = ChannelMeans::new(64);
+            values.chunks(64 * inner).for_each(|batch| means.add(batch, inner).unwrap_or_default());
+            black_box(means);
         });
     }
 }

@@ -12,33 +12,50 @@
 //! takes one pass, with [`MinMax`].
 //!
 //! Then [`percentile`], [`entropy`], [`mse`] or [`distribution`] turn a histogram into a [`ClipRange`],
-//! [`parameters`] turns that into [`Parameters`], and [`weights`] and [`bias`] quantize what a model stores.
+//! [`parameters`] turns that into [`Parameters`], and [`weights`] and [`bias`] quantize what a model stores,
+//! [`matmul_nbits`] weights alone.
+//!
+//! What that library does not have: [`mse`]; [`clipped_weight_parameters`]; scaling channels before
+//! ([`equalization_factors`]) and shifting biases after quantization ([`bias_correction`]); and rounding weights by what
+//! the layer's inputs make of it, collected in a [`Hessian`]: [`gptq`], [`descend`] and [`search_rounding`].
 
 pub mod bias;
 mod bias_correction;
 mod clipping;
+mod descent;
 mod entropy;
 mod equalization;
 mod extremes;
+mod gptq;
+mod hessian;
 mod histogram;
+mod linear_algebra;
 mod locator;
 pub mod matmul_nbits;
 mod min_max;
 mod mse;
 mod numpy;
 mod parameters;
+mod patches;
 mod percentile;
 pub mod weights;
 
 pub use bias_correction::{ChannelMeans, bias_correction};
 pub use clipping::clipped_weight_parameters;
+pub use descent::{descend, search_rounding};
 pub use entropy::entropy;
-pub use equalization::{depthwise_equalization_factors, equalization_factors, high_biases, response};
+pub use equalization::{
+    channel_magnitudes, depthwise_equalization_factors, equalization_factors, high_biases, response,
+    scale_channels,
+};
 pub use extremes::Extremes;
+pub use gptq::{GptqOptions, Layer, gptq};
+pub use hessian::{Hessian, RoundingError};
 pub use histogram::{HistogramCollector, HistogramKind};
 pub use min_max::{MinMax, MinMaxOptions};
 pub use mse::mse;
 pub use parameters::{ParameterError, Parameters, code_range, parameters, restricted_parameters};
+pub use patches::{Convolution, add_patches};
 pub use percentile::{Distribution, Scenario, distribution, percentile};
 pub use weights::WeightOptions;
 

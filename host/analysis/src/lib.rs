@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accumulator;
+pub mod allocation;
 pub mod bootstrap;
 pub mod calibration;
 pub mod code_usage;
@@ -31,6 +32,7 @@ pub mod statistics;
 mod sum;
 pub mod suspicion;
 
+pub use allocation::{Allocation, Choice, Optimum, allocate, convex_front};
 pub use bootstrap::{RatioOfMedians, ratio_of_medians};
 pub use code_usage::CodeUsage;
 pub use concordance::concordance;

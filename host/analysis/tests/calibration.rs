@@ -14,6 +14,8 @@
 
 use HistogramKind::{Magnitudes, Values};
 use Method::{Entropy, Percentile};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use qp_analysis::calibration::{
     CalibrationError, ClipRange, Extremes, HistogramCollector, HistogramKind, Scenario, distribution,
     entropy, mse, parameters, percentile,
@@ -202,4 +204,53 @@ fn what_cannot_be_calibrated_is_an_error() {
     assert_eq!(magnitudes.collect(&[1.0, f32::NAN]), Err(CalibrationError::NotFinite));
     magnitudes.collect(&[1.0, 2.0]).unwrap();
     assert_eq!(entropy(&magnitudes, 128), Err(CalibrationError::Magnitudes));
+}
+
+proptest! {
+    /// Pieces of any size give what the whole gives, and every value is in the bin whose edges are around it.
+    #[test]
+    fn every_value_is_counted_between_its_edges(
+        values in vec(prop_oneof![-3.0f32..3.0, Just(0.0), Just(f32::NAN), -1e-3f32..1e-3], 1..300),
+        scale in prop_oneof![Just(1.0f32), 1e-30f32..1e30],
+        bins in 1usize..3000,
+        size in 1usize..50,
+    ) {
+        let values: Vec<f32> = values.iter().map(|value| value * scale).collect();
+        let mut histogram = HistogramCollector::new(Values, bins);
+        histogram.begin(&Extremes::of(&values)).unwrap();
+        values.chunks(size).for_each(|piece| histogram.add(piece));
+        let edges = histogram.edges();
+        let mut counts = vec![0; edges.len().saturating_sub(1)];
+        for value in values.iter().filter(|value| !value.is_nan()) {
+            let bin = edges.partition_point(|edge| edge <= value);
+            counts[bin.clamp(1, edges.len() - 1) - 1] += 1;
+        }
+        prop_assert_eq!(histogram.counts(), counts);
+    }
+
+    /// However later rounds grow the bins, no value is lost, and the range stays within the values.
+    #[test]
+    fn later_rounds_lose_no_values(
+        rounds in vec(vec(-1.0f32..1.0, 1..50), 1..4),
+        factor in 1.0f32..20.0,
+        bins in 2usize..300,
+    ) {
+        let mut histogram = HistogramCollector::new(Values, bins);
+        let mut all = Extremes::new();
+        let mut scale = 1.0;
+        for values in &rounds {
+            let values: Vec<f32> = values.iter().map(|value| value * scale).collect();
+            if histogram.collect(&values).is_err() {
+                return Ok(());
+            }
+            all.add(&values);
+            scale *= factor;
+        }
+        prop_assert_eq!(histogram.counts().iter().sum::<u64>(), all.count());
+        let (min, max) = (all.min().unwrap(), all.max().unwrap());
+        prop_assert_eq!(histogram.extremes(), Some((min, max)));
+        for range in [percentile(&histogram, 99.0).unwrap(), mse(&histogram, CodeRange::new(-8, 7).unwrap(), false).unwrap()] {
+            prop_assert!(range.low >= min.min(0.0) && range.high <= max.max(0.0), "{:?}", range);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //!
 //! The weights are those of `noise` in `calibration_parameters.rs`.
 
-use qp_analysis::calibration::matmul_nbits::{blocked_weight, matmul_nbits};
+use qp_analysis::calibration::matmul_nbits::{blocked_weight, matmul_nbits, matmul_nbits_of};
 use qp_analysis::calibration::weights::{WeightOptions, weight_codes, weight_parameters};
 use qp_analysis::calibration::{Parameters, clipped_weight_parameters};
 use qp_analysis::{ElementType, Granularity, ParameterMap};
@@ -79,6 +79,31 @@ fn blocks_of_matmul_nbits_are_those_of_onnxruntime() {
     }
     assert!(matmul_nbits(&[0.0; 32], 32, 1, 3, 16, true).is_err());
     assert!(matmul_nbits(&[f32::NAN; 32], 32, 1, 4, 16, true).is_err());
+}
+
+/// Codes and parameters taken from what [`matmul_nbits`] made.
+#[test]
+fn known_codes_are_laid_out_alike() {
+    let (rows, columns, block_size, bits) = (72, 3, 16, 4);
+    let weight = weight([rows, columns], block_size);
+    for is_symmetric in [false, true] {
+        let whole = matmul_nbits(&weight, rows, columns, bits, block_size, is_symmetric).unwrap();
+        let half = |bytes: &[u8], index: usize| i32::from(bytes[index / 2] >> (index % 2 * 4) & 15);
+        let bytes = whole.blocks * block_size / 2;
+        let code = |index: usize| half(&whole.codes[index / rows * bytes..], index % rows);
+        let codes: Vec<i32> = (0..rows * columns).map(code).collect();
+        let zero_point = |index: usize| match &whole.zero_points {
+            Some(bytes) => half(&bytes[index / 5 * 3..], index % 5),
+            None => 8,
+        };
+        let parameter =
+            |(index, scale): (usize, &f32)| Parameters { scale: *scale, zero_point: zero_point(index) };
+        let parameters: Vec<Parameters> = whole.scales.iter().enumerate().map(parameter).collect();
+        assert_eq!(matmul_nbits_of(&codes, &parameters, rows, bits, block_size), Ok(whole));
+    }
+    let parameters = [Parameters { scale: 1.0, zero_point: 8 }];
+    assert!(matmul_nbits_of(&[16], &parameters, 1, 4, 16).is_err());
+    assert!(matmul_nbits_of(&[15, 1], &parameters, 1, 4, 16).is_err());
 }
 
 /// Shape, block size, symmetric; the digests of codes, scales and zero points.

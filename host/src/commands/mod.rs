@@ -48,6 +48,7 @@ mod repair;
 mod residuals;
 mod run;
 mod saturation;
+mod search;
 mod section;
 mod select;
 mod sensitivity;
@@ -260,6 +261,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<trial::Try>(),
     Entry::of::<sweep::Sweep>(),
     Entry::of::<repair::Repair>(),
+    Entry::of::<search::Search>(),
     Entry::of::<convert::Convert>(),
     Entry::of::<export::Export>(),
     Entry::of::<quantize::Quantize>(),

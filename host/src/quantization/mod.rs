@@ -5,9 +5,11 @@ mod calibration;
 mod collector;
 mod edits;
 mod kept;
+mod mixed;
 mod options;
 mod parameters;
 
+pub use mixed::{Bits, Mixed, MixedLayer};
 pub use options::{Method, Options};
 pub use parameters::Parameters;
 

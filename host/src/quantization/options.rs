@@ -1,6 +1,7 @@
 //! How to quantize; names and defaults are those of `onnxruntime.quantization.quantize_static`.
 
 use crate::model::DType;
+use std::collections::HashMap;
 
 /// How ranges are chosen from the values that a model computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Options {
     pub activation: DType,
     /// The codes of weights.
     pub weight: DType,
+    /// Other codes for single weights, by the layer that reads them.
+    pub weight_of: HashMap<String, DType>,
     /// A scale for each channel of a weight.
     pub per_channel: bool,
     /// One bit less for weights.
@@ -69,9 +72,14 @@ impl Method {
 }
 
 impl Options {
+    /// The codes of a weight that these layers read.
+    pub(super) fn weight_codes(&self, layers: &[String]) -> DType {
+        layers.iter().find_map(|layer| self.weight_of.get(layer)).copied().unwrap_or(self.weight)
+    }
+
     /// Whether weights of this type have zero in the middle of their codes.
-    pub(super) fn is_weight_symmetric(&self) -> bool {
-        let is_signed = matches!(self.weight, DType::INT4 | DType::INT8 | DType::INT16);
+    pub(super) fn is_weight_symmetric(&self, codes: DType) -> bool {
+        let is_signed = matches!(codes, DType::INT4 | DType::INT8 | DType::INT16);
         self.weight_symmetric.unwrap_or(is_signed)
     }
 }

@@ -159,7 +159,10 @@ fn of_tensor(
 ) -> Result<Parameters> {
     let (dtype, is_symmetric) = match planned.is_operand {
         true => (options.activation, options.activation_symmetric),
-        false => (options.weight, options.is_weight_symmetric()),
+        false => {
+            let codes = options.weight_codes(&planned.layers);
+            (codes, options.is_weight_symmetric(codes))
+        }
     };
     let weight_options = WeightOptions {
         element: element(dtype)?,

@@ -27,18 +27,35 @@ impl ChannelMeans {
     ///
     /// [`ParameterError::Shape`] if the values are not a multiple of that.
     pub fn add(&mut self, values: &[f32], inner: usize) -> Result<(), ParameterError> {
+        const LANES: usize = 8;
         let channels = self.sums.len();
         let size = channels * inner;
         if size == 0 || !values.len().is_multiple_of(size) {
             return Err(ParameterError::Shape);
         }
         for block in values.chunks(size) {
-            for ((values, sum), squares) in block.chunks(inner).zip(&mut self.sums).zip(&mut self.squares) {
-                for value in values {
+            if inner == 1 {
+                for ((value, sum), squares) in block.iter().zip(&mut self.sums).zip(&mut self.squares) {
                     let value = f64::from(*value);
                     *sum += value;
                     *squares += value * value;
                 }
+                continue;
+            }
+            for ((values, sum), squares) in block.chunks(inner).zip(&mut self.sums).zip(&mut self.squares) {
+                let mut sums = [0.0; LANES];
+                let mut powers = [0.0; LANES];
+                let (chunks, rest) = values.as_chunks::<LANES>();
+                for chunk in chunks {
+                    for lane in 0..LANES {
+                        let value = f64::from(chunk[lane]);
+                        sums[lane] += value;
+                        powers[lane] += value * value;
+                    }
+                }
+                let rest = rest.iter().copied().map(f64::from);
+                *sum += sums.iter().sum::<f64>() + rest.clone().sum::<f64>();
+                *squares += powers.iter().sum::<f64>() + rest.map(|value| value * value).sum::<f64>();
             }
         }
         self.count += (values.len() / channels) as u64;

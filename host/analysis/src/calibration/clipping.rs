@@ -1,6 +1,6 @@
 //! Weights clipped for the least mean squared error.
 
-use super::weights::{round, weight_parameters};
+use super::weights::weight_parameters;
 use super::{ClipRange, ParameterError, Parameters, WeightOptions, code_range, parameters};
 use crate::granularity::ParameterMap;
 use crate::range::CodeRange;
@@ -118,35 +118,53 @@ struct Fit {
 
 /// The squared error of these parameters.
 fn fit(values: &[f32], parameters: Parameters, codes: CodeRange) -> Fit {
-    const LANES: usize = 8;
     let scale = parameters.scale;
-    let inverse = 1.0 / scale;
     let low = (codes.min() - i64::from(parameters.zero_point)) as f32;
     let high = (codes.max() - i64::from(parameters.zero_point)) as f32;
     let (mut error, mut product, mut square) = (0.0, 0.0, 0.0);
     // Blocks are so short that their sums lose little in float32.
     for block in values.chunks(64 * LANES) {
-        let mut sums = [[0.0f32; LANES]; 3];
-        let mut add = |lane: usize, value: f32| {
-            let code = round(value * inverse);
-            let code = if code < low { low } else { code };
-            let code = if code > high { high } else { code };
-            let rest = value - code * scale;
-            sums[0][lane] += rest * rest;
-            sums[1][lane] += value * code;
-            sums[2][lane] += code * code;
-        };
+        let mut sums = Sums::default();
         let (chunks, rest) = block.as_chunks::<LANES>();
-        for chunk in chunks {
-            for (lane, value) in chunk.iter().enumerate() {
-                add(lane, *value);
-            }
+        chunks.iter().for_each(|chunk| sums.add(chunk, scale, low, high));
+        if !rest.is_empty() {
+            // Zeros add nothing.
+            let mut last = [0.0; LANES];
+            last[..rest.len()].copy_from_slice(rest);
+            sums.add(&last, scale, low, high);
         }
-        rest.iter().for_each(|value| add(0, *value));
         let total = |sums: &[f32; LANES]| sums.iter().copied().map(f64::from).sum::<f64>();
-        error += total(&sums[0]);
-        product += total(&sums[1]);
-        square += total(&sums[2]);
+        error += total(&sums.error);
+        product += total(&sums.product);
+        square += total(&sums.square);
     }
     Fit { error, scale: product / square }
+}
+
+const LANES: usize = 16;
+
+#[derive(Default)]
+struct Sums {
+    error: [f32; LANES],
+    product: [f32; LANES],
+    square: [f32; LANES],
+}
+
+impl Sums {
+    #[inline(always)]
+    fn add(&mut self, values: &[f32; LANES], scale: f32, low: f32, high: f32) {
+        /// See [`round`](super::weights::round); here the codes' own limits come first.
+        const SHIFT: f32 = 12_582_912.0;
+        let inverse = 1.0 / scale;
+        for (lane, value) in values.iter().enumerate() {
+            let code = value * inverse;
+            let code = if code > low { code } else { low };
+            let code = if code < high { code } else { high };
+            let code = (code + SHIFT) - SHIFT;
+            let rest = value - code * scale;
+            self.error[lane] += rest * rest;
+            self.product[lane] += value * code;
+            self.square[lane] += code * code;
+        }
+    }
 }

@@ -3,8 +3,48 @@
 //! Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling, "Data-free quantization through weight equalization and
 //! bias correction", ICCV 2019.
 
-/// Factors s for the channels between two layers: `first[i]` is the largest magnitude of the weights that produce
-/// channel i, `second[i]` that of those that read it. Divide the former, and their biases, by s[i] and multiply the
+use super::weights::extremes;
+use super::{Extremes, ParameterError};
+use crate::granularity::ParameterMap;
+
+/// The largest magnitude of each channel of a weight; 0 for one without elements. NaN counts as infinite, so that the
+/// channel is left alone.
+///
+/// # Errors
+///
+/// [`ParameterError::Shape`] if `map` is of another number of elements.
+pub fn channel_magnitudes(values: &[f32], map: &ParameterMap) -> Result<Vec<f32>, ParameterError> {
+    let magnitude = |extremes: &Extremes| match extremes.nan_count() {
+        0 => extremes.magnitude().unwrap_or(0.0),
+        _ => f32::INFINITY,
+    };
+    Ok(extremes(values, map)?.iter().map(magnitude).collect())
+}
+
+/// Multiplies each element of a weight by its channel's factor; for the layer before the channels, give it the
+/// reciprocals. A bias is a weight whose only axis is that of the channels.
+///
+/// # Errors
+///
+/// [`ParameterError::Shape`] if `map` is of another number of elements or channels.
+pub fn scale_channels(values: &mut [f32], map: &ParameterMap, factors: &[f32]) -> Result<(), ParameterError> {
+    if map.element_count() != values.len() as u64 || map.parameter_count() != factors.len() as u64 {
+        return Err(ParameterError::Shape);
+    }
+    for run in map.runs(0, values.len()) {
+        let values = &mut values[run.first_element as usize..][..run.len];
+        let factors = &factors[run.first_parameter..];
+        if run.advances {
+            values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+        } else {
+            values.iter_mut().for_each(|value| *value *= factors[0]);
+        }
+    }
+    Ok(())
+}
+
+/// Factors `s` for the channels between two layers: `first[i]` is the largest magnitude of the weights that produce
+/// channel i, `second[i]` that of those that read it. Divide the former, and their biases, by `s[i]` and multiply the
 /// latter by it; with only a ReLU or nothing between the layers, what they compute stays the same.
 ///
 /// s = √(r₁·r₂) / r₂, equation 11: then both magnitudes of a channel are √(r₁·r₂). A channel that one of the layers
@@ -90,6 +130,40 @@ mod tests {
         let (before, after) = depthwise_equalization_factors(&[8.0, 1.0], &[1.0, 0.0], &[0.125, 1.0]);
         assert_eq!((before, after), (vec![8.0, 1.0], vec![8.0, 1.0]));
         assert_eq!(equalization_factors(&[0.3], &[0.7]), [0.654_653_67]);
+    }
+
+    /// A layer with 3 outputs, ReLU, and one that reads them.
+    #[test]
+    fn two_layers_compute_the_same_afterwards() {
+        use crate::granularity::Granularity::PerChannel;
+        let mut first = [4.0, -8.0, 0.25, 0.5, 1.0, -3.0];
+        let mut bias = [1.0, 0.5, -2.0];
+        let mut second = [0.5, 2.0, 1.0, -0.25, -1.0, 3.0];
+        let output = |first: &[f32], bias: &[f32], second: &[f32], input: [f32; 2]| {
+            let hidden: Vec<f32> = first
+                .chunks(2)
+                .zip(bias)
+                .map(|(row, bias)| (row[0] * input[0] + row[1] * input[1] + bias).max(0.0))
+                .collect();
+            let sum = |row: &[f32]| row.iter().zip(&hidden).map(|(weight, value)| weight * value).sum();
+            second.chunks(3).map(sum).collect::<Vec<f32>>()
+        };
+        let inputs = [[1.0, -1.0], [0.5, 2.0], [-2.0, 1.5], [3.0, 0.0]];
+        let before = inputs.map(|input| output(&first, &bias, &second, input));
+        let rows = ParameterMap::new(&[3, 2], PerChannel { axis: 0 }).unwrap();
+        let columns = ParameterMap::new(&[2, 3], PerChannel { axis: 1 }).unwrap();
+        let elements = ParameterMap::new(&[3], PerChannel { axis: 0 }).unwrap();
+        let magnitudes = (channel_magnitudes(&first, &rows), channel_magnitudes(&second, &columns));
+        assert_eq!(magnitudes, (Ok(vec![8.0, 0.5, 3.0]), Ok(vec![0.5, 2.0, 3.0])));
+        let factors = equalization_factors(&magnitudes.0.unwrap(), &magnitudes.1.unwrap());
+        assert_eq!(factors, [4.0, 0.5, 1.0]);
+        let reciprocals: Vec<f32> = factors.iter().map(|factor| 1.0 / factor).collect();
+        scale_channels(&mut first, &rows, &reciprocals).unwrap();
+        scale_channels(&mut bias, &elements, &reciprocals).unwrap();
+        scale_channels(&mut second, &columns, &factors).unwrap();
+        assert_eq!(channel_magnitudes(&first, &rows), channel_magnitudes(&second, &columns));
+        assert_eq!(inputs.map(|input| output(&first, &bias, &second, input)), before);
+        assert_eq!(scale_channels(&mut bias, &rows, &factors), Err(ParameterError::Shape));
     }
 
     /// NumPy: `w.sum(2) @ x`, with `w = np.arange(12.0).reshape(2, 3, 2)` and `x = [1, -1, 2]`, and by groups.

@@ -85,6 +85,55 @@ pub fn matmul_nbits(
     Ok(MatMulNBits { codes, scales, zero_points, blocks })
 }
 
+/// Lays out codes that are known already, from [`gptq`](super::gptq) for example: unsigned ones of the shape
+/// \[outputs N, inputs K\], with parameters of the shape \[N, blocks\].
+///
+/// # Errors
+///
+/// [`ParameterError::Shape`] as for [`matmul_nbits`], for another number of parameters, and for codes and zero points
+/// that do not fit `bits`.
+pub fn matmul_nbits_of(
+    codes: &[i32],
+    parameters: &[Parameters],
+    inputs: usize,
+    bits: u8,
+    block_size: usize,
+) -> Result<MatMulNBits, ParameterError> {
+    let is_known = matches!(bits, 2 | 4 | 8) && block_size >= 16 && block_size.is_power_of_two();
+    if !is_known || inputs == 0 || !codes.len().is_multiple_of(inputs) {
+        return Err(ParameterError::Shape);
+    }
+    let (blocks, middle) = (inputs.div_ceil(block_size), 1i32 << (bits - 1));
+    let zero_points: Vec<i32> = parameters.iter().map(|found| found.zero_point).collect();
+    let mut all = codes.iter().chain(&zero_points);
+    if parameters.len() != codes.len() / inputs * blocks || !all.all(|code| (0..2 * middle).contains(code)) {
+        return Err(ParameterError::Shape);
+    }
+    let is_symmetric = zero_points.iter().all(|zero_point| *zero_point == middle);
+    let codes_per_byte = 8 / usize::from(bits);
+    let pack = |values: &[i32], fill: i32| {
+        let byte = |values: &[i32]| {
+            let value = |offset: usize| values.get(offset).copied().unwrap_or(fill) as u8;
+            (0..codes_per_byte).fold(0, |byte, offset| byte | value(offset) << (offset * usize::from(bits)))
+        };
+        values.chunks(codes_per_byte).map(byte).collect::<Vec<u8>>()
+    };
+    let row_bytes = blocks * block_size / codes_per_byte;
+    let mut packed = Vec::with_capacity(codes.len() / inputs * row_bytes);
+    for row in codes.chunks(inputs) {
+        let end = packed.len() + row_bytes;
+        packed.extend(pack(row, 0));
+        packed.resize(end, 0);
+    }
+    Ok(MatMulNBits {
+        codes: packed,
+        scales: parameters.iter().map(|found| found.scale).collect(),
+        zero_points: (!is_symmetric)
+            .then(|| zero_points.chunks(blocks).flat_map(|row| pack(row, middle)).collect()),
+        blocks,
+    })
+}
+
 /// Quantizes `weight` of the shape \[`rows` K, `columns` N\] to 4 bits as `MatMulNBitsQuantizer` with `quant_format` QDQ
 /// does: the same scales and codes as [`matmul_nbits`], in the standard's layout, symmetric ones with the zero point 0.
 /// A `block_size` of `rows` is its `channel_wised_quantize`.
@@ -154,7 +203,12 @@ impl Quantized {
             let block = row / block_size * columns..(row / block_size + 1) * columns;
             let parameters = parameters[block.clone()].iter().zip(&reciprocals[block]);
             codes.extend(line.iter().zip(parameters).map(|(value, (found, reciprocal))| {
-                (value * reciprocal + found.zero_point as f32).round().clamp(0.0, most) as u8
+                let code = value * reciprocal + found.zero_point as f32;
+                let code = if code > 0.0 { code } else { 0.0 };
+                let code = if code < most { code } else { most };
+                // Ties away from 0, for what is not below 0.
+                let whole = code as i32;
+                (whole + i32::from(code - whole as f32 >= 0.5)) as u8
             }));
         }
         Ok(Self { codes, parameters, blocks: rows.div_ceil(block_size) })

@@ -20,6 +20,7 @@ use crate::render::style::Tone;
 use crate::render::text::counted;
 use clap::ValueEnum;
 use declaration::{QuantizeReport, Row};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -178,6 +179,7 @@ impl Arguments {
         Ok(Options {
             activation: self.activation_type.dtype(),
             weight: self.weight_type.dtype(),
+            weight_of: HashMap::new(),
             per_channel: self.per_channel,
             reduce_range: self.reduce_range,
             method: match self.calibrate_method {
