@@ -4,6 +4,7 @@
 mod calibration;
 mod collector;
 mod edits;
+mod kept;
 mod mixed;
 mod options;
 mod parameters;
@@ -14,9 +15,11 @@ pub use parameters::Parameters;
 
 use crate::backend::{Progress, Session};
 use crate::capture::{Feed, Side};
+use crate::catalog::KeptResults;
 use crate::error::{Error, Result};
 use crate::model::{Quantizable, QuantizableOf};
 use crate::spelling::matches_pattern;
+use kept::KeptRanges;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -30,13 +33,16 @@ pub struct Quantized {
     pub parameters: HashMap<String, Parameters>,
     /// How many samples the ranges come from.
     pub samples: u64,
+    /// How many ranges were known from an earlier calibration.
+    pub kept_ranges: usize,
     /// How long calibration took.
     pub calibrated_in: Duration,
     /// The runtime that calibrated, with its version.
     pub runtime: Option<(String, String)>,
 }
 
-/// Quantizes a model: calibrates on the samples of `feed`, and puts codes in place of real numbers.
+/// Quantizes a model: calibrates on the samples of `feed`, and puts codes in place of real numbers. Ranges that are among
+/// `results` are not measured again.
 ///
 /// # Errors
 /// `UnsupportedOp` when the backend cannot or there is nothing to quantize; those of running the model and of its samples;
@@ -45,6 +51,7 @@ pub fn quantize(
     side: &Side<'_>,
     feed: Feed<'_>,
     options: &Options,
+    results: Option<&KeptResults>,
     progress: &dyn Progress,
 ) -> Result<Quantized> {
     let own = &side.model.session;
@@ -57,15 +64,24 @@ pub fn quantize(
             .with_hint("See `layers` for its layers, and `help quantize` for those that can be quantized."));
     }
     let codes = parameters::activation_codes(options)?;
-    let calibrated = calibration::calibrate((session, side), feed, &plan, (options, codes), progress)?;
+    let calibrated = {
+        let kept = match results {
+            Some(results) => Some(KeptRanges::of(results, side, feed, options, progress)?),
+            None => None,
+        };
+        calibration::calibrate((session, side), feed, &plan, (options, codes), kept, progress)?
+    };
     let made = parameters::decide(session, &plan, &calibrated.ranges, options, progress)?;
     progress.update("making the graph", 0, 0);
     let session = session.edit(edits::of(&plan, made.edits), progress)?;
+    let session =
+        if options.qoperator { session.edit(vec![edits::to_qoperator()], progress)? } else { session };
     Ok(Quantized {
         session,
         plan,
         parameters: made.parameters,
         samples: calibrated.samples,
+        kept_ranges: calibrated.kept,
         calibrated_in: calibrated.elapsed,
         runtime: calibrated.runtime,
     })
@@ -84,11 +100,10 @@ fn question(session: &Session, options: &Options) -> Result<QuantizableOf> {
                 .with_hint("`layers` lists the layers."));
         }
     }
-    for op in &options.op_types {
-        if !layers.iter().any(|layer| layer.op_type == *op) {
-            return Err(Error::not_found(format!("no layer is a `{op}`"))
-                .with_hint("`layers` lists the layers with their operators."));
-        }
+    let is_wanted = |layer: &crate::model::LayerInfo| options.op_types.contains(&layer.op_type);
+    if !options.op_types.is_empty() && !layers.iter().any(is_wanted) {
+        return Err(Error::not_found(format!("no layer is a `{}`", options.op_types.join("` or a `")))
+            .with_hint("`layers` lists the layers with their operators."));
     }
     Ok(QuantizableOf {
         exclude,
