@@ -99,5 +99,5 @@ fn the_sessions_of_the_readme_are_real() {
 
 #[test]
 fn the_sessions_of_the_tour_are_real() {
-    compare("TOUR.md", 4);
+    compare("TOUR.md", 5);
 }

@@ -135,9 +135,7 @@ impl Command for Try {
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let change = change_of(&arguments.change)?;
-        let done =
-            playground.done.iter().rev().find(|(command, _)| matches!(*command, "compare" | "evaluate"));
-        let (command, line) = done.cloned().ok_or_else(|| {
+        let (command, line) = playground.last_comparison.clone().ok_or_else(|| {
             Error::state("there is no result to compare with").with_hint(
                 "Run `compare` or `evaluate` first; `try` runs it again without and with the change.",
             )
@@ -229,9 +227,9 @@ fn rows(command: &'static str, results: [&Value; 2], names: [&str; 2], shows_all
         .iter()
         .filter_map(|moved| {
             let (before, after) = is_number(moved)?;
-            let place = MAIN.iter().position(|main| moved.key.ends_with(main));
-            let place =
-                if moved.key.contains("local.") { MAIN.len() - 1 } else { place.unwrap_or(MAIN.len()) };
+            let is_local = moved.key.contains("local.") && !moved.key.ends_with("local.sqnr_db");
+            let place = MAIN.iter().rposition(|main| moved.key.ends_with(main)).filter(|_| !is_local);
+            let place = place.unwrap_or(MAIN.len());
             let key =
                 moved.key.strip_prefix(command).unwrap_or(&moved.key).trim_start_matches('.').to_owned();
             Some((place, Row { key, before, after }))

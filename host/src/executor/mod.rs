@@ -146,11 +146,15 @@ impl Executor {
             result => result,
         };
         self.note(text, statement, origin, &result);
-        if self.is_at_top()
-            && !matches!(result, Err(_) | Ok(Effect::Fail(_)))
+        if !matches!(result, Err(_) | Ok(Effect::Fail(_)))
             && let Some((entry, line)) = named(text, statement)
         {
-            self.playground.done.push((entry.name, line.to_owned()));
+            if matches!(entry.name, "compare" | "evaluate") {
+                self.playground.last_comparison = Some((entry.name, line.to_owned()));
+            }
+            if self.is_at_top() {
+                self.playground.done.push((entry.name, line.to_owned()));
+            }
         }
         self.playground.backends.idle();
         let effect = match result {

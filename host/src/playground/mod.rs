@@ -55,6 +55,8 @@ pub struct Playground {
     pub params: BTreeMap<String, String>,
     /// The commands that succeeded, outside of scripts that were run: names and lines.
     pub done: Vec<(&'static str, String)>,
+    /// The last `compare` or `evaluate` that succeeded: its name and its line, for `try`.
+    pub last_comparison: Option<(&'static str, String)>,
     /// The last result of each command, by its name.
     pub results: BTreeMap<&'static str, serde_json::Value>,
     /// The lines typed so far, oldest first.
@@ -124,6 +126,7 @@ impl Playground {
             variables: Variables::default(),
             params: BTreeMap::new(),
             done: Vec::new(),
+            last_comparison: None,
             results: BTreeMap::new(),
             history: Vec::new(),
             base,
