@@ -38,13 +38,26 @@ impl Editor<'_> {
         Ok(())
     }
 
+    /// The layer that computes a value; a ReLU that was put back is not the layer, but what it reads is computed by it.
     pub(super) fn computing(&self, target: &str) -> Result<usize> {
-        let computes = |node: &NodeProto| node.output.iter().any(|output| output == target);
-        self.graph
-            .node
-            .iter()
-            .position(computes)
-            .ok_or_else(|| BackendError::not_found(format!("no layer computes `{target}`")))
+        let unknown = || BackendError::not_found(format!("no layer computes `{target}`"));
+        let mut place = self.place_of(target).ok_or_else(unknown)?;
+        while let Some(input) = clamped(&self.graph.node[place]) {
+            place = self.place_of(input).ok_or_else(unknown)?;
+        }
+        Ok(place)
+    }
+
+    /// What a layer computes, behind the ReLU that was put back.
+    fn results(&self, place: usize) -> Vec<String> {
+        let mut results = self.graph.node[place].output.clone();
+        for result in &mut results {
+            while let Some(clamp) = self.graph.node.iter().find(|node| clamped(node) == Some(result.as_str()))
+            {
+                result.clone_from(&clamp.output[0]);
+            }
+        }
+        results
     }
 
     pub(super) fn producer(&self, value: &str) -> Option<&NodeProto> {
@@ -149,32 +162,54 @@ impl Editor<'_> {
         if zero_point != low as f64 {
             return Ok(value.to_owned());
         }
-        let positive = format!("{value}_rectified");
-        if self.names.contains(&positive) {
-            return Ok(positive);
-        }
-        let name = self.claim(&positive)?;
         let top = (high as f64 - zero_point) * scale;
+        let is_six = (top - RELU6).abs() < RELU6 * NEAR;
+        let (open, result) = match self.is_only_rounded(value) {
+            // The value keeps its name and what it means to those that knew it: it is what the ReLU computes.
+            true => {
+                let open = self.free_name(value);
+                self.graph.node[place]
+                    .output
+                    .iter_mut()
+                    .filter(|output| *output == value)
+                    .for_each(|output| output.clone_from(&open));
+                (open, value.to_owned())
+            }
+            false => {
+                let positive = format!("{value}_rectified");
+                if self.names.contains(&positive) {
+                    return Ok(positive);
+                }
+                (value.to_owned(), self.claim(&positive)?)
+            }
+        };
         let mut added = Vec::new();
         let plain = |op: &str, inputs: &[&str], output: &str| NodeProto {
             op_type: Some(op.to_owned()),
-            name: Some(format!("{output}/{op}")),
+            name: Some(clamp_name(output, op)),
             input: inputs.iter().map(|input| (*input).to_owned()).collect(),
             output: vec![output.to_owned()],
             ..NodeProto::default()
         };
-        if (top - RELU6).abs() < RELU6 * NEAR {
-            let six = self.free_name(&format!("{value}_six"));
+        if is_six {
+            let six = self.free_name(&format!("{result}_six"));
             self.add_tensor(six.clone(), scale_type, Vec::new(), &real_bytes(RELU6, scale_type));
-            let open = self.free_name(&format!("{value}_open"));
-            added.push(plain("Relu", &[value], &open));
-            added.push(plain("Min", &[&open, &six], &name));
+            let positive = self.free_name(&format!("{result}_positive"));
+            added.push(plain("Relu", &[&open], &positive));
+            added.push(plain("Min", &[&positive, &six], &result));
         } else {
-            added.push(plain("Relu", &[value], &name));
+            added.push(plain("Relu", &[&open], &result));
         }
         self.written += added.len();
         self.graph.node.splice(place + 1..=place, added);
-        Ok(name)
+        Ok(result)
+    }
+
+    /// Whether nothing but `QuantizeLinear` reads a value.
+    fn is_only_rounded(&self, value: &str) -> bool {
+        let mut readers = self.graph.node.iter().filter(|node| node.input.iter().any(|input| input == value));
+        let is_result = self.graph.output.iter().any(|output| output.name.as_deref() == Some(value));
+        !is_result && readers.all(is_quantize)
     }
 
     /// Whether a value is never negative, so that a ReLU behind it has no effect.
@@ -221,8 +256,7 @@ impl Editor<'_> {
 
     /// Readers of the layer's rounded outputs that are not quantized themselves read it unrounded.
     pub(super) fn pass_on_real_numbers(&mut self, target: &str) -> Result<()> {
-        let outputs = self.graph.node[self.computing(target)?].output.clone();
-        for output in outputs {
+        for output in self.results(self.computing(target)?) {
             let mut rounded: Vec<String> = Vec::new();
             for quantize in
                 self.graph.node.iter().filter(|node| is_quantize(node) && node.input.first() == Some(&output))
@@ -339,4 +373,18 @@ fn inner_names(nodes: &[NodeProto], names: &mut HashSet<String>) {
 
 pub(super) fn is_dequantize(node: &NodeProto) -> bool {
     node.op_type.as_deref().is_some_and(|name| name.ends_with("DequantizeLinear"))
+}
+
+/// The name of a clamp that is put back.
+fn clamp_name(output: &str, op: &str) -> String {
+    format!("{output}/{op}")
+}
+
+/// What a clamp that was put back reads; `None` for other nodes.
+fn clamped(node: &NodeProto) -> Option<&str> {
+    let (name, op, [output]) = (node.name.as_deref()?, node.op_type.as_deref()?, &node.output[..]) else {
+        return None;
+    };
+    let is_clamp = matches!(op, "Relu" | "Min") && name == clamp_name(output, op);
+    is_clamp.then_some(node.input.first()?.as_str())
 }
