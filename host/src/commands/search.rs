@@ -313,6 +313,7 @@ fn options(arguments: &Arguments) -> Options {
         keep_clamps: false,
         quantize_moves: false,
         prepare: true,
+        lift: crate::quantization::Lift::default(),
         adjust_for_bias: true,
     }
 }

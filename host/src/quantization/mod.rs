@@ -4,12 +4,14 @@
 mod calibration;
 mod collector;
 mod edits;
+mod lift;
 mod mixed;
 mod options;
 mod parameters;
 
+pub use lift::Gain;
 pub use mixed::{Bits, Mixed, MixedLayer};
-pub use options::{Method, Options};
+pub use options::{Lift, Method, Options};
 pub use parameters::Parameters;
 
 use crate::backend::{Progress, Session};
@@ -34,6 +36,8 @@ pub struct Quantized {
     pub calibrated_in: Duration,
     /// The runtime that calibrated, with its version.
     pub runtime: Option<(String, String)>,
+    /// What each step that lifts accuracy gave.
+    pub gains: Vec<Gain>,
 }
 
 /// Quantizes a model: calibrates on the samples of `feed`, and puts codes in place of real numbers.
@@ -57,10 +61,12 @@ pub fn quantize(
             .with_hint("See `layers` for its layers, and `help quantize` for those that can be quantized."));
     }
     let codes = parameters::activation_codes(options)?;
-    let calibrated = calibration::calibrate((session, side), feed, &plan, (options, codes), progress)?;
-    let made = parameters::decide(session, &plan, &calibrated.ranges, options, progress)?;
+    let mut calibrated = calibration::calibrate((session, side), feed, &plan, (options, codes), progress)?;
+    let plain = Options { lift: Lift::default(), ..options.clone() };
+    let made = parameters::decide(session, &plan, &calibrated.ranges, &plain, progress)?;
     progress.update("making the graph", 0, 0);
-    let session = session.edit(edits::of(&plan, made.edits), progress)?;
+    let ground = lift::Ground { side, feed, options, plan: &plan, progress };
+    let lift::Lifted { session, made, gains } = lift::lift(&ground, session, &mut calibrated, made)?;
     Ok(Quantized {
         session,
         plan,
@@ -68,6 +74,7 @@ pub fn quantize(
         samples: calibrated.samples,
         calibrated_in: calibrated.elapsed,
         runtime: calibrated.runtime,
+        gains,
     })
 }
 

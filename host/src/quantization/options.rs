@@ -16,6 +16,15 @@ pub enum Method {
     Mse,
 }
 
+/// What is done beyond choosing ranges; each step costs runs of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lift {
+    /// Channels between layers are scaled first, so that one scale fits them all.
+    pub equalize: bool,
+    /// Ranges of weights with the least mean squared error, in place of all their values.
+    pub clip_weights: bool,
+}
+
 /// How to quantize.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -53,6 +62,8 @@ pub struct Options {
     pub quantize_moves: bool,
     /// Whether the graph is cleaned up before.
     pub prepare: bool,
+    /// What is done to lift accuracy.
+    pub lift: Lift,
     /// Whether a weight's scale grows where its bias would not fit into 32 bits.
     pub adjust_for_bias: bool,
 }
