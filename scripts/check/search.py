@@ -53,6 +53,19 @@ def measured(qp, model, data, scores, bits, folder):
     return next(row for row in found["front"] if row["is_chosen"])
 
 
+def text(row):
+    """Size and harm."""
+    divergence = "" if row["kl_mean"] is None else f", KL {row['kl_mean']:.2e}"
+    return f"{row['bytes']} bytes{divergence}, {row['sqnr_db']:.2f} dB"
+
+
+def is_better(row, other):
+    """By what `search` minimizes, the divergence; by SQNR where a rounded softmax leaves none."""
+    if row["kl_mean"] is not None and other["kl_mean"] is not None:
+        return row["kl_mean"] < other["kl_mean"]
+    return row["sqnr_db"] > other["sqnr_db"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--qp", required=True)
@@ -81,7 +94,7 @@ def main():
                 found = run(arguments.qp, f"search '{model}' --target-size {size} --data '{data}' --scores '{path}'")
                 chosen = next(row for row in found["front"] if row["is_chosen"])
                 eight = {layer: "8" for layer in parameters}
-                line = f"  {size}: search {chosen['bytes']} bytes, {chosen['sqnr_db']:.2f} dB"
+                line = f"  {size}: search {text(chosen)}"
                 for name, order in (("by size", sorted(parameters, key=lambda layer: -parameters[layer])),
                                     ("by weight error", sorted(parameters, key=errors.get))):
                     bits = dict(eight)
@@ -91,8 +104,8 @@ def main():
                         if row["bytes"] <= chosen["bytes"] or not rest:
                             break
                         bits[rest.pop(0)] = "4"
-                    line += f"; {name} {row['bytes']} bytes, {row['sqnr_db']:.2f} dB"
-                    worse += row["bytes"] <= chosen["bytes"] and row["sqnr_db"] > chosen["sqnr_db"]
+                    line += f"; {name} {text(row)}"
+                    worse += row["bytes"] <= chosen["bytes"] and is_better(row, chosen)
                 print(line, flush=True)
     print(f"{worse} times a rule was better")
     return 1 if worse else 0

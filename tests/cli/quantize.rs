@@ -107,6 +107,56 @@ fn the_quantized_model_computes_nearly_what_the_float_one_does() {
     assert!(ours > theirs - 3.0, "{ours} dB, Python's {theirs} dB");
 }
 
+/// A second time nothing is measured, and the file has the same bytes; another method or other samples are measured.
+#[test]
+fn ranges_are_measured_once() {
+    let world = World::new();
+    let mut session = world.session();
+    let mut made = |options: &str, out: &str| -> (Value, Value) {
+        let line = format!("quantize models/resnet8.onnx {DATA} --out {out} {options}");
+        let made = session.command(&line);
+        (made["kept_ranges"].clone(), made["runtime"].clone())
+    };
+    let (kept, runtime) = made("", "first.onnx");
+    assert_eq!((kept, runtime), (json!(0), json!("ONNX Runtime")));
+    let (kept, runtime) = made("", "second.onnx");
+    assert!(kept.as_u64() > Some(10) && runtime.is_null(), "{kept} {runtime}");
+    assert!(made("--per-channel --exclude fc", "third.onnx").1.is_null());
+    let bytes = |name: &str| std::fs::read(world.path(name)).unwrap();
+    assert_eq!(bytes("first.onnx"), bytes("second.onnx"));
+    for options in ["--fresh", "--calibrate-method mse", "--calib-moving-average", "--samples 15", "--as-is"]
+    {
+        let line = options.replace("--samples 15", "");
+        let data = if options == "--samples 15" { DATA.replace("16", "15") } else { DATA.to_owned() };
+        let again =
+            session.command(&format!("quantize models/resnet8.onnx {data} --out again.onnx --force {line}"));
+        assert_eq!(again["kept_ranges"], json!(0), "{options}");
+    }
+}
+
+/// With operators of codes it computes what the pairs around float operators do, but for rounding of other products.
+#[test]
+fn the_form_of_operators_has_the_same_parameters() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command(&format!("quantize models/resnet8.onnx {DATA} --out qdq.onnx"));
+    let made = session
+        .command(&format!("quantize models/resnet8.onnx {DATA} --out qop.onnx --quant-format qoperator"));
+    assert_eq!(made["format"], "qoperator");
+    for tensor in ["layer1.conv1.weight_quantized", "fc.weight_quantized"] {
+        assert_eq!(
+            parameters(&mut session, "qdq.onnx", tensor),
+            parameters(&mut session, "qop.onnx", tensor),
+            "{tensor}"
+        );
+    }
+    let rated = session.command("evaluate qop.onnx --reference qdq.onnx --data models/digits.npz");
+    let agreement = &rated["models"][1]["agreement"];
+    // Equal but for codes that fall on the other side of a tie.
+    assert!(agreement["changed"] == json!(0) && agreement["sqnr_db"].as_f64() > Some(55.0), "{agreement}");
+    assert_eq!(session.command("info qop.onnx")["scheme"], "QOperator");
+}
+
 #[test]
 fn nothing_is_written_that_was_not_asked_for() {
     let world = World::new();

@@ -313,6 +313,7 @@ fn options(arguments: &Arguments) -> Options {
         keep_clamps: false,
         quantize_moves: false,
         prepare: true,
+        qoperator: false,
         lift: crate::quantization::Lift::default(),
         adjust_for_bias: true,
     }
@@ -498,13 +499,27 @@ impl Bench<'_> {
                     front.sort_by_key(|(choices, _)| size(choices));
                 }
             }
+            // The plain rule, largest weight first, is a candidate like the others: sums of single losses can be wrong.
+            let plain = self.largest_first(scores, budget);
+            if !front.iter().any(|(other, _)| *other == plain) {
+                let loss = |(place, bits): (usize, &Bits)| {
+                    scores.losses[place].get(*bits as usize).copied().unwrap_or(0.0)
+                };
+                let loss = plain.iter().enumerate().map(loss).sum();
+                front.push((plain.clone(), loss));
+                front.sort_by_key(|(choices, _)| size(choices));
+            }
             let fitting: Vec<usize> =
                 (0..front.len()).filter(|place| size(&front[*place].0) <= budget).collect();
             if fitting.is_empty() {
                 measure(&[0], &front, &mut outcomes)?;
                 (0, false)
             } else {
-                let last: Vec<usize> = fitting.iter().rev().take(JOINTLY).copied().collect();
+                let mut last: Vec<usize> = fitting.iter().rev().take(JOINTLY).copied().collect();
+                let place_of_plain = fitting.iter().copied().find(|place| front[*place].0 == plain);
+                last.extend(
+                    place_of_plain.filter(|place| !last.contains(place)).into_iter().collect::<Vec<_>>(),
+                );
                 measure(&last, &front, &mut outcomes)?;
                 // By divergence if all have one, otherwise by SQNR.
                 let all_have = last.iter().all(|place| outcomes[place].kl_mean.is_some());
@@ -558,6 +573,20 @@ impl Bench<'_> {
         });
         let rows = rows.collect();
         Ok(Found { choices: front[chosen].0.clone(), is_reached, front: rows, samples, measured })
+    }
+
+    /// 8 bits everywhere, and 4 bits for the largest weights until the model fits.
+    fn largest_first(&self, scores: &Scores, budget: u64) -> Vec<Bits> {
+        let mut bits: Vec<Bits> = scores.pins.iter().map(|pin| pin.unwrap_or(Bits::Eight)).collect();
+        let mut order: Vec<usize> = (0..bits.len()).filter(|place| scores.pins[*place].is_none()).collect();
+        order.sort_by_key(|place| std::cmp::Reverse(self.mixed.layers[*place].parameters));
+        for place in order {
+            if self.size(&bits) <= budget {
+                break;
+            }
+            bits[place] = Bits::Four;
+        }
+        bits
     }
 
     fn size(&self, choices: &[Bits]) -> u64 {

@@ -1,6 +1,7 @@
 //! The ranges of activations: the model runs on the samples, batch by batch, and no value is kept.
 
 use super::collector::Collector;
+use super::kept::KeptRanges;
 use super::options::Options;
 use crate::backend::{Fetch, Progress, Session, Spare};
 use crate::capture::ahead::fitted_ahead;
@@ -20,6 +21,8 @@ const BUDGET: u64 = 128 << 20;
 pub(super) struct Calibrated {
     pub(super) ranges: HashMap<String, ClipRange>,
     pub(super) samples: u64,
+    /// How many ranges were known before.
+    pub(super) kept: usize,
     pub(super) elapsed: Duration,
     pub(super) runtime: Option<(String, String)>,
 }
@@ -44,6 +47,7 @@ pub(super) fn calibrate(
     feed: Feed<'_>,
     plan: &Quantizable,
     (options, codes): (&Options, CodeRange),
+    kept: Option<KeptRanges<'_>>,
     progress: &dyn Progress,
 ) -> Result<Calibrated> {
     let start = Instant::now();
@@ -52,7 +56,12 @@ pub(super) fn calibrate(
     let inputs: HashSet<&str> = info.inputs.iter().map(|input| input.name.as_str()).collect();
     let mut collectors: BTreeMap<String, Collector> = BTreeMap::new();
     let (mut computed, mut constant) = (Vec::new(), Vec::new());
+    let mut ranges = HashMap::new();
     for name in wanted(plan) {
+        if let Some(range) = kept.as_ref().and_then(|kept| kept.get(&name)) {
+            ranges.insert(name, range);
+            continue;
+        }
         if stored.contains(name.as_str()) {
             constant.push(session.read_whole_tensor(&name, progress)?);
         } else if !inputs.contains(name.as_str()) {
@@ -67,6 +76,11 @@ pub(super) fn calibrate(
     let (fetch, spare) = (Fetch::Named(computed), Spare::default());
     let (mut samples, mut runtime, mut numbers) = (0, None, Vec::new());
     let fit = |batch: &crate::input::Input| Ok(batch.fit(info, side.sibling.as_ref())?.tensors);
+    let known = ranges.len();
+    if collectors.is_empty() {
+        let samples = feed.batches(&[side])?.samples();
+        return Ok(Calibrated { ranges, samples, kept: known, elapsed: start.elapsed(), runtime });
+    }
     let passes = Collector::passes(options);
     for pass in 0..passes {
         let mut take = |tensor: &Tensor| -> Result<()> {
@@ -108,12 +122,14 @@ pub(super) fn calibrate(
             collector.end_pass(pass).map_err(|error| explained(name, error))?;
         }
     }
-    let mut ranges = HashMap::new();
     for (name, collector) in &collectors {
         let range = collector.range(options, codes).map_err(|error| explained(name, error))?;
         ranges.insert(name.clone(), range);
     }
-    Ok(Calibrated { ranges, samples, elapsed: start.elapsed(), runtime })
+    if let Some(kept) = kept {
+        kept.keep(ranges.iter());
+    }
+    Ok(Calibrated { ranges, samples, kept: known, elapsed: start.elapsed(), runtime })
 }
 
 fn explained(name: &str, error: CalibrationError) -> Error {

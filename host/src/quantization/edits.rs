@@ -9,6 +9,12 @@ pub(super) fn prepare() -> Edit {
     Edit { action: "prepare", ..Edit::default() }
 }
 
+/// Writes the graph with operators of codes.
+pub(super) fn to_qoperator() -> Edit {
+    let arguments = vec![("to".to_owned(), "qoperator".to_owned())];
+    Edit { action: "convert", arguments, ..Edit::default() }
+}
+
 /// All changes in their order.
 pub(super) fn of(plan: &Quantizable, made: Vec<Edit>) -> Vec<Edit> {
     let fold = plan.folded.iter().map(|folded| Edit {

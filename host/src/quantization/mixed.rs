@@ -131,7 +131,8 @@ impl<'a> Mixed<'a> {
             wanted.biases.extend(other.biases);
         }
         wanted.values.iter_mut().for_each(|value| value.same_as = None);
-        let calibrated = calibration::calibrate((session, side), feed, &wanted, (options, codes), progress)?;
+        let calibrated =
+            calibration::calibrate((session, side), feed, &wanted, (options, codes), None, progress)?;
         let own_bytes: u64 = layers.iter().map(|layer| layer.bytes(Bits::Float)).sum();
         let other_bytes = session.info().stored_bytes().saturating_sub(own_bytes);
         Ok(Self {

@@ -4,6 +4,7 @@
 mod calibration;
 mod collector;
 mod edits;
+mod kept;
 mod lift;
 mod mixed;
 mod options;
@@ -16,9 +17,11 @@ pub use parameters::Parameters;
 
 use crate::backend::{Progress, Session};
 use crate::capture::{Feed, Side};
+use crate::catalog::KeptResults;
 use crate::error::{Error, Result};
 use crate::model::{Quantizable, QuantizableOf};
 use crate::spelling::matches_pattern;
+use kept::KeptRanges;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -32,6 +35,8 @@ pub struct Quantized {
     pub parameters: HashMap<String, Parameters>,
     /// How many samples the ranges come from.
     pub samples: u64,
+    /// How many ranges were known from an earlier calibration.
+    pub kept_ranges: usize,
     /// How long calibration took.
     pub calibrated_in: Duration,
     /// The runtime that calibrated, with its version.
@@ -40,7 +45,8 @@ pub struct Quantized {
     pub gains: Vec<Gain>,
 }
 
-/// Quantizes a model: calibrates on the samples of `feed`, and puts codes in place of real numbers.
+/// Quantizes a model: calibrates on the samples of `feed`, and puts codes in place of real numbers. Ranges that are among
+/// `results` are not measured again.
 ///
 /// # Errors
 /// `UnsupportedOp` when the backend cannot or there is nothing to quantize; those of running the model and of its samples;
@@ -49,6 +55,7 @@ pub fn quantize(
     side: &Side<'_>,
     feed: Feed<'_>,
     options: &Options,
+    results: Option<&KeptResults>,
     progress: &dyn Progress,
 ) -> Result<Quantized> {
     let own = &side.model.session;
@@ -61,17 +68,26 @@ pub fn quantize(
             .with_hint("See `layers` for its layers, and `help quantize` for those that can be quantized."));
     }
     let codes = parameters::activation_codes(options)?;
-    let mut calibrated = calibration::calibrate((session, side), feed, &plan, (options, codes), progress)?;
+    let mut calibrated = {
+        let kept = match results {
+            Some(results) => Some(KeptRanges::of(results, side, feed, options, progress)?),
+            None => None,
+        };
+        calibration::calibrate((session, side), feed, &plan, (options, codes), kept, progress)?
+    };
     let plain = Options { lift: Lift::default(), ..options.clone() };
     let made = parameters::decide(session, &plan, &calibrated.ranges, &plain, progress)?;
     progress.update("making the graph", 0, 0);
     let ground = lift::Ground { side, feed, options, plan: &plan, progress };
     let lift::Lifted { session, made, gains } = lift::lift(&ground, session, &mut calibrated, made)?;
+    let session =
+        if options.qoperator { session.edit(vec![edits::to_qoperator()], progress)? } else { session };
     Ok(Quantized {
         session,
         plan,
         parameters: made.parameters,
         samples: calibrated.samples,
+        kept_ranges: calibrated.kept,
         calibrated_in: calibrated.elapsed,
         runtime: calibrated.runtime,
         gains,
@@ -91,11 +107,10 @@ fn question(session: &Session, options: &Options) -> Result<QuantizableOf> {
                 .with_hint("`layers` lists the layers."));
         }
     }
-    for op in &options.op_types {
-        if !layers.iter().any(|layer| layer.op_type == *op) {
-            return Err(Error::not_found(format!("no layer is a `{op}`"))
-                .with_hint("`layers` lists the layers with their operators."));
-        }
+    let is_wanted = |layer: &crate::model::LayerInfo| options.op_types.contains(&layer.op_type);
+    if !options.op_types.is_empty() && !layers.iter().any(is_wanted) {
+        return Err(Error::not_found(format!("no layer is a `{}`", options.op_types.join("` or a `")))
+            .with_hint("`layers` lists the layers with their operators."));
     }
     Ok(QuantizableOf {
         exclude,

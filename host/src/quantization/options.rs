@@ -62,10 +62,24 @@ pub struct Options {
     pub quantize_moves: bool,
     /// Whether the graph is cleaned up before.
     pub prepare: bool,
+    /// Whether the result has operators of codes instead of pairs of QuantizeLinear and DequantizeLinear.
+    pub qoperator: bool,
     /// What is done to lift accuracy.
     pub lift: Lift,
     /// Whether a weight's scale grows where its bias would not fit into 32 bits.
     pub adjust_for_bias: bool,
+}
+
+impl Method {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::MinMax => "minmax",
+            Self::Entropy => "entropy",
+            Self::Percentile => "percentile",
+            Self::Mse => "mse",
+        }
+    }
 }
 
 impl Options {

@@ -19,6 +19,8 @@ pub(super) struct QuantizeReport {
     pub(super) method: &'static str,
     input: String,
     pub(super) samples: u64,
+    pub(super) kept_ranges: usize,
+    form: &'static str,
     runtime: Option<(String, String)>,
     pub(super) values: usize,
     pub(super) tensors: usize,
@@ -90,13 +92,12 @@ impl QuantizeReport {
             per_channel: options.per_channel,
             method: match options.method {
                 Method::MinMax if options.moving_average => "moving average",
-                Method::MinMax => "minmax",
-                Method::Entropy => "entropy",
-                Method::Percentile => "percentile",
-                Method::Mse => "mse",
+                method => method.word(),
             },
             input: input.to_owned(),
             samples: made.samples,
+            kept_ranges: made.kept_ranges,
+            form: if options.qoperator { "qoperator" } else { "qdq" },
             runtime: made.runtime.clone(),
             values: made.plan.values.len(),
             tensors: made.plan.tensors.len(),
@@ -127,6 +128,9 @@ impl Record for QuantizeReport {
             Self::field("weight_type", Unit::Text, "The codes of weights", |report| {
                 report.weight_type.to_string()
             }),
+            Self::field("format", Unit::Text, "The form of the graph: qdq or qoperator", |report| {
+                report.form
+            }),
             Self::field(
                 "per_channel",
                 Unit::Flag,
@@ -140,9 +144,18 @@ impl Record for QuantizeReport {
             Self::field("samples", Unit::Count, "Samples that the model was calibrated on", |report| {
                 report.samples
             }),
-            Self::field("runtime", Unit::Text, "The runtime that calibrated", |report| {
-                report.runtime.as_ref().map(|(name, _)| name.clone())
-            }),
+            Self::field(
+                "kept_ranges",
+                Unit::Count,
+                "Ranges that were known from an earlier calibration",
+                |report| report.kept_ranges,
+            ),
+            Self::field(
+                "runtime",
+                Unit::Text,
+                "The runtime that calibrated; null if all ranges were known",
+                |report| report.runtime.as_ref().map(|(name, _)| name.clone()),
+            ),
             Self::field("runtime_version", Unit::Text, "Its version", |report| {
                 report.runtime.as_ref().map(|(_, version)| version.clone())
             }),

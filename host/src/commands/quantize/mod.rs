@@ -7,7 +7,7 @@ use super::arguments::number::integer_in;
 use super::arguments::running::Running;
 use super::arguments::samples::Samples;
 use super::{Command, Example, Group, Scope};
-use crate::capture::{Execution, can_be_captured};
+use crate::capture::{Execution, Feed, can_be_captured};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::model::DType;
@@ -89,6 +89,12 @@ pub(super) struct Arguments {
     /// Quantize layers that only move values, such as transpositions, even if what they read is not quantized
     #[arg(long)]
     force_quantize_no_input_check: bool,
+    /// The form of the result: pairs of QuantizeLinear and DequantizeLinear, or operators that take codes
+    #[arg(long, value_name = "FORM", default_value = "qdq")]
+    quant_format: QuantFormat,
+    /// Measure all ranges again, also those of an earlier calibration on the same samples
+    #[arg(long)]
+    fresh: bool,
     /// Quantize the graph as it is: no folding of batch normalizations and constants before
     #[arg(long)]
     as_is: bool,
@@ -112,6 +118,13 @@ enum ActivationType {
     Uint8,
     Int16,
     Uint16,
+}
+
+/// The form of a quantized graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum QuantFormat {
+    Qdq,
+    Qoperator,
 }
 
 /// Codes of weights.
@@ -200,6 +213,7 @@ impl Arguments {
             keep_clamps: self.keep_removable_activations,
             quantize_moves: self.force_quantize_no_input_check,
             prepare: !self.as_is,
+            qoperator: self.quant_format == QuantFormat::Qoperator,
             lift: Lift { equalize: self.equalize, clip_weights: self.weight_clip == WeightClip::Mse },
             adjust_for_bias: true,
         })
@@ -217,8 +231,9 @@ impl Arguments {
             format!("{}_{}", options.activation, options.weight)
         };
         let channels = if options.per_channel { "_perchannel" } else { "" };
+        let form = if options.qoperator { "_qoperator" } else { "" };
         let extension = model.path.extension().unwrap_or_default().to_string_lossy().into_owned();
-        model.path.with_file_name(format!("{stem}_{types}{channels}.{extension}"))
+        model.path.with_file_name(format!("{stem}_{types}{channels}{form}.{extension}"))
     }
 }
 
@@ -263,7 +278,10 @@ impl Command for Quantize {
         };
         let input = choice.read(playground)?.input;
         let side = arguments.running.side(&model, Execution::AsWritten, playground, &task);
-        let made = quantize(&side, arguments.samples.of(&input), &options, &task)?;
+        // One at a time, as calibration in Python does, the ranges have the same bits; larger batches are no faster.
+        let feed = Feed { batch: arguments.samples.batch.unwrap_or(1), ..arguments.samples.of(&input) };
+        let results = Some(&playground.kept_results).filter(|_| !arguments.fresh);
+        let made = quantize(&side, feed, &options, results, &task)?;
         let files = file::keep_all(&out, arguments.force, |place| made.session.export(place, &task))?;
         if let Some(catalog) = &mut playground.catalog {
             catalog.add(&out, &playground.backends, &task)?;
@@ -333,7 +351,7 @@ fn lay_out(report: &QuantizeReport, top: usize) -> Report {
             ),
         ])
         .line(format!(
-            "{} of {} quantized; {}, {}, {}; ranges by {} from {}",
+            "{} of {} quantized; {}, {}, {}; ranges by {} from {}{}",
             report.layers.len() - left,
             counted(report.layers.len(), "layer"),
             counted(report.values, "activation"),
@@ -341,6 +359,10 @@ fn lay_out(report: &QuantizeReport, top: usize) -> Report {
             biases,
             report.method,
             counted(report.samples as usize, "sample"),
+            match report.kept_ranges {
+                0 => String::new(),
+                count => format!(" ({} known from an earlier calibration)", counted(count, "range")),
+            },
         ));
     for gain in &report.gains {
         laid = laid.line(said(gain));

@@ -89,9 +89,11 @@ pub(super) fn lift(
                 let (changes, pairs) = equalize::edits(float, progress)?;
                 let scaled = equalized.insert(float.edit(changes, progress)?);
                 let codes = activation_codes(options)?;
-                let again = calibrate((scaled, side), feed, plan, (options, codes), progress)?;
+                let again = calibrate((scaled, side), feed, plan, (options, codes), None, progress)?;
                 calibrated.ranges = again.ranges;
                 calibrated.elapsed += again.elapsed;
+                calibrated.kept = 0;
+                calibrated.runtime = again.runtime;
                 made = decide(scaled, plan, &calibrated.ranges, &own, progress)?;
                 pairs
             }
