@@ -271,3 +271,25 @@ fn equalization_leaves_what_the_float_model_computes() {
         ["models/resnet8_int8.onnx", "made.onnx"].map(|model| parameters(&mut session, model, tensor).0);
     assert!((scales[0] / scales[1] - 1.0).abs() > 1e-3, "{scales:?}");
 }
+
+/// The mean of a layer's output over the samples of calibration.
+fn mean(session: &mut Session, model: &str, layer: &str) -> f64 {
+    session.command("input models/digits.npz:images[0:16]");
+    let found = session.command(&format!("activations {layer} --model {model}"));
+    found["statistics"]["mean"].as_f64().unwrap_or_else(|| panic!("{found}"))
+}
+
+#[test]
+fn corrected_biases_leave_no_error_of_the_mean() {
+    let world = World::new();
+    let mut session = world.session();
+    let line = format!("quantize models/resnet8.onnx {DATA} --weight-type int4 --activation-type int16");
+    session.command(&format!("{line} --out plain.onnx"));
+    let (before, after) =
+        gain(&mut session, &format!("{line} --out corrected.onnx --bias-correction"), "bias-correction");
+    assert!(after > before + 1.0, "{before} dB, {after} dB");
+    let expected = mean(&mut session, "models/resnet8.onnx", "fc");
+    let [plain, corrected] =
+        ["plain.onnx", "corrected.onnx"].map(|model| (mean(&mut session, model, "fc") - expected).abs());
+    assert!(corrected < 1e-3 && corrected < plain / 10.0, "{plain}, {corrected}");
+}

@@ -23,6 +23,8 @@ pub struct Lift {
     pub equalize: bool,
     /// Ranges of weights with the least mean squared error, in place of all their values.
     pub clip_weights: bool,
+    /// What quantization adds to the mean of each channel is taken from the biases.
+    pub correct_biases: bool,
 }
 
 /// How to quantize.

@@ -104,6 +104,9 @@ pub(super) struct Arguments {
     /// Ranges of weights: all their values, or those with the least mean squared error
     #[arg(long, value_name = "METHOD", default_value = "minmax")]
     weight_clip: WeightClip,
+    /// Take from the biases what quantization adds to the mean of each channel
+    #[arg(long)]
+    bias_correction: bool,
     /// How many layers to print
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u32>(0..=1_000_000))]
     top: u32,
@@ -214,7 +217,11 @@ impl Arguments {
             quantize_moves: self.force_quantize_no_input_check,
             prepare: !self.as_is,
             qoperator: self.quant_format == QuantFormat::Qoperator,
-            lift: Lift { equalize: self.equalize, clip_weights: self.weight_clip == WeightClip::Mse },
+            lift: Lift {
+                equalize: self.equalize,
+                clip_weights: self.weight_clip == WeightClip::Mse,
+                correct_biases: self.bias_correction,
+            },
             adjust_for_bias: true,
         })
     }
@@ -324,6 +331,8 @@ fn said(gain: &Gain) -> String {
     };
     let changed = match gain.option {
         "equalize" => format!("{} of layers", counted(gain.changed, "pair")),
+        "bias-correction" if gain.changed != 1 => format!("{} biases", gain.changed),
+        "bias-correction" => "1 bias".to_owned(),
         "weight-clip" => counted(gain.changed, "weight"),
         _ => gain.changed.to_string(),
     };

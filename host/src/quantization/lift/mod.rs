@@ -1,5 +1,6 @@
 //! What lifts the accuracy of a quantized model, one step after the other, each with its gain.
 
+mod correct;
 mod equalize;
 mod samples;
 
@@ -46,6 +47,7 @@ pub(super) struct Lifted {
 enum Step {
     Equalize,
     ClipWeights,
+    CorrectBiases,
 }
 
 impl Step {
@@ -53,12 +55,17 @@ impl Step {
         match self {
             Self::Equalize => "equalize",
             Self::ClipWeights => "weight-clip",
+            Self::CorrectBiases => "bias-correction",
         }
     }
 
     /// In the order in which they are done: what a step changes, later ones find.
     fn of(lift: Lift) -> Vec<Self> {
-        let steps = [(Self::Equalize, lift.equalize), (Self::ClipWeights, lift.clip_weights)];
+        let steps = [
+            (Self::Equalize, lift.equalize),
+            (Self::ClipWeights, lift.clip_weights),
+            (Self::CorrectBiases, lift.correct_biases),
+        ];
         steps.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(step, _)| step).collect()
     }
 }
@@ -97,6 +104,7 @@ pub(super) fn lift(
                 made = decide(scaled, plan, &calibrated.ranges, &own, progress)?;
                 pairs
             }
+            Step::CorrectBiases => correct::correct(ground, equalized.as_ref().unwrap_or(float), &mut made)?,
             Step::ClipWeights => {
                 own.lift.clip_weights = true;
                 let old = made.parameters;

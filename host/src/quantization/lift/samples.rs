@@ -1,12 +1,55 @@
 //! What models compute on the samples of calibration.
 
 use super::Ground;
-use crate::backend::{Fetch, Session};
+use crate::backend::{Fetch, Session, Spare};
 use crate::capture::ahead::fitted_ahead;
-use crate::capture::side::OnlyCancel;
-use crate::error::Result;
+use crate::capture::side::{BUDGET_OPTION, OnlyCancel};
+use crate::error::{Error, Result};
 use crate::model::Tensor;
-use crate::quantization::calibration::reals;
+use crate::quantization::calibration::{BUDGET, reals};
+use std::collections::HashSet;
+
+/// Passes on the values with these names, batch by batch; inputs of the model may be among them.
+///
+/// # Errors
+/// Those of running the model and of `receive`; `Cancelled`.
+pub(super) fn each_value(
+    ground: &Ground<'_>,
+    session: &Session,
+    (names, what): (&[String], &str),
+    receive: &mut dyn FnMut(&Tensor) -> Result<()>,
+) -> Result<()> {
+    let Ground { side, feed, progress, .. } = *ground;
+    let info = session.info();
+    let wanted: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let is_input = |name: &str| info.inputs.iter().any(|input| input.name == name);
+    let computed: Vec<String> = names.iter().filter(|name| !is_input(name)).cloned().collect();
+    let mut settings = side.options.clone();
+    if session.plugin().has_feature(BUDGET_OPTION) {
+        settings.insert(BUDGET_OPTION.to_owned(), BUDGET.to_string());
+    }
+    let (fetch, spare) = (Fetch::Named(computed), Spare::default());
+    let batches = feed.batches(&[side])?;
+    let (total, mut done) = (batches.samples(), 0);
+    let fit = |batch: &crate::input::Input| Ok(batch.fit(info, side.sibling.as_ref())?.tensors);
+    fitted_ahead(batches, &fit, &mut |count, fitted: Vec<Tensor>| {
+        progress.update(what, done, total);
+        fitted.iter().filter(|tensor| wanted.contains(tensor.name.as_str())).try_for_each(&mut *receive)?;
+        let mut take = |tensor: Tensor| {
+            receive(&tensor)?;
+            spare.give(tensor.bytes);
+            Ok(())
+        };
+        let only_cancel = OnlyCancel(progress);
+        let outcome = session.run_each(&fitted, &fetch, &settings, (&spare, &mut take), &only_cancel);
+        if progress.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        outcome?;
+        done += count;
+        Ok(())
+    })
+}
 
 /// The SQNR of all real outputs together against those of the float model, in dB; `None` if all are equal or 0.
 ///
