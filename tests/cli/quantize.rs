@@ -293,3 +293,16 @@ fn corrected_biases_leave_no_error_of_the_mean() {
         ["plain.onnx", "corrected.onnx"].map(|model| (mean(&mut session, model, "fc") - expected).abs());
     assert!(corrected < 1e-3 && corrected < plain / 10.0, "{plain}, {corrected}");
 }
+
+#[test]
+fn rounding_by_the_inputs_of_layers_is_better_than_to_the_nearest() {
+    let world = World::new();
+    let mut session = world.session();
+    let line = format!(
+        "quantize models/resnet8.onnx {DATA} --weight-type int4 --activation-type int16 --exclude layer2* --exclude layer3* --force --out made.onnx --rounding"
+    );
+    for method in ["gptq", "descent"] {
+        let (before, after) = gain(&mut session, &format!("{line} {method}"), "rounding");
+        assert!(after > before + 1.0, "{method}: {before} dB, {after} dB");
+    }
+}

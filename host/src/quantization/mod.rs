@@ -12,7 +12,7 @@ mod parameters;
 
 pub use lift::Gain;
 pub use mixed::{Bits, Mixed, MixedLayer};
-pub use options::{Lift, Method, Options};
+pub use options::{Lift, Method, Options, Rounding};
 pub use parameters::Parameters;
 
 use crate::backend::{Progress, Session};

@@ -16,6 +16,18 @@ pub enum Method {
     Mse,
 }
 
+/// How weights become codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rounding {
+    /// Each to the nearest one.
+    #[default]
+    Nearest,
+    /// One after the other, the later ones making up for the errors of the earlier, by GPTQ.
+    Gptq,
+    /// The same, and then by descent to where no change of one or two codes lowers the error.
+    Descent,
+}
+
 /// What is done beyond choosing ranges; each step costs runs of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lift {
@@ -23,6 +35,8 @@ pub struct Lift {
     pub equalize: bool,
     /// Ranges of weights with the least mean squared error, in place of all their values.
     pub clip_weights: bool,
+    /// How weights of convolutions and matrix products are rounded.
+    pub rounding: Rounding,
     /// What quantization adds to the mean of each channel is taken from the biases.
     pub correct_biases: bool,
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::model::DType;
 use crate::playground::{Loaded, Playground};
-use crate::quantization::{Gain, Lift, Method, Options, quantize};
+use crate::quantization::{Gain, Lift, Method, Options, Rounding, quantize};
 use crate::render::number;
 use crate::render::record::ReportShape;
 use crate::render::report::{Report, Table};
@@ -104,6 +104,9 @@ pub(super) struct Arguments {
     /// Ranges of weights: all their values, or those with the least mean squared error
     #[arg(long, value_name = "METHOD", default_value = "minmax")]
     weight_clip: WeightClip,
+    /// How weights become codes
+    #[arg(long, value_name = "METHOD", default_value = "nearest")]
+    rounding: RoundingMethod,
     /// Take from the biases what quantization adds to the mean of each channel
     #[arg(long)]
     bias_correction: bool,
@@ -151,6 +154,16 @@ enum CalibrateMethod {
     Percentile,
     /// Where the codes make the least mean squared error
     Mse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RoundingMethod {
+    /// Each weight to the nearest code
+    Nearest,
+    /// One after the other, later ones making up for the errors of earlier ones, by the layer's inputs
+    Gptq,
+    /// The same, and then on to where no change of one or two codes lowers the error
+    Descent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -220,6 +233,11 @@ impl Arguments {
             lift: Lift {
                 equalize: self.equalize,
                 clip_weights: self.weight_clip == WeightClip::Mse,
+                rounding: match self.rounding {
+                    RoundingMethod::Nearest => Rounding::Nearest,
+                    RoundingMethod::Gptq => Rounding::Gptq,
+                    RoundingMethod::Descent => Rounding::Descent,
+                },
                 correct_biases: self.bias_correction,
             },
             adjust_for_bias: true,
@@ -333,7 +351,7 @@ fn said(gain: &Gain) -> String {
         "equalize" => format!("{} of layers", counted(gain.changed, "pair")),
         "bias-correction" if gain.changed != 1 => format!("{} biases", gain.changed),
         "bias-correction" => "1 bias".to_owned(),
-        "weight-clip" => counted(gain.changed, "weight"),
+        "weight-clip" | "rounding" => counted(gain.changed, "weight"),
         _ => gain.changed.to_string(),
     };
     let (before, after) = (level(gain.before_db), level(gain.after_db));

@@ -2,12 +2,13 @@
 
 mod correct;
 mod equalize;
+mod round;
 mod samples;
 
 use super::calibration::{Calibrated, calibrate};
 use super::options::Options;
 use super::parameters::{Made, activation_codes, decide};
-use super::{Lift, edits};
+use super::{Lift, Rounding, edits};
 use crate::backend::{Progress, Session};
 use crate::capture::{Feed, Side};
 use crate::error::Result;
@@ -47,6 +48,7 @@ pub(super) struct Lifted {
 enum Step {
     Equalize,
     ClipWeights,
+    Round,
     CorrectBiases,
 }
 
@@ -55,6 +57,7 @@ impl Step {
         match self {
             Self::Equalize => "equalize",
             Self::ClipWeights => "weight-clip",
+            Self::Round => "rounding",
             Self::CorrectBiases => "bias-correction",
         }
     }
@@ -64,6 +67,7 @@ impl Step {
         let steps = [
             (Self::Equalize, lift.equalize),
             (Self::ClipWeights, lift.clip_weights),
+            (Self::Round, lift.rounding != Rounding::Nearest),
             (Self::CorrectBiases, lift.correct_biases),
         ];
         steps.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(step, _)| step).collect()
@@ -104,6 +108,7 @@ pub(super) fn lift(
                 made = decide(scaled, plan, &calibrated.ranges, &own, progress)?;
                 pairs
             }
+            Step::Round => round::round(ground, equalized.as_ref().unwrap_or(float), &mut made, options)?,
             Step::CorrectBiases => correct::correct(ground, equalized.as_ref().unwrap_or(float), &mut made)?,
             Step::ClipWeights => {
                 own.lift.clip_weights = true;
