@@ -217,3 +217,92 @@ fn the_report_agrees_with_the_file() {
         (&json!("int8"), &json!(0), 16)
     );
 }
+
+/// The gain of an option: SQNR of the output in dB, without and with it.
+fn gain(session: &mut Session, line: &str, option: &str) -> (f64, f64) {
+    let made = session.command(line);
+    let gains = made["gains"].as_array().unwrap();
+    let gain = gains.iter().find(|gain| gain["option"] == option).unwrap_or_else(|| panic!("{made}"));
+    (gain["sqnr_before_db"].as_f64().unwrap(), gain["sqnr_after_db"].as_f64().unwrap())
+}
+
+/// The agreement of a model with `models/resnet8.onnx` on the samples of calibration, in dB.
+fn agreement(session: &mut Session, model: &str) -> f64 {
+    let line =
+        format!("evaluate {model} --reference models/resnet8.onnx --data models/digits.npz --samples 16");
+    let rated = session.command(&line);
+    let found = rated["models"].as_array().unwrap().iter().find(|row| row["model"] == model);
+    found.unwrap_or_else(|| panic!("{rated}"))["agreement"]["sqnr_db"].as_f64().unwrap()
+}
+
+#[test]
+fn clipped_weights_have_smaller_scales_and_their_gain_is_measured() {
+    let world = World::new();
+    let mut session = world.session();
+    let line = format!("quantize models/resnet8.onnx {DATA} --weight-type int4 --force");
+    session.command(&format!("{line} --out plain.onnx"));
+    let found = gain(&mut session, &format!("{line} --out clipped.onnx --weight-clip mse"), "weight-clip");
+    let expected = (agreement(&mut session, "plain.onnx"), agreement(&mut session, "clipped.onnx"));
+    assert!(
+        (found.0 - expected.0).abs() < 0.1 && (found.1 - expected.1).abs() < 0.1,
+        "{found:?}, {expected:?}"
+    );
+    let tensor = "layer1.conv1.weight_quantized";
+    let scales = ["plain.onnx", "clipped.onnx"].map(|model| parameters(&mut session, model, tensor).0);
+    assert!(scales[1] < scales[0], "{scales:?}");
+}
+
+/// With 16 bits nearly nothing is lost: the equalized float model computes what the model did.
+#[test]
+fn equalization_leaves_what_the_float_model_computes() {
+    let world = World::new();
+    let mut session = world.session();
+    let line = format!(
+        "quantize models/resnet8.onnx {DATA} --activation-type int16 --weight-type int16 --exclude stem* --exclude layer* --out equal.onnx --equalize"
+    );
+    let (before, after) = gain(&mut session, &line, "equalize");
+    assert!(before > 80.0 && after > 80.0, "{before} dB, {after} dB");
+    let line = format!("quantize models/resnet8.onnx {DATA} --out made.onnx --equalize");
+    let made = session.command(&line);
+    assert!(made["gains"][0]["changed"].as_u64().unwrap() >= 3, "{made}");
+    // The weights are others.
+    let tensor = "layer1.conv1.weight_quantized";
+    let scales =
+        ["models/resnet8_int8.onnx", "made.onnx"].map(|model| parameters(&mut session, model, tensor).0);
+    assert!((scales[0] / scales[1] - 1.0).abs() > 1e-3, "{scales:?}");
+}
+
+/// The mean of a layer's output over the samples of calibration.
+fn mean(session: &mut Session, model: &str, layer: &str) -> f64 {
+    session.command("input models/digits.npz:images[0:16]");
+    let found = session.command(&format!("activations {layer} --model {model}"));
+    found["statistics"]["mean"].as_f64().unwrap_or_else(|| panic!("{found}"))
+}
+
+#[test]
+fn corrected_biases_leave_no_error_of_the_mean() {
+    let world = World::new();
+    let mut session = world.session();
+    let line = format!("quantize models/resnet8.onnx {DATA} --weight-type int4 --activation-type int16");
+    session.command(&format!("{line} --out plain.onnx"));
+    let (before, after) =
+        gain(&mut session, &format!("{line} --out corrected.onnx --bias-correction"), "bias-correction");
+    assert!(after > before + 1.0, "{before} dB, {after} dB");
+    let expected = mean(&mut session, "models/resnet8.onnx", "fc");
+    let [plain, corrected] =
+        ["plain.onnx", "corrected.onnx"].map(|model| (mean(&mut session, model, "fc") - expected).abs());
+    assert!(corrected < 1e-3 && corrected < plain / 10.0, "{plain}, {corrected}");
+}
+
+#[test]
+fn rounding_by_the_inputs_of_layers_is_better_than_to_the_nearest() {
+    let world = World::new();
+    let mut session = world.session();
+    let line = format!(
+        "quantize models/resnet8.onnx {DATA} --weight-type int4 --activation-type int16 --exclude layer2* --exclude layer3* --force --out made.onnx --rounding"
+    );
+    for method in ["gptq", "descent"] {
+        let (before, after) = gain(&mut session, &format!("{line} {method}"), "rounding");
+        assert!(after > before + 1.0, "{method}: {before} dB, {after} dB");
+    }
+}

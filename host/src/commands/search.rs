@@ -314,6 +314,7 @@ fn options(arguments: &Arguments) -> Options {
         quantize_moves: false,
         prepare: true,
         qoperator: false,
+        lift: crate::quantization::Lift::default(),
         adjust_for_bias: true,
     }
 }

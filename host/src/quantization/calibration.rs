@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// Memory for captured values.
-const BUDGET: u64 = 128 << 20;
+pub(super) const BUDGET: u64 = 128 << 20;
 
 /// What calibration found.
 pub(super) struct Calibrated {

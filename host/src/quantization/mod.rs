@@ -5,12 +5,14 @@ mod calibration;
 mod collector;
 mod edits;
 mod kept;
+mod lift;
 mod mixed;
 mod options;
 mod parameters;
 
+pub use lift::Gain;
 pub use mixed::{Bits, Mixed, MixedLayer};
-pub use options::{Method, Options};
+pub use options::{Lift, Method, Options, Rounding};
 pub use parameters::Parameters;
 
 use crate::backend::{Progress, Session};
@@ -39,6 +41,8 @@ pub struct Quantized {
     pub calibrated_in: Duration,
     /// The runtime that calibrated, with its version.
     pub runtime: Option<(String, String)>,
+    /// What each step that lifts accuracy gave.
+    pub gains: Vec<Gain>,
 }
 
 /// Quantizes a model: calibrates on the samples of `feed`, and puts codes in place of real numbers. Ranges that are among
@@ -64,16 +68,18 @@ pub fn quantize(
             .with_hint("See `layers` for its layers, and `help quantize` for those that can be quantized."));
     }
     let codes = parameters::activation_codes(options)?;
-    let calibrated = {
+    let mut calibrated = {
         let kept = match results {
             Some(results) => Some(KeptRanges::of(results, side, feed, options, progress)?),
             None => None,
         };
         calibration::calibrate((session, side), feed, &plan, (options, codes), kept, progress)?
     };
-    let made = parameters::decide(session, &plan, &calibrated.ranges, options, progress)?;
+    let plain = Options { lift: Lift::default(), ..options.clone() };
+    let made = parameters::decide(session, &plan, &calibrated.ranges, &plain, progress)?;
     progress.update("making the graph", 0, 0);
-    let session = session.edit(edits::of(&plan, made.edits), progress)?;
+    let ground = lift::Ground { side, feed, options, plan: &plan, progress };
+    let lift::Lifted { session, made, gains } = lift::lift(&ground, session, &mut calibrated, made)?;
     let session =
         if options.qoperator { session.edit(vec![edits::to_qoperator()], progress)? } else { session };
     Ok(Quantized {
@@ -84,6 +90,7 @@ pub fn quantize(
         kept_ranges: calibrated.kept,
         calibrated_in: calibrated.elapsed,
         runtime: calibrated.runtime,
+        gains,
     })
 }
 

@@ -16,6 +16,31 @@ pub enum Method {
     Mse,
 }
 
+/// How weights become codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rounding {
+    /// Each to the nearest one.
+    #[default]
+    Nearest,
+    /// One after the other, the later ones making up for the errors of the earlier, by GPTQ.
+    Gptq,
+    /// The same, and then by descent to where no change of one or two codes lowers the error.
+    Descent,
+}
+
+/// What is done beyond choosing ranges; each step costs runs of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lift {
+    /// Channels between layers are scaled first, so that one scale fits them all.
+    pub equalize: bool,
+    /// Ranges of weights with the least mean squared error, in place of all their values.
+    pub clip_weights: bool,
+    /// How weights of convolutions and matrix products are rounded.
+    pub rounding: Rounding,
+    /// What quantization adds to the mean of each channel is taken from the biases.
+    pub correct_biases: bool,
+}
+
 /// How to quantize.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -55,6 +80,8 @@ pub struct Options {
     pub prepare: bool,
     /// Whether the result has operators of codes instead of pairs of QuantizeLinear and DequantizeLinear.
     pub qoperator: bool,
+    /// What is done to lift accuracy.
+    pub lift: Lift,
     /// Whether a weight's scale grows where its bias would not fit into 32 bits.
     pub adjust_for_bias: bool,
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Quantizable, QuantizableBias, QuantizableTensor, Tensor};
 use qp_analysis::calibration::bias::{quantize_bias, raise_weight_scales};
 use qp_analysis::calibration::weights::{WeightOptions, pack, weight_codes, weight_parameters};
-use qp_analysis::calibration::{self, ClipRange, ParameterError, parameters};
+use qp_analysis::calibration::{self, ClipRange, ParameterError, clipped_weight_parameters, parameters};
 use qp_analysis::{CodeRange, ElementType, Granularity, ParameterMap};
 use std::collections::HashMap;
 
@@ -172,7 +172,10 @@ fn of_tensor(
         min_real_range: options.min_real_range,
     };
     let found = map(&tensor.shape, planned.axis)
-        .and_then(|map| weight_parameters(numbers, &map, false, weight_options))
+        .and_then(|map| match options.lift.clip_weights && !planned.is_operand {
+            true => clipped_weight_parameters(numbers, &map, weight_options),
+            false => weight_parameters(numbers, &map, false, weight_options),
+        })
         .map_err(|error| of(&planned.name, error))?;
     Ok(Parameters {
         dtype,

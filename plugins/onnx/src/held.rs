@@ -7,7 +7,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 use qp_abi::sdk::DType;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -93,13 +93,28 @@ pub fn move_to(tensor: &mut TensorProto, location: &str, offset: usize, length: 
     tensor.raw_data = None;
 }
 
+/// Forgets what no tensor has any more: the runtime refuses elements of tensors that do not exist.
+pub fn forget_unused(held: &mut Held, tensors: &[TensorProto]) {
+    let entries = tensors.iter().flat_map(|tensor| &tensor.external_data);
+    let used: HashSet<&[u8]> = entries
+        .filter(|entry| entry.key.as_deref() == Some("location"))
+        .filter_map(|entry| entry.value.as_deref())
+        .collect();
+    held.retain(|location, _| used.contains(location.as_bytes()));
+}
+
 /// Gives the tensor these elements: small ones, and those that the runtime cannot share, as part of it; large ones outside
 /// of the model, if there is a place for them.
 pub fn give(tensor: &mut TensorProto, elements: &[u8], held: Option<&mut Held>) {
     let held = held.filter(|_| elements.len() >= OUTSIDE_FROM_BYTES);
     match held.and_then(|held| Some((HeldTensor::of(tensor, elements)?, held))) {
         Some((kept, held)) => {
-            let location = format!(".qp/{}", held.len());
+            let location = |number: usize| format!(".qp/{number}");
+            let mut number = held.len();
+            while held.contains_key(&location(number)) {
+                number += 1;
+            }
+            let location = location(number);
             move_to(tensor, &location, 0, elements.len());
             held.insert(location, Arc::new(kept));
         }

@@ -4,6 +4,7 @@ use crate::document::{Document, Tensors};
 use crate::edit;
 use crate::export;
 use crate::external_data::ExternalFiles;
+use crate::held::forget_unused;
 use crate::info;
 use crate::proto;
 use crate::quant;
@@ -254,6 +255,7 @@ impl Model for OnnxModel {
         let can_hold = self.runtime.load().is_ok();
         let external = ExternalFiles::of(&self.source);
         edit::apply(&mut model, can_hold.then_some(&mut held), &external, edits)?;
+        forget_unused(&mut held, model.graph.as_ref().map_or(&[], |graph| &graph.initializer));
         let source = self.source.edited(model.encode_to_vec().into(), held);
         let document = Document::of(source)?;
         Ok(model_object(Self::of(document, Arc::clone(&self.runtime), progress)?))

@@ -2,7 +2,7 @@
 
 use crate::model::DType;
 use crate::playground::Loaded;
-use crate::quantization::{Method, Options, Parameters, Quantized};
+use crate::quantization::{Gain, Method, Options, Parameters, Quantized};
 use crate::render::record::{Field, Record, Unit};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -30,6 +30,7 @@ pub(super) struct QuantizeReport {
     pub(super) bytes: u64,
     pub(super) elapsed_ms: f64,
     calibration_ms: f64,
+    pub(super) gains: Vec<Gain>,
     pub(super) layers: Vec<Row>,
 }
 
@@ -106,6 +107,7 @@ impl QuantizeReport {
             bytes: files.iter().map(size).sum(),
             elapsed_ms: elapsed.as_secs_f64() * 1e3,
             calibration_ms: made.calibrated_in.as_secs_f64() * 1e3,
+            gains: made.gains.clone(),
             layers: made.plan.layers.iter().map(row).collect(),
         }
     }
@@ -173,7 +175,35 @@ impl Record for QuantizeReport {
             Self::field("calibration_ms", Unit::Duration, "How long calibration took", |report| {
                 report.calibration_ms
             }),
+            Self::list(
+                "gains",
+                "What each option that lifts accuracy gave, in the order in which they were applied",
+                |report| &report.gains,
+            ),
             Self::list("layers", "The layers, in the model's order", |report| &report.layers),
+        ]
+    }
+}
+
+impl Record for Gain {
+    fn fields() -> Vec<Field<Self>> {
+        vec![
+            Self::field("option", Unit::Text, "The option", |gain| gain.option),
+            Self::field(
+                "changed",
+                Unit::Count,
+                "How many weights, biases or pairs of layers it changed",
+                |gain| gain.changed,
+            ),
+            Self::field(
+                "sqnr_before_db",
+                Unit::Decibels,
+                "SQNR of the outputs on the samples of calibration against the float model, with the options before it",
+                |gain| gain.before_db,
+            ),
+            Self::field("sqnr_after_db", Unit::Decibels, "The same with this option as well", |gain| {
+                gain.after_db
+            }),
         ]
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::model::DType;
 use crate::playground::{Loaded, Playground};
-use crate::quantization::{Method, Options, quantize};
+use crate::quantization::{Gain, Lift, Method, Options, Rounding, quantize};
 use crate::render::number;
 use crate::render::record::ReportShape;
 use crate::render::report::{Report, Table};
@@ -98,6 +98,18 @@ pub(super) struct Arguments {
     /// Quantize the graph as it is: no folding of batch normalizations and constants before
     #[arg(long)]
     as_is: bool,
+    /// Scale channels between layers first, so that one scale fits them all
+    #[arg(long)]
+    equalize: bool,
+    /// Ranges of weights: all their values, or those with the least mean squared error
+    #[arg(long, value_name = "METHOD", default_value = "minmax")]
+    weight_clip: WeightClip,
+    /// How weights become codes
+    #[arg(long, value_name = "METHOD", default_value = "nearest")]
+    rounding: RoundingMethod,
+    /// Take from the biases what quantization adds to the mean of each channel
+    #[arg(long)]
+    bias_correction: bool,
     /// How many layers to print
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u32>(0..=1_000_000))]
     top: u32,
@@ -140,6 +152,24 @@ enum CalibrateMethod {
     Entropy,
     /// Nearly all values
     Percentile,
+    /// Where the codes make the least mean squared error
+    Mse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RoundingMethod {
+    /// Each weight to the nearest code
+    Nearest,
+    /// One after the other, later ones making up for the errors of earlier ones, by the layer's inputs
+    Gptq,
+    /// The same, and then on to where no change of one or two codes lowers the error
+    Descent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum WeightClip {
+    /// From the smallest to the largest value
+    Minmax,
     /// Where the codes make the least mean squared error
     Mse,
 }
@@ -200,6 +230,16 @@ impl Arguments {
             quantize_moves: self.force_quantize_no_input_check,
             prepare: !self.as_is,
             qoperator: self.quant_format == QuantFormat::Qoperator,
+            lift: Lift {
+                equalize: self.equalize,
+                clip_weights: self.weight_clip == WeightClip::Mse,
+                rounding: match self.rounding {
+                    RoundingMethod::Nearest => Rounding::Nearest,
+                    RoundingMethod::Gptq => Rounding::Gptq,
+                    RoundingMethod::Descent => Rounding::Descent,
+                },
+                correct_biases: self.bias_correction,
+            },
             adjust_for_bias: true,
         })
     }
@@ -300,6 +340,24 @@ fn refuse(model: &Loaded, out: &Path, may_replace: bool) -> Result<()> {
     Ok(())
 }
 
+/// What a step gave, as a line.
+fn said(gain: &Gain) -> String {
+    let level = |db: Option<f64>| db.map_or_else(|| "–".to_owned(), |db| format!("{db:.2}"));
+    let difference = match (gain.before_db, gain.after_db) {
+        (Some(before), Some(after)) => format!(" ({:+.2} dB)", after - before),
+        _ => String::new(),
+    };
+    let changed = match gain.option {
+        "equalize" => format!("{} of layers", counted(gain.changed, "pair")),
+        "bias-correction" if gain.changed != 1 => format!("{} biases", gain.changed),
+        "bias-correction" => "1 bias".to_owned(),
+        "weight-clip" | "rounding" => counted(gain.changed, "weight"),
+        _ => gain.changed.to_string(),
+    };
+    let (before, after) = (level(gain.before_db), level(gain.after_db));
+    format!("--{} changed {changed}: SQNR of the output {before} → {after} dB{difference}", gain.option)
+}
+
 fn lay_out(report: &QuantizeReport, top: usize) -> Report {
     let biases = if report.biases == 1 { "1 bias".to_owned() } else { format!("{} biases", report.biases) };
     let left = report.layers.iter().filter(|row| row.reason.is_some()).count();
@@ -333,6 +391,9 @@ fn lay_out(report: &QuantizeReport, top: usize) -> Report {
                 count => format!(" ({} known from an earlier calibration)", counted(count, "range")),
             },
         ));
+    for gain in &report.gains {
+        laid = laid.line(said(gain));
+    }
     let shown: Vec<Row> =
         report.layers.iter().filter(|row| row.weight.is_some()).take(top).cloned().collect();
     let kept: Vec<&Row> = report.layers.iter().filter(|row| row.reason.is_some()).take(top).collect();

@@ -1,0 +1,128 @@
+//! What lifts the accuracy of a quantized model, one step after the other, each with its gain.
+
+mod correct;
+mod equalize;
+mod round;
+mod samples;
+
+use super::calibration::{Calibrated, calibrate};
+use super::options::Options;
+use super::parameters::{Made, activation_codes, decide};
+use super::{Lift, Rounding, edits};
+use crate::backend::{Progress, Session};
+use crate::capture::{Feed, Side};
+use crate::error::Result;
+use crate::model::Quantizable;
+
+/// What a step gives: the SQNR of the outputs on the samples of calibration, against the float model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gain {
+    /// The option.
+    pub option: &'static str,
+    /// How many weights, biases or pairs of layers it changes.
+    pub changed: usize,
+    /// With the steps before it, in dB; `None` without any noise or any signal.
+    pub before_db: Option<f64>,
+    /// With it as well.
+    pub after_db: Option<f64>,
+}
+
+/// What all steps work with.
+pub(super) struct Ground<'a> {
+    pub(super) side: &'a Side<'a>,
+    pub(super) feed: Feed<'a>,
+    pub(super) options: &'a Options,
+    pub(super) plan: &'a Quantizable,
+    pub(super) progress: &'a dyn Progress,
+}
+
+/// A model after all steps.
+pub(super) struct Lifted {
+    pub(super) session: Session,
+    pub(super) made: Made,
+    pub(super) gains: Vec<Gain>,
+}
+
+/// A step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Equalize,
+    ClipWeights,
+    Round,
+    CorrectBiases,
+}
+
+impl Step {
+    fn option(self) -> &'static str {
+        match self {
+            Self::Equalize => "equalize",
+            Self::ClipWeights => "weight-clip",
+            Self::Round => "rounding",
+            Self::CorrectBiases => "bias-correction",
+        }
+    }
+
+    /// In the order in which they are done: what a step changes, later ones find.
+    fn of(lift: Lift) -> Vec<Self> {
+        let steps = [
+            (Self::Equalize, lift.equalize),
+            (Self::ClipWeights, lift.clip_weights),
+            (Self::Round, lift.rounding != Rounding::Nearest),
+            (Self::CorrectBiases, lift.correct_biases),
+        ];
+        steps.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(step, _)| step).collect()
+    }
+}
+
+/// Does the steps that the options name, from a model that `made` was decided for without them.
+///
+/// # Errors
+/// Those of running and changing the model; `Cancelled`.
+pub(super) fn lift(
+    ground: &Ground<'_>,
+    float: &Session,
+    calibrated: &mut Calibrated,
+    mut made: Made,
+) -> Result<Lifted> {
+    let Ground { side, feed, plan, options, progress } = *ground;
+    let mut own = Options { lift: Lift::default(), ..options.clone() };
+    let mut equalized: Option<Session> = None;
+    let steps = Step::of(options.lift);
+    let mut session = float.edit(edits::of(plan, made.edits.clone()), progress)?;
+    if steps.is_empty() {
+        return Ok(Lifted { session, made, gains: Vec::new() });
+    }
+    let mut before_db = samples::sqnr_db(ground, &session)?;
+    let mut gains = Vec::new();
+    for step in steps {
+        let changed = match step {
+            Step::Equalize => {
+                let (changes, pairs) = equalize::edits(float, progress)?;
+                let scaled = equalized.insert(float.edit(changes, progress)?);
+                let codes = activation_codes(options)?;
+                let again = calibrate((scaled, side), feed, plan, (options, codes), None, progress)?;
+                calibrated.ranges = again.ranges;
+                calibrated.elapsed += again.elapsed;
+                calibrated.kept = 0;
+                calibrated.runtime = again.runtime;
+                made = decide(scaled, plan, &calibrated.ranges, &own, progress)?;
+                pairs
+            }
+            Step::Round => round::round(ground, equalized.as_ref().unwrap_or(float), &mut made, options)?,
+            Step::CorrectBiases => correct::correct(ground, equalized.as_ref().unwrap_or(float), &mut made)?,
+            Step::ClipWeights => {
+                own.lift.clip_weights = true;
+                let old = made.parameters;
+                made = decide(equalized.as_ref().unwrap_or(float), plan, &calibrated.ranges, &own, progress)?;
+                let is_new = |name: &&String| old.get(*name) != made.parameters.get(*name);
+                let weights = plan.tensors.iter().map(|tensor| &tensor.name);
+                weights.filter(is_new).count()
+            }
+        };
+        session = equalized.as_ref().unwrap_or(float).edit(edits::of(plan, made.edits.clone()), progress)?;
+        let after_db = samples::sqnr_db(ground, &session)?;
+        gains.push(Gain { option: step.option(), changed, before_db, after_db });
+        before_db = after_db;
+    }
+    Ok(Lifted { session, made, gains })
+}
