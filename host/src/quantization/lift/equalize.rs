@@ -3,7 +3,7 @@
 use super::super::calibration::reals;
 use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, Result};
-use crate::model::{AttributeValue, DType, LayerInfo, LayerKind, ModelInfo};
+use crate::model::{AttributeValue, Bounds, DType, LayerInfo, LayerKind, ModelInfo};
 use qp_analysis::calibration::{channel_magnitudes, equalization_factors, scale_channels};
 use qp_analysis::{Granularity, ParameterMap};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -153,17 +153,13 @@ fn pairs(info: &ModelInfo) -> Vec<Pair<'_>> {
 
 /// Whether f(s · x) = s · f(x) for s > 0, channel by channel.
 fn is_homogeneous(layer: &LayerInfo) -> bool {
+    let is_relu = |bounds: &Bounds| bounds.low == 0.0 && bounds.high == f64::INFINITY;
     layer.domain.is_none()
-        && matches!(
-            layer.op_type.as_str(),
-            "Relu"
-                | "LeakyRelu"
-                | "Identity"
-                | "MaxPool"
-                | "AveragePool"
-                | "GlobalAveragePool"
-                | "GlobalMaxPool"
-        )
+        && match layer.kind {
+            LayerKind::Identity | LayerKind::Pooling => true,
+            LayerKind::Clamp => layer.bounds.as_ref().is_some_and(is_relu),
+            _ => false,
+        }
         && layer.outputs.len() == 1
 }
 
@@ -188,17 +184,25 @@ fn scaled<'a>(
     };
     let weight = own(1)?;
     let has_bias = layer.inputs.get(2).is_some_and(|name| !name.is_empty());
-    let (output_axis, input_axis) = match layer.op_type.as_str() {
-        "Conv" if weight.shape.len() >= 3 => match (int("group", 1), &weight.shape[..]) {
-            (1, _) => (0, Some(1)),
-            (groups, [outputs, 1, ..]) if u64::try_from(groups).ok() == Some(*outputs) => (0, Some(0)),
-            _ => (0, None),
-        },
-        "Gemm" if weight.shape.len() == 2 && int("transA", 0) == 0 => match int("transB", 0) {
-            0 => (1, Some(0)),
-            _ => (0, Some(1)),
-        },
-        "MatMul" if weight.shape.len() == 2 => (1, Some(0)),
+    let used = layer.weights.iter().find(|used| !used.is_bias && used.tensor == weight.name)?;
+    let (output_axis, input_axis) = match layer.kind {
+        // A transposed one has its outputs along another axis.
+        LayerKind::Convolution if weight.shape.len() >= 3 && used.channel_axis == Some(0) => {
+            match (int("group", 1), &weight.shape[..]) {
+                (1, _) => (0, Some(1)),
+                (groups, [outputs, 1, ..]) if u64::try_from(groups).ok() == Some(*outputs) => (0, Some(0)),
+                _ => (0, None),
+            }
+        }
+        LayerKind::Linear
+            if weight.shape.len() == 2 && int("transA", 0) == 0 && layer.attribute("equation").is_none() =>
+        {
+            if used.is_transposed {
+                (1, Some(0))
+            } else {
+                (0, Some(1))
+            }
+        }
         _ => return None,
     };
     let bias = if has_bias {

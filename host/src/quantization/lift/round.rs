@@ -4,7 +4,7 @@ use super::Ground;
 use super::samples::each_value;
 use crate::backend::Session;
 use crate::error::{Error, Result};
-use crate::model::{AttributeValue, LayerInfo, QuantizableTensor, Tensor};
+use crate::model::{AttributeValue, LayerInfo, LayerKind, QuantizableTensor, Tensor};
 use crate::parallel;
 use crate::quantization::calibration::reals;
 use crate::quantization::options::{Options, Rounding};
@@ -236,8 +236,10 @@ fn rounded<'a>(planned: &'a QuantizableTensor, layer: &'a LayerInfo, shape: &[u6
         let (rows, columns) = if is_transposed { (second, first) } else { (first, second) };
         Some(Rounded { planned, layer, input, rows, columns, groups: 1, is_transposed, kernel: None })
     };
-    match layer.op_type.as_str() {
-        "Conv" => {
+    let used = layer.weights.iter().find(|used| !used.is_bias && used.tensor == planned.name)?;
+    match layer.kind {
+        // A transposed one has its outputs along another axis.
+        LayerKind::Convolution if used.channel_axis == Some(0) => {
             let (outputs, inputs, kernel) = match sizes[..] {
                 [outputs, inputs, width] => (outputs, inputs, [1, width]),
                 [outputs, inputs, height, width] => (outputs, inputs, [height, width]),
@@ -248,8 +250,9 @@ fn rounded<'a>(planned: &'a QuantizableTensor, layer: &'a LayerInfo, shape: &[u6
             let (rows, kernel) = (outputs / groups, Some(kernel));
             Some(Rounded { planned, layer, input, rows, columns, groups, is_transposed: false, kernel })
         }
-        "Gemm" if !is_set("transA") => linear(!is_set("transB")),
-        "MatMul" => linear(true),
+        LayerKind::Linear if !is_set("transA") && layer.attribute("equation").is_none() => {
+            linear(used.is_transposed)
+        }
         _ => None,
     }
 }
