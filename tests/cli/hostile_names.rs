@@ -202,6 +202,7 @@ fn lines(names: &Names) -> Vec<(&'static str, String)> {
         ("source", format!("source 'script{E}.qp'")),
         ("let", format!("let name = 'text{E}'")),
         ("echo", format!("echo 'text{E}'")),
+        ("tour", "tour --end".into()),
         ("history", "history".into()),
         ("help", "help".into()),
         ("unload", format!("unload '{int8}'")),

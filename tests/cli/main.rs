@@ -50,5 +50,6 @@ mod stats;
 mod stranger;
 mod summary;
 mod tables;
+mod tour;
 mod verdict;
 mod watch;

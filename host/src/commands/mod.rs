@@ -58,6 +58,7 @@ mod stats;
 mod summary;
 mod sweep;
 mod timing;
+mod tour;
 mod trial;
 mod undo;
 mod unload;
@@ -66,6 +67,7 @@ mod watch;
 mod weights;
 
 pub use assert::{names_of, parse as assertion};
+pub use tour::next as next_of_tour;
 pub use watch::{Round, parse as watched};
 
 use crate::cancel::CancelFlag;
@@ -280,6 +282,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<variables::Let>(),
     Entry::of::<echo::Echo>(),
     Entry::of::<history::History>(),
+    Entry::of::<tour::TourCommand>(),
     Entry::of::<help::Help>(),
     Entry::of::<quit::Quit>(),
 ];

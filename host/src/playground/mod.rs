@@ -55,6 +55,8 @@ pub struct Playground {
     pub params: BTreeMap<String, String>,
     /// The commands that succeeded, outside of scripts that were run: names and lines.
     pub done: Vec<(&'static str, String)>,
+    /// The tour that is under way.
+    pub tour: Option<Tour>,
     /// The last `compare` or `evaluate` that succeeded: its name and its line, for `try`.
     pub last_comparison: Option<(&'static str, String)>,
     /// The last result of each command, by its name.
@@ -65,6 +67,19 @@ pub struct Playground {
     pub base: PathBuf,
     store: Store,
     aliases: BTreeMap<String, PathBuf>,
+}
+
+/// How far a tour has come, and the models that it is about.
+#[derive(Clone, Debug)]
+pub struct Tour {
+    /// The float model.
+    pub float: String,
+    /// Its quantized form.
+    pub quantized: String,
+    /// Samples for both; `None` for random ones.
+    pub data: Option<String>,
+    /// The index of the next step.
+    pub step: usize,
 }
 
 /// A line that chose samples, to be run again when they change.
@@ -126,6 +141,7 @@ impl Playground {
             variables: Variables::default(),
             params: BTreeMap::new(),
             done: Vec::new(),
+            tour: None,
             last_comparison: None,
             results: BTreeMap::new(),
             history: Vec::new(),

@@ -34,9 +34,18 @@ pub fn run(executor: &mut Executor, lines: &mut dyn LineSource, dirs: Option<&Di
             Typed::Nothing => continue,
             Typed::End => break,
         };
-        if line.trim().is_empty() {
-            continue;
-        }
+        let line = match line.trim().is_empty() {
+            false => line,
+            // Enter goes on with a tour.
+            true => match crate::commands::next_of_tour(&mut executor.playground) {
+                Some((title, line)) => {
+                    executor.ui.remark(&title);
+                    executor.ui.echo(&line);
+                    line
+                }
+                None => continue,
+            },
+        };
         executor.playground.history.push(line.clone());
         // At once, not at the end: a session may end unexpectedly.
         if let (true, Err(error)) = (is_file_writable, file.append(&line)) {

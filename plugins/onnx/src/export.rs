@@ -7,7 +7,7 @@ use crate::proto::{self, AttributeProto, GraphProto, ModelProto, NodeProto, Tens
 use crate::source::Source;
 use bytes::Bytes;
 use prost::Message;
-use qp_abi::sdk::{BackendError, Pair, Progress, Result};
+use qp_abi::sdk::{BackendError, ErrorKind, Pair, Progress, Result};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -77,7 +77,7 @@ fn split(model: &mut ModelProto, path: &Path, progress: &Progress<'_>) -> Result
     })?;
     let location = format!("{name}.data");
     let data = path.with_file_name(&location);
-    let failed = |error: &std::io::Error| BackendError::io(&data, error);
+    let failed = |error: &std::io::Error| unwritten(&data, error);
     let mut file = BufWriter::new(File::create_new(&data).map_err(|error| failed(&error))?);
     let mut at = 0_u64;
     each_tensor(model, &mut |tensor| {
@@ -97,10 +97,13 @@ fn split(model: &mut ModelProto, path: &Path, progress: &Progress<'_>) -> Result
     file.flush().map_err(|error| failed(&error))
 }
 
+fn unwritten(path: &Path, error: &std::io::Error) -> BackendError {
+    BackendError::new(ErrorKind::IO, format!("cannot write `{}`", path.display()))
+        .with_cause(error.to_string())
+}
+
 fn save(path: &Path, fill: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
-    File::create_new(path)
-        .and_then(|mut file| fill(&mut file))
-        .map_err(|error| BackendError::io(path, &error))
+    File::create_new(path).and_then(|mut file| fill(&mut file)).map_err(|error| unwritten(path, &error))
 }
 
 /// Calls `act` with every stored tensor of the model: of its graph, of the graphs inside of nodes, of its functions.

@@ -1,5 +1,7 @@
 //! `sweep`: what each of several values of a scale or a zero point does to the output.
 
+mod declaration;
+
 use super::arguments::evidence::{Choice, Given};
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
@@ -9,12 +11,12 @@ use crate::editing::{Action, Change, Prepared, Property, Setting, Subject, float
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::playground::{Loaded, Playground};
-use crate::render::chart::Chart;
 use crate::render::number;
-use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::record::ReportShape;
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
+use declaration::{Point, SweepReport};
 use std::sync::Arc;
 
 /// Models that are measured together: the reference runs once for all of them.
@@ -63,95 +65,6 @@ pub(super) struct Arguments {
     reference: Option<String>,
     #[command(flatten)]
     evidence: Choice,
-}
-
-struct SweepReport {
-    model: String,
-    reference: String,
-    target: String,
-    data: String,
-    samples: u64,
-    by: &'static str,
-    points: Vec<Point>,
-    best: f64,
-    applied: Option<String>,
-}
-
-struct Point {
-    value: f64,
-    is_now: bool,
-    is_best: bool,
-    sqnr_db: Option<f64>,
-    kl_mean: Option<f64>,
-    accuracy: Option<f64>,
-    /// The measure as a share of the way from the worst to the best.
-    bar: Option<f64>,
-}
-
-impl Record for SweepReport {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::field("model", Unit::Name, "The model", |sweep| sweep.model.clone()),
-            Self::field("reference", Unit::Name, "The reference", |sweep| sweep.reference.clone()),
-            Self::field("target", Unit::Name, "What was swept", |sweep| sweep.target.clone()),
-            Self::field("data", Unit::Text, "Where the samples come from", |sweep| sweep.data.clone()),
-            Self::field("samples", Unit::Count, "Samples of each run", |sweep| sweep.samples),
-            Self::field("by", Unit::Text, "The measure that decides", |sweep| sweep.by)
-                .choices(&["sqnr", "kl", "accuracy"]),
-            Self::list("points", "The values in ascending order", |sweep| &sweep.points),
-            Self::field("best", Unit::Real, "The best value", |sweep| sweep.best),
-            Self::field(
-                "applied",
-                Unit::Text,
-                "The change that was made; null without `--apply`, and if the present value is the best",
-                |sweep| sweep.applied.clone(),
-            ),
-        ]
-    }
-}
-
-impl Record for Point {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::field("value", Unit::Real, "The scale or the zero point", |point| point.value)
-                .title("value"),
-            Self::field("sqnr_db", Unit::Decibels, "SQNR of the output against the reference's", |point| {
-                point.sqnr_db
-            })
-            .title("SQNR dB"),
-            Self::field(
-                "kl_mean",
-                Unit::Real,
-                "Mean divergence of the probabilities from the reference's",
-                |point| point.kl_mean,
-            )
-            .title("KL")
-            .rank(2)
-            .hidden_if_missing(),
-            Self::field("accuracy", Unit::Share, "Top-1 accuracy; null without labels", |point| {
-                point.accuracy
-            })
-            .title("accuracy")
-            .rank(1)
-            .hidden_if_missing(),
-            Self::chart("Bar of the measure that decides, from the worst to the best", |point| {
-                point.bar.map(Chart::Bar)
-            })
-            .rank(3),
-            Self::field("is_now", Unit::Flag, "Whether it is the present value", |point| point.is_now),
-            Self::field("is_best", Unit::Flag, "Whether it is the best", |point| point.is_best),
-            Self::field("", Unit::Text, "Which is the present value, and which the best", |point| {
-                match (point.is_now, point.is_best) {
-                    (true, true) => "now, best",
-                    (true, false) => "now",
-                    (false, true) => "best",
-                    (false, false) => "",
-                }
-            })
-            .title("")
-            .tone(|point| if point.is_best { Tone::Good } else { Tone::Plain }),
-        ]
-    }
 }
 
 impl Command for Sweep {

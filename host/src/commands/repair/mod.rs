@@ -1,5 +1,7 @@
 //! `repair`: the smallest set of layers to leave in float that brings a quantized model to a target.
 
+mod declaration;
+
 use super::arguments::evidence::{Choice, Given};
 use super::arguments::number::margin;
 use super::sweep::changeable;
@@ -12,10 +14,11 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
-use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::record::ReportShape;
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
+use declaration::{Outcome, RepairReport, StepRow};
 
 /// Models that are measured together: the reference runs once for all of them.
 const TOGETHER: usize = 4;
@@ -46,119 +49,6 @@ pub(super) struct Arguments {
     force: bool,
     #[command(flatten)]
     evidence: Choice,
-}
-
-struct RepairReport {
-    model: String,
-    reference: String,
-    data: String,
-    samples: u64,
-    target: String,
-    steps: Vec<StepRow>,
-    layers: Vec<String>,
-    is_reached: bool,
-    runs: usize,
-    more_bytes: u64,
-    out: Option<String>,
-}
-
-struct StepRow {
-    layers: usize,
-    layer: String,
-    op_type: String,
-    /// `add`, or `take back` for one that proved unnecessary.
-    action: &'static str,
-    outcome: Outcome,
-    more_bytes: u64,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Outcome {
-    sqnr_db: Option<f64>,
-    kl_mean: Option<f64>,
-    accuracy: Option<f64>,
-    lost: Option<f64>,
-}
-
-impl Record for RepairReport {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::field("model", Unit::Name, "The mended model, in memory", |found| found.model.clone()),
-            Self::field("reference", Unit::Name, "The reference", |found| found.reference.clone()),
-            Self::field("data", Unit::Text, "Where the samples come from", |found| found.data.clone()),
-            Self::field("samples", Unit::Count, "Samples of each run", |found| found.samples),
-            Self::field("target", Unit::Text, "What was to be reached", |found| found.target.clone()),
-            Self::list("steps", "The way there: first the model as it was, then layer by layer", |found| {
-                &found.steps
-            }),
-            Self::field("layers", Unit::Name, "The layers that are left in float", |found| {
-                found.layers.clone()
-            }),
-            Self::field("is_reached", Unit::Flag, "Whether the target is reached", |found| found.is_reached),
-            Self::field("runs", Unit::Count, "Models that were measured", |found| found.runs),
-            Self::field("more_bytes", Unit::Bytes, "What the layers take more in float", |found| {
-                found.more_bytes
-            }),
-            Self::field("out", Unit::Name, "The file that was written; null without `--out`", |found| {
-                found.out.clone()
-            }),
-        ]
-    }
-}
-
-impl Record for StepRow {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::field("layers", Unit::Count, "Layers in float after this step", |row| row.layers)
-                .title("in float"),
-            Self::field(
-                "layer",
-                Unit::Name,
-                "The layer of this step; empty for the model as it was",
-                |row| row.layer.clone(),
-            )
-            .title("layer"),
-            Self::field("op_type", Unit::Text, "Its operator", |row| row.op_type.clone())
-                .title("type")
-                .rank(3),
-            Self::field("action", Unit::Text, "What was done with it", |row| row.action)
-                .choices(&["start", "add", "take back"])
-                .title("step")
-                .rank(4),
-            Self::field("sqnr_db", Unit::Decibels, "SQNR of the output against the reference's", |row| {
-                row.outcome.sqnr_db
-            })
-            .title("SQNR dB"),
-            Self::field(
-                "kl_mean",
-                Unit::Real,
-                "Mean divergence of the probabilities from the reference's",
-                |row| row.outcome.kl_mean,
-            )
-            .title("KL")
-            .rank(2)
-            .hidden_if_missing(),
-            Self::field("accuracy", Unit::Share, "Top-1 accuracy; null without labels", |row| {
-                row.outcome.accuracy
-            })
-            .title("accuracy")
-            .hidden_if_missing(),
-            Self::field(
-                "lost",
-                Unit::Share,
-                "Accuracy lost against the reference; null without labels",
-                |row| row.outcome.lost,
-            )
-            .title("lost")
-            .text(|row| number::signed(row.outcome.lost.map(|lost| lost * 100.0), " pp"))
-            .hidden_if_missing(),
-            Self::field("more_bytes", Unit::Bytes, "What the layers take more in float so far", |row| {
-                row.more_bytes
-            })
-            .title("more bytes")
-            .rank(1),
-        ]
-    }
 }
 
 impl Command for Repair {
