@@ -1,6 +1,5 @@
 //! `set` and `scale`: change a quantized model in memory.
 
-use super::sweep::changeable;
 use super::{Command, Example, Group, Scope};
 use crate::editing::{Change, make};
 use crate::error::Result;
@@ -125,7 +124,7 @@ fn change_model(
     scope: &Scope<'_>,
 ) -> Result<Report> {
     let task = scope.ui.task(scope.cancel);
-    let model = changeable(name, playground, &task)?;
+    let model = playground.newest_form(name, &task)?;
     let made = make(playground, &model, change, &task)?;
     let changes = playground.variant(&made.model.path).map_or(0, |variant| variant.changes().len());
     let report =

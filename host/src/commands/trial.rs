@@ -1,6 +1,5 @@
 //! `try`: what a change does to the last comparison or evaluation.
 
-use super::sweep::changeable;
 use super::{Command, Example, Group, Prepared, Scope};
 use crate::baseline::{Change as Moved, Tolerance, changes, of_results};
 use crate::editing::{Change, prepare};
@@ -141,7 +140,7 @@ impl Command for Try {
             )
         })?;
         let task = scope.ui.task(scope.cancel);
-        let model = changeable(arguments.model.as_deref(), playground, &task)?;
+        let model = playground.newest_form(arguments.model.as_deref(), &task)?;
         let before_line = with_model(&line, &model.id, playground)?;
         let prepared = prepare(playground, &model, &change, &task)?;
         let after_line = with_model(&line, &prepared.model().id, playground)?;

@@ -191,6 +191,18 @@ impl Playground {
         (result, loaded)
     }
 
+    /// The model that is meant, with the changes that it has.
+    ///
+    /// # Errors
+    /// As [`Self::model`]; `State` if its file has changed since.
+    pub fn newest_form(&mut self, name: Option<&str>, progress: &dyn Progress) -> Result<Arc<Loaded>> {
+        let model = self.model(name, progress)?;
+        match self.variant(&model.path) {
+            Some(variant) => variant.loaded.check_files().map(|()| Arc::clone(&variant.loaded)),
+            None => Ok(model),
+        }
+    }
+
     /// The changed model that is meant: the named one, the current one, or the only one.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Arguments that several commands take, and the readers of their values.
 
+pub(super) mod against;
 pub(super) mod evidence;
 pub(super) mod models;
 pub(super) mod number;

@@ -1,5 +1,6 @@
 //! What `repair` reports.
 
+use crate::commands::arguments::against::Outcome;
 use crate::render::number;
 use crate::render::record::{Field, Record, Unit};
 
@@ -25,14 +26,6 @@ pub(super) struct StepRow {
     pub(super) action: &'static str,
     pub(super) outcome: Outcome,
     pub(super) more_bytes: u64,
-}
-
-#[derive(Clone, Copy, Default)]
-pub(super) struct Outcome {
-    pub(super) sqnr_db: Option<f64>,
-    pub(super) kl_mean: Option<f64>,
-    pub(super) accuracy: Option<f64>,
-    pub(super) lost: Option<f64>,
 }
 
 impl Record for RepairReport {

@@ -2,14 +2,12 @@
 
 mod declaration;
 
-use super::arguments::evidence::{Choice, Given};
+use super::arguments::against::{Against, Outcome, in_groups, model_and_reference};
+use super::arguments::evidence::Choice;
 use super::arguments::number::margin;
-use super::sweep::changeable;
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
-use crate::capture::Side;
-use crate::capture::evaluation::{self, Plan, Tally, Truth};
-use crate::editing::{Switches, float_variant};
+use crate::editing::Switches;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::playground::{Loaded, Playground};
@@ -18,10 +16,7 @@ use crate::render::record::ReportShape;
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
-use declaration::{Outcome, RepairReport, StepRow};
-
-/// Models that are measured together: the reference runs once for all of them.
-const TOGETHER: usize = 4;
+use declaration::{RepairReport, StepRow};
 
 /// `repair MODEL`
 pub(super) struct Repair;
@@ -67,18 +62,12 @@ impl Command for Repair {
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
-        let model = changeable(arguments.model.as_deref(), playground, &task)?;
-        let base = playground.base_of(&model, &task)?;
-        let reference = match &arguments.reference {
-            Some(name) => playground.model(Some(name), &task)?,
-            None => float_variant(playground, &base).ok_or_else(|| {
-                Error::state(format!("no float variant of `{}` is loaded", base.id))
-                    .with_hint("Load it, or name a reference: `--reference MODEL`.")
-            })?,
-        };
-        for model in [&model, &reference] {
-            model.runnable()?;
-        }
+        let (model, reference) = model_and_reference(
+            arguments.model.as_deref(),
+            arguments.reference.as_deref(),
+            playground,
+            &task,
+        )?;
         if let Some(path) = &arguments.out
             && !arguments.force
             && playground.path(path).exists()
@@ -92,13 +81,8 @@ impl Command for Repair {
             ));
         }
         let switches = Switches::of(playground, &model, &task)?;
-        let bench = Bench {
-            arguments: &arguments,
-            reference: &reference,
-            given: &given,
-            switches: &switches,
-            playground,
-        };
+        let against = Against { reference: &reference, given: &given, choice: &arguments.evidence };
+        let bench = Bench { arguments: &arguments, against, switches: &switches, playground };
         let found = bench.search(&model, &task)?;
         let off: Vec<usize> = found.off.clone();
         let mended = if off.is_empty() { model.clone() } else { switches.keep(playground, &off, &task)? };
@@ -140,8 +124,7 @@ fn more_bytes(switches: &Switches, off: &[usize]) -> u64 {
 
 struct Bench<'a> {
     arguments: &'a Arguments,
-    reference: &'a Loaded,
-    given: &'a Given,
+    against: Against<'a>,
     switches: &'a Switches,
     playground: &'a Playground,
 }
@@ -159,13 +142,12 @@ impl Bench<'_> {
     /// by bisection, and last each is taken back that proves unnecessary.
     fn search(&self, model: &Loaded, progress: &dyn Progress) -> Result<Found> {
         let count = self.switches.layers.len();
-        let (start, samples) = self.measure_models(&[model], progress)?;
-        let start = start[0];
+        let start = self.against.outcomes(&[model], self.playground, progress)?[0];
         let mut found = Found {
             off: Vec::new(),
             is_reached: self.is_reached(&start),
             runs: 1,
-            samples,
+            samples: start.samples,
             steps: Vec::new(),
         };
         found.steps.push(self.row(&[], None, "start", start));
@@ -179,7 +161,8 @@ impl Bench<'_> {
         let outcomes = self.measure(&alone, "quantizing layers alone", progress)?;
         found.runs += count;
         let mut ranked: Vec<usize> = (0..count).collect();
-        ranked.sort_by(|one, other| self.harm(&outcomes[*other]).total_cmp(&self.harm(&outcomes[*one])));
+        let harms = self.harms(&outcomes);
+        ranked.sort_by(|one, other| harms[*other].total_cmp(&harms[*one]));
         // The smallest number of the best ones that is enough: more layers in float are rarely worse.
         let mut known: Vec<Option<Outcome>> = vec![None; count + 1];
         let (mut low, mut high) = (0, count);
@@ -237,13 +220,12 @@ impl Bench<'_> {
         Ok(found)
     }
 
-    /// What a layer's quantization alone does to what the target is about; accuracy itself moves in steps.
-    fn harm(&self, outcome: &Outcome) -> f64 {
-        let by_sqnr = outcome.sqnr_db.map_or(f64::INFINITY, |sqnr| -sqnr);
-        match outcome.kl_mean {
-            Some(divergence) if self.arguments.lose.is_some() => divergence,
-            _ => by_sqnr,
-        }
+    /// What each layer's quantization alone does to what the target is about; accuracy itself moves in steps.
+    fn harms(&self, outcomes: &[Outcome]) -> Vec<f64> {
+        let by_divergence = || outcomes.iter().map(|outcome| outcome.kl_mean).collect::<Option<Vec<f64>>>();
+        let by_sqnr =
+            || outcomes.iter().map(|outcome| -outcome.sqnr_db.unwrap_or(f64::NEG_INFINITY)).collect();
+        self.arguments.lose.and_then(|_| by_divergence()).unwrap_or_else(by_sqnr)
     }
 
     fn row(&self, off: &[usize], place: Option<usize>, action: &'static str, outcome: Outcome) -> StepRow {
@@ -268,51 +250,13 @@ impl Bench<'_> {
 
     /// What the model does with each of these sets turned off.
     fn measure(&self, sets: &[Vec<usize>], stage: &str, progress: &dyn Progress) -> Result<Vec<Outcome>> {
-        let mut outcomes = Vec::new();
-        for group in sets.chunks(TOGETHER) {
-            progress.update(stage, outcomes.len() as u64, sets.len() as u64);
-            if progress.is_cancelled() {
-                return Err(Error::cancelled());
-            }
-            let models: Vec<Loaded> = group
+        in_groups(sets, stage, progress, |sets| {
+            let models: Vec<Loaded> = sets
                 .iter()
                 .map(|off| self.switches.model(self.playground, off, progress))
                 .collect::<Result<_>>()?;
-            outcomes.extend(self.measure_models(&models.iter().collect::<Vec<_>>(), progress)?.0);
-        }
-        Ok(outcomes)
-    }
-
-    fn measure_models(&self, models: &[&Loaded], progress: &dyn Progress) -> Result<(Vec<Outcome>, u64)> {
-        let running = &self.arguments.evidence.running;
-        let side = |model| Side::of(model, running.options(model), self.playground, progress);
-        let sides: Vec<Side<'_>> =
-            std::iter::once(self.reference).chain(models.iter().copied()).map(side).collect();
-        let feed = self.arguments.evidence.samples.for_outputs(&self.given.input);
-        let batches = feed.batches(&sides.iter().collect::<Vec<_>>())?;
-        let truth = self.given.labels.as_deref().map_or(Truth::Unknown, Truth::Labels);
-        let plan = Plan { truth, output: None, top: 1, reference: Some(0) };
-        let (tallies, stop) = evaluation::evaluate(&sides, batches, plan, progress);
-        if let Some(error) = stop {
-            return Err(error);
-        }
-        let accuracy = |tally: &Tally| {
-            self.given.labels.as_ref().map(|_| tally.correct as f64 / tally.samples.max(1) as f64)
-        };
-        let reference = accuracy(&tallies[0]);
-        let outcomes = tallies[1..].iter().map(|tally| {
-            let agreement = tally.agreement.as_ref();
-            let divergences =
-                agreement.map(|agreement| &agreement.divergences[..]).filter(|list| !list.is_empty());
-            let accuracy = accuracy(tally);
-            Outcome {
-                sqnr_db: agreement.and_then(|agreement| agreement.errors.metrics().sqnr_db),
-                kl_mean: divergences.map(|list| list.iter().sum::<f64>() / list.len() as f64),
-                accuracy,
-                lost: Option::zip(reference, accuracy).map(|(reference, accuracy)| reference - accuracy),
-            }
-        });
-        Ok((outcomes.collect(), tallies[0].samples))
+            self.against.outcomes(&models.iter().collect::<Vec<_>>(), self.playground, progress)
+        })
     }
 }
 

@@ -1,35 +1,36 @@
 //! Mixes of bits, measured.
 
-use super::declaration::{FrontRow, Outcome};
+use super::Arguments;
+use super::declaration::FrontRow;
 use super::scores::Scores;
-use super::{Arguments, JOINTLY, TOGETHER};
 use crate::backend::Progress;
-use crate::capture::Side;
-use crate::capture::evaluation;
-use crate::capture::evaluation::{Plan, Tally, Truth};
-use crate::commands::arguments::evidence::Given;
+use crate::capture::evaluation::Tally;
+use crate::commands::arguments::against::{Against, Outcome, in_groups};
 use crate::error::{Error, Result};
-use crate::input::Input;
 use crate::playground::{Loaded, Playground};
 use crate::quantization::{Bits, Mixed};
-use qp_analysis::allocation::{allocate, convex_front};
+use qp_analysis::allocation::{Allocation, allocate, convex_front};
 use qp_analysis::rank_correlation;
-use std::collections::HashMap;
 
+/// The candidates for a size that are measured jointly: sums of single losses are an approximation.
+const JOINTLY: usize = 4;
+
+/// A float model, its mixes, and what they are measured on.
+pub(super) struct Bench<'a> {
+    pub(super) arguments: &'a Arguments,
+    /// The float model and the samples.
+    pub(super) against: Against<'a>,
+    pub(super) mixed: &'a Mixed<'a>,
+    pub(super) playground: &'a Playground,
+}
+
+/// The mix that was chosen, among the others.
 pub(super) struct Found {
     pub(super) choices: Vec<Bits>,
     pub(super) is_reached: bool,
     pub(super) front: Vec<FrontRow>,
     pub(super) samples: u64,
     pub(super) measured: usize,
-}
-
-pub(super) struct Bench<'a> {
-    pub(super) arguments: &'a Arguments,
-    pub(super) model: &'a Loaded,
-    pub(super) given: &'a Given,
-    pub(super) mixed: &'a Mixed<'a>,
-    pub(super) playground: &'a Playground,
 }
 
 impl Bench<'_> {
@@ -42,146 +43,44 @@ impl Bench<'_> {
         };
         let sets: Vec<Vec<Bits>> =
             (0..count).flat_map(|place| [alone(place, Bits::Four), alone(place, Bits::Eight)]).collect();
-        let tallies = self.run(&sets, false, "scoring layers", progress)?;
-        let mut halves = [Vec::new(), Vec::new()];
-        let mut losses = Vec::new();
-        for tally in &tallies {
-            let divergences =
-                tally.agreement.as_ref().map(|agreement| &agreement.divergences[..]).unwrap_or_default();
-            // An output that is no scores of classes has none.
-            let noise = || {
-                let errors = tally.agreement.as_ref().map(|agreement| agreement.errors.metrics());
-                errors.and_then(|metrics| metrics.relative_l2).map_or(0.0, |error| error * error)
-            };
-            let mean = |list: &[f64]| list.iter().sum::<f64>() / list.len().max(1) as f64;
-            let middle = divergences.len() / 2;
-            halves[0].push(mean(&divergences[..middle]));
-            halves[1].push(mean(&divergences[middle..]));
-            losses.push(if divergences.is_empty() { noise() } else { mean(divergences) });
-        }
+        let tallies = in_groups(&sets, "scoring layers", progress, |sets| {
+            let models = self.models(sets, false, progress)?;
+            let models: Vec<&Loaded> = models.iter().collect();
+            Ok(self.against.tallies(&models, self.playground, progress)?.split_off(1))
+        })?;
+        let harms: Vec<[f64; 3]> = tallies.iter().map(harms).collect();
+        let part = |index: usize| harms.iter().map(|harm| harm[index]).collect::<Vec<f64>>();
         Ok(Scores {
-            losses: losses.as_chunks::<2>().0.to_vec(),
+            losses: part(0).as_chunks::<2>().0.to_vec(),
             pins: vec![None; count],
-            rank_correlation: rank_correlation(&halves[0], &halves[1]),
+            rank_correlation: rank_correlation(&part(1), &part(2)),
             measured: tallies.len(),
         })
     }
 
     /// The mix that reaches the target.
     pub(super) fn choose(&self, scores: &Scores, progress: &dyn Progress) -> Result<Found> {
-        let choices = scores.choices(self.mixed);
-        let mut front: Vec<(Vec<Bits>, f64)> = convex_front(&choices)
-            .into_iter()
-            .map(|allocation| {
-                (allocation.choices.iter().map(|index| Bits::ALL[*index]).collect(), allocation.loss)
-            })
-            .collect();
-        if front.is_empty() {
-            return Err(Error::invalid_input("the pins leave a layer no choice"));
+        let mut front = Front::new(self, scores)?;
+        let (chosen, is_reached) = match self.arguments.target_size {
+            Some(budget) => front.of_size(budget, scores, progress)?,
+            None if self.arguments.asks_for_accuracy() => front.accurate(progress)?,
+            None => front.without_target(progress)?,
+        };
+        Ok(front.found(chosen, is_reached))
+    }
+
+    /// Bytes of everything that is stored, without scales.
+    fn size(&self, choices: &[Bits]) -> u64 {
+        let own: u64 = self.mixed.layers.iter().zip(choices).map(|(layer, bits)| layer.bytes(*bits)).sum();
+        own + self.mixed.other_bytes
+    }
+
+    fn is_accurate(&self, outcome: &Outcome) -> bool {
+        match (self.arguments.min_accuracy, self.arguments.max_drop) {
+            (Some(least), _) => outcome.accuracy.is_some_and(|accuracy| accuracy >= least - 1e-12),
+            (None, Some(most)) => outcome.lost.is_some_and(|lost| lost <= most + 1e-12),
+            (None, None) => true,
         }
-        let mut outcomes: HashMap<usize, Outcome> = HashMap::new();
-        let mut samples = 0;
-        let mut measured = 0;
-        let mut measure = |places: &[usize],
-                           front: &[(Vec<Bits>, f64)],
-                           outcomes: &mut HashMap<usize, Outcome>|
-         -> Result<()> {
-            let new: Vec<usize> =
-                places.iter().copied().filter(|place| !outcomes.contains_key(place)).collect();
-            let sets: Vec<Vec<Bits>> = new.iter().map(|place| front[*place].0.clone()).collect();
-            let tallies = self.run(&sets, true, "measuring mixes", progress)?;
-            measured += tallies.len();
-            for (place, tally) in new.iter().zip(&tallies) {
-                samples = tally.samples;
-                outcomes.insert(*place, self.outcome(tally, progress)?);
-            }
-            Ok(())
-        };
-        let size = |choices: &[Bits]| self.size(choices);
-        let (chosen, is_reached) = if let Some(budget) = self.arguments.target_size {
-            let room = budget.saturating_sub(self.mixed.other_bytes) as f64;
-            // The exact optimum of the sums, if it lies between two of the front.
-            if let Some(best) = allocate(&choices, room) {
-                let bits: Vec<Bits> = best.allocation.choices.iter().map(|index| Bits::ALL[*index]).collect();
-                if !front.iter().any(|(other, _)| *other == bits) {
-                    front.push((bits, best.allocation.loss));
-                    front.sort_by_key(|(choices, _)| size(choices));
-                }
-            }
-            // The plain rule, largest weight first, is a candidate like the others: sums of single losses can be wrong.
-            let plain = self.largest_first(scores, budget);
-            if !front.iter().any(|(other, _)| *other == plain) {
-                let loss = |(place, bits): (usize, &Bits)| {
-                    scores.losses[place].get(*bits as usize).copied().unwrap_or(0.0)
-                };
-                let loss = plain.iter().enumerate().map(loss).sum();
-                front.push((plain.clone(), loss));
-                front.sort_by_key(|(choices, _)| size(choices));
-            }
-            let fitting: Vec<usize> =
-                (0..front.len()).filter(|place| size(&front[*place].0) <= budget).collect();
-            if fitting.is_empty() {
-                measure(&[0], &front, &mut outcomes)?;
-                (0, false)
-            } else {
-                let mut last: Vec<usize> = fitting.iter().rev().take(JOINTLY).copied().collect();
-                let place_of_plain = fitting.iter().copied().find(|place| front[*place].0 == plain);
-                last.extend(
-                    place_of_plain.filter(|place| !last.contains(place)).into_iter().collect::<Vec<_>>(),
-                );
-                measure(&last, &front, &mut outcomes)?;
-                // By divergence if all have one, otherwise by SQNR.
-                let all_have = last.iter().all(|place| outcomes[place].kl_mean.is_some());
-                let harm = |place: &usize| match (all_have, outcomes[place]) {
-                    (true, outcome) => outcome.kl_mean.unwrap_or(f64::INFINITY),
-                    (false, outcome) => outcome.sqnr_db.map_or(f64::INFINITY, |sqnr| -sqnr),
-                };
-                let best = last.iter().copied().min_by(|one, other| harm(one).total_cmp(&harm(other)));
-                (best.unwrap_or(0), true)
-            }
-        } else if self.arguments.min_accuracy.is_some() || self.arguments.max_drop.is_some() {
-            // The smallest that is accurate enough: from the smallest on, since accuracy need not rise with size.
-            let mut found = None;
-            let (mut low, mut high) = (0, front.len() - 1);
-            measure(&[high], &front, &mut outcomes)?;
-            if self.is_accurate(&outcomes[&high]) {
-                while low < high {
-                    let middle = low.midpoint(high);
-                    measure(&[middle], &front, &mut outcomes)?;
-                    if self.is_accurate(&outcomes[&middle]) { high = middle } else { low = middle + 1 }
-                }
-                found = Some(high);
-                for place in (high.saturating_sub(JOINTLY)..high).rev() {
-                    measure(&[place], &front, &mut outcomes)?;
-                    if self.is_accurate(&outcomes[&place]) {
-                        found = Some(place);
-                    }
-                }
-            }
-            (found.unwrap_or(front.len() - 1), found.is_some())
-        } else {
-            let all: Vec<usize> = (0..front.len()).collect();
-            let step = all.len().div_ceil(2 * JOINTLY);
-            let some: Vec<usize> = all.into_iter().step_by(step.max(1)).collect();
-            measure(&some, &front, &mut outcomes)?;
-            let eight = vec![Bits::Eight; self.mixed.layers.len()];
-            // Without a target: the mix that takes no more than 8 bits everywhere.
-            let place =
-                (0..front.len()).rev().find(|place| size(&front[*place].0) <= size(&eight)).unwrap_or(0);
-            measure(&[place], &front, &mut outcomes)?;
-            (place, true)
-        };
-        let most = front.iter().map(|(choices, _)| size(choices)).max().unwrap_or(1).max(1);
-        let rows = front.iter().enumerate().map(|(place, (choices, loss))| FrontRow {
-            bytes: size(choices),
-            layers_at: Bits::ALL.map(|bits| choices.iter().filter(|choice| **choice == bits).count()),
-            loss: *loss,
-            outcome: outcomes.get(&place).copied(),
-            is_chosen: place == chosen,
-            share: size(choices) as f64 / most as f64,
-        });
-        let rows = rows.collect();
-        Ok(Found { choices: front[chosen].0.clone(), is_reached, front: rows, samples, measured })
     }
 
     /// 8 bits everywhere, and 4 bits for the largest weights until the model fits.
@@ -198,82 +97,177 @@ impl Bench<'_> {
         bits
     }
 
-    fn size(&self, choices: &[Bits]) -> u64 {
-        let own: u64 = self.mixed.layers.iter().zip(choices).map(|(layer, bits)| layer.bytes(*bits)).sum();
-        own + self.mixed.other_bytes
-    }
-
-    fn is_accurate(&self, outcome: &Outcome) -> bool {
-        match (self.arguments.min_accuracy, self.arguments.max_drop) {
-            (Some(least), _) => outcome.accuracy.is_some_and(|accuracy| accuracy >= least - 1e-12),
-            (None, Some(most)) => outcome.lost.is_some_and(|lost| lost <= most + 1e-12),
-            (None, None) => true,
-        }
-    }
-
-    /// What models of these mixes predict, against the float model.
-    fn run(
-        &self,
-        sets: &[Vec<Bits>],
-        has_others: bool,
-        stage: &str,
-        progress: &dyn Progress,
-    ) -> Result<Vec<Tally>> {
-        let mut tallies = Vec::new();
-        for group in sets.chunks(TOGETHER) {
-            progress.update(stage, tallies.len() as u64, sets.len() as u64);
-            if progress.is_cancelled() {
-                return Err(Error::cancelled());
-            }
-            let models: Vec<Loaded> = group
-                .iter()
-                .map(|choices| {
-                    let session = self.mixed.model(choices, has_others, progress)?;
-                    Ok(self.playground.in_memory(self.model, session, &self.model.path))
-                })
-                .collect::<Result<_>>()?;
-            tallies.extend(self.tallies(&models.iter().collect::<Vec<_>>(), progress)?.split_off(1));
-        }
-        Ok(tallies)
-    }
-
-    /// The float model's tally and those of the others.
-    fn tallies(&self, models: &[&Loaded], progress: &dyn Progress) -> Result<Vec<Tally>> {
-        let running = &self.arguments.evidence.running;
-        let side = |model| Side::of(model, running.options(model), self.playground, progress);
-        let sides: Vec<Side<'_>> =
-            std::iter::once(self.model).chain(models.iter().copied()).map(side).collect();
-        let input: &Input = &self.given.input;
-        let batches =
-            self.arguments.evidence.samples.for_outputs(input).batches(&sides.iter().collect::<Vec<_>>())?;
-        let truth = self.given.labels.as_deref().map_or(Truth::Unknown, Truth::Labels);
-        let plan = Plan { truth, output: None, top: 1, reference: Some(0) };
-        match evaluation::evaluate(&sides, batches, plan, progress) {
-            (tallies, None) => Ok(tallies),
-            (_, Some(error)) => Err(error),
-        }
-    }
-
-    fn outcome(&self, tally: &Tally, progress: &dyn Progress) -> Result<Outcome> {
-        let agreement = tally.agreement.as_ref();
-        let divergences =
-            agreement.map(|agreement| &agreement.divergences[..]).filter(|list| !list.is_empty());
-        let accuracy = self.given.labels.as_ref().map(|_| tally.correct as f64 / tally.samples.max(1) as f64);
-        let lost = match accuracy {
-            None => None,
-            Some(accuracy) => {
-                let float = self.tallies(&[], progress)?;
-                float.first().map(|tally| tally.correct as f64 / tally.samples.max(1) as f64 - accuracy)
-            }
+    /// Models of these mixes.
+    fn models(&self, sets: &[Vec<Bits>], has_others: bool, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+        let model = self.against.reference;
+        let of = |choices: &Vec<Bits>| {
+            let session = self.mixed.model(choices, has_others, progress)?;
+            Ok(self.playground.in_memory(model, session, &model.path))
         };
-        Ok(Outcome {
-            // A rounded softmax gives probabilities of 0, whose divergence is infinite and says nothing.
-            kl_mean: divergences
-                .map(|list| list.iter().sum::<f64>() / list.len() as f64)
-                .filter(|divergence| divergence.is_finite()),
-            sqnr_db: agreement.and_then(|agreement| agreement.errors.metrics().sqnr_db),
-            accuracy,
-            lost,
-        })
+        sets.iter().map(of).collect()
     }
+}
+
+/// Bits for each layer.
+struct Mix {
+    bits: Vec<Bits>,
+    /// The sum of the scores.
+    loss: f64,
+    outcome: Option<Outcome>,
+}
+
+impl Mix {
+    fn of(allocation: &Allocation) -> Self {
+        let bits = allocation.choices.iter().map(|index| Bits::ALL[*index]).collect();
+        Self { bits, loss: allocation.loss, outcome: None }
+    }
+}
+
+/// The mixes that no other beats by the sum of their scores, the smallest first, and some more.
+struct Front<'a> {
+    bench: &'a Bench<'a>,
+    mixes: Vec<Mix>,
+    measured: usize,
+}
+
+impl<'a> Front<'a> {
+    fn new(bench: &'a Bench<'a>, scores: &Scores) -> Result<Self> {
+        let mixes: Vec<Mix> = convex_front(&scores.choices(bench.mixed)).iter().map(Mix::of).collect();
+        match mixes.is_empty() {
+            true => Err(Error::invalid_input("the pins leave a layer no choice")),
+            false => Ok(Self { bench, mixes, measured: 0 }),
+        }
+    }
+
+    fn size(&self, place: usize) -> u64 {
+        self.bench.size(&self.mixes[place].bits)
+    }
+
+    /// Adds a mix in the order of sizes, unless it is there.
+    fn add(&mut self, mix: Mix) {
+        if !self.mixes.iter().any(|other| other.bits == mix.bits) {
+            let size = self.bench.size(&mix.bits);
+            let place = self.mixes.partition_point(|other| self.bench.size(&other.bits) <= size);
+            self.mixes.insert(place, mix);
+        }
+    }
+
+    /// Measures the mixes at these places that have not been measured.
+    fn measure(&mut self, places: &[usize], progress: &dyn Progress) -> Result<()> {
+        let new: Vec<usize> =
+            places.iter().copied().filter(|place| self.mixes[*place].outcome.is_none()).collect();
+        let sets: Vec<Vec<Bits>> = new.iter().map(|place| self.mixes[*place].bits.clone()).collect();
+        let bench = self.bench;
+        let outcomes = in_groups(&sets, "measuring mixes", progress, |sets| {
+            let models = bench.models(sets, true, progress)?;
+            bench.against.outcomes(&models.iter().collect::<Vec<_>>(), bench.playground, progress)
+        })?;
+        self.measured += outcomes.len();
+        for (place, outcome) in new.into_iter().zip(outcomes) {
+            self.mixes[place].outcome = Some(outcome);
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, place: usize) -> Outcome {
+        self.mixes[place].outcome.unwrap_or_default()
+    }
+
+    /// The best of those near the size; false if none is as small.
+    fn of_size(&mut self, budget: u64, scores: &Scores, progress: &dyn Progress) -> Result<(usize, bool)> {
+        let room = budget.saturating_sub(self.bench.mixed.other_bytes) as f64;
+        // The exact optimum of the sums, which may lie between two of the front.
+        if let Some(best) = allocate(&scores.choices(self.bench.mixed), room) {
+            self.add(Mix::of(&best.allocation));
+        }
+        // The plain rule, largest weight first, is a candidate like the others: sums of single losses can be wrong.
+        let plain = self.bench.largest_first(scores, budget);
+        let loss = plain.iter().enumerate().map(|(place, bits)| scores.loss(place, *bits)).sum();
+        self.add(Mix { bits: plain.clone(), loss, outcome: None });
+        let mut fitting: Vec<usize> =
+            (0..self.mixes.len()).filter(|place| self.size(*place) <= budget).collect();
+        if fitting.is_empty() {
+            self.measure(&[0], progress)?;
+            return Ok((0, false));
+        }
+        let first = fitting.len().saturating_sub(JOINTLY);
+        let mut place = 0;
+        fitting.retain(|candidate| {
+            place += 1;
+            place > first || self.mixes[*candidate].bits == plain
+        });
+        self.measure(&fitting, progress)?;
+        // By divergence if all have one, otherwise by SQNR.
+        let all_have = fitting.iter().all(|place| self.outcome(*place).kl_mean.is_some());
+        let harm = |place: usize| match (all_have, self.outcome(place)) {
+            (true, outcome) => outcome.kl_mean.unwrap_or(f64::INFINITY),
+            (false, outcome) => outcome.sqnr_db.map_or(f64::INFINITY, |sqnr| -sqnr),
+        };
+        let best = fitting.iter().copied().min_by(|one, other| harm(*one).total_cmp(&harm(*other)));
+        Ok((best.unwrap_or(0), true))
+    }
+
+    /// The smallest that is accurate enough; false and the largest if none is.
+    fn accurate(&mut self, progress: &dyn Progress) -> Result<(usize, bool)> {
+        let is_accurate = |front: &mut Self, place: usize| -> Result<bool> {
+            front.measure(&[place], progress)?;
+            Ok(front.bench.is_accurate(&front.outcome(place)))
+        };
+        let (mut low, mut high) = (0, self.mixes.len() - 1);
+        if !is_accurate(self, high)? {
+            return Ok((high, false));
+        }
+        while low < high {
+            let middle = low.midpoint(high);
+            if is_accurate(self, middle)? { high = middle } else { low = middle + 1 }
+        }
+        // Accuracy need not rise with size: a few smaller ones may be accurate enough as well.
+        for place in (high.saturating_sub(JOINTLY)..high).rev() {
+            if is_accurate(self, place)? {
+                high = place;
+            }
+        }
+        Ok((high, true))
+    }
+
+    /// Some of them measured; the largest that takes no more than 8 bits everywhere.
+    fn without_target(&mut self, progress: &dyn Progress) -> Result<(usize, bool)> {
+        let step = self.mixes.len().div_ceil(2 * JOINTLY).max(1);
+        let most = self.bench.size(&vec![Bits::Eight; self.bench.mixed.layers.len()]);
+        let chosen = (0..self.mixes.len()).rev().find(|place| self.size(*place) <= most).unwrap_or(0);
+        let some: Vec<usize> = (0..self.mixes.len()).step_by(step).chain([chosen]).collect();
+        self.measure(&some, progress)?;
+        Ok((chosen, true))
+    }
+
+    fn found(self, chosen: usize, is_reached: bool) -> Found {
+        let sizes: Vec<u64> = (0..self.mixes.len()).map(|place| self.size(place)).collect();
+        let most = sizes.iter().copied().max().unwrap_or(1).max(1);
+        let samples = self.outcome(chosen).samples;
+        let choices = self.mixes[chosen].bits.clone();
+        let row = |(place, mix): (usize, Mix)| FrontRow {
+            bytes: sizes[place],
+            layers_at: Bits::ALL.map(|bits| mix.bits.iter().filter(|choice| **choice == bits).count()),
+            loss: mix.loss,
+            outcome: mix.outcome,
+            is_chosen: place == chosen,
+            share: sizes[place] as f64 / most as f64,
+        };
+        let front = self.mixes.into_iter().enumerate().map(row).collect();
+        Found { choices, is_reached, front, samples, measured: self.measured }
+    }
+}
+
+/// The mean divergence of all samples, of the first half and of the second; for an output that is no scores of classes, the
+/// relative squared error.
+fn harms(tally: &Tally) -> [f64; 3] {
+    let Some(agreement) = &tally.agreement else { return [0.0; 3] };
+    let divergences = &agreement.divergences[..];
+    if divergences.is_empty() {
+        let error = agreement.errors.metrics().relative_l2.unwrap_or(0.0);
+        return [error * error; 3];
+    }
+    let mean = |list: &[f64]| list.iter().sum::<f64>() / list.len().max(1) as f64;
+    let (first, second) = divergences.split_at(divergences.len() / 2);
+    [mean(divergences), mean(first), mean(second)]
 }

@@ -1,5 +1,6 @@
 //! What `search` reports.
 
+use crate::commands::arguments::against::Outcome;
 use crate::render::chart::Chart;
 use crate::render::record::{Field, Record, Unit};
 use crate::render::style::Tone;
@@ -36,14 +37,6 @@ pub(super) struct FrontRow {
     pub(super) outcome: Option<Outcome>,
     pub(super) is_chosen: bool,
     pub(super) share: f64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) kl_mean: Option<f64>,
-    pub(super) sqnr_db: Option<f64>,
-    pub(super) accuracy: Option<f64>,
-    pub(super) lost: Option<f64>,
 }
 
 impl Record for SearchReport {

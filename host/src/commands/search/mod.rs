@@ -4,6 +4,7 @@ mod bench;
 mod declaration;
 mod scores;
 
+use super::arguments::against::Against;
 use super::arguments::evidence::Choice as Evidence;
 use super::arguments::number::{margin, size};
 use super::{Command, Example, Group, Scope};
@@ -22,11 +23,6 @@ use bench::Bench;
 use declaration::{LayerRow, SearchReport};
 use scores::Scores;
 use std::collections::HashMap;
-
-/// Models that are measured together: the reference runs once for all of them.
-const TOGETHER: usize = 4;
-/// The candidates for a size that are measured jointly: sums of single losses are an approximation.
-const JOINTLY: usize = 4;
 
 /// `search MODEL`
 pub(super) struct Search;
@@ -65,6 +61,12 @@ pub(super) struct Arguments {
     evidence: Evidence,
 }
 
+impl Arguments {
+    fn asks_for_accuracy(&self) -> bool {
+        self.min_accuracy.is_some() || self.max_drop.is_some()
+    }
+}
+
 impl Command for Search {
     type Arguments = Arguments;
     const NAME: &'static str = "search";
@@ -101,8 +103,7 @@ impl Command for Search {
             }
         }
         let given = arguments.evidence.read(playground)?;
-        let needs_labels = arguments.min_accuracy.is_some() || arguments.max_drop.is_some();
-        if needs_labels && given.labels.is_none() {
+        if arguments.asks_for_accuracy() && given.labels.is_none() {
             return Err(Error::usage("there are no labels to measure accuracy with").with_hint(
                 "Give `--data` with labels or `--labels FILE`, or a size: `--target-size SIZE`.",
             ));
@@ -110,7 +111,8 @@ impl Command for Search {
         let options = options(&arguments);
         let side = arguments.evidence.running.side(&model, Execution::AsWritten, playground, &task);
         let mixed = Mixed::new(&side, arguments.evidence.samples.of(&given.input), &options, &task)?;
-        let bench = Bench { arguments: &arguments, model: &model, given: &given, mixed: &mixed, playground };
+        let against = Against { reference: &model, given: &given, choice: &arguments.evidence };
+        let bench = Bench { arguments: &arguments, against, mixed: &mixed, playground };
         let scores = match &arguments.scores {
             Some(path) => Scores::read(&playground.path(path), &mixed)?,
             None => bench.score(&task)?,

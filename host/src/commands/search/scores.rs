@@ -67,16 +67,24 @@ impl Scores {
         Ok(Self { losses, pins, rank_correlation: None, measured: 0 })
     }
 
+    /// What the layer at this place loses with these bits.
+    pub(super) fn loss(&self, place: usize, bits: Bits) -> f64 {
+        match bits {
+            Bits::Four => self.losses[place][0],
+            Bits::Eight => self.losses[place][1],
+            Bits::Float => 0.0,
+        }
+    }
+
     /// What each layer may get, in the order of [`Bits::ALL`].
     pub(super) fn choices(&self, mixed: &Mixed<'_>) -> Vec<Vec<Choice>> {
         let of = |(place, layer): (usize, &crate::quantization::MixedLayer)| {
             Bits::ALL
                 .into_iter()
-                .enumerate()
-                .map(|(index, bits)| {
+                .map(|bits| {
                     let is_free = self.pins[place].is_none_or(|pin| pin == bits);
-                    let loss = self.losses[place].get(index).copied().unwrap_or(0.0);
-                    Choice { cost: if is_free { layer.bytes(bits) as f64 } else { f64::INFINITY }, loss }
+                    let cost = if is_free { layer.bytes(bits) as f64 } else { f64::INFINITY };
+                    Choice { cost, loss: self.loss(place, bits) }
                 })
                 .collect()
         };

@@ -1,5 +1,6 @@
 //! What `sweep` reports.
 
+use crate::commands::arguments::against::Outcome;
 use crate::render::chart::Chart;
 use crate::render::record::{Field, Record, Unit};
 use crate::render::style::Tone;
@@ -20,9 +21,7 @@ pub(super) struct Point {
     pub(super) value: f64,
     pub(super) is_now: bool,
     pub(super) is_best: bool,
-    pub(super) sqnr_db: Option<f64>,
-    pub(super) kl_mean: Option<f64>,
-    pub(super) accuracy: Option<f64>,
+    pub(super) outcome: Outcome,
     /// The measure as a share of the way from the worst to the best.
     pub(super) bar: Option<f64>,
 }
@@ -55,20 +54,20 @@ impl Record for Point {
             Self::field("value", Unit::Real, "The scale or the zero point", |point| point.value)
                 .title("value"),
             Self::field("sqnr_db", Unit::Decibels, "SQNR of the output against the reference's", |point| {
-                point.sqnr_db
+                point.outcome.sqnr_db
             })
             .title("SQNR dB"),
             Self::field(
                 "kl_mean",
                 Unit::Real,
                 "Mean divergence of the probabilities from the reference's",
-                |point| point.kl_mean,
+                |point| point.outcome.kl_mean,
             )
             .title("KL")
             .rank(2)
             .hidden_if_missing(),
             Self::field("accuracy", Unit::Share, "Top-1 accuracy; null without labels", |point| {
-                point.accuracy
+                point.outcome.accuracy
             })
             .title("accuracy")
             .rank(1)

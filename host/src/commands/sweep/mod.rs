@@ -2,14 +2,11 @@
 
 mod declaration;
 
-use super::arguments::evidence::{Choice, Given};
+use super::arguments::against::{Against, Outcome, in_groups, model_and_reference};
+use super::arguments::evidence::Choice;
 use super::{Command, Example, Group, Scope};
-use crate::backend::Progress;
-use crate::capture::Side;
-use crate::capture::evaluation::{self, Plan, Tally, Truth};
-use crate::editing::{Action, Change, Prepared, Property, Setting, Subject, float_variant, make, prepare};
+use crate::editing::{Action, Change, Prepared, Property, Setting, Subject, make, prepare};
 use crate::error::{Error, Result};
-use crate::input::Input;
 use crate::playground::{Loaded, Playground};
 use crate::render::number;
 use crate::render::record::ReportShape;
@@ -17,10 +14,6 @@ use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 use declaration::{Point, SweepReport};
-use std::sync::Arc;
-
-/// Models that are measured together: the reference runs once for all of them.
-const TOGETHER: usize = 4;
 
 /// The factors that scales are swept over without a range.
 const FACTORS: (f64, f64) = (0.125, 8.0);
@@ -89,27 +82,27 @@ impl Command for Sweep {
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
-        let model = changeable(arguments.model.as_deref(), playground, &task)?;
-        let base = playground.base_of(&model, &task)?;
-        let reference = match &arguments.reference {
-            Some(name) => playground.model(Some(name), &task)?,
-            None => float_variant(playground, &base).ok_or_else(|| {
-                Error::state(format!("no float variant of `{}` is loaded", base.id))
-                    .with_hint("Load it, or name a reference: `--reference MODEL`.")
-            })?,
-        };
-        for model in [&model, &reference] {
-            model.runnable()?;
-        }
+        let (model, reference) = model_and_reference(
+            arguments.model.as_deref(),
+            arguments.reference.as_deref(),
+            playground,
+            &task,
+        )?;
         let given = arguments.evidence.read(playground)?;
         if arguments.by == By::Accuracy && given.labels.is_none() {
             return Err(Error::usage("there are no labels to measure accuracy with")
                 .with_hint("Give `--data` with labels, or `--labels FILE`."));
         }
         let (target, now, values) = values(&arguments, &model)?;
-        let measure = Measure { arguments: &arguments, reference: &reference, given: &given };
-        let tallies = measure.all(&target, &model, &values, playground, &task)?;
-        let mut sweep = report_of(&arguments, &tallies, (&values, now));
+        let against = Against { reference: &reference, given: &given, choice: &arguments.evidence };
+        let outcomes = in_groups(&values, "trying values", &task, |values| {
+            let changed: Vec<Prepared> = values
+                .iter()
+                .map(|value| prepare(playground, &model, &target.change(*value), &task))
+                .collect::<Result<_>>()?;
+            against.outcomes(&changed.iter().map(Prepared::model).collect::<Vec<_>>(), playground, &task)
+        })?;
+        let mut sweep = report_of(&arguments, &outcomes, (&values, now));
         (sweep.model, sweep.reference, sweep.data) =
             (model.id.clone(), reference.id.clone(), given.input.source.clone());
         sweep.target = target.path();
@@ -122,19 +115,6 @@ impl Command for Sweep {
         }
         drop(task);
         Ok(report(&sweep))
-    }
-}
-
-/// The model that is meant, in its changed form if it has one.
-pub(super) fn changeable(
-    name: Option<&str>,
-    playground: &mut Playground,
-    progress: &dyn Progress,
-) -> Result<Arc<Loaded>> {
-    let model = playground.model(name, progress)?;
-    match playground.variant(&model.path) {
-        Some(_) => playground.changed_model(Some(&model.id), progress),
-        None => Ok(model),
     }
 }
 
@@ -232,66 +212,21 @@ fn ends(text: &str, now: f64) -> Result<(f64, f64)> {
     if from < to { Ok((from, to)) } else { Err(Error::usage(format!("the range `{text}` is empty"))) }
 }
 
-struct Measure<'a> {
-    arguments: &'a Arguments,
-    reference: &'a Loaded,
-    given: &'a Given,
-}
-
-impl Measure<'_> {
-    /// What the model predicts with each value.
-    fn all(
-        &self,
-        target: &Target,
-        model: &Loaded,
-        values: &[f64],
-        playground: &mut Playground,
-        progress: &dyn Progress,
-    ) -> Result<Vec<Tally>> {
-        let mut tallies = Vec::new();
-        for group in values.chunks(TOGETHER) {
-            progress.update("trying values", tallies.len() as u64, values.len() as u64);
-            let mut changed = Vec::new();
-            for value in group {
-                if progress.is_cancelled() {
-                    return Err(Error::cancelled());
-                }
-                changed.push(prepare(playground, model, &target.change(*value), progress)?);
-            }
-            tallies.extend(self.group(&changed, playground, progress)?);
-        }
-        Ok(tallies)
-    }
-
-    fn group(
-        &self,
-        changed: &[Prepared],
-        playground: &Playground,
-        progress: &dyn Progress,
-    ) -> Result<Vec<Tally>> {
-        let running = &self.arguments.evidence.running;
-        let side = |model| Side::of(model, running.options(model), playground, progress);
-        let sides: Vec<Side<'_>> =
-            std::iter::once(self.reference).chain(changed.iter().map(Prepared::model)).map(side).collect();
-        let input: &Input = &self.given.input;
-        let feed = self.arguments.evidence.samples.for_outputs(input);
-        let batches = feed.batches(&sides.iter().collect::<Vec<_>>())?;
-        let truth = self.given.labels.as_deref().map_or(Truth::Unknown, Truth::Labels);
-        let plan = Plan { truth, output: None, top: 1, reference: Some(0) };
-        let (mut tallies, stop) = evaluation::evaluate(&sides, batches, plan, progress);
-        match stop {
-            Some(error) => Err(error),
-            None => Ok(tallies.split_off(1)),
-        }
-    }
-}
-
-fn report_of(arguments: &Arguments, tallies: &[Tally], (values, now): (&[f64], f64)) -> SweepReport {
-    let mut points: Vec<Point> =
-        values.iter().zip(tallies).map(|(value, tally)| point(*value, *value == now, tally)).collect();
+fn report_of(arguments: &Arguments, outcomes: &[Outcome], (values, now): (&[f64], f64)) -> SweepReport {
+    let mut points: Vec<Point> = values
+        .iter()
+        .zip(outcomes)
+        .map(|(value, outcome)| Point {
+            value: *value,
+            is_now: *value == now,
+            is_best: false,
+            outcome: *outcome,
+            bar: None,
+        })
+        .collect();
     let measures: Vec<f64> = points.iter().map(|point| point.measure(arguments.by)).collect();
     // Of equal ones the one nearest to the present value: nothing is changed without need.
-    let distance = |index: usize| (values[index] / now).ln().abs();
+    let distance = |index: usize| (values[index] - now).abs();
     let best = (0..points.len()).max_by(|one, other| {
         measures[*one].total_cmp(&measures[*other]).then_with(|| distance(*other).total_cmp(&distance(*one)))
     });
@@ -307,7 +242,7 @@ fn report_of(arguments: &Arguments, tallies: &[Tally], (values, now): (&[f64], f
         reference: String::new(),
         target: String::new(),
         data: String::new(),
-        samples: tallies.first().map_or(0, |tally| tally.samples),
+        samples: outcomes.first().map_or(0, |outcome| outcome.samples),
         by: match arguments.by {
             By::Sqnr => "sqnr",
             By::Kl => "kl",
@@ -319,39 +254,25 @@ fn report_of(arguments: &Arguments, tallies: &[Tally], (values, now): (&[f64], f
     }
 }
 
-fn point(value: f64, is_now: bool, tally: &Tally) -> Point {
-    let agreement = tally.agreement.as_ref();
-    let divergences = agreement.map(|agreement| &agreement.divergences[..]).filter(|list| !list.is_empty());
-    let has_labels = tally.correct > 0 || !tally.by_class.is_empty();
-    Point {
-        value,
-        is_now,
-        is_best: false,
-        sqnr_db: agreement.and_then(|agreement| agreement.errors.metrics().sqnr_db),
-        kl_mean: divergences.map(|list| list.iter().sum::<f64>() / list.len() as f64),
-        accuracy: has_labels.then(|| tally.correct as f64 / tally.samples.max(1) as f64),
-        bar: None,
-    }
-}
-
 impl Point {
     /// Higher is better.
     fn measure(&self, by: By) -> f64 {
         let measure = match by {
-            By::Sqnr => self.sqnr_db,
-            By::Kl => self.kl_mean.map(|divergence| -divergence),
-            By::Accuracy => self.accuracy,
+            By::Sqnr => self.outcome.sqnr_db,
+            By::Kl => self.outcome.kl_mean.map(|divergence| -divergence),
+            By::Accuracy => self.outcome.accuracy,
         };
         measure.unwrap_or(f64::NEG_INFINITY)
     }
 
     fn text(&self, by: &str) -> String {
         match by {
-            "kl" => {
-                self.kl_mean.map_or_else(|| "–".to_owned(), |value| format!("KL {}", number::real(value)))
-            }
-            "accuracy" => self.accuracy.map_or_else(|| "–".to_owned(), number::percent),
-            _ => self.sqnr_db.map_or_else(|| "–".to_owned(), number::decibels),
+            "kl" => self
+                .outcome
+                .kl_mean
+                .map_or_else(|| "–".to_owned(), |value| format!("KL {}", number::real(value))),
+            "accuracy" => self.outcome.accuracy.map_or_else(|| "–".to_owned(), number::percent),
+            _ => self.outcome.sqnr_db.map_or_else(|| "–".to_owned(), number::decibels),
         }
     }
 }
