@@ -70,7 +70,7 @@ pub fn prepare(
     }
     let base = playground.base_of(model, progress)?;
     let reference = float_variant(playground, &base);
-    let planner = Planner { reference: reference.as_deref(), base: &base };
+    let planner = Planner::new(&base, reference.as_deref());
     let planned = planner.plan(change, model, progress)?;
     let changes: Changes = changes.into_iter().chain([Arc::new(planned)]).collect();
     let changed = Arc::new(playground.changed(&base, &changes, progress)?);
@@ -109,7 +109,7 @@ pub fn again(
 ) -> Result<Prepared> {
     let base = playground.base_of(model, progress)?;
     let reference = float_variant(playground, &base);
-    let planner = Planner { reference: reference.as_deref(), base: &base };
+    let planner = Planner::new(&base, reference.as_deref());
     let mut made: Changes = Vec::new();
     let mut changed = Arc::new(playground.changed(&base, &made, progress)?);
     for change in changes {

@@ -16,6 +16,7 @@ use crate::playground::{self, Loaded};
 use crate::render::number;
 use crate::render::text::counted;
 use qp_analysis::{AffineList, CodeRange, ParameterMap};
+use std::cell::OnceCell;
 
 /// A bias counts as the product of two scales if it is within this of it; float32 has 24 bits.
 const SAME_SCALE: f64 = 1e-4;
@@ -23,12 +24,19 @@ const SAME_SCALE: f64 = 1e-4;
 /// Makes the changes of one model.
 pub struct Planner<'a> {
     /// The float variant, if one is loaded: the first source of weights.
-    pub reference: Option<&'a Loaded>,
+    reference: Option<&'a Loaded>,
     /// The model as its file has it: the other source of weights.
-    pub base: &'a Loaded,
+    base: &'a Loaded,
+    /// The tensors of both that are the same, found when a weight is first needed.
+    pairs: OnceCell<Vec<TensorPair<'a>>>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    /// With the model as its file has it, and the float variant, if one is loaded.
+    pub fn new(base: &'a Loaded, reference: Option<&'a Loaded>) -> Self {
+        Self { reference, base, pairs: OnceCell::new() }
+    }
+
     /// What a line does to the model as it is now.
     ///
     /// # Errors
@@ -121,7 +129,7 @@ impl Planner<'_> {
     /// The real values of a stored tensor of codes: the float variant's, if it has the tensor.
     fn values(&self, model: &Loaded, tensor: &TensorInfo, progress: &dyn Progress) -> Result<Source> {
         if let Some(reference) = self.reference {
-            let pairs = tensors(self.base.info(), reference.info()).pairs;
+            let pairs = self.pairs.get_or_init(|| tensors(self.base.info(), reference.info()).pairs);
             let pair = pairs.iter().find(|pair| pair.reference.tensor.name == tensor.name);
             if let Some(pair) = pair.filter(|pair| pair.candidate.tensor.dtype.is_float())
                 && let Some(values) = of_float(self.base, reference, pair, progress)?
@@ -156,11 +164,14 @@ impl Planner<'_> {
             return Ok(biases);
         }
         let after: Session = model.session.edit(edits.to_vec(), progress)?;
+        let (wiring, wiring_after) = (Wiring::of(before), Wiring::of(after.info()));
         let mut done: Vec<&str> = Vec::new();
         for (layer, bias) in of_layers {
-            let (Some(old), Some(product)) = (&bias.quantization, product(layer, before)) else { continue };
+            let (Some(old), Some(product)) = (&bias.quantization, product(layer, before, &wiring)) else {
+                continue;
+            };
             let Some(new_layer) = after.info().layer(&layer.path) else { continue };
-            let Some(new_product) = self::product(new_layer, after.info()) else { continue };
+            let Some(new_product) = self::product(new_layer, after.info(), &wiring_after) else { continue };
             if !is_same(&old.scales, &product) || product == new_product || done.contains(&bias.name.as_str())
             {
                 continue;
@@ -218,8 +229,7 @@ fn of_float(
 }
 
 /// The scales of input times weight, in float32 as runtimes compute them.
-fn product(layer: &LayerInfo, info: &ModelInfo) -> Option<Vec<f64>> {
-    let wiring = Wiring::of(info);
+fn product(layer: &LayerInfo, info: &ModelInfo, wiring: &Wiring<'_>) -> Option<Vec<f64>> {
     let weight = layer.weights.iter().find(|used| !used.is_bias)?;
     let weight = info.tensor(&weight.tensor)?.quantization.as_ref()?;
     let (place, input) = layer.data().next()?;

@@ -42,7 +42,7 @@ impl Switches {
         let before: Changes =
             playground.variant(&model.path).map(|variant| variant.changes().to_vec()).unwrap_or_default();
         let reference = float_variant(playground, &base);
-        let planner = Planner { reference: reference.as_deref(), base: &base };
+        let planner = Planner::new(&base, reference.as_deref());
         let info = model.info();
         let quantized: Vec<_> = info
             .layers
