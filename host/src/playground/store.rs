@@ -2,7 +2,7 @@
 
 use super::Target;
 use super::identity::slot_name;
-use super::variants::{Change, Variant};
+use super::variants::Variant;
 use crate::backend::{Backends, Progress, Session};
 use crate::cache::{Cache, Key, Stamp};
 use crate::catalog::Opened;
@@ -26,8 +26,7 @@ pub struct Loaded {
     pub bytes: u64,
     /// The path of its file.
     file: PathBuf,
-    /// The lines that changed it since its file was read.
-    changes: Vec<String>,
+    content: Content,
     /// The stamps of its files when they were last checked.
     key: Mutex<Key>,
 }
@@ -52,15 +51,13 @@ impl Loaded {
     /// The hash of its files' content and of its changes (BLAKE3, hexadecimal); `None` for large files.
     pub fn hash_text(&self) -> Option<String> {
         let file = self.lock_key().hash_text()?;
-        if self.changes.is_empty() {
-            return Some(file);
+        match &self.content {
+            Content::File => Some(file),
+            Content::Edited(edits) => {
+                Some(blake3::hash(format!("{file} {edits}").as_bytes()).to_hex().to_string())
+            }
+            Content::Unknown => None,
         }
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(file.as_bytes());
-        for change in &self.changes {
-            hasher.update(b"\n").update(change.as_bytes());
-        }
-        Some(hasher.finalize().to_hex().to_string())
     }
 
     /// The model's file and those of its folder that it refers to.
@@ -68,13 +65,13 @@ impl Loaded {
         files_of(&self.file, self.info())
     }
 
-    /// The same file with changes, under another path and name.
-    pub(super) fn with_changes(
+    /// The same file in another form, under another path and name.
+    pub(super) fn in_another_form(
         &self,
         session: Session,
         path: PathBuf,
         id: String,
-        changes: &[Arc<Change>],
+        content: Content,
     ) -> Self {
         Self {
             id,
@@ -83,7 +80,7 @@ impl Loaded {
             session,
             bytes: self.bytes,
             file: self.file.clone(),
-            changes: changes.iter().map(|change| change.line.clone()).collect(),
+            content,
             key: Mutex::new(self.lock_key().clone()),
         }
     }
@@ -111,6 +108,17 @@ impl Loaded {
     fn lock_key(&self) -> MutexGuard<'_, Key> {
         self.key.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a loaded model holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// What its file has.
+    File,
+    /// That with edits, whose hash this is: the same lines may mean other codes with another float variant loaded.
+    Edited(String),
+    /// A form of it that is only in memory, and not kept.
+    Unknown,
 }
 
 /// How a model came to be loaded.
@@ -234,7 +242,7 @@ impl Store {
                     session,
                     bytes: files.iter().map(size).sum(),
                     file: target.path.clone(),
-                    changes: Vec::new(),
+                    content: Content::File,
                     key: Mutex::new(key),
                 });
             }

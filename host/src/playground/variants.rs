@@ -2,7 +2,7 @@
 
 use super::Playground;
 use super::identity::slot_name;
-use super::store::Loaded;
+use super::store::{Content, Loaded};
 use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -118,16 +118,28 @@ impl Playground {
     /// Those of the plugin, for changes that do not fit.
     pub fn changed(&self, base: &Loaded, changes: &[Arc<Change>], progress: &dyn Progress) -> Result<Loaded> {
         let edits: Vec<Edit> = changes.iter().flat_map(|change| change.edits.iter().cloned()).collect();
+        let mut hasher = blake3::Hasher::new();
+        for edit in &edits {
+            hasher.update(format!("{} {} {:?}", edit.action, edit.target, edit.arguments).as_bytes());
+            if let Some((dtype, shape, bytes)) = &edit.elements {
+                hasher.update(format!("{dtype} {shape:?}").as_bytes()).update(bytes);
+            }
+        }
         let session = match edits.is_empty() {
             true => self.backends.open_with(&base.session.plugin().id, &base.path, progress)?,
             false => base.session.edit(edits, progress)?,
         };
-        Ok(base.with_changes(session, marked(&base.path), format!("{}{MARK}", base.id), changes))
+        let content = if hasher.count() == 0 {
+            Content::File
+        } else {
+            Content::Edited(hasher.finalize().to_hex().to_string())
+        };
+        Ok(base.in_another_form(session, marked(&base.path), format!("{}{MARK}", base.id), content))
     }
 
     /// A form of a model that is only in memory, as if it had been read from this path.
     pub fn in_memory(&self, base: &Loaded, session: Session, path: &Path) -> Loaded {
-        base.with_changes(session, path.to_owned(), path.display().to_string(), &[])
+        base.in_another_form(session, path.to_owned(), path.display().to_string(), Content::Unknown)
     }
 
     /// Makes these the changes of a model. If the model was the current one, its changed form is from now on.
