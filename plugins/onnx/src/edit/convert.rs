@@ -122,11 +122,7 @@ impl Editor<'_> {
     fn dequantized(&mut self, place: usize) -> Result<Option<String>> {
         let node = self.graph.node[place].clone();
         let name = |slot: usize| node.input.get(slot).map(String::as_str).unwrap_or_default();
-        let Some(tensor) =
-            self.graph.initializer.iter().find(|tensor| tensor.name.as_deref() == Some(name(0)))
-        else {
-            return Ok(None);
-        };
+        let Some(tensor) = self.initializer(name(0)) else { return Ok(None) };
         let held = self.held.as_ref().and_then(|held| {
             let location =
                 tensor.external_data.iter().find(|entry| entry.key.as_deref() == Some("location"))?;
@@ -183,11 +179,8 @@ impl Editor<'_> {
         let mut slots: Vec<(usize, usize)> = Vec::new();
         let mut constants: Vec<(usize, usize)> = Vec::new();
         for (index, node) in self.graph.node.iter().enumerate() {
-            let is_stored = |value: Option<&String>| {
-                value.is_some_and(|name| {
-                    self.graph.initializer.iter().any(|tensor| tensor.name.as_deref() == Some(name))
-                })
-            };
+            let is_stored =
+                |value: Option<&String>| value.is_some_and(|name| self.initializer(name).is_some());
             if is_quantize(node) && !is_stored(node.input.first())
                 || is_dequantize(node) && !is_stored(node.input.first())
             {
@@ -210,7 +203,7 @@ impl Editor<'_> {
         self.refuse_computed_codes(from)?;
         for (index, slot) in constants {
             let name = self.graph.node[index].input[slot].clone();
-            let dims = self.stored_dims(&name);
+            let dims = self.initializer(&name).map_or_else(Vec::new, |tensor| tensor.dims.clone());
             let codes = self.stored_numbers(&name).filter(|_| self.dtype_of(&name) == Some(from));
             let Some(codes) = codes else { continue };
             let codes: Vec<f64> = codes.iter().map(|code| code + shift).collect();
@@ -249,11 +242,6 @@ impl Editor<'_> {
             return Err(BackendError::invalid_input(format!("no activation has {from} codes")));
         }
         Ok(())
-    }
-
-    fn stored_dims(&self, name: &str) -> Vec<i64> {
-        let stored = self.graph.initializer.iter().find(|tensor| tensor.name.as_deref() == Some(name));
-        stored.map_or_else(Vec::new, |tensor| tensor.dims.clone())
     }
 
     /// Operators that compute with codes in another way than by their scale and zero point.

@@ -188,6 +188,11 @@ impl Editor<'_> {
         Ok(name.to_owned())
     }
 
+    /// The stored tensor with this name.
+    fn initializer(&self, name: &str) -> Option<&TensorProto> {
+        self.graph.initializer.iter().find(|tensor| tensor.name.as_deref() == Some(name))
+    }
+
     fn known(&self, name: &str) -> Result<String> {
         if self.names.contains(name) {
             return Ok(name.to_owned());

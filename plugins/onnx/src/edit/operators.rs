@@ -103,12 +103,8 @@ impl Editor<'_> {
         let text = |slot: usize| of.input.get(slot).cloned().unwrap_or_default();
         let mut input = vec![from.to_owned(), text(operand.scale)];
         input.extend(operand.zero_point.map(text).filter(|name| !name.is_empty()));
-        let has_channels = self
-            .graph
-            .initializer
-            .iter()
-            .find(|tensor| tensor.name.as_deref() == Some(&*input[1]))
-            .is_some_and(|tensor| tensor.dims.iter().product::<i64>() > 1);
+        let has_channels =
+            self.initializer(&input[1]).is_some_and(|tensor| tensor.dims.iter().product::<i64>() > 1);
         let axis = has_channels.then(|| match operand.axis {
             Axis::At(axis) => axis,
             Axis::Gemm if int(of, "transB") != 0 => 0,
@@ -315,17 +311,13 @@ impl Editor<'_> {
                     Axis::Gemm if int(layer, "transB") != 0 => 0,
                     Axis::Gemm => 1,
                 };
-                let rank = node.input.first().and_then(|name| self.stored_rank(name));
+                let stored = node.input.first().and_then(|name| self.initializer(name));
+                let rank = stored.and_then(|tensor| i64::try_from(tensor.dims.len()).ok());
                 let counted = |axis: i64| rank.map_or(axis, |rank| if axis < 0 { axis + rank } else { axis });
                 matches!(operand.place, Place::Input(slot) if slot > 0) && counted(axis) == counted(wanted)
             }
             None => false,
         }
-    }
-
-    fn stored_rank(&self, name: &str) -> Option<i64> {
-        let stored = self.graph.initializer.iter().find(|tensor| tensor.name.as_deref() == Some(name))?;
-        i64::try_from(stored.dims.len()).ok()
     }
 
     /// Takes scale and zero point of a `QuantizeLinear` or `DequantizeLinear` over; a missing zero point is stored as zero.

@@ -162,13 +162,7 @@ impl Editor<'_> {
         users: &HashSet<(usize, usize)>,
     ) -> Result<()> {
         let name = self.graph.node[node].input.get(slot).cloned().unwrap_or_default();
-        let stored = self.graph.initializer.iter().find(|tensor| tensor.name.as_deref() == Some(&*name));
-        let stored = stored.or_else(|| {
-            let constant = self.graph.node.iter().find(|node| {
-                node.op_type.as_deref() == Some("Constant") && node.output.first() == Some(&name)
-            })?;
-            constant.attribute.iter().find_map(|attribute| attribute.t.as_ref())
-        });
+        let stored = self.stored(&name);
         let Some(stored) = stored else {
             return Err(BackendError::unsupported_op(format!("`{name}` is computed, and cannot be set")));
         };
@@ -226,12 +220,7 @@ impl Editor<'_> {
 
     fn append_zero_points(&mut self, node: usize, slot: usize, numbers: &[f64], kind: DType) -> Result<()> {
         let scale = self.graph.node[node].input.get(slot - 1).cloned().unwrap_or_default();
-        let dims = self
-            .graph
-            .initializer
-            .iter()
-            .find(|tensor| tensor.name.as_deref() == Some(&*scale))
-            .map_or_else(Vec::new, |tensor| tensor.dims.clone());
+        let dims = self.initializer(&scale).map_or_else(Vec::new, |tensor| tensor.dims.clone());
         let name = self.free_name(&format!("{scale}_zero_point"));
         self.add_tensor(name.clone(), kind, dims, &pack(numbers, kind)?);
         let inputs = &mut self.graph.node[node].input;

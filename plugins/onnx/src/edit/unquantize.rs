@@ -239,9 +239,8 @@ impl Editor<'_> {
         self.stored(name).map(|tensor| dtype(tensor.data_type))
     }
 
-    fn stored(&self, name: &str) -> Option<&TensorProto> {
-        let stored = self.graph.initializer.iter().find(|tensor| tensor.name.as_deref() == Some(name));
-        stored.or_else(|| {
+    pub(super) fn stored(&self, name: &str) -> Option<&TensorProto> {
+        self.initializer(name).or_else(|| {
             let constant = self.producer(name).filter(|node| node.op_type.as_deref() == Some("Constant"))?;
             constant.attribute.iter().find_map(|attribute| attribute.t.as_ref())
         })
