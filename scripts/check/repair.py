@@ -56,6 +56,17 @@ def noisy(source, deviation, folder):
     return f"{target}:{name}" if source.count(":") else str(target)
 
 
+def groups_of(words):
+    """The words between `--` and `--`."""
+    groups = [[]]
+    for word in words:
+        if word == "--":
+            groups.append([])
+        else:
+            groups[-1].append(word)
+    return [group for group in groups if group]
+
+
 def reached(outcome, target, reference):
     if target.endswith("dB"):
         sqnr = outcome["agreement"]["sqnr_db"]
@@ -109,17 +120,10 @@ def main():
     parser.add_argument("--noise", type=float, default=0.0)
     parser.add_argument("words", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
-    groups, group = [], []
-    for word in [*arguments.words, "--"]:
-        if word == "--":
-            groups += [group] if group else []
-            group = []
-        else:
-            group.append(word)
     worse = 0
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("QP_HOME", folder)
-        for reference, candidate, data, *targets in groups:
+        for reference, candidate, data, *targets in groups_of(arguments.words):
             data = noisy(data, arguments.noise, folder) if arguments.noise else data
             by_size, by_error = orders(arguments.qp, (reference, candidate))
             for target in targets:

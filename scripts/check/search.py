@@ -20,7 +20,7 @@ import tempfile
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from repair import noisy  # noqa: E402
+from repair import groups_of, noisy  # noqa: E402
 
 
 def run(qp, line):
@@ -72,17 +72,10 @@ def main():
     parser.add_argument("--noise", type=float, default=0.0)
     parser.add_argument("words", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
-    groups, group = [], []
-    for word in [*arguments.words, "--"]:
-        if word == "--":
-            groups += [group] if group else []
-            group = []
-        else:
-            group.append(word)
     worse = 0
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("QP_HOME", folder)
-        for model, data, *sizes in groups:
+        for model, data, *sizes in groups_of(arguments.words):
             data = noisy(data, arguments.noise, folder) if arguments.noise else data
             path = pathlib.Path(folder) / "scores.json"
             first = run(arguments.qp, f"search '{model}' --target-size {sizes[0]} --data '{data}' --save-scores '{path}' --force")
