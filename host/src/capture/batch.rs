@@ -1,6 +1,7 @@
 //! An input of many samples, a few at a time.
 
 use super::side::Side;
+use crate::backend::Progress;
 use crate::error::{Error, Result};
 use crate::input::{Content, Input, fixed_batch};
 use std::borrow::Cow;
@@ -127,6 +128,37 @@ impl Iterator for Batches<'_> {
             if is_whole { self.input.as_ref().clone() } else { self.input.samples(first, end) },
         ))
     }
+}
+
+/// A hash (BLAKE3, hexadecimal) of samples as a model reads them, and of their labels.
+///
+/// # Errors
+/// Those of reading and fitting samples; `Cancelled`.
+pub fn content_hash(
+    side: &Side<'_>,
+    batches: Batches<'_>,
+    labels: Option<&[i64]>,
+    progress: &dyn Progress,
+) -> Result<String> {
+    let total = batches.samples();
+    let mut hasher = blake3::Hasher::new();
+    let mut done = 0;
+    for (count, samples) in batches {
+        progress.update("reading samples", done, total);
+        if progress.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        for tensor in side.fit(&samples)? {
+            hasher.update(format!("{} {} {:?}", tensor.name, tensor.dtype, tensor.shape).as_bytes());
+            hasher.update(&tensor.bytes);
+        }
+        done += count;
+    }
+    let labels = labels.unwrap_or_default();
+    labels.iter().take(usize::try_from(done).unwrap_or(usize::MAX)).for_each(|label| {
+        hasher.update(&label.to_le_bytes());
+    });
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 
 use super::options::{Method, Options};
 use crate::backend::Progress;
+use crate::capture::batch::content_hash;
 use crate::capture::{Feed, Side};
 use crate::catalog::KeptResults;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use qp_analysis::calibration::ClipRange;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -61,7 +62,7 @@ impl<'a> KeptRanges<'a> {
                 runtime,
                 model,
                 is_prepared: options.prepare,
-                samples: hash_of(side, feed, progress)?,
+                samples: content_hash(side, feed.batches(&[side])?, None, progress)?,
                 batch: feed.batch,
                 method: options.method.word(),
                 percentile: options.percentile.to_bits(),
@@ -92,22 +93,4 @@ impl<'a> KeptRanges<'a> {
         self.ranges.extend(found.map(bits));
         self.results.keep(key, &self.ranges);
     }
-}
-
-/// A hash of the samples as the model reads them.
-fn hash_of(side: &Side<'_>, feed: Feed<'_>, progress: &dyn Progress) -> Result<String> {
-    let batches = feed.batches(&[side])?;
-    let (mut hasher, mut done, total) = (blake3::Hasher::new(), 0, batches.samples());
-    for (count, samples) in batches {
-        progress.update("reading samples", done, total);
-        if progress.is_cancelled() {
-            return Err(Error::cancelled());
-        }
-        for tensor in side.fit(&samples)? {
-            hasher.update(format!("{} {} {:?}", tensor.name, tensor.dtype, tensor.shape).as_bytes());
-            hasher.update(&tensor.bytes);
-        }
-        done += count;
-    }
-    Ok(hasher.finalize().to_hex().to_string())
 }

@@ -9,6 +9,7 @@ mod lift;
 mod mixed;
 mod options;
 mod parameters;
+mod values;
 
 pub use lift::Gain;
 pub use mixed::{Bits, Mixed, MixedLayer};

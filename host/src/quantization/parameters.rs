@@ -1,8 +1,8 @@
 //! Scales, zero points and codes of everything in a plan.
 
-use super::calibration::reals;
 use super::edits;
 use super::options::Options;
+use super::values::reals;
 use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, Quantizable, QuantizableBias, QuantizableTensor, Tensor};

@@ -4,9 +4,9 @@
 use super::{Arguments, TOP};
 use crate::backend::Progress;
 use crate::capture::Side;
-use crate::capture::batch::Batches;
+use crate::capture::batch::content_hash;
 use crate::catalog::KeptResults;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::input::Input;
 use serde::Serialize;
 
@@ -50,7 +50,7 @@ impl Keys {
         };
         let batches =
             arguments.choice.samples.for_outputs(input).batches(&sides.iter().collect::<Vec<_>>())?;
-        let samples = hash_of(&sides[reference], batches, labels, progress)?;
+        let samples = content_hash(&sides[reference], batches, labels, progress)?;
         let options = arguments.choice.running.named();
         let key = |(index, side): (usize, &Side<'_>)| {
             KeptResults::key(&Ground {
@@ -72,32 +72,4 @@ impl Keys {
         };
         Ok(Self(sides.iter().enumerate().map(key).collect()))
     }
-}
-
-/// A hash of the samples as the reference reads them, and of their labels.
-fn hash_of(
-    side: &Side<'_>,
-    batches: Batches<'_>,
-    labels: Option<&[i64]>,
-    progress: &dyn Progress,
-) -> Result<String> {
-    let total = batches.samples();
-    let mut hasher = blake3::Hasher::new();
-    let mut done = 0;
-    for (count, samples) in batches {
-        progress.update("reading samples", done, total);
-        if progress.is_cancelled() {
-            return Err(Error::cancelled());
-        }
-        for tensor in side.fit(&samples)? {
-            hasher.update(format!("{} {} {:?}", tensor.name, tensor.dtype, tensor.shape).as_bytes());
-            hasher.update(&tensor.bytes);
-        }
-        done += count;
-    }
-    let labels = labels.unwrap_or_default();
-    labels.iter().take(usize::try_from(done).unwrap_or(usize::MAX)).for_each(|label| {
-        hasher.update(&label.to_le_bytes());
-    });
-    Ok(hasher.finalize().to_hex().to_string())
 }

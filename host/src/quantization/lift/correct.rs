@@ -1,13 +1,12 @@
 //! Bias correction: what quantization adds to the mean of each channel is taken from the biases.
 
 use super::Ground;
-use super::samples::each_value;
 use crate::backend::{Edit, Session};
 use crate::error::Result;
 use crate::model::{LayerKind, QuantizableBias, Tensor};
-use crate::quantization::calibration::reals;
 use crate::quantization::edits;
 use crate::quantization::parameters::Made;
+use crate::quantization::values::{Seen, each_value, reals};
 use qp_analysis::calibration::{ChannelMeans, bias_correction};
 use std::collections::HashMap;
 
@@ -17,7 +16,7 @@ use std::collections::HashMap;
 /// # Errors
 /// Those of running and changing the models; `Cancelled`.
 pub(super) fn correct(ground: &Ground<'_>, float: &Session, made: &mut Made) -> Result<usize> {
-    let Ground { plan, progress, .. } = *ground;
+    let Ground { side, feed, plan, progress, .. } = *ground;
     let info = float.info();
     let places: HashMap<&str, usize> =
         info.layers.iter().enumerate().map(|(place, layer)| (layer.path.as_str(), place)).collect();
@@ -39,10 +38,17 @@ pub(super) fn correct(ground: &Ground<'_>, float: &Session, made: &mut Made) -> 
         biases.iter().map(|(place, _)| (value_of(*place), is_planar(*place))).collect();
     let names: Vec<String> = biases.iter().map(|(place, _)| value_of(*place)).collect();
     let mut numbers = Vec::new();
-    each_value(ground, float, (&names, "measuring means"), &mut |tensor| {
-        let Some(is_planar) = planar.get(&tensor.name) else { return Ok(()) };
-        add(references.entry(tensor.name.clone()), tensor, *is_planar, &mut numbers)
-    })?;
+    each_value(
+        float,
+        (side, feed),
+        (&names, "measuring means"),
+        &mut |seen| {
+            let Seen::Value(tensor) = seen else { return Ok(()) };
+            let Some(is_planar) = planar.get(&tensor.name) else { return Ok(()) };
+            add(references.entry(tensor.name.clone()), tensor, *is_planar, &mut numbers)
+        },
+        progress,
+    )?;
     let mut corrected = 0;
     for (done, (place, bias)) in biases.iter().enumerate() {
         progress.update("correcting biases", done as u64, biases.len() as u64);
@@ -50,9 +56,16 @@ pub(super) fn correct(ground: &Ground<'_>, float: &Session, made: &mut Made) -> 
         let session = float.edit(edits::of(plan, made.edits.clone()), progress)?;
         let mut found: HashMap<String, ChannelMeans> = HashMap::new();
         let names = [bias.value.clone()];
-        each_value(ground, &session, (&names, "correcting biases"), &mut |tensor| {
-            add(found.entry(tensor.name.clone()), tensor, is_planar(*place), &mut numbers)
-        })?;
+        each_value(
+            &session,
+            (side, feed),
+            (&names, "correcting biases"),
+            &mut |seen| {
+                let Seen::Value(tensor) = seen else { return Ok(()) };
+                add(found.entry(tensor.name.clone()), tensor, is_planar(*place), &mut numbers)
+            },
+            progress,
+        )?;
         let Some(candidate) = found.get(&bias.value) else { continue };
         let Ok(shifts) = bias_correction(reference, candidate) else { continue };
         let parameters = made.parameters.get(bias.copy.as_ref().unwrap_or(&bias.tensor));

@@ -1,9 +1,9 @@
 //! Cross-layer equalization: channels between two layers are scaled so that one scale fits all of them.
 
-use super::super::calibration::reals;
 use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, Result};
 use crate::model::{AttributeValue, Bounds, DType, LayerInfo, LayerKind, ModelInfo};
+use crate::quantization::values::reals;
 use qp_analysis::calibration::{channel_magnitudes, equalization_factors, scale_channels};
 use qp_analysis::{Granularity, ParameterMap};
 use std::collections::{BTreeMap, HashMap, HashSet};

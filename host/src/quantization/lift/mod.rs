@@ -2,8 +2,8 @@
 
 mod correct;
 mod equalize;
+mod gain;
 mod round;
-mod samples;
 
 use super::calibration::{Calibrated, calibrate};
 use super::options::Options;
@@ -11,7 +11,7 @@ use super::parameters::{Made, activation_codes, decide};
 use super::{Lift, Rounding, edits};
 use crate::backend::{Progress, Session};
 use crate::capture::{Feed, Side};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Quantizable;
 
 /// What a step gives: the SQNR of the outputs on the samples of calibration, against the float model.
@@ -92,8 +92,8 @@ pub(super) fn lift(
     if steps.is_empty() {
         return Ok(Lifted { session, made, gains: Vec::new() });
     }
-    let mut before_db = samples::sqnr_db(ground, &session)?;
-    let mut gains = Vec::new();
+    // The models before the first step and after each, the last one in `session`.
+    let (mut stages, mut done) = (Vec::new(), Vec::new());
     for step in steps {
         let changed = match step {
             Step::Equalize => {
@@ -119,10 +119,19 @@ pub(super) fn lift(
                 weights.filter(is_new).count()
             }
         };
-        session = equalized.as_ref().unwrap_or(float).edit(edits::of(plan, made.edits.clone()), progress)?;
-        let after_db = samples::sqnr_db(ground, &session)?;
-        gains.push(Gain { option: step.option(), changed, before_db, after_db });
-        before_db = after_db;
+        let next = equalized.as_ref().unwrap_or(float).edit(edits::of(plan, made.edits.clone()), progress)?;
+        stages.push(std::mem::replace(&mut session, next));
+        done.push((step, changed));
     }
+    stages.push(session);
+    let sqnrs = gain::sqnrs_db(ground, &stages)?;
+    let gain = |((step, changed), sqnrs): (&(Step, usize), &[Option<f64>])| Gain {
+        option: step.option(),
+        changed: *changed,
+        before_db: sqnrs[0],
+        after_db: sqnrs[1],
+    };
+    let gains = done.iter().zip(sqnrs.windows(2)).map(gain).collect();
+    let session = stages.pop().ok_or_else(|| Error::internal("the quantized model was lost"))?;
     Ok(Lifted { session, made, gains })
 }

@@ -1,14 +1,13 @@
 //! Weights rounded by what the layer's inputs make of the errors, layer by layer.
 
 use super::Ground;
-use super::samples::each_value;
 use crate::backend::Session;
 use crate::error::{Error, Result};
 use crate::model::{AttributeValue, LayerInfo, LayerKind, QuantizableTensor, Tensor};
 use crate::parallel;
-use crate::quantization::calibration::reals;
 use crate::quantization::options::{Options, Rounding};
 use crate::quantization::parameters::{Made, Parameters};
+use crate::quantization::values::{Seen, each_value, reals};
 use qp_analysis::CodeRange;
 use qp_analysis::calibration::weights::pack;
 use qp_analysis::calibration::{
@@ -123,23 +122,32 @@ fn hessians(
     layers: &[Rounded<'_>],
     samples: u64,
 ) -> Result<Vec<Option<Vec<Hessian>>>> {
+    let Ground { side, feed, progress, .. } = *ground;
     let mut found: Vec<Option<Vec<Hessian>>> =
         layers.iter().map(|layer| Some(vec![Hessian::new(layer.columns); layer.groups])).collect();
     let mut names: Vec<String> = layers.iter().map(|layer| layer.input.to_owned()).collect();
     names.sort_unstable();
     names.dedup();
     let mut numbers = Vec::new();
-    each_value(ground, float, (&names, "reading the inputs of layers"), &mut |tensor| {
-        let inputs = reals(tensor, &mut numbers)?;
-        for (layer, own) in layers.iter().zip(&mut found).filter(|(layer, _)| layer.input == tensor.name) {
-            if let Some(hessians) = own
-                && add(layer, tensor, inputs, hessians, samples).is_err()
+    each_value(
+        float,
+        (side, feed),
+        (&names, "reading the inputs of layers"),
+        &mut |seen| {
+            let Seen::Value(tensor) = seen else { return Ok(()) };
+            let inputs = reals(tensor, &mut numbers)?;
+            for (layer, own) in layers.iter().zip(&mut found).filter(|(layer, _)| layer.input == tensor.name)
             {
-                *own = None;
+                if let Some(hessians) = own
+                    && add(layer, tensor, inputs, hessians, samples).is_err()
+                {
+                    *own = None;
+                }
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+        progress,
+    )?;
     Ok(found)
 }
 
