@@ -1,5 +1,6 @@
 //! Operators of codes written as operators of real numbers between `DequantizeLinear` and `QuantizeLinear`, and back.
 
+use super::codes::int;
 use super::parameters::is_quantize;
 use super::unquantize::is_dequantize;
 use super::{CONTRIB, Editor, axis_attribute, pack, real_bytes};
@@ -107,7 +108,7 @@ impl Editor<'_> {
             self.initializer(&input[1]).is_some_and(|tensor| tensor.dims.iter().product::<i64>() > 1);
         let axis = has_channels.then(|| match operand.axis {
             Axis::At(axis) => axis,
-            Axis::Gemm if int(of, "transB") != 0 => 0,
+            Axis::Gemm if int(of, "transB").unwrap_or(0) != 0 => 0,
             Axis::Gemm => 1,
         });
         let name = if op == "QuantizeLinear" { from } else { to };
@@ -308,7 +309,7 @@ impl Editor<'_> {
                 let axis = axis.and_then(|attribute| attribute.i).unwrap_or(1);
                 let wanted = match operand.axis {
                     Axis::At(axis) => axis,
-                    Axis::Gemm if int(layer, "transB") != 0 => 0,
+                    Axis::Gemm if int(layer, "transB").unwrap_or(0) != 0 => 0,
                     Axis::Gemm => 1,
                 };
                 let stored = node.input.first().and_then(|name| self.initializer(name));
@@ -379,13 +380,6 @@ fn operator_of_codes(node: &NodeProto) -> Option<(&'static str, &'static str)> {
     })
 }
 
-fn int(node: &NodeProto, name: &str) -> i64 {
-    let is_it = |attribute: &&crate::proto::AttributeProto| {
-        attribute.name.as_deref() == Some(name) && attribute.r#type == Some(code::INT)
-    };
-    node.attribute.iter().find(is_it).and_then(|attribute| attribute.i).unwrap_or(0)
-}
-
 /// The operator of real numbers that an operator of codes stands for.
 fn plain_operator(node: &NodeProto) -> Result<&'static str> {
     let op = node.op_type.as_deref().unwrap_or_default();
@@ -400,9 +394,9 @@ fn plain_operator(node: &NodeProto) -> Result<&'static str> {
         "QLinearSigmoid" => "Sigmoid",
         "QLinearLeakyRelu" => "LeakyRelu",
         // Older versions of Softmax flatten their input first.
-        "QLinearSoftmax" if int(node, "opset") >= PER_CHANNEL_OPSET => "Softmax",
-        "QLinearAveragePool" if int(node, "channels_last") == 0 => "AveragePool",
-        "QLinearGlobalAveragePool" if int(node, "channels_last") == 0 => "GlobalAveragePool",
+        "QLinearSoftmax" if int(node, "opset") >= Some(PER_CHANNEL_OPSET) => "Softmax",
+        "QLinearAveragePool" if int(node, "channels_last").unwrap_or(0) == 0 => "AveragePool",
+        "QLinearGlobalAveragePool" if int(node, "channels_last").unwrap_or(0) == 0 => "GlobalAveragePool",
         _ => {
             return Err(BackendError::unsupported_op(format!(
                 "`{op}` has no counterpart that computes with real numbers"

@@ -1,5 +1,6 @@
 //! Layers that compute with real numbers again.
 
+use super::codes::inner_reads;
 use super::parameters::is_quantize;
 use super::{Editor, real_bytes};
 use crate::convert;
@@ -342,7 +343,7 @@ impl Editor<'_> {
             }
         }
         let mut read = self.read_names();
-        inner_names(&self.graph.node, &mut read);
+        read.extend(inner_reads(self.graph));
         read.extend(self.graph.output.iter().filter_map(|output| output.name.clone()));
         self.graph.initializer.retain(|tensor| {
             tensor.name.as_ref().is_none_or(|name| read.contains(name) || !before.contains(name))
@@ -356,17 +357,6 @@ impl Editor<'_> {
                 .as_ref()
                 .is_none_or(|name| !before.contains(name) || read.contains(name) || kept.contains(name))
         });
-    }
-}
-
-/// What graphs inside of nodes read: it may be the outer graph's.
-fn inner_names(nodes: &[NodeProto], names: &mut HashSet<String>) {
-    for attribute in nodes.iter().flat_map(|node| &node.attribute) {
-        for graph in attribute.g.iter().chain(&attribute.graphs) {
-            names.extend(graph.node.iter().flat_map(|node| &node.input).cloned());
-            names.extend(graph.output.iter().filter_map(|output| output.name.clone()));
-            inner_names(&graph.node, names);
-        }
     }
 }
 
