@@ -294,6 +294,25 @@ fn repair_finds_layers_that_reach_the_target_and_none_that_is_not_needed() {
 }
 
 #[test]
+fn a_model_that_is_written_into_the_open_folder_is_listed() {
+    let world = World::new();
+    std::fs::create_dir(world.path("own")).unwrap();
+    for name in ["resnet8.onnx", "resnet8_int8.onnx", "digits.npz"] {
+        std::fs::copy(world.path("models").join(name), world.path("own").join(name)).unwrap();
+    }
+    let lines = "open own; load resnet8.onnx resnet8_int8.onnx; export resnet8_int8.onnx own/resnet8_copy.onnx; \
+                 convert resnet8_int8.onnx --to uint8 --out own/resnet8_u8s8.onnx; \
+                 search resnet8.onnx --target-size 60KiB --data own/digits.npz --samples 8 --out own/resnet8_mixed.onnx; \
+                 repair resnet8_int8.onnx --min-sqnr 1 --data own/digits.npz --samples 8 --out own/resnet8_mended.onnx; \
+                 models --json";
+    let found = world.json(lines);
+    let text = found.to_string();
+    for name in ["resnet8_copy.onnx", "resnet8_u8s8.onnx", "resnet8_mixed.onnx", "resnet8_mended.onnx"] {
+        assert!(text.contains(name), "{name} is not listed: {text}");
+    }
+}
+
+#[test]
 fn a_file_is_written_whole_or_not_at_all() {
     let world = World::new();
     let ran =

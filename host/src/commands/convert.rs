@@ -207,6 +207,7 @@ impl Command for Convert {
             _ => (Vec::new(), 0),
         };
         let files = file::keep_all(&path, arguments.force, |place| result.session.export(place, &task))?;
+        playground.list_written(&path, &task)?;
         drop(task);
         let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         Ok(report(

@@ -96,7 +96,10 @@ impl Command for Export {
             }
             None => {
                 refuse_own_file(&model, &path)?;
-                file::keep_all(&path, arguments.force, |place| model.session.export(place, &task))?
+                let files =
+                    file::keep_all(&path, arguments.force, |place| model.session.export(place, &task))?;
+                playground.list_written(&path, &task)?;
+                files
             }
         };
         let size = |path: &std::path::PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());

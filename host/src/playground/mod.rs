@@ -172,6 +172,17 @@ impl Playground {
         self.store.opened = opened.into_iter().collect();
     }
 
+    /// Lists a model that was written just now, if it lies in the folder of the catalog.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    pub fn list_written(&mut self, path: &Path, progress: &dyn Progress) -> Result<()> {
+        match &mut self.catalog {
+            Some(catalog) => catalog.add(path, &self.backends, progress),
+            None => Ok(()),
+        }
+    }
+
     /// The model with this name, or the current one; loaded if necessary, read again if it has changed.
     ///
     /// # Errors

@@ -308,9 +308,7 @@ impl Command for Quantize {
         let results = Some(&playground.kept_results).filter(|_| !arguments.fresh);
         let made = quantize(&side, feed, &options, results, &task)?;
         let files = file::keep_all(&out, arguments.force, |place| made.session.export(place, &task))?;
-        if let Some(catalog) = &mut playground.catalog {
-            catalog.add(&out, &playground.backends, &task)?;
-        }
+        playground.list_written(&out, &task)?;
         let written = playground.model(Some(&out.to_string_lossy()), &task)?;
         drop(task);
         let report =

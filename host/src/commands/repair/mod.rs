@@ -90,6 +90,7 @@ impl Command for Repair {
         if let Some(path) = &arguments.out {
             let path = playground.path(path);
             file::keep_all(&path, arguments.force, |place| mended.session.export(place, &task))?;
+            playground.list_written(&path, &task)?;
             out = Some(path.display().to_string());
         }
         drop(task);

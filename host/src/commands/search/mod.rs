@@ -127,6 +127,7 @@ impl Command for Search {
             let path = playground.path(path);
             let session = mixed.model(&found.choices, true, &task)?;
             file::keep_all(&path, arguments.force, |place| session.export(place, &task))?;
+            playground.list_written(&path, &task)?;
             out = Some(path.display().to_string());
         }
         drop(task);
