@@ -37,6 +37,7 @@ mod open;
 mod plot;
 mod promises;
 mod quantize;
+mod quantize_weights;
 mod ranges;
 mod recognition;
 mod residuals;

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// What calibration found.
+#[derive(Default)]
 pub(super) struct Calibrated {
     pub(super) ranges: HashMap<String, ClipRange>,
     pub(super) samples: u64,

@@ -1,6 +1,7 @@
-//! How to quantize; names and defaults are those of `onnxruntime.quantization.quantize_static`.
+//! How to quantize; names and defaults are those of `onnxruntime.quantization.quantize_static`, and of `quantize_dynamic` and
+//! `MatMulNBitsQuantizer` where activations are not calibrated.
 
-use crate::model::DType;
+use crate::model::{Activations, DType};
 use std::collections::HashMap;
 
 /// How ranges are chosen from the values that a model computes.
@@ -44,10 +45,17 @@ pub struct Lift {
 /// How to quantize.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// When activations become codes.
+    pub activations: Activations,
     /// The codes of activations.
     pub activation: DType,
     /// The codes of weights.
     pub weight: DType,
+    /// Scales for blocks of the inputs of matrix products, instead of one or one for each channel.
+    pub block_size: Option<usize>,
+    /// How products of blocks are computed inside, for the operator that the backend writes for them; see
+    /// `accuracy_level` of `MatMulNBits`.
+    pub accuracy_level: Option<u8>,
     /// Other codes for single weights, by the layer that reads them.
     pub weight_of: HashMap<String, DType>,
     /// A scale for each channel of a weight.
@@ -78,12 +86,44 @@ pub struct Options {
     pub quantize_moves: bool,
     /// Whether the graph is cleaned up before.
     pub prepare: bool,
-    /// Whether the result has operators of codes instead of pairs of QuantizeLinear and DequantizeLinear.
+    /// Whether the result has operators of codes instead of pairs of QuantizeLinear and DequantizeLinear, and of products of
+    /// blocks.
     pub qoperator: bool,
     /// What is done to lift accuracy.
     pub lift: Lift,
     /// Whether a weight's scale grows where its bias would not fit into 32 bits.
     pub adjust_for_bias: bool,
+}
+
+impl Default for Options {
+    /// Those of `quantize_static`.
+    fn default() -> Self {
+        Self {
+            activations: Activations::Calibrated,
+            activation: DType::INT8,
+            weight: DType::INT8,
+            block_size: None,
+            accuracy_level: None,
+            weight_of: HashMap::new(),
+            per_channel: false,
+            reduce_range: false,
+            method: Method::MinMax,
+            percentile: 99.999,
+            range_symmetric: None,
+            moving_average: false,
+            activation_symmetric: false,
+            weight_symmetric: None,
+            min_real_range: None,
+            exclude: Vec::new(),
+            op_types: Vec::new(),
+            keep_clamps: false,
+            quantize_moves: false,
+            prepare: true,
+            qoperator: false,
+            lift: Lift::default(),
+            adjust_for_bias: true,
+        }
+    }
 }
 
 impl Method {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::model::DType;
 use crate::playground::Playground;
-use crate::quantization::{Bits, Method, Mixed, Options};
+use crate::quantization::{Bits, Mixed, Options};
 use crate::render::number;
 use crate::render::record::ReportShape;
 use crate::render::report::{Report, Table};
@@ -22,7 +22,6 @@ use crate::render::text::counted;
 use bench::Bench;
 use declaration::{LayerRow, SearchReport};
 use scores::Scores;
-use std::collections::HashMap;
 
 /// `search MODEL`
 pub(super) struct Search;
@@ -149,28 +148,7 @@ impl Command for Search {
 
 /// As `quantize` without options.
 fn options(arguments: &Arguments) -> Options {
-    Options {
-        activation: DType::UINT8,
-        weight: DType::INT8,
-        weight_of: HashMap::new(),
-        per_channel: arguments.per_channel,
-        reduce_range: false,
-        method: Method::MinMax,
-        percentile: 99.999,
-        range_symmetric: None,
-        moving_average: false,
-        activation_symmetric: false,
-        weight_symmetric: None,
-        min_real_range: None,
-        exclude: Vec::new(),
-        op_types: Vec::new(),
-        keep_clamps: false,
-        quantize_moves: false,
-        prepare: true,
-        qoperator: false,
-        lift: crate::quantization::Lift::default(),
-        adjust_for_bias: true,
-    }
+    Options { activation: DType::UINT8, per_channel: arguments.per_channel, ..Options::default() }
 }
 
 fn target_text(arguments: &Arguments) -> String {
