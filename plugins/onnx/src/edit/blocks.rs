@@ -1,11 +1,10 @@
 //! Matrices of codes with scales for blocks of their rows or columns: `DequantizeLinear` with a block size before the
 //! layer, or `MatMulNBits` in its place.
 
-use super::codes::{int, real_type};
+use super::codes::{int, is_plain_product, real_type};
 use super::dynamic::transposed;
 use super::{Affine, CONTRIB, Editor, axis, needed, pack, real_bytes, values};
 use crate::proto::{AttributeProto, NodeProto, code};
-use crate::quantize::is_plain_product;
 use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
 
 /// `DequantizeLinear` has a block size from this version of ONNX's own operators on.

@@ -268,3 +268,12 @@ pub(super) fn int(node: &NodeProto, name: &str) -> Option<i64> {
     let found = node.attribute.iter().find(|attribute| attribute.name.as_deref() == Some(name))?;
     found.i.filter(|_| found.r#type.is_none_or(|kind| kind == code::INT))
 }
+
+/// Whether a `Gemm` is y = a · b + c, with b transposed or not.
+pub(crate) fn is_plain_product(node: &NodeProto) -> bool {
+    let factor = |name: &str| {
+        let found = node.attribute.iter().find(|attribute| attribute.name.as_deref() == Some(name));
+        found.and_then(|factor| factor.f).unwrap_or(1.0)
+    };
+    factor("alpha") == 1.0 && factor("beta") == 1.0 && int(node, "transA").unwrap_or(0) == 0
+}

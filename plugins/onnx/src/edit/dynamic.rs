@@ -1,10 +1,9 @@
 //! Layers that multiply with stored codes and round what they read at each run: `ConvInteger`, `MatMulInteger`, `Gather` of
 //! codes, `DynamicQuantizeLSTM`; with the names that `onnxruntime.quantization.quantize_dynamic` gives.
 
-use super::codes::int;
+use super::codes::{int, is_plain_product};
 use super::{CONTRIB, Editor, axis, values};
 use crate::proto::{AttributeProto, NodeProto, code};
-use crate::quantize::is_plain_product;
 use qp_abi::sdk::{BackendError, DType, Edit, Result};
 use std::collections::HashMap;
 

@@ -46,7 +46,7 @@ use crate::proto::{
     TypeProto, ValueInfoProto, code,
 };
 use codes::Codes;
-pub(crate) use codes::inner_reads;
+pub(crate) use codes::{inner_reads, is_plain_product};
 pub use describe::{describe_values, need_shapes};
 use dynamic::Dynamic;
 use half::f16;

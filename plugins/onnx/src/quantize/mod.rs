@@ -8,4 +8,3 @@ mod plan;
 mod weights;
 
 pub use plan::plan;
-pub(crate) use weights::is_plain_product;

@@ -1,9 +1,9 @@
 //! The plan where no activation is calibrated: weights become codes, and layers round what they read at each run, as
 //! `quantize_dynamic` has it, or compute with real numbers.
 
-use super::mark::attribute;
 use super::operator::op;
 use super::plan::{excluded, left_out, paths, whole};
+use crate::edit::is_plain_product;
 use crate::proto::{ModelProto, NodeProto, TensorProto, dtype};
 use qp_abi::sdk::{
     Activations, DType, FloatReason, ModelInfo, Quantizable, QuantizableLayer, QuantizableOf,
@@ -175,10 +175,4 @@ impl Nodes<'_> {
             _ => Ok(found),
         }
     }
-}
-
-/// Whether a `Gemm` is y = a · b + c, with b transposed or not.
-pub(crate) fn is_plain_product(node: &NodeProto) -> bool {
-    let factor = |name: &str| attribute(node, name).and_then(|factor| factor.f).unwrap_or(1.0);
-    factor("alpha") == 1.0 && factor("beta") == 1.0 && whole(node, "transA") == 0
 }
