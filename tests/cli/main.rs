@@ -25,6 +25,7 @@ mod environments;
 mod errors;
 mod evaluate;
 mod examples;
+mod export;
 mod formats;
 mod graph;
 mod hostile_names;
