@@ -7,7 +7,7 @@ use crate::model::{LayerInfo, ModelInfo};
 use crate::playground::Playground;
 use crate::render::{csv, json, markdown};
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 /// The last result: which command gave it, and what.
@@ -120,18 +120,14 @@ fn rows<'a>(value: &'a Value, field: &str) -> Option<&'a Vec<Value>> {
 
 fn nothing(command: &str, value: &Value, field: &str) -> Error {
     let lists = value.as_object().into_iter().flat_map(Map::values).filter_map(Value::as_array);
-    let row = lists.flatten().find(|row| name_of(row).is_some()).and_then(Value::as_object);
-    let known: Vec<&str> = row
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| value.is_number())
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let rows = lists.flatten().filter(|row| name_of(row).is_some()).filter_map(Value::as_object);
+    let known: BTreeSet<&str> =
+        rows.flatten().filter(|(_, value)| value.is_number()).map(|(name, _)| name.as_str()).collect();
     let error =
         Error::not_found(format!("the last result, of `{command}`, has no number `{field}` for layers"));
     if known.is_empty() {
         error.with_hint("`compare`, `sensitivity`, `layers` and `benchmark` have numbers for layers.")
     } else {
-        error.with_hint(format!("It has {}.", known.join(", ")))
+        error.with_hint(format!("It has {}.", known.into_iter().collect::<Vec<_>>().join(", ")))
     }
 }
