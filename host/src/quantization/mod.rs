@@ -2,13 +2,13 @@
 //! parameters are decided here, from what the model computes on samples.
 
 mod calibration;
-mod collector;
 mod edits;
 mod kept;
 mod lift;
 mod mixed;
 mod options;
 mod parameters;
+mod statistics;
 mod values;
 
 pub use lift::Gain;
@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::model::{Activations, Quantizable, QuantizableOf};
 use crate::spelling::matches_pattern;
 use calibration::Calibrated;
-use kept::KeptRanges;
+use kept::KeptStatistics;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub fn quantize(
         let feed = feed.ok_or_else(no_samples)?;
         let codes = parameters::activation_codes(options)?;
         let kept = match results {
-            Some(results) => Some(KeptRanges::of(results, side, feed, options, progress)?),
+            Some(results) => Some(KeptStatistics::of(results, side, feed, options, progress)?),
             None => None,
         };
         calibration::calibrate((session, side), feed, &plan, (options, codes), kept, progress)?

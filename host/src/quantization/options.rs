@@ -2,6 +2,7 @@
 //! `MatMulNBitsQuantizer` where activations are not calibrated.
 
 use crate::model::{Activations, DType};
+use qp_analysis::calibration::HistogramKind;
 use std::collections::HashMap;
 
 /// How ranges are chosen from the values that a model computes.
@@ -139,6 +140,15 @@ impl Method {
 }
 
 impl Options {
+    /// The histogram from which the method takes its ranges; `None` if extremes are enough.
+    pub(super) fn histogram_kind(&self) -> Option<HistogramKind> {
+        match self.method {
+            Method::MinMax => None,
+            Method::Percentile if self.range_symmetric.unwrap_or(true) => Some(HistogramKind::Magnitudes),
+            Method::Percentile | Method::Entropy | Method::Mse => Some(HistogramKind::Values),
+        }
+    }
+
     /// The codes of a weight that these layers read.
     pub(super) fn weight_codes(&self, layers: &[String]) -> DType {
         layers.iter().find_map(|layer| self.weight_of.get(layer)).copied().unwrap_or(self.weight)
