@@ -69,7 +69,7 @@ impl Arguments {
 impl Command for Search {
     type Arguments = Arguments;
     const NAME: &'static str = "search";
-    const SUMMARY: &'static str = "Find the best mix of 4 bits, 8 bits and float for a size or an accuracy";
+    const SUMMARY: &'static str = "Find the best mix of 4, 8 and 16 bits and float for a size or an accuracy";
     const GROUP: Group = Group::Change;
     const EXAMPLES: &'static [Example] = &[
         Example {
@@ -170,6 +170,7 @@ fn layer_rows(mixed: &Mixed<'_>, scores: &Scores, choices: &[Bits]) -> Vec<Layer
         pin: scores.pins[place].map(Bits::word),
         four: Some(scores.losses[place][0]),
         eight: Some(scores.losses[place][1]),
+        sixteen: Some(scores.losses[place][2]).filter(|loss| loss.is_finite()),
         bytes: layer.bytes(*bits),
     });
     rows.collect()
