@@ -24,6 +24,8 @@ pub struct Editor<'a> {
     /// The values that leave the program.
     pub returned: HashSet<String>,
     names: Names,
+    /// Stored tensors by the names that earlier edits gave them, where the program has another.
+    aliases: HashMap<String, String>,
     /// Stored tensors that were read before the edits, by name in the graph.
     used: HashSet<String>,
     program: &'a mut Value,
@@ -64,7 +66,18 @@ impl<'a> Editor<'a> {
         let reads = nodes.iter().flat_map(json::inputs).flat_map(json::tensor_names);
         let used = reads.map(str::to_owned).collect();
         let store = Store::of(weights, data);
-        Ok(Self { nodes, inputs, specs, values, store, returned, names, used, program })
+        Ok(Self {
+            nodes,
+            inputs,
+            specs,
+            values,
+            store,
+            returned,
+            names,
+            aliases: HashMap::new(),
+            used,
+            program,
+        })
     }
 
     /// Puts the program together.
@@ -208,7 +221,19 @@ impl<'a> Editor<'a> {
             bytes: edit.bytes.as_slice().into(),
             is_parameter: edit.dtype.is_float(),
         };
-        self.bind(name, fresh).map(drop)
+        // The last part of a name becomes an attribute of a module, which may have one: `conv.weight.float`.
+        let stored = match name.rsplit_once('.') {
+            Some((module, own)) => self.store.free_name(&format!("{module}_{own}")),
+            None => name.to_owned(),
+        };
+        self.bind(&stored, fresh)?;
+        self.aliases.insert(name.to_owned(), stored);
+        Ok(())
+    }
+
+    /// The name that the program has for a stored tensor.
+    pub(super) fn alias_of<'n>(&'n self, name: &'n str) -> &'n str {
+        self.aliases.get(name).map_or(name, String::as_str)
     }
 
     /// Gives a stored tensor other elements, of the same type and shape.

@@ -103,7 +103,10 @@ impl Editor<'_> {
 
     /// The bias, which the convolution may not have had.
     fn stored_bias(&mut self, folded: &Folded) -> Result<String> {
-        let stem = folded.weight_name.strip_suffix("weight").unwrap_or(&folded.weight_name);
+        let name = match folded.weight_name.strip_suffix("weight") {
+            Some(module) => format!("{module}bias"),
+            None => format!("{}_bias", folded.weight_name),
+        };
         let fresh = Fresh {
             dtype: DType::FLOAT32,
             shape: vec![i64::try_from(folded.bias.len()).unwrap_or(i64::MAX)],
@@ -118,7 +121,7 @@ impl Editor<'_> {
             self.store.put(name, fresh)?;
             return Ok(in_graph.clone());
         }
-        self.add_stored(&format!("{stem}bias"), fresh)
+        self.add_stored(&name, fresh)
     }
 
     /// The weight and bias of a convolution with the normalization behind it; `None` if it cannot be folded.

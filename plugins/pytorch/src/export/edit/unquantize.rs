@@ -85,6 +85,7 @@ impl Editor<'_> {
             let Some(given) = lookup(edit.arguments.as_slice(), &format!("real:{codes}")) else {
                 return Ok(None);
             };
+            let given = self.alias_of(given);
             let (_, has) = self.store.describe(given)?;
             let (_, needed) = self.store.describe(codes)?;
             if has != needed {
