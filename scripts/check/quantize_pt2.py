@@ -106,18 +106,19 @@ class Qp:
 
 
 def compared(found, expected):
-    """How many values have the same bits, of how many, and the largest difference of the others."""
+    """How many of qp's values have the bits of one of Python's, of how many, and the largest difference of the output.
+    Of modules such as MultiheadAttention, qp has only the result."""
     same, largest = 0, 0.0
     by_bits = {}
-    for value in found:
-        by_bits.setdefault((value.shape, value.dtype.str), set()).add(value.tobytes())
     for value in expected.values():
         value = np.ascontiguousarray(value.numpy())
+        by_bits.setdefault((value.shape, value.dtype.str), set()).add(value.tobytes())
+    for value in found:
         same += value.tobytes() in by_bits.get((value.shape, value.dtype.str), ())
     last = list(expected.values())[-1].numpy()
     if found[-1].shape == last.shape:
         largest = float(np.max(np.abs(found[-1].astype(np.float64) - last.astype(np.float64)), initial=0.0))
-    return same, len(expected), largest
+    return same, len(found), largest
 
 
 def folded(program):
@@ -208,7 +209,9 @@ def check_changes(qp, path, arrays):
                 f"{sqnr_db(*last):6.2f} dB from before",
                 flush=True,
             )
-            failed += same != total or len(expected) > len(before) or np.array_equal(*last)
+            # Behind a pooling of codes, what is read unrounded is the same.
+            is_same = np.array_equal(*last) and what != "off"
+            failed += same != total or len(expected) > len(before) or is_same
         except (ValueError, RuntimeError, KeyError) as error:
             print(f"{path.stem:14} {what}: {error}")
             failed += 1

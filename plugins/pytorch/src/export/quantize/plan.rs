@@ -153,6 +153,9 @@ fn reason(layer: &LayerInfo, nodes: &[usize], walk: &Walk<'_>, of: &QuantizableO
                 let text = "its weight is not stored as float32, or shared with a layer that stays as it is";
                 FloatReason::new("weight", text, "")
             }
+            Some(Obstacle::Result) => {
+                FloatReason::new("result", "no quantized layer reads what it computes", "")
+            }
             Some(Obstacle::Input) => FloatReason::new(
                 "type",
                 "what it computes with is not all float32 that depends on the input",

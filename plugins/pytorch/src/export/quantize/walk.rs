@@ -1,11 +1,14 @@
 //! Walks through the graph and marks what gets codes, node by node.
 
 use super::super::json;
-use super::super::operator::{Rule, is_transposition, rule, takes_codes};
+use super::super::operator::{Rule, is_transposition, rule, stem, takes_codes};
 use super::super::wiring::{Wiring, first_operand};
 use qp_abi::sdk::{DType, QuantizableOf};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
+
+/// Nodes behind a sum that are looked at.
+const MAX_BEHIND: usize = 256;
 
 /// A value that gets codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct TensorMark {
 pub enum Obstacle {
     /// What it reads is no float32, or is computed within another layer.
     Input,
+    /// Nothing that is quantized reads what it computes.
+    Result,
     /// Its weight is not stored as float32, or what else reads it stays as it is.
     Weight,
 }
@@ -221,6 +226,11 @@ impl<'a> Walk<'a> {
     }
 
     fn all(&mut self, index: usize, node: &'a Value) {
+        // Those that are asked for by name are quantized in any case.
+        if self.of.op_types.is_empty() && !self.leads_to_codes(index) {
+            self.obstacles.insert(index, Obstacle::Result);
+            return;
+        }
         let operands: Vec<&str> = json::inputs(node).flat_map(json::tensor_names).collect();
         let (stored, values): (Vec<&str>, Vec<&str>) =
             operands.into_iter().partition(|name| self.stored.contains_key(name));
@@ -237,6 +247,31 @@ impl<'a> Walk<'a> {
         if let Some(result) = json::results(node).next() {
             self.result(result);
         }
+    }
+
+    /// Whether a layer with codes of its own reads what a node computes, perhaps behind clamps, moves and further sums: the
+    /// sums of a transformer, which only normalizations read, stay real.
+    fn leads_to_codes(&self, index: usize) -> bool {
+        let mut seen: HashSet<usize> = HashSet::from([index]);
+        let mut left = vec![index];
+        while let Some(place) = left.pop() {
+            let Some(node) = self.wiring.nodes.get(place) else { continue };
+            let is_product = stem(node) == "bmm";
+            match rule(node) {
+                Some(Rule::Weighted { .. } | Rule::Pool | Rule::Mean) if place != index => {
+                    if self.is_wanted.get(place) == Some(&true) {
+                        return true;
+                    }
+                }
+                Some(_) if is_product => return true,
+                Some(_) if seen.len() <= MAX_BEHIND => {
+                    let readers = json::results(node).flat_map(|name| self.wiring.readers(name));
+                    left.extend(readers.copied().filter(|reader| seen.insert(*reader)));
+                }
+                _ => {}
+            }
+        }
+        false
     }
 
     fn moved(&mut self, index: usize, node: &'a Value) {
