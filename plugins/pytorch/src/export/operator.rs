@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_matrix_is_transposed_by_three_operators() {
         let tensor = json!({"as_tensor": {"name": "w"}});
-        let of = |target: &str, rest: &[Value]| node(target, &[&[tensor.clone()], rest].concat());
+        let of = |target: &str, rest: &[Value]| node(target, &[std::slice::from_ref(&tensor), rest].concat());
         assert!(is_transposition(&of("torch.ops.aten.t.default", &[]), 2));
         let permute = |order: &[i64]| of("torch.ops.aten.permute.default", &[json!({"as_ints": order})]);
         assert!(is_transposition(&permute(&[1, 0]), 2) && !is_transposition(&permute(&[0, 1]), 2));

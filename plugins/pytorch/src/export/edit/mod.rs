@@ -9,9 +9,11 @@
 //! | `replace` | a stored tensor | gives it other elements, of the same type and shape |
 //! | `store` | a new name | adds a stored tensor with the given elements |
 //! | `unquantize` | a value | lets the layer that computes it read real numbers: what was rounded for it, or, in place of the stored codes C, the stored tensor that `real:C` names; readers that compute with real numbers get the value unrounded |
+//! | `convert` | – | to `float`: nothing is rounded any more, and stored codes become the real numbers that they stand for |
 //!
 //! The graph gets the form that PT2E writes: operators of `quantized_decomposed`, weights as stored codes, biases in float.
 
+mod convert;
 mod editor;
 mod parameters;
 mod prepare;
@@ -92,13 +94,14 @@ pub fn apply(archive: &Arc<Archive>, edits: &[Edit]) -> Result<Archive> {
             "replace" => editor.replace(edit)?,
             "store" => editor.store_tensor(edit)?,
             "unquantize" => editor.unquantize(edit)?,
+            "convert" => editor.convert(edit)?,
             other => {
                 return Err(BackendError::unsupported_op(format!(
                     "unknown change `{other}` to an exported program"
                 ))
                 .with_help(
                     "The changes are `prepare`, `quantize-value`, `quantize-tensor`, `set-quantization`, `replace`, \
-                     `store` and `unquantize`.",
+                     `store`, `unquantize` and `convert`.",
                 ));
             }
         }

@@ -2,7 +2,8 @@
 
 use super::super::json;
 use super::super::layers;
-use super::super::wiring::Wiring;
+use super::super::operator::{Rule, rule};
+use super::super::wiring::{Wiring, first_operand};
 use super::editor::{Editor, set_reads};
 use super::parameters::{input_of, is_dequantize, is_quantize};
 use qp_abi::sdk::{BackendError, Edit, Result, lookup};
@@ -67,11 +68,11 @@ impl Editor<'_> {
                 }
                 let wiring = self.wiring();
                 let maker = wiring.maker(&read).filter(|maker| {
-                    let rule = wiring.nodes.get(*maker).and_then(super::super::operator::rule);
-                    rule == Some(super::super::operator::Rule::Move) && wiring.readers(&read).len() == 1
+                    let does = wiring.nodes.get(*maker).and_then(rule);
+                    does == Some(Rule::Move) && wiring.readers(&read).len() == 1
                 });
                 let Some(maker) = maker else { break };
-                let before = wiring.nodes.get(maker).and_then(super::super::wiring::first_operand);
+                let before = wiring.nodes.get(maker).and_then(first_operand);
                 let Some(before) = before.map(str::to_owned) else { break };
                 (reader, read) = (maker, before);
             }
@@ -116,7 +117,7 @@ impl Editor<'_> {
                 };
                 for real in json::results(node) {
                     let readers = wiring.readers(real).iter();
-                    let plain = readers.filter(|reader| !self.computes_with_codes(&wiring, **reader));
+                    let plain = readers.filter(|reader| !Self::computes_with_codes(&wiring, **reader));
                     changes.extend(plain.map(|reader| (*reader, real.to_owned())));
                 }
             }
@@ -130,31 +131,22 @@ impl Editor<'_> {
 
     /// Whether all that a node reads, but for stored real numbers such as a bias, was made of codes, or what it computes
     /// becomes codes.
-    fn computes_with_codes(&self, wiring: &Wiring<'_>, place: usize) -> bool {
+    fn computes_with_codes(wiring: &Wiring<'_>, place: usize) -> bool {
         let Some(node) = wiring.nodes.get(place) else { return true };
         let reads: Vec<&str> = json::inputs(node).flat_map(json::tensor_names).collect();
-        let is_of_codes = |name: &&&str| wiring.made_by(name).is_some_and(is_dequantize);
-        let has_weight = match super::super::operator::rule(node) {
-            Some(super::super::operator::Rule::Weighted { weight, .. }) => {
+        let is_of_codes = |name: &&str| wiring.made_by(name).is_some_and(is_dequantize);
+        match rule(node) {
+            Some(Rule::Weighted { weight, .. }) => {
                 let weight = json::inputs(node).nth(weight).map(json::tensor_names);
-                weight.is_some_and(|names| names.iter().any(|name| is_of_codes(&name)))
+                weight.is_some_and(|names| names.iter().any(|name| is_of_codes(name)))
             }
-            Some(super::super::operator::Rule::Clamp) | None => false,
-            Some(_) => {
-                reads.iter().filter(is_of_codes).count() == reads.len() || self.is_rounded(wiring, node)
-            }
-        };
-        has_weight
-    }
-
-    /// Whether what a node computes becomes codes.
-    fn is_rounded(&self, wiring: &Wiring<'_>, node: &Value) -> bool {
-        let readers = json::results(node).flat_map(|result| wiring.readers(result));
-        readers.into_iter().any(|reader| wiring.nodes.get(*reader).is_some_and(is_quantize))
+            Some(Rule::Clamp) | None => false,
+            Some(_) => reads.iter().all(|name| is_of_codes(name)) || is_rounded(wiring, node),
+        }
     }
 
     /// Takes out the operators of codes whose results nothing reads.
-    fn remove_unread_quantizers(&mut self) {
+    pub(super) fn remove_unread_quantizers(&mut self) {
         let mut reads: HashMap<String, usize> = HashMap::new();
         for name in self.nodes.iter().flat_map(json::inputs).flat_map(json::tensor_names) {
             *reads.entry(name.to_owned()).or_default() += 1;
@@ -178,4 +170,10 @@ impl Editor<'_> {
             }
         }
     }
+}
+
+/// Whether what a node computes becomes codes.
+fn is_rounded(wiring: &Wiring<'_>, node: &Value) -> bool {
+    let mut readers = json::results(node).flat_map(|result| wiring.readers(result));
+    readers.any(|reader| wiring.nodes.get(*reader).is_some_and(is_quantize))
 }

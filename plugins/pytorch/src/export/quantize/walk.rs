@@ -256,15 +256,11 @@ impl<'a> Walk<'a> {
         let mut left = vec![index];
         while let Some(place) = left.pop() {
             let Some(node) = self.wiring.nodes.get(place) else { continue };
-            let is_product = stem(node) == "bmm";
+            let is_wanted = place != index && self.is_wanted.get(place) == Some(&true);
             match rule(node) {
-                Some(Rule::Weighted { .. } | Rule::Pool | Rule::Mean) if place != index => {
-                    if self.is_wanted.get(place) == Some(&true) {
-                        return true;
-                    }
-                }
-                Some(_) if is_product => return true,
-                Some(_) if seen.len() <= MAX_BEHIND => {
+                Some(Rule::Weighted { .. } | Rule::Pool | Rule::Mean) if is_wanted => return true,
+                Some(_) if stem(node) == "bmm" => return true,
+                Some(Rule::All | Rule::Clamp | Rule::Move) if seen.len() <= MAX_BEHIND => {
                     let readers = json::results(node).flat_map(|name| self.wiring.readers(name));
                     left.extend(readers.copied().filter(|reader| seen.insert(*reader)));
                 }
