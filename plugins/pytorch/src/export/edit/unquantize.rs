@@ -138,10 +138,10 @@ impl Editor<'_> {
         match rule(node) {
             Some(Rule::Weighted { weight, .. }) => {
                 let weight = json::inputs(node).nth(weight).map(json::tensor_names);
-                weight.is_some_and(|names| names.iter().any(|name| is_of_codes(name)))
+                weight.is_some_and(|names| names.iter().any(is_of_codes))
             }
             Some(Rule::Clamp) | None => false,
-            Some(_) => reads.iter().all(|name| is_of_codes(name)) || is_rounded(wiring, node),
+            Some(_) => reads.iter().all(is_of_codes) || is_rounded(wiring, node),
         }
     }
 
