@@ -194,11 +194,13 @@ impl<'a> Editor<'a> {
         Ok(in_graph)
     }
 
-    /// Binds a name in the graph to the tensor as it is stored now, a buffer.
+    /// Takes note that a stored tensor has another type now. A parameter becomes a buffer: its codes cannot be trained.
     pub fn rebind(&mut self, in_graph: &str, stored: &str) -> Result<()> {
         let (dtype, shape) = self.store.describe(stored)?;
         self.values.insert(in_graph.to_owned(), meta(dtype, &shape)?);
-        let is_it = |spec: &&mut Value| json::bound(spec).is_some_and(|(name, _)| name == in_graph);
+        let is_it = |spec: &&mut Value| {
+            spec.get("parameter").is_some() && json::bound(spec).is_some_and(|(name, _)| name == in_graph)
+        };
         if let Some(spec) = self.specs.iter_mut().find(is_it) {
             *spec = json!({"buffer": {"arg": {"name": in_graph}, "buffer_name": stored, "persistent": true}});
         }

@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// The schema that PyTorch 2.8 and newer read.
 const SCHEMA: i64 = 8;
 
+/// The example of the inputs before PyTorch 2.8.
+const OLD_EXAMPLE: &str = "serialized_example_inputs.pt";
+
 /// Entries about the archive as a whole, with what they are if the file does not have them.
 const WHOLE: [(&str, &str); 4] =
     [("archive_format", "pt2"), ("archive_version", "0"), ("byteorder", "little"), (".data/version", "6\n")];
@@ -45,8 +48,14 @@ pub fn archive(archive: &Arc<Archive>, editable: &Editable, changed: Changed) ->
             added.insert(entry.to_owned(), content.as_bytes().into());
         }
     }
-    let beside = [format!("data/sample_inputs/{name}.pt")];
-    kept.extend(beside.into_iter().filter(|entry| archive.contains(entry)));
+    // PyTorch reads an example of the inputs, which may be empty.
+    let example = format!("data/sample_inputs/{name}.pt");
+    if archive.contains(&example) {
+        kept.insert(example);
+    } else {
+        let older = archive.contains(OLD_EXAMPLE).then(|| archive.content(OLD_EXAMPLE)).transpose()?;
+        added.insert(example, older.unwrap_or_default().into());
+    }
     kept.extend(archive.names().filter(|entry| entry.starts_with("extra/")).map(str::to_owned));
     let mut fresh = changed.fresh;
     for kind in Kind::ALL {
