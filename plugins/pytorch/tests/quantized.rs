@@ -271,3 +271,78 @@ fn programs_of_older_layouts_are_written_in_the_new_one() {
     }
     assert_eq!(written, 5);
 }
+
+/// A graph like that of a file, with one thing wrong: whatever comes out, it is a result or an error of the file.
+#[test]
+fn damaged_programs_are_changed_or_refused() {
+    let network = case("network");
+    let good = std::fs::read(network.path()).unwrap();
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(good)).unwrap();
+    let mut entries = Vec::new();
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).unwrap();
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+        entries.push((entry.name().unwrap().into_owned(), content));
+    }
+    let program = entries.iter().position(|(name, _)| name.ends_with("models/model.json")).unwrap();
+    let whole: Value = serde_json::from_slice(&entries[program].1).unwrap();
+    let mut paths = Vec::new();
+    places(&whole["graph_module"], &mut "/graph_module".to_owned(), &mut paths);
+    assert!(paths.len() > 1000);
+    let all = edits(&network);
+    let off = [edit("unquantize", "linear", &[("if-any", "")]), edit("convert", "", &[("to", "float")])];
+    let folder = tempfile::tempdir().unwrap();
+    let backend = backend();
+    let wrong =
+        [json!(null), json!(-1), json!(1e300), json!("x"), json!([]), json!({"as_tensor": {"name": "x"}})];
+    let (mut refused, mut changed) = (0, 0);
+    // Every 11th place, each with another of the wrong values: all kinds of places are among them.
+    for (index, path) in paths.iter().enumerate().step_by(11) {
+        let mut damaged = whole.clone();
+        *damaged.pointer_mut(path).unwrap() = wrong[index % wrong.len()].clone();
+        entries[program].1 = serde_json::to_vec(&damaged).unwrap();
+        let file = folder.path().join("damaged.pt2");
+        let mut out = zip::ZipWriter::new(std::fs::File::create(&file).unwrap());
+        for (name, content) in &entries {
+            out.start_file(name.as_str(), zip::write::SimpleFileOptions::default()).unwrap();
+            std::io::Write::write_all(&mut out, content).unwrap();
+        }
+        out.finish().unwrap();
+        let Ok(model) = open(&backend, &file) else { continue };
+        for of in
+            [QuantizableOf::default(), QuantizableOf { quantize_moves: true, ..QuantizableOf::default() }]
+        {
+            quantizable(&model, &of).unwrap_or_else(|error| panic!("{path}: {error:?}"));
+        }
+        for edits in [&all[..], &all[1..], &off] {
+            match edited(&model, edits) {
+                Ok(_) => changed += 1,
+                Err(error) => {
+                    assert_ne!(error.kind, ErrorKind::INTERNAL, "{path}: {error:?}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 9 && changed > 99, "{refused} refused, {changed} changed");
+}
+
+/// The pointers of all values within a value.
+fn places(value: &Value, at: &mut String, found: &mut Vec<String>) {
+    let length = at.len();
+    let entries: Vec<(String, &Value)> = match value {
+        Value::Object(entries) => entries.iter().map(|(key, entry)| (key.clone(), entry)).collect(),
+        Value::Array(elements) => {
+            elements.iter().enumerate().map(|(index, element)| (index.to_string(), element)).collect()
+        }
+        _ => Vec::new(),
+    };
+    for (key, entry) in entries {
+        at.push('/');
+        at.push_str(&key.replace('~', "~0").replace('/', "~1"));
+        found.push(at.clone());
+        places(entry, at, found);
+        at.truncate(length);
+    }
+}
