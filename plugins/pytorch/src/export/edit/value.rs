@@ -3,6 +3,7 @@
 use super::super::json;
 use super::super::layers::{self, outputs};
 use super::super::operator::is_in_place;
+use super::super::wiring::first_operand;
 use super::editor::{Editor, set_reads};
 use super::parameters::{Affine, is_dequantize, is_quantize};
 use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
@@ -36,7 +37,10 @@ impl Editor<'_> {
         if readers.iter().any(is_rounded) {
             return Err(BackendError::invalid_input(format!("`{target}` is rounded to codes already")));
         }
-        let changes = |place: &usize| self.nodes.get(*place).is_some_and(is_in_place);
+        let changes = |place: &usize| {
+            let node = self.nodes.get(*place).filter(|node| is_in_place(node));
+            node.and_then(first_operand) == Some(&*target)
+        };
         if readers.len() > 1 && readers.iter().any(changes) {
             return Err(BackendError::unsupported_op(format!(
                 "`{target}` is changed in place while others read it"
