@@ -398,3 +398,18 @@ fn a_converted_model_is_the_same_in_another_form() {
     assert!(refused.talk.contains("no activation has uint8 codes"), "{}", refused.talk);
     assert!(!world.path("i.onnx").exists());
 }
+
+#[test]
+fn changed_models_are_listed() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("open models");
+    assert_eq!(session.command("models")["changed"], json!([]));
+    session.command("use resnet8_int8.onnx");
+    session.command("scale fc × 2");
+    let found = session.command("models");
+    let changed = json!({ "name": "resnet8_int8.onnx*", "base": "resnet8_int8.onnx", "changes": 1 });
+    assert_eq!(found["changed"], json!([changed]));
+    session.command("undo");
+    assert_eq!(session.command("models")["changed"], json!([]));
+}

@@ -107,7 +107,7 @@ fn the_quantized_model_computes_nearly_what_the_float_one_does() {
     assert!(ours > theirs - 3.0, "{ours} dB, Python's {theirs} dB");
 }
 
-/// A second time nothing is measured, and the file has the same bytes; another method or other samples are measured.
+/// A second time nothing is measured, and the file has the same bytes; other samples are measured.
 #[test]
 fn ranges_are_measured_once() {
     let world = World::new();
@@ -124,13 +124,40 @@ fn ranges_are_measured_once() {
     assert!(made("--per-channel --exclude fc", "third.onnx").1.is_null());
     let bytes = |name: &str| std::fs::read(world.path(name)).unwrap();
     assert_eq!(bytes("first.onnx"), bytes("second.onnx"));
-    for options in ["--fresh", "--calibrate-method mse", "--calib-moving-average", "--samples 15", "--as-is"]
-    {
+    for options in ["--fresh", "--samples 15", "--as-is"] {
         let line = options.replace("--samples 15", "");
         let data = if options == "--samples 15" { DATA.replace("16", "15") } else { DATA.to_owned() };
         let again =
             session.command(&format!("quantize models/resnet8.onnx {data} --out again.onnx --force {line}"));
         assert_eq!(again["kept_ranges"], json!(0), "{options}");
+    }
+}
+
+/// What one method has measured, another one does not measure again, and comes to the same ranges.
+#[test]
+fn another_method_does_not_run_the_model_again() {
+    let world = World::new();
+    let mut session = world.session();
+    let mut made = |options: &str, out: &str| -> Value {
+        let line = format!("quantize models/resnet8.onnx {DATA} --force --out {out} {options}");
+        session.command(&line)
+    };
+    let first = made("--calibrate-method percentile", "p.onnx");
+    assert_eq!((&first["kept_ranges"], &first["runtime"]), (&json!(0), &json!("ONNX Runtime")));
+    let bytes = |name: &str| std::fs::read(world.path(name)).unwrap();
+    for options in [
+        "",
+        "--calib-moving-average",
+        "--calib-tensor-range-symmetric true",
+        "--calibrate-method entropy",
+        "--calibrate-method mse --activation-type uint8",
+        "--calibrate-method percentile --calib-tensor-range-symmetric false --calib-percentile 99.9",
+    ] {
+        let kept = made(options, "kept.onnx");
+        assert!(kept["kept_ranges"].as_u64() > Some(10) && kept["runtime"].is_null(), "{options}: {kept}");
+        let fresh = made(&format!("{options} --fresh"), "fresh.onnx");
+        assert_eq!(fresh["kept_ranges"], json!(0), "{options}");
+        assert_eq!(bytes("kept.onnx"), bytes("fresh.onnx"), "{options}");
     }
 }
 
@@ -349,4 +376,26 @@ fn an_exported_program_becomes_what_pt2e_would_write() {
     assert!(again.talk.contains("is quantized already: PT2E"), "{}", again.talk);
     let other = world.run(&format!("quantize models/resnet8_traced.pt {DATA} --out made.pt"));
     assert!(other.talk.contains("only programs of `torch.export.save`"), "{}", other.talk);
+}
+
+#[test]
+fn weights_alone_of_an_exported_program_become_codes() {
+    let world = World::new();
+    world.write("network.pt2", of_quantized("network.pt2"));
+    let mut session = world.session();
+    session.command("quantize network.pt2 --weight-only --block-size 0 --per-channel --out made.pt2");
+    let layers = session.command("layers made.pt2");
+    let kinds: Vec<&str> =
+        layers["layers"].as_array().unwrap().iter().filter_map(|layer| layer["op_type"].as_str()).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "dequantize_per_channel").count(), 3, "{kinds:?}");
+    assert!(kinds.iter().all(|kind| !kind.ends_with("per_tensor")), "{kinds:?}");
+    for options in ["--dynamic", "--weight-only --block-size 32"] {
+        let ran = world.run(&format!("quantize network.pt2 {options} --out other.pt2"));
+        assert!(
+            ran.talk.contains("exported programs get scales from calibration"),
+            "{options}: {}",
+            ran.talk
+        );
+        assert!(!world.path("other.pt2").exists());
+    }
 }

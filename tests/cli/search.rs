@@ -11,6 +11,7 @@ fn bytes_of(layers: &[Value]) -> u64 {
         match row["bits"].as_str().unwrap() {
             "4" => parameters.div_ceil(2),
             "8" => parameters,
+            "16" => parameters * 2,
             _ => parameters * 4,
         }
     };
@@ -54,9 +55,13 @@ fn a_size_is_kept_and_the_layers_that_suffer_least_get_4_bits() {
     let pinned =
         scores["layers"].as_array().unwrap().iter().position(|row| row["layer"] == "layer3.conv2").unwrap();
     scores["layers"][pinned]["pin"] = json!("float");
+    let wide = scores["layers"].as_array().unwrap().iter().position(|row| row["layer"] == "fc").unwrap();
+    scores["layers"][wide]["pin"] = json!("16");
     world.write("scores.json", scores.to_string());
     let again = world
         .json(&format!("search models/resnet8.onnx --target-size 220KiB {DATA} --scores scores.json --json"));
+    let row = again["layers"].as_array().unwrap().iter().find(|row| row["layer"] == "fc").unwrap();
+    assert_eq!((&row["bits"], &row["bytes"]), (&json!("16"), &json!(1280)), "{again}");
     let row = again["layers"].as_array().unwrap().iter().find(|row| row["layer"] == "layer3.conv2").unwrap();
     assert_eq!((&row["bits"], &row["pin"]), (&json!("float"), &json!("float")));
     assert!(again["models_measured"].as_u64().unwrap() < 10 && again["rank_correlation"].is_null());

@@ -5,7 +5,9 @@ use super::progress::{Progress, Ticker};
 use super::receive::{Due, Receiver};
 use super::session::{RunOptions, Session};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{DType, Kernels, Listing, ModelInfo, Quantizable, QuantizableOf, TensorChunk};
+use crate::model::{
+    Activations, DType, Kernels, Listing, ModelInfo, Quantizable, QuantizableOf, TensorChunk,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::{HashMap, HashSet};
@@ -100,6 +102,11 @@ impl Session {
     pub fn quantizable(&self, of: &QuantizableOf, progress: &dyn Progress) -> Result<Quantizable> {
         self.require("quantize", "quantize models")?;
         let found: Quantizable = self.request("quantizable/1", of, progress)?;
+        if of.activations != Activations::Calibrated && !found.values.is_empty() {
+            let fault =
+                "its answer to `quantizable/1` names values, where none was to be calibrated".to_owned();
+            return Err(breach(&self.manifest.id, &fault));
+        }
         check_quantizable(&found, self.info()).map_err(|fault| breach(&self.manifest.id, &fault))?;
         Ok(found)
     }

@@ -7,8 +7,9 @@ use std::fs::DirEntry;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// At most this many are kept; those that were written first go first.
+/// At most this many are kept, of this size together; those that were written first go first.
 const MOST: usize = 1000;
+const MOST_BYTES_IN_ALL: u64 = 256 << 20;
 /// A larger file is not read.
 const MOST_BYTES: u64 = 16 << 20;
 
@@ -48,17 +49,22 @@ impl KeptResults {
 
     fn prune(&self) {
         let entries = self.0.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
-        let written = |entry: DirEntry| -> Option<(SystemTime, PathBuf)> {
+        let written = |entry: DirEntry| -> Option<(SystemTime, PathBuf, u64)> {
             let path = entry.path();
             path.extension().filter(|extension| *extension == "json")?;
-            Some((entry.metadata().ok()?.modified().ok()?, path))
+            let metadata = entry.metadata().ok()?;
+            Some((metadata.modified().ok()?, path, metadata.len()))
         };
         let mut all: Vec<_> = entries.into_iter().flatten().flatten().filter_map(written).collect();
-        if all.len() > MOST {
-            all.sort();
-            for (_, path) in &all[..all.len() - MOST] {
-                let _ = std::fs::remove_file(path);
+        all.sort();
+        let (mut count, mut bytes) = (all.len(), all.iter().map(|(.., bytes)| bytes).sum::<u64>());
+        for (_, path, own) in all {
+            // The newest stays in any case.
+            if count <= MOST && bytes <= MOST_BYTES_IN_ALL || count == 1 {
+                break;
             }
+            let _ = std::fs::remove_file(path);
+            (count, bytes) = (count - 1, bytes - own);
         }
     }
 }

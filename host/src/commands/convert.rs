@@ -1,6 +1,7 @@
 //! `convert`: a model in another form, held against what it was.
 
 use super::arguments::evidence::Choice;
+use super::arguments::number::integer_in;
 use super::{Command, Example, Group, Scope};
 use crate::backend::{Edit, Fetch, Progress};
 use crate::capture::Side;
@@ -60,8 +61,11 @@ pub(super) struct Arguments {
     #[arg(value_name = "MODEL")]
     model: Option<String>,
     /// The form
-    #[arg(long, value_name = "FORM")]
-    to: Form,
+    #[arg(long, value_name = "FORM", required_unless_present = "opset", conflicts_with = "opset")]
+    to: Option<Form>,
+    /// The same with the operators of a newer opset of ONNX; float models too
+    #[arg(long, value_name = "VERSION", value_parser = integer_in::<u32>(1..=1000))]
+    opset: Option<u32>,
     /// The file to write; without it, the model's name with the form behind it
     #[arg(long, value_name = "PATH")]
     out: Option<String>,
@@ -72,9 +76,49 @@ pub(super) struct Arguments {
     evidence: Choice,
 }
 
+/// What a model is converted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Form(Form),
+    Opset(u32),
+}
+
+impl Goal {
+    fn of(arguments: &Arguments) -> Result<Self> {
+        match (arguments.to, arguments.opset) {
+            (Some(form), _) => Ok(Self::Form(form)),
+            (None, Some(opset)) => Ok(Self::Opset(opset)),
+            (None, None) => Err(Error::usage("`convert` needs `--to FORM` or `--opset VERSION`")),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Form(form) => form.word(),
+            Self::Opset(_) => "opset",
+        }
+    }
+
+    /// Behind the name of the model in that of its file.
+    fn suffix(self) -> String {
+        match self {
+            Self::Form(form) => form.word().to_owned(),
+            Self::Opset(opset) => format!("opset{opset}"),
+        }
+    }
+
+    fn edit(self) -> Edit {
+        let argument = match self {
+            Self::Form(form) => ("to".to_owned(), form.word().to_owned()),
+            Self::Opset(opset) => ("opset".to_owned(), opset.to_string()),
+        };
+        Edit { action: "convert", arguments: vec![argument], ..Edit::default() }
+    }
+}
+
 struct Converted {
     model: String,
-    to: &'static str,
+    goal: Goal,
     files: Vec<String>,
     bytes: u64,
     bytes_before: u64,
@@ -106,13 +150,12 @@ impl Record for Converted {
     fn fields() -> Vec<Field<Self>> {
         vec![
             Self::field("model", Unit::Name, "The source", |found| found.model.clone()),
-            Self::field("to", Unit::Text, "The form", |found| found.to).choices(&[
-                "qdq",
-                "qoperator",
-                "float",
-                "uint8",
-                "int8",
-            ]),
+            Self::field("to", Unit::Text, "The form, or opset for a newer one", |found| found.goal.word())
+                .choices(&["qdq", "qoperator", "float", "uint8", "int8", "opset"]),
+            Self::field("opset", Unit::Count, "The new opset; null for a form", |found| match found.goal {
+                Goal::Opset(opset) => Some(opset),
+                Goal::Form(_) => None,
+            }),
             Self::field("files", Unit::Name, "The files that were written, the model's last", |found| {
                 found.files.clone()
             }),
@@ -159,7 +202,7 @@ impl Record for OutputRow {
 impl Command for Convert {
     type Arguments = Arguments;
     const NAME: &'static str = "convert";
-    const SUMMARY: &'static str = "Write a quantized model in another form, and prove that it is the same";
+    const SUMMARY: &'static str = "Write a model in another form or opset, and prove that it is the same";
     const GROUP: Group = Group::Change;
     const EXAMPLES: &'static [Example] = &[
         Example {
@@ -170,6 +213,10 @@ impl Command for Convert {
             line: "convert resnet8_int8.onnx --to float --out stripped.onnx --force --data digits.npz --samples 32",
             shows: "the rounded weights without any rounding of activations",
         },
+        Example {
+            line: "convert resnet8.onnx --opset 21 --out newer.onnx --force --data digits.npz --samples 32",
+            shows: "the same network with the operators of opset 21",
+        },
     ];
 
     fn reports() -> Vec<ReportShape> {
@@ -178,22 +225,18 @@ impl Command for Convert {
 
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let task = scope.ui.task(scope.cancel);
+        let goal = Goal::of(&arguments)?;
         let model = playground.model(arguments.model.as_deref(), &task)?;
         model.session.require_edits()?;
         let path = match &arguments.out {
             Some(path) => playground.path(path),
-            None => default_path(&model, arguments.to),
+            None => default_path(&model, goal),
         };
         if !arguments.force && path.exists() {
             return Err(file::exists(&path));
         }
         task.update("converting", 0, 0);
-        let edit = Edit {
-            action: "convert",
-            arguments: vec![("to".to_owned(), arguments.to.word().to_owned())],
-            ..Edit::default()
-        };
-        let converted = model.session.edit(vec![edit], &task)?;
+        let converted = model.session.edit(vec![goal.edit()], &task)?;
         let result = playground.in_memory(&model, converted, &path);
         let input = match (&arguments.evidence.data, playground.input.is_some()) {
             (None, false) => None,
@@ -210,30 +253,27 @@ impl Command for Convert {
         playground.list_written(&path, &task)?;
         drop(task);
         let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        Ok(report(
-            &Converted {
-                model: model.id.clone(),
-                to: arguments.to.word(),
-                bytes: files.iter().map(size).sum(),
-                files: files.iter().map(|path| path.display().to_string()).collect(),
-                bytes_before: model.bytes,
-                layers: result.info().layers.len(),
-                layers_before: model.info().layers.len(),
-                data: input.as_ref().map(|input| input.source.clone()).filter(|_| compared.1 > 0),
-                samples: compared.1,
-                outputs: compared.0,
-            },
-            arguments.to,
-        ))
+        Ok(report(&Converted {
+            model: model.id.clone(),
+            goal,
+            bytes: files.iter().map(size).sum(),
+            files: files.iter().map(|path| path.display().to_string()).collect(),
+            bytes_before: model.bytes,
+            layers: result.info().layers.len(),
+            layers_before: model.info().layers.len(),
+            data: input.as_ref().map(|input| input.source.clone()).filter(|_| compared.1 > 0),
+            samples: compared.1,
+            outputs: compared.0,
+        }))
     }
 }
 
 /// `resnet8_int8.onnx` as `resnet8_int8_qdq.onnx`, beside it.
-fn default_path(model: &Loaded, to: Form) -> PathBuf {
+fn default_path(model: &Loaded, goal: Goal) -> PathBuf {
     let path = Path::new(&model.path);
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let extension = path.extension().unwrap_or_default().to_string_lossy().trim_end_matches('*').to_owned();
-    path.with_file_name(format!("{stem}_{}.{extension}", to.word()))
+    path.with_file_name(format!("{stem}_{}.{extension}", goal.suffix()))
 }
 
 /// Runs both on the same samples, as their runtime runs them.
@@ -289,10 +329,16 @@ fn compare(
     Ok((rows.collect(), total))
 }
 
-fn report(found: &Converted, to: Form) -> Report {
+fn report(found: &Converted) -> Report {
     let mut report = Report::of(found).toned_line([
         (Tone::Name, found.model.clone()),
-        (Tone::Plain, format!(" as {} written to ", found.to)),
+        (
+            Tone::Plain,
+            match found.goal {
+                Goal::Form(form) => format!(" as {} written to ", form.word()),
+                Goal::Opset(opset) => format!(" with opset {opset} written to "),
+            },
+        ),
         (Tone::Name, found.files.join(", ")),
         (
             Tone::Plain,
@@ -316,13 +362,19 @@ fn report(found: &Converted, to: Form) -> Report {
         ))
         .table(Table::of(&found.outputs));
     let is_same = found.outputs.iter().all(|row| row.equal == row.elements);
-    let verdict = match (is_same, to.keeps_codes()) {
+    let verdict = match (is_same, found.goal) {
         (true, _) => (Tone::Good, "both compute the same, bit by bit".to_owned()),
-        (false, true) => (
+        (false, Goal::Opset(_)) => (
+            Tone::Plain,
+            "the runtime merges other operators of the newer opset and rounds sums differently".to_owned(),
+        ),
+        (false, Goal::Form(form)) if form.keeps_codes() => (
             Tone::Plain,
             "kernels of other types round sums differently: steps are those of the output's codes".to_owned(),
         ),
-        (false, false) => (Tone::Plain, "the difference is what rounding the activations did".to_owned()),
+        (false, Goal::Form(_)) => {
+            (Tone::Plain, "the difference is what rounding the activations did".to_owned())
+        }
     };
     report.toned_line([verdict])
 }

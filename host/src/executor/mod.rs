@@ -210,7 +210,10 @@ impl Executor {
         self.show(&report, *format, origin);
         let effect = report.pending_effect().clone();
         if !matches!(effect, Effect::Fail(_)) && !report.value().is_null() {
-            self.playground.results.insert(command, report.into_value());
+            self.playground.results.insert(command, report.value().clone());
+            if !report.is_preparation() {
+                self.playground.last_report = Some((command, report));
+            }
         }
         Ok(effect)
     }

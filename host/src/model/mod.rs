@@ -19,8 +19,8 @@ pub use kind::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use layer::{Attribute, AttributeValue, LayerInfo, find_layer};
 pub use listing::{ListedMethod, ListedStep, Listing};
 pub use quantizable::{
-    FoldedClamp, Quantizable, QuantizableBias, QuantizableLayer, QuantizableOf, QuantizableTensor,
-    QuantizableValue,
+    Activations, FoldedClamp, Quantizable, QuantizableBias, QuantizableLayer, QuantizableOf,
+    QuantizableTensor, QuantizableValue,
 };
 pub use quantization::QuantizationParameters;
 pub use tensor::{Dimension, Tensor, TensorChunk, TensorInfo, TensorRole, ValueInfo, element_count};

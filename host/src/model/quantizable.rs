@@ -4,6 +4,19 @@ use super::FloatReason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// When activations become codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activations {
+    /// With scales that calibration finds.
+    #[default]
+    Calibrated,
+    /// With scales of their own at each run; the answer has no values.
+    Dynamic,
+    /// Never: weights alone are codes, and the answer has no values.
+    Float,
+}
+
 /// What the request asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct QuantizableOf {
@@ -19,6 +32,10 @@ pub struct QuantizableOf {
     pub keep_clamps: bool,
     /// Whether layers that only move values are quantized even if their input is not.
     pub quantize_moves: bool,
+    /// When activations become codes.
+    pub activations: Activations,
+    /// Whether weights get scales for blocks of their inputs: only those of matrix products then.
+    pub in_blocks: bool,
 }
 
 /// A value that is rounded to codes.
@@ -45,12 +62,21 @@ pub struct QuantizableTensor {
     /// The axis with a scale for each index; `None` for one scale.
     #[serde(default)]
     pub axis: Option<usize>,
+    /// The axis along which products are summed, for a weight of two dimensions; blocks lie along it.
+    #[serde(default)]
+    pub input_axis: Option<usize>,
     /// Whether it is a constant operand, with the type of activations, and not a weight.
     #[serde(default)]
     pub is_operand: bool,
+    /// Whether its codes have to be signed, with 0 in the middle.
+    #[serde(default)]
+    pub is_signed: bool,
     /// The layers that read it, by path.
     #[serde(default)]
     pub layers: Vec<String>,
+    /// A value that each of these layers computes.
+    #[serde(default)]
+    pub values: Vec<String>,
 }
 
 /// A bias that becomes integers, with the product of two scales.

@@ -18,6 +18,7 @@ use crate::catalog::{Catalog, KeptResults, Measurements, Opened};
 use crate::error::{Error, Result};
 use crate::input::{Dataset, Input, Selection};
 use crate::language::{Line, Variables};
+use crate::render::report::Report;
 use crate::settings::Settings;
 use identity::identity;
 use std::collections::BTreeMap;
@@ -59,6 +60,8 @@ pub struct Playground {
     pub tour: Option<Tour>,
     /// The last `compare` or `evaluate` that succeeded: its name and its line, for `try`.
     pub last_comparison: Option<(&'static str, String)>,
+    /// The last result for people or programs, with the name of its command.
+    pub last_report: Option<(&'static str, Report)>,
     /// The last result of each command, by its name.
     pub results: BTreeMap<&'static str, serde_json::Value>,
     /// The lines typed so far, oldest first.
@@ -143,6 +146,7 @@ impl Playground {
             done: Vec::new(),
             tour: None,
             last_comparison: None,
+            last_report: None,
             results: BTreeMap::new(),
             history: Vec::new(),
             base,

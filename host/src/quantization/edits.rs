@@ -1,8 +1,9 @@
 //! The changes of the graph, as the backends accept them; they are documented at the top of `plugins/onnx/src/edit/mod.rs`.
 
+use super::options::Options;
 use super::parameters::Parameters;
 use crate::backend::Edit;
-use crate::model::{DType, Quantizable, QuantizableBias};
+use crate::model::{Activations, DType, Quantizable, QuantizableBias, QuantizableTensor};
 
 /// Cleans up the graph.
 pub(super) fn prepare() -> Edit {
@@ -41,8 +42,35 @@ pub(super) fn same_value(name: &str, other: &str) -> Edit {
 }
 
 /// Codes in place of a stored tensor.
-pub(super) fn tensor(name: &str, parameters: &Parameters, codes: (Vec<u64>, Vec<u8>)) -> Edit {
-    edit("quantize-tensor", name, parameters, codes)
+pub(super) fn tensor(
+    planned: &QuantizableTensor,
+    parameters: &Parameters,
+    codes: (Vec<u64>, Vec<u8>),
+    options: &Options,
+) -> Edit {
+    let action = match (parameters.block_size, options.activations) {
+        (Some(_), _) => "quantize-blocks",
+        (None, Activations::Dynamic) => "quantize-dynamic",
+        (None, _) => "quantize-tensor",
+    };
+    let mut edit = edit(action, &planned.name, parameters, codes);
+    if action != "quantize-tensor" {
+        edit.arguments.extend(planned.values.iter().map(|value| ("value".to_owned(), value.clone())));
+    }
+    if let Some(size) = parameters.block_size {
+        edit.arguments.push(("block-size".to_owned(), size.to_string()));
+        if options.qoperator {
+            edit.arguments.push(("to".to_owned(), "product".to_owned()));
+            let level = options.accuracy_level.map(|level| ("accuracy-level".to_owned(), level.to_string()));
+            edit.arguments.extend(level);
+        }
+    }
+    edit
+}
+
+/// Whether the edit puts codes in place of this stored tensor.
+pub(super) fn is_of_tensor(edit: &Edit, name: &str) -> bool {
+    matches!(edit.action, "quantize-tensor" | "quantize-dynamic" | "quantize-blocks") && edit.target == name
 }
 
 /// Integers in place of a bias.

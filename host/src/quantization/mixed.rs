@@ -15,19 +15,24 @@ pub enum Bits {
     Four,
     /// Weights of 8 bits.
     Eight,
+    /// Weights of 16 bits.
+    Sixteen,
     /// Real numbers.
     Float,
 }
 
 impl Bits {
     /// All of them, the fewest bits first.
-    pub const ALL: [Self; 3] = [Self::Four, Self::Eight, Self::Float];
+    pub const ALL: [Self; 4] = [Self::Four, Self::Eight, Self::Sixteen, Self::Float];
+    /// Those of them that are codes.
+    pub const CODES: [Self; 3] = [Self::Four, Self::Eight, Self::Sixteen];
 
-    /// Its name: `4`, `8`, `float`.
+    /// Its name: `4`, `8`, `16`, `float`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Four => "4",
             Self::Eight => "8",
+            Self::Sixteen => "16",
             Self::Float => "float",
         }
     }
@@ -42,6 +47,7 @@ impl Bits {
         match self {
             Self::Four => 4,
             Self::Eight => 8,
+            Self::Sixteen => 16,
             Self::Float => 32,
         }
     }
@@ -50,6 +56,7 @@ impl Bits {
         match self {
             Self::Four => Some(DType::INT4),
             Self::Eight => Some(DType::INT8),
+            Self::Sixteen => Some(DType::INT16),
             Self::Float => None,
         }
     }

@@ -2,13 +2,13 @@
 //! parameters are decided here, from what the model computes on samples.
 
 mod calibration;
-mod collector;
 mod edits;
 mod kept;
 mod lift;
 mod mixed;
 mod options;
 mod parameters;
+mod statistics;
 mod values;
 
 pub use lift::Gain;
@@ -20,9 +20,10 @@ use crate::backend::{Progress, Session};
 use crate::capture::{Feed, Side};
 use crate::catalog::KeptResults;
 use crate::error::{Error, Result};
-use crate::model::{Quantizable, QuantizableOf};
+use crate::model::{Activations, Quantizable, QuantizableOf};
 use crate::spelling::matches_pattern;
-use kept::KeptRanges;
+use calibration::Calibrated;
+use kept::KeptStatistics;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -47,14 +48,14 @@ pub struct Quantized {
 }
 
 /// Quantizes a model: calibrates on the samples of `feed`, and puts codes in place of real numbers. Ranges that are among
-/// `results` are not measured again.
+/// `results` are not measured again. Samples are not needed where no activation is calibrated and nothing is lifted.
 ///
 /// # Errors
 /// `UnsupportedOp` when the backend cannot or there is nothing to quantize; those of running the model and of its samples;
 /// `Cancelled`.
 pub fn quantize(
     side: &Side<'_>,
-    feed: Feed<'_>,
+    feed: Option<Feed<'_>>,
     options: &Options,
     results: Option<&KeptResults>,
     progress: &dyn Progress,
@@ -68,10 +69,13 @@ pub fn quantize(
         return Err(Error::invalid_input(format!("`{}` has nothing to quantize", side.model.id))
             .with_hint("See `layers` for its layers, and `help quantize` for those that can be quantized."));
     }
-    let codes = parameters::activation_codes(options)?;
-    let mut calibrated = {
+    let mut calibrated = if plan.values.is_empty() {
+        Calibrated::default()
+    } else {
+        let feed = feed.ok_or_else(no_samples)?;
+        let codes = parameters::activation_codes(options)?;
         let kept = match results {
-            Some(results) => Some(KeptRanges::of(results, side, feed, options, progress)?),
+            Some(results) => Some(KeptStatistics::of(results, side, feed, options, progress)?),
             None => None,
         };
         calibration::calibrate((session, side), feed, &plan, (options, codes), kept, progress)?
@@ -79,10 +83,20 @@ pub fn quantize(
     let plain = Options { lift: Lift::default(), ..options.clone() };
     let made = parameters::decide(session, &plan, &calibrated.ranges, &plain, progress)?;
     progress.update("making the graph", 0, 0);
-    let ground = lift::Ground { side, feed, options, plan: &plan, progress };
-    let lift::Lifted { session, made, gains } = lift::lift(&ground, session, &mut calibrated, made)?;
-    let session =
-        if options.qoperator { session.edit(vec![edits::to_qoperator()], progress)? } else { session };
+    let lift::Lifted { session, made, gains } = if options.lift == Lift::default() {
+        let session = session.edit(edits::of(&plan, made.edits.clone()), progress)?;
+        lift::Lifted { session, made, gains: Vec::new() }
+    } else {
+        let feed = feed.ok_or_else(no_samples)?;
+        let ground = lift::Ground { side, feed, options, plan: &plan, progress };
+        lift::lift(&ground, session, &mut calibrated, made)?
+    };
+    let is_static = options.activations == Activations::Calibrated;
+    let session = if options.qoperator && is_static {
+        session.edit(vec![edits::to_qoperator()], progress)?
+    } else {
+        session
+    };
     Ok(Quantized {
         session,
         plan,
@@ -93,6 +107,10 @@ pub fn quantize(
         runtime: calibrated.runtime,
         gains,
     })
+}
+
+fn no_samples() -> Error {
+    Error::invalid_input("there are no samples").with_hint("Give some with `--data`.")
 }
 
 /// What to ask the plugin.
@@ -120,5 +138,7 @@ fn question(session: &Session, options: &Options) -> Result<QuantizableOf> {
         symmetric_activations: options.activation_symmetric,
         keep_clamps: options.keep_clamps,
         quantize_moves: options.quantize_moves,
+        activations: options.activations,
+        in_blocks: options.block_size.is_some(),
     })
 }

@@ -1,6 +1,8 @@
-//! How to quantize; names and defaults are those of `onnxruntime.quantization.quantize_static`.
+//! How to quantize; names and defaults are those of `onnxruntime.quantization.quantize_static`, and of `quantize_dynamic` and
+//! `MatMulNBitsQuantizer` where activations are not calibrated.
 
-use crate::model::DType;
+use crate::model::{Activations, DType};
+use qp_analysis::calibration::HistogramKind;
 use std::collections::HashMap;
 
 /// How ranges are chosen from the values that a model computes.
@@ -44,10 +46,17 @@ pub struct Lift {
 /// How to quantize.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// When activations become codes.
+    pub activations: Activations,
     /// The codes of activations.
     pub activation: DType,
     /// The codes of weights.
     pub weight: DType,
+    /// Scales for blocks of the inputs of matrix products, instead of one or one for each channel.
+    pub block_size: Option<usize>,
+    /// How products of blocks are computed inside, for the operator that the backend writes for them; see
+    /// `accuracy_level` of `MatMulNBits`.
+    pub accuracy_level: Option<u8>,
     /// Other codes for single weights, by the layer that reads them.
     pub weight_of: HashMap<String, DType>,
     /// A scale for each channel of a weight.
@@ -78,12 +87,44 @@ pub struct Options {
     pub quantize_moves: bool,
     /// Whether the graph is cleaned up before.
     pub prepare: bool,
-    /// Whether the result has operators of codes instead of pairs of QuantizeLinear and DequantizeLinear.
+    /// Whether the result has operators of codes instead of pairs of QuantizeLinear and DequantizeLinear, and of products of
+    /// blocks.
     pub qoperator: bool,
     /// What is done to lift accuracy.
     pub lift: Lift,
     /// Whether a weight's scale grows where its bias would not fit into 32 bits.
     pub adjust_for_bias: bool,
+}
+
+impl Default for Options {
+    /// Those of `quantize_static`.
+    fn default() -> Self {
+        Self {
+            activations: Activations::Calibrated,
+            activation: DType::INT8,
+            weight: DType::INT8,
+            block_size: None,
+            accuracy_level: None,
+            weight_of: HashMap::new(),
+            per_channel: false,
+            reduce_range: false,
+            method: Method::MinMax,
+            percentile: 99.999,
+            range_symmetric: None,
+            moving_average: false,
+            activation_symmetric: false,
+            weight_symmetric: None,
+            min_real_range: None,
+            exclude: Vec::new(),
+            op_types: Vec::new(),
+            keep_clamps: false,
+            quantize_moves: false,
+            prepare: true,
+            qoperator: false,
+            lift: Lift::default(),
+            adjust_for_bias: true,
+        }
+    }
 }
 
 impl Method {
@@ -99,6 +140,15 @@ impl Method {
 }
 
 impl Options {
+    /// The histogram from which the method takes its ranges; `None` if extremes are enough.
+    pub(super) fn histogram_kind(&self) -> Option<HistogramKind> {
+        match self.method {
+            Method::MinMax => None,
+            Method::Percentile if self.range_symmetric.unwrap_or(true) => Some(HistogramKind::Magnitudes),
+            Method::Percentile | Method::Entropy | Method::Mse => Some(HistogramKind::Values),
+        }
+    }
+
     /// The codes of a weight that these layers read.
     pub(super) fn weight_codes(&self, layers: &[String]) -> DType {
         layers.iter().find_map(|layer| self.weight_of.get(layer)).copied().unwrap_or(self.weight)

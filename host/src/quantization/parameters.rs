@@ -5,8 +5,9 @@ use super::options::Options;
 use super::values::reals;
 use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{DType, Quantizable, QuantizableBias, QuantizableTensor, Tensor};
+use crate::model::{Activations, DType, Quantizable, QuantizableBias, QuantizableTensor, Tensor};
 use qp_analysis::calibration::bias::{quantize_bias, raise_weight_scales};
+use qp_analysis::calibration::matmul_nbits::{BlockForm, BlockedCodes};
 use qp_analysis::calibration::weights::{WeightOptions, pack, weight_codes, weight_parameters};
 use qp_analysis::calibration::{self, ClipRange, ParameterError, clipped_weight_parameters, parameters};
 use qp_analysis::{CodeRange, ElementType, Granularity, ParameterMap};
@@ -23,8 +24,20 @@ pub struct Parameters {
     pub scales: Vec<f32>,
     /// As many.
     pub zero_points: Vec<i32>,
-    /// The axis with a scale for each index.
+    /// The axis with a scale for each index, or for each block of indices.
     pub axis: Option<usize>,
+    /// How many indices are a block; scales then have the weight's shape with as many along `axis` as there are blocks.
+    pub block_size: Option<usize>,
+}
+
+impl Parameters {
+    /// Scales with their zero points.
+    pub(super) fn pairs(&self) -> Vec<calibration::Parameters> {
+        let pairs = self.scales.iter().zip(&self.zero_points);
+        pairs
+            .map(|(scale, zero_point)| calibration::Parameters { scale: *scale, zero_point: *zero_point })
+            .collect()
+    }
 }
 
 /// Parameters, and the changes that put codes in place of numbers.
@@ -79,8 +92,12 @@ pub(super) fn decide(
         progress.update("quantizing weights", done as u64, plan.tensors.len() as u64);
         let tensor = read(session, &planned.name, &mut numbers, progress)?;
         let parameters = &all[&planned.name];
-        let bytes = codes(&numbers, &tensor.shape, parameters).map_err(|error| of(&planned.name, error))?;
-        edits.push(edits::tensor(&planned.name, parameters, (tensor.shape, bytes)));
+        let bytes = match parameters.block_size {
+            Some(_) => blocked(&numbers, &tensor, planned, options).map(|(_, bytes)| bytes),
+            None => codes(&numbers, &tensor.shape, parameters),
+        };
+        let bytes = bytes.map_err(|error| of(&planned.name, error))?;
+        edits.push(edits::tensor(planned, parameters, (tensor.shape, bytes), options));
     }
     // Those that share come after what they share with.
     let mut waiting: Vec<_> = plan.values.iter().collect();
@@ -136,6 +153,7 @@ fn own(
                 scales: vec![found.scale],
                 zero_points: vec![found.zero_point],
                 axis: None,
+                block_size: None,
             },
         );
     }
@@ -157,18 +175,27 @@ fn of_tensor(
     numbers: &[f32],
     options: &Options,
 ) -> Result<Parameters> {
+    if options.block_size.is_some() {
+        let made = blocked(numbers, tensor, planned, options).map_err(|error| of(&planned.name, error));
+        return Ok(made?.0);
+    }
     let (dtype, is_symmetric) = match planned.is_operand {
         true => (options.activation, options.activation_symmetric),
         false => {
             let codes = options.weight_codes(&planned.layers);
-            (codes, options.is_weight_symmetric(codes))
+            match codes {
+                DType::UINT8 if planned.is_signed => (DType::INT8, true),
+                _ => (codes, options.is_weight_symmetric(codes) || planned.is_signed),
+            }
         }
     };
     let weight_options = WeightOptions {
         element: element(dtype)?,
-        // Integer kernels need the same zero point in all channels.
-        is_symmetric: is_symmetric || planned.axis.is_some(),
-        is_reduced: options.reduce_range,
+        // Static kernels need the same zero point in all channels.
+        is_symmetric: is_symmetric || planned.axis.is_some() && options.activations != Activations::Dynamic,
+        // Tables that values are picked from are not part of a sum of products.
+        is_reduced: options.reduce_range
+            && !(planned.is_operand && options.activations == Activations::Dynamic),
         min_real_range: options.min_real_range,
     };
     let found = map(&tensor.shape, planned.axis)
@@ -183,7 +210,59 @@ fn of_tensor(
         scales: found.iter().map(|one| one.scale).collect(),
         zero_points: found.iter().map(|one| one.zero_point).collect(),
         axis: planned.axis,
+        block_size: None,
     })
+}
+
+/// A matrix in blocks along its inputs: parameters, and codes as they are stored.
+fn blocked(
+    numbers: &[f32],
+    tensor: &Tensor,
+    planned: &QuantizableTensor,
+    options: &Options,
+) -> Result<(Parameters, Vec<u8>), ParameterError> {
+    let dtype = options.weight_codes(&planned.layers);
+    let (Some(size), [rows, columns], Some(axis @ (0 | 1))) =
+        (options.block_size, &tensor.shape[..], planned.input_axis)
+    else {
+        return Err(ParameterError::Shape);
+    };
+    let element = dtype.element_type().ok_or(ParameterError::Shape)?;
+    let ElementType::Int { bits, is_signed } = element else { return Err(ParameterError::Shape) };
+    let bits = u8::try_from(bits).map_err(|_| ParameterError::Shape)?;
+    let form = if options.qoperator { BlockForm::Product } else { BlockForm::Tensor };
+    let (rows, columns) = (*rows as usize, *columns as usize);
+    let turned;
+    let by_inputs = match axis {
+        0 => numbers,
+        _ => {
+            turned = turn(numbers, rows, columns);
+            &turned
+        }
+    };
+    let (inputs, outputs) = if axis == 0 { (rows, columns) } else { (columns, rows) };
+    let found = BlockedCodes::new(by_inputs, inputs, outputs, bits, (size, form), is_signed)?;
+    let middle = if is_signed { 1_i32 << (bits - 1) } else { 0 };
+    let as_stored = |numbers: Vec<i32>| if axis == 0 { numbers } else { turn(&numbers, inputs, outputs) };
+    let codes = as_stored(found.codes.iter().map(|code| i32::from(*code) - middle).collect());
+    let mut parameters = found.parameters;
+    if axis == 1 {
+        parameters = turn(&parameters, found.blocks, outputs);
+    }
+    let made = Parameters {
+        dtype,
+        real: tensor.dtype,
+        scales: parameters.iter().map(|found| found.scale).collect(),
+        zero_points: parameters.iter().map(|found| found.zero_point - middle).collect(),
+        axis: Some(axis),
+        block_size: Some(size),
+    };
+    Ok((made, pack(&codes, element)?))
+}
+
+/// A matrix the other way.
+fn turn<T: Copy>(numbers: &[T], rows: usize, columns: usize) -> Vec<T> {
+    (0..rows * columns).map(|at| numbers[at % rows * columns + at / rows]).collect()
 }
 
 fn map(shape: &[u64], axis: Option<usize>) -> Result<ParameterMap, ParameterError> {
@@ -196,11 +275,7 @@ fn map(shape: &[u64], axis: Option<usize>) -> Result<ParameterMap, ParameterErro
 
 fn codes(numbers: &[f32], shape: &[u64], found: &Parameters) -> Result<Vec<u8>, ParameterError> {
     let element = found.dtype.element_type().ok_or(ParameterError::Shape)?;
-    let pairs = found.scales.iter().zip(&found.zero_points);
-    let each: Vec<calibration::Parameters> = pairs
-        .map(|(scale, zero_point)| calibration::Parameters { scale: *scale, zero_point: *zero_point })
-        .collect();
-    pack(&weight_codes(numbers, &map(shape, found.axis)?, &each, element)?, element)
+    pack(&weight_codes(numbers, &map(shape, found.axis)?, &found.pairs(), element)?, element)
 }
 
 fn of_bias(
@@ -217,6 +292,7 @@ fn of_bias(
         real: tensor.dtype,
         zero_points: vec![0; found.scales.len()],
         axis: (found.scales.len() > 1).then_some(0),
+        block_size: None,
         scales: found.scales,
     };
     let bytes = found.codes.iter().flat_map(|code| code.to_le_bytes()).collect();

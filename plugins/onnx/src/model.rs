@@ -249,6 +249,9 @@ impl Model for OnnxModel {
         let mut model = proto::decode_model(self.source.bytes(), &self.source.name())?;
         if let Some(graph) = &mut model.graph {
             self.source.refer(&mut graph.initializer);
+            if edit::need_shapes(edits) {
+                edit::describe_values(graph, &self.info);
+            }
         }
         let mut held = self.source.held().clone();
         // They are the runtime's own values.

@@ -87,6 +87,24 @@ impl HistogramCollector {
         Self { kind, bins, state: None }
     }
 
+    /// As it was after one round of values with these extremes and counts.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`begin`](Self::begin).
+    pub fn restored(
+        kind: HistogramKind,
+        extremes: &Extremes,
+        counts: &[u64],
+    ) -> Result<Self, CalibrationError> {
+        let mut histogram = Self::new(kind, counts.len());
+        histogram.begin(extremes)?;
+        if let Some(state) = &mut histogram.state {
+            state.counts.copy_from_slice(counts);
+        }
+        Ok(histogram)
+    }
+
     /// Begins a round whose values have these extremes, and sees to it that there are bins for all of them. A round
     /// without values changes nothing.
     ///

@@ -54,7 +54,8 @@ pub fn matmul_nbits(
     if !matches!(bits, 2 | 4 | 8) || block_size < 16 || !block_size.is_power_of_two() {
         return Err(ParameterError::Shape);
     }
-    let found = Quantized::new(weight, rows, columns, bits, block_size, is_symmetric)?;
+    let blocks = (block_size, BlockForm::Product);
+    let found = BlockedCodes::new(weight, rows, columns, bits, blocks, is_symmetric)?;
     let (blocks, bits) = (found.blocks, usize::from(bits));
     let codes_per_byte = 8 / bits;
     let mut codes = vec![0; columns * blocks * block_size / codes_per_byte];
@@ -135,7 +136,8 @@ pub fn matmul_nbits_of(
 }
 
 /// Quantizes `weight` of the shape \[`rows` K, `columns` N\] to 4 bits as `MatMulNBitsQuantizer` with `quant_format` QDQ
-/// does: the same scales and codes as [`matmul_nbits`], in the standard's layout, symmetric ones with the zero point 0.
+/// does: the same scales and zero points as [`matmul_nbits`], codes rounded as [`BlockForm::Tensor`] says, in the standard's
+/// layout, symmetric ones with the zero point 0.
 /// A `block_size` of `rows` is its `channel_wised_quantize`.
 ///
 /// # Errors
@@ -150,7 +152,8 @@ pub fn blocked_weight(
     is_symmetric: bool,
 ) -> Result<BlockedWeight, ParameterError> {
     const BITS: u8 = 4;
-    let found = Quantized::new(weight, rows, columns, BITS, block_size, is_symmetric)?;
+    let blocks = (block_size, BlockForm::Tensor);
+    let found = BlockedCodes::new(weight, rows, columns, BITS, blocks, is_symmetric)?;
     let middle = if is_symmetric { 1 << (BITS - 1) } else { 0 };
     let element = ElementType::Int { bits: BITS.into(), is_signed: is_symmetric };
     let codes: Vec<i32> = found.codes.iter().map(|code| i32::from(*code) - middle).collect();
@@ -163,20 +166,39 @@ pub fn blocked_weight(
     })
 }
 
-/// Unsigned codes in the order of the weight, parameters of the shape \[blocks, N\].
-struct Quantized {
-    codes: Vec<u8>,
-    parameters: Vec<Parameters>,
-    blocks: usize,
+/// What blocks are for; ONNX Runtime rounds them in two ways, which differ where a weight is next to the middle of two
+/// codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockForm {
+    /// MatMulNBits: the zero point is added, then the sum is rounded.
+    Product,
+    /// DequantizeLinear: the quotient is rounded, ties away from 0, then the zero point is added.
+    Tensor,
 }
 
-impl Quantized {
-    fn new(
+/// A weight in blocks, before it is laid out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockedCodes {
+    /// Unsigned, in the order of the weight.
+    pub codes: Vec<u8>,
+    /// Of the shape \[blocks, N\].
+    pub parameters: Vec<Parameters>,
+    /// How many blocks K takes.
+    pub blocks: usize,
+}
+
+impl BlockedCodes {
+    /// Quantizes as [`matmul_nbits`] does or as [`blocked_weight`] does, with blocks of any size.
+    ///
+    /// # Errors
+    ///
+    /// As [`blocked_weight`].
+    pub fn new(
         weight: &[f32],
         rows: usize,
         columns: usize,
         bits: u8,
-        block_size: usize,
+        (block_size, form): (usize, BlockForm),
         is_symmetric: bool,
     ) -> Result<Self, ParameterError> {
         if rows == 0 || columns == 0 || block_size == 0 || rows.checked_mul(columns) != Some(weight.len()) {
@@ -202,13 +224,19 @@ impl Quantized {
         for (row, line) in weight.chunks(columns).enumerate() {
             let block = row / block_size * columns..(row / block_size + 1) * columns;
             let parameters = parameters[block.clone()].iter().zip(&reciprocals[block]);
-            codes.extend(line.iter().zip(parameters).map(|(value, (found, reciprocal))| {
-                let code = value * reciprocal + found.zero_point as f32;
-                let code = if code > 0.0 { code } else { 0.0 };
-                let code = if code < most { code } else { most };
-                // Ties away from 0, for what is not below 0.
-                let whole = code as i32;
-                (whole + i32::from(code - whole as f32 >= 0.5)) as u8
+            codes.extend(line.iter().zip(parameters).map(|(value, (found, reciprocal))| match form {
+                BlockForm::Product => {
+                    let code = value * reciprocal + found.zero_point as f32;
+                    let code = if code > 0.0 { code } else { 0.0 };
+                    let code = if code < most { code } else { most };
+                    // Ties away from 0, for what is not below 0.
+                    let whole = code as i32;
+                    (whole + i32::from(code - whole as f32 >= 0.5)) as u8
+                }
+                BlockForm::Tensor => {
+                    let code = (value * reciprocal).round() as i32;
+                    code.saturating_add(found.zero_point).clamp(0, most as i32) as u8
+                }
             }));
         }
         Ok(Self { codes, parameters, blocks: rows.div_ceil(block_size) })

@@ -50,6 +50,11 @@ impl MinMax {
         self.batch.add(values);
     }
 
+    /// Adds values of which these are the extremes.
+    pub fn add_extremes(&mut self, extremes: &Extremes) {
+        self.batch.merge(extremes);
+    }
+
     /// Ends a batch: one run of the model. One without values adds none.
     pub fn end_batch(&mut self) {
         let batch = std::mem::take(&mut self.batch);

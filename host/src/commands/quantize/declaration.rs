@@ -1,6 +1,6 @@
 //! The values of the report.
 
-use crate::model::DType;
+use crate::model::{Activations, DType};
 use crate::playground::Loaded;
 use crate::quantization::{Gain, Method, Options, Parameters, Quantized};
 use crate::render::record::{Field, Record, Unit};
@@ -13,11 +13,13 @@ pub(super) struct QuantizeReport {
     pub(super) file: String,
     variant: String,
     files: Vec<String>,
-    activation_type: DType,
-    weight_type: DType,
+    pub(super) activations: Activations,
+    activation_type: Option<DType>,
+    pub(super) weight_type: DType,
+    pub(super) block_size: Option<usize>,
     per_channel: bool,
-    pub(super) method: &'static str,
-    input: String,
+    pub(super) method: Option<&'static str>,
+    input: Option<String>,
     pub(super) samples: u64,
     pub(super) kept_ranges: usize,
     form: &'static str,
@@ -38,7 +40,7 @@ pub(super) struct QuantizeReport {
 #[derive(Clone)]
 pub(super) struct Row {
     pub(super) layer: String,
-    operator: String,
+    pub(super) operator: String,
     pub(super) reason: Option<String>,
     pub(super) detail: Option<String>,
     pub(super) weight: Option<String>,
@@ -50,9 +52,8 @@ pub(super) struct Row {
 
 impl QuantizeReport {
     pub(super) fn new(
-        model: &Loaded,
-        written: &Loaded,
-        input: &str,
+        (model, written): (&Loaded, &Loaded),
+        input: Option<String>,
         made: &Quantized,
         options: &Options,
         files: &[PathBuf],
@@ -87,14 +88,17 @@ impl QuantizeReport {
             file: files.last().map(|path| path.display().to_string()).unwrap_or_default(),
             variant: written.id.clone(),
             files: files.iter().map(|path| path.display().to_string()).collect(),
-            activation_type: options.activation,
+            activations: options.activations,
+            activation_type: (options.activations != Activations::Float).then_some(options.activation),
             weight_type: options.weight,
+            block_size: options.block_size,
             per_channel: options.per_channel,
             method: match options.method {
-                Method::MinMax if options.moving_average => "moving average",
-                method => method.word(),
+                _ if options.activations != Activations::Calibrated => None,
+                Method::MinMax if options.moving_average => Some("moving average"),
+                method => Some(method.word()),
             },
-            input: input.to_owned(),
+            input,
             samples: made.samples,
             kept_ranges: made.kept_ranges,
             form: if options.qoperator { "qoperator" } else { "qdq" },
@@ -122,12 +126,31 @@ impl Record for QuantizeReport {
             Self::field("files", Unit::Name, "All files that were written, the model's last", |report| {
                 report.files.clone()
             }),
-            Self::field("activation_type", Unit::Text, "The codes of activations", |report| {
-                report.activation_type.to_string()
-            }),
+            Self::field(
+                "activations",
+                Unit::Text,
+                "When activations become codes: calibrated, dynamic (at each run) or float (never)",
+                |report| match report.activations {
+                    Activations::Calibrated => "calibrated",
+                    Activations::Dynamic => "dynamic",
+                    Activations::Float => "float",
+                },
+            ),
+            Self::field(
+                "activation_type",
+                Unit::Text,
+                "The codes of activations; null if they stay float",
+                |report| report.activation_type.map(|dtype| dtype.to_string()),
+            ),
             Self::field("weight_type", Unit::Text, "The codes of weights", |report| {
                 report.weight_type.to_string()
             }),
+            Self::field(
+                "block_size",
+                Unit::Count,
+                "How many inputs of a product share a scale; null without blocks",
+                |report| report.block_size,
+            ),
             Self::field("format", Unit::Text, "The form of the graph: qdq or qoperator", |report| {
                 report.form
             }),
@@ -137,10 +160,18 @@ impl Record for QuantizeReport {
                 "Whether weights have a scale for each channel",
                 |report| report.per_channel,
             ),
-            Self::field("method", Unit::Text, "How the ranges of activations were chosen", |report| {
-                report.method
-            }),
-            Self::field("input", Unit::Text, "Where the samples come from", |report| report.input.clone()),
+            Self::field(
+                "method",
+                Unit::Text,
+                "How the ranges of activations were chosen; null if they were not",
+                |report| report.method,
+            ),
+            Self::field(
+                "input",
+                Unit::Text,
+                "Where the samples come from; null if none was needed",
+                |report| report.input.clone(),
+            ),
             Self::field("samples", Unit::Count, "Samples that the model was calibrated on", |report| {
                 report.samples
             }),
@@ -229,7 +260,7 @@ impl Record for Row {
             Self::field(
                 "axis",
                 Unit::Count,
-                "The axis with a scale for each channel; null for one scale",
+                "The axis with a scale for each channel or block; null for one scale",
                 |row| row.axis,
             ),
             Self::field("scales", Unit::Real, "The scales of its weight", |row| {

@@ -1,266 +1,30 @@
 //! `quantize`: make a quantized model of a float one.
 
+mod arguments;
 mod declaration;
 
 use super::arguments::evidence::Choice;
-use super::arguments::number::integer_in;
-use super::arguments::running::Running;
-use super::arguments::samples::Samples;
 use super::{Command, Example, Group, Scope};
 use crate::capture::{Execution, Feed, can_be_captured};
 use crate::error::{Error, Result};
 use crate::file;
-use crate::model::DType;
+use crate::model::Activations;
 use crate::playground::{Loaded, Playground};
-use crate::quantization::{Gain, Lift, Method, Options, Rounding, quantize};
+use crate::quantization::{Gain, quantize};
 use crate::render::number;
 use crate::render::record::ReportShape;
 use crate::render::report::{Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
-use clap::ValueEnum;
+use arguments::Arguments;
 use declaration::{QuantizeReport, Row};
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// `quantize [NAME]`
 pub(super) struct Quantize;
-
-/// The arguments of `quantize`.
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    /// The float model; without it, the current one
-    #[arg(value_name = "MODEL")]
-    name: Option<String>,
-    /// Samples to calibrate on: the name of a data set, or what `data` takes; without it, the current input
-    #[arg(long, value_name = "DATA")]
-    data: Option<String>,
-    #[command(flatten)]
-    samples: Samples,
-    /// The file to write; without it, one beside the model, with the types in its name
-    #[arg(long, value_name = "PATH")]
-    out: Option<String>,
-    /// Replace an existing file
-    #[arg(long)]
-    force: bool,
-    /// The codes of activations
-    #[arg(long, value_name = "TYPE", default_value = "int8")]
-    activation_type: ActivationType,
-    /// The codes of weights
-    #[arg(long, value_name = "TYPE", default_value = "int8")]
-    weight_type: WeightType,
-    /// A scale for each channel of a weight
-    #[arg(long)]
-    per_channel: bool,
-    /// One bit less for weights, for processors whose sums of products saturate
-    #[arg(long)]
-    reduce_range: bool,
-    /// How the ranges of activations are chosen
-    #[arg(long, value_name = "METHOD", default_value = "minmax")]
-    calibrate_method: CalibrateMethod,
-    /// For `percentile`: how much of the values a range contains, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 99.999)]
-    calib_percentile: f64,
-    /// For `minmax`: the mean of the batches' extremes instead of the extremes of all
-    #[arg(long)]
-    calib_moving_average: bool,
-    /// Whether calibrated ranges have zero in the middle; without it, those of `percentile` have
-    #[arg(long, value_name = "FLAG")]
-    calib_tensor_range_symmetric: Option<bool>,
-    /// Leave layers as they are whose name matches a pattern such as `head*`
-    #[arg(long, value_name = "PATTERN")]
-    exclude: Vec<String>,
-    /// Only layers of these operators, as in Conv,MatMul
-    #[arg(long, value_name = "OPERATORS", value_delimiter = ',')]
-    op_types: Vec<String>,
-    /// Codes of activations with zero in the middle; clamps such as ReLU then stay in the graph
-    #[arg(long)]
-    activation_symmetric: bool,
-    /// Whether codes of weights have zero in the middle; without it, those of signed types have
-    #[arg(long, value_name = "FLAG")]
-    weight_symmetric: Option<bool>,
-    /// The least width of a range
-    #[arg(long, value_name = "WIDTH")]
-    minimum_real_range: Option<f32>,
-    /// Keep clamps such as ReLU in the graph even where the codes do the same
-    #[arg(long)]
-    keep_removable_activations: bool,
-    /// Quantize layers that only move values, such as transpositions, even if what they read is not quantized
-    #[arg(long)]
-    force_quantize_no_input_check: bool,
-    /// The form of the result: pairs of QuantizeLinear and DequantizeLinear, or operators that take codes
-    #[arg(long, value_name = "FORM", default_value = "qdq")]
-    quant_format: QuantFormat,
-    /// Measure all ranges again, also those of an earlier calibration on the same samples
-    #[arg(long)]
-    fresh: bool,
-    /// Quantize the graph as it is: no folding of batch normalizations and constants before
-    #[arg(long)]
-    as_is: bool,
-    /// Scale channels between layers first, so that one scale fits them all
-    #[arg(long)]
-    equalize: bool,
-    /// Ranges of weights: all their values, or those with the least mean squared error
-    #[arg(long, value_name = "METHOD", default_value = "minmax")]
-    weight_clip: WeightClip,
-    /// How weights become codes
-    #[arg(long, value_name = "METHOD", default_value = "nearest")]
-    rounding: RoundingMethod,
-    /// Take from the biases what quantization adds to the mean of each channel
-    #[arg(long)]
-    bias_correction: bool,
-    /// How many layers to print
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = integer_in::<u32>(0..=1_000_000))]
-    top: u32,
-    #[command(flatten)]
-    running: Running,
-}
-
-/// Codes of activations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ActivationType {
-    Int8,
-    Uint8,
-    Int16,
-    Uint16,
-}
-
-/// The form of a quantized graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum QuantFormat {
-    Qdq,
-    Qoperator,
-}
-
-/// Codes of weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum WeightType {
-    Int8,
-    Uint8,
-    Int4,
-    Uint4,
-    Int16,
-    Uint16,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum CalibrateMethod {
-    /// From the smallest to the largest value
-    Minmax,
-    /// Where the codes keep the distribution best
-    Entropy,
-    /// Nearly all values
-    Percentile,
-    /// Where the codes make the least mean squared error
-    Mse,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum RoundingMethod {
-    /// Each weight to the nearest code
-    Nearest,
-    /// One after the other, later ones making up for the errors of earlier ones, by the layer's inputs
-    Gptq,
-    /// The same, and then on to where no change of one or two codes lowers the error
-    Descent,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum WeightClip {
-    /// From the smallest to the largest value
-    Minmax,
-    /// Where the codes make the least mean squared error
-    Mse,
-}
-
-impl ActivationType {
-    fn dtype(self) -> DType {
-        match self {
-            Self::Int8 => DType::INT8,
-            Self::Uint8 => DType::UINT8,
-            Self::Int16 => DType::INT16,
-            Self::Uint16 => DType::UINT16,
-        }
-    }
-}
-
-impl WeightType {
-    fn dtype(self) -> DType {
-        match self {
-            Self::Int8 => DType::INT8,
-            Self::Uint8 => DType::UINT8,
-            Self::Int4 => DType::INT4,
-            Self::Uint4 => DType::UINT4,
-            Self::Int16 => DType::INT16,
-            Self::Uint16 => DType::UINT16,
-        }
-    }
-}
-
-impl Arguments {
-    fn options(&self) -> Result<Options> {
-        if !(self.calib_percentile > 0.0 && self.calib_percentile <= 100.0) {
-            return Err(Error::usage("`--calib-percentile` takes a number above 0 and up to 100"));
-        }
-        if self.minimum_real_range.is_some_and(|width| !(width >= 0.0 && width.is_finite())) {
-            return Err(Error::usage("`--minimum-real-range` takes a positive number"));
-        }
-        Ok(Options {
-            activation: self.activation_type.dtype(),
-            weight: self.weight_type.dtype(),
-            weight_of: HashMap::new(),
-            per_channel: self.per_channel,
-            reduce_range: self.reduce_range,
-            method: match self.calibrate_method {
-                CalibrateMethod::Minmax => Method::MinMax,
-                CalibrateMethod::Entropy => Method::Entropy,
-                CalibrateMethod::Percentile => Method::Percentile,
-                CalibrateMethod::Mse => Method::Mse,
-            },
-            percentile: self.calib_percentile,
-            range_symmetric: self.calib_tensor_range_symmetric,
-            moving_average: self.calib_moving_average,
-            activation_symmetric: self.activation_symmetric,
-            weight_symmetric: self.weight_symmetric,
-            min_real_range: self.minimum_real_range,
-            exclude: self.exclude.clone(),
-            op_types: self.op_types.clone(),
-            keep_clamps: self.keep_removable_activations,
-            quantize_moves: self.force_quantize_no_input_check,
-            prepare: !self.as_is,
-            qoperator: self.quant_format == QuantFormat::Qoperator,
-            lift: Lift {
-                equalize: self.equalize,
-                clip_weights: self.weight_clip == WeightClip::Mse,
-                rounding: match self.rounding {
-                    RoundingMethod::Nearest => Rounding::Nearest,
-                    RoundingMethod::Gptq => Rounding::Gptq,
-                    RoundingMethod::Descent => Rounding::Descent,
-                },
-                correct_biases: self.bias_correction,
-            },
-            adjust_for_bias: true,
-        })
-    }
-
-    /// The file to write.
-    fn out(&self, model: &Loaded, options: &Options, playground: &Playground) -> PathBuf {
-        if let Some(out) = &self.out {
-            return playground.path(out);
-        }
-        let stem = playground.backends.stem(&model.path);
-        let types = if options.activation == options.weight {
-            options.weight.to_string()
-        } else {
-            format!("{}_{}", options.activation, options.weight)
-        };
-        let channels = if options.per_channel { "_perchannel" } else { "" };
-        let form = if options.qoperator { "_qoperator" } else { "" };
-        let extension = model.path.extension().unwrap_or_default().to_string_lossy().into_owned();
-        model.path.with_file_name(format!("{stem}_{types}{channels}{form}.{extension}"))
-    }
-}
 
 impl Command for Quantize {
     type Arguments = Arguments;
@@ -275,6 +39,14 @@ impl Command for Quantize {
         Example {
             line: "quantize resnet8.onnx --data digits.npz --samples 16 --per-channel --exclude fc* --out new_int8.onnx --force",
             shows: "a scale for each channel, and the last layer as it was",
+        },
+        Example {
+            line: "quantize resnet8.onnx --dynamic --out new_dynamic.onnx --force",
+            shows: "int8 weights, activations rounded at each run; needs no samples",
+        },
+        Example {
+            line: "quantize resnet8.onnx --weight-only --block-size 16 --out new_blocks.onnx --force",
+            shows: "weights of matrix products in blocks of 16 codes of 4 bits, all else in float",
         },
         Example {
             line: "input digits.npz:images[0:16]; quantize resnet8.onnx --activation-type uint8 --calibrate-method percentile --out new_uint8_int8.onnx --force",
@@ -293,26 +65,34 @@ impl Command for Quantize {
         let model = playground.model(arguments.name.as_deref(), &task)?;
         let out = arguments.out(&model, &options, playground);
         refuse(&model, &out, arguments.force)?;
-        can_be_captured(&model)?;
-        arguments.running.check(&[&model])?;
-        let choice = Choice {
-            data: arguments.data.clone(),
-            labels: None,
-            samples: arguments.samples.clone(),
-            running: arguments.running.clone(),
+        let needs_samples = arguments.needs_samples(&options);
+        let input = if needs_samples {
+            can_be_captured(&model)?;
+            arguments.running.check(&[&model])?;
+            let choice = Choice {
+                data: arguments.data.clone(),
+                labels: None,
+                samples: arguments.samples.clone(),
+                running: arguments.running.clone(),
+            };
+            Some(choice.read(playground)?.input)
+        } else {
+            None
         };
-        let input = choice.read(playground)?.input;
         let side = arguments.running.side(&model, Execution::AsWritten, playground, &task);
         // One at a time, as calibration in Python does, the ranges have the same bits; larger batches are no faster.
-        let feed = Feed { batch: arguments.samples.batch.unwrap_or(1), ..arguments.samples.of(&input) };
+        let feed = input
+            .as_ref()
+            .map(|input| Feed { batch: arguments.samples.batch.unwrap_or(1), ..arguments.samples.of(input) });
         let results = Some(&playground.kept_results).filter(|_| !arguments.fresh);
         let made = quantize(&side, feed, &options, results, &task)?;
         let files = file::keep_all(&out, arguments.force, |place| made.session.export(place, &task))?;
         playground.list_written(&out, &task)?;
         let written = playground.model(Some(&out.to_string_lossy()), &task)?;
         drop(task);
+        let source = input.map(|input| input.source.clone());
         let report =
-            QuantizeReport::new(&model, &written, &input.source, &made, &options, &files, start.elapsed());
+            QuantizeReport::new((&model, &written), source, &made, &options, &files, start.elapsed());
         Ok(lay_out(&report, arguments.top as usize))
     }
 }
@@ -356,8 +136,66 @@ fn said(gain: &Gain) -> String {
     format!("--{} changed {changed}: SQNR of the output {before} → {after} dB{difference}", gain.option)
 }
 
-fn lay_out(report: &QuantizeReport, top: usize) -> Report {
+/// What became codes, and where the ranges come from.
+fn said_in_all(report: &QuantizeReport, quantized: usize) -> String {
+    let layers = format!("{quantized} of {} quantized", counted(report.layers.len(), "layer"));
+    let weights = counted(report.tensors, "weight");
     let biases = if report.biases == 1 { "1 bias".to_owned() } else { format!("{} biases", report.biases) };
+    let blocks = match report.block_size {
+        Some(size) => format!(" in blocks of {size}"),
+        None => String::new(),
+    };
+    match report.method {
+        Some(method) => format!(
+            "{layers}; {}, {weights}, {biases}; ranges by {method} from {}{}",
+            counted(report.values, "activation"),
+            counted(report.samples as usize, "sample"),
+            match report.kept_ranges {
+                0 => String::new(),
+                count => format!(" ({} known from an earlier calibration)", counted(count, "range")),
+            },
+        ),
+        None if report.activations == Activations::Dynamic => {
+            format!("{layers}; {weights}; activations get their scales at each run")
+        }
+        None => format!("{layers}; {weights} of {}{blocks}; activations stay float", report.weight_type),
+    }
+}
+
+/// The layers that nothing was done to, by the reason: few by name, of many how many of which operator.
+fn left_as_they_are(layers: &[Row], top: usize) -> Vec<String> {
+    const FEW: usize = 3;
+    let mut reasons: Vec<(&str, Vec<&Row>)> = Vec::new();
+    for row in layers {
+        let reason = match (row.reason.as_deref(), row.detail.as_deref()) {
+            (None, _) => continue,
+            (Some("operator"), _) => "other operators",
+            (Some(_), detail) => detail.unwrap_or_default(),
+        };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, rows)) => rows.push(row),
+            None => reasons.push((reason, vec![row])),
+        }
+    }
+    let line = |(reason, rows): (&str, Vec<&Row>)| {
+        if rows.len() <= FEW && reason != "other operators" {
+            let names: Vec<&str> = rows.iter().map(|row| row.layer.as_str()).collect();
+            return format!("left as they are ({reason}): {}", names.join(", "));
+        }
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        rows.iter().for_each(|row| *counts.entry(row.operator.as_str()).or_insert(0) += 1);
+        let mut counts: Vec<(usize, &str)> = counts.into_iter().map(|(kind, count)| (count, kind)).collect();
+        counts.sort_by_key(|(count, kind)| (Reverse(*count), *kind));
+        let shown: Vec<String> =
+            counts.iter().take(top.max(1)).map(|(count, kind)| format!("{count} {kind}")).collect();
+        let more = counts.len() - shown.len();
+        let more = if more > 0 { format!(", and {more} kinds more") } else { String::new() };
+        format!("left as they are ({reason}): {}{more}", shown.join(", "))
+    };
+    reasons.into_iter().map(line).collect()
+}
+
+fn lay_out(report: &QuantizeReport, top: usize) -> Report {
     let left = report.layers.iter().filter(|row| row.reason.is_some()).count();
     let mut laid = Report::of(report)
         .preparation(true)
@@ -375,37 +213,17 @@ fn lay_out(report: &QuantizeReport, top: usize) -> Report {
                 ),
             ),
         ])
-        .line(format!(
-            "{} of {} quantized; {}, {}, {}; ranges by {} from {}{}",
-            report.layers.len() - left,
-            counted(report.layers.len(), "layer"),
-            counted(report.values, "activation"),
-            counted(report.tensors, "weight"),
-            biases,
-            report.method,
-            counted(report.samples as usize, "sample"),
-            match report.kept_ranges {
-                0 => String::new(),
-                count => format!(" ({} known from an earlier calibration)", counted(count, "range")),
-            },
-        ));
+        .line(said_in_all(report, report.layers.len() - left));
     for gain in &report.gains {
         laid = laid.line(said(gain));
     }
     let shown: Vec<Row> =
         report.layers.iter().filter(|row| row.weight.is_some()).take(top).cloned().collect();
-    let kept: Vec<&Row> = report.layers.iter().filter(|row| row.reason.is_some()).take(top).collect();
     if !shown.is_empty() {
         laid = laid.table(Table::of(&shown));
     }
-    if !kept.is_empty() {
-        let names: Vec<String> = kept
-            .iter()
-            .map(|row| format!("{} ({})", row.layer, row.detail.as_deref().unwrap_or_default()))
-            .collect();
-        let more =
-            if left > kept.len() { format!(", and {} more", left - kept.len()) } else { String::new() };
-        laid = laid.line(format!("left as they are: {}{more}", names.join(", ")));
+    for line in left_as_they_are(&report.layers, top) {
+        laid = laid.line(line);
     }
     laid
 }

@@ -34,7 +34,7 @@ pub(super) struct Found {
 }
 
 impl Bench<'_> {
-    /// Each layer alone at 4 and at 8 bits, everything else in float; the scores are those of all samples, the halves say how far
+    /// Each layer alone at 4, 8 and 16 bits, everything else in float; the scores are those of all samples, the halves say how far
     /// they can be trusted.
     pub(super) fn score(&self, progress: &dyn Progress) -> Result<Scores> {
         let count = self.mixed.layers.len();
@@ -42,7 +42,7 @@ impl Bench<'_> {
             (0..count).map(|other| if other == place { bits } else { Bits::Float }).collect()
         };
         let sets: Vec<Vec<Bits>> =
-            (0..count).flat_map(|place| [alone(place, Bits::Four), alone(place, Bits::Eight)]).collect();
+            (0..count).flat_map(|place| Bits::CODES.map(|bits| alone(place, bits))).collect();
         let tallies = in_groups(&sets, "scoring layers", progress, |sets| {
             let models = self.models(sets, false, progress)?;
             let models: Vec<&Loaded> = models.iter().collect();
@@ -51,7 +51,7 @@ impl Bench<'_> {
         let harms: Vec<[f64; 3]> = tallies.iter().map(harms).collect();
         let part = |index: usize| harms.iter().map(|harm| harm[index]).collect::<Vec<f64>>();
         Ok(Scores {
-            losses: part(0).as_chunks::<2>().0.to_vec(),
+            losses: part(0).as_chunks::<3>().0.to_vec(),
             pins: vec![None; count],
             rank_correlation: rank_correlation(&part(1), &part(2)),
             measured: tallies.len(),

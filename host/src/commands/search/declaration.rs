@@ -27,12 +27,13 @@ pub(super) struct LayerRow {
     pub(super) pin: Option<&'static str>,
     pub(super) four: Option<f64>,
     pub(super) eight: Option<f64>,
+    pub(super) sixteen: Option<f64>,
     pub(super) bytes: u64,
 }
 
 pub(super) struct FrontRow {
     pub(super) bytes: u64,
-    pub(super) layers_at: [usize; 3],
+    pub(super) layers_at: [usize; 4],
     pub(super) loss: f64,
     pub(super) outcome: Option<Outcome>,
     pub(super) is_chosen: bool,
@@ -93,6 +94,9 @@ impl Record for LayerRow {
             )
             .title("KL at 4"),
             Self::field("kl_8", Unit::Real, "The same at 8 bits", |row| row.eight).title("KL at 8"),
+            Self::field("kl_16", Unit::Real, "The same at 16 bits; null if the scores have none", |row| {
+                row.sixteen
+            }),
             Self::field("bytes", Unit::Bytes, "Bytes of its weight in the best mix", |row| row.bytes)
                 .title("bytes")
                 .rank(2),
@@ -107,7 +111,8 @@ impl Record for FrontRow {
                 .title("size"),
             Self::field("layers_4", Unit::Count, "Layers at 4 bits", |row| row.layers_at[0]).title("4 bits"),
             Self::field("layers_8", Unit::Count, "Layers at 8 bits", |row| row.layers_at[1]).title("8 bits"),
-            Self::field("layers_float", Unit::Count, "Layers in float", |row| row.layers_at[2])
+            Self::field("layers_16", Unit::Count, "Layers at 16 bits", |row| row.layers_at[2]).title("16 bits"),
+            Self::field("layers_float", Unit::Count, "Layers in float", |row| row.layers_at[3])
                 .title("float"),
             Self::field("loss", Unit::Real, "Sum of the scores", |row| row.loss).title("sum of KL"),
             Self::field(

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::model::DType;
 use crate::playground::Playground;
-use crate::quantization::{Bits, Method, Mixed, Options};
+use crate::quantization::{Bits, Mixed, Options};
 use crate::render::number;
 use crate::render::record::ReportShape;
 use crate::render::report::{Report, Table};
@@ -22,7 +22,6 @@ use crate::render::text::counted;
 use bench::Bench;
 use declaration::{LayerRow, SearchReport};
 use scores::Scores;
-use std::collections::HashMap;
 
 /// `search MODEL`
 pub(super) struct Search;
@@ -70,7 +69,7 @@ impl Arguments {
 impl Command for Search {
     type Arguments = Arguments;
     const NAME: &'static str = "search";
-    const SUMMARY: &'static str = "Find the best mix of 4 bits, 8 bits and float for a size or an accuracy";
+    const SUMMARY: &'static str = "Find the best mix of 4, 8 and 16 bits and float for a size or an accuracy";
     const GROUP: Group = Group::Change;
     const EXAMPLES: &'static [Example] = &[
         Example {
@@ -149,28 +148,7 @@ impl Command for Search {
 
 /// As `quantize` without options.
 fn options(arguments: &Arguments) -> Options {
-    Options {
-        activation: DType::UINT8,
-        weight: DType::INT8,
-        weight_of: HashMap::new(),
-        per_channel: arguments.per_channel,
-        reduce_range: false,
-        method: Method::MinMax,
-        percentile: 99.999,
-        range_symmetric: None,
-        moving_average: false,
-        activation_symmetric: false,
-        weight_symmetric: None,
-        min_real_range: None,
-        exclude: Vec::new(),
-        op_types: Vec::new(),
-        keep_clamps: false,
-        quantize_moves: false,
-        prepare: true,
-        qoperator: false,
-        lift: crate::quantization::Lift::default(),
-        adjust_for_bias: true,
-    }
+    Options { activation: DType::UINT8, per_channel: arguments.per_channel, ..Options::default() }
 }
 
 fn target_text(arguments: &Arguments) -> String {
@@ -192,6 +170,7 @@ fn layer_rows(mixed: &Mixed<'_>, scores: &Scores, choices: &[Bits]) -> Vec<Layer
         pin: scores.pins[place].map(Bits::word),
         four: Some(scores.losses[place][0]),
         eight: Some(scores.losses[place][1]),
+        sixteen: Some(scores.losses[place][2]).filter(|loss| loss.is_finite()),
         bytes: layer.bytes(*bits),
     });
     rows.collect()

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 /// What each layer loses at each number of bits: mean divergence of the output.
 pub(super) struct Scores {
-    /// By layer: at 4 and at 8 bits.
-    pub(super) losses: Vec<[f64; 2]>,
+    /// By layer: in the order of [`Bits::CODES`]; infinite where nobody knows.
+    pub(super) losses: Vec<[f64; 3]>,
     pub(super) pins: Vec<Option<Bits>>,
     pub(super) rank_correlation: Option<f64>,
     pub(super) measured: usize,
@@ -25,7 +25,7 @@ impl Scores {
                 json!({
                     "layer": layer.layer,
                     "parameters": layer.parameters,
-                    "kl": { "4": losses[0], "8": losses[1], "float": 0.0 },
+                    "kl": { "4": losses[0], "8": losses[1], "16": losses[2], "float": 0.0 },
                     "pin": pin.map(Bits::word),
                 })
             })
@@ -56,11 +56,16 @@ impl Scores {
                     .filter(|loss| *loss >= 0.0)
                     .ok_or_else(|| unclear(format!("`{}` has no divergence at {bits} bits", layer.layer)))
             };
-            losses.push([score("4")?, score("8")?]);
+            // Files that were written before there were 16 bits have none for them.
+            let sixteen = if row["kl"]["16"].is_null() { f64::INFINITY } else { score("16")? };
+            losses.push([score("4")?, score("8")?, sixteen]);
             pins.push(match &row["pin"] {
                 Value::Null => None,
                 pin => Some(pin.as_str().and_then(Bits::parse).ok_or_else(|| {
-                    unclear(format!("the pin of `{}` is {pin}, not \"4\", \"8\" or \"float\"", layer.layer))
+                    unclear(format!(
+                        "the pin of `{}` is {pin}, not \"4\", \"8\", \"16\" or \"float\"",
+                        layer.layer
+                    ))
                 })?),
             });
         }
@@ -72,6 +77,7 @@ impl Scores {
         match bits {
             Bits::Four => self.losses[place][0],
             Bits::Eight => self.losses[place][1],
+            Bits::Sixteen => self.losses[place][2],
             Bits::Float => 0.0,
         }
     }
@@ -82,9 +88,10 @@ impl Scores {
             Bits::ALL
                 .into_iter()
                 .map(|bits| {
-                    let is_free = self.pins[place].is_none_or(|pin| pin == bits);
+                    let loss = self.loss(place, bits);
+                    let is_free = self.pins[place].is_none_or(|pin| pin == bits) && loss.is_finite();
                     let cost = if is_free { layer.bytes(bits) as f64 } else { f64::INFINITY };
-                    Choice { cost, loss: self.loss(place, bits) }
+                    Choice { cost, loss: if loss.is_finite() { loss } else { 0.0 } }
                 })
                 .collect()
         };

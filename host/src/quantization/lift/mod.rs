@@ -89,9 +89,6 @@ pub(super) fn lift(
     let mut equalized: Option<Session> = None;
     let steps = Step::of(options.lift);
     let mut session = float.edit(edits::of(plan, made.edits.clone()), progress)?;
-    if steps.is_empty() {
-        return Ok(Lifted { session, made, gains: Vec::new() });
-    }
     // The models before the first step and after each, the last one in `session`.
     let (mut stages, mut done) = (Vec::new(), Vec::new());
     for step in steps {

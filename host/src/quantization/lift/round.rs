@@ -6,13 +6,13 @@ use crate::backend::Session;
 use crate::error::{Error, Result};
 use crate::model::{AttributeValue, LayerInfo, LayerKind, QuantizableTensor, Tensor};
 use crate::parallel;
+use crate::quantization::edits;
 use crate::quantization::options::{Options, Rounding};
 use crate::quantization::parameters::{Made, Parameters};
 use crate::quantization::values::{Seen, each_value, reals};
-use qp_analysis::CodeRange;
 use qp_analysis::calibration::weights::pack;
 use qp_analysis::calibration::{
-    self, Convolution, GptqOptions, Hessian, Layer, RoundingError, add_patches, code_range, descend, gptq,
+    Convolution, GptqOptions, Hessian, Layer, RoundingError, add_patches, code_range, descend, gptq,
 };
 
 /// Bytes of Hessians that are collected in one pass over the samples.
@@ -101,9 +101,7 @@ pub(super) fn round(
         });
         for (layer, codes) in layers.iter().zip(codes) {
             let Some(codes) = codes else { continue };
-            let is_of = |edit: &&mut crate::backend::Edit| {
-                edit.action == "quantize-tensor" && edit.target == layer.planned.name
-            };
+            let is_of = |edit: &&mut crate::backend::Edit| edits::is_of_tensor(edit, &layer.planned.name);
             if let Some((_, _, bytes)) =
                 made.edits.iter_mut().find(is_of).and_then(|edit| edit.elements.as_mut())
                 && bytes.len() == codes.len()
@@ -290,17 +288,26 @@ fn codes(
         return None;
     }
     let output_axis = usize::from(is_transposed);
-    if own.scales.len() > 1 && (own.axis != Some(output_axis) || own.scales.len() != outputs) {
-        return None;
-    }
-    let is_symmetric = options.is_weight_symmetric(own.dtype) || own.axis.is_some();
-    let range = code_range(element, options.reduce_range, is_symmetric).ok()?;
-    let parameters: Vec<calibration::Parameters> = own
-        .scales
-        .iter()
-        .zip(&own.zero_points)
-        .map(|(scale, zero_point)| calibration::Parameters { scale: *scale, zero_point: *zero_point })
-        .collect();
+    let mut parameters = own.pairs();
+    // How many inputs of an output share parameters.
+    let group_size = own.block_size.unwrap_or(columns);
+    let blocks = columns.div_ceil(group_size);
+    let range = if own.block_size.is_some() {
+        if own.axis != Some(1 - output_axis) || parameters.len() != outputs * blocks || groups != 1 {
+            return None;
+        }
+        if is_transposed {
+            parameters =
+                (0..outputs * blocks).map(|at| parameters[at % blocks * outputs + at / blocks]).collect();
+        }
+        code_range(element, false, false).ok()?
+    } else {
+        if own.scales.len() > 1 && (own.axis != Some(output_axis) || own.scales.len() != outputs) {
+            return None;
+        }
+        let is_symmetric = options.is_weight_symmetric(own.dtype) || own.axis.is_some();
+        code_range(element, options.reduce_range, is_symmetric).ok()?
+    };
     let by_output: Vec<f32> = match is_transposed {
         false => stored.to_vec(),
         true => (0..outputs * columns).map(|at| stored[at % columns * outputs + at / columns]).collect(),
@@ -309,9 +316,10 @@ fn codes(
     for (group, (weight, hessian)) in by_output.chunks(rows * columns).zip(hessians).enumerate() {
         let parameters = match &parameters[..] {
             [one] => std::slice::from_ref(one),
-            many => &many[group * rows..][..rows],
+            many => &many[group * rows * blocks..][..rows * blocks],
         };
-        all.extend(best(weight, (columns, parameters, range), hessian, options.lift.rounding)?);
+        let layer = Layer { weight, columns, parameters, group_size, codes: range };
+        all.extend(best(layer, hessian, options.lift.rounding)?);
     }
     let in_order: Vec<i32> = match is_transposed {
         false => all,
@@ -321,13 +329,7 @@ fn codes(
 }
 
 /// The codes of one group: never with a larger error of the output than the nearest ones.
-fn best(
-    weight: &[f32],
-    (columns, parameters, codes): (usize, &[calibration::Parameters], CodeRange),
-    hessian: &Hessian,
-    rounding: Rounding,
-) -> Option<Vec<i32>> {
-    let layer = Layer { weight, columns, parameters, group_size: columns, codes };
+fn best(layer: Layer<'_>, hessian: &Hessian, rounding: Rounding) -> Option<Vec<i32>> {
     let nearest = layer.nearest();
     let by_activation = GptqOptions { by_activation: true, ..GptqOptions::default() };
     let Ok(mut found) = gptq(layer, hessian, by_activation) else { return Some(nearest) };

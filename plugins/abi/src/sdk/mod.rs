@@ -32,8 +32,8 @@ pub use names::Names;
 pub use pages::{offset_in, pages_of};
 pub use qp_elements::{ElementType, NF4};
 pub use quantizable::{
-    FoldedClamp, Quantizable, QuantizableBias, QuantizableLayer, QuantizableOf, QuantizableTensor,
-    QuantizableValue,
+    Activations, FoldedClamp, Quantizable, QuantizableBias, QuantizableLayer, QuantizableOf,
+    QuantizableTensor, QuantizableValue,
 };
 pub use settle::settle;
 

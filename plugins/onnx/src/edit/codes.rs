@@ -21,14 +21,15 @@ pub(super) struct Codes {
 
 /// Whether the change is one of these.
 fn is_one(edit: &Edit) -> bool {
-    matches!(edit.action.as_str(), "quantize-value" | "quantize-tensor" | "quantize-bias")
+    matches!(edit.action.as_str(), "quantize-value" | "quantize-tensor" | "quantize-bias" | "quantize-blocks")
 }
 
 /// The domain in which all of these changes can be written: ONNX has QuantizeLinear from opset 10 on, with an axis from 13 on,
-/// for 16 and 4 bits from 21 on.
+/// for 16 and 4 bits and for blocks from 21 on.
 fn domain(edits: &[Edit], opset: i64) -> &'static str {
     let needs =
         |edit: &Edit| match edit.dtype {
+            _ if edit.action == "quantize-blocks" => 21,
             DType::INT8 | DType::UINT8 | DType::INT32 => {
                 if lookup(edit.arguments.as_slice(), "axis").is_some() { 13 } else { 10 }
             }
@@ -42,6 +43,11 @@ impl Codes {
     /// For these changes.
     pub(super) fn of(edits: &[Edit], opset: i64) -> Self {
         Self { domain: domain(edits, opset), ..Self::default() }
+    }
+
+    /// Drops a stored tensor at the end, if nothing reads it then.
+    pub(super) fn leave(&mut self, tensor: String) {
+        self.left.insert(tensor);
     }
 }
 
@@ -142,7 +148,12 @@ impl Editor<'_> {
     }
 
     /// Scale and zero point as stored tensors.
-    fn add_parameters(&mut self, name: &str, edit: &Edit, axis: Option<i64>) -> Result<(String, String)> {
+    pub(super) fn add_parameters(
+        &mut self,
+        name: &str,
+        edit: &Edit,
+        axis: Option<i64>,
+    ) -> Result<(String, String)> {
         let affine = Affine::of(edit.arguments.as_slice(), "scales", "zero-points", name)?;
         let count = affine.scales.len();
         if axis.is_none() && count != 1 {
@@ -159,7 +170,7 @@ impl Editor<'_> {
     }
 
     /// This name, or one like it if it is taken.
-    fn fresh(&mut self, name: &str) -> String {
+    pub(super) fn fresh(&mut self, name: &str) -> String {
         if self.names.insert(name.to_owned()) { name.to_owned() } else { self.free_name(name) }
     }
 
@@ -171,7 +182,14 @@ impl Editor<'_> {
         Ok(())
     }
 
-    fn linear_node(&mut self, op_type: &str, of: &str, inputs: &[String], output: &str, axis: Option<i64>) {
+    pub(super) fn linear_node(
+        &mut self,
+        op_type: &str,
+        of: &str,
+        inputs: &[String],
+        output: &str,
+        axis: Option<i64>,
+    ) {
         let domain = self.codes.domain;
         self.graph.node.push(NodeProto {
             op_type: Some(op_type.to_owned()),
@@ -187,7 +205,7 @@ impl Editor<'_> {
     /// Lets the graph's own nodes read what came in place of values and tensors, and drops tensors that nothing reads.
     pub(super) fn settle_codes(&mut self) {
         let Codes { readers, left, .. } = std::mem::take(&mut self.codes);
-        if readers.is_empty() {
+        if readers.is_empty() && left.is_empty() {
             return;
         }
         let own = self.graph.node.iter_mut().take(self.written);
@@ -208,7 +226,7 @@ impl Editor<'_> {
     }
 }
 
-fn real_type(edit: &Edit) -> DType {
+pub(super) fn real_type(edit: &Edit) -> DType {
     match lookup(edit.arguments.as_slice(), "real") {
         Some("float16") => DType::FLOAT16,
         _ => DType::FLOAT32,
@@ -249,4 +267,13 @@ pub(super) fn raise_version(model: &mut crate::proto::ModelProto) {
 pub(super) fn int(node: &NodeProto, name: &str) -> Option<i64> {
     let found = node.attribute.iter().find(|attribute| attribute.name.as_deref() == Some(name))?;
     found.i.filter(|_| found.r#type.is_none_or(|kind| kind == code::INT))
+}
+
+/// Whether a `Gemm` is y = a · b + c, with b transposed or not.
+pub(crate) fn is_plain_product(node: &NodeProto) -> bool {
+    let factor = |name: &str| {
+        let found = node.attribute.iter().find(|attribute| attribute.name.as_deref() == Some(name));
+        found.and_then(|factor| factor.f).unwrap_or(1.0)
+    };
+    factor("alpha") == 1.0 && factor("beta") == 1.0 && int(node, "transA").unwrap_or(0) == 0
 }

@@ -6,13 +6,18 @@ use super::{Editor, needed, pack};
 use crate::convert;
 use crate::proto::dtype;
 use crate::quant::operator::{self, Form, Place};
-use qp_abi::sdk::{BackendError, DType, Edit, Result};
+use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
 use std::collections::{HashMap, HashSet};
 
 impl Editor<'_> {
     /// Writes the model in the form that the argument `to` names: `qdq`, `qoperator`, `float`, or with `uint8` or `int8`
     /// activations.
     pub(super) fn convert(&mut self, edit: &Edit) -> Result<()> {
+        if let Some(opset) = lookup(edit.arguments.as_slice(), "opset") {
+            let opset = opset.parse();
+            return self
+                .raise_opset(opset.map_err(|_| BackendError::invalid_input("an opset is a whole number"))?);
+        }
         let before = self.read_names();
         match needed(edit.arguments.as_slice(), "to")? {
             "qdq" => self.write_as_qdq(edit)?,

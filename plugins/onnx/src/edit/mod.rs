@@ -12,22 +12,28 @@
 //! | `set-quantization` | a value, or stored codes | gives the codes `scales` and `zero-points` (one for all, or as many as there are), wherever the graph makes or reads them; a stored scale that other codes share is copied |
 //! | `replace` | a stored tensor | gives it other elements, of the same type and shape |
 //! | `unquantize` | a value | lets the layer that computes it read real numbers: what was rounded for it, or, in place of the stored codes C, the stored tensor that `real:C` names; readers that compute with real numbers get the value unrounded; with `if-any` it may have nothing to read so |
-//! | `convert` | – | writes the whole model in the form `to`: `qdq`, `qoperator`, `float` (nothing is rounded any more), or with `uint8` or `int8` activations that mean the same |
+//! | `convert` | – | writes the whole model in the form `to`: `qdq`, `qoperator`, `float` (nothing is rounded any more), or with `uint8` or `int8` activations that mean the same; with `opset` = N in place of `to`, with the operators of a newer version |
 //! | `prepare` | – | stores constants as tensors, removes layers that only pass on, folds batch normalizations into convolutions |
 //! | `fold-clamp` | a value | removes the clamp that computes it; what was clamped gets the target's name |
 //! | `quantize-value` | a value | lets all readers get it rounded to codes of `dtype` and back, with `scales` and `zero-points`, or those of the value or tensor `same-as` |
 //! | `quantize-tensor` | a stored tensor | stores these codes in its place, with `scales` and `zero-points`, along `axis` if there are several |
 //! | `quantize-bias` | a stored tensor | stores these integers in its place for the layer that computes `value`, with `scales`; under the name `copy`, if given, for that layer alone |
+//! | `quantize-dynamic` | a stored tensor | stores these codes for the layers that compute the values named `value`, which multiply with them and round what they read at each run |
+//! | `quantize-blocks` | a stored matrix | stores these codes for the layers that compute the values named `value`, with `scales` and `zero-points` for each `block-size` elements along `axis`; `to` = `product` makes one operator of blocks and product, with `accuracy-level` if given, otherwise the matrix is dequantized |
 //! | `select` | a value | all readers of the target get the value `then`, which must not depend on it, when the new boolean input `switch` is true |
 //!
-//! The first six add to the graph, for measurements; the next four change what it has, for a model that is used and saved.
+//! The first six add to the graph, for measurements; the others change what it has, for a model that is used and saved; `select` switches.
 //!
 //! Numbers are computed as ONNX Runtime computes them: by its own QuantizeLinear and DequantizeLinear in the domain
 //! `com.microsoft`, which support 16-bit codes whatever the model's opset.
 
+mod blocks;
 mod codes;
 mod convert;
+mod describe;
+mod dynamic;
 mod operators;
+mod opset;
 mod parameters;
 mod prepare;
 mod unquantize;
@@ -40,7 +46,9 @@ use crate::proto::{
     TypeProto, ValueInfoProto, code,
 };
 use codes::Codes;
-pub(crate) use codes::inner_reads;
+pub(crate) use codes::{inner_reads, is_plain_product};
+pub use describe::{describe_values, need_shapes};
+use dynamic::Dynamic;
 use half::f16;
 use qp_abi::manifest::Pair;
 use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
@@ -66,7 +74,12 @@ pub fn apply(
     let graph = model.graph.get_or_insert_default();
     let written = graph.node.len();
     let codes = Codes::of(edits, opset);
-    let mut editor = Editor { names: names(graph), graph, held, external, written, opset, codes };
+    let dynamic = Dynamic::default();
+    let mut editor = Editor { names: names(graph), graph, held, external, written, opset, codes, dynamic };
+    if edits.iter().any(blocks::need_their_opset) {
+        editor.raise_opset(opset.max(blocks::OPSET))?;
+        editor.codes = Codes::of(edits, editor.opset);
+    }
     for edit in edits {
         match edit.action.as_str() {
             "store" => editor.store(edit)?,
@@ -84,6 +97,8 @@ pub fn apply(
             "quantize-value" => editor.quantize_value(edit)?,
             "quantize-tensor" => editor.quantize_tensor(edit)?,
             "quantize-bias" => editor.quantize_bias(edit)?,
+            "quantize-dynamic" => editor.quantize_dynamic(edit)?,
+            "quantize-blocks" => editor.quantize_blocks(edit)?,
             other => {
                 return Err(BackendError::unsupported_op(format!(
                     "unknown change `{other}` to an ONNX model"
@@ -91,14 +106,19 @@ pub fn apply(
                 .with_help(
                     "The changes are `store`, `copy-layer`, `quantize`, `dequantize`, `add`, `select`, \
                      `set-quantization`, `replace`, `unquantize`, `convert`, `prepare`, `fold-clamp`, \
-                     `quantize-value`, `quantize-tensor` and `quantize-bias`.",
+                     `quantize-value`, `quantize-tensor`, `quantize-bias`, `quantize-dynamic` and `quantize-blocks`.",
                 ));
             }
         }
     }
     editor.settle_codes();
-    let written = editor.written;
+    let (written, raised) = (editor.written, editor.opset);
     place(&mut graph.node, written);
+    if raised != opset {
+        let own = model.opset_import.iter_mut().filter(|import| is_own(import));
+        own.for_each(|import| import.version = Some(raised));
+        opset::raise_form_version(&mut model.ir_version, raised);
+    }
     let is_contrib = |node: &NodeProto| node.domain.as_deref() == Some(CONTRIB);
     let quantizes = graph.node.iter().any(is_contrib);
     let knows_contrib = model.opset_import.iter().any(|opset| opset.domain.as_deref() == Some(CONTRIB));
@@ -152,10 +172,14 @@ fn place(nodes: &mut Vec<NodeProto>, written: usize) {
         first.into_iter().chain(rest.flat_map(|(node, added)| std::iter::once(node).chain(added))).collect();
 }
 
+/// Whether an import is that of ONNX's own operators.
+fn is_own(import: &OperatorSetIdProto) -> bool {
+    matches!(import.domain.as_deref(), None | Some("" | "ai.onnx"))
+}
+
 /// The version of ONNX's own operators that a model uses.
 pub fn opset(model: &ModelProto) -> i64 {
-    let is_own = |opset: &&OperatorSetIdProto| matches!(opset.domain.as_deref(), None | Some("" | "ai.onnx"));
-    model.opset_import.iter().find(is_own).and_then(|opset| opset.version).unwrap_or(1)
+    model.opset_import.iter().find(|import| is_own(import)).and_then(|opset| opset.version).unwrap_or(1)
 }
 
 /// The names of all values of the main graph.
@@ -178,6 +202,7 @@ struct Editor<'a> {
     /// The version of ONNX's own operators.
     opset: i64,
     codes: Codes,
+    dynamic: Dynamic,
 }
 
 impl Editor<'_> {
@@ -406,6 +431,12 @@ impl Editor<'_> {
 fn needed<'a>(arguments: &'a [Pair], name: &str) -> Result<&'a str> {
     lookup(arguments, name)
         .ok_or_else(|| BackendError::invalid_input(format!("the change needs the argument `{name}`")))
+}
+
+/// The values that stand for the layers an edit is for.
+fn values(edit: &Edit) -> Vec<String> {
+    let own = edit.arguments.iter().filter(|argument| argument.0 == "value");
+    own.map(|argument| argument.1.to_string()).collect()
 }
 
 fn axis(arguments: &[Pair]) -> Result<Option<i64>> {

@@ -1,11 +1,12 @@
 //! The plan: the answer to `quantizable/1`.
 
-use super::mark::Walk;
+use super::mark::{Walk, attribute};
 use super::operator::{Rule, op, rule};
+use super::weights;
 use crate::external_data::ExternalFiles;
-use crate::proto::ModelProto;
+use crate::proto::{ModelProto, NodeProto};
 use qp_abi::sdk::{
-    DType, FloatReason, FoldedClamp, ModelInfo, Quantizable, QuantizableBias, QuantizableLayer,
+    Activations, DType, FloatReason, FoldedClamp, ModelInfo, Quantizable, QuantizableBias, QuantizableLayer,
     QuantizableOf, QuantizableTensor, QuantizableValue,
 };
 use std::collections::{HashMap, HashSet};
@@ -17,6 +18,9 @@ pub fn plan(
     info: &ModelInfo,
     of: &QuantizableOf,
 ) -> Quantizable {
+    if of.activations != Activations::Calibrated {
+        return weights::plan(model, info, of);
+    }
     let Some(graph) = &model.graph else { return Quantizable::default() };
     let values = info.values.iter().chain(&info.outputs).chain(&info.inputs);
     // A Constant node's output is a value of the graph, although it is listed as a stored tensor.
@@ -24,7 +28,7 @@ pub fn plan(
     let types: HashMap<String, DType> =
         constants.chain(values.map(|value| (value.name.to_string(), value.dtype))).collect();
     let mut walk = Walk::new(of, graph, external, types, crate::edit::opset(model));
-    let paths = paths(&walk, info);
+    let paths = paths(&walk.nodes, info);
     let takes_op = |name: &str| of.op_types.is_empty() && rule(name).is_some() || of.op_types.contains(name);
     let is_wanted: Vec<bool> = (walk.nodes.iter().zip(&paths))
         .map(|(node, path)| takes_op(op(node)) && !is_made_of_codes(op(node)) && !of.exclude.contains(path))
@@ -48,16 +52,31 @@ fn is_made_of_codes(op: &str) -> bool {
 }
 
 /// The path of each node of the main graph, by what it computes.
-fn paths(walk: &Walk<'_>, info: &ModelInfo) -> Vec<String> {
+pub(super) fn paths(nodes: &[NodeProto], info: &ModelInfo) -> Vec<String> {
     let layers = info.layers.iter().filter(|layer| !layer.is_inner);
     let known: HashMap<&str, &str> = layers
         .flat_map(|layer| layer.outputs.iter().map(|name| (name.as_str(), layer.path.as_str())))
         .collect();
-    let path = |node: &crate::proto::NodeProto| {
+    let path = |node: &NodeProto| {
         let found = node.output.iter().find_map(|name| known.get(name.as_str()).copied());
         found.unwrap_or_default().to_owned()
     };
-    walk.nodes.iter().map(path).collect()
+    nodes.iter().map(path).collect()
+}
+
+/// Why a layer that is excluded stays as it is.
+pub(super) fn excluded() -> FloatReason {
+    FloatReason::new("excluded", "it is excluded", "")
+}
+
+/// Why a layer of another operator stays as it is.
+pub(super) fn left_out(op_type: &str) -> FloatReason {
+    FloatReason::new("operator", format!("`{op_type}` is not among the quantized operators"), "")
+}
+
+/// A whole-number attribute, 0 if it is not there.
+pub(super) fn whole(node: &NodeProto, name: &str) -> i64 {
+    attribute(node, name).and_then(|found| found.i).unwrap_or(0)
 }
 
 /// Where a value's range comes from.
@@ -106,6 +125,7 @@ fn answer(walk: &Walk<'_>, paths: &[String], ranges: &HashMap<String, Source>) -
                 axis: mark.axis,
                 is_operand: !mark.is_weight,
                 layers: layers.map(|path| (*path).to_owned()).collect(),
+                ..QuantizableTensor::default()
             });
             continue;
         }
@@ -180,10 +200,9 @@ fn layers(
         let reason = if folded.contains(&index) || is_wanted[index] && has_codes {
             None
         } else if walk.of.exclude.contains(path) {
-            Some(FloatReason::new("excluded", "it is excluded", ""))
+            Some(excluded())
         } else if !takes_op(kind) {
-            let text = format!("`{kind}` is not among the quantized operators");
-            Some(FloatReason::new("operator", text, ""))
+            Some(left_out(kind))
         } else if !has_reals {
             Some(FloatReason::new("type", "it computes with no float32 or float16 values", ""))
         } else {

@@ -22,7 +22,8 @@ use crate::tensor::Data;
 use layout::Layout;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{
-    BackendError, Edit, Finding, ModelInfo, Quantizable, QuantizableOf, RSome, RString, Result, Severity,
+    Activations, BackendError, Edit, Finding, ModelInfo, Quantizable, QuantizableOf, RSome, RString, Result,
+    Severity,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -44,6 +45,12 @@ pub fn edited(archive: &Arc<Archive>, edits: &[Edit]) -> Result<Archive> {
 /// # Errors
 /// `UnsupportedOp` for weights in forms of their own; those of reading the file.
 pub fn quantizable(archive: &Arc<Archive>, info: &ModelInfo, of: &QuantizableOf) -> Result<Quantizable> {
+    if of.activations == Activations::Dynamic || of.in_blocks {
+        return Err(BackendError::unsupported_op(
+            "exported programs get scales from calibration, and one for each tensor or channel of a weight",
+        )
+        .with_help("Leave out `--dynamic`; with `--weight-only` give `--block-size 0`."));
+    }
     Ok(quantize::plan(edit::Editable::read(archive)?.module(), info, of))
 }
 

@@ -6,8 +6,8 @@ use super::super::operator::{is_transposition, rule};
 use super::super::wiring::Wiring;
 use super::walk::{Obstacle, Walk};
 use qp_abi::sdk::{
-    FloatReason, LayerInfo, ModelInfo, Quantizable, QuantizableLayer, QuantizableOf, QuantizableTensor,
-    QuantizableValue,
+    Activations, FloatReason, LayerInfo, ModelInfo, Quantizable, QuantizableLayer, QuantizableOf,
+    QuantizableTensor, QuantizableValue,
 };
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -41,6 +41,7 @@ pub fn plan(module: &Value, info: &ModelInfo, of: &QuantizableOf) -> Quantizable
         axis: tensor.axis,
         is_operand: tensor.is_operand,
         layers: owners.readers(&tensor.in_graph, &walk),
+        ..QuantizableTensor::default()
     });
     Quantizable {
         values: values.collect(),
@@ -142,6 +143,8 @@ fn reason(layer: &LayerInfo, nodes: &[usize], walk: &Walk<'_>, of: &QuantizableO
     let obstacle = nodes.iter().find_map(|node| walk.obstacles.get(node));
     Some(if of.exclude.contains(layer.path.as_str()) {
         FloatReason::new("excluded", "it is excluded", "")
+    } else if of.activations == Activations::Float && obstacle.is_none() {
+        FloatReason::new("operator", format!("`{op}` has no weight that becomes codes"), "")
     } else if nodes.len() > 1 && nodes.iter().any(has_rule) {
         let text = format!("`{op}` is one layer of several operators, whose values are not calibrated");
         FloatReason::new("module", text, "")

@@ -3,7 +3,7 @@
 use super::super::json;
 use super::super::operator::{Rule, is_transposition, rule, stem, takes_codes};
 use super::super::wiring::{Wiring, first_operand};
-use qp_abi::sdk::{DType, QuantizableOf};
+use qp_abi::sdk::{Activations, DType, QuantizableOf};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -179,6 +179,11 @@ impl<'a> Walk<'a> {
             return;
         };
         match rule {
+            Rule::Weighted { .. } => {}
+            _ if self.of.activations == Activations::Float => return,
+            _ => {}
+        }
+        match rule {
             Rule::Weighted { input, weight, axis } => self.weighted(index, node, (input, weight), axis),
             Rule::All => self.all(index, node),
             Rule::Pool | Rule::Mean => {
@@ -205,6 +210,16 @@ impl<'a> Walk<'a> {
         let tensor =
             |at: usize| json::inputs(node).nth(at).and_then(|a| json::tensor_names(a).first().copied());
         let (Some(input), Some(weight)) = (tensor(input), tensor(weight)) else { return };
+        if self.of.activations == Activations::Float {
+            match self.weight(weight, axis) {
+                Some((stored, axis)) => {
+                    self.tensor(stored, axis, false);
+                    self.done.insert(index);
+                }
+                None => drop(self.obstacles.insert(index, Obstacle::Weight)),
+            }
+            return;
+        }
         if !self.can_have_codes(input) {
             self.obstacles.insert(index, Obstacle::Input);
             return;

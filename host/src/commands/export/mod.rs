@@ -1,4 +1,6 @@
-//! `export`: write a model, changed or not, or one of its tensors to a file.
+//! `export`: write a model, changed or not, one of its tensors, or the last result to a file.
+
+mod last;
 
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
@@ -12,6 +14,7 @@ use crate::render::number;
 use crate::render::record::{Field, Record, ReportShape, Unit};
 use crate::render::report::Report;
 use crate::render::style::Tone;
+use crate::render::text::counted;
 use std::path::Path;
 
 /// `export MODEL FILE`
@@ -29,13 +32,21 @@ pub(super) struct Arguments {
     /// With `--tensor`: the codes of a quantized tensor instead of its real values
     #[arg(long, requires = "tensor")]
     codes: bool,
+    /// Write the last result: as .json, .csv or .md, as the name of the file ends
+    #[arg(long, conflicts_with_all = ["tensor", "node_data"])]
+    report: bool,
+    /// Write this number of the layers in the last result, such as sqnr_db, as node data for Model Explorer
+    #[arg(long, value_name = "FIELD", conflicts_with = "tensor")]
+    node_data: Option<String>,
     /// Replace an existing file
     #[arg(long)]
     force: bool,
 }
 
 struct Exported {
-    model: String,
+    model: Option<String>,
+    result: Option<&'static str>,
+    nodes: Option<usize>,
     changes: usize,
     tensor: Option<String>,
     files: Vec<String>,
@@ -45,7 +56,18 @@ struct Exported {
 impl Record for Exported {
     fn fields() -> Vec<Field<Self>> {
         vec![
-            Self::field("model", Unit::Name, "The model", |exported| exported.model.clone()),
+            Self::field("model", Unit::Name, "The model; null for a result", |exported| {
+                exported.model.clone()
+            }),
+            Self::field(
+                "result",
+                Unit::Text,
+                "The command whose result was written; null for a model",
+                |exported| exported.result,
+            ),
+            Self::field("nodes", Unit::Count, "Nodes with a number; null but for node data", |exported| {
+                exported.nodes
+            }),
             Self::field("changes", Unit::Count, "How many changes are in it", |exported| exported.changes),
             Self::field("tensor", Unit::Name, "The tensor; null for the whole model", |exported| {
                 exported.tensor.clone()
@@ -61,7 +83,8 @@ impl Record for Exported {
 impl Command for Export {
     type Arguments = Arguments;
     const NAME: &'static str = "export";
-    const SUMMARY: &'static str = "Write a model, changed or not, or one of its tensors to a file";
+    const SUMMARY: &'static str =
+        "Write a model, changed or not, one of its tensors, or the last result to a file";
     const GROUP: Group = Group::Change;
     const EXAMPLES: &'static [Example] = &[
         Example {
@@ -71,6 +94,10 @@ impl Command for Export {
         Example {
             line: "export resnet8_int8.onnx conv1.npy --tensor layer1.conv1 --force",
             shows: "a layer's weight as NumPy reads it",
+        },
+        Example {
+            line: "input digits.npz:images[0:8]; compare resnet8.onnx resnet8_int8.onnx; export --report compared.csv --force; export --node-data sqnr_db nodes.json --force",
+            shows: "the last result as a table for other programs, and its numbers for Model Explorer",
         },
     ];
 
@@ -85,6 +112,12 @@ impl Command for Export {
             [name, file, ..] => (Some(name.as_str()), file),
             [] => return Err(Error::usage("`export` takes the path of a file")),
         };
+        if arguments.report || arguments.node_data.is_some() {
+            if name.is_some() {
+                return Err(Error::usage("the last result is written to one file: `export --report FILE`"));
+            }
+            return write_last(&arguments, &playground.path(file), playground, &task);
+        }
         let model = playground.model(name, &task)?;
         let path = playground.path(file);
         let changes = playground.variant(&model.path).filter(|_| playground.is_changed(&model.path));
@@ -104,19 +137,52 @@ impl Command for Export {
         };
         let size = |path: &std::path::PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let exported = Exported {
-            model: model.id.clone(),
+            model: Some(model.id.clone()),
+            result: None,
+            nodes: None,
             changes,
             tensor: arguments.tensor,
             bytes: files.iter().map(size).sum(),
             files: files.iter().map(|path| path.display().to_string()).collect(),
         };
         Ok(Report::of(&exported).preparation(true).toned_line([
-            (Tone::Name, exported.model.clone()),
+            (Tone::Name, model.id.clone()),
             (Tone::Plain, " written to ".to_owned()),
             (Tone::Name, exported.files.join(", ")),
             (Tone::Plain, format!(" ({})", number::bytes(exported.bytes))),
         ]))
     }
+}
+
+/// Writes the last result, or one number of its layers.
+fn write_last(
+    arguments: &Arguments,
+    path: &Path,
+    playground: &mut Playground,
+    progress: &dyn Progress,
+) -> Result<Report> {
+    let (result, nodes) = match &arguments.node_data {
+        Some(field) => {
+            let (result, nodes) = last::write_node_data(playground, field, path, arguments.force, progress)?;
+            (result, Some(nodes))
+        }
+        None => (last::write_report(playground, path, arguments.force)?, None),
+    };
+    let exported = Exported {
+        model: None,
+        result: Some(result),
+        nodes,
+        changes: 0,
+        tensor: None,
+        bytes: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+        files: vec![path.display().to_string()],
+    };
+    let nodes = nodes.map(|count| format!("{}, ", counted(count, "node"))).unwrap_or_default();
+    Ok(Report::of(&exported).preparation(true).toned_line([
+        (Tone::Plain, format!("the result of `{result}` written to ")),
+        (Tone::Name, exported.files.join(", ")),
+        (Tone::Plain, format!(" ({nodes}{})", number::bytes(exported.bytes))),
+    ]))
 }
 
 /// A model is not written over the file that it is read from.
