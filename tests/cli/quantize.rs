@@ -333,3 +333,69 @@ fn rounding_by_the_inputs_of_layers_is_better_than_to_the_nearest() {
         assert!(after > before + 1.0, "{method}: {before} dB, {after} dB");
     }
 }
+
+/// A file of plugins/pytorch/tests/data/make_quantized.py.
+fn of_quantized(name: &str) -> Vec<u8> {
+    let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/pytorch/tests/data/quantized.zip");
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(archive).unwrap()).unwrap();
+    let mut content = Vec::new();
+    std::io::Read::read_to_end(&mut archive.by_name(name).unwrap(), &mut content).unwrap();
+    content
+}
+
+/// Scales of weights are those of NumPy: the largest of each channel, batch normalizations folded, over 127.
+#[test]
+fn an_exported_program_becomes_what_pt2e_would_write() {
+    let world = World::new();
+    world.write("network.pt2", of_quantized("network.pt2"));
+    let mut session = world.session();
+    session.command("use network.pt2");
+    session.command("input random --seed 3");
+    let made = session.command("quantize network.pt2 --out made.pt2 --per-channel");
+    assert!(made["layers"].as_array().unwrap().iter().all(|layer| layer["reason"].is_null()), "{made}");
+    let known: Value = serde_json::from_slice(&of_quantized("network.json")).unwrap();
+    let weights =
+        known["edits"].as_array().unwrap().iter().filter(|edit| edit["action"] == "quantize-tensor");
+    let mut count = 0;
+    for edit in weights {
+        let first = edit["arguments"]["scales"].as_str().unwrap().split(',').next().unwrap();
+        let expected: f64 = first.parse().unwrap();
+        let (found, zero_point) = parameters(&mut session, "made.pt2", edit["target"].as_str().unwrap());
+        assert!((found / expected - 1.0).abs() < 1e-6, "{} {found} {expected}", edit["target"]);
+        assert_eq!(zero_point, 0);
+        count += 1;
+    }
+    assert_eq!(count, 3);
+    // What was written can be changed, and changed files are written.
+    for line in ["use made.pt2", "set head.quantized off", "export made.pt2 off.pt2"] {
+        session.command(line);
+    }
+    let off = session.command("info off.pt2");
+    assert_eq!(off["scheme"], "PT2E", "{off}");
+    let again = world.run("quantize made.pt2 --data models/digits.npz --out again.pt2");
+    assert!(again.talk.contains("is quantized already: PT2E"), "{}", again.talk);
+    let other = world.run(&format!("quantize models/resnet8_traced.pt {DATA} --out made.pt"));
+    assert!(other.talk.contains("only programs of `torch.export.save`"), "{}", other.talk);
+}
+
+#[test]
+fn weights_alone_of_an_exported_program_become_codes() {
+    let world = World::new();
+    world.write("network.pt2", of_quantized("network.pt2"));
+    let mut session = world.session();
+    session.command("quantize network.pt2 --weight-only --block-size 0 --per-channel --out made.pt2");
+    let layers = session.command("layers made.pt2");
+    let kinds: Vec<&str> =
+        layers["layers"].as_array().unwrap().iter().filter_map(|layer| layer["op_type"].as_str()).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "dequantize_per_channel").count(), 3, "{kinds:?}");
+    assert!(kinds.iter().all(|kind| !kind.ends_with("per_tensor")), "{kinds:?}");
+    for options in ["--dynamic", "--weight-only --block-size 32"] {
+        let ran = world.run(&format!("quantize network.pt2 {options} --out other.pt2"));
+        assert!(
+            ran.talk.contains("exported programs get scales from calibration"),
+            "{options}: {}",
+            ran.talk
+        );
+        assert!(!world.path("other.pt2").exists());
+    }
+}

@@ -4,7 +4,7 @@ use super::batch::Feed;
 use super::comparison::Comparison;
 use super::emulation::{Emulation, Place, StandIn};
 use super::pairing::ActivationPair;
-use super::side::{Side, can_be_edited};
+use super::side::{Side, can_emulate};
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::playground::Loaded;
@@ -43,7 +43,7 @@ impl Alone {
         pairs: &[ActivationPair<'_>],
         progress: &dyn Progress,
     ) -> Result<Self> {
-        if can_be_edited(reference) {
+        if can_emulate(reference) {
             let emulation = Emulation::new(reference, candidate, pairs, Place::Beside, progress)?;
             return Ok(Self::Emulated(Box::new(emulation)));
         }

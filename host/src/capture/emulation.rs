@@ -70,7 +70,7 @@ impl Emulation {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let manifest = reference.session.plugin();
-        if !manifest.has_feature("edit") {
+        if !manifest.has_feature("emulate") {
             return Err(Error::new(
                 ErrorKind::UnsupportedOp,
                 format!("the backend `{}` of `{}` cannot edit models", manifest.id, reference.id),

@@ -27,4 +27,4 @@ pub use alone::Alone;
 pub use batch::Feed;
 pub use comparison::{Compared, Comparison};
 pub use pairing::ActivationPair;
-pub use side::{Execution, Side, can_be_captured, can_be_edited};
+pub use side::{Execution, Side, can_be_captured, can_emulate};

@@ -82,9 +82,9 @@ pub fn can_be_captured(model: &Loaded) -> Result<()> {
     .with_hint("Compare ONNX models; see the features in `backends info`."))
 }
 
-/// Whether the backend can edit the model.
-pub fn can_be_edited(model: &Loaded) -> bool {
-    model.session.plugin().has_feature("edit")
+/// Whether the backend can measure with changed forms of the model.
+pub fn can_emulate(model: &Loaded) -> bool {
+    model.session.plugin().has_feature("emulate")
 }
 
 /// Progress of a run within longer work: the run's own progress is not shown.

@@ -33,8 +33,8 @@ pub struct Manifest {
     pub formats: RVec<Format>,
     /// URL schemes of models that are not files; none of today's backends has one.
     pub url_schemes: RVec<RString>,
-    /// What it can do: `inspect`, `run`, `capture`, `edit`, `substitute`, `export`, `code`, `read-real`, `threads`,
-    /// `optimization`, `budget`, `replay`. The host ignores unknown features.
+    /// What it can do: `inspect`, `run`, `capture`, `edit`, `emulate`, `substitute`, `export`, `code`, `read-real`,
+    /// `threads`, `optimization`, `budget`, `replay`. The host ignores unknown features.
     pub features: RVec<RString>,
     /// The run settings that it accepts, besides those that come with a feature.
     pub options: RVec<OptionInfo>,

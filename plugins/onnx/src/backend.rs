@@ -44,6 +44,7 @@ impl Backend for OnnxBackend {
                 "budget".into(),
                 "replay".into(),
                 "edit".into(),
+                "emulate".into(),
                 "export".into(),
                 "kernels".into(),
                 "quantize".into(),

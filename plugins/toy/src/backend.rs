@@ -28,7 +28,7 @@ impl Backend for ToyBackend {
             }]
             .into(),
             url_schemes: RVec::new(),
-            features: ["inspect", "run", "capture", "edit", "code", "read-real"]
+            features: ["inspect", "run", "capture", "edit", "emulate", "code", "read-real"]
                 .map(RString::from)
                 .to_vec()
                 .into(),

@@ -1,5 +1,6 @@
 //! Cross-layer equalization: channels between two layers are scaled so that one scale fits all of them.
 
+use super::is_standard;
 use crate::backend::{Edit, Progress, Session};
 use crate::error::{Error, Result};
 use crate::model::{AttributeValue, Bounds, DType, LayerInfo, LayerKind, ModelInfo};
@@ -154,7 +155,7 @@ fn pairs(info: &ModelInfo) -> Vec<Pair<'_>> {
 /// Whether f(s · x) = s · f(x) for s > 0, channel by channel.
 fn is_homogeneous(layer: &LayerInfo) -> bool {
     let is_relu = |bounds: &Bounds| bounds.low == 0.0 && bounds.high == f64::INFINITY;
-    layer.domain.is_none()
+    is_standard(layer)
         && match layer.kind {
             LayerKind::Identity | LayerKind::Pooling => true,
             LayerKind::Clamp => layer.bounds.as_ref().is_some_and(is_relu),
@@ -169,7 +170,7 @@ fn scaled<'a>(
     layer: &'a LayerInfo,
     readers: &HashMap<&str, Vec<&LayerInfo>>,
 ) -> Option<Scaled<'a>> {
-    if layer.domain.is_some() || !matches!(layer.kind, LayerKind::Convolution | LayerKind::Linear) {
+    if !is_standard(layer) || !matches!(layer.kind, LayerKind::Convolution | LayerKind::Linear) {
         return None;
     }
     let own = |slot: usize| {
@@ -188,7 +189,7 @@ fn scaled<'a>(
     let (output_axis, input_axis) = match layer.kind {
         // A transposed one has its outputs along another axis.
         LayerKind::Convolution if weight.shape.len() >= 3 && used.channel_axis == Some(0) => {
-            match (int("group", 1), &weight.shape[..]) {
+            match (int("group", int("groups", 1)), &weight.shape[..]) {
                 (1, _) => (0, Some(1)),
                 (groups, [outputs, 1, ..]) if u64::try_from(groups).ok() == Some(*outputs) => (0, Some(0)),
                 _ => (0, None),

@@ -12,7 +12,7 @@ use super::{Lift, Rounding, edits};
 use crate::backend::{Progress, Session};
 use crate::capture::{Feed, Side};
 use crate::error::{Error, Result};
-use crate::model::Quantizable;
+use crate::model::{LayerInfo, Quantizable};
 
 /// What a step gives: the SQNR of the outputs on the samples of calibration, against the float model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -131,4 +131,9 @@ pub(super) fn lift(
     let gains = done.iter().zip(sqnrs.windows(2)).map(gain).collect();
     let session = stages.pop().ok_or_else(|| Error::internal("the quantized model was lost"))?;
     Ok(Lifted { session, made, gains })
+}
+
+/// Whether a layer is one of ONNX's own operators, or of PyTorch's.
+fn is_standard(layer: &LayerInfo) -> bool {
+    layer.domain.as_deref().is_none_or(|domain| domain == "aten")
 }

@@ -1,6 +1,7 @@
 //! Weights rounded by what the layer's inputs make of the errors, layer by layer.
 
 use super::Ground;
+use super::is_standard;
 use crate::backend::Session;
 use crate::error::{Error, Result};
 use crate::model::{AttributeValue, LayerInfo, LayerKind, QuantizableTensor, Tensor};
@@ -193,13 +194,14 @@ fn geometry(
     kernel: [usize; 2],
     groups: usize,
 ) -> Option<Convolution> {
-    let pair = |name: &str| match ints(layer, name).as_deref() {
+    // ONNX's names and PyTorch's.
+    let pair = |name: &str, other: &str| match ints(layer, name).or_else(|| ints(layer, other)).as_deref() {
         None => Some([1, 1]),
         Some([one]) => Some([1, *one]),
         Some([rows, columns]) => Some([*rows, *columns]),
         Some(_) => None,
     };
-    let (strides, dilations) = (pair("strides")?, pair("dilations")?);
+    let (strides, dilations) = (pair("strides", "stride")?, pair("dilations", "dilation")?);
     let mode = match layer.attribute("auto_pad") {
         Some(AttributeValue::Text(mode)) => mode.as_str(),
         _ => "NOTSET",
@@ -218,6 +220,11 @@ fn geometry(
             padding
         }
         "VALID" => [[0; 2]; 2],
+        _ if layer.attribute("padding").is_some() => match ints(layer, "padding").as_deref() {
+            Some([both]) => [[0, *both]; 2],
+            Some([rows, columns]) => [[*rows, *columns]; 2],
+            _ => return None,
+        },
         _ => match ints(layer, "pads").as_deref() {
             None => [[0; 2]; 2],
             Some([before, behind]) => [[0, *before], [0, *behind]],
@@ -230,7 +237,7 @@ fn geometry(
 
 /// A layer that is a sum of products of its stored weight; `None` for others.
 fn rounded<'a>(planned: &'a QuantizableTensor, layer: &'a LayerInfo, shape: &[u64]) -> Option<Rounded<'a>> {
-    if layer.domain.is_some() || layer.is_inner || layer.inputs.get(1) != Some(&planned.name) {
+    if !is_standard(layer) || layer.is_inner || layer.inputs.get(1) != Some(&planned.name) {
         return None;
     }
     let sizes: Vec<usize> = shape.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<_>>()?;
@@ -251,7 +258,10 @@ fn rounded<'a>(planned: &'a QuantizableTensor, layer: &'a LayerInfo, shape: &[u6
                 [outputs, inputs, height, width] => (outputs, inputs, [height, width]),
                 _ => return None,
             };
-            let groups = ints(layer, "group").map_or(1, |groups| groups.first().copied().unwrap_or(1)).max(1);
+            let groups = ints(layer, "group")
+                .or_else(|| ints(layer, "groups"))
+                .map_or(1, |groups| groups.first().copied().unwrap_or(1))
+                .max(1);
             let columns = inputs * kernel[0] * kernel[1];
             let (rows, kernel) = (outputs / groups, Some(kernel));
             Some(Rounded { planned, layer, input, rows, columns, groups, is_transposed: false, kernel })

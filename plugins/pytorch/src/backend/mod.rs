@@ -44,7 +44,7 @@ impl sdk::Backend for Backend {
                 })
                 .collect(),
             url_schemes: RVec::new(),
-            features: texts(&["inspect", "run", "capture", "threads", "budget", "substitute", "code", "read-real", "runtime-folder", "kernels"]),
+            features: texts(&["inspect", "run", "capture", "threads", "budget", "edit", "export", "substitute", "code", "read-real", "runtime-folder", "kernels", "quantize"]),
             options: vec![
                 OptionInfo {
                     name: "qengine".into(),

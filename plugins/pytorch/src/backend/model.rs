@@ -1,15 +1,19 @@
 //! An open model.
 
 use crate::code::{self, Wanted};
+use crate::container::{Archive, deep};
 use crate::document::Document;
+use crate::export;
 use crate::kernels::{self, Profile};
+use crate::open;
 use crate::runtime::{Prepared, Runtime};
 use qp_abi::abi_stable::std_types::RSlice;
+use qp_abi::sdk::boundary::model_object;
 use qp_abi::sdk::{
-    self, BackendError, ErrorKind, Kernels, KernelsOf, ModelInfo, Pair, Progress, ROption, Result, RunReport,
-    RunRequest, Sink,
+    self, BackendError, Edit, ErrorKind, Kernels, KernelsOf, ModelBox, ModelInfo, Pair, Progress,
+    Quantizable, QuantizableOf, ROption, Result, RunReport, RunRequest, Sink,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Options that a model is prepared with: weights are packed for an engine, and kept in a precision.
@@ -42,6 +46,25 @@ impl Model {
 }
 
 impl Model {
+    /// The archive of the exported program that the model is.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` for all other files, `UnsafeFile` for one that would run code when it is loaded.
+    fn program(&self) -> Result<&Arc<Archive>> {
+        let info = &self.document.info;
+        match (&info.run_obstacle, self.document.data.archive()) {
+            (ROption::RSome(obstacle), _) if obstacle.kind == ErrorKind::UNSAFE_FILE => Err(obstacle.clone()),
+            (_, Some(archive)) if info.format == "pt2" => Ok(archive),
+            _ => Err(BackendError::unsupported_op(
+                "only programs of `torch.export.save` are changed and written",
+            )
+            .with_help(
+                "Export the model in Python: \
+                     `torch.export.save(torch.export.export(model.eval(), (example,)), \"model.pt2\")`.",
+            )),
+        }
+    }
+
     /// Notes what the layers took in a run that is profiled.
     fn note(&self, folder: &str, elapsed_ns: u64, model: &Prepared) -> Result<()> {
         let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,6 +99,25 @@ impl sdk::Model for Model {
     fn read_real(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
         let (tensor, _) = self.document.tensor(name)?;
         tensor.deliver_real(name, &self.document.data, sink, progress)
+    }
+
+    fn edit(&self, edits: &[Edit], progress: &Progress<'_>) -> Result<ModelBox> {
+        progress.update("changing the program", 0, 0)?;
+        let document = open::read_edited(deep(|| export::edited(self.program()?, edits))?)?;
+        let runtime = Arc::clone(&self.runtime);
+        Ok(model_object(Self::new(document, self.path.clone(), &self.options, runtime)))
+    }
+
+    fn export(&self, path: &str, options: &[Pair], progress: &Progress<'_>) -> Result<()> {
+        if let Some(option) = options.first() {
+            return Err(BackendError::invalid_input(format!("unknown option `{}` of an export", option.0)));
+        }
+        export::write(self.program()?, Path::new(path), progress)
+    }
+
+    fn quantizable(&self, of: &QuantizableOf, progress: &Progress<'_>) -> Result<Quantizable> {
+        progress.update("planning", 0, 0)?;
+        deep(|| export::quantizable(self.program()?, &self.document.info, of))
     }
 
     fn run(

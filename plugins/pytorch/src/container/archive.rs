@@ -6,7 +6,7 @@ use super::directory;
 use super::source::{Source, SourceReader};
 use qp_abi::sdk::{BackendError, Result};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub struct Archive {
     records: BTreeMap<String, Record>,
     folder: String,
     ambiguities: Vec<String>,
+    /// Entries that are not in the file: what edits have put in place of its own.
+    added: BTreeMap<String, Arc<[u8]>>,
 }
 
 /// One entry: where its bytes are.
@@ -127,7 +129,21 @@ impl Archive {
                 records.insert(known.to_owned(), record);
             }
         }
-        Ok(Self { source, zip, records, folder, ambiguities })
+        Ok(Self { source, zip, records, folder, ambiguities, added: BTreeMap::new() })
+    }
+
+    /// The archive with other entries: those of `names` that it has, and the given ones, which may be in the place of its own.
+    pub fn with_entries(&self, names: &BTreeSet<String>, added: BTreeMap<String, Arc<[u8]>>) -> Self {
+        let mut changed = self.clone();
+        changed.records.retain(|name, _| names.contains(name));
+        changed.added.retain(|name, _| names.contains(name));
+        for (name, content) in &added {
+            let size = content.len() as u64;
+            let record = Record { index: usize::MAX, start: 0, is_stored: false, size };
+            changed.records.insert(name.clone(), record);
+        }
+        changed.added.extend(added);
+        changed
     }
 
     /// The file itself.
@@ -165,6 +181,9 @@ impl Archive {
     /// # Errors
     /// `CorruptFile` when there is none, or its bytes are not what the table of contents says.
     pub fn content(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        if let Some(added) = self.added.get(name) {
+            return Ok(Cow::Borrowed(added));
+        }
         let record = self.found(name)?;
         if let Some(range) = record.range(name)? {
             return self.source.bytes()?.get(range).map(Cow::Borrowed).ok_or_else(|| too_large(name));

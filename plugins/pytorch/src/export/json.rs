@@ -100,19 +100,21 @@ pub fn node_name(node: &Value) -> &str {
     node.get("name").and_then(Value::as_str).or_else(|| results(node).next()).unwrap_or("?")
 }
 
-/// What the signature binds to stored tensors: names in the graph, and the names of the tensors.
-pub fn stored_names(signature: &Value) -> Vec<(&str, &str)> {
+/// What one input of the signature binds to a stored tensor: the name in the graph, and the tensor's.
+pub fn bound(spec: &Value) -> Option<(&str, &str)> {
     const KINDS: [(&str, &str); 3] = [
         ("/parameter/arg/name", "/parameter/parameter_name"),
         ("/buffer/arg/name", "/buffer/buffer_name"),
         ("/tensor_constant/arg/name", "/tensor_constant/tensor_constant_name"),
     ];
-    let names = rows(signature, "input_specs").iter().flat_map(|spec| {
-        KINDS.iter().filter_map(|(argument, name)| {
-            spec.pointer(argument).and_then(Value::as_str).zip(spec.pointer(name).and_then(Value::as_str))
-        })
-    });
-    names.collect()
+    KINDS.iter().find_map(|(argument, name)| {
+        spec.pointer(argument).and_then(Value::as_str).zip(spec.pointer(name).and_then(Value::as_str))
+    })
+}
+
+/// What the signature binds to stored tensors: names in the graph, and the names of the tensors.
+pub fn stored_names(signature: &Value) -> Vec<(&str, &str)> {
+    rows(signature, "input_specs").iter().filter_map(bound).collect()
 }
 
 /// The names of the values that a program is given, and for each whether it is a number and no tensor.

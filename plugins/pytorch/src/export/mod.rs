@@ -1,14 +1,19 @@
-//! Programs written by `torch.export.save`: a graph in JSON, and stored tensors.
+//! Programs written by `torch.export.save`: a graph in JSON, and stored tensors. They are read, changed and written.
 
 mod compiled;
+mod edit;
 mod graph;
 mod json;
 mod layers;
 mod layout;
+mod operator;
 mod program;
+mod quantize;
 mod region;
 mod subclass;
 mod weights;
+mod wiring;
+mod write;
 
 use crate::container::Archive;
 use crate::document::{Collector, Document};
@@ -16,13 +21,41 @@ use crate::judge::Judgement;
 use crate::tensor::Data;
 use layout::Layout;
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, Finding, RSome, RString, Result, Severity};
+use qp_abi::sdk::{
+    Activations, BackendError, Edit, Finding, ModelInfo, Quantizable, QuantizableOf, RSome, RString, Result,
+    Severity,
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Major versions of the schema: 7 is that of PyTorch 2.5, and says the same in what is read here.
 const SCHEMAS: std::ops::RangeInclusive<i64> = 7..=8;
+
+/// The archive with changes to its program; the actions are listed in [`edit`].
+///
+/// # Errors
+/// `NotFound`, `InvalidInput` and `UnsupportedOp` for edits that do not fit; those of reading the file.
+pub fn edited(archive: &Arc<Archive>, edits: &[Edit]) -> Result<Archive> {
+    edit::apply(archive, edits)
+}
+
+/// What of a program can be quantized. `info` is its description.
+///
+/// # Errors
+/// `UnsupportedOp` for weights in forms of their own; those of reading the file.
+pub fn quantizable(archive: &Arc<Archive>, info: &ModelInfo, of: &QuantizableOf) -> Result<Quantizable> {
+    if of.activations == Activations::Dynamic || of.in_blocks {
+        return Err(BackendError::unsupported_op(
+            "exported programs get scales from calibration, and one for each tensor or channel of a weight",
+        )
+        .with_help("Leave out `--dynamic`; with `--weight-only` give `--block-size 0`."));
+    }
+    Ok(quantize::plan(edit::Editable::read(archive)?.module(), info, of))
+}
+
+pub use write::write;
+
 /// Whether the archive is one of `torch.export.save`.
 pub fn is_export(archive: &Archive) -> bool {
     archive.contains("archive_format")

@@ -21,7 +21,7 @@ pub fn inline(module: &mut Value) {
 }
 
 /// New names for values.
-type Renamed = HashMap<String, String>;
+pub(super) type Renamed = HashMap<String, String>;
 
 #[derive(Default)]
 struct Inliner {
@@ -167,7 +167,7 @@ fn names_of(arguments: &[Value]) -> Vec<&str> {
 }
 
 /// Gives the values that a node reads their new names.
-fn rename_reads(node: &mut Value, names: &Renamed) {
+pub(super) fn rename_reads(node: &mut Value, names: &Renamed) {
     if let Some(inputs) = node.get_mut("inputs").filter(|_| !names.is_empty()) {
         rename(inputs, names);
     }

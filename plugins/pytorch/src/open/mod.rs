@@ -35,6 +35,19 @@ pub fn read(source: Arc<Source>) -> Result<Document> {
     deep(|| judged(source)).map_err(BackendError::one_line)
 }
 
+/// Reads an archive whose entries edits have changed.
+///
+/// # Errors
+/// As [`open`].
+pub fn read_edited(archive: Archive) -> Result<Document> {
+    deep(|| {
+        let verdict = judge::of_archive(&archive);
+        let source = Arc::clone(archive.source());
+        concluded(of_archive(Arc::new(archive), verdict.is_dangerous()), &verdict, source)
+    })
+    .map_err(BackendError::one_line)
+}
+
 /// Reads a file, with the verdict on it.
 fn judged(source: Arc<Source>) -> Result<Document> {
     let bytes = source.bytes()?;
@@ -63,6 +76,11 @@ fn judged(source: Arc<Source>) -> Result<Document> {
             (saved::of_pickles(Arc::clone(&source), verdict.is_dangerous()), verdict)
         }
     };
+    concluded(document, &verdict, source)
+}
+
+/// Completes a description, and says what the verdict is.
+fn concluded(document: Result<Document>, verdict: &Verdict, source: Arc<Source>) -> Result<Document> {
     let document = document.and_then(|mut document| {
         kind::assign(&mut document.info);
         settle(&mut document.info)?;
@@ -77,7 +95,7 @@ fn judged(source: Arc<Source>) -> Result<Document> {
         }
         document => document?,
     };
-    conclude(&verdict, &mut document.info);
+    conclude(verdict, &mut document.info);
     if document.info.precision == "unknown" {
         let weights = precision(&document.info.tensors);
         let is_dynamic = document.info.scheme == "dynamic" && weights != "unknown";

@@ -123,6 +123,11 @@ pub fn quantized_scalar_type(dtype: DType) -> Option<i64> {
     })
 }
 
+/// The number of a type in a `.pt2` file.
+pub fn export_type(dtype: DType) -> Option<i64> {
+    (1..MAX_SCALAR_TYPE).find(|&number| from_export_type(number).is_some_and(|found| found.dtype == dtype))
+}
+
 /// The type that a `.pt2` file writes as this number (`ScalarType` of the export schema).
 pub fn from_export_type(number: i64) -> Option<ElementType> {
     match number {
