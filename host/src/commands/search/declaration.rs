@@ -81,7 +81,7 @@ impl Record for LayerRow {
                 .title("parameters")
                 .rank(3),
             Self::field("bits", Unit::Text, "Bits of its weight in the best mix", |row| row.bits)
-                .choices(&["4", "8", "float"])
+                .choices(&["4", "8", "16", "float"])
                 .title("bits"),
             Self::field("pin", Unit::Text, "The bits that the scores fix; null if they fix none", |row| {
                 row.pin
@@ -109,9 +109,9 @@ impl Record for FrontRow {
         vec![
             Self::field("bytes", Unit::Bytes, "Bytes of all stored tensors, without scales", |row| row.bytes)
                 .title("size"),
-            Self::field("layers_4", Unit::Count, "Layers at 4 bits", |row| row.layers_at[0]).title("4 bits"),
-            Self::field("layers_8", Unit::Count, "Layers at 8 bits", |row| row.layers_at[1]).title("8 bits"),
-            Self::field("layers_16", Unit::Count, "Layers at 16 bits", |row| row.layers_at[2]).title("16 bits"),
+            Self::field("layers_4", Unit::Count, "Layers at 4 bits", |row| row.layers_at[0]).title("int4"),
+            Self::field("layers_8", Unit::Count, "Layers at 8 bits", |row| row.layers_at[1]).title("int8"),
+            Self::field("layers_16", Unit::Count, "Layers at 16 bits", |row| row.layers_at[2]).title("int16"),
             Self::field("layers_float", Unit::Count, "Layers in float", |row| row.layers_at[3])
                 .title("float"),
             Self::field("loss", Unit::Real, "Sum of the scores", |row| row.loss).title("sum of KL"),
