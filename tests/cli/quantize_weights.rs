@@ -113,6 +113,27 @@ fn blocks_have_the_parameters_of_onnxruntime_in_both_forms() {
     }
 }
 
+/// The last layer's weight is a matrix: it gets blocks, and its bias stays real; all others are as without blocks.
+#[test]
+fn a_static_model_may_have_blocks_as_well() {
+    let world = World::new();
+    let mut session = world.session();
+    let line = "quantize models/resnet8.onnx --block-size 16 --weight-type uint4 --activation-type uint8 \
+                --data models/digits.npz --samples 16 --out s.onnx";
+    let made = session.command(line);
+    // Ten weights and a constant operand.
+    assert_eq!((&made["tensors"], &made["biases"], &made["block_size"]), (&json!(11), &json!(9), &json!(16)));
+    let (scale, zero_point, count) = parameters(&mut session, "s.onnx", "fc.weight_quantized");
+    assert!((scale - 0.034_915_626).abs() < 1e-8, "{scale}");
+    assert_eq!((zero_point, count), (8, 40));
+    assert_eq!(parameters(&mut session, "s.onnx", "stem.weight_quantized").2, 1);
+    let line = "evaluate s.onnx --reference models/resnet8.onnx --data models/digits.npz --samples 16";
+    let rated = session.command(line);
+    let row =
+        rated["models"].as_array().unwrap().iter().find(|row| row["model"] == "s.onnx").cloned().unwrap();
+    assert!(row["agreement"]["sqnr_db"].as_f64().unwrap() > 5.0, "{row}");
+}
+
 /// All weights of a network at 4 bits: rounding by the inputs of layers gains what it does for static models.
 #[test]
 fn weights_alone_are_rounded_by_the_inputs_of_layers() {
@@ -139,7 +160,8 @@ fn what_does_not_go_together_is_refused() {
         ("--weight-only --block-size 0 --quant-format qoperator", "leave out `--quant-format`"),
         ("--weight-only --weight-type int16", "4 or 8 bits"),
         ("--weight-only --bias-correction", "cannot be used with"),
-        ("--block-size 32", "--weight-only"),
+        ("--dynamic --block-size 32", "cannot be used with"),
+        ("--block-size 32 --quant-format qoperator", "know no blocks"),
         ("--weight-only --rounding gptq", "no input is chosen"),
         ("--weight-only --op-types Conv", "nothing to quantize"),
     ];

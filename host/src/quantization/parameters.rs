@@ -175,7 +175,7 @@ fn of_tensor(
     numbers: &[f32],
     options: &Options,
 ) -> Result<Parameters> {
-    if options.block_size.is_some() {
+    if options.block_size.is_some() && planned.input_axis.is_some() {
         let made = blocked(numbers, tensor, planned, options).map_err(|error| of(&planned.name, error));
         return Ok(made?.0);
     }

@@ -33,8 +33,9 @@ pub(in super::super) struct Arguments {
     /// Weights alone become codes: in blocks as `MatMulNBitsQuantizer` has it, or with `--block-size 0` by tensor or channel
     #[arg(long, conflicts_with_all = OF_ACTIVATIONS, conflicts_with = "dynamic")]
     weight_only: bool,
-    /// For `--weight-only`: how many inputs of a product share a scale [default: 128]
-    #[arg(long, value_name = "COUNT", requires = "weight_only", value_parser = integer_in::<u32>(0..=1 << 20))]
+    /// How many inputs of a matrix product share a scale of its weight; 0 for no blocks [default: 0, and 128 with
+    /// `--weight-only`]
+    #[arg(long, value_name = "COUNT", conflicts_with = "dynamic", value_parser = integer_in::<u32>(0..=1 << 20))]
     block_size: Option<u32>,
     /// For `--weight-only`: how ONNX Runtime computes products of blocks; 4 is in int8
     #[arg(long, value_name = "LEVEL", requires = "weight_only", value_parser = integer_in::<u8>(0..=4))]
@@ -42,7 +43,7 @@ pub(in super::super) struct Arguments {
     /// The codes of activations
     #[arg(long, value_name = "TYPE", default_value = "int8")]
     activation_type: ActivationType,
-    /// The codes of weights [default: int8, and uint4 in blocks]
+    /// The codes of weights [default: int8, and uint4 in blocks with `--weight-only`]
     #[arg(long, value_name = "TYPE")]
     weight_type: Option<WeightType>,
     /// A scale for each channel of a weight
@@ -85,7 +86,7 @@ pub(in super::super) struct Arguments {
     #[arg(long)]
     force_quantize_no_input_check: bool,
     /// The form of the result: pairs of QuantizeLinear and DequantizeLinear, or operators that take codes
-    /// [default: qdq, and qoperator in blocks]
+    /// [default: qdq, and qoperator in blocks with `--weight-only`]
     #[arg(long, value_name = "FORM")]
     quant_format: Option<QuantFormat>,
     /// Measure all ranges again, also those of an earlier calibration on the same samples
@@ -219,10 +220,8 @@ impl Arguments {
     fn block_size(&self) -> Result<Option<usize>> {
         const DEFAULT: u32 = 128;
         const LEAST: u32 = 16;
-        if !self.weight_only {
-            return Ok(None);
-        }
-        match self.block_size.unwrap_or(DEFAULT) {
+        let default = if self.weight_only { DEFAULT } else { 0 };
+        match self.block_size.unwrap_or(default) {
             0 => Ok(None),
             size if size >= LEAST && size.is_power_of_two() => Ok(Some(size as usize)),
             _ => Err(Error::usage("`--block-size` takes a power of two from 16 on, or 0 for no blocks")),
@@ -231,7 +230,8 @@ impl Arguments {
 
     /// The codes of weights.
     fn weight(&self, block_size: Option<usize>) -> Result<DType> {
-        let default = if block_size.is_some() { WeightType::Uint4 } else { WeightType::Int8 };
+        let is_product = self.weight_only && block_size.is_some();
+        let default = if is_product { WeightType::Uint4 } else { WeightType::Int8 };
         let chosen = self.weight_type.unwrap_or(default);
         let has_16_bits = matches!(chosen, WeightType::Int16 | WeightType::Uint16);
         let has_8_bits = matches!(chosen, WeightType::Int8 | WeightType::Uint8);
@@ -257,7 +257,10 @@ impl Arguments {
                 "only blocks have an operator of their own: leave out `--quant-format`",
             ));
         }
-        Ok(is_wanted.unwrap_or(block_size.is_some() || self.dynamic))
+        if !self.weight_only && block_size.is_some() && is_wanted == Some(true) {
+            return Err(Error::usage("operators of codes know no blocks: leave out `--quant-format`"));
+        }
+        Ok(is_wanted.unwrap_or(self.weight_only && block_size.is_some() || self.dynamic))
     }
 
     pub(super) fn options(&self) -> Result<Options> {

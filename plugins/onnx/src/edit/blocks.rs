@@ -1,10 +1,10 @@
 //! Matrices of codes with scales for blocks of their rows or columns: `DequantizeLinear` with a block size before the
 //! layer, or `MatMulNBits` in its place.
 
-use super::codes::{int, is_plain_product, real_type};
+use super::codes::{int, is_plain_product, real_type, whole};
 use super::dynamic::transposed;
 use super::{Affine, CONTRIB, Editor, axis, needed, pack, real_bytes, values};
-use crate::proto::{AttributeProto, NodeProto, code};
+use crate::proto::{AttributeProto, NodeProto};
 use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
 
 /// `DequantizeLinear` has a block size from this version of ONNX's own operators on.
@@ -229,15 +229,6 @@ fn pack_row(codes: &[u8], bits: usize, fill: u8, packed: &mut Vec<u8>) {
     for pack in codes.chunks(per_byte) {
         let code = |at: usize| pack.get(at).copied().unwrap_or(fill);
         packed.push((0..per_byte).fold(0, |byte, at| byte | code(at) << (at * bits)));
-    }
-}
-
-fn whole(name: &str, number: i64) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        i: Some(number),
-        r#type: Some(code::INT),
-        ..AttributeProto::default()
     }
 }
 

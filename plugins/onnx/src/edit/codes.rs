@@ -269,6 +269,16 @@ pub(super) fn int(node: &NodeProto, name: &str) -> Option<i64> {
     found.i.filter(|_| found.r#type.is_none_or(|kind| kind == code::INT))
 }
 
+/// A whole-number attribute.
+pub(super) fn whole(name: &str, number: i64) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        i: Some(number),
+        r#type: Some(code::INT),
+        ..AttributeProto::default()
+    }
+}
+
 /// Whether a `Gemm` is y = a · b + c, with b transposed or not.
 pub(crate) fn is_plain_product(node: &NodeProto) -> bool {
     let factor = |name: &str| {

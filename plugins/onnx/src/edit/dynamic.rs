@@ -1,9 +1,9 @@
 //! Layers that multiply with stored codes and round what they read at each run: `ConvInteger`, `MatMulInteger`, `Gather` of
 //! codes, `DynamicQuantizeLSTM`; with the names that `onnxruntime.quantization.quantize_dynamic` gives.
 
-use super::codes::{int, is_plain_product};
+use super::codes::{int, is_plain_product, whole as whole_attribute};
 use super::{CONTRIB, Editor, axis, values};
-use crate::proto::{AttributeProto, NodeProto, code};
+use crate::proto::NodeProto;
 use qp_abi::sdk::{BackendError, DType, Edit, Result};
 use std::collections::HashMap;
 
@@ -134,12 +134,7 @@ impl Editor<'_> {
             ..plain(op_type, &format!("{name}_quant"), vec![x, w, x_zero_point, w_zero_point], &whole)
         }];
         made.push(NodeProto {
-            attribute: vec![AttributeProto {
-                name: Some("to".to_owned()),
-                i: Some(i64::from(DType::FLOAT32.0)),
-                r#type: Some(code::INT),
-                ..AttributeProto::default()
-            }],
+            attribute: vec![whole_attribute("to", i64::from(DType::FLOAT32.0))],
             ..plain("Cast", &format!("{whole}_cast"), vec![whole.clone()], &real)
         });
         let scales = [x_scale, w_scale];

@@ -43,7 +43,7 @@ use crate::held::{Held, give};
 use crate::proto::type_proto::{Tensor, Value};
 use crate::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, code,
+    TypeProto, ValueInfoProto,
 };
 use codes::Codes;
 pub(crate) use codes::{inner_reads, is_plain_product};
@@ -446,13 +446,7 @@ fn axis(arguments: &[Pair]) -> Result<Option<i64>> {
 }
 
 fn axis_attribute(axis: Option<i64>) -> Vec<AttributeProto> {
-    let axis = axis.map(|axis| AttributeProto {
-        name: Some("axis".to_owned()),
-        i: Some(axis),
-        r#type: Some(code::INT),
-        ..AttributeProto::default()
-    });
-    axis.into_iter().collect()
+    axis.map(|axis| codes::whole("axis", axis)).into_iter().collect()
 }
 
 /// Scales with one zero point each.

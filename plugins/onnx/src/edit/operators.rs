@@ -1,10 +1,10 @@
 //! Operators of codes written as operators of real numbers between `DequantizeLinear` and `QuantizeLinear`, and back.
 
-use super::codes::int;
+use super::codes::{int, whole};
 use super::parameters::is_quantize;
 use super::unquantize::is_dequantize;
 use super::{CONTRIB, Editor, axis_attribute, pack, real_bytes};
-use crate::proto::{NodeProto, code};
+use crate::proto::NodeProto;
 use crate::quant::operator::{self, Axis, Operand, Place, moves_codes};
 use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
 
@@ -223,12 +223,7 @@ impl Editor<'_> {
             attribute.retain(|attribute| attribute.name.as_deref() != Some("beta"));
         }
         if name == "QLinearSoftmax" {
-            attribute.push(crate::proto::AttributeProto {
-                name: Some("opset".to_owned()),
-                i: Some(self.opset),
-                r#type: Some(code::INT),
-                ..crate::proto::AttributeProto::default()
-            });
+            attribute.push(whole("opset", self.opset));
         }
         self.graph.node[place] = NodeProto {
             op_type: Some(name.to_owned()),

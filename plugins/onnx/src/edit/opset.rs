@@ -4,7 +4,7 @@
 //! mean what was meant before; those handled here are the others.
 
 use super::Editor;
-use super::codes::int;
+use super::codes::{int, whole};
 use crate::proto::tensor_shape_proto::dimension::Value as Size;
 use crate::proto::type_proto::Value;
 use crate::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, code};
@@ -284,15 +284,6 @@ fn unknown(node: &NodeProto, what: &str) -> BackendError {
         node.op_type.as_deref().unwrap_or_default()
     ))
     .with_help("Export it again with the newer opset.")
-}
-
-fn whole(name: &str, number: i64) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        i: Some(number),
-        r#type: Some(code::INT),
-        ..AttributeProto::default()
-    }
 }
 
 fn text(name: &str, text: &str) -> AttributeProto {

@@ -120,11 +120,17 @@ fn answer(walk: &Walk<'_>, paths: &[String], ranges: &HashMap<String, Source>) -
     for mark in walk.marks().filter(|mark| !known.contains(mark.name.as_str())) {
         if walk.stored.contains_key(&mark.name) {
             let layers = layers_of.get(mark.name.as_str()).into_iter().flatten();
+            let (input_axis, values) = match walk.of.in_blocks && mark.is_weight {
+                true => matrix(walk, &mark.name).unwrap_or_default(),
+                false => (None, Vec::new()),
+            };
             plan.tensors.push(QuantizableTensor {
                 name: mark.name.clone(),
                 axis: mark.axis,
+                input_axis,
                 is_operand: !mark.is_weight,
                 layers: layers.map(|path| (*path).to_owned()).collect(),
+                values,
                 ..QuantizableTensor::default()
             });
             continue;
@@ -150,6 +156,10 @@ fn answer(walk: &Walk<'_>, paths: &[String], ranges: &HashMap<String, Source>) -
         plan.values.retain(|value| value.same_as.as_ref().is_none_or(|other| all.contains(other)));
         if plan.values.len() == before {
             plan.biases = biases(walk, paths, &all);
+            // Sums over blocks have no scale that a bias could share.
+            let in_blocks = plan.tensors.iter().filter(|tensor| tensor.input_axis.is_some());
+            let in_blocks: HashSet<&str> = in_blocks.map(|tensor| tensor.name.as_str()).collect();
+            plan.biases.retain(|bias| !in_blocks.contains(bias.weight.as_str()));
             break;
         }
     }
@@ -159,6 +169,29 @@ fn answer(walk: &Walk<'_>, paths: &[String], ranges: &HashMap<String, Source>) -
     };
     plan.folded = walk.folded.iter().map(folded).collect();
     plan
+}
+
+/// The axis along which a stored matrix is multiplied, if all that read it multiply so, and a value that each of them
+/// computes.
+fn matrix(walk: &Walk<'_>, name: &str) -> Option<(Option<u32>, Vec<String>)> {
+    let tensor = walk.stored.get(name).filter(|tensor| tensor.dims.len() == 2)?;
+    let (mut axis, mut values) = (None, Vec::new());
+    for node in
+        walk.nodes.iter().filter(|node| node.input.iter().any(|input| Some(input) == tensor.name.as_ref()))
+    {
+        let own = match op(node) {
+            "MatMul" => 0,
+            "Gemm" => u32::from(whole(node, "transB") != 0),
+            _ => return None,
+        };
+        let is_weight = node.input.iter().position(|input| input == name) == Some(1);
+        if !is_weight || axis.is_some_and(|axis| axis != own) {
+            return None;
+        }
+        axis = Some(own);
+        values.extend(node.output.first().cloned());
+    }
+    Some((axis, values))
 }
 
 /// Those whose input and weight have scales, and that are not codes already.
