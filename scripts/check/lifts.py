@@ -82,7 +82,6 @@ def aimet(arguments, path, model, parts, references, folder):
     from aimet_onnx import QuantizationSimModel
     from aimet_onnx.batch_norm_fold import fold_all_batch_norms_to_weight
     from aimet_onnx.cross_layer_equalization import equalize_model
-    from aimet_onnx.meta.connectedgraph import ConnectedGraph  # noqa: F401
 
     config = pathlib.Path(aimet_onnx.__file__).parent / "common/quantsim_config/default_config_per_channel.json"
     count = len(next(iter(parts[0].values())))

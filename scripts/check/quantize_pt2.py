@@ -25,7 +25,8 @@ import warnings
 
 import numpy as np
 import torch
-import torch.ao.quantization.fx._decomposed  # registers the operators of quantized_decomposed
+
+from exported import Recorder
 
 warnings.filterwarnings("ignore")
 OPTIONS = {
@@ -41,20 +42,6 @@ OPTIONS = {
 # Noise of half the power.
 MARGIN_DB = 3
 WEIGHTED = ("Conv2d", "ConvTranspose2d", "Linear", "NonDynamicallyQuantizableLinear")
-
-
-class Recorder(torch.fx.Interpreter):
-    """Runs a graph and keeps every tensor under its node's name."""
-
-    def __init__(self, module):
-        super().__init__(module)
-        self.values = {}
-
-    def run_node(self, node):
-        value = super().run_node(node)
-        if node.op == "call_function" and isinstance(value, torch.Tensor):
-            self.values[node.name] = value.clone()
-        return value
 
 
 def recorded(path, arrays):
