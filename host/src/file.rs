@@ -113,6 +113,14 @@ pub fn survive_size_limits() -> Result<()> {
     Ok(())
 }
 
+/// Before work is done whose result would not be written.
+///
+/// # Errors
+/// `InvalidInput` for an existing file that may not be replaced.
+pub fn require_free(path: &Path, may_replace: bool) -> Result<()> {
+    if may_replace || !path.exists() { Ok(()) } else { Err(exists(path)) }
+}
+
 /// The refusal to replace a file.
 pub fn exists(path: &Path) -> Error {
     Error::invalid_input(format!("`{}` already exists", path.display()))

@@ -197,6 +197,15 @@ fn nothing_is_written_that_was_not_asked_for() {
         &format!("quantize models/resnet8.onnx {DATA} --out models/resnet8.onnx --force"),
         "is read from",
     );
+    for line in [
+        "convert models/resnet8_int8.onnx --to float --out models/resnet8_int8.onnx --force",
+        "search models/resnet8.onnx --target-size 60KiB --data models/digits.npz --out models/resnet8.onnx --force",
+        "load models/resnet8.onnx; repair models/resnet8_int8.onnx --min-sqnr 42 --data models/digits.npz \
+         --out models/resnet8_int8.onnx --force",
+        "export models/resnet8_int8.onnx models/resnet8_int8.onnx --force",
+    ] {
+        refused(line, "is read from");
+    }
     refused(&format!("quantize models/resnet8_int8.onnx {DATA} --out x.onnx"), "is quantized already");
     refused(
         &format!("quantize models/resnet8.onnx {DATA} --out x.onnx --exclude nothing*"),

@@ -6,6 +6,7 @@ use super::{Command, Example, Group, Scope};
 use crate::backend::{Edit, Fetch, Progress};
 use crate::capture::Side;
 use crate::capture::real::Real;
+use crate::commands::arguments::target::require_target;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::input::Input;
@@ -232,9 +233,7 @@ impl Command for Convert {
             Some(path) => playground.path(path),
             None => default_path(&model, goal),
         };
-        if !arguments.force && path.exists() {
-            return Err(file::exists(&path));
-        }
+        require_target(&model, &path, arguments.force)?;
         task.update("converting", 0, 0);
         let converted = model.session.edit(vec![goal.edit()], &task)?;
         let result = playground.in_memory(&model, converted, &path);

@@ -91,9 +91,7 @@ impl Command for Plot {
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let path = playground.path(&arguments.file);
         let format = format(&path)?;
-        if path.exists() && !arguments.force {
-            return Err(file::exists(&path));
-        }
+        file::require_free(&path, arguments.force)?;
         let name = arguments.command.first().map_or("", String::as_str);
         let entry = super::find(name).filter(|entry| matches!(entry.name, "weights" | "ranges")).ok_or_else(
             || {

@@ -7,3 +7,4 @@ pub(super) mod number;
 pub(super) mod pictures;
 pub(super) mod running;
 pub(super) mod samples;
+pub(super) mod target;

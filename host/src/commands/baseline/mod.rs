@@ -143,9 +143,7 @@ fn known_values(playground: &Playground) -> Result<Values> {
 
 fn save(text: &str, force: bool, playground: &Playground) -> Result<Report> {
     let path = playground.path(text);
-    if !force && path.exists() {
-        return Err(file::exists(&path));
-    }
+    file::require_free(&path, force)?;
     // Tolerances that the user edited in the file being replaced.
     let before = Baseline::read(&path).unwrap_or_default();
     let baseline = Baseline { values: known_values(playground)?, ..before };

@@ -5,6 +5,7 @@ mod last;
 use super::{Command, Example, Group, Scope};
 use crate::array_file::ArrayWriter;
 use crate::backend::Progress;
+use crate::commands::arguments::target::require_target;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::inspect::Elements;
@@ -128,7 +129,7 @@ impl Command for Export {
                 vec![path]
             }
             None => {
-                refuse_own_file(&model, &path)?;
+                require_target(&model, &path, arguments.force)?;
                 let files =
                     file::keep_all(&path, arguments.force, |place| model.session.export(place, &task))?;
                 playground.list_written(&path, &task)?;
@@ -183,20 +184,6 @@ fn write_last(
         (Tone::Name, exported.files.join(", ")),
         (Tone::Plain, format!(" ({nodes}{})", number::bytes(exported.bytes))),
     ]))
-}
-
-/// A model is not written over the file that it is read from.
-fn refuse_own_file(model: &Loaded, path: &Path) -> Result<()> {
-    let own = |file: &std::path::PathBuf| matches!((file.canonicalize(), path.canonicalize()), (Ok(file), Ok(path)) if file == path);
-    if model.files().iter().any(own) {
-        return Err(Error::invalid_input(format!(
-            "`{}` is the file that `{}` is read from",
-            path.display(),
-            model.id
-        ))
-        .with_hint("Give another name; the original can be replaced when qp has ended."));
-    }
-    Ok(())
 }
 
 fn write_tensor(

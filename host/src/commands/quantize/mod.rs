@@ -4,6 +4,7 @@ mod arguments;
 mod declaration;
 
 use super::arguments::evidence::Choice;
+use super::arguments::target::require_target;
 use super::{Command, Example, Group, Scope};
 use crate::capture::{Execution, Feed, can_be_captured};
 use crate::error::{Error, Result};
@@ -20,7 +21,7 @@ use arguments::Arguments;
 use declaration::{QuantizeReport, Row};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// `quantize [NAME]`
@@ -103,19 +104,7 @@ fn refuse(model: &Loaded, out: &Path, may_replace: bool) -> Result<()> {
         return Err(Error::invalid_input(format!("`{}` is quantized already: {scheme}", model.id))
             .with_hint("Give the float model that it was made of."));
     }
-    let is_own = |file: &PathBuf| matches!((file.canonicalize(), out.canonicalize()), (Ok(file), Ok(out)) if file == out);
-    if model.files().iter().any(is_own) {
-        return Err(Error::invalid_input(format!(
-            "`{}` is the file that `{}` is read from",
-            out.display(),
-            model.id
-        ))
-        .with_hint("Give another name with `--out`."));
-    }
-    if out.exists() && !may_replace {
-        return Err(file::exists(out));
-    }
-    Ok(())
+    require_target(model, out, may_replace)
 }
 
 /// What a step gave, as a line.

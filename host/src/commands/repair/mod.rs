@@ -7,6 +7,7 @@ use super::arguments::evidence::Choice;
 use super::arguments::number::margin;
 use super::{Command, Example, Group, Scope};
 use crate::backend::Progress;
+use crate::commands::arguments::target::require_target;
 use crate::editing::Switches;
 use crate::error::{Error, Result};
 use crate::file;
@@ -68,11 +69,8 @@ impl Command for Repair {
             playground,
             &task,
         )?;
-        if let Some(path) = &arguments.out
-            && !arguments.force
-            && playground.path(path).exists()
-        {
-            return Err(file::exists(&playground.path(path)));
+        if let Some(path) = &arguments.out {
+            require_target(&model, &playground.path(path), arguments.force)?;
         }
         let given = arguments.evidence.read(playground)?;
         if arguments.lose.is_some() && given.labels.is_none() {

@@ -9,6 +9,7 @@ use super::arguments::evidence::Choice as Evidence;
 use super::arguments::number::{margin, size};
 use super::{Command, Example, Group, Scope};
 use crate::capture::{Execution, can_be_captured};
+use crate::commands::arguments::target::require_target;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::model::DType;
@@ -94,12 +95,8 @@ impl Command for Search {
                 .with_hint("Give the float model that it was made of; `repair` mends a quantized one."));
         }
         can_be_captured(&model)?;
-        for path in
-            [&arguments.out, &arguments.save_scores].into_iter().flatten().map(|path| playground.path(path))
-        {
-            if path.exists() && !arguments.force {
-                return Err(file::exists(&path));
-            }
+        for path in [&arguments.out, &arguments.save_scores].into_iter().flatten() {
+            require_target(&model, &playground.path(path), arguments.force)?;
         }
         let given = arguments.evidence.read(playground)?;
         if arguments.asks_for_accuracy() && given.labels.is_none() {
