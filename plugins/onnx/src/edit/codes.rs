@@ -263,13 +263,13 @@ pub(super) fn raise_version(model: &mut crate::proto::ModelProto) {
     }
 }
 
-/// A whole-number attribute, for tests of a node's form.
-pub(super) fn int(node: &NodeProto, name: &str) -> Option<i64> {
+/// A node's whole-number attribute.
+pub(crate) fn int(node: &NodeProto, name: &str) -> Option<i64> {
     let found = node.attribute.iter().find(|attribute| attribute.name.as_deref() == Some(name))?;
     found.i.filter(|_| found.r#type.is_none_or(|kind| kind == code::INT))
 }
 
-/// A whole-number attribute.
+/// A whole-number attribute with this name.
 pub(super) fn whole(name: &str, number: i64) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_owned()),

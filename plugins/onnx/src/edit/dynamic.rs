@@ -1,7 +1,7 @@
 //! Layers that multiply with stored codes and round what they read at each run: `ConvInteger`, `MatMulInteger`, `Gather` of
 //! codes, `DynamicQuantizeLSTM`; with the names that `onnxruntime.quantization.quantize_dynamic` gives.
 
-use super::codes::{int, is_plain_product, whole as whole_attribute};
+use super::codes::{int, is_plain_product, whole};
 use super::{CONTRIB, Editor, axis, values};
 use crate::proto::NodeProto;
 use qp_abi::sdk::{BackendError, DType, Edit, Result};
@@ -123,19 +123,19 @@ impl Editor<'_> {
         let [x, x_scale, x_zero_point] = self.rounded(&input);
         let [w, w_scale, w_zero_point] = self.stored_codes(edit, is_transposed)?;
         let output = of.output.first().filter(|_| op_type == "ConvInteger").map_or(result, String::as_str);
-        let whole = self.fresh(&format!("{output}_output_quantized"));
-        let real = self.fresh(&format!("{whole}_cast_output"));
+        let sums = self.fresh(&format!("{output}_output_quantized"));
+        let real = self.fresh(&format!("{sums}_cast_output"));
         let attribute = match op_type {
             "ConvInteger" => of.attribute.clone(),
             _ => Vec::new(),
         };
         let mut made = vec![NodeProto {
             attribute,
-            ..plain(op_type, &format!("{name}_quant"), vec![x, w, x_zero_point, w_zero_point], &whole)
+            ..plain(op_type, &format!("{name}_quant"), vec![x, w, x_zero_point, w_zero_point], &sums)
         }];
         made.push(NodeProto {
-            attribute: vec![whole_attribute("to", i64::from(DType::FLOAT32.0))],
-            ..plain("Cast", &format!("{whole}_cast"), vec![whole.clone()], &real)
+            attribute: vec![whole("to", i64::from(DType::FLOAT32.0))],
+            ..plain("Cast", &format!("{sums}_cast"), vec![sums.clone()], &real)
         });
         let scales = [x_scale, w_scale];
         let product = match self.dynamic.products.get(&scales) {

@@ -46,7 +46,7 @@ use crate::proto::{
     TypeProto, ValueInfoProto,
 };
 use codes::Codes;
-pub(crate) use codes::{inner_reads, is_plain_product};
+pub(crate) use codes::{inner_reads, int, is_plain_product};
 pub use describe::{describe_values, need_shapes};
 use dynamic::Dynamic;
 use half::f16;

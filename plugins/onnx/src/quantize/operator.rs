@@ -1,5 +1,6 @@
 //! Which operators are quantized, and what each one does with its inputs and outputs.
 
+use crate::edit::int;
 use crate::proto::NodeProto;
 
 /// What a layer of an operator does when it is quantized.
@@ -59,6 +60,15 @@ pub(super) fn rule(op_type: &str) -> Option<Rule> {
         | "CumSum" => Rule::All,
         _ => return None,
     })
+}
+
+/// The axis of a matrix product's second operand, a matrix, along which products are summed; `None` for other nodes.
+pub(super) fn input_axis(node: &NodeProto) -> Option<u32> {
+    match op(node) {
+        "MatMul" => Some(0),
+        "Gemm" => Some(u32::from(int(node, "transB").unwrap_or(0) != 0)),
+        _ => None,
+    }
 }
 
 /// The operator of a node.

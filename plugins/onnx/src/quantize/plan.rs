@@ -1,7 +1,7 @@
 //! The plan: the answer to `quantizable/1`.
 
-use super::mark::{Walk, attribute};
-use super::operator::{Rule, op, rule};
+use super::mark::Walk;
+use super::operator::{Rule, input_axis, op, rule};
 use super::weights;
 use crate::external_data::ExternalFiles;
 use crate::proto::{ModelProto, NodeProto};
@@ -72,11 +72,6 @@ pub(super) fn excluded() -> FloatReason {
 /// Why a layer of another operator stays as it is.
 pub(super) fn left_out(op_type: &str) -> FloatReason {
     FloatReason::new("operator", format!("`{op_type}` is not among the quantized operators"), "")
-}
-
-/// A whole-number attribute, 0 if it is not there.
-pub(super) fn whole(node: &NodeProto, name: &str) -> i64 {
-    attribute(node, name).and_then(|found| found.i).unwrap_or(0)
 }
 
 /// Where a value's range comes from.
@@ -174,16 +169,10 @@ fn answer(walk: &Walk<'_>, paths: &[String], ranges: &HashMap<String, Source>) -
 /// The axis along which a stored matrix is multiplied, if all that read it multiply so, and a value that each of them
 /// computes.
 fn matrix(walk: &Walk<'_>, name: &str) -> Option<(Option<u32>, Vec<String>)> {
-    let tensor = walk.stored.get(name).filter(|tensor| tensor.dims.len() == 2)?;
+    walk.stored.get(name).filter(|tensor| tensor.dims.len() == 2)?;
     let (mut axis, mut values) = (None, Vec::new());
-    for node in
-        walk.nodes.iter().filter(|node| node.input.iter().any(|input| Some(input) == tensor.name.as_ref()))
-    {
-        let own = match op(node) {
-            "MatMul" => 0,
-            "Gemm" => u32::from(whole(node, "transB") != 0),
-            _ => return None,
-        };
+    for node in walk.nodes.iter().filter(|node| node.input.iter().any(|input| input == name)) {
+        let own = input_axis(node)?;
         let is_weight = node.input.iter().position(|input| input == name) == Some(1);
         if !is_weight || axis.is_some_and(|axis| axis != own) {
             return None;

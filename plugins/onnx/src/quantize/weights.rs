@@ -1,9 +1,9 @@
 //! The plan where no activation is calibrated: weights become codes, and layers round what they read at each run, as
 //! `quantize_dynamic` has it, or compute with real numbers.
 
-use super::operator::op;
-use super::plan::{excluded, left_out, paths, whole};
-use crate::edit::is_plain_product;
+use super::operator::{input_axis, op};
+use super::plan::{excluded, left_out, paths};
+use crate::edit::{int, is_plain_product};
 use crate::proto::{ModelProto, NodeProto, TensorProto, dtype};
 use qp_abi::sdk::{
     Activations, DType, FloatReason, ModelInfo, Quantizable, QuantizableLayer, QuantizableOf,
@@ -133,15 +133,15 @@ impl Nodes<'_> {
             "ConvTranspose" if !is_dynamic && !self.of.in_blocks => one(Some(1), None),
             "MatMul" => match rank(1) {
                 None => Err(FloatReason::new("weight", "its weight is computed, not stored", "")),
-                Some(2) => one(Some(1), Some(0)),
+                Some(2) => one(Some(1), input_axis(node)),
                 Some(rank) if rank > 2 && !self.of.in_blocks => one(u32::try_from(rank - 1).ok(), None),
                 Some(_) => Err(FloatReason::new("shape", "its weight is not a matrix", "")),
             },
             "Gemm" => {
-                let is_transposed = whole(node, "transB") != 0;
                 let is_product = is_plain_product(node) || !is_dynamic && !self.of.in_blocks;
+                let inputs = input_axis(node);
                 match is_product {
-                    true => one(Some(u32::from(!is_transposed)), Some(u32::from(is_transposed))),
+                    true => one(inputs.map(|axis| 1 - axis), inputs),
                     false => Err(FloatReason::new("form", "it is more than a product and a sum", "")),
                 }
             }
@@ -152,7 +152,7 @@ impl Nodes<'_> {
                 Err(FloatReason::new("weight", "what it picks from is computed, not stored", ""))
             }
             "LSTM" if is_dynamic => {
-                if whole(node, "layout") != 0 || rank(1) != Some(3) || rank(2) != Some(3) {
+                if int(node, "layout").unwrap_or(0) != 0 || rank(1) != Some(3) || rank(2) != Some(3) {
                     Err(FloatReason::new("form", "its weights are not stored, or in another layout", ""))
                 } else {
                     // Of the shape (directions, 4 · hidden size, inputs), with a scale for each direction at least.
