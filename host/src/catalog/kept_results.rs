@@ -10,8 +10,8 @@ use std::time::SystemTime;
 /// At most this many are kept, of this size together; those that were written first go first.
 const MOST: usize = 1000;
 const MOST_BYTES_IN_ALL: u64 = 256 << 20;
-/// A larger file is not read.
-const MOST_BYTES: u64 = 16 << 20;
+/// A larger file is neither written nor read.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// A folder of results; nothing is kept if there is no place for one.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +37,8 @@ impl KeptResults {
     /// Keeps a result. What cannot be written is lost: the command that found it has said it.
     pub fn keep(&self, key: &str, result: &impl Serialize) {
         let (Some(path), Some(folder)) = (self.path(key), &self.0) else { return };
-        let Ok(text) = serde_json::to_string(result) else { return };
+        let text = serde_json::to_string(result).ok();
+        let Some(text) = text.filter(|text| text.len() as u64 <= MOST_BYTES) else { return };
         let _ = std::fs::create_dir_all(folder);
         let _ = file::write(&path, text.as_bytes(), true);
         self.prune();

@@ -48,104 +48,115 @@ pub(super) fn calibrate(
     progress: &dyn Progress,
 ) -> Result<Calibrated> {
     let start = Instant::now();
+    let runs = Runs { session, side, feed, progress };
     let wanted = wanted(plan);
-    let mut found: BTreeMap<String, Statistics> = BTreeMap::new();
-    for name in &wanted {
-        if let Some(statistics) = kept.as_ref().and_then(|kept| kept.get(name)) {
-            found.insert(name.clone(), statistics.clone());
-        }
-    }
-    let known =
-        wanted.iter().filter(|name| found.get(*name).is_some_and(|known| known.suffices(options))).count();
+    let known = |name: &String| Some((name.clone(), kept.as_ref()?.get(name)?.clone()));
+    let mut found: BTreeMap<String, Statistics> = wanted.iter().filter_map(known).collect();
+    let known = found.values().filter(|statistics| statistics.suffices(options)).count();
     let mut passed = None;
-    let mut numbers = Vec::new();
-    let unknown = |found: &BTreeMap<String, Statistics>| -> Vec<String> {
-        wanted.iter().filter(|name| !found.contains_key(*name)).cloned().collect()
-    };
-    let first = unknown(&found);
-    if !first.is_empty() {
-        let mut passes = HashMap::new();
-        for name in &first {
-            passes.insert(name.as_str(), FirstPass::new()?);
-        }
-        passed = Some(each(
-            (session, side, feed),
-            (&first, "calibrating"),
-            &mut |seen| {
-                match seen {
-                    Seen::EndOfBatch => passes.values_mut().for_each(FirstPass::end_batch),
-                    Seen::Value(tensor) => {
-                        if let Some(pass) = passes.get_mut(tensor.name.as_str()) {
-                            pass.add(reals(tensor, &mut numbers)?);
-                        }
-                    }
-                }
-                Ok(())
-            },
-            progress,
-        )?);
-        found.extend(passes.into_iter().map(|(name, pass)| (name.to_owned(), pass.end())));
+    let unknown: Vec<String> = wanted.iter().filter(|name| !found.contains_key(*name)).cloned().collect();
+    if !unknown.is_empty() {
+        passed = Some(runs.extremes(&unknown, &mut found)?);
     }
-    let second: Vec<String> = found
-        .iter()
-        .filter(|(_, statistics)| !statistics.suffices(options))
-        .map(|(name, _)| name.clone())
-        .collect();
-    if !second.is_empty() {
-        let mut passes = HashMap::new();
-        for name in &second {
-            let pass = SecondPass::new(&found[name], options).map_err(|error| explained(name, error))?;
-            passes.insert(name.as_str(), pass);
-        }
-        let stage = if first.is_empty() { "calibrating" } else { "calibrating again" };
-        passed = Some(each(
-            (session, side, feed),
-            (&second, stage),
-            &mut |seen| {
-                let Seen::Value(tensor) = seen else { return Ok(()) };
-                if let Some(pass) = passes.get_mut(tensor.name.as_str()) {
-                    pass.add(reals(tensor, &mut numbers)?);
-                }
-                Ok(())
-            },
-            progress,
-        )?);
-        for (name, pass) in passes {
-            if let Some(statistics) = found.get_mut(name) {
-                pass.end(statistics);
-            }
-        }
+    let lacks =
+        |(name, statistics): (&String, &Statistics)| (!statistics.suffices(options)).then(|| name.clone());
+    let lacking: Vec<String> = found.iter().filter_map(lacks).collect();
+    if !lacking.is_empty() {
+        passed = Some(runs.histograms(&lacking, options, &mut found)?);
     }
-    let mut ranges = HashMap::new();
-    for (name, statistics) in &found {
+    let range = |(name, statistics): (&String, &Statistics)| {
         let range = statistics.range(options, codes).map_err(|error| explained(name, error))?;
-        ranges.insert(name.clone(), range);
+        Ok((name.clone(), range))
+    };
+    let ranges = found.iter().map(range).collect::<Result<HashMap<_, _>>>();
+    // What was measured is kept, even if it makes no range.
+    if let Some(kept) = kept.filter(|_| passed.is_some()) {
+        kept.keep(found);
     }
     let (samples, runtime) = match passed {
         Some(Passed { samples, runtime }) => (samples, runtime),
         None => (feed.batches(&[side])?.samples(), None),
     };
-    if let Some(kept) = kept.filter(|_| known < wanted.len()) {
-        kept.keep(found);
-    }
-    Ok(Calibrated { ranges, samples, kept: known, elapsed: start.elapsed(), runtime })
+    Ok(Calibrated { ranges: ranges?, samples, kept: known, elapsed: start.elapsed(), runtime })
 }
 
-/// Hands the named values of all samples to `take`, stored ones once.
-fn each(
-    (session, side, feed): (&Session, &Side<'_>, Feed<'_>),
-    (names, stage): (&[String], &'static str),
-    take: &mut dyn FnMut(Seen<'_>) -> Result<()>,
-    progress: &dyn Progress,
-) -> Result<Passed> {
-    let info = session.info();
-    let stored: HashSet<&str> = info.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-    let (constant, computed): (Vec<String>, Vec<String>) =
-        names.iter().cloned().partition(|name| stored.contains(name.as_str()));
-    for name in &constant {
-        take(Seen::Value(&session.read_whole_tensor(name, progress)?))?;
+/// A model with the samples that it runs on.
+struct Runs<'a> {
+    session: &'a Session,
+    side: &'a Side<'a>,
+    feed: Feed<'a>,
+    progress: &'a dyn Progress,
+}
+
+impl Runs<'_> {
+    /// Adds the extremes of these values.
+    fn extremes(&self, names: &[String], found: &mut BTreeMap<String, Statistics>) -> Result<Passed> {
+        let mut passes = HashMap::new();
+        for name in names {
+            passes.insert(name.as_str(), FirstPass::new()?);
+        }
+        let mut numbers = Vec::new();
+        let passed = self.each(names, "calibrating", &mut |seen| {
+            match seen {
+                Seen::EndOfBatch => passes.values_mut().for_each(FirstPass::end_batch),
+                Seen::Value(tensor) => {
+                    if let Some(pass) = passes.get_mut(tensor.name.as_str()) {
+                        pass.add(reals(tensor, &mut numbers)?);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        found.extend(passes.into_iter().map(|(name, pass)| (name.to_owned(), pass.end())));
+        Ok(passed)
     }
-    each_value(session, (side, feed), (&computed, stage), take, progress)
+
+    /// Adds the histograms of these values, whose extremes are known.
+    fn histograms(
+        &self,
+        names: &[String],
+        options: &Options,
+        found: &mut BTreeMap<String, Statistics>,
+    ) -> Result<Passed> {
+        let mut passes = HashMap::new();
+        for name in names {
+            let pass = SecondPass::new(&found[name], options).map_err(|error| explained(name, error))?;
+            passes.insert(name.as_str(), pass);
+        }
+        let mut numbers = Vec::new();
+        let passed = self.each(names, "counting values", &mut |seen| {
+            if let Seen::Value(tensor) = seen
+                && let Some(pass) = passes.get_mut(tensor.name.as_str())
+            {
+                pass.add(reals(tensor, &mut numbers)?);
+            }
+            Ok(())
+        })?;
+        for (name, pass) in passes {
+            if let Some(statistics) = found.get_mut(name) {
+                pass.end(statistics);
+            }
+        }
+        Ok(passed)
+    }
+
+    /// Hands these values of all samples to `take`, stored ones once.
+    fn each(
+        &self,
+        names: &[String],
+        stage: &'static str,
+        take: &mut dyn FnMut(Seen<'_>) -> Result<()>,
+    ) -> Result<Passed> {
+        let Self { session, side, feed, progress } = *self;
+        let info = session.info();
+        let stored: HashSet<&str> = info.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        let (constant, computed): (Vec<String>, Vec<String>) =
+            names.iter().cloned().partition(|name| stored.contains(name.as_str()));
+        for name in &constant {
+            take(Seen::Value(&session.read_whole_tensor(name, progress)?))?;
+        }
+        each_value(session, (side, feed), (&computed, stage), take, progress)
+    }
 }
 
 fn explained(name: &str, error: CalibrationError) -> Error {

@@ -140,6 +140,11 @@ impl Method {
 }
 
 impl Options {
+    /// Whether the model runs on samples.
+    pub fn needs_samples(&self) -> bool {
+        self.activations == Activations::Calibrated || self.lift != Lift::default()
+    }
+
     /// The histogram from which the method takes its ranges; `None` if extremes are enough.
     pub(super) fn histogram_kind(&self) -> Option<HistogramKind> {
         match self.method {

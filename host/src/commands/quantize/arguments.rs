@@ -211,11 +211,6 @@ const OF_ACTIVATIONS: [&str; 11] = [
 ];
 
 impl Arguments {
-    /// Whether the model runs on samples.
-    pub(super) fn needs_samples(&self, options: &Options) -> bool {
-        options.activations == Activations::Calibrated || options.lift != Lift::default()
-    }
-
     /// How many inputs of a product share a scale.
     fn block_size(&self) -> Result<Option<usize>> {
         const DEFAULT: u32 = 128;

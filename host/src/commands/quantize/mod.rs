@@ -66,8 +66,7 @@ impl Command for Quantize {
         let model = playground.model(arguments.name.as_deref(), &task)?;
         let out = arguments.out(&model, &options, playground);
         refuse(&model, &out, arguments.force)?;
-        let needs_samples = arguments.needs_samples(&options);
-        let input = if needs_samples {
+        let input = if options.needs_samples() {
             can_be_captured(&model)?;
             arguments.running.check(&[&model])?;
             let choice = Choice {
