@@ -11,7 +11,7 @@ use qp_analysis::calibration::matmul_nbits::{BlockForm, BlockedCodes};
 use qp_analysis::calibration::weights::{WeightOptions, pack, weight_codes, weight_parameters};
 use qp_analysis::calibration::{self, ClipRange, ParameterError, clipped_weight_parameters, parameters};
 use qp_analysis::{CodeRange, ElementType, Granularity, ParameterMap};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How real numbers are codes: real = (code − zero point) · scale.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,8 +69,12 @@ pub(super) fn decide(
     let mut all: HashMap<String, Parameters> = HashMap::new();
     let mut numbers = Vec::new();
     let mut edits = Vec::new();
-    // Scales first: they may depend on the biases. The numbers are read twice instead of kept.
-    for planned in &plan.tensors {
+    // Scales that may depend on biases first; the numbers are read twice instead of kept.
+    let biased: HashSet<&str> = match options.adjust_for_bias {
+        true => plan.biases.iter().map(|bias| bias.weight.as_str()).collect(),
+        false => HashSet::new(),
+    };
+    for planned in plan.tensors.iter().filter(|planned| biased.contains(planned.name.as_str())) {
         let tensor = read(session, &planned.name, &mut numbers, progress)?;
         all.insert(planned.name.clone(), of_tensor(planned, &tensor, &numbers, options)?);
     }
@@ -91,13 +95,18 @@ pub(super) fn decide(
     for (done, planned) in plan.tensors.iter().enumerate() {
         progress.update("quantizing weights", done as u64, plan.tensors.len() as u64);
         let tensor = read(session, &planned.name, &mut numbers, progress)?;
-        let parameters = &all[&planned.name];
-        let bytes = match parameters.block_size {
-            Some(_) => blocked(&numbers, &tensor, planned, options).map(|(_, bytes)| bytes),
-            None => codes(&numbers, &tensor.shape, parameters),
+        let made = if options.block_size.is_some() && planned.input_axis.is_some() {
+            blocked(&numbers, &tensor, planned, options)
+        } else {
+            let parameters = match all.remove(&planned.name) {
+                Some(parameters) => parameters,
+                None => of_tensor(planned, &tensor, &numbers, options)?,
+            };
+            codes(&numbers, &tensor.shape, &parameters).map(|bytes| (parameters, bytes))
         };
-        let bytes = bytes.map_err(|error| of(&planned.name, error))?;
-        edits.push(edits::tensor(planned, parameters, (tensor.shape, bytes), options));
+        let (parameters, bytes) = made.map_err(|error| of(&planned.name, error))?;
+        edits.push(edits::tensor(planned, &parameters, (tensor.shape, bytes), options));
+        all.insert(planned.name.clone(), parameters);
     }
     // Those that share come after what they share with.
     let mut waiting: Vec<_> = plan.values.iter().collect();
@@ -175,10 +184,6 @@ fn of_tensor(
     numbers: &[f32],
     options: &Options,
 ) -> Result<Parameters> {
-    if options.block_size.is_some() && planned.input_axis.is_some() {
-        let made = blocked(numbers, tensor, planned, options).map_err(|error| of(&planned.name, error));
-        return Ok(made?.0);
-    }
     let (dtype, is_symmetric) = match planned.is_operand {
         true => (options.activation, options.activation_symmetric),
         false => {

@@ -279,7 +279,18 @@ fn plain(op_type: &str, name: &str, input: Vec<String>, output: &str) -> NodePro
     }
 }
 
-/// A matrix of bytes, the other way.
+/// A matrix of bytes, the other way; in tiles, so that neither side is read far apart.
 pub(super) fn transposed(bytes: &[u8], rows: usize, columns: usize) -> Vec<u8> {
-    (0..columns).flat_map(|column| (0..rows).map(move |row| bytes[row * columns + column])).collect()
+    const TILE: usize = 64;
+    let mut turned = vec![0; rows * columns];
+    for first_row in (0..rows).step_by(TILE) {
+        for first_column in (0..columns).step_by(TILE) {
+            for column in first_column..(first_column + TILE).min(columns) {
+                for row in first_row..(first_row + TILE).min(rows) {
+                    turned[column * rows + row] = bytes[row * columns + column];
+                }
+            }
+        }
+    }
+    turned
 }
