@@ -472,6 +472,7 @@ impl Affine {
 fn real_bytes(value: f64, real: DType) -> Vec<u8> {
     match real {
         DType::FLOAT16 => f16::from_f64(value).to_le_bytes().to_vec(),
+        DType::FLOAT64 => value.to_le_bytes().to_vec(),
         _ => (value as f32).to_le_bytes().to_vec(),
     }
 }

@@ -3,11 +3,11 @@
 //! Source: the operators' change log, `docs/Changelog.md` of ONNX. Most changes add types or attributes whose defaults
 //! mean what was meant before; those handled here are the others.
 
-use super::Editor;
 use super::codes::{int, whole};
+use super::{Editor, real_bytes};
 use crate::proto::tensor_shape_proto::dimension::Value as Size;
 use crate::proto::type_proto::Value;
-use crate::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, code};
+use crate::proto::{AttributeProto, GraphProto, NodeProto, TypeProto, code, dtype};
 use qp_abi::sdk::{BackendError, DType, Result};
 use std::collections::HashMap;
 
@@ -55,11 +55,11 @@ impl Editor<'_> {
                 "the model has opset {from}; models are moved from opset {OLDEST} on, up to {NEWEST}"
             )));
         }
-        let shapes = shapes(self.graph);
+        let values = Values::of(self.graph);
         let written = self.written;
         let mut nodes = std::mem::take(&mut self.graph.node);
         let added = nodes.split_off(written.min(nodes.len()));
-        let raised = self.raised(nodes, (from, to), &shapes)?;
+        let raised = self.raised(nodes, (from, to), &values)?;
         self.written = raised.len();
         self.graph.node = raised;
         self.graph.node.extend(added);
@@ -71,18 +71,18 @@ impl Editor<'_> {
         &mut self,
         nodes: Vec<NodeProto>,
         versions: (i64, i64),
-        shapes: &HashMap<String, Vec<Option<i64>>>,
+        values: &Values,
     ) -> Result<Vec<NodeProto>> {
         let mut raised = Vec::with_capacity(nodes.len());
         for mut node in nodes {
             for attribute in &mut node.attribute {
                 for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
                     let inner = std::mem::take(&mut graph.node);
-                    graph.node = self.raised(inner, versions, shapes)?;
+                    graph.node = self.raised(inner, versions, values)?;
                 }
             }
             match node.domain.as_deref().unwrap_or_default() {
-                "" | "ai.onnx" => self.raise(node, versions, shapes, &mut raised)?,
+                "" | "ai.onnx" => self.raise(node, versions, values, &mut raised)?,
                 _ => raised.push(node),
             }
         }
@@ -93,7 +93,7 @@ impl Editor<'_> {
         &mut self,
         mut node: NodeProto,
         (from, to): (i64, i64),
-        shapes: &HashMap<String, Vec<Option<i64>>>,
+        values: &Values,
         raised: &mut Vec<NodeProto>,
     ) -> Result<()> {
         let crosses = |version: i64| from < version && version <= to;
@@ -117,7 +117,7 @@ impl Editor<'_> {
                 }
             }
             "Softmax" | "LogSoftmax" | "Hardmax" if crosses(13) => {
-                self.raise_softmax(node, shapes, raised);
+                self.raise_softmax(node, values, raised);
                 return Ok(());
             }
             "Dropout" if crosses(12) => {
@@ -125,12 +125,12 @@ impl Editor<'_> {
                 node.attribute.retain(|attribute| attribute.name.as_deref() != Some("ratio"));
             }
             "Clip" if crosses(11) => {
-                self.move_number_to_input(&mut node, "min", 1);
-                self.move_number_to_input(&mut node, "max", 2);
+                self.move_number_to_input(&mut node, values, "min", 1);
+                self.move_number_to_input(&mut node, values, "max", 2);
             }
             "Pad" if crosses(11) => {
                 self.move_to_input(&mut node, "pads", 1);
-                self.move_number_to_input(&mut node, "value", 2);
+                self.move_number_to_input(&mut node, values, "value", 2);
             }
             "Slice" if crosses(10) => {
                 for (slot, name) in ["starts", "ends", "axes"].into_iter().enumerate() {
@@ -184,15 +184,10 @@ impl Editor<'_> {
     }
 
     /// Before opset 13 the dimensions from the axis on were one, afterwards it is that axis alone.
-    fn raise_softmax(
-        &mut self,
-        mut node: NodeProto,
-        shapes: &HashMap<String, Vec<Option<i64>>>,
-        raised: &mut Vec<NodeProto>,
-    ) {
+    fn raise_softmax(&mut self, mut node: NodeProto, values: &Values, raised: &mut Vec<NodeProto>) {
         let axis = int(&node, "axis").unwrap_or(1);
         let input = node.input.first().cloned().unwrap_or_default();
-        let shape = shapes.get(&input);
+        let shape = values.shape(&input);
         let is_last = axis == -1
             || shape.is_some_and(|shape| {
                 let axis = if axis < 0 { axis + shape.len() as i64 } else { axis };
@@ -232,10 +227,11 @@ impl Editor<'_> {
         self.give_input(node, (name, slot), DType::INT64, Some(numbers.len()), &bytes);
     }
 
-    /// An attribute of one real number as an input.
-    fn move_number_to_input(&mut self, node: &mut NodeProto, name: &str, slot: usize) {
+    /// An attribute of one real number as an input, of the type of what the node reads.
+    fn move_number_to_input(&mut self, node: &mut NodeProto, values: &Values, name: &str, slot: usize) {
         let Some(number) = taken(node, name).and_then(|found| found.f) else { return };
-        self.give_input(node, (name, slot), DType::FLOAT32, None, &number.to_le_bytes());
+        let real = values.real_type(node);
+        self.give_input(node, (name, slot), real, None, &real_bytes(f64::from(number), real));
     }
 
     /// An attribute of real numbers as an input.
@@ -295,23 +291,42 @@ fn text(name: &str, text: &str) -> AttributeProto {
     }
 }
 
-/// The shapes that the graph says its values have.
-fn shapes(graph: &GraphProto) -> HashMap<String, Vec<Option<i64>>> {
-    let of_type = |kind: &TypeProto| match kind.value.as_ref()? {
-        Value::TensorType(tensor) => {
-            let dims = &tensor.shape.as_ref()?.dim;
-            let size = |dim: &crate::proto::tensor_shape_proto::Dimension| match dim.value {
-                Some(Size::DimValue(size)) => Some(size),
-                _ => None,
-            };
-            Some(dims.iter().map(size).collect())
-        }
-        _ => None,
-    };
-    let values = graph.value_info.iter().chain(&graph.input).chain(&graph.output);
-    let known = values.filter_map(|value| Some((value.name.clone()?, of_type(value.r#type.as_ref()?)?)));
-    let stored = graph.initializer.iter().filter_map(|tensor: &TensorProto| {
-        Some((tensor.name.clone()?, tensor.dims.iter().map(|size| Some(*size)).collect()))
-    });
-    known.chain(stored).collect()
+/// What the graph says of its values.
+struct Values(HashMap<String, (DType, Option<Sizes>)>);
+
+/// The sizes of dimensions, `None` for those that are not fixed.
+type Sizes = Vec<Option<i64>>;
+
+impl Values {
+    fn of(graph: &GraphProto) -> Self {
+        let of_type = |kind: &TypeProto| match kind.value.as_ref()? {
+            Value::TensorType(tensor) => {
+                let size = |dim: &crate::proto::tensor_shape_proto::Dimension| match dim.value {
+                    Some(Size::DimValue(size)) => Some(size),
+                    _ => None,
+                };
+                let shape = tensor.shape.as_ref().map(|shape| shape.dim.iter().map(size).collect());
+                Some((dtype(tensor.elem_type), shape))
+            }
+            _ => None,
+        };
+        let values = graph.value_info.iter().chain(&graph.input).chain(&graph.output);
+        let known = values.filter_map(|value| Some((value.name.clone()?, of_type(value.r#type.as_ref()?)?)));
+        let stored = graph.initializer.iter().filter_map(|tensor| {
+            let shape = tensor.dims.iter().map(|size| Some(*size)).collect();
+            Some((tensor.name.clone()?, (dtype(tensor.data_type), Some(shape))))
+        });
+        Self(known.chain(stored).collect())
+    }
+
+    /// The sizes of a value's dimensions.
+    fn shape(&self, name: &str) -> Option<&[Option<i64>]> {
+        self.0.get(name)?.1.as_deref()
+    }
+
+    /// The type of the real numbers that a node reads; float32 if the graph does not say.
+    fn real_type(&self, node: &NodeProto) -> DType {
+        let known = node.input.first().and_then(|name| self.0.get(name)).map(|(dtype, _)| *dtype);
+        known.filter(|dtype| matches!(*dtype, DType::FLOAT16 | DType::FLOAT64)).unwrap_or(DType::FLOAT32)
+    }
 }
