@@ -3,11 +3,10 @@
 use crate::backend::Progress;
 use crate::error::{Error, Result};
 use crate::file;
-use crate::model::{LayerInfo, ModelInfo};
 use crate::playground::Playground;
 use crate::render::{csv, json, markdown};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The last result: which command gave it, and what.
@@ -65,17 +64,15 @@ pub(super) fn write_node_data(
         .collect::<Vec<_>>();
     let model = ["candidate", "model"].iter().find_map(|key| value.get(*key)?.as_str()).map(str::to_owned);
     let model = model.map(|model| playground.model(Some(&model), progress)).transpose()?;
-    let layers: HashMap<&str, &LayerInfo> = model.iter().flat_map(|model| by_path(model.info())).collect();
     let mut results = Map::new();
     for (layer, value) in &rows {
         // A node is found by what it computes, or else by its name.
-        let outputs = layers.get(layer.as_str()).map(|layer| layer.outputs.as_slice()).unwrap_or_default();
+        let known = model.as_ref().and_then(|model| model.info().layer(layer));
+        let outputs = known.map(|layer| layer.outputs.as_slice()).unwrap_or_default();
         let key = outputs.iter().find(|name| !name.is_empty()).unwrap_or(layer);
         results.insert(key.clone(), json!({ "value": value }));
     }
-    if results.is_empty() {
-        return Err(Error::not_found(format!("no layer of the last result has a finite `{field}`")));
-    }
+    let count = results.len();
     let is_better_high = field.contains("sqnr") || field.contains("similarity") || field.contains("accuracy");
     let (low, high) = if is_better_high { ("#d73027", "#1a9850") } else { ("#1a9850", "#d73027") };
     let document = json!({
@@ -87,18 +84,9 @@ pub(super) fn write_node_data(
             { "stop": 1, "bgColor": high },
         ],
     });
-    let count = results_of(&document);
     let text = json::document(&document, true) + "\n";
     file::write(path, text.as_bytes(), may_replace)?;
     Ok((command, count))
-}
-
-fn results_of(document: &Value) -> usize {
-    document["results"].as_object().map_or(0, Map::len)
-}
-
-fn by_path(info: &ModelInfo) -> impl Iterator<Item = (&str, &LayerInfo)> {
-    info.layers.iter().map(|layer| (layer.path.as_str(), layer))
 }
 
 /// The name of a row's layer in the model that is shown.
@@ -113,9 +101,9 @@ fn number(value: &Value) -> Option<f64> {
 
 /// The rows of layers with this number.
 fn rows<'a>(value: &'a Value, field: &str) -> Option<&'a Vec<Value>> {
-    let lists = value.as_object()?.values().filter_map(Value::as_array);
-    let mut lists = lists.filter(|rows| rows.iter().any(|row| name_of(row).is_some()));
-    lists.find(|rows| rows.iter().any(|row| row.get(field).and_then(number).is_some()))
+    let has_it = |row: &Value| name_of(row).is_some() && row.get(field).and_then(number).is_some();
+    let mut lists = value.as_object()?.values().filter_map(Value::as_array);
+    lists.find(|rows| rows.iter().any(has_it))
 }
 
 fn nothing(command: &str, value: &Value, field: &str) -> Error {
@@ -126,7 +114,7 @@ fn nothing(command: &str, value: &Value, field: &str) -> Error {
     let error =
         Error::not_found(format!("the last result, of `{command}`, has no number `{field}` for layers"));
     if known.is_empty() {
-        error.with_hint("`compare`, `sensitivity`, `layers` and `benchmark` have numbers for layers.")
+        error.with_hint("`compare`, `sensitivity`, `layers` and `bench --layers` have numbers for layers.")
     } else {
         error.with_hint(format!("It has {}.", known.into_iter().collect::<Vec<_>>().join(", ")))
     }
