@@ -52,7 +52,8 @@ pub struct Walk<'a> {
     real: HashSet<&'a str>,
     mutated: HashSet<&'a str>,
     pub marks: Vec<Mark>,
-    marked: HashMap<String, usize>,
+    /// The names of the marks.
+    marked: HashSet<String>,
     pub tensors: Vec<TensorMark>,
     pub obstacles: HashMap<usize, Obstacle>,
     /// Nodes that are quantized.
@@ -85,7 +86,7 @@ impl<'a> Walk<'a> {
             real,
             mutated: wiring.mutated(),
             marks: Vec::new(),
-            marked: HashMap::new(),
+            marked: HashSet::new(),
             tensors: Vec::new(),
             obstacles: HashMap::new(),
             done: HashSet::new(),
@@ -107,8 +108,7 @@ impl<'a> Walk<'a> {
     }
 
     fn mark(&mut self, name: &str, same_as: Option<&str>) {
-        if self.can_have_codes(name) && !self.marked.contains_key(name) {
-            self.marked.insert(name.to_owned(), self.marks.len());
+        if self.can_have_codes(name) && self.marked.insert(name.to_owned()) {
             self.marks.push(Mark { name: name.to_owned(), same_as: same_as.map(str::to_owned) });
         }
     }
@@ -178,10 +178,8 @@ impl<'a> Walk<'a> {
         else {
             return;
         };
-        match rule {
-            Rule::Weighted { .. } => {}
-            _ if self.of.activations == Activations::Float => return,
-            _ => {}
+        if self.of.activations == Activations::Float && !matches!(rule, Rule::Weighted { .. }) {
+            return;
         }
         match rule {
             Rule::Weighted { input, weight, axis } => self.weighted(index, node, (input, weight), axis),
@@ -290,7 +288,7 @@ impl<'a> Walk<'a> {
         if self.of.quantize_moves {
             self.value(operand);
         }
-        if !self.marked.contains_key(operand) {
+        if !self.marked.contains(operand) {
             return;
         }
         self.done.insert(index);
