@@ -178,7 +178,11 @@ fn what_cannot_be_set_is_refused_with_what_can() {
             "the output of `softmax` is not quantized",
             "What is: `softmax.input`.",
         ),
-        ("set layer1.conv1 1", "`conv1` cannot be set", "Set `scale`, `zero_point`, `range` or `quantized`"),
+        (
+            "set layer1.conv1 1",
+            "`conv1` cannot be set",
+            "Set `scale`, `zero_point`, `range`, `bits` or `quantized`",
+        ),
         ("set layer1.conv1.quantized on", "the file has no scales for `layer1.conv1`", ""),
         ("set normalize.mul.quantized off", "`normalize.mul` is not quantized", ""),
         ("undo", "no model has changes", "`set LAYER.weight.scale VALUE`"),

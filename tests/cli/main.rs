@@ -13,6 +13,7 @@ mod support;
 mod assertions;
 mod baseline;
 mod bench;
+mod bits;
 mod blocks;
 mod cache;
 mod changes;

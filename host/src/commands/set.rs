@@ -19,10 +19,10 @@ pub(super) struct Scale;
 #[derive(Debug, clap::Args)]
 pub(super) struct SetArguments {
     /// What to set: a layer, or its `weight`, `bias`, `input` or `output`, or a tensor, and behind a dot `scale`,
-    /// `zero_point`, `range` or `quantized`; `[3]` behind it means one channel
+    /// `zero_point`, `range`, `bits` or `quantized`; `[3]` behind it means one channel
     #[arg(value_name = "TARGET")]
     target: String,
-    /// A number, a range as in `-1..6`, or `on` or `off`
+    /// A number, a range as in `-1..6`, 8 or 16 for `bits`, or `on` or `off`
     #[arg(value_name = "VALUE", allow_hyphen_values = true)]
     value: String,
     /// The model; without it, the current one
@@ -70,7 +70,8 @@ impl Record for Made<'_> {
 impl Command for Set {
     type Arguments = SetArguments;
     const NAME: &'static str = "set";
-    const SUMMARY: &'static str = "Set a scale, a zero point or a range, or turn a layer's quantization off";
+    const SUMMARY: &'static str =
+        "Set a scale, a zero point, a range or a layer's bits, or turn its quantization off";
     const GROUP: Group = Group::Change;
     const EXAMPLES: &'static [Example] = &[
         Example {
@@ -80,6 +81,10 @@ impl Command for Set {
         Example {
             line: "use resnet8_int8.onnx; set stem.output.range 0..4",
             shows: "an activation with another range: its scale and zero point follow",
+        },
+        Example {
+            line: "use resnet8_int8.onnx; set fc.bits 16; layer fc",
+            shows: "a layer that reads codes of 16 bits, on a finer grid of the same range",
         },
         Example {
             line: "use resnet8_int8.onnx; set fc.quantized off; kernels --float",

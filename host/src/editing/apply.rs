@@ -4,7 +4,8 @@ use super::line::{self, Action};
 use super::plan::Planner;
 use crate::backend::Progress;
 use crate::error::{Error, Result};
-use crate::model::find_layer;
+use crate::inspect::pairing::tensors;
+use crate::model::{TensorInfo, find_layer};
 use crate::playground::{Change, Changes, Loaded, Playground, Step};
 use std::sync::Arc;
 
@@ -141,13 +142,25 @@ pub fn step(
     Ok(playground.keep_changes(&base, changed, changes, step))
 }
 
-/// The loaded float variant of the same network.
+/// The loaded float variant of the same network: by its name, otherwise by its weights.
 pub fn float_variant(playground: &Playground, base: &Loaded) -> Option<Arc<Loaded>> {
-    let is_float = |other: &&Arc<Loaded>| {
-        other.family == base.family && other.path != base.path && other.info().scheme.is_none()
-    };
+    let is_float = |other: &&Arc<Loaded>| other.path != base.path && other.info().scheme.is_none();
+    let is_named_so = |other: &&Arc<Loaded>| is_float(other) && other.family == base.family;
     // One of the same format has the same layout.
     let of_same_format = |other: &&Arc<Loaded>| other.session.plugin().id == base.session.plugin().id;
-    let found = playground.loaded().filter(is_float).find(of_same_format);
-    found.or_else(|| playground.loaded().find(is_float)).cloned()
+    let named = || playground.loaded().filter(is_named_so);
+    let found = named().find(of_same_format).or_else(|| named().next());
+    found.or_else(|| playground.loaded().filter(is_float).find(|other| has_its_weights(base, other))).cloned()
+}
+
+/// Whether a float model has most of the weights that are codes in this one, by name or place, in the same shapes.
+fn has_its_weights(base: &Loaded, float: &Loaded) -> bool {
+    let is_weight = |tensor: &TensorInfo| tensor.quantization.is_some() && !tensor.dtype.is_float();
+    let wanted = base.info().tensors.iter().filter(|tensor| is_weight(tensor)).count();
+    let pairs = tensors(base.info(), float.info()).pairs;
+    let found = pairs.iter().filter(|pair| {
+        let (codes, real) = (pair.reference.tensor, pair.candidate.tensor);
+        is_weight(codes) && real.dtype.is_float() && real.element_count() == codes.element_count()
+    });
+    wanted > 0 && 2 * found.count() > wanted
 }

@@ -92,20 +92,29 @@ fn settings(
     let mut found: Vec<Quantum> = Vec::new();
     for change in changes {
         let change = Change::parse(&change.line)?;
-        if !matches!(change.action, Action::Set(_)) {
-            continue;
-        }
-        let subject = Subject::find(&change.target, model)?;
-        let pair = pairs.iter().find(|pair| pair.reference.tensor.name == subject.codes);
-        let name = match (pair, subject.tensor) {
-            (Some(pair), _) => pair.candidate.tensor.name.clone(),
-            // As ONNX Runtime names the codes of a tensor.
-            (None, Some(tensor)) => tensor.name.strip_suffix("_quantized").unwrap_or(&tensor.name).to_owned(),
-            (None, None) => wiring.origin(subject.codes).to_owned(),
+        let subjects = match change.action {
+            Action::Quantized(_) => continue,
+            Action::Set(_) => vec![Subject::find(&change.target, model)?],
+            // What a layer reads, as far as it has scales of its own.
+            Action::Bits(_) => ["weight", "input", "input2"]
+                .iter()
+                .filter_map(|part| Subject::find(&format!("{}.{part}", change.target), model).ok())
+                .collect(),
         };
-        found.retain(|quantum| quantum.name != name);
-        let is_stored = subject.tensor.is_some();
-        found.push(Quantum { name, parameters: subject.parameters.clone(), is_stored });
+        for subject in subjects {
+            let pair = pairs.iter().find(|pair| pair.reference.tensor.name == subject.codes);
+            let name = match (pair, subject.tensor) {
+                (Some(pair), _) => pair.candidate.tensor.name.clone(),
+                // As ONNX Runtime names the codes of a tensor.
+                (None, Some(tensor)) => {
+                    tensor.name.strip_suffix("_quantized").unwrap_or(&tensor.name).to_owned()
+                }
+                (None, None) => wiring.origin(subject.codes).to_owned(),
+            };
+            found.retain(|quantum| quantum.name != name);
+            let is_stored = subject.tensor.is_some();
+            found.push(Quantum { name, parameters: subject.parameters.clone(), is_stored });
+        }
     }
     Ok(found)
 }
@@ -163,7 +172,9 @@ pub fn translated(line: &str, from: &ModelInfo, to: &ModelInfo) -> Result<Option
         pairs.iter().find(|pair| pair.reference.path == path).map(|pair| pair.candidate.path.clone())
     };
     let target = match change.action {
-        Action::Quantized(_) => layer_of(&crate::model::find_layer(&change.target, from)?.path),
+        Action::Quantized(_) | Action::Bits(_) => {
+            layer_of(&crate::model::find_layer(&change.target, from)?.path)
+        }
         Action::Set(_) => {
             let subject = Subject::find(&change.target, from)?;
             match subject.layer.filter(|layer| subject.name.starts_with(&layer.path)) {

@@ -20,6 +20,8 @@ pub enum Action {
     Set(Setting),
     /// Lets a layer compute with real numbers, or with codes again.
     Quantized(bool),
+    /// Lets a layer read codes of this many bits, on a finer grid of the same range.
+    Bits(u32),
 }
 
 /// New parameters for codes.
@@ -44,11 +46,11 @@ pub enum Property {
     Range(f64, f64),
 }
 
-const PROPERTIES: &str = "`scale`, `zero_point`, `range` or `quantized`";
+const PROPERTIES: &str = "`scale`, `zero_point`, `range`, `bits` or `quantized`";
 
 impl Change {
     /// What `set PATH VALUE` means: `conv1.weight.scale 0.02`, `conv1.weight.scale[3] 0.02`, `conv1.output.zero_point 3`,
-    /// `conv1.output.range -1..6`, `conv1.quantized off`.
+    /// `conv1.output.range -1..6`, `conv1.bits 16`, `conv1.quantized off`.
     ///
     /// # Errors
     /// `Usage` for a property or a value that makes no sense.
@@ -75,6 +77,14 @@ impl Change {
                     }
                 };
                 return Ok(Self { target: target.to_owned(), action: Action::Quantized(is_on) });
+            }
+            "bits" if channel.is_none() => {
+                let bits = value.parse().ok().filter(|bits| matches!(bits, 8 | 16)).ok_or_else(|| {
+                    Error::usage(format!("codes cannot be given `{value}` bits")).with_hint(
+                        "Codes get 8 or 16 bits; `quantize` and `search` make fewer of a float model.",
+                    )
+                })?;
+                return Ok(Self { target: target.to_owned(), action: Action::Bits(bits) });
             }
             other => {
                 return Err(Error::usage(format!("`{other}` cannot be set"))
@@ -134,6 +144,7 @@ impl fmt::Display for Change {
                     if *is_on { "on" } else { "off" }
                 )
             }
+            Action::Bits(bits) => write!(f, "set {} {bits}", word(&format!("{target}.bits"))),
             Action::Set(Setting { property, channel }) => {
                 let channel = channel.map(|channel| format!("[{channel}]")).unwrap_or_default();
                 let path = |property: &str| word(&format!("{target}.{property}{channel}"));
@@ -201,6 +212,7 @@ mod tests {
             "set /block1/Conv.output.zero_point -3",
             "set conv.output.range -1.5..6",
             "set conv.quantized off",
+            "set conv.bits 16",
             "scale conv.weight × 8",
             "scale conv.weight[2] × 0.125",
             "set \"a layer.weight.scale\" 1e-5",
@@ -219,6 +231,8 @@ mod tests {
             "set conv.colour 1",
             "set conv.scale x",
             "set c.range 2..1",
+            "set c.bits 4",
+            "set c.bits[0] 16",
             "set c.scale[x] 1",
             "scale c",
             "scale c 1 2",

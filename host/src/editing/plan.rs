@@ -51,6 +51,7 @@ impl<'a> Planner<'a> {
         match &change.action {
             Action::Set(setting) => self.set(&change.target, setting, model, progress),
             Action::Quantized(false) => self.unquantize(&change.target, model, progress),
+            Action::Bits(bits) => self.widen(&change.target, *bits, model, progress),
             Action::Quantized(true) => {
                 let layer = find_layer(&change.target, model.info())?;
                 Err(Error::new(ErrorKind::UnsupportedOp, format!("the file has no scales for `{}`", layer.path))
@@ -96,14 +97,7 @@ impl<'a> Planner<'a> {
         model: &Loaded,
         progress: &dyn Progress,
     ) -> Result<playground::Change> {
-        let layer = find_layer(target, model.info())?;
-        if layer.quantization.is_none() {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("`{}` is not quantized", layer.path))
-                .with_hint("`layers --quantized` lists those that are."));
-        }
-        let output = layer.outputs.iter().find(|name| !name.is_empty()).ok_or_else(|| {
-            Error::new(ErrorKind::UnsupportedOp, format!("`{}` computes nothing", layer.path))
-        })?;
+        let (layer, output) = quantized_layer(target, model.info())?;
         let (mut edits, mut arguments, mut sources) = (Vec::new(), Vec::new(), Vec::new());
         for used in &layer.weights {
             let Some(tensor) = model.info().tensor(&used.tensor) else { continue };
@@ -116,7 +110,7 @@ impl<'a> Planner<'a> {
             arguments.push((format!("real:{}", tensor.name), name));
             sources.push(source.from);
         }
-        edits.push(Edit { action: "unquantize", target: output.clone(), arguments, elements: None });
+        edits.push(Edit { action: "unquantize", target: output.to_owned(), arguments, elements: None });
         sources.dedup();
         let mut effect = "computes with real numbers".to_owned();
         if let [from, ..] = &sources[..] {
@@ -127,7 +121,12 @@ impl<'a> Planner<'a> {
     }
 
     /// The real values of a stored tensor of codes: the float variant's, if it has the tensor.
-    fn values(&self, model: &Loaded, tensor: &TensorInfo, progress: &dyn Progress) -> Result<Source> {
+    pub(super) fn values(
+        &self,
+        model: &Loaded,
+        tensor: &TensorInfo,
+        progress: &dyn Progress,
+    ) -> Result<Source> {
         if let Some(reference) = self.reference {
             let pairs = self.pairs.get_or_init(|| tensors(self.base.info(), reference.info()).pairs);
             let pair = pairs.iter().find(|pair| pair.reference.tensor.name == tensor.name);
@@ -189,9 +188,9 @@ impl<'a> Planner<'a> {
     }
 }
 
-struct Source {
-    values: Vec<f64>,
-    from: String,
+pub(super) struct Source {
+    pub(super) values: Vec<f64>,
+    pub(super) from: String,
 }
 
 #[derive(Default)]
@@ -229,7 +228,7 @@ fn of_float(
 }
 
 /// The scales of input times weight, in float32 as runtimes compute them.
-fn product(layer: &LayerInfo, info: &ModelInfo, wiring: &Wiring<'_>) -> Option<Vec<f64>> {
+pub(super) fn product(layer: &LayerInfo, info: &ModelInfo, wiring: &Wiring<'_>) -> Option<Vec<f64>> {
     let weight = layer.weights.iter().find(|used| !used.is_bias)?;
     let weight = info.tensor(&weight.tensor)?.quantization.as_ref()?;
     let (place, input) = layer.data().next()?;
@@ -344,9 +343,19 @@ fn parameters(codes: &str, new: &QuantizationParameters) -> Edit {
 
 /// The change that gives a stored tensor the codes of these values.
 fn codes(tensor: &TensorInfo, new: &QuantizationParameters, values: &[f64]) -> Result<Edit> {
+    let elements = Some(coded(tensor, new, values)?);
+    Ok(Edit { action: "replace", target: tensor.name.clone(), arguments: Vec::new(), elements })
+}
+
+/// The codes of these values, in the shape of a stored tensor and of the type of the new parameters.
+pub(super) fn coded(
+    tensor: &TensorInfo,
+    new: &QuantizationParameters,
+    values: &[f64],
+) -> Result<(DType, Vec<u64>, Vec<u8>)> {
     let unfit = |reason: String| Error::new(ErrorKind::UnsupportedOp, format!("`{}`: {reason}", tensor.name));
     let element =
-        tensor.dtype.element_type().ok_or_else(|| unfit("codes of this type are not written".to_owned()))?;
+        new.dtype.element_type().ok_or_else(|| unfit("codes of this type are not written".to_owned()))?;
     let (low, high) = new.codes().ok_or_else(|| unfit("its codes have no range".to_owned()))?;
     let range = CodeRange::new(low, high).ok_or_else(|| unfit("its codes have no range".to_owned()))?;
     let map =
@@ -365,8 +374,21 @@ fn codes(tensor: &TensorInfo, new: &QuantizationParameters, values: &[f64]) -> R
         }
         _ => bytes = nibbles(&numbers, element.bits()),
     }
-    let elements = Some((tensor.dtype, tensor.shape.clone(), bytes));
-    Ok(Edit { action: "replace", target: tensor.name.clone(), arguments: Vec::new(), elements })
+    Ok((new.dtype, tensor.shape.clone(), bytes))
+}
+
+/// A quantized layer, and the value that it computes.
+pub(super) fn quantized_layer<'a>(target: &str, info: &'a ModelInfo) -> Result<(&'a LayerInfo, &'a str)> {
+    let layer = find_layer(target, info)?;
+    if layer.quantization.is_none() {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("`{}` is not quantized", layer.path))
+            .with_hint("`layers --quantized` lists those that are."));
+    }
+    let output =
+        layer.outputs.iter().find(|name| !name.is_empty()).ok_or_else(|| {
+            Error::new(ErrorKind::UnsupportedOp, format!("`{}` computes nothing", layer.path))
+        })?;
+    Ok((layer, output))
 }
 
 /// Codes of fewer than 8 bits, packed with the first in the low bits.
@@ -379,13 +401,13 @@ fn nibbles(codes: &[f64], bits: u32) -> Vec<u8> {
 }
 
 /// The change that stores real numbers of the type that the model computes with.
-fn real(name: &str, tensor: &TensorInfo, values: &[f64], info: &ModelInfo) -> Result<Edit> {
+pub(super) fn real(name: &str, tensor: &TensorInfo, values: &[f64], info: &ModelInfo) -> Result<Edit> {
     let is_half = |value: &crate::model::ValueInfo| value.dtype == DType::FLOAT16;
     let dtype = if info.inputs.iter().any(is_half) { DType::FLOAT16 } else { DType::FLOAT32 };
     crate::capture::edits::store(name, values, dtype, &tensor.shape)
 }
 
-fn free_name(like: &str, info: &ModelInfo) -> String {
+pub(super) fn free_name(like: &str, info: &ModelInfo) -> String {
     let is_taken = |name: &str| info.tensor(name).is_some() || info.value(name).is_some();
     let mut name = like.to_owned();
     while is_taken(&name) {

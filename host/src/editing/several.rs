@@ -1,15 +1,18 @@
-//! Layers turned off together: planned once each, combined in any set.
+//! Layers turned off, or given more bits, together: planned once each, combined in any set.
 
 use super::apply::float_variant;
 use super::line::{Action, Change};
 use super::plan::Planner;
-use crate::backend::Progress;
+use crate::backend::{Edit, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::playground::{self, Changes, Loaded, Playground, Step};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The layers of a model that can be turned off, each with what does it.
+/// Bits of a real number.
+const FLOAT_BITS: u32 = 32;
+
+/// The layers of a model that can be switched, to real numbers or to more bits, each with what does it.
 pub struct Switches {
     base: Arc<Loaded>,
     /// Changes that the model has already.
@@ -18,7 +21,7 @@ pub struct Switches {
     pub layers: Vec<Switch>,
 }
 
-/// A layer that can be turned off.
+/// A layer that can be switched.
 pub struct Switch {
     /// Its path.
     pub layer: String,
@@ -26,17 +29,23 @@ pub struct Switch {
     pub op_type: String,
     /// Elements of its weights; 0 if it has none.
     pub parameters: u64,
-    /// Bytes that its weights take more in float32.
+    /// Bytes that its weights take more when it is switched.
     pub more_bytes: u64,
-    off: Arc<playground::Change>,
+    change: Arc<playground::Change>,
 }
 
 impl Switches {
-    /// Plans every quantized layer of the model that computes something; those that cannot be turned off are left out.
+    /// Plans every quantized layer of the model that computes something; those that cannot be switched are left out. Without
+    /// `bits`, layers are switched to real numbers.
     ///
     /// # Errors
     /// `UnsupportedOp` if the backend changes no models; `Cancelled`.
-    pub fn of(playground: &mut Playground, model: &Loaded, progress: &dyn Progress) -> Result<Self> {
+    pub fn of(
+        playground: &mut Playground,
+        model: &Loaded,
+        bits: Option<u32>,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         model.session.require_edits()?;
         let base = playground.base_of(model, progress)?;
         let before: Changes =
@@ -50,28 +59,33 @@ impl Switches {
             .filter(|layer| layer.quantization.is_some() && !layer.kind.is_plumbing() && !layer.is_inner)
             .filter(|layer| layer.kind.computes_activations())
             .collect();
-        let mut layers = Vec::new();
+        let (mut layers, mut reason) = (Vec::new(), None);
         for (done, layer) in quantized.iter().enumerate() {
             progress.update("looking at layers", done as u64, quantized.len() as u64);
-            let change = Change { target: layer.path.clone(), action: Action::Quantized(false) };
-            let off = match planner.plan(&change, model, progress) {
+            let action = bits.map_or(Action::Quantized(false), Action::Bits);
+            let change = Change { target: layer.path.clone(), action };
+            let change = match planner.plan(&change, model, progress) {
                 Ok(planned) => Arc::new(planned),
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-                Err(_) => continue,
+                Err(error) => {
+                    reason.get_or_insert(error);
+                    continue;
+                }
             };
             let weights = layer.weights.iter().filter_map(|used| info.tensor(&used.tensor));
             let quantized = weights.filter(|tensor| tensor.is_quantized() && !tensor.dtype.is_float());
             let (mut parameters, mut more_bytes) = (0, 0);
             for tensor in quantized {
                 parameters += tensor.element_count();
-                more_bytes += (tensor.element_count() * 4).saturating_sub(tensor.bytes);
+                let bytes = tensor.element_count() * u64::from(bits.unwrap_or(FLOAT_BITS)) / 8;
+                more_bytes += bytes.saturating_sub(tensor.bytes);
             }
             layers.push(Switch {
                 layer: layer.path.clone(),
                 op_type: layer.op_type.clone(),
                 parameters,
                 more_bytes,
-                off,
+                change,
             });
         }
         let mut switches = Self { base, before, layers };
@@ -83,7 +97,10 @@ impl Switches {
                 match switches.model(playground, &[place], progress) {
                     Ok(_) => {}
                     Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-                    Err(_) => refused.push(place),
+                    Err(error) => {
+                        reason.get_or_insert(error);
+                        refused.push(place);
+                    }
                 }
             }
         }
@@ -91,36 +108,47 @@ impl Switches {
             switches.layers.remove(place);
         }
         match switches.layers.is_empty() {
-            true => Err(Error::invalid_input(format!("no layer of `{}` can be turned off", model.id))
-                .with_hint("`layers` shows which are quantized, and how.")),
+            true => {
+                let what = bits.map_or("turned off".to_owned(), |bits| format!("given {bits} bits"));
+                let error = Error::invalid_input(format!("no layer of `{}` can be {what}", model.id));
+                Err(match reason {
+                    Some(reason) => error.with_cause(reason.to_string()),
+                    None => error.with_hint("`layers` shows which are quantized, and how."),
+                })
+            }
             false => Ok(switches),
         }
     }
 
-    /// The model with these layers turned off.
+    /// The model with these layers switched.
     ///
     /// # Errors
     /// Those of the backend.
-    pub fn model(&self, playground: &Playground, off: &[usize], progress: &dyn Progress) -> Result<Loaded> {
-        playground.changed(&self.base, &self.changes(off), progress)
+    pub fn model(
+        &self,
+        playground: &Playground,
+        switched: &[usize],
+        progress: &dyn Progress,
+    ) -> Result<Loaded> {
+        playground.changed(&self.base, &self.changes(switched), progress)
     }
 
-    /// Makes the model with these layers turned off the session's.
+    /// Makes the model with these layers switched the session's.
     ///
     /// # Errors
     /// Those of the backend.
     pub fn keep(
         &self,
         playground: &mut Playground,
-        off: &[usize],
+        switched: &[usize],
         progress: &dyn Progress,
     ) -> Result<Arc<Loaded>> {
-        let changed = Arc::new(self.model(playground, off, progress)?);
-        Ok(playground.keep_changes(&self.base, changed, self.changes(off), Step::New))
+        let changed = Arc::new(self.model(playground, switched, progress)?);
+        Ok(playground.keep_changes(&self.base, changed, self.changes(switched), Step::New))
     }
 
-    fn changes(&self, off: &[usize]) -> Changes {
-        let mut places = off.to_vec();
+    fn changes(&self, switched: &[usize]) -> Changes {
+        let mut places = switched.to_vec();
         places.sort_unstable();
         // Layers that share a weight store it once.
         let mut stored: HashSet<String> = self
@@ -132,9 +160,10 @@ impl Switches {
             .collect();
         let mut changes = self.before.clone();
         for switch in places.into_iter().filter_map(|place| self.layers.get(place)) {
-            let mut change = (*switch.off).clone();
-            // Other layers of the set may have left it nothing that is rounded.
-            for edit in change.edits.iter_mut().filter(|edit| edit.action == "unquantize") {
+            let mut change = (*switch.change).clone();
+            // Other layers of the set may have left it nothing that is rounded, or so coarsely.
+            let switches = |edit: &&mut Edit| matches!(edit.action, "unquantize" | "widen");
+            for edit in change.edits.iter_mut().filter(switches) {
                 edit.arguments.push(("if-any".to_owned(), "true".to_owned()));
             }
             change.edits.retain(|edit| edit.action != "store" || stored.insert(edit.target.clone()));

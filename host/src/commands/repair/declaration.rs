@@ -12,6 +12,7 @@ pub(super) struct RepairReport {
     pub(super) target: String,
     pub(super) steps: Vec<StepRow>,
     pub(super) layers: Vec<String>,
+    pub(super) bits: Option<u32>,
     pub(super) is_reached: bool,
     pub(super) runs: usize,
     pub(super) more_bytes: u64,
@@ -28,6 +29,13 @@ pub(super) struct StepRow {
     pub(super) more_bytes: u64,
 }
 
+impl RepairReport {
+    /// What is done with the layers.
+    pub(super) fn how(&self) -> String {
+        self.bits.map_or("in float".to_owned(), |bits| format!("with {bits} bits"))
+    }
+}
+
 impl Record for RepairReport {
     fn fields() -> Vec<Field<Self>> {
         vec![
@@ -39,17 +47,27 @@ impl Record for RepairReport {
             Self::list("steps", "The way there: first the model as it was, then layer by layer", |found| {
                 &found.steps
             }),
-            Self::field("layers", Unit::Name, "The layers that are left in float", |found| {
-                found.layers.clone()
-            }),
+            Self::field(
+                "layers",
+                Unit::Name,
+                "The layers that are left in float, or get more bits",
+                |found| found.layers.clone(),
+            ),
+            Self::field(
+                "bits",
+                Unit::Count,
+                "The bits that they get; null if they are left in float",
+                |found| found.bits.map(u64::from),
+            ),
             Self::field("is_reached", Unit::Flag, "Whether the target is reached", |found| found.is_reached),
             Self::field("runs", Unit::Count, "Models that were measured", |found| found.runs),
-            Self::field("more_bytes", Unit::Bytes, "What the layers take more in float", |found| {
-                found.more_bytes
-            }),
-            Self::field("out", Unit::Name, "The file that was written; null without `--out`", |found| {
-                found.out.clone()
-            }),
+            Self::field("more_bytes", Unit::Bytes, "What the layers take more so", |found| found.more_bytes),
+            Self::field(
+                "out",
+                Unit::Name,
+                "The file that was written; null without `--out`, or if the target is missed",
+                |found| found.out.clone(),
+            ),
         ]
     }
 }
@@ -57,8 +75,13 @@ impl Record for RepairReport {
 impl Record for StepRow {
     fn fields() -> Vec<Field<Self>> {
         vec![
-            Self::field("layers", Unit::Count, "Layers in float after this step", |row| row.layers)
-                .title("in float"),
+            Self::field(
+                "layers",
+                Unit::Count,
+                "Layers in float, or with more bits, after this step",
+                |row| row.layers,
+            )
+            .title("mended"),
             Self::field(
                 "layer",
                 Unit::Name,
@@ -100,11 +123,9 @@ impl Record for StepRow {
             .title("lost")
             .text(|row| number::signed(row.outcome.lost.map(|lost| lost * 100.0), " pp"))
             .hidden_if_missing(),
-            Self::field("more_bytes", Unit::Bytes, "What the layers take more in float so far", |row| {
-                row.more_bytes
-            })
-            .title("more bytes")
-            .rank(1),
+            Self::field("more_bytes", Unit::Bytes, "What the layers take more so far", |row| row.more_bytes)
+                .title("more bytes")
+                .rank(1),
         ]
     }
 }

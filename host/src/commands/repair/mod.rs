@@ -1,4 +1,4 @@
-//! `repair`: the smallest set of layers to leave in float that brings a quantized model to a target.
+//! `repair`: the smallest set of layers to leave in float, or to give more bits, that brings a quantized model to a target.
 
 mod declaration;
 
@@ -37,7 +37,10 @@ pub(super) struct Arguments {
     /// The SQNR that the output must have against the reference's, in dB
     #[arg(long, value_name = "DB", conflicts_with = "lose")]
     min_sqnr: Option<f64>,
-    /// Write the mended model to this file
+    /// Give the layers codes of 8 or 16 bits instead of leaving them in float
+    #[arg(long, value_name = "BITS", value_parser = bits)]
+    bits: Option<u32>,
+    /// Write the mended model to this file, if the target is reached
     #[arg(long, value_name = "PATH")]
     out: Option<String>,
     /// Replace an existing file
@@ -50,12 +53,19 @@ pub(super) struct Arguments {
 impl Command for Repair {
     type Arguments = Arguments;
     const NAME: &'static str = "repair";
-    const SUMMARY: &'static str = "Find the fewest layers to leave in float that reach a target";
+    const SUMMARY: &'static str =
+        "Find the fewest layers to leave in float, or to give more bits, that reach a target";
     const GROUP: Group = Group::Change;
-    const EXAMPLES: &'static [Example] = &[Example {
-        line: "load resnet8.onnx resnet8_int8.onnx; repair resnet8_int8.onnx --min-sqnr 42 --data digits.npz --samples 32",
-        shows: "the layers whose quantization keeps the output below 42 dB",
-    }];
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            line: "load resnet8.onnx resnet8_int8.onnx; repair resnet8_int8.onnx --min-sqnr 48 --data digits.npz --samples 32",
+            shows: "the layers whose quantization keeps the output below 48 dB",
+        },
+        Example {
+            line: "load resnet8.onnx resnet8_int8.onnx; repair resnet8_int8.onnx --min-sqnr 48 --bits 16 --data digits.npz --samples 32",
+            shows: "the layers that need 16 bits for it",
+        },
+    ];
 
     fn reports() -> Vec<ReportShape> {
         vec![ReportShape::of::<RepairReport>(1)]
@@ -78,14 +88,15 @@ impl Command for Repair {
                 "Give `--data` with labels or `--labels FILE`, or a target without: `--min-sqnr DB`.",
             ));
         }
-        let switches = Switches::of(playground, &model, &task)?;
+        let switches = Switches::of(playground, &model, arguments.bits, &task)?;
         let against = Against { reference: &reference, given: &given, choice: &arguments.evidence };
         let bench = Bench { arguments: &arguments, against, switches: &switches, playground };
         let found = bench.search(&model, &task)?;
         let off: Vec<usize> = found.off.clone();
         let mended = if off.is_empty() { model.clone() } else { switches.keep(playground, &off, &task)? };
         let mut out = None;
-        if let Some(path) = &arguments.out {
+        // A model that misses the target is none to ship.
+        if let Some(path) = arguments.out.as_ref().filter(|_| found.is_reached) {
             let path = playground.path(path);
             file::keep_all(&path, arguments.force, |place| mended.session.export(place, &task))?;
             playground.list_written(&path, &task)?;
@@ -101,6 +112,7 @@ impl Command for Repair {
             layers: off.iter().map(|place| switches.layers[*place].layer.clone()).collect(),
             is_reached: found.is_reached,
             runs: found.runs,
+            bits: arguments.bits,
             more_bytes: more_bytes(&switches, &off),
             steps: found.steps,
             out,
@@ -165,7 +177,7 @@ impl Bench<'_> {
         // The smallest number of the best ones that is enough: more layers in float are rarely worse.
         let mut known: Vec<Option<Outcome>> = vec![None; count + 1];
         let (mut low, mut high) = (0, count);
-        let all = self.measure(&[ranked.clone()], "turning all layers off", progress)?[0];
+        let all = self.measure(&[ranked.clone()], "switching all layers", progress)?[0];
         found.runs += 1;
         known[count] = Some(all);
         if !self.is_reached(&all) {
@@ -247,7 +259,7 @@ impl Bench<'_> {
         }
     }
 
-    /// What the model does with each of these sets turned off.
+    /// What the model does with each of these sets switched.
     fn measure(&self, sets: &[Vec<usize>], stage: &str, progress: &dyn Progress) -> Result<Vec<Outcome>> {
         in_groups(sets, stage, progress, |sets| {
             let models: Vec<Loaded> = sets
@@ -275,14 +287,16 @@ fn report(found: &RepairReport, layers: usize) -> Report {
         (true, count) => (
             Tone::Good,
             format!(
-                "reached with {count} of {} in float ({} more): {}",
+                "reached with {count} of {} {} ({} more): {}",
                 counted(layers, "layer"),
+                found.how(),
                 number::bytes(found.more_bytes),
                 found.layers.join(", ")
             ),
         ),
         (false, _) => {
-            (Tone::Warning, format!("not reached, even with all {} in float", counted(layers, "layer")))
+            let how = found.how();
+            (Tone::Warning, format!("not reached, even with all {} {how}", counted(layers, "layer")))
         }
     };
     report = report.toned_line([verdict]);
@@ -294,4 +308,11 @@ fn report(found: &RepairReport, layers: usize) -> Report {
         report = report.toned_line([(Tone::Plain, "written to ".to_owned()), (Tone::Name, out.clone())]);
     }
     report
+}
+
+fn bits(text: &str) -> std::result::Result<u32, String> {
+    match text.parse() {
+        Ok(bits @ (8 | 16)) => Ok(bits),
+        _ => Err("codes get 8 or 16 bits".to_owned()),
+    }
 }

@@ -62,7 +62,7 @@ impl Editor<'_> {
             })
             .filter_map(|node| node.output.first().cloned())
             .collect();
-        targets.iter().try_for_each(|target| self.expand(target, edit, true))
+        targets.iter().try_for_each(|target| self.expand(target, edit, true).map(drop))
     }
 
     fn write_as_qoperator(&mut self) -> Result<()> {

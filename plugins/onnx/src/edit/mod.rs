@@ -12,6 +12,7 @@
 //! | `set-quantization` | a value, or stored codes | gives the codes `scales` and `zero-points` (one for all, or as many as there are), wherever the graph makes or reads them; a stored scale that other codes share is copied |
 //! | `replace` | a stored tensor | gives it other elements, of the same type and shape |
 //! | `unquantize` | a value | lets the layer that computes it read real numbers: what was rounded for it, or, in place of the stored codes C, the stored tensor that `real:C` names; readers that compute with real numbers get the value unrounded; with `if-any` it may have nothing to read so |
+//! | `widen` | a value | lets the layer that computes it read codes of `bits` bits (8 or 16): what is rounded for it is rounded to a finer grid of the same range, in place of the stored codes C come the stored codes that `codes:C` names, each step of C divided into `steps:C`, or the real numbers that `real:C` names |
 //! | `convert` | – | writes the whole model in the form `to`: `qdq`, `qoperator`, `float` (nothing is rounded any more), or with `uint8` or `int8` activations that mean the same; with `opset` = N in place of `to`, with the operators of a newer version |
 //! | `prepare` | – | stores constants as tensors, removes layers that only pass on, folds batch normalizations into convolutions |
 //! | `fold-clamp` | a value | removes the clamp that computes it; what was clamped gets the target's name |
@@ -37,6 +38,7 @@ mod opset;
 mod parameters;
 mod prepare;
 mod unquantize;
+mod widen;
 
 use crate::external_data::ExternalFiles;
 use crate::held::{Held, give};
@@ -91,6 +93,7 @@ pub fn apply(
             "set-quantization" => editor.set_quantization(edit)?,
             "replace" => editor.replace(edit)?,
             "unquantize" => editor.unquantize(edit)?,
+            "widen" => editor.widen(edit)?,
             "convert" => editor.convert(edit)?,
             "prepare" => editor.prepare()?,
             "fold-clamp" => editor.fold_clamp(edit)?,
@@ -105,7 +108,7 @@ pub fn apply(
                 ))
                 .with_help(
                     "The changes are `store`, `copy-layer`, `quantize`, `dequantize`, `add`, `select`, \
-                     `set-quantization`, `replace`, `unquantize`, `convert`, `prepare`, `fold-clamp`, \
+                     `set-quantization`, `replace`, `unquantize`, `widen`, `convert`, `prepare`, `fold-clamp`, \
                      `quantize-value`, `quantize-tensor`, `quantize-bias`, `quantize-dynamic` and `quantize-blocks`.",
                 ));
             }

@@ -15,8 +15,9 @@ const PER_CHANNEL_OPSET: i64 = 13;
 const SAME_SCALE: f64 = 1e-4;
 
 impl Editor<'_> {
-    /// Writes an operator of codes as one of real numbers between `DequantizeLinear` and `QuantizeLinear`.
-    pub(super) fn expand(&mut self, target: &str, edit: &Edit, keeps_rounding: bool) -> Result<()> {
+    /// Writes an operator of codes as one of real numbers between `DequantizeLinear` and `QuantizeLinear`. Gives back what that
+    /// one computes.
+    pub(super) fn expand(&mut self, target: &str, edit: &Edit, keeps_rounding: bool) -> Result<String> {
         let node = self.graph.node[self.computing(target)?].clone();
         let op = node.op_type.clone().unwrap_or_default();
         let plain = plain_operator(&node)?;
@@ -87,7 +88,10 @@ impl Editor<'_> {
         };
         let result = self.graph.node[place].output.first().cloned().unwrap_or_default();
         self.insert_around(place, added);
-        if keeps_rounding { Ok(()) } else { self.pass_on_real_numbers(&result) }
+        if !keeps_rounding {
+            self.pass_on_real_numbers(&result, edit)?;
+        }
+        Ok(result)
     }
 
     /// The nodes of an operator that was written out: those before it and the one behind it.

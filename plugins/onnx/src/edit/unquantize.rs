@@ -2,6 +2,7 @@
 
 use super::codes::inner_reads;
 use super::parameters::is_quantize;
+use super::widen::Widening;
 use super::{Editor, real_bytes};
 use crate::convert;
 use crate::proto::{NodeProto, TensorProto, dtype};
@@ -32,8 +33,15 @@ impl Editor<'_> {
             ))
             .with_help("Quantize the float model again, without this layer."));
         } else {
-            self.read_real_numbers(&target, edit)?;
-            self.pass_on_real_numbers(&target)?;
+            let changed = self.read_real_numbers(&target, edit)?;
+            if changed == 0 && lookup(edit.arguments.as_slice(), "if-any").is_none() {
+                return Err(BackendError::invalid_input(format!(
+                    "`{}` is computed with real numbers already: what is rounded belongs to other layers",
+                    edit.target
+                ))
+                .with_help("Turn off the layers before and behind it."));
+            }
+            self.pass_on_real_numbers(&target, edit)?;
         }
         self.sweep(&before);
         Ok(())
@@ -65,8 +73,8 @@ impl Editor<'_> {
         self.graph.node.iter().find(|node| node.output.iter().any(|output| output == value))
     }
 
-    /// The layer's inputs become what was rounded, or the real numbers that were given for stored codes.
-    pub(super) fn read_real_numbers(&mut self, target: &str, edit: &Edit) -> Result<()> {
+    /// The layer's inputs become what was rounded, or the real numbers that were given for stored codes. Gives back how many.
+    pub(super) fn read_real_numbers(&mut self, target: &str, edit: &Edit) -> Result<usize> {
         let mut changed = 0;
         let layer = self.computing(target)?;
         for slot in 0..self.graph.node[layer].input.len() {
@@ -93,14 +101,7 @@ impl Editor<'_> {
                 reader = (place, 0);
             }
         }
-        if changed == 0 && lookup(edit.arguments.as_slice(), "if-any").is_none() {
-            return Err(BackendError::invalid_input(format!(
-                "`{}` is computed with real numbers already: what is rounded belongs to other layers",
-                edit.target
-            ))
-            .with_help("Turn off the layers before and behind it."));
-        }
-        Ok(())
+        Ok(changed)
     }
 
     /// Where a node reads a value, after nodes were added: at the slot of the target's layer, or in the only node that reads it.
@@ -130,10 +131,13 @@ impl Editor<'_> {
     }
 
     /// The real numbers that stand behind codes: what was rounded, kept within what the codes can express where that is a
-    /// ReLU, or what was given for stored codes.
+    /// ReLU, or what was given for stored codes. When codes get more bits, what those stand for.
     pub(super) fn real_of(&mut self, dequantize: usize, codes: &str, edit: &Edit) -> Result<Option<String>> {
         if let Some(given) = lookup(edit.arguments.as_slice(), &format!("real:{codes}")) {
             return self.known(given).map(Some);
+        }
+        if let Some(widening) = Widening::of(edit)? {
+            return self.wider_of(dequantize, codes, widening);
         }
         let Some(quantize) = self.place_of(codes).filter(|place| is_quantize(&self.graph.node[*place]))
         else {
@@ -254,8 +258,11 @@ impl Editor<'_> {
         convert::to_f64(dtype(tensor.data_type), &convert::dense(tensor).ok()?, count)
     }
 
-    /// Readers of the layer's rounded outputs that are not quantized themselves read it unrounded.
-    pub(super) fn pass_on_real_numbers(&mut self, target: &str) -> Result<()> {
+    /// Readers of the layer's rounded outputs that are not quantized themselves read it unrounded, or less rounded. Gives
+    /// back for how many outputs.
+    pub(super) fn pass_on_real_numbers(&mut self, target: &str, edit: &Edit) -> Result<usize> {
+        let widening = Widening::of(edit)?;
+        let mut changed = 0;
         for output in self.results(self.computing(target)?) {
             let mut rounded: Vec<String> = Vec::new();
             for quantize in
@@ -278,7 +285,15 @@ impl Editor<'_> {
                     continue;
                 }
                 let Some(dequantize) = self.place_of(&rounded) else { continue };
-                let real = self.rectified(&output, dequantize)?;
+                let codes = self.graph.node[dequantize].input.first().cloned().unwrap_or_default();
+                let real = match widening {
+                    None => self.rectified(&output, dequantize)?,
+                    Some(widening) => match self.wider_of(dequantize, &codes, widening)? {
+                        Some(wider) => wider,
+                        None => continue,
+                    },
+                };
+                changed += 1;
                 for reader in 0..self.graph.node.len() {
                     if takes(self, reader) {
                         let inputs = self.graph.node[reader].input.iter_mut();
@@ -290,7 +305,7 @@ impl Editor<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Whether a node computes with codes apart from the value `except`: another input is rounded, or its output.
