@@ -16,7 +16,7 @@ use crate::playground::Playground;
 use crate::render::ui::{Appearance, Ui};
 use crate::repl::{self, interrupt};
 use crate::settings::Settings;
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// Lines are broken to this width on a terminal that does not tell its own.
@@ -24,9 +24,11 @@ const DEFAULT_WIDTH: u16 = 80;
 
 /// Runs the program; returns its exit code.
 pub fn run(line: &CommandLine) -> u8 {
-    match line.generate {
-        Some(document) => generate(document),
-        None => start(&line.args),
+    match (line.generate, &line.worker) {
+        (Some(document), _) => generate(document),
+        #[cfg(unix)]
+        (None, Some(_)) => work(),
+        (None, _) => start(&line.args),
     }
 }
 
@@ -35,6 +37,18 @@ fn generate(document: Document) -> u8 {
     match documents::write(document, &mut std::io::stdout().lock()) {
         Ok(()) => exit_code::DONE,
         Err(_) => exit_code::FAILED,
+    }
+}
+
+/// Runs models for another qp.
+#[cfg(unix)]
+fn work() -> u8 {
+    match crate::backend::serve() {
+        Ok(()) => exit_code::DONE,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            exit_code::FAILED
+        }
     }
 }
 
@@ -216,5 +230,6 @@ fn backend_config(settings: &Settings, environment: &Environment, dirs: Option<&
         },
         settings: settings.plugin_settings.clone(),
         preferred: settings.preferred_plugins.clone(),
+        isolation: settings.isolation(),
     }
 }

@@ -57,6 +57,10 @@ pub struct CommandLine {
     /// Print the manual page or a shell's completion.
     #[arg(long, value_enum, hide = true, exclusive = true)]
     pub generate: Option<Document>,
+
+    /// Run the models of this plugin for the qp at the other end of standard input.
+    #[arg(long, value_name = "LIBRARY", hide = true, exclusive = true)]
+    pub worker: Option<PathBuf>,
 }
 
 impl CommandLine {

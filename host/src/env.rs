@@ -11,6 +11,8 @@ pub const QP_PLUGINS: &str = "QP_PLUGINS";
 pub const QP_RUNTIMES: &str = "QP_RUNTIMES";
 /// The format of results: `table`, `json`, `csv`, `markdown`.
 pub const QP_FORMAT: &str = "QP_FORMAT";
+/// Where models run: `worker`, in a process of their own, or `none`, in qp's.
+pub const QP_ISOLATION: &str = "QP_ISOLATION";
 /// Any value but the empty one switches colors off: <https://no-color.org>.
 pub const NO_COLOR: &str = "NO_COLOR";
 /// A value other than `0` turns colors on even for files and pipes.
@@ -28,7 +30,7 @@ pub const CONDA_PREFIX: &str = "CONDA_PREFIX";
 pub const PATH: &str = "PATH";
 
 /// What the manual page says of each.
-pub const VARIABLES: [(&str, &str); 11] = [
+pub const VARIABLES: [(&str, &str); 12] = [
     (QP_HOME, "One folder for configuration, data, cache and state, instead of the system's usual places."),
     (QP_PLUGINS, "More folders to look for plugins in, separated as in PATH; searched first."),
     (
@@ -42,6 +44,10 @@ pub const VARIABLES: [(&str, &str); 11] = [
     (CONDA_PREFIX, "The active conda environment, likewise."),
     (PATH, "Where to find the python3 whose packages are searched if no runtime was found before."),
     (QP_FORMAT, "The format of results: table, json, csv or markdown."),
+    (
+        QP_ISOLATION,
+        "Where models run: worker (a process of their own, the default) or none (qp's own process).",
+    ),
     (NO_COLOR, "Any value turns colors off."),
     (CLICOLOR_FORCE, "A value other than 0 turns colors on even for files and pipes."),
     (TERM, "dumb means a terminal without colors or cursor movement."),
@@ -65,6 +71,8 @@ pub struct Environment {
     pub runtime_folders: Vec<PathBuf>,
     /// [`QP_FORMAT`]
     pub format: Option<String>,
+    /// [`QP_ISOLATION`]
+    pub isolation: Option<String>,
     /// Whether [`NO_COLOR`] is set.
     pub no_color: bool,
     /// Whether [`CLICOLOR_FORCE`] is set.
@@ -89,6 +97,7 @@ impl Environment {
             plugin_folders: folders(QP_PLUGINS),
             runtime_folders: folders(QP_RUNTIMES),
             format: text(QP_FORMAT),
+            isolation: text(QP_ISOLATION),
             no_color: read(NO_COLOR).is_some(),
             force_color: text(CLICOLOR_FORCE).is_some_and(|value| value != "0"),
             is_dumb_terminal: text(TERM).is_some_and(|value| value == "dumb"),

@@ -1,7 +1,7 @@
 //! What the user has chosen: defaults, then `config.toml`, then the environment, then the arguments, then
 //! the commands of the session.
 
-use crate::backend::{RuntimeFolder, RuntimeOrigin};
+use crate::backend::{Isolation, RuntimeFolder, RuntimeOrigin, Workers};
 use crate::env::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::regular_file;
@@ -9,6 +9,7 @@ use crate::render::{Format, number};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Loaded models may take this many bytes unless the user says otherwise.
 pub const DEFAULT_CACHE_LIMIT_BYTES: u64 = 4 << 30;
@@ -33,6 +34,12 @@ pub struct Settings {
     pub preferred_plugins: BTreeMap<String, String>,
     /// Settings of single plugins.
     pub plugin_settings: BTreeMap<String, BTreeMap<String, String>>,
+    /// Whether models run in processes of their own.
+    pub is_isolated: bool,
+    /// The most bytes of memory that such a process may map.
+    pub worker_memory_bytes: Option<u64>,
+    /// The longest that one run may take in such a process.
+    pub worker_time: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -45,6 +52,9 @@ impl Default for Settings {
             runtime_folders: Vec::new(),
             preferred_plugins: BTreeMap::new(),
             plugin_settings: BTreeMap::new(),
+            is_isolated: true,
+            worker_memory_bytes: None,
+            worker_time: None,
         }
     }
 }
@@ -64,6 +74,19 @@ struct ConfigFile {
     formats: BTreeMap<String, String>,
     #[serde(default)]
     plugins: BTreeMap<String, BTreeMap<String, String>>,
+    isolation: Option<IsolationName>,
+    worker_memory: Option<String>,
+    worker_time: Option<u64>,
+}
+
+/// What `isolation` may say.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum IsolationName {
+    /// Models run in qp's own process.
+    None,
+    /// Models run in a process for each plugin.
+    Worker,
 }
 
 impl Settings {
@@ -73,6 +96,22 @@ impl Settings {
         let problem = config_file.and_then(|path| settings.apply_file(path).err());
         let problems = problem.into_iter().chain(settings.apply_environment(environment).err()).collect();
         (settings, problems)
+    }
+
+    /// Where models run, as the plugins need it.
+    pub fn isolation(&self) -> Isolation {
+        #[cfg(unix)]
+        if self.is_isolated
+            && let Some(program) = own_program()
+        {
+            return Isolation::Worker(Workers {
+                program,
+                memory_limit: self.worker_memory_bytes,
+                time_limit: self.worker_time,
+                heard: None,
+            });
+        }
+        Isolation::None
     }
 
     fn apply_file(&mut self, path: &Path) -> Result<()> {
@@ -91,15 +130,21 @@ impl Settings {
             }
             explained
         })?;
+        let size = |name: &str, text: &str| {
+            number::parse_bytes(text).ok_or_else(|| {
+                Error::invalid_input(format!("`{name} = \"{text}\"` in `{}` is not a size", path.display()))
+                    .with_hint("Write a size such as \"512MiB\" or \"2GB\".")
+            })
+        };
         if let Some(limit) = &file.cache_limit {
-            self.cache_limit_bytes = number::parse_bytes(limit).ok_or_else(|| {
-                Error::invalid_input(format!(
-                    "`cache-limit = \"{limit}\"` in `{}` is not a size",
-                    path.display()
-                ))
-                .with_hint("Write a size such as \"512MiB\" or \"2GB\".")
-            })?;
+            self.cache_limit_bytes = size("cache-limit", limit)?;
         }
+        if let Some(limit) = &file.worker_memory {
+            self.worker_memory_bytes = Some(size("worker-memory", limit)?);
+        }
+        self.worker_time = file.worker_time.map(Duration::from_secs).or(self.worker_time);
+        self.is_isolated =
+            file.isolation.map_or(self.is_isolated, |name| matches!(name, IsolationName::Worker));
         self.format = file.format.unwrap_or(self.format);
         self.shows_timing = file.timing.unwrap_or(self.shows_timing);
         // Relative to the file's own folder, not to the working folder, which may be a stranger's.
@@ -118,12 +163,28 @@ impl Settings {
         let listed = environment.runtime_folders.iter();
         let listed = listed.map(|path| RuntimeFolder::new(path, RuntimeOrigin::Variable));
         self.runtime_folders.splice(0..0, listed);
+        match environment.isolation.as_deref() {
+            None => {}
+            Some("none") => self.is_isolated = false,
+            Some("worker") => self.is_isolated = true,
+            Some(other) => {
+                return Err(Error::invalid_input(format!("`QP_ISOLATION` is `{other}`"))
+                    .with_hint("It is `worker` or `none`."));
+            }
+        }
         if let Some(name) = &environment.format {
             self.format =
                 parse_format(name).map_err(|error| error.with_cause("in the variable `QP_FORMAT`"))?;
         }
         Ok(())
     }
+}
+
+/// This program; where the system has a link to it, that: it leads to the same program after an update, too.
+#[cfg(unix)]
+fn own_program() -> Option<PathBuf> {
+    let link = Path::new("/proc/self/exe");
+    if link.exists() { Some(link.to_owned()) } else { std::env::current_exe().ok() }
 }
 
 /// The format with this name.

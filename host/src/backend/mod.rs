@@ -22,6 +22,7 @@ mod request;
 mod runtime;
 mod session;
 mod spare;
+mod worker;
 
 pub use check::{CheckLine, CheckReport, CheckVerdict};
 pub use manifest::{Format, Manifest, OptionInfo};
@@ -31,6 +32,7 @@ pub use python::PythonPlaces;
 pub use runtime::{RuntimeFolder, RuntimeOrigin, RuntimeStatus};
 pub use session::{Edit, Fetch, RunOptions, RunOutcome, RunReport, Session};
 pub use spare::Spare;
+pub use worker::{Isolation, Workers, serve};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::ModelInfo;
@@ -61,6 +63,8 @@ pub struct BackendConfig {
     pub settings: BTreeMap<String, BTreeMap<String, String>>,
     /// The id of the plugin to use, by format, where several read it.
     pub preferred: BTreeMap<String, String>,
+    /// Where models run.
+    pub isolation: Isolation,
 }
 
 /// The plugins of this process. Create only one: a library that was opened stays open.
@@ -274,6 +278,7 @@ impl Backends {
         Start {
             runtime_folders: &self.config.runtime_folders,
             settings: &self.config.settings,
+            isolation: &self.config.isolation,
             python: &self.python,
         }
     }

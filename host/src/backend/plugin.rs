@@ -7,6 +7,7 @@ use super::load;
 use super::manifest::{self, Format, Manifest, OptionInfo};
 use super::python::Python;
 use super::runtime::{RuntimeFolder, Started};
+use super::worker::{self, Isolation};
 use crate::error::{Error, ErrorKind, Result};
 use qp_abi::abi_stable::std_types::RString;
 use qp_abi::manifest::lookup;
@@ -160,8 +161,13 @@ impl PluginEntry {
             let library = self.library.get_or_init(|| self.reopen(manifest)).clone()?;
             let setup = start.setup(&self.path, &manifest.id);
             let is_named = lookup(&setup.settings, "runtime.path").is_some_and(|path| !path.is_empty());
-            let backend = (library.create())(setup).into_result();
+            let backend = (library.create())(setup.clone()).into_result();
             let backend = backend.map_err(|error| from_start(&manifest.id, error))?;
+            let backend = match start.isolation {
+                Isolation::None => backend,
+                #[cfg(unix)]
+                Isolation::Worker(workers) => worker::isolate(backend, &setup, workers),
+            };
             let (folders, python) = (start.runtime_folders.to_vec(), Arc::clone(start.python));
             Ok(Arc::new(Started::new(Arc::clone(manifest), backend, folders, is_named, python)))
         });
@@ -207,6 +213,7 @@ fn read_manifest(path: &Path, library: PluginRef) -> Result<Manifest> {
 pub(super) struct Start<'a> {
     pub(super) runtime_folders: &'a [RuntimeFolder],
     pub(super) python: &'a Arc<Python>,
+    pub(super) isolation: &'a Isolation,
     pub(super) settings: &'a std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
 }
 

@@ -1,0 +1,316 @@
+//! What qp and a worker say to each other: the contract's types in a form that can be sent.
+
+use qp_abi::abi_stable::std_types::{ROption, RString, Tuple2};
+use qp_abi::backend::{Edit, Fetch, RunReport};
+use qp_abi::error::ErrorKind;
+use qp_abi::manifest::{Pair, pair};
+use qp_abi::{BackendError, DType, QuantizationParameters, Setup, TensorView};
+use serde::{Deserialize, Serialize};
+
+/// To the worker itself.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Control {
+    /// The first message: what the backend is made with. Answered.
+    Start(Beginning),
+    /// One more folder of runtimes.
+    Folder(String),
+    /// No run follows for now.
+    Idle,
+    /// A model will be opened: the socket for it and its memory come with this.
+    Model,
+}
+
+/// What a worker begins with.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Beginning {
+    pub(super) library: String,
+    pub(super) runtime_folders: Vec<String>,
+    pub(super) settings: Vec<(String, String)>,
+    /// Folders that were found later.
+    pub(super) more_folders: Vec<String>,
+    /// The most bytes of memory that the process may map.
+    pub(super) memory_limit: Option<u64>,
+}
+
+impl Beginning {
+    pub(super) fn setup(&self) -> Setup {
+        Setup {
+            library_path: self.library.as_str().into(),
+            runtime_folders: self.runtime_folders.iter().map(|folder| folder.as_str().into()).collect(),
+            settings: to_pairs(&self.settings).into(),
+        }
+    }
+}
+
+/// To the worker, about one model.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Order {
+    /// Which of these models, a model and those that it was made from, is open? Answered with a [`Answer::Known`].
+    Which(Vec<u64>),
+    /// Opens a file as the model with this number.
+    Open { id: u64, location: String, stamp: Option<Stamp> },
+    /// Makes a model with changes of an open one.
+    Edit { id: u64, of: u64, edits: Vec<Change> },
+    /// Memory for inputs comes with this.
+    Memory,
+    /// Computes.
+    Run { inputs: Vec<Placed>, fetch: u8, names: Vec<String>, options: Vec<(String, String)> },
+    /// A named request.
+    Request { name: String, payload: String },
+    /// A part of the memory for results is free again; false if nothing more is wanted.
+    Free(bool),
+}
+
+/// From the worker.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// It is done.
+    Done,
+    /// It could not be done.
+    Failed(Fault),
+    /// The place of the model in the list that is open.
+    Known(Option<usize>),
+    /// A tensor or the next piece of one.
+    Piece(Placed),
+    /// A part of the memory for results is full.
+    Full,
+    /// The end of a run.
+    Ran(Ran),
+    /// The answer to a request.
+    Text(String),
+}
+
+/// A file as it was when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    bytes: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Stamp {
+    /// Of the file as it is now.
+    pub(super) fn of(path: &std::path::Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let found = std::fs::metadata(path).ok()?;
+        Some(Self { bytes: found.len(), seconds: found.mtime(), nanoseconds: found.mtime_nsec() })
+    }
+}
+
+/// A tensor, or a piece of one, and where its elements are.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Placed {
+    name: String,
+    dtype: u8,
+    shape: Vec<i64>,
+    first_element: u64,
+    quantization: Option<Codes>,
+    pub(super) place: Place,
+}
+
+/// Where elements are.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Place {
+    /// In shared memory.
+    Shared { offset: usize, bytes: usize },
+    /// Here: texts, and what is in no shared memory.
+    Here(Vec<u8>),
+}
+
+impl Placed {
+    pub(super) fn of(view: &TensorView<'_>, first_element: u64, place: Place) -> Self {
+        let quantization = match view.quantization {
+            ROption::RSome(parameters) => Some(Codes::of(parameters)),
+            ROption::RNone => None,
+        };
+        Self {
+            name: view.name.as_str().to_owned(),
+            dtype: view.dtype.0,
+            shape: view.shape.to_vec(),
+            first_element,
+            quantization,
+            place,
+        }
+    }
+
+    /// Its quantization parameters in the contract's form.
+    pub(super) fn parameters(&self) -> Option<QuantizationParameters> {
+        self.quantization.as_ref().map(Codes::parameters)
+    }
+
+    /// The view that it was made of, with these elements.
+    pub(super) fn view<'a>(
+        &'a self,
+        bytes: &'a [u8],
+        parameters: Option<&'a QuantizationParameters>,
+    ) -> TensorView<'a> {
+        TensorView {
+            name: self.name.as_str().into(),
+            dtype: DType(self.dtype),
+            shape: self.shape.as_slice().into(),
+            first_element: self.first_element,
+            bytes: bytes.into(),
+            quantization: parameters.map_or(ROption::RNone, ROption::RSome),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Codes {
+    dtype: u8,
+    scales: Vec<f64>,
+    zero_points: Vec<f64>,
+    scale_count: u64,
+    axis: Option<i64>,
+    block_size: Option<i64>,
+    names: (String, String),
+    is_dynamic: bool,
+    code_range: Option<(i64, i64)>,
+}
+
+impl Codes {
+    fn of(parameters: &QuantizationParameters) -> Self {
+        let text = |text: &RString| text.as_str().to_owned();
+        Self {
+            dtype: parameters.dtype.0,
+            scales: parameters.scales.to_vec(),
+            zero_points: parameters.zero_points.to_vec(),
+            scale_count: parameters.scale_count,
+            axis: parameters.axis.into_option(),
+            block_size: parameters.block_size.into_option(),
+            names: (text(&parameters.scale_name), text(&parameters.zero_point_name)),
+            is_dynamic: parameters.is_dynamic,
+            code_range: parameters.code_range.into_option().map(|Tuple2(low, high)| (low, high)),
+        }
+    }
+
+    fn parameters(&self) -> QuantizationParameters {
+        QuantizationParameters {
+            dtype: DType(self.dtype),
+            scales: self.scales.clone().into(),
+            zero_points: self.zero_points.clone().into(),
+            scale_count: self.scale_count,
+            axis: self.axis.into(),
+            block_size: self.block_size.into(),
+            scale_name: self.names.0.as_str().into(),
+            zero_point_name: self.names.1.as_str().into(),
+            is_dynamic: self.is_dynamic,
+            code_range: self.code_range.map(|(low, high)| Tuple2(low, high)).into(),
+        }
+    }
+}
+
+/// A [`BackendError`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct Fault {
+    kind: u16,
+    message: String,
+    causes: Vec<String>,
+    help: String,
+    detail: String,
+}
+
+impl From<BackendError> for Fault {
+    fn from(error: BackendError) -> Self {
+        Self {
+            kind: error.kind.0,
+            message: error.message.into_string(),
+            causes: error.causes.into_iter().map(RString::into_string).collect(),
+            help: error.help.into_string(),
+            detail: error.detail.into_string(),
+        }
+    }
+}
+
+impl From<Fault> for BackendError {
+    fn from(fault: Fault) -> Self {
+        Self {
+            kind: ErrorKind(fault.kind),
+            message: fault.message.into(),
+            causes: fault.causes.into_iter().map(RString::from).collect(),
+            help: fault.help.into(),
+            detail: fault.detail.into(),
+        }
+    }
+}
+
+/// An [`Edit`].
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Change {
+    action: String,
+    target: String,
+    arguments: Vec<(String, String)>,
+    dtype: u8,
+    shape: Vec<i64>,
+    bytes: Vec<u8>,
+}
+
+impl From<&Edit> for Change {
+    fn from(edit: &Edit) -> Self {
+        Self {
+            action: edit.action.as_str().to_owned(),
+            target: edit.target.as_str().to_owned(),
+            arguments: from_pairs(&edit.arguments),
+            dtype: edit.dtype.0,
+            shape: edit.shape.to_vec(),
+            bytes: edit.bytes.to_vec(),
+        }
+    }
+}
+
+impl From<Change> for Edit {
+    fn from(change: Change) -> Self {
+        Self {
+            action: change.action.into(),
+            target: change.target.into(),
+            arguments: to_pairs(&change.arguments).into(),
+            dtype: DType(change.dtype),
+            shape: change.shape.into(),
+            bytes: change.bytes.into(),
+        }
+    }
+}
+
+/// A [`RunReport`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct Ran {
+    runtime: String,
+    runtime_version: String,
+    elapsed_ns: u64,
+    settings: Vec<(String, String)>,
+}
+
+impl From<RunReport> for Ran {
+    fn from(report: RunReport) -> Self {
+        Self {
+            runtime: report.runtime.into_string(),
+            runtime_version: report.runtime_version.into_string(),
+            elapsed_ns: report.elapsed_ns,
+            settings: from_pairs(&report.settings),
+        }
+    }
+}
+
+impl From<Ran> for RunReport {
+    fn from(ran: Ran) -> Self {
+        Self {
+            runtime: ran.runtime.into(),
+            runtime_version: ran.runtime_version.into(),
+            elapsed_ns: ran.elapsed_ns,
+            settings: to_pairs(&ran.settings).into(),
+        }
+    }
+}
+
+/// The code of what a run delivers.
+pub(super) fn fetch(code: u8) -> Fetch {
+    Fetch(code)
+}
+
+pub(super) fn to_pairs(list: &[(String, String)]) -> Vec<Pair> {
+    list.iter().map(|(name, text)| pair(name.clone(), text.clone())).collect()
+}
+
+pub(super) fn from_pairs(pairs: &[Pair]) -> Vec<(String, String)> {
+    pairs.iter().map(|Tuple2(name, text)| (name.as_str().to_owned(), text.as_str().to_owned())).collect()
+}

@@ -1,0 +1,370 @@
+//! The worker of one plugin: its start, its end, and what it left behind.
+
+use super::Workers;
+use super::link::Link;
+use super::message::{Answer, Beginning, Control, Stamp};
+use super::shared::Shared;
+use qp_abi::BackendError;
+use qp_abi::error::ErrorKind;
+use std::io::{self, PipeReader, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How much of what a worker printed is kept.
+const KEPT_BYTES: usize = 16 << 10;
+/// How long a worker whose socket has ended may take to end itself.
+const DYING: Duration = Duration::from_millis(500);
+/// How long a worker may take to open the plugin.
+const STARTING: Duration = Duration::from_secs(60);
+
+/// The worker of a plugin, if one is running.
+pub(super) struct Worker {
+    pub(super) workers: Workers,
+    library: PathBuf,
+    /// The name of the native runtime, for messages.
+    runtime: String,
+    state: Mutex<State>,
+}
+
+struct State {
+    beginning: Beginning,
+    /// Counts the workers.
+    generation: u64,
+    process: Option<Process>,
+    /// How the last one ended, with its number.
+    last: Option<(u64, Ending)>,
+}
+
+struct Process {
+    child: Child,
+    control: Link,
+    heard: Arc<Mutex<Vec<u8>>>,
+    /// The plugin's library and the runtime when it was started.
+    stamps: [Option<Stamp>; 2],
+}
+
+/// Why qp ends a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The user's Ctrl-C was not heard.
+    Cancelled,
+    /// A run took longer than the limit.
+    TimeLimit,
+}
+
+/// How a worker ended.
+#[derive(Clone)]
+struct Ending {
+    status: Option<ExitStatus>,
+    reason: Option<Reason>,
+    heard: String,
+}
+
+/// A connection for one model.
+pub(super) struct Connection {
+    /// The number of the worker.
+    pub(super) generation: u64,
+    pub(super) link: Link,
+    pub(super) results: Shared,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Worker {
+    /// The worker to be of this plugin; none is started yet.
+    pub(super) fn new(workers: Workers, runtime: String, beginning: Beginning) -> Self {
+        let state = State { beginning, generation: 0, process: None, last: None };
+        let library = PathBuf::from(&state.beginning.library);
+        Self { workers, library, runtime, state: Mutex::new(state) }
+    }
+
+    /// Passes a folder of runtimes on, now and to later workers.
+    pub(super) fn add_folder(&self, folder: &str) {
+        let mut state = lock(&self.state);
+        state.beginning.more_folders.push(folder.to_owned());
+        if let Some(process) = &mut state.process {
+            let _ = process.control.send(&Control::Folder(folder.to_owned()));
+        }
+    }
+
+    /// Tells it that no run follows for now.
+    pub(super) fn idle(&self) {
+        if let Some(process) = &mut lock(&self.state).process {
+            let _ = process.control.send(&Control::Idle);
+        }
+    }
+
+    /// Whether a worker runs.
+    pub(super) fn is_running(&self) -> bool {
+        lock(&self.state).process.is_some()
+    }
+
+    /// Whether the worker with this number is the one to use: it runs, and what it has opened is as it was. `runtime` is the file of
+    /// the native runtime.
+    pub(super) fn is_current(&self, generation: u64, runtime: Option<&Path>) -> bool {
+        let state = lock(&self.state);
+        let stamps = self.stamps(runtime);
+        generation == state.generation && state.process.as_ref().is_some_and(|process| process.is_of(&stamps))
+    }
+
+    /// A connection for one more model, to a worker that is started if none runs, or if the plugin or the runtime has changed.
+    pub(super) fn connect(&self, runtime: Option<&Path>) -> Result<Connection, BackendError> {
+        let mut state = lock(&self.state);
+        let stamps = self.stamps(runtime);
+        let mut first = true;
+        loop {
+            let is_usable = state.process.as_mut().is_some_and(|process| {
+                process.is_of(&stamps) && matches!(process.child.try_wait(), Ok(None))
+            });
+            if !is_usable {
+                state.bury();
+                state.process = Some(self.start(&state.beginning, stamps)?);
+                state.generation += 1;
+            }
+            match state.connect() {
+                Ok(connection) => return Ok(connection),
+                Err(error) if !first => return Err(failed(&self.runtime, &error)),
+                Err(_) => state.bury(),
+            }
+            first = false;
+        }
+    }
+
+    fn stamps(&self, runtime: Option<&Path>) -> [Option<Stamp>; 2] {
+        [Stamp::of(&self.library), runtime.and_then(Stamp::of)]
+    }
+
+    fn start(&self, beginning: &Beginning, stamps: [Option<Stamp>; 2]) -> Result<Process, BackendError> {
+        let unstarted = |error: io::Error| {
+            BackendError::new(ErrorKind::IO, format!("no process can be started for {}", self.runtime))
+                .with_cause(error.to_string())
+                .with_help("Set `isolation = \"none\"` in config.toml to run models in qp's own process.")
+        };
+        let mut process = self.spawned(stamps).map_err(unstarted)?;
+        let answer = process
+            .control
+            .send(&Control::Start(beginning.copy(self.workers.memory_limit)))
+            .and_then(|()| process.control.receive(Some(STARTING)));
+        match answer {
+            Ok(Some(Answer::Done)) => Ok(process),
+            Ok(Some(Answer::Failed(fault))) => {
+                process.end();
+                Err(fault.into())
+            }
+            _ => Err(self.told(&process.buried(None), "before its first run")),
+        }
+    }
+
+    fn spawned(&self, stamps: [Option<Stamp>; 2]) -> io::Result<Process> {
+        let (own, its) = UnixStream::pair()?;
+        let (reader, writer) = io::pipe()?;
+        let child = Command::new(&self.workers.program)
+            .arg("--worker")
+            .arg(&self.library)
+            .stdin(OwnedFd::from(its))
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            // Ctrl-C is for qp, which passes it on.
+            .process_group(0)
+            .spawn()?;
+        let heard = Arc::default();
+        let (kept, passed) = (Arc::clone(&heard), self.workers.heard.clone());
+        std::thread::Builder::new()
+            .name("worker output".to_owned())
+            .spawn(move || listen(reader, &kept, passed.as_deref()))?;
+        Ok(Process { child, control: Link::new(own), heard, stamps })
+    }
+
+    /// Ends the worker with this number, if it is still the one that runs.
+    pub(super) fn end(&self, generation: u64, reason: Reason) {
+        let mut state = lock(&self.state);
+        if state.generation != generation {
+            return;
+        }
+        if let Some(mut process) = state.process.take() {
+            process.end();
+            let mut ending = process.buried(Some(reason));
+            ending.reason = Some(reason);
+            state.last = Some((generation, ending));
+        }
+    }
+
+    /// The error for a connection to the worker with this number that has ended; `doing` says what the model did.
+    pub(super) fn obituary(&self, generation: u64, doing: &str) -> BackendError {
+        let mut state = lock(&self.state);
+        if state.generation == generation
+            && let Some(process) = state.process.take()
+        {
+            let ending = process.buried(None);
+            state.last = Some((generation, ending));
+        }
+        match &state.last {
+            Some((number, ending)) if *number == generation => self.told(ending, doing),
+            _ => BackendError::runtime_failed(format!("the process of {} has ended", self.runtime)),
+        }
+    }
+
+    fn told(&self, ending: &Ending, doing: &str) -> BackendError {
+        let runtime = &self.runtime;
+        let how = match (ending.reason, ending.status) {
+            (Some(Reason::Cancelled), _) => return BackendError::cancelled(),
+            (Some(Reason::TimeLimit), _) => {
+                let seconds = self.workers.time_limit.unwrap_or_default().as_secs();
+                return BackendError::runtime_failed(format!(
+                    "{runtime} was stopped {doing}: it took longer than {seconds} s"
+                ))
+                .with_help("Raise `worker-time` in config.toml if that is too little.");
+            }
+            (None, Some(status)) => how(status),
+            (None, None) => "its process was lost".to_owned(),
+        };
+        BackendError::runtime_failed(format!("{runtime} crashed {doing}: {how}"))
+            .with_help("The session is as it was; the next run starts the runtime again.")
+            .with_detail(ending.heard.clone())
+    }
+}
+
+impl State {
+    fn connect(&mut self) -> io::Result<Connection> {
+        let generation = self.generation;
+        let process = self.process.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let (own, its) = UnixStream::pair()?;
+        let results = Shared::for_results()?;
+        process.control.send_with(&Control::Model, &[its.as_fd(), results.descriptor()])?;
+        Ok(Connection { generation, link: Link::new(own), results })
+    }
+
+    /// Lets go of the worker; one that still runs ends by itself.
+    fn bury(&mut self) {
+        if let Some(process) = self.process.take() {
+            let ending = process.buried(None);
+            self.last = Some((self.generation, ending));
+        }
+    }
+}
+
+impl Process {
+    fn is_of(&self, stamps: &[Option<Stamp>; 2]) -> bool {
+        // A runtime that was not known at the start is the one that the worker has found since.
+        let same =
+            |one: &Option<Stamp>, other: &Option<Stamp>| one.is_none() || other.is_none() || one == other;
+        self.stamps.iter().zip(stamps).all(|(one, other)| same(one, other))
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+    }
+
+    /// Waits for its end, and ends it if it does not come.
+    fn buried(mut self, reason: Option<Reason>) -> Ending {
+        // The end of its socket is the order to end.
+        let Self { child, control, heard, .. } = &mut self;
+        let (nobody, _) = match UnixStream::pair() {
+            Ok(pair) => pair,
+            Err(_) => {
+                let _ = child.kill();
+                return Ending { status: child.wait().ok(), reason, heard: text(heard) };
+            }
+        };
+        drop(std::mem::replace(control, Link::new(nobody)));
+        let begun = Instant::now();
+        let mut status = None;
+        while begun.elapsed() < DYING {
+            match child.try_wait() {
+                Ok(Some(found)) => {
+                    status = Some(found);
+                    break;
+                }
+                Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+                Err(_) => break,
+            }
+        }
+        if status.is_none() {
+            let _ = child.kill();
+            status = child.wait().ok();
+        }
+        Ending { status, reason, heard: text(heard) }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(heard: &Mutex<Vec<u8>>) -> String {
+    String::from_utf8_lossy(&lock(heard)).into_owned()
+}
+
+/// Keeps the end of what the worker prints, until it ends.
+fn listen(mut reader: PipeReader, kept: &Mutex<Vec<u8>>, passed: Option<&(dyn Fn(&str) + Send + Sync)>) {
+    let mut block = [0_u8; 4096];
+    loop {
+        let read = match reader.read(&mut block) {
+            Ok(0) => return,
+            Ok(count) => block.get(..count).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return,
+        };
+        if let Some(passed) = passed {
+            passed(&String::from_utf8_lossy(read));
+        }
+        let mut kept = lock(kept);
+        kept.extend_from_slice(read);
+        let more = kept.len().saturating_sub(KEPT_BYTES);
+        kept.drain(..more);
+    }
+}
+
+fn failed(runtime: &str, error: &io::Error) -> BackendError {
+    BackendError::new(ErrorKind::IO, format!("the process of {runtime} cannot be reached"))
+        .with_cause(error.to_string())
+}
+
+/// How a process ended that was not told to.
+fn how(status: ExitStatus) -> String {
+    let Some(signal) = status.signal() else {
+        return match status.code() {
+            Some(code) => format!("it ended its process with exit code {code}"),
+            None => "its process ended".to_owned(),
+        };
+    };
+    let named = NAMES.iter().find(|(number, ..)| *number == signal);
+    match named {
+        Some((_, name, meaning)) => format!("{name}, {meaning}"),
+        None => format!("signal {signal}"),
+    }
+}
+
+/// What signals mean.
+const NAMES: [(i32, &str, &str); 8] = [
+    (4, "SIGILL", "an instruction that this processor does not have"),
+    (6, "SIGABRT", "it gave up"),
+    (7, "SIGBUS", "a file that it reads became shorter"),
+    (8, "SIGFPE", "an integer division that has no result"),
+    (9, "SIGKILL", "the system ended it, most likely because memory ran out"),
+    (11, "SIGSEGV", "access to memory that is not its own, or recursion without end"),
+    (24, "SIGXCPU", "it took more time than it may"),
+    (31, "SIGSYS", "a system call that is not allowed"),
+];
+
+impl Beginning {
+    fn copy(&self, memory_limit: Option<u64>) -> Self {
+        Self {
+            library: self.library.clone(),
+            runtime_folders: self.runtime_folders.clone(),
+            settings: self.settings.clone(),
+            more_folders: self.more_folders.clone(),
+            memory_limit,
+        }
+    }
+}

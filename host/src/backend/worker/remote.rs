@@ -1,0 +1,505 @@
+//! This side of a worker: a backend and models like any other.
+
+use super::Workers;
+use super::message::{Answer, Beginning, Change, Order, Place, Placed, Stamp, from_pairs};
+use super::process::{Connection, Reason, Worker};
+use super::shared::Shared;
+use qp_abi::abi_stable::sabi_trait::TD_Opaque;
+use qp_abi::abi_stable::std_types::{ROption, RResult, RSlice, RStr, RString};
+use qp_abi::backend::{
+    Backend, Backend_TO, BackendBox, Edit, Model, Model_TO, ModelBox, RunReport, RunRequest, RuntimeStatus,
+};
+use qp_abi::manifest::Pair;
+use qp_abi::sdk::{IDLE, QUANTIZABLE, READ_REAL, RUNTIME_FOLDER};
+use qp_abi::sink::{ProgressRef, TensorSinkMut};
+use qp_abi::{BackendError, ModelInfo, Setup, guard};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often progress is shown and Ctrl-C is looked for.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a worker may take to hear that it should stop.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Tensors begin at multiples of this.
+const ALIGNMENT: usize = 64;
+/// The requests that only read the file; all others may need the runtime.
+const READS: [&str; 3] = [QUANTIZABLE, READ_REAL, "code/1"];
+
+/// A backend that reads files here and runs models in a worker.
+pub(in crate::backend) fn isolate(local: BackendBox, setup: &Setup, workers: &Workers) -> BackendBox {
+    let runtime = local.runtime().into_result().map(|status| status.name.into_string()).unwrap_or_default();
+    let runtime = if runtime.is_empty() { "the backend".to_owned() } else { runtime };
+    let texts = |list: &[RString]| list.iter().map(|text| text.as_str().to_owned()).collect();
+    let beginning = Beginning {
+        library: setup.library_path.as_str().to_owned(),
+        runtime_folders: texts(&setup.runtime_folders),
+        settings: from_pairs(&setup.settings),
+        more_folders: Vec::new(),
+        memory_limit: None,
+    };
+    let worker = Arc::new(Worker::new(workers.clone(), runtime, beginning));
+    Backend_TO::from_value(Isolated { local: Arc::new(local), worker }, TD_Opaque)
+}
+
+struct Isolated {
+    local: Arc<BackendBox>,
+    worker: Arc<Worker>,
+}
+
+impl Backend for Isolated {
+    fn probe(&self, head: RSlice<'_, u8>, file_name: RStr<'_>) -> RResult<ROption<RString>, BackendError> {
+        self.local.probe(head, file_name)
+    }
+
+    fn inspect(
+        &self,
+        location: RStr<'_>,
+        options: RSlice<'_, Pair>,
+        progress: ProgressRef<'_>,
+    ) -> RResult<ModelInfo, BackendError> {
+        self.local.inspect(location, options, progress)
+    }
+
+    fn runtime(&self) -> RResult<RuntimeStatus, BackendError> {
+        let status = self.local.runtime().into_result();
+        status
+            .map(|status| RuntimeStatus { is_loaded: status.is_loaded || self.worker.is_running(), ..status })
+            .into()
+    }
+
+    fn open(
+        &self,
+        location: RStr<'_>,
+        options: RSlice<'_, Pair>,
+        progress: ProgressRef<'_>,
+    ) -> RResult<ModelBox, BackendError> {
+        let stamp = Stamp::of(Path::new(location.as_str()));
+        let local = self.local.open(location, options, progress).into_result();
+        let of_file = |local| {
+            let origin = Origin::File { location: location.as_str().to_owned(), stamp };
+            Remote::object(local, &self.local, &self.worker, Lineage::new(origin))
+        };
+        local.map(of_file).into()
+    }
+
+    fn request(
+        &self,
+        name: RStr<'_>,
+        payload: RStr<'_>,
+        progress: ProgressRef<'_>,
+    ) -> RResult<RString, BackendError> {
+        let answer = self.local.request(name, payload, progress);
+        match name.as_str() {
+            IDLE => self.worker.idle(),
+            RUNTIME_FOLDER if answer.is_ok() => {
+                let payload: Result<serde_json::Value, _> = serde_json::from_str(payload.as_str());
+                if let Some(folder) = payload.ok().as_ref().and_then(|payload| payload["folder"].as_str()) {
+                    self.worker.add_folder(folder);
+                }
+            }
+            _ => {}
+        }
+        answer
+    }
+}
+
+/// Where a model comes from: what a worker needs to make it again.
+struct Lineage {
+    id: u64,
+    origin: Origin,
+}
+
+enum Origin {
+    File { location: String, stamp: Option<Stamp> },
+    Edited { of: Arc<Lineage>, edits: Vec<Change> },
+}
+
+impl Lineage {
+    fn new(origin: Origin) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Arc::new(Self { id: NEXT.fetch_add(1, Ordering::Relaxed), origin })
+    }
+
+    /// The file's name.
+    fn file(&self) -> &str {
+        match &self.origin {
+            Origin::File { location, .. } => {
+                Path::new(location).file_name().and_then(|name| name.to_str()).unwrap_or(location)
+            }
+            Origin::Edited { of, .. } => of.file(),
+        }
+    }
+}
+
+/// A model that is read here and runs in a worker.
+struct Remote {
+    local: ModelBox,
+    backend: Arc<BackendBox>,
+    worker: Arc<Worker>,
+    lineage: Arc<Lineage>,
+    opened: Mutex<Option<Opened>>,
+}
+
+/// A model that is open in a worker.
+struct Opened {
+    connection: Connection,
+    /// Memory for inputs.
+    inputs: Option<Shared>,
+    /// The file of the native runtime.
+    runtime: Option<PathBuf>,
+}
+
+/// Why a call of the worker failed.
+enum Failure {
+    /// The worker, or qp, has said why; the worker goes on.
+    Told(BackendError),
+    /// The worker has ended.
+    Lost,
+}
+
+impl From<io::Error> for Failure {
+    fn from(_: io::Error) -> Self {
+        Self::Lost
+    }
+}
+
+impl Remote {
+    fn object(
+        local: ModelBox,
+        backend: &Arc<BackendBox>,
+        worker: &Arc<Worker>,
+        lineage: Arc<Lineage>,
+    ) -> ModelBox {
+        let (backend, worker) = (Arc::clone(backend), Arc::clone(worker));
+        let remote = Self { local, backend, worker, lineage, opened: Mutex::default() };
+        Model_TO::from_value(remote, TD_Opaque)
+    }
+
+    /// Calls the worker, which is started and given the model if need be.
+    fn call<T>(
+        &self,
+        progress: Tell<'_>,
+        work: impl FnOnce(&mut Opened, &mut Waiting<'_>) -> Result<T, Failure>,
+    ) -> Result<T, BackendError> {
+        let mut slot = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = slot
+            .take()
+            .filter(|opened| self.worker.is_current(opened.connection.generation, opened.runtime.as_deref()));
+        let mut opened = match current {
+            Some(opened) => opened,
+            None => self.open(progress)?,
+        };
+        let mut waiting = Waiting::new(&self.worker, progress);
+        let outcome = work(&mut opened, &mut waiting);
+        self.settle(outcome, &mut slot, opened, &waiting)
+    }
+
+    /// Keeps the connection, unless it is lost.
+    fn settle<T>(
+        &self,
+        outcome: Result<T, Failure>,
+        slot: &mut Option<Opened>,
+        opened: Opened,
+        waiting: &Waiting<'_>,
+    ) -> Result<T, BackendError> {
+        match outcome {
+            Ok(result) => {
+                *slot = Some(opened);
+                Ok(result)
+            }
+            Err(Failure::Told(error)) => {
+                *slot = Some(opened);
+                Err(error)
+            }
+            Err(Failure::Lost) => {
+                let doing = format!("with `{}`", self.lineage.file());
+                let error = self.worker.obituary(opened.connection.generation, &doing);
+                Err(match waiting.stage.as_str() {
+                    "" => error,
+                    stage => error.with_cause(format!("it was at: {stage}")),
+                })
+            }
+        }
+    }
+
+    /// Opens the model in the worker.
+    fn open(&self, progress: Tell<'_>) -> Result<Opened, BackendError> {
+        let status = self.backend.runtime().into_result().ok();
+        let runtime = status.map(|status| PathBuf::from(status.path.as_str()));
+        let connection = self.worker.connect(runtime.as_deref())?;
+        let mut opened = Opened { connection, inputs: None, runtime };
+        let mut waiting = Waiting::new(&self.worker, progress);
+        let made = self.lineage.make(&mut opened.connection, &mut waiting);
+        let mut slot = None;
+        self.settle(made, &mut slot, opened, &waiting)?;
+        slot.ok_or_else(|| BackendError::internal("an opened model is missing"))
+    }
+}
+
+impl Lineage {
+    /// Makes the model in the worker: of the nearest of its ancestors that is open there, or of the file.
+    fn make(&self, connection: &mut Connection, waiting: &mut Waiting<'_>) -> Result<(), Failure> {
+        let mut steps = Vec::new();
+        let mut at = self;
+        while let Origin::Edited { of, edits } = &at.origin {
+            steps.push((at.id, of, edits));
+            at = of;
+        }
+        let Origin::File { location, stamp } = &at.origin else { return Ok(()) };
+        let mut known = None;
+        if !steps.is_empty() {
+            connection.link.send(&Order::Which(steps.iter().map(|(_, of, _)| of.id).collect()))?;
+            match waiting.answer(connection)? {
+                Answer::Known(place) => known = place,
+                other => return Err(unfit(other)),
+            }
+        }
+        if known.is_none() {
+            connection.link.send(&Order::Open { id: at.id, location: location.clone(), stamp: *stamp })?;
+            waiting.done(connection)?;
+        }
+        let due = known.map_or(steps.len(), |place| place + 1);
+        for (id, of, edits) in steps.into_iter().take(due).rev() {
+            connection.link.send(&Order::Edit { id, of: of.id, edits: edits.clone() })?;
+            waiting.done(connection)?;
+        }
+        Ok(())
+    }
+}
+
+/// An answer that does not fit the order.
+fn unfit(answer: Answer) -> Failure {
+    Failure::Told(match answer {
+        Answer::Failed(fault) => fault.into(),
+        _ => BackendError::internal("the worker answered something else"),
+    })
+}
+
+/// Takes progress, and says whether to stop; an empty stage only asks.
+type Tell<'a> = &'a dyn Fn(&str, u64, u64) -> bool;
+
+fn tell(progress: &ProgressRef<'_>) -> impl Fn(&str, u64, u64) -> bool {
+    |stage, done, total| progress.update(stage.into(), done, total)
+}
+
+/// Waits for answers; meanwhile passes on progress and Ctrl-C, and keeps to the time limit.
+struct Waiting<'a> {
+    worker: &'a Worker,
+    progress: Tell<'a>,
+    begun: Instant,
+    looked: Instant,
+    noted: u64,
+    /// What the worker was last at.
+    stage: String,
+    /// When it was told to stop.
+    stopped: Option<Instant>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(worker: &'a Worker, progress: Tell<'a>) -> Self {
+        let now = Instant::now();
+        Self { worker, progress, begun: now, looked: now, noted: 0, stage: String::new(), stopped: None }
+    }
+
+    /// The next answer.
+    fn answer(&mut self, connection: &mut Connection) -> Result<Answer, Failure> {
+        loop {
+            if self.looked.elapsed() >= TICK {
+                self.look(connection)?;
+            }
+            if let Some(answer) = connection.link.receive(Some(TICK))? {
+                return Ok(answer);
+            }
+        }
+    }
+
+    fn done(&mut self, connection: &mut Connection) -> Result<(), Failure> {
+        match self.answer(connection)? {
+            Answer::Done => Ok(()),
+            other => Err(unfit(other)),
+        }
+    }
+
+    fn look(&mut self, connection: &Connection) -> Result<(), Failure> {
+        self.looked = Instant::now();
+        let is_cancelled = match connection.results.noted(self.noted) {
+            Some((sequence, stage, done, total)) => {
+                self.noted = sequence;
+                let is_cancelled = (self.progress)(&stage, done, total);
+                self.stage = stage;
+                is_cancelled
+            }
+            None => (self.progress)("", 0, 0),
+        };
+        if is_cancelled && self.stopped.is_none() {
+            connection.results.set_stop(true);
+            self.stopped = Some(Instant::now());
+        }
+        let reason = match self.stopped {
+            Some(since) if is_cancelled && since.elapsed() > PATIENCE => Reason::Cancelled,
+            _ if self.worker.workers.time_limit.is_some_and(|limit| self.begun.elapsed() > limit) => {
+                Reason::TimeLimit
+            }
+            _ => return Ok(()),
+        };
+        self.worker.end(connection.generation, reason);
+        Err(Failure::Lost)
+    }
+
+    /// Asks the worker to stop: nothing more is wanted.
+    fn stop(&mut self, connection: &Connection) {
+        connection.results.set_stop(true);
+        self.stopped.get_or_insert_with(Instant::now);
+    }
+}
+
+impl Opened {
+    /// Puts the inputs where the worker finds them.
+    fn placed(&mut self, request: &RunRequest<'_>) -> Result<Vec<Placed>, Failure> {
+        let is_text = |view: &qp_abi::TensorView<'_>| view.dtype.bits() == 0;
+        let room: usize = request
+            .inputs
+            .iter()
+            .filter(|view| !is_text(view))
+            .map(|view| view.bytes.len().next_multiple_of(ALIGNMENT))
+            .sum();
+        if self.inputs.as_ref().is_none_or(|memory| memory.len() < room) && room > 0 {
+            let memory = Shared::new(room.checked_next_power_of_two().unwrap_or(room))?;
+            self.connection.link.send_with(&Order::Memory, &[memory.descriptor()])?;
+            self.inputs = Some(memory);
+        }
+        let (mut offset, mut placed) = (0, Vec::new());
+        for view in request.inputs.iter() {
+            let place = match self.inputs.as_ref().filter(|_| !is_text(view)) {
+                Some(memory) => {
+                    memory.write(offset, view.bytes.as_slice())?;
+                    Place::Shared { offset, bytes: view.bytes.len() }
+                }
+                None => Place::Here(view.bytes.to_vec()),
+            };
+            if matches!(place, Place::Shared { .. }) {
+                offset += view.bytes.len().next_multiple_of(ALIGNMENT);
+            }
+            placed.push(Placed::of(view, view.first_element, place));
+        }
+        Ok(placed)
+    }
+
+    fn run(
+        &mut self,
+        request: &RunRequest<'_>,
+        mut sink: TensorSinkMut<'_>,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<RunReport, Failure> {
+        let inputs = self.placed(request)?;
+        let connection = &mut self.connection;
+        connection.results.set_stop(false);
+        connection.link.send(&Order::Run {
+            inputs,
+            fetch: request.fetch.0,
+            names: request.names.iter().map(|name| name.as_str().to_owned()).collect(),
+            options: from_pairs(request.options.as_slice()),
+        })?;
+        let mut failure: Option<BackendError> = None;
+        loop {
+            match waiting.answer(connection)? {
+                Answer::Piece(placed) => {
+                    if failure.is_some() {
+                        continue;
+                    }
+                    let parameters = placed.parameters();
+                    let bytes = match &placed.place {
+                        Place::Here(bytes) => bytes.as_slice(),
+                        Place::Shared { offset, bytes } => connection.results.read(*offset, *bytes)?,
+                    };
+                    let view = placed.view(bytes, parameters.as_ref());
+                    if let Err(error) = sink.tensor(view).into_result() {
+                        failure = Some(error);
+                        waiting.stop(connection);
+                    }
+                }
+                Answer::Full => connection.link.send(&Order::Free(failure.is_none()))?,
+                answer => {
+                    return match (failure, answer) {
+                        (Some(error), _) => Err(Failure::Told(error)),
+                        (None, Answer::Ran(ran)) => Ok(ran.into()),
+                        (None, other) => Err(unfit(other)),
+                    };
+                }
+            }
+        }
+    }
+}
+
+impl Model for Remote {
+    fn info(&self) -> RResult<ModelInfo, BackendError> {
+        self.local.info()
+    }
+
+    fn read_tensor(
+        &self,
+        name: RStr<'_>,
+        sink: TensorSinkMut<'_>,
+        progress: ProgressRef<'_>,
+    ) -> RResult<(), BackendError> {
+        self.local.read_tensor(name, sink, progress)
+    }
+
+    fn run(
+        &self,
+        request: RunRequest<'_>,
+        sink: TensorSinkMut<'_>,
+        progress: ProgressRef<'_>,
+    ) -> RResult<RunReport, BackendError> {
+        guard::catch_in("qp", || {
+            self.call(&tell(&progress), |opened, waiting| opened.run(&request, sink, waiting))
+        })
+        .into()
+    }
+
+    fn edit(&self, edits: RSlice<'_, Edit>, progress: ProgressRef<'_>) -> RResult<ModelBox, BackendError> {
+        let local = self.local.edit(edits, progress).into_result();
+        let made = |local| {
+            let edits = edits.iter().map(Change::from).collect();
+            let origin = Origin::Edited { of: Arc::clone(&self.lineage), edits };
+            Self::object(local, &self.backend, &self.worker, Lineage::new(origin))
+        };
+        local.map(made).into()
+    }
+
+    fn export(
+        &self,
+        path: RStr<'_>,
+        options: RSlice<'_, Pair>,
+        progress: ProgressRef<'_>,
+    ) -> RResult<(), BackendError> {
+        self.local.export(path, options, progress)
+    }
+
+    fn request(
+        &self,
+        name: RStr<'_>,
+        payload: RStr<'_>,
+        sink: TensorSinkMut<'_>,
+        progress: ProgressRef<'_>,
+    ) -> RResult<RString, BackendError> {
+        if READS.contains(&name.as_str()) {
+            return self.local.request(name, payload, sink, progress);
+        }
+        let order = Order::Request { name: name.as_str().to_owned(), payload: payload.as_str().to_owned() };
+        guard::catch_in("qp", || {
+            self.call(&tell(&progress), |opened, waiting| {
+                opened.connection.results.set_stop(false);
+                opened.connection.link.send(&order)?;
+                match waiting.answer(&mut opened.connection)? {
+                    Answer::Text(text) => Ok(RString::from(text)),
+                    other => Err(unfit(other)),
+                }
+            })
+        })
+        .into()
+    }
+}

@@ -1,0 +1,400 @@
+//! The worker: opens the plugin's library and does what qp asks for. It ends when qp does.
+
+use super::link::Link;
+use super::message::{Answer, Beginning, Control, Order, Place, Placed, Stamp, fetch, to_pairs};
+use super::shared::{HALF_BYTES, Shared};
+use crate::backend::load;
+use qp_abi::abi_stable::sabi_trait::TD_Opaque;
+use qp_abi::abi_stable::std_types::{RResult, RSlice, RStr, RString};
+use qp_abi::abi_stable::{RMut, RRef};
+use qp_abi::backend::{BackendBox, Edit, ModelBox, RunRequest};
+use qp_abi::manifest::Pair;
+use qp_abi::sdk::{IDLE, RUNTIME_FOLDER};
+use qp_abi::sink::{Progress, Progress_TO, TensorSink, TensorSink_TO};
+use qp_abi::{BackendError, QuantizationParameters, TensorView, guard};
+use rustix::process::{Resource, Rlimit, Signal};
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Stack of a thread that runs a model: runtimes recurse over graphs.
+const STACK_BYTES: usize = 64 << 20;
+/// The kernel ends a worker before the session, whatever each takes.
+const FIRST_TO_END: &str = "900";
+/// A smaller rest of a half is left empty rather than filled with a piece of a tensor.
+const LEAST_PIECE: usize = HALF_BYTES / 8;
+/// Tensors begin at multiples of this.
+const ALIGNMENT: usize = 64;
+
+/// The open models, by number.
+type Models = Arc<Mutex<HashMap<u64, Arc<ModelBox>>>>;
+
+/// Serves the qp at the other end of standard input.
+///
+/// # Errors
+/// When there is none.
+pub fn serve() -> io::Result<()> {
+    let input = rustix::stdio::stdin().try_clone_to_owned()?;
+    let stream = UnixStream::from(input);
+    if stream.peer_addr().is_err() {
+        return Err(io::Error::other(
+            "a worker is started by qp itself, with a socket as its standard input",
+        ));
+    }
+    // A library that reads from standard input must not take what is meant for the worker.
+    if let Ok(nothing) = std::fs::File::open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(nothing);
+    }
+    let mut control = Link::new(stream);
+    let Some(Control::Start(beginning)) = control.receive(None)? else {
+        return Err(io::Error::other("the first message is not a beginning"));
+    };
+    restrict(&beginning);
+    let backend = match guard::catch(|| make(&beginning)) {
+        Ok(backend) => Arc::new(backend),
+        Err(error) => return control.send(&Answer::Failed(error.into())),
+    };
+    control.send(&Answer::Done)?;
+    let models = Models::default();
+    loop {
+        match control.receive(None) {
+            Ok(Some(Control::Model)) => {
+                let stream = UnixStream::from(control.descriptor()?);
+                let results = Shared::received(control.descriptor()?)?;
+                let (backend, models) = (Arc::clone(&backend), Arc::clone(&models));
+                std::thread::Builder::new().name("model".to_owned()).stack_size(STACK_BYTES).spawn(
+                    move || {
+                        // Its end is that of the socket: qp sees it.
+                        let _ = Served::new(backend, models, stream, results).serve();
+                    },
+                )?;
+            }
+            Ok(Some(Control::Folder(folder))) => add_folder(&backend, &folder),
+            Ok(Some(Control::Idle)) => {
+                let _ = backend.request(
+                    IDLE.into(),
+                    "{}".into(),
+                    Progress_TO::from_ptr(RRef::new(&Quiet), TD_Opaque),
+                );
+            }
+            Ok(Some(Control::Start(_)) | None) => {}
+            // qp has ended, or has let go of this worker. Threads may be in the middle of native code: no destructor is run.
+            Err(_) => end(),
+        }
+    }
+}
+
+/// Ends this process at once.
+fn end() -> ! {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+    std::process::abort()
+}
+
+/// What keeps a worker from harming the rest of the machine. What the system does not grant is left out.
+fn restrict(beginning: &Beginning) {
+    let _ = std::fs::write("/proc/self/oom_score_adj", FIRST_TO_END);
+    let limit = |resource, bytes| {
+        let _ = rustix::process::setrlimit(resource, Rlimit { current: Some(bytes), maximum: Some(bytes) });
+    };
+    // A crash is expected: its memory need not be written to a file.
+    limit(Resource::Core, 0);
+    if let Some(bytes) = beginning.memory_limit {
+        limit(Resource::As, bytes);
+    }
+}
+
+fn make(beginning: &Beginning) -> Result<BackendBox, BackendError> {
+    let library = load::open(Path::new(&beginning.library)).map_err(|error| {
+        let found = BackendError::internal(error.message());
+        error.causes().iter().fold(found, |found, cause| found.with_cause(cause.clone()))
+    })?;
+    let backend = (library.create())(beginning.setup()).into_result()?;
+    beginning.more_folders.iter().for_each(|folder| add_folder(&backend, folder));
+    Ok(backend)
+}
+
+fn add_folder(backend: &BackendBox, folder: &str) {
+    let payload = serde_json::json!({ "folder": folder }).to_string();
+    let progress = Progress_TO::from_ptr(RRef::new(&Quiet), TD_Opaque);
+    // The backend in qp's own process has taken it, or has said why not.
+    let _ = backend.request(RUNTIME_FOLDER.into(), payload.as_str().into(), progress);
+}
+
+struct Quiet;
+
+impl Progress for Quiet {
+    fn update(&self, _stage: RStr<'_>, _done: u64, _total: u64) -> bool {
+        false
+    }
+}
+
+/// One model, with its end of the socket.
+struct Served {
+    backend: Arc<BackendBox>,
+    models: Models,
+    link: Link,
+    results: Shared,
+    inputs: Option<Shared>,
+    model: Option<(u64, Arc<ModelBox>)>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Some((id, _)) = &self.model {
+            lock(&self.models).remove(id);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Served {
+    fn new(backend: Arc<BackendBox>, models: Models, stream: UnixStream, results: Shared) -> Self {
+        Self { backend, models, link: Link::new(stream), results, inputs: None, model: None }
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        loop {
+            let Some(order) = self.link.receive(None)? else { continue };
+            let answer = match order {
+                // It was on its way when the run ended.
+                Order::Free(_) => continue,
+                Order::Memory => {
+                    self.inputs = Some(Shared::received(self.link.descriptor()?)?);
+                    continue;
+                }
+                Order::Which(ids) => {
+                    let models = lock(&self.models);
+                    Ok(Answer::Known(ids.iter().position(|id| models.contains_key(id))))
+                }
+                Order::Open { id, location, stamp } => {
+                    self.open(&location, stamp).map(|model| self.keep(id, model))
+                }
+                Order::Edit { id, of, edits } => self
+                    .edit(of, edits.into_iter().map(Edit::from).collect())
+                    .map(|model| self.keep(id, model)),
+                Order::Run { inputs, fetch: code, names, options } => {
+                    self.run(&inputs, code, &names, &options)?
+                }
+                Order::Request { name, payload } => self.request(&name, &payload),
+            };
+            let answer = answer.unwrap_or_else(|error| Answer::Failed(error.into()));
+            self.link.send(&answer)?;
+        }
+    }
+
+    fn keep(&mut self, id: u64, model: ModelBox) -> Answer {
+        let model = Arc::new(model);
+        let mut models = lock(&self.models);
+        if let Some((old, _)) = &self.model {
+            models.remove(old);
+        }
+        models.insert(id, Arc::clone(&model));
+        drop(models);
+        self.model = Some((id, model));
+        Answer::Done
+    }
+
+    fn open(&self, location: &str, stamp: Option<Stamp>) -> Result<ModelBox, BackendError> {
+        if stamp != Stamp::of(Path::new(location)) {
+            return Err(BackendError::new(
+                qp_abi::error::ErrorKind::IO,
+                format!("`{location}` has changed since it was loaded"),
+            )
+            .with_help("`reload` reads it again."));
+        }
+        let watch = Watch::of(&self.results);
+        self.backend.open(location.into(), RSlice::EMPTY, watch.as_object()).into_result()
+    }
+
+    fn edit(&self, of: u64, edits: Vec<Edit>) -> Result<ModelBox, BackendError> {
+        let known = lock(&self.models).get(&of).cloned();
+        let model = known.ok_or_else(|| BackendError::internal("the model to change is not open"))?;
+        let watch = Watch::of(&self.results);
+        model.edit(edits.as_slice().into(), watch.as_object()).into_result()
+    }
+
+    fn model(&self) -> Result<Arc<ModelBox>, BackendError> {
+        let model = self.model.as_ref().map(|(_, model)| Arc::clone(model));
+        model.ok_or_else(|| BackendError::internal("no model is open"))
+    }
+
+    /// The outer error is one of the socket.
+    fn run(
+        &mut self,
+        inputs: &[Placed],
+        code: u8,
+        names: &[String],
+        options: &[(String, String)],
+    ) -> io::Result<Result<Answer, BackendError>> {
+        let model = match self.model() {
+            Ok(model) => model,
+            Err(error) => return Ok(Err(error)),
+        };
+        let parameters: Vec<Option<QuantizationParameters>> = inputs.iter().map(Placed::parameters).collect();
+        let mut views: Vec<TensorView<'_>> = Vec::new();
+        for (input, parameters) in inputs.iter().zip(&parameters) {
+            let bytes = match (&input.place, &self.inputs) {
+                (Place::Here(bytes), _) => bytes.as_slice(),
+                (Place::Shared { offset, bytes }, Some(memory)) => memory.read(*offset, *bytes)?,
+                (Place::Shared { .. }, None) => {
+                    return Err(io::Error::other("there is no memory for inputs"));
+                }
+            };
+            views.push(input.view(bytes, parameters.as_ref()));
+        }
+        let names: Vec<RString> = names.iter().map(|name| name.as_str().into()).collect();
+        let options: Vec<Pair> = to_pairs(options);
+        let request = RunRequest {
+            inputs: views.as_slice().into(),
+            fetch: fetch(code),
+            names: names.as_slice().into(),
+            options: options.as_slice().into(),
+        };
+        let watch = Watch::of(&self.results);
+        let mut sink = Sending {
+            link: &mut self.link,
+            results: &self.results,
+            half: 0,
+            used: 0,
+            is_busy: [false; 2],
+            failure: None,
+        };
+        let object = TensorSink_TO::from_ptr(RMut::new(&mut sink), TD_Opaque);
+        let answer = model.run(request, object, watch.as_object()).into_result();
+        match sink.failure {
+            Some(failure) => Err(failure),
+            None => Ok(answer.map(|report| Answer::Ran(report.into()))),
+        }
+    }
+
+    fn request(&self, name: &str, payload: &str) -> Result<Answer, BackendError> {
+        let watch = Watch::of(&self.results);
+        let mut unasked = Refusing;
+        let sink = TensorSink_TO::from_ptr(RMut::new(&mut unasked), TD_Opaque);
+        let answer = self.model()?.request(name.into(), payload.into(), sink, watch.as_object());
+        answer.into_result().map(|text| Answer::Text(text.into_string()))
+    }
+}
+
+/// Notes progress in the shared memory, and reads there whether to stop.
+struct Watch<'a> {
+    memory: &'a Shared,
+    noting: Mutex<()>,
+}
+
+impl<'a> Watch<'a> {
+    fn of(memory: &'a Shared) -> Self {
+        Self { memory, noting: Mutex::new(()) }
+    }
+
+    fn as_object(&self) -> qp_abi::sink::ProgressRef<'_> {
+        Progress_TO::from_ptr(RRef::new(self), TD_Opaque)
+    }
+}
+
+impl Progress for Watch<'_> {
+    fn update(&self, stage: RStr<'_>, done: u64, total: u64) -> bool {
+        if !stage.is_empty() {
+            let _alone = lock(&self.noting);
+            self.memory.note(stage.as_str(), done, total);
+        }
+        self.memory.is_stop_wanted()
+    }
+}
+
+/// No request that goes to a worker answers with tensors.
+struct Refusing;
+
+impl TensorSink for Refusing {
+    fn tensor(&mut self, view: TensorView<'_>) -> RResult<(), BackendError> {
+        RResult::RErr(BackendError::internal(format!("`{}` was not asked for", view.name)))
+    }
+}
+
+/// Sends tensors as they are computed.
+struct Sending<'a> {
+    link: &'a mut Link,
+    results: &'a Shared,
+    /// The half that is being filled.
+    half: usize,
+    /// How far it is filled.
+    used: usize,
+    /// Whether qp has a half that it has not emptied.
+    is_busy: [bool; 2],
+    /// What went wrong with the socket.
+    failure: Option<io::Error>,
+}
+
+impl TensorSink for Sending<'_> {
+    fn tensor(&mut self, view: TensorView<'_>) -> RResult<(), BackendError> {
+        if self.failure.is_some() {
+            return RResult::RErr(BackendError::cancelled());
+        }
+        match self.send(&view) {
+            Ok(true) => RResult::ROk(()),
+            Ok(false) => RResult::RErr(BackendError::cancelled()),
+            Err(error) => {
+                self.failure = Some(error);
+                RResult::RErr(BackendError::cancelled())
+            }
+        }
+    }
+}
+
+impl Sending<'_> {
+    /// Sends a tensor in as many pieces as it needs; false if qp wants no more.
+    fn send(&mut self, view: &TensorView<'_>) -> io::Result<bool> {
+        let bits = view.dtype.bits() as usize;
+        if bits == 0 {
+            // The elements of a text tensor have no fixed size: it is not divided.
+            self.link.push(&Answer::Piece(Placed::of(
+                view,
+                view.first_element,
+                Place::Here(view.bytes.to_vec()),
+            )))?;
+            self.link.flush()?;
+            return Ok(true);
+        }
+        let (mut rest, mut first_element) = (view.bytes.as_slice(), view.first_element);
+        loop {
+            let room = HALF_BYTES - self.used;
+            if room < rest.len().min(LEAST_PIECE) && !self.turn()? {
+                return Ok(false);
+            }
+            let (piece, behind) = rest.split_at(rest.len().min(HALF_BYTES - self.used));
+            let offset = Shared::half(self.half) + self.used;
+            self.results.write(offset, piece)?;
+            self.used = (self.used + piece.len()).next_multiple_of(ALIGNMENT).min(HALF_BYTES);
+            let place = Place::Shared { offset, bytes: piece.len() };
+            self.link.push(&Answer::Piece(Placed::of(view, first_element, place)))?;
+            first_element += (piece.len() * 8 / bits) as u64;
+            rest = behind;
+            if rest.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Hands the half over and goes on with the other one; false if qp wants no more.
+    fn turn(&mut self) -> io::Result<bool> {
+        self.link.push(&Answer::Full)?;
+        self.link.flush()?;
+        if let Some(busy) = self.is_busy.get_mut(self.half) {
+            *busy = true;
+        }
+        (self.half, self.used) = (1 - self.half, 0);
+        while self.is_busy.get(self.half).copied().unwrap_or(false) {
+            match self.link.receive(None)? {
+                Some(Order::Free(true)) => self.is_busy = [self.half == 1, self.half == 0],
+                Some(Order::Free(false)) => return Ok(false),
+                _ => return Err(io::Error::other("an order in the middle of a run")),
+            }
+        }
+        Ok(true)
+    }
+}
