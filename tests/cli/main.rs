@@ -56,3 +56,4 @@ mod tables;
 mod tour;
 mod verdict;
 mod watch;
+mod workers;

@@ -1,7 +1,7 @@
 //! What qp promises of itself, looked up in the running process.
 
 use crate::support::onnx;
-use crate::support::world::World;
+use crate::support::world::{World, open_files};
 
 const RUNTIME_LIBRARIES: [&str; 3] = ["libonnxruntime", "libtorch", "libc10"];
 
@@ -19,10 +19,17 @@ fn inspection_maps_no_runtime_and_the_first_run_maps_its_own_only() {
     session.command("use resnet8.onnx");
     session.command("input models/digits.npz:images[0]");
     session.command("run");
-    let maps = session.proc_file("maps");
+    let maps_of = |worker: &u32| std::fs::read_to_string(format!("/proc/{worker}/maps")).unwrap();
+    let [worker] = session.workers()[..] else { panic!("{:?}", session.workers()) };
+    let maps = maps_of(&worker);
     assert!(maps.contains("libonnxruntime") && !maps.contains("libtorch"), "{maps}");
     session.command("run resnet8_int8.pt");
-    assert!(session.proc_file("maps").contains("libtorch_cpu"));
+    let maps: Vec<String> = session.workers().iter().map(maps_of).collect();
+    let with = |library: &str| maps.iter().filter(|maps| maps.contains(library)).count();
+    assert_eq!((maps.len(), with("libonnxruntime"), with("libtorch_cpu")), (2, 1, 1));
+    // None of it is in the session's own process.
+    let maps = session.proc_file("maps");
+    assert!(RUNTIME_LIBRARIES.iter().all(|library| !maps.contains(library)), "{maps}");
 }
 
 /// The whole length, 1,000 rounds, is in scripts/bench/memory.sh; a leak of one model shows in these too.
@@ -111,8 +118,10 @@ fn no_runtime_writes_in_the_home_or_opens_a_socket() {
         // ONNX Runtime, not silenced, asks for a name within some milliseconds of the first environment.
         let started = std::time::Instant::now();
         while started.elapsed() < std::time::Duration::from_secs(1) {
-            let files = session.open_files();
-            assert!(!files.iter().any(|file| file.starts_with("socket:")), "{model}: {files:?}");
+            let processes = session.workers().into_iter().chain([session.id()]);
+            let files: Vec<String> = processes.flat_map(open_files).collect();
+            let others: Vec<&String> = files.iter().filter(|file| is_socket_to_others(file)).collect();
+            assert!(others.is_empty(), "{model}: {others:?}");
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         drop(session);
@@ -121,6 +130,19 @@ fn no_runtime_writes_in_the_home_or_opens_a_socket() {
         assert_eq!(tree(&world.path("tmp")), [""; 0], "{model}");
         assert_eq!(tree(&world.path("models")), models, "{model}");
     }
+}
+
+/// Whether a file is a socket, and not one of the pairs without a name between a session and its workers.
+fn is_socket_to_others(file: &str) -> bool {
+    let Some(inode) = file.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')) else {
+        return false;
+    };
+    let unix = std::fs::read_to_string("/proc/net/unix").unwrap();
+    // Num RefCount Protocol Flags Type St Inode, and a path if it has one.
+    !unix.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.len() == 7 && fields.get(6) == Some(&inode)
+    })
 }
 
 /// All that is below a folder, sorted.

@@ -150,14 +150,19 @@ impl Session {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("`{command}` gave {line:?}: {error}"))
     }
 
+    /// Sends a command without waiting for its result.
+    pub fn send(&mut self, command: &str) {
+        writeln!(self.input, "{command}").expect("qp reads its input");
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What the process has open, as `/proc` names it.
     pub fn open_files(&self) -> Vec<String> {
-        let folder = Path::new("/proc").join(self.child.id().to_string()).join("fd");
-        let links = std::fs::read_dir(folder).expect("the process is there").flatten();
-        // One may be closed while we look.
-        links
-            .filter_map(|link| std::fs::read_link(link.path()).ok()?.into_os_string().into_string().ok())
-            .collect()
+        open_files(self.child.id())
     }
 
     /// A file of the process's folder in `/proc`.
@@ -166,9 +171,15 @@ impl Session {
         std::fs::read_to_string(path).expect("the process is there")
     }
 
-    /// Resident memory in KiB.
+    /// The processes that run models for it.
+    pub fn workers(&self) -> Vec<u32> {
+        workers(self.child.id())
+    }
+
+    /// Resident memory of it and its workers, in KiB.
     pub fn resident_kib(&self) -> u64 {
-        self.status_kib("VmRSS:")
+        let workers = self.workers().into_iter();
+        workers.map(|worker| status_kib(worker, "VmRSS:")).sum::<u64>() + self.status_kib("VmRSS:")
     }
 
     /// The most that was resident, in KiB.
@@ -177,10 +188,35 @@ impl Session {
     }
 
     fn status_kib(&self, key: &str) -> u64 {
-        let status = self.proc_file("status");
-        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("Linux tells it");
-        line.trim().trim_end_matches("kB").trim().parse().expect("it is a number")
+        status_kib(self.child.id(), key)
     }
+}
+
+fn status_kib(process: u32, key: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("Linux tells it");
+    line.trim().trim_end_matches("kB").trim().parse().expect("it is a number")
+}
+
+/// The processes that run models for the qp with this number.
+pub fn workers(parent: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let children: String =
+        tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok()).collect();
+    let is_worker = |id: &u32| {
+        let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == b"--worker")
+    };
+    children.split_whitespace().filter_map(|id| id.parse().ok()).filter(is_worker).collect()
+}
+
+/// What a process has open, as `/proc` names it.
+pub fn open_files(process: u32) -> Vec<String> {
+    let links = std::fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    // One may be closed while we look.
+    links
+        .filter_map(|link| std::fs::read_link(link.path()).ok()?.into_os_string().into_string().ok())
+        .collect()
 }
 
 impl Drop for Session {

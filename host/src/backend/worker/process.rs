@@ -120,9 +120,8 @@ impl Worker {
         let stamps = self.stamps(runtime);
         let mut first = true;
         loop {
-            let is_usable = state.process.as_mut().is_some_and(|process| {
-                process.is_of(&stamps) && matches!(process.child.try_wait(), Ok(None))
-            });
+            let is_usable =
+                state.process.as_mut().is_some_and(|process| process.is_of(&stamps) && process.lives());
             if !is_usable {
                 state.bury();
                 state.process = Some(self.start(&state.beginning, stamps)?);
@@ -256,6 +255,11 @@ impl Process {
         let same =
             |one: &Option<Stamp>, other: &Option<Stamp>| one.is_none() || other.is_none() || one == other;
         self.stamps.iter().zip(stamps).all(|(one, other)| same(one, other))
+    }
+
+    /// A worker that has ended while it had nothing to do is no news: another one is started.
+    fn lives(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     fn end(&mut self) {

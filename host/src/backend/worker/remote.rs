@@ -6,13 +6,15 @@ use super::process::{Connection, Reason, Worker};
 use super::shared::Shared;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::{ROption, RResult, RSlice, RStr, RString};
+use qp_abi::abi_stable::{RMut, RRef};
 use qp_abi::backend::{
     Backend, Backend_TO, BackendBox, Edit, Model, Model_TO, ModelBox, RunReport, RunRequest, RuntimeStatus,
 };
+use qp_abi::error::ErrorKind;
 use qp_abi::manifest::Pair;
 use qp_abi::sdk::{IDLE, QUANTIZABLE, READ_REAL, RUNTIME_FOLDER};
-use qp_abi::sink::{ProgressRef, TensorSinkMut};
-use qp_abi::{BackendError, ModelInfo, Setup, guard};
+use qp_abi::sink::{FnProgress, FnSink, Progress_TO, ProgressRef, TensorSink_TO, TensorSinkMut};
+use qp_abi::{BackendError, ModelInfo, Setup, TensorView, guard};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +32,10 @@ const READS: [&str; 3] = [QUANTIZABLE, READ_REAL, "code/1"];
 
 /// A backend that reads files here and runs models in a worker.
 pub(in crate::backend) fn isolate(local: BackendBox, setup: &Setup, workers: &Workers) -> BackendBox {
+    // Where files may not be as large as its memory, there is no worker.
+    if Shared::for_results().is_err() {
+        return local;
+    }
     let runtime = local.runtime().into_result().map(|status| status.name.into_string()).unwrap_or_default();
     let runtime = if runtime.is_empty() { "the backend".to_owned() } else { runtime };
     let texts = |list: &[RString]| list.iter().map(|text| text.as_str().to_owned()).collect();
@@ -79,7 +85,8 @@ impl Backend for Isolated {
         let stamp = Stamp::of(Path::new(location.as_str()));
         let local = self.local.open(location, options, progress).into_result();
         let of_file = |local| {
-            let origin = Origin::File { location: location.as_str().to_owned(), stamp };
+            let (location, stamp, local) = (location.as_str().to_owned(), Mutex::new(stamp), Arc::new(local));
+            let origin = Origin::File { location, stamp, local: Arc::clone(&local) };
             Remote::object(local, &self.local, &self.worker, Lineage::new(origin))
         };
         local.map(of_file).into()
@@ -113,8 +120,16 @@ struct Lineage {
 }
 
 enum Origin {
-    File { location: String, stamp: Option<Stamp> },
-    Edited { of: Arc<Lineage>, edits: Vec<Change> },
+    File {
+        location: String,
+        /// The file as it was when it was last known to hold the model.
+        stamp: Mutex<Option<Stamp>>,
+        local: Arc<ModelBox>,
+    },
+    Edited {
+        of: Arc<Lineage>,
+        edits: Vec<Change>,
+    },
 }
 
 impl Lineage {
@@ -136,7 +151,7 @@ impl Lineage {
 
 /// A model that is read here and runs in a worker.
 struct Remote {
-    local: ModelBox,
+    local: Arc<ModelBox>,
     backend: Arc<BackendBox>,
     worker: Arc<Worker>,
     lineage: Arc<Lineage>,
@@ -168,7 +183,7 @@ impl From<io::Error> for Failure {
 
 impl Remote {
     fn object(
-        local: ModelBox,
+        local: Arc<ModelBox>,
         backend: &Arc<BackendBox>,
         worker: &Arc<Worker>,
         lineage: Arc<Lineage>,
@@ -231,6 +246,7 @@ impl Remote {
         let runtime = status.map(|status| PathBuf::from(status.path.as_str()));
         let connection = self.worker.connect(runtime.as_deref())?;
         let mut opened = Opened { connection, inputs: None, runtime };
+        self.lineage.check(&self.backend)?;
         let mut waiting = Waiting::new(&self.worker, progress);
         let made = self.lineage.make(&mut opened.connection, &mut waiting);
         let mut slot = None;
@@ -240,6 +256,34 @@ impl Remote {
 }
 
 impl Lineage {
+    /// Makes sure that the worker will find what is open here: a file that was only touched, or replaced by its like.
+    fn check(&self, backend: &BackendBox) -> Result<(), BackendError> {
+        let (location, stamp, local) = match &self.origin {
+            Origin::Edited { of, .. } => return of.check(backend),
+            Origin::File { location, stamp, local } => (location, stamp, local),
+        };
+        let mut stamp = stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Stamp::of(Path::new(location));
+        if *stamp == now {
+            return Ok(());
+        }
+        let quiet = FnProgress(|_: &str, _, _| false);
+        let again = backend.open(
+            location.as_str().into(),
+            RSlice::EMPTY,
+            Progress_TO::from_ptr(RRef::new(&quiet), TD_Opaque),
+        );
+        if content(&again.into_result()?)? != content(local)? {
+            return Err(BackendError::new(
+                ErrorKind::IO,
+                format!("`{location}` has changed since it was loaded"),
+            )
+            .with_help("`reload` reads it again."));
+        }
+        *stamp = now;
+        Ok(())
+    }
+
     /// Makes the model in the worker: of the nearest of its ancestors that is open there, or of the file.
     fn make(&self, connection: &mut Connection, waiting: &mut Waiting<'_>) -> Result<(), Failure> {
         let mut steps = Vec::new();
@@ -248,7 +292,7 @@ impl Lineage {
             steps.push((at.id, of, edits));
             at = of;
         }
-        let Origin::File { location, stamp } = &at.origin else { return Ok(()) };
+        let Origin::File { location, stamp, .. } = &at.origin else { return Ok(()) };
         let mut known = None;
         if !steps.is_empty() {
             connection.link.send(&Order::Which(steps.iter().map(|(_, of, _)| of.id).collect()))?;
@@ -258,7 +302,8 @@ impl Lineage {
             }
         }
         if known.is_none() {
-            connection.link.send(&Order::Open { id: at.id, location: location.clone(), stamp: *stamp })?;
+            let stamp = *stamp.lock().unwrap_or_else(PoisonError::into_inner);
+            connection.link.send(&Order::Open { id: at.id, location: location.clone(), stamp })?;
             waiting.done(connection)?;
         }
         let due = known.map_or(steps.len(), |place| place + 1);
@@ -268,6 +313,23 @@ impl Lineage {
         }
         Ok(())
     }
+}
+
+/// What a model is: its description, and a hash of all that it stores.
+fn content(model: &ModelBox) -> Result<(ModelInfo, blake3::Hash), BackendError> {
+    let info = model.info().into_result()?;
+    let mut hash = blake3::Hasher::new();
+    let quiet = FnProgress(|_: &str, _, _| false);
+    for tensor in &info.tensors {
+        let mut sink = FnSink(|view: TensorView<'_>| {
+            hash.update(view.bytes.as_slice());
+            Ok(())
+        });
+        let sink = TensorSink_TO::from_ptr(RMut::new(&mut sink), TD_Opaque);
+        let progress = Progress_TO::from_ptr(RRef::new(&quiet), TD_Opaque);
+        model.read_tensor(tensor.name.as_str().into(), sink, progress).into_result()?;
+    }
+    Ok((info, hash.finalize()))
 }
 
 /// An answer that does not fit the order.
@@ -359,7 +421,7 @@ impl<'a> Waiting<'a> {
 impl Opened {
     /// Puts the inputs where the worker finds them.
     fn placed(&mut self, request: &RunRequest<'_>) -> Result<Vec<Placed>, Failure> {
-        let is_text = |view: &qp_abi::TensorView<'_>| view.dtype.bits() == 0;
+        let is_text = |view: &TensorView<'_>| view.dtype.bits() == 0;
         let room: usize = request
             .inputs
             .iter()
@@ -465,7 +527,7 @@ impl Model for Remote {
         let made = |local| {
             let edits = edits.iter().map(Change::from).collect();
             let origin = Origin::Edited { of: Arc::clone(&self.lineage), edits };
-            Self::object(local, &self.backend, &self.worker, Lineage::new(origin))
+            Self::object(Arc::new(local), &self.backend, &self.worker, Lineage::new(origin))
         };
         local.map(made).into()
     }

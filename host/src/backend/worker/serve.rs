@@ -12,6 +12,7 @@ use qp_abi::manifest::Pair;
 use qp_abi::sdk::{IDLE, RUNTIME_FOLDER};
 use qp_abi::sink::{Progress, Progress_TO, TensorSink, TensorSink_TO};
 use qp_abi::{BackendError, QuantizationParameters, TensorView, guard};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Resource, Rlimit, Signal};
 use std::collections::HashMap;
 use std::io;
@@ -43,6 +44,7 @@ pub fn serve() -> io::Result<()> {
             "a worker is started by qp itself, with a socket as its standard input",
         ));
     }
+    end_with(stream.try_clone()?)?;
     // A library that reads from standard input must not take what is meant for the worker.
     if let Ok(nothing) = std::fs::File::open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(nothing);
@@ -84,6 +86,18 @@ pub fn serve() -> io::Result<()> {
             Err(_) => end(),
         }
     }
+}
+
+/// Ends this process when the other side of its socket does, whatever its threads are doing.
+fn end_with(stream: UnixStream) -> io::Result<()> {
+    let watch = move || loop {
+        let mut wanted = [PollFd::new(&stream, PollFlags::empty())];
+        match rustix::event::poll(&mut wanted, None) {
+            Ok(_) if wanted.iter().any(|found| !found.revents().is_empty()) => end(),
+            _ => {}
+        }
+    };
+    std::thread::Builder::new().name("watch".to_owned()).spawn(watch).map(drop)
 }
 
 /// Ends this process at once.

@@ -1,0 +1,202 @@
+//! Native runtimes in processes of their own: what is left when one ends. Each test ends real workers.
+#![cfg(target_os = "linux")]
+
+use crate::support::onnx::{field, int, model, node, text};
+use crate::support::world::{Session, World, workers};
+use serde_json::Value;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A model that divides the lowest number by -1, which x86 answers with SIGFPE; where the processor does not, the run succeeds.
+fn lowest_by_minus_one(world: &World, name: &str) {
+    let int32 = |name: &str, value: i32| {
+        [int(1, 1), int(2, 6), text(8, name), field(9, &value.to_le_bytes())].concat()
+    };
+    let typed = |name: &str, kind: u64| {
+        let shape = field(1, &int(1, 1));
+        [text(1, name), field(2, &field(1, &[int(1, kind), field(2, &shape)].concat()))].concat()
+    };
+    let graph = [
+        field(
+            1,
+            &node("cast", "Cast", "", &["x"], &["zero"]).into_iter().chain(to_int32()).collect::<Vec<u8>>(),
+        ),
+        field(1, &node("sub", "Mul", "", &["zero", "none"], &["nothing"])),
+        field(1, &node("low", "Add", "", &["nothing", "lowest"], &["a"])),
+        field(1, &node("div", "Div", "", &["a", "minus"], &["y"])),
+        text(2, "g"),
+        field(5, &int32("none", 0)),
+        field(5, &int32("lowest", i32::MIN)),
+        field(5, &int32("minus", -1)),
+        field(11, &typed("x", 1)),
+        field(12, &typed("y", 6)),
+    ]
+    .concat();
+    world.write(name, model(&graph, &[]));
+}
+
+/// The attribute `to` = int32 of a Cast.
+fn to_int32() -> Vec<u8> {
+    field(5, &[text(1, "to"), int(3, 6), int(20, 2)].concat())
+}
+
+/// Kills a process and waits until it has ended.
+fn kill(process: u32) {
+    Command::new("kill").args(["-9", &process.to_string()]).status().unwrap();
+    while lives(process) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn lives(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+fn outputs(session: &mut Session) -> Value {
+    session.command("use models/resnet8.onnx");
+    session.command("input models/digits.npz:images[0:4]");
+    session.command("run")["outputs"].clone()
+}
+
+#[test]
+fn a_crash_ends_one_command_with_one_line() {
+    let world = World::new();
+    lowest_by_minus_one(&world, "low.onnx");
+    let mut session = world.session();
+    session.command("load models/resnet8.onnx low.onnx");
+    let before = outputs(&mut session);
+    session.command("use low.onnx");
+    session.command("input random");
+    for _ in 0..3 {
+        let error = session.command("expect-error RuntimeFailed run");
+        if cfg!(target_arch = "x86_64") {
+            let message = error["message"].as_str().unwrap();
+            assert!(message.starts_with("ONNX Runtime crashed with `low.onnx`: SIGFPE"), "{error}");
+        }
+    }
+    assert_eq!(outputs(&mut session), before);
+    assert!(before.is_array() || before.is_object(), "{before}");
+}
+
+#[test]
+fn both_ways_give_the_same() {
+    let world = World::new();
+    let commands = "load models/resnet8.onnx models/resnet8_int8.onnx models/resnet8.pt; input models/digits.npz:images[0:8]; \
+                    run models/resnet8.onnx models/resnet8_int8.onnx models/resnet8.pt --save out.npz --force; \
+                    compare models/resnet8.onnx models/resnet8_int8.onnx --json; \
+                    kernels models/resnet8_int8.onnx --json";
+    let with = |isolation: &str| {
+        let output = world.qp().env("QP_ISOLATION", isolation).args(["-q", "-c", commands]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        assert!(!lines.is_empty(), "{text}");
+        (lines, std::fs::read(world.path("out.npz")).unwrap())
+    };
+    assert!(with("worker") == with("none"));
+}
+
+#[test]
+fn a_worker_that_ends_while_it_has_nothing_to_do_is_replaced_and_leaves_nothing() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("load models/resnet8.onnx");
+    let before = outputs(&mut session);
+    session.command("run");
+    let state = |session: &Session| {
+        let own = session.open_files().len();
+        let maps = session.proc_file("maps").matches("memfd:qp").count();
+        let threads =
+            session.proc_file("status").lines().find(|line| line.starts_with("Threads")).unwrap().to_owned();
+        (own, maps, threads)
+    };
+    let at_first = state(&session);
+    for _ in 0..20 {
+        let found = workers(session.id());
+        assert_eq!(found.len(), 1, "{found:?}");
+        kill(found[0]);
+        assert_eq!(session.command("run")["outputs"], before);
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(state(&session), at_first);
+}
+
+#[test]
+fn a_worker_that_is_killed_in_a_long_command_ends_that_command() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("load models/resnet8.onnx models/resnet8_int8.onnx");
+    let before = outputs(&mut session);
+    for line in ["run --repeat 100000", "bench --rounds 10000"] {
+        session.send(&format!("expect-error RuntimeFailed {line}"));
+        std::thread::sleep(Duration::from_millis(300));
+        workers(session.id()).into_iter().for_each(kill);
+        let error = session.next(line);
+        assert!(error["message"].as_str().unwrap().contains("SIGKILL"), "{error}");
+        assert_eq!(outputs(&mut session), before);
+    }
+}
+
+#[test]
+fn no_worker_outlives_its_session() {
+    let world = World::new();
+    let mut child = world
+        .qp()
+        .args(["-c", "load models/resnet8.onnx; input models/digits.npz:images[0:4]; run --repeat 1000000"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    let found = loop {
+        let found = workers(child.id());
+        if !found.is_empty() || begun.elapsed() > Duration::from_secs(20) {
+            break found;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(found.len(), 1);
+    std::thread::sleep(Duration::from_millis(300));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let begun = Instant::now();
+    while lives(found[0]) && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!lives(found[0]), "worker {} lives on", found[0]);
+}
+
+#[test]
+fn a_file_that_is_another_one_now_is_not_run_in_its_place() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("load models/resnet8.onnx");
+    let before = outputs(&mut session);
+    let file = world.path("models/resnet8.onnx");
+    // The same content under another name that takes its place.
+    std::fs::copy(&file, world.path("same")).unwrap();
+    std::fs::rename(world.path("same"), &file).unwrap();
+    workers(session.id()).into_iter().for_each(kill);
+    assert_eq!(session.command("run")["outputs"], before);
+}
+
+#[test]
+fn limits_of_a_worker_are_kept() {
+    let world = World::new();
+    world.write("home/config/config.toml", "worker-memory = \"64MiB\"\n");
+    let ran = world.run("load models/resnet8.onnx; input models/digits.npz:images[0:4]; run");
+    assert_ne!(ran.code, 0);
+    assert!(ran.error().contains("ONNX Runtime"), "{}", ran.talk);
+}
+
+#[test]
+fn settings_that_make_no_sense_are_named() {
+    let world = World::new();
+    let output = world.qp().env("QP_ISOLATION", "jail").args(["-c", "echo a"]).output().unwrap();
+    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(talk.contains("`QP_ISOLATION` is `jail`") && talk.contains("`worker` or `none`"), "{talk}");
+    let worker = world.qp().args(["--worker", "libqp_plugin_toy.so"]).stdin(Stdio::null()).output().unwrap();
+    let talk = String::from_utf8_lossy(&worker.stderr).into_owned();
+    assert!(!worker.status.success() && talk.contains("a worker is started by qp itself"), "{talk}");
+}
