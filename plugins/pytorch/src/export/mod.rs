@@ -1,6 +1,7 @@
 //! Programs written by `torch.export.save`: a graph in JSON, and stored tensors. They are read, changed and written.
 
 mod compiled;
+mod compose;
 mod edit;
 mod graph;
 mod json;
@@ -54,6 +55,7 @@ pub fn quantizable(archive: &Arc<Archive>, info: &ModelInfo, of: &QuantizableOf)
     Ok(quantize::plan(edit::Editable::read(archive)?.module(), info, of))
 }
 
+pub use compose::{Composed, archive as composed};
 pub use write::write;
 
 /// Whether the archive is one of `torch.export.save`.

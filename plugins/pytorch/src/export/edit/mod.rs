@@ -29,6 +29,10 @@ use super::region;
 use super::weights::{self, Weights};
 use crate::container::Archive;
 use crate::tensor::Data;
+pub use editor::meta;
+pub use save::{WHOLE, row};
+pub use store::Fresh;
+
 use editor::Editor;
 use parameters::Affine;
 use qp_abi::sdk::{BackendError, Edit, Result, lookup};

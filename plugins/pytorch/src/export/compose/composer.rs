@@ -1,0 +1,383 @@
+//! Writes a program node by node.
+
+use super::layer::Layers;
+use super::schema::Schema;
+use super::size::{Size, Symbols};
+use super::unsupported;
+use super::value::{Known, Number, Shape, Tensor, Type, Values};
+use crate::document::Document;
+use qp_abi::abi_stable::std_types::Tuple2;
+use qp_abi::sdk::{BackendError, DType, Names, Result, TensorRole};
+use qp_pytorch_contract::program::{Argument, Call, PYTHON, Program};
+use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
+
+/// Dimensions of a tensor.
+pub const MAX_RANK: usize = 16;
+/// Tensors that a list of results has at most.
+const MAX_RESULTS: usize = 1 << 12;
+/// Bytes of the names in a graph.
+const MAX_NAME_BYTES: usize = 64 << 20;
+/// Sizes that have to be positive in an example.
+const MAX_SIZES: usize = 1 << 10;
+/// Symbols of a program: one has a few for each input.
+const MAX_SYMBOLS: usize = 1 << 10;
+/// The operator that passes on what it is given under another name.
+const ALIAS: &str = "torch.ops.aten.alias.default";
+
+/// A graph that was written.
+pub struct Graph {
+    pub nodes: Vec<Value>,
+    /// The inputs: names, shapes and types.
+    pub inputs: Vec<Described>,
+    /// Stored tensors: the names in the graph and in the file.
+    pub stored: Vec<(String, String)>,
+    pub outputs: Vec<String>,
+    /// All tensors that are computed or given.
+    pub values: Vec<Described>,
+    /// Numbers that nodes compute.
+    pub numbers: Vec<(String, Size)>,
+    /// An example for each symbol.
+    pub example: HashMap<usize, i64>,
+    /// The names in the graph by those of the eager model.
+    pub names: HashMap<String, String>,
+}
+
+/// A tensor with all that is known of it.
+#[derive(Clone)]
+pub struct Described {
+    pub name: String,
+    pub dtype: DType,
+    pub sizes: Vec<Size>,
+}
+
+/// What is known of an input.
+#[derive(Default)]
+pub(super) struct Given {
+    name: String,
+    pub(super) sizes: Option<Vec<Size>>,
+    pub(super) dtype: Option<DType>,
+}
+
+/// A program while it is written.
+pub struct Composer<'a> {
+    program: &'a Program,
+    pub(super) symbols: Symbols,
+    pub(super) values: Values,
+    pub(super) given: Vec<Given>,
+    stored: Vec<(String, String)>,
+    names: Names,
+    by_name: HashMap<String, String>,
+    name_bytes: usize,
+    layers: Layers<'a>,
+    /// The layer of the call that is written.
+    place: &'a str,
+    tensors: Vec<Tensor>,
+    pub(super) numbers: Vec<(String, Size)>,
+    /// Nodes that ask for a size, by the tensor and the axis.
+    pub(super) asked: HashMap<(String, i64), String>,
+}
+
+impl<'a> Composer<'a> {
+    /// Takes the inputs and stored tensors of a program.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` for tensors of PyTorch's quantized types.
+    pub fn new(document: &'a Document, program: &'a Program) -> Result<Self> {
+        if !program.setup.is_empty() || program.stored.iter().any(|stored| stored.is_quantized) {
+            return Err(unsupported(
+                "its weights are packed for quantized kernels, which no program can store",
+            )
+            .with_help("Quantize the float model instead."));
+        }
+        let mut composer = Self {
+            program,
+            symbols: Symbols::default(),
+            values: Values::new(),
+            given: Vec::new(),
+            stored: Vec::new(),
+            names: Names::default(),
+            by_name: HashMap::new(),
+            name_bytes: 0,
+            layers: Layers::of(&document.info),
+            place: "",
+            tensors: Vec::new(),
+            numbers: Vec::new(),
+            asked: HashMap::new(),
+        };
+        for (index, input) in program.inputs.iter().enumerate() {
+            let name = composer.named(&input.name, "input")?;
+            composer.given.push(Given { name: name.clone(), ..Given::default() });
+            let tensor = Tensor { name, shape: Shape::OfInput(index), dtype: Type::OfInput(index) };
+            composer.values.insert(input.register, Known::Tensor(tensor));
+        }
+        for stored in &program.stored {
+            let (tensor, info) = document.tensor(&stored.name)?;
+            if info.quantization.is_some() || tensor.shape.len() > MAX_RANK {
+                return Err(unsupported(format!("`{}` is no plain tensor", stored.name.escape_debug())));
+            }
+            let kind = if info.role == TensorRole::PARAMETER { "p" } else { "b" };
+            let name = composer.claim(&format!("{kind}_{}", stored.name))?;
+            composer.stored.push((name.clone(), stored.name.to_string()));
+            let shape = Shape::Sizes(tensor.shape.iter().map(|size| Size::Fixed(*size)).collect());
+            let tensor = Tensor { name, shape, dtype: Type::Is(tensor.dtype) };
+            composer.values.insert(stored.register, Known::Tensor(tensor));
+        }
+        Ok(composer)
+    }
+
+    /// A name like this one, in letters that Python's names have, that no value has.
+    pub(super) fn claim(&mut self, like: &str) -> Result<String> {
+        self.name_bytes += like.len();
+        if self.name_bytes > MAX_NAME_BYTES {
+            return Err(unsupported("the names in the program are too long"));
+        }
+        let letters = like.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' });
+        let plain: String = letters.collect();
+        let is_number = plain.starts_with(|first: char| first.is_ascii_digit());
+        Ok(self.names.claim(&if is_number { format!("_{plain}") } else { plain }, '_', 1))
+    }
+
+    /// The same for a value that the eager model's description calls `name`, if it has a name there.
+    fn named(&mut self, name: &str, otherwise: &str) -> Result<String> {
+        let own = self.claim(if name.is_empty() { otherwise } else { name })?;
+        if !name.is_empty() {
+            self.by_name.insert(name.to_owned(), own.clone());
+        }
+        Ok(own)
+    }
+
+    /// Writes one call.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` for an operator that no schema here takes.
+    pub fn call(&mut self, call: &'a Call) -> Result<()> {
+        self.place = &call.place;
+        let [result] = call.results.all() else {
+            return Err(self.unknown(call));
+        };
+        let name = result.name.as_ref().map(|name| name.as_str()).unwrap_or_default();
+        let known = match call.operator.strip_prefix(PYTHON).and_then(|name| name.strip_prefix("::")) {
+            Some("same") => self.alias(call, name)?,
+            Some(other) => self.of_python(other, call, name)?,
+            None => match self.number(call)? {
+                Some(known) => Some(known),
+                None => Some(self.operator(call, name)?),
+            },
+        };
+        let known = known.ok_or_else(|| self.unknown(call))?;
+        self.values.insert(result.register, known);
+        Ok(())
+    }
+
+    /// The error of a call that no schema takes.
+    pub(super) fn unknown(&self, call: &Call) -> BackendError {
+        let mut place = String::new();
+        if !call.place.is_empty() && call.place != call.operator {
+            place = format!("`{}`: ", call.place.escape_debug());
+        }
+        let operator = call.operator.escape_debug();
+        unsupported(format!("{place}a program cannot be written with `{operator}` and these arguments"))
+    }
+
+    fn alias(&mut self, call: &Call, name: &str) -> Result<Option<Known>> {
+        let Some(Argument::Value(register)) = call.arguments.first() else { return Ok(None) };
+        match self.values.get(register).cloned() {
+            Some(Known::Tensor(tensor)) => Ok(Some(Known::Tensor(self.passed_on(tensor, name)?))),
+            other => Ok(other),
+        }
+    }
+
+    /// A tensor under another name.
+    fn passed_on(&mut self, tensor: Tensor, name: &str) -> Result<Tensor> {
+        let inputs = vec![json!({"name": "self", "arg": {"as_tensor": {"name": tensor.name}}, "kind": 1})];
+        let name = self.named(name, "alias")?;
+        let output = json!([{"as_tensor": {"name": name}}]);
+        self.node(ALIAS.to_owned(), inputs, output, name.clone());
+        let tensor = Tensor { name, ..tensor };
+        self.tensors.push(tensor.clone());
+        Ok(tensor)
+    }
+
+    fn operator(&mut self, call: &Call, name: &str) -> Result<Known> {
+        let gathered = self.gathered(call);
+        let call = gathered.as_ref().unwrap_or(call);
+        let found = Schema::of(call, &self.values);
+        let (schema, arguments) = found.ok_or_else(|| self.unknown(call))?;
+        self.written(schema, &arguments, name, call)
+    }
+
+    /// A call of a method that takes sizes one by one, `x.view(2, -1)`, with a list of them.
+    fn gathered(&self, call: &Call) -> Option<Call> {
+        const METHODS: [&str; 5] =
+            ["aten::view", "aten::reshape", "aten::permute", "aten::expand", "aten::repeat"];
+        let [tensor, sizes @ ..] = call.arguments.as_slice() else { return None };
+        let is_apart = !sizes.is_empty() && sizes.iter().all(|size| self.number_of(size).is_some());
+        (is_apart && METHODS.contains(&call.operator.as_str())).then(|| {
+            let list = Argument::List(sizes.iter().cloned().collect());
+            Call { arguments: [tensor.clone(), list].into_iter().collect(), ..call.clone() }
+        })
+    }
+
+    /// Writes the node of an operator.
+    pub(super) fn written(
+        &mut self,
+        schema: &'static Schema,
+        arguments: &super::schema::Arguments<'_>,
+        name: &str,
+        call: &Call,
+    ) -> Result<Known> {
+        let results = self.results(schema, arguments)?.ok_or_else(|| self.unknown(call))?;
+        if results.len() > MAX_RESULTS
+            || self.symbols.count() > MAX_SYMBOLS
+            || results.iter().any(|(shape, _)| matches!(shape, Shape::Sizes(sizes) if sizes.len() > MAX_RANK))
+        {
+            return Err(self.unknown(call));
+        }
+        let inputs = self.inputs(arguments)?;
+        let mut tensors = Vec::with_capacity(results.len());
+        let own = if schema.gives_list { self.claim(schema.name)? } else { self.named(name, schema.name)? };
+        for (shape, dtype) in results {
+            let name = if schema.gives_list { self.claim("getitem")? } else { own.clone() };
+            tensors.push(Tensor { name, shape, dtype });
+        }
+        self.tensors.extend(tensors.iter().cloned());
+        let reference = |tensor: &Tensor| json!({"name": tensor.name});
+        let outputs = match (schema.gives_list, tensors.first()) {
+            (true, _) => json!([{"as_tensors": tensors.iter().map(reference).collect::<Vec<_>>()}]),
+            (false, Some(tensor)) => json!([{"as_tensor": reference(tensor)}]),
+            (false, None) => return Err(self.unknown(call)),
+        };
+        let overload = if schema.overload.is_empty() { "default" } else { schema.overload };
+        self.node(format!("torch.ops.aten.{}.{overload}", schema.name), inputs, outputs, own);
+        Ok(match (schema.gives_list, tensors.pop()) {
+            (false, Some(tensor)) => Known::Tensor(tensor),
+            (_, last) => {
+                tensors.extend(last);
+                Known::Tensors(tensors)
+            }
+        })
+    }
+
+    /// Adds a node to the layer that is written.
+    pub(super) fn node(&mut self, target: String, inputs: Vec<Value>, outputs: Value, name: String) {
+        let node = json!({
+            "target": target,
+            "inputs": inputs,
+            "outputs": outputs,
+            "metadata": {},
+            "is_hop_single_tensor_return": null,
+            "name": name,
+        });
+        self.layers.add(node, self.place);
+    }
+
+    /// The graph, with what its operators tell of the inputs.
+    ///
+    /// # Errors
+    /// `UnsupportedOp` for an input without a known number of dimensions, and for outputs that are no tensors.
+    pub fn finish(mut self) -> Result<Graph> {
+        let mut outputs = Vec::new();
+        for Tuple2(name, argument) in &self.program.outputs {
+            let Argument::Value(register) = argument else {
+                return Err(unsupported(format!("the output `{}` is no tensor", name.escape_debug())));
+            };
+            match self.values.get(register) {
+                Some(Known::Tensor(tensor)) => outputs.push(tensor.clone()),
+                _ => return Err(unsupported(format!("the output `{}` is no tensor", name.escape_debug()))),
+            }
+        }
+        // What is given or stored is returned under a name of its own, and so is what is returned twice.
+        let mut seen: HashSet<String> = self.stored.iter().map(|(name, _)| name.clone()).collect();
+        seen.extend(self.given.iter().map(|given| given.name.clone()));
+        self.place = "";
+        for output in &mut outputs {
+            if !seen.insert(output.name.clone()) {
+                *output = self.passed_on(output.clone(), "")?;
+            }
+        }
+        for given in &self.given {
+            if given.sizes.is_none() {
+                return Err(unsupported(format!(
+                    "nothing in the file says how many dimensions its input `{}` has",
+                    given.name
+                )));
+            }
+        }
+        let outputs: Vec<String> = outputs.into_iter().map(|tensor| tensor.name).collect();
+        let tensors = std::mem::take(&mut self.tensors);
+        let given: Vec<Tensor> = (self.given.iter().enumerate())
+            .map(|(index, given)| Tensor {
+                name: given.name.clone(),
+                shape: Shape::OfInput(index),
+                dtype: Type::OfInput(index),
+            })
+            .collect();
+        let inputs: Vec<Described> = given.iter().map(|tensor| self.described(tensor)).collect();
+        let mut values = inputs.clone();
+        values.extend(tensors.iter().map(|tensor| self.described(tensor)));
+        let numbers: Vec<(String, Size)> = std::mem::take(&mut self.numbers);
+        let numbers: Vec<(String, Size)> =
+            numbers.into_iter().map(|(name, size)| (name, self.symbols.resolved(&size))).collect();
+        let example = self.example(&inputs, &values);
+        let returned = outputs.iter().map(String::as_str).collect();
+        let nodes = self.layers.finish(&returned, &self.by_name);
+        let (stored, names) = (self.stored, self.by_name);
+        Ok(Graph { nodes, inputs, stored, outputs, values, numbers, example, names })
+    }
+
+    fn described(&mut self, tensor: &Tensor) -> Described {
+        let sizes = self.known_sizes(tensor).unwrap_or_default();
+        let sizes = sizes.iter().map(|size| self.symbols.resolved(size)).collect();
+        Described { name: tensor.name.clone(), dtype: self.dtype(tensor).unwrap_or(DType::FLOAT32), sizes }
+    }
+
+    /// An example for all symbols: first dimensions of inputs are batches.
+    fn example(&mut self, inputs: &[Described], values: &[Described]) -> HashMap<usize, i64> {
+        let mut batch = Vec::new();
+        inputs.iter().filter_map(|input| input.sizes.first()).for_each(|size| size.symbols(&mut batch));
+        let computed = values.iter().flat_map(|value| &value.sizes);
+        let distinct: HashSet<&Size> = computed.filter(|size| !matches!(size, Size::Fixed(_))).collect();
+        let mut symbols = Vec::new();
+        distinct.iter().for_each(|size| size.symbols(&mut symbols));
+        let sizes: Vec<Size> = distinct.into_iter().take(MAX_SIZES).cloned().collect();
+        self.symbols.example(&symbols, &batch, &sizes)
+    }
+
+    /// The tensor that is an argument.
+    pub(super) fn tensor_of(&self, argument: &Argument) -> Option<Tensor> {
+        let Argument::Value(register) = argument else { return None };
+        match self.values.get(register) {
+            Some(Known::Tensor(tensor)) => Some(tensor.clone()),
+            _ => None,
+        }
+    }
+
+    /// The number that is an argument.
+    pub(super) fn number_of(&self, argument: &Argument) -> Option<Number> {
+        match argument {
+            Argument::Int(number) => Some(Number::known(*number)),
+            Argument::Value(register) => match self.values.get(register) {
+                Some(Known::Number(number)) => Some(number.clone()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The sizes of a tensor, if its number of dimensions is known by now.
+    pub(super) fn known_sizes(&self, tensor: &Tensor) -> Option<Vec<Size>> {
+        match &tensor.shape {
+            Shape::Sizes(sizes) => Some(sizes.clone()),
+            Shape::OfInput(index) => self.given.get(*index)?.sizes.clone(),
+        }
+    }
+
+    /// The type of a tensor, if it is known by now.
+    pub(super) fn dtype(&self, tensor: &Tensor) -> Option<DType> {
+        match tensor.dtype {
+            Type::Is(dtype) => Some(dtype),
+            Type::OfInput(index) => self.given.get(index)?.dtype,
+        }
+    }
+}
