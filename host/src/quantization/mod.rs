@@ -64,6 +64,12 @@ pub fn quantize(
     own.require_edits()?;
     let prepared = if options.prepare { Some(own.edit(vec![edits::prepare()], progress)?) } else { None };
     let session = prepared.as_ref().unwrap_or(own);
+    // What an eager model's file does not say of its inputs, the graph that is made from it does.
+    let described = prepared
+        .as_ref()
+        .filter(|_| side.sibling.is_none())
+        .map(|prepared| Side::new(side.model, Some(prepared.info().clone()), side.options.clone()));
+    let side = described.as_ref().unwrap_or(side);
     let plan = session.quantizable(&question(session, options)?, progress)?;
     if plan.values.is_empty() && plan.tensors.is_empty() {
         return Err(Error::invalid_input(format!("`{}` has nothing to quantize", side.model.id))
