@@ -8,6 +8,7 @@ mod lift;
 mod mixed;
 mod options;
 mod parameters;
+mod prepared;
 mod statistics;
 mod values;
 
@@ -62,7 +63,7 @@ pub fn quantize(
 ) -> Result<Quantized> {
     let own = &side.model.session;
     own.require_edits()?;
-    let prepared = if options.prepare { Some(own.edit(vec![edits::prepare()], progress)?) } else { None };
+    let prepared = if options.prepare { Some(prepared::prepared(side, feed, progress)?) } else { None };
     let session = prepared.as_ref().unwrap_or(own);
     // What an eager model's file does not say of its inputs, the graph that is made from it does.
     let described = prepared

@@ -84,7 +84,7 @@ impl sdk::Model for Model {
 
     fn edit(&self, edits: &[Edit], progress: &Progress<'_>) -> Result<ModelBox> {
         progress.update("changing the program", 0, 0)?;
-        let document = deep(|| Written::of(&self.document)?.edited(edits))?;
+        let document = deep(|| Written::of(&self.document, edits)?.edited(edits))?;
         let runtime = Arc::clone(&self.runtime);
         Ok(model_object(Self::new(document, self.path.clone(), &self.options, runtime)))
     }
@@ -93,12 +93,12 @@ impl sdk::Model for Model {
         if let Some(option) = options.first() {
             return Err(BackendError::invalid_input(format!("unknown option `{}` of an export", option.0)));
         }
-        export::write(&deep(|| Written::of(&self.document))?.archive, Path::new(path), progress)
+        export::write(&deep(|| Written::of(&self.document, &[]))?.archive, Path::new(path), progress)
     }
 
     fn quantizable(&self, of: &QuantizableOf, progress: &Progress<'_>) -> Result<Quantizable> {
         progress.update("planning", 0, 0)?;
-        deep(|| Written::of(&self.document)?.quantizable(&self.document, of))
+        deep(|| Written::of(&self.document, &[])?.quantizable(&self.document, of))
     }
 
     fn run(

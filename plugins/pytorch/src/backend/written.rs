@@ -16,12 +16,12 @@ pub struct Written {
 }
 
 impl Written {
-    /// That of a file that was read.
+    /// That of a file that was read, for these changes to it: they may say what the inputs of an eager model look like.
     ///
     /// # Errors
     /// `UnsupportedOp` for files that are no such program and cannot be written as one, `UnsafeFile` for one that would run
     /// code when it is loaded.
-    pub fn of(document: &Document) -> Result<Self> {
+    pub fn of(document: &Document, edits: &[Edit]) -> Result<Self> {
         let info = &document.info;
         match (&info.run_obstacle, document.data.archive()) {
             (ROption::RSome(obstacle), _) if obstacle.kind == ErrorKind::UNSAFE_FILE => Err(obstacle.clone()),
@@ -31,7 +31,7 @@ impl Written {
             // What keeps an eager model from being run keeps it from being written.
             (ROption::RSome(obstacle), _) if info.format == "pickle" => Err(obstacle.clone()),
             (_, Some(_)) if info.format == "pickle" && document.program.is_some() => {
-                let export::Composed { archive, names } = export::composed(document)?;
+                let export::Composed { archive, names } = export::composed(document, &shapes(edits))?;
                 Ok(Self { archive: Arc::new(archive), names })
             }
             _ => Err(BackendError::unsupported_op(
@@ -94,4 +94,15 @@ impl Written {
         }
         Ok(plan)
     }
+}
+
+/// The shapes of samples of inputs, by their names: the arguments `shape:INPUT` of changes.
+fn shapes(edits: &[Edit]) -> HashMap<&str, Vec<i64>> {
+    let arguments = edits.iter().flat_map(|edit| edit.arguments.iter());
+    let shapes = arguments.filter_map(|pair| {
+        let name = pair.0.strip_prefix("shape:")?;
+        let sizes = pair.1.split(',').filter(|size| !size.is_empty());
+        Some((name, sizes.map(|size| size.parse().ok()).collect::<Option<Vec<i64>>>()?))
+    });
+    shapes.collect()
 }

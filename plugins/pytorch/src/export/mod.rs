@@ -3,6 +3,7 @@
 mod compiled;
 mod compose;
 mod edit;
+mod expression;
 mod graph;
 mod json;
 mod layers;

@@ -65,6 +65,8 @@ pub struct Composer<'a> {
     pub(super) symbols: Symbols,
     pub(super) values: Values,
     pub(super) given: Vec<Given>,
+    /// The sizes of samples.
+    samples: Vec<(Size, i64)>,
     stored: Vec<(String, String)>,
     names: Names,
     by_name: HashMap<String, String>,
@@ -83,7 +85,11 @@ impl<'a> Composer<'a> {
     ///
     /// # Errors
     /// `UnsupportedOp` for tensors of PyTorch's quantized types.
-    pub fn new(document: &'a Document, program: &'a Program) -> Result<Self> {
+    pub fn new(
+        document: &'a Document,
+        program: &'a Program,
+        samples: &HashMap<&str, Vec<i64>>,
+    ) -> Result<Self> {
         if !program.setup.is_empty() || program.stored.iter().any(|stored| stored.is_quantized) {
             return Err(unsupported(
                 "its weights are packed for quantized kernels, which no program can store",
@@ -95,6 +101,7 @@ impl<'a> Composer<'a> {
             symbols: Symbols::default(),
             values: Values::new(),
             given: Vec::new(),
+            samples: Vec::new(),
             stored: Vec::new(),
             names: Names::default(),
             by_name: HashMap::new(),
@@ -107,7 +114,14 @@ impl<'a> Composer<'a> {
         };
         for (index, input) in program.inputs.iter().enumerate() {
             let name = composer.named(&input.name, "input")?;
-            composer.given.push(Given { name: name.clone(), ..Given::default() });
+            let sample = samples.get(input.name.as_str()).filter(|sizes| sizes.len() <= MAX_RANK);
+            let sizes = sample.map(|sizes| {
+                let symbols = sizes.iter().map(|size| (composer.symbols.fresh(), *size));
+                let symbols: Vec<(Size, i64)> = symbols.collect();
+                composer.samples.extend(symbols.iter().cloned());
+                symbols.into_iter().map(|(symbol, _)| symbol).collect()
+            });
+            composer.given.push(Given { name: name.clone(), sizes, dtype: None });
             let tensor = Tensor { name, shape: Shape::OfInput(index), dtype: Type::OfInput(index) };
             composer.values.insert(input.register, Known::Tensor(tensor));
         }
@@ -341,7 +355,7 @@ impl<'a> Composer<'a> {
         let mut symbols = Vec::new();
         distinct.iter().for_each(|size| size.symbols(&mut symbols));
         let sizes: Vec<Size> = distinct.into_iter().take(MAX_SIZES).cloned().collect();
-        self.symbols.example(&symbols, &batch, &sizes)
+        self.symbols.example(&symbols, &batch, &sizes, &self.samples)
     }
 
     /// The tensor that is an argument.

@@ -3,7 +3,8 @@
 //!
 //! A file of `torch.save` does not say what its inputs look like. Their number of dimensions, channels and types are those
 //! that the operators need; sizes that no operator fixes, the batch among them, are symbols, and what follows from them is
-//! computed with them. An input that says nothing of its type is float32.
+//! computed with them. An input that says nothing of its type is float32. Where no operator tells the number of dimensions, that
+//! of a sample counts; without any, what a linear layer or an embedding reads first has two, the batch before all.
 
 mod argument;
 mod composer;
@@ -29,16 +30,16 @@ pub struct Composed {
     pub names: HashMap<String, String>,
 }
 
-/// Writes the program of an eager model.
+/// Writes the program of an eager model. `samples` are the shapes of samples of its inputs, by name, as far as they are known.
 ///
 /// # Errors
 /// `UnsupportedOp` for what cannot be written: quantized tensors, operators without a schema here, inputs of which nothing
 /// says how many dimensions they have. Those of reading stored tensors.
-pub fn archive(document: &Document) -> Result<Composed> {
+pub fn archive(document: &Document, samples: &HashMap<&str, Vec<i64>>) -> Result<Composed> {
     let (Some(program), Some(archive)) = (&document.program, document.data.archive()) else {
         return Err(unsupported("the file does not say what the model computes"));
     };
-    let mut composer = Composer::new(document, program)?;
+    let mut composer = Composer::new(document, program, samples)?;
     for call in &program.calls {
         composer.call(call)?;
     }

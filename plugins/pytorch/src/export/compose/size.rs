@@ -153,10 +153,17 @@ impl Symbols {
 
     /// A size divided by a positive number, rounded down.
     pub fn quotient(&mut self, size: &Size, by: i64) -> Size {
-        match self.resolved(size) {
+        let size = self.resolved(size);
+        if let Size::Computed(inner) = &size
+            && let Expression::Quotient(size, before) = &**inner
+            && let Some(both) = before.checked_mul(by).filter(|_| by > 0)
+        {
+            return self.quotient(size, both);
+        }
+        match size {
             size if by == 1 => size,
-            Size::Fixed(number) => self.fixed(number.checked_div_euclid(by)),
             _ if by < 1 => self.fresh(),
+            Size::Fixed(number) => self.fixed(number.checked_div_euclid(by)),
             size => self.made(Expression::Quotient(size, by)),
         }
     }
@@ -227,8 +234,15 @@ impl Symbols {
         }
     }
 
-    /// An example for each of these symbols, with which all of `sizes` are positive and what had to be a number is that one.
-    pub fn example(&mut self, symbols: &[usize], batch: &[usize], sizes: &[Size]) -> HashMap<usize, i64> {
+    /// An example for each of these symbols, with which all of `sizes` are positive and what had to be a number is that one;
+    /// that of `samples` where there are any.
+    pub fn example(
+        &mut self,
+        symbols: &[usize],
+        batch: &[usize],
+        sizes: &[Size],
+        samples: &[(Size, i64)],
+    ) -> HashMap<usize, i64> {
         /// The batch of an example; one would be taken for fixed.
         const BATCH: i64 = 2;
         /// Sizes of pictures and texts, the usual ones first.
@@ -237,11 +251,20 @@ impl Symbols {
         let needed: Vec<(Size, i64)> = std::mem::take(&mut self.needed);
         let needed: Vec<(Size, i64)> =
             needed.iter().map(|(size, number)| (self.resolved(size), *number)).collect();
+        let sampled = samples.iter().map(|(size, number)| (self.resolved(size), *number));
+        let sampled: HashMap<usize, i64> = sampled
+            .filter_map(|(size, number)| match size {
+                Size::Symbol(symbol) => Some((symbol, number)),
+                _ => None,
+            })
+            .collect();
         let with = |number: i64| -> HashMap<usize, i64> {
-            symbols
-                .iter()
-                .map(|symbol| (*symbol, if batch.contains(symbol) { BATCH } else { number }))
-                .collect()
+            let value = |symbol: &usize| match sampled.get(symbol) {
+                _ if batch.contains(symbol) => BATCH,
+                Some(sampled) => *sampled,
+                None => number,
+            };
+            symbols.iter().map(|symbol| (*symbol, value(symbol))).collect()
         };
         let fits = |values: &HashMap<usize, i64>| {
             sizes.iter().all(|size| size.evaluated(values).is_some_and(|number| number > 0))
@@ -279,7 +302,7 @@ mod tests {
         let side = symbols.quotient(&height, 4);
         let area = symbols.product(&side, &side);
         symbols.unify(&area, &Size::Fixed(49));
-        let values = symbols.example(&[0, 1], &[0], &[batch, height, side]);
+        let values = symbols.example(&[0, 1], &[0], &[batch, height, side], &[]);
         assert_eq!((values[&0], values[&1]), (2, 28));
     }
 
