@@ -22,6 +22,8 @@ const MAX_NAME_BYTES: usize = 64 << 20;
 const MAX_SIZES: usize = 1 << 10;
 /// Symbols of a program: one has a few for each input.
 const MAX_SYMBOLS: usize = 1 << 10;
+/// What to do with a model that is quantized by eager modules.
+const QUANTIZE_FLOAT: &str = "Quantize the float model instead.";
 /// The operator that passes on what it is given under another name.
 const ALIAS: &str = "torch.ops.aten.alias.default";
 
@@ -92,9 +94,9 @@ impl<'a> Composer<'a> {
     ) -> Result<Self> {
         if !program.setup.is_empty() || program.stored.iter().any(|stored| stored.is_quantized) {
             return Err(unsupported(
-                "its weights are packed for quantized kernels, which no program can store",
+                "the weights of the model are packed for quantized kernels, which no program stores",
             )
-            .with_help("Quantize the float model instead."));
+            .with_help(QUANTIZE_FLOAT));
         }
         let mut composer = Self {
             program,
@@ -191,6 +193,10 @@ impl<'a> Composer<'a> {
             place = format!("`{}`: ", call.place.escape_debug());
         }
         let operator = call.operator.escape_debug();
+        if call.operator.contains("quant") {
+            return unsupported(format!("{place}the model computes with codes already, by `{operator}`"))
+                .with_help(QUANTIZE_FLOAT);
+        }
         unsupported(format!("{place}a program cannot be written with `{operator}` and these arguments"))
     }
 

@@ -1,7 +1,7 @@
 //! Operators that take several tensors, and those that sum along dimensions.
 
 use super::super::composer::Composer;
-use super::super::schema::{Arguments, Schema};
+use super::super::schema::Arguments;
 use super::super::size::Size;
 use super::super::value::{Shape, Tensor, Type};
 use super::window::fixed;
@@ -59,9 +59,17 @@ impl Composer<'_> {
     /// An operator on two tensors, or a tensor and a number, element by element.
     pub(super) fn broadcast(&mut self, name: &str, arguments: &Arguments<'_>) -> Result<Option<Computed>> {
         let Some(left) = self.tensor(arguments, "self") else { return Ok(None) };
+        if name.starts_with("logical") {
+            let operands = [Some(left.clone()), self.tensor(arguments, "other")];
+            operands.iter().flatten().for_each(|operand| self.needs_type(operand, DType::BOOL));
+        }
+        if arguments.len() == 1 {
+            return Ok(Some((left.shape, left.dtype)));
+        }
         let is_division = name.starts_with("div");
-        let Some(right) = self.tensor(arguments, "other") else {
-            let is_real = is_division || matches!(argument(arguments, "other"), Some(Argument::Float(_)));
+        let second = if name == "pow" { "exponent" } else { "other" };
+        let Some(right) = self.tensor(arguments, second) else {
+            let is_real = is_division || matches!(argument(arguments, second), Some(Argument::Float(_)));
             let dtype = match self.dtype(&left) {
                 Some(dtype) if dtype.is_float() || !is_real => Type::Is(dtype),
                 None if !is_real => left.dtype,
@@ -71,18 +79,54 @@ impl Composer<'_> {
             return Ok(Some((left.shape, dtype)));
         };
         let dtype = self.promoted(&left, &right, is_division);
-        if left.shape == right.shape || name.ends_with('_') {
-            return Ok(Some((left.shape, dtype)));
+        self.together(&left, &right, dtype, name.ends_with('_')).map(Some)
+    }
+
+    /// Two tensors element by element, perhaps in the place of the first.
+    fn together(
+        &mut self,
+        left: &Tensor,
+        right: &Tensor,
+        dtype: Type,
+        is_in_place: bool,
+    ) -> Result<Computed> {
+        if left.shape == right.shape || is_in_place {
+            return Ok((left.shape.clone(), dtype));
         }
         let is_single = |sizes: Option<Vec<Size>>| sizes.is_some_and(|sizes| sizes.is_empty());
-        if is_single(self.known_sizes(&right)) {
-            return Ok(Some((left.shape, dtype)));
+        if is_single(self.known_sizes(right)) {
+            return Ok((left.shape.clone(), dtype));
         }
-        if is_single(self.known_sizes(&left)) {
-            return Ok(Some((right.shape, dtype)));
+        if is_single(self.known_sizes(left)) {
+            return Ok((right.shape.clone(), dtype));
         }
-        let (one, other) = (self.sizes(&left, None)?, self.sizes(&right, None)?);
-        Ok(Some((Shape::Sizes(self.joint(&one, &other)), dtype)))
+        let (one, other) = (self.sizes(left, None)?, self.sizes(right, None)?);
+        Ok((Shape::Sizes(self.joint(&one, &other)), dtype))
+    }
+
+    /// Elements of one or the other, as a mask says.
+    pub(super) fn chosen(&mut self, name: &str, arguments: &Arguments<'_>) -> Result<Option<Computed>> {
+        let mask = self.tensor(arguments, if name == "where" { "condition" } else { "mask" });
+        let (one, other) = (self.tensor(arguments, "self"), self.tensor(arguments, "other"));
+        let (Some(mask), Some(first)) = (mask, one.clone().or(other.clone())) else { return Ok(None) };
+        self.needs_type(&mask, DType::BOOL);
+        let mut dtype = first.dtype;
+        let (mut shape, _) = self.together(&mask, &first, dtype, false)?;
+        if let (Some(one), Some(other)) = (one, other) {
+            dtype = self.promoted(&one, &other, false);
+            let whole = Tensor { shape, ..mask };
+            shape = self.together(&whole, &other, dtype, false)?.0;
+        }
+        Ok(Some((shape, dtype)))
+    }
+
+    /// One half of the elements along a dimension, gated by the other.
+    pub(super) fn halved(&mut self, arguments: &Arguments<'_>) -> Result<Option<Computed>> {
+        let Some(input) = self.tensor(arguments, "self") else { return Ok(None) };
+        let mut sizes = self.sizes(&input, None)?;
+        let Some(axis) = self.axis(arguments, "dim", -1, sizes.len()) else { return Ok(None) };
+        sizes[axis] = self.symbols.quotient(&sizes[axis], 2);
+        Ok(Some((Shape::Sizes(sizes), input.dtype)))
     }
 
     /// The sizes of what is computed from two tensors element by element.
@@ -183,7 +227,7 @@ impl Composer<'_> {
     }
 
     /// A mean, a sum or a maximum along dimensions; along all without any.
-    pub(super) fn reduced(&mut self, schema: &Schema, arguments: &Arguments<'_>) -> Result<Option<Computed>> {
+    pub(super) fn reduced(&mut self, arguments: &Arguments<'_>) -> Result<Option<Computed>> {
         let Some(input) = self.tensor(arguments, "self") else { return Ok(None) };
         let dtype = match argument(arguments, "dtype") {
             Some(Argument::Code(number)) => match from_scalar_type(*number) {
@@ -195,7 +239,7 @@ impl Composer<'_> {
         let has_dims = !matches!(argument(arguments, "dim"), None | Some(Argument::None));
         let dims = if has_dims { self.ints_of(arguments, "dim") } else { Some(Vec::new()) };
         let Some(dims) = dims else { return Ok(None) };
-        if dims.is_empty() && !is_true(arguments, "keepdim") && !schema.name.is_empty() {
+        if dims.is_empty() && !is_true(arguments, "keepdim") {
             return Ok(Some((Shape::Sizes(Vec::new()), dtype)));
         }
         let sizes = self.sizes(&input, None)?;

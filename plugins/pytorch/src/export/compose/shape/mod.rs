@@ -36,7 +36,13 @@ impl Composer<'_> {
             "adaptive_avg_pool1d" | "adaptive_avg_pool2d" | "adaptive_avg_pool3d" => {
                 self.adaptive(arguments)?
             }
-            "upsample_nearest2d" | "upsample_bilinear2d" => self.resized(arguments)?,
+            name if name.starts_with("upsample_") => self.resized(arguments, name)?,
+            "glu" => self.halved(arguments)?,
+            "eq" | "ne" | "gt" | "ge" | "lt" | "le" | "logical_not" | "logical_and" | "logical_or" => {
+                self.broadcast(schema.name, arguments)?.map(|(shape, _)| (shape, Type::Is(DType::BOOL)))
+            }
+            "where" | "masked_fill" => self.chosen(schema.name, arguments)?,
+            "argmax" => self.reduced(arguments)?.map(|(shape, _)| (shape, Type::Is(DType::INT64))),
             "pixel_shuffle" => self.shuffled(arguments, "upscale_factor", true)?,
             "pixel_unshuffle" => self.shuffled(arguments, "downscale_factor", false)?,
             "pad" | "constant_pad_nd" => self.padded(arguments)?,
@@ -45,14 +51,14 @@ impl Composer<'_> {
             "layer_norm" | "rms_norm" => self.normalized(arguments, false)?,
             "group_norm" => self.normalized(arguments, true)?,
             "add" | "sub" | "mul" | "div" | "add_" | "sub_" | "mul_" | "div_" | "rsub" | "maximum"
-            | "minimum" => self.broadcast(schema.name, arguments)?,
+            | "minimum" | "pow" => self.broadcast(schema.name, arguments)?,
             "matmul" | "mm" | "bmm" => {
                 self.product_of(arguments, "self", if schema.name == "matmul" { "other" } else { "mat2" })?
             }
             "addmm" => self.product_of(arguments, "mat1", "mat2")?,
             "scaled_dot_product_attention" => self.attention(arguments)?,
             "embedding" => self.embedding(arguments)?,
-            "mean" | "sum" | "amax" => self.reduced(schema, arguments)?,
+            "mean" | "sum" | "amax" | "amin" => self.reduced(arguments)?,
             "cat" | "stack" => self.joined(schema.name, arguments)?,
             "chunk" | "split" | "split_with_sizes" | "unbind" => return self.parted(schema.name, arguments),
             "flatten" | "view" | "reshape" | "unflatten" | "permute" | "transpose" | "t" | "squeeze"

@@ -151,14 +151,16 @@ impl Composer<'_> {
         Ok(Some((Shape::Sizes(sizes), input.dtype)))
     }
 
-    /// Resizing of pictures, to a size or by a factor.
-    pub(super) fn resized(&mut self, arguments: &Arguments<'_>) -> Result<Option<Computed>> {
+    /// Resizing of signals, pictures and volumes, to a size or by a factor.
+    pub(super) fn resized(&mut self, arguments: &Arguments<'_>, name: &str) -> Result<Option<Computed>> {
         let Some(input) = self.tensor(arguments, "input") else { return Ok(None) };
-        let mut sizes = self.sizes(&input, Some(4))?;
-        if sizes.len() != 4 {
+        let count = name.trim_end_matches('d').chars().next_back().and_then(|digit| digit.to_digit(10));
+        let Some(count) = count.and_then(|count| usize::try_from(count).ok()) else { return Ok(None) };
+        let mut sizes = self.sizes(&input, Some(count + 2))?;
+        if sizes.len() != count + 2 {
             return Ok(None);
         }
-        if let Some(wanted) = self.wanted(arguments, "output_size", 2) {
+        if let Some(wanted) = self.wanted(arguments, "output_size", count) {
             sizes.truncate(2);
             sizes.extend(wanted);
             return Ok(Some((Shape::Sizes(sizes), input.dtype)));
