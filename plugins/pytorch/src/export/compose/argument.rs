@@ -18,11 +18,23 @@ impl Composer<'_> {
     pub(super) fn inputs(&mut self, arguments: &Arguments<'_>) -> Result<Vec<Value>> {
         let mut inputs = Vec::with_capacity(arguments.len());
         for (parameter, argument) in arguments {
+            self.spend(self.length(argument))?;
             let value = self.input(parameter, argument)?;
             let kind = if parameter.is_keyword { KEYWORD } else { POSITIONAL };
             inputs.push(json!({"name": parameter.name, "arg": value, "kind": kind}));
         }
         Ok(inputs)
+    }
+
+    /// About how many bytes an argument takes.
+    fn length(&self, argument: &Argument) -> usize {
+        /// What belongs to every value.
+        const VALUE: usize = 64;
+        match argument {
+            Argument::List(list) => list.iter().map(|element| self.length(element)).sum::<usize>() + VALUE,
+            Argument::Text(text) => text.len() + VALUE,
+            argument => self.tensor_of(argument).map_or(0, |tensor| tensor.name.len()) + VALUE,
+        }
     }
 
     fn input(&mut self, parameter: &Parameter, argument: &Argument) -> Result<Value> {

@@ -16,10 +16,10 @@ use std::collections::{HashMap, HashSet};
 pub const MAX_RANK: usize = 16;
 /// Tensors that a list of results has at most.
 const MAX_RESULTS: usize = 1 << 12;
-/// Bytes of the names in a graph.
-const MAX_NAME_BYTES: usize = 64 << 20;
+/// Bytes of the names and arguments in a graph.
+const MAX_GRAPH_BYTES: usize = 64 << 20;
 /// Sizes that have to be positive in an example.
-const MAX_SIZES: usize = 1 << 10;
+const MAX_SIZES: usize = 1 << 8;
 /// Symbols of a program: one has a few for each input.
 const MAX_SYMBOLS: usize = 1 << 10;
 /// What to do with a model that is quantized by eager modules.
@@ -72,7 +72,7 @@ pub struct Composer<'a> {
     stored: Vec<(String, String)>,
     names: Names,
     by_name: HashMap<String, String>,
-    name_bytes: usize,
+    graph_bytes: usize,
     layers: Layers<'a>,
     /// The layer of the call that is written.
     place: &'a str,
@@ -107,7 +107,7 @@ impl<'a> Composer<'a> {
             stored: Vec::new(),
             names: Names::default(),
             by_name: HashMap::new(),
-            name_bytes: 0,
+            graph_bytes: 0,
             layers: Layers::of(&document.info),
             place: "",
             tensors: Vec::new(),
@@ -144,14 +144,20 @@ impl<'a> Composer<'a> {
 
     /// A name like this one, in letters that Python's names have, that no value has.
     pub(super) fn claim(&mut self, like: &str) -> Result<String> {
-        self.name_bytes += like.len();
-        if self.name_bytes > MAX_NAME_BYTES {
-            return Err(unsupported("the names in the program are too long"));
-        }
+        self.spend(like.len())?;
         let letters = like.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' });
         let plain: String = letters.collect();
         let is_number = plain.starts_with(|first: char| first.is_ascii_digit());
         Ok(self.names.claim(&if is_number { format!("_{plain}") } else { plain }, '_', 1))
+    }
+
+    /// Counts what names and arguments take in the graph.
+    pub(super) fn spend(&mut self, bytes: usize) -> Result<()> {
+        self.graph_bytes += bytes;
+        match self.graph_bytes > MAX_GRAPH_BYTES {
+            true => Err(unsupported("the program would be far larger than the file")),
+            false => Ok(()),
+        }
     }
 
     /// The same for a value that the eager model's description calls `name`, if it has a name there.
@@ -168,11 +174,11 @@ impl<'a> Composer<'a> {
     /// # Errors
     /// `UnsupportedOp` for an operator that no schema here takes.
     pub fn call(&mut self, call: &'a Call) -> Result<()> {
-        self.place = &call.place;
         let [result] = call.results.all() else {
             return Err(self.unknown(call));
         };
         let name = result.name.as_ref().map(|name| name.as_str()).unwrap_or_default();
+        self.place = self.layers.path(&call.place, name);
         let known = match call.operator.strip_prefix(PYTHON).and_then(|name| name.strip_prefix("::")) {
             Some("same") => self.alias(call, name)?,
             Some(other) => self.of_python(other, call, name)?,

@@ -14,6 +14,8 @@ const MAX_ROUNDS: usize = 3;
 pub struct Layers<'a> {
     /// By path.
     known: HashMap<&'a str, &'a LayerInfo>,
+    /// By the values that they compute.
+    of_value: HashMap<&'a str, &'a str>,
     nodes: Vec<Value>,
     /// The layer of each node; empty for what belongs to none.
     paths: Vec<&'a str>,
@@ -24,14 +26,25 @@ impl<'a> Layers<'a> {
     /// Those of a description.
     pub fn of(info: &'a ModelInfo) -> Self {
         let known = info.layers.iter().map(|layer| (layer.path.as_str(), layer)).collect();
+        let values = info.layers.iter().flat_map(|layer| {
+            let path = layer.path.as_str();
+            layer.outputs.iter().map(move |name| (name.as_str(), path))
+        });
+        let of_value = values.collect();
         let class = info.metadata.iter().find(|pair| pair.0 == "class").map(|pair| pair.1.to_string());
-        Self { known, nodes: Vec::new(), paths: Vec::new(), class: class.unwrap_or_default() }
+        Self { known, of_value, nodes: Vec::new(), paths: Vec::new(), class: class.unwrap_or_default() }
+    }
+
+    /// The layer of a call at that place, which computes the value `name`; empty for a call that belongs to none.
+    pub fn path(&self, place: &'a str, name: &str) -> &'a str {
+        let own = self.known.contains_key(place).then_some(place);
+        own.or_else(|| self.of_value.get(name).copied()).unwrap_or_default()
     }
 
     /// Adds a node of a layer.
     pub fn add(&mut self, node: Value, path: &'a str) {
         self.nodes.push(node);
-        self.paths.push(if self.known.contains_key(path) { path } else { "" });
+        self.paths.push(path);
     }
 
     /// The nodes, each with the stack that gives its layer the path that it has in the description. `names` are those of the
@@ -42,14 +55,8 @@ impl<'a> Layers<'a> {
         self.paths.iter().for_each(|path| *counts.entry(path).or_default() += 1);
         let several = counts.iter().filter(|(path, count)| **count > 1 && !path.is_empty());
         let mut as_modules: HashSet<&str> = several.map(|(path, _)| *path).collect();
-        let paths: HashMap<&str, &'a str> = self
-            .known
-            .values()
-            .flat_map(|layer| {
-                let outputs = layer.outputs.iter();
-                outputs.filter_map(|name| Some((names.get(name.as_str())?.as_str(), layer.path.as_str())))
-            })
-            .collect();
+        let own = |(value, path): (&&str, &&'a str)| Some((names.get(*value)?.as_str(), *path));
+        let paths: HashMap<&str, &'a str> = self.of_value.iter().filter_map(own).collect();
         let mut left = MAX_STACK_BYTES;
         for _ in 0..MAX_ROUNDS {
             for (node, path) in self.nodes.iter_mut().zip(&self.paths) {

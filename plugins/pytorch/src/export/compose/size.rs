@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 /// Parts of an expression: one that would have more becomes a symbol of its own.
 const MAX_PARTS: usize = 48;
+/// Sizes that an example is to meet.
+const MAX_NEEDED: usize = 1 << 8;
 /// Symbols that stand for symbols.
 const MAX_BOUND: usize = 64;
 
@@ -192,7 +194,11 @@ impl Symbols {
                 self.bind(one.max(other), Size::Symbol(one.min(other)));
             }
             (size @ Size::Computed(_), Size::Fixed(number))
-            | (Size::Fixed(number), size @ Size::Computed(_)) => self.needed.push((size, number)),
+            | (Size::Fixed(number), size @ Size::Computed(_))
+                if self.needed.len() < MAX_NEEDED =>
+            {
+                self.needed.push((size, number));
+            }
             _ => {}
         }
     }

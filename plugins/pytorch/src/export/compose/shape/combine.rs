@@ -179,13 +179,13 @@ impl Composer<'_> {
     pub(super) fn product_of(
         &mut self,
         arguments: &Arguments<'_>,
-        left: &str,
-        right: &str,
+        (left, right): (&str, &str),
+        rank: Option<usize>,
     ) -> Result<Option<Computed>> {
         let (Some(left), Some(right)) = (self.tensor(arguments, left), self.tensor(arguments, right)) else {
             return Ok(None);
         };
-        let (one, other) = (self.sizes(&left, Some(2))?, self.sizes(&right, Some(2))?);
+        let (one, other) = (self.sizes(&left, rank)?, self.sizes(&right, rank)?);
         let ([batch @ .., rows, inner], [other_batch @ .., depth, columns]) = (&one[..], &other[..]) else {
             return Ok(None);
         };

@@ -52,10 +52,10 @@ impl Composer<'_> {
             "group_norm" => self.normalized(arguments, true)?,
             "add" | "sub" | "mul" | "div" | "add_" | "sub_" | "mul_" | "div_" | "rsub" | "maximum"
             | "minimum" | "pow" => self.broadcast(schema.name, arguments)?,
-            "matmul" | "mm" | "bmm" => {
-                self.product_of(arguments, "self", if schema.name == "matmul" { "other" } else { "mat2" })?
-            }
-            "addmm" => self.product_of(arguments, "mat1", "mat2")?,
+            "matmul" => self.product_of(arguments, ("self", "other"), None)?,
+            "mm" => self.product_of(arguments, ("self", "mat2"), Some(2))?,
+            "bmm" => self.product_of(arguments, ("self", "mat2"), Some(3))?,
+            "addmm" => self.product_of(arguments, ("mat1", "mat2"), Some(2))?,
             "scaled_dot_product_attention" => self.attention(arguments)?,
             "embedding" => self.embedding(arguments)?,
             "mean" | "sum" | "amax" | "amin" => self.reduced(arguments)?,

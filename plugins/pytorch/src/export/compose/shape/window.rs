@@ -3,10 +3,13 @@
 use super::super::composer::Composer;
 use super::super::schema::Arguments;
 use super::super::size::Size;
-use super::super::value::Shape;
+use super::super::value::{Shape, Type};
 use super::{Computed, argument, is_true};
 use qp_abi::sdk::Result;
 use qp_pytorch_contract::program::Argument;
+
+/// What a convolution works on: sizes, those of the kernel, and the type.
+type Weighed = (Vec<Size>, Vec<i64>, Type);
 
 impl Composer<'_> {
     /// A convolution: of a weight `[out, in / groups, …]`.
@@ -60,11 +63,7 @@ impl Composer<'_> {
     }
 
     /// The sizes of what a convolution reads, with its own number of channels already, its kernel, and the type of its weight.
-    fn weighed(
-        &mut self,
-        arguments: &Arguments<'_>,
-        is_transposed: bool,
-    ) -> Result<Option<(Vec<Size>, Vec<i64>, super::super::value::Type)>> {
+    fn weighed(&mut self, arguments: &Arguments<'_>, is_transposed: bool) -> Result<Option<Weighed>> {
         let (Some(input), Some(weight)) = (self.tensor(arguments, "input"), self.tensor(arguments, "weight"))
         else {
             return Ok(None);
