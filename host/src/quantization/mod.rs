@@ -63,14 +63,10 @@ pub fn quantize(
 ) -> Result<Quantized> {
     let own = &side.model.session;
     own.require_edits()?;
+    let described = prepared::described(side, feed, progress);
+    let side = described.as_ref().unwrap_or(side);
     let prepared = if options.prepare { Some(prepared::prepared(side, feed, progress)?) } else { None };
     let session = prepared.as_ref().unwrap_or(own);
-    // What an eager model's file does not say of its inputs, the graph that is made from it does.
-    let described = prepared
-        .as_ref()
-        .filter(|_| side.sibling.is_none())
-        .map(|prepared| Side::new(side.model, Some(prepared.info().clone()), side.options.clone()));
-    let side = described.as_ref().unwrap_or(side);
     let plan = session.quantizable(&question(session, options)?, progress)?;
     if plan.values.is_empty() && plan.tensors.is_empty() {
         return Err(Error::invalid_input(format!("`{}` has nothing to quantize", side.model.id))
