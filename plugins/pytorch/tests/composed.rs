@@ -168,3 +168,72 @@ fn code_that_makes_no_program_is_refused() {
     let error = composed("return torch.relu(x)", "?").unwrap_err();
     assert!(error.message.contains("how many dimensions its input `x` has"), "{error:?}");
 }
+
+/// Calls with arguments at random, most of them wrong: each graph is written or refused.
+#[test]
+fn arguments_at_random_are_written_or_refused() {
+    const GRAPHS: usize = 300;
+    const CALLS: [&str; 34] = [
+        "x.view({}, {})",
+        "x.view(x.size({}), {})",
+        "x.reshape({}, {}, {})",
+        "x.flatten({}, {})",
+        "x.permute({}, {}, {})",
+        "x.transpose({}, {})",
+        "x.unsqueeze({})",
+        "x.squeeze({})",
+        "x.narrow({}, {}, {})",
+        "x.expand({}, {}, {}, {})",
+        "x.repeat({}, {}, {}, {})",
+        "x[{}:{}]",
+        "x[:, {}:{}:{}]",
+        "x[{}]",
+        "x.chunk({}, {})[{}]",
+        "x.split({}, {})[{}]",
+        "x.split([{}, {}], {})[{}]",
+        "torch.unbind(x, {})[{}]",
+        "torch.cat([x, x], {})",
+        "torch.stack([x, x], {})",
+        "torch.nn.functional.max_pool2d(x, {}, {}, {}, {}, True)",
+        "torch.nn.functional.avg_pool2d(x, {}, {}, {})",
+        "torch.nn.functional.adaptive_avg_pool2d(x, ({}, {}))",
+        "torch.nn.functional.pad(x, ({}, {}, {}, {}))",
+        "torch.nn.functional.interpolate(x, size = ({}, {}))",
+        "torch.nn.functional.interpolate(x, scale_factor = {})",
+        "torch.pixel_shuffle(x, {})",
+        "torch.pixel_unshuffle(x, {})",
+        "x.mean([{}, {}])",
+        "x.sum({}, keepdim = True)",
+        "x @ x.transpose({}, {})",
+        "x + x.view({}, {}, {}, {})",
+        "torch.nn.functional.conv2d(x, x, None, {}, {}, {}, {})",
+        "torch.nn.functional.glu(x, {})",
+    ];
+    const NUMBERS: [i64; 14] =
+        [0, 1, 2, 3, 4, -1, -2, -3, 7, 64, 1 << 31, i64::MAX, i64::MIN + 1, -(1 << 40)];
+    let mut state = 12_u64;
+    let mut chosen = |count: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 40).unwrap() % count
+    };
+    let mut written = 0;
+    for _ in 0..GRAPHS {
+        let mut code = String::new();
+        for _ in 0..1 + chosen(3) {
+            let mut parts = CALLS[chosen(CALLS.len())].split("{}");
+            let mut call = parts.next().unwrap().to_owned();
+            for part in parts {
+                // Small numbers more often than others.
+                let number = NUMBERS[if chosen(4) > 0 { chosen(7) } else { chosen(NUMBERS.len()) }];
+                let _ = write!(call, "{number}{part}");
+            }
+            let _ = writeln!(code, "x = {call}");
+        }
+        code.push_str("return x");
+        match composed(&code, "2,4,8,8") {
+            Ok(_) => written += 1,
+            Err(error) => assert_eq!(error.kind, ErrorKind::UNSUPPORTED_OP, "{code}: {error:?}"),
+        }
+    }
+    assert!(written > GRAPHS / 10, "{written}");
+}
