@@ -6,11 +6,10 @@ use super::size::{Size, Symbols};
 use super::unsupported;
 use super::value::{Known, Number, Shape, Tensor, Type, Values};
 use crate::document::Document;
-use qp_abi::abi_stable::std_types::Tuple2;
 use qp_abi::sdk::{BackendError, DType, Names, Result, TensorRole};
-use qp_pytorch_contract::program::{Argument, Call, PYTHON, Program};
+use qp_pytorch_contract::program::{Argument, Call, PYTHON, Program, Register};
 use serde_json::{Value, json};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Dimensions of a tensor.
 pub const MAX_RANK: usize = 16;
@@ -18,8 +17,6 @@ pub const MAX_RANK: usize = 16;
 const MAX_RESULTS: usize = 1 << 12;
 /// Bytes of the names and arguments in a graph.
 const MAX_GRAPH_BYTES: usize = 64 << 20;
-/// Sizes that have to be positive in an example.
-const MAX_SIZES: usize = 1 << 8;
 /// Symbols of a program: one has a few for each input.
 const MAX_SYMBOLS: usize = 1 << 10;
 /// What to do with a model that is quantized by eager modules.
@@ -27,56 +24,30 @@ const QUANTIZE_FLOAT: &str = "Quantize the float model instead.";
 /// The operator that passes on what it is given under another name.
 const ALIAS: &str = "torch.ops.aten.alias.default";
 
-/// A graph that was written.
-pub struct Graph {
-    pub nodes: Vec<Value>,
-    /// The inputs: names, shapes and types.
-    pub inputs: Vec<Described>,
-    /// Stored tensors: the names in the graph and in the file.
-    pub stored: Vec<(String, String)>,
-    pub outputs: Vec<String>,
-    /// All tensors that are computed or given.
-    pub values: Vec<Described>,
-    /// Numbers that nodes compute.
-    pub numbers: Vec<(String, Size)>,
-    /// An example for each symbol.
-    pub example: HashMap<usize, i64>,
-    /// The names in the graph by those of the eager model.
-    pub names: HashMap<String, String>,
-}
-
-/// A tensor with all that is known of it.
-#[derive(Clone)]
-pub struct Described {
-    pub name: String,
-    pub dtype: DType,
-    pub sizes: Vec<Size>,
-}
-
 /// What is known of an input.
 #[derive(Default)]
 pub(super) struct Given {
-    name: String,
+    pub(super) name: String,
     pub(super) sizes: Option<Vec<Size>>,
     pub(super) dtype: Option<DType>,
 }
 
 /// A program while it is written.
 pub struct Composer<'a> {
-    program: &'a Program,
+    pub(super) program: &'a Program,
     pub(super) symbols: Symbols,
     pub(super) values: Values,
     pub(super) given: Vec<Given>,
     /// The sizes of samples.
-    samples: Vec<(Size, i64)>,
-    stored: Vec<(String, String)>,
-    names: Names,
-    by_name: HashMap<String, String>,
-    graph_bytes: usize,
-    layers: Layers<'a>,
+    pub(super) samples: Vec<(Size, i64)>,
+    pub(super) stored: Vec<(String, String)>,
+    pub(super) names: Names,
+    pub(super) by_name: HashMap<String, String>,
+    pub(super) graph_bytes: usize,
+    pub(super) layers: Layers<'a>,
     /// The layer of the call that is written.
-    place: &'a str,
-    tensors: Vec<Tensor>,
+    pub(super) place: &'a str,
+    pub(super) tensors: Vec<Tensor>,
     pub(super) numbers: Vec<(String, Size)>,
     /// Nodes that ask for a size, by the tensor and the axis.
     pub(super) asked: HashMap<(String, i64), String>,
@@ -116,13 +87,19 @@ impl<'a> Composer<'a> {
         };
         for (index, input) in program.inputs.iter().enumerate() {
             let name = composer.named(&input.name, "input")?;
-            let sample = samples.get(input.name.as_str()).filter(|sizes| sizes.len() <= MAX_RANK);
+            let sample = samples.get(input.name.as_str()).filter(|sizes| sizes.len() <= MAX_RANK).cloned();
             let sizes = sample.map(|sizes| {
                 let symbols = sizes.iter().map(|size| (composer.symbols.fresh(), *size));
                 let symbols: Vec<(Size, i64)> = symbols.collect();
                 composer.samples.extend(symbols.iter().cloned());
                 symbols.into_iter().map(|(symbol, _)| symbol).collect()
             });
+            // Before an operator tells it, the code may ask for the shape.
+            let told = |composer: &mut Self| {
+                let rank = program.calls.iter().find_map(|call| rank_of_input(call, input.register))?;
+                Some((0..rank).map(|_| composer.symbols.fresh()).collect())
+            };
+            let sizes = sizes.or_else(|| told(&mut composer));
             composer.given.push(Given { name: name.clone(), sizes, dtype: None });
             let tensor = Tensor { name, shape: Shape::OfInput(index), dtype: Type::OfInput(index) };
             composer.values.insert(input.register, Known::Tensor(tensor));
@@ -215,7 +192,7 @@ impl<'a> Composer<'a> {
     }
 
     /// A tensor under another name.
-    fn passed_on(&mut self, tensor: Tensor, name: &str) -> Result<Tensor> {
+    pub(super) fn passed_on(&mut self, tensor: Tensor, name: &str) -> Result<Tensor> {
         let inputs = vec![json!({"name": "self", "arg": {"as_tensor": {"name": tensor.name}}, "kind": 1})];
         let name = self.named(name, "alias")?;
         let output = json!([{"as_tensor": {"name": name}}]);
@@ -298,78 +275,6 @@ impl<'a> Composer<'a> {
         self.layers.add(node, self.place);
     }
 
-    /// The graph, with what its operators tell of the inputs.
-    ///
-    /// # Errors
-    /// `UnsupportedOp` for an input without a known number of dimensions, and for outputs that are no tensors.
-    pub fn finish(mut self) -> Result<Graph> {
-        let mut outputs = Vec::new();
-        for Tuple2(name, argument) in &self.program.outputs {
-            let Argument::Value(register) = argument else {
-                return Err(unsupported(format!("the output `{}` is no tensor", name.escape_debug())));
-            };
-            match self.values.get(register) {
-                Some(Known::Tensor(tensor)) => outputs.push(tensor.clone()),
-                _ => return Err(unsupported(format!("the output `{}` is no tensor", name.escape_debug()))),
-            }
-        }
-        // What is given or stored is returned under a name of its own, and so is what is returned twice.
-        let mut seen: HashSet<String> = self.stored.iter().map(|(name, _)| name.clone()).collect();
-        seen.extend(self.given.iter().map(|given| given.name.clone()));
-        self.place = "";
-        for output in &mut outputs {
-            if !seen.insert(output.name.clone()) {
-                *output = self.passed_on(output.clone(), "")?;
-            }
-        }
-        for given in &self.given {
-            if given.sizes.is_none() {
-                return Err(unsupported(format!(
-                    "nothing in the file says how many dimensions its input `{}` has",
-                    given.name
-                )));
-            }
-        }
-        let outputs: Vec<String> = outputs.into_iter().map(|tensor| tensor.name).collect();
-        let tensors = std::mem::take(&mut self.tensors);
-        let given: Vec<Tensor> = (self.given.iter().enumerate())
-            .map(|(index, given)| Tensor {
-                name: given.name.clone(),
-                shape: Shape::OfInput(index),
-                dtype: Type::OfInput(index),
-            })
-            .collect();
-        let inputs: Vec<Described> = given.iter().map(|tensor| self.described(tensor)).collect();
-        let mut values = inputs.clone();
-        values.extend(tensors.iter().map(|tensor| self.described(tensor)));
-        let numbers: Vec<(String, Size)> = std::mem::take(&mut self.numbers);
-        let numbers: Vec<(String, Size)> =
-            numbers.into_iter().map(|(name, size)| (name, self.symbols.resolved(&size))).collect();
-        let example = self.example(&inputs, &values);
-        let returned = outputs.iter().map(String::as_str).collect();
-        let nodes = self.layers.finish(&returned, &self.by_name);
-        let (stored, names) = (self.stored, self.by_name);
-        Ok(Graph { nodes, inputs, stored, outputs, values, numbers, example, names })
-    }
-
-    fn described(&mut self, tensor: &Tensor) -> Described {
-        let sizes = self.known_sizes(tensor).unwrap_or_default();
-        let sizes = sizes.iter().map(|size| self.symbols.resolved(size)).collect();
-        Described { name: tensor.name.clone(), dtype: self.dtype(tensor).unwrap_or(DType::FLOAT32), sizes }
-    }
-
-    /// An example for all symbols: first dimensions of inputs are batches.
-    fn example(&mut self, inputs: &[Described], values: &[Described]) -> HashMap<usize, i64> {
-        let mut batch = Vec::new();
-        inputs.iter().filter_map(|input| input.sizes.first()).for_each(|size| size.symbols(&mut batch));
-        let computed = values.iter().flat_map(|value| &value.sizes);
-        let distinct: HashSet<&Size> = computed.filter(|size| !matches!(size, Size::Fixed(_))).collect();
-        let mut symbols = Vec::new();
-        distinct.iter().for_each(|size| size.symbols(&mut symbols));
-        let sizes: Vec<Size> = distinct.into_iter().take(MAX_SIZES).cloned().collect();
-        self.symbols.example(&symbols, &batch, &sizes, &self.samples)
-    }
-
     /// The tensor that is an argument.
     pub(super) fn tensor_of(&self, argument: &Argument) -> Option<Tensor> {
         let Argument::Value(register) = argument else { return None };
@@ -406,4 +311,14 @@ impl<'a> Composer<'a> {
             Type::OfInput(index) => self.given.get(index)?.dtype,
         }
     }
+}
+
+/// How many dimensions an operator on signals, pictures or volumes reads from this value.
+fn rank_of_input(call: &Call, input: Register) -> Option<usize> {
+    const FAMILIES: [&str; 5] = ["conv", "max_pool", "avg_pool", "adaptive_avg_pool", "upsample"];
+    let name = call.operator.strip_prefix("aten::")?;
+    let is_read = call.arguments.first() == Some(&Argument::Value(input));
+    let is_known = is_read && FAMILIES.iter().any(|family| name.starts_with(family));
+    let ends = [("1d", 3), ("2d", 4), ("3d", 5)];
+    ends.into_iter().find(|(end, _)| is_known && name.ends_with(end)).map(|(_, rank)| rank)
 }

@@ -2,7 +2,7 @@
 
 use super::super::edit::{Fresh, WHOLE, meta, row};
 use super::super::layout::{Kind, Layout};
-use super::composer::{Described, Graph};
+use super::finish::{Described, Graph};
 use super::size::{Size, Symbols, symbol_name};
 use super::unsupported;
 use crate::container::Archive;

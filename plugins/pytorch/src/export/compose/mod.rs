@@ -9,6 +9,7 @@
 mod argument;
 mod composer;
 mod entries;
+mod finish;
 mod layer;
 mod number;
 mod schema;

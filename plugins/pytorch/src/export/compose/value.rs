@@ -17,6 +17,8 @@ pub enum Known {
     Number(Number),
     /// A list of numbers, such as a shape.
     Numbers(Vec<Number>),
+    /// Whether something is true of numbers.
+    Truth,
 }
 
 /// A tensor.
