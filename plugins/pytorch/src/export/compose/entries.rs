@@ -17,6 +17,8 @@ use std::sync::Arc;
 const NAME: &str = "model";
 /// The version of PyTorch whose form the program has.
 const VERSION: &str = "2.13.0";
+/// Bytes of the expressions of sizes in a program.
+const MAX_SIZE_BYTES: usize = 64 << 20;
 /// Tensors of a file may repeat their storage: all together may have so many bytes, and four times those of the file.
 const REPEATED_BYTES: u64 = 1 << 30;
 
@@ -84,15 +86,23 @@ fn program(graph: &Graph, stored: &[Bound<'_>]) -> Result<Value> {
             false => json!({"buffer": {"arg": arg, "buffer_name": bound.name, "persistent": true}}),
         });
     }
+    let mut left = MAX_SIZE_BYTES;
     for value in &graph.values {
-        values.insert(value.name.clone(), described(value, &graph.example)?);
+        let meta = described(value, &graph.example, &mut left)?;
+        if left == 0 {
+            return Err(unsupported("the sizes of the values are too long to be written"));
+        }
+        values.insert(value.name.clone(), meta);
     }
     specs.extend(graph.inputs.iter().map(|input| json!({"user_input": {"arg": tensor(&input.name)}})));
     let inputs = stored.iter().map(|bound| bound.in_graph);
     let inputs: Vec<Value> =
         inputs.chain(graph.inputs.iter().map(|input| input.name.as_str())).map(tensor).collect();
-    let numbers: Map<String, Value> =
-        graph.numbers.iter().map(|(name, size)| (name.clone(), written(size, &graph.example))).collect();
+    let numbers: Map<String, Value> = graph
+        .numbers
+        .iter()
+        .map(|(name, size)| (name.clone(), written(size, &graph.example, &mut left)))
+        .collect();
     let ranges: Map<String, Value> = graph
         .example
         .keys()
@@ -162,31 +172,33 @@ fn leaf() -> Value {
 }
 
 /// A size: a number, or an expression with an example of its value.
-fn written(size: &Size, example: &HashMap<usize, i64>) -> Value {
+fn written(size: &Size, example: &HashMap<usize, i64>, left: &mut usize) -> Value {
     match size {
         Size::Fixed(number) => json!({"as_int": number}),
         size => {
             let hint = size.evaluated(example).unwrap_or(1);
-            json!({"as_expr": {"expr_str": size.text(), "hint": {"as_int": hint}}})
+            let text = size.text();
+            *left = left.saturating_sub(text.len());
+            json!({"as_expr": {"expr_str": text, "hint": {"as_int": hint}}})
         }
     }
 }
 
 /// What the program knows of a value: elements lie one after the other.
-fn described(value: &Described, example: &HashMap<usize, i64>) -> Result<Value> {
+fn described(value: &Described, example: &HashMap<usize, i64>, left: &mut usize) -> Result<Value> {
     let number = export_type(value.dtype)
         .ok_or_else(|| unsupported(format!("a program has no tensors of {}", value.dtype)))?;
     let mut symbols = Symbols::default();
     let mut strides = Vec::with_capacity(value.sizes.len());
     let mut stride = Some(Size::Fixed(1));
     for size in value.sizes.iter().rev() {
-        strides.push(stride.as_ref().map_or(json!({"as_int": 1}), |stride| written(stride, example)));
+        strides.push(stride.as_ref().map_or(json!({"as_int": 1}), |stride| written(stride, example, left)));
         // An expression that would be too long is a symbol without a meaning here.
         let before = symbols.count();
         stride = stride.map(|stride| symbols.product(&stride, size)).filter(|_| symbols.count() == before);
     }
     strides.reverse();
-    let sizes: Vec<Value> = value.sizes.iter().map(|size| written(size, example)).collect();
+    let sizes: Vec<Value> = value.sizes.iter().map(|size| written(size, example, left)).collect();
     Ok(json!({
         "dtype": number,
         "sizes": sizes,

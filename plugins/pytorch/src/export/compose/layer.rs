@@ -60,11 +60,12 @@ impl<'a> Layers<'a> {
         let mut left = MAX_STACK_BYTES;
         for _ in 0..MAX_ROUNDS {
             for (node, path) in self.nodes.iter_mut().zip(&self.paths) {
+                if left == 0 {
+                    break;
+                }
                 let stack = stack(&self.known, &self.class, path, as_modules.contains(path));
                 left = left.saturating_sub(stack.len());
-                if let Some(metadata) =
-                    node.get_mut("metadata").and_then(Value::as_object_mut).filter(|_| left > 0)
-                {
+                if let Some(metadata) = node.get_mut("metadata").and_then(Value::as_object_mut) {
                     metadata.insert("nn_module_stack".to_owned(), Value::String(stack));
                 }
             }
