@@ -329,7 +329,7 @@ fn a_file_is_written_whole_or_not_at_all() {
     let ran = world.run("export models/resnet8_int8.pt copy.pt");
     assert_eq!(ran.code, 1);
     assert!(
-        ran.talk.contains("only programs of `torch.export.save` are changed and written"),
+        ran.talk.contains("only exported programs (`torch.export.save`) and float eager models"),
         "{}",
         ran.talk
     );

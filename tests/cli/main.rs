@@ -39,6 +39,7 @@ mod open;
 mod plot;
 mod promises;
 mod quantize;
+mod quantize_eager;
 mod quantize_weights;
 mod ranges;
 mod recognition;

@@ -384,7 +384,7 @@ fn an_exported_program_becomes_what_pt2e_would_write() {
     let again = world.run("quantize made.pt2 --data models/digits.npz --out again.pt2");
     assert!(again.talk.contains("is quantized already: PT2E"), "{}", again.talk);
     let other = world.run(&format!("quantize models/resnet8_traced.pt {DATA} --out made.pt"));
-    assert!(other.talk.contains("only programs of `torch.export.save`"), "{}", other.talk);
+    assert!(other.talk.contains("only exported programs (`torch.export.save`)"), "{}", other.talk);
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use super::options::Options;
 use super::parameters::Parameters;
 use crate::backend::Edit;
-use crate::model::{Activations, DType, Quantizable, QuantizableBias, QuantizableTensor};
+use crate::model::{Activations, DType, Quantizable, QuantizableBias, QuantizableTensor, Tensor};
 
-/// Cleans up the graph.
-pub(super) fn prepare() -> Edit {
-    Edit { action: "prepare", ..Edit::default() }
+/// Cleans up the graph, of which these are samples of the inputs if its file does not describe them.
+pub(super) fn prepare(samples: &[Tensor]) -> Edit {
+    let shape = |sample: &Tensor| sample.shape.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+    let arguments = samples.iter().map(|sample| (format!("shape:{}", sample.name), shape(sample)));
+    Edit { action: "prepare", arguments: arguments.collect(), ..Edit::default() }
 }
 
 /// Writes the graph with operators of codes.

@@ -1,6 +1,7 @@
 //! One model quantized in many ways: calibrated once, each layer with codes of its own choice.
 
 use super::calibration::{self, Calibrated};
+use super::prepared::prepared;
 use super::{Options, edits, parameters};
 use crate::backend::{Progress, Session};
 use crate::capture::{Feed, Side};
@@ -110,7 +111,7 @@ impl<'a> Mixed<'a> {
     ) -> Result<Self> {
         let own = &side.model.session;
         own.require_edits()?;
-        let prepared = if options.prepare { Some(own.edit(vec![edits::prepare()], progress)?) } else { None };
+        let prepared = if options.prepare { Some(prepared(side, Some(feed), progress)?) } else { None };
         let session = prepared.as_ref().unwrap_or(own);
         let question = super::question(session, options)?;
         let plan = session.quantizable(&question, progress)?;

@@ -8,6 +8,7 @@ mod lift;
 mod mixed;
 mod options;
 mod parameters;
+mod prepared;
 mod statistics;
 mod values;
 
@@ -62,7 +63,9 @@ pub fn quantize(
 ) -> Result<Quantized> {
     let own = &side.model.session;
     own.require_edits()?;
-    let prepared = if options.prepare { Some(own.edit(vec![edits::prepare()], progress)?) } else { None };
+    let described = prepared::described(side, feed, progress);
+    let side = described.as_ref().unwrap_or(side);
+    let prepared = if options.prepare { Some(prepared::prepared(side, feed, progress)?) } else { None };
     let session = prepared.as_ref().unwrap_or(own);
     let plan = session.quantizable(&question(session, options)?, progress)?;
     if plan.values.is_empty() && plan.tensors.is_empty() {

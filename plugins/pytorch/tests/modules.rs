@@ -5,9 +5,13 @@
 
 mod support;
 
+use qp_abi::abi_stable::RRef;
+use qp_abi::abi_stable::sabi_trait::TD_Opaque;
+use qp_abi::abi_stable::std_types::RSlice;
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, DType};
-use qp_abi::{BackendBox, TensorView};
+use qp_abi::sdk::{BackendError, DType, Edit, ErrorKind, RString, RVec, ValueInfo};
+use qp_abi::sink::{FnProgress, Progress_TO};
+use qp_abi::{BackendBox, ModelBox, TensorView};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -111,20 +115,10 @@ fn difference(found: &Received, expected: &Expected) -> Option<String> {
     wrong.map(|(one, other)| format!("{one} in place of {other}"))
 }
 
-/// Runs the model of one case; what is wrong with it, in words.
-fn problem(backend: &BackendBox, path: &Path, given: &Value, case: &Value) -> Option<String> {
+/// Runs a model on the inputs of one case; what is wrong with what it computes, in words.
+fn problem(model: &ModelBox, inputs: &[Expected], case: &Value) -> Option<String> {
     let said = |error: BackendError| Some(format!("{} {:?}", error.message, error.causes));
-    let model = match open(backend, path) {
-        Ok(model) => model,
-        Err(error) => return said(error),
-    };
     let info = model.info().into_result().unwrap();
-    let inputs: Vec<Expected> = case["inputs"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|name| Expected::read(&given[name.as_str().unwrap()]))
-        .collect();
     if info.inputs.len() != inputs.len() {
         return Some(info.run_obstacle.map_or("other inputs".to_owned(), |error| error.message.to_string()));
     }
@@ -136,7 +130,7 @@ fn problem(backend: &BackendBox, path: &Path, given: &Value, case: &Value) -> Op
         .map(|(value, (input, bytes))| TensorView::whole(&value.name, input.dtype, &input.shape, bytes))
         .collect();
     // Codes are those of the kernels that have computed the case.
-    let outputs = match run(&model, &views, &[pair("qengine", case["engine"].as_str().unwrap())]) {
+    let outputs = match run(model, &views, &[pair("qengine", case["engine"].as_str().unwrap())]) {
         Ok((_, outputs)) => outputs,
         Err(error) => return said(error),
     };
@@ -144,13 +138,37 @@ fn problem(backend: &BackendBox, path: &Path, given: &Value, case: &Value) -> Op
     if outputs.len() != expected.len() {
         return Some(format!("{} outputs in place of {}", outputs.len(), expected.len()));
     }
+    let declared = info.inputs.iter().zip(inputs).chain(info.outputs.iter().zip(&expected));
+    let wrong = declared.into_iter().find(|(value, expected)| !is_declared(value, &expected.shape));
+    if let Some((value, expected)) = wrong {
+        return Some(format!("{:?} is declared, and is {:?}", value.shape, expected.shape));
+    }
     outputs.iter().zip(&expected).enumerate().find_map(|(index, (found, expected))| {
         difference(found, expected).map(|what| format!("output {index} (`{}`): {what}", found.name))
     })
 }
 
+/// Whether a value may have that shape by its description.
+fn is_declared(value: &ValueInfo, shape: &[i64]) -> bool {
+    let Some(declared) = value.shape.as_ref().into_option() else { return true };
+    declared.len() == shape.len()
+        && declared.iter().zip(shape).all(|(size, found)| size.size < 0 || size.size == *found)
+}
+
 /// Runs all cases of an archive of tests/data, of which there are more than `least`.
 fn all_agree(archive: &str, least: usize) {
+    each_agrees(archive, least, |backend, path, _| {
+        open(backend, path).map_err(|error| Some(format!("{error:?}")))
+    });
+}
+
+/// Runs what `opened` makes of each file of an archive of tests/data; it makes more than `least`, and says of the others what
+/// is wrong with them, if something is.
+fn each_agrees(
+    archive: &str,
+    least: usize,
+    opened: impl Fn(&BackendBox, &Path, &[Expected]) -> Result<ModelBox, Option<String>>,
+) {
     let Some(setup) = setup() else { return };
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(archive);
     let mut archive = ZipArchive::new(File::open(archive).unwrap()).unwrap();
@@ -162,17 +180,27 @@ fn all_agree(archive: &str, least: usize) {
     archive.by_name("cases.json").unwrap().read_to_string(&mut text).unwrap();
     let parsed = parsed(&text);
     let cases = parsed["cases"].as_object().unwrap();
-    assert!(cases.len() > least, "{}", cases.len());
+    let mut count = 0;
     let backend = backend_with(setup);
     let problems: Vec<String> = cases
         .iter()
         .filter_map(|(name, case)| {
             let path = folder.path().join(format!("{name}.pt"));
-            let found = problem(&backend, &path, &parsed["inputs"], case)?;
-            Some(format!("{name}: {found}"))
+            let inputs = case["inputs"].as_array().unwrap().iter();
+            let given = |name: &Value| Expected::read(&parsed["inputs"][name.as_str().unwrap()]);
+            let inputs: Vec<Expected> = inputs.map(given).collect();
+            let found = match opened(&backend, &path, &inputs) {
+                Ok(model) => {
+                    count += 1;
+                    problem(&model, &inputs, case)
+                }
+                Err(found) => found,
+            };
+            found.map(|found| format!("{name}: {found}"))
         })
         .collect();
     assert!(problems.is_empty(), "{} of {}:\n{}", problems.len(), cases.len(), problems.join("\n"));
+    assert!(count > least, "{count}");
 }
 
 #[test]
@@ -185,4 +213,31 @@ fn modules_and_functions_compute_what_pytorch_computes() {
 #[test]
 fn wrapped_and_normalized_modules_compute_what_pytorch_computes() {
     all_agree("wrapped.zip", 7);
+}
+
+/// Float models that are written as exported programs; the others name what is not written.
+#[test]
+fn modules_compute_the_same_as_exported_programs() {
+    each_agrees("modules.zip", 230, |backend, path, inputs| {
+        let model = open(backend, path).map_err(|error| Some(format!("{error:?}")))?;
+        let info = model.info().into_result().unwrap();
+        let shapes = info.inputs.iter().zip(inputs).map(|(value, input)| {
+            let sizes: Vec<String> = input.shape.iter().map(i64::to_string).collect();
+            pair(format!("shape:{}", value.name), sizes.join(","))
+        });
+        let described = Edit {
+            action: "prepare".into(),
+            target: RString::new(),
+            arguments: shapes.collect(),
+            dtype: DType::UNDEFINED,
+            shape: RVec::new(),
+            bytes: RVec::new(),
+        };
+        let progress = FnProgress(|_: &str, _, _| false);
+        let progress = Progress_TO::from_ptr(RRef::new(&progress), TD_Opaque);
+        model
+            .edit(RSlice::from_slice(&[described]), progress)
+            .into_result()
+            .map_err(|error| (error.kind != ErrorKind::UNSUPPORTED_OP).then(|| format!("{error:?}")))
+    });
 }

@@ -228,7 +228,7 @@ fn changes_that_make_no_sense_are_refused_with_a_reason() {
 #[test]
 fn other_files_are_neither_changed_nor_written_and_say_why() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["resnet8.pt", "resnet8_traced.pt", "resnet8_int8.pt"] {
+    for name in ["resnet8_traced.pt", "resnet8_int8.pt"] {
         let model = open(&backend(), &sample(name)).unwrap();
         let errors = [
             edited(&model, &[edit("prepare", "", &[])]).map(drop).unwrap_err(),
@@ -245,6 +245,25 @@ fn other_files_are_neither_changed_nor_written_and_say_why() {
     let error = edited(&model, &[edit("prepare", "", &[])]).map(drop).unwrap_err();
     assert_eq!(error.kind, ErrorKind::UNSUPPORTED_OP, "{error:?}");
     assert!(error.message.contains("torchao"), "{}", error.message);
+}
+
+/// Values have the names by which the eager model is captured.
+#[test]
+fn an_eager_model_is_planned_and_changed_by_its_own_names() {
+    let model = open(&backend(), &sample("resnet8.pt")).unwrap();
+    let info = model.info().into_result().unwrap();
+    let plan = quantizable(&model, &QuantizableOf { per_channel: true, ..QuantizableOf::default() }).unwrap();
+    let outputs = info.layers.iter().flat_map(|layer| &layer.outputs).map(|name| name.as_str());
+    let known: Vec<&str> = outputs.chain(info.inputs.iter().map(|input| input.name.as_str())).collect();
+    assert_eq!((plan.values.len(), plan.tensors.len()), (17, 10));
+    for value in &plan.values {
+        assert!(known.contains(&value.name.as_str()), "{} is not in the file", value.name);
+    }
+    let parameters = [("scales", "0.02"), ("zero-points", "-128")];
+    let changed = edited(&model, &[edit("quantize-value", "layer1.relu1", &parameters)]).unwrap();
+    let layers = changed.info().into_result().unwrap().layers;
+    let codes = layers.iter().find(|layer| layer.op_type == "quantize_per_tensor").unwrap();
+    assert_eq!(codes.inputs[0], "layer1_relu1");
 }
 
 #[test]

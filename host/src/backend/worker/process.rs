@@ -109,9 +109,10 @@ impl Worker {
     /// Whether the worker with this number is the one to use: it runs, and what it has opened is as it was. `runtime` is the file of
     /// the native runtime.
     pub(super) fn is_current(&self, generation: u64, runtime: Option<&Path>) -> bool {
-        let state = lock(&self.state);
         let stamps = self.stamps(runtime);
-        generation == state.generation && state.process.as_ref().is_some_and(|process| process.is_of(&stamps))
+        let mut state = lock(&self.state);
+        generation == state.generation
+            && state.process.as_mut().is_some_and(|process| process.is_of(&stamps) && process.lives())
     }
 
     /// A connection for one more model, to a worker that is started if none runs, or if the plugin or the runtime has changed.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// The arguments of `quantize`.
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Arguments {
-    /// The float model; without it, the current one
+    /// The float model: of ONNX, or an exported program or eager module of PyTorch; without it, the current one
     #[arg(value_name = "MODEL")]
     pub(super) name: Option<String>,
     /// Samples to calibrate on: the name of a data set, or what `data` takes; without it, the current input
@@ -23,7 +23,7 @@ pub(in super::super) struct Arguments {
     pub(super) samples: Samples,
     /// The file to write; without it, one beside the model, with the types in its name
     #[arg(long, value_name = "PATH")]
-    out: Option<String>,
+    pub(super) out: Option<String>,
     /// Replace an existing file
     #[arg(long)]
     pub(super) force: bool,

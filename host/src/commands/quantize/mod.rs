@@ -6,6 +6,7 @@ mod declaration;
 use super::arguments::evidence::Choice;
 use super::arguments::target::require_target;
 use super::{Command, Example, Group, Scope};
+use crate::backend::Session;
 use crate::capture::{Execution, Feed, can_be_captured};
 use crate::error::{Error, Result};
 use crate::file;
@@ -21,7 +22,7 @@ use arguments::Arguments;
 use declaration::{QuantizeReport, Row};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// `quantize [NAME]`
@@ -53,6 +54,10 @@ impl Command for Quantize {
             line: "input digits.npz:images[0:16]; quantize resnet8.onnx --activation-type uint8 --calibrate-method percentile --out new_uint8_int8.onnx --force",
             shows: "other codes and ranges, calibrated on the current input",
         },
+        Example {
+            line: "quantize resnet8.pt --data digits.npz --samples 16 --per-channel --out new_int8.pt2 --force",
+            shows: "a float graph module of PyTorch, as an exported program",
+        },
     ];
 
     fn reports() -> Vec<ReportShape> {
@@ -64,7 +69,12 @@ impl Command for Quantize {
         let task = scope.ui.task(scope.cancel);
         let options = arguments.options()?;
         let model = playground.model(arguments.name.as_deref(), &task)?;
-        let out = arguments.out(&model, &options, playground);
+        let mut out = arguments.out(&model, &options, playground);
+        if arguments.out.is_none() && model.session.plugin().formats.len() > 1 {
+            // A change of nothing tells in which form a changed model is.
+            let formed = model.session.edit(Vec::new(), &task);
+            out = formed.map(|formed| in_its_form(&out, &model, &formed)).unwrap_or(out);
+        }
         refuse(&model, &out, arguments.force)?;
         let input = if options.needs_samples() {
             can_be_captured(&model)?;
@@ -86,6 +96,10 @@ impl Command for Quantize {
             .map(|input| Feed { batch: arguments.samples.batch.unwrap_or(1), ..arguments.samples.of(input) });
         let results = Some(&playground.kept_results).filter(|_| !arguments.fresh);
         let made = quantize(&side, feed, &options, results, &task)?;
+        if arguments.out.is_none() {
+            out = in_its_form(&out, &model, &made.session);
+            refuse(&model, &out, arguments.force)?;
+        }
         let files = file::keep_all(&out, arguments.force, |place| made.session.export(place, &task))?;
         playground.list_written(&out, &task)?;
         let written = playground.model(Some(&out.to_string_lossy()), &task)?;
@@ -104,6 +118,17 @@ fn refuse(model: &Loaded, out: &Path, may_replace: bool) -> Result<()> {
             .with_hint("Give the float model that it was made of."));
     }
     require_target(model, out, may_replace)
+}
+
+/// The file with the extension of the form that the result has, if that is not the model's.
+fn in_its_form(out: &Path, model: &Loaded, made: &Session) -> PathBuf {
+    let format = &made.info().format;
+    let forms = made.plugin().formats.iter();
+    let form = forms.filter(|_| *format != model.info().format).find(|form| form.name == *format);
+    match form.and_then(|form| form.extensions.first()) {
+        Some(extension) => out.with_extension(extension),
+        None => out.to_owned(),
+    }
 }
 
 /// What a step gave, as a line.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 mod model;
 mod probe;
+mod written;
 
 /// PyTorch's file formats.
 pub struct Backend {

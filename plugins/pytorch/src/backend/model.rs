@@ -1,11 +1,11 @@
 //! An open model.
 
+use super::written::Written;
 use crate::code::{self, Wanted};
-use crate::container::{Archive, deep};
+use crate::container::deep;
 use crate::document::Document;
 use crate::export;
 use crate::kernels::{self, Profile};
-use crate::open;
 use crate::runtime::{Prepared, Runtime};
 use qp_abi::abi_stable::std_types::RSlice;
 use qp_abi::sdk::boundary::model_object;
@@ -46,25 +46,6 @@ impl Model {
 }
 
 impl Model {
-    /// The archive of the exported program that the model is.
-    ///
-    /// # Errors
-    /// `UnsupportedOp` for all other files, `UnsafeFile` for one that would run code when it is loaded.
-    fn program(&self) -> Result<&Arc<Archive>> {
-        let info = &self.document.info;
-        match (&info.run_obstacle, self.document.data.archive()) {
-            (ROption::RSome(obstacle), _) if obstacle.kind == ErrorKind::UNSAFE_FILE => Err(obstacle.clone()),
-            (_, Some(archive)) if info.format == "pt2" => Ok(archive),
-            _ => Err(BackendError::unsupported_op(
-                "only programs of `torch.export.save` are changed and written",
-            )
-            .with_help(
-                "Export the model in Python: \
-                     `torch.export.save(torch.export.export(model.eval(), (example,)), \"model.pt2\")`.",
-            )),
-        }
-    }
-
     /// Notes what the layers took in a run that is profiled.
     fn note(&self, folder: &str, elapsed_ns: u64, model: &Prepared) -> Result<()> {
         let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +84,7 @@ impl sdk::Model for Model {
 
     fn edit(&self, edits: &[Edit], progress: &Progress<'_>) -> Result<ModelBox> {
         progress.update("changing the program", 0, 0)?;
-        let document = open::read_edited(deep(|| export::edited(self.program()?, edits))?)?;
+        let document = deep(|| Written::of(&self.document, edits)?.edited(edits))?;
         let runtime = Arc::clone(&self.runtime);
         Ok(model_object(Self::new(document, self.path.clone(), &self.options, runtime)))
     }
@@ -112,12 +93,12 @@ impl sdk::Model for Model {
         if let Some(option) = options.first() {
             return Err(BackendError::invalid_input(format!("unknown option `{}` of an export", option.0)));
         }
-        export::write(self.program()?, Path::new(path), progress)
+        export::write(&deep(|| Written::of(&self.document, &[]))?.archive, Path::new(path), progress)
     }
 
     fn quantizable(&self, of: &QuantizableOf, progress: &Progress<'_>) -> Result<Quantizable> {
         progress.update("planning", 0, 0)?;
-        deep(|| export::quantizable(self.program()?, &self.document.info, of))
+        deep(|| Written::of(&self.document, &[])?.quantizable(&self.document, of))
     }
 
     fn run(

@@ -1,5 +1,6 @@
 //! Pieces of the export schema: sizes, types, arguments.
 
+use super::expression;
 use crate::container::{self, Archive};
 use crate::quant::dtype::from_export_type;
 use qp_abi::sdk::Names;
@@ -35,7 +36,7 @@ pub fn dimension(size: &Value) -> Dimension {
     let symbol = expression.strip_prefix("Symbol('").and_then(|rest| rest.split('\'').next());
     match symbol.unwrap_or(expression) {
         "" => Dimension::unknown(),
-        symbol => Dimension::symbolic(symbol),
+        symbol => Dimension::symbolic(expression::infix(symbol).as_deref().unwrap_or(symbol)),
     }
 }
 

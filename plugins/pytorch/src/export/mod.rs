@@ -1,7 +1,9 @@
 //! Programs written by `torch.export.save`: a graph in JSON, and stored tensors. They are read, changed and written.
 
 mod compiled;
+mod compose;
 mod edit;
+mod expression;
 mod graph;
 mod json;
 mod layers;
@@ -54,6 +56,7 @@ pub fn quantizable(archive: &Arc<Archive>, info: &ModelInfo, of: &QuantizableOf)
     Ok(quantize::plan(edit::Editable::read(archive)?.module(), info, of))
 }
 
+pub use compose::{Composed, archive as composed};
 pub use write::write;
 
 /// Whether the archive is one of `torch.export.save`.

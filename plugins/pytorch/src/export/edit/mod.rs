@@ -2,7 +2,7 @@
 //!
 //! | action | target | does |
 //! |---|---|---|
-//! | `prepare` | – | folds batch normalizations into convolutions, removes layers that only pass on |
+//! | `prepare` | – | folds batch normalizations into convolutions, removes layers that only pass on; `shape:INPUT` is the shape of a sample, for eager models |
 //! | `quantize-value` | a value | lets all nodes read it rounded to codes of `dtype` and back, with `scales` and `zero-points` (one each), or those of the value or tensor `same-as`; what the program returns stays as it is |
 //! | `quantize-tensor` | a stored tensor | stores these codes in its place, with `scales` and `zero-points`, along `axis` if there are several; readers that take no codes, such as an embedding, keep the real numbers |
 //! | `set-quantization` | a value, or stored codes | gives the codes `scales` and `zero-points` (one for all, or as many as there are), wherever the graph makes or reads them; a stored scale that other codes share is copied |
@@ -29,6 +29,10 @@ use super::region;
 use super::weights::{self, Weights};
 use crate::container::Archive;
 use crate::tensor::Data;
+pub use editor::meta;
+pub use save::{WHOLE, row};
+pub use store::Fresh;
+
 use editor::Editor;
 use parameters::Affine;
 use qp_abi::sdk::{BackendError, Edit, Result, lookup};

@@ -21,7 +21,7 @@ const SCHEMA: i64 = 8;
 const OLD_EXAMPLE: &str = "serialized_example_inputs.pt";
 
 /// Entries about the archive as a whole, with what they are if the file does not have them.
-const WHOLE: [(&str, &str); 4] =
+pub const WHOLE: [(&str, &str); 4] =
     [("archive_format", "pt2"), ("archive_version", "0"), ("byteorder", "little"), (".data/version", "6\n")];
 
 /// The archive with the program and the tensors as they are now.
@@ -122,7 +122,7 @@ fn rows_of(mut table: Value) -> Map<String, Value> {
 }
 
 /// The row of a tensor that is an entry of its own.
-fn row(path: &str, tensor: &Fresh) -> Result<Value> {
+pub fn row(path: &str, tensor: &Fresh) -> Result<Value> {
     Ok(json!({
         "path_name": path,
         "is_param": tensor.is_parameter,
