@@ -156,7 +156,7 @@ impl Worker {
             Ok(Some(Answer::Done)) => Ok(process),
             Ok(Some(Answer::Failed(fault))) => {
                 process.end();
-                Err(fault.into())
+                Err(self.with_limit(fault.into()))
             }
             _ => Err(self.told(&process.buried(None), "before its first run")),
         }
@@ -225,9 +225,19 @@ impl Worker {
             (None, Some(status)) => how(status),
             (None, None) => "its process was lost".to_owned(),
         };
-        BackendError::runtime_failed(format!("{runtime} crashed {doing}: {how}"))
-            .with_help("The session is as it was; the next run starts the runtime again.")
-            .with_detail(ending.heard.clone())
+        self.with_limit(
+            BackendError::runtime_failed(format!("{runtime} crashed {doing}: {how}"))
+                .with_help("The session is as it was; the next run starts the runtime again.")
+                .with_detail(ending.heard.clone()),
+        )
+    }
+
+    /// With a limit of memory, that is the first thing to look at.
+    fn with_limit(&self, error: BackendError) -> BackendError {
+        match self.workers.memory_limit {
+            Some(_) => error.with_help("Raise `worker-memory` in config.toml if that is too little for it."),
+            None => error,
+        }
     }
 }
 

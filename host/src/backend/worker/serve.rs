@@ -121,7 +121,7 @@ fn restrict(beginning: &Beginning) {
 
 fn make(beginning: &Beginning) -> Result<BackendBox, BackendError> {
     let library = load::open(Path::new(&beginning.library)).map_err(|error| {
-        let found = BackendError::internal(error.message());
+        let found = BackendError::runtime_failed(error.message());
         error.causes().iter().fold(found, |found, cause| found.with_cause(cause.clone()))
     })?;
     let backend = (library.create())(beginning.setup()).into_result()?;
