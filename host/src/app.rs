@@ -1,7 +1,7 @@
 //! One run of the program: sets the session up, and feeds it from where its commands come.
 
 use crate::args::{Action, Args, ColorWhen, CommandLine, Document};
-use crate::backend::{BackendConfig, Backends, PythonPlaces, RuntimeFolder, RuntimeOrigin};
+use crate::backend::{BackendConfig, Backends, Heard, PythonPlaces, RuntimeFolder, RuntimeOrigin};
 use crate::cancel::CancelFlag;
 use crate::catalog::{KeptResults, Measurements};
 use crate::checking::{self, Checking};
@@ -18,6 +18,7 @@ use crate::repl::{self, interrupt};
 use crate::settings::Settings;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Lines are broken to this width on a terminal that does not tell its own.
 const DEFAULT_WIDTH: u16 = 80;
@@ -38,6 +39,11 @@ fn generate(document: Document) -> u8 {
         Ok(()) => exit_code::DONE,
         Err(_) => exit_code::FAILED,
     }
+}
+
+/// Shows what native libraries print, as they would show it themselves.
+fn heard() -> Heard {
+    Arc::new(|text: &str| drop(std::io::stderr().write_all(text.as_bytes())))
 }
 
 /// Runs models for another qp.
@@ -71,7 +77,7 @@ fn start(args: &Args) -> u8 {
             ui.warning(&error.one_line());
         }
     }
-    let backends = Backends::discover(backend_config(&settings, &environment, dirs.as_ref()));
+    let backends = Backends::discover(backend_config(&settings, &environment, dirs.as_ref(), args.verbose));
     let mut playground = Playground::new(settings, backends, PathBuf::new());
     if let Some(dirs) = &dirs {
         playground.measurements = Measurements::in_file(dirs.measurements_file());
@@ -203,7 +209,12 @@ fn appearance(args: &Args, environment: &Environment) -> Appearance {
 
 /// Plugins are searched where the user says, beside the program, in the library folder of an installation, and in qp's
 /// data folder; runtimes where the user says, in qp's data folder, and in Python environments.
-fn backend_config(settings: &Settings, environment: &Environment, dirs: Option<&Dirs>) -> BackendConfig {
+fn backend_config(
+    settings: &Settings,
+    environment: &Environment,
+    dirs: Option<&Dirs>,
+    is_verbose: bool,
+) -> BackendConfig {
     let mut plugin_folders = settings.plugin_folders.clone();
     let program_folder =
         std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
@@ -230,6 +241,6 @@ fn backend_config(settings: &Settings, environment: &Environment, dirs: Option<&
         },
         settings: settings.plugin_settings.clone(),
         preferred: settings.preferred_plugins.clone(),
-        isolation: settings.isolation(),
+        isolation: settings.isolation(is_verbose.then(heard)),
     }
 }

@@ -1,7 +1,7 @@
 //! What the user has chosen: defaults, then `config.toml`, then the environment, then the arguments, then
 //! the commands of the session.
 
-use crate::backend::{Isolation, RuntimeFolder, RuntimeOrigin, Workers};
+use crate::backend::{Heard, Isolation, RuntimeFolder, RuntimeOrigin, Workers};
 use crate::env::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::regular_file;
@@ -98,8 +98,8 @@ impl Settings {
         (settings, problems)
     }
 
-    /// Where models run, as the plugins need it.
-    pub fn isolation(&self) -> Isolation {
+    /// Where models run, as the plugins need it; `heard` takes what native libraries print.
+    pub fn isolation(&self, heard: Option<Heard>) -> Isolation {
         #[cfg(unix)]
         if self.is_isolated
             && let Some(program) = own_program()
@@ -108,9 +108,10 @@ impl Settings {
                 program,
                 memory_limit: self.worker_memory_bytes,
                 time_limit: self.worker_time,
-                heard: None,
+                heard,
             });
         }
+        let _ = heard;
         Isolation::None
     }
 

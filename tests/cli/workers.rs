@@ -200,3 +200,38 @@ fn settings_that_make_no_sense_are_named() {
     let talk = String::from_utf8_lossy(&worker.stderr).into_owned();
     assert!(!worker.status.success() && talk.contains("a worker is started by qp itself"), "{talk}");
 }
+
+#[test]
+fn a_plugin_that_ends_its_process_or_hangs_fails_a_claim() {
+    let world = World::new();
+    world.write("home/config/config.toml", "worker-time = 1\n");
+    let library = crate::support::plugin::library("qp-fixture-ends-process");
+    let output = world
+        .qp()
+        .args(["--format", "json", "-c", &format!("backends check '{}'", library.display())])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let report: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let line = |claim: &str| {
+        let lines = report["lines"].as_array().unwrap();
+        lines
+            .iter()
+            .find(|line| line["claim"] == claim)
+            .unwrap_or_else(|| panic!("{claim}: {report}"))
+            .clone()
+    };
+    let of = |claim: &str| {
+        let line = line(claim);
+        (line["verdict"].as_str().unwrap().to_owned(), line["reason"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(
+        of("a folder is rejected"),
+        ("failed".into(), "it ends the process: SIGABRT, it gave up".into())
+    );
+    assert_eq!(of("a missing file is NotFound"), ("failed".into(), "it takes longer than 1 s".into()));
+    assert_eq!(of("any head can be probed").0, "passed");
+    assert_eq!(of("an unknown request is UnsupportedOp").0, "passed");
+    assert_eq!(report["plugin"], "deadly");
+}

@@ -2,10 +2,11 @@
 
 use super::plugin::{PluginEntry, PluginState, Start};
 use super::runtime::Reach;
+use super::worker::{self, Isolation};
 use crate::error::{Error, Result};
 use crate::temporary::Scratch;
-use qp_abi::sdk::conformance::{self, Verdict};
-use serde::Serialize;
+use qp_abi::sdk::conformance::{self, Step, Verdict};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// What a check of a library found.
@@ -20,7 +21,7 @@ pub struct CheckReport {
 }
 
 /// One claim that was tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckLine {
     /// What must hold, as a sentence without a full stop.
     pub claim: String,
@@ -33,7 +34,7 @@ pub struct CheckLine {
 }
 
 /// The outcome of trying a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckVerdict {
     /// It holds.
@@ -44,32 +45,89 @@ pub enum CheckVerdict {
     Skipped,
 }
 
+/// What happens in a check.
+pub(super) enum Event {
+    /// The plugin's id is known.
+    Plugin(String),
+    /// A claim is about to be tried on this file, if on one.
+    Begins(String, Option<String>),
+    /// It was tried.
+    Ended(CheckLine),
+}
+
 /// Loads the library and tries every claim of the contract on it and on the samples.
 pub(super) fn check(library: &Path, samples: &[PathBuf], start: &Start<'_>) -> Result<CheckReport> {
     if let Err(error) = std::fs::metadata(library) {
         return Err(Error::io("read", library, &error));
     }
-    let entry = PluginEntry::read(library.to_owned());
     let mut report = CheckReport { library: library.to_owned(), plugin: None, lines: Vec::new() };
-    let refusal = match entry.state() {
-        PluginState::Broken(error) => Some(error),
-        PluginState::Known | PluginState::Loaded => None,
-    };
-    report.lines.push(own_line("the library opens as a plugin of this qp", refusal.as_ref()));
-    if refusal.is_some() {
-        return Ok(report);
+    let mut note = |event| report.note(event);
+    match start.isolation {
+        Isolation::None => try_claims(0, library, samples, start, &mut note)?,
+        #[cfg(unix)]
+        Isolation::Worker(workers) => worker::check(workers, library, samples, start, &mut note)?,
     }
-    report.plugin = Some(entry.id().to_owned());
-    let made = entry.backend(start);
-    report.lines.push(own_line("its backend can be made", made.as_ref().err()));
-    let Ok(backend) = made else { return Ok(report) };
+    Ok(report)
+}
+
+impl CheckReport {
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Plugin(id) => self.plugin = Some(id),
+            Event::Begins(..) => {}
+            Event::Ended(line) => self.lines.push(line),
+        }
+    }
+}
+
+/// Tries the claims in this process, without the first ones.
+pub(super) fn try_claims(
+    skipped: usize,
+    library: &Path,
+    samples: &[PathBuf],
+    start: &Start<'_>,
+    tell: &mut dyn FnMut(Event),
+) -> Result<()> {
+    let own = |place: usize, claim: &str, error: &dyn Fn() -> Option<Error>, tell: &mut dyn FnMut(Event)| {
+        if skipped <= place {
+            tell(Event::Begins(claim.to_owned(), None));
+        }
+        let error = error();
+        if skipped <= place {
+            tell(Event::Ended(own_line(claim, error.as_ref())));
+        }
+        error.is_none()
+    };
+    let entry = std::cell::OnceCell::new();
+    let is_open = own(
+        0,
+        "the library opens as a plugin of this qp",
+        &|| match entry.get_or_init(|| PluginEntry::read(library.to_owned())).state() {
+            PluginState::Broken(error) => Some(error),
+            PluginState::Known | PluginState::Loaded => None,
+        },
+        tell,
+    );
+    let Some(entry) = entry.get().filter(|_| is_open) else { return Ok(()) };
+    tell(Event::Plugin(entry.id().to_owned()));
+    if !own(1, "its backend can be made", &|| entry.backend(start).err(), tell) {
+        return Ok(());
+    }
+    let backend = entry.backend(start)?;
     // Models run with the runtime that other sessions would find.
     let _ = backend.runtime(Reach::Python);
     let manifest = entry.ask_manifest()?;
     let scratch = Scratch::new()?;
-    let checks = conformance::check(&manifest, backend, samples, scratch.path());
-    report.lines.extend(checks.into_iter().map(line));
-    Ok(report)
+    let skipped = skipped.saturating_sub(2);
+    conformance::check_from(skipped, (&manifest, backend), samples, scratch.path(), &mut |step| {
+        tell(match step {
+            Step::Begins(claim, subject) => {
+                Event::Begins(claim.to_owned(), (!subject.is_empty()).then_some(subject))
+            }
+            Step::Ended(check) => Event::Ended(line(check)),
+        });
+    });
+    Ok(())
 }
 
 fn own_line(claim: &str, error: Option<&Error>) -> CheckLine {

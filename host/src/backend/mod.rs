@@ -32,7 +32,7 @@ pub use python::PythonPlaces;
 pub use runtime::{RuntimeFolder, RuntimeOrigin, RuntimeStatus};
 pub use session::{Edit, Fetch, RunOptions, RunOutcome, RunReport, Session};
 pub use spare::Spare;
-pub use worker::{Isolation, Workers, serve};
+pub use worker::{Heard, Isolation, Workers, serve};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::ModelInfo;

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Where Python may be, according to the environment of the process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PythonPlaces {
     /// The active virtual environment.
     pub virtual_env: Option<PathBuf>,
@@ -82,6 +82,11 @@ impl Interpreter {
 impl Python {
     pub(super) fn new(places: PythonPlaces) -> Self {
         Self { places, answers: Mutex::default() }
+    }
+
+    /// Where it looks.
+    pub(super) fn places(&self) -> &PythonPlaces {
+        &self.places
     }
 
     /// The interpreters, those that the user has activated first.

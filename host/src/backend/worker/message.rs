@@ -1,11 +1,14 @@
 //! What qp and a worker say to each other: the contract's types in a form that can be sent.
 
+use crate::backend::{CheckLine, PythonPlaces};
 use qp_abi::abi_stable::std_types::{ROption, RString, Tuple2};
 use qp_abi::backend::{Edit, Fetch, RunReport};
 use qp_abi::error::ErrorKind;
 use qp_abi::manifest::{Pair, pair};
 use qp_abi::{BackendError, DType, QuantizationParameters, Setup, TensorView};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// To the worker itself.
 #[derive(Serialize, Deserialize)]
@@ -18,6 +21,20 @@ pub(super) enum Control {
     Idle,
     /// A model will be opened: the socket for it and its memory come with this.
     Model,
+    /// The first message of another kind: try the claims of the contract.
+    Check(Checking),
+}
+
+/// What a check needs.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Checking {
+    /// Claims to leave out, from the first on.
+    pub(super) skipped: usize,
+    pub(super) library: PathBuf,
+    pub(super) samples: Vec<PathBuf>,
+    pub(super) runtime_folders: Vec<PathBuf>,
+    pub(super) settings: BTreeMap<String, BTreeMap<String, String>>,
+    pub(super) python: PythonPlaces,
 }
 
 /// What a worker begins with.
@@ -78,6 +95,12 @@ pub(super) enum Answer {
     Ran(Ran),
     /// The answer to a request.
     Text(String),
+    /// The id of the plugin that is checked.
+    Plugin(String),
+    /// A claim is about to be tried, on this file.
+    Begins(String, Option<String>),
+    /// It was tried.
+    Tried(CheckLine),
 }
 
 /// A file as it was when it was opened.

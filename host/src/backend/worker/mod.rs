@@ -3,8 +3,9 @@
 //! [`isolate`] makes a backend of a backend: files are read here, in this process; what needs the native runtime goes to a
 //! worker, `qp --worker`, which opens the plugin's library and the file anew. There is one worker for each plugin, started at
 //! the first run. A socket for each open model carries messages (`message`, `link`); tensors lie in memory that both processes
-//! map (`shared`). `process` starts workers and says how they ended, `remote` is this side of a model, `serve` the other.
+//! map (`shared`). `process` starts workers and says how they ended, `remote` is this side of a model, `serve` the other; `check` tries a plugin's claims in a process of its own.
 
+mod check;
 mod link;
 mod message;
 mod process;
@@ -12,6 +13,7 @@ mod remote;
 mod serve;
 mod shared;
 
+pub(super) use check::check;
 pub(super) use remote::isolate;
 pub use serve::serve;
 
@@ -39,8 +41,11 @@ pub struct Workers {
     /// The longest that one run may take; without it, as long as it takes.
     pub time_limit: Option<Duration>,
     /// Takes what libraries print, piece by piece; without it, only the end is kept, for the case of a crash.
-    pub heard: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    pub heard: Option<Heard>,
 }
+
+/// Takes text, from any thread.
+pub type Heard = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl std::fmt::Debug for Isolation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

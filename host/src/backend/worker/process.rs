@@ -40,9 +40,9 @@ struct State {
     last: Option<(u64, Ending)>,
 }
 
-struct Process {
+pub(super) struct Process {
     child: Child,
-    control: Link,
+    pub(super) control: Link,
     heard: Arc<Mutex<Vec<u8>>>,
     /// The plugin's library and the runtime when it was started.
     stamps: [Option<Stamp>; 2],
@@ -147,7 +147,7 @@ impl Worker {
                 .with_cause(error.to_string())
                 .with_help("Set `isolation = \"none\"` in config.toml to run models in qp's own process.")
         };
-        let mut process = self.spawned(stamps).map_err(unstarted)?;
+        let mut process = Process::start(&self.workers, &self.library, stamps).map_err(unstarted)?;
         let answer = process
             .control
             .send(&Control::Start(beginning.copy(self.workers.memory_limit)))
@@ -160,26 +160,6 @@ impl Worker {
             }
             _ => Err(self.told(&process.buried(None), "before its first run")),
         }
-    }
-
-    fn spawned(&self, stamps: [Option<Stamp>; 2]) -> io::Result<Process> {
-        let (own, its) = UnixStream::pair()?;
-        let (reader, writer) = io::pipe()?;
-        let child = Command::new(&self.workers.program)
-            .arg("--worker")
-            .arg(&self.library)
-            .stdin(OwnedFd::from(its))
-            .stdout(writer.try_clone()?)
-            .stderr(writer)
-            // Ctrl-C is for qp, which passes it on.
-            .process_group(0)
-            .spawn()?;
-        let heard = Arc::default();
-        let (kept, passed) = (Arc::clone(&heard), self.workers.heard.clone());
-        std::thread::Builder::new()
-            .name("worker output".to_owned())
-            .spawn(move || listen(reader, &kept, passed.as_deref()))?;
-        Ok(Process { child, control: Link::new(own), heard, stamps })
     }
 
     /// Ends the worker with this number, if it is still the one that runs.
@@ -261,6 +241,32 @@ impl State {
 }
 
 impl Process {
+    /// Starts this program as a worker.
+    pub(super) fn start(workers: &Workers, library: &Path, stamps: [Option<Stamp>; 2]) -> io::Result<Self> {
+        let (own, its) = UnixStream::pair()?;
+        let (reader, writer) = io::pipe()?;
+        let child = Command::new(&workers.program)
+            .arg("--worker")
+            .arg(library)
+            .stdin(OwnedFd::from(its))
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            // Ctrl-C is for qp, which passes it on.
+            .process_group(0)
+            .spawn()?;
+        let heard = Arc::default();
+        let (kept, passed) = (Arc::clone(&heard), workers.heard.clone());
+        std::thread::Builder::new()
+            .name("worker output".to_owned())
+            .spawn(move || listen(reader, &kept, passed.as_deref()))?;
+        Ok(Self { child, control: Link::new(own), heard, stamps })
+    }
+
+    /// How it ended, once it has.
+    pub(super) fn end_in_words(self) -> String {
+        self.buried(None).status.map_or_else(|| "unknown".to_owned(), how)
+    }
+
     fn is_of(&self, stamps: &[Option<Stamp>; 2]) -> bool {
         // A runtime that was not known at the start is the one that the worker has found since.
         let same =
@@ -273,7 +279,7 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         let _ = self.child.kill();
     }
 

@@ -1,5 +1,6 @@
 //! The worker: opens the plugin's library and does what qp asks for. It ends when qp does.
 
+use super::check;
 use super::link::Link;
 use super::message::{Answer, Beginning, Control, Order, Place, Placed, Stamp, fetch, to_pairs};
 use super::shared::{HALF_BYTES, Shared};
@@ -50,8 +51,10 @@ pub fn serve() -> io::Result<()> {
         let _ = rustix::stdio::dup2_stdin(nothing);
     }
     let mut control = Link::new(stream);
-    let Some(Control::Start(beginning)) = control.receive(None)? else {
-        return Err(io::Error::other("the first message is not a beginning"));
+    let beginning = match control.receive(None)? {
+        Some(Control::Start(beginning)) => beginning,
+        Some(Control::Check(checking)) => return check::serve(&mut control, &checking),
+        _ => return Err(io::Error::other("the first message is not a beginning")),
     };
     restrict(&beginning);
     let backend = match guard::catch(|| make(&beginning)) {
@@ -81,7 +84,7 @@ pub fn serve() -> io::Result<()> {
                     Progress_TO::from_ptr(RRef::new(&Quiet), TD_Opaque),
                 );
             }
-            Ok(Some(Control::Start(_)) | None) => {}
+            Ok(Some(Control::Start(_) | Control::Check(_)) | None) => {}
             // qp has ended, or has let go of this worker. Threads may be in the middle of native code: no destructor is run.
             Err(_) => end(),
         }

@@ -85,12 +85,37 @@ pub fn description(manifest: &Manifest, info: &ModelInfo) -> Verdict {
 /// Tries every claim on the backend and on each of the sample files, which must be valid. Damaged copies are written
 /// into the folder `scratch`, which must exist; the caller removes it.
 pub fn check(manifest: &Manifest, backend: &BackendBox, samples: &[PathBuf], scratch: &Path) -> Vec<Check> {
-    let mut suite = Suite { manifest, backend, scratch, checks: Vec::new() };
+    let mut checks = Vec::new();
+    check_from(0, (manifest, backend), samples, scratch, &mut |step| {
+        if let Step::Ended(check) = step {
+            checks.push(check);
+        }
+    });
+    checks
+}
+
+/// One step of a check, as it happens: a plugin may end the process in the middle of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A claim is about to be tried on this file; on the backend itself if the name is empty.
+    Begins(&'static str, String),
+    /// It was tried.
+    Ended(Check),
+}
+
+/// As [`check`], without the first claims: step by step, so that another process can go on behind the claim that ended this one.
+pub fn check_from(
+    skipped: usize,
+    (manifest, backend): (&Manifest, &BackendBox),
+    samples: &[PathBuf],
+    scratch: &Path,
+    watch: &mut dyn FnMut(Step),
+) {
+    let mut suite = Suite { manifest, backend, scratch, skipped, watch };
     suite.backend_itself();
     for sample in samples {
         suite.sample(sample);
     }
-    suite.checks
 }
 
 /// What the claims are tried with.
@@ -98,11 +123,18 @@ struct Suite<'a> {
     manifest: &'a Manifest,
     backend: &'a BackendBox,
     scratch: &'a Path,
-    checks: Vec<Check>,
+    /// How many claims are still to be left out.
+    skipped: usize,
+    watch: &'a mut dyn FnMut(Step),
 }
 
 impl Suite<'_> {
     fn claim(&mut self, claim: &'static str, subject: &str, attempt: impl FnOnce(&Self) -> Outcome) {
+        if self.skipped > 0 {
+            self.skipped -= 1;
+            return;
+        }
+        (self.watch)(Step::Begins(claim, subject.to_owned()));
         // A bug in a check itself counts as a failure of that check.
         let outcome = guard::catch_in("the check", || Ok(attempt(self)));
         let verdict = match outcome {
@@ -111,7 +143,7 @@ impl Suite<'_> {
             Ok(Err(Failure::CannotTry(reason))) => Verdict::Skipped(reason),
             Err(panic) => Verdict::Failed(panic.message.into_string()),
         };
-        self.checks.push(Check { claim, subject: subject.to_owned(), verdict });
+        (self.watch)(Step::Ended(Check { claim, subject: subject.to_owned(), verdict }));
     }
 
     fn backend_itself(&mut self) {
