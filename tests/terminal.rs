@@ -126,3 +126,90 @@ fn no_name_of_a_file_reaches_the_terminal_as_a_command_to_it() {
     let shown = String::from_utf8_lossy(shown.as_bytes()).into_owned();
     assert!(!shown.contains(payload), "{shown:?}");
 }
+
+/// All that was shown up to the end of the session.
+fn rest(session: &mut OsSession) -> String {
+    String::from_utf8_lossy(session.expect(Eof).unwrap().as_bytes()).into_owned()
+}
+
+/// What must be in the text, in this order.
+fn assert_order(text: &str, parts: impl IntoIterator<Item = String>) {
+    let mut at = 0;
+    for part in parts {
+        at += text[at..].find(&part).unwrap_or_else(|| panic!("no {part:?} from {at} on in {text:?}"));
+    }
+}
+
+#[test]
+fn ten_lines_sent_at_once_are_ten_commands() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    let lines: String = (0..10).map(|index| format!("echo li\"\"ne-{index}\r")).collect();
+    session.send(lines + "quit\r").unwrap();
+    let shown = rest(&mut session);
+    assert_order(&shown, (0..10).map(|index| format!("\nline-{index}\r")));
+}
+
+#[test]
+fn lines_typed_while_a_command_runs_follow_it() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("use resnet8.onnx; input random; run --repeat 40\r").unwrap();
+    session.expect("fits resnet8.onnx").unwrap();
+    let lines: String = (0..5).map(|index| format!("echo li\"\"ne-{index}\r")).collect();
+    session.send(lines).unwrap();
+    session.send("quit\r").unwrap();
+    let shown = rest(&mut session);
+    assert_order(&shown, (0..5).map(|index| format!("\nline-{index}\r")));
+}
+
+#[test]
+fn lines_typed_before_the_first_prompt_are_run() {
+    let world = World::new();
+    let mut command: Command = world.qp();
+    command.env("TERM", "xterm").env("NO_COLOR", "1").arg("models");
+    let mut session = Session::spawn(command).unwrap();
+    session.set_expect_timeout(Some(Duration::from_secs(60)));
+    session.send("echo fi\"\"rst\recho sec\"\"ond\rquit\r").unwrap();
+    assert_order(&rest(&mut session), ["\nfirst\r".to_owned(), "\nsecond\r".to_owned()]);
+}
+
+#[test]
+fn pasted_lines_are_shown_each_before_its_result_and_an_error_ends_only_its_line() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    let paste = "echo on\"\"e\rnonsense\rfor m in a b\r  echo in-$m\rend\recho la\"\"st\r";
+    session.send(format!("\u{1b}[200~{paste}\u{1b}[201~")).unwrap();
+    session.send("\r").unwrap();
+    let shown = session.expect("\nlast\r").unwrap();
+    let shown = String::from_utf8_lossy(shown.as_bytes()).into_owned();
+    assert_order(
+        &shown,
+        [
+            "qp> echo on\"\"e\r\none\r",
+            "qp> nonsense\r\n",
+            "unknown command",
+            "in-a",
+            "in-b",
+            "qp> echo la\"\"st\r\n",
+        ]
+        .map(str::to_owned),
+    );
+    session.expect("qp> ").unwrap();
+    session.send("history\rquit\r").unwrap();
+    assert_order(&rest(&mut session), ["3  for m in a b".to_owned()]);
+}
+
+#[test]
+fn ctrl_c_also_drops_the_lines_that_wait() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("use resnet8.onnx; input random; run --repeat 100000\recho no\"\"t-run\r").unwrap();
+    session.expect("fits resnet8.onnx").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("interrupted").unwrap();
+    session.expect("qp resnet8.onnx> ").unwrap();
+    session.send("quit\r").unwrap();
+    assert!(!rest(&mut session).contains("\nnot-run"));
+}

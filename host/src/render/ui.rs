@@ -172,6 +172,12 @@ impl Ui {
         ));
     }
 
+    /// Shows a line of several that were given at once, as if it had been typed at this prompt.
+    pub fn echo_typed(&self, prompt: &str, line: &str) {
+        let line = printable::lines(line).into_owned();
+        self.write_output(&format!("{}{line}\n", style::Tone::Heading.paint(prompt)));
+    }
+
     /// A task with a spinner on a terminal; the spinner goes when the task is dropped.
     pub fn task<'a>(&self, cancel: &'a CancelFlag) -> Task<'a> {
         let is_drawn = self.appearance.is_talk_terminal && !self.appearance.is_quiet;

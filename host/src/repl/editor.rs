@@ -11,6 +11,7 @@ use rustyline::{ColorMode, CompletionType, Config, Editor};
 /// A line editor on the terminal.
 pub struct Terminal {
     editor: Editor<QpHelper, MemHistory>,
+    config: Config,
 }
 
 impl Terminal {
@@ -21,20 +22,21 @@ impl Terminal {
     pub fn new(is_colored: bool) -> Result<Self> {
         let config = Config::builder()
             .auto_add_history(false)
-            .history_ignore_space(true)
             .completion_type(CompletionType::List)
             .completion_prompt_limit(200)
             .color_mode(if is_colored { ColorMode::Forced } else { ColorMode::Disabled })
             .bracketed_paste(true)
             .build();
-        let failed = |error: ReadlineError| {
-            Error::internal("the terminal cannot be used").with_cause(error.to_string())
-        };
-        let history = MemHistory::with_config(&config);
-        let mut editor = Editor::with_history(config, history).map_err(failed)?;
-        editor.set_helper(Some(QpHelper::default()));
-        Ok(Self { editor })
+        let editor = editor(config.clone(), MemHistory::with_config(&config), QpHelper::default())?;
+        Ok(Self { editor, config })
     }
+}
+
+fn editor(config: Config, history: MemHistory, helper: QpHelper) -> Result<Editor<QpHelper, MemHistory>> {
+    let mut editor = Editor::with_history(config, history)
+        .map_err(|error| Error::internal("the terminal cannot be used").with_cause(error.to_string()))?;
+    editor.set_helper(Some(helper));
+    Ok(editor)
 }
 
 impl LineSource for Terminal {
@@ -43,11 +45,7 @@ impl LineSource for Terminal {
             helper.look_at(playground);
         }
         match self.editor.readline(prompt) {
-            Ok(line) => {
-                // A history that is full or refuses a duplicate is not an error.
-                let _ = self.editor.add_history_entry(line.trim());
-                Typed::Line(line)
-            }
+            Ok(line) => Typed::Line(line),
             Err(ReadlineError::Interrupted) => Typed::Nothing,
             Err(_) => Typed::End,
         }
@@ -55,7 +53,17 @@ impl LineSource for Terminal {
 
     fn remember_all(&mut self, lines: &[String]) {
         for line in lines {
+            // A history that is full or refuses a duplicate is not an error.
             let _ = self.editor.history_mut().add(line);
+        }
+    }
+
+    /// The editor keeps what it has read beyond a line; only a new one has nothing.
+    fn drop_waiting(&mut self) {
+        let history = std::mem::take(self.editor.history_mut());
+        let helper = self.editor.helper_mut().map(std::mem::take).unwrap_or_default();
+        if let Ok(fresh) = editor(self.config.clone(), history, helper) {
+            self.editor = fresh;
         }
     }
 }
