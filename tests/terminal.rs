@@ -213,3 +213,40 @@ fn ctrl_c_also_drops_the_lines_that_wait() {
     session.send("quit\r").unwrap();
     assert!(!rest(&mut session).contains("\nnot-run"));
 }
+
+#[test]
+fn a_command_that_does_not_stop_ends_with_the_program_only_after_a_warning() {
+    let world = World::new();
+    world.write(
+        "models/deaf.toy",
+        "toy 1\nmisbehave deaf\ninput x float32 1,4\ntensor w float32 4 = 1 2 3 4\nlayer m Mul x w -> y\noutput y\n",
+    );
+    let mut session = terminal(&world);
+    session.send("use deaf.toy; input random; run\r").unwrap();
+    session.expect("fits deaf.toy").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    session.send(ControlCode::EndOfText).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    // One that comes before the warning makes it appear, and those that follow at once are not answers to it.
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("Ctrl-C again ends qp").unwrap();
+    session.send(ControlCode::EndOfText).unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(session.get_process().is_alive().unwrap());
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect(Eof).unwrap();
+    assert!(matches!(session.get_process().wait(), Ok(status) if format!("{status:?}").contains("130")));
+}
+
+#[test]
+fn a_space_keeps_a_line_out_of_the_history() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("echo shown\r echo hidden\rhistory\r").unwrap();
+    session.expect("1  echo shown").unwrap();
+    session.expect("2  history").unwrap();
+    session.send("quit\r").unwrap();
+    session.expect(Eof).unwrap();
+    let kept = std::fs::read_to_string(world.path("home/state/history.txt")).unwrap();
+    assert_eq!(kept, "echo shown\nhistory\nquit\n");
+}

@@ -52,7 +52,9 @@ fn start(args: &Args) -> u8 {
     settings.format = args.format.unwrap_or(settings.format);
 
     let cancel = CancelFlag::default();
-    for installed in [interrupt::install(&cancel), file::survive_size_limits()] {
+    let is_at_prompt = is_at_prompt(args);
+    let interrupts = interrupt::install(&cancel, ui.ending(), is_at_prompt);
+    for installed in [interrupts, file::survive_size_limits()] {
         if let Err(error) = installed {
             ui.warning(&error.one_line());
         }
@@ -77,7 +79,7 @@ fn start(args: &Args) -> u8 {
             Outcome::GoOn => executor.execute(commands, Origin::Text { name: "-c", is_echoed: false }),
             end => end,
         },
-        (None, None) if std::io::stdin().is_terminal() => interactive(&mut executor, args, dirs.as_ref()),
+        (None, None) if is_at_prompt => interactive(&mut executor, args, dirs.as_ref()),
         (None, None) => match open_first(&mut executor, args.folder.as_deref()) {
             Outcome::GoOn => piped(&mut executor),
             end => end,
@@ -148,6 +150,11 @@ fn open_first(executor: &mut Executor, folder: Option<&Path>) -> Outcome {
     let Some(folder) = folder else { return Outcome::GoOn };
     let quoted = format!("'{}'", folder.to_string_lossy().replace('\'', r"'\''"));
     executor.execute(&format!("open {quoted}"), Origin::Text { name: "arguments", is_echoed: false })
+}
+
+/// Whether a user types the commands.
+fn is_at_prompt(args: &Args) -> bool {
+    args.action.is_none() && args.commands.is_none() && std::io::stdin().is_terminal()
 }
 
 /// Whether all commands are known at the start. A program that writes into a pipe may wait for each result, and so may a

@@ -3,6 +3,7 @@
 pub mod chart;
 pub mod csv;
 pub mod diagnostic;
+pub mod ending;
 pub mod histogram;
 pub mod json;
 pub mod markdown;

@@ -4,12 +4,13 @@ use crate::backend::Progress;
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
 use crate::printable;
+use crate::render::ending::{Ending, Stream};
 use crate::render::report::Report;
 use crate::render::{Format, csv, diagnostic, json, markdown, style, table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A spinner appears only for work that takes longer than this.
@@ -41,8 +42,8 @@ pub struct Appearance {
 /// The handle. All output of the program goes through it.
 pub struct Ui {
     appearance: Appearance,
-    output: Mutex<Box<dyn Write + Send>>,
-    talk: Mutex<Box<dyn Write + Send>>,
+    output: Stream,
+    talk: Stream,
     is_output_closed: AtomicBool,
     has_output_failed: AtomicBool,
     has_shown_result: AtomicBool,
@@ -61,8 +62,8 @@ impl Ui {
     pub fn new(appearance: Appearance, output: Box<dyn Write + Send>, talk: Box<dyn Write + Send>) -> Self {
         Self {
             appearance,
-            output: Mutex::new(output),
-            talk: Mutex::new(talk),
+            output: Arc::new(Mutex::new(output)),
+            talk: Arc::new(Mutex::new(talk)),
             is_output_closed: AtomicBool::new(false),
             has_output_failed: AtomicBool::new(false),
             has_shown_result: AtomicBool::new(false),
@@ -73,6 +74,16 @@ impl Ui {
     /// How things are shown.
     pub fn appearance(&self) -> &Appearance {
         &self.appearance
+    }
+
+    /// What the end of the process needs of this handle.
+    pub fn ending(&self) -> Ending {
+        Ending {
+            output: Arc::clone(&self.output),
+            talk: Arc::clone(&self.talk),
+            is_colored: self.appearance.is_talk_colored,
+            has_bar: self.appearance.is_talk_terminal && !self.appearance.is_quiet,
+        }
     }
 
     /// The current width: a terminal's may have changed since the start.
@@ -225,7 +236,7 @@ impl Ui {
     }
 }
 
-fn write(stream: &Mutex<Box<dyn Write + Send>>, text: &str, is_colored: bool) -> std::io::Result<()> {
+fn write(stream: &Stream, text: &str, is_colored: bool) -> std::io::Result<()> {
     let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     stream.write_all(printable::screen(text, is_colored).as_bytes())?;
     stream.flush()

@@ -56,12 +56,15 @@ pub fn run(executor: &mut Executor, lines: &mut dyn LineSource, dirs: Option<&Di
                 executor.ui.echo_typed(&prompt, line);
             }
             waiting -= 1;
-            lines.remember_all(&[line.trim().to_owned()]);
-            executor.playground.history.push(line.clone());
-            // At once, not at the end: a session may end unexpectedly.
-            if let (true, Err(error)) = (is_file_writable, file.append(line)) {
-                is_file_writable = false;
-                executor.ui.warning(&format!("the history is not saved: {}", error.one_line()));
+            // A space before a line keeps it out of the history.
+            if !line.starts_with(' ') {
+                lines.remember_all(std::slice::from_ref(line));
+                executor.playground.history.push(line.clone());
+                // At once, not at the end: a session may end unexpectedly.
+                if let (true, Err(error)) = (is_file_writable, file.append(line)) {
+                    is_file_writable = false;
+                    executor.ui.warning(&format!("the history is not saved: {}", error.one_line()));
+                }
             }
             let width = unicode_width::UnicodeWidthStr::width(prompt.as_str());
             match executor.execute(line, Origin::Prompt { width }) {

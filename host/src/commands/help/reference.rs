@@ -18,6 +18,10 @@ unique, an alias, a family, a pattern such as `*.onnx`, or a path.
 in WORD…`, `end` runs what is between once for each word, which `$NAME` stands for there; a word with `*`, `?` or `[a-z]` outside
 quotes stands for the models of the session that it matches, or else for the files, naturally sorted. Each of these is a statement
 of its own, as in `for m in *.onnx; info $m; end`.
+
+At the prompt, lines that are typed or pasted while a command runs follow it one by one. A space before a line keeps it out of the
+history. Ctrl-C stops a command and drops the lines that wait; a command that does not stop is reported, and the next Ctrl-C ends
+qp. Ctrl-D at an empty prompt ends it, too.
 ";
 
 /// The whole document.
