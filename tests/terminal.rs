@@ -250,3 +250,59 @@ fn a_space_keeps_a_line_out_of_the_history() {
     let kept = std::fs::read_to_string(world.path("home/state/history.txt")).unwrap();
     assert_eq!(kept, "echo shown\nhistory\nquit\n");
 }
+
+/// A session on a screen of this size, with these variables.
+fn terminal_of(world: &World, (width, height): (u16, u16), variables: &[(&str, &str)]) -> OsSession {
+    let mut command: Command = world.qp();
+    command.env("TERM", "xterm").env("NO_COLOR", "1").envs(variables.iter().copied()).arg("models");
+    let mut session = Session::spawn(command).unwrap();
+    session.get_process_mut().set_window_size(width, height).unwrap();
+    session.set_expect_timeout(Some(Duration::from_secs(60)));
+    session.expect("qp> ").unwrap();
+    session
+}
+
+#[test]
+fn a_long_result_waits_after_each_screen_and_says_what_is_left() {
+    let world = World::new();
+    let mut session = terminal_of(&world, (80, 24), &[]);
+    session.send("help\r").unwrap();
+    let first = session.expect(" more: Space next page, Enter next line, a all, q end --").unwrap();
+    assert_eq!(String::from_utf8_lossy(first.as_bytes()).lines().count(), 25);
+    session.send("\r").unwrap();
+    session.expect(" more: Space").unwrap();
+    session.send(" ").unwrap();
+    session.expect(" more: Space").unwrap();
+    session.send("q").unwrap();
+    session.expect(" lines not shown").unwrap();
+    session.expect("qp> ").unwrap();
+    session.send("help\r").unwrap();
+    session.expect(" more: Space").unwrap();
+    session.send("a").unwrap();
+    session.expect("`help COMMAND` explains one").unwrap();
+    session.send("quit\r").unwrap();
+    session.expect(Eof).unwrap();
+}
+
+#[test]
+fn a_short_result_and_lines_typed_ahead_do_not_wait() {
+    let world = World::new();
+    let mut session = terminal_of(&world, (80, 24), &[]);
+    session.send("models\r").unwrap();
+    session.expect("qp> ").unwrap();
+    session.send("\u{1b}[200~help\rhelp\recho do\"\"ne\r\u{1b}[201~\r").unwrap();
+    session.expect("\ndone\r").unwrap();
+}
+
+#[test]
+fn the_pager_of_the_user_gets_long_results() {
+    let world = World::new();
+    let mut session =
+        terminal_of(&world, (80, 24), &[("PAGER", "cat > paged.txt"), ("PATH", "/usr/bin:/bin")]);
+    session.send("help\recho do\"\"ne\r").unwrap();
+    session.expect("\ndone\r").unwrap();
+    assert!(std::fs::read_to_string(world.path("paged.txt")).unwrap().contains("Find and load models"));
+    let mut session = terminal_of(&world, (80, 24), &[("PAGER", "no-such-pager"), ("PATH", "/usr/bin:/bin")]);
+    session.send("help\r").unwrap();
+    session.expect(" more: Space").unwrap();
+}

@@ -13,7 +13,7 @@ use crate::executor::{Executor, Origin, Outcome};
 use crate::file;
 use crate::language::{is_incomplete, token};
 use crate::playground::Playground;
-use crate::render::ui::{Appearance, Ui};
+use crate::render::ui::{Appearance, Paging, Ui};
 use crate::repl::{self, interrupt};
 use crate::settings::Settings;
 use std::io::{BufRead, IsTerminal};
@@ -188,6 +188,10 @@ fn appearance(args: &Args, environment: &Environment) -> Appearance {
         is_talk_terminal: talk && !environment.is_dumb_terminal,
         is_interactive: talk && std::io::stdin().is_terminal() && !environment.is_dumb_terminal,
         width,
+        paging: (output && is_at_prompt(args) && !environment.is_dumb_terminal).then(|| Paging {
+            program: environment.pager.clone(),
+            less: environment.less.clone().or_else(|| Some("FRX".to_owned())),
+        }),
         is_quiet: args.quiet,
         shows_last_only: args.quiet && !args.all_results && runs_to_its_end(args),
         is_verbose: args.verbose,

@@ -19,6 +19,10 @@ pub const CLICOLOR_FORCE: &str = "CLICOLOR_FORCE";
 pub const TERM: &str = "TERM";
 /// The width of the output if the terminal does not report one.
 pub const COLUMNS: &str = "COLUMNS";
+/// The program that shows long results at a prompt, instead of qp itself.
+pub const PAGER: &str = "PAGER";
+/// Options of `less`; qp gives it its own if there are none.
+pub const LESS: &str = "LESS";
 
 /// The virtual environment of Python that is active, as its `activate` sets it.
 pub const VIRTUAL_ENV: &str = "VIRTUAL_ENV";
@@ -28,7 +32,7 @@ pub const CONDA_PREFIX: &str = "CONDA_PREFIX";
 pub const PATH: &str = "PATH";
 
 /// What the manual page says of each.
-pub const VARIABLES: [(&str, &str); 11] = [
+pub const VARIABLES: [(&str, &str); 13] = [
     (QP_HOME, "One folder for configuration, data, cache and state, instead of the system's usual places."),
     (QP_PLUGINS, "More folders to look for plugins in, separated as in PATH; searched first."),
     (
@@ -45,6 +49,11 @@ pub const VARIABLES: [(&str, &str); 11] = [
     (NO_COLOR, "Any value turns colors off."),
     (CLICOLOR_FORCE, "A value other than 0 turns colors on even for files and pipes."),
     (TERM, "dumb means a terminal without colors or cursor movement."),
+    (
+        PAGER,
+        "A program that shows long results at a prompt; cat shows them at once. Without it, qp waits after each screen.",
+    ),
+    (LESS, "Options of less, if that is the PAGER; FRX if not set."),
     (COLUMNS, "The width of the output if the terminal does not report one."),
 ];
 
@@ -73,6 +82,10 @@ pub struct Environment {
     pub is_dumb_terminal: bool,
     /// [`COLUMNS`]
     pub columns: Option<u16>,
+    /// [`PAGER`]
+    pub pager: Option<String>,
+    /// [`LESS`]
+    pub less: Option<String>,
     /// [`VIRTUAL_ENV`]
     pub virtual_env: Option<PathBuf>,
     /// [`CONDA_PREFIX`]
@@ -93,6 +106,8 @@ impl Environment {
             force_color: text(CLICOLOR_FORCE).is_some_and(|value| value != "0"),
             is_dumb_terminal: text(TERM).is_some_and(|value| value == "dumb"),
             columns: text(COLUMNS).and_then(|value| value.parse().ok()),
+            pager: text(PAGER),
+            less: text(LESS),
             virtual_env: read(VIRTUAL_ENV).map(PathBuf::from),
             conda_prefix: read(CONDA_PREFIX).map(PathBuf::from),
             search_path: read(PATH).map(|list| std::env::split_paths(&list).collect()).unwrap_or_default(),

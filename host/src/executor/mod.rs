@@ -51,6 +51,8 @@ pub enum Origin<'a> {
     Prompt {
         /// Columns before the text.
         width: usize,
+        /// Whether long results wait for a key: not if other lines follow already.
+        has_pages: bool,
     },
     /// A script, a pipe, an argument: the first error ends it.
     Text {
@@ -255,6 +257,11 @@ impl Executor {
         let is_for_machines = self.playground.settings.format.is_for_machines();
         if is_for_machines && self.ui.appearance().shows_last_only && !self.is_watching {
             self.ui.keep_last(report, format);
+        } else if matches!(origin, Origin::Prompt { has_pages: true, .. })
+            && self.is_at_top()
+            && !self.is_watching
+        {
+            self.ui.report_in_pages(report, format, &self.cancel);
         } else {
             self.ui.report(report, format, matches!(origin, Origin::Prompt { .. }));
         }
@@ -322,7 +329,7 @@ impl Executor {
         let source = match origin {
             // With several lines, say which one it was.
             Origin::Prompt { .. } if text.contains('\n') => Source::Text { name: "prompt", text },
-            Origin::Prompt { width } if is_about_words => Source::Prompt { text, prompt_width: width },
+            Origin::Prompt { width, .. } if is_about_words => Source::Prompt { text, prompt_width: width },
             Origin::Prompt { .. } => Source::None,
             Origin::Text { name, .. } => Source::Text { name, text },
         };

@@ -5,7 +5,9 @@ use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
 use crate::printable;
 use crate::render::ending::{Ending, Stream};
+use crate::render::pager::{self, Screen};
 use crate::render::report::Report;
+use crate::render::text::counted;
 use crate::render::{Format, csv, diagnostic, json, markdown, style, table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write;
@@ -31,12 +33,23 @@ pub struct Appearance {
     pub is_interactive: bool,
     /// The width to fit; `None` when results do not go to a terminal.
     pub width: Option<u16>,
+    /// How results longer than the terminal are shown at a prompt; `None` for all at once.
+    pub paging: Option<Paging>,
     /// Whether to leave out what is neither result nor error.
     pub is_quiet: bool,
     /// Whether to print only the last result for machines.
     pub shows_last_only: bool,
     /// Whether to show the raw text of errors.
     pub is_verbose: bool,
+}
+
+/// What shows long results.
+#[derive(Clone, Debug, Default)]
+pub struct Paging {
+    /// The user's program; `None` for qp itself.
+    pub program: Option<String>,
+    /// What `LESS` is set to for it.
+    pub less: Option<String>,
 }
 
 /// The handle. All output of the program goes through it.
@@ -113,6 +126,33 @@ impl Ui {
             self.write_output("\n");
         }
         self.write_output(&text);
+    }
+
+    /// Shows a result at a prompt, a screen at a time if it is longer. The user's pager gets Ctrl-C, too, which then does
+    /// not mean the session.
+    pub fn report_in_pages(&self, report: &Report, format: Format, cancel: &CancelFlag) {
+        let text = self.text(report, format);
+        let long = Screen::of_terminal().filter(|screen| !screen.fits(&text));
+        let (Some(paging), Some(screen)) = (&self.appearance.paging, long) else {
+            return self.write_output(&text);
+        };
+        let text = printable::screen(&text, self.appearance.is_output_colored);
+        let is_shown = paging.program.as_ref().is_some_and(|program| {
+            pager::page_with(program, paging.less.as_deref(), &text, || cancel.clear())
+        });
+        if is_shown {
+            return;
+        }
+        let mut output = self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let left = pager::page(&text, screen, self.appearance.is_output_colored, &mut **output);
+        drop(output);
+        match left {
+            Ok(left) if left.hidden > 0 => {
+                self.remark(&format!("{} of {} not shown", left.hidden, counted(left.total, "line")));
+            }
+            Ok(_) => {}
+            Err(error) => self.output_failed(&error),
+        }
     }
 
     fn text(&self, report: &Report, format: Format) -> String {
@@ -222,7 +262,12 @@ impl Ui {
     }
 
     fn write_output(&self, text: &str) {
-        let Err(error) = write(&self.output, text, self.appearance.is_output_colored) else { return };
+        if let Err(error) = write(&self.output, text, self.appearance.is_output_colored) {
+            self.output_failed(&error);
+        }
+    }
+
+    fn output_failed(&self, error: &std::io::Error) {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             self.is_output_closed.store(true, Ordering::Relaxed);
         } else if !self.has_output_failed.swap(true, Ordering::Relaxed) {

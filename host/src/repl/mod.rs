@@ -67,7 +67,7 @@ pub fn run(executor: &mut Executor, lines: &mut dyn LineSource, dirs: Option<&Di
                 }
             }
             let width = unicode_width::UnicodeWidthStr::width(prompt.as_str());
-            match executor.execute(line, Origin::Prompt { width }) {
+            match executor.execute(line, Origin::Prompt { width, has_pages: waiting == 0 }) {
                 Outcome::Quit => return,
                 Outcome::Failed(exit_code::INTERRUPTED) => {
                     lines.drop_waiting();

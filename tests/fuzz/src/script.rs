@@ -47,7 +47,7 @@ pub fn script(bytes: &[u8]) {
     if rounds(&nodes, text).is_some_and(|rounds| rounds <= MAX_ROUNDS) {
         executor.keeps_going = bytes.len().is_multiple_of(2);
         executor.execute(text, Origin::Text { name: "fuzzed", is_echoed: true });
-        executor.execute(text, Origin::Prompt { width: 4 });
+        executor.execute(text, Origin::Prompt { width: 4, has_pages: false });
     }
 }
 

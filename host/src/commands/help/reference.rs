@@ -21,7 +21,8 @@ of its own, as in `for m in *.onnx; info $m; end`.
 
 At the prompt, lines that are typed or pasted while a command runs follow it one by one. A space before a line keeps it out of the
 history. Ctrl-C stops a command and drops the lines that wait; a command that does not stop is reported, and the next Ctrl-C ends
-qp. Ctrl-D at an empty prompt ends it, too.
+qp. Ctrl-D at an empty prompt ends it, too. A result that is longer than the terminal waits after each screen: Space shows the next,
+Enter the next line, `a` all, `q` none; the program in `PAGER` shows it instead if there is one.
 ";
 
 /// The whole document.
