@@ -306,3 +306,20 @@ fn the_pager_of_the_user_gets_long_results() {
     session.send("help\r").unwrap();
     session.expect(" more: Space").unwrap();
 }
+
+#[test]
+fn results_go_to_programs_and_ctrl_c_ends_the_program_alone() {
+    let world = World::new();
+    let mut session = terminal_of(&world, (80, 24), &[("PATH", "/usr/bin:/bin")]);
+    session.send("help | grep -c Show\r!echo ra\"\"n\r").unwrap();
+    session.expect("\nran\r").unwrap();
+    session.send("!echo st\"\"arted; sleep 100\r").unwrap();
+    session.expect("\nstarted\r").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("interrupted").unwrap();
+    session.send("cd models\r").unwrap();
+    session.expect("/models\r").unwrap();
+    session.send("open resnet8.on\t\r").unwrap();
+    session.expect("1 model").unwrap();
+}

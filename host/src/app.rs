@@ -9,7 +9,7 @@ use crate::dirs::Dirs;
 use crate::documents;
 use crate::env::Environment;
 use crate::error::exit_code;
-use crate::executor::{Executor, Origin, Outcome};
+use crate::executor::{Executor, Origin, Outcome, Trust};
 use crate::file;
 use crate::language::{is_incomplete, token};
 use crate::playground::Playground;
@@ -66,6 +66,11 @@ fn start(args: &Args) -> u8 {
         playground.kept_results = KeptResults::in_folder(dirs.results_folder());
     }
     let mut executor = Executor::new(playground, ui, cancel);
+    executor.trust = match args.allow_programs {
+        true => Trust::Everything,
+        false if is_at_prompt || args.commands.is_some() => Trust::Typed,
+        false => Trust::None,
+    };
 
     let outcome = match (&args.action, &args.commands) {
         (Some(Action::Run { file, echo, keep_going, reports, params }), _) => {
@@ -73,7 +78,7 @@ fn start(args: &Args) -> u8 {
             checking::run(&mut executor, file, &checking, params)
         }
         (Some(Action::Check { files }), _) => {
-            checking::check(&executor.ui, files, executor.playground.settings.format)
+            checking::check(&executor.ui, files, executor.playground.settings.format, args.allow_programs)
         }
         (None, Some(commands)) => match open_first(&mut executor, args.folder.as_deref()) {
             Outcome::GoOn => executor.execute(commands, Origin::Text { name: "-c", is_echoed: false }),

@@ -41,6 +41,7 @@ mod quantize;
 mod quantize_weights;
 mod ranges;
 mod recognition;
+mod redirect;
 mod residuals;
 mod run;
 mod safe_files;

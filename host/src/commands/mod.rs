@@ -9,6 +9,7 @@ mod bench;
 mod cache;
 mod capture;
 mod changes;
+mod clear;
 mod compare;
 mod convert;
 mod data;
@@ -22,6 +23,7 @@ mod explain;
 mod export;
 mod fields;
 mod flips;
+mod folder;
 mod format;
 mod graph;
 mod help;
@@ -281,6 +283,9 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<source::Source>(),
     Entry::of::<variables::Let>(),
     Entry::of::<echo::Echo>(),
+    Entry::of::<folder::Cd>(),
+    Entry::of::<folder::Pwd>(),
+    Entry::of::<clear::Clear>(),
     Entry::of::<history::History>(),
     Entry::of::<tour::TourCommand>(),
     Entry::of::<help::Help>(),

@@ -1,7 +1,10 @@
 //! From a line of text to a displayed result: parse, expand, check, run, print, remember.
 
 mod block;
+mod redirect;
 mod watch;
+
+pub use redirect::{Trust, untrusted, without_file};
 
 use crate::cancel::CancelFlag;
 use crate::commands::{Entry, Prepared, Scope, find};
@@ -16,7 +19,7 @@ use crate::render::report::{Effect, Report};
 use crate::render::ui::Ui;
 use crate::render::{Format, number};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Scripts may run each other to this depth.
@@ -34,8 +37,12 @@ pub struct Executor {
     pub keeps_going: bool,
     /// A record of what happened so far, for reports.
     pub journal: Option<Journal>,
+    /// Who may run programs.
+    pub trust: Trust,
     /// How many nested scripts are running.
     depth: usize,
+    /// The folder of the script that is running.
+    script_folder: Option<PathBuf>,
     /// Whether a line is being watched: each of its results is shown at once.
     is_watching: bool,
     /// How many nested blocks are being executed.
@@ -83,7 +90,9 @@ impl Executor {
             cancel,
             keeps_going: false,
             journal: None,
+            trust: Trust::default(),
             depth: 0,
+            script_folder: None,
             is_watching: false,
             blocks: 0,
             rounds: Vec::new(),
@@ -127,11 +136,13 @@ impl Executor {
             }
         };
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let outer_folder = self.script_folder.replace(folder.clone());
         let outer = std::mem::replace(&mut self.playground.base, folder);
         self.depth += 1;
         let name = path.display().to_string();
         let outcome = self.execute(&text, Origin::Text { name: &name, is_echoed });
         self.depth -= 1;
+        self.script_folder = outer_folder;
         self.playground.base = outer;
         outcome
     }
@@ -196,7 +207,7 @@ impl Executor {
     /// Prints a statement before its result, if echo is on.
     fn echo(&self, text: &str, statement: &Statement, origin: Origin<'_>) {
         if let Origin::Text { is_echoed: true, .. } = origin {
-            self.ui.echo(text.get(statement.span.clone()).unwrap_or_default());
+            self.ui.echo(text.get(statement.whole()).unwrap_or_default());
         }
     }
 
@@ -208,8 +219,15 @@ impl Executor {
         origin: Origin<'_>,
         format: &mut Format,
     ) -> Result<Effect> {
-        let (command, report) = self.compute(text, statement, format)?;
-        self.show(&report, *format, origin);
+        if statement.is_program() {
+            return self.run_program(text, statement).map(|()| Effect::None);
+        }
+        let (statement, target) = self.redirected(text, statement)?;
+        let (command, report) = self.compute(text, &statement, format)?;
+        match target {
+            Some(target) => self.send(&report, *format, &target)?,
+            None => self.show(&report, *format, origin),
+        }
         let effect = report.pending_effect().clone();
         if !matches!(effect, Effect::Fail(_)) && !report.value().is_null() {
             self.playground.results.insert(command, report.value().clone());

@@ -131,6 +131,9 @@ struct Builder {
 
 impl Builder {
     fn statement(&mut self, statement: Statement) {
+        if let (Some(program), Some(_)) = (&statement.program, keyword(statement.words.first())) {
+            self.problem("only the result of a command goes to a program", program.clone());
+        }
         match keyword(statement.words.first()) {
             Some("if") => {
                 self.require(statement.words.len() > 1, &statement, "`if` needs an expression");
@@ -191,7 +194,7 @@ impl Builder {
         if keyword(statement.words.get(1)) == Some("if") {
             let mut words = statement.words;
             words.remove(0);
-            let inner = Statement { span: words[0].span.start..statement.span.end, words };
+            let inner = Statement { span: words[0].span.start..statement.span.end, words, program: None };
             self.require(inner.words.len() > 1, &inner, "`if` needs an expression");
             if let Some(Open { kind: Kind::If { condition, .. }, .. }) = self.open.last_mut() {
                 *condition = Some(inner);

@@ -4,7 +4,7 @@
 use crate::render::keys::{Key, Keyboard};
 use crate::render::style;
 use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
 
@@ -110,21 +110,24 @@ pub fn page_with(program: &str, less: Option<&str>, text: &str, mut idle: impl F
         // A pager that ends early has seen enough.
         std::thread::spawn(move || drop(input.write_all(text.as_bytes())))
     });
-    let is_found = wait(&mut child, &mut idle);
+    let status = wait(&mut child, &mut idle);
     if let Some(thread) = written {
         let _ = thread.join();
     }
-    is_found
+    // A shell ends with 126 or 127 if it cannot start a program.
+    status.is_ok_and(|status| !matches!(status.code(), Some(126 | 127)))
 }
 
-/// A shell ends with 126 or 127 if it cannot start a program.
-fn wait(child: &mut Child, idle: &mut dyn FnMut()) -> bool {
+/// Waits for the end of a program; `idle` is called meanwhile.
+///
+/// # Errors
+/// Those of the system.
+pub fn wait(child: &mut Child, idle: &mut dyn FnMut()) -> std::io::Result<ExitStatus> {
     loop {
         idle();
-        match child.try_wait() {
-            Ok(Some(status)) => return !matches!(status.code(), Some(126 | 127)),
-            Ok(None) => std::thread::sleep(Duration::from_millis(20)),
-            Err(_) => return false,
+        match child.try_wait()? {
+            Some(status) => return Ok(status),
+            None => std::thread::sleep(Duration::from_millis(20)),
         }
     }
 }

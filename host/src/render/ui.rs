@@ -155,6 +155,16 @@ impl Ui {
         }
     }
 
+    /// A result for files and programs: without colors, and as wide as it is.
+    pub fn plain(&self, report: &Report, format: Format) -> String {
+        let text = match format {
+            Format::Table => style::strip(&table::report(report, None)),
+            Format::Json => json::report(report, false),
+            _ => self.text(report, format),
+        };
+        printable::screen(&text, false).into_owned()
+    }
+
     fn text(&self, report: &Report, format: Format) -> String {
         match format {
             Format::Table => table::report(report, self.width()),
@@ -227,6 +237,14 @@ impl Ui {
     pub fn echo_typed(&self, prompt: &str, line: &str) {
         let line = printable::lines(line).into_owned();
         self.write_output(&format!("{}{line}\n", style::Tone::Heading.paint(prompt)));
+    }
+
+    /// Clears the terminal that results go to, if they do.
+    pub fn clear_screen(&self) {
+        if self.appearance.is_output_terminal && self.appearance.is_talk_terminal {
+            let mut output = self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let _ = output.write_all(b"\x1b[H\x1b[2J\x1b[3J").and_then(|()| output.flush());
+        }
     }
 
     /// A task with a spinner on a terminal; the spinner goes when the task is dropped.

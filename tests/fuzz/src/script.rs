@@ -24,7 +24,7 @@ pub fn script(bytes: &[u8]) {
     let text = &*text;
     // Names of files are the fuzzer's: none of them exists here.
     let nowhere = Path::new("/nonexistent");
-    for problem in problems(text, nowhere) {
+    for problem in problems(text, nowhere, true) {
         assert!(!problem.message().is_empty());
         assert!(problem.span().is_some_and(|span| text.get(span).is_some()), "{problem:?}");
     }

@@ -19,6 +19,11 @@ in WORD…`, `end` runs what is between once for each word, which `$NAME` stands
 quotes stands for the models of the session that it matches, or else for the files, naturally sorted. Each of these is a statement
 of its own, as in `for m in *.onnx; info $m; end`.
 
+`COMMAND | PROGRAM` gives a result to a program, as plain text; `COMMAND > FILE` writes it into a new file, `>>` adds it to one, `>|`
+replaces one; `!PROGRAM` runs a program with the rest of the line. A shell reads what follows `|` and `!`, and knows the variables that it
+names. Scripts and pipes may be a stranger's: they run no program, and write only new files in their own folder or below, unless qp is started with
+`--allow-programs`. `?COMMAND` is `help COMMAND`.
+
 At the prompt, lines that are typed or pasted while a command runs follow it one by one. A space before a line keeps it out of the
 history. Ctrl-C stops a command and drops the lines that wait; a command that does not stop is reported, and the next Ctrl-C ends
 qp. Ctrl-D at an empty prompt ends it, too. A result that is longer than the terminal waits after each screen: Space shows the next,
