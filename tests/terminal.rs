@@ -323,3 +323,49 @@ fn results_go_to_programs_and_ctrl_c_ends_the_program_alone() {
     session.send("open resnet8.on\t\r").unwrap();
     session.expect("1 model").unwrap();
 }
+
+#[test]
+fn tab_finds_names_by_any_part_and_says_what_they_are() {
+    let world = World::new();
+    let mut session = terminal_of(&world, (100, 30), &[]);
+    session.send("use resnet8_int8.onnx\r").unwrap();
+    session.expect("qp resnet8_int8.onnx> ").unwrap();
+    session.send("layer conv2\t").unwrap();
+    let listed = session.expect("layer3.conv2  Conv N×64×8×8").unwrap();
+    let listed = String::from_utf8_lossy(listed.as_bytes()).into_owned();
+    assert!(
+        listed.contains("3 names with `conv2`") && listed.contains("layer1.conv2  Conv N×16×32×32"),
+        "{listed:?}"
+    );
+    assert!(!listed.contains("QuantizeLinear"), "{listed:?}");
+    session.send("\u{1b}[H").unwrap();
+    session.send("\u{b}").unwrap();
+    session.send("layers --op Ge\t\r").unwrap();
+    session.expect("1 of 70 layers in").unwrap();
+}
+
+#[test]
+fn up_searches_lines_that_begin_like_this_one() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("echo fi\"\"rst\rformat\recho sec\"\"ond\rtiming\r").unwrap();
+    session.expect("times are not shown").unwrap();
+    session.expect("qp> ").unwrap();
+    session.send("ech\u{1b}[A\u{1b}[A\r").unwrap();
+    session.expect("\nfirst\r").unwrap();
+    // Without anything typed, one line after the other.
+    session.send("\u{1b}[A\u{1b}[A\u{1b}[A\u{1b}[A\r").unwrap();
+    session.expect("results are printed as table").unwrap();
+}
+
+#[test]
+fn a_hint_says_what_a_command_takes_and_is_never_part_of_the_line() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("use resnet8.onnx\r").unwrap();
+    session.expect("qp resnet8.onnx> ").unwrap();
+    session.send("summary ").unwrap();
+    session.expect("Show the variants of a network").unwrap();
+    session.send("\u{1b}[C\u{5}\r").unwrap();
+    session.expect("resnet8_int8.onnx").unwrap();
+}

@@ -3,9 +3,13 @@
 mod complete;
 mod editor;
 mod helper;
+mod highlight;
+mod hint;
 mod history;
 pub mod interrupt;
 pub mod line_source;
+mod values;
+mod vocabulary;
 
 use crate::dirs::Dirs;
 use crate::error::exit_code;

@@ -26,7 +26,8 @@ names. Scripts and pipes may be a stranger's: they run no program, and write onl
 
 At the prompt, lines that are typed or pasted while a command runs follow it one by one. A space before a line keeps it out of the
 history. Ctrl-C stops a command and drops the lines that wait; a command that does not stop is reported, and the next Ctrl-C ends
-qp. Ctrl-D at an empty prompt ends it, too. A result that is longer than the terminal waits after each screen: Space shows the next,
+qp. Ctrl-D at an empty prompt ends it, too. Tab completes commands, options and their values, models, layers, files and the arrays of an
+`.npz`, also from the middle of a name; Up searches the lines that begin with what is typed. A result that is longer than the terminal waits after each screen: Space shows the next,
 Enter the next line, `a` all, `q` none; the program in `PAGER` shows it instead if there is one.
 ";
 
