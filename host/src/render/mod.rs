@@ -11,6 +11,7 @@ pub mod keys;
 pub mod markdown;
 pub mod number;
 pub mod pager;
+pub mod progress;
 pub mod record;
 pub mod report;
 pub mod style;

@@ -1,22 +1,18 @@
 //! The one handle for all output: results go to standard output, messages to standard error.
 
-use crate::backend::Progress;
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
 use crate::printable;
 use crate::render::ending::{Ending, Stream};
 use crate::render::pager::{self, Screen};
+pub use crate::render::progress::Task;
+use crate::render::progress::{Lines, Shown};
 use crate::render::report::Report;
 use crate::render::text::counted;
 use crate::render::{Format, csv, diagnostic, json, markdown, style, table};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-
-/// A spinner appears only for work that takes longer than this.
-const SPINNER_DELAY: Duration = Duration::from_millis(150);
 
 /// How to show things, decided once at the start from the arguments, the environment and the terminal.
 #[derive(Clone, Debug, Default)]
@@ -247,16 +243,12 @@ impl Ui {
         }
     }
 
-    /// A task with a spinner on a terminal; the spinner goes when the task is dropped.
+    /// A task with a spinner on a terminal, which goes when the task is dropped; elsewhere with a line every ten seconds.
     pub fn task<'a>(&self, cancel: &'a CancelFlag) -> Task<'a> {
-        let is_drawn = self.appearance.is_talk_terminal && !self.appearance.is_quiet;
-        Task {
-            cancel,
-            bar: is_drawn.then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())),
-            styles: Styles::new(),
-            stage: Mutex::default(),
-            started: Instant::now(),
-            is_shown: AtomicBool::new(false),
+        match (self.appearance.is_quiet, self.appearance.is_talk_terminal) {
+            (true, _) => Task::new(cancel, Shown::Nothing),
+            (false, true) => Task::new(cancel, Shown::bar()),
+            (false, false) => Task::new(cancel, Shown::Lines(Lines::new(Arc::clone(&self.talk)))),
         }
     }
 
@@ -303,74 +295,4 @@ fn write(stream: &Stream, text: &str, is_colored: bool) -> std::io::Result<()> {
     let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     stream.write_all(printable::screen(text, is_colored).as_bytes())?;
     stream.flush()
-}
-
-/// How work of unknown and of known length is shown.
-struct Styles {
-    spinner: ProgressStyle,
-    bar: ProgressStyle,
-}
-
-impl Styles {
-    fn new() -> Self {
-        let style = |template: &str| {
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
-        };
-        Self {
-            spinner: style("{spinner} {msg}"),
-            bar: style("{spinner} {msg} {bar:20} {pos}/{len} ({per_sec}, {eta} left)"),
-        }
-    }
-}
-
-/// Work that the user waits for.
-pub struct Task<'a> {
-    cancel: &'a CancelFlag,
-    bar: Option<ProgressBar>,
-    styles: Styles,
-    /// The stage that the bar shows.
-    stage: Mutex<String>,
-    started: Instant,
-    is_shown: AtomicBool,
-}
-
-impl Progress for Task<'_> {
-    fn update(&self, stage: &str, done: u64, total: u64) {
-        let Some(bar) = &self.bar else { return };
-        let stage = &*printable::line(stage);
-        if self.started.elapsed() < SPINNER_DELAY {
-            return;
-        }
-        if !self.is_shown.swap(true, Ordering::Relaxed) {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-            bar.enable_steady_tick(Duration::from_millis(100));
-        }
-        if total == 0 {
-            bar.set_style(self.styles.spinner.clone());
-            bar.set_message(format!("{stage} …"));
-            return;
-        }
-        // The rate and the time left are those of this stage.
-        let mut current = self.stage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *current != stage {
-            stage.clone_into(&mut current);
-            bar.reset();
-            bar.set_style(self.styles.bar.clone());
-        }
-        bar.set_length(total);
-        bar.set_position(done);
-        bar.set_message(stage.to_owned());
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.cancel.is_set()
-    }
-}
-
-impl Drop for Task<'_> {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }
