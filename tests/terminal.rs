@@ -369,3 +369,22 @@ fn a_hint_says_what_a_command_takes_and_is_never_part_of_the_line() {
     session.send("\u{1b}[C\u{5}\r").unwrap();
     session.expect("resnet8_int8.onnx").unwrap();
 }
+
+#[test]
+fn a_picker_takes_several_words_shows_plumbing_last_and_escape_is_quiet() {
+    let world = World::new();
+    let mut session = terminal_of(&world, (80, 24), &[]);
+    session.send("use resnet8_int8.onnx\r").unwrap();
+    session.expect("qp resnet8_int8.onnx> ").unwrap();
+    session.send("layer\r").unwrap();
+    let first = session.expect("Esc to leave").unwrap();
+    let first = String::from_utf8_lossy(first.as_bytes()).into_owned();
+    assert!(first.contains("layer1.conv1  Conv") && !first.contains("QuantizeLinear"), "{first:?}");
+    session.send("\u{1b}").unwrap();
+    let left = session.expect("qp resnet8_int8.onnx> ").unwrap();
+    assert!(!String::from_utf8_lossy(left.as_bytes()).contains("error"));
+    session.send("layer\r").unwrap();
+    session.expect("Esc to leave").unwrap();
+    session.send("conv2 layer2\r").unwrap();
+    session.expect("layer2.conv2  (Conv)").unwrap();
+}

@@ -6,7 +6,7 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::playground::Playground;
 use crate::render::record::{Field, Record, ReportShape, Unit};
-use crate::render::report::{Report, Table};
+use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,10 @@ impl Command for Open {
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let path = match arguments.path {
             Some(text) => playground.path(&text),
-            None => picked(playground, scope)?,
+            None => match picked(playground, scope)? {
+                Some(path) => path,
+                None => return Ok(Report::default().effect(Effect::Left)),
+            },
         };
         let task = scope.ui.task(scope.cancel);
         let kept_bytes = playground.settings.cache_limit_bytes;
@@ -109,19 +112,19 @@ fn report(opened: &Opened) -> Report {
 }
 
 /// Lets the user choose among the folders and files below the working folder.
-fn picked(playground: &Playground, scope: &Scope<'_>) -> Result<PathBuf> {
+fn picked(playground: &Playground, scope: &Scope<'_>) -> Result<Option<PathBuf>> {
     let base = playground.path(".");
     let places = places(&base, &|path| playground.backends.could_be_model(path));
     let choice = if places.is_empty() { None } else { scope.ui.pick("Open which?", places.clone())? };
     match choice.and_then(|index| places.get(index)) {
-        Some(place) => Ok(playground.path(place)),
+        Some(place) => Ok(Some(playground.path(place))),
         None if !scope.ui.appearance().is_interactive => {
             Err(Error::usage("`open` needs a path outside of an interactive session")
                 .with_hint("Write `open PATH`."))
         }
         None if places.is_empty() => Err(Error::not_found(format!("no models below `{}`", base.display()))
             .with_hint("Give another folder: `open PATH`.")),
-        None => Err(Error::cancelled()),
+        None => Ok(None),
     }
 }
 

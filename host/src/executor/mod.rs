@@ -159,7 +159,7 @@ impl Executor {
             result => result,
         };
         self.note(text, statement, origin, &result);
-        if !matches!(result, Err(_) | Ok(Effect::Fail(_)))
+        if !matches!(result, Err(_) | Ok(Effect::Fail(_) | Effect::Left))
             && let Some((entry, line)) = named(text, statement)
         {
             if matches!(entry.name, "compare" | "evaluate") {
@@ -183,7 +183,7 @@ impl Executor {
             self.ui.remark(&format!("({})", number::duration(started.elapsed())));
         }
         match effect {
-            Effect::None => Outcome::GoOn,
+            Effect::None | Effect::Left => Outcome::GoOn,
             Effect::Quit => Outcome::Quit,
             Effect::Fail(error) => {
                 let error = error.with_span(statement.span.clone());

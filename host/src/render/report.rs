@@ -26,6 +26,8 @@ pub enum Effect {
     /// Goes on.
     #[default]
     None,
+    /// Goes on as if the line had not been given: the user chose nothing.
+    Left,
     /// Ends.
     Quit,
     /// Runs a script.

@@ -263,6 +263,8 @@ impl Ui {
         let options = options.iter().map(|option| printable::line(option).into_owned()).collect();
         match inquire::Select::new(&printable::line(question), options)
             .with_page_size(12)
+            .with_scorer(&|input, _, option, index| score(input, option, index))
+            .with_help_message("type words to filter, ↑↓ to move, Enter to choose, Esc to leave")
             .raw_prompt_skippable()
         {
             Ok(choice) => Ok(choice.map(|choice| choice.index)),
@@ -291,8 +293,36 @@ impl Ui {
     }
 }
 
+/// Every word of the input has to be in the option; those that begin with the first word come first, the others keep
+/// their order.
+fn score(input: &str, option: &str, index: usize) -> Option<i64> {
+    let (input, option) = (input.to_lowercase(), option.to_lowercase());
+    let mut words = input.split_whitespace().peekable();
+    let is_start = words.peek().is_some_and(|word| option.starts_with(word));
+    let order = -i64::try_from(index).unwrap_or(i64::MAX);
+    words.all(|word| option.contains(word)).then_some(if is_start {
+        i64::from(u32::MAX) + order
+    } else {
+        order
+    })
+}
+
 fn write(stream: &Stream, text: &str, is_colored: bool) -> std::io::Result<()> {
     let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     stream.write_all(printable::screen(text, is_colored).as_bytes())?;
     stream.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_has_to_fit_in_any_order() {
+        assert!(score("conv layer1", "layer1.conv2  Conv", 3).is_some());
+        assert!(score("conv layer9", "layer1.conv2  Conv", 3).is_none());
+        assert!(score("", "layer1", 3).is_some());
+        assert!(score("lay", "layer1", 9) > score("lay", "a_layer", 0));
+        assert!(score("lay", "layer1", 1) > score("lay", "layer2", 2));
+    }
 }
