@@ -386,5 +386,49 @@ fn a_picker_takes_several_words_shows_plumbing_last_and_escape_is_quiet() {
     session.send("layer\r").unwrap();
     session.expect("Esc to leave").unwrap();
     session.send("conv2 layer2\r").unwrap();
-    session.expect("layer2.conv2  (Conv)").unwrap();
+    session.expect("quantized     qdq").unwrap();
+}
+
+#[test]
+fn a_terminal_whose_locale_is_not_utf_8_gets_ascii() {
+    let world = World::new();
+    let mut session = terminal_of(
+        &world,
+        (100, 24),
+        &[("LANG", "de_DE.UTF-8"), ("LC_ALL", "C"), ("PATH", "/usr/bin:/bin")],
+    );
+    session.send("use resnet8_int8.onnx\r").unwrap();
+    session.expect("qp resnet8_int8.onnx> ").unwrap();
+    session.send("models\rlayer layer1.conv\t\u{15}layers --all | cat\rquit\r").unwrap();
+    let shown = rest(&mut session);
+    assert!(shown.contains("-----------") && shown.contains("Conv Nx16x32x32"), "{shown}");
+    // A program gets what a file would.
+    assert!(shown.contains("─────"), "{shown}");
+    let mut session = terminal_of(&world, (100, 24), &[("LC_ALL", "C.UTF-8")]);
+    session.send("models\r").unwrap();
+    session.expect("─────").unwrap();
+}
+
+#[test]
+fn the_first_start_says_what_is_here_and_what_to_type() {
+    let world = World::new();
+    let start = || {
+        let mut command: Command = world.qp();
+        command.env("TERM", "xterm").env("NO_COLOR", "1");
+        let mut session = Session::spawn(command).unwrap();
+        session.set_expect_timeout(Some(Duration::from_secs(60)));
+        let shown = session.expect("qp> ").unwrap();
+        let shown = String::from_utf8_lossy(shown.as_bytes()).into_owned();
+        session.send("quit\r").unwrap();
+        session.expect(Eof).unwrap();
+        shown
+    };
+    let first = start();
+    assert!(first.contains("6 models in this folder or below: models/resnet8.onnx, "), "{first}");
+    assert!(
+        first.contains("and 1 more\r\nType `open .` to list them")
+            && first.contains("`help` lists all commands"),
+        "{first}"
+    );
+    assert!(start().contains(": `open FOLDER` to begin"));
 }

@@ -5,6 +5,7 @@ use crate::backend::{BackendConfig, Backends, PythonPlaces, RuntimeFolder, Runti
 use crate::cancel::CancelFlag;
 use crate::catalog::{KeptResults, Measurements};
 use crate::checking::{self, Checking};
+use crate::commands::models_around;
 use crate::dirs::Dirs;
 use crate::documents;
 use crate::env::Environment;
@@ -13,6 +14,7 @@ use crate::executor::{Executor, Origin, Outcome, Trust};
 use crate::file;
 use crate::language::{is_incomplete, token};
 use crate::playground::Playground;
+use crate::render::text::{counted, first_of};
 use crate::render::ui::{Appearance, Paging, Ui};
 use crate::repl::{self, interrupt};
 use crate::settings::Settings;
@@ -99,21 +101,50 @@ fn start(args: &Args) -> u8 {
 }
 
 fn interactive(executor: &mut Executor, args: &Args, dirs: Option<&Dirs>) -> Outcome {
-    let mut terminal = match repl::terminal(executor.ui.appearance().is_talk_colored) {
+    let appearance = executor.ui.appearance();
+    let mut terminal = match repl::terminal(appearance.is_talk_colored, appearance.is_output_ascii) {
         Ok(terminal) => terminal,
         Err(error) => {
             executor.ui.warning(&error.one_line());
             return Outcome::Failed(exit_code::FAILED);
         }
     };
-    executor.ui.remark(&format!(
-        "qp {}: `open FOLDER` to begin, `help` for all commands, Ctrl-D to end",
-        env!("CARGO_PKG_VERSION")
-    ));
+    let is_first = dirs.is_some_and(|dirs| !dirs.history_file().exists());
+    let (is_open, models) = (args.folder.is_some(), || models_around(&executor.playground));
+    executor.ui.remark(&greeting(is_first.then(models), is_open));
     // Go on even if the folder cannot be opened.
     open_first(executor, args.folder.as_deref());
     repl::run(executor, &mut terminal, dirs);
     Outcome::GoOn
+}
+
+/// What a session begins with: one line, or at the first start three, with the models that are around.
+fn greeting(models: Option<Vec<String>>, is_open: bool) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let Some(models) = models else {
+        return format!("qp {version}: `open FOLDER` to begin, `help` for all commands, Ctrl-D to end");
+    };
+    let here = match models.len() {
+        0 => "no models in this folder or below".to_owned(),
+        count => {
+            let names: Vec<&str> = models.iter().map(String::as_str).collect();
+            format!("{} in this folder or below: {}", counted(count, "model"), first_of(&names))
+        }
+    };
+    let next = match (is_open, models.is_empty()) {
+        (true, _) => {
+            "Type `summary` to compare the models, `info NAME` to look into one, `tour` to see what else there is."
+        }
+        (false, false) => {
+            "Type `open .` to list them, `summary` to compare them, then `tour` to see what else there is."
+        }
+        (false, true) => {
+            "Type `open FOLDER` with a folder that has some, then `summary` to compare them, or `tour`."
+        }
+    };
+    format!(
+        "qp {version}: {here}\n{next}\n`help` lists all commands, Tab completes, Ctrl-C stops a command, Ctrl-D ends."
+    )
 }
 
 /// Executes what comes from standard input line by line, as it comes; the first error ends it.
@@ -189,6 +220,8 @@ fn appearance(args: &Args, environment: &Environment) -> Appearance {
     Appearance {
         is_output_colored: is_colored(output),
         is_talk_colored: is_colored(talk),
+        is_output_ascii: output && environment.is_ascii_locale,
+        is_talk_ascii: talk && environment.is_ascii_locale,
         is_output_terminal: output,
         is_talk_terminal: talk && !environment.is_dumb_terminal,
         is_interactive: talk && std::io::stdin().is_terminal() && !environment.is_dumb_terminal,

@@ -24,6 +24,9 @@ pub const PAGER: &str = "PAGER";
 /// Options of `less`; qp gives it its own if there are none.
 pub const LESS: &str = "LESS";
 
+/// The locale, in this order; the first that is set counts.
+pub const LOCALE: [&str; 3] = ["LC_ALL", "LC_CTYPE", "LANG"];
+
 /// The virtual environment of Python that is active, as its `activate` sets it.
 pub const VIRTUAL_ENV: &str = "VIRTUAL_ENV";
 /// The conda environment that is active.
@@ -32,7 +35,7 @@ pub const CONDA_PREFIX: &str = "CONDA_PREFIX";
 pub const PATH: &str = "PATH";
 
 /// What the manual page says of each.
-pub const VARIABLES: [(&str, &str); 13] = [
+pub const VARIABLES: [(&str, &str); 14] = [
     (QP_HOME, "One folder for configuration, data, cache and state, instead of the system's usual places."),
     (QP_PLUGINS, "More folders to look for plugins in, separated as in PATH; searched first."),
     (
@@ -54,6 +57,10 @@ pub const VARIABLES: [(&str, &str); 13] = [
         "A program that shows long results at a prompt; cat shows them at once. Without it, qp waits after each screen.",
     ),
     (LESS, "Options of less, if that is the PAGER; FRX if not set."),
+    (
+        "LC_ALL, LC_CTYPE, LANG",
+        "The locale: if the first that is set names no UTF-8, terminals get ASCII instead of lines and bars.",
+    ),
     (COLUMNS, "The width of the output if the terminal does not report one."),
 ];
 
@@ -82,6 +89,8 @@ pub struct Environment {
     pub is_dumb_terminal: bool,
     /// [`COLUMNS`]
     pub columns: Option<u16>,
+    /// Whether the locale is set, and is not UTF-8.
+    pub is_ascii_locale: bool,
     /// [`PAGER`]
     pub pager: Option<String>,
     /// [`LESS`]
@@ -106,6 +115,10 @@ impl Environment {
             force_color: text(CLICOLOR_FORCE).is_some_and(|value| value != "0"),
             is_dumb_terminal: text(TERM).is_some_and(|value| value == "dumb"),
             columns: text(COLUMNS).and_then(|value| value.parse().ok()),
+            is_ascii_locale: LOCALE
+                .iter()
+                .find_map(|name| text(name))
+                .is_some_and(|locale| !is_utf8(&locale)),
             pager: text(PAGER),
             less: text(LESS),
             virtual_env: read(VIRTUAL_ENV).map(PathBuf::from),
@@ -118,6 +131,12 @@ impl Environment {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 fn read(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Whether `de_DE.UTF-8` and the like is UTF-8; macOS also writes it alone.
+fn is_utf8(locale: &str) -> bool {
+    let locale = locale.to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
 }
 
 fn text(name: &str) -> Option<String> {

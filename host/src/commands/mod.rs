@@ -69,6 +69,7 @@ mod watch;
 mod weights;
 
 pub use assert::{names_of, parse as assertion};
+pub use open::models_around;
 pub use tour::next as next_of_tour;
 pub use watch::{Round, parse as watched};
 

@@ -10,6 +10,7 @@ use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// `open [PATH]`
 pub(super) struct Open;
@@ -114,7 +115,7 @@ fn report(opened: &Opened) -> Report {
 /// Lets the user choose among the folders and files below the working folder.
 fn picked(playground: &Playground, scope: &Scope<'_>) -> Result<Option<PathBuf>> {
     let base = playground.path(".");
-    let places = places(&base, &|path| playground.backends.could_be_model(path));
+    let places = places(&base, &|path| playground.backends.could_be_model(path), &|| false);
     let choice = if places.is_empty() { None } else { scope.ui.pick("Open which?", places.clone())? };
     match choice.and_then(|index| places.get(index)) {
         Some(place) => Ok(Some(playground.path(place))),
@@ -128,8 +129,18 @@ fn picked(playground: &Playground, scope: &Scope<'_>) -> Result<Option<PathBuf>>
     }
 }
 
+/// The models in the folder where paths start, or below it, as far as they are found at once.
+pub fn models_around(playground: &Playground) -> Vec<String> {
+    const PATIENCE: Duration = Duration::from_millis(300);
+    let start = Instant::now();
+    let could_be_model = |path: &Path| playground.backends.could_be_model(path);
+    let mut places = places(&playground.path("."), &could_be_model, &|| start.elapsed() > PATIENCE);
+    places.retain(|place| place != "." && !place.ends_with('/'));
+    places
+}
+
 /// Folders that hold models, then the models, relative to `base`; a few levels deep and a few hundred at most.
-fn places(base: &Path, could_be_model: &dyn Fn(&Path) -> bool) -> Vec<String> {
+fn places(base: &Path, could_be_model: &dyn Fn(&Path) -> bool, is_enough: &dyn Fn() -> bool) -> Vec<String> {
     const MAX_DEPTH: usize = 4;
     const MAX_FOLDERS: usize = 2_000;
     const MAX_PLACES: usize = 500;
@@ -138,7 +149,7 @@ fn places(base: &Path, could_be_model: &dyn Fn(&Path) -> bool) -> Vec<String> {
     let mut visited = 0;
     while let Some((folder, depth)) = pending.pop() {
         visited += 1;
-        if visited > MAX_FOLDERS || folders.len() + files.len() > MAX_PLACES {
+        if visited > MAX_FOLDERS || folders.len() + files.len() > MAX_PLACES || is_enough() {
             break;
         }
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };

@@ -1,5 +1,6 @@
 //! What commands return, and how it is shown. Nothing below this module deals with the terminal.
 
+pub mod ascii;
 pub mod chart;
 pub mod columns;
 pub mod csv;

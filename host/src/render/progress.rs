@@ -3,6 +3,7 @@
 use crate::backend::Progress;
 use crate::cancel::CancelFlag;
 use crate::printable;
+use crate::render::ascii;
 use crate::render::ending::Stream;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::fmt::Write as _;
@@ -44,16 +45,16 @@ pub struct Task<'a> {
 pub enum Shown {
     /// Not at all.
     Nothing,
-    /// As a bar.
-    Bar(ProgressBar),
+    /// As a bar, perhaps in ASCII.
+    Bar(ProgressBar, bool),
     /// As lines.
     Lines(Lines),
 }
 
 impl Shown {
     /// A bar that appears when there is something to wait for.
-    pub fn bar() -> Self {
-        Self::Bar(ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()))
+    pub fn bar(is_ascii: bool) -> Self {
+        Self::Bar(ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()), is_ascii)
     }
 }
 
@@ -69,7 +70,15 @@ impl<'a> Task<'a> {
         }
     }
 
-    fn draw(&self, bar: &ProgressBar, stage: &str, done: u64, total: u64) {
+    fn draw(&self, (bar, is_ascii): (&ProgressBar, bool), stage: &str, done: u64, total: u64) {
+        let stage = if is_ascii { &*ascii::fold(stage) } else { stage };
+        let style = |template: &str| {
+            if is_ascii {
+                style(template).tick_chars("-\\|/ ").progress_chars("##-")
+            } else {
+                style(template)
+            }
+        };
         if self.started.elapsed() < SPINNER_DELAY {
             return;
         }
@@ -79,7 +88,7 @@ impl<'a> Task<'a> {
         }
         if total == 0 {
             bar.set_style(style("{spinner} {msg}"));
-            bar.set_message(format!("{stage} …"));
+            bar.set_message(format!("{stage} {}", if is_ascii { "..." } else { "…" }));
             return;
         }
         // The rate and the time left are those of this stage.
@@ -106,7 +115,7 @@ impl Progress for Task<'_> {
     fn update(&self, stage: &str, done: u64, total: u64) {
         match &self.shown {
             Shown::Nothing => {}
-            Shown::Bar(bar) => self.draw(bar, &printable::line(stage), done, total),
+            Shown::Bar(bar, is_ascii) => self.draw((bar, *is_ascii), &printable::line(stage), done, total),
             Shown::Lines(lines) => lines.update(&printable::line(stage), done, total),
         }
     }
@@ -118,7 +127,7 @@ impl Progress for Task<'_> {
 
 impl Drop for Task<'_> {
     fn drop(&mut self) {
-        if let Shown::Bar(bar) = &self.shown {
+        if let Shown::Bar(bar, _) = &self.shown {
             bar.finish_and_clear();
         }
     }

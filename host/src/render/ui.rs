@@ -9,7 +9,7 @@ pub use crate::render::progress::Task;
 use crate::render::progress::{Lines, Shown};
 use crate::render::report::Report;
 use crate::render::text::counted;
-use crate::render::{Format, csv, diagnostic, json, markdown, style, table};
+use crate::render::{Format, ascii, csv, diagnostic, json, markdown, style, table};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,6 +21,10 @@ pub struct Appearance {
     pub is_output_colored: bool,
     /// Whether messages may have colors.
     pub is_talk_colored: bool,
+    /// Whether results are in ASCII.
+    pub is_output_ascii: bool,
+    /// Whether messages are in ASCII.
+    pub is_talk_ascii: bool,
     /// Whether results go to a terminal.
     pub is_output_terminal: bool,
     /// Whether messages go to a terminal that can redraw a line.
@@ -133,6 +137,7 @@ impl Ui {
             return self.write_output(&text);
         };
         let text = printable::screen(&text, self.appearance.is_output_colored);
+        let text = if self.appearance.is_output_ascii { ascii::fold(&text) } else { text };
         let is_shown = paging.program.as_ref().is_some_and(|program| {
             pager::page_with(program, paging.less.as_deref(), &text, || cancel.clear())
         });
@@ -247,7 +252,7 @@ impl Ui {
     pub fn task<'a>(&self, cancel: &'a CancelFlag) -> Task<'a> {
         match (self.appearance.is_quiet, self.appearance.is_talk_terminal) {
             (true, _) => Task::new(cancel, Shown::Nothing),
-            (false, true) => Task::new(cancel, Shown::bar()),
+            (false, true) => Task::new(cancel, Shown::bar(self.appearance.is_talk_ascii)),
             (false, false) => Task::new(cancel, Shown::Lines(Lines::new(Arc::clone(&self.talk)))),
         }
     }
@@ -260,11 +265,17 @@ impl Ui {
         if !self.appearance.is_interactive || options.is_empty() {
             return Ok(None);
         }
-        let options = options.iter().map(|option| printable::line(option).into_owned()).collect();
+        let is_ascii = self.appearance.is_talk_ascii;
+        let shown = |text: &str| match is_ascii {
+            true => ascii::fold(text).into_owned(),
+            false => text.to_owned(),
+        };
+        let options = options.iter().map(|option| shown(&printable::line(option))).collect();
+        let keys = shown("type words to filter, ↑↓ to move, Enter to choose, Esc to leave");
         match inquire::Select::new(&printable::line(question), options)
             .with_page_size(12)
             .with_scorer(&|input, _, option, index| score(input, option, index))
-            .with_help_message("type words to filter, ↑↓ to move, Enter to choose, Esc to leave")
+            .with_help_message(&keys)
             .raw_prompt_skippable()
         {
             Ok(choice) => Ok(choice.map(|choice| choice.index)),
@@ -274,7 +285,9 @@ impl Ui {
     }
 
     fn write_output(&self, text: &str) {
-        if let Err(error) = write(&self.output, text, self.appearance.is_output_colored) {
+        if let Err(error) =
+            write(&self.output, text, self.appearance.is_output_colored, self.appearance.is_output_ascii)
+        {
             self.output_failed(&error);
         }
     }
@@ -289,7 +302,7 @@ impl Ui {
 
     fn write_talk(&self, text: &str) {
         // If standard error itself fails, there is nowhere to report it.
-        let _ = write(&self.talk, text, self.appearance.is_talk_colored);
+        let _ = write(&self.talk, text, self.appearance.is_talk_colored, self.appearance.is_talk_ascii);
     }
 }
 
@@ -307,9 +320,11 @@ fn score(input: &str, option: &str, index: usize) -> Option<i64> {
     })
 }
 
-fn write(stream: &Stream, text: &str, is_colored: bool) -> std::io::Result<()> {
+fn write(stream: &Stream, text: &str, is_colored: bool, is_ascii: bool) -> std::io::Result<()> {
     let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    stream.write_all(printable::screen(text, is_colored).as_bytes())?;
+    let text = printable::screen(text, is_colored);
+    let text = if is_ascii { ascii::fold(&text) } else { text };
+    stream.write_all(text.as_bytes())?;
     stream.flush()
 }
 

@@ -25,7 +25,7 @@ impl Terminal {
     ///
     /// # Errors
     /// `Internal` when there is none.
-    pub fn new(is_colored: bool) -> Result<Self> {
+    pub fn new(is_colored: bool, is_ascii: bool) -> Result<Self> {
         let config = Config::builder()
             .auto_add_history(false)
             .completion_type(CompletionType::List)
@@ -35,7 +35,8 @@ impl Terminal {
             .bracketed_paste(true)
             .build();
         let earlier = Earlier::default();
-        let editor = editor(config.clone(), MemHistory::with_config(&config), QpHelper::default(), &earlier)?;
+        let editor =
+            editor(config.clone(), MemHistory::with_config(&config), QpHelper::new(is_ascii), &earlier)?;
         Ok(Self { editor, config, earlier })
     }
 }

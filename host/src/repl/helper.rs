@@ -6,6 +6,7 @@ use super::hint::usage;
 use super::vocabulary::Vocabulary;
 use crate::language::token;
 use crate::playground::Playground;
+use crate::render::ascii;
 use crate::render::pager::Screen;
 use crate::render::style::Tone;
 use rustyline::completion::{Completer, Pair};
@@ -27,9 +28,16 @@ const DEFAULT_WIDTH: usize = 80;
 #[derive(Default)]
 pub struct QpHelper {
     vocabulary: Vocabulary,
+    /// Whether what is said beside names and after the cursor is in ASCII.
+    is_ascii: bool,
 }
 
 impl QpHelper {
+    /// One that knows no names yet.
+    pub fn new(is_ascii: bool) -> Self {
+        Self { is_ascii, ..Self::default() }
+    }
+
     /// Updates the names of the session.
     pub fn look_at(&mut self, playground: &Playground) {
         self.vocabulary = Vocabulary::of(playground);
@@ -50,7 +58,10 @@ impl Completer for QpHelper {
         let Completions { start, candidates } =
             complete(line.get(..position).unwrap_or(line), &self.vocabulary);
         let width = Screen::of_terminal().map_or(DEFAULT_WIDTH, |screen| screen.width);
-        let displays = displays(&candidates, width);
+        let mut displays = displays(&candidates, width);
+        if self.is_ascii {
+            displays.iter_mut().for_each(|display| *display = ascii::fold(display).into_owned());
+        }
         let pairs = candidates
             .into_iter()
             .zip(displays)
@@ -130,7 +141,11 @@ impl Hinter for QpHelper {
             return None;
         }
         let earlier = HistoryHinter::default().hint(line, position, context);
-        earlier.map(Suggestion::Earlier).or_else(|| usage(line).map(Suggestion::Usage))
+        earlier.map(Suggestion::Earlier).or_else(|| {
+            usage(line).map(|text| {
+                Suggestion::Usage(if self.is_ascii { ascii::fold(&text).into_owned() } else { text })
+            })
+        })
     }
 }
 

@@ -126,6 +126,6 @@ fn prompt(executor: &Executor) -> String {
 ///
 /// # Errors
 /// `Internal` when it cannot be used.
-pub fn terminal(is_colored: bool) -> crate::error::Result<impl LineSource> {
-    editor::Terminal::new(is_colored)
+pub fn terminal(is_colored: bool, is_ascii: bool) -> crate::error::Result<impl LineSource> {
+    editor::Terminal::new(is_colored, is_ascii)
 }
