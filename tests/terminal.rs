@@ -426,7 +426,7 @@ fn the_first_start_says_what_is_here_and_what_to_type() {
     let first = start();
     assert!(first.contains("6 models in this folder or below: models/resnet8.onnx, "), "{first}");
     assert!(
-        first.contains("and 1 more\r\nType `open .` to list them")
+        first.contains("and 4 more\r\nType `open .` to list them")
             && first.contains("`help` lists all commands"),
         "{first}"
     );

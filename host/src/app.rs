@@ -14,7 +14,6 @@ use crate::executor::{Executor, Origin, Outcome, Trust};
 use crate::file;
 use crate::language::{is_incomplete, token};
 use crate::playground::Playground;
-use crate::render::text::{counted, first_of};
 use crate::render::ui::{Appearance, Paging, Ui};
 use crate::repl::{self, interrupt};
 use crate::settings::Settings;
@@ -124,23 +123,19 @@ fn greeting(models: Option<Vec<String>>, is_open: bool) -> String {
     let Some(models) = models else {
         return format!("qp {version}: `open FOLDER` to begin, `help` for all commands, Ctrl-D to end");
     };
-    let here = match models.len() {
-        0 => "no models in this folder or below".to_owned(),
-        count => {
-            let names: Vec<&str> = models.iter().map(String::as_str).collect();
-            format!("{} in this folder or below: {}", counted(count, "model"), first_of(&names))
+    let here = match models.as_slice() {
+        [] => "no models in this folder or below".to_owned(),
+        [one] => format!("1 model in this folder or below: {one}"),
+        [one, other] => format!("2 models in this folder or below: {one}, {other}"),
+        [one, other, more @ ..] => {
+            let count = models.len();
+            format!("{count} models in this folder or below: {one}, {other} and {} more", more.len())
         }
     };
     let next = match (is_open, models.is_empty()) {
-        (true, _) => {
-            "Type `summary` to compare the models, `info NAME` to look into one, `tour` to see what else there is."
-        }
-        (false, false) => {
-            "Type `open .` to list them, `summary` to compare them, then `tour` to see what else there is."
-        }
-        (false, true) => {
-            "Type `open FOLDER` with a folder that has some, then `summary` to compare them, or `tour`."
-        }
+        (true, _) => "Type `summary` to compare the models, `info NAME` to look into one, or `tour`.",
+        (false, false) => "Type `open .` to list them, `summary` to compare them, `tour` for a tour.",
+        (false, true) => "Type `open FOLDER` with a folder that has some, then `summary`, or `tour`.",
     };
     format!(
         "qp {version}: {here}\n{next}\n`help` lists all commands, Tab completes, Ctrl-C stops a command, Ctrl-D ends."

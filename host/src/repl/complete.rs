@@ -330,7 +330,7 @@ mod tests {
     fn values_of_options_are_offered() {
         assert_eq!(inserted("layers --op "), ["Conv ", "QuantizeLinear "]);
         assert_eq!(inserted("run --qengine f"), ["fbgemm "]);
-        assert_eq!(inserted("run --option opt"), ["optimization=disable "]);
+        assert_eq!(inserted("run --set opt"), ["optimization=disable "]);
         assert_eq!(inserted("layers --sort par"), ["parameters "]);
         assert_eq!(inserted("layers --op Conv res"), ["resnet8.onnx ", "resnet8_int8.onnx "]);
         assert_eq!(inserted("?lay"), ["?layer ", "?layers "]);

@@ -7,7 +7,7 @@ use crate::cancel::CancelFlag;
 use crate::error::{Error, ErrorKind, Result, exit_code};
 use crate::render::ending::Ending;
 use signal_hook::consts::SIGINT;
-use signal_hook::iterator::Signals;
+use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,14 +26,21 @@ pub fn install(cancel: &CancelFlag, ending: Ending, has_warning: bool) -> Result
     let refused = |error: std::io::Error| {
         Error::new(ErrorKind::Internal, "cannot handle Ctrl-C").with_cause(error.to_string())
     };
-    let mut signals = Signals::new([SIGINT]).map_err(refused)?;
+    // Not signal-hook's iterator, which opens sockets: a session has none, so that anyone can see that it sends nothing.
+    let (mut signals, writer) = std::io::pipe().map_err(refused)?;
+    signal_hook::low_level::pipe::register(SIGINT, writer).map_err(refused)?;
     let mut watcher = Watcher {
         cancel: cancel.clone(),
         ending,
         has_warning,
         state: Arc::new(Mutex::new(State::default())),
     };
-    let watch = move || signals.forever().for_each(|_| watcher.interrupt());
+    let watch = move || {
+        let mut byte = [0];
+        while signals.read_exact(&mut byte).is_ok() {
+            watcher.interrupt();
+        }
+    };
     std::thread::Builder::new().name("interrupt".to_owned()).spawn(watch).map_err(refused)?;
     Ok(())
 }

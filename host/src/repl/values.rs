@@ -34,7 +34,7 @@ pub fn values_of(command: &str, argument: &clap::Arg, partial: &str, vocabulary:
         return values;
     }
     match kind {
-        "NAME=VALUE" if argument.get_long() == Some("option") => settings(vocabulary),
+        "NAME=VALUE" if matches!(argument.get_long(), Some("option" | "set")) => settings(vocabulary),
         "MODEL" if partial.contains('/') => files(vocabulary, partial, |name| is_model(vocabulary, name)),
         "MODEL" => whole(&vocabulary.models),
         "LAYER" => layers(vocabulary, partial, |layer| match command {
