@@ -269,3 +269,22 @@ fn an_eager_layer_shows_the_calls_that_are_made_of_it() {
     assert!(whole["methods"][0]["text"].as_str().unwrap().starts_with("def forward(self, image)"), "{whole}");
     assert_eq!(whole["inlined"].as_array().unwrap().len(), 25);
 }
+
+#[test]
+fn layers_counts_plumbing_for_people_and_lists_all_for_programs() {
+    let world = World::new();
+    let table = world.run("layers models/resnet8_int8.onnx").output;
+    assert!(
+        table.contains("52 layers that only quantize or dequantize are not shown; `--all` shows all"),
+        "{table}"
+    );
+    assert!(!table.contains("relu_output_QuantizeLinear"), "{table}");
+    for line in
+        ["layers models/resnet8_int8.onnx --all", "layers models/resnet8_int8.onnx --op QuantizeLinear"]
+    {
+        assert!(world.run(line).output.contains("relu_output_QuantizeLinear"), "{line}");
+    }
+    let csv = world.run("format csv; layers models/resnet8_int8.onnx").output;
+    assert_eq!(csv.lines().filter(|row| row.contains(",QuantizeLinear,")).count(), 16);
+    assert_eq!(world.json("layers models/resnet8_int8.onnx")["layers"].as_array().unwrap().len(), 70);
+}
