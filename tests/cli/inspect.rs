@@ -95,7 +95,8 @@ fn code_is_folded_to_the_width_with_its_indentation() {
     let line = "layer layer1.conv1 --model models/resnet8_int8.pt --code";
     let shown = world.qp().env("COLUMNS", "80").args(["-c", line]).output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
-    let call = "    input = ops.quantized.conv2d_relu(argument_1, _packed_params, \n      0.043942004442214966, 0)\n";
+    let call =
+        "    input = ops.quantized.conv2d_relu(argument_1, _packed_params,\n      0.043942004442214966, 0)\n";
     assert!(shown.contains(call), "{shown}");
 }
 
