@@ -162,7 +162,7 @@ fn commands_do_not_print_draw_or_edit() {
 #[test]
 fn the_renderer_knows_no_session_and_no_backend_but_progress() {
     forbid("host/src/render", &["crate::playground", "crate::commands", "crate::repl", "qp_analysis"], &[]);
-    forbid("host/src/render", &["crate::backend"], &["ui.rs"]);
+    forbid("host/src/render", &["crate::backend"], &["progress.rs"]);
 }
 
 #[test]

@@ -126,3 +126,309 @@ fn no_name_of_a_file_reaches_the_terminal_as_a_command_to_it() {
     let shown = String::from_utf8_lossy(shown.as_bytes()).into_owned();
     assert!(!shown.contains(payload), "{shown:?}");
 }
+
+/// All that was shown up to the end of the session.
+fn rest(session: &mut OsSession) -> String {
+    String::from_utf8_lossy(session.expect(Eof).unwrap().as_bytes()).into_owned()
+}
+
+/// What must be in the text, in this order.
+fn assert_order(text: &str, parts: impl IntoIterator<Item = String>) {
+    let mut at = 0;
+    for part in parts {
+        at += text[at..].find(&part).unwrap_or_else(|| panic!("no {part:?} from {at} on in {text:?}"));
+    }
+}
+
+#[test]
+fn ten_lines_sent_at_once_are_ten_commands() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    let lines: String = (0..10).map(|index| format!("echo li\"\"ne-{index}\r")).collect();
+    session.send(lines + "quit\r").unwrap();
+    let shown = rest(&mut session);
+    assert_order(&shown, (0..10).map(|index| format!("\nline-{index}\r")));
+}
+
+#[test]
+fn lines_typed_while_a_command_runs_follow_it() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("use resnet8.onnx; input random; run --repeat 40\r").unwrap();
+    session.expect("fits resnet8.onnx").unwrap();
+    let lines: String = (0..5).map(|index| format!("echo li\"\"ne-{index}\r")).collect();
+    session.send(lines).unwrap();
+    session.send("quit\r").unwrap();
+    let shown = rest(&mut session);
+    assert_order(&shown, (0..5).map(|index| format!("\nline-{index}\r")));
+}
+
+#[test]
+fn lines_typed_before_the_first_prompt_are_run() {
+    let world = World::new();
+    let mut command: Command = world.qp();
+    command.env("TERM", "xterm").env("NO_COLOR", "1").arg("models");
+    let mut session = Session::spawn(command).unwrap();
+    session.set_expect_timeout(Some(Duration::from_secs(60)));
+    session.send("echo fi\"\"rst\recho sec\"\"ond\rquit\r").unwrap();
+    assert_order(&rest(&mut session), ["\nfirst\r".to_owned(), "\nsecond\r".to_owned()]);
+}
+
+#[test]
+fn pasted_lines_are_shown_each_before_its_result_and_an_error_ends_only_its_line() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    let paste = "echo on\"\"e\rnonsense\rfor m in a b\r  echo in-$m\rend\recho la\"\"st\r";
+    session.send(format!("\u{1b}[200~{paste}\u{1b}[201~")).unwrap();
+    session.send("\r").unwrap();
+    let shown = session.expect("\nlast\r").unwrap();
+    let shown = String::from_utf8_lossy(shown.as_bytes()).into_owned();
+    assert_order(
+        &shown,
+        [
+            "qp> echo on\"\"e\r\none\r",
+            "qp> nonsense\r\n",
+            "unknown command",
+            "in-a",
+            "in-b",
+            "qp> echo la\"\"st\r\n",
+        ]
+        .map(str::to_owned),
+    );
+    session.expect("qp> ").unwrap();
+    session.send("history\rquit\r").unwrap();
+    assert_order(&rest(&mut session), ["3  for m in a b".to_owned()]);
+}
+
+#[test]
+fn ctrl_c_also_drops_the_lines_that_wait() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("use resnet8.onnx; input random; run --repeat 100000\recho no\"\"t-run\r").unwrap();
+    session.expect("fits resnet8.onnx").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("interrupted").unwrap();
+    session.expect("qp resnet8.onnx> ").unwrap();
+    session.send("quit\r").unwrap();
+    assert!(!rest(&mut session).contains("\nnot-run"));
+}
+
+#[test]
+fn a_command_that_does_not_stop_ends_with_the_program_only_after_a_warning() {
+    let world = World::new();
+    world.write(
+        "models/deaf.toy",
+        "toy 1\nmisbehave deaf\ninput x float32 1,4\ntensor w float32 4 = 1 2 3 4\nlayer m Mul x w -> y\noutput y\n",
+    );
+    let mut session = terminal(&world);
+    session.send("use deaf.toy; input random; run\r").unwrap();
+    session.expect("fits deaf.toy").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    session.send(ControlCode::EndOfText).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    // One that comes before the warning makes it appear, and those that follow at once are not answers to it.
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("Ctrl-C again ends qp").unwrap();
+    session.send(ControlCode::EndOfText).unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(session.get_process().is_alive().unwrap());
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect(Eof).unwrap();
+    assert!(matches!(session.get_process().wait(), Ok(status) if format!("{status:?}").contains("130")));
+}
+
+#[test]
+fn a_space_keeps_a_line_out_of_the_history() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("echo shown\r echo hidden\rhistory\r").unwrap();
+    session.expect("1  echo shown").unwrap();
+    session.expect("2  history").unwrap();
+    session.send("quit\r").unwrap();
+    session.expect(Eof).unwrap();
+    let kept = std::fs::read_to_string(world.path("home/state/history.txt")).unwrap();
+    assert_eq!(kept, "echo shown\nhistory\nquit\n");
+}
+
+/// A session on a screen of this size, with these variables.
+fn terminal_of(world: &World, (width, height): (u16, u16), variables: &[(&str, &str)]) -> OsSession {
+    let mut command: Command = world.qp();
+    command.env("TERM", "xterm").env("NO_COLOR", "1").envs(variables.iter().copied()).arg("models");
+    let mut session = Session::spawn(command).unwrap();
+    session.get_process_mut().set_window_size(width, height).unwrap();
+    session.set_expect_timeout(Some(Duration::from_secs(60)));
+    session.expect("qp> ").unwrap();
+    session
+}
+
+#[test]
+fn a_long_result_waits_after_each_screen_and_says_what_is_left() {
+    let world = World::new();
+    let mut session = terminal_of(&world, (80, 24), &[]);
+    session.send("help\r").unwrap();
+    let first = session.expect(" more: Space next page, Enter next line, a all, q end --").unwrap();
+    assert_eq!(String::from_utf8_lossy(first.as_bytes()).lines().count(), 25);
+    session.send("\r").unwrap();
+    session.expect(" more: Space").unwrap();
+    session.send(" ").unwrap();
+    session.expect(" more: Space").unwrap();
+    session.send("q").unwrap();
+    session.expect(" lines not shown").unwrap();
+    session.expect("qp> ").unwrap();
+    session.send("help\r").unwrap();
+    session.expect(" more: Space").unwrap();
+    session.send("a").unwrap();
+    session.expect("`help COMMAND` explains one").unwrap();
+    session.send("quit\r").unwrap();
+    session.expect(Eof).unwrap();
+}
+
+#[test]
+fn a_short_result_and_lines_typed_ahead_do_not_wait() {
+    let world = World::new();
+    let mut session = terminal_of(&world, (80, 24), &[]);
+    session.send("models\r").unwrap();
+    session.expect("qp> ").unwrap();
+    session.send("\u{1b}[200~help\rhelp\recho do\"\"ne\r\u{1b}[201~\r").unwrap();
+    session.expect("\ndone\r").unwrap();
+}
+
+#[test]
+fn the_pager_of_the_user_gets_long_results() {
+    let world = World::new();
+    let mut session =
+        terminal_of(&world, (80, 24), &[("PAGER", "cat > paged.txt"), ("PATH", "/usr/bin:/bin")]);
+    session.send("help\recho do\"\"ne\r").unwrap();
+    session.expect("\ndone\r").unwrap();
+    assert!(std::fs::read_to_string(world.path("paged.txt")).unwrap().contains("Find and load models"));
+    let mut session = terminal_of(&world, (80, 24), &[("PAGER", "no-such-pager"), ("PATH", "/usr/bin:/bin")]);
+    session.send("help\r").unwrap();
+    session.expect(" more: Space").unwrap();
+}
+
+#[test]
+fn results_go_to_programs_and_ctrl_c_ends_the_program_alone() {
+    let world = World::new();
+    let mut session = terminal_of(&world, (80, 24), &[("PATH", "/usr/bin:/bin")]);
+    session.send("help | grep -c Show\r!echo ra\"\"n\r").unwrap();
+    session.expect("\nran\r").unwrap();
+    session.send("!echo st\"\"arted; sleep 100\r").unwrap();
+    session.expect("\nstarted\r").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("interrupted").unwrap();
+    session.send("cd models\r").unwrap();
+    session.expect("/models\r").unwrap();
+    session.send("open resnet8.on\t\r").unwrap();
+    session.expect("1 model").unwrap();
+}
+
+#[test]
+fn tab_finds_names_by_any_part_and_says_what_they_are() {
+    let world = World::new();
+    let mut session = terminal_of(&world, (100, 30), &[]);
+    session.send("use resnet8_int8.onnx\r").unwrap();
+    session.expect("qp resnet8_int8.onnx> ").unwrap();
+    session.send("layer conv2\t").unwrap();
+    let listed = session.expect("layer3.conv2  Conv N×64×8×8").unwrap();
+    let listed = String::from_utf8_lossy(listed.as_bytes()).into_owned();
+    assert!(
+        listed.contains("3 names with `conv2`") && listed.contains("layer1.conv2  Conv N×16×32×32"),
+        "{listed:?}"
+    );
+    assert!(!listed.contains("QuantizeLinear"), "{listed:?}");
+    session.send("\u{1b}[H").unwrap();
+    session.send("\u{b}").unwrap();
+    session.send("layers --op Ge\t\r").unwrap();
+    session.expect("1 of 70 layers in").unwrap();
+}
+
+#[test]
+fn up_searches_lines_that_begin_like_this_one() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("echo fi\"\"rst\rformat\recho sec\"\"ond\rtiming\r").unwrap();
+    session.expect("times are not shown").unwrap();
+    session.expect("qp> ").unwrap();
+    session.send("ech\u{1b}[A\u{1b}[A\r").unwrap();
+    session.expect("\nfirst\r").unwrap();
+    // Without anything typed, one line after the other.
+    session.send("\u{1b}[A\u{1b}[A\u{1b}[A\u{1b}[A\r").unwrap();
+    session.expect("results are printed as table").unwrap();
+}
+
+#[test]
+fn a_hint_says_what_a_command_takes_and_is_never_part_of_the_line() {
+    let world = World::new();
+    let mut session = terminal(&world);
+    session.send("use resnet8.onnx\r").unwrap();
+    session.expect("qp resnet8.onnx> ").unwrap();
+    session.send("summary ").unwrap();
+    session.expect("Show the variants of a network").unwrap();
+    session.send("\u{1b}[C\u{5}\r").unwrap();
+    session.expect("resnet8_int8.onnx").unwrap();
+}
+
+#[test]
+fn a_picker_takes_several_words_shows_plumbing_last_and_escape_is_quiet() {
+    let world = World::new();
+    let mut session = terminal_of(&world, (80, 24), &[]);
+    session.send("use resnet8_int8.onnx\r").unwrap();
+    session.expect("qp resnet8_int8.onnx> ").unwrap();
+    session.send("layer\r").unwrap();
+    let first = session.expect("Esc to leave").unwrap();
+    let first = String::from_utf8_lossy(first.as_bytes()).into_owned();
+    assert!(first.contains("layer1.conv1  Conv") && !first.contains("QuantizeLinear"), "{first:?}");
+    session.send("\u{1b}").unwrap();
+    let left = session.expect("qp resnet8_int8.onnx> ").unwrap();
+    assert!(!String::from_utf8_lossy(left.as_bytes()).contains("error"));
+    session.send("layer\r").unwrap();
+    session.expect("Esc to leave").unwrap();
+    session.send("conv2 layer2\r").unwrap();
+    session.expect("quantized     qdq").unwrap();
+}
+
+#[test]
+fn a_terminal_whose_locale_is_not_utf_8_gets_ascii() {
+    let world = World::new();
+    let mut session = terminal_of(
+        &world,
+        (100, 24),
+        &[("LANG", "de_DE.UTF-8"), ("LC_ALL", "C"), ("PATH", "/usr/bin:/bin")],
+    );
+    session.send("use resnet8_int8.onnx\r").unwrap();
+    session.expect("qp resnet8_int8.onnx> ").unwrap();
+    session.send("models\rlayer layer1.conv\t\u{15}layers --all | cat\rquit\r").unwrap();
+    let shown = rest(&mut session);
+    assert!(shown.contains("-----------") && shown.contains("Conv Nx16x32x32"), "{shown}");
+    // A program gets what a file would.
+    assert!(shown.contains("─────"), "{shown}");
+    let mut session = terminal_of(&world, (100, 24), &[("LC_ALL", "C.UTF-8")]);
+    session.send("models\r").unwrap();
+    session.expect("─────").unwrap();
+}
+
+#[test]
+fn the_first_start_says_what_is_here_and_what_to_type() {
+    let world = World::new();
+    let start = || {
+        let mut command: Command = world.qp();
+        command.env("TERM", "xterm").env("NO_COLOR", "1");
+        let mut session = Session::spawn(command).unwrap();
+        session.set_expect_timeout(Some(Duration::from_secs(60)));
+        let shown = session.expect("qp> ").unwrap();
+        let shown = String::from_utf8_lossy(shown.as_bytes()).into_owned();
+        session.send("quit\r").unwrap();
+        session.expect(Eof).unwrap();
+        shown
+    };
+    let first = start();
+    assert!(first.contains("6 models in this folder or below: models/resnet8.onnx, "), "{first}");
+    assert!(
+        first.contains("and 4 more\r\nType `open .` to list them")
+            && first.contains("`help` lists all commands"),
+        "{first}"
+    );
+    assert!(start().contains(": `open FOLDER` to begin"));
+}

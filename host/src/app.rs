@@ -5,15 +5,16 @@ use crate::backend::{BackendConfig, Backends, Heard, PythonPlaces, RuntimeFolder
 use crate::cancel::CancelFlag;
 use crate::catalog::{KeptResults, Measurements};
 use crate::checking::{self, Checking};
+use crate::commands::models_around;
 use crate::dirs::Dirs;
 use crate::documents;
 use crate::env::Environment;
 use crate::error::exit_code;
-use crate::executor::{Executor, Origin, Outcome};
+use crate::executor::{Executor, Origin, Outcome, Trust};
 use crate::file;
 use crate::language::{is_incomplete, token};
 use crate::playground::Playground;
-use crate::render::ui::{Appearance, Ui};
+use crate::render::ui::{Appearance, Paging, Ui};
 use crate::repl::{self, interrupt};
 use crate::settings::Settings;
 use std::io::{BufRead, IsTerminal, Write};
@@ -72,7 +73,9 @@ fn start(args: &Args) -> u8 {
     settings.format = args.format.unwrap_or(settings.format);
 
     let cancel = CancelFlag::default();
-    for installed in [interrupt::install(&cancel), file::survive_size_limits()] {
+    let is_at_prompt = is_at_prompt(args);
+    let interrupts = interrupt::install(&cancel, ui.ending(), is_at_prompt);
+    for installed in [interrupts, file::survive_size_limits()] {
         if let Err(error) = installed {
             ui.warning(&error.one_line());
         }
@@ -84,6 +87,11 @@ fn start(args: &Args) -> u8 {
         playground.kept_results = KeptResults::in_folder(dirs.results_folder());
     }
     let mut executor = Executor::new(playground, ui, cancel);
+    executor.trust = match args.allow_programs {
+        true => Trust::Everything,
+        false if is_at_prompt || args.commands.is_some() => Trust::Typed,
+        false => Trust::None,
+    };
 
     let outcome = match (&args.action, &args.commands) {
         (Some(Action::Run { file, echo, keep_going, reports, params }), _) => {
@@ -91,13 +99,13 @@ fn start(args: &Args) -> u8 {
             checking::run(&mut executor, file, &checking, params)
         }
         (Some(Action::Check { files }), _) => {
-            checking::check(&executor.ui, files, executor.playground.settings.format)
+            checking::check(&executor.ui, files, executor.playground.settings.format, args.allow_programs)
         }
         (None, Some(commands)) => match open_first(&mut executor, args.folder.as_deref()) {
             Outcome::GoOn => executor.execute(commands, Origin::Text { name: "-c", is_echoed: false }),
             end => end,
         },
-        (None, None) if std::io::stdin().is_terminal() => interactive(&mut executor, args, dirs.as_ref()),
+        (None, None) if is_at_prompt => interactive(&mut executor, args, dirs.as_ref()),
         (None, None) => match open_first(&mut executor, args.folder.as_deref()) {
             Outcome::GoOn => piped(&mut executor),
             end => end,
@@ -112,21 +120,46 @@ fn start(args: &Args) -> u8 {
 }
 
 fn interactive(executor: &mut Executor, args: &Args, dirs: Option<&Dirs>) -> Outcome {
-    let mut terminal = match repl::terminal(executor.ui.appearance().is_talk_colored) {
+    let appearance = executor.ui.appearance();
+    let mut terminal = match repl::terminal(appearance.is_talk_colored, appearance.is_output_ascii) {
         Ok(terminal) => terminal,
         Err(error) => {
             executor.ui.warning(&error.one_line());
             return Outcome::Failed(exit_code::FAILED);
         }
     };
-    executor.ui.remark(&format!(
-        "qp {}: `open FOLDER` to begin, `help` for all commands, Ctrl-D to end",
-        env!("CARGO_PKG_VERSION")
-    ));
+    let is_first = dirs.is_some_and(|dirs| !dirs.history_file().exists());
+    let (is_open, models) = (args.folder.is_some(), || models_around(&executor.playground));
+    executor.ui.remark(&greeting(is_first.then(models), is_open));
     // Go on even if the folder cannot be opened.
     open_first(executor, args.folder.as_deref());
     repl::run(executor, &mut terminal, dirs);
     Outcome::GoOn
+}
+
+/// What a session begins with: one line, or at the first start three, with the models that are around.
+fn greeting(models: Option<Vec<String>>, is_open: bool) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let Some(models) = models else {
+        return format!("qp {version}: `open FOLDER` to begin, `help` for all commands, Ctrl-D to end");
+    };
+    let here = match models.as_slice() {
+        [] => "no models in this folder or below".to_owned(),
+        [one] => format!("1 model in this folder or below: {one}"),
+        [one, other] => format!("2 models in this folder or below: {one}, {other}"),
+        [one, other, more @ ..] => {
+            let count = models.len();
+            format!("{count} models in this folder or below: {one}, {other} and {} more", more.len())
+        }
+    };
+    let next = match (is_open, models.is_empty()) {
+        (true, _) => "Type `summary` to compare the models, `info NAME` to look into one, or `tour`.",
+        (false, false) => "Type `open .` to list them, `summary` to compare them, `tour` for a tour.",
+        (false, true) => "Type `open FOLDER` with a folder that has some, then `summary`, or `tour`.",
+    };
+    format!(
+        "qp {version}: {here}\n{next}\n`help` lists all commands, Tab completes, Ctrl-C stops a command, Ctrl-D ends."
+    )
 }
 
 /// Executes what comes from standard input line by line, as it comes; the first error ends it.
@@ -170,6 +203,11 @@ fn open_first(executor: &mut Executor, folder: Option<&Path>) -> Outcome {
     executor.execute(&format!("open {quoted}"), Origin::Text { name: "arguments", is_echoed: false })
 }
 
+/// Whether a user types the commands.
+fn is_at_prompt(args: &Args) -> bool {
+    args.action.is_none() && args.commands.is_none() && std::io::stdin().is_terminal()
+}
+
 /// Whether all commands are known at the start. A program that writes into a pipe may wait for each result, and so may a
 /// reader of echoed commands.
 fn runs_to_its_end(args: &Args) -> bool {
@@ -197,10 +235,16 @@ fn appearance(args: &Args, environment: &Environment) -> Appearance {
     Appearance {
         is_output_colored: is_colored(output),
         is_talk_colored: is_colored(talk),
+        is_output_ascii: output && environment.is_ascii_locale,
+        is_talk_ascii: talk && environment.is_ascii_locale,
         is_output_terminal: output,
         is_talk_terminal: talk && !environment.is_dumb_terminal,
         is_interactive: talk && std::io::stdin().is_terminal() && !environment.is_dumb_terminal,
         width,
+        paging: (output && is_at_prompt(args) && !environment.is_dumb_terminal).then(|| Paging {
+            program: environment.pager.clone(),
+            less: environment.less.clone().or_else(|| Some("FRX".to_owned())),
+        }),
         is_quiet: args.quiet,
         shows_last_only: args.quiet && !args.all_results && runs_to_its_end(args),
         is_verbose: args.verbose,

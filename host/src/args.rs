@@ -38,6 +38,10 @@ pub struct Args {
     #[arg(short, long, global = true)]
     pub verbose: bool,
 
+    /// Let scripts and pipes run other programs (`!` and `|`) and write to any file, as you may yourself.
+    #[arg(long, global = true)]
+    pub allow_programs: bool,
+
     /// What to do instead of an interactive session.
     #[command(subcommand)]
     pub action: Option<Action>,

@@ -31,9 +31,4 @@ impl CancelFlag {
     pub fn check(&self) -> Result<()> {
         if self.is_set() { Err(Error::cancelled()) } else { Ok(()) }
     }
-
-    /// The flag itself, for the signal handler.
-    pub fn as_atomic(&self) -> &Arc<AtomicBool> {
-        &self.0
-    }
 }

@@ -21,6 +21,13 @@ pub const CLICOLOR_FORCE: &str = "CLICOLOR_FORCE";
 pub const TERM: &str = "TERM";
 /// The width of the output if the terminal does not report one.
 pub const COLUMNS: &str = "COLUMNS";
+/// The program that shows long results at a prompt, instead of qp itself.
+pub const PAGER: &str = "PAGER";
+/// Options of `less`; qp gives it its own if there are none.
+pub const LESS: &str = "LESS";
+
+/// The locale, in this order; the first that is set counts.
+pub const LOCALE: [&str; 3] = ["LC_ALL", "LC_CTYPE", "LANG"];
 
 /// The virtual environment of Python that is active, as its `activate` sets it.
 pub const VIRTUAL_ENV: &str = "VIRTUAL_ENV";
@@ -30,7 +37,7 @@ pub const CONDA_PREFIX: &str = "CONDA_PREFIX";
 pub const PATH: &str = "PATH";
 
 /// What the manual page says of each.
-pub const VARIABLES: [(&str, &str); 12] = [
+pub const VARIABLES: [(&str, &str); 15] = [
     (QP_HOME, "One folder for configuration, data, cache and state, instead of the system's usual places."),
     (QP_PLUGINS, "More folders to look for plugins in, separated as in PATH; searched first."),
     (
@@ -51,6 +58,15 @@ pub const VARIABLES: [(&str, &str); 12] = [
     (NO_COLOR, "Any value turns colors off."),
     (CLICOLOR_FORCE, "A value other than 0 turns colors on even for files and pipes."),
     (TERM, "dumb means a terminal without colors or cursor movement."),
+    (
+        PAGER,
+        "A program that shows long results at a prompt; cat shows them at once. Without it, qp waits after each screen.",
+    ),
+    (LESS, "Options of less, if that is the PAGER; FRX if not set."),
+    (
+        "LC_ALL, LC_CTYPE, LANG",
+        "The locale: if the first that is set names no UTF-8, terminals get ASCII instead of lines and bars.",
+    ),
     (COLUMNS, "The width of the output if the terminal does not report one."),
 ];
 
@@ -81,6 +97,12 @@ pub struct Environment {
     pub is_dumb_terminal: bool,
     /// [`COLUMNS`]
     pub columns: Option<u16>,
+    /// Whether the locale is set, and is not UTF-8.
+    pub is_ascii_locale: bool,
+    /// [`PAGER`]
+    pub pager: Option<String>,
+    /// [`LESS`]
+    pub less: Option<String>,
     /// [`VIRTUAL_ENV`]
     pub virtual_env: Option<PathBuf>,
     /// [`CONDA_PREFIX`]
@@ -102,6 +124,12 @@ impl Environment {
             force_color: text(CLICOLOR_FORCE).is_some_and(|value| value != "0"),
             is_dumb_terminal: text(TERM).is_some_and(|value| value == "dumb"),
             columns: text(COLUMNS).and_then(|value| value.parse().ok()),
+            is_ascii_locale: LOCALE
+                .iter()
+                .find_map(|name| text(name))
+                .is_some_and(|locale| !is_utf8(&locale)),
+            pager: text(PAGER),
+            less: text(LESS),
             virtual_env: read(VIRTUAL_ENV).map(PathBuf::from),
             conda_prefix: read(CONDA_PREFIX).map(PathBuf::from),
             search_path: read(PATH).map(|list| std::env::split_paths(&list).collect()).unwrap_or_default(),
@@ -112,6 +140,12 @@ impl Environment {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 fn read(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Whether `de_DE.UTF-8` and the like is UTF-8; macOS also writes it alone.
+fn is_utf8(locale: &str) -> bool {
+    let locale = locale.to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
 }
 
 fn text(name: &str) -> Option<String> {

@@ -95,7 +95,8 @@ fn code_is_folded_to_the_width_with_its_indentation() {
     let line = "layer layer1.conv1 --model models/resnet8_int8.pt --code";
     let shown = world.qp().env("COLUMNS", "80").args(["-c", line]).output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
-    let call = "    input = ops.quantized.conv2d_relu(argument_1, _packed_params, \n      0.043942004442214966, 0)\n";
+    let call =
+        "    input = ops.quantized.conv2d_relu(argument_1, _packed_params,\n      0.043942004442214966, 0)\n";
     assert!(shown.contains(call), "{shown}");
 }
 
@@ -268,4 +269,23 @@ fn an_eager_layer_shows_the_calls_that_are_made_of_it() {
     let whole = world.json("info models/resnet8.pt --code");
     assert!(whole["methods"][0]["text"].as_str().unwrap().starts_with("def forward(self, image)"), "{whole}");
     assert_eq!(whole["inlined"].as_array().unwrap().len(), 25);
+}
+
+#[test]
+fn layers_counts_plumbing_for_people_and_lists_all_for_programs() {
+    let world = World::new();
+    let table = world.run("layers models/resnet8_int8.onnx").output;
+    assert!(
+        table.contains("52 layers that only quantize or dequantize are not shown; `--all` shows all"),
+        "{table}"
+    );
+    assert!(!table.contains("relu_output_QuantizeLinear"), "{table}");
+    for line in
+        ["layers models/resnet8_int8.onnx --all", "layers models/resnet8_int8.onnx --op QuantizeLinear"]
+    {
+        assert!(world.run(line).output.contains("relu_output_QuantizeLinear"), "{line}");
+    }
+    let csv = world.run("format csv; layers models/resnet8_int8.onnx").output;
+    assert_eq!(csv.lines().filter(|row| row.contains(",QuantizeLinear,")).count(), 16);
+    assert_eq!(world.json("layers models/resnet8_int8.onnx")["layers"].as_array().unwrap().len(), 70);
 }

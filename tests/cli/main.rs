@@ -43,6 +43,7 @@ mod quantize_eager;
 mod quantize_weights;
 mod ranges;
 mod recognition;
+mod redirect;
 mod residuals;
 mod run;
 mod safe_files;

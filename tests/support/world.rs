@@ -281,7 +281,7 @@ impl Repl {
 
     /// Types a line; returns what is shown.
     pub fn line(&mut self, line: &str) -> String {
-        self.executor.execute(line, qp::executor::Origin::Prompt { width: 4 });
+        self.executor.execute(line, qp::executor::Origin::Prompt { width: 4, has_pages: false });
         self.screen.take()
     }
 

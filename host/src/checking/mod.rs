@@ -53,7 +53,7 @@ pub fn run(executor: &mut Executor, file: &Path, checking: &Checking<'_>, params
 }
 
 /// Prints everything that is wrong with scripts.
-pub fn check(ui: &Ui, files: &[PathBuf], format: Format) -> Outcome {
+pub fn check(ui: &Ui, files: &[PathBuf], format: Format, allows_programs: bool) -> Outcome {
     let mut outcome = Outcome::GoOn;
     for file in files {
         let base = file.parent().map(Path::to_owned).unwrap_or_default();
@@ -65,7 +65,7 @@ pub fn check(ui: &Ui, files: &[PathBuf], format: Format) -> Outcome {
                 continue;
             }
         };
-        let found = problems(&text, &base);
+        let found = problems(&text, &base, allows_programs);
         let name = file.display().to_string();
         for problem in &found {
             ui.error(problem, Source::Text { name: &name, text: &text }, format);

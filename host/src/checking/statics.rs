@@ -2,6 +2,7 @@
 
 use crate::commands::{Prepared, TABLE, assertion, find, watched};
 use crate::error::{Error, ErrorKind, Result};
+use crate::executor::{untrusted, without_file};
 use crate::expression::{Expression, unknown_name};
 use crate::input::Selection;
 use crate::language::block::{For, If};
@@ -22,8 +23,8 @@ const READ: [&str; 5] = ["data", "labels", "targets", "file", "path"];
 const LATER: &str = "1";
 
 /// The problems of the script, each with its position in the text; paths are relative to its own folder `base`.
-pub fn problems(text: &str, base: &Path) -> Vec<Error> {
-    let mut checker = Checker::default();
+pub fn problems(text: &str, base: &Path, allows_programs: bool) -> Vec<Error> {
+    let mut checker = Checker { allows_programs, ..Checker::default() };
     checker.text(text, base, 0);
     checker.problems
 }
@@ -32,6 +33,8 @@ pub fn problems(text: &str, base: &Path) -> Vec<Error> {
 struct Checker {
     problems: Vec<Error>,
     known: Known,
+    /// Whether it may run programs.
+    allows_programs: bool,
 }
 
 /// What is known before a statement.
@@ -126,6 +129,13 @@ impl Checker {
 
     fn statement(&mut self, text: &str, statement: &Statement, base: &Path, depth: usize) {
         let span = &statement.span;
+        if let (Some(program), false) = (&statement.program, self.allows_programs) {
+            self.report(untrusted("run programs"), program);
+        }
+        if statement.is_program() {
+            return;
+        }
+        let statement = &without_file(text, statement);
         let line = match Line::new(text, statement, &self.known.variables) {
             Ok(line) => line,
             Err(error) => return self.report(error, span),

@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     /// Only samples A up to, not including, B, as in 0:1000
     #[arg(long, value_name = "A:B")]
     split: Option<String>,
-    /// Only the first samples, or with `--seed` random ones
+    /// Only so many samples: the first ones, or with `--seed` random ones
     #[arg(long, value_name = "COUNT", value_parser = integer_in::<u64>(1..))]
     samples: Option<u64>,
     /// Seed for choosing random samples: the same number, the same samples

@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     name: Option<String>,
     #[command(flatten)]
     samples: Samples,
-    /// The numbers of threads to try, as in 1,2,8; without them 1 and all cores
+    /// The numbers of threads to try, as in 1,2,8, up to 1024; without them 1 and all cores
     #[arg(long, value_name = "COUNTS", value_delimiter = ',', value_parser = integer_in::<u32>(0..=4096))]
     threads: Vec<u32>,
     /// The engines of PyTorch's quantized operators to try, as in x86,fbgemm,onednn,qnnpack

@@ -21,16 +21,16 @@ pub(super) struct Arguments {
     /// `random`, `zeros`, `ones`, FILE.npy, FILE.npz:KEY, FILE.npz whose arrays are named like the model's inputs, a PNG or JPEG picture, raw elements in FILE.bin, a folder of samples, or the name of a data set; `[3]` or `[0:8]` after an array or a folder chooses samples; for a model with several inputs NAME=SOURCE for each
     #[arg(value_name = "DATA")]
     sources: Vec<String>,
-    /// The seed of random values
+    /// The seed of random values: any whole number; the same one gives the same values
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
     /// The distribution of random floats: uniform from 0 to 1, or normal with mean 0 and standard deviation 1
     #[arg(long = "dist", value_enum, value_name = "KIND", default_value_t)]
     distribution: Distribution,
-    /// How many samples to generate
+    /// How many samples to generate, from 1 to 1,000,000
     #[arg(long, value_name = "COUNT", value_parser = integer_in::<u64>(1..=1_000_000))]
     batch: Option<u64>,
-    /// The largest random integer, such as the last token; without it 255, or the largest of the dtype
+    /// The largest random integer, from 0 on, such as the last token; without it 255, or the largest of the dtype
     #[arg(long = "max", value_name = "NUMBER", value_parser = integer_in::<i64>(0..))]
     largest: Option<i64>,
     /// The shape of generated values, or of a raw file, if the model does not say, as in 1,32,32,3

@@ -10,7 +10,7 @@ use crate::model::{
 use crate::playground::Playground;
 use crate::render::number;
 use crate::render::record::{Field, Record, ReportShape, Unit, word};
-use crate::render::report::{Cell, Report, Table};
+use crate::render::report::{Cell, Effect, Report, Table};
 use crate::render::style::Tone;
 use serde::Serialize;
 
@@ -93,7 +93,10 @@ impl Command for Layer {
         let info = model.info();
         let path = match (&arguments.path, &playground.layer) {
             (Some(text), _) => find_layer(text, info)?.path.clone(),
-            (None, _) if scope.ui.appearance().is_interactive => picked(info, scope)?,
+            (None, _) if scope.ui.appearance().is_interactive => match picked(info, scope)? {
+                Some(path) => path,
+                None => return Ok(Report::default().effect(Effect::Left)),
+            },
             (None, Some(layer)) if info.layer(layer).is_some() => layer.clone(),
             (None, _) => {
                 return Err(Error::usage("`layer` needs a path outside of an interactive session")
@@ -115,14 +118,13 @@ impl Command for Layer {
     }
 }
 
-fn picked(info: &ModelInfo, scope: &Scope<'_>) -> Result<String> {
-    let paths: Vec<String> = info.layers.iter().map(|layer| layer.path.clone()).collect();
-    let shown = info.layers.iter().map(|layer| format!("{}  {}", layer.path, layer.op_type)).collect();
-    scope
-        .ui
-        .pick("Which layer?", shown)?
-        .and_then(|index| paths.get(index).cloned())
-        .ok_or_else(Error::cancelled)
+fn picked(info: &ModelInfo, scope: &Scope<'_>) -> Result<Option<String>> {
+    // What only quantizes is seldom meant.
+    let mut layers: Vec<&LayerInfo> = info.layers.iter().collect();
+    layers.sort_by_key(|layer| layer.kind.is_plumbing());
+    let paths: Vec<String> = layers.iter().map(|layer| layer.path.clone()).collect();
+    let shown = layers.iter().map(|layer| format!("{}  {}", layer.path, layer.op_type)).collect();
+    Ok(scope.ui.pick("Which layer?", shown)?.and_then(|index| paths.get(index).cloned()))
 }
 
 fn describe<'a>(model: &'a str, layer: &'a LayerInfo, info: &'a ModelInfo) -> Described<'a> {

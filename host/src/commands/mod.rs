@@ -9,6 +9,7 @@ mod bench;
 mod cache;
 mod capture;
 mod changes;
+mod clear;
 mod compare;
 mod convert;
 mod data;
@@ -22,6 +23,7 @@ mod explain;
 mod export;
 mod fields;
 mod flips;
+mod folder;
 mod format;
 mod graph;
 mod help;
@@ -67,6 +69,7 @@ mod watch;
 mod weights;
 
 pub use assert::{names_of, parse as assertion};
+pub use open::models_around;
 pub use tour::next as next_of_tour;
 pub use watch::{Round, parse as watched};
 
@@ -281,6 +284,9 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<source::Source>(),
     Entry::of::<variables::Let>(),
     Entry::of::<echo::Echo>(),
+    Entry::of::<folder::Cd>(),
+    Entry::of::<folder::Pwd>(),
+    Entry::of::<clear::Clear>(),
     Entry::of::<history::History>(),
     Entry::of::<tour::TourCommand>(),
     Entry::of::<help::Help>(),

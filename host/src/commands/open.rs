@@ -6,10 +6,11 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::playground::Playground;
 use crate::render::record::{Field, Record, ReportShape, Unit};
-use crate::render::report::{Report, Table};
+use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// `open [PATH]`
 pub(super) struct Open;
@@ -65,7 +66,10 @@ impl Command for Open {
     fn run(arguments: Arguments, playground: &mut Playground, scope: &Scope<'_>) -> Result<Report> {
         let path = match arguments.path {
             Some(text) => playground.path(&text),
-            None => picked(playground, scope)?,
+            None => match picked(playground, scope)? {
+                Some(path) => path,
+                None => return Ok(Report::default().effect(Effect::Left)),
+            },
         };
         let task = scope.ui.task(scope.cancel);
         let kept_bytes = playground.settings.cache_limit_bytes;
@@ -109,24 +113,34 @@ fn report(opened: &Opened) -> Report {
 }
 
 /// Lets the user choose among the folders and files below the working folder.
-fn picked(playground: &Playground, scope: &Scope<'_>) -> Result<PathBuf> {
+fn picked(playground: &Playground, scope: &Scope<'_>) -> Result<Option<PathBuf>> {
     let base = playground.path(".");
-    let places = places(&base, &|path| playground.backends.could_be_model(path));
+    let places = places(&base, &|path| playground.backends.could_be_model(path), &|| false);
     let choice = if places.is_empty() { None } else { scope.ui.pick("Open which?", places.clone())? };
     match choice.and_then(|index| places.get(index)) {
-        Some(place) => Ok(playground.path(place)),
+        Some(place) => Ok(Some(playground.path(place))),
         None if !scope.ui.appearance().is_interactive => {
             Err(Error::usage("`open` needs a path outside of an interactive session")
                 .with_hint("Write `open PATH`."))
         }
         None if places.is_empty() => Err(Error::not_found(format!("no models below `{}`", base.display()))
             .with_hint("Give another folder: `open PATH`.")),
-        None => Err(Error::cancelled()),
+        None => Ok(None),
     }
 }
 
+/// The models in the folder where paths start, or below it, as far as they are found at once.
+pub fn models_around(playground: &Playground) -> Vec<String> {
+    const PATIENCE: Duration = Duration::from_millis(300);
+    let start = Instant::now();
+    let could_be_model = |path: &Path| playground.backends.could_be_model(path);
+    let mut places = places(&playground.path("."), &could_be_model, &|| start.elapsed() > PATIENCE);
+    places.retain(|place| place != "." && !place.ends_with('/'));
+    places
+}
+
 /// Folders that hold models, then the models, relative to `base`; a few levels deep and a few hundred at most.
-fn places(base: &Path, could_be_model: &dyn Fn(&Path) -> bool) -> Vec<String> {
+fn places(base: &Path, could_be_model: &dyn Fn(&Path) -> bool, is_enough: &dyn Fn() -> bool) -> Vec<String> {
     const MAX_DEPTH: usize = 4;
     const MAX_FOLDERS: usize = 2_000;
     const MAX_PLACES: usize = 500;
@@ -135,7 +149,7 @@ fn places(base: &Path, could_be_model: &dyn Fn(&Path) -> bool) -> Vec<String> {
     let mut visited = 0;
     while let Some((folder, depth)) = pending.pop() {
         visited += 1;
-        if visited > MAX_FOLDERS || folders.len() + files.len() > MAX_PLACES {
+        if visited > MAX_FOLDERS || folders.len() + files.len() > MAX_PLACES || is_enough() {
             break;
         }
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };

@@ -11,7 +11,7 @@ use crate::render::text::counted;
 use std::path::Path;
 
 /// Commands that are about the session, not about models.
-const LEFT_OUT: [&str; 6] = ["help", "history", "quit", "record", "timing", "watch"];
+const LEFT_OUT: [&str; 8] = ["clear", "help", "history", "pwd", "quit", "record", "timing", "watch"];
 
 /// `record FILE`
 pub(super) struct Record;

@@ -22,7 +22,7 @@ pub(super) struct Reset;
 /// The arguments of `undo` and `redo`.
 #[derive(Debug, clap::Args)]
 pub(super) struct StepArguments {
-    /// How many changes
+    /// How many changes, from 1 on
     #[arg(value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
     /// The model; without it, the current one

@@ -1,7 +1,10 @@
 //! From a line of text to a displayed result: parse, expand, check, run, print, remember.
 
 mod block;
+mod redirect;
 mod watch;
+
+pub use redirect::{Trust, untrusted, without_file};
 
 use crate::cancel::CancelFlag;
 use crate::commands::{Entry, Prepared, Scope, find};
@@ -16,7 +19,7 @@ use crate::render::report::{Effect, Report};
 use crate::render::ui::Ui;
 use crate::render::{Format, number};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Scripts may run each other to this depth.
@@ -34,8 +37,12 @@ pub struct Executor {
     pub keeps_going: bool,
     /// A record of what happened so far, for reports.
     pub journal: Option<Journal>,
+    /// Who may run programs.
+    pub trust: Trust,
     /// How many nested scripts are running.
     depth: usize,
+    /// The folder of the script that is running.
+    script_folder: Option<PathBuf>,
     /// Whether a line is being watched: each of its results is shown at once.
     is_watching: bool,
     /// How many nested blocks are being executed.
@@ -51,6 +58,8 @@ pub enum Origin<'a> {
     Prompt {
         /// Columns before the text.
         width: usize,
+        /// Whether long results wait for a key: not if other lines follow already.
+        has_pages: bool,
     },
     /// A script, a pipe, an argument: the first error ends it.
     Text {
@@ -81,7 +90,9 @@ impl Executor {
             cancel,
             keeps_going: false,
             journal: None,
+            trust: Trust::default(),
             depth: 0,
+            script_folder: None,
             is_watching: false,
             blocks: 0,
             rounds: Vec::new(),
@@ -125,11 +136,13 @@ impl Executor {
             }
         };
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let outer_folder = self.script_folder.replace(folder.clone());
         let outer = std::mem::replace(&mut self.playground.base, folder);
         self.depth += 1;
         let name = path.display().to_string();
         let outcome = self.execute(&text, Origin::Text { name: &name, is_echoed });
         self.depth -= 1;
+        self.script_folder = outer_folder;
         self.playground.base = outer;
         outcome
     }
@@ -146,7 +159,7 @@ impl Executor {
             result => result,
         };
         self.note(text, statement, origin, &result);
-        if !matches!(result, Err(_) | Ok(Effect::Fail(_)))
+        if !matches!(result, Err(_) | Ok(Effect::Fail(_) | Effect::Left))
             && let Some((entry, line)) = named(text, statement)
         {
             if matches!(entry.name, "compare" | "evaluate") {
@@ -170,7 +183,7 @@ impl Executor {
             self.ui.remark(&format!("({})", number::duration(started.elapsed())));
         }
         match effect {
-            Effect::None => Outcome::GoOn,
+            Effect::None | Effect::Left => Outcome::GoOn,
             Effect::Quit => Outcome::Quit,
             Effect::Fail(error) => {
                 let error = error.with_span(statement.span.clone());
@@ -194,7 +207,7 @@ impl Executor {
     /// Prints a statement before its result, if echo is on.
     fn echo(&self, text: &str, statement: &Statement, origin: Origin<'_>) {
         if let Origin::Text { is_echoed: true, .. } = origin {
-            self.ui.echo(text.get(statement.span.clone()).unwrap_or_default());
+            self.ui.echo(text.get(statement.whole()).unwrap_or_default());
         }
     }
 
@@ -206,8 +219,15 @@ impl Executor {
         origin: Origin<'_>,
         format: &mut Format,
     ) -> Result<Effect> {
-        let (command, report) = self.compute(text, statement, format)?;
-        self.show(&report, *format, origin);
+        if statement.is_program() {
+            return self.run_program(text, statement).map(|()| Effect::None);
+        }
+        let (statement, target) = self.redirected(text, statement)?;
+        let (command, report) = self.compute(text, &statement, format)?;
+        match target {
+            Some(target) => self.send(&report, *format, &target)?,
+            None => self.show(&report, *format, origin),
+        }
         let effect = report.pending_effect().clone();
         if !matches!(effect, Effect::Fail(_)) && !report.value().is_null() {
             self.playground.results.insert(command, report.value().clone());
@@ -255,6 +275,11 @@ impl Executor {
         let is_for_machines = self.playground.settings.format.is_for_machines();
         if is_for_machines && self.ui.appearance().shows_last_only && !self.is_watching {
             self.ui.keep_last(report, format);
+        } else if matches!(origin, Origin::Prompt { has_pages: true, .. })
+            && self.is_at_top()
+            && !self.is_watching
+        {
+            self.ui.report_in_pages(report, format, &self.cancel);
         } else {
             self.ui.report(report, format, matches!(origin, Origin::Prompt { .. }));
         }
@@ -322,7 +347,7 @@ impl Executor {
         let source = match origin {
             // With several lines, say which one it was.
             Origin::Prompt { .. } if text.contains('\n') => Source::Text { name: "prompt", text },
-            Origin::Prompt { width } if is_about_words => Source::Prompt { text, prompt_width: width },
+            Origin::Prompt { width, .. } if is_about_words => Source::Prompt { text, prompt_width: width },
             Origin::Prompt { .. } => Source::None,
             Origin::Text { name, .. } => Source::Text { name, text },
         };

@@ -83,7 +83,7 @@ impl Executor {
             self.compute(line, &statement, &mut format).map_err(|error| error.without_span())?;
         let mut failure = None;
         match report.pending_effect() {
-            Effect::None => {}
+            Effect::None | Effect::Left => {}
             Effect::Fail(error) if error.kind() == ErrorKind::Cancelled => return Err(error.clone()),
             Effect::Fail(error) => failure = Some(error.clone()),
             _ => {

@@ -18,7 +18,7 @@ pub use generate::{Fill, Generator};
 pub use labels::labels;
 pub use picture::{Picture, PictureLayout, PictureOptions, Resize};
 pub use raw::raw;
-pub use read::{Samples, Selection};
+pub use read::{Samples, Selection, arrays_in};
 pub use stored::Stored;
 
 use crate::error::{Error, Result};

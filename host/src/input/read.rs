@@ -96,6 +96,11 @@ pub(super) fn too_large(path: &Path, name: &str) -> Error {
         .with_hint("Select a part of it, as in `[0:32]`.")
 }
 
+/// The names of the arrays in an `.npz` file; none if it cannot be read.
+pub fn arrays_in(path: &Path) -> Vec<String> {
+    npz_keys(path).unwrap_or_default()
+}
+
 /// The names of the arrays in an `.npz` file.
 pub(super) fn npz_keys(path: &Path) -> Result<Vec<String>> {
     let file = regular_file::open(path)?;

@@ -79,6 +79,23 @@ pub fn is_incomplete(text: &str) -> bool {
         || blocks(text).is_err_and(|problems| problems.iter().all(|problem| problem.is_incomplete))
 }
 
+/// The lines of a text as a prompt would take them one after another: each with all that belongs to it, as to a block.
+/// Empty ones are left out.
+pub fn separate_lines(text: &str) -> Vec<&str> {
+    let (mut lines, mut start, mut end) = (Vec::new(), 0, 0);
+    for line in text.split_inclusive('\n') {
+        end += line.len();
+        let whole = text.get(start..end).unwrap_or_default().trim_end_matches(['\n', '\r']);
+        if !is_incomplete(whole) {
+            lines.push(whole);
+            start = end;
+        }
+    }
+    lines.push(text.get(start..).unwrap_or_default().trim_end_matches(['\n', '\r']));
+    lines.retain(|line| !line.trim().is_empty());
+    lines
+}
+
 /// The syntax of the block that a keyword belongs to; `None` for other words.
 pub fn usage(word: &str) -> Option<&'static str> {
     KEYWORDS.iter().find(|(keyword, _)| *keyword == word).map(|(_, usage)| *usage)
@@ -114,6 +131,9 @@ struct Builder {
 
 impl Builder {
     fn statement(&mut self, statement: Statement) {
+        if let (Some(program), Some(_)) = (&statement.program, keyword(statement.words.first())) {
+            self.problem("only the result of a command goes to a program", program.clone());
+        }
         match keyword(statement.words.first()) {
             Some("if") => {
                 self.require(statement.words.len() > 1, &statement, "`if` needs an expression");
@@ -174,7 +194,7 @@ impl Builder {
         if keyword(statement.words.get(1)) == Some("if") {
             let mut words = statement.words;
             words.remove(0);
-            let inner = Statement { span: words[0].span.start..statement.span.end, words };
+            let inner = Statement { span: words[0].span.start..statement.span.end, words, program: None };
             self.require(inner.words.len() > 1, &inner, "`if` needs an expression");
             if let Some(Open { kind: Kind::If { condition, .. }, .. }) = self.open.last_mut() {
                 *condition = Some(inner);
@@ -314,6 +334,16 @@ mod tests {
     fn a_block_goes_on_until_it_ends_or_can_no_longer_be_right() {
         assert!(is_incomplete("if a\nb") && is_incomplete("for m in x; echo 'y"));
         assert!(!is_incomplete("if a; end") && !is_incomplete("for m a") && !is_incomplete("end; if a"));
+    }
+
+    #[test]
+    fn lines_are_separate_unless_they_belong_together() {
+        assert_eq!(
+            separate_lines("a\n\nfor m in x\n b\nend\r\n c 'd\ne'\nif f\n"),
+            ["a", "for m in x\n b\nend", " c 'd\ne'", "if f"]
+        );
+        assert_eq!(separate_lines("\n \n"), [""; 0]);
+        assert_eq!(separate_lines("end\na"), ["end", "a"]);
     }
 
     #[test]

@@ -18,11 +18,21 @@ impl Line {
     /// # Errors
     /// `Usage` for a variable that is not set.
     pub fn new(text: &str, statement: &Statement, variables: &Variables) -> Result<Self> {
-        let words = statement
+        let mut words = statement
             .words
             .iter()
             .map(|word| Ok((variables.expand(word)?, word.span.clone())))
             .collect::<Result<Vec<_>>>()?;
+        // `?NAME` asks for help, too.
+        if let Some((first, span)) = words.first().cloned()
+            && let Some(name) = first.strip_prefix('?')
+            && text.get(span.clone()).is_some_and(|written| written.starts_with('?'))
+        {
+            words[0] = ("help".to_owned(), span.start..span.start + 1);
+            if !name.is_empty() {
+                words.insert(1, (name.to_owned(), span.start + 1..span.end));
+            }
+        }
         Ok(Self { words, span: statement.span.clone(), rest: rest(text, statement, variables)? })
     }
 
@@ -78,6 +88,17 @@ fn rest(text: &str, statement: &Statement, variables: &Variables) -> Result<Stri
 mod tests {
     use super::*;
     use crate::language::parse;
+
+    #[test]
+    fn a_question_mark_asks_for_help() {
+        let words = |text: &str| {
+            let line = Line::new(text, &parse(text).unwrap()[0], &Variables::default()).unwrap();
+            line.words().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(words("?layers"), ["help", "layers"]);
+        assert_eq!(words("? layers --schema"), ["help", "layers", "--schema"]);
+        assert_eq!(words("'?layers'"), ["?layers"]);
+    }
 
     #[test]
     fn the_rest_keeps_quotes_and_expands_variables() {

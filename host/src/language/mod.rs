@@ -7,7 +7,7 @@ pub mod token;
 pub mod usage;
 pub mod variable;
 
-pub use block::{Node, blocks, is_incomplete};
+pub use block::{Node, blocks, is_incomplete, separate_lines};
 pub use line::Line;
 pub use token::{Part, Problem, Statement, Word, parse, quoted};
 pub use variable::Variables;

@@ -5,6 +5,8 @@
 //! - Outside quotes a backslash makes the next character literal; before a newline it joins the lines.
 //! - `$name` and `${name}` are expanded later, into one word, whatever the value holds.
 //! - `#` at the start of a word begins a comment that ends with the line.
+//! - `|` at the start of a word ends a statement's own words: the rest, up to a newline or an unquoted `;`, is for a shell, as is
+//!   the rest of the line after `!` in place of a command.
 
 use std::ops::Range;
 
@@ -15,6 +17,20 @@ pub struct Statement {
     pub words: Vec<Word>,
     /// From the first word to the end of the last, in bytes of the text.
     pub span: Range<usize>,
+    /// What is for a shell: after `|`, or after the only word `!`.
+    pub program: Option<Range<usize>>,
+}
+
+impl Statement {
+    /// The position with what is for a shell.
+    pub fn whole(&self) -> Range<usize> {
+        self.span.start..self.program.as_ref().map_or(self.span.end, |program| program.end)
+    }
+
+    /// Whether it only runs a program.
+    pub fn is_program(&self) -> bool {
+        self.program.as_ref().is_some_and(|program| program.start == self.span.end) && self.span.len() == 1
+    }
 }
 
 /// One word, its variables not yet expanded.
@@ -82,7 +98,30 @@ impl Splitter<'_> {
             match letter {
                 '\n' | ';' => {
                     self.bump();
-                    self.finish_statement(&mut words);
+                    self.finish_statement(&mut words, None);
+                }
+                '!' if words.is_empty() => {
+                    let start = self.position;
+                    self.bump();
+                    let rest = &self.text[self.position..];
+                    let end = self.position + rest.find('\n').unwrap_or(rest.len());
+                    let program = self.position..end;
+                    let span = start..start + 1;
+                    words.push(Word { parts: vec![Part::Literal("!".to_owned())], span: span.clone() });
+                    self.position = end;
+                    if self.text[program.clone()].trim().is_empty() {
+                        self.problem("`!` without a program", span);
+                    }
+                    self.finish_statement(&mut words, Some(program));
+                }
+                '|' if !words.is_empty() && !self.text[self.position..].starts_with("||") => {
+                    let start = self.position;
+                    self.bump();
+                    let program = self.program();
+                    if self.text[program.clone()].trim().is_empty() {
+                        self.problem("`|` without a program", start..start + 1);
+                    }
+                    self.finish_statement(&mut words, Some(program));
                 }
                 '#' => {
                     let rest = &self.text[self.position..];
@@ -97,14 +136,38 @@ impl Splitter<'_> {
                 }
             }
         }
-        self.finish_statement(&mut words);
+        self.finish_statement(&mut words, None);
     }
 
-    fn finish_statement(&mut self, words: &mut Vec<Word>) {
+    fn finish_statement(&mut self, words: &mut Vec<Word>, program: Option<Range<usize>>) {
         if let (Some(first), Some(last)) = (words.first(), words.last()) {
             let span = first.span.start..last.span.end;
-            self.statements.push(Statement { words: std::mem::take(words), span });
+            self.statements.push(Statement { words: std::mem::take(words), span, program });
         }
+    }
+
+    /// Up to the end of the statement, with the quotes of a shell.
+    fn program(&mut self) -> Range<usize> {
+        let start = self.position;
+        let mut quote = None;
+        while let Some(letter) = self.peek() {
+            match (quote, letter) {
+                (None, '\n' | ';') => break,
+                (None, '\'' | '"') => quote = Some((letter, self.position)),
+                (Some((open, _)), letter) if letter == open => quote = None,
+                (None | Some(('"', _)), '\\') => self.bump(),
+                _ => {}
+            }
+            self.bump();
+        }
+        if let Some((_, quote)) = quote {
+            self.open_quote(quote);
+        }
+        start..self.position
+    }
+
+    fn problem(&mut self, message: &'static str, span: Range<usize>) {
+        self.problems.push(Problem { message, span, is_incomplete: false });
     }
 
     fn word(&mut self) -> Word {
@@ -297,6 +360,32 @@ mod tests {
     #[test]
     fn a_hash_or_a_quote_inside_a_word_does_not_start_anything_new() {
         assert_eq!(words("open a#b 'c;d'e\"f g\""), [["open", "a#b", "c;def g"]]);
+    }
+
+    #[test]
+    fn a_bar_and_an_exclamation_mark_leave_the_rest_to_a_shell() {
+        let parts = |text: &'static str| -> Vec<(&str, Option<&str>)> {
+            let statements = parse(text).unwrap();
+            let of =
+                |statement: Statement| (&text[statement.span], statement.program.map(|span| &text[span]));
+            statements.into_iter().map(of).collect()
+        };
+        assert_eq!(
+            parts("layers m | grep 'a;b' | head -3; summary\necho 'a | b' c|d"),
+            [("layers m", Some(" grep 'a;b' | head -3")), ("summary", None), ("echo 'a | b' c|d", None)]
+        );
+        assert_eq!(
+            parts("a; !ls $HOME; ls 'x\nassert a || b"),
+            [("a", None), ("!", Some("ls $HOME; ls 'x")), ("assert a || b", None)]
+        );
+        assert!(parse("a !b").is_ok_and(|statements| statements[0].program.is_none()));
+        assert!(
+            is_incomplete("a | grep 'b")
+                && !is_incomplete("a |")
+                && parse("a |").is_err()
+                && parse("!").is_err()
+        );
+        assert!(parse("!x").unwrap()[0].is_program() && !parse("a |x").unwrap()[0].is_program());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::backend::{Backends, Progress};
 use crate::cache::Cache;
 use crate::catalog::{Catalog, KeptResults, Measurements, Opened};
 use crate::error::{Error, Result};
+pub use crate::input::arrays_in;
 use crate::input::{Dataset, Input, Selection};
 use crate::language::{Line, Variables};
 use crate::render::report::Report;

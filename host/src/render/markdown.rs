@@ -37,7 +37,7 @@ fn pipe_table(table: &Table) -> String {
         shown().map(|column| if column.is_right_aligned { "---:" } else { "---" }).collect();
     let _ = writeln!(text, "| {} |", names.join(" | "));
     let _ = writeln!(text, "| {} |", marks.join(" | "));
-    for row in &table.rows {
+    for row in &table.seen().rows {
         let cells = row.iter().zip(&table.columns).filter(|(_, column)| column.is_shown);
         let cells: Vec<String> = cells.map(|(cell, _)| cell_text(cell)).collect();
         let _ = writeln!(text, "| {} |", cells.join(" | "));

@@ -1,12 +1,18 @@
 //! What commands return, and how it is shown. Nothing below this module deals with the terminal.
 
+pub mod ascii;
 pub mod chart;
+pub mod columns;
 pub mod csv;
 pub mod diagnostic;
+pub mod ending;
 pub mod histogram;
 pub mod json;
+pub mod keys;
 pub mod markdown;
 pub mod number;
+pub mod pager;
+pub mod progress;
 pub mod record;
 pub mod report;
 pub mod style;

@@ -8,6 +8,7 @@ use crate::render::record::{self, Record};
 use crate::render::style::Tone;
 use serde_json::Value;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// The result of a command.
@@ -25,6 +26,8 @@ pub enum Effect {
     /// Goes on.
     #[default]
     None,
+    /// Goes on as if the line had not been given: the user chose nothing.
+    Left,
     /// Ends.
     Quit,
     /// Runs a script.
@@ -111,6 +114,7 @@ impl Block {
                     title: line(&table.title),
                     columns: table.columns.iter().map(named).collect(),
                     rows: table.rows.iter().map(|row| row.iter().map(cell).collect()).collect(),
+                    left_out: table.left_out.clone(),
                 })
             }
             // Escaped where it is written, as all JSON is.
@@ -129,16 +133,18 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The rows, each with one cell a column.
     pub rows: Vec<Vec<Cell>>,
+    /// The rows that people do not see, by index.
+    pub left_out: BTreeSet<usize>,
 }
 
 /// One column of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Column {
     /// The heading.
     pub name: Cow<'static, str>,
     /// Whether its cells end at the right, as numbers do.
     pub is_right_aligned: bool,
-    /// Columns of a higher rank are left out first when the terminal is too narrow; rank 0 always stays.
+    /// Columns of a higher rank are left out first when the terminal is too narrow, see [`crate::render::columns`].
     pub rank: u8,
     /// Whether its cells are charts, which fill the width that the other columns leave, and are for people only.
     pub is_chart: bool,
@@ -217,6 +223,20 @@ impl Table {
     #[must_use]
     pub fn titled(self, title: impl Into<String>) -> Self {
         Self { title: title.into(), ..self }
+    }
+
+    /// The table as people see it.
+    pub fn seen(&self) -> Cow<'_, Self> {
+        if self.left_out.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let seen = self.rows.iter().enumerate().filter(|(index, _)| !self.left_out.contains(index));
+        Cow::Owned(Self {
+            title: self.title.clone(),
+            columns: self.columns.clone(),
+            rows: seen.map(|(_, row)| row.clone()).collect(),
+            left_out: BTreeSet::new(),
+        })
     }
 }
 

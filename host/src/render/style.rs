@@ -20,6 +20,8 @@ pub enum Tone {
     Bad,
     /// Less important.
     Dim,
+    /// A number, where it is typed.
+    Number,
 }
 
 impl Tone {
@@ -32,6 +34,7 @@ impl Tone {
             Self::Warning => Style::new().yellow(),
             Self::Bad => Style::new().red(),
             Self::Dim => Style::new().dimmed(),
+            Self::Number => Style::new().magenta(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reports as text for a terminal, within its width.
 
-use crate::render::chart;
+use crate::render::columns::{self, Chosen, chart_width, natural_width, needed_width};
 use crate::render::json;
 use crate::render::report::{Block, Cell, Column, Report, Table};
 use crate::render::style::{self, Tone};
@@ -39,16 +39,24 @@ fn push_line(text: &mut String, pieces: &[(Tone, String)], width: Option<u16>) {
     }
     let first = pieces.first().map_or("", |(_, piece)| piece.as_str());
     let indent = " ".repeat(first.len() - first.trim_start().len() + 2);
-    let mut column = 0;
+    let (mut column, mut spaces) = (0, 0);
     for (tone, piece) in pieces {
         for word in piece.split_inclusive(' ').flat_map(|word| parts(word, room, indent.len())) {
-            if column > indent.len() && column + word.trim_end().width() > room {
+            if column > indent.len() && column + spaces + word.trim_end().width() > room {
                 text.push('\n');
                 text.push_str(&indent);
-                column = indent.len();
+                (column, spaces) = (indent.len(), 0);
             }
-            text.push_str(&tone.paint(&word));
-            column += word.width();
+            // Spaces are written before the next word only: after a full line they would be a line of their own.
+            let (before, after) = (spaces, word.len() - word.trim_end_matches(' ').len());
+            let word = word.trim_end_matches(' ');
+            if word.is_empty() {
+                spaces += after;
+                continue;
+            }
+            text.push_str(&tone.paint(&format!("{}{word}", " ".repeat(before))));
+            column += before + word.width();
+            spaces = after;
         }
     }
     text.push('\n');
@@ -72,7 +80,7 @@ fn parts(word: &str, room: usize, indent: usize) -> Vec<String> {
 
 fn push_fields(text: &mut String, fields: &[(String, Cell)], width: Option<u16>) {
     let label_width = fields.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
-    let room = width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(label_width + 4).max(20));
+    let room = width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(label_width + 4).max(12));
     for (name, cell) in fields {
         for (index, line) in wrap(&cell.text, room).into_iter().enumerate() {
             let label = if index == 0 { name.as_str() } else { "" };
@@ -95,6 +103,7 @@ fn wrap(text: &str, room: usize) -> Vec<String> {
             _ => lines.push(word.to_owned()),
         }
     }
+    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
     lines
 }
 
@@ -103,14 +112,15 @@ fn push_table(text: &mut String, table: &Table, width: Option<u16>) {
         text.push_str(&Tone::Heading.paint(&table.title));
         text.push('\n');
     }
-    let (shown, hidden) = choose_columns(table, width);
+    let table = &*table.seen();
+    let Chosen { shown, hidden } = columns::choose(table, width);
     let mut drawing = comfy_table::Table::new();
     drawing.load_style(line_style());
     drawing.set_content_arrangement(ContentArrangement::Disabled);
     if let Some(width) = width
         && needed_width(table, &shown) > usize::from(width)
     {
-        drawing.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        drawing.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.saturating_sub(2));
     }
     drawing.set_header(shown.iter().map(|&index| {
         let column = &table.columns[index];
@@ -172,55 +182,6 @@ fn align(tone: Tone, text: &str, column: &Column) -> comfy_table::Cell {
 
 fn line_style() -> TableStyle {
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'))
-}
-
-/// The columns to show, and the names of those left out, so that the table fits if it can.
-fn choose_columns(table: &Table, width: Option<u16>) -> (Vec<usize>, Vec<&str>) {
-    let mut shown: Vec<usize> =
-        (0..table.columns.len()).filter(|index| table.columns[*index].is_shown).collect();
-    let mut hidden = Vec::new();
-    let Some(width) = width else { return (shown, hidden) };
-    while needed_width(table, &shown) > usize::from(width) {
-        let last = shown.iter().enumerate().max_by_key(|&(place, &index)| (table.columns[index].rank, place));
-        match last {
-            Some((place, &index)) if table.columns[index].rank > 0 => {
-                shown.remove(place);
-                hidden.push(table.columns[index].name.as_ref());
-            }
-            _ => break,
-        }
-    }
-    // A chart has no heading.
-    hidden.retain(|name| !name.is_empty());
-    hidden.reverse();
-    (shown, hidden)
-}
-
-fn needed_width(table: &Table, shown: &[usize]) -> usize {
-    2 + shown.iter().map(|&index| natural_width(table, index) + 2).sum::<usize>()
-}
-
-/// The width that the other columns leave for a chart, within limits.
-fn chart_width(table: &Table, shown: &[usize], width: Option<u16>) -> usize {
-    let Some(width) = width else { return chart::DEFAULT_WIDTH };
-    let charts = shown.iter().filter(|index| table.columns[**index].is_chart).count().max(1);
-    let left = usize::from(width).saturating_sub(needed_width(table, shown));
-    // The minimum width depends on all charts, including those left out.
-    let all = chart_count(table);
-    (chart::min_width(all) + left / charts).min(chart::MAX_WIDTH)
-}
-
-fn chart_count(table: &Table) -> usize {
-    table.columns.iter().filter(|column| column.is_chart && column.is_shown).count()
-}
-
-fn natural_width(table: &Table, index: usize) -> usize {
-    if table.columns[index].is_chart {
-        return chart::min_width(chart_count(table)).max(table.columns[index].name.width());
-    }
-    let widest_line = |text: &str| text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
-    let cells = table.rows.iter().filter_map(|row| row.get(index)).map(|cell| widest_line(&cell.text));
-    cells.max().unwrap_or(0).max(table.columns[index].name.width())
 }
 
 #[cfg(test)]
@@ -295,7 +256,21 @@ mod tests {
     #[test]
     fn a_long_line_is_broken_at_spaces() {
         let text = report(&Report::default().line("one two three four"), Some(10));
-        assert_eq!(text, "one two \n  three \n  four\n");
+        assert_eq!(text, "one two\n  three\n  four\n");
+    }
+
+    #[test]
+    fn no_line_of_any_report_is_wider_than_the_terminal() {
+        let wide = Report::default().line("an exactly full line  with more").table(Table::of(&[
+            Row { layer: "a_name_without_any_space_in_it", notes: Some("said of it"), bytes: 1 << 40 },
+            Row { layer: "b", notes: None, bytes: 7 },
+        ]));
+        for width in 12..60 {
+            let text = strip(&report(&wide, Some(width)));
+            for line in text.lines() {
+                assert!(line.width() <= usize::from(width) && !line.ends_with(' '), "{width}: {line:?}");
+            }
+        }
     }
 
     #[test]

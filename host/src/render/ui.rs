@@ -1,19 +1,18 @@
 //! The one handle for all output: results go to standard output, messages to standard error.
 
-use crate::backend::Progress;
 use crate::cancel::CancelFlag;
 use crate::error::{Error, Result};
 use crate::printable;
+use crate::render::ending::{Ending, Stream};
+use crate::render::pager::{self, Screen};
+pub use crate::render::progress::Task;
+use crate::render::progress::{Lines, Shown};
 use crate::render::report::Report;
-use crate::render::{Format, csv, diagnostic, json, markdown, style, table};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::render::text::counted;
+use crate::render::{Format, ascii, csv, diagnostic, json, markdown, style, table};
 use std::io::Write;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-/// A spinner appears only for work that takes longer than this.
-const SPINNER_DELAY: Duration = Duration::from_millis(150);
+use std::sync::{Arc, Mutex};
 
 /// How to show things, decided once at the start from the arguments, the environment and the terminal.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +21,10 @@ pub struct Appearance {
     pub is_output_colored: bool,
     /// Whether messages may have colors.
     pub is_talk_colored: bool,
+    /// Whether results are in ASCII.
+    pub is_output_ascii: bool,
+    /// Whether messages are in ASCII.
+    pub is_talk_ascii: bool,
     /// Whether results go to a terminal.
     pub is_output_terminal: bool,
     /// Whether messages go to a terminal that can redraw a line.
@@ -30,6 +33,8 @@ pub struct Appearance {
     pub is_interactive: bool,
     /// The width to fit; `None` when results do not go to a terminal.
     pub width: Option<u16>,
+    /// How results longer than the terminal are shown at a prompt; `None` for all at once.
+    pub paging: Option<Paging>,
     /// Whether to leave out what is neither result nor error.
     pub is_quiet: bool,
     /// Whether to print only the last result for machines.
@@ -38,11 +43,20 @@ pub struct Appearance {
     pub is_verbose: bool,
 }
 
+/// What shows long results.
+#[derive(Clone, Debug, Default)]
+pub struct Paging {
+    /// The user's program; `None` for qp itself.
+    pub program: Option<String>,
+    /// What `LESS` is set to for it.
+    pub less: Option<String>,
+}
+
 /// The handle. All output of the program goes through it.
 pub struct Ui {
     appearance: Appearance,
-    output: Mutex<Box<dyn Write + Send>>,
-    talk: Mutex<Box<dyn Write + Send>>,
+    output: Stream,
+    talk: Stream,
     is_output_closed: AtomicBool,
     has_output_failed: AtomicBool,
     has_shown_result: AtomicBool,
@@ -61,8 +75,8 @@ impl Ui {
     pub fn new(appearance: Appearance, output: Box<dyn Write + Send>, talk: Box<dyn Write + Send>) -> Self {
         Self {
             appearance,
-            output: Mutex::new(output),
-            talk: Mutex::new(talk),
+            output: Arc::new(Mutex::new(output)),
+            talk: Arc::new(Mutex::new(talk)),
             is_output_closed: AtomicBool::new(false),
             has_output_failed: AtomicBool::new(false),
             has_shown_result: AtomicBool::new(false),
@@ -73,6 +87,16 @@ impl Ui {
     /// How things are shown.
     pub fn appearance(&self) -> &Appearance {
         &self.appearance
+    }
+
+    /// What the end of the process needs of this handle.
+    pub fn ending(&self) -> Ending {
+        Ending {
+            output: Arc::clone(&self.output),
+            talk: Arc::clone(&self.talk),
+            is_colored: self.appearance.is_talk_colored,
+            has_bar: self.appearance.is_talk_terminal && !self.appearance.is_quiet,
+        }
     }
 
     /// The current width: a terminal's may have changed since the start.
@@ -102,6 +126,44 @@ impl Ui {
             self.write_output("\n");
         }
         self.write_output(&text);
+    }
+
+    /// Shows a result at a prompt, a screen at a time if it is longer. The user's pager gets Ctrl-C, too, which then does
+    /// not mean the session.
+    pub fn report_in_pages(&self, report: &Report, format: Format, cancel: &CancelFlag) {
+        let text = self.text(report, format);
+        let long = Screen::of_terminal().filter(|screen| !screen.fits(&text));
+        let (Some(paging), Some(screen)) = (&self.appearance.paging, long) else {
+            return self.write_output(&text);
+        };
+        let text = printable::screen(&text, self.appearance.is_output_colored);
+        let text = if self.appearance.is_output_ascii { ascii::fold(&text) } else { text };
+        let is_shown = paging.program.as_ref().is_some_and(|program| {
+            pager::page_with(program, paging.less.as_deref(), &text, || cancel.clear())
+        });
+        if is_shown {
+            return;
+        }
+        let mut output = self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let left = pager::page(&text, screen, self.appearance.is_output_colored, &mut **output);
+        drop(output);
+        match left {
+            Ok(left) if left.hidden > 0 => {
+                self.remark(&format!("{} of {} not shown", left.hidden, counted(left.total, "line")));
+            }
+            Ok(_) => {}
+            Err(error) => self.output_failed(&error),
+        }
+    }
+
+    /// A result for files and programs: without colors, and as wide as it is.
+    pub fn plain(&self, report: &Report, format: Format) -> String {
+        let text = match format {
+            Format::Table => style::strip(&table::report(report, None)),
+            Format::Json => json::report(report, false),
+            _ => self.text(report, format),
+        };
+        printable::screen(&text, false).into_owned()
     }
 
     fn text(&self, report: &Report, format: Format) -> String {
@@ -172,16 +234,26 @@ impl Ui {
         ));
     }
 
-    /// A task with a spinner on a terminal; the spinner goes when the task is dropped.
+    /// Shows a line of several that were given at once, as if it had been typed at this prompt.
+    pub fn echo_typed(&self, prompt: &str, line: &str) {
+        let line = printable::lines(line).into_owned();
+        self.write_output(&format!("{}{line}\n", style::Tone::Heading.paint(prompt)));
+    }
+
+    /// Clears the terminal that results go to, if they do.
+    pub fn clear_screen(&self) {
+        if self.appearance.is_output_terminal && self.appearance.is_talk_terminal {
+            let mut output = self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let _ = output.write_all(b"\x1b[H\x1b[2J\x1b[3J").and_then(|()| output.flush());
+        }
+    }
+
+    /// A task with a spinner on a terminal, which goes when the task is dropped; elsewhere with a line every ten seconds.
     pub fn task<'a>(&self, cancel: &'a CancelFlag) -> Task<'a> {
-        let is_drawn = self.appearance.is_talk_terminal && !self.appearance.is_quiet;
-        Task {
-            cancel,
-            bar: is_drawn.then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())),
-            styles: Styles::new(),
-            stage: Mutex::default(),
-            started: Instant::now(),
-            is_shown: AtomicBool::new(false),
+        match (self.appearance.is_quiet, self.appearance.is_talk_terminal) {
+            (true, _) => Task::new(cancel, Shown::Nothing),
+            (false, true) => Task::new(cancel, Shown::bar(self.appearance.is_talk_ascii)),
+            (false, false) => Task::new(cancel, Shown::Lines(Lines::new(Arc::clone(&self.talk)))),
         }
     }
 
@@ -193,9 +265,17 @@ impl Ui {
         if !self.appearance.is_interactive || options.is_empty() {
             return Ok(None);
         }
-        let options = options.iter().map(|option| printable::line(option).into_owned()).collect();
+        let is_ascii = self.appearance.is_talk_ascii;
+        let shown = |text: &str| match is_ascii {
+            true => ascii::fold(text).into_owned(),
+            false => text.to_owned(),
+        };
+        let options = options.iter().map(|option| shown(&printable::line(option))).collect();
+        let keys = shown("type words to filter, ↑↓ to move, Enter to choose, Esc to leave");
         match inquire::Select::new(&printable::line(question), options)
             .with_page_size(12)
+            .with_scorer(&|input, _, option, index| score(input, option, index))
+            .with_help_message(&keys)
             .raw_prompt_skippable()
         {
             Ok(choice) => Ok(choice.map(|choice| choice.index)),
@@ -205,7 +285,14 @@ impl Ui {
     }
 
     fn write_output(&self, text: &str) {
-        let Err(error) = write(&self.output, text, self.appearance.is_output_colored) else { return };
+        if let Err(error) =
+            write(&self.output, text, self.appearance.is_output_colored, self.appearance.is_output_ascii)
+        {
+            self.output_failed(&error);
+        }
+    }
+
+    fn output_failed(&self, error: &std::io::Error) {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             self.is_output_closed.store(true, Ordering::Relaxed);
         } else if !self.has_output_failed.swap(true, Ordering::Relaxed) {
@@ -215,82 +302,42 @@ impl Ui {
 
     fn write_talk(&self, text: &str) {
         // If standard error itself fails, there is nowhere to report it.
-        let _ = write(&self.talk, text, self.appearance.is_talk_colored);
+        let _ = write(&self.talk, text, self.appearance.is_talk_colored, self.appearance.is_talk_ascii);
     }
 }
 
-fn write(stream: &Mutex<Box<dyn Write + Send>>, text: &str, is_colored: bool) -> std::io::Result<()> {
+/// Every word of the input has to be in the option; those that begin with the first word come first, the others keep
+/// their order.
+fn score(input: &str, option: &str, index: usize) -> Option<i64> {
+    let (input, option) = (input.to_lowercase(), option.to_lowercase());
+    let mut words = input.split_whitespace().peekable();
+    let is_start = words.peek().is_some_and(|word| option.starts_with(word));
+    let order = -i64::try_from(index).unwrap_or(i64::MAX);
+    words.all(|word| option.contains(word)).then_some(if is_start {
+        i64::from(u32::MAX) + order
+    } else {
+        order
+    })
+}
+
+fn write(stream: &Stream, text: &str, is_colored: bool, is_ascii: bool) -> std::io::Result<()> {
     let mut stream = stream.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    stream.write_all(printable::screen(text, is_colored).as_bytes())?;
+    let text = printable::screen(text, is_colored);
+    let text = if is_ascii { ascii::fold(&text) } else { text };
+    stream.write_all(text.as_bytes())?;
     stream.flush()
 }
 
-/// How work of unknown and of known length is shown.
-struct Styles {
-    spinner: ProgressStyle,
-    bar: ProgressStyle,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Styles {
-    fn new() -> Self {
-        let style = |template: &str| {
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
-        };
-        Self {
-            spinner: style("{spinner} {msg}"),
-            bar: style("{spinner} {msg} {bar:20} {pos}/{len} ({per_sec}, {eta} left)"),
-        }
-    }
-}
-
-/// Work that the user waits for.
-pub struct Task<'a> {
-    cancel: &'a CancelFlag,
-    bar: Option<ProgressBar>,
-    styles: Styles,
-    /// The stage that the bar shows.
-    stage: Mutex<String>,
-    started: Instant,
-    is_shown: AtomicBool,
-}
-
-impl Progress for Task<'_> {
-    fn update(&self, stage: &str, done: u64, total: u64) {
-        let Some(bar) = &self.bar else { return };
-        let stage = &*printable::line(stage);
-        if self.started.elapsed() < SPINNER_DELAY {
-            return;
-        }
-        if !self.is_shown.swap(true, Ordering::Relaxed) {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-            bar.enable_steady_tick(Duration::from_millis(100));
-        }
-        if total == 0 {
-            bar.set_style(self.styles.spinner.clone());
-            bar.set_message(format!("{stage} …"));
-            return;
-        }
-        // The rate and the time left are those of this stage.
-        let mut current = self.stage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *current != stage {
-            stage.clone_into(&mut current);
-            bar.reset();
-            bar.set_style(self.styles.bar.clone());
-        }
-        bar.set_length(total);
-        bar.set_position(done);
-        bar.set_message(stage.to_owned());
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.cancel.is_set()
-    }
-}
-
-impl Drop for Task<'_> {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+    #[test]
+    fn every_word_has_to_fit_in_any_order() {
+        assert!(score("conv layer1", "layer1.conv2  Conv", 3).is_some());
+        assert!(score("conv layer9", "layer1.conv2  Conv", 3).is_none());
+        assert!(score("", "layer1", 3).is_some());
+        assert!(score("lay", "layer1", 9) > score("lay", "a_layer", 0));
+        assert!(score("lay", "layer1", 1) > score("lay", "layer2", 2));
     }
 }

@@ -1,51 +1,32 @@
 //! Completion of commands, options, models, backends and paths.
 
+use super::values::{paths, values_of};
+use super::vocabulary::Vocabulary;
 use crate::commands;
 use crate::language::block;
 use crate::language::token::is_name;
-use crate::playground::Playground;
 use crate::printable;
-use std::path::{Path, PathBuf};
 
-/// The names of a session that can be completed.
-#[derive(Clone, Debug, Default)]
-pub struct Vocabulary {
-    /// Models and families.
-    pub models: Vec<String>,
-    /// Layers of the current model.
-    pub layers: Vec<String>,
-    /// Data sets.
-    pub datasets: Vec<String>,
-    /// Ids of plugins.
-    pub backends: Vec<String>,
-    /// Names of variables.
-    pub variables: Vec<String>,
-    /// Where relative paths start.
-    pub base: PathBuf,
+/// Something that a word can become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The word.
+    pub text: String,
+    /// Whether that completes it.
+    pub is_whole: bool,
+    /// What it is, in a few words.
+    pub about: String,
 }
 
-impl Vocabulary {
-    /// The names of this session.
-    pub fn of(playground: &Playground) -> Self {
-        let names = playground.names();
-        let mut models: Vec<String> = names.iter().map(|named| named.id.clone()).collect();
-        models.extend(names.iter().map(|named| named.family.clone()));
-        models.sort();
-        models.dedup();
-        let current = playground.current.as_ref();
-        let loaded = playground.loaded().find(|loaded| Some(&loaded.path) == current);
-        Self {
-            models,
-            layers: loaded
-                .iter()
-                .flat_map(|loaded| &loaded.info().layers)
-                .map(|layer| layer.path.clone())
-                .collect(),
-            datasets: playground.datasets.keys().cloned().collect(),
-            backends: playground.backends.plugins().iter().map(|plugin| plugin.id().to_owned()).collect(),
-            variables: playground.variables.iter().map(|(name, _)| name.to_owned()).collect(),
-            base: playground.base.clone(),
-        }
+impl Offer {
+    /// A whole word.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_whole: true, about: String::new() }
+    }
+
+    /// The same with what it is.
+    pub fn about(self, about: impl Into<String>) -> Self {
+        Self { about: about.into(), ..self }
     }
 }
 
@@ -63,6 +44,8 @@ pub struct Completions {
 pub struct Candidate {
     /// The text in the list.
     pub shown: String,
+    /// What is said beside it.
+    pub about: String,
     /// The text inserted in the line: quoted if needed, with what follows.
     pub inserted: String,
 }
@@ -76,40 +59,66 @@ pub fn complete(line: &str, vocabulary: &Vocabulary) -> Completions {
         _ => (None, typed.replace('\\', "")),
     };
     let found = match earlier.split_first() {
+        None if partial.starts_with('?') => {
+            let names = commands::TABLE.iter();
+            names.map(|entry| Offer::new(format!("?{}", entry.name)).about(entry.summary)).collect()
+        }
         None => {
-            let names = commands::TABLE.iter().map(|entry| entry.name);
-            names.chain(block::KEYWORDS.map(|(name, _)| name)).map(|name| (name.to_owned(), true)).collect()
+            let names = commands::TABLE.iter().map(|entry| Offer::new(entry.name).about(entry.summary));
+            names.chain(block::KEYWORDS.map(|(name, usage)| Offer::new(name).about(usage))).collect()
         }
         _ if quote.is_none() && partial.starts_with('$') => vocabulary
             .variables
             .iter()
-            .filter(|name| is_name(name))
-            .map(|name| (format!("${name}"), true))
+            .filter(|known| is_name(&known.name))
+            .map(|known| Offer::new(format!("${}", known.name)).about(&known.about))
             .collect(),
+        // The words of a program.
+        Some((first, before)) if first.starts_with('!') || before.iter().any(|word| word == "|") => {
+            paths(&vocabulary.base, &partial)
+        }
+        // A file for the result.
+        Some((_, before)) if before.last().is_some_and(|word| matches!(word.as_str(), ">" | ">>" | ">|")) => {
+            paths(&vocabulary.base, &partial)
+        }
         // The words of a loop: mostly models.
         Some((command, [_, _, ..])) if command == "for" => {
             let mut values = paths(&vocabulary.base, &partial);
-            values.extend(vocabulary.models.iter().map(|name| (name.clone(), true)));
+            values.extend(vocabulary.models.iter().map(|known| Offer::new(&known.name).about(&known.about)));
             values
         }
         Some((command, arguments)) => match commands::find(command) {
-            Some(entry) => arguments_of(&entry.definition(), arguments, &partial, vocabulary),
+            Some(entry) => arguments_of(entry.name, &entry.definition(), arguments, &partial, vocabulary),
             None => Vec::new(),
         },
     };
-    let mut candidates: Vec<Candidate> = found
-        .into_iter()
-        // Text that cannot be shown must not be inserted either: it would reach the terminal unchanged.
-        .filter(|(text, _)| text.starts_with(&partial) && printable::is_line(text))
-        .map(|(text, is_whole)| Candidate { inserted: quoted(&text, quote, is_whole), shown: text })
-        .collect();
+    // Text that cannot be shown must not be inserted either: it would reach the terminal unchanged.
+    let is_shown = |offer: &&Offer| printable::is_line(&offer.text);
+    let mut found: Vec<&Offer> = found.iter().filter(is_shown).collect();
+    let is_start = found.iter().any(|offer| offer.text.starts_with(&partial));
+    let lower = partial.to_lowercase();
+    found.retain(|offer| match is_start {
+        true => offer.text.starts_with(&partial),
+        false => offer.text.to_lowercase().contains(&lower),
+    });
+    let candidate = |offer: &Offer| Candidate {
+        shown: offer.text.clone(),
+        about: printable::line(&offer.about).into_owned(),
+        inserted: quoted(&offer.text, quote, offer.is_whole),
+    };
+    let mut candidates: Vec<Candidate> = found.into_iter().map(candidate).collect();
     candidates.sort_by(|one, other| one.shown.cmp(&other.shown));
-    candidates.dedup();
+    candidates.dedup_by(|one, other| one.shown == other.shown);
+    if !is_start && candidates.len() > 1 {
+        // The line editor inserts what all candidates begin with. With this one that is at most what was typed.
+        let about = format!("{} names with `{partial}`", candidates.len());
+        candidates.insert(0, Candidate { shown: String::new(), about, inserted: typed.to_owned() });
+    }
     Completions { start, candidates }
 }
 
 /// The words of the last statement before its last word, and where that word begins.
-fn words_before(line: &str) -> (Vec<String>, usize) {
+pub fn words_before(line: &str) -> (Vec<String>, usize) {
     let (mut words, mut word) = (Vec::new(), String::new());
     let (mut start, mut quote, mut is_escaped) = (0, None, false);
     for (position, letter) in line.char_indices() {
@@ -140,86 +149,84 @@ fn words_before(line: &str) -> (Vec<String>, usize) {
     (words, start)
 }
 
-/// What the next argument of a command can be; the flag says whether that completes the word.
+/// What the next argument of a command can be.
 fn arguments_of(
+    command: &str,
     definition: &clap::Command,
     arguments: &[String],
     partial: &str,
     vocabulary: &Vocabulary,
-) -> Vec<(String, bool)> {
+) -> Vec<Offer> {
     if let Some(nested) = arguments.first().and_then(|name| definition.find_subcommand(name)) {
-        return arguments_of(nested, &arguments[1..], partial, vocabulary);
+        return arguments_of(command, nested, &arguments[1..], partial, vocabulary);
     }
-    let takes_value = |argument: &&clap::Arg| argument.get_action().takes_values();
-    let long_of = |text: &str| {
-        let name = text.strip_prefix("--")?;
-        definition.get_opts().filter(takes_value).find(|argument| argument.get_long() == Some(name))
-    };
-    if let Some(option) = arguments.last().and_then(|last| long_of(last)) {
-        return values_of(option, partial, vocabulary);
+    let place = Place::after(definition, arguments);
+    if let Place::Value(argument) = place {
+        return values_of(command, argument, partial, vocabulary);
     }
     if partial.starts_with('-') {
-        let longs = definition.get_arguments().filter_map(|argument| argument.get_long());
-        return longs.map(|long| (format!("--{long}"), true)).collect();
+        let help = |argument: &clap::Arg| argument.get_help().map(|help| first_sentence(&help.to_string()));
+        let options =
+            definition.get_arguments().filter_map(|argument| Some((argument.get_long()?, argument)));
+        return options
+            .map(|(long, argument)| Offer::new(format!("--{long}")).about(help(argument).unwrap_or_default()))
+            .collect();
     }
-    let nested = definition.get_subcommands().map(|command| (command.get_name().to_owned(), true));
-    let given = arguments.iter().filter(|argument| !argument.starts_with('-')).count();
-    let positionals: Vec<&clap::Arg> = definition.get_positionals().collect();
-    let repeats = |argument: &&&clap::Arg| {
-        argument.get_num_args().is_some_and(|range| range.max_values() > 1)
-            || matches!(argument.get_action(), clap::ArgAction::Append)
+    let about = |command: &clap::Command| command.get_about().map(ToString::to_string).unwrap_or_default();
+    let nested =
+        definition.get_subcommands().map(|command| Offer::new(command.get_name()).about(about(command)));
+    let values = match place {
+        Place::Positional(argument) => values_of(command, argument, partial, vocabulary),
+        _ => Vec::new(),
     };
-    let next = positionals.get(given).or_else(|| positionals.last().filter(repeats));
-    let values = next.map(|argument| values_of(argument, partial, vocabulary)).unwrap_or_default();
     nested.chain(values).collect()
 }
 
-fn values_of(argument: &clap::Arg, partial: &str, vocabulary: &Vocabulary) -> Vec<(String, bool)> {
-    let choices = argument.get_possible_values();
-    if !choices.is_empty() {
-        return choices.iter().map(|choice| (choice.get_name().to_owned(), true)).collect();
-    }
-    let kind = argument
-        .get_value_names()
-        .and_then(|names| names.first())
-        .map(|name| name.as_str())
-        .unwrap_or_default();
-    let whole = |names: &[String]| names.iter().map(|name| (name.clone(), true)).collect();
-    match kind {
-        "MODEL" => whole(&vocabulary.models),
-        "LAYER" => whole(&vocabulary.layers),
-        "BACKEND" => whole(&vocabulary.backends),
-        "COMMAND" => commands::TABLE.iter().map(|entry| (entry.name.to_owned(), true)).collect(),
-        // Where samples are expected, their names.
-        "DATA" => {
-            let mut values = paths(&vocabulary.base, partial);
-            values.extend(vocabulary.datasets.iter().map(|name| (name.clone(), true)));
-            values
+/// What comes after the words of a command.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'d> {
+    /// The value of an option.
+    Value(&'d clap::Arg),
+    /// An argument.
+    Positional(&'d clap::Arg),
+    /// Only options.
+    End,
+}
+
+impl<'d> Place<'d> {
+    /// The place after these words.
+    pub fn after(definition: &'d clap::Command, arguments: &[String]) -> Self {
+        let takes_value = |argument: &&clap::Arg| argument.get_action().takes_values();
+        let long_of = |text: &str| {
+            let name = text.strip_prefix("--")?;
+            definition.get_opts().filter(takes_value).find(|argument| argument.get_long() == Some(name))
+        };
+        let (mut given, mut pending) = (0, None);
+        for word in arguments {
+            // The word after an option is its value.
+            if pending.take().is_none() {
+                pending = long_of(word);
+                given += usize::from(pending.is_none() && !word.starts_with('-'));
+            }
         }
-        "PATH" | "LIBRARY" | "FILE" => paths(&vocabulary.base, partial),
-        _ => Vec::new(),
+        if let Some(option) = pending {
+            return Self::Value(option);
+        }
+        let positionals: Vec<&clap::Arg> = definition.get_positionals().collect();
+        let repeats = |argument: &&&clap::Arg| {
+            argument.get_num_args().is_some_and(|range| range.max_values() > 1)
+                || matches!(argument.get_action(), clap::ArgAction::Append)
+        };
+        match positionals.get(given).or_else(|| positionals.last().filter(repeats)) {
+            Some(argument) => Self::Positional(argument),
+            None => Self::End,
+        }
     }
 }
 
-/// Files and folders that begin with what was typed; a folder does not complete the word, as its content may follow.
-fn paths(base: &Path, partial: &str) -> Vec<(String, bool)> {
-    let split = partial.rfind('/').map_or(0, |slash| slash + 1);
-    let (folder, start) = partial.split_at(split);
-    let place = match folder.strip_prefix("~/").zip(directories::BaseDirs::new()) {
-        Some((rest, folders)) => folders.home_dir().join(rest),
-        None => base.join(folder),
-    };
-    let place = if place.as_os_str().is_empty() { PathBuf::from(".") } else { place };
-    let Ok(entries) = std::fs::read_dir(place) else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let is_wanted = name.starts_with(start) && (start.starts_with('.') || !name.starts_with('.'));
-            let is_folder = std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir());
-            is_wanted.then(|| (format!("{folder}{name}{}", if is_folder { "/" } else { "" }), !is_folder))
-        })
-        .collect()
+/// The words before the first full stop, colon or semicolon.
+fn first_sentence(help: &str) -> String {
+    help.split([';', ':']).next().unwrap_or_default().trim_end_matches('.').to_owned()
 }
 
 /// The word as written in a line, followed by a space when it is complete.
@@ -248,12 +255,34 @@ fn quoted(text: &str, quote: Option<char>, is_whole: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repl::vocabulary::{Known, KnownLayer, RunSetting};
+    use std::path::Path;
+
+    fn known(name: &str) -> Known {
+        Known { name: name.to_owned(), about: String::new() }
+    }
+
+    fn layer(name: &str, op_type: &str, is_plumbing: bool) -> KnownLayer {
+        KnownLayer { name: name.into(), op_type: op_type.into(), is_plumbing, ..KnownLayer::default() }
+    }
 
     fn vocabulary(base: &Path) -> Vocabulary {
         Vocabulary {
-            models: vec!["my net.onnx".into(), "resnet8.onnx".into(), "resnet8_int8.onnx".into()],
-            backends: vec!["onnx".into(), "pytorch".into()],
+            models: ["my net.onnx", "resnet8.onnx", "resnet8_int8.onnx"].map(known).into(),
+            backends: ["onnx", "pytorch"].map(known).into(),
+            extensions: vec!["onnx".into()],
             datasets: vec!["digits".into()],
+            options: vec![RunSetting {
+                name: "optimization".into(),
+                values: vec!["disable".into()],
+                about: "How".into(),
+            }],
+            layers: vec![
+                layer("layer1.conv1", "Conv", false),
+                layer("layer2.conv2", "Conv", false),
+                layer("layer3.conv2", "Conv", false),
+                layer("layer2.conv2_output_QuantizeLinear", "QuantizeLinear", true),
+            ],
             base: base.to_owned(),
             ..Vocabulary::default()
         }
@@ -288,6 +317,51 @@ mod tests {
     }
 
     #[test]
+    fn any_part_of_a_name_is_enough_and_plumbing_comes_only_if_asked_for() {
+        assert_eq!(inserted("layer layer"), ["layer1.conv1 ", "layer2.conv2 ", "layer3.conv2 "]);
+        assert_eq!(inserted("layer conv1"), ["layer1.conv1 "]);
+        // The first keeps what was typed: the line editor inserts what all of them begin with.
+        assert_eq!(inserted("layer CONV2"), ["CONV2", "layer2.conv2 ", "layer3.conv2 "]);
+        assert_eq!(inserted("layer QuantizeL"), ["layer2.conv2_output_QuantizeLinear "]);
+        assert_eq!(inserted("load int8"), ["resnet8_int8.onnx "]);
+    }
+
+    #[test]
+    fn values_of_options_are_offered() {
+        assert_eq!(inserted("layers --op "), ["Conv ", "QuantizeLinear "]);
+        assert_eq!(inserted("run --qengine f"), ["fbgemm "]);
+        assert_eq!(inserted("run --set opt"), ["optimization=disable "]);
+        assert_eq!(inserted("layers --sort par"), ["parameters "]);
+        assert_eq!(inserted("layers --op Conv res"), ["resnet8.onnx ", "resnet8_int8.onnx "]);
+        assert_eq!(inserted("?lay"), ["?layer ", "?layers "]);
+    }
+
+    #[test]
+    fn files_are_those_that_the_place_accepts_and_arrays_those_of_the_file() {
+        let base = tempfile::tempdir().unwrap();
+        for name in ["a.qp", "b.onnx", "c.npy"] {
+            std::fs::write(base.path().join(name), "").unwrap();
+        }
+        std::fs::copy(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../models/digits.npz"),
+            base.path().join("d.npz"),
+        )
+        .unwrap();
+        let complete_all = |line: &str| -> Vec<String> {
+            complete(line, &vocabulary(base.path()))
+                .candidates
+                .into_iter()
+                .map(|found| found.inserted)
+                .collect()
+        };
+        assert_eq!(complete_all("source "), ["a.qp "]);
+        assert_eq!(complete_all("open "), ["b.onnx "]);
+        assert_eq!(complete_all("input "), ["c.npy ", "d.npz ", "digits "]);
+        assert_eq!(complete_all("input d.npz:"), ["d.npz:images ", "d.npz:labels "]);
+        assert_eq!(complete_all("echo a > b"), ["b.onnx "]);
+    }
+
+    #[test]
     fn what_needs_quoting_is_quoted_as_the_user_began() {
         assert_eq!(inserted("load my"), ["my\\ net.onnx "]);
         assert_eq!(inserted("load \"my n"), ["\"my net.onnx\" "]);
@@ -297,7 +371,9 @@ mod tests {
     #[test]
     fn a_name_that_a_terminal_would_act_on_is_not_offered() {
         let vocabulary = Vocabulary {
-            layers: vec!["layer1".into(), "layer\u{1b}]0;x\u{7}".into(), "layer\u{202e}".into()],
+            layers: ["layer1", "layer\u{1b}]0;x\u{7}", "layer\u{202e}"]
+                .map(|name| layer(name, "", false))
+                .into(),
             ..Vocabulary::default()
         };
         let found = complete("layer lay", &vocabulary).candidates;

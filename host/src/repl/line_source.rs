@@ -20,6 +20,9 @@ pub trait LineSource {
 
     /// Lines of earlier sessions, to recall.
     fn remember_all(&mut self, _lines: &[String]) {}
+
+    /// Forgets what was typed ahead: Ctrl-C ends it, too.
+    fn drop_waiting(&mut self) {}
 }
 
 /// Lines from a list: a session without a terminal.

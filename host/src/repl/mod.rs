@@ -3,14 +3,20 @@
 mod complete;
 mod editor;
 mod helper;
+mod highlight;
+mod hint;
 mod history;
 pub mod interrupt;
 pub mod line_source;
+mod values;
+mod vocabulary;
 
 use crate::dirs::Dirs;
+use crate::error::exit_code;
 use crate::executor::{Executor, Origin, Outcome};
-use crate::language::is_incomplete;
+use crate::language::{is_incomplete, separate_lines};
 use crate::printable;
+use crate::render::text::counted;
 use history::HistoryFile;
 use line_source::{LineSource, Typed};
 
@@ -29,32 +35,53 @@ pub fn run(executor: &mut Executor, lines: &mut dyn LineSource, dirs: Option<&Di
     let mut is_file_writable = true;
     loop {
         let prompt = prompt(executor);
-        let line = match next_text(lines, &prompt, executor) {
-            Typed::Line(line) => line,
+        let text = match next_text(lines, &prompt, executor) {
+            Typed::Line(text) => text,
             Typed::Nothing => continue,
             Typed::End => break,
         };
-        let line = match line.trim().is_empty() {
-            false => line,
+        let texts = match text.trim().is_empty() {
+            false => separate_lines(&text).into_iter().map(str::to_owned).collect(),
             // Enter goes on with a tour.
             true => match crate::commands::next_of_tour(&mut executor.playground) {
                 Some((title, line)) => {
                     executor.ui.remark(&title);
                     executor.ui.echo(&line);
-                    line
+                    vec![line]
                 }
                 None => continue,
             },
         };
-        executor.playground.history.push(line.clone());
-        // At once, not at the end: a session may end unexpectedly.
-        if let (true, Err(error)) = (is_file_writable, file.append(&line)) {
-            is_file_writable = false;
-            executor.ui.warning(&format!("the history is not saved: {}", error.one_line()));
-        }
-        let width = unicode_width::UnicodeWidthStr::width(prompt.as_str());
-        if executor.execute(&line, Origin::Prompt { width }) == Outcome::Quit {
-            break;
+        // What was pasted is run line by line, each shown before its result.
+        let mut waiting = texts.len();
+        for line in &texts {
+            let prompt = self::prompt(executor);
+            if texts.len() > 1 {
+                executor.ui.echo_typed(&prompt, line);
+            }
+            waiting -= 1;
+            // A space before a line keeps it out of the history.
+            if !line.starts_with(' ') {
+                lines.remember_all(std::slice::from_ref(line));
+                executor.playground.history.push(line.clone());
+                // At once, not at the end: a session may end unexpectedly.
+                if let (true, Err(error)) = (is_file_writable, file.append(line)) {
+                    is_file_writable = false;
+                    executor.ui.warning(&format!("the history is not saved: {}", error.one_line()));
+                }
+            }
+            let width = unicode_width::UnicodeWidthStr::width(prompt.as_str());
+            match executor.execute(line, Origin::Prompt { width, has_pages: waiting == 0 }) {
+                Outcome::Quit => return,
+                Outcome::Failed(exit_code::INTERRUPTED) => {
+                    lines.drop_waiting();
+                    if waiting > 0 {
+                        executor.ui.remark(&format!("not run: {}", counted(waiting, "line")));
+                    }
+                    break;
+                }
+                _ => {}
+            }
         }
     }
 }
@@ -80,7 +107,6 @@ fn next_text(lines: &mut dyn LineSource, prompt: &str, executor: &Executor) -> T
             Typed::End => break,
         }
     }
-    lines.remember_all(std::slice::from_ref(&text));
     Typed::Line(text)
 }
 
@@ -100,6 +126,6 @@ fn prompt(executor: &Executor) -> String {
 ///
 /// # Errors
 /// `Internal` when it cannot be used.
-pub fn terminal(is_colored: bool) -> crate::error::Result<impl LineSource> {
-    editor::Terminal::new(is_colored)
+pub fn terminal(is_colored: bool, is_ascii: bool) -> crate::error::Result<impl LineSource> {
+    editor::Terminal::new(is_colored, is_ascii)
 }

@@ -79,6 +79,8 @@ ways! {
     RealsAsIntegers = "reals-as-integers";
     /// Takes ten seconds for `read_tensor` and `run`, unless it is cancelled.
     Slow = "slow";
+    /// The same, and does not notice when it is cancelled.
+    Deaf = "deaf";
 }
 
 impl Misbehaviour {
@@ -145,6 +147,9 @@ impl Misbehaviour {
     /// Takes its time, if requested.
     pub(crate) fn dawdle(asked: Option<Self>, progress: &Progress<'_>) -> Result<()> {
         const STEPS: u64 = 2000;
+        if asked == Some(Self::Deaf) {
+            std::thread::sleep(Duration::from_secs(10));
+        }
         if asked == Some(Self::Slow) {
             for step in 0..STEPS {
                 progress.update("dawdling", step, STEPS)?;

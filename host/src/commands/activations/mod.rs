@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     model: Option<String>,
     #[command(flatten)]
     samples: Samples,
-    /// Bars of the histogram
+    /// How many bars the histogram has, from 2 to 200
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = integer_in::<u16>(2..=200))]
     bins: u16,
     /// Integer codes, not dequantized

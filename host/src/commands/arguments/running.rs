@@ -9,7 +9,7 @@ use crate::playground::{Loaded, Playground};
 /// Settings of the runtime.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(in crate::commands) struct Running {
-    /// Threads of the runtime
+    /// How many threads the runtime uses, from 1 to 1024; without it, the runtime chooses
     #[arg(long, value_name = "COUNT", value_parser = integer_in::<u32>(0..=4096))]
     pub(in crate::commands) threads: Option<u32>,
     #[command(flatten)]

@@ -15,7 +15,7 @@ pub(in crate::commands) struct Samples {
     /// Only the first samples
     #[arg(long = "samples", value_name = "COUNT")]
     pub(in crate::commands) first: Option<u64>,
-    /// Samples to run together
+    /// How many samples to run together, from 1 to 4096
     #[arg(long, value_name = "COUNT", value_parser = integer_in::<u64>(1..=4096))]
     pub(in crate::commands) batch: Option<u64>,
 }

@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     /// The difference in accuracy that does not matter, as in 1pp or 0.5pp
     #[arg(long, value_name = "MARGIN", default_value = "1pp", value_parser = margin)]
     margin: f64,
-    /// Samples to examine layers on
+    /// How many samples to examine layers on
     #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = integer_in::<u64>(1..=1_000_000))]
     layer_samples: u64,
 }

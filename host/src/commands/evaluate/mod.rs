@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     /// The difference in accuracy that does not matter, as in 1pp or 0.5pp
     #[arg(long, value_name = "MARGIN", default_value = "1pp", value_parser = margin)]
     margin: f64,
-    /// Also measure top-K accuracy: the label is among the K highest scores
+    /// Also measure top-K accuracy: the label is among so many highest scores
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = integer_in::<u32>(1..=10_000))]
     top: u32,
 }

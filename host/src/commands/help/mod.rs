@@ -118,7 +118,7 @@ fn all() -> Report {
             report = report.toned_line([(Tone::Heading, group.title().to_owned())]).fields(entries);
         }
     }
-    report.line("").line("`if EXPR; …; else; …; end` and `for NAME in WORD…; …; end` run the commands between them on a condition, or once for each word.").line("Separate commands with `;`. Tab completes. `help COMMAND` explains one, `--json` prints any result as JSON.")
+    report.line("").line("`if EXPR; …; else; …; end` and `for NAME in WORD…; …; end` run the commands between them on a condition, or once for each word.").line("`COMMAND | PROGRAM`, `COMMAND > FILE` and `!PROGRAM` work as in a shell.").line("Separate commands with `;`. Tab completes. `help COMMAND` explains one, `--json` prints any result as JSON.")
 }
 
 /// The explanation of one command.

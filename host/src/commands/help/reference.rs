@@ -18,6 +18,17 @@ unique, an alias, a family, a pattern such as `*.onnx`, or a path.
 in WORD…`, `end` runs what is between once for each word, which `$NAME` stands for there; a word with `*`, `?` or `[a-z]` outside
 quotes stands for the models of the session that it matches, or else for the files, naturally sorted. Each of these is a statement
 of its own, as in `for m in *.onnx; info $m; end`.
+
+`COMMAND | PROGRAM` gives a result to a program, as plain text; `COMMAND > FILE` writes it into a new file, `>>` adds it to one, `>|`
+replaces one; `!PROGRAM` runs a program with the rest of the line. A shell reads what follows `|` and `!`, and knows the variables that it
+names. Scripts and pipes may be a stranger's: they run no program, and write only new files in their own folder or below, unless qp is started with
+`--allow-programs`. `?COMMAND` is `help COMMAND`.
+
+At the prompt, lines that are typed or pasted while a command runs follow it one by one. A space before a line keeps it out of the
+history. Ctrl-C stops a command and drops the lines that wait; a command that does not stop is reported, and the next Ctrl-C ends
+qp. Ctrl-D at an empty prompt ends it, too. Tab completes commands, options and their values, models, layers, files and the arrays of an
+`.npz`, also from the middle of a name; Up searches the lines that begin with what is typed. A result that is longer than the terminal waits after each screen: Space shows the next,
+Enter the next line, `a` all, `q` none; the program in `PAGER` shows it instead if there is one.
 ";
 
 /// The whole document.

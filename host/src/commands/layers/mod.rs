@@ -48,6 +48,9 @@ pub(super) struct Arguments {
     /// As a tree of paths, with the totals of each subtree
     #[arg(long)]
     tree: bool,
+    /// Show those too that only quantize and dequantize; JSON and CSV always have them
+    #[arg(long)]
+    all: bool,
 }
 
 struct Listing<'a> {
@@ -65,6 +68,7 @@ struct Row<'a> {
     parameters: u64,
     bytes: u64,
     quantization: Option<&'a str>,
+    is_plumbing: bool,
     /// What it adds to the totals of a tree: tensors shared with an earlier layer are counted there.
     new: Size,
 }
@@ -157,6 +161,7 @@ impl Command for Layers {
     const EXAMPLES: &'static [Example] = &[
         Example { line: "layers resnet8.onnx", shows: "every layer in the order of computation" },
         Example { line: "layers resnet8_int8.onnx --op Conv", shows: "the convolutions" },
+        Example { line: "layers resnet8_int8.onnx --all", shows: "what quantizes and dequantizes, too" },
         Example { line: "layers resnet8.pt --tree", shows: "modules with the totals of their subtrees" },
         Example { line: "layers resnet8.onnx --sort parameters", shows: "where the parameters are" },
     ];
@@ -181,13 +186,16 @@ impl Command for Layers {
             .map(|layer| row(layer, &stored, &values, &mut seen))
             .collect();
         arguments.sort.apply(&mut layers);
-        Ok(report(&Listing {
+        // Who names layers wants to see them.
+        let shows_all = arguments.all || arguments.op.is_some() || arguments.pattern.is_some();
+        let listing = Listing {
             model: &model.id,
             total: info.layers.len(),
             op_counts: op_counts(&layers),
             tree: arguments.tree.then(|| Branch::of(&layers)),
             layers,
-        }))
+        };
+        Ok(report(&listing, shows_all))
     }
 }
 
@@ -222,6 +230,7 @@ fn row<'a>(
         parameters,
         bytes,
         quantization: layer.quantization.as_deref(),
+        is_plumbing: layer.kind.is_plumbing(),
         new,
     }
 }
@@ -236,7 +245,7 @@ fn op_counts<'a>(rows: &[Row<'a>]) -> Vec<OpCount<'a>> {
     counts
 }
 
-fn report(listing: &Listing<'_>) -> Report {
+fn report(listing: &Listing<'_>, shows_all: bool) -> Report {
     let text = match (listing.layers.len(), listing.total) {
         (shown, total) if shown == total => format!("{} in ", counted(total, "layer")),
         (shown, total) => format!("{shown} of {} in ", counted(total, "layer")),
@@ -247,8 +256,24 @@ fn report(listing: &Listing<'_>) -> Report {
     match &listing.tree {
         _ if listing.layers.is_empty() => report,
         Some(tree) => report.table(tree.table()),
-        None => report.table(Table::of(&listing.layers)),
+        None => with_table(report, &listing.layers, shows_all),
     }
+}
+
+/// The table of the layers; those that only quantize and dequantize are counted, unless there are no others.
+fn with_table(report: Report, layers: &[Row<'_>], shows_all: bool) -> Report {
+    let mut table = Table::of(layers);
+    let plumbing = layers.iter().enumerate().filter(|(_, row)| row.is_plumbing).map(|(index, _)| index);
+    let plumbing: BTreeSet<usize> = plumbing.collect();
+    if shows_all || plumbing.is_empty() || plumbing.len() == layers.len() {
+        return report.table(table);
+    }
+    let note = match plumbing.len() {
+        1 => "  1 layer that only quantizes or dequantizes is not shown".to_owned(),
+        count => format!("  {count} layers that only quantize or dequantize are not shown"),
+    } + "; `--all` shows all";
+    table.left_out = plumbing;
+    report.table(table).toned_line([(Tone::Dim, note)])
 }
 
 /// `Conv 9, Relu 7, Add 3, 5 more types`.

@@ -160,7 +160,16 @@ mod tests {
 
     fn row(path: &str, parameters: u64) -> Row<'_> {
         let new = super::super::Size { parameters, bytes: 0 };
-        Row { path, op_type: "Conv", output: None, parameters, bytes: 0, quantization: None, new }
+        Row {
+            path,
+            op_type: "Conv",
+            output: None,
+            parameters,
+            bytes: 0,
+            quantization: None,
+            is_plumbing: false,
+            new,
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(in super::super) struct Arguments {
     /// `--weight-only`]
     #[arg(long, value_name = "COUNT", conflicts_with = "dynamic", value_parser = integer_in::<u32>(0..=1 << 20))]
     block_size: Option<u32>,
-    /// For `--weight-only`: how ONNX Runtime computes products of blocks; 4 is in int8
+    /// For `--weight-only`: the least accuracy of products of blocks: 0 leaves it to ONNX Runtime, 1 is float32, 2 float16, 3 bfloat16, 4 int8
     #[arg(long, value_name = "LEVEL", requires = "weight_only", value_parser = integer_in::<u8>(0..=4))]
     accuracy_level: Option<u8>,
     /// The codes of activations

@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     /// The first and the last value, as in `0.001..0.1`; factors of the present scale with a `×`, as in `×0.5..×2`
     #[arg(value_name = "FROM..TO", allow_hyphen_values = true)]
     range: Option<String>,
-    /// How many values; scales are spaced by equal factors
+    /// How many values, from 2 to 1000; scales are spaced by equal factors
     #[arg(long, value_name = "COUNT", default_value_t = 25, value_parser = clap::value_parser!(u32).range(2..=1000))]
     steps: u32,
     /// What is best

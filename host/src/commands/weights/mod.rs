@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     /// layer's largest
     #[arg(long, value_name = "NAME")]
     tensor: Option<String>,
-    /// Bars of the histogram
+    /// How many bars the histogram has, from 2 to 200
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = integer_in::<u16>(2..=200))]
     bins: u16,
     /// Show the integer codes instead of the real values

@@ -172,7 +172,12 @@ impl Table {
         }
         let cells = |row: &R| columns.iter().map(|(_, field)| field.cell(row)).collect();
         let rows = rows.into_iter().map(cells).collect();
-        Self { title: String::new(), columns: columns.into_iter().map(|(head, _)| head).collect(), rows }
+        Self {
+            title: String::new(),
+            columns: columns.into_iter().map(|(head, _)| head).collect(),
+            rows,
+            left_out: std::collections::BTreeSet::new(),
+        }
     }
 }
 
