@@ -4,18 +4,33 @@
 mod support;
 
 use qp::backend::{
-    BackendConfig, Backends, CheckReport, CheckVerdict, NoProgress, RuntimeFolder, RuntimeOrigin,
+    BackendConfig, Backends, CheckReport, CheckVerdict, Isolation, NoProgress, RuntimeFolder, RuntimeOrigin,
+    Workers,
 };
 use qp::model::TensorChunk;
 use std::path::{Path, PathBuf};
 use support::plugin::{install, library, model, runtime_folders};
 
-/// Tries the plugin of `package` on the samples. Nothing may fail.
+/// Tries the plugin of `package` on the samples, with models in this process and with models in a worker. Nothing may fail, and both ways
+/// try the same.
 fn conforms(package: &str, samples: &[PathBuf]) -> CheckReport {
+    let report = conforms_with(Isolation::None, package, samples);
+    let workers = Workers {
+        program: env!("CARGO_BIN_EXE_qp").into(),
+        memory_limit: None,
+        time_limit: None,
+        heard: None,
+    };
+    let isolated = conforms_with(Isolation::Worker(workers), package, samples);
+    assert_eq!(isolated, report);
+    report
+}
+
+fn conforms_with(isolation: Isolation, package: &str, samples: &[PathBuf]) -> CheckReport {
     let runtime_folders = runtime_folders().into_iter();
     let runtime_folders =
         runtime_folders.map(|path| RuntimeFolder::new(path, RuntimeOrigin::DataFolder)).collect();
-    let config = BackendConfig { runtime_folders, ..BackendConfig::default() };
+    let config = BackendConfig { runtime_folders, isolation, ..BackendConfig::default() };
     let report = Backends::discover(config).check(&library(package), samples).unwrap();
     let failed: Vec<_> = report.lines.iter().filter(|line| line.verdict == CheckVerdict::Failed).collect();
     assert!(failed.is_empty(), "{failed:#?}");

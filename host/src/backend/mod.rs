@@ -244,6 +244,27 @@ impl Backends {
         Session::new(backend, model)
     }
 
+    /// As [`Self::open_with`], for runs on the native runtime at the place `runtime`, a library or its folder: beside the usual one, in a
+    /// worker of its own.
+    ///
+    /// # Errors
+    /// As [`Self::inspect_with`]; `UnsupportedOp` where models run in this process, which holds one runtime.
+    pub fn open_on(&self, id: &str, path: &Path, runtime: &Path, progress: &dyn Progress) -> Result<Session> {
+        if self.config.isolation == Isolation::None {
+            return Err(Error::new(ErrorKind::UnsupportedOp, "one process cannot hold two runtimes")
+                .with_hint("Set `isolation = \"worker\"` in config.toml, or leave QP_ISOLATION unset."));
+        }
+        let backend = self.plugin(id)?.backend_on(&self.start(), runtime)?;
+        if let Some(obstacle) = backend.runtime(Reach::Files)?.obstacle {
+            return Err(obstacle);
+        }
+        let model = backend
+            .open(location(path)?.into(), [].as_slice().into(), Ticker(progress).as_object())
+            .into_result()
+            .map_err(|error| refused(id, path, error))?;
+        Session::new(&backend, model)
+    }
+
     /// Whether the plugin's native runtime can be used, found without loading it or starting a process.
     ///
     /// # Errors

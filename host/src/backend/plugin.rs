@@ -157,21 +157,42 @@ impl PluginEntry {
             (None, Some(manifest)) => manifest,
             (None, None) => return Err(Error::internal(format!("plugin `{}` has no manifest", self.id()))),
         };
-        let backend = self.backend.get_or_init(|| {
-            let library = self.library.get_or_init(|| self.reopen(manifest)).clone()?;
-            let setup = start.setup(&self.path, &manifest.id);
-            let is_named = lookup(&setup.settings, "runtime.path").is_some_and(|path| !path.is_empty());
-            let backend = (library.create())(setup.clone()).into_result();
-            let backend = backend.map_err(|error| from_start(&manifest.id, error))?;
-            let backend = match start.isolation {
-                Isolation::None => backend,
-                #[cfg(unix)]
-                Isolation::Worker(workers) => worker::isolate(backend, &setup, workers),
-            };
-            let (folders, python) = (start.runtime_folders.to_vec(), Arc::clone(start.python));
-            Ok(Arc::new(Started::new(Arc::clone(manifest), backend, folders, is_named, python)))
-        });
+        let backend = self.backend.get_or_init(|| self.started(manifest, start, None).map(Arc::new));
         backend.as_ref().map_err(Clone::clone)
+    }
+
+    /// A backend of its own that runs models on the native runtime at this place.
+    pub(super) fn backend_on(&self, start: &Start<'_>, runtime: &Path) -> Result<Arc<Started>> {
+        // The usual one says what is wrong with the plugin, if anything is.
+        self.backend(start)?;
+        let manifest =
+            self.manifest.as_ref().ok_or_else(|| Error::internal("a plugin without a manifest"))?;
+        self.started(manifest, start, Some(runtime)).map(Arc::new)
+    }
+
+    fn started(
+        &self,
+        manifest: &Arc<Manifest>,
+        start: &Start<'_>,
+        runtime: Option<&Path>,
+    ) -> Result<Started> {
+        const RUNTIME: &str = "runtime.path";
+        let library = self.library.get_or_init(|| self.reopen(manifest)).clone()?;
+        let mut setup = start.setup(&self.path, &manifest.id);
+        if let Some(runtime) = runtime {
+            setup.settings.retain(|setting| setting.0.as_str() != RUNTIME);
+            setup.settings.push(qp_abi::manifest::pair(RUNTIME, runtime.to_string_lossy()));
+        }
+        let is_named = lookup(&setup.settings, RUNTIME).is_some_and(|path| !path.is_empty());
+        let backend = (library.create())(setup.clone()).into_result();
+        let backend = backend.map_err(|error| from_start(&manifest.id, error))?;
+        let backend = match start.isolation {
+            Isolation::None => backend,
+            #[cfg(unix)]
+            Isolation::Worker(workers) => worker::isolate(backend, &setup, workers),
+        };
+        let (folders, python) = (start.runtime_folders.to_vec(), Arc::clone(start.python));
+        Ok(Started::new(Arc::clone(manifest), backend, folders, is_named, python))
     }
 
     /// The plugin's backend, if it was created.

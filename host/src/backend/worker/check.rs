@@ -34,6 +34,7 @@ pub(in crate::backend) fn check(
         };
         let mut process = Process::start(workers, library, [None, None]).map_err(lost)?;
         let order = Control::Check(Checking {
+            program: workers.program.clone(),
             skipped: tried,
             library: absolute(library),
             samples: samples.iter().map(|sample| absolute(sample)).collect(),
@@ -77,15 +78,17 @@ pub(in crate::backend) fn check(
     }
 }
 
-/// The other side: tries the claims and tells each.
+/// The other side: tries the claims and tells each. Models run as they do in a session: in a worker.
 pub(super) fn serve(control: &mut Link, checking: &Checking) -> io::Result<()> {
     let folders = checking.runtime_folders.iter();
     let folders: Vec<RuntimeFolder> =
         folders.map(|path| RuntimeFolder::new(path, RuntimeOrigin::DataFolder)).collect();
+    let workers =
+        Workers { program: checking.program.clone(), memory_limit: None, time_limit: None, heard: None };
     let start = Start {
         runtime_folders: &folders,
         python: &Arc::new(Python::new(checking.python.clone())),
-        isolation: &Isolation::None,
+        isolation: &Isolation::Worker(workers),
         settings: &checking.settings,
     };
     let mut failure = None;

@@ -28,6 +28,8 @@ pub(super) enum Control {
 /// What a check needs.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Checking {
+    /// The program that runs models for the check.
+    pub(super) program: PathBuf,
     /// Claims to leave out, from the first on.
     pub(super) skipped: usize,
     pub(super) library: PathBuf,

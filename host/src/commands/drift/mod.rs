@@ -1,5 +1,8 @@
 //! `drift`: whether one file gives the same answer under other settings of the runtime.
 
+mod declaration;
+mod runtimes;
+
 use super::arguments::number::integer_in;
 use super::arguments::samples::Samples;
 use super::{Command, Example, Group, Scope};
@@ -10,12 +13,14 @@ use crate::capture::real::Real;
 use crate::capture::scores::{classes, first};
 use crate::capture::{Feed, Side};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ModelInfo, Property, Tensor};
+use crate::model::{ModelInfo, Tensor};
 use crate::playground::{Loaded, Playground};
-use crate::render::record::{Field, Record, ReportShape, Unit};
+use crate::render::record::ReportShape;
 use crate::render::report::{Effect, Report, Table};
 use crate::render::style::Tone;
 use crate::render::text::counted;
+use declaration::{Found, Row, Variation};
+use runtimes::{difference, layers, on_runtimes};
 
 /// Batch size, unless the user says otherwise.
 const BATCH: u64 = 32;
@@ -42,129 +47,9 @@ pub(super) struct Arguments {
     /// The precisions of PyTorch's float computations to try, as in float64,float32,bfloat16
     #[arg(long, value_name = "DTYPES", value_delimiter = ',')]
     precision: Vec<String>,
-}
-
-struct Found<'a> {
-    model: &'a str,
-    input: &'a str,
-    samples: u64,
-    runtime: String,
-    runtime_version: String,
-    /// The last value that is rounded to codes, and one step of them.
-    at: Option<&'a str>,
-    step: Option<f64>,
-    /// Whether all settings give the same bits.
-    is_same: bool,
-    rows: Vec<Row>,
-}
-
-struct Row {
-    /// What was asked for.
-    variation: Variation,
-    /// What took effect.
-    settings: Vec<Property>,
-    /// Elements that differ from those of the first row.
-    differing: u64,
-    elements: u64,
-    max_abs_difference: f64,
-    /// The largest difference of the last value that is rounded to codes, in their steps.
-    max_steps: Option<f64>,
-    /// Samples whose class changed.
-    changed: u64,
-}
-
-/// Settings of one run.
-#[derive(Clone, Debug)]
-struct Variation {
-    optimization: Option<&'static str>,
-    threads: u32,
-    qengine: Option<String>,
-    precision: Option<String>,
-}
-
-impl Record for Found<'_> {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::field("model", Unit::Name, "The model", |found| found.model),
-            Self::field("input", Unit::Text, "Where the samples come from", |found| found.input),
-            Self::field("samples", Unit::Count, "Samples that each row ran on", |found| found.samples),
-            Self::field("runtime", Unit::Text, "The runtime that executed the model", |found| {
-                found.runtime.clone()
-            }),
-            Self::field("runtime_version", Unit::Text, "Its version", |found| found.runtime_version.clone()),
-            Self::field("at", Unit::Name, "The last value that is rounded to codes", |found| found.at),
-            Self::field("step", Unit::Real, "One step of those codes", |found| found.step),
-            Self::field("is_same", Unit::Flag, "Whether all settings give the same bits", |found| {
-                found.is_same
-            }),
-            Self::list("rows", "One row for each combination of settings", |found| &found.rows),
-        ]
-    }
-}
-
-impl Record for Row {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            Self::flat(Variation::fields(), |row| Some(&row.variation)).always(),
-            Self::list("settings", "The settings that took effect", |row| &row.settings),
-            Self::field("differing", Unit::Count, "Elements that differ from the first row's", |row| {
-                row.differing
-            }),
-            Self::field(
-                "differing_share",
-                Unit::Share,
-                "Share of elements that differ from the first row's",
-                |row| row.differing as f64 / row.elements.max(1) as f64,
-            )
-            .title("differing")
-            .rank(1),
-            Self::field("elements", Unit::Count, "Elements of the output", |row| row.elements),
-            Self::field(
-                "max_abs_difference",
-                Unit::Real,
-                "Largest absolute difference of an output element from the first row's",
-                |row| row.max_abs_difference,
-            )
-            .title("largest difference"),
-            Self::field(
-                "max_steps",
-                Unit::Decimals(2),
-                "Largest difference of the last value that is rounded to codes, in steps of these codes",
-                |row| row.max_steps,
-            )
-            .symbol("steps")
-            .title("steps of codes"),
-            Self::field("changed", Unit::Count, "Samples that changed class", |row| row.changed)
-                .title("changed classes")
-                .tone(|row| if row.changed > 0 { Tone::Bad } else { Tone::Plain }),
-        ]
-    }
-}
-
-impl Record for Variation {
-    fn fields() -> Vec<Field<Self>> {
-        vec![
-            // A backend that always runs the graph as written has no levels.
-            Self::field("optimization", Unit::Name, "Level of graph optimization", |asked| {
-                asked.optimization
-            })
-            .title("optimization")
-            .hidden_if_missing(),
-            Self::field("threads", Unit::Count, "Threads that were asked for", |asked| asked.threads)
-                .title("threads")
-                .after("precision"),
-            Self::field("qengine", Unit::Text, "Engine of PyTorch's quantized operators", |asked| {
-                asked.qengine.clone()
-            })
-            .title("qengine")
-            .hidden_if_missing(),
-            Self::field("precision", Unit::Text, "Type that PyTorch computes floats in", |asked| {
-                asked.precision.clone()
-            })
-            .title("precision")
-            .hidden_if_missing(),
-        ]
-    }
+    /// The native runtimes to try, each a library or its folder, as in ort-1.19/,ort-1.31/; the first is what the others are held against
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    runtime: Vec<String>,
 }
 
 impl Command for Drift {
@@ -199,11 +84,14 @@ impl Command for Drift {
         let is_captured = model.session.plugin().has_feature("capture");
         let codes = last_codes(model.info()).filter(|_| is_captured);
         let scale = codes.as_ref().and_then(|value| value.quantization?.scales.first().copied());
+        let others = on_runtimes(&model, &arguments.runtime, playground, &task)?;
         let mut rows: Vec<Row> = Vec::new();
         let mut baseline: Vec<Batch> = Vec::new();
         let (mut samples, mut report, mut stopped) = (0, None, None);
         for (place, variation) in variations.iter().enumerate() {
-            let side = Side::new(&model, sibling.clone(), options(variation, &model));
+            let of_runtime = others.iter().find(|(name, _)| Some(name) == variation.runtime.as_ref());
+            let used = of_runtime.map_or(&*model, |(_, other)| other);
+            let side = Side::new(used, sibling.clone(), options(variation, used));
             let batches = feed.batches(&[&side])?;
             let total = batches.samples() * variations.len() as u64;
             samples = batches.samples();
@@ -223,6 +111,7 @@ impl Command for Drift {
                 Err(error) => return Err(error),
             }
         }
+        let layers = if stopped.is_none() { layers(&others, feed, &task)? } else { Vec::new() };
         drop(task);
         let (runtime, runtime_version) =
             report.map(|report| (report.runtime, report.runtime_version)).unwrap_or_default();
@@ -236,6 +125,7 @@ impl Command for Drift {
             step: scale,
             is_same: rows.iter().all(|row| row.differing == 0),
             rows,
+            layers,
         });
         Ok(match stopped {
             Some(error) => report.effect(Effect::Fail(error)),
@@ -249,7 +139,7 @@ fn variations(model: &Loaded, arguments: &Arguments) -> Result<Vec<Variation>> {
     let all = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
     let mut counts = arguments.threads.clone();
     if counts.is_empty() {
-        counts = vec![1, all.max(2)];
+        counts = if arguments.runtime.is_empty() { vec![1, all.max(2)] } else { vec![1] };
     }
     counts.dedup();
     let plugin = model.session.plugin();
@@ -271,12 +161,19 @@ fn variations(model: &Loaded, arguments: &Arguments) -> Result<Vec<Variation>> {
     let precisions = listed("precision", &arguments.precision)?;
     let levels: Vec<Option<&'static str>> =
         if plugin.has_feature("optimization") { LEVELS.map(Some).to_vec() } else { vec![None] };
+    let runtimes: Vec<Option<&String>> = match &arguments.runtime[..] {
+        [] => vec![None],
+        named => named.iter().map(Some).collect(),
+    };
     let mut variations = Vec::new();
-    for optimization in levels {
+    for (optimization, runtime) in
+        levels.iter().flat_map(|level| runtimes.iter().map(move |runtime| (*level, *runtime)))
+    {
         for qengine in &engines {
             for precision in &precisions {
                 let (qengine, precision) = (qengine.clone(), precision.clone());
                 variations.extend(counts.iter().map(|threads| Variation {
+                    runtime: runtime.cloned(),
                     optimization,
                     threads: *threads,
                     qengine: qengine.clone(),
@@ -378,16 +275,10 @@ fn row(
             (Some(ours), Some(theirs)) => (Real::of(expected, Some(ours))?, Real::of(found, Some(theirs))?),
             _ => (real(expected)?, real(found)?),
         };
-        expected_codes.each_pair(&found_codes, |expected, found| {
-            for (expected, found) in expected.iter().zip(found) {
-                row.elements += 1;
-                let is_same = expected == found || (expected.is_nan() && found.is_nan());
-                row.differing += u64::from(!is_same);
-                let difference = (expected - found).abs();
-                row.max_abs_difference =
-                    if is_same { row.max_abs_difference } else { row.max_abs_difference.max(difference) };
-            }
-        });
+        let difference = difference(&expected_codes, &found_codes);
+        row.elements += difference.elements;
+        row.differing += difference.differing;
+        row.max_abs_difference = row.max_abs_difference.max(difference.largest);
         let (ours, theirs) = (classes(expected)?, classes(found)?);
         row.changed += ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs).count() as u64;
     }
@@ -407,7 +298,7 @@ fn lay_out(found: &Found<'_>) -> Report {
         };
         (tone, format!("settings change the output, {classes}"))
     };
-    Report::of(found)
+    let report = Report::of(found)
         .toned_line([
             (Tone::Name, found.model.to_owned()),
             (Tone::Plain, format!(" on {} of {}: ", counted(found.samples as usize, "sample"), found.input)),
@@ -422,5 +313,9 @@ fn lay_out(found: &Found<'_>) -> Report {
                 found.at.map(|value| format!("; steps are those of `{value}`")).unwrap_or_default()
             ),
         )])
-        .table(Table::of(&found.rows))
+        .table(Table::of(&found.rows));
+    match found.layers.is_empty() {
+        true => report,
+        false => report.table(Table::of(&found.layers)),
+    }
 }
