@@ -235,3 +235,36 @@ fn a_plugin_that_ends_its_process_or_hangs_fails_a_claim() {
     assert_eq!(of("an unknown request is UnsupportedOp").0, "passed");
     assert_eq!(report["plugin"], "deadly");
 }
+
+/// Two processes can hold two runtimes; here they are the same, and nothing may differ.
+#[test]
+fn one_file_runs_on_two_runtimes_at_once() {
+    let world = World::new();
+    let first = crate::support::plugin::runtime_folders().into_iter().next().unwrap();
+    let entry = std::fs::read_dir(first).unwrap().flatten().map(|entry| entry.path());
+    let folder = entry
+        .filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("onnxruntime-"))
+        })
+        .map(|path| path.join("lib"))
+        .next()
+        .unwrap();
+    let line = format!(
+        "load models/resnet8_int8.onnx; input models/digits.npz:images[0:4]; drift --runtime {0},{0} --json",
+        folder.display()
+    );
+    let found = world.jsons(&line).pop().unwrap();
+    let rows = found["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 8, "{found}");
+    // The same level of optimization gives the same bits on both.
+    for pair in rows.chunks(2) {
+        assert_eq!(pair[0]["optimization"], pair[1]["optimization"]);
+        assert_eq!(pair[0]["max_abs_difference"], pair[1]["max_abs_difference"]);
+    }
+    assert_eq!(found["layers"], serde_json::json!([]));
+    let missing = world.run(&line.replace(&folder.display().to_string(), "nowhere"));
+    assert!(missing.code == 1 && missing.talk.contains("nowhere"), "{}", missing.talk);
+    let output = world.qp().env("QP_ISOLATION", "none").args(["-c", &line]).output().unwrap();
+    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(talk.contains("one process cannot hold two runtimes"), "{talk}");
+}

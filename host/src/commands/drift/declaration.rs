@@ -63,7 +63,9 @@ impl Record for Found<'_> {
             Self::field("runtime", Unit::Text, "The runtime that executed the model", |found| {
                 found.runtime.clone()
             }),
-            Self::field("runtime_version", Unit::Text, "Its version", |found| found.runtime_version.clone()),
+            Self::field("runtime_version", Unit::Text, "Its version; several with `--runtime`", |found| {
+                found.runtime_version.clone()
+            }),
             Self::field("at", Unit::Name, "The last value that is rounded to codes", |found| found.at),
             Self::field("step", Unit::Real, "One step of those codes", |found| found.step),
             Self::field("is_same", Unit::Flag, "Whether all settings give the same bits", |found| {

@@ -88,6 +88,7 @@ impl Command for Drift {
         let mut rows: Vec<Row> = Vec::new();
         let mut baseline: Vec<Batch> = Vec::new();
         let (mut samples, mut report, mut stopped) = (0, None, None);
+        let mut versions: Vec<String> = Vec::new();
         for (place, variation) in variations.iter().enumerate() {
             let of_runtime = others.iter().find(|(name, _)| Some(name) == variation.runtime.as_ref());
             let used = of_runtime.map_or(&*model, |(_, other)| other);
@@ -102,6 +103,8 @@ impl Command for Drift {
                         baseline.clone_from(&outputs);
                     }
                     rows.push(row(&baseline, &outputs, variation.clone(), last.as_ref(), scale)?);
+                    let version = last.as_ref().map(|report| report.runtime_version.clone());
+                    versions.extend(version.filter(|version| !versions.contains(version)));
                     report = last;
                 }
                 Err(error) if error.kind() == ErrorKind::Cancelled && place > 1 => {
@@ -113,8 +116,8 @@ impl Command for Drift {
         }
         let layers = if stopped.is_none() { layers(&others, feed, &task)? } else { Vec::new() };
         drop(task);
-        let (runtime, runtime_version) =
-            report.map(|report| (report.runtime, report.runtime_version)).unwrap_or_default();
+        let runtime = report.map(|report| report.runtime).unwrap_or_default();
+        let runtime_version = versions.join(", ");
         let report = lay_out(&Found {
             model: &model.id,
             input: &input.source,
