@@ -121,6 +121,7 @@ fn start(args: &Args) -> u8 {
 
 fn interactive(executor: &mut Executor, args: &Args, dirs: Option<&Dirs>) -> Outcome {
     let appearance = executor.ui.appearance();
+    let _kept = interrupt::KeptOutput::begin();
     let mut terminal = match repl::terminal(appearance.is_talk_colored, appearance.is_output_ascii) {
         Ok(terminal) => terminal,
         Err(error) => {

@@ -6,22 +6,37 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Set by Ctrl-C, checked by everything that takes long.
 #[derive(Clone, Debug, Default)]
-pub struct CancelFlag(Arc<AtomicBool>);
+pub struct CancelFlag {
+    is_set: Arc<AtomicBool>,
+    /// Whether nothing runs that could stop: qp waits for a line.
+    is_resting: Arc<AtomicBool>,
+}
 
 impl CancelFlag {
     /// Requests a stop.
     pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.is_set.store(true, Ordering::Relaxed);
     }
 
     /// Clears the request, before the next command.
     pub fn clear(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.is_resting.store(false, Ordering::Relaxed);
+        self.is_set.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes that no command runs until [`Self::clear`].
+    pub fn rest(&self) {
+        self.is_resting.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no command runs.
+    pub fn is_resting(&self) -> bool {
+        self.is_resting.load(Ordering::Relaxed)
     }
 
     /// Whether a stop was requested.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_set.load(Ordering::Relaxed)
     }
 
     /// Fails with `Cancelled` if a stop was requested.

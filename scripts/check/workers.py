@@ -21,6 +21,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
@@ -49,6 +50,14 @@ def workers_of(pid):
             except (OSError, IndexError):
                 pass
     return found
+
+
+def lives(pid):
+    """Whether a process has not ended; its entry may wait to be collected."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
+    except OSError:
+        return False
 
 
 def all_workers(qp):
@@ -92,7 +101,7 @@ class Terminal:
                     text += os.read(self.fd, 65536).decode(errors="replace")
                 except OSError:
                     return text + "<end>"
-            elif re.search(r"(^|\n|\r)[^\n\r]*> $", text):
+            elif re.search(r"(^|\n|\r)[^\n\r]*> (\^C)*$", text):
                 return text
         return text + "<no prompt>"
 
@@ -217,7 +226,7 @@ def host(options):
         process.kill()
         process.wait()
         begun = time.monotonic()
-        while own and time.monotonic() - begun < 5 and any(pathlib.Path(f"/proc/{pid}").exists() for pid in own):
+        while own and time.monotonic() - begun < 5 and any(map(lives, own)):
             time.sleep(0.001)
         left = time.monotonic() - begun
         worst = max(worst, left)
@@ -263,8 +272,6 @@ def main():
     options = parser.parse_args()
     options.qp = os.path.abspath(options.qp)
     options.random = random.Random(options.seed)
-    import tempfile
-
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         options.folder = pathlib.Path(folder)

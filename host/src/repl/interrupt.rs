@@ -63,6 +63,10 @@ struct Watcher {
 
 impl Watcher {
     fn interrupt(&mut self) {
+        // On a terminal without raw mode, Ctrl-C at the prompt is a signal, too.
+        if self.cancel.is_resting() {
+            return;
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.cancel.is_set() {
             self.cancel.set();
@@ -99,5 +103,43 @@ impl Watcher {
                 ending.warn(WARNING);
             }
         });
+    }
+}
+
+/// While this lives, the terminal throws away nothing that waits to be shown when Ctrl-C is pressed: a result would end in the
+/// middle of a line, and the prompt would be lost.
+pub struct KeptOutput(#[cfg(unix)] Option<rustix::termios::Termios>);
+
+impl KeptOutput {
+    /// Changes the terminal at standard input, if there is one.
+    pub fn begin() -> Self {
+        #[cfg(unix)]
+        return Self(Self::changed().ok());
+        #[cfg(not(unix))]
+        return Self();
+    }
+
+    #[cfg(unix)]
+    fn changed() -> rustix::io::Result<rustix::termios::Termios> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let input = rustix::stdio::stdin();
+        let before = tcgetattr(input)?;
+        let mut modes = before.clone();
+        modes.local_modes.insert(LocalModes::NOFLSH);
+        tcsetattr(input, OptionalActions::Now, &modes)?;
+        Ok(before)
+    }
+}
+
+impl Drop for KeptOutput {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        if let Some(before) = &self.0 {
+            let _ = rustix::termios::tcsetattr(
+                rustix::stdio::stdin(),
+                rustix::termios::OptionalActions::Now,
+                before,
+            );
+        }
     }
 }

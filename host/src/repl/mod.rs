@@ -35,6 +35,7 @@ pub fn run(executor: &mut Executor, lines: &mut dyn LineSource, dirs: Option<&Di
     let mut is_file_writable = true;
     loop {
         let prompt = prompt(executor);
+        executor.cancel.rest();
         let text = match next_text(lines, &prompt, executor) {
             Typed::Line(text) => text,
             Typed::Nothing => continue,
