@@ -26,6 +26,8 @@ pub struct Loaded {
     pub bytes: u64,
     /// The path of its file.
     file: PathBuf,
+    /// The file and those of its folder that it refers to, as it was read: changes keep their large tensors elsewhere.
+    files: Vec<PathBuf>,
     content: Content,
     /// The stamps of its files when they were last checked.
     key: Mutex<Key>,
@@ -62,7 +64,7 @@ impl Loaded {
 
     /// The model's file and those of its folder that it refers to.
     pub fn files(&self) -> Vec<PathBuf> {
-        files_of(&self.file, self.info())
+        self.files.clone()
     }
 
     /// The same file in another form, under another path and name.
@@ -80,6 +82,7 @@ impl Loaded {
             session,
             bytes: self.bytes,
             file: self.file.clone(),
+            files: self.files.clone(),
             content,
             key: Mutex::new(self.lock_key().clone()),
         }
@@ -242,6 +245,7 @@ impl Store {
                     session,
                     bytes: files.iter().map(size).sum(),
                     file: target.path.clone(),
+                    files,
                     content: Content::File,
                     key: Mutex::new(key),
                 });
