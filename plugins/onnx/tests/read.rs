@@ -419,7 +419,7 @@ fn a_mapped_file_that_was_shortened_is_an_error_and_no_crash() {
     std::fs::File::options().write(true).open(&path).unwrap().set_len(1000).unwrap();
     let error = read(&opened, "w").unwrap_err();
     assert_eq!(error.kind, ErrorKind::CORRUPT_FILE);
-    assert!(error.message.contains("was shortened from"), "{error:?}");
+    assert!(error.message.contains("became shorter while it was read"), "{error:?}");
 }
 
 #[test]
