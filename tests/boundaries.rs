@@ -261,8 +261,6 @@ fn unsafe_code_is_where_the_architecture_says() {
         "host/src/backend/worker/shared.rs",
         "plugins/abi/src",
         "plugins/onnx/src/runtime",
-        "plugins/onnx/src/source.rs",
-        "plugins/pytorch/src/container/source.rs",
         "plugins/pytorch/src/runtime",
         "plugins/pytorch/contract/src/lib.rs",
         "plugins/pytorch/contract/src/boundary.rs",

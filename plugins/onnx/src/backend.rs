@@ -72,9 +72,10 @@ impl Backend for OnnxBackend {
 
     fn inspect(&self, location: &str, options: &[Pair], progress: &Progress<'_>) -> Result<ModelInfo> {
         refuse_options(options)?;
-        let document = Document::open(Path::new(location), progress)?;
-        progress.update("reading the quantization", 0, 0)?;
-        info::describe(&document, &quant::analyze(&document))
+        Document::open(Path::new(location), progress, |document| {
+            progress.update("reading the quantization", 0, 0)?;
+            info::describe(&document, &quant::analyze(&document))
+        })
     }
 
     fn runtime(&self) -> RuntimeStatus {

@@ -6,7 +6,9 @@ use crate::graph::{self, Graph, Stored, TensorData};
 use crate::proto::{self, ModelProto, SparseTensorProto, TensorProto, dtype};
 use crate::source::Source;
 use bytes::Bytes;
-use qp_abi::sdk::{BackendError, DType, Progress, Result, element_count};
+use qp_abi::sdk::{BackendError, DType, MappedFile, Progress, Result, element_count};
+use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,20 +29,32 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads the model file at `path`, without touching weights.
+    /// Reads the model file at `path`, without touching weights, and makes something of it.
     ///
     /// # Errors
-    /// Those of [`Source::open`] and [`proto::decode_model`], and `CorruptFile` for a tensor whose shape and content
-    /// contradict each other. External data that cannot be read is not an error here.
-    pub fn open(path: &Path, progress: &Progress<'_>) -> Result<Self> {
+    /// Those of [`Source::open`] and [`proto::decode_model`], `CorruptFile` for a tensor whose shape and content
+    /// contradict each other, and those of `make`. External data that cannot be read is not an error here.
+    pub fn open<T>(path: &Path, progress: &Progress<'_>, make: impl FnOnce(Self) -> Result<T>) -> Result<T> {
         progress.update("reading the model", 0, 0)?;
-        Self::of(Source::open(path)?)
+        let source = Source::open(path)?;
+        let file = source.file().cloned();
+        let beside = OnceCell::new();
+        let made = Self::of(source).and_then(|document| {
+            let external = Arc::clone(&document.tensors.external);
+            let made = make(document);
+            let _ = beside.set(external.files());
+            made
+        });
+        for file in file.iter().chain(beside.get().into_iter().flatten()) {
+            file.check_unchanged()?;
+        }
+        made
     }
 
     /// Reads the content of `source`.
     ///
     /// # Errors
-    /// Those of [`Self::open`].
+    /// Those of [`proto::decode_model`], and `CorruptFile` for a tensor whose shape and content contradict each other.
     pub fn of(source: Source) -> Result<Self> {
         let mut model = proto::decode_model(source.bytes(), &source.name())?;
         let mut graph = graph::index(&mut model)?;
@@ -74,7 +88,7 @@ pub struct Description {
 pub struct Tensors {
     stored: Vec<Stored>,
     descriptions: Vec<Description>,
-    external: ExternalFiles,
+    external: Arc<ExternalFiles>,
 }
 
 /// The elements of one tensor, and the mapped file that they are in if it is not the model file.
@@ -90,12 +104,35 @@ impl Tensors {
     fn new(stored: Vec<Stored>, external: ExternalFiles) -> Result<Self> {
         let describe = |stored: &Stored| describe(stored, &external);
         let descriptions = stored.iter().map(describe).collect::<Result<_>>()?;
-        Ok(Self { stored, descriptions, external })
+        Ok(Self { stored, descriptions, external: Arc::new(external) })
     }
 
     /// The descriptions, by the index of the tensor.
     pub fn descriptions(&self) -> &[Description] {
         &self.descriptions
+    }
+
+    /// The files beside the model's.
+    pub fn external(&self) -> &ExternalFiles {
+        &self.external
+    }
+
+    /// The mapped file beside the model's that holds a tensor.
+    pub fn file(&self, index: usize) -> Option<Arc<MappedFile>> {
+        match &self.stored[index].data {
+            TensorData::Dense(tensor) if convert::is_external(tensor) => self.external.file_of(tensor),
+            TensorData::Dense(_) | TensorData::Sparse(_) => None,
+        }
+    }
+
+    /// Opens all files beside the model's. The runtime reads them by itself, and opened ones can be watched meanwhile.
+    pub fn open_all(&self) {
+        let mut known = HashSet::new();
+        for (index, description) in self.descriptions.iter().enumerate() {
+            if !description.external_file.is_empty() && known.insert(&description.external_file) {
+                let _ = self.file(index);
+            }
+        }
     }
 
     /// What is known about the tensor at this index.

@@ -26,14 +26,19 @@ const PAGE: u64 = 4096;
 ///
 /// # Errors
 /// `InvalidInput` for options, `Io` for what cannot be written, and those of reading external data.
-pub fn write(source: &Source, path: &Path, options: &[Pair], progress: &Progress<'_>) -> Result<()> {
+pub fn write(
+    source: &Source,
+    external: &ExternalFiles,
+    path: &Path,
+    options: &[Pair],
+    progress: &Progress<'_>,
+) -> Result<()> {
     if let Some(option) = options.first() {
         return Err(BackendError::invalid_input(format!("unknown option `{}` of an export", option.0)));
     }
     source.check()?;
     progress.update("writing the model", 0, 0)?;
     let mut model = proto::decode_model(source.bytes(), &source.name())?;
-    let external = ExternalFiles::of(source);
     let (mut inside, mut outside) = (source.bytes().len() as u64, 0_u64);
     let mut has_outside = false;
     each_tensor(&mut model, &mut |tensor| {

@@ -8,7 +8,7 @@ use crate::held::{Held, HeldTensor};
 use crate::proto::TensorProto;
 use crate::source::Source;
 use bytes::Bytes;
-use qp_abi::sdk::{BackendError, Result};
+use qp_abi::sdk::{BackendError, MappedFile, Result};
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,21 +95,35 @@ impl ExternalFiles {
             let range = range(tensor, &location, bytes.len() as u64)?;
             return Ok((bytes.slice(range), None));
         }
-        let path = self.resolve(&location, tensor)?;
-        let source = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            match open.get(&path) {
-                Some(source) => Arc::clone(source),
-                None => {
-                    let source = Arc::new(Source::open(&path)?);
-                    open.insert(path, Arc::clone(&source));
-                    source
-                }
-            }
-        };
+        let source = self.file(&location, tensor)?;
         source.check()?;
         let range = range(tensor, &location, source.bytes().len() as u64)?;
         Ok((source.bytes().slice(range), Some(source)))
+    }
+
+    /// The mapped file beside the model that holds `tensor`, opened if necessary; `None` if there is none, or it cannot be
+    /// opened.
+    pub fn file_of(&self, tensor: &TensorProto) -> Option<Arc<MappedFile>> {
+        let location = Location::of(tensor).ok()?;
+        let is_held = self.held.contains_key(&location.file);
+        if is_held { None } else { self.file(&location, tensor).ok()?.file().cloned() }
+    }
+
+    fn file(&self, location: &Location, tensor: &TensorProto) -> Result<Arc<Source>> {
+        let path = self.resolve(location, tensor)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(source) = open.get(&path) {
+            return Ok(Arc::clone(source));
+        }
+        let source = Arc::new(Source::open(&path)?);
+        open.insert(path, Arc::clone(&source));
+        Ok(source)
+    }
+
+    /// The mapped files that were opened so far.
+    pub fn files(&self) -> Vec<Arc<MappedFile>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.values().filter_map(|source| source.file().cloned()).collect()
     }
 
     /// The file at the location, which must be inside the folder after following all links.

@@ -3,7 +3,6 @@
 use crate::document::{Document, Tensors};
 use crate::edit;
 use crate::export;
-use crate::external_data::ExternalFiles;
 use crate::held::forget_unused;
 use crate::info;
 use crate::proto;
@@ -21,7 +20,7 @@ use prost::Message;
 use qp_abi::sdk::boundary::model_object;
 use qp_abi::sdk::{
     BackendError, Edit, Kernels, KernelsOf, Model, ModelBox, ModelInfo, Pair, Progress, Quantizable,
-    QuantizableOf, Result, RunReport, RunRequest, Sink, TensorView,
+    QuantizableOf, Result, RunReport, RunRequest, Sink, TensorView, watched,
 };
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -58,7 +57,7 @@ impl OnnxModel {
     /// # Errors
     /// Those of [`Document::open`].
     pub fn open(path: &Path, runtime: Arc<Runtime>, progress: &Progress<'_>) -> Result<Self> {
-        Self::of(Document::open(path, progress)?, runtime, progress)
+        Document::open(path, progress, |document| Self::of(document, runtime, progress))
     }
 
     fn of(document: Document, runtime: Arc<Runtime>, progress: &Progress<'_>) -> Result<Self> {
@@ -197,18 +196,26 @@ impl OnnxModel {
     }
 }
 
-impl Model for OnnxModel {
-    fn info(&self) -> Result<ModelInfo> {
-        Ok(self.info.clone())
+impl OnnxModel {
+    /// What `work` returns, or the error of a file that changed meanwhile.
+    fn watched<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let files =
+            || self.source.file().cloned().into_iter().chain(self.tensors.external().files()).collect();
+        watched(files, work).unwrap_or_else(|changed| {
+            // They may have been made of anything.
+            *lock(&self.session) = None;
+            *lock(&self.capture) = None;
+            *lock(&self.profiled) = None;
+            *lock(&self.pieces) = None;
+            *lock(&self.replay) = None;
+            Err(changed)
+        })
     }
+}
 
-    fn read_tensor(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
-        let Some(&index) = self.names.get(name) else {
-            return Err(BackendError::not_found(format!(
-                "`{}` has no stored tensor `{name}`",
-                self.source.name()
-            )));
-        };
+/// What the model does; [`Model`] watches the files meanwhile.
+impl OnnxModel {
+    fn read(&self, index: usize, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
         let info = &self.info.tensors[index];
         let elements = self.tensors.elements(index)?;
         let source = elements.source.as_deref().unwrap_or(&self.source);
@@ -244,7 +251,7 @@ impl Model for OnnxModel {
         }
     }
 
-    fn edit(&self, edits: &[Edit], progress: &Progress<'_>) -> Result<ModelBox> {
+    fn changed(&self, edits: &[Edit], progress: &Progress<'_>) -> Result<ModelBox> {
         self.source.check()?;
         let mut model = proto::decode_model(self.source.bytes(), &self.source.name())?;
         if let Some(graph) = &mut model.graph {
@@ -256,19 +263,15 @@ impl Model for OnnxModel {
         let mut held = self.source.held().clone();
         // They are the runtime's own values.
         let can_hold = self.runtime.load().is_ok();
-        let external = ExternalFiles::of(&self.source);
-        edit::apply(&mut model, can_hold.then_some(&mut held), &external, edits)?;
+        let external = self.tensors.external();
+        edit::apply(&mut model, can_hold.then_some(&mut held), external, edits)?;
         forget_unused(&mut held, model.graph.as_ref().map_or(&[], |graph| &graph.initializer));
         let source = self.source.edited(model.encode_to_vec().into(), held);
         let document = Document::of(source)?;
         Ok(model_object(Self::of(document, Arc::clone(&self.runtime), progress)?))
     }
 
-    fn export(&self, path: &str, options: &[Pair], progress: &Progress<'_>) -> Result<()> {
-        export::write(&self.source, Path::new(path), options, progress)
-    }
-
-    fn run(
+    fn compute(
         &self,
         request: &RunRequest<'_>,
         sink: &mut Sink<'_>,
@@ -308,7 +311,7 @@ impl Model for OnnxModel {
         }
     }
 
-    fn kernels(&self, of: &KernelsOf, progress: &Progress<'_>) -> Result<Kernels> {
+    fn chosen_kernels(&self, of: &KernelsOf, progress: &Progress<'_>) -> Result<Kernels> {
         if let Some(obstacle) = self.info.run_obstacle.as_ref().into_option() {
             return Err(obstacle.clone());
         }
@@ -328,10 +331,56 @@ impl Model for OnnxModel {
         kernels::answer(&self.info, settings, folder, Some(&profile))
     }
 
-    fn quantizable(&self, of: &QuantizableOf, progress: &Progress<'_>) -> Result<Quantizable> {
+    fn plan(&self, of: &QuantizableOf, progress: &Progress<'_>) -> Result<Quantizable> {
         progress.update("planning", 0, 0)?;
         self.source.check()?;
         let model = proto::decode_model(self.source.bytes(), &self.source.name())?;
-        Ok(quantize::plan(&model, &ExternalFiles::of(&self.source), &self.info, of))
+        Ok(quantize::plan(&model, self.tensors.external(), &self.info, of))
+    }
+}
+
+impl Model for OnnxModel {
+    fn info(&self) -> Result<ModelInfo> {
+        Ok(self.info.clone())
+    }
+
+    fn read_tensor(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
+        let Some(&index) = self.names.get(name) else {
+            return Err(BackendError::not_found(format!(
+                "`{}` has no stored tensor `{name}`",
+                self.source.name()
+            )));
+        };
+        let files = || self.source.file().cloned().into_iter().chain(self.tensors.file(index)).collect();
+        watched(files, || self.read(index, name, sink, progress))?
+    }
+
+    fn edit(&self, edits: &[Edit], progress: &Progress<'_>) -> Result<ModelBox> {
+        self.watched(|| self.changed(edits, progress))
+    }
+
+    fn export(&self, path: &str, options: &[Pair], progress: &Progress<'_>) -> Result<()> {
+        self.watched(|| {
+            export::write(&self.source, self.tensors.external(), Path::new(path), options, progress)
+        })
+    }
+
+    fn run(
+        &self,
+        request: &RunRequest<'_>,
+        sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<RunReport> {
+        self.tensors.open_all();
+        self.watched(|| self.compute(request, sink, progress))
+    }
+
+    fn kernels(&self, of: &KernelsOf, progress: &Progress<'_>) -> Result<Kernels> {
+        self.tensors.open_all();
+        self.watched(|| self.chosen_kernels(of, progress))
+    }
+
+    fn quantizable(&self, of: &QuantizableOf, progress: &Progress<'_>) -> Result<Quantizable> {
+        self.watched(|| self.plan(of, progress))
     }
 }

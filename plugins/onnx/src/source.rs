@@ -3,12 +3,8 @@
 use crate::held::{self, Held};
 use crate::proto::TensorProto;
 use bytes::Bytes;
-use memmap2::Mmap;
-#[cfg(unix)]
-use memmap2::UncheckedAdvice;
-use qp_abi::sdk::{BackendError, ErrorKind, Result, offset_in, pages_of};
+use qp_abi::sdk::{BackendError, MappedFile, Result, offset_in, read_file};
 use std::fs::{File, Metadata};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,27 +19,18 @@ pub struct Source {
     path: PathBuf,
     bytes: Bytes,
     stamp: Stamp,
-    mapped: Option<Mapped>,
+    mapped: Option<Arc<MappedFile>>,
     /// Whether the bytes are those of the file after changes.
     is_edited: bool,
     held: Held,
 }
 
-/// A mapped file.
-#[derive(Debug)]
-struct Mapped {
-    /// Kept to ask for its size.
-    file: File,
-    /// The owner of the bytes.
-    map: Arc<Mmap>,
-}
-
 /// An owner of [`Bytes`].
-struct Shared(Arc<Mmap>);
+struct Shared(Arc<MappedFile>);
 
 impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        self.0.bytes()
     }
 }
 
@@ -72,34 +59,16 @@ impl Source {
             let what = if metadata.is_dir() { "a folder" } else { "not a regular file" };
             return Err(BackendError::invalid_input(format!("`{}` is {what}", path.display())));
         }
-        let mut file = File::open(path).map_err(|error| io(&error))?;
+        let file = File::open(path).map_err(|error| io(&error))?;
         let stamp = Stamp::of(&file.metadata().map_err(|error| io(&error))?);
-        if stamp.bytes < MAPPED_FROM_BYTES {
-            let mut content = Vec::with_capacity(usize::try_from(stamp.bytes).unwrap_or_default());
+        let (bytes, mapped) = if stamp.bytes < MAPPED_FROM_BYTES {
             // A file that grows in the meantime is still read within bounds.
-            (&mut file).take(MAPPED_FROM_BYTES).read_to_end(&mut content).map_err(|error| io(&error))?;
-            return Ok(Self {
-                path: path.to_owned(),
-                bytes: content.into(),
-                stamp,
-                mapped: None,
-                is_edited: false,
-                held: Held::new(),
-            });
-        }
-        #[expect(unsafe_code, reason = "there is no safe way to map a file")]
-        // SAFETY: the map is private to this process and only read. Another process that changes the file may
-        // change what is read, and each byte is checked as untrusted; one that shortens it would make a read
-        // of the lost pages fail, so `check` compares the size before each read of a tensor.
-        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(|error| io(&error))?);
-        Ok(Self {
-            path: path.to_owned(),
-            bytes: Bytes::from_owner(Shared(Arc::clone(&map))),
-            stamp,
-            mapped: Some(Mapped { file, map }),
-            is_edited: false,
-            held: Held::new(),
-        })
+            (read_file(path, &file, MAPPED_FROM_BYTES)?.into(), None)
+        } else {
+            let file = Arc::new(MappedFile::new(path, file)?);
+            (Bytes::from_owner(Shared(Arc::clone(&file))), Some(file))
+        };
+        Ok(Self { path: path.to_owned(), bytes, stamp, mapped, is_edited: false, held: Held::new() })
     }
 
     /// Lets the large stored tensors of a graph refer to this mapped file instead of holding their elements, as far
@@ -132,13 +101,14 @@ impl Source {
     /// Releases the pages of bytes that have been read from this process's memory, if they are part of a mapped file
     /// and large enough: a later read gets them from the system's cache or the disk.
     pub fn release(&self, part: &[u8]) {
-        let Some(Mapped { map, .. }) = &self.mapped else { return };
-        let Some(pages) = pages_of(map, part) else { return };
-        #[cfg(unix)]
-        #[expect(unsafe_code, reason = "there is no safe way to advise that pages are not needed")]
-        // SAFETY: the map is of a file, and never written to: its pages hold what the file holds, and come back when they
-        // are touched. A failure leaves them where they are.
-        let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, pages.start, pages.len()) };
+        if let Some(file) = &self.mapped {
+            file.release(part);
+        }
+    }
+
+    /// The file, if it is mapped.
+    pub fn file(&self) -> Option<&Arc<MappedFile>> {
+        self.mapped.as_ref()
     }
 
     /// The same file with other bytes, and the elements that are outside of them.
@@ -182,25 +152,12 @@ impl Source {
         std::fs::metadata(&self.path).is_ok_and(|metadata| Stamp::of(&metadata) == self.stamp)
     }
 
-    /// Checks that a mapped file still has all its bytes.
+    /// Checks that a mapped file still has all its bytes, and that those which were read were there.
     ///
     /// # Errors
-    /// `CorruptFile` if it has become shorter.
+    /// Those of [`MappedFile::check`].
     pub fn check(&self) -> Result<()> {
-        let Some(mapped) = &self.mapped else { return Ok(()) };
-        let now = mapped.file.metadata().map_err(|error| BackendError::io(&self.path, &error))?.len();
-        if now < self.stamp.bytes {
-            return Err(BackendError::new(
-                ErrorKind::CORRUPT_FILE,
-                format!(
-                    "`{}` was shortened from {} to {now} bytes since it was opened",
-                    self.name(),
-                    self.stamp.bytes
-                ),
-            )
-            .with_help("Reload the model."));
-        }
-        Ok(())
+        self.mapped.as_ref().map_or(Ok(()), |file| file.check())
     }
 }
 

@@ -419,7 +419,43 @@ fn a_mapped_file_that_was_shortened_is_an_error_and_no_crash() {
     std::fs::File::options().write(true).open(&path).unwrap().set_len(1000).unwrap();
     let error = read(&opened, "w").unwrap_err();
     assert_eq!(error.kind, ErrorKind::CORRUPT_FILE);
-    assert!(error.message.contains("was shortened from"), "{error:?}");
+    assert!(error.message.contains("became shorter while it was read"), "{error:?}");
+}
+
+#[test]
+fn no_zeros_of_a_file_that_is_cut_meanwhile_pass_as_weights() {
+    let raw: Vec<u8> = (0..4_u32 << 20).map(|index| 1 + (index % 251).to_le_bytes()[0]).collect();
+    let tensors = vec![tensor("w", DType::UINT8, &[i64::try_from(raw.len()).unwrap()], &raw)];
+    let (_folder, path) = saved(&model(graph(vec![], tensors)));
+    let whole = std::fs::read(&path).unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            for round in 0.. {
+                let kept = [0, whole.len() / 3, whole.len() - 100][round % 3];
+                file.set_len(kept as u64).unwrap();
+                std::os::unix::fs::FileExt::write_all_at(&file, &whole[kept..], kept as u64).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                if is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let mut errors = 0;
+        for _ in 0..40 {
+            match open(&reader(), &path).and_then(|opened| read(&opened, "w")) {
+                Ok(received) => assert!(received.bytes == raw),
+                Err(error) => {
+                    assert!([ErrorKind::CORRUPT_FILE, ErrorKind::IO].contains(&error.kind), "{error:?}");
+                    errors += 1;
+                }
+            }
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(errors > 0, "it is never cut while it is read");
+    });
+    assert!(read(&open(&reader(), &path).unwrap(), "w").unwrap().bytes == raw);
 }
 
 #[test]

@@ -586,3 +586,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn no_zeros_of_a_file_that_is_cut_meanwhile_pass_as_weights() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("m.safetensors");
+    let weights: Vec<u8> = (0..4_u32 << 20).map(|index| 1 + (index % 251).to_le_bytes()[0]).collect();
+    let header = format!(
+        r#"{{"w":{{"dtype":"U8","shape":[{}],"data_offsets":[0,{}]}}}}"#,
+        weights.len(),
+        weights.len()
+    );
+    let whole = [(header.len() as u64).to_le_bytes().as_slice(), header.as_bytes(), &weights].concat();
+    std::fs::write(&path, &whole).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    for kept in [0, whole.len() / 3, whole.len() - 100] {
+        let model = open(&backend(), &path).unwrap();
+        let read = support::read_pieces(&model, "w", &mut |piece| {
+            file.set_len(kept as u64).unwrap();
+            let sum: usize = piece.iter().map(|byte| usize::from(*byte)).sum();
+            assert!(sum < weights.iter().map(|byte| usize::from(*byte)).sum(), "zeros are read");
+            std::os::unix::fs::FileExt::write_all_at(&file, &whole[kept..], kept as u64).unwrap();
+        });
+        let error = read.unwrap_err();
+        assert!([ErrorKind::CORRUPT_FILE, ErrorKind::IO].contains(&error.kind), "{error:?}");
+        assert_eq!(error.help, "`reload` reads it again.");
+    }
+    assert!(read_tensor(&open(&backend(), &path).unwrap(), "w").unwrap().bytes == weights);
+}

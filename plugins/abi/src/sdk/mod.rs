@@ -8,6 +8,7 @@ pub mod boundary;
 pub mod conformance;
 mod handles;
 pub mod kernels;
+mod mapped;
 mod names;
 mod pages;
 mod payload;
@@ -28,8 +29,10 @@ pub use crate::tensor::{MOST_DIMENSIONS, TensorView, element_count};
 pub use abi_stable::std_types::{RNone, ROption, RSome, RString, RVec};
 pub use handles::{Progress, Sink};
 pub use kernels::{Arithmetic, FloatReason, Kernel, Kernels, KernelsOf, QuantizedLayer};
+pub use mapped::{MappedFile, read_file, watched};
 pub use names::Names;
-pub use pages::{offset_in, pages_of};
+pub use pages::offset_in;
+use pages::pages_of;
 pub use qp_elements::{ElementType, NF4};
 pub use quantizable::{
     Activations, FoldedClamp, Quantizable, QuantizableBias, QuantizableLayer, QuantizableOf,

@@ -92,7 +92,12 @@ impl Session {
         } else {
             builder.commit_from_memory(source.bytes())
         }
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| refused(&error));
+        if is_unchanged && !source.is_edited() && !source.is_unchanged() {
+            // The runtime may have read anything.
+            return Err(changed(source));
+        }
+        let inner = inner?;
         Ok(Self {
             inner,
             settings,
@@ -202,13 +207,14 @@ impl Observation<'_> {
 /// Checks that the files a session is made from are still those that were opened.
 pub(super) fn check_source(source: &Source, has_external: bool) -> Result<()> {
     if !source.is_unchanged() && (has_external || !source.is_in_memory()) {
-        return Err(BackendError::new(
-            ErrorKind::IO,
-            format!("`{}` has changed since it was opened", source.name()),
-        )
-        .with_help("Reload the model."));
+        return Err(changed(source));
     }
     Ok(())
+}
+
+fn changed(source: &Source) -> BackendError {
+    let message = format!("`{}` has changed since it was opened", source.name());
+    BackendError::new(ErrorKind::IO, message).with_help("Reload the model.")
 }
 
 /// With a model in memory, the runtime does not know where elements outside of it are: in files beside it if it

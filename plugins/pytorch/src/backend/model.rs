@@ -11,7 +11,7 @@ use qp_abi::abi_stable::std_types::RSlice;
 use qp_abi::sdk::boundary::model_object;
 use qp_abi::sdk::{
     self, BackendError, Edit, ErrorKind, Kernels, KernelsOf, ModelBox, ModelInfo, Pair, Progress,
-    Quantizable, QuantizableOf, ROption, Result, RunReport, RunRequest, Sink,
+    Quantizable, QuantizableOf, ROption, Result, RunReport, RunRequest, Sink, watched,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,14 +55,20 @@ impl Model {
         profile.runs.push((elapsed_ns, model.times()?));
         Ok(())
     }
+
+    /// What `work` returns, or the error of a file that changed meanwhile.
+    fn watched<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        watched(|| self.document.data.files(), work).unwrap_or_else(|changed| {
+            // It may have been prepared from anything.
+            *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            Err(changed)
+        })
+    }
 }
 
-impl sdk::Model for Model {
-    fn info(&self) -> Result<ModelInfo> {
-        Ok(self.document.info.clone())
-    }
-
-    fn read_tensor(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
+/// What the model does; [`sdk::Model`] watches the files meanwhile.
+impl Model {
+    fn deliver(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
         let (tensor, info) = self.document.tensor(name)?;
         if !info.type_name.is_empty() && tensor.book().is_none() {
             return Err(BackendError::unsupported_op(format!(
@@ -77,31 +83,7 @@ impl sdk::Model for Model {
         tensor.deliver(name, &self.document.data, quantization, sink, progress)
     }
 
-    fn read_real(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
-        let (tensor, _) = self.document.tensor(name)?;
-        tensor.deliver_real(name, &self.document.data, sink, progress)
-    }
-
-    fn edit(&self, edits: &[Edit], progress: &Progress<'_>) -> Result<ModelBox> {
-        progress.update("changing the program", 0, 0)?;
-        let document = deep(|| Written::of(&self.document, edits)?.edited(edits))?;
-        let runtime = Arc::clone(&self.runtime);
-        Ok(model_object(Self::new(document, self.path.clone(), &self.options, runtime)))
-    }
-
-    fn export(&self, path: &str, options: &[Pair], progress: &Progress<'_>) -> Result<()> {
-        if let Some(option) = options.first() {
-            return Err(BackendError::invalid_input(format!("unknown option `{}` of an export", option.0)));
-        }
-        export::write(&deep(|| Written::of(&self.document, &[]))?.archive, Path::new(path), progress)
-    }
-
-    fn quantizable(&self, of: &QuantizableOf, progress: &Progress<'_>) -> Result<Quantizable> {
-        progress.update("planning", 0, 0)?;
-        deep(|| Written::of(&self.document, &[])?.quantizable(&self.document, of))
-    }
-
-    fn run(
+    fn compute(
         &self,
         request: &RunRequest<'_>,
         sink: &mut Sink<'_>,
@@ -131,6 +113,54 @@ impl sdk::Model for Model {
         }
         ran.map_err(|error| if has_precision { error } else { with_precision(error, &self.document.info) })
     }
+}
+
+impl sdk::Model for Model {
+    fn info(&self) -> Result<ModelInfo> {
+        Ok(self.document.info.clone())
+    }
+
+    fn read_tensor(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
+        let (tensor, _) = self.document.tensor(name)?;
+        let files = || self.document.data.files_of(&tensor.place);
+        watched(files, || self.deliver(name, sink, progress))?
+    }
+
+    fn read_real(&self, name: &str, sink: &mut Sink<'_>, progress: &Progress<'_>) -> Result<()> {
+        let (tensor, _) = self.document.tensor(name)?;
+        let files = || self.document.data.files_of(&tensor.place);
+        watched(files, || tensor.deliver_real(name, &self.document.data, sink, progress))?
+    }
+
+    fn edit(&self, edits: &[Edit], progress: &Progress<'_>) -> Result<ModelBox> {
+        progress.update("changing the program", 0, 0)?;
+        let document = self.watched(|| deep(|| Written::of(&self.document, edits)?.edited(edits)))?;
+        let runtime = Arc::clone(&self.runtime);
+        Ok(model_object(Self::new(document, self.path.clone(), &self.options, runtime)))
+    }
+
+    fn export(&self, path: &str, options: &[Pair], progress: &Progress<'_>) -> Result<()> {
+        if let Some(option) = options.first() {
+            return Err(BackendError::invalid_input(format!("unknown option `{}` of an export", option.0)));
+        }
+        self.watched(|| {
+            export::write(&deep(|| Written::of(&self.document, &[]))?.archive, Path::new(path), progress)
+        })
+    }
+
+    fn quantizable(&self, of: &QuantizableOf, progress: &Progress<'_>) -> Result<Quantizable> {
+        progress.update("planning", 0, 0)?;
+        self.watched(|| deep(|| Written::of(&self.document, &[])?.quantizable(&self.document, of)))
+    }
+
+    fn run(
+        &self,
+        request: &RunRequest<'_>,
+        sink: &mut Sink<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<RunReport> {
+        self.watched(|| self.compute(request, sink, progress))
+    }
 
     fn kernels(&self, of: &KernelsOf, _progress: &Progress<'_>) -> Result<Kernels> {
         if let ROption::RSome(obstacle) = &self.document.info.run_obstacle {
@@ -154,7 +184,9 @@ impl sdk::Model for Model {
         _progress: &Progress<'_>,
     ) -> Result<String> {
         match name {
-            "code/1" => code::listing(&self.document, &Wanted::read(payload)?.layer)?.to_json(),
+            "code/1" => {
+                self.watched(|| code::listing(&self.document, &Wanted::read(payload)?.layer)?.to_json())
+            }
             _ => Err(sdk::unknown_request(name)),
         }
     }

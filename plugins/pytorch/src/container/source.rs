@@ -1,9 +1,6 @@
 //! The bytes of a model file: mapped when it is large, read when it is small; or of a file within it.
 
-use memmap2::Mmap;
-#[cfg(unix)]
-use memmap2::UncheckedAdvice;
-use qp_abi::sdk::{BackendError, Result, pages_of};
+use qp_abi::sdk::{BackendError, MappedFile, Result, read_file};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -23,7 +20,7 @@ pub struct Source {
 #[derive(Debug)]
 enum Content {
     Owned(Vec<u8>),
-    Mapped { map: Mmap, file: File },
+    Mapped(Arc<MappedFile>),
     Part { whole: Arc<Source>, range: Range<usize> },
 }
 
@@ -37,16 +34,12 @@ impl Source {
         if !metadata.is_file() {
             return Err(BackendError::unsupported_format(format!("`{}` is not a file", path.display())));
         }
-        let mut file = File::open(path).map_err(|error| BackendError::io(path, &error))?;
+        let file = File::open(path).map_err(|error| BackendError::io(path, &error))?;
         let content = if metadata.len() > MAP_FROM_BYTES {
-            let map = map(&file).map_err(|error| BackendError::io(path, &error))?;
-            Content::Mapped { map, file }
+            Content::Mapped(Arc::new(MappedFile::new(path, file)?))
         } else {
-            let mut bytes = Vec::new();
             // A file that grows while it is read is not followed forever.
-            let mut limited = file.by_ref().take(2 * MAP_FROM_BYTES);
-            limited.read_to_end(&mut bytes).map_err(|error| BackendError::io(path, &error))?;
-            Content::Owned(bytes)
+            Content::Owned(read_file(path, &file, 2 * MAP_FROM_BYTES)?)
         };
         Ok(Self { path: path.to_owned(), content })
     }
@@ -70,30 +63,30 @@ impl Source {
     pub fn length(&self) -> u64 {
         match &self.content {
             Content::Owned(bytes) => bytes.len() as u64,
-            Content::Mapped { map, .. } => map.len() as u64,
+            Content::Mapped(file) => file.bytes().len() as u64,
             Content::Part { range, .. } => range.len() as u64,
         }
     }
 
-    /// All bytes. A mapped file must still have the size it had when it was opened: past the end of a file
-    /// that was cut, a mapping has no pages.
+    /// The file, if it is mapped.
+    pub fn file(&self) -> Option<&Arc<MappedFile>> {
+        match &self.content {
+            Content::Owned(_) => None,
+            Content::Mapped(file) => Some(file),
+            Content::Part { whole, .. } => whole.file(),
+        }
+    }
+
+    /// All bytes. A mapped file must still have those that it had when it was opened.
     ///
     /// # Errors
-    /// `CorruptFile` when the file has changed its size.
+    /// Those of [`MappedFile::check`].
     pub fn bytes(&self) -> Result<&[u8]> {
         match &self.content {
             Content::Owned(bytes) => Ok(bytes),
-            Content::Mapped { map, file } => {
-                let now = file.metadata().map_err(|error| BackendError::io(&self.path, &error))?.len();
-                if now != map.len() as u64 {
-                    return Err(BackendError::corrupt_file(format!(
-                        "`{}` changed from {} to {now} bytes while it was open",
-                        self.path.display(),
-                        map.len()
-                    ))
-                    .with_help("Use `reload` to read it again."));
-                }
-                Ok(map)
+            Content::Mapped(file) => {
+                file.check()?;
+                Ok(file.bytes())
             }
             Content::Part { whole, range } => whole
                 .bytes()?
@@ -105,26 +98,10 @@ impl Source {
     /// Takes the pages of bytes that have been read out of this process's memory, if they are a part of a mapped file and many
     /// enough: whoever reads them again gets them from the system's cache or the disk.
     pub fn release(&self, part: &[u8]) {
-        let map = match &self.content {
-            Content::Mapped { map, .. } => map,
-            Content::Part { whole, .. } => return whole.release(part),
-            Content::Owned(_) => return,
-        };
-        let Some(pages) = pages_of(map, part) else { return };
-        #[cfg(unix)]
-        #[expect(unsafe_code, reason = "there is no safe way to advise that pages are not needed")]
-        // SAFETY: the map is of a file, and never written to: its pages hold what the file holds, and come back when they
-        // are touched. A failure leaves them where they are.
-        let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, pages.start, pages.len()) };
+        if let Some(file) = self.file() {
+            file.release(part);
+        }
     }
-}
-
-#[expect(unsafe_code, reason = "memory mapping")]
-fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: the mapping is private and read-only, and `Source::bytes` checks before each use that the file
-    // still has the mapped size; a writer that changes bytes in place changes plain data, which is checked
-    // wherever it is interpreted.
-    unsafe { Mmap::map(file) }
 }
 
 /// A seekable reader over a [`Source`], for the zip decoder.

@@ -32,7 +32,13 @@ pub fn describe(bytes: Vec<u8>, name: &str) -> Result<ModelInfo> {
 /// # Errors
 /// As [`open`].
 pub fn read(source: Arc<Source>) -> Result<Document> {
-    deep(|| judged(source)).map_err(BackendError::one_line)
+    let file = source.file().cloned();
+    let document = deep(|| judged(source)).map_err(BackendError::one_line);
+    let beside = document.iter().flat_map(|document| document.data.files());
+    for file in file.into_iter().chain(beside) {
+        file.check_unchanged()?;
+    }
+    document
 }
 
 /// Reads an archive whose entries edits have changed.

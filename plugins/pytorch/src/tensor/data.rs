@@ -2,7 +2,7 @@
 
 use super::derived::Derived;
 use crate::container::{Archive, Source};
-use qp_abi::sdk::{BackendError, Result};
+use qp_abi::sdk::{BackendError, MappedFile, Result};
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
@@ -113,6 +113,26 @@ impl Data {
                 Err(BackendError::unsupported_op("the file holds the shape of this tensor but no elements"))
             }
         }
+    }
+
+    /// The mapped files among those that hold a storage.
+    pub fn files_of(&self, place: &Place) -> Vec<Arc<MappedFile>> {
+        match place {
+            Place::Entry(_) | Place::Span { .. } | Place::Nowhere => {
+                self.source.file().into_iter().cloned().collect()
+            }
+            Place::Shard { number, place } => {
+                self.shard(*number).map_or_else(|_| Vec::new(), |shard| shard.files_of(place))
+            }
+            Place::Derived(_) => self.files(),
+        }
+    }
+
+    /// All files that are mapped.
+    pub fn files(&self) -> Vec<Arc<MappedFile>> {
+        let beside = self.shards.iter().filter(|shard| !shard.is_entry);
+        let shards = beside.filter_map(|shard| shard.data.as_ref()?.source.file());
+        self.source.file().into_iter().chain(shards).cloned().collect()
     }
 
     /// Takes bytes of a storage that have been read out of this process's memory, where they are mapped.

@@ -71,15 +71,32 @@ pub fn open(backend: &BackendBox, path: &Path) -> Result<ModelBox, BackendError>
 /// Reads a stored tensor, its pieces joined.
 pub fn read_tensor(model: &ModelBox, name: &str) -> Result<Received, BackendError> {
     let mut received = Received::default();
+    deliver(model, name, |view| append(&mut received, &view))?;
+    Ok(received)
+}
+
+/// Reads a stored tensor, and gives each piece to `take`.
+pub fn read_pieces(
+    model: &ModelBox,
+    name: &str,
+    take: &mut (dyn FnMut(&[u8]) + Send),
+) -> Result<(), BackendError> {
+    deliver(model, name, |view| take(view.bytes.as_slice()))
+}
+
+fn deliver(
+    model: &ModelBox,
+    name: &str,
+    mut take: impl FnMut(TensorView<'_>) + Send,
+) -> Result<(), BackendError> {
     let mut sink = FnSink(|view: TensorView<'_>| {
-        append(&mut received, &view);
+        take(view);
         Ok(())
     });
     let progress = FnProgress(|_: &str, _, _| false);
     let progress = Progress_TO::from_ptr(RRef::new(&progress), TD_Opaque);
     let sink = TensorSink_TO::from_ptr(RMut::new(&mut sink), TD_Opaque);
-    model.read_tensor(name.into(), sink, progress).into_result()?;
-    Ok(received)
+    model.read_tensor(name.into(), sink, progress).into_result()
 }
 
 /// Reads the real values of a stored tensor, their pieces joined.
