@@ -4,10 +4,26 @@
 
 #[path = "fuzz/src/mutations.rs"]
 mod mutations;
+#[path = "fuzz/src/random.rs"]
+mod random;
+
+#[path = "fuzz/src/text.rs"]
+mod text;
+
+#[path = "fuzz/src/words.rs"]
+mod words;
+
 #[path = "fuzz/src/script.rs"]
 mod targets;
 
 #[test]
 fn mutated_scripts_are_checked_run_or_refused() {
     mutations::run("script", targets::script);
+}
+
+#[test]
+fn scripts_mutated_word_by_word_are_checked_run_or_refused() {
+    mutations::run_with("script", targets::script, |random, seed, other| {
+        text::mutate(random, seed, other, &words::SCRIPT)
+    });
 }

@@ -3,9 +3,9 @@
 use super::error::{Breach, from_plugin};
 use super::manifest::Manifest;
 use crate::model::{
-    Attribute, AttributeValue, Bounds, DType, Dimension, Finding, InputRole, LayerInfo, LayerKind, ModelInfo,
-    Property, QuantizationParameters, Severity, TensorInfo, TensorRole, ValueInfo, ValueOrigin, WeightUse,
-    element_count,
+    Attribute, AttributeValue, Bounds, DType, Dimension, Finding, Index, InputRole, LayerInfo, LayerKind,
+    ModelInfo, Property, QuantizationParameters, Severity, TensorInfo, TensorRole, ValueInfo, ValueOrigin,
+    WeightUse, element_count,
 };
 use qp_abi::abi_stable::std_types::{RNone, RSome, RString, RVec, Tuple2};
 use qp_abi::manifest::{Pair, pair};
@@ -43,6 +43,7 @@ pub(super) fn model_info(manifest: &Manifest, info: abi::ModelInfo) -> Result<Mo
         findings: info.findings.into_iter().map(finding).collect(),
         run_obstacle: info.run_obstacle.into_option().map(|error| from_plugin(&manifest.id, error)),
         extra: properties(info.extra),
+        index: Index::default(),
     })
 }
 

@@ -385,6 +385,7 @@ mod tests {
             findings: Vec::new(),
             run_obstacle: None,
             extra: Vec::new(),
+            index: crate::model::Index::default(),
         }
     }
 

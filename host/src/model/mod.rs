@@ -4,6 +4,7 @@
 //! shapes and byte counts agree with the element types.
 
 mod dtype;
+mod index;
 mod kernels;
 mod kind;
 mod layer;
@@ -14,6 +15,7 @@ mod tensor;
 mod text;
 
 pub use dtype::DType;
+pub use index::Index;
 pub use kernels::{Arithmetic, FloatReason, Kernel, Kernels, QuantizedLayer};
 pub use kind::{Bounds, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use layer::{Attribute, AttributeValue, LayerInfo, find_layer};
@@ -97,22 +99,27 @@ pub struct ModelInfo {
     pub run_obstacle: Option<Error>,
     /// Anything else the backend has to say.
     pub extra: Vec<Property>,
+    /// Where its parts are, by name.
+    pub index: Index,
 }
 
 impl ModelInfo {
     /// The layer with this path.
     pub fn layer(&self, path: &str) -> Option<&LayerInfo> {
-        self.layers.iter().find(|layer| layer.path == path)
+        self.index.layers.find(&self.layers, path, |layer| &layer.path)
     }
 
     /// The stored tensor with this name.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        self.tensors.iter().find(|tensor| tensor.name == name)
+        self.index.tensors.find(&self.tensors, name, |tensor| &tensor.name)
     }
 
     /// The value with this name: an input, an output or an activation.
     pub fn value(&self, name: &str) -> Option<&ValueInfo> {
-        self.inputs.iter().chain(&self.outputs).chain(&self.values).find(|value| value.name == name)
+        let index = &self.index;
+        let lists =
+            [(&index.inputs, &self.inputs), (&index.outputs, &self.outputs), (&index.values, &self.values)];
+        lists.into_iter().find_map(|(places, list)| places.find(list, name, |value| &value.name))
     }
 
     /// The values by name, as [`value`](Self::value) finds them: for looking up many.
@@ -250,6 +257,7 @@ mod tests {
             findings: Vec::new(),
             run_obstacle: Some(Error::not_found("no `forward`").with_hint("Export it.")),
             extra: Vec::new(),
+            index: Index::default(),
         }
     }
 

@@ -8,7 +8,19 @@ mod targets;
 #[path = "../../../tests/fuzz/src/mutations.rs"]
 mod mutations;
 
-use mutations::run;
+#[path = "../../../tests/fuzz/src/header.rs"]
+mod header;
+
+#[path = "../../../tests/fuzz/src/random.rs"]
+mod random;
+
+#[path = "../../../tests/fuzz/src/text.rs"]
+mod text;
+
+#[path = "../../../tests/fuzz/src/words.rs"]
+mod words;
+
+use mutations::{run, run_with};
 
 #[test]
 fn mutated_pickles_are_described_or_refused() {
@@ -28,4 +40,16 @@ fn mutated_programs_are_described_or_refused() {
 #[test]
 fn mutated_safetensors_are_described_or_refused() {
     run("safetensors", targets::safetensors);
+}
+
+#[test]
+fn headers_of_safetensors_mutated_by_structure_are_described_or_refused() {
+    run_with("safetensors", targets::safetensors, |random, seed, _| header::mutate(random, seed));
+}
+
+#[test]
+fn mutated_torchscript_is_described_or_refused() {
+    run_with("torchscript", targets::torchscript, |random, seed, other| {
+        text::mutate(random, seed, other, &words::TORCHSCRIPT)
+    });
 }

@@ -24,6 +24,20 @@ pub fn pickle(bytes: &[u8]) {
     examine(archive_of(&script), "model.pt");
 }
 
+/// The code of a TorchScript module, in an archive that is otherwise sound.
+pub fn torchscript(bytes: &[u8]) {
+    // `Net` with a submodule, a number, and a list.
+    let pickle = b"\x80\x02c__torch__\nNet\n)\x81}(X\x01\x00\x00\x00ac__torch__\nInner\n)\x81}X\x01\x00\x00\x00wK\x02sbX\x01\x00\x00\x00nK\x01X\x01\x00\x00\x00l]K\x03aub.";
+    let script: [(&str, &[u8]); 5] = [
+        ("m/data.pkl", pickle),
+        ("m/constants.pkl", b"\x80\x02)."),
+        ("m/code/__torch__.py", bytes),
+        ("m/data/0", &[0; 64]),
+        ("m/version", b"3\n"),
+    ];
+    examine(archive_of(&script), "model.pt");
+}
+
 /// Any file of PyTorch's formats, read as a whole: the zip reader, the legacy format, and what is in them.
 pub fn archive(bytes: &[u8]) {
     examine(bytes.to_vec(), "model.pt");

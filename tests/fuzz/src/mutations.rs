@@ -1,47 +1,33 @@
 //! Mutations of seeds for the ordinary tests.
 
+use crate::random::Random;
 use std::path::Path;
 use std::process::Command;
 
 /// Mutations of all seeds of a target together.
 const MUTATIONS: usize = 2_000;
 
-/// Marsaglia's xorshift64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        (self.next() % most.max(1) as u64) as usize
-    }
-
-    fn mutate(&mut self, seed: &[u8], other: &[u8]) -> Vec<u8> {
-        let mut bytes = seed.to_vec();
-        for _ in 0..=self.below(4) {
-            let at = self.below(bytes.len());
-            match self.below(5) {
-                0 if !bytes.is_empty() => bytes[at] = self.next() as u8,
-                1 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
-                2 => bytes.insert(at, self.next() as u8),
-                3 => {
-                    let end = (at + 1 + self.below(8)).min(bytes.len());
-                    bytes.drain(at.min(end)..end);
-                }
-                _ => {
-                    let start = self.below(other.len());
-                    let end = (start + self.below(16)).min(other.len());
-                    bytes.splice(at..at, other[start..end].iter().copied());
-                }
+/// `seed` with bytes changed, inserted, removed, and taken from `other`.
+pub fn bytes(random: &mut Random, seed: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len());
+        match random.below(5) {
+            0 if !bytes.is_empty() => bytes[at] = random.next() as u8,
+            1 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
+            2 => bytes.insert(at, random.next() as u8),
+            3 => {
+                let end = (at + 1 + random.below(8)).min(bytes.len());
+                bytes.drain(at.min(end)..end);
+            }
+            _ => {
+                let start = random.below(other.len());
+                let end = (start + random.below(16)).min(other.len());
+                bytes.splice(at..at, other[start..end].iter().copied());
             }
         }
-        bytes
     }
+    bytes
 }
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
@@ -58,13 +44,19 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 }
 
 /// Runs a target over its seeds, and over mutations of them that are the same each time.
+#[allow(dead_code, reason = "some tests have mutations of their own alone")]
 pub fn run(target: &str, function: fn(&[u8])) {
+    run_with(target, function, bytes);
+}
+
+/// The same with other mutations: what `mutate` makes of two seeds.
+pub fn run_with(target: &str, function: fn(&[u8]), mutate: fn(&mut Random, &[u8], &[u8]) -> Vec<u8>) {
     let seeds = seeds(target);
     assert!(!seeds.is_empty());
     seeds.iter().for_each(|seed| function(seed));
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
     for _ in 0..MUTATIONS {
         let (seed, other) = (random.below(seeds.len()), random.below(seeds.len()));
-        function(&random.mutate(&seeds[seed], &seeds[other]));
+        function(&mutate(&mut random, &seeds[seed], &seeds[other]));
     }
 }

@@ -205,6 +205,17 @@ mod registry {
         is_taken: AtomicBool,
     }
 
+    impl Slot {
+        const fn free() -> Self {
+            Self {
+                start: AtomicUsize::new(0),
+                bytes: AtomicUsize::new(0),
+                is_cut: AtomicBool::new(false),
+                is_taken: AtomicBool::new(false),
+            }
+        }
+    }
+
     /// Slots, and the next ones. Blocks are only added.
     struct Block {
         slots: [Slot; 64],
@@ -213,13 +224,7 @@ mod registry {
 
     impl Block {
         const fn new() -> Self {
-            const FREE: Slot = Slot {
-                start: AtomicUsize::new(0),
-                bytes: AtomicUsize::new(0),
-                is_cut: AtomicBool::new(false),
-                is_taken: AtomicBool::new(false),
-            };
-            Self { slots: [FREE; 64], next: AtomicPtr::new(ptr::null_mut()) }
+            Self { slots: [const { Slot::free() }; 64], next: AtomicPtr::new(ptr::null_mut()) }
         }
 
         fn next(&self) -> Option<&'static Self> {

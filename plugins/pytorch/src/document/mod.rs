@@ -14,6 +14,7 @@ use listing::GraphCode;
 use qp_abi::sdk::{BackendError, ModelInfo, QuantizationParameters, RString, Result, TensorInfo};
 use qp_pytorch_contract::program::Program;
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 
 /// Tensors, modules and steps of a computation that a file of any size may have, and beyond them one for so many bytes of
 /// it: each takes some kilobytes in a description, and a deflated file names a thousand of them in each.
@@ -40,6 +41,8 @@ pub struct Document {
     pub code: Vec<GraphCode>,
     /// Scales that its description lists.
     listed_scales: usize,
+    /// The places of the tensors in the description, noted when one is first looked up.
+    places: OnceLock<HashMap<String, usize>>,
 }
 
 impl Document {
@@ -53,6 +56,7 @@ impl Document {
             program: None,
             code: Vec::new(),
             listed_scales: 0,
+            places: OnceLock::new(),
         }
     }
 
@@ -89,7 +93,15 @@ impl Document {
     /// `NotFound`.
     pub fn tensor(&self, name: &str) -> Result<(&StoredTensor, &TensorInfo)> {
         let tensor = self.tensors.get(name);
-        let info = self.info.tensors.iter().find(|info| info.name == name);
+        let places = self.places.get_or_init(|| {
+            let names = self.info.tensors.iter().enumerate();
+            names.map(|(place, info)| (info.name.to_string(), place)).collect()
+        });
+        let info = places.get(name).and_then(|place| self.info.tensors.get(*place));
+        // Whoever reads a tensor while the file is being read finds it in another place later.
+        let info = info
+            .filter(|info| info.name == name)
+            .or_else(|| self.info.tensors.iter().find(|info| info.name == name));
         tensor.zip(info).ok_or_else(|| {
             BackendError::not_found(format!("the file has no tensor `{name}`"))
                 .with_help("List its tensors with `stats`.")
