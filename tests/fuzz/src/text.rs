@@ -3,7 +3,7 @@
 use crate::random::Random;
 
 /// A text is not made longer than this.
-const MOST_BYTES: usize = 60_000;
+const MOST_BYTES: usize = 20_000;
 const NUMBERS: [&str; 8] = [
     "0",
     "-1",
