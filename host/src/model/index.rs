@@ -45,9 +45,12 @@ impl Places {
             let names = list.iter().enumerate().rev();
             (list.len(), names.map(|(place, part)| (name_of(part).to_owned(), place)).collect())
         });
-        let found = places.get(name).and_then(|&place| list.get(place)).filter(|part| name_of(part) == name);
-        // A list that was changed since is searched.
-        if found.is_none() && *count != list.len() { by_comparing() } else { found }
+        match places.get(name) {
+            None if *count == list.len() => None,
+            // A list that was changed since is searched.
+            None => by_comparing(),
+            Some(&place) => list.get(place).filter(|part| name_of(part) == name).or_else(by_comparing),
+        }
     }
 }
 
