@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::regular_file;
+use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
 use std::io::Read;
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::time::SystemTime;
 ///
 /// The size and the modification time alone miss a file that is overwritten twice within one tick of the clock, or
 /// whose time was set back; the inode and the inode's change time (which cannot be set) do not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     bytes: u64,
     modified: Option<SystemTime>,

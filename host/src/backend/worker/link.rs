@@ -12,7 +12,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A message is at most this long: more than the changes of any model.
 const MOST_BYTES: u64 = 8 << 30;
@@ -29,9 +29,13 @@ pub(super) struct Link {
     /// What was read and not used, from `start` on.
     incoming: Vec<u8>,
     start: usize,
+    /// What one read puts its bytes in.
+    block: Box<[u8]>,
     descriptors: VecDeque<OwnedFd>,
     outgoing: Vec<u8>,
     timeout: Option<Duration>,
+    /// How long to look for a message before waiting for one: to be woken takes longer than a small model.
+    pub(super) attention: Duration,
 }
 
 impl Link {
@@ -40,9 +44,11 @@ impl Link {
             stream,
             incoming: Vec::new(),
             start: 0,
+            block: vec![0; BLOCK_BYTES].into(),
             descriptors: VecDeque::new(),
             outgoing: Vec::new(),
             timeout: None,
+            attention: Duration::ZERO,
         }
     }
 
@@ -112,11 +118,16 @@ impl Link {
         &mut self,
         timeout: Option<Duration>,
     ) -> io::Result<Option<T>> {
+        let begun = (!self.attention.is_zero()).then(Instant::now);
         loop {
             if let Some(message) = self.taken()? {
                 return Ok(Some(message));
             }
-            if !self.read(timeout)? {
+            if begun.is_some_and(|begun| begun.elapsed() < self.attention) {
+                if !self.read(RecvFlags::DONTWAIT)? {
+                    std::thread::yield_now();
+                }
+            } else if !self.wait(timeout)? {
                 return Ok(None);
             }
         }
@@ -150,21 +161,29 @@ impl Link {
         Ok(Some(message))
     }
 
-    /// Reads what has come; false if nothing has within `timeout`.
-    fn read(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+    /// Reads what comes; false if nothing does within `timeout`.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         if self.timeout != timeout {
             self.stream.set_read_timeout(timeout)?;
             self.timeout = timeout;
         }
+        self.read(RecvFlags::empty())
+    }
+
+    /// Reads what has come; false if nothing has.
+    fn read(&mut self, flags: RecvFlags) -> io::Result<bool> {
         if self.start > 0 {
             self.incoming.drain(..self.start);
             self.start = 0;
         }
-        let mut block = [0_u8; BLOCK_BYTES];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received =
-            rustix::net::recvmsg(&self.stream, &mut [IoSliceMut::new(&mut block)], &mut control, on_exec());
+        let received = rustix::net::recvmsg(
+            &self.stream,
+            &mut [IoSliceMut::new(&mut self.block)],
+            &mut control,
+            flags | on_exec(),
+        );
         match received {
             Ok(received) => {
                 for message in control.drain() {
@@ -175,7 +194,7 @@ impl Link {
                 if received.bytes == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                self.incoming.extend_from_slice(block.get(..received.bytes).unwrap_or_default());
+                self.incoming.extend_from_slice(self.block.get(..received.bytes).unwrap_or_default());
                 Ok(true)
             }
             Err(Errno::AGAIN) => Ok(false),

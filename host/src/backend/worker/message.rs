@@ -1,12 +1,14 @@
 //! What qp and a worker say to each other: the contract's types in a form that can be sent.
 
 use crate::backend::{CheckLine, PythonPlaces};
+use crate::cache::Stamp;
 use qp_abi::abi_stable::std_types::{ROption, RString, Tuple2};
 use qp_abi::backend::{Edit, Fetch, RunReport};
 use qp_abi::error::ErrorKind;
 use qp_abi::manifest::{Pair, pair};
 use qp_abi::{BackendError, DType, QuantizationParameters, Setup, TensorView};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -40,7 +42,7 @@ pub(super) struct Checking {
 }
 
 /// What a worker begins with.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Beginning {
     pub(super) library: String,
     pub(super) runtime_folders: Vec<String>,
@@ -63,13 +65,13 @@ impl Beginning {
 
 /// To the worker, about one model.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Order {
+pub(super) enum Order<'a> {
     /// Which of these models, a model and those that it was made from, is open? Answered with a [`Answer::Known`].
     Which(Vec<u64>),
     /// Opens a file as the model with this number.
     Open { id: u64, location: String, stamp: Option<Stamp> },
     /// Makes a model with changes of an open one.
-    Edit { id: u64, of: u64, edits: Vec<Change> },
+    Edit { id: u64, of: u64, edits: Cow<'a, [Change]> },
     /// Memory for inputs comes with this.
     Memory,
     /// Computes.
@@ -105,23 +107,6 @@ pub(super) enum Answer {
     Tried(CheckLine),
 }
 
-/// A file as it was when it was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stamp {
-    bytes: u64,
-    seconds: i64,
-    nanoseconds: i64,
-}
-
-impl Stamp {
-    /// Of the file as it is now.
-    pub(super) fn of(path: &std::path::Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let found = std::fs::metadata(path).ok()?;
-        Some(Self { bytes: found.len(), seconds: found.mtime(), nanoseconds: found.mtime_nsec() })
-    }
-}
-
 /// A tensor, or a piece of one, and where its elements are.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Placed {
@@ -139,7 +124,7 @@ pub(super) enum Place {
     /// In shared memory.
     Shared { offset: usize, bytes: usize },
     /// Here: texts, and what is in no shared memory.
-    Here(Vec<u8>),
+    Here(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 impl Placed {
@@ -267,6 +252,7 @@ pub(super) struct Change {
     arguments: Vec<(String, String)>,
     dtype: u8,
     shape: Vec<i64>,
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
 }
 

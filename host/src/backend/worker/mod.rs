@@ -18,8 +18,16 @@ pub(super) use remote::isolate;
 pub use serve::serve;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// Calls that take less than this are waited for attentively: to be woken would take as long.
+const SHORT: Duration = Duration::from_micros(500);
+
+/// What a lock protects stays usable when a thread has panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Where native runtimes run.
 #[derive(Clone, Default)]

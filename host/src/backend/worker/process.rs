@@ -2,17 +2,20 @@
 
 use super::Workers;
 use super::link::Link;
-use super::message::{Answer, Beginning, Control, Stamp};
+use super::lock;
+use super::message::{Answer, Beginning, Control};
 use super::shared::Shared;
+use crate::cache::Stamp;
 use qp_abi::BackendError;
 use qp_abi::error::ErrorKind;
+use signal_hook::consts;
 use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How much of what a worker printed is kept.
@@ -26,8 +29,10 @@ const STARTING: Duration = Duration::from_secs(60);
 pub(super) struct Worker {
     pub(super) workers: Workers,
     library: PathBuf,
-    /// The name of the native runtime, for messages.
-    runtime: String,
+    /// The name of the native runtime, for messages, once a model was opened.
+    runtime: OnceLock<String>,
+    /// Whether memory can be shared: files may not be as large.
+    can_share: OnceLock<bool>,
     state: Mutex<State>,
 }
 
@@ -73,16 +78,29 @@ pub(super) struct Connection {
     pub(super) results: Shared,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Worker {
     /// The worker to be of this plugin; none is started yet.
-    pub(super) fn new(workers: Workers, runtime: String, beginning: Beginning) -> Self {
+    pub(super) fn new(workers: Workers, beginning: Beginning) -> Self {
         let state = State { beginning, generation: 0, process: None, last: None };
         let library = PathBuf::from(&state.beginning.library);
-        Self { workers, library, runtime, state: Mutex::new(state) }
+        let (runtime, can_share) = (OnceLock::new(), OnceLock::new());
+        Self { workers, library, runtime, can_share, state: Mutex::new(state) }
+    }
+
+    /// Gives the native runtime its name for messages.
+    pub(super) fn name_runtime(&self, name: &str) {
+        if !name.is_empty() {
+            self.runtime.get_or_init(|| name.to_owned());
+        }
+    }
+
+    fn runtime(&self) -> &str {
+        self.runtime.get().map_or("the backend", String::as_str)
+    }
+
+    /// Whether there can be a worker: its memory counts as a file, which the user may not be allowed.
+    pub(super) fn is_possible(&self) -> bool {
+        *self.can_share.get_or_init(|| Shared::for_results().is_ok())
     }
 
     /// Passes a folder of runtimes on, now and to later workers.
@@ -124,41 +142,39 @@ impl Worker {
             let is_usable =
                 state.process.as_mut().is_some_and(|process| process.is_of(&stamps) && process.lives());
             if !is_usable {
-                state.bury();
-                state.process = Some(self.start(&state.beginning, stamps)?);
+                state.process = None;
+                state.process = Some(self.start(&state.beginning, stamps.clone())?);
                 state.generation += 1;
             }
             match state.connect() {
                 Ok(connection) => return Ok(connection),
-                Err(error) if !first => return Err(failed(&self.runtime, &error)),
-                Err(_) => state.bury(),
+                Err(error) if !first => return Err(failed(self.runtime(), &error)),
+                Err(_) => state.process = None,
             }
             first = false;
         }
     }
 
     fn stamps(&self, runtime: Option<&Path>) -> [Option<Stamp>; 2] {
-        [Stamp::of(&self.library), runtime.and_then(Stamp::of)]
+        let stamp = |path: &Path| Stamp::read(path).ok();
+        [stamp(&self.library), runtime.and_then(stamp)]
     }
 
     fn start(&self, beginning: &Beginning, stamps: [Option<Stamp>; 2]) -> Result<Process, BackendError> {
         let unstarted = |error: io::Error| {
-            BackendError::new(ErrorKind::IO, format!("no process can be started for {}", self.runtime))
+            BackendError::new(ErrorKind::IO, format!("no process can be started for {}", self.runtime()))
                 .with_cause(error.to_string())
                 .with_help("Set `isolation = \"none\"` in config.toml to run models in qp's own process.")
         };
         let mut process = Process::start(&self.workers, &self.library, stamps).map_err(unstarted)?;
         let answer = process
             .control
-            .send(&Control::Start(beginning.copy(self.workers.memory_limit)))
+            .send(&Control::Start(beginning.clone()))
             .and_then(|()| process.control.receive(Some(STARTING)));
         match answer {
             Ok(Some(Answer::Done)) => Ok(process),
-            Ok(Some(Answer::Failed(fault))) => {
-                process.end();
-                Err(self.with_limit(fault.into()))
-            }
-            _ => Err(self.told(&process.buried(None), "before its first run")),
+            Ok(Some(Answer::Failed(fault))) => Err(self.with_limit(fault.into())),
+            _ => Err(self.told(&process.examined(None), "before its first run")),
         }
     }
 
@@ -170,9 +186,7 @@ impl Worker {
         }
         if let Some(mut process) = state.process.take() {
             process.end();
-            let mut ending = process.buried(Some(reason));
-            ending.reason = Some(reason);
-            state.last = Some((generation, ending));
+            state.last = Some((generation, process.examined(Some(reason))));
         }
     }
 
@@ -182,17 +196,16 @@ impl Worker {
         if state.generation == generation
             && let Some(process) = state.process.take()
         {
-            let ending = process.buried(None);
-            state.last = Some((generation, ending));
+            state.last = Some((generation, process.examined(None)));
         }
         match &state.last {
             Some((number, ending)) if *number == generation => self.told(ending, doing),
-            _ => BackendError::runtime_failed(format!("the process of {} has ended", self.runtime)),
+            _ => BackendError::runtime_failed(format!("the process of {} has ended", self.runtime())),
         }
     }
 
     fn told(&self, ending: &Ending, doing: &str) -> BackendError {
-        let runtime = &self.runtime;
+        let runtime = self.runtime();
         let how = match (ending.reason, ending.status) {
             (Some(Reason::Cancelled), _) => return BackendError::cancelled(),
             (Some(Reason::TimeLimit), _) => {
@@ -203,7 +216,7 @@ impl Worker {
                 .with_help("Raise `worker-time` in config.toml if that is too little.");
             }
             (None, Some(status)) => how(status),
-            (None, None) => "its process was lost".to_owned(),
+            (None, None) => "its process does not answer".to_owned(),
         };
         self.with_limit(
             BackendError::runtime_failed(format!("{runtime} crashed {doing}: {how}"))
@@ -229,14 +242,6 @@ impl State {
         let results = Shared::for_results()?;
         process.control.send_with(&Control::Model, &[its.as_fd(), results.descriptor()])?;
         Ok(Connection { generation, link: Link::new(own), results })
-    }
-
-    /// Lets go of the worker; one that still runs ends by itself.
-    fn bury(&mut self) {
-        if let Some(process) = self.process.take() {
-            let ending = process.buried(None);
-            self.last = Some((self.generation, ending));
-        }
     }
 }
 
@@ -264,7 +269,7 @@ impl Process {
 
     /// How it ended, once it has.
     pub(super) fn end_in_words(self) -> String {
-        self.buried(None).status.map_or_else(|| "unknown".to_owned(), how)
+        self.examined(None).status.map_or_else(|| "it does not answer".to_owned(), how)
     }
 
     fn is_of(&self, stamps: &[Option<Stamp>; 2]) -> bool {
@@ -283,35 +288,17 @@ impl Process {
         let _ = self.child.kill();
     }
 
-    /// Waits for its end, and ends it if it does not come.
-    fn buried(mut self, reason: Option<Reason>) -> Ending {
-        // The end of its socket is the order to end.
-        let Self { child, control, heard, .. } = &mut self;
-        let (nobody, _) = match UnixStream::pair() {
-            Ok(pair) => pair,
-            Err(_) => {
-                let _ = child.kill();
-                return Ending { status: child.wait().ok(), reason, heard: text(heard) };
+    /// How it has ended; one that has not, although its socket has, is ended when this returns.
+    fn examined(mut self, reason: Option<Reason>) -> Ending {
+        let begun = Instant::now();
+        let status = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break Some(status),
+                Ok(None) if begun.elapsed() < DYING => std::thread::sleep(Duration::from_millis(1)),
+                _ => break None,
             }
         };
-        drop(std::mem::replace(control, Link::new(nobody)));
-        let begun = Instant::now();
-        let mut status = None;
-        while begun.elapsed() < DYING {
-            match child.try_wait() {
-                Ok(Some(found)) => {
-                    status = Some(found);
-                    break;
-                }
-                Ok(None) => std::thread::sleep(Duration::from_millis(1)),
-                Err(_) => break,
-            }
-        }
-        if status.is_none() {
-            let _ = child.kill();
-            status = child.wait().ok();
-        }
-        Ending { status, reason, heard: text(heard) }
+        Ending { status, reason, heard: String::from_utf8_lossy(&lock(&self.heard)).into_owned() }
     }
 }
 
@@ -320,10 +307,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn text(heard: &Mutex<Vec<u8>>) -> String {
-    String::from_utf8_lossy(&lock(heard)).into_owned()
 }
 
 /// Keeps the end of what the worker prints, until it ends.
@@ -368,24 +351,12 @@ fn how(status: ExitStatus) -> String {
 
 /// What signals mean.
 const NAMES: [(i32, &str, &str); 8] = [
-    (4, "SIGILL", "an instruction that this processor does not have"),
-    (6, "SIGABRT", "it gave up"),
-    (7, "SIGBUS", "a file that it reads became shorter"),
-    (8, "SIGFPE", "an integer division that has no result"),
-    (9, "SIGKILL", "the system ended it, most likely because memory ran out"),
-    (11, "SIGSEGV", "access to memory that is not its own, or recursion without end"),
-    (24, "SIGXCPU", "it took more time than it may"),
-    (31, "SIGSYS", "a system call that is not allowed"),
+    (consts::SIGILL, "SIGILL", "an instruction that this processor does not have"),
+    (consts::SIGABRT, "SIGABRT", "it gave up"),
+    (consts::SIGBUS, "SIGBUS", "a file that it reads became shorter"),
+    (consts::SIGFPE, "SIGFPE", "an integer division that has no result"),
+    (consts::SIGKILL, "SIGKILL", "the system ended it, most likely because memory ran out"),
+    (consts::SIGSEGV, "SIGSEGV", "access to memory that is not its own, or recursion without end"),
+    (consts::SIGXCPU, "SIGXCPU", "it took more time than it may"),
+    (consts::SIGSYS, "SIGSYS", "a system call that is not allowed"),
 ];
-
-impl Beginning {
-    fn copy(&self, memory_limit: Option<u64>) -> Self {
-        Self {
-            library: self.library.clone(),
-            runtime_folders: self.runtime_folders.clone(),
-            settings: self.settings.clone(),
-            more_folders: self.more_folders.clone(),
-            memory_limit,
-        }
-    }
-}

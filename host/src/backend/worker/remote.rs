@@ -1,9 +1,10 @@
 //! This side of a worker: a backend and models like any other.
 
-use super::Workers;
-use super::message::{Answer, Beginning, Change, Order, Place, Placed, Stamp, from_pairs};
+use super::message::{Answer, Beginning, Change, Order, Place, Placed, from_pairs};
 use super::process::{Connection, Reason, Worker};
-use super::shared::Shared;
+use super::shared::{ALIGNMENT, Shared};
+use super::{SHORT, Workers, lock};
+use crate::cache::Stamp;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::{ROption, RResult, RSlice, RStr, RString};
 use qp_abi::abi_stable::{RMut, RRef};
@@ -18,35 +19,27 @@ use qp_abi::{BackendError, ModelInfo, Setup, TensorView, guard};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How often progress is shown and Ctrl-C is looked for.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a worker may take to hear that it should stop.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Tensors begin at multiples of this.
-const ALIGNMENT: usize = 64;
 /// The requests that only read the file; all others may need the runtime.
 const READS: [&str; 3] = [QUANTIZABLE, READ_REAL, "code/1"];
 
 /// A backend that reads files here and runs models in a worker.
 pub(in crate::backend) fn isolate(local: BackendBox, setup: &Setup, workers: &Workers) -> BackendBox {
-    // Where files may not be as large as its memory, there is no worker.
-    if Shared::for_results().is_err() {
-        return local;
-    }
-    let runtime = local.runtime().into_result().map(|status| status.name.into_string()).unwrap_or_default();
-    let runtime = if runtime.is_empty() { "the backend".to_owned() } else { runtime };
     let texts = |list: &[RString]| list.iter().map(|text| text.as_str().to_owned()).collect();
     let beginning = Beginning {
         library: setup.library_path.as_str().to_owned(),
         runtime_folders: texts(&setup.runtime_folders),
         settings: from_pairs(&setup.settings),
         more_folders: Vec::new(),
-        memory_limit: None,
+        memory_limit: workers.memory_limit,
     };
-    let worker = Arc::new(Worker::new(workers.clone(), runtime, beginning));
+    let worker = Arc::new(Worker::new(workers.clone(), beginning));
     Backend_TO::from_value(Isolated { local: Arc::new(local), worker }, TD_Opaque)
 }
 
@@ -82,7 +75,7 @@ impl Backend for Isolated {
         options: RSlice<'_, Pair>,
         progress: ProgressRef<'_>,
     ) -> RResult<ModelBox, BackendError> {
-        let stamp = Stamp::of(Path::new(location.as_str()));
+        let stamp = Stamp::read(Path::new(location.as_str())).ok();
         let local = self.local.open(location, options, progress).into_result();
         let of_file = |local| {
             let (location, stamp, local) = (location.as_str().to_owned(), Mutex::new(stamp), Arc::new(local));
@@ -165,19 +158,28 @@ struct Opened {
     inputs: Option<Shared>,
     /// The file of the native runtime.
     runtime: Option<PathBuf>,
+    /// How long the last run took.
+    last: Option<Duration>,
 }
 
 /// Why a call of the worker failed.
 enum Failure {
     /// The worker, or qp, has said why; the worker goes on.
     Told(BackendError),
+    /// The two do not understand each other, or the system refuses something: the worker is not to blame, but this connection is
+    /// of no more use.
+    Broken(io::Error),
     /// The worker has ended.
     Lost,
 }
 
 impl From<io::Error> for Failure {
-    fn from(_: io::Error) -> Self {
-        Self::Lost
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, UnexpectedEof};
+        match error.kind() {
+            BrokenPipe | ConnectionReset | NotConnected | UnexpectedEof => Self::Lost,
+            _ => Self::Broken(error),
+        }
     }
 }
 
@@ -199,7 +201,7 @@ impl Remote {
         progress: Tell<'_>,
         work: impl FnOnce(&mut Opened, &mut Waiting<'_>) -> Result<T, Failure>,
     ) -> Result<T, BackendError> {
-        let mut slot = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = lock(&self.opened);
         let current = slot
             .take()
             .filter(|opened| self.worker.is_current(opened.connection.generation, opened.runtime.as_deref()));
@@ -207,35 +209,35 @@ impl Remote {
             Some(opened) => opened,
             None => self.open(progress)?,
         };
-        let mut waiting = Waiting::new(&self.worker, progress);
-        let outcome = work(&mut opened, &mut waiting);
-        self.settle(outcome, &mut slot, opened, &waiting)
-    }
-
-    /// Keeps the connection, unless it is lost.
-    fn settle<T>(
-        &self,
-        outcome: Result<T, Failure>,
-        slot: &mut Option<Opened>,
-        opened: Opened,
-        waiting: &Waiting<'_>,
-    ) -> Result<T, BackendError> {
-        match outcome {
+        opened.connection.results.begin();
+        match work(&mut opened, &mut Waiting::new(&self.worker, progress)) {
             Ok(result) => {
                 *slot = Some(opened);
                 Ok(result)
             }
-            Err(Failure::Told(error)) => {
+            Err(failure) => Err(self.explained(failure, opened, &mut slot)),
+        }
+    }
+
+    /// The error of a call; keeps the connection in `slot` if it is of use.
+    fn explained(&self, failure: Failure, opened: Opened, slot: &mut Option<Opened>) -> BackendError {
+        match failure {
+            Failure::Told(error) => {
                 *slot = Some(opened);
-                Err(error)
+                error
             }
-            Err(Failure::Lost) => {
-                let doing = format!("with `{}`", self.lineage.file());
-                let error = self.worker.obituary(opened.connection.generation, &doing);
-                Err(match waiting.stage.as_str() {
-                    "" => error,
-                    stage => error.with_cause(format!("it was at: {stage}")),
-                })
+            Failure::Broken(error) => BackendError::new(ErrorKind::IO, "the process for runs cannot be used")
+                .with_cause(error.to_string())
+                .with_help("Set `isolation = \"none\"` in config.toml to run models in qp's own process."),
+            Failure::Lost => {
+                let Connection { generation, results, .. } = &opened.connection;
+                let error = self.worker.obituary(*generation, &format!("with `{}`", self.lineage.file()));
+                match results.noted(0) {
+                    Some((_, stage, ..)) if !stage.is_empty() => {
+                        error.with_cause(format!("it was at: {stage}"))
+                    }
+                    _ => error,
+                }
             }
         }
     }
@@ -243,15 +245,20 @@ impl Remote {
     /// Opens the model in the worker.
     fn open(&self, progress: Tell<'_>) -> Result<Opened, BackendError> {
         let status = self.backend.runtime().into_result().ok();
+        if let Some(status) = &status {
+            self.worker.name_runtime(&status.name);
+        }
         let runtime = status.map(|status| PathBuf::from(status.path.as_str()));
-        let connection = self.worker.connect(runtime.as_deref())?;
-        let mut opened = Opened { connection, inputs: None, runtime };
         self.lineage.check(&self.backend)?;
-        let mut waiting = Waiting::new(&self.worker, progress);
-        let made = self.lineage.make(&mut opened.connection, &mut waiting);
-        let mut slot = None;
-        self.settle(made, &mut slot, opened, &waiting)?;
-        slot.ok_or_else(|| BackendError::internal("an opened model is missing"))
+        let connection = self.worker.connect(runtime.as_deref())?;
+        let mut opened = Opened { connection, inputs: None, runtime, last: None };
+        opened.connection.results.begin();
+        let made = self.lineage.make(&mut opened.connection, &mut Waiting::new(&self.worker, progress));
+        match made {
+            Ok(()) => Ok(opened),
+            // A model that could not be opened is tried anew.
+            Err(failure) => Err(self.explained(failure, opened, &mut None)),
+        }
     }
 }
 
@@ -262,8 +269,8 @@ impl Lineage {
             Origin::Edited { of, .. } => return of.check(backend),
             Origin::File { location, stamp, local } => (location, stamp, local),
         };
-        let mut stamp = stamp.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Stamp::of(Path::new(location));
+        let mut stamp = lock(stamp);
+        let now = Stamp::read(Path::new(location)).ok();
         if *stamp == now {
             return Ok(());
         }
@@ -302,13 +309,13 @@ impl Lineage {
             }
         }
         if known.is_none() {
-            let stamp = *stamp.lock().unwrap_or_else(PoisonError::into_inner);
+            let stamp = lock(stamp).clone();
             connection.link.send(&Order::Open { id: at.id, location: location.clone(), stamp })?;
             waiting.done(connection)?;
         }
         let due = known.map_or(steps.len(), |place| place + 1);
         for (id, of, edits) in steps.into_iter().take(due).rev() {
-            connection.link.send(&Order::Edit { id, of: of.id, edits: edits.clone() })?;
+            connection.link.send(&Order::Edit { id, of: of.id, edits: edits.into() })?;
             waiting.done(connection)?;
         }
         Ok(())
@@ -354,8 +361,6 @@ struct Waiting<'a> {
     begun: Instant,
     looked: Instant,
     noted: u64,
-    /// What the worker was last at.
-    stage: String,
     /// When it was told to stop.
     stopped: Option<Instant>,
 }
@@ -363,7 +368,7 @@ struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     fn new(worker: &'a Worker, progress: Tell<'a>) -> Self {
         let now = Instant::now();
-        Self { worker, progress, begun: now, looked: now, noted: 0, stage: String::new(), stopped: None }
+        Self { worker, progress, begun: now, looked: now, noted: 0, stopped: None }
     }
 
     /// The next answer.
@@ -390,14 +395,12 @@ impl<'a> Waiting<'a> {
         let is_cancelled = match connection.results.noted(self.noted) {
             Some((sequence, stage, done, total)) => {
                 self.noted = sequence;
-                let is_cancelled = (self.progress)(&stage, done, total);
-                self.stage = stage;
-                is_cancelled
+                (self.progress)(&stage, done, total)
             }
             None => (self.progress)("", 0, 0),
         };
         if is_cancelled && self.stopped.is_none() {
-            connection.results.set_stop(true);
+            connection.results.stop();
             self.stopped = Some(Instant::now());
         }
         let reason = match self.stopped {
@@ -413,7 +416,7 @@ impl<'a> Waiting<'a> {
 
     /// Asks the worker to stop: nothing more is wanted.
     fn stop(&mut self, connection: &Connection) {
-        connection.results.set_stop(true);
+        connection.results.stop();
         self.stopped.get_or_insert_with(Instant::now);
     }
 }
@@ -458,7 +461,10 @@ impl Opened {
     ) -> Result<RunReport, Failure> {
         let inputs = self.placed(request)?;
         let connection = &mut self.connection;
-        connection.results.set_stop(false);
+        // Only a short run is shorter than being woken.
+        connection.link.attention =
+            self.last.filter(|last| *last < SHORT).map_or(Duration::ZERO, |_| 2 * SHORT);
+        let begun = Instant::now();
         connection.link.send(&Order::Run {
             inputs,
             fetch: request.fetch.0,
@@ -487,7 +493,10 @@ impl Opened {
                 answer => {
                     return match (failure, answer) {
                         (Some(error), _) => Err(Failure::Told(error)),
-                        (None, Answer::Ran(ran)) => Ok(ran.into()),
+                        (None, Answer::Ran(ran)) => {
+                            self.last = Some(begun.elapsed());
+                            Ok(ran.into())
+                        }
                         (None, other) => Err(unfit(other)),
                     };
                 }
@@ -516,6 +525,9 @@ impl Model for Remote {
         sink: TensorSinkMut<'_>,
         progress: ProgressRef<'_>,
     ) -> RResult<RunReport, BackendError> {
+        if !self.worker.is_possible() {
+            return self.local.run(request, sink, progress);
+        }
         guard::catch_in("qp", || {
             self.call(&tell(&progress), |opened, waiting| opened.run(&request, sink, waiting))
         })
@@ -548,13 +560,12 @@ impl Model for Remote {
         sink: TensorSinkMut<'_>,
         progress: ProgressRef<'_>,
     ) -> RResult<RString, BackendError> {
-        if READS.contains(&name.as_str()) {
+        if READS.contains(&name.as_str()) || !self.worker.is_possible() {
             return self.local.request(name, payload, sink, progress);
         }
         let order = Order::Request { name: name.as_str().to_owned(), payload: payload.as_str().to_owned() };
         guard::catch_in("qp", || {
             self.call(&tell(&progress), |opened, waiting| {
-                opened.connection.results.set_stop(false);
                 opened.connection.link.send(&order)?;
                 match waiting.answer(&mut opened.connection)? {
                     Answer::Text(text) => Ok(RString::from(text)),

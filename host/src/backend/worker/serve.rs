@@ -2,9 +2,11 @@
 
 use super::check;
 use super::link::Link;
-use super::message::{Answer, Beginning, Control, Order, Place, Placed, Stamp, fetch, to_pairs};
-use super::shared::{HALF_BYTES, Shared};
+use super::message::{Answer, Beginning, Control, Order, Place, Placed, fetch, to_pairs};
+use super::shared::{ALIGNMENT, HALF_BYTES, Shared};
+use super::{SHORT, lock};
 use crate::backend::load;
+use crate::cache::Stamp;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::{RResult, RSlice, RStr, RString};
 use qp_abi::abi_stable::{RMut, RRef};
@@ -19,7 +21,8 @@ use std::collections::HashMap;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// Stack of a thread that runs a model: runtimes recurse over graphs.
 const STACK_BYTES: usize = 64 << 20;
@@ -27,8 +30,6 @@ const STACK_BYTES: usize = 64 << 20;
 const FIRST_TO_END: &str = "900";
 /// A smaller rest of a half is left empty rather than filled with a piece of a tensor.
 const LEAST_PIECE: usize = HALF_BYTES / 8;
-/// Tensors begin at multiples of this.
-const ALIGNMENT: usize = 64;
 
 /// The open models, by number.
 type Models = Arc<Mutex<HashMap<u64, Arc<ModelBox>>>>;
@@ -165,10 +166,6 @@ impl Drop for Served {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Served {
     fn new(backend: Arc<BackendBox>, models: Models, stream: UnixStream, results: Shared) -> Self {
         Self { backend, models, link: Link::new(stream), results, inputs: None, model: None }
@@ -177,6 +174,7 @@ impl Served {
     fn serve(&mut self) -> io::Result<()> {
         loop {
             let Some(order) = self.link.receive(None)? else { continue };
+            let begun = Instant::now();
             let answer = match order {
                 // It was on its way when the run ended.
                 Order::Free(_) => continue,
@@ -192,7 +190,7 @@ impl Served {
                     self.open(&location, stamp).map(|model| self.keep(id, model))
                 }
                 Order::Edit { id, of, edits } => self
-                    .edit(of, edits.into_iter().map(Edit::from).collect())
+                    .edit(of, edits.into_owned().into_iter().map(Edit::from).collect())
                     .map(|model| self.keep(id, model)),
                 Order::Run { inputs, fetch: code, names, options } => {
                     self.run(&inputs, code, &names, &options)?
@@ -201,6 +199,8 @@ impl Served {
             };
             let answer = answer.unwrap_or_else(|error| Answer::Failed(error.into()));
             self.link.send(&answer)?;
+            // Short orders often come one after the other.
+            self.link.attention = if begun.elapsed() < SHORT { SHORT } else { Duration::ZERO };
         }
     }
 
@@ -217,7 +217,7 @@ impl Served {
     }
 
     fn open(&self, location: &str, stamp: Option<Stamp>) -> Result<ModelBox, BackendError> {
-        if stamp != Stamp::of(Path::new(location)) {
+        if stamp != Stamp::read(Path::new(location)).ok() {
             return Err(BackendError::new(
                 qp_abi::error::ErrorKind::IO,
                 format!("`{location}` has changed since it was loaded"),

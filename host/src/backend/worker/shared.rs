@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes before the results.
 const HEAD_BYTES: usize = 4096;
+/// Tensors begin at multiples of this.
+pub(super) const ALIGNMENT: usize = 64;
 /// Bytes of one half of the memory for results.
 pub(super) const HALF_BYTES: usize = 1 << 20;
 
@@ -91,9 +93,15 @@ impl Shared {
         HEAD_BYTES + index * HALF_BYTES
     }
 
-    /// Asks the worker to stop, or takes that back.
-    pub(super) fn set_stop(&self, is_wanted: bool) {
-        self.set_word(STOP, u64::from(is_wanted));
+    /// Forgets what was noted and wanted, before the worker gets something to do.
+    pub(super) fn begin(&self) {
+        self.set_word(STOP, 0);
+        self.note("", 0, 0);
+    }
+
+    /// Asks the worker to stop.
+    pub(super) fn stop(&self) {
+        self.set_word(STOP, 1);
     }
 
     /// Whether the worker should stop.
@@ -187,12 +195,14 @@ mod tests {
         assert!(other.read(place, HALF_BYTES).is_ok());
         assert!(other.read(place, HALF_BYTES + 1).is_err() && other.read(usize::MAX, 2).is_err());
         assert!(one.write(other.len(), &[1]).is_err());
-        one.set_stop(true);
+        one.begin();
+        assert!(!other.is_stop_wanted());
+        one.stop();
         assert!(other.is_stop_wanted());
         other.note("läuft", 3, 4);
-        assert_eq!(one.noted(0), Some((2, "läuft".to_owned(), 3, 4)));
-        assert_eq!(one.noted(2), None);
+        assert_eq!(one.noted(0), Some((4, "läuft".to_owned(), 3, 4)));
+        assert_eq!(one.noted(4), None);
         other.note(&"ä".repeat(1000), 0, 0);
-        assert_eq!(one.noted(2).unwrap().1.chars().count(), 128);
+        assert_eq!(one.noted(4).unwrap().1.chars().count(), 128);
     }
 }
