@@ -1,6 +1,7 @@
 //! `set LAYER.bits` and `repair --bits`: layers with more bits. Expected codes are computed here by the definition of quantization
 //! from the float model's weights; runs are those of ONNX Runtime, with its optimizations.
 
+use crate::support::numpy::numbers;
 use crate::support::world::{Session, World};
 use serde_json::Value;
 
@@ -12,13 +13,6 @@ fn loaded(world: &World) -> Session {
     session.command("load models/resnet8.onnx models/resnet8_int8.onnx");
     session.command("use models/resnet8_int8.onnx");
     session
-}
-
-/// The numbers of an array file that NumPy would read.
-fn npy<const SIZE: usize, T>(world: &World, name: &str, number: fn([u8; SIZE]) -> T) -> Vec<T> {
-    let bytes = std::fs::read(world.path(name)).unwrap();
-    let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    bytes[10 + header..].as_chunks::<SIZE>().0.iter().map(|chunk| number(*chunk)).collect()
 }
 
 fn sqnr(session: &mut Session, model: &str) -> f64 {
@@ -34,11 +28,12 @@ fn sixteen_bits_divide_each_step_into_256() {
     let made = session.command("set layer1.conv1.bits 16");
     assert_eq!(made["effect"], "reads codes of 16 bits; weight from `models/resnet8.onnx`");
     session.command("export resnet8_int8* codes.npy --tensor layer1.conv1 --codes");
-    let expected: Vec<i64> = npy(&world, "w.npy", f32::from_le_bytes)
+    let expected: Vec<i64> = numbers(&world.path("w.npy"), f32::from_le_bytes)
         .into_iter()
         .map(|value| (f64::from(value) / f64::from((SCALE / 256.0) as f32)).round_ties_even() as i64)
         .collect();
-    let codes: Vec<i64> = npy(&world, "codes.npy", i16::from_le_bytes).into_iter().map(i64::from).collect();
+    let codes: Vec<i64> =
+        numbers(&world.path("codes.npy"), i16::from_le_bytes).into_iter().map(i64::from).collect();
     // The constant above has seven digits, the codes five: some differ by one.
     assert_eq!(codes.len(), expected.len());
     assert!(codes.iter().zip(&expected).all(|(code, wanted)| (code - wanted).abs() <= 1), "{codes:?}");

@@ -1,6 +1,7 @@
 //! `set`, `scale`, `undo`, `changes`, `try`, `sweep`, `export`. Expected codes are computed here by the definition of quantization
 //! from the float model's weights; runs are those of ONNX Runtime on the exported file.
 
+use crate::support::numpy::numbers;
 use crate::support::world::{Session, World};
 use serde_json::{Value, json};
 
@@ -10,14 +11,6 @@ fn loaded(world: &World) -> Session {
     session.command("load models/resnet8.onnx models/resnet8_int8.onnx");
     session.command("use models/resnet8_int8.onnx");
     session
-}
-
-/// The numbers of an array file that NumPy would read.
-fn npy<const SIZE: usize, T>(world: &World, name: &str, number: fn([u8; SIZE]) -> T) -> Vec<T> {
-    let bytes = std::fs::read(world.path(name)).unwrap();
-    assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
-    let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    bytes[10 + header..].as_chunks::<SIZE>().0.iter().map(|chunk| number(*chunk)).collect()
 }
 
 fn parameters(session: &mut Session, layer: &str) -> Vec<Value> {
@@ -47,11 +40,13 @@ fn a_weight_gets_codes_of_the_float_models_values_and_the_bias_follows() {
     let expected = |name: &str, scale: f64, limit: f64| -> Vec<i64> {
         let code =
             |value: f32| (f64::from(value) / scale).round_ties_even().clamp(-limit - 1.0, limit) as i64;
-        npy(&world, name, f32::from_le_bytes).into_iter().map(code).collect()
+        numbers(&world.path(name), f32::from_le_bytes).into_iter().map(code).collect()
     };
-    let codes: Vec<i64> = npy(&world, "codes.npy", i8::from_le_bytes).into_iter().map(i64::from).collect();
+    let codes: Vec<i64> =
+        numbers(&world.path("codes.npy"), i8::from_le_bytes).into_iter().map(i64::from).collect();
     assert_eq!(codes, expected("w.npy", weight, 127.0));
-    let codes: Vec<i64> = npy(&world, "bias.npy", i32::from_le_bytes).into_iter().map(i64::from).collect();
+    let codes: Vec<i64> =
+        numbers(&world.path("bias.npy"), i32::from_le_bytes).into_iter().map(i64::from).collect();
     assert_eq!(codes, expected("b.npy", bias, 2_147_483_647.0));
     // The file is as before, and so is its own model.
     let file = session.command("quant layer1.conv1 --model models/resnet8_int8.onnx");

@@ -25,3 +25,11 @@ pub fn npz(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
     }
     writer.finish().expect("it can be ended").into_inner()
 }
+
+/// The numbers of an array file that NumPy would read.
+pub fn numbers<const SIZE: usize, T>(path: &std::path::Path, number: fn([u8; SIZE]) -> T) -> Vec<T> {
+    let bytes = std::fs::read(path).unwrap();
+    assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
+    let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    bytes[10 + header..].as_chunks::<SIZE>().0.iter().map(|chunk| number(*chunk)).collect()
+}
