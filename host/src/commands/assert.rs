@@ -1,6 +1,6 @@
 //! `assert`: check a result.
 
-use super::{Command, Example, Group, Scope, TABLE};
+use super::{Command, Example, Group, Scope, WITH_RESULTS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expression::{Expression, Names, Outcome};
 use crate::playground::Playground;
@@ -104,7 +104,7 @@ pub fn names_of(playground: &Playground) -> Names<'_> {
     Names::new(
         playground.results.iter().map(|(name, value)| (*name, value)),
         playground.variables.iter(),
-        TABLE.iter().filter(|entry| !(entry.reports)().is_empty()).map(|entry| entry.name).collect(),
+        WITH_RESULTS.clone(),
     )
 }
 

@@ -82,6 +82,7 @@ use crate::render::record::{ReportShape, schema};
 use crate::render::report::Report;
 use crate::render::ui::Ui;
 use clap::{ArgMatches, Args, FromArgMatches};
+use std::sync::LazyLock;
 
 /// What a command gets besides the playground and its arguments.
 pub struct Scope<'a> {
@@ -207,6 +208,11 @@ impl Entry {
         (!reports.is_empty()).then(|| schema::of(self.name, self.summary, &reports))
     }
 
+    /// Whether it has a result of its own.
+    pub fn has_result(&self) -> bool {
+        WITH_RESULTS.contains(&self.name)
+    }
+
     /// The definition of the arguments, with those that every command has.
     pub fn definition(&self) -> clap::Command {
         let json = clap::Arg::new("json")
@@ -219,6 +225,11 @@ impl Entry {
         .arg(json.global(true))
     }
 }
+
+/// The commands that have results; to describe all of those takes too long to do it for each condition.
+static WITH_RESULTS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    TABLE.iter().filter(|entry| !(entry.reports)().is_empty()).map(|entry| entry.name).collect()
+});
 
 /// Every command, in the order in which `help` lists them.
 pub static TABLE: &[Entry] = &[

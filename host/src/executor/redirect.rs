@@ -70,7 +70,7 @@ impl Executor {
             (None, None) => None,
         };
         if let (Some(_), Some(entry)) = (&target, entry)
-            && (entry.reports)().is_empty()
+            && !entry.has_result()
         {
             return Err(Error::usage(format!("`{}` has no result of its own to send on", entry.name)));
         }
