@@ -12,7 +12,7 @@ while (($#)) && [[ $1 != -- ]]; do
     shift
 done
 (($#)) && shift
-((${#targets[@]})) || targets=(pickle archive program torchscript safetensors onnx script)
+((${#targets[@]})) || targets=(pickle archive program fx torchscript safetensors onnx script)
 
 # The flags of libFuzzer's instrumentation are of the nightly compiler; the stable one takes them when asked so.
 export RUSTC_BOOTSTRAP=1

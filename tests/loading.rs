@@ -27,7 +27,10 @@ fn two_plugins_are_two_plugins() {
     world.install("qp-fixture-same-format", "rival");
     let backends = world.discover();
     let ids: Vec<_> = backends.plugins().iter().map(|entry| (entry.id(), entry.version())).collect();
-    assert_eq!(ids, [("rival", Some("9.0.0")), ("toy", Some(env!("CARGO_PKG_VERSION")))]);
+    assert_eq!(
+        ids,
+        [("rival", Some("9.0.0".to_owned())), ("toy", Some(env!("CARGO_PKG_VERSION").to_owned()))]
+    );
     assert!(backends.plugins().iter().all(|entry| entry.state() == PluginState::Loaded));
 }
 

@@ -410,6 +410,80 @@ fn a_terminal_whose_locale_is_not_utf_8_gets_ascii() {
 }
 
 #[test]
+fn progress_shows_a_rate_in_a_unit_and_goes_when_the_work_ends() {
+    let world = World::new();
+    let mut session = terminal_of(&world, (100, 24), &[]);
+    session.send("use resnet8.onnx; input random; run --repeat 100000\r").unwrap();
+    session.expect(" samples/s, ").unwrap();
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("interrupted").unwrap();
+    session.send("bench --rounds 100000\r").unwrap();
+    session.expect(" rounds/s, ").unwrap();
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("interrupted").unwrap();
+    session.send("quit\r").unwrap();
+    session.expect(Eof).unwrap();
+}
+
+/// A session whose messages go into a file while results stay on the terminal.
+#[cfg(target_os = "linux")]
+#[test]
+fn progress_is_a_line_every_ten_seconds_where_messages_go_to_no_terminal() {
+    let world = World::new();
+    let line = "load models/resnet8.onnx; input models/digits.npz:images[0:4]; run --repeat 100000";
+    // A pseudo-terminal takes all three streams: a shell sends the messages elsewhere.
+    let program = world.qp();
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" -c \"$1\" 2>said"]).arg(program.get_program()).arg(line);
+    command
+        .env_clear()
+        .current_dir(world.path("models/.."))
+        .env("PATH", "/usr/bin:/bin")
+        .env("TERM", "xterm");
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let session = Session::spawn(command).unwrap();
+    let qp = u32::try_from(session.get_process().pid().as_raw()).unwrap();
+    // Nothing has to be computed for the line: the worker stands still.
+    let begun = std::time::Instant::now();
+    let worker = loop {
+        match support::world::workers(qp).first() {
+            Some(worker) => break *worker,
+            None => assert!(begun.elapsed() < Duration::from_secs(30), "no worker"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(Command::new("kill").args(["-STOP", &worker.to_string()]).status().unwrap().success());
+    let lines = || std::fs::read_to_string(world.path("said")).unwrap();
+    while !lines().contains("running samples") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", lines());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(begun.elapsed() > Duration::from_secs(9));
+    let text = lines();
+    let line = text.lines().find(|line| line.starts_with("running samples")).unwrap();
+    assert!(line.contains(" of 400004, ") && line.contains(" left"), "{line}");
+    assert!(Command::new("kill").args(["-9", &worker.to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn numbers_on_options_say_in_words_what_they_take() {
+    let world = World::new();
+    let mut session = terminal_of(&world, (100, 24), &[]);
+    for (line, words) in [
+        ("run --repeat never", "it takes a whole number from 1 to 100000"),
+        ("run --repeat 0", "it takes a whole number from 1 to 100000"),
+        ("undo 0", "it takes a whole number from 1 on"),
+        ("capture --budget some", "it takes a size, as in 256MiB"),
+    ] {
+        session.send(format!("{line}\r")).unwrap();
+        session.expect(words).unwrap();
+    }
+    session.send("quit\r").unwrap();
+    session.expect(Eof).unwrap();
+}
+
+#[test]
 fn the_first_start_says_what_is_here_and_what_to_type() {
     let world = World::new();
     let start = || {

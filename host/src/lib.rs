@@ -39,5 +39,6 @@ pub mod regular_file;
 pub mod render;
 pub mod repl;
 pub mod settings;
+pub mod shell;
 pub mod spelling;
 pub mod temporary;

@@ -74,7 +74,11 @@ fn a_crash_ends_one_command_with_one_line() {
     if cfg!(target_arch = "x86_64") {
         (0..3).for_each(|_| session.send("expect-error RuntimeFailed run"));
         let ran = world.run("use low.onnx; input random; run");
-        assert!(ran.error().starts_with("ONNX Runtime crashed with `low.onnx`: SIGFPE"), "{}", ran.talk);
+        assert!(
+            ran.error().starts_with("ONNX Runtime crashed in the layer `div` of `low.onnx`: SIGFPE"),
+            "{}",
+            ran.talk
+        );
         assert_eq!(ran.hint(), "The session is as it was; the next run starts the runtime again.");
     }
     assert_eq!(outputs(&mut session), before);
@@ -179,6 +183,78 @@ fn a_file_that_is_another_one_now_is_not_run_in_its_place() {
     std::fs::rename(world.path("same"), &file).unwrap();
     workers(session.id()).into_iter().for_each(kill);
     assert_eq!(session.command("run")["outputs"], before);
+}
+
+/// A model that adds what another file stores.
+fn plus_stored(world: &World, folder: &str, stored: f32) {
+    let entry = |key: &str, value: &str| field(13, &[text(1, key), text(2, value)].concat());
+    let external = [int(1, 4), int(2, 1), text(8, "w"), entry("location", "w.bin"), int(14, 1)].concat();
+    let shaped = |name: &str| {
+        let shape = field(1, &int(1, 4));
+        [text(1, name), field(2, &field(1, &[int(1, 1), field(2, &shape)].concat()))].concat()
+    };
+    let graph = [
+        field(1, &node("add", "Add", "", &["x", "w"], &["y"])),
+        text(2, "g"),
+        field(5, &external),
+        field(11, &shaped("x")),
+        field(12, &shaped("y")),
+    ];
+    world.write(&format!("{folder}/sum.onnx"), model(&graph.concat(), &[]));
+    let elements: Vec<u8> = [stored; 4].iter().flat_map(|number| number.to_le_bytes()).collect();
+    world.write(&format!("{folder}/w.bin"), elements);
+}
+
+#[test]
+fn external_data_that_is_other_data_now_is_not_run_in_its_place() {
+    let world = World::new();
+    plus_stored(&world, "old", 1.0);
+    plus_stored(&world, "new", 2.0);
+    let mut session = world.session();
+    session.command("load old/sum.onnx");
+    session.command("input zeros");
+    let first = |session: &mut Session| session.command("run")["outputs"][0]["values"][0].clone();
+    assert_eq!(first(&mut session), 1.0);
+    std::fs::rename(world.path("new/w.bin"), world.path("old/w.bin")).unwrap();
+    workers(session.id()).into_iter().for_each(kill);
+    session.send("expect-error Io run");
+    session.command("reload");
+    assert_eq!(first(&mut session), 2.0);
+    // Nor before the first run.
+    plus_stored(&world, "other", 3.0);
+    session.command("load old/sum.onnx other/sum.onnx");
+    std::fs::copy(world.path("old/w.bin"), world.path("other/w.bin")).unwrap();
+    session.send("expect-error Io run other/sum.onnx");
+    session.command("reload other/sum.onnx");
+}
+
+#[test]
+fn ctrl_c_is_heard_while_a_worker_starts() {
+    let world = World::new();
+    let mut child = world
+        .qp()
+        .args(["-c", "load models/resnet8.onnx; input models/digits.npz:images[0:4]; run --repeat 100000"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    let worker = loop {
+        match workers(child.id()).first() {
+            Some(worker) => break *worker,
+            None => assert!(begun.elapsed() < Duration::from_secs(20), "no worker"),
+        }
+    };
+    let signal = |name: &str, process: u32| {
+        assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
+    };
+    // From here on it says nothing.
+    signal("-STOP", worker);
+    std::thread::sleep(Duration::from_millis(200));
+    signal("-INT", child.id());
+    let begun = Instant::now();
+    let status = child.wait().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(20) && status.code() == Some(130), "{status}");
 }
 
 #[test]

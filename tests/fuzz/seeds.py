@@ -149,3 +149,19 @@ texts = [
 ]
 for index, text in enumerate(texts):
     write("script", f"text_{index}", text.encode())
+
+for number, body in enumerate([
+    "return torch.relu(x).flatten(1)",
+    "return torch.cat([x, x], 1)",
+    "return torch.nn.functional.max_pool2d(x, 2)",
+    "return torch.nn.functional.avg_pool2d(torch.nn.functional.pad(x, (1, 1, 2, 2)), 3, 1)",
+    "return x.view(x.size(0), -1)",
+    "y = x.view(x.size(0), x.size(1) * x.size(2), -1);  x = None\nreturn y",
+    "return x.mean([2, 3], keepdim = True)",
+    "a, b = x.chunk(2, 1);  x = None\nc = torch.stack([a, b]);  a = b = None\nreturn c",
+    "size = x.size()\nbatch = size[0];  size = None\ny = x.reshape(batch, -1);  x = batch = None\nreturn y",
+    "return torch.softmax(x @ x.transpose(-1, -2), -1)",
+    "w = torch.ones([8, 4, 3, 3])\nreturn torch.nn.functional.conv2d(x, w, None, (1, 1), (1, 1))",
+    "y = x[:, 1:]\nz = y[0]\nreturn z.unsqueeze(0).expand(2, -1, -1, -1)",
+]):
+    write("fx", f"graph_{number}", body.encode())

@@ -59,9 +59,9 @@ fn a_warm_cache_opens_no_library_before_it_is_needed() {
 #[test]
 fn a_changed_library_is_read_again() {
     let world = warm_world();
-    assert_eq!(world.discover().plugins()[0].version(), Some(env!("CARGO_PKG_VERSION")));
+    assert_eq!(world.discover().plugins()[0].version().as_deref(), Some(env!("CARGO_PKG_VERSION")));
     replace_toy(&world);
-    assert_eq!(world.discover().plugins()[0].version(), Some("9.0.0"));
+    assert_eq!(world.discover().plugins()[0].version().as_deref(), Some("9.0.0"));
     assert_eq!(world.discover().plugins()[0].state(), PluginState::Known);
 }
 
@@ -75,14 +75,74 @@ fn a_library_that_changes_after_the_start_is_noticed() {
     assert!(matches!(backends.plugins()[0].state(), PluginState::Broken(_)));
 }
 
+/// Another build of the toy: the same code, and a byte that nothing reads.
+fn rebuild_toy(world: &World) {
+    let library = world.plugins().join(file_name("toy"));
+    let mut content = fs::read(&library).unwrap();
+    content.push(0);
+    fs::remove_file(&library).unwrap();
+    fs::write(&library, content).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_newer_build_is_used_for_the_next_model_and_open_ones_go_on() {
+    let world = World::with_toy();
+    let (backends, library) = (world.discover(), world.plugins().join(file_name("toy")));
+    let is_new_open = || {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let path = library.canonicalize().unwrap().to_str().unwrap().to_owned();
+        maps.lines().any(|line| line.ends_with(&path))
+    };
+    let model = world.write("model.toy", TOY);
+    let first = backends.open(&model, &NoProgress).unwrap();
+    for _ in 0..3 {
+        assert!(is_new_open());
+        rebuild_toy(&world);
+        assert!(!is_new_open());
+        let next = backends.open(&model, &NoProgress).unwrap();
+        assert_eq!(next.info(), first.info());
+    }
+    assert_eq!(backends.plugins()[0].state(), PluginState::Loaded);
+    assert!(first.read_whole_tensor(&first.info().tensors[0].name, &NoProgress).is_ok());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_build_that_cannot_be_used_is_tried_again_when_it_is_complete() {
+    let world = World::with_toy();
+    let (backends, library) = (world.discover(), world.plugins().join(file_name("toy")));
+    let model = world.write("model.toy", TOY);
+    backends.inspect(&model, &NoProgress).unwrap();
+    let content = fs::read(&library).unwrap();
+    // As a linker leaves it in the middle.
+    fs::remove_file(&library).unwrap();
+    fs::write(&library, &content[..content.len() / 2]).unwrap();
+    backends.inspect(&model, &NoProgress).unwrap_err();
+    assert!(matches!(backends.plugins()[0].state(), PluginState::Broken(_)));
+    fs::write(&library, content).unwrap();
+    backends.inspect(&model, &NoProgress).unwrap();
+}
+
+#[cfg(target_os = "linux")]
 #[test]
 fn a_library_that_is_replaced_while_it_is_open_is_not_mistaken_for_the_new_one() {
     let world = World::with_toy();
     world.discover();
     replace_toy(&world);
+    assert_eq!(world.discover().plugins()[0].version().as_deref(), Some("9.0.0"));
+}
+
+#[test]
+fn a_library_that_is_written_over_while_it_is_open_is_refused() {
+    let world = World::with_toy();
+    world.discover();
+    let library = world.plugins().join(file_name("toy"));
+    // A byte at the end, which nothing reads: this process has the file open.
+    std::io::Write::write_all(&mut fs::File::options().append(true).open(library).unwrap(), &[0]).unwrap();
     world.assert_refusal(
-        &format!("plugin `~/plugins/{}` has changed since this qp opened it", file_name("toy")),
-        "Start qp again.",
+        &format!("plugin `~/plugins/{}` was written over since this qp opened it", file_name("toy")),
+        "Start qp again. A library that is replaced, and not written over, is used at once.",
     );
 }
 

@@ -22,7 +22,7 @@ fn of_two_plugins_with_one_id_the_first_folder_wins() {
     );
     assert_eq!(error.hints(), ["Take one of the two files out of its plugin folder."]);
     let version = backends.plugin("toy").unwrap().version();
-    assert_eq!(version, Some(env!("CARGO_PKG_VERSION")));
+    assert_eq!(version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
 }
 
 #[test]

@@ -119,7 +119,7 @@ pub(super) fn try_claims(
     let manifest = entry.ask_manifest()?;
     let scratch = Scratch::new()?;
     let skipped = skipped.saturating_sub(2);
-    conformance::check_from(skipped, (&manifest, backend), samples, scratch.path(), &mut |step| {
+    conformance::check_from(skipped, (&manifest, &backend), samples, scratch.path(), &mut |step| {
         tell(match step {
             Step::Begins(claim, subject) => {
                 Event::Begins(claim.to_owned(), (!subject.is_empty()).then_some(subject))

@@ -6,20 +6,19 @@
 //! closed: they may have registered thread-local destructors.
 
 use super::library_file;
-use super::manifest::Key;
+use crate::cache::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use qp_abi::abi_stable::library::{
     AbiHeader, AbiHeaderRef, LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL,
 };
 use qp_abi::root::is_compatible;
 use qp_abi::{ABI_VERSION, PluginRef};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// Opens the library at `path` and takes its root module, which is checked and not yet called.
 pub(super) fn open(path: &Path) -> Result<PluginRef> {
     library_file::check(path)?;
-    check_unchanged(path)?;
     let header = header(path)?;
     check_version(path, header.version_strings().version.as_str())?;
     check_has_layout(path, header)?;
@@ -28,32 +27,57 @@ pub(super) fn open(path: &Path) -> Result<PluginRef> {
 }
 
 /// The libraries that this process has opened.
-static OPENED: Mutex<Vec<Key>> = Mutex::new(Vec::new());
+static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
 
-/// The system's loader identifies a library by its path and returns the one it has, even if the file has changed.
-fn check_unchanged(path: &Path) -> Result<()> {
-    let Some(key) = Key::of(path) else { return Ok(()) };
-    let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    if opened.contains(&key) || !opened.iter().any(|other| other.has_same_path(&key)) {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Plugin,
-        format!("plugin `{}` has changed since this qp opened it", path.display()),
-    )
-    .with_hint("Start qp again."))
+/// A library that was opened.
+struct Opened {
+    path: PathBuf,
+    /// The file as it was then.
+    stamp: Option<Stamp>,
+    /// The path in the words in which the system's loader knows it.
+    spelling: PathBuf,
 }
 
-fn remember(path: &Path) {
-    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(key) = Key::of(path).filter(|key| !opened.contains(key)) {
-        opened.push(key);
+/// How to write the path of a library for the system's loader, which identifies a library by the text of its path, and then by
+/// its file: another file at the same path needs another text.
+///
+/// # Errors
+/// `Plugin` for a file that was written over: what is open of it has changed too, and cannot be opened anew.
+fn spelling(opened: &[Opened], path: &Path, stamp: Option<&Stamp>) -> Result<PathBuf> {
+    let same_path = || opened.iter().filter(|other| other.path == path);
+    if let Some(same) = same_path().find(|other| other.stamp.as_ref() == stamp) {
+        return Ok(same.spelling.clone());
+    }
+    let count = same_path().count();
+    if count == 0 {
+        return Ok(path.to_owned());
+    }
+    let is_other_file = |other: &Opened| match (&other.stamp, stamp) {
+        (Some(other), Some(stamp)) => !other.is_of_same_file(stamp),
+        _ => false,
+    };
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) if cfg!(target_os = "linux") && same_path().all(is_other_file) => {
+            Ok(folder.join("./".repeat(count)).join(name))
+        }
+        _ => Err(Error::new(
+            ErrorKind::Plugin,
+            format!("plugin `{}` was written over since this qp opened it", path.display()),
+        )
+        .with_hint("Start qp again. A library that is replaced, and not written over, is used at once.")),
     }
 }
 
 fn header(path: &Path) -> Result<&'static LibHeader> {
-    let library = open_library(path)?;
-    remember(path);
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let stamp = Stamp::read(path).ok();
+    let spelling = spelling(&opened, &absolute, stamp.as_ref())?;
+    let library = open_library(path, &spelling)?;
+    if !opened.iter().any(|other| other.spelling == spelling && other.stamp == stamp) {
+        opened.push(Opened { path: absolute, stamp, spelling });
+    }
+    drop(opened);
     // SAFETY: a symbol with that name is an `AbiHeader` at the start of a `LibHeader`: the name is abi_stable's
     // own mangling, and its `upgrade` first reads the magic and the version of the layout.
     #[expect(unsafe_code, reason = "the type of a library's symbol is a promise of its name")]
@@ -76,22 +100,22 @@ fn header(path: &Path) -> Result<&'static LibHeader> {
 
 /// Every symbol that the library needs is resolved here: a missing one is an error now, not a crash at the first
 /// call.
-fn open_library(path: &Path) -> Result<libloading::Library> {
+fn open_library(path: &Path, spelling: &Path) -> Result<libloading::Library> {
     // SAFETY: opening runs the library's initializers, which is what the user asked for by putting a file of
     // that name into a plugin folder; it is not closed while anything of it is used.
     #[cfg(unix)]
     #[expect(unsafe_code, reason = "opening a library runs its initializers")]
     let opened = unsafe {
         use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-        Library::open(Some(path), RTLD_NOW | RTLD_LOCAL).map(libloading::Library::from)
+        Library::open(Some(spelling), RTLD_NOW | RTLD_LOCAL).map(libloading::Library::from)
     };
     // SAFETY: as above.
     #[cfg(not(unix))]
     #[expect(unsafe_code, reason = "opening a library runs its initializers")]
-    let opened = unsafe { libloading::Library::new(path) };
+    let opened = unsafe { libloading::Library::new(spelling) };
     opened.map_err(|error| {
         let text = error.to_string();
-        let own_name = format!("{}: ", path.display());
+        let own_name = format!("{}: ", spelling.display());
         Error::new(ErrorKind::Plugin, format!("cannot open the plugin `{}`", path.display()))
             .with_cause(text.replacen(&own_name, "", 1))
             .with_hint("Install the library that is missing, or build the plugin on this machine.")

@@ -185,11 +185,6 @@ impl Key {
             abi_version: ABI_VERSION.to_owned(),
         })
     }
-
-    /// Whether both are of the same file, possibly at different times.
-    pub(super) fn has_same_path(&self, other: &Self) -> bool {
-        self.path == other.path
-    }
 }
 
 impl ManifestCache {

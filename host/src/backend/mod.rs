@@ -241,7 +241,7 @@ impl Backends {
             .open(location(path)?.into(), [].as_slice().into(), Ticker(progress).as_object())
             .into_result()
             .map_err(|error| refused(id, path, error))?;
-        Session::new(backend, model)
+        Session::new(&backend, model)
     }
 
     /// As [`Self::open_with`], for runs on the native runtime at the place `runtime`, a library or its folder: beside the usual one, in a
@@ -283,7 +283,7 @@ impl Backends {
 
     /// Tells all backends in use that no run follows for now.
     pub fn idle(&self) {
-        self.plugins.iter().filter_map(PluginEntry::made).for_each(|backend| backend.idle());
+        self.plugins.iter().filter_map(PluginEntry::in_use).for_each(|backend| backend.idle());
     }
 
     /// Loads the library at `library` and tries every claim of the contract on it, and on `samples`, model
@@ -308,7 +308,7 @@ impl Backends {
         self.plugins.iter().filter_map(PluginEntry::usable)
     }
 
-    fn backend(&self, id: &str) -> Result<&Arc<Started>> {
+    fn backend(&self, id: &str) -> Result<Arc<Started>> {
         self.plugin(id)?.backend(&self.start())
     }
 

@@ -5,15 +5,17 @@ use super::error::{breach, from_plugin, from_start};
 use super::library_file;
 use super::load;
 use super::manifest::{self, Format, Manifest, OptionInfo};
+use super::ownership;
 use super::python::Python;
 use super::runtime::{RuntimeFolder, Started};
 use super::worker::{self, Isolation};
+use crate::cache::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use qp_abi::abi_stable::std_types::RString;
 use qp_abi::manifest::lookup;
 use qp_abi::{PluginRef, Setup};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A plugin that was found, usable or not.
 pub struct PluginEntry {
@@ -21,8 +23,36 @@ pub struct PluginEntry {
     manifest: Option<Arc<Manifest>>,
     /// Why it must not be used, known before its backend was needed.
     refusal: Option<Error>,
-    library: OnceLock<Result<PluginRef>>,
-    backend: OnceLock<Result<Arc<Started>>>,
+    made: Mutex<Made>,
+}
+
+/// What is open of a plugin.
+#[derive(Default)]
+struct Made {
+    /// The library's file when it was opened, or was tried to be.
+    stamp: Option<Stamp>,
+    library: Option<Result<Library>>,
+    backend: Option<Result<Arc<Started>>>,
+}
+
+/// An open library, with what it says about itself.
+#[derive(Clone)]
+struct Library {
+    root: PluginRef,
+    manifest: Arc<Manifest>,
+}
+
+impl Made {
+    fn of(path: &Path, library: Result<Library>) -> Self {
+        Self { stamp: Stamp::read(path).ok(), library: Some(library), backend: None }
+    }
+
+    /// Whether another file is there now. One that could not be used may also have been completed.
+    fn is_outdated(&self, path: &Path) -> bool {
+        let (Some(library), Some(old)) = (&self.library, &self.stamp) else { return false };
+        let is_broken = library.is_err() || self.backend.as_ref().is_some_and(Result::is_err);
+        Stamp::read(path).is_ok_and(|new| !new.is_of_same_file(old) || is_broken && new != *old)
+    }
 }
 
 /// The state of a plugin.
@@ -39,36 +69,24 @@ pub enum PluginState {
 impl PluginEntry {
     /// A plugin whose manifest is known; its library is opened when it is needed.
     pub(super) fn known(path: PathBuf, manifest: Manifest) -> Self {
-        Self {
-            path,
-            manifest: Some(Arc::new(manifest)),
-            refusal: None,
-            library: OnceLock::new(),
-            backend: OnceLock::new(),
-        }
+        Self { path, manifest: Some(Arc::new(manifest)), refusal: None, made: Mutex::default() }
     }
 
     /// A plugin whose library is opened now to get its manifest.
     pub(super) fn read(path: PathBuf) -> Self {
-        let (library, manifest, refusal) = match load::open(&path) {
-            Ok(library) => match read_manifest(&path, library) {
-                Ok(manifest) => (OnceLock::from(Ok(library)), Some(Arc::new(manifest)), None),
-                Err(error) => (OnceLock::from(Ok(library)), None, Some(error)),
-            },
-            Err(error) => (OnceLock::new(), None, Some(error)),
+        let (made, manifest, refusal) = match Library::open(&path) {
+            Ok(library) => {
+                let manifest = Arc::clone(&library.manifest);
+                (Made::of(&path, Ok(library)), Some(manifest), None)
+            }
+            Err(error) => (Made::default(), None, Some(error)),
         };
-        Self { path, manifest, refusal, library, backend: OnceLock::new() }
+        Self { path, manifest, refusal, made: Mutex::new(made) }
     }
 
     /// A library that must not be opened.
     pub(super) fn refused(path: PathBuf, reason: Error) -> Self {
-        Self {
-            path,
-            manifest: None,
-            refusal: Some(reason),
-            library: OnceLock::new(),
-            backend: OnceLock::new(),
-        }
+        Self { path, manifest: None, refusal: Some(reason), made: Mutex::default() }
     }
 
     /// The same plugin, unused because another one with the same id came first.
@@ -98,9 +116,13 @@ impl PluginEntry {
         self.manifest.as_deref()
     }
 
-    /// The plugin's own version.
-    pub fn version(&self) -> Option<&str> {
-        self.manifest().map(|manifest| manifest.version.as_str())
+    /// The plugin's own version: that of the build in use.
+    pub fn version(&self) -> Option<String> {
+        let of_use = match &self.made().library {
+            Some(Ok(library)) => Some(library.manifest.version.clone()),
+            _ => None,
+        };
+        of_use.or_else(|| self.manifest().map(|manifest| manifest.version.clone()))
     }
 
     /// The library file.
@@ -130,15 +152,15 @@ impl PluginEntry {
 
     /// Its state now.
     pub fn state(&self) -> PluginState {
-        let failure = self
-            .refusal
-            .as_ref()
-            .or_else(|| self.library.get().and_then(|library| library.as_ref().err()))
-            .or_else(|| self.backend.get().and_then(|backend| backend.as_ref().err()));
-        match failure {
-            Some(error) => PluginState::Broken(error.clone()),
-            None if self.library.get().is_some() => PluginState::Loaded,
-            None => PluginState::Known,
+        if let Some(error) = &self.refusal {
+            return PluginState::Broken(error.clone());
+        }
+        let made = self.made();
+        match (&made.library, &made.backend) {
+            (Some(_), _) if made.is_outdated(&self.path) => PluginState::Known,
+            (Some(Err(error)), _) | (_, Some(Err(error))) => PluginState::Broken(error.clone()),
+            (Some(Ok(_)), _) => PluginState::Loaded,
+            (None, _) => PluginState::Known,
         }
     }
 
@@ -150,41 +172,55 @@ impl PluginEntry {
         }
     }
 
-    /// The plugin's backend, created at the first call. A failure is remembered: the plugin is broken from then on.
-    pub(super) fn backend(&self, start: &Start<'_>) -> Result<&Arc<Started>> {
-        let manifest = match (&self.refusal, &self.manifest) {
-            (Some(error), _) => return Err(error.clone()),
-            (None, Some(manifest)) => manifest,
-            (None, None) => return Err(Error::internal(format!("plugin `{}` has no manifest", self.id()))),
-        };
-        let backend = self.backend.get_or_init(|| self.started(manifest, start, None).map(Arc::new));
-        backend.as_ref().map_err(Clone::clone)
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The plugin's backend, created at the first call, and anew when the library was replaced: models that are open keep the one that
+    /// they have. A failure is remembered: the plugin is broken until its library changes.
+    pub(super) fn backend(&self, start: &Start<'_>) -> Result<Arc<Started>> {
+        let mut made = self.made();
+        if made.is_outdated(&self.path) {
+            *made = Made::default();
+        }
+        if made.backend.is_none() {
+            made.backend = Some(self.started(&mut made, start, None).map(Arc::new));
+        }
+        match &made.backend {
+            Some(backend) => backend.clone(),
+            None => Err(Error::internal("a backend was not made")),
+        }
     }
 
     /// A backend of its own that runs models on the native runtime at this place.
     pub(super) fn backend_on(&self, start: &Start<'_>, runtime: &Path) -> Result<Arc<Started>> {
         // The usual one says what is wrong with the plugin, if anything is.
         self.backend(start)?;
-        let manifest =
-            self.manifest.as_ref().ok_or_else(|| Error::internal("a plugin without a manifest"))?;
-        self.started(manifest, start, Some(runtime)).map(Arc::new)
+        self.started(&mut self.made(), start, Some(runtime)).map(Arc::new)
     }
 
-    fn started(
-        &self,
-        manifest: &Arc<Manifest>,
-        start: &Start<'_>,
-        runtime: Option<&Path>,
-    ) -> Result<Started> {
+    fn started(&self, made: &mut Made, start: &Start<'_>, runtime: Option<&Path>) -> Result<Started> {
         const RUNTIME: &str = "runtime.path";
-        let library = self.library.get_or_init(|| self.reopen(manifest)).clone()?;
+        let manifest = match (&self.refusal, &self.manifest) {
+            (Some(error), _) => return Err(error.clone()),
+            (None, Some(manifest)) => manifest,
+            (None, None) => return Err(Error::internal(format!("plugin `{}` has no manifest", self.id()))),
+        };
+        if made.library.is_none() {
+            *made = Made::of(&self.path, self.reopen(manifest));
+        }
+        let library = match &made.library {
+            Some(library) => library.clone()?,
+            None => return Err(Error::internal("a library was not opened")),
+        };
         let mut setup = start.setup(&self.path, &manifest.id);
         if let Some(runtime) = runtime {
             setup.settings.retain(|setting| setting.0.as_str() != RUNTIME);
             setup.settings.push(qp_abi::manifest::pair(RUNTIME, runtime.to_string_lossy()));
         }
         let is_named = lookup(&setup.settings, RUNTIME).is_some_and(|path| !path.is_empty());
-        let backend = (library.create())(setup.clone()).into_result();
+        let manifest = library.manifest;
+        let backend = (library.root.create())(setup.clone()).into_result();
         let backend = backend.map_err(|error| from_start(&manifest.id, error))?;
         let backend = match start.isolation {
             Isolation::None => backend,
@@ -192,28 +228,30 @@ impl PluginEntry {
             Isolation::Worker(workers) => worker::isolate(backend, &setup, workers),
         };
         let (folders, python) = (start.runtime_folders.to_vec(), Arc::clone(start.python));
-        Ok(Started::new(Arc::clone(manifest), backend, folders, is_named, python))
+        Ok(Started::new(manifest, backend, folders, is_named, python))
     }
 
     /// The plugin's backend, if it was created.
-    pub(super) fn made(&self) -> Option<&Arc<Started>> {
-        self.backend.get()?.as_ref().ok()
+    pub(super) fn in_use(&self) -> Option<Arc<Started>> {
+        self.made().backend.clone()?.ok()
     }
 
     /// The manifest from the plugin itself.
     pub(super) fn ask_manifest(&self) -> Result<qp_abi::Manifest> {
-        match self.library.get() {
+        match &self.made().library {
             Some(Ok(library)) => {
-                (library.manifest())().into_result().map_err(|error| from_plugin(self.id(), error))
+                (library.root.manifest())().into_result().map_err(|error| from_plugin(self.id(), error))
             }
             _ => Err(Error::internal(format!("the library of plugin `{}` is not open", self.id()))),
         }
     }
 
-    /// Opens the library of a manifest from the cache, which must still be what the library says.
-    fn reopen(&self, manifest: &Manifest) -> Result<PluginRef> {
-        let library = load::open(&self.path)?;
-        if read_manifest(&self.path, library)? == *manifest {
+    /// Opens the library of a known manifest, which must still be what the library says, but for its version.
+    fn reopen(&self, manifest: &Manifest) -> Result<Library> {
+        ownership::check(&self.path)?;
+        let library = Library::open(&self.path)?;
+        let found = &*library.manifest;
+        if *found == (Manifest { version: found.version.clone(), ..manifest.clone() }) {
             return Ok(library);
         }
         Err(Error::new(
@@ -224,10 +262,14 @@ impl PluginEntry {
     }
 }
 
-fn read_manifest(path: &Path, library: PluginRef) -> Result<Manifest> {
-    let file = path.display().to_string();
-    let found = (library.manifest())().into_result().map_err(|error| from_start(&file, error))?;
-    manifest::checked(found).map_err(|fault| breach(&file, &fault))
+impl Library {
+    fn open(path: &Path) -> Result<Self> {
+        let root = load::open(path)?;
+        let file = path.display().to_string();
+        let found = (root.manifest())().into_result().map_err(|error| from_start(&file, error))?;
+        let manifest = manifest::checked(found).map_err(|fault| breach(&file, &fault))?;
+        Ok(Self { root, manifest: Arc::new(manifest) })
+    }
 }
 
 /// What a backend receives when it is created.

@@ -30,6 +30,11 @@ impl Stamp {
         self.bytes
     }
 
+    /// Whether both are of one file, perhaps at different times; false for a file that was replaced by another.
+    pub fn is_of_same_file(&self, other: &Self) -> bool {
+        same_file(&self.identity, &other.identity)
+    }
+
     /// The stamp of the file at `path`.
     ///
     /// # Errors
@@ -49,6 +54,16 @@ fn identity(metadata: &Metadata) -> Identity {
 
 #[cfg(not(unix))]
 fn identity(_metadata: &Metadata) -> Identity {}
+
+#[cfg(unix)]
+fn same_file(one: &Identity, other: &Identity) -> bool {
+    (one.0, one.1) == (other.0, other.1)
+}
+
+#[cfg(not(unix))]
+fn same_file(_one: &Identity, _other: &Identity) -> bool {
+    true
+}
 
 /// Files with more bytes in total are not hashed: describing them again costs less than hashing them.
 pub const HASH_LIMIT_BYTES: u64 = 256 << 20;

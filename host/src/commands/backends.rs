@@ -335,7 +335,7 @@ fn row(playground: &Playground, plugin: &PluginEntry) -> Row {
     };
     Row {
         id: plugin.id().to_owned(),
-        version: plugin.version().map(str::to_owned),
+        version: plugin.version(),
         path: plugin.path().to_owned(),
         formats: plugin.formats().iter().map(|format| format.name.clone()).collect(),
         features: plugin.features().to_vec(),

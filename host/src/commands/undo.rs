@@ -1,5 +1,6 @@
 //! `undo`, `redo` and `reset`: take changes back.
 
+use super::arguments::number::integer_in;
 use super::{Command, Example, Group, Scope};
 use crate::editing::{again, step};
 use crate::error::{Error, Result};
@@ -23,7 +24,7 @@ pub(super) struct Reset;
 #[derive(Debug, clap::Args)]
 pub(super) struct StepArguments {
     /// How many changes, from 1 on
-    #[arg(value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_name = "COUNT", default_value_t = 1, value_parser = integer_in::<u32>(1..))]
     count: u32,
     /// The model; without it, the current one
     #[arg(long, value_name = "MODEL")]

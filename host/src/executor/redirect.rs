@@ -10,11 +10,11 @@ use crate::file;
 use crate::language::{Statement, Word};
 use crate::regular_file;
 use crate::render::Format;
-use crate::render::pager::wait;
 use crate::render::report::Report;
+use crate::shell;
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 
 /// Who may run programs, and write to any file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,11 +141,7 @@ impl Executor {
     }
 
     fn run(&self, program: &str, input: Option<String>) -> Result<ExitStatus> {
-        let failed = |error: std::io::Error| {
-            Error::state(format!("`{program}` cannot be run")).with_cause(error.to_string())
-        };
-        let mut command = Command::new("sh");
-        command.args(["-c", program]);
+        let mut command = shell::command(program);
         let base = &self.playground.base;
         if !base.as_os_str().is_empty() {
             command.current_dir(base);
@@ -161,26 +157,21 @@ impl Executor {
                 command.env(name, text);
             }
         }
-        if input.is_some() {
-            command.stdin(Stdio::piped());
-        }
-        let mut child = command.spawn().map_err(failed)?;
-        let writer = child.stdin.take().zip(input).map(|(mut stdin, text)| {
-            // A program that ends early has seen enough.
-            std::thread::spawn(move || drop(stdin.write_all(text.as_bytes())))
-        });
         // Ctrl-C is for the program.
-        let status = wait(&mut child, &mut || self.cancel.clear()).map_err(failed)?;
-        if let Some(writer) = writer {
-            let _ = writer.join();
-        }
+        let ended = shell::run(&mut command, input, || self.cancel.clear());
         self.cancel.clear();
+        let status = ended.map_err(|error| {
+            let cannot = Error::state(format!("`{program}` cannot be run"));
+            // The shell has said it.
+            if error.kind() == std::io::ErrorKind::NotFound {
+                cannot
+            } else {
+                cannot.with_cause(error.to_string())
+            }
+        })?;
         #[cfg(unix)]
         if std::os::unix::process::ExitStatusExt::signal(&status) == Some(signal_hook::consts::SIGINT) {
             return Err(Error::cancelled());
-        }
-        if matches!(status.code(), Some(126 | 127)) {
-            return Err(Error::state(format!("`{program}` cannot be run")));
         }
         Ok(status)
     }

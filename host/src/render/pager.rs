@@ -3,9 +3,8 @@
 
 use crate::render::keys::{Key, Keyboard};
 use crate::render::style;
+use crate::shell;
 use std::io::Write;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
 
 /// What waits for the next key, in the last line.
@@ -98,38 +97,12 @@ fn status(lines: usize, width: usize, is_colored: bool, output: &mut dyn Write) 
 
 /// Gives the text to the user's pager, and waits for its end; `idle` is called meanwhile. `false` if it could not be
 /// started.
-pub fn page_with(program: &str, less: Option<&str>, text: &str, mut idle: impl FnMut()) -> bool {
-    let mut command = Command::new("sh");
-    command.args(["-c", program]).stdin(Stdio::piped());
+pub fn page_with(program: &str, less: Option<&str>, text: &str, idle: impl FnMut()) -> bool {
+    let mut command = shell::command(program);
     if let Some(options) = less {
         command.env("LESS", options);
     }
-    let Ok(mut child) = command.spawn() else { return false };
-    let written = child.stdin.take().map(|mut input| {
-        let text = text.to_owned();
-        // A pager that ends early has seen enough.
-        std::thread::spawn(move || drop(input.write_all(text.as_bytes())))
-    });
-    let status = wait(&mut child, &mut idle);
-    if let Some(thread) = written {
-        let _ = thread.join();
-    }
-    // A shell ends with 126 or 127 if it cannot start a program.
-    status.is_ok_and(|status| !matches!(status.code(), Some(126 | 127)))
-}
-
-/// Waits for the end of a program; `idle` is called meanwhile.
-///
-/// # Errors
-/// Those of the system.
-pub fn wait(child: &mut Child, idle: &mut dyn FnMut()) -> std::io::Result<ExitStatus> {
-    loop {
-        idle();
-        match child.try_wait()? {
-            Some(status) => return Ok(status),
-            None => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
+    shell::run(&mut command, Some(text.to_owned()), idle).is_ok()
 }
 
 #[cfg(test)]
@@ -143,11 +116,5 @@ mod tests {
         assert!(screen.fits("0123456789\nb\nc\n"));
         assert!(!screen.fits("01234567890\nb\nc\n"));
         assert!(screen.fits("\x1b[31m0123456789\x1b[0m\nb\nc\n"));
-    }
-
-    #[test]
-    fn a_pager_that_is_not_there_is_told_from_one_that_ends_early() {
-        assert!(!page_with("qp-no-such-program 2>/dev/null", None, "text", || {}));
-        assert!(page_with("true", None, &"text\n".repeat(100_000), || {}));
     }
 }

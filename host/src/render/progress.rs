@@ -19,8 +19,9 @@ const SPINNER_DELAY: Duration = Duration::from_millis(150);
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// What the words of a stage count, one and several.
-const UNITS: [(&str, &str); 9] = [
+const UNITS: [(&str, &str); 10] = [
     ("sample", "samples"),
+    ("round", "rounds"),
     ("model", "models"),
     ("layer", "layers"),
     ("weight", "weights"),

@@ -165,6 +165,7 @@ fn impossible_sizes_are_no_shapes() {
     let nodes = vec![
         ints(ints(node("MaxPool", &["x"], &["p"]), "kernel_shape", &[huge, huge]), "strides", &[huge, 1]),
         ints(ints(node("Conv", &["x", "w"], &["c"]), "pads", &[huge; 4]), "dilations", &[huge, 0]),
+        ints(node("Conv", &["x", "w"], &["d"]), "pads", &[huge, huge, 0, 0]),
         ints(node("Transpose", &["x"], &["t"]), "perm", &[9, -9, 0, 0]),
         node("Tile", &["x", "numbers"], &["ti"]),
         node("Pad", &["x", "numbers"], &["pa"]),
@@ -185,6 +186,6 @@ fn impossible_sizes_are_no_shapes() {
     let mut graph = graph(nodes, stored);
     graph.input = vec![value("x", DType::FLOAT32, Some(&[huge, huge, huge, huge]))];
     let info = info_of(graph);
-    assert!(info.layers.len() == 10);
+    assert!(info.layers.len() == 11);
     assert_eq!(text(&info, "ti"), "float32 ?×?×?×?");
 }

@@ -5,6 +5,9 @@
 #[path = "../../../tests/fuzz/src/lib.rs"]
 mod targets;
 
+#[path = "../../../tests/fuzz/src/changes.rs"]
+mod changes;
+
 #[path = "../../../tests/fuzz/src/mutations.rs"]
 mod mutations;
 
@@ -16,6 +19,9 @@ mod random;
 
 #[path = "../../../tests/fuzz/src/text.rs"]
 mod text;
+
+#[path = "../../../tests/fuzz/src/tree.rs"]
+mod tree;
 
 #[path = "../../../tests/fuzz/src/words.rs"]
 mod words;
@@ -35,6 +41,16 @@ fn mutated_archives_are_described_or_refused() {
 #[test]
 fn mutated_programs_are_described_or_refused() {
     run("program", targets::program);
+}
+
+#[test]
+fn programs_mutated_by_structure_are_changed_or_refused() {
+    run_with("program", changes::program, tree::mutate);
+}
+
+#[test]
+fn mutated_fx_graphs_are_made_programs_or_refused() {
+    run_with("fx", changes::fx, |random, seed, other| text::mutate(random, seed, other, &words::FX));
 }
 
 #[test]

@@ -587,6 +587,23 @@ proptest! {
     }
 }
 
+/// A fuzzer's: no number holds the product of the first two sizes, and there is no element.
+#[test]
+fn a_shape_without_elements_may_have_sizes_that_cannot_be_multiplied() {
+    let tensor = |shape: &str| format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":[0,0]}}"#);
+    let header = format!(
+        r#"{{"a.weight":{},"a.scales":{},"a.qzeros":{}}}"#,
+        tensor("[0,64,4]"),
+        tensor("[9223372036854775807,2,0]"),
+        tensor("[0]")
+    );
+    let file = [(header.len() as u64).to_le_bytes().as_slice(), header.as_bytes()].concat();
+    match qp_plugin_pytorch::describe(file, "m.safetensors") {
+        Ok(info) => assert_eq!(info.tensors.len(), 3),
+        Err(error) => assert_eq!(error.kind, ErrorKind::CORRUPT_FILE, "{error:?}"),
+    }
+}
+
 #[test]
 fn no_zeros_of_a_file_that_is_cut_meanwhile_pass_as_weights() {
     let folder = TempDir::new().unwrap();

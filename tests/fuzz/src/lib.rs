@@ -45,6 +45,11 @@ pub fn archive(bytes: &[u8]) {
 
 /// The graph of an exported program, in an archive that is otherwise sound.
 pub fn program(bytes: &[u8]) {
+    examine(program_file(bytes), "model.pt2");
+}
+
+/// An archive with this graph.
+pub fn program_file(bytes: &[u8]) -> Vec<u8> {
     let weights = br#"{"config":{"w":{"path_name":"weight_0","is_param":true,"use_pickle":false,"tensor_meta":{"dtype":7,"sizes":[{"as_int":4}],"strides":[{"as_int":1}],"storage_offset":{"as_int":0}}},"s":{"path_name":"weight_0","is_param":false,"use_pickle":false,"tensor_meta":{"dtype":7,"sizes":[{"as_int":2}],"strides":[{"as_int":1}],"storage_offset":{"as_int":0}}}}}"#;
     let entries: [(&str, &[u8]); 6] = [
         ("m/archive_format", b"pt2"),
@@ -54,7 +59,7 @@ pub fn program(bytes: &[u8]) {
         ("m/data/weights/model_weights_config.json", weights),
         ("m/data/weights/weight_0", &[0; 16]),
     ];
-    examine(archive_of(&entries), "model.pt2");
+    archive_of(&entries)
 }
 
 /// A file of the safetensors library.
@@ -67,7 +72,8 @@ pub fn safetensors(bytes: &[u8]) {
     }
 }
 
-fn archive_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
+/// An archive of these entries, under a folder each.
+pub fn archive_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, content) in entries {

@@ -58,9 +58,7 @@ pub fn mutate(random: &mut Random, seed: &[u8], other: &[u8], words: &[&str]) ->
         }
     }
     let mut text = pieces.concat();
-    while text.len() > MOST_BYTES {
-        text.truncate(text.len() / 2 + text[text.len() / 2..].chars().next().map_or(0, char::len_utf8));
-    }
+    text.truncate(text.floor_char_boundary(MOST_BYTES));
     text.into_bytes()
 }
 

@@ -1,7 +1,7 @@
 //! What qp and a worker say to each other: the contract's types in a form that can be sent.
 
+use super::files::Files;
 use crate::backend::{CheckLine, PythonPlaces};
-use crate::cache::Stamp;
 use qp_abi::abi_stable::std_types::{ROption, RString, Tuple2};
 use qp_abi::backend::{Edit, Fetch, RunReport};
 use qp_abi::error::ErrorKind;
@@ -69,7 +69,7 @@ pub(super) enum Order<'a> {
     /// Which of these models, a model and those that it was made from, is open? Answered with a [`Answer::Known`].
     Which(Vec<u64>),
     /// Opens a file as the model with this number.
-    Open { id: u64, location: String, stamp: Option<Stamp> },
+    Open { id: u64, location: String, files: Files },
     /// Makes a model with changes of an open one.
     Edit { id: u64, of: u64, edits: Cow<'a, [Change]> },
     /// Memory for inputs comes with this.

@@ -6,6 +6,7 @@
 //! map (`shared`). `process` starts workers and says how they ended, `remote` is this side of a model, `serve` the other; `check` tries a plugin's claims in a process of its own.
 
 mod check;
+mod files;
 mod link;
 mod message;
 mod process;
@@ -20,6 +21,9 @@ pub use serve::serve;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// How often progress is shown and Ctrl-C is looked for.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Calls that take less than this are waited for attentively: to be woken would take as long.
 const SHORT: Duration = Duration::from_micros(500);

@@ -1,10 +1,9 @@
 //! The worker of one plugin: its start, its end, and what it left behind.
 
-use super::Workers;
 use super::link::Link;
-use super::lock;
 use super::message::{Answer, Beginning, Control};
 use super::shared::Shared;
+use super::{TICK, Workers, lock};
 use crate::cache::Stamp;
 use qp_abi::BackendError;
 use qp_abi::error::ErrorKind;
@@ -34,6 +33,8 @@ pub(super) struct Worker {
     /// Whether memory can be shared: files may not be as large.
     can_share: OnceLock<bool>,
     state: Mutex<State>,
+    /// Held while the layer of a crash is looked for: other crashes would be taken for it.
+    pub(super) locating: Mutex<()>,
 }
 
 struct State {
@@ -63,11 +64,18 @@ pub(super) enum Reason {
 }
 
 /// How a worker ended.
-#[derive(Clone)]
-struct Ending {
+#[derive(Clone, Default)]
+pub(super) struct Ending {
     status: Option<ExitStatus>,
     reason: Option<Reason>,
     heard: String,
+}
+
+impl Ending {
+    /// Whether what it ran ended it: neither qp nor the system did.
+    pub(super) fn is_crash(&self) -> bool {
+        self.reason.is_none() && self.status.is_some_and(|status| status.signal() != Some(consts::SIGKILL))
+    }
 }
 
 /// A connection for one model.
@@ -84,7 +92,7 @@ impl Worker {
         let state = State { beginning, generation: 0, process: None, last: None };
         let library = PathBuf::from(&state.beginning.library);
         let (runtime, can_share) = (OnceLock::new(), OnceLock::new());
-        Self { workers, library, runtime, can_share, state: Mutex::new(state) }
+        Self { workers, library, runtime, can_share, state: Mutex::new(state), locating: Mutex::default() }
     }
 
     /// Gives the native runtime its name for messages.
@@ -133,8 +141,13 @@ impl Worker {
             && state.process.as_mut().is_some_and(|process| process.is_of(&stamps) && process.lives())
     }
 
-    /// A connection for one more model, to a worker that is started if none runs, or if the plugin or the runtime has changed.
-    pub(super) fn connect(&self, runtime: Option<&Path>) -> Result<Connection, BackendError> {
+    /// A connection for one more model, to a worker that is started if none runs, or if the plugin or the runtime has changed;
+    /// `is_cancelled` is asked while it starts.
+    pub(super) fn connect(
+        &self,
+        runtime: Option<&Path>,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Connection, BackendError> {
         let mut state = lock(&self.state);
         let stamps = self.stamps(runtime);
         let mut first = true;
@@ -143,7 +156,7 @@ impl Worker {
                 state.process.as_mut().is_some_and(|process| process.is_of(&stamps) && process.lives());
             if !is_usable {
                 state.process = None;
-                state.process = Some(self.start(&state.beginning, stamps.clone())?);
+                state.process = Some(self.start(&state.beginning, stamps.clone(), is_cancelled)?);
                 state.generation += 1;
             }
             match state.connect() {
@@ -160,17 +173,26 @@ impl Worker {
         [stamp(&self.library), runtime.and_then(stamp)]
     }
 
-    fn start(&self, beginning: &Beginning, stamps: [Option<Stamp>; 2]) -> Result<Process, BackendError> {
+    fn start(
+        &self,
+        beginning: &Beginning,
+        stamps: [Option<Stamp>; 2],
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Process, BackendError> {
         let unstarted = |error: io::Error| {
             BackendError::new(ErrorKind::IO, format!("no process can be started for {}", self.runtime()))
                 .with_cause(error.to_string())
                 .with_help("Set `isolation = \"none\"` in config.toml to run models in qp's own process.")
         };
         let mut process = Process::start(&self.workers, &self.library, stamps).map_err(unstarted)?;
-        let answer = process
-            .control
-            .send(&Control::Start(beginning.clone()))
-            .and_then(|()| process.control.receive(Some(STARTING)));
+        let begun = Instant::now();
+        let mut answer = process.control.send(&Control::Start(beginning.clone())).map(|()| None);
+        while matches!(answer, Ok(None)) && begun.elapsed() < STARTING {
+            if is_cancelled() {
+                return Err(BackendError::cancelled());
+            }
+            answer = process.control.receive(Some(TICK));
+        }
         match answer {
             Ok(Some(Answer::Done)) => Ok(process),
             Ok(Some(Answer::Failed(fault))) => Err(self.with_limit(fault.into())),
@@ -190,8 +212,8 @@ impl Worker {
         }
     }
 
-    /// The error for a connection to the worker with this number that has ended; `doing` says what the model did.
-    pub(super) fn obituary(&self, generation: u64, doing: &str) -> BackendError {
+    /// How the worker with this number has ended, whose socket has.
+    pub(super) fn ending(&self, generation: u64) -> Ending {
         let mut state = lock(&self.state);
         if state.generation == generation
             && let Some(process) = state.process.take()
@@ -199,12 +221,14 @@ impl Worker {
             state.last = Some((generation, process.examined(None)));
         }
         match &state.last {
-            Some((number, ending)) if *number == generation => self.told(ending, doing),
-            _ => BackendError::runtime_failed(format!("the process of {} has ended", self.runtime())),
+            Some((number, ending)) if *number == generation => ending.clone(),
+            // Another thread has started the next one.
+            _ => Ending::default(),
         }
     }
 
-    fn told(&self, ending: &Ending, doing: &str) -> BackendError {
+    /// The error that it has ended; `doing` says what the model did.
+    pub(super) fn told(&self, ending: &Ending, doing: &str) -> BackendError {
         let runtime = self.runtime();
         let how = match (ending.reason, ending.status) {
             (Some(Reason::Cancelled), _) => return BackendError::cancelled(),

@@ -1,19 +1,20 @@
 //! This side of a worker: a backend and models like any other.
 
+use super::files::Files;
 use super::message::{Answer, Beginning, Change, Order, Place, Placed, from_pairs};
-use super::process::{Connection, Reason, Worker};
+use super::process::{Connection, Ending, Reason, Worker};
 use super::shared::{ALIGNMENT, Shared};
-use super::{SHORT, Workers, lock};
-use crate::cache::Stamp;
+use super::{SHORT, TICK, Workers, lock};
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::{ROption, RResult, RSlice, RStr, RString};
 use qp_abi::abi_stable::{RMut, RRef};
 use qp_abi::backend::{
-    Backend, Backend_TO, BackendBox, Edit, Model, Model_TO, ModelBox, RunReport, RunRequest, RuntimeStatus,
+    Backend, Backend_TO, BackendBox, Edit, Fetch, Model, Model_TO, ModelBox, RunReport, RunRequest,
+    RuntimeStatus,
 };
 use qp_abi::error::ErrorKind;
-use qp_abi::manifest::Pair;
-use qp_abi::sdk::{IDLE, QUANTIZABLE, READ_REAL, RUNTIME_FOLDER};
+use qp_abi::manifest::{Pair, pair};
+use qp_abi::sdk::{IDLE, PROFILE, QUANTIZABLE, READ_REAL, RUNTIME_FOLDER, STEP_STAGE, STEPS};
 use qp_abi::sink::{FnProgress, FnSink, Progress_TO, ProgressRef, TensorSink_TO, TensorSinkMut};
 use qp_abi::{BackendError, ModelInfo, Setup, TensorView, guard};
 use std::io;
@@ -22,10 +23,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How often progress is shown and Ctrl-C is looked for.
-const TICK: Duration = Duration::from_millis(50);
 /// How long a worker may take to hear that it should stop.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to look for the layer in which a runtime has crashed.
+const LOCATING: Duration = Duration::from_secs(10);
 /// The requests that only read the file; all others may need the runtime.
 const READS: [&str; 3] = [QUANTIZABLE, READ_REAL, "code/1"];
 
@@ -75,11 +76,11 @@ impl Backend for Isolated {
         options: RSlice<'_, Pair>,
         progress: ProgressRef<'_>,
     ) -> RResult<ModelBox, BackendError> {
-        let stamp = Stamp::read(Path::new(location.as_str())).ok();
+        let files = Files::of(Path::new(location.as_str()));
         let local = self.local.open(location, options, progress).into_result();
         let of_file = |local| {
-            let (location, stamp, local) = (location.as_str().to_owned(), Mutex::new(stamp), Arc::new(local));
-            let origin = Origin::File { location, stamp, local: Arc::clone(&local) };
+            let (location, files, local) = (location.as_str().to_owned(), Mutex::new(files), Arc::new(local));
+            let origin = Origin::File { location, files, local: Arc::clone(&local) };
             Remote::object(local, &self.local, &self.worker, Lineage::new(origin))
         };
         local.map(of_file).into()
@@ -115,8 +116,8 @@ struct Lineage {
 enum Origin {
     File {
         location: String,
-        /// The file as it was when it was last known to hold the model.
-        stamp: Mutex<Option<Stamp>>,
+        /// Its files as they were when they were last known to hold the model.
+        files: Mutex<Files>,
         local: Arc<ModelBox>,
     },
     Edited {
@@ -183,6 +184,24 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Why a call failed, for the user.
+enum Fault {
+    Error(BackendError),
+    /// The worker has ended, at this stage if any was told.
+    Ended(Ending, String),
+}
+
+impl From<BackendError> for Fault {
+    fn from(error: BackendError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// The layer that a stage names.
+fn layer_of(stage: &str) -> Option<&str> {
+    stage.strip_prefix(STEP_STAGE)
+}
+
 impl Remote {
     fn object(
         local: Arc<ModelBox>,
@@ -200,7 +219,7 @@ impl Remote {
         &self,
         progress: Tell<'_>,
         work: impl FnOnce(&mut Opened, &mut Waiting<'_>) -> Result<T, Failure>,
-    ) -> Result<T, BackendError> {
+    ) -> Result<T, Fault> {
         let mut slot = lock(&self.opened);
         let current = slot
             .take()
@@ -215,79 +234,121 @@ impl Remote {
                 *slot = Some(opened);
                 Ok(result)
             }
-            Err(failure) => Err(self.explained(failure, opened, &mut slot)),
+            Err(failure) => Err(self.fault(failure, opened, &mut slot)),
         }
     }
 
-    /// The error of a call; keeps the connection in `slot` if it is of use.
-    fn explained(&self, failure: Failure, opened: Opened, slot: &mut Option<Opened>) -> BackendError {
+    /// What a failed call leaves; keeps the connection in `slot` if it is of use.
+    fn fault(&self, failure: Failure, opened: Opened, slot: &mut Option<Opened>) -> Fault {
         match failure {
             Failure::Told(error) => {
                 *slot = Some(opened);
-                error
+                Fault::Error(error)
             }
-            Failure::Broken(error) => BackendError::new(ErrorKind::IO, "the process for runs cannot be used")
-                .with_cause(error.to_string())
-                .with_help("Set `isolation = \"none\"` in config.toml to run models in qp's own process."),
+            Failure::Broken(error) => Fault::Error(
+                BackendError::new(ErrorKind::IO, "the process for runs cannot be used")
+                    .with_cause(error.to_string())
+                    .with_help(
+                        "Set `isolation = \"none\"` in config.toml to run models in qp's own process.",
+                    ),
+            ),
             Failure::Lost => {
                 let Connection { generation, results, .. } = &opened.connection;
-                let error = self.worker.obituary(*generation, &format!("with `{}`", self.lineage.file()));
-                match results.noted(0) {
-                    Some((_, stage, ..)) if !stage.is_empty() => {
-                        error.with_cause(format!("it was at: {stage}"))
-                    }
-                    _ => error,
-                }
+                let stage = results.noted(0).map_or_else(String::new, |(_, stage, ..)| stage);
+                Fault::Ended(self.worker.ending(*generation), stage)
             }
+        }
+    }
+
+    /// The error of a call.
+    fn explained(&self, fault: Fault) -> BackendError {
+        let (ending, stage) = match fault {
+            Fault::Error(error) => return error,
+            Fault::Ended(ending, stage) => (ending, stage),
+        };
+        let file = self.lineage.file();
+        if let Some(layer) = layer_of(&stage) {
+            return self.worker.told(&ending, &format!("in the layer `{layer}` of `{file}`"));
+        }
+        let error = self.worker.told(&ending, &format!("with `{file}`"));
+        if stage.is_empty() { error } else { error.with_cause(format!("it was at: {stage}")) }
+    }
+
+    /// After a crash: runs the model once more, layer by layer and for a limited time, to learn in which it happens. Gives the
+    /// fault with what was found.
+    fn located(&self, fault: Fault, request: &RunRequest<'_>, progress: Tell<'_>) -> Fault {
+        let Fault::Ended(ending, stage) = fault else { return fault };
+        if !ending.is_crash() || layer_of(&stage).is_some() {
+            return Fault::Ended(ending, stage);
+        }
+        let _alone = lock(&self.worker.locating);
+        let begun = Instant::now();
+        // Its own stages are those of a run.
+        let within = |_: &str, _, _| progress("looking for the layer", 0, 0) || begun.elapsed() > LOCATING;
+        let kept = request.options.iter().filter(|option| option.0 != PROFILE).cloned();
+        let options: Vec<Pair> = kept.chain([pair(STEPS, "true")]).collect();
+        let steps = RunRequest {
+            fetch: Fetch::LAYERS,
+            names: RSlice::EMPTY,
+            options: RSlice::from_slice(&options),
+            ..*request
+        };
+        let mut unwanted = FnSink(|_: TensorView<'_>| Ok(()));
+        let again = self.call(&within, |opened, waiting| {
+            let sink = TensorSink_TO::from_ptr(RMut::new(&mut unwanted), TD_Opaque);
+            opened.run(&steps, sink, waiting)
+        });
+        match again {
+            // The same crash, in a layer.
+            Err(Fault::Ended(again, at)) if again.is_crash() && layer_of(&at).is_some() => {
+                Fault::Ended(ending, at)
+            }
+            _ => Fault::Ended(ending, stage),
         }
     }
 
     /// Opens the model in the worker.
-    fn open(&self, progress: Tell<'_>) -> Result<Opened, BackendError> {
+    fn open(&self, progress: Tell<'_>) -> Result<Opened, Fault> {
         let status = self.backend.runtime().into_result().ok();
         if let Some(status) = &status {
             self.worker.name_runtime(&status.name);
         }
         let runtime = status.map(|status| PathBuf::from(status.path.as_str()));
-        self.lineage.check(&self.backend)?;
-        let connection = self.worker.connect(runtime.as_deref())?;
+        self.lineage.check(&self.backend, progress)?;
+        let connection = self.worker.connect(runtime.as_deref(), &|| progress("", 0, 0))?;
         let mut opened = Opened { connection, inputs: None, runtime, last: None };
         opened.connection.results.begin();
         let made = self.lineage.make(&mut opened.connection, &mut Waiting::new(&self.worker, progress));
         match made {
             Ok(()) => Ok(opened),
             // A model that could not be opened is tried anew.
-            Err(failure) => Err(self.explained(failure, opened, &mut None)),
+            Err(failure) => Err(self.fault(failure, opened, &mut None)),
         }
     }
 }
 
 impl Lineage {
     /// Makes sure that the worker will find what is open here: a file that was only touched, or replaced by its like.
-    fn check(&self, backend: &BackendBox) -> Result<(), BackendError> {
-        let (location, stamp, local) = match &self.origin {
-            Origin::Edited { of, .. } => return of.check(backend),
-            Origin::File { location, stamp, local } => (location, stamp, local),
+    fn check(&self, backend: &BackendBox, tell: Tell<'_>) -> Result<(), BackendError> {
+        let (location, files, local) = match &self.origin {
+            Origin::Edited { of, .. } => return of.check(backend, tell),
+            Origin::File { location, files, local } => (location, files, local),
         };
-        let mut stamp = lock(stamp);
-        let now = Stamp::read(Path::new(location)).ok();
-        if *stamp == now {
+        let mut files = lock(files);
+        let now = files.now();
+        if *files == now {
             return Ok(());
         }
-        let quiet = FnProgress(|_: &str, _, _| false);
-        let again = backend.open(
-            location.as_str().into(),
-            RSlice::EMPTY,
-            Progress_TO::from_ptr(RRef::new(&quiet), TD_Opaque),
-        );
-        if content(&again.into_result()?)? != content(local)? {
-            return Err(BackendError::new(
-                ErrorKind::IO,
-                format!("`{location}` has changed since it was loaded"),
-            )
-            .with_help("`reload` reads it again."));
+        if files.has_other_data(&now) {
+            return Err(files.changed(&now));
         }
-        *stamp = now;
+        let progress = FnProgress(|stage: &str, done, total| tell(stage, done, total));
+        let progress = || Progress_TO::from_ptr(RRef::new(&progress), TD_Opaque);
+        let again = backend.open(location.as_str().into(), RSlice::EMPTY, progress()).into_result()?;
+        if content(&again, &progress)? != content(local, &progress)? {
+            return Err(files.changed(&now));
+        }
+        *files = now;
         Ok(())
     }
 
@@ -299,7 +360,7 @@ impl Lineage {
             steps.push((at.id, of, edits));
             at = of;
         }
-        let Origin::File { location, stamp, .. } = &at.origin else { return Ok(()) };
+        let Origin::File { location, files, .. } = &at.origin else { return Ok(()) };
         let mut known = None;
         if !steps.is_empty() {
             connection.link.send(&Order::Which(steps.iter().map(|(_, of, _)| of.id).collect()))?;
@@ -309,8 +370,8 @@ impl Lineage {
             }
         }
         if known.is_none() {
-            let stamp = lock(stamp).clone();
-            connection.link.send(&Order::Open { id: at.id, location: location.clone(), stamp })?;
+            let files = lock(files).clone();
+            connection.link.send(&Order::Open { id: at.id, location: location.clone(), files })?;
             waiting.done(connection)?;
         }
         let due = known.map_or(steps.len(), |place| place + 1);
@@ -323,18 +384,19 @@ impl Lineage {
 }
 
 /// What a model is: its description, and a hash of all that it stores.
-fn content(model: &ModelBox) -> Result<(ModelInfo, blake3::Hash), BackendError> {
+fn content<'p>(
+    model: &ModelBox,
+    progress: &dyn Fn() -> ProgressRef<'p>,
+) -> Result<(ModelInfo, blake3::Hash), BackendError> {
     let info = model.info().into_result()?;
     let mut hash = blake3::Hasher::new();
-    let quiet = FnProgress(|_: &str, _, _| false);
     for tensor in &info.tensors {
         let mut sink = FnSink(|view: TensorView<'_>| {
             hash.update(view.bytes.as_slice());
             Ok(())
         });
         let sink = TensorSink_TO::from_ptr(RMut::new(&mut sink), TD_Opaque);
-        let progress = Progress_TO::from_ptr(RRef::new(&quiet), TD_Opaque);
-        model.read_tensor(tensor.name.as_str().into(), sink, progress).into_result()?;
+        model.read_tensor(tensor.name.as_str().into(), sink, progress()).into_result()?;
     }
     Ok((info, hash.finalize()))
 }
@@ -348,7 +410,7 @@ fn unfit(answer: Answer) -> Failure {
 }
 
 /// Takes progress, and says whether to stop; an empty stage only asks.
-type Tell<'a> = &'a dyn Fn(&str, u64, u64) -> bool;
+type Tell<'a> = &'a (dyn Fn(&str, u64, u64) -> bool + Sync);
 
 fn tell(progress: &ProgressRef<'_>) -> impl Fn(&str, u64, u64) -> bool {
     |stage, done, total| progress.update(stage.into(), done, total)
@@ -507,7 +569,11 @@ impl Opened {
 
 impl Model for Remote {
     fn info(&self) -> RResult<ModelInfo, BackendError> {
-        self.local.info()
+        let info = self.local.info();
+        if let (RResult::ROk(info), Origin::File { files, .. }) = (&info, &self.lineage.origin) {
+            lock(files).add_external(info);
+        }
+        info
     }
 
     fn read_tensor(
@@ -529,7 +595,9 @@ impl Model for Remote {
             return self.local.run(request, sink, progress);
         }
         guard::catch_in("qp", || {
-            self.call(&tell(&progress), |opened, waiting| opened.run(&request, sink, waiting))
+            let tell = tell(&progress);
+            let ran = self.call(&tell, |opened, waiting| opened.run(&request, sink, waiting));
+            ran.map_err(|fault| self.explained(self.located(fault, &request, &tell)))
         })
         .into()
     }
@@ -565,13 +633,14 @@ impl Model for Remote {
         }
         let order = Order::Request { name: name.as_str().to_owned(), payload: payload.as_str().to_owned() };
         guard::catch_in("qp", || {
-            self.call(&tell(&progress), |opened, waiting| {
+            let answered = self.call(&tell(&progress), |opened, waiting| {
                 opened.connection.link.send(&order)?;
                 match waiting.answer(&mut opened.connection)? {
                     Answer::Text(text) => Ok(RString::from(text)),
                     other => Err(unfit(other)),
                 }
-            })
+            });
+            answered.map_err(|fault| self.explained(fault))
         })
         .into()
     }

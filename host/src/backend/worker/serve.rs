@@ -1,12 +1,12 @@
 //! The worker: opens the plugin's library and does what qp asks for. It ends when qp does.
 
 use super::check;
+use super::files::Files;
 use super::link::Link;
 use super::message::{Answer, Beginning, Control, Order, Place, Placed, fetch, to_pairs};
 use super::shared::{ALIGNMENT, HALF_BYTES, Shared};
 use super::{SHORT, lock};
 use crate::backend::load;
-use crate::cache::Stamp;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::{RResult, RSlice, RStr, RString};
 use qp_abi::abi_stable::{RMut, RRef};
@@ -186,8 +186,8 @@ impl Served {
                     let models = lock(&self.models);
                     Ok(Answer::Known(ids.iter().position(|id| models.contains_key(id))))
                 }
-                Order::Open { id, location, stamp } => {
-                    self.open(&location, stamp).map(|model| self.keep(id, model))
+                Order::Open { id, location, files } => {
+                    self.open(&location, &files).map(|model| self.keep(id, model))
                 }
                 Order::Edit { id, of, edits } => self
                     .edit(of, edits.into_owned().into_iter().map(Edit::from).collect())
@@ -216,13 +216,10 @@ impl Served {
         Answer::Done
     }
 
-    fn open(&self, location: &str, stamp: Option<Stamp>) -> Result<ModelBox, BackendError> {
-        if stamp != Stamp::read(Path::new(location)).ok() {
-            return Err(BackendError::new(
-                qp_abi::error::ErrorKind::IO,
-                format!("`{location}` has changed since it was loaded"),
-            )
-            .with_help("`reload` reads it again."));
+    fn open(&self, location: &str, files: &Files) -> Result<ModelBox, BackendError> {
+        let now = files.now();
+        if *files != now {
+            return Err(files.changed(&now));
         }
         let watch = Watch::of(&self.results);
         self.backend.open(location.into(), RSlice::EMPTY, watch.as_object()).into_result()

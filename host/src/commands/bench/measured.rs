@@ -70,7 +70,7 @@ pub(super) fn measure(
     let mut rounds = 0;
     while goes_on(rounds) {
         match extent {
-            Extent::Rounds(wanted) => progress.update("measuring", rounds as u64, wanted.into()),
+            Extent::Rounds(wanted) => progress.update("measuring rounds", rounds as u64, wanted.into()),
             Extent::Time(_) => progress.update("measuring", 0, 0),
         }
         let mut order: Vec<usize> = (0..contestants.len()).collect();

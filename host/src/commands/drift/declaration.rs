@@ -74,7 +74,7 @@ impl Record for Found<'_> {
             Self::list("rows", "One row for each combination of settings", |found| &found.rows),
             Self::list(
                 "layers",
-                "The layers that other runtimes compute differently from the first, in the order of the graph, on the first sample and \
+                "The layers that other runtimes compute differently from the first, in the order of the graph, over all samples and \
                  with the graph as written; empty without `--runtime`",
                 |found| &found.layers,
             ),

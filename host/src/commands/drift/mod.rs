@@ -96,7 +96,7 @@ impl Command for Drift {
             let batches = feed.batches(&[&side])?;
             let total = batches.samples() * variations.len() as u64;
             samples = batches.samples();
-            task.update("running with other settings", samples * place as u64, total);
+            task.update("running samples with other settings", samples * place as u64, total);
             match outputs(&side, batches, codes.as_ref(), &task) {
                 Ok((outputs, last)) => {
                     if place == 0 {

@@ -6,9 +6,9 @@ use crate::backend::{Fetch, Progress};
 use crate::capture::real::Real;
 use crate::capture::{Feed, Side};
 use crate::error::Result;
-use crate::model::{LayerInfo, Tensor};
+use crate::model::Tensor;
 use crate::playground::{Loaded, Playground};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The model once for each of these runtimes.
 pub(super) fn on_runtimes(
@@ -26,55 +26,69 @@ pub(super) fn on_runtimes(
     runtimes.iter().map(on).collect()
 }
 
-/// What other runtimes compute differently from the first, on the first sample.
+/// What other runtimes compute differently from the first, in all samples.
 pub(super) fn layers(
     others: &[(String, Loaded)],
     feed: Feed<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<LayerRow>> {
-    let Some(((_, first), rest)) = others.split_first() else { return Ok(Vec::new()) };
-    if !first.session.plugin().has_feature("capture") {
+    let sides: Vec<Side<'_>> = others.iter().map(|(_, model)| as_written(model)).collect();
+    let (Some(((_, model), rest)), Some((first, sides))) = (others.split_first(), sides.split_first()) else {
+        return Ok(Vec::new());
+    };
+    if !model.session.plugin().has_feature("capture") {
         return Ok(Vec::new());
     }
-    let feed = Feed { batch: 1, samples: Some(1), ..feed };
-    let computed = |model: &Loaded| -> Result<Vec<Tensor>> {
-        let as_written = Variation {
-            runtime: None,
-            optimization: model.session.plugin().has_feature("optimization").then_some(LEVELS[0]),
-            threads: 1,
-            qengine: None,
-            precision: None,
-        };
-        let side = Side::new(model, None, options(&as_written, model));
-        match feed.batches(&[&side])?.next() {
-            Some((_, batch)) => Ok(side.run(&batch, &Fetch::Layers, progress)?.tensors),
-            None => Ok(Vec::new()),
-        }
-    };
-    let expected = computed(first)?;
-    let mut rows = Vec::new();
-    for (name, other) in rest {
-        let found: HashMap<String, Tensor> =
-            computed(other)?.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
-        for tensor in &expected {
-            let Some(other) = found.get(&tensor.name) else { continue };
-            let computes =
-                |layer: &&LayerInfo| layer.outputs.contains(&tensor.name) && !layer.kind.is_plumbing();
-            let Some(layer) = first.info().layers.iter().find(computes) else { continue };
-            let difference = difference(&Real::of(tensor, None)?, &Real::of(other, None)?);
-            if difference.differing > 0 {
-                rows.push(LayerRow {
-                    layer: layer.path.clone(),
-                    op_type: layer.op_type.clone(),
-                    runtime: name.clone(),
-                    differing: difference.differing,
-                    elements: difference.elements,
-                    max_abs_difference: difference.largest,
-                });
+    let layers = &model.info().layers;
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for (place, layer) in layers.iter().enumerate().filter(|(_, layer)| !layer.kind.is_plumbing()) {
+        places.extend(layer.outputs.iter().map(|value| (value.as_str(), place)));
+    }
+    // By runtime and layer; one sample at a time, as both runtimes' values are in memory.
+    let mut differences: BTreeMap<(usize, usize), Difference> = BTreeMap::new();
+    let batches = Feed { batch: 1, ..feed }.batches(&[first])?;
+    let (total, mut done) = (batches.samples(), 0);
+    for (samples, batch) in batches {
+        progress.update("comparing layers of samples", done, total);
+        done += samples;
+        let expected = first.run(&batch, &Fetch::Layers, progress)?.tensors;
+        for (runtime, side) in sides.iter().enumerate() {
+            let found = side.run(&batch, &Fetch::Layers, progress)?.tensors;
+            let found: HashMap<&str, &Tensor> =
+                found.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+            for tensor in &expected {
+                let name = tensor.name.as_str();
+                let (Some(place), Some(other)) = (places.get(name), found.get(name)) else { continue };
+                let difference = difference(&Real::of(tensor, None)?, &Real::of(other, None)?);
+                differences.entry((runtime, *place)).or_default().add(&difference);
             }
         }
     }
-    Ok(rows)
+    let rows = differences.iter().filter(|(_, difference)| difference.differing > 0);
+    let row = |((runtime, place), difference): (&(usize, usize), &Difference)| {
+        let (layer, (runtime, _)) = (layers.get(*place)?, rest.get(*runtime)?);
+        Some(LayerRow {
+            layer: layer.path.clone(),
+            op_type: layer.op_type.clone(),
+            runtime: runtime.clone(),
+            differing: difference.differing,
+            elements: difference.elements,
+            max_abs_difference: difference.largest,
+        })
+    };
+    Ok(rows.filter_map(row).collect())
+}
+
+/// The model with the graph as it is in the file, and one thread.
+fn as_written(model: &Loaded) -> Side<'_> {
+    let variation = Variation {
+        runtime: None,
+        optimization: model.session.plugin().has_feature("optimization").then_some(LEVELS[0]),
+        threads: 1,
+        qengine: None,
+        precision: None,
+    };
+    Side::new(model, None, options(&variation, model))
 }
 
 /// How elements differ.
@@ -83,6 +97,14 @@ pub(super) struct Difference {
     pub(super) differing: u64,
     pub(super) elements: u64,
     pub(super) largest: f64,
+}
+
+impl Difference {
+    fn add(&mut self, other: &Self) {
+        self.differing += other.differing;
+        self.elements += other.elements;
+        self.largest = self.largest.max(other.largest);
+    }
 }
 
 pub(super) fn difference(expected: &Real<'_>, found: &Real<'_>) -> Difference {

@@ -119,7 +119,7 @@ impl<'a> Runs<'a> {
             if progress.is_cancelled() {
                 return Err(Error::cancelled());
             }
-            progress.update("running", at, total * self.count);
+            progress.update("running samples", at, total * self.count);
             at += samples;
             let session = &self.side.model.session;
             let own = session.run(tensors, &Fetch::Outputs, &self.side.options, &OnlyCancel(progress))?;

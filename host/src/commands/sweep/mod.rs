@@ -4,6 +4,7 @@ mod declaration;
 
 use super::arguments::against::{Against, Outcome, in_groups, model_and_reference};
 use super::arguments::evidence::Choice;
+use super::arguments::number::integer_in;
 use super::{Command, Example, Group, Scope};
 use crate::editing::{Action, Change, Prepared, Property, Setting, Subject, make, prepare};
 use crate::error::{Error, Result};
@@ -42,7 +43,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "FROM..TO", allow_hyphen_values = true)]
     range: Option<String>,
     /// How many values, from 2 to 1000; scales are spaced by equal factors
-    #[arg(long, value_name = "COUNT", default_value_t = 25, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 25, value_parser = integer_in::<u32>(2..=1000))]
     steps: u32,
     /// What is best
     #[arg(long, value_name = "MEASURE", default_value = "sqnr")]

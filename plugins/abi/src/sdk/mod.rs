@@ -150,6 +150,18 @@ pub const QUANTIZABLE: &str = "quantizable/1";
 /// The option of a run that asks for the times of its kernels; its value is a folder that the runtime may write to.
 pub const PROFILE: &str = "profile";
 
+/// The option of a run that computes one layer after the other, and tells each before it begins: as a stage of the progress,
+/// [`step_stage`]. It finds the layer in which a runtime crashes.
+pub const STEPS: &str = "steps";
+
+/// What the stage of a layer begins with.
+pub const STEP_STAGE: &str = "layer ";
+
+/// The stage of this layer.
+pub fn step_stage(layer: &str) -> String {
+    format!("{STEP_STAGE}{layer}")
+}
+
 /// The request that [`Backend::idle`] answers.
 pub const IDLE: &str = "idle/1";
 

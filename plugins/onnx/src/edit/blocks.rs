@@ -5,7 +5,7 @@ use super::codes::{int, is_plain_product, real_type, whole};
 use super::dynamic::transposed;
 use super::{Affine, CONTRIB, Editor, axis, needed, pack, real_bytes, values};
 use crate::proto::{AttributeProto, NodeProto};
-use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
+use qp_abi::sdk::{BackendError, DType, Edit, Result, element_count, lookup};
 
 /// `DequantizeLinear` has a block size from this version of ONNX's own operators on.
 pub(super) const OPSET: i64 = 21;
@@ -54,7 +54,7 @@ impl Editor<'_> {
         if let Some(dim) = dims.get_mut(axis as usize) {
             *dim = usize::try_from(*dim).unwrap_or(0).div_ceil(size) as i64;
         }
-        if dims.len() != 2 || dims.iter().product::<i64>() != affine.scales.len() as i64 {
+        if dims.len() != 2 || element_count(&dims) != Some(affine.scales.len() as u64) {
             return Err(invalid(target, "needs a scale for each block of a matrix"));
         }
         let names = ["quantized", "scale", "zero_point", "DequantizeLinear_Output"]

@@ -6,7 +6,7 @@ use super::{Editor, needed, pack};
 use crate::convert;
 use crate::proto::dtype;
 use crate::quant::operator::{self, Form, Place};
-use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
+use qp_abi::sdk::{BackendError, DType, Edit, Result, element_count, lookup};
 use std::collections::{HashMap, HashSet};
 
 impl Editor<'_> {
@@ -140,7 +140,7 @@ impl Editor<'_> {
             None => convert::dense(tensor)?.to_vec(),
         };
         let dims = tensor.dims.clone();
-        let count = usize::try_from(dims.iter().product::<i64>()).unwrap_or(0);
+        let count = element_count(&dims).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
         let codes = convert::to_f64(dtype(tensor.data_type), &bytes, count);
         let scales = self.stored_numbers(name(1));
         let zero_points = if name(2).is_empty() { Some(vec![0.0]) } else { self.stored_numbers(name(2)) };
@@ -157,8 +157,11 @@ impl Editor<'_> {
         }
         let axis = axis.and_then(|attribute| attribute.i).unwrap_or(1);
         let axis = usize::try_from(if axis < 0 { axis + dims.len() as i64 } else { axis }).unwrap_or(0);
-        let inner: usize =
-            dims.iter().skip(axis + 1).map(|size| usize::try_from(*size).unwrap_or(1)).product();
+        let inner: usize = dims
+            .iter()
+            .skip(axis + 1)
+            .map(|size| usize::try_from(*size).unwrap_or(1))
+            .fold(1, usize::saturating_mul);
         let size = dims.get(axis).map_or(1, |size| usize::try_from(*size).unwrap_or(1)).max(1);
         let real: Vec<u8> = codes
             .iter()

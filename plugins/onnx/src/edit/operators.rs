@@ -6,7 +6,7 @@ use super::unquantize::is_dequantize;
 use super::{CONTRIB, Editor, axis_attribute, pack, real_bytes};
 use crate::proto::NodeProto;
 use crate::quant::operator::{self, Axis, Operand, Place, moves_codes};
-use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
+use qp_abi::sdk::{BackendError, DType, Edit, Result, element_count, lookup};
 
 /// The first version of ONNX's own operators that has scales per channel.
 const PER_CHANNEL_OPSET: i64 = 13;
@@ -109,7 +109,7 @@ impl Editor<'_> {
         let mut input = vec![from.to_owned(), text(operand.scale)];
         input.extend(operand.zero_point.map(text).filter(|name| !name.is_empty()));
         let has_channels =
-            self.initializer(&input[1]).is_some_and(|tensor| tensor.dims.iter().product::<i64>() > 1);
+            self.initializer(&input[1]).is_some_and(|tensor| element_count(&tensor.dims) > Some(1));
         let axis = has_channels.then(|| match operand.axis {
             Axis::At(axis) => axis,
             Axis::Gemm if int(of, "transB").unwrap_or(0) != 0 => 0,

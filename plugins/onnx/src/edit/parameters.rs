@@ -4,7 +4,7 @@ use super::{Affine, Editor, pack, real_bytes};
 use crate::held::give;
 use crate::proto::{NodeProto, dtype};
 use crate::quant::operator::{self, Place, moves_codes};
-use qp_abi::sdk::{BackendError, DType, Edit, Result};
+use qp_abi::sdk::{BackendError, DType, Edit, Result, element_count};
 use std::collections::HashSet;
 
 /// The inputs of one node that say what codes mean.
@@ -167,7 +167,7 @@ impl Editor<'_> {
             return Err(BackendError::unsupported_op(format!("`{name}` is computed, and cannot be set")));
         };
         let (kind, dims) = (dtype(stored.data_type), stored.dims.clone());
-        let count = usize::try_from(dims.iter().product::<i64>()).unwrap_or(0);
+        let count = element_count(&dims).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
         let numbers: Vec<f64> = match numbers {
             [one] => vec![*one; count.max(1)],
             several => several.to_vec(),

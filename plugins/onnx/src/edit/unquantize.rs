@@ -7,7 +7,7 @@ use super::{Editor, real_bytes};
 use crate::convert;
 use crate::proto::{NodeProto, TensorProto, dtype};
 use crate::quant::operator;
-use qp_abi::sdk::{BackendError, DType, Edit, Result, lookup};
+use qp_abi::sdk::{BackendError, DType, Edit, Result, element_count, lookup};
 use std::collections::HashSet;
 
 /// A weight is moved at most this often after it is dequantized.
@@ -254,7 +254,7 @@ impl Editor<'_> {
     /// The numbers of a small stored tensor.
     pub(super) fn stored_numbers(&self, name: &str) -> Option<Vec<f64>> {
         let tensor = self.stored(name).filter(|tensor| !convert::is_external(tensor))?;
-        let count = usize::try_from(tensor.dims.iter().product::<i64>()).ok()?;
+        let count = usize::try_from(element_count(&tensor.dims)?).ok()?;
         convert::to_f64(dtype(tensor.data_type), &convert::dense(tensor).ok()?, count)
     }
 

@@ -54,6 +54,18 @@ pub fn cut(
     (ends.len() > 1).then(|| wiring.pieces(&order, &place, &ends, &wanted))
 }
 
+/// Cuts a graph into pieces of one node each, and what that needs of nodes that depend on stored tensors alone.
+///
+/// `None` for a graph whose nodes are not in the order of computation, or that computes nothing.
+pub fn by_node(graph: &GraphProto, wanted: &[&str]) -> Option<Vec<Piece>> {
+    let wiring = Wiring::of(graph)?;
+    let order = wiring.needed(wanted)?;
+    let place: HashMap<usize, usize> = order.iter().enumerate().map(|(place, node)| (*node, place)).collect();
+    let ends: Vec<usize> = (0..order.len()).collect();
+    let wanted: HashSet<&str> = wanted.iter().copied().collect();
+    (!ends.is_empty()).then(|| wiring.pieces(&order, &place, &ends, &wanted))
+}
+
 /// The places in `order` at which pieces end that take about `budget` bytes each, in `counted` values and in the `constants`
 /// of each place.
 pub(super) fn ends(

@@ -2,13 +2,17 @@
 
 use super::Runtime;
 use super::basis::{Basis, Feed, Outcome, Sizes, not_computed, options, tensor_bytes};
-use super::pieces::{Piece, cut};
+use super::pieces::{Piece, by_node, cut};
 use super::plan::{Optimization, Plan};
 use super::tensor::deliver;
+use crate::proto::GraphProto;
 use crate::source::Source;
-use qp_abi::sdk::{ModelInfo, Progress, Result, Sink};
+use qp_abi::sdk::{LayerInfo, ModelInfo, Progress, Result, Sink, step_stage};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+/// The stage of a piece that names no layer.
+const RUNNING: &str = "running";
 
 /// A model in pieces. The session of a piece is created before it runs and dropped afterwards: creating it costs
 /// little, while keeping all of them would cost the memory of the weights.
@@ -25,6 +29,8 @@ struct Prepared {
     piece: Piece,
     /// Values of earlier pieces that no later one reads.
     last: Vec<String>,
+    /// What the progress tells before it runs.
+    stage: String,
 }
 
 impl Piecewise {
@@ -42,19 +48,23 @@ impl Piecewise {
         progress: &Progress<'_>,
     ) -> Result<Option<Self>> {
         let Some(budget) = plan.settings.budget else { return Ok(None) };
-        if plan.captured.is_empty() || plan.settings.optimization != Optimization::Disable {
-            return Ok(None);
-        }
         let sizes = Sizes::of(info, plan);
-        let known: Option<Vec<u64>> = plan.wanted.iter().map(|name| sizes.bytes(name)).collect();
-        let stored = info.tensors.iter().map(|tensor| tensor.bytes).fold(0, u64::saturating_add);
-        if known.is_some_and(|bytes| bytes.into_iter().fold(stored, u64::saturating_add) <= budget) {
-            return Ok(None);
+        if !plan.is_stepwise {
+            if plan.captured.is_empty() || plan.settings.optimization != Optimization::Disable {
+                return Ok(None);
+            }
+            let known: Option<Vec<u64>> = plan.wanted.iter().map(|name| sizes.bytes(name)).collect();
+            let stored = info.tensors.iter().map(|tensor| tensor.bytes).fold(0, u64::saturating_add);
+            if known.is_some_and(|bytes| bytes.into_iter().fold(stored, u64::saturating_add) <= budget) {
+                return Ok(None);
+            }
         }
         let basis = Basis::of(runtime, source, info, plan, progress)?;
         let graph = basis.graph();
-        let cut = graph
-            .and_then(|graph| cut(graph, &plan.wanted, &|name| sizes.bytes(name), &tensor_bytes, budget));
+        let cut = graph.and_then(|graph| match plan.is_stepwise {
+            true => by_node(graph, &plan.wanted),
+            false => cut(graph, &plan.wanted, &|name| sizes.bytes(name), &tensor_bytes, budget),
+        });
         let mut pieces = cut.unwrap_or_default();
         let others = info.values.iter().chain(&info.outputs).filter(|value| !value.type_name.is_empty());
         let others: HashSet<&str> = others.map(|value| value.name.as_str()).collect();
@@ -69,10 +79,11 @@ impl Piecewise {
         for (name, index) in last {
             ends[index].push(name.to_owned());
         }
-        let pieces = pieces.into_iter().zip(ends);
+        let stages = stages(&pieces, graph, info, plan);
+        let pieces = pieces.into_iter().zip(ends).zip(stages);
         Ok(Some(Self {
             input_bytes: plan.input_bytes(),
-            pieces: pieces.map(|(piece, last)| Prepared { piece, last }).collect(),
+            pieces: pieces.map(|((piece, last), stage)| Prepared { piece, last, stage }).collect(),
             basis,
         }))
     }
@@ -104,10 +115,10 @@ impl Piecewise {
         sink: &mut Sink<'_>,
         progress: &Progress<'_>,
     ) -> Result<Outcome> {
-        progress.update("running", 0, 0)?;
         let (mut feed, options) = (Feed::of(plan), options()?);
         let mut delivered = HashSet::new();
-        for Prepared { piece, last } in &self.pieces {
+        for Prepared { piece, last, stage } in &self.pieces {
+            progress.update(stage, delivered.len() as u64, plan.wanted.len() as u64)?;
             let takes = || piece.takes.iter().map(String::as_str);
             let Some(types) = feed.types(takes()) else { return Ok(Outcome::Stuck(delivered)) };
             let model = piece.model(&self.basis.model, &types);
@@ -125,8 +136,25 @@ impl Piecewise {
             for name in last {
                 feed.alive.remove(name);
             }
-            progress.update("running", delivered.len() as u64, plan.wanted.len() as u64)?;
         }
+        progress.update(RUNNING, delivered.len() as u64, plan.wanted.len() as u64)?;
         Ok(Outcome::Done(self.basis.report(feed.elapsed, None)))
     }
+}
+
+/// What the progress tells before each piece: in a run by steps the layer whose node it ends with.
+fn stages(pieces: &[Piece], graph: Option<&GraphProto>, info: &ModelInfo, plan: &Plan<'_>) -> Vec<String> {
+    let Some(graph) = graph.filter(|_| plan.is_stepwise) else {
+        return vec![RUNNING.to_owned(); pieces.len()];
+    };
+    let computes =
+        info.layers.iter().flat_map(|layer| layer.outputs.iter().map(move |value| (value.as_str(), layer)));
+    let layers: HashMap<&str, &LayerInfo> = computes.collect();
+    let stage = |piece: &Piece| {
+        let node = piece.nodes.last().and_then(|node| graph.node.get(*node))?;
+        let layer = node.output.iter().find_map(|value| layers.get(value.as_str()));
+        let name = layer.map_or_else(|| node.name().to_owned(), |layer| layer.path.to_string());
+        (!name.is_empty()).then(|| step_stage(&name))
+    };
+    pieces.iter().map(|piece| stage(piece).unwrap_or_else(|| RUNNING.to_owned())).collect()
 }

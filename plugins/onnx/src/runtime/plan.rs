@@ -4,8 +4,8 @@ use super::capture;
 use super::tensor::unpack_strings;
 use ort::session::builder::GraphOptimizationLevel;
 use qp_abi::sdk::{
-    BackendError, DType, Dimension, Fetch, ModelInfo, PROFILE, Result, RunRequest, TensorView, ValueInfo,
-    element_count,
+    BackendError, DType, Dimension, Fetch, ModelInfo, PROFILE, Result, RunRequest, STEPS, TensorView,
+    ValueInfo, element_count,
 };
 use std::collections::HashSet;
 use std::path::Path;
@@ -108,6 +108,8 @@ impl Settings {
 pub struct Plan<'a> {
     /// How the model must be prepared.
     pub settings: Settings,
+    /// Whether each node is a piece, and told before it runs.
+    pub is_stepwise: bool,
     /// Where the runtime notes how long each kernel takes, if it should.
     pub profile: Option<&'a Path>,
     /// The inputs by the model's names, in the model's order.
@@ -129,7 +131,12 @@ impl<'a> Plan<'a> {
     pub fn new(info: &'a ModelInfo, request: &RunRequest<'a>) -> Result<Self> {
         let options = request.options.as_slice().iter().map(|option| (option.0.as_str(), option.1.as_str()));
         let profile = options.clone().find(|(name, _)| *name == PROFILE).map(|(_, folder)| Path::new(folder));
-        let settings = Settings::of(options.filter(|(name, _)| *name != PROFILE))?;
+        let is_stepwise = options.clone().any(|(name, _)| name == STEPS);
+        let mut settings = Settings::of(options.filter(|(name, _)| ![PROFILE, STEPS].contains(name)))?;
+        if is_stepwise {
+            settings =
+                Settings { optimization: Optimization::Disable, budget: Some(0), replay: None, ..settings };
+        }
         let wanted = wanted(info, request)?;
         let views = request.inputs.as_slice();
         if let Some(view) = views.iter().find(|view| !info.inputs.iter().any(|input| input.name == view.name))
@@ -141,7 +148,8 @@ impl<'a> Plan<'a> {
         let captured = wanted.iter().copied().filter(|name| !is_output(name)).collect();
         let is_wanted = |output: &&ValueInfo| request.fetch == Fetch::OUTPUTS && delivered(output).is_err();
         let left_out = info.outputs.iter().filter(is_wanted).collect();
-        let mut plan = Self { settings, profile, inputs: Vec::new(), wanted, captured, left_out };
+        let mut plan =
+            Self { settings, is_stepwise, profile, inputs: Vec::new(), wanted, captured, left_out };
         for input in &info.inputs {
             let mut given = views.iter().filter(|view| view.name == input.name);
             let view = given.next().ok_or_else(|| {

@@ -77,7 +77,7 @@ impl Window {
         let padding = before.checked_add(after);
         // A window whose output has as many elements as its input does so for any number.
         let keeps = stride == 1
-            && (self.is_same || reach.zip(padding).is_some_and(|(reach, padding)| reach == padding + 1));
+            && (self.is_same || reach.zip(padding).is_some_and(|(reach, padding)| reach - 1 == padding));
         if keeps {
             return input.clone();
         }

@@ -9,7 +9,9 @@ use crate::substitution::Substitution;
 use crate::{load, tensor};
 use qp_abi::manifest::pair;
 use qp_abi::sdk::Names;
-use qp_abi::sdk::{BackendError, Fetch, Pair, Progress, RString, Result, RunReport, Sink, TensorView};
+use qp_abi::sdk::{
+    BackendError, Fetch, Pair, Progress, RString, Result, RunReport, Sink, TensorView, step_stage,
+};
 use qp_pytorch_contract::RunRequest;
 use qp_pytorch_contract::boundary;
 use qp_pytorch_contract::program::Program;
@@ -141,6 +143,13 @@ impl boundary::Model for Model {
         let mut fault = None;
         // The layer whose value is due next.
         let mut next = 0;
+        let stages =
+            of_run.is_stepwise.then(|| self.values.iter().map(|value| step_stage(value)).collect::<Vec<_>>());
+        let tell = |next: usize| {
+            let stage = stages.as_ref().and_then(|stages| stages.get(next)).map_or("running", String::as_str);
+            progress.update(stage, next as u64, self.values.len() as u64)
+        };
+        tell(next)?;
         let mut clock = of_run.is_profiled.then(|| Clock::of(self.values.len()));
         let mut receive = |given: Given<'_>| {
             let is_tapped = matches!(given, Given::Tapped(..));
@@ -151,16 +160,14 @@ impl boundary::Model for Model {
                 }
             }
             let taken = match given {
-                Given::Alive => progress.update("running", next as u64, self.values.len() as u64),
-                Given::Tapped(index, part, tensor) => {
-                    progress.update("running", index as u64, self.values.len() as u64).and_then(|()| {
-                        let Some(tensor) = tensor else { return Ok(()) };
-                        wanted.take(&Source::Value(index, part), &tensor, sink)?;
-                        substitution
-                            .put((index, part), &tensor)
-                            .map_err(|error| failed("libtorch cannot replace a value", error))
-                    })
-                }
+                Given::Alive => tell(next),
+                Given::Tapped(index, part, tensor) => tell(index + 1).and_then(|()| {
+                    let Some(tensor) = tensor else { return Ok(()) };
+                    wanted.take(&Source::Value(index, part), &tensor, sink)?;
+                    substitution
+                        .put((index, part), &tensor)
+                        .map_err(|error| failed("libtorch cannot replace a value", error))
+                }),
                 Given::Output(key, tensor) => {
                     outputs.push((key.map(str::to_owned), tensor));
                     Ok(())

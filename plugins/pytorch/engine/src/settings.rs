@@ -1,7 +1,7 @@
 //! The settings of a model and of a run: threads, the engine of quantized operators, the precision of float tensors.
 
 use crate::shim;
-use qp_abi::sdk::{BackendError, PROFILE, Pair, Result, lookup};
+use qp_abi::sdk::{BackendError, PROFILE, Pair, Result, STEPS, lookup};
 use tch::{Kind, Tensor};
 
 /// The largest number of threads that can be requested.
@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) has_budget: bool,
     /// Whether the run notes what each value takes.
     pub(crate) is_profiled: bool,
+    /// Whether the progress tells each value before it is computed.
+    pub(crate) is_stepwise: bool,
 }
 
 impl Settings {
@@ -39,7 +41,7 @@ impl Settings {
     /// # Errors
     /// `InvalidInput` for an unknown option or an invalid value.
     pub(crate) fn read(options: &[Pair]) -> Result<Self> {
-        let known = [THREADS, ENGINE, PRECISION, BUDGET, PROFILE];
+        let known = [THREADS, ENGINE, PRECISION, BUDGET, PROFILE, STEPS];
         if let Some(unknown) = options.iter().find(|option| !known.contains(&option.0.as_str())) {
             let message = format!("unknown option `{}` for libtorch", unknown.0);
             return Err(
@@ -52,6 +54,7 @@ impl Settings {
             precision: lookup(options, PRECISION).map(precision).transpose()?,
             has_budget: lookup(options, BUDGET).is_some(),
             is_profiled: lookup(options, PROFILE).is_some(),
+            is_stepwise: lookup(options, STEPS).is_some(),
         })
     }
 

@@ -3,8 +3,9 @@
 
 use qp_abi::sdk::{
     AttributeValue, Bounds, InputRole, LayerInfo, LayerKind, ModelInfo, RNone, ROption, RSome, RString,
-    TensorInfo, TensorRole, ValueOrigin, WeightUse,
+    TensorInfo, TensorRole, ValueOrigin, WeightUse, element_count,
 };
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 /// Adds to every layer what it does, which tensors are its weights and between which bounds it leaves its elements, and to
@@ -236,8 +237,10 @@ fn weights(layer: &mut LayerInfo, stored: &HashMap<&str, &TensorInfo>) {
         })
         .collect();
     let elements =
-        |name: &RString| stored.get(name.as_str()).map_or(0, |tensor| tensor.shape.iter().product::<i64>());
-    uses.sort_by_key(|use_| (use_.role != InputRole::WEIGHT, -elements(&use_.tensor)));
+        |name: &RString| stored.get(name.as_str()).map_or(Some(0), |tensor| element_count(&tensor.shape));
+    // More than can be counted are the most.
+    let most = |use_: &WeightUse| Reverse(elements(&use_.tensor).unwrap_or(u64::MAX));
+    uses.sort_by_key(|use_| (use_.role != InputRole::WEIGHT, most(use_)));
     let role_of: HashMap<&RString, InputRole> = uses.iter().map(|use_| (&use_.tensor, use_.role)).collect();
     layer.roles = layer
         .inputs

@@ -1,0 +1,109 @@
+//! What makes programs of PyTorch and changes them: a target does all that it can with a model.
+
+use qp_abi::ModelBox;
+use qp_abi::abi_stable::RRef;
+use qp_abi::abi_stable::sabi_trait::TD_Opaque;
+use qp_abi::abi_stable::std_types::{RSlice, RVec};
+use qp_abi::manifest::pair;
+use qp_abi::sdk::{BackendError, DType, Edit, ErrorKind, Setup, boundary};
+use qp_abi::sink::{FnProgress, Progress_TO};
+use std::io::Write as _;
+
+/// The body of an fx graph's method of one input `x`, made into a program.
+pub fn fx(bytes: &[u8]) {
+    let body: String = String::from_utf8_lossy(bytes).lines().map(|line| format!("    {line}\n")).collect();
+    let code = format!("def forward(self, x):\n{body}");
+    let text = |text: &str| {
+        let length = u32::try_from(text.len()).unwrap_or(0).to_le_bytes();
+        [b"X", &length[..], text.as_bytes()].concat()
+    };
+    let state = ["_parameters", "_buffers", "_modules"].map(|name| [text(name), b"}".to_vec()].concat());
+    let pickle = [
+        b"\x80\x02ctorch.fx.graph_module\nreduce_graph_module\n(}(".to_vec(),
+        text("_code"),
+        text(&code),
+        state.concat(),
+        b"u".to_vec(),
+        text("import torch\n"),
+        b"tR.".to_vec(),
+    ];
+    let file = super::targets::archive_of(&[("m/data.pkl", &pickle.concat()), ("m/version", b"3\n")]);
+    change(&file, ".pt", &[&[edit("prepare", "", &[("shape:x", "2,4,8,8")])]]);
+}
+
+/// The graph of an exported program, changed in each way.
+pub fn program(bytes: &[u8]) {
+    super::targets::program(bytes);
+    let one = [("scales", "0.5"), ("zero-points", "0")];
+    let of = |actions: &[&str], target: &str| -> Vec<Edit> {
+        actions.iter().map(|action| edit(action, target, &one)).collect()
+    };
+    let own: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+    let nodes = own.as_ref().and_then(|own| own.pointer("/graph_module/graph/nodes")?.as_array());
+    let first = nodes.and_then(|nodes| nodes.first()?.pointer("/outputs/0/as_tensor/name")?.as_str());
+    let lists = [
+        vec![edit("prepare", "", &[])],
+        of(&["quantize-value"], first.unwrap_or("x")),
+        of(&["quantize-value"], "x"),
+        vec![edit("unquantize", "linear", &[("if-any", "")]), edit("convert", "", &[("to", "float")])],
+    ];
+    let lists: Vec<&[Edit]> = lists.iter().map(Vec::as_slice).collect();
+    change(&super::targets::program_file(bytes), ".pt2", &lists);
+}
+
+fn edit(action: &str, target: &str, arguments: &[(&str, &str)]) -> Edit {
+    Edit {
+        action: action.into(),
+        target: target.into(),
+        arguments: arguments.iter().map(|(name, text)| pair(*name, *text)).collect(),
+        dtype: DType::UNDEFINED,
+        shape: RVec::new(),
+        bytes: RVec::new(),
+    }
+}
+
+/// Opens a file, asks what of it can be quantized, changes it in each of these ways, and writes it.
+fn change(content: &[u8], suffix: &str, lists: &[&[Edit]]) {
+    let folder =
+        if std::path::Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
+    let temporary = || tempfile::Builder::new().suffix(suffix).tempfile_in(&folder).expect("there is room");
+    let mut file = temporary();
+    file.write_all(content).expect("there is room");
+    let backend = boundary::create::<qp_plugin_pytorch::Backend>(Setup::default()).into_result();
+    let backend = backend.expect("a backend needs nothing");
+    let quiet = FnProgress(|_: &str, _, _| false);
+    let progress = || Progress_TO::from_ptr(RRef::new(&quiet), TD_Opaque);
+    let location = file.path().to_string_lossy().into_owned();
+    let Some(model) = said(backend.open(location.as_str().into(), RSlice::EMPTY, progress()).into_result())
+    else {
+        return;
+    };
+    let write = |model: &ModelBox| {
+        let out = temporary();
+        let path = out.path().to_string_lossy().into_owned();
+        said(model.export(path.as_str().into(), RSlice::EMPTY, progress()).into_result());
+    };
+    let mut refusing = qp_abi::sink::FnSink(|_: qp_abi::TensorView<'_>| Ok(()));
+    let sink = qp_abi::sink::TensorSink_TO::from_ptr(qp_abi::abi_stable::RMut::new(&mut refusing), TD_Opaque);
+    said(model.request("quantizable/1".into(), "{}".into(), sink, progress()).into_result());
+    write(&model);
+    for list in lists {
+        if let Some(changed) = said(model.edit(RSlice::from_slice(list), progress()).into_result()) {
+            drop(said(changed.info().into_result()));
+            write(&changed);
+        }
+    }
+}
+
+/// What was answered, or nothing for a refusal, which must be one in words.
+fn said<T>(answer: Result<T, BackendError>) -> Option<T> {
+    answer
+        .inspect_err(|error| {
+            assert!(error.kind != ErrorKind::INTERNAL, "{error:?}");
+            assert!(
+                !error.message.is_empty() && !error.message.contains(|c: char| c.is_control()),
+                "{error:?}"
+            );
+        })
+        .ok()
+}
