@@ -23,7 +23,7 @@ fn mutated_scripts_are_checked_run_or_refused() {
 
 #[test]
 fn scripts_mutated_word_by_word_are_checked_run_or_refused() {
-    mutations::run_with("script", targets::script, |random, seed, other| {
+    mutations::run_some(mutations::FEW, "script", targets::script, |random, seed, other| {
         text::mutate(random, seed, other, &words::SCRIPT)
     });
 }

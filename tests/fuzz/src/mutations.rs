@@ -6,6 +6,9 @@ use std::process::Command;
 
 /// Mutations of all seeds of a target together.
 const MUTATIONS: usize = 2_000;
+/// The same for targets that do much with each.
+#[allow(dead_code, reason = "not all tests have such targets")]
+pub const FEW: usize = 300;
 
 /// `seed` with bytes changed, inserted, removed, and taken from `other`.
 pub fn bytes(random: &mut Random, seed: &[u8], other: &[u8]) -> Vec<u8> {
@@ -50,12 +53,23 @@ pub fn run(target: &str, function: fn(&[u8])) {
 }
 
 /// The same with other mutations: what `mutate` makes of two seeds.
+#[allow(dead_code, reason = "some tests have fewer mutations")]
 pub fn run_with(target: &str, function: fn(&[u8]), mutate: fn(&mut Random, &[u8], &[u8]) -> Vec<u8>) {
+    run_some(MUTATIONS, target, function, mutate);
+}
+
+/// The same with so many mutations.
+pub fn run_some(
+    mutations: usize,
+    target: &str,
+    function: fn(&[u8]),
+    mutate: fn(&mut Random, &[u8], &[u8]) -> Vec<u8>,
+) {
     let seeds = seeds(target);
     assert!(!seeds.is_empty());
     seeds.iter().for_each(|seed| function(seed));
     let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..MUTATIONS {
+    for _ in 0..mutations {
         let (seed, other) = (random.below(seeds.len()), random.below(seeds.len()));
         function(&mutate(&mut random, &seeds[seed], &seeds[other]));
     }

@@ -6,7 +6,7 @@ use crate::pickle::verdict::Verdict;
 use crate::tensor::Data;
 use crate::{export, judge, safetensors, saved, sharded, torchscript};
 use qp_abi::manifest::pair;
-use qp_abi::sdk::{BackendError, ModelInfo, RSome, Result, Severity, settle};
+use qp_abi::sdk::{BackendError, ModelInfo, RSome, RString, Result, Severity, settle};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -53,6 +53,9 @@ pub fn read_edited(archive: Archive) -> Result<Document> {
     })
     .map_err(BackendError::one_line)
 }
+
+/// Bytes of a message or a subject of a finding.
+const MAX_QUOTED: usize = 4096;
 
 /// Reads a file, with the verdict on it.
 fn judged(source: Arc<Source>) -> Result<Document> {
@@ -115,7 +118,18 @@ fn concluded(document: Result<Document>, verdict: &Verdict, source: Arc<Source>)
     if document.info.producer.is_empty() {
         document.info.producer = "PyTorch".into();
     }
+    for finding in &mut document.info.findings {
+        std::iter::once(&mut finding.message).chain(finding.subjects.iter_mut()).for_each(cut);
+    }
     Ok(document)
+}
+
+/// Leaves out the end of a text that is longer than any that people write: findings quote names of the file.
+fn cut(text: &mut RString) {
+    if text.len() > MAX_QUOTED {
+        let end = text.as_str().floor_char_boundary(MAX_QUOTED - "…".len());
+        *text = format!("{}…", &text.as_str()[..end]).into();
+    }
 }
 
 fn of_archive(archive: Arc<Archive>, is_dangerous: bool) -> Result<Document> {
