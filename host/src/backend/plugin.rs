@@ -225,7 +225,7 @@ impl PluginEntry {
         let backend = match start.isolation {
             Isolation::None => backend,
             #[cfg(unix)]
-            Isolation::Worker(workers) => worker::isolate(backend, &setup, workers),
+            Isolation::Worker(workers) => worker::isolate(backend, &manifest, &setup, workers),
         };
         let (folders, python) = (start.runtime_folders.to_vec(), Arc::clone(start.python));
         Ok(Started::new(manifest, backend, folders, is_named, python))

@@ -43,6 +43,7 @@ impl Backend for OnnxBackend {
                 "threads".into(),
                 "budget".into(),
                 "replay".into(),
+                "steps".into(),
                 "edit".into(),
                 "emulate".into(),
                 "export".into(),

@@ -5,9 +5,9 @@
 
 mod support;
 
-use qp_abi::sdk::{DType, ErrorKind, Fetch, Model, TensorView};
+use qp_abi::sdk::{DType, ErrorKind, Fetch, Model, STEP_STAGE, STEPS, TensorView, step_stage};
 use support::build::{external, floats, graph, model, node, saved, value, with_graph};
-use support::{Ask, Received, bytes_of, open, run, runner, sample};
+use support::{Ask, Received, bytes_of, open, run, run_with, runner, sample, with_stages};
 
 /// 0, 1, … 255, 0, 1, … as an image.
 fn ramp() -> Vec<u8> {
@@ -48,6 +48,31 @@ fn every_layer_is_captured_as_python_computes_it() {
         assert_eq!(found.0, shape, "{name}");
         assert!((found.1 / sum - 1.0).abs() < 1e-4, "{name}: {found:?}");
         assert!((found.2 / largest - 1.0).abs() < 1e-5, "{name}: {found:?}");
+    }
+}
+
+/// What ends the process at a layer is found by the last stage.
+#[test]
+fn a_run_by_steps_tells_each_layer_before_it() {
+    for name in ["resnet8.onnx", "resnet8_int8.onnx"] {
+        let model = open(&runner(), &sample(name)).unwrap();
+        let image = ramp();
+        let input = TensorView::whole("image", DType::FLOAT32, &[1, 32, 32, 3], &image);
+        let ask = Ask { fetch: Some(Fetch::LAYERS), options: &[(STEPS, "true")], ..Ask::default() };
+        let stages = std::sync::Mutex::new(Vec::new());
+        let tell = |stage: &str| stages.lock().unwrap().push(stage.to_owned());
+        let (values, _) = with_stages(tell, |progress| run_with(&model, &[input], &ask, progress)).unwrap();
+        let mut stages = stages.into_inner().unwrap();
+        stages.retain(|stage| stage.starts_with(STEP_STAGE));
+        stages.dedup();
+        let info = model.info().unwrap();
+        let layers: Vec<String> = info.layers.iter().map(|layer| step_stage(&layer.path)).collect();
+        assert_eq!(stages, layers);
+        let (whole, _) = run(&model, &[input], &Ask { options: AS_WRITTEN, ..ask }).unwrap();
+        assert!(
+            values.len() == whole.len()
+                && values.iter().zip(&whole).all(|(one, other)| one.bytes == other.bytes)
+        );
     }
 }
 

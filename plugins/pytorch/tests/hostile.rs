@@ -604,7 +604,7 @@ fn findings_quote_the_beginning_of_a_name_alone() {
     let of = |target: &str| {
         qp_plugin_pytorch::describe(support::deep::exported(&program(target)), "m.pt2").unwrap()
     };
-    let subject = |info: &qp_abi::sdk::ModelInfo| {
+    let subject = |info: &ModelInfo| {
         let finding = info.findings.iter().find(|finding| finding.code == "code.unknown-operator").unwrap();
         finding.subjects[0].to_string()
     };

@@ -7,7 +7,7 @@ mod support;
 use qp_abi::TensorView;
 use qp_abi::manifest::pair;
 use qp_abi::sdk::{DType, ErrorKind, Fetch, RString, Setup};
-use support::native::{bytes_of, run, run_for, setup};
+use support::native::{bytes_of, run, run_for, run_request, setup};
 use support::{backend_with, npz, open, sample};
 
 /// Between two CPUs the last digits of a softmax differ.
@@ -38,6 +38,34 @@ fn largest_difference(file: &str) -> Option<f32> {
         }
     }
     Some(largest)
+}
+
+/// What ends the process at a layer is found by the last stage.
+#[test]
+fn a_run_by_steps_tells_each_layer_before_it() {
+    let Some(setup) = setup() else { return };
+    let model = open(&backend_with(setup), &sample("resnet8_traced.pt")).unwrap();
+    let input = model.info().into_result().unwrap().inputs[0].name.to_string();
+    let image = bytes_of(&[0.5; 3072]);
+    let view = TensorView::whole(&input, DType::FLOAT32, &[1, 32, 32, 3], &image);
+    let stages = std::sync::Mutex::new(Vec::new());
+    let tell = |stage: &str| {
+        let mut stages = stages.lock().unwrap();
+        if stage.starts_with(qp_abi::sdk::STEP_STAGE) && stages.last().is_none_or(|last| last != stage) {
+            stages.push(stage.to_owned());
+        }
+        true
+    };
+    let options = [pair(qp_abi::sdk::STEPS, "true")];
+    let (_, values) = run_request(&model, &[view], &options, (Fetch::LAYERS, &[]), &tell).unwrap();
+    let stages = stages.into_inner().unwrap();
+    // The values that are delivered are among them, in the same order, each told before it comes.
+    let mut told = stages.iter();
+    for value in &values {
+        let stage = qp_abi::sdk::step_stage(&value.name);
+        assert!(told.any(|told| *told == stage), "{stage} of {stages:?}");
+    }
+    assert!(values.len() > 20, "{}", values.len());
 }
 
 #[test]

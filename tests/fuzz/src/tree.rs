@@ -100,7 +100,7 @@ fn nth(value: &Value, place: usize) -> Option<&Value> {
     waiting.pop()
 }
 
-fn push<'a>(waiting: &mut Vec<&'a Value>) -> Option<()> {
+fn push(waiting: &mut Vec<&Value>) -> Option<()> {
     match waiting.pop()? {
         Value::Array(members) => waiting.extend(members.iter().rev()),
         Value::Object(members) => waiting.extend(members.values().rev()),

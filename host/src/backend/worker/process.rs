@@ -33,6 +33,8 @@ pub(super) struct Worker {
     /// Whether memory can be shared: files may not be as large.
     can_share: OnceLock<bool>,
     state: Mutex<State>,
+    /// Whether the plugin has the feature `steps`.
+    pub(super) has_steps: bool,
     /// Held while the layer of a crash is looked for: other crashes would be taken for it.
     pub(super) locating: Mutex<()>,
 }
@@ -88,11 +90,19 @@ pub(super) struct Connection {
 
 impl Worker {
     /// The worker to be of this plugin; none is started yet.
-    pub(super) fn new(workers: Workers, beginning: Beginning) -> Self {
+    pub(super) fn new(workers: Workers, beginning: Beginning, has_steps: bool) -> Self {
         let state = State { beginning, generation: 0, process: None, last: None };
         let library = PathBuf::from(&state.beginning.library);
         let (runtime, can_share) = (OnceLock::new(), OnceLock::new());
-        Self { workers, library, runtime, can_share, state: Mutex::new(state), locating: Mutex::default() }
+        Self {
+            workers,
+            library,
+            runtime,
+            can_share,
+            state: Mutex::new(state),
+            has_steps,
+            locating: Mutex::default(),
+        }
     }
 
     /// Gives the native runtime its name for messages.

@@ -5,6 +5,7 @@ use super::message::{Answer, Beginning, Change, Order, Place, Placed, from_pairs
 use super::process::{Connection, Ending, Reason, Worker};
 use super::shared::{ALIGNMENT, Shared};
 use super::{SHORT, TICK, Workers, lock};
+use crate::backend::Manifest;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::{ROption, RResult, RSlice, RStr, RString};
 use qp_abi::abi_stable::{RMut, RRef};
@@ -31,7 +32,12 @@ const LOCATING: Duration = Duration::from_secs(10);
 const READS: [&str; 3] = [QUANTIZABLE, READ_REAL, "code/1"];
 
 /// A backend that reads files here and runs models in a worker.
-pub(in crate::backend) fn isolate(local: BackendBox, setup: &Setup, workers: &Workers) -> BackendBox {
+pub(in crate::backend) fn isolate(
+    local: BackendBox,
+    manifest: &Manifest,
+    setup: &Setup,
+    workers: &Workers,
+) -> BackendBox {
     let texts = |list: &[RString]| list.iter().map(|text| text.as_str().to_owned()).collect();
     let beginning = Beginning {
         library: setup.library_path.as_str().to_owned(),
@@ -40,7 +46,7 @@ pub(in crate::backend) fn isolate(local: BackendBox, setup: &Setup, workers: &Wo
         more_folders: Vec::new(),
         memory_limit: workers.memory_limit,
     };
-    let worker = Arc::new(Worker::new(workers.clone(), beginning));
+    let worker = Arc::new(Worker::new(workers.clone(), beginning, manifest.has_feature(STEPS)));
     Backend_TO::from_value(Isolated { local: Arc::new(local), worker }, TD_Opaque)
 }
 
@@ -278,7 +284,7 @@ impl Remote {
     /// fault with what was found.
     fn located(&self, fault: Fault, request: &RunRequest<'_>, progress: Tell<'_>) -> Fault {
         let Fault::Ended(ending, stage) = fault else { return fault };
-        if !ending.is_crash() || layer_of(&stage).is_some() {
+        if !ending.is_crash() || !self.worker.has_steps || layer_of(&stage).is_some() {
             return Fault::Ended(ending, stage);
         }
         let _alone = lock(&self.worker.locating);

@@ -151,7 +151,7 @@ pub const QUANTIZABLE: &str = "quantizable/1";
 pub const PROFILE: &str = "profile";
 
 /// The option of a run that computes one layer after the other, and tells each before it begins: as a stage of the progress,
-/// [`step_stage`]. It finds the layer in which a runtime crashes.
+/// [`step_stage`]. It finds the layer in which a runtime crashes. Backends that have it name it among their features.
 pub const STEPS: &str = "steps";
 
 /// What the stage of a layer begins with.

@@ -44,6 +44,15 @@ pub fn with_answer<T>(answer: impl Fn() -> bool + Send + Sync, work: impl FnOnce
     work(&Progress::new(Progress_TO::from_ptr(RRef::new(&progress), TD_Opaque)))
 }
 
+/// Progress that is never cancelled, and tells its stages.
+pub fn with_stages<T>(tell: impl Fn(&str) + Send + Sync, work: impl FnOnce(&Progress<'_>) -> T) -> T {
+    let progress = FnProgress(|stage: &str, _, _| {
+        tell(stage);
+        false
+    });
+    work(&Progress::new(Progress_TO::from_ptr(RRef::new(&progress), TD_Opaque)))
+}
+
 /// A sink that keeps everything it receives.
 pub fn collect(
     work: impl FnOnce(&mut Sink<'_>) -> Result<(), BackendError>,

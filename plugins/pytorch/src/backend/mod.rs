@@ -45,7 +45,7 @@ impl sdk::Backend for Backend {
                 })
                 .collect(),
             url_schemes: RVec::new(),
-            features: texts(&["inspect", "run", "capture", "threads", "budget", "edit", "export", "substitute", "code", "read-real", "runtime-folder", "kernels", "quantize"]),
+            features: texts(&["inspect", "run", "capture", "threads", "budget", "edit", "export", "substitute", "code", "read-real", "runtime-folder", "kernels", "quantize", "steps"]),
             options: vec![
                 OptionInfo {
                     name: "qengine".into(),

@@ -61,7 +61,7 @@ pub fn run_for(
     fetch: Fetch,
     names: &[RString],
 ) -> Result<(RunReport, Vec<Received>), BackendError> {
-    run_request(model, inputs, options, (fetch, names), &|| true)
+    run_request(model, inputs, options, (fetch, names), &|_| true)
 }
 
 /// Runs a model for as long as `is_wanted`.
@@ -70,15 +70,16 @@ pub fn run_while(
     inputs: &[TensorView<'_>],
     is_wanted: &(dyn Fn() -> bool + Sync),
 ) -> Result<(RunReport, Vec<Received>), BackendError> {
-    run_request(model, inputs, &[], (Fetch::OUTPUTS, &[]), is_wanted)
+    run_request(model, inputs, &[], (Fetch::OUTPUTS, &[]), &|_| is_wanted())
 }
 
-fn run_request(
+/// Runs a model for as long as `goes_on` says at each stage.
+pub fn run_request(
     model: &ModelBox,
     inputs: &[TensorView<'_>],
     options: &[Pair],
     (fetch, names): (Fetch, &[RString]),
-    is_wanted: &(dyn Fn() -> bool + Sync),
+    goes_on: &(dyn Fn(&str) -> bool + Sync),
 ) -> Result<(RunReport, Vec<Received>), BackendError> {
     let mut outputs = Vec::new();
     let mut sink = FnSink(|view: TensorView<'_>| {
@@ -87,7 +88,7 @@ fn run_request(
         outputs.push(received);
         Ok(())
     });
-    let progress = FnProgress(|_: &str, _, _| !is_wanted());
+    let progress = FnProgress(|stage: &str, _, _| !goes_on(stage));
     let progress = Progress_TO::from_ptr(RRef::new(&progress), TD_Opaque);
     let sink = TensorSink_TO::from_ptr(RMut::new(&mut sink), TD_Opaque);
     let request = RunRequest {
