@@ -93,14 +93,22 @@ fn push_fields(text: &mut String, fields: &[(String, Cell)], width: Option<u16>)
 /// Breaks at spaces; a word longer than the room stays whole.
 fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
+    let mut width = 0;
     for word in text.split(' ') {
         match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.width() + 1 + word.width() <= room => {
+            Some(line) if line.is_empty() => {
+                line.push_str(word);
+                width = word.width();
+            }
+            Some(line) if width + 1 + word.width() <= room => {
                 line.push(' ');
                 line.push_str(word);
+                width += 1 + word.width();
             }
-            _ => lines.push(word.to_owned()),
+            _ => {
+                lines.push(word.to_owned());
+                width = word.width();
+            }
         }
     }
     lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
@@ -226,6 +234,15 @@ mod tests {
                 Self::chart("A full bar", |_| Some(Chart::Bar(1.0))),
             ]
         }
+    }
+
+    /// In time that grows with the text, and not with its square: that would take minutes.
+    #[test]
+    fn long_texts_are_wrapped_word_by_word() {
+        let words = "ab ".repeat(200_000);
+        assert_eq!(wrap(&words, usize::MAX), [words.trim_end()]);
+        let lines = wrap(&words, 8);
+        assert_eq!((lines.len(), lines[0].as_str(), lines[66_666].as_str()), (66_667, "ab ab ab", "ab ab"));
     }
 
     #[test]
