@@ -136,6 +136,15 @@ impl<'r> Feed<'r> {
         names.map(of).collect()
     }
 
+    /// The shape of a value, if it is a tensor.
+    pub(super) fn shape(&self, name: &str) -> Option<Vec<i64>> {
+        match (self.given.get(name), self.alive.get(name).map(|value| value.dtype())) {
+            (Some(view), _) => Some(view.shape.to_vec()),
+            (None, Some(ValueType::Tensor { shape, .. })) => Some(shape.to_vec()),
+            _ => None,
+        }
+    }
+
     /// Runs a piece on these values.
     ///
     /// # Errors

@@ -5,7 +5,9 @@ use super::basis::{Basis, Feed, Outcome, Sizes, not_computed, options, tensor_by
 use super::pieces::{Piece, by_node, cut};
 use super::plan::{Optimization, Plan};
 use super::tensor::deliver;
-use crate::proto::GraphProto;
+use crate::proto::tensor_shape_proto::{Dimension, dimension::Value as Size};
+use crate::proto::type_proto::Value;
+use crate::proto::{GraphProto, ModelProto, TensorShapeProto};
 use crate::source::Source;
 use qp_abi::sdk::{LayerInfo, ModelInfo, Progress, Result, Sink, step_stage};
 use std::collections::{HashMap, HashSet};
@@ -121,7 +123,10 @@ impl Piecewise {
             progress.update(stage, delivered.len() as u64, plan.wanted.len() as u64)?;
             let takes = || piece.takes.iter().map(String::as_str);
             let Some(types) = feed.types(takes()) else { return Ok(Outcome::Stuck(delivered)) };
-            let model = piece.model(&self.basis.model, &types);
+            let mut model = piece.model(&self.basis.model, &types);
+            if stage != RUNNING {
+                tell_shapes(&mut model, &feed);
+            }
             let mut session = self.basis.open(runtime, source, &model)?;
             drop(model);
             let mut outputs = feed.run(&mut session, takes(), &options, progress)?;
@@ -139,6 +144,19 @@ impl Piecewise {
         }
         progress.update(RUNNING, delivered.len() as u64, plan.wanted.len() as u64)?;
         Ok(Outcome::Done(self.basis.report(feed.elapsed, None)))
+    }
+}
+
+/// Writes down the shapes of a piece's inputs: a runtime may crash over them before it runs anything.
+fn tell_shapes(piece: &mut ModelProto, feed: &Feed<'_>) {
+    for input in piece.graph.iter_mut().flat_map(|graph| &mut graph.input) {
+        let (name, kind) = (input.name.as_deref().unwrap_or_default(), &mut input.r#type);
+        if let Some((shape, kind)) = feed.shape(name).zip(kind.as_mut())
+            && let Some(Value::TensorType(tensor)) = &mut kind.value
+        {
+            let size = |size| Dimension { value: Some(Size::DimValue(size)), ..Dimension::default() };
+            tensor.shape = Some(TensorShapeProto { dim: shape.into_iter().map(size).collect() });
+        }
     }
 }
 
