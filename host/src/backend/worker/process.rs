@@ -66,7 +66,7 @@ pub(super) enum Reason {
 }
 
 /// How a worker ended.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Ending {
     status: Option<ExitStatus>,
     reason: Option<Reason>,
@@ -222,19 +222,21 @@ impl Worker {
         }
     }
 
-    /// How the worker with this number has ended, whose socket has.
-    pub(super) fn ending(&self, generation: u64) -> Ending {
+    /// How the worker with this number has ended, whose socket has; `None` if another call has met its end, and started the next one.
+    pub(super) fn ending(&self, generation: u64) -> Option<Ending> {
         let mut state = lock(&self.state);
         if state.generation == generation
             && let Some(process) = state.process.take()
         {
             state.last = Some((generation, process.examined(None)));
         }
-        match &state.last {
-            Some((number, ending)) if *number == generation => ending.clone(),
-            // Another thread has started the next one.
-            _ => Ending::default(),
-        }
+        state.last.as_ref().filter(|(number, _)| *number == generation).map(|(_, ending)| ending.clone())
+    }
+
+    /// The error that it has ended while another call did what ended it.
+    pub(super) fn gone(&self) -> BackendError {
+        BackendError::runtime_failed(format!("the process of {} has ended", self.runtime()))
+            .with_help("The session is as it was; run it again.")
     }
 
     /// The error that it has ended; `doing` says what the model did.

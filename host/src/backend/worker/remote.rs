@@ -261,7 +261,10 @@ impl Remote {
             Failure::Lost => {
                 let Connection { generation, results, .. } = &opened.connection;
                 let stage = results.noted(0).map_or_else(String::new, |(_, stage, ..)| stage);
-                Fault::Ended(self.worker.ending(*generation), stage)
+                match self.worker.ending(*generation) {
+                    Some(ending) => Fault::Ended(ending, stage),
+                    None => Fault::Error(self.worker.gone()),
+                }
             }
         }
     }
