@@ -78,10 +78,21 @@ fn parts(word: &str, room: usize, indent: usize) -> Vec<String> {
     parts
 }
 
+/// A value with less room beside its label stands below it.
+const LEAST_ROOM: usize = 12;
+
 fn push_fields(text: &mut String, fields: &[(String, Cell)], width: Option<u16>) {
     let label_width = fields.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
-    let room = width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(label_width + 4).max(12));
+    let width = width.map_or(usize::MAX, usize::from);
+    let room = width.saturating_sub(label_width + 4);
     for (name, cell) in fields {
+        if room < LEAST_ROOM {
+            text.push_str(&format!("  {}\n", Tone::Dim.paint(name)));
+            for line in wrap(&cell.text, width.saturating_sub(4)) {
+                text.push_str(&format!("    {}\n", cell.tone.paint(&line)));
+            }
+            continue;
+        }
         for (index, line) in wrap(&cell.text, room).into_iter().enumerate() {
             let label = if index == 0 { name.as_str() } else { "" };
             let padding = " ".repeat(label_width - label.width());
@@ -234,6 +245,23 @@ mod tests {
                 Self::chart("A full bar", |_| Some(Chart::Bar(1.0))),
             ]
         }
+    }
+
+    #[test]
+    fn values_without_room_beside_their_labels_stand_below_them() {
+        let fields = [
+            ("explanation".to_owned(), Cell::text("a b c d e f g h i j")),
+            ("k".to_owned(), Cell::text("v")),
+        ];
+        let at = |width: u16| {
+            let mut text = String::new();
+            push_fields(&mut text, &fields, Some(width));
+            strip(&text).to_string()
+        };
+        assert_eq!(at(80), "  explanation  a b c d e f g h i j\n  k            v\n");
+        assert_eq!(at(27), "  explanation  a b c d e f\n               g h i j\n  k            v\n");
+        assert_eq!(at(20), "  explanation\n    a b c d e f g h\n    i j\n  k\n    v\n");
+        assert!(at(20).lines().all(|line| line.len() <= 20));
     }
 
     /// In time that grows with the text, and not with its square: that would take minutes.
