@@ -43,8 +43,11 @@ struct Library {
 }
 
 impl Made {
-    fn of(path: &Path, library: Result<Library>) -> Self {
-        Self { stamp: Stamp::read(path).ok(), library: Some(library), backend: None }
+    /// What opening the library gives.
+    fn of(path: &Path, open: impl FnOnce() -> Result<Library>) -> Self {
+        // The stamp first: a change while the library opens is then noticed later.
+        let stamp = Stamp::read(path).ok();
+        Self { stamp, library: Some(open()), backend: None }
     }
 
     /// Whether another file is there now. One that could not be used may also have been completed.
@@ -74,12 +77,11 @@ impl PluginEntry {
 
     /// A plugin whose library is opened now to get its manifest.
     pub(super) fn read(path: PathBuf) -> Self {
-        let (made, manifest, refusal) = match Library::open(&path) {
-            Ok(library) => {
-                let manifest = Arc::clone(&library.manifest);
-                (Made::of(&path, Ok(library)), Some(manifest), None)
-            }
-            Err(error) => (Made::default(), None, Some(error)),
+        let made = Made::of(&path, || Library::open(&path));
+        let (manifest, refusal) = match &made.library {
+            Some(Ok(library)) => (Some(Arc::clone(&library.manifest)), None),
+            Some(Err(error)) => (None, Some(error.clone())),
+            None => (None, None),
         };
         Self { path, manifest, refusal, made: Mutex::new(made) }
     }
@@ -207,7 +209,7 @@ impl PluginEntry {
             (None, None) => return Err(Error::internal(format!("plugin `{}` has no manifest", self.id()))),
         };
         if made.library.is_none() {
-            *made = Made::of(&self.path, self.reopen(manifest));
+            *made = Made::of(&self.path, || self.reopen(manifest));
         }
         let library = match &made.library {
             Some(library) => library.clone()?,
