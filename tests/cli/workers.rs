@@ -4,7 +4,7 @@
 use crate::support::onnx::{field, int, model, node, text};
 use crate::support::world::{Session, World, workers};
 use serde_json::Value;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A model that divides the lowest number by -1, which x86 answers with SIGFPE; where the processor does not, the run succeeds.
@@ -142,10 +142,9 @@ fn a_worker_that_is_killed_in_a_long_command_ends_that_command() {
     }
 }
 
-#[test]
-fn no_worker_outlives_its_session() {
-    let world = World::new();
-    let mut child = world
+/// A qp in the middle of a long command, and its worker, which may still be starting.
+fn long_command(world: &World) -> (Child, u32) {
+    let child = world
         .qp()
         .args(["-c", "load models/resnet8.onnx; input models/digits.npz:images[0:4]; run --repeat 100000"])
         .stdout(Stdio::null())
@@ -153,22 +152,27 @@ fn no_worker_outlives_its_session() {
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    let found = loop {
-        let found = workers(child.id());
-        if !found.is_empty() || begun.elapsed() > Duration::from_secs(20) {
-            break found;
+    loop {
+        match workers(child.id())[..] {
+            [worker] => return (child, worker),
+            _ => assert!(begun.elapsed() < Duration::from_secs(20), "no worker"),
         }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    assert_eq!(found.len(), 1);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn no_worker_outlives_its_session() {
+    let world = World::new();
+    let (mut child, worker) = long_command(&world);
     std::thread::sleep(Duration::from_millis(300));
     child.kill().unwrap();
     child.wait().unwrap();
     let begun = Instant::now();
-    while lives(found[0]) && begun.elapsed() < Duration::from_secs(10) {
+    while lives(worker) && begun.elapsed() < Duration::from_secs(10) {
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(!lives(found[0]), "worker {} lives on", found[0]);
+    assert!(!lives(worker), "worker {} lives on", worker);
 }
 
 #[test]
@@ -229,20 +233,7 @@ fn external_data_that_is_other_data_now_is_read_again() {
 #[test]
 fn ctrl_c_is_heard_while_a_worker_starts() {
     let world = World::new();
-    let mut child = world
-        .qp()
-        .args(["-c", "load models/resnet8.onnx; input models/digits.npz:images[0:4]; run --repeat 100000"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let begun = Instant::now();
-    let worker = loop {
-        match workers(child.id()).first() {
-            Some(worker) => break *worker,
-            None => assert!(begun.elapsed() < Duration::from_secs(20), "no worker"),
-        }
-    };
+    let (mut child, worker) = long_command(&world);
     let signal = |name: &str, process: u32| {
         assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
     };
