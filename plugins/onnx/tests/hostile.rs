@@ -10,10 +10,11 @@
 mod support;
 
 use proptest::prelude::*;
-use qp_abi::sdk::Model;
+use qp_abi::DType;
+use qp_abi::sdk::{Edit, ErrorKind, Model};
 use std::path::Path;
-use support::build::{external, floats, graph, model, named, node, saved, with_graph};
-use support::{open, read, reader, sample};
+use support::build::{external, floats, graph, model, named, node, saved, tensor, value, with_graph};
+use support::{open, read, reader, sample, with_progress};
 
 /// Reads a file whole; a panic fails the test.
 fn read_all(path: &Path) {
@@ -36,8 +37,7 @@ fn small_model() -> Vec<u8> {
         node("DequantizeLinear", &["a", "s"], &["b"]),
         with_graph(node("If", &["b"], &["y"]), "then_branch", inner),
     ];
-    let tensors =
-        vec![floats("s", &[], &[0.5]), external("e", qp_abi::DType::INT4, &[3], &[("location", "e.bin")])];
+    let tensors = vec![floats("s", &[], &[0.5]), external("e", DType::INT4, &[3], &[("location", "e.bin")])];
     let (_folder, path) = saved(&model(graph(nodes, tensors)));
     std::fs::read(path).unwrap()
 }
@@ -114,4 +114,68 @@ fn many_layers_of_one_name_take_no_quadratic_time() {
     let opened = open(&reader(), &path).unwrap();
     assert_eq!(opened.info().unwrap().layers.len(), 50_000);
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
+/// ONNX asks for graphs without circles; nodes that are only out of order are read.
+#[test]
+fn a_graph_that_runs_in_a_circle_is_refused_with_the_way_round() {
+    let refused = |graph| {
+        let (_folder, path) = saved(&model(graph));
+        let error = open(&reader(), &path).err().unwrap();
+        assert_eq!(error.kind, ErrorKind::CORRUPT_FILE);
+        error.message.to_string()
+    };
+    let circle = |first: &str| {
+        vec![
+            named("before", node("Relu", &["x"], &["r"])),
+            named("p", node("Add", &[first, "r"], &["a"])),
+            named("q", node("Relu", &["a"], &["b"])),
+            named("s", node("Relu", &["b"], &["c"])),
+            named("behind", node("Relu", &["c"], &["y"])),
+        ]
+    };
+    assert_eq!(refused(graph(circle("c"), vec![])), "the graph runs in a circle: `p` → `q` → `s` → `p`");
+    assert_eq!(
+        refused(graph(vec![named("p", node("Relu", &["a"], &["a"]))], vec![])),
+        "the graph runs in a circle: `p` → `p`"
+    );
+    let whole = with_graph(node("If", &["x"], &["y"]), "then_branch", graph(circle("b"), vec![]));
+    assert_eq!(refused(graph(vec![whole], vec![])), "the graph runs in a circle: `p` → `q` → `p`");
+    let long =
+        (0..100).map(|n| node("Relu", &[&format!("v{n}")], &[&format!("v{}", (n + 1) % 100)])).collect();
+    assert!(refused(graph(long, vec![])).ends_with("→ … → `Relu_0`"));
+
+    let mut unsorted = circle("r");
+    unsorted.reverse();
+    let (_folder, path) = saved(&model(graph(unsorted, vec![])));
+    assert_eq!(open(&reader(), &path).unwrap().info().unwrap().layers.len(), 5);
+}
+
+/// Of what is joined 200 times, four times over, each value is asked once whether it is negative.
+#[test]
+fn what_is_joined_many_times_is_followed_once() {
+    let mut nodes = vec![node("Relu", &["x"], &["c0"])];
+    for level in 0..4 {
+        nodes.push(node("Concat", &[format!("c{level}").as_str(); 200], &[&format!("c{}", level + 1)]));
+    }
+    nodes.push(node("QuantizeLinear", &["c4", "scale", "zero"], &["q"]));
+    nodes.push(node("DequantizeLinear", &["q", "scale", "zero"], &["d"]));
+    nodes.push(node("Add", &["d", "d"], &["y"]));
+    let mut whole = graph(nodes, vec![floats("scale", &[], &[0.5]), tensor("zero", DType::UINT8, &[], &[0])]);
+    whole.output = vec![value("y", DType::FLOAT32, None)];
+    let (_folder, path) = saved(&model(whole));
+    let opened = open(&reader(), &path).unwrap();
+    let edit = Edit {
+        action: "unquantize".into(),
+        target: "y".into(),
+        arguments: Vec::new().into(),
+        dtype: DType::UNDEFINED,
+        shape: Vec::new().into(),
+        bytes: Vec::new().into(),
+    };
+    let edited = with_progress(|progress| opened.edit(&[edit], progress)).unwrap();
+    let kinds: Vec<String> =
+        edited.info().into_result().unwrap().layers.iter().map(|layer| layer.op_type.to_string()).collect();
+    // The ReLU that the codes stand for is there already.
+    assert_eq!(kinds, ["Relu", "Concat", "Concat", "Concat", "Concat", "Add"]);
 }

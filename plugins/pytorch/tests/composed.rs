@@ -1,7 +1,10 @@
 //! Eager models whose code would make a program without end, or none: each is written or refused in words, in little time.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../../../tests/fuzz/src/files.rs"]
+#[allow(dead_code, reason = "other tests write other files")]
+mod files;
 mod support;
 
 use qp_abi::ModelBox;
@@ -15,37 +18,14 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 use support::{backend, open};
-use zip::ZipWriter;
-use zip::write::SimpleFileOptions;
 
 /// Much more than any of these takes, in a build without optimization and on a busy machine.
 const TIME: Duration = Duration::from_secs(20);
 
 /// A file of `torch.save` with an fx graph of one input `x` and that code.
 fn saved(lines: &str) -> tempfile::NamedTempFile {
-    let body: String = lines.lines().map(|line| format!("    {line}\n")).collect();
-    let code = format!("def forward(self, x):\n{body}");
-    let text = |text: &str| {
-        let length = u32::try_from(text.len()).unwrap().to_le_bytes();
-        [b"X", &length[..], text.as_bytes()].concat()
-    };
-    let state = ["_parameters", "_buffers", "_modules"].map(|name| [text(name), b"}".to_vec()].concat());
-    let pickle = [
-        b"\x80\x02ctorch.fx.graph_module\nreduce_graph_module\n(}(".to_vec(),
-        text("_code"),
-        text(&code),
-        state.concat(),
-        b"u".to_vec(),
-        text("import torch\n"),
-        b"tR.".to_vec(),
-    ];
     let mut file = tempfile::Builder::new().suffix(".pt").tempfile().unwrap();
-    let mut zip = ZipWriter::new(&mut file);
-    for (name, content) in [("data.pkl", pickle.concat()), ("version", b"3\n".to_vec())] {
-        zip.start_file(format!("model/{name}"), SimpleFileOptions::default()).unwrap();
-        zip.write_all(&content).unwrap();
-    }
-    zip.finish().unwrap();
+    file.write_all(&files::fx_file(lines)).unwrap();
     file
 }
 

@@ -8,6 +8,12 @@ mod targets;
 #[path = "../../../tests/fuzz/src/changes.rs"]
 mod changes;
 
+#[path = "../../../tests/fuzz/src/fx.rs"]
+mod fx;
+
+#[path = "../../../tests/fuzz/src/program.rs"]
+mod program;
+
 #[path = "../../../tests/fuzz/src/mutations.rs"]
 mod mutations;
 
@@ -45,12 +51,12 @@ fn mutated_programs_are_described_or_refused() {
 
 #[test]
 fn programs_mutated_by_structure_are_changed_or_refused() {
-    run_some(FEW, "program", changes::program, tree::mutate);
+    run_some(FEW, "program", program::program, tree::mutate);
 }
 
 #[test]
 fn mutated_fx_graphs_are_made_programs_or_refused() {
-    run_some(FEW, "fx", changes::fx, |random, seed, other| text::mutate(random, seed, other, &words::FX));
+    run_some(FEW, "fx", fx::fx, |random, seed, other| text::mutate(random, seed, other, &words::FX));
 }
 
 #[test]

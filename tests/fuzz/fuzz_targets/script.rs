@@ -1,5 +1,8 @@
 #![no_main]
 
+#[path = "../src/mutator.rs"]
+#[macro_use]
+mod mutator;
 #[path = "../src/random.rs"]
 mod random;
 #[path = "../src/script.rs"]
@@ -11,17 +14,4 @@ mod words;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::script(bytes));
 
-// As often as not by structure.
-libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    let mut random = random::Random::new(u64::from(seed) << 1);
-    let changed = if random.below(2) == 0 {
-        text::mutate(&mut random, &data[..size], &data[..size], &words::SCRIPT)
-    } else {
-        Vec::new()
-    };
-    if changed.is_empty() || changed.len() > max_size {
-        return libfuzzer_sys::fuzzer_mutate(data, size, max_size);
-    }
-    data[..changed.len()].copy_from_slice(&changed);
-    changed.len()
-});
+by_structure!(|random, bytes| text::mutate(random, bytes, bytes, &words::SCRIPT));

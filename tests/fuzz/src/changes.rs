@@ -1,4 +1,4 @@
-//! What makes programs of PyTorch and changes them: a target does all that it can with a model.
+//! What a target does with a model of PyTorch besides reading it: all that changes it, and writes it.
 
 use qp_abi::ModelBox;
 use qp_abi::abi_stable::RRef;
@@ -9,49 +9,8 @@ use qp_abi::sdk::{BackendError, DType, Edit, ErrorKind, Setup, boundary};
 use qp_abi::sink::{FnProgress, Progress_TO};
 use std::io::Write as _;
 
-/// The body of an fx graph's method of one input `x`, made into a program.
-pub fn fx(bytes: &[u8]) {
-    let body: String = String::from_utf8_lossy(bytes).lines().map(|line| format!("    {line}\n")).collect();
-    let code = format!("def forward(self, x):\n{body}");
-    let text = |text: &str| {
-        let length = u32::try_from(text.len()).unwrap_or(0).to_le_bytes();
-        [b"X", &length[..], text.as_bytes()].concat()
-    };
-    let state = ["_parameters", "_buffers", "_modules"].map(|name| [text(name), b"}".to_vec()].concat());
-    let pickle = [
-        b"\x80\x02ctorch.fx.graph_module\nreduce_graph_module\n(}(".to_vec(),
-        text("_code"),
-        text(&code),
-        state.concat(),
-        b"u".to_vec(),
-        text("import torch\n"),
-        b"tR.".to_vec(),
-    ];
-    let file = super::targets::archive_of(&[("m/data.pkl", &pickle.concat()), ("m/version", b"3\n")]);
-    change(&file, ".pt", &[&[edit("prepare", "", &[("shape:x", "2,4,8,8")])]]);
-}
-
-/// The graph of an exported program, changed in each way.
-pub fn program(bytes: &[u8]) {
-    super::targets::program(bytes);
-    let one = [("scales", "0.5"), ("zero-points", "0")];
-    let of = |actions: &[&str], target: &str| -> Vec<Edit> {
-        actions.iter().map(|action| edit(action, target, &one)).collect()
-    };
-    let own: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
-    let nodes = own.as_ref().and_then(|own| own.pointer("/graph_module/graph/nodes")?.as_array());
-    let first = nodes.and_then(|nodes| nodes.first()?.pointer("/outputs/0/as_tensor/name")?.as_str());
-    let lists = [
-        vec![edit("prepare", "", &[])],
-        of(&["quantize-value"], first.unwrap_or("x")),
-        of(&["quantize-value"], "x"),
-        vec![edit("unquantize", "linear", &[("if-any", "")]), edit("convert", "", &[("to", "float")])],
-    ];
-    let lists: Vec<&[Edit]> = lists.iter().map(Vec::as_slice).collect();
-    change(&super::targets::program_file(bytes), ".pt2", &lists);
-}
-
-fn edit(action: &str, target: &str, arguments: &[(&str, &str)]) -> Edit {
+/// An edit without data.
+pub fn edit(action: &str, target: &str, arguments: &[(&str, &str)]) -> Edit {
     Edit {
         action: action.into(),
         target: target.into(),
@@ -63,7 +22,7 @@ fn edit(action: &str, target: &str, arguments: &[(&str, &str)]) -> Edit {
 }
 
 /// Opens a file, asks what of it can be quantized, changes it in each of these ways, and writes it.
-fn change(content: &[u8], suffix: &str, lists: &[&[Edit]]) {
+pub fn change(content: &[u8], suffix: &str, lists: &[&[Edit]]) {
     let folder =
         if std::path::Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
     let temporary = || tempfile::Builder::new().suffix(suffix).tempfile_in(&folder).expect("there is room");

@@ -2,11 +2,12 @@
 //!
 //! The ordinary tests run the same functions over seeds and some thousands of mutations of them.
 
+mod files;
+
+pub use files::*;
+
 use qp_abi::sdk::{ErrorKind, ModelInfo, conformance};
 use qp_plugin_pytorch::{Backend, describe};
-use std::io::{Cursor, Write};
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
 /// The pickle machine, the verdict with its calls, and the reading of modules and tensors: a pickle by itself,
 /// the same as what `torch.save` writes, and as a TorchScript module.
@@ -48,20 +49,6 @@ pub fn program(bytes: &[u8]) {
     examine(program_file(bytes), "model.pt2");
 }
 
-/// An archive with this graph.
-pub fn program_file(bytes: &[u8]) -> Vec<u8> {
-    let weights = br#"{"config":{"w":{"path_name":"weight_0","is_param":true,"use_pickle":false,"tensor_meta":{"dtype":7,"sizes":[{"as_int":4}],"strides":[{"as_int":1}],"storage_offset":{"as_int":0}}},"s":{"path_name":"weight_0","is_param":false,"use_pickle":false,"tensor_meta":{"dtype":7,"sizes":[{"as_int":2}],"strides":[{"as_int":1}],"storage_offset":{"as_int":0}}}}}"#;
-    let entries: [(&str, &[u8]); 6] = [
-        ("m/archive_format", b"pt2"),
-        ("m/archive_version", b"0"),
-        ("m/byteorder", b"little"),
-        ("m/models/model.json", bytes),
-        ("m/data/weights/model_weights_config.json", weights),
-        ("m/data/weights/weight_0", &[0; 16]),
-    ];
-    archive_of(&entries)
-}
-
 /// A file of the safetensors library.
 pub fn safetensors(bytes: &[u8]) {
     examine(bytes.to_vec(), "model.safetensors");
@@ -70,17 +57,6 @@ pub fn safetensors(bytes: &[u8]) {
         let sized = [&(end as u64 + 1).to_le_bytes(), bytes].concat();
         examine(sized, "model.safetensors");
     }
-}
-
-/// An archive of these entries, under a folder each.
-pub fn archive_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    for (name, content) in entries {
-        writer.start_file(*name, options).expect("an archive can be written to memory");
-        writer.write_all(content).expect("an archive can be written to memory");
-    }
-    writer.finish().expect("an archive can be written to memory").into_inner()
 }
 
 /// Describes a file, and checks what every answer promises.

@@ -3,10 +3,14 @@
 //! [`isolate`] makes a backend of a backend: files are read here, in this process; what needs the native runtime goes to a
 //! worker, `qp --worker`, which opens the plugin's library and the file anew. There is one worker for each plugin, started at
 //! the first run. A socket for each open model carries messages (`message`, `link`); tensors lie in memory that both processes
-//! map (`shared`). `process` starts workers and says how they ended, `remote` is this side of a model, `serve` the other; `check` tries a plugin's claims in a process of its own.
+//! map (`shared`). `process` starts workers and says how they ended, `remote` is this side of a model, with its calls
+//! (`call`) and what makes it again in a new worker (`lineage`); `serve` is the other side; `check` tries a plugin's claims in a
+//! process of its own.
 
+mod call;
 mod check;
 mod files;
+mod lineage;
 mod link;
 mod message;
 mod process;

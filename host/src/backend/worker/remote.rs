@@ -1,14 +1,15 @@
 //! This side of a worker: a backend and models like any other.
 
+use super::call::{Failure, Opened, Tell, Waiting, tell, unfit};
 use super::files::Files;
-use super::message::{Answer, Beginning, Change, Order, Place, Placed, from_pairs};
-use super::process::{Connection, Ending, Reason, Worker};
-use super::shared::{ALIGNMENT, Shared};
-use super::{SHORT, TICK, Workers, lock};
+use super::lineage::{Lineage, Origin};
+use super::message::{Answer, Beginning, Change, Order, from_pairs};
+use super::process::{Connection, Ending, Worker};
+use super::{Workers, lock};
 use crate::backend::Manifest;
+use qp_abi::abi_stable::RMut;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::{ROption, RResult, RSlice, RStr, RString};
-use qp_abi::abi_stable::{RMut, RRef};
 use qp_abi::backend::{
     Backend, Backend_TO, BackendBox, Edit, Fetch, Model, Model_TO, ModelBox, RunReport, RunRequest,
     RuntimeStatus,
@@ -16,16 +17,12 @@ use qp_abi::backend::{
 use qp_abi::error::ErrorKind;
 use qp_abi::manifest::{Pair, pair};
 use qp_abi::sdk::{IDLE, PROFILE, QUANTIZABLE, READ_REAL, RUNTIME_FOLDER, STEP_STAGE, STEPS};
-use qp_abi::sink::{FnProgress, FnSink, Progress_TO, ProgressRef, TensorSink_TO, TensorSinkMut};
+use qp_abi::sink::{FnSink, ProgressRef, TensorSink_TO, TensorSinkMut};
 use qp_abi::{BackendError, ModelInfo, Setup, TensorView, guard};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long a worker may take to hear that it should stop.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How long to look for the layer in which a runtime has crashed.
 const LOCATING: Duration = Duration::from_secs(10);
 /// The requests that only read the file; all others may need the runtime.
@@ -113,42 +110,6 @@ impl Backend for Isolated {
     }
 }
 
-/// Where a model comes from: what a worker needs to make it again.
-struct Lineage {
-    id: u64,
-    origin: Origin,
-}
-
-enum Origin {
-    File {
-        location: String,
-        /// Its files as they were when they were last known to hold the model.
-        files: Mutex<Files>,
-        local: Arc<ModelBox>,
-    },
-    Edited {
-        of: Arc<Lineage>,
-        edits: Vec<Change>,
-    },
-}
-
-impl Lineage {
-    fn new(origin: Origin) -> Arc<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Arc::new(Self { id: NEXT.fetch_add(1, Ordering::Relaxed), origin })
-    }
-
-    /// The file's name.
-    fn file(&self) -> &str {
-        match &self.origin {
-            Origin::File { location, .. } => {
-                Path::new(location).file_name().and_then(|name| name.to_str()).unwrap_or(location)
-            }
-            Origin::Edited { of, .. } => of.file(),
-        }
-    }
-}
-
 /// A model that is read here and runs in a worker.
 struct Remote {
     local: Arc<ModelBox>,
@@ -156,38 +117,6 @@ struct Remote {
     worker: Arc<Worker>,
     lineage: Arc<Lineage>,
     opened: Mutex<Option<Opened>>,
-}
-
-/// A model that is open in a worker.
-struct Opened {
-    connection: Connection,
-    /// Memory for inputs.
-    inputs: Option<Shared>,
-    /// The file of the native runtime.
-    runtime: Option<PathBuf>,
-    /// How long the last run took.
-    last: Option<Duration>,
-}
-
-/// Why a call of the worker failed.
-enum Failure {
-    /// The worker, or qp, has said why; the worker goes on.
-    Told(BackendError),
-    /// The two do not understand each other, or the system refuses something: the worker is not to blame, but this connection is
-    /// of no more use.
-    Broken(io::Error),
-    /// The worker has ended.
-    Lost,
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, UnexpectedEof};
-        match error.kind() {
-            BrokenPipe | ConnectionReset | NotConnected | UnexpectedEof => Self::Lost,
-            _ => Self::Broken(error),
-        }
-    }
 }
 
 /// Why a call failed, for the user.
@@ -325,253 +254,13 @@ impl Remote {
         let runtime = status.map(|status| PathBuf::from(status.path.as_str()));
         self.lineage.check(&self.backend, progress)?;
         let connection = self.worker.connect(runtime.as_deref(), &|| progress("", 0, 0))?;
-        let mut opened = Opened { connection, inputs: None, runtime, last: None };
+        let mut opened = Opened::new(connection, runtime);
         opened.connection.results.begin();
         let made = self.lineage.make(&mut opened.connection, &mut Waiting::new(&self.worker, progress));
         match made {
             Ok(()) => Ok(opened),
             // A model that could not be opened is tried anew.
             Err(failure) => Err(self.fault(failure, opened, &mut None)),
-        }
-    }
-}
-
-impl Lineage {
-    /// Makes sure that the worker will find what is open here: a file that was only touched, or replaced by its like.
-    fn check(&self, backend: &BackendBox, tell: Tell<'_>) -> Result<(), BackendError> {
-        let (location, files, local) = match &self.origin {
-            Origin::Edited { of, .. } => return of.check(backend, tell),
-            Origin::File { location, files, local } => (location, files, local),
-        };
-        let mut files = lock(files);
-        let now = files.now();
-        if *files == now {
-            return Ok(());
-        }
-        if files.has_other_data(&now) {
-            return Err(files.changed(&now));
-        }
-        let progress = FnProgress(|stage: &str, done, total| tell(stage, done, total));
-        let progress = || Progress_TO::from_ptr(RRef::new(&progress), TD_Opaque);
-        let again = backend.open(location.as_str().into(), RSlice::EMPTY, progress()).into_result()?;
-        if content(&again, &progress)? != content(local, &progress)? {
-            return Err(files.changed(&now));
-        }
-        *files = now;
-        Ok(())
-    }
-
-    /// Makes the model in the worker: of the nearest of its ancestors that is open there, or of the file.
-    fn make(&self, connection: &mut Connection, waiting: &mut Waiting<'_>) -> Result<(), Failure> {
-        let mut steps = Vec::new();
-        let mut at = self;
-        while let Origin::Edited { of, edits } = &at.origin {
-            steps.push((at.id, of, edits));
-            at = of;
-        }
-        let Origin::File { location, files, .. } = &at.origin else { return Ok(()) };
-        let mut known = None;
-        if !steps.is_empty() {
-            connection.link.send(&Order::Which(steps.iter().map(|(_, of, _)| of.id).collect()))?;
-            match waiting.answer(connection)? {
-                Answer::Known(place) => known = place,
-                other => return Err(unfit(other)),
-            }
-        }
-        if known.is_none() {
-            let files = lock(files).clone();
-            connection.link.send(&Order::Open { id: at.id, location: location.clone(), files })?;
-            waiting.done(connection)?;
-        }
-        let due = known.map_or(steps.len(), |place| place + 1);
-        for (id, of, edits) in steps.into_iter().take(due).rev() {
-            connection.link.send(&Order::Edit { id, of: of.id, edits: edits.into() })?;
-            waiting.done(connection)?;
-        }
-        Ok(())
-    }
-}
-
-/// What a model is: its description, and a hash of all that it stores.
-fn content<'p>(
-    model: &ModelBox,
-    progress: &dyn Fn() -> ProgressRef<'p>,
-) -> Result<(ModelInfo, blake3::Hash), BackendError> {
-    let info = model.info().into_result()?;
-    let mut hash = blake3::Hasher::new();
-    for tensor in &info.tensors {
-        let mut sink = FnSink(|view: TensorView<'_>| {
-            hash.update(view.bytes.as_slice());
-            Ok(())
-        });
-        let sink = TensorSink_TO::from_ptr(RMut::new(&mut sink), TD_Opaque);
-        model.read_tensor(tensor.name.as_str().into(), sink, progress()).into_result()?;
-    }
-    Ok((info, hash.finalize()))
-}
-
-/// An answer that does not fit the order.
-fn unfit(answer: Answer) -> Failure {
-    Failure::Told(match answer {
-        Answer::Failed(fault) => fault.into(),
-        _ => BackendError::internal("the worker answered something else"),
-    })
-}
-
-/// Takes progress, and says whether to stop; an empty stage only asks.
-type Tell<'a> = &'a (dyn Fn(&str, u64, u64) -> bool + Sync);
-
-fn tell(progress: &ProgressRef<'_>) -> impl Fn(&str, u64, u64) -> bool {
-    |stage, done, total| progress.update(stage.into(), done, total)
-}
-
-/// Waits for answers; meanwhile passes on progress and Ctrl-C, and keeps to the time limit.
-struct Waiting<'a> {
-    worker: &'a Worker,
-    progress: Tell<'a>,
-    begun: Instant,
-    looked: Instant,
-    noted: u64,
-    /// When it was told to stop.
-    stopped: Option<Instant>,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(worker: &'a Worker, progress: Tell<'a>) -> Self {
-        let now = Instant::now();
-        Self { worker, progress, begun: now, looked: now, noted: 0, stopped: None }
-    }
-
-    /// The next answer.
-    fn answer(&mut self, connection: &mut Connection) -> Result<Answer, Failure> {
-        loop {
-            if self.looked.elapsed() >= TICK {
-                self.look(connection)?;
-            }
-            if let Some(answer) = connection.link.receive(Some(TICK))? {
-                return Ok(answer);
-            }
-        }
-    }
-
-    fn done(&mut self, connection: &mut Connection) -> Result<(), Failure> {
-        match self.answer(connection)? {
-            Answer::Done => Ok(()),
-            other => Err(unfit(other)),
-        }
-    }
-
-    fn look(&mut self, connection: &Connection) -> Result<(), Failure> {
-        self.looked = Instant::now();
-        let is_cancelled = match connection.results.noted(self.noted) {
-            Some((sequence, stage, done, total)) => {
-                self.noted = sequence;
-                (self.progress)(&stage, done, total)
-            }
-            None => (self.progress)("", 0, 0),
-        };
-        if is_cancelled && self.stopped.is_none() {
-            connection.results.stop();
-            self.stopped = Some(Instant::now());
-        }
-        let reason = match self.stopped {
-            Some(since) if is_cancelled && since.elapsed() > PATIENCE => Reason::Cancelled,
-            _ if self.worker.workers.time_limit.is_some_and(|limit| self.begun.elapsed() > limit) => {
-                Reason::TimeLimit
-            }
-            _ => return Ok(()),
-        };
-        self.worker.end(connection.generation, reason);
-        Err(Failure::Lost)
-    }
-
-    /// Asks the worker to stop: nothing more is wanted.
-    fn stop(&mut self, connection: &Connection) {
-        connection.results.stop();
-        self.stopped.get_or_insert_with(Instant::now);
-    }
-}
-
-impl Opened {
-    /// Puts the inputs where the worker finds them.
-    fn placed(&mut self, request: &RunRequest<'_>) -> Result<Vec<Placed>, Failure> {
-        let is_text = |view: &TensorView<'_>| view.dtype.bits() == 0;
-        let room: usize = request
-            .inputs
-            .iter()
-            .filter(|view| !is_text(view))
-            .map(|view| view.bytes.len().next_multiple_of(ALIGNMENT))
-            .sum();
-        if self.inputs.as_ref().is_none_or(|memory| memory.len() < room) && room > 0 {
-            let memory = Shared::new(room.checked_next_power_of_two().unwrap_or(room))?;
-            self.connection.link.send_with(&Order::Memory, &[memory.descriptor()])?;
-            self.inputs = Some(memory);
-        }
-        let (mut offset, mut placed) = (0, Vec::new());
-        for view in request.inputs.iter() {
-            let place = match self.inputs.as_ref().filter(|_| !is_text(view)) {
-                Some(memory) => {
-                    memory.write(offset, view.bytes.as_slice())?;
-                    Place::Shared { offset, bytes: view.bytes.len() }
-                }
-                None => Place::Here(view.bytes.to_vec()),
-            };
-            if matches!(place, Place::Shared { .. }) {
-                offset += view.bytes.len().next_multiple_of(ALIGNMENT);
-            }
-            placed.push(Placed::of(view, view.first_element, place));
-        }
-        Ok(placed)
-    }
-
-    fn run(
-        &mut self,
-        request: &RunRequest<'_>,
-        mut sink: TensorSinkMut<'_>,
-        waiting: &mut Waiting<'_>,
-    ) -> Result<RunReport, Failure> {
-        let inputs = self.placed(request)?;
-        let connection = &mut self.connection;
-        // Only a short run is shorter than being woken.
-        connection.link.attention =
-            self.last.filter(|last| *last < SHORT).map_or(Duration::ZERO, |_| 2 * SHORT);
-        let begun = Instant::now();
-        connection.link.send(&Order::Run {
-            inputs,
-            fetch: request.fetch.0,
-            names: request.names.iter().map(|name| name.as_str().to_owned()).collect(),
-            options: from_pairs(request.options.as_slice()),
-        })?;
-        let mut failure: Option<BackendError> = None;
-        loop {
-            match waiting.answer(connection)? {
-                Answer::Piece(placed) => {
-                    if failure.is_some() {
-                        continue;
-                    }
-                    let parameters = placed.parameters();
-                    let bytes = match &placed.place {
-                        Place::Here(bytes) => bytes.as_slice(),
-                        Place::Shared { offset, bytes } => connection.results.read(*offset, *bytes)?,
-                    };
-                    let view = placed.view(bytes, parameters.as_ref());
-                    if let Err(error) = sink.tensor(view).into_result() {
-                        failure = Some(error);
-                        waiting.stop(connection);
-                    }
-                }
-                Answer::Full => connection.link.send(&Order::Free(failure.is_none()))?,
-                answer => {
-                    return match (failure, answer) {
-                        (Some(error), _) => Err(Failure::Told(error)),
-                        (None, Answer::Ran(ran)) => {
-                            self.last = Some(begun.elapsed());
-                            Ok(ran.into())
-                        }
-                        (None, other) => Err(unfit(other)),
-                    };
-                }
-            }
         }
     }
 }

@@ -129,9 +129,13 @@ fn pairs(info: &ModelInfo) -> Vec<Pair<'_>> {
     for layer in info.layers.iter().filter(|layer| !layer.is_inner) {
         let Some(scaled) = scaled(info, layer, &readers) else { continue };
         let mut value = layer.outputs.first();
+        // No way is longer than the model has layers; a description that runs in a circle has one without end.
+        let mut left = info.layers.len();
         while let Some(name) = value
             && let Some(next) = only_reader(name)
+            && left > 0
         {
+            left -= 1;
             if is_homogeneous(next) {
                 value = next.outputs.first();
                 continue;

@@ -13,6 +13,12 @@ use std::collections::HashSet;
 /// A weight is moved at most this often after it is dequantized.
 const MAX_MOVES: usize = 4;
 
+/// How many bounds stand behind a layer at most: a ReLU6 is put back as two.
+const MAX_CLAMPS: usize = 16;
+
+/// Of how many values it is asked at most whether they are negative.
+const MAX_ASKED: usize = 100;
+
 /// The upper bound of a ReLU6, and how near to it the largest code must be.
 const RELU6: f64 = 6.0;
 const NEAR: f64 = 1e-4;
@@ -51,18 +57,21 @@ impl Editor<'_> {
     pub(super) fn computing(&self, target: &str) -> Result<usize> {
         let unknown = || BackendError::not_found(format!("no layer computes `{target}`"));
         let mut place = self.place_of(target).ok_or_else(unknown)?;
-        while let Some(input) = clamped(&self.graph.node[place]) {
+        // Names that are computed twice could lead back.
+        for _ in 0..MAX_CLAMPS {
+            let Some(input) = clamped(&self.graph.node[place]) else { return Ok(place) };
             place = self.place_of(input).ok_or_else(unknown)?;
         }
-        Ok(place)
+        Err(BackendError::invalid_input(format!("too many bounds stand behind what computes `{target}`")))
     }
 
     /// What a layer computes, behind the ReLU that was put back.
     fn results(&self, place: usize) -> Vec<String> {
         let mut results = self.graph.node[place].output.clone();
         for result in &mut results {
-            while let Some(clamp) = self.graph.node.iter().find(|node| clamped(node) == Some(result.as_str()))
-            {
+            for _ in 0..MAX_CLAMPS {
+                let clamp = self.graph.node.iter().find(|node| clamped(node) == Some(result.as_str()));
+                let Some(clamp) = clamp else { break };
                 result.clone_from(&clamp.output[0]);
             }
         }
@@ -150,7 +159,7 @@ impl Editor<'_> {
     /// Quantizers leave a ReLU, or a ReLU6, to codes that begin at 0: without the codes it is a layer again.
     pub(super) fn rectified(&mut self, value: &str, dequantize: usize) -> Result<String> {
         let Some(place) = self.place_of(value) else { return Ok(value.to_owned()) };
-        if self.is_positive(value, MAX_MOVES) {
+        if self.is_positive(value) {
             return Ok(value.to_owned());
         }
         let node = &self.graph.node[dequantize];
@@ -217,27 +226,40 @@ impl Editor<'_> {
         !is_result && readers.all(is_quantize)
     }
 
-    /// Whether a value is never negative, so that a ReLU behind it has no effect.
-    fn is_positive(&self, value: &str, depth: usize) -> bool {
-        let Some(node) = self.producer(value) else { return false };
-        match node.op_type.as_deref().unwrap_or_default() {
-            "Relu" | "Sigmoid" | "Softmax" | "HardSigmoid" | "Softplus" | "Exp" | "Abs" | "Sqrt" => true,
-            "DequantizeLinear" => {
-                let name = node.input.get(2).map(String::as_str).unwrap_or_default();
-                let low = self.dtype_of(name).and_then(DType::code_range).map(|(low, _)| low as f64);
-                let zero_points = self.stored_numbers(name).unwrap_or_default();
-                low.is_some()
-                    && !zero_points.is_empty()
-                    && zero_points.iter().all(|point| Some(*point) == low)
+    /// Whether a value is never negative, so that a ReLU behind it has no effect: where all of what it is moved, joined and
+    /// averaged from is so.
+    fn is_positive(&self, value: &str) -> bool {
+        // What is joined may be the same many times over: each is asked once.
+        let (mut asked, mut due) = (HashSet::from([value]), vec![value]);
+        while let Some(value) = due.pop() {
+            let Some(node) = self.producer(value) else { return false };
+            let moved = match node.op_type.as_deref().unwrap_or_default() {
+                "Relu" | "Sigmoid" | "Softmax" | "HardSigmoid" | "Softplus" | "Exp" | "Abs" | "Sqrt" => {
+                    continue;
+                }
+                "DequantizeLinear" if self.begins_at_zero(node) => continue,
+                "Concat" => node.input.as_slice(),
+                op if matches!(op, "AveragePool" | "GlobalAveragePool" | "ReduceMean" | "Min")
+                    || operator::moves_codes(op) =>
+                {
+                    node.input.get(..1).unwrap_or_default()
+                }
+                _ => return false,
+            };
+            if moved.is_empty() || asked.len() > MAX_ASKED {
+                return false;
             }
-            "Concat" => depth > 0 && node.input.iter().all(|input| self.is_positive(input, depth - 1)),
-            op if matches!(op, "AveragePool" | "GlobalAveragePool" | "ReduceMean" | "Min")
-                || operator::moves_codes(op) =>
-            {
-                depth > 0 && node.input.first().is_some_and(|input| self.is_positive(input, depth - 1))
-            }
-            _ => false,
+            due.extend(moved.iter().map(String::as_str).filter(|input| asked.insert(*input)));
         }
+        true
+    }
+
+    /// Whether the lowest code of a `DequantizeLinear` stands for zero.
+    fn begins_at_zero(&self, node: &NodeProto) -> bool {
+        let name = node.input.get(2).map(String::as_str).unwrap_or_default();
+        let low = self.dtype_of(name).and_then(DType::code_range).map(|(low, _)| low as f64);
+        let zero_points = self.stored_numbers(name).unwrap_or_default();
+        low.is_some() && !zero_points.is_empty() && zero_points.iter().all(|point| Some(*point) == low)
     }
 
     pub(super) fn dtype_of(&self, name: &str) -> Option<DType> {

@@ -1,5 +1,6 @@
 //! Walks all graphs of a model and builds the index.
 
+use super::circle::circle;
 use super::constant::{attribute_type, constant_tensor, is_constant};
 use super::{Graph, Layer, Stored, TensorData, Value, ValueId, domain};
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, code};
@@ -15,7 +16,7 @@ const MAX_MADE_BYTES: usize = 32 << 20;
 /// Builds the index, and takes the tensors out of the model in the process.
 ///
 /// # Errors
-/// `CorruptFile` for names that are too long.
+/// `CorruptFile` for names that are too long, and for layers that read what is computed from their own results.
 pub fn index(model: &mut ModelProto) -> Result<Graph> {
     let mut builder = Builder::new(model);
     let main = builder.scope(String::new(), None);
@@ -27,8 +28,11 @@ pub fn index(model: &mut ModelProto) -> Result<Graph> {
     for function in &mut model.functions {
         builder.function(function);
     }
-    match builder.fault {
-        Some(fault) => Err(fault),
+    if let Some(fault) = builder.fault {
+        return Err(fault);
+    }
+    match circle(&builder.graph) {
+        Some(layers) => Err(BackendError::corrupt_file(format!("the graph runs in a circle: {layers}"))),
         None => Ok(builder.graph),
     }
 }

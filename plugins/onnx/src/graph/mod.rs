@@ -14,6 +14,7 @@
 //!   is `<layer>:<attribute>`.
 
 mod builder;
+mod circle;
 mod constant;
 
 use crate::proto::{SparseTensorProto, TensorProto};
