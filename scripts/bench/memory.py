@@ -1,17 +1,31 @@
 #!/usr/bin/env python3
-"""Does qp grow? Loads, runs and unloads a model many times in one session, for each backend, and prints the
-resident memory after 100 rounds and at the end. Linux only.
+"""Does qp grow? Repeats commands many times in one session and prints the resident memory after a tenth of the rounds and at the
+end, of qp and of its workers. Linux only.
 
-    scripts/bench/memory.py [--qp target/release/qp] [--rounds 1000]
+    scripts/bench/memory.py [--qp target/release/qp] [--rounds 2000] [models | commands]
+
+  models    loads, runs and unloads a model, for each backend
+  commands  one command after the other, those that look, run, compare, change and write
 """
 
 import argparse
 import json
 import pathlib
 import subprocess
+import tempfile
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
 MODELS = ["resnet8.onnx", "resnet8_int8.onnx", "resnet8_traced.pt", "resnet8_int8.pt"]
+PAIR = "resnet8.onnx resnet8_int8.onnx --data models/digits.npz"
+# Each is repeated; the session has the four models open, an input and a dataset.
+COMMANDS = [
+    "summary", "layers resnet8_int8.onnx", "layer layer1.conv1", "graph", "weights layer1.conv1", "stats resnet8.onnx", "quant --model resnet8_int8.onnx",
+    "lint resnet8_int8.onnx", "diff resnet8.onnx resnet8_int8.onnx", "run resnet8.onnx", "run resnet8_int8.onnx", "run resnet8_traced.pt",
+    "run resnet8_int8.pt", "capture resnet8.onnx", "capture resnet8_int8.pt", f"compare {PAIR} --samples 1",
+    "compare resnet8_traced.pt resnet8_int8.pt --data models/digits.npz --samples 1", f"evaluate {PAIR} --samples 4",
+    f"flips {PAIR} --samples 4", f"doctor {PAIR} --samples 1", f"sensitivity {PAIR} --samples 1", "scale layer1.conv1.weight 1.1 --model resnet8_int8.onnx; undo --model resnet8_int8.onnx",
+    "quantize resnet8.onnx --data models/digits.npz --samples 1 --out {out} --force", "export resnet8.onnx {out} --force",
+]
 
 
 class Session:
@@ -25,48 +39,75 @@ class Session:
     def command(self, line):
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        assert "error" not in answer or answer["error"] is None, answer
-        return answer
+        answer = self.process.stdout.readline()
+        assert answer, f"the session ended with `{line}`"
+        return json.loads(answer)
 
     def resident_kib(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1])
+        """Of qp, and of its workers together."""
+        own = self.process.pid
+        workers = [entry.name for entry in pathlib.Path("/proc").iterdir() if entry.name.isdigit() and parent(entry) == own]
+        return resident_kib(own), sum(map(resident_kib, workers))
 
     def close(self):
         self.process.stdin.close()
         self.process.wait()
 
 
-def growth(qp, model, rounds):
-    """Resident KiB after 100 rounds and after all."""
-    session = Session(qp)
-    session.command("open models")
-    session.command("use resnet8.onnx")
-    session.command("input models/digits.npz:images[0]")
-    early = 0
+def parent(process):
+    try:
+        return int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
+
+
+def resident_kib(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1])
+
+
+def growth(session, lines, rounds):
+    """Resident KiB of qp and its workers after a tenth of the rounds, and after all; and how often there was an error."""
+    early, errors = (0, 0), 0
     for number in range(1, rounds + 1):
-        session.command(f"load {model}")
-        session.command(f"run {model}")
-        session.command(f"unload {model}")
-        if model == "resnet8.onnx":
-            session.command("input models/digits.npz:images[0]")
-        if number == min(100, rounds):
+        for line in lines:
+            errors += bool(session.command(line).get("error"))
+        if number == max(1, rounds // 10):
             early = session.resident_kib()
-    late = session.resident_kib()
-    session.close()
-    return early, late
+    return early, session.resident_kib(), errors
+
+
+def prepared(qp):
+    session = Session(qp)
+    for line in ("open models", "use resnet8.onnx", "input models/digits.npz:images[0]"):
+        session.command(line)
+    return session
+
+
+def show(name, early, late, errors):
+    changes = "".join(f"{before / 1024:10.1f}{after / 1024:8.1f}{(after - before) / 1024:+7.1f}" for before, after in zip(early, late))
+    print(f"{name[:60]:60}{changes}{f'  {errors} errors' if errors else ''}", flush=True)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", help="the program")
-    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=2000)
+    parser.add_argument("what", nargs="*", choices=["models", "commands", []], help="both by default")
     arguments = parser.parse_args()
-    print(f"{'model':20} {'after 100':>12} {f'after {arguments.rounds}':>12} {'growth':>10}")
-    for model in MODELS:
-        early, late = growth(arguments.qp, model, arguments.rounds)
-        print(f"{model:20} {early / 1024:8.1f} MiB {late / 1024:8.1f} MiB {(late - early) / 1024:+6.1f} MiB")
+    print(f"{'MiB after a tenth, after ' + str(arguments.rounds) + ', and the growth':60}{'qp':>17}{'workers':>25}")
+    if "models" in (arguments.what or ["models"]):
+        for model in MODELS:
+            session = prepared(arguments.qp)
+            again = ["input models/digits.npz:images[0]"] if model == "resnet8.onnx" else []
+            show(model, *growth(session, [f"load {model}", f"run {model}", f"unload {model}", *again], arguments.rounds))
+            session.close()
+    if "commands" in (arguments.what or ["commands"]):
+        with tempfile.TemporaryDirectory() as folder:
+            session = prepared(arguments.qp)
+            for line in COMMANDS:
+                show(line, *growth(session, line.format(out=f"{folder}/out.onnx").split("; "), arguments.rounds))
+            session.close()
 
 
 if __name__ == "__main__":

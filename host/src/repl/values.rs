@@ -36,6 +36,12 @@ pub fn values_of(command: &str, argument: &clap::Arg, partial: &str, vocabulary:
     match kind {
         "NAME=VALUE" if matches!(argument.get_long(), Some("option" | "set")) => settings(vocabulary),
         "MODEL" if partial.contains('/') => files(vocabulary, partial, |name| is_model(vocabulary, name)),
+        // The model may be left out, and what follows it is a file.
+        "[MODEL] PATH" => {
+            let mut values = whole(&vocabulary.models);
+            values.extend(files(vocabulary, partial, |_| true));
+            values
+        }
         "MODEL" => whole(&vocabulary.models),
         "LAYER" => layers(vocabulary, partial, |layer| match command {
             "weights" => layer.has_weights,

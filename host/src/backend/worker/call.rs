@@ -23,6 +23,8 @@ pub(super) struct Opened {
     pub(super) runtime: Option<PathBuf>,
     /// How long the last run took.
     last: Option<Duration>,
+    /// When the last call was over.
+    pub(super) answered: Instant,
 }
 
 /// Why a call of the worker failed.
@@ -130,7 +132,7 @@ impl<'a> Waiting<'a> {
 
 impl Opened {
     pub(super) fn new(connection: Connection, runtime: Option<PathBuf>) -> Self {
-        Self { connection, inputs: None, runtime, last: None }
+        Self { connection, inputs: None, runtime, last: None, answered: Instant::now() }
     }
 
     /// Puts the inputs where the worker finds them.

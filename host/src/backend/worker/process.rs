@@ -54,6 +54,8 @@ pub(super) struct Process {
     heard: Arc<Mutex<Vec<u8>>>,
     /// The plugin's library and the runtime when it was started.
     stamps: [Option<Stamp>; 2],
+    /// When these were last compared with the files.
+    compared: Instant,
 }
 
 /// Why qp ends a worker.
@@ -143,12 +145,16 @@ impl Worker {
     }
 
     /// Whether the worker with this number is the one to use: it runs, and what it has opened is as it was. `runtime` is the file of
-    /// the native runtime.
-    pub(super) fn is_current(&self, generation: u64, runtime: Option<&Path>) -> bool {
-        let stamps = self.stamps(runtime);
+    /// the native runtime. Of runs that follow each other at once, `is_repeated`, not each looks at the files.
+    pub(super) fn is_current(&self, generation: u64, runtime: Option<&Path>, is_repeated: bool) -> bool {
         let mut state = lock(&self.state);
-        generation == state.generation
-            && state.process.as_mut().is_some_and(|process| process.is_of(&stamps) && process.lives())
+        let Some(process) = state.process.as_mut() else { return false };
+        let is_of_files = (is_repeated && process.compared.elapsed() < TICK) || {
+            process.compared = Instant::now();
+            process.is_of(&self.stamps(runtime))
+        };
+        let lives = process.lives();
+        generation == state.generation && is_of_files && lives
     }
 
     /// A connection for one more model, to a worker that is started if none runs, or if the plugin or the runtime has changed;
@@ -300,7 +306,7 @@ impl Process {
         std::thread::Builder::new()
             .name("worker output".to_owned())
             .spawn(move || listen(reader, &kept, passed.as_deref()))?;
-        Ok(Self { child, control: Link::new(own), heard, stamps })
+        Ok(Self { child, control: Link::new(own), heard, stamps, compared: Instant::now() })
     }
 
     /// How it ended, once it has.

@@ -5,7 +5,7 @@ use super::files::Files;
 use super::lineage::{Lineage, Origin};
 use super::message::{Answer, Beginning, Change, Order, from_pairs};
 use super::process::{Connection, Ending, Worker};
-use super::{Workers, lock};
+use super::{SHORT, Workers, lock};
 use crate::backend::Manifest;
 use qp_abi::abi_stable::RMut;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
@@ -156,9 +156,11 @@ impl Remote {
         work: impl FnOnce(&mut Opened, &mut Waiting<'_>) -> Result<T, Failure>,
     ) -> Result<T, Fault> {
         let mut slot = lock(&self.opened);
-        let current = slot
-            .take()
-            .filter(|opened| self.worker.is_current(opened.connection.generation, opened.runtime.as_deref()));
+        let is_current = |opened: &Opened| {
+            let is_repeated = opened.answered.elapsed() < SHORT;
+            self.worker.is_current(opened.connection.generation, opened.runtime.as_deref(), is_repeated)
+        };
+        let current = slot.take().filter(is_current);
         let mut opened = match current {
             Some(opened) => opened,
             None => self.open(progress)?,
@@ -166,6 +168,7 @@ impl Remote {
         opened.connection.results.begin();
         match work(&mut opened, &mut Waiting::new(&self.worker, progress)) {
             Ok(result) => {
+                opened.answered = Instant::now();
                 *slot = Some(opened);
                 Ok(result)
             }

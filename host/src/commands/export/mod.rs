@@ -23,9 +23,10 @@ pub(super) struct Export;
 
 /// The arguments of `export`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "export [OPTIONS] [MODEL] PATH")]
 pub(super) struct Arguments {
     /// The model and the file to write; or only the file, for the current model
-    #[arg(value_name = "MODEL] [PATH", required = true, num_args = 1..=2)]
+    #[arg(value_name = "[MODEL] PATH", required = true, num_args = 1..=2)]
     words: Vec<String>,
     /// Write only this stored tensor, or the weight of this layer, as `.npy`
     #[arg(long, value_name = "TENSOR")]
