@@ -168,6 +168,24 @@ fn places_that_cannot_be_opened_are_said_plainly() {
 }
 
 #[test]
+fn a_file_in_the_open_folder_is_offered_for_one_that_is_not_found() {
+    let world = World::new();
+    let hint = |line: &str| {
+        let ran = world.run(line);
+        assert!(ran.error().contains("no such file or directory"), "{}", ran.talk);
+        ran.hint().to_owned()
+    };
+    assert_eq!(
+        hint("open models; compare resnet8.onnx resnet8_int8.onnx --data digits.npz --samples 4"),
+        "Did you mean `models/digits.npz`?"
+    );
+    assert_eq!(hint("open models; input digits.npz:images[0:4]"), "Did you mean `models/digits.npz`?");
+    assert_eq!(hint("open models; input x=digits.npz:images"), "Did you mean `models/digits.npz`?");
+    assert_eq!(hint("input models/digts.npz:images[0]"), "Did you mean `models/digits.npz`?");
+    assert!(!world.run("input nothing/like.npy").talk.contains("hint"));
+}
+
+#[test]
 fn a_missing_runtime_is_one_line_with_what_to_do() {
     let world = World::new();
     for file in ["resnet8.onnx", "resnet8_traced.pt"] {

@@ -128,6 +128,22 @@ fn a_worker_that_ends_while_it_has_nothing_to_do_is_replaced_and_leaves_nothing(
     assert_eq!(state(&session), at_first);
 }
 
+/// A killed process dies when the system gets to it; one that is stopped dies for certain after the run was sent to it.
+#[test]
+fn a_worker_that_dies_before_it_takes_a_run_up_is_replaced() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("load models/resnet8.onnx");
+    let before = outputs(&mut session);
+    let worker = workers(session.id())[0];
+    Command::new("kill").args(["-STOP", &worker.to_string()]).status().unwrap();
+    session.send("run");
+    std::thread::sleep(Duration::from_millis(500));
+    kill(worker);
+    assert_eq!(session.next("run")["outputs"], before);
+    assert_ne!(workers(session.id())[0], worker);
+}
+
 #[test]
 fn a_worker_that_is_killed_in_a_long_command_ends_that_command() {
     let world = World::new();

@@ -265,7 +265,8 @@ fn open_error(path: &Path, error: &std::io::Error) -> Error {
     }
 }
 
-fn nearest_sibling(path: &Path) -> Option<PathBuf> {
+/// The file in the folder of `path` whose name is nearly the same.
+pub fn nearest_sibling(path: &Path) -> Option<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let wanted = path.file_name()?.to_string_lossy();
     let names: Vec<String> = std::fs::read_dir(folder)

@@ -1,6 +1,7 @@
 //! From a line of text to a displayed result: parse, expand, check, run, print, remember.
 
 mod block;
+mod missing;
 mod redirect;
 mod watch;
 
@@ -253,7 +254,8 @@ impl Executor {
         }
         let prepared = Prepared::new(&line)?;
         let scope = Scope { ui: &self.ui, cancel: &self.cancel };
-        let report = prepared.run(&mut self.playground, &scope)?;
+        let ran = prepared.run(&mut self.playground, &scope);
+        let report = ran.map_err(|error| missing::with_place(error, &prepared, &self.playground))?;
         if prepared.format.is_none() {
             // `format json` itself answers in JSON.
             *format = self.playground.settings.format;

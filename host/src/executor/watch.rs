@@ -21,7 +21,7 @@ const STEP: Duration = Duration::from_millis(50);
 /// At most this many entries of a folder are checked.
 const MAX_ENTRIES: usize = 10_000;
 /// Arguments that name files to read, by their ids.
-const READ: [&str; 6] = ["data", "labels", "targets", "classes", "sources", "words"];
+pub(super) const READ: [&str; 6] = ["data", "labels", "targets", "classes", "sources", "words"];
 
 /// What is known about a file without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,6 +25,8 @@ pub(super) struct Opened {
     last: Option<Duration>,
     /// When the last call was over.
     pub(super) answered: Instant,
+    /// Whether this call follows the last one at once.
+    pub(super) is_repeated: bool,
 }
 
 /// Why a call of the worker failed.
@@ -132,7 +134,7 @@ impl<'a> Waiting<'a> {
 
 impl Opened {
     pub(super) fn new(connection: Connection, runtime: Option<PathBuf>) -> Self {
-        Self { connection, inputs: None, runtime, last: None, answered: Instant::now() }
+        Self { connection, inputs: None, runtime, last: None, answered: Instant::now(), is_repeated: false }
     }
 
     /// Puts the inputs where the worker finds them.
@@ -169,7 +171,7 @@ impl Opened {
     pub(super) fn run(
         &mut self,
         request: &RunRequest<'_>,
-        mut sink: TensorSinkMut<'_>,
+        sink: &mut TensorSinkMut<'_>,
         waiting: &mut Waiting<'_>,
     ) -> Result<RunReport, Failure> {
         let inputs = self.placed(request)?;

@@ -76,6 +76,11 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    /// Whether qp did not end it.
+    pub(super) fn is_unasked(&self) -> bool {
+        self.reason.is_none()
+    }
+
     /// Whether what it ran ended it: neither qp nor the system did.
     pub(super) fn is_crash(&self) -> bool {
         self.reason.is_none() && self.status.is_some_and(|status| status.signal() != Some(consts::SIGKILL))

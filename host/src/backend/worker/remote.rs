@@ -124,6 +124,8 @@ enum Fault {
     Error(BackendError),
     /// The worker has ended, at this stage if any was told.
     Ended(Ending, String),
+    /// The worker had ended before it took the call up.
+    Missed(Ending),
 }
 
 impl From<BackendError> for Fault {
@@ -149,18 +151,35 @@ impl Remote {
         Model_TO::from_value(remote, TD_Opaque)
     }
 
-    /// Calls the worker, which is started and given the model if need be.
+    /// Calls the worker, which is started and given the model if need be. One that ended before it took the call up is no news: it
+    /// may take a while to die.
     fn call<T>(
         &self,
         progress: Tell<'_>,
-        work: impl FnOnce(&mut Opened, &mut Waiting<'_>) -> Result<T, Failure>,
+        mut work: impl FnMut(&mut Opened, &mut Waiting<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Fault> {
+        match self.attempt(progress, &mut work) {
+            Err(Fault::Missed(_)) => match self.attempt(progress, &mut work) {
+                Err(Fault::Missed(ending)) => Err(Fault::Ended(ending, String::new())),
+                result => result,
+            },
+            result => result,
+        }
+    }
+
+    fn attempt<T>(
+        &self,
+        progress: Tell<'_>,
+        work: &mut dyn FnMut(&mut Opened, &mut Waiting<'_>) -> Result<T, Failure>,
     ) -> Result<T, Fault> {
         let mut slot = lock(&self.opened);
-        let is_current = |opened: &Opened| {
-            let is_repeated = opened.answered.elapsed() < SHORT;
-            self.worker.is_current(opened.connection.generation, opened.runtime.as_deref(), is_repeated)
-        };
-        let current = slot.take().filter(is_current);
+        let current = slot.take().and_then(|mut opened| {
+            opened.is_repeated = opened.answered.elapsed() < SHORT;
+            let generation = opened.connection.generation;
+            let is_current =
+                self.worker.is_current(generation, opened.runtime.as_deref(), opened.is_repeated);
+            is_current.then_some(opened)
+        });
         let mut opened = match current {
             Some(opened) => opened,
             None => self.open(progress)?,
@@ -194,6 +213,9 @@ impl Remote {
                 let Connection { generation, results, .. } = &opened.connection;
                 let stage = results.noted(0).map_or_else(String::new, |(_, stage, ..)| stage);
                 match self.worker.ending(*generation) {
+                    Some(ending) if ending.is_unasked() && !opened.is_repeated && !results.is_taken_up() => {
+                        Fault::Missed(ending)
+                    }
                     Some(ending) => Fault::Ended(ending, stage),
                     None => Fault::Error(self.worker.gone()),
                 }
@@ -206,6 +228,7 @@ impl Remote {
         let (ending, stage) = match fault {
             Fault::Error(error) => return error,
             Fault::Ended(ending, stage) => (ending, stage),
+            Fault::Missed(ending) => (ending, String::new()),
         };
         let file = self.lineage.file();
         if let Some(layer) = layer_of(&stage) {
@@ -236,8 +259,8 @@ impl Remote {
         };
         let mut unwanted = FnSink(|_: TensorView<'_>| Ok(()));
         let again = self.call(&within, |opened, waiting| {
-            let sink = TensorSink_TO::from_ptr(RMut::new(&mut unwanted), TD_Opaque);
-            opened.run(&steps, sink, waiting)
+            let mut sink = TensorSink_TO::from_ptr(RMut::new(&mut unwanted), TD_Opaque);
+            opened.run(&steps, &mut sink, waiting)
         });
         match again {
             // The same crash, in a layer.
@@ -289,7 +312,7 @@ impl Model for Remote {
     fn run(
         &self,
         request: RunRequest<'_>,
-        sink: TensorSinkMut<'_>,
+        mut sink: TensorSinkMut<'_>,
         progress: ProgressRef<'_>,
     ) -> RResult<RunReport, BackendError> {
         if !self.worker.is_possible() {
@@ -297,7 +320,7 @@ impl Model for Remote {
         }
         guard::catch_in("qp", || {
             let tell = tell(&progress);
-            let ran = self.call(&tell, |opened, waiting| opened.run(&request, sink, waiting));
+            let ran = self.call(&tell, |opened, waiting| opened.run(&request, &mut sink, waiting));
             ran.map_err(|fault| self.explained(self.located(fault, &request, &tell)))
         })
         .into()

@@ -174,6 +174,7 @@ impl Served {
     fn serve(&mut self) -> io::Result<()> {
         loop {
             let Some(order) = self.link.receive(None)? else { continue };
+            self.results.take_up();
             let begun = Instant::now();
             let answer = match order {
                 // It was on its way when the run ended.

@@ -24,6 +24,7 @@ const TOTAL: usize = 3;
 const STAGE_LENGTH: usize = 4;
 const STAGE: usize = 5;
 const STAGE_WORDS: usize = 32;
+const TAKEN: usize = STAGE + STAGE_WORDS;
 
 /// An anonymous file in memory, mapped.
 pub(super) struct Shared {
@@ -96,7 +97,18 @@ impl Shared {
     /// Forgets what was noted and wanted, before the worker gets something to do.
     pub(super) fn begin(&self) {
         self.set_word(STOP, 0);
+        self.set_word(TAKEN, 0);
         self.note("", 0, 0);
+    }
+
+    /// Tells that the worker has taken up what it was told to do.
+    pub(super) fn take_up(&self) {
+        self.set_word(TAKEN, 1);
+    }
+
+    /// Whether the worker has begun since [`Self::begin`].
+    pub(super) fn is_taken_up(&self) -> bool {
+        self.word(TAKEN) != 0
     }
 
     /// Asks the worker to stop.
@@ -196,7 +208,9 @@ mod tests {
         assert!(other.read(place, HALF_BYTES + 1).is_err() && other.read(usize::MAX, 2).is_err());
         assert!(one.write(other.len(), &[1]).is_err());
         one.begin();
-        assert!(!other.is_stop_wanted());
+        assert!(!other.is_stop_wanted() && !one.is_taken_up());
+        other.take_up();
+        assert!(one.is_taken_up());
         one.stop();
         assert!(other.is_stop_wanted());
         other.note("läuft", 3, 4);
