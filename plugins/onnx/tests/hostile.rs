@@ -179,3 +179,20 @@ fn what_is_joined_many_times_is_followed_once() {
     // The ReLU that the codes stand for is there already.
     assert_eq!(kinds, ["Relu", "Concat", "Concat", "Concat", "Concat", "Add"]);
 }
+
+/// A zero point is one of codes, whose zero point is one of codes, and so on.
+#[test]
+fn zero_points_within_zero_points_are_followed_only_so_far() {
+    let number = |n: usize| format!("v{n}");
+    let chain = (0..20_000)
+        .map(|n| node("DequantizeLinear", &["codes", "scale", &number(n)], &[&number(n + 1)]))
+        .chain([node("DequantizeLinear", &["codes", "scale", "v20000"], &["y"])])
+        .collect();
+    let stored = vec![
+        tensor("codes", DType::UINT8, &[], &[3]),
+        tensor("v0", DType::UINT8, &[], &[1]),
+        floats("scale", &[], &[0.5]),
+    ];
+    let (_folder, path) = saved(&model(graph(chain, stored)));
+    assert_eq!(open(&reader(), &path).unwrap().info().unwrap().layers.len(), 20_001);
+}

@@ -116,11 +116,17 @@ impl<'a> Reader<'a> {
 
     /// The numbers of a scale or a zero point.
     pub fn numbers(&self, value: ValueId) -> Numbers {
+        self.numbers_within(value, 0)
+    }
+
+    /// `depth` says in how many scales and zero points this one is nested.
+    fn numbers_within(&self, value: ValueId, depth: usize) -> Numbers {
         let Some((stored, is_code)) = self.root(value, &["DequantizeLinear"]) else {
             return Numbers { is_computed: true, ..Numbers::default() };
         };
         if is_code {
-            return self.dequantized(value, 0).unwrap_or(Numbers { is_computed: true, ..Numbers::default() });
+            let found = self.dequantized(value, depth);
+            return found.unwrap_or(Numbers { is_computed: true, ..Numbers::default() });
         }
         let tensor = self.tensors.get(stored);
         let count = element_count(&tensor.shape).unwrap_or(0);
@@ -153,7 +159,7 @@ impl<'a> Reader<'a> {
             Some(_) => self.numbers(scale),
             None => self.dequantized(scale, depth + 1)?,
         };
-        let zero_points = layer.input(2).map(|value| self.numbers(value));
+        let zero_points = layer.input(2).map(|value| self.numbers_within(value, depth + 1));
         let (codes, scales) = (self.numbers(codes), scales.values?);
         let zero_points = zero_points.map_or_else(|| Some(Vec::new()), |numbers| numbers.values)?;
         let rank = i64::try_from(shape.len()).ok()?;
