@@ -58,9 +58,9 @@ pub(super) fn circle(graph: &Graph) -> Option<String> {
 }
 
 fn quoted(path: &str) -> String {
-    let mut text: String = path.escape_debug().take(MOST_LETTERS).collect();
-    if text.len() < path.len() {
-        text.push('…');
+    let text = path.escape_debug().to_string();
+    match text.char_indices().nth(MOST_LETTERS) {
+        Some((end, _)) => format!("`{}…`", &text[..end]),
+        None => format!("`{text}`"),
     }
-    format!("`{text}`")
 }
