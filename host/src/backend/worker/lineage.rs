@@ -49,9 +49,7 @@ impl Lineage {
             Origin::Edited { of, .. } => of.file(),
         }
     }
-}
 
-impl Lineage {
     /// Makes sure that the worker will find what is open here: a file that was only touched, or replaced by its like.
     pub(super) fn check(&self, backend: &BackendBox, tell: Tell<'_>) -> Result<(), BackendError> {
         let (location, files, local) = match &self.origin {

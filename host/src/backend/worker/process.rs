@@ -83,7 +83,7 @@ impl Ending {
 
     /// Whether what it ran ended it: neither qp nor the system did.
     pub(super) fn is_crash(&self) -> bool {
-        self.reason.is_none() && self.status.is_some_and(|status| status.signal() != Some(consts::SIGKILL))
+        self.is_unasked() && self.status.is_some_and(|status| status.signal() != Some(consts::SIGKILL))
     }
 }
 

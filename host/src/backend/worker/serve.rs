@@ -174,7 +174,10 @@ impl Served {
     fn serve(&mut self) -> io::Result<()> {
         loop {
             let Some(order) = self.link.receive(None)? else { continue };
-            self.results.take_up();
+            // The end of an earlier run, and memory for the next one, are no work.
+            if !matches!(order, Order::Free(_) | Order::Memory) {
+                self.results.take_up();
+            }
             let begun = Instant::now();
             let answer = match order {
                 // It was on its way when the run ended.
