@@ -21,7 +21,7 @@ const STEP: Duration = Duration::from_millis(50);
 /// At most this many entries of a folder are checked.
 const MAX_ENTRIES: usize = 10_000;
 /// Arguments that name files to read, by their ids.
-pub(super) const READ: [&str; 6] = ["data", "labels", "targets", "classes", "sources", "words"];
+const READ: [&str; 6] = ["data", "labels", "targets", "classes", "sources", "words"];
 
 /// What is known about a file without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,20 +230,17 @@ impl Executor {
 
 /// The existing files that a line's arguments name.
 pub(super) fn files_read(prepared: &Prepared, playground: &Playground) -> Vec<PathBuf> {
-    let mut files = Vec::new();
+    let named = files_named(prepared).into_iter().map(|file| playground.path(&file));
+    named.filter(|path| path.exists()).collect()
+}
+
+/// What of a line's arguments may be the names of files to read.
+pub(super) fn files_named(prepared: &Prepared) -> Vec<String> {
     let paths = prepared.paths();
-    for (_, value) in paths.iter().filter(|(id, _)| READ.contains(&id.as_str())) {
-        // `NAME=FILE`, and `FILE:ARRAY[0:4]`.
-        for text in [Some(value.as_str()), value.split_once('=').map(|(_, file)| file)].into_iter().flatten()
-        {
-            let file = Selection::parse(text).map_or(text, |(file, _)| file);
-            let path = playground.path(file);
-            if path.exists() {
-                files.push(path);
-            }
-        }
-    }
-    files
+    let values = paths.iter().filter(|(id, _)| READ.contains(&id.as_str())).map(|(_, value)| value.as_str());
+    // `NAME=FILE`, and `FILE:ARRAY[0:4]`.
+    let texts = values.flat_map(|value| [Some(value), value.split_once('=').map(|(_, file)| file)]).flatten();
+    texts.map(|text| Selection::parse(text).map_or(text, |(file, _)| file).to_owned()).collect()
 }
 
 fn one_statement(line: &str) -> Result<Statement> {
