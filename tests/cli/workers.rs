@@ -55,6 +55,14 @@ fn lives(process: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')) || threads > 1
 }
 
+/// A session with these models, and the outputs of the first.
+fn loaded(world: &World, models: &str) -> (Session, Value) {
+    let mut session = world.session();
+    session.command(&format!("load {models}"));
+    let before = outputs(&mut session);
+    (session, before)
+}
+
 fn outputs(session: &mut Session) -> Value {
     session.command("use models/resnet8.onnx");
     session.command("input models/digits.npz:images[0:4]");
@@ -106,9 +114,7 @@ fn both_ways_give_the_same() {
 #[test]
 fn a_worker_that_ends_while_it_has_nothing_to_do_is_replaced_and_leaves_nothing() {
     let world = World::new();
-    let mut session = world.session();
-    session.command("load models/resnet8.onnx");
-    let before = outputs(&mut session);
+    let (mut session, before) = loaded(&world, "models/resnet8.onnx");
     session.command("run");
     let state = |session: &Session| {
         let own = session.open_files().len();
@@ -132,9 +138,7 @@ fn a_worker_that_ends_while_it_has_nothing_to_do_is_replaced_and_leaves_nothing(
 #[test]
 fn a_worker_that_dies_before_it_takes_a_run_up_is_replaced() {
     let world = World::new();
-    let mut session = world.session();
-    session.command("load models/resnet8.onnx");
-    let before = outputs(&mut session);
+    let (mut session, before) = loaded(&world, "models/resnet8.onnx");
     let worker = workers(session.id())[0];
     Command::new("kill").args(["-STOP", &worker.to_string()]).status().unwrap();
     session.send("run");
@@ -147,9 +151,7 @@ fn a_worker_that_dies_before_it_takes_a_run_up_is_replaced() {
 #[test]
 fn a_worker_that_is_killed_in_a_long_command_ends_that_command() {
     let world = World::new();
-    let mut session = world.session();
-    session.command("load models/resnet8.onnx models/resnet8_int8.onnx");
-    let before = outputs(&mut session);
+    let (mut session, before) = loaded(&world, "models/resnet8.onnx models/resnet8_int8.onnx");
     for line in ["run --repeat 100000", "bench --rounds 10000"] {
         session.send(&format!("expect-error RuntimeFailed {line}"));
         std::thread::sleep(Duration::from_millis(300));
