@@ -9,15 +9,11 @@ session must live, and a good model must give what it gave before. A model that 
 
 import argparse
 import pathlib
-import signal
 import sys
 import tempfile
-import time
-import os
-import re
 import zipfile
 
-from workers import GOOD, Terminal, numbers
+from workers import try_all
 
 # Bodies of `forward` in the code of TorchScript, over `x: Tensor` of shape [4, 4].
 TORCHSCRIPT = {
@@ -268,39 +264,12 @@ def main():
     for name, body in TORCHSCRIPT.items():
         torchscript(folder / f"torch_{name}.pt", body)
     onnx_models(folder)
-    sys.exit(try_all(options, folder) > 0)
-
-
-def try_all(options, folder):
-    """Runs each model; gives how many were not as they should be."""
-    session = Terminal(str(pathlib.Path(options.qp).resolve()), folder)
-    reference = numbers(session.line(GOOD))
-    assert reference, "the good model gives nothing"
-    wrong = tried = crashes = refusals = runs = ends = 0
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in (".pt", ".onnx") or options.names and path.name not in options.names and path.stem not in options.names:
-            continue
-        tried += 1
-        shape = "4,4" if path.suffix == ".pt" else "2,4"
-        begun = time.monotonic()
-        session.send(f"load {path}; input random --shape {shape} --seed 1; run")
-        text = session.until_prompt(options.seconds)
-        if text.endswith("<no prompt>"):
-            os.kill(session.pid, signal.SIGINT)
-            text += session.until_prompt(30)
-            ends += 1
-        errors = re.findall(r"error: (.*)", text)
-        is_right = len(errors) <= 1 and "<end>" not in text and "\x1b[2J" not in text and max(map(len, text.splitlines())) < 2000
-        is_right = is_right and numbers(session.line(GOOD)) == reference
-        wrong += not is_right
-        crashes += any("crashed" in error for error in errors)
-        refusals += bool(errors) and not any("crashed" in error for error in errors)
-        runs += not errors
-        what = errors[0].strip() if errors else "cancelled" if "^C" in text else "ran"
-        print(f"  {'right' if is_right else 'WRONG'}  {path.name:32} {time.monotonic() - begun:5.1f} s  {what[:160]}", flush=True)
-    session.close()
-    print(f"{tried} tried: {crashes} ended their worker, {refusals} failed with a reason, {runs} ran, {ends} ended by Ctrl-C; {wrong} wrong")
-    return wrong
+    lines = []
+    for path in sorted([*folder.glob("*.pt"), *folder.glob("*.onnx")]):
+        if not options.names or {path.name, path.stem} & set(options.names):
+            shape = "4,4" if path.suffix == ".pt" else "2,4"
+            lines.append((path.name, f"load {path}; input random --shape {shape} --seed 1; run"))
+    sys.exit(try_all(str(pathlib.Path(options.qp).resolve()), folder, lines, options.seconds) > 0)
 
 
 if __name__ == "__main__":

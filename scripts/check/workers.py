@@ -123,32 +123,42 @@ def numbers(text):
 
 
 def models(options):
-    session = Terminal(options.qp, options.folder)
-    reference = numbers(session.line(GOOD))
-    wrong = tried = crashes = refusals = 0
+    lines = []
     for case in sorted(pathlib.Path(options.cases).iterdir()):
         command = case / "cmd"
         match = re.match(r"qp -c '(load [^;]*; input [^;]*; run)'", command.read_text()) if command.exists() else None
-        if not match:
-            continue
-        tried += 1
-        line = re.sub(r"load ([^\s;]+)", lambda found: f"load '{case}/{found[1]}'", match[1])
+        if match:
+            lines.append((case.name, re.sub(r"load ([^\s;]+)", lambda found: f"load '{case}/{found[1]}'", match[1])))
+    return try_all(options.qp, options.folder, lines)
+
+
+def try_all(qp, folder, lines, seconds=5):
+    """Runs lines in one session, each with a name, and a good model after each; what takes longer than `seconds` is ended with Ctrl-C.
+    Gives how many were not as they should be."""
+    session = Terminal(qp, folder)
+    reference = numbers(session.line(GOOD))
+    assert reference, "the good model gives nothing"
+    wrong = crashes = refusals = ends = 0
+    for name, line in lines:
         session.send(line)
         begun = time.monotonic()
-        text = session.until_prompt(5)
+        text = session.until_prompt(seconds)
         if text.endswith("<no prompt>"):
             os.kill(session.pid, signal.SIGINT)
-            text += session.until_prompt(20)
-        errors = [found for found in re.findall(r"error: (.*)", text)]
-        again = numbers(session.line(GOOD))
-        is_right = again == reference and "<end>" not in text and len(errors) <= 1
+            text += session.until_prompt(30)
+            ends += 1
+        errors = re.findall(r"error: (.*)", text)
+        # One line, which is no page, and nothing that the terminal would obey.
+        is_right = len(errors) <= 1 and "<end>" not in text and "\x1b[2J" not in text and max(map(len, text.splitlines())) < 2000
+        is_right = numbers(session.line(GOOD)) == reference and is_right
+        has_crashed = any("crashed" in error for error in errors)
         wrong += not is_right
-        crashes += any("crashed" in error for error in errors)
-        refusals += bool(errors) and not any("crashed" in error for error in errors)
+        crashes += has_crashed
+        refusals += bool(errors) and not has_crashed
         what = errors[0].strip() if errors else "cancelled" if "^C" in text or "cancelled" in text else "no error"
-        print(f"  {'right' if is_right else 'WRONG'}  {case.name:40} {time.monotonic() - begun:5.1f} s  {what[:120]}")
+        print(f"  {'right' if is_right else 'WRONG'}  {name:40} {time.monotonic() - begun:5.1f} s  {what[:160]}", flush=True)
     session.close()
-    print(f"models: {tried} tried, {crashes} ended their worker, {refusals} were refused; {wrong} wrong")
+    print(f"models: {len(lines)} tried, {crashes} ended their worker, {refusals} were refused or failed, {ends} ended by Ctrl-C; {wrong} wrong")
     return wrong
 
 
