@@ -486,9 +486,9 @@ fn numbers_on_options_say_in_words_what_they_take() {
 #[test]
 fn the_first_start_says_what_is_here_and_what_to_type() {
     let world = World::new();
-    let start = || {
+    let start = |folder: &[&str]| {
         let mut command: Command = world.qp();
-        command.env("TERM", "xterm").env("NO_COLOR", "1");
+        command.args(folder).env("TERM", "xterm").env("NO_COLOR", "1");
         let mut session = Session::spawn(command).unwrap();
         session.set_expect_timeout(Some(Duration::from_secs(60)));
         let shown = session.expect("qp> ").unwrap();
@@ -497,12 +497,13 @@ fn the_first_start_says_what_is_here_and_what_to_type() {
         session.expect(Eof).unwrap();
         shown
     };
-    let first = start();
+    let first = start(&[]);
     assert!(first.contains("6 models in this folder or below: models/resnet8.onnx, "), "{first}");
     assert!(
         first.contains("and 4 more\r\nType `open .` to list them")
             && first.contains("`help` lists all commands"),
         "{first}"
     );
-    assert!(start().contains(": `open FOLDER` to begin"));
+    assert!(start(&[]).contains(": `open FOLDER` to begin"));
+    assert!(start(&["models"]).contains(": `summary` to compare the models"));
 }

@@ -142,7 +142,8 @@ fn interactive(executor: &mut Executor, args: &Args, dirs: Option<&Dirs>) -> Out
 fn greeting(models: Option<Vec<String>>, is_open: bool) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let Some(models) = models else {
-        return format!("qp {version}: `open FOLDER` to begin, `help` for all commands, Ctrl-D to end");
+        let begin = if is_open { "`summary` to compare the models" } else { "`open FOLDER` to begin" };
+        return format!("qp {version}: {begin}, `help` for all commands, Ctrl-D to end");
     };
     let here = match models.as_slice() {
         [] => "no models in this folder or below".to_owned(),

@@ -2,7 +2,7 @@
 """Does qp grow? Repeats commands many times in one session and prints the resident memory after a tenth of the rounds and at the
 end, of qp and of its workers. Linux only.
 
-    scripts/bench/memory.py [--qp target/release/qp] [--rounds 2000] [models | commands]
+    scripts/bench/memory.py [--qp target/release/qp] [--rounds 2000] [--only TEXT] [models | commands]
 
   models    loads, runs and unloads a model, for each backend
   commands  one command after the other, those that look, run, compare, change and write
@@ -93,11 +93,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", help="the program")
     parser.add_argument("--rounds", type=int, default=2000)
+    parser.add_argument("--only", action="append", metavar="TEXT", help="the models and commands that contain it; may be repeated")
     parser.add_argument("what", nargs="*", choices=["models", "commands", []], help="both by default")
     arguments = parser.parse_args()
+
+    def is_asked(name):
+        return not arguments.only or any(text in name for text in arguments.only)
+
     print(f"{'MiB after a tenth, after ' + str(arguments.rounds) + ', and the growth':60}{'qp':>17}{'workers':>25}")
     if "models" in (arguments.what or ["models"]):
-        for model in MODELS:
+        for model in filter(is_asked, MODELS):
             session = prepared(arguments.qp)
             again = ["input models/digits.npz:images[0]"] if model == "resnet8.onnx" else []
             show(model, *growth(session, [f"load {model}", f"run {model}", f"unload {model}", *again], arguments.rounds))
@@ -105,7 +110,7 @@ def main():
     if "commands" in (arguments.what or ["commands"]):
         with tempfile.TemporaryDirectory() as folder:
             session = prepared(arguments.qp)
-            for line in COMMANDS:
+            for line in filter(is_asked, COMMANDS):
                 show(line, *growth(session, line.format(out=f"{folder}/out.onnx").split("; "), arguments.rounds))
             session.close()
 
