@@ -24,7 +24,7 @@ COMMANDS = [
     "run resnet8_int8.pt", "capture resnet8.onnx", "capture resnet8_int8.pt", f"compare {PAIR} --samples 1",
     "compare resnet8_traced.pt resnet8_int8.pt --data models/digits.npz --samples 1", f"evaluate {PAIR} --samples 4",
     f"flips {PAIR} --samples 4", f"doctor {PAIR} --samples 1", f"sensitivity {PAIR} --samples 1", "scale layer1.conv1.weight 1.1 --model resnet8_int8.onnx; undo --model resnet8_int8.onnx",
-    "quantize resnet8.onnx --data models/digits.npz --samples 1 --out {out} --force", "export resnet8.onnx {out} --force",
+    "quantize resnet8.onnx --data models/digits.npz --samples 1 --fresh --out {out} --force", "export resnet8.onnx {out} --force",
 ]
 
 

@@ -133,6 +133,25 @@ fn a_library_cut_short_is_refused_before_the_system_dies_of_it() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_library_that_needs_another_is_refused_with_the_name_of_that() {
+    let world = World::with_toy();
+    let path = world.plugins().join(file_name("toy"));
+    let mut bytes = fs::read(&path).unwrap();
+    let needed = b"\0libc.so.6\0";
+    let at = bytes.windows(needed.len()).position(|window| window == needed).unwrap();
+    bytes[at + 4] = b'X';
+    fs::write(&path, bytes).unwrap();
+    world.assert_refusal(
+        &format!(
+            "cannot open the plugin `~/plugins/{}`: libX.so.6: cannot open shared object file: No such file or directory",
+            file_name("toy")
+        ),
+        "Install the library that is missing, or build the plugin on this machine.",
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_to_nowhere_is_refused() {

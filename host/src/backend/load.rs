@@ -12,7 +12,7 @@ use qp_abi::abi_stable::library::{
     AbiHeader, AbiHeaderRef, LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL,
 };
 use qp_abi::root::is_compatible;
-use qp_abi::{ABI_VERSION, PluginRef};
+use qp_abi::{ABI_VERSION, PluginRef, error::loader_reason};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -114,10 +114,8 @@ fn open_library(path: &Path, spelling: &Path) -> Result<libloading::Library> {
     #[expect(unsafe_code, reason = "opening a library runs its initializers")]
     let opened = unsafe { libloading::Library::new(spelling) };
     opened.map_err(|error| {
-        let text = error.to_string();
-        let own_name = format!("{}: ", spelling.display());
         Error::new(ErrorKind::Plugin, format!("cannot open the plugin `{}`", path.display()))
-            .with_cause(text.replacen(&own_name, "", 1))
+            .with_cause(loader_reason(&error, spelling))
             .with_hint("Install the library that is missing, or build the plugin on this machine.")
     })
 }

@@ -183,3 +183,12 @@ impl fmt::Debug for BackendError {
 }
 
 impl std::error::Error for BackendError {}
+
+/// Why the system's loader refuses a library, or a symbol of it: the innermost source of the error, which says the reason where
+/// the error itself says only that the loader failed; without the library's own name before it.
+pub fn loader_reason(error: &dyn std::error::Error, library: &std::path::Path) -> String {
+    let reason =
+        std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error).to_string();
+    let own_name = format!("{}: ", library.display());
+    reason.strip_prefix(&own_name).unwrap_or(&reason).to_owned()
+}

@@ -56,6 +56,8 @@ fn other_files_and_other_libraries_are_refused_in_words() {
     std::fs::write(&text, "not a library").unwrap();
     let error = refused(&named(text.to_str().unwrap()));
     assert!(error.kind == ErrorKind::RUNTIME_FAILED && error.message.contains("cannot load"), "{error:?}");
+    // The words of glibc's loader.
+    assert_eq!(error.causes[0], "file too short", "{error:?}");
     // A library that any process has, under the name of another.
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let libc =
@@ -65,4 +67,5 @@ fn other_files_and_other_libraries_are_refused_in_words() {
         error.kind == ErrorKind::RUNTIME_FAILED && error.message.contains("is not an ONNX Runtime"),
         "{error:?}"
     );
+    assert!(error.causes[0].ends_with("undefined symbol: OrtGetApiBase"), "{error:?}");
 }

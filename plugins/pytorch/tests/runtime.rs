@@ -199,6 +199,23 @@ fn without_libtorch_models_are_read_and_a_run_says_what_to_do() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_libtorch_that_does_not_open_is_refused_with_the_loaders_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libtorch_cpu.so");
+    std::fs::write(&library, "not a library").unwrap();
+    let settings = vec![pair("runtime.path", library.to_str().unwrap())].into();
+    let model =
+        open(&backend_with(Setup { settings, ..setup().unwrap_or_default() }), &sample("resnet8_traced.pt"));
+    let bytes = bytes_of(&[0.0; 32 * 32 * 3]);
+    let view = TensorView::whole("x", DType::FLOAT32, &[1, 32, 32, 3], &bytes);
+    let error = run(&model.unwrap(), &[view], &[]).unwrap_err();
+    assert_eq!(error.message, format!("`{}` cannot be opened", library.display()));
+    // The words of glibc's loader.
+    assert_eq!(error.causes.as_slice(), ["file too short"]);
+}
+
+#[test]
 fn dictionaries_and_quantized_tensors_are_delivered_by_name_and_as_codes() {
     let Some(setup) = setup() else { return };
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dynamic.pt");

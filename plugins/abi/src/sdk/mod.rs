@@ -17,7 +17,7 @@ mod settle;
 
 pub use crate::backend::{Edit, Fetch, ModelBox, RunReport, RunRequest, RuntimeStatus};
 pub use crate::dtype::DType;
-pub use crate::error::{BackendError, ErrorKind};
+pub use crate::error::{BackendError, ErrorKind, loader_reason};
 pub use crate::layer::{Bounds, InputCodes, InputRole, LayerKind, ValueOrigin, WeightUse};
 pub use crate::manifest::{Format, Manifest, OptionInfo, Pair, Setup, lookup, pair};
 pub use crate::model::{

@@ -1,7 +1,7 @@
 //! Where ONNX Runtime may be, and whether a library is ONNX Runtime.
 
 use super::NAME;
-use qp_abi::sdk::{BackendError, Result};
+use qp_abi::sdk::{BackendError, Result, loader_reason};
 use std::ffi::{CStr, OsStr};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -179,14 +179,14 @@ pub fn check(path: &Path) -> Result<Version> {
     // SAFETY: the library's initializers run, as they will when `ort` loads it; the user or the folder of
     // runtimes chose it. It is never unloaded, so its initializers' threads stay valid.
     let library = unsafe { libloading::Library::new(path) }.map_err(|error| {
-        BackendError::runtime_failed(format!("cannot load `{shown}`")).with_cause(error.to_string())
+        BackendError::runtime_failed(format!("cannot load `{shown}`")).with_cause(loader_reason(&error, path))
     })?;
     let library = std::mem::ManuallyDrop::new(library);
     #[expect(unsafe_code, reason = "the library's entry point is a C function")]
     // SAFETY: a library that exports this name is ONNX Runtime, whose C interface fixes the function's type.
     let entry =
         unsafe { library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase\0") }
-            .map_err(|error| foreign().with_cause(error.to_string()))?;
+            .map_err(|error| foreign().with_cause(loader_reason(&error, path)))?;
     #[expect(unsafe_code, reason = "as above")]
     // SAFETY: the function takes nothing; it returns null or a table that lives as long as the library, whose
     // first two members are the same in every version.

@@ -3,7 +3,7 @@
 use super::search::Found;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use qp_abi::abi_stable::library::{LibraryError, lib_header_from_path};
-use qp_abi::sdk::{BackendError, Result};
+use qp_abi::sdk::{BackendError, Result, loader_reason};
 use qp_pytorch_contract::{CONTRACT_VERSION, EngineBox, EngineRef};
 use std::path::Path;
 
@@ -26,7 +26,7 @@ fn preload(libtorch: &Path) -> Result<()> {
     let library = unsafe { Library::open(Some(libtorch), RTLD_NOW | RTLD_GLOBAL) };
     let library = library.map_err(|error| {
         BackendError::runtime_failed(format!("`{}` cannot be opened", libtorch.display()))
-            .with_cause(error.to_string())
+            .with_cause(loader_reason(&error, libtorch))
             .with_help(super::search::INSTALL_AGAIN)
     })?;
     std::mem::forget(library);
@@ -38,8 +38,12 @@ fn root(path: &Path) -> Result<EngineRef> {
     const BUILD: &str = "Build both again: `cargo build -p qp-plugin-pytorch -p qp-plugin-pytorch-engine`.";
     let refused = |error: &LibraryError| {
         let text = error.to_string();
-        let line =
-            text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message").to_owned();
+        let line = match error {
+            LibraryError::OpenError { err, .. } | LibraryError::GetSymbolError { err, .. } => {
+                loader_reason(err, path)
+            }
+            _ => text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message").to_owned(),
+        };
         BackendError::runtime_failed(format!("the engine `{}` cannot be opened", path.display()))
             .with_cause(line)
             .with_help(BUILD)
