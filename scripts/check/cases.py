@@ -9,7 +9,7 @@ says or what NumPy, ONNX Runtime without optimization or PyTorch compute here; n
 files only this: qp ends by itself, with exit code 0 to 2, with one error if it fails, and writes nothing; of the files
 that run code when they are loaded: the verdict is not "safe". What can kill a native runtime is opened and not run.
 
-Needs the packages of scripts/requirements-models.txt, and torch. Prints a line for each case: right and wrong; below it
+Needs the packages of scripts/requirements-models.txt, and safetensors. Prints a line for each case: right and wrong; below it
 each wrong fact with what was found. Fails if one is wrong.
 """
 
