@@ -8,12 +8,11 @@ the best of three; the rival is measured up to 256 samples, because it keeps eve
 """
 
 import argparse
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
-import time
+
+from processes import measured
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -44,16 +43,8 @@ debug.compute_activation_error(debug.create_activation_matching(theirs, ours))
 
 def best(command, rounds=3):
     """Seconds and MiB at their least."""
-    seconds, memory = [], []
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        if status:
-            sys.exit(f"{command[0]} failed")
-        seconds.append(time.perf_counter() - begin)
-        memory.append(usage.ru_maxrss / 1024)
-    return min(seconds), min(memory)
+    runs = [measured(command) for _ in range(rounds)]
+    return min(seconds for seconds, _, _ in runs), min(memory for _, _, memory in runs)
 
 
 def main():

@@ -14,12 +14,12 @@ NumPy over a memory map. With --run the model is also captured, compared with an
 """
 
 import argparse
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 import time
+
+from processes import measured
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
 SIZE = 4096
@@ -113,13 +113,9 @@ def make_candidate(path, layers):
 
 
 def run(command):
-    """Seconds and peak resident MiB of a process."""
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{command[0]} failed")
-    return time.perf_counter() - begin, usage.ru_maxrss / 1024
+    """Seconds and peak resident MiB of a command."""
+    seconds, _, memory = measured(command)
+    return seconds, memory
 
 
 def plain_read(path):

@@ -14,6 +14,8 @@ import pathlib
 import subprocess
 import tempfile
 
+from processes import family
+
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
 MODELS = ["resnet8.onnx", "resnet8_int8.onnx", "resnet8_traced.pt", "resnet8_int8.pt"]
 PAIR = "resnet8.onnx resnet8_int8.onnx --data models/digits.npz"
@@ -45,20 +47,12 @@ class Session:
 
     def resident_kib(self):
         """Of qp, and of its workers together."""
-        own = self.process.pid
-        workers = [entry.name for entry in pathlib.Path("/proc").iterdir() if entry.name.isdigit() and parent(entry) == own]
+        own, *workers = family(self.process.pid)
         return resident_kib(own), sum(map(resident_kib, workers))
 
     def close(self):
         self.process.stdin.close()
         self.process.wait()
-
-
-def parent(process):
-    try:
-        return int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
-    except OSError:
-        return 0
 
 
 def resident_kib(pid):

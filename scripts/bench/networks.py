@@ -1,24 +1,23 @@
 #!/usr/bin/env python3
 """Time and peak memory of `qp compare` and `qp sensitivity` on torchvision's networks, compared with a plain run of both models.
 
-    scripts/bench/networks.py [--qp target/release/qp] [--networks mobilenet_v2:8,…] [--rounds 3] [--sensitivity] [--rival] CACHE
+    scripts/bench/networks.py [--qp target/release/qp] [--networks mobilenet_v2:8,…] [--rounds 3] [--sensitivity] [--without-worker] [--rival] CACHE
 
-CACHE is a folder that `scripts/check/networks.py` has filled: NAME/NAME_pre.onnx and NAME/NAME_int8.onnx. Each name is
-followed by the number of pictures. The plain run is a Python process that loads both models and runs them, with optimization
-off, without capturing. With --rival, also ONNX Runtime's qdq_loss_debug on as many pictures. All are interleaved; each figure
-is the median. Needs the packages of scripts/requirements-models.txt; Linux only.
+CACHE is a folder that `scripts/check/networks.py` has filled: NAME/preprocessed.onnx and NAME/QDQ-int8-preprocessed.onnx. Each
+name is followed by the number of pictures. The plain run is a Python process that loads both models and runs them, with
+optimization off, without capturing. With --without-worker, also qp with the runtime in its own process; with --rival, also ONNX
+Runtime's qdq_loss_debug on as many pictures. All are interleaved; each figure is the median. Needs the packages of
+scripts/requirements-models.txt; Linux only.
 """
 
 import argparse
-import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 
 from compare import RIVAL
+from processes import measured
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -33,17 +32,6 @@ for path in sys.argv[1:3]:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     session.run(None, {session.get_inputs()[0].name: x})
 """
-
-
-def measured(command):
-    """Seconds, seconds of CPU, and MiB at most, of a process that must succeed."""
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begin
-    if status != 0:
-        sys.exit(f"{command[-1]}: {process.stderr.read().decode().strip()[:300]}")
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def pictures(folder, count):
@@ -62,21 +50,23 @@ def main():
     parser.add_argument("--networks", default="mobilenet_v2:8,resnet50:4,vit_b_16:2")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sensitivity", action="store_true", help="takes minutes")
+    parser.add_argument("--without-worker", action="store_true", help="also with qp and the runtime in one process")
     parser.add_argument("--rival", action="store_true")
     arguments = parser.parse_args()
     folder = tempfile.TemporaryDirectory()
     for network in arguments.networks.split(","):
         name, _, count = network.partition(":")
-        files = [str(arguments.cache / name / f"{name}_{form}.onnx") for form in ("pre", "int8")]
+        files = [str(arguments.cache / name / f"{form}.onnx") for form in ("preprocessed", "QDQ-int8-preprocessed")]
         feed = f"input random --shape {count or 1},3,224,224"
         pair = f"{files[0]} {files[1]}"
-        commands = {
-            "bare": [sys.executable, "-c", BARE, *files, count or "1"],
-            "compare": [str(arguments.qp), "-c", f"{feed}; compare {pair} --top 1"],
-            "compare --accumulated": [str(arguments.qp), "-c", f"{feed}; compare {pair} --top 1 --accumulated"],
-        }
+        lines = {"compare": f"compare {pair} --top 1", "compare --accumulated": f"compare {pair} --top 1 --accumulated"}
         if arguments.sensitivity:
-            commands["sensitivity"] = [str(arguments.qp), "-c", f"{feed}; sensitivity {pair} --top 1"]
+            lines["sensitivity"] = f"sensitivity {pair} --top 1"
+        commands = {"bare": [sys.executable, "-c", BARE, *files, count or "1"]}
+        for what, line in lines.items():
+            commands[what] = [str(arguments.qp), "-c", f"{feed}; {line}"]
+            if arguments.without_worker:
+                commands[f"{what}, no worker"] = ["env", "QP_ISOLATION=none", *commands[what]]
         if arguments.rival:
             commands["qdq_loss_debug"] = [sys.executable, "-c", RIVAL, *files, pictures(folder.name, count or "1"), count or "1", folder.name]
         found = {what: [] for what in commands}
@@ -87,7 +77,7 @@ def main():
         for what, rounds in found.items():
             seconds, cpu, memory = (statistics.median(column) for column in zip(*rounds))
             print(
-                f"{network:16} {what:24} {seconds:7.2f} s {seconds / bare:6.2f} x bare {cpu:7.2f} s of CPU {memory:6.0f} MiB",
+                f"{network:16} {what:33} {seconds:7.2f} s {seconds / bare:6.2f} x bare {cpu:7.2f} s of CPU {memory:6.0f} MiB",
                 flush=True,
             )
 
