@@ -6,7 +6,7 @@ use super::manifest::Manifest;
 use super::progress::{Progress, Ticker};
 use super::receive::{Due, Receiver};
 use super::runtime::{Reach, Started};
-use super::spare::Spare;
+use super::spare::{Spare, with_room};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{DType, ModelInfo, Property, Tensor, TensorChunk, TensorInfo, element_count};
 use qp_abi::abi_stable::std_types::{ROption, RString};
@@ -359,16 +359,18 @@ struct Collector {
 
 impl Collector {
     fn add(&mut self, chunk: TensorChunk<'_>) -> Result<()> {
-        self.add_to(chunk, Vec::with_capacity);
+        self.add_to(chunk, with_room);
         Ok(())
     }
 
-    /// Adds a piece; a new tensor gets a buffer of this many bytes from `buffer`.
+    /// Adds a piece; a new tensor gets a buffer for all its pieces from `buffer`.
     fn add_to(&mut self, chunk: TensorChunk<'_>, buffer: impl FnOnce(usize) -> Vec<u8>) {
         match self.tensors.last_mut() {
             Some(tensor) if chunk.first_element > 0 => tensor.bytes.extend_from_slice(chunk.bytes),
             _ => {
-                let mut bytes = buffer(chunk.bytes.len());
+                let whole = element_count(chunk.shape).and_then(|count| chunk.dtype.packed_bytes(count));
+                let room = whole.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
+                let mut bytes = buffer(room.max(chunk.bytes.len()));
                 bytes.extend_from_slice(chunk.bytes);
                 self.tensors.push(Tensor {
                     name: chunk.name.to_owned(),
@@ -379,5 +381,48 @@ impl Collector {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three values of a tensor that is said to have this shape.
+    fn first_piece(shape: &[u64]) -> TensorChunk<'_> {
+        TensorChunk {
+            name: "v",
+            dtype: DType::FLOAT32,
+            shape,
+            first_element: 0,
+            elements: 3,
+            is_last: false,
+            bytes: &[7; 12],
+            quantization: None,
+        }
+    }
+
+    #[test]
+    fn a_tensor_in_pieces_gets_memory_once_for_all_of_it() {
+        let (shape, mut asked) = ([2, 3], Vec::new());
+        let mut collected = Collector::default();
+        for first_element in [0, 3] {
+            let chunk = TensorChunk { first_element, is_last: first_element > 0, ..first_piece(&shape) };
+            collected.add_to(chunk, |bytes| {
+                asked.push(bytes);
+                with_room(bytes)
+            });
+        }
+        assert_eq!(asked, [24]);
+        assert_eq!((collected.tensors.len(), &collected.tensors[0].bytes), (1, &vec![7; 24]));
+    }
+
+    #[test]
+    fn what_claims_more_than_there_is_gets_what_it_sends() {
+        let mut collected = Collector::default();
+        for shape in [[1 << 60, 1], [1 << 40, 1 << 40]] {
+            collected.add(first_piece(&shape)).unwrap();
+        }
+        assert!(collected.tensors.iter().all(|tensor| tensor.bytes == [7; 12]));
     }
 }

@@ -24,14 +24,14 @@ impl Spare {
         Self { kept: Mutex::default(), most }
     }
 
-    /// An empty buffer for this many bytes.
+    /// An empty buffer for this many bytes, with less room where there is not so much memory.
     pub fn take(&self, bytes: usize) -> Vec<u8> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         // Keep a much larger buffer for something that needs it.
         let fits = |buffer: &Vec<u8>| buffer.capacity() >= bytes && buffer.capacity() / 2 <= bytes;
         match kept.iter().position(fits) {
             Some(place) => kept.swap_remove(place),
-            None => Vec::with_capacity(bytes),
+            None => with_room(bytes),
         }
     }
 
@@ -45,6 +45,13 @@ impl Spare {
             bytes -= kept.remove(0).capacity() as u64;
         }
     }
+}
+
+/// An empty buffer for this many bytes. Where there is not so much memory it has no room yet: a tensor may claim more than comes.
+pub(super) fn with_room(bytes: usize) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    let _ = buffer.try_reserve_exact(bytes);
+    buffer
 }
 
 #[cfg(test)]
