@@ -5,6 +5,7 @@ use super::files::Files;
 use super::lock;
 use super::message::{Answer, Change, Order};
 use super::process::Connection;
+use super::shared::Shared;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
 use qp_abi::abi_stable::std_types::RSlice;
 use qp_abi::abi_stable::{RMut, RRef};
@@ -31,6 +32,8 @@ pub(super) enum Origin {
     Edited {
         of: Arc<Lineage>,
         edits: Vec<Change>,
+        /// The elements of large tensors in `edits`.
+        memory: Option<Shared>,
     },
 }
 
@@ -78,14 +81,14 @@ impl Lineage {
     pub(super) fn make(&self, connection: &mut Connection, waiting: &mut Waiting<'_>) -> Result<(), Failure> {
         let mut steps = Vec::new();
         let mut at = self;
-        while let Origin::Edited { of, edits } = &at.origin {
-            steps.push((at.id, of, edits));
+        while let Origin::Edited { of, edits, memory } = &at.origin {
+            steps.push((at.id, of, edits, memory));
             at = of;
         }
         let Origin::File { location, files, .. } = &at.origin else { return Ok(()) };
         let mut known = None;
         if !steps.is_empty() {
-            connection.link.send(&Order::Which(steps.iter().map(|(_, of, _)| of.id).collect()))?;
+            connection.link.send(&Order::Which(steps.iter().map(|(_, of, ..)| of.id).collect()))?;
             match waiting.answer(connection)? {
                 Answer::Known(place) => known = place,
                 other => return Err(unfit(other)),
@@ -97,8 +100,10 @@ impl Lineage {
             waiting.done(connection)?;
         }
         let due = known.map_or(steps.len(), |place| place + 1);
-        for (id, of, edits) in steps.into_iter().take(due).rev() {
-            connection.link.send(&Order::Edit { id, of: of.id, edits: edits.into() })?;
+        for (id, of, edits, memory) in steps.into_iter().take(due).rev() {
+            let order = Order::Edit { id, of: of.id, edits: edits.into(), has_memory: memory.is_some() };
+            let descriptors: Vec<_> = memory.iter().map(Shared::descriptor).collect();
+            connection.link.send_with(&order, &descriptors)?;
             waiting.done(connection)?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What qp and a worker say to each other: the contract's types in a form that can be sent.
 
 use super::files::Files;
+use super::shared::{ALIGNMENT, Shared};
 use crate::backend::{CheckLine, PythonPlaces};
 use qp_abi::abi_stable::std_types::{ROption, RString, Tuple2};
 use qp_abi::backend::{Edit, Fetch, RunReport};
@@ -10,7 +11,13 @@ use qp_abi::{BackendError, DType, QuantizationParameters, Setup, TensorView};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
+
+/// From this many bytes on, the elements of a change go through shared memory, if all such have at least `LEAST_ROOM` together: each
+/// memory takes a descriptor.
+const LARGE_BYTES: usize = 64 << 10;
+const LEAST_ROOM: usize = 1 << 20;
 
 /// To the worker itself.
 #[derive(Serialize, Deserialize)]
@@ -70,8 +77,8 @@ pub(super) enum Order<'a> {
     Which(Vec<u64>),
     /// Opens a file as the model with this number.
     Open { id: u64, location: String, files: Files },
-    /// Makes a model with changes of an open one.
-    Edit { id: u64, of: u64, edits: Cow<'a, [Change]> },
+    /// Makes a model with changes of an open one. With `has_memory`, memory with the elements of large tensors comes with this.
+    Edit { id: u64, of: u64, edits: Cow<'a, [Change]>, has_memory: bool },
     /// Memory for inputs comes with this.
     Memory,
     /// Computes.
@@ -119,7 +126,7 @@ pub(super) struct Placed {
 }
 
 /// Where elements are.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Place {
     /// In shared memory.
     Shared { offset: usize, bytes: usize },
@@ -252,33 +259,55 @@ pub(super) struct Change {
     arguments: Vec<(String, String)>,
     dtype: u8,
     shape: Vec<i64>,
-    #[serde(with = "serde_bytes")]
-    bytes: Vec<u8>,
+    place: Place,
 }
 
-impl From<&Edit> for Change {
-    fn from(edit: &Edit) -> Self {
-        Self {
+impl Change {
+    /// Edits as they are sent, and the memory that has the elements of large tensors.
+    pub(super) fn all_of(edits: &[Edit]) -> (Vec<Self>, Option<Shared>) {
+        let is_large = |edit: &Edit| edit.bytes.len() >= LARGE_BYTES;
+        let large = edits.iter().filter(|edit| is_large(edit));
+        let room: usize = large.map(|edit| edit.bytes.len().next_multiple_of(ALIGNMENT)).sum();
+        // Without memory they are sent as small ones are.
+        let memory = (room >= LEAST_ROOM).then(|| Shared::new(room).ok()).flatten();
+        let mut offset = 0;
+        let mut place = |edit: &Edit| {
+            let bytes = edit.bytes.as_slice();
+            if let Some(memory) = memory.as_ref().filter(|_| is_large(edit))
+                && memory.write(offset, bytes).is_ok()
+            {
+                let place = Place::Shared { offset, bytes: bytes.len() };
+                offset += bytes.len().next_multiple_of(ALIGNMENT);
+                return place;
+            }
+            Place::Here(bytes.to_vec())
+        };
+        let change = |edit: &Edit| Self {
             action: edit.action.as_str().to_owned(),
             target: edit.target.as_str().to_owned(),
             arguments: from_pairs(&edit.arguments),
             dtype: edit.dtype.0,
             shape: edit.shape.to_vec(),
-            bytes: edit.bytes.to_vec(),
-        }
+            place: place(edit),
+        };
+        (edits.iter().map(change).collect(), memory)
     }
-}
 
-impl From<Change> for Edit {
-    fn from(change: Change) -> Self {
-        Self {
-            action: change.action.into(),
-            target: change.target.into(),
-            arguments: to_pairs(&change.arguments).into(),
-            dtype: DType(change.dtype),
-            shape: change.shape.into(),
-            bytes: change.bytes.into(),
-        }
+    /// The edit that it was made of; `memory` is what came with it.
+    pub(super) fn edit(self, memory: Option<&Shared>) -> io::Result<Edit> {
+        let bytes = match (self.place, memory) {
+            (Place::Here(bytes), _) => bytes,
+            (Place::Shared { offset, bytes }, Some(memory)) => memory.read(offset, bytes)?.to_vec(),
+            (Place::Shared { .. }, None) => return Err(io::Error::other("there is no memory for a change")),
+        };
+        Ok(Edit {
+            action: self.action.into(),
+            target: self.target.into(),
+            arguments: to_pairs(&self.arguments).into(),
+            dtype: DType(self.dtype),
+            shape: self.shape.into(),
+            bytes: bytes.into(),
+        })
     }
 }
 
@@ -324,4 +353,38 @@ pub(super) fn to_pairs(list: &[(String, String)]) -> Vec<Pair> {
 
 pub(super) fn from_pairs(pairs: &[Pair]) -> Vec<(String, String)> {
     pairs.iter().map(|Tuple2(name, text)| (name.as_str().to_owned(), text.as_str().to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_elements_of_changes_go_through_memory_and_small_ones_do_not() {
+        let edit = |bytes: usize, fill: u8| Edit {
+            action: "store".into(),
+            target: "w".into(),
+            arguments: vec![pair("as", "v")].into(),
+            dtype: DType::UINT8,
+            shape: vec![bytes as i64].into(),
+            bytes: vec![fill; bytes].into(),
+        };
+        let edits = [edit(3, 1), edit((1 << 20) + 1, 2), edit(LARGE_BYTES, 3), edit(0, 4)];
+        let (changes, memory) = Change::all_of(&edits);
+        let memory = memory.unwrap();
+        let sent = postcard::to_stdvec(&changes).unwrap();
+        assert!(sent.len() < 200, "{} bytes", sent.len());
+        let received: Vec<Change> = postcard::from_bytes(&sent).unwrap();
+        for (change, edit) in received.into_iter().zip(&edits) {
+            let again = change.edit(Some(&memory)).unwrap();
+            assert_eq!(
+                (&again.target, &again.arguments, &again.shape),
+                (&edit.target, &edit.arguments, &edit.shape)
+            );
+            assert!(again.bytes == edit.bytes);
+        }
+        let lost = changes.into_iter().map(|change| change.edit(None).is_err());
+        assert_eq!(lost.collect::<Vec<_>>(), [false, true, true, false]);
+        assert!(Change::all_of(&[edit(LARGE_BYTES, 0)]).1.is_none());
+    }
 }

@@ -329,8 +329,8 @@ impl Model for Remote {
     fn edit(&self, edits: RSlice<'_, Edit>, progress: ProgressRef<'_>) -> RResult<ModelBox, BackendError> {
         let local = self.local.edit(edits, progress).into_result();
         let made = |local| {
-            let edits = edits.iter().map(Change::from).collect();
-            let origin = Origin::Edited { of: Arc::clone(&self.lineage), edits };
+            let (edits, memory) = Change::all_of(&edits);
+            let origin = Origin::Edited { of: Arc::clone(&self.lineage), edits, memory };
             Self::object(Arc::new(local), &self.backend, &self.worker, Lineage::new(origin))
         };
         local.map(made).into()

@@ -193,9 +193,16 @@ impl Served {
                 Order::Open { id, location, files } => {
                     self.open(&location, &files).map(|model| self.keep(id, model))
                 }
-                Order::Edit { id, of, edits } => self
-                    .edit(of, edits.into_owned().into_iter().map(Edit::from).collect())
-                    .map(|model| self.keep(id, model)),
+                Order::Edit { id, of, edits, has_memory } => {
+                    let memory = match has_memory {
+                        true => Some(Shared::received(self.link.descriptor()?)?),
+                        false => None,
+                    };
+                    let edits = edits.into_owned().into_iter().map(|change| change.edit(memory.as_ref()));
+                    let edits = edits.collect::<io::Result<_>>()?;
+                    drop(memory);
+                    self.edit(of, edits).map(|model| self.keep(id, model))
+                }
                 Order::Run { inputs, fetch: code, names, options } => {
                     self.run(&inputs, code, &names, &options)?
                 }
