@@ -85,7 +85,7 @@ def show(name, early, late):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", help="the program")
+    parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", type=pathlib.Path, help="the program")
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--only", action="append", metavar="TEXT", help="the models and commands that contain it; may be repeated")
     parser.add_argument("what", nargs="*", choices=["models", "commands", []], help="both by default")
@@ -97,13 +97,13 @@ def main():
     print(f"{'MiB after a tenth, after ' + str(arguments.rounds) + ', and the growth':60}{'qp':>17}{'workers':>25}")
     if "models" in (arguments.what or ["models"]):
         for model in filter(is_asked, MODELS):
-            session = prepared(arguments.qp)
+            session = prepared(arguments.qp.resolve())
             again = ["input models/digits.npz:images[0]"] if model == "resnet8.onnx" else []
             show(model, *growth(session, [f"load {model}", f"run {model}", f"unload {model}", *again], arguments.rounds))
             session.close()
     if "commands" in (arguments.what or ["commands"]):
         with tempfile.TemporaryDirectory() as folder:
-            session = prepared(arguments.qp)
+            session = prepared(arguments.qp.resolve())
             for line in filter(is_asked, COMMANDS):
                 show(line, *growth(session, line.format(out=f"{folder}/out.onnx").split("; "), arguments.rounds))
             session.close()

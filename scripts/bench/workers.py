@@ -49,10 +49,10 @@ def measure(sessions, line, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--qp", default=str(CHECKOUT / "target/release/qp"))
+    parser.add_argument("--qp", default=CHECKOUT / "target/release/qp", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=60)
     options = parser.parse_args()
-    sessions = {way: Session(options.qp, way) for way in WAYS}
+    sessions = {way: Session(options.qp.resolve(), way) for way in WAYS}
     for session in sessions.values():
         session("load resnet8.onnx resnet8_int8.onnx")
         session("use resnet8.onnx")
