@@ -1,7 +1,7 @@
 //! Native runtimes in processes of their own: what is left when one ends. Each test ends real workers.
 #![cfg(target_os = "linux")]
 
-use crate::support::onnx::{field, int, model, node, text};
+use crate::support::onnx::{field, int, model, node, tensor, text, value};
 use crate::support::world::{Session, World, workers};
 use serde_json::Value;
 use std::process::{Child, Command, Stdio};
@@ -109,6 +109,45 @@ fn both_ways_give_the_same() {
         (lines, std::fs::read(world.path("out.npz")).unwrap())
     };
     assert!(with("worker") == with("none"));
+}
+
+/// The codes of a changed weight are too many for the socket: they go to each worker through memory.
+#[test]
+fn changes_of_large_weights_reach_every_new_worker() {
+    const SIZE: u64 = 1024;
+    let world = World::new();
+    let weights: Vec<u8> = (0..SIZE * SIZE)
+        .flat_map(|index| (((index * 7919 % 2003) as f32 - 1001.0) / 8192.0).to_le_bytes())
+        .collect();
+    let graph = [
+        field(1, &node("fc", "MatMul", "", &["x", "w"], &["y"])),
+        text(2, "g"),
+        field(5, &tensor("w", 1, &[SIZE, SIZE], &weights)),
+        field(11, &value("x", &[Ok(1), Ok(SIZE)])),
+        field(12, &value("y", &[Ok(1), Ok(SIZE)])),
+    ]
+    .concat();
+    world.write("large.onnx", model(&graph, &[]));
+    let changed = |isolation: &str| {
+        let mut qp = world.qp();
+        qp.env("QP_ISOLATION", isolation);
+        let mut session = Session::of(qp);
+        session.command("load large.onnx");
+        session.command("input random --seed 1");
+        session.command("quantize large.onnx --out large_int8.onnx --force");
+        session.command("scale fc.weight 0.9 --model large_int8.onnx");
+        (session.command("run large_int8.onnx*")["outputs"].clone(), session)
+    };
+    let (expected, _) = changed("none");
+    let (found, mut session) = changed("worker");
+    assert!(expected.is_array() && found == expected, "{found} {expected}");
+    // Results, inputs and the changes.
+    assert_eq!(session.proc_file("maps").matches("memfd:qp").count(), 3);
+    for worker in workers(session.id()) {
+        kill(worker);
+    }
+    assert_eq!(session.command("run large_int8.onnx*")["outputs"], expected);
+    assert_eq!(workers(session.id()).len(), 1);
 }
 
 #[test]
