@@ -5,6 +5,7 @@ use crate::support::onnx::{field, int, model, node, tensor, text, value};
 use crate::support::world::{Session, World, workers};
 use serde_json::Value;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// A model that divides the lowest number by -1, which x86 answers with SIGFPE; where the processor does not, the run succeeds.
@@ -193,8 +194,18 @@ fn a_worker_that_is_killed_in_a_long_command_ends_that_command() {
     let (mut session, before) = loaded(&world, "models/resnet8.onnx models/resnet8_int8.onnx");
     for line in ["run --repeat 100000", "bench --rounds 10000"] {
         session.send(&format!("expect-error RuntimeFailed {line}"));
-        std::thread::sleep(Duration::from_millis(300));
-        workers(session.id()).into_iter().for_each(kill);
+        let id = session.id();
+        std::thread::scope(|scope| {
+            let (is_over, over) = mpsc::channel::<()>();
+            // A worker that is killed before or between runs is replaced without a word; the next one is not.
+            scope.spawn(move || {
+                while over.recv_timeout(Duration::from_millis(300)) == Err(RecvTimeoutError::Timeout) {
+                    workers(id).into_iter().for_each(kill);
+                }
+            });
+            session.command("use models/resnet8.onnx");
+            drop(is_over);
+        });
         assert_eq!(outputs(&mut session), before);
     }
 }
