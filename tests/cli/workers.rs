@@ -174,6 +174,22 @@ fn a_worker_that_ends_while_it_has_nothing_to_do_is_replaced_and_leaves_nothing(
     assert_eq!(state(&session), at_first);
 }
 
+/// PyTorch's plugin does not ask to be told that no run follows; its worker is idle between commands all the same.
+#[test]
+fn a_worker_of_any_plugin_that_ends_between_commands_is_replaced() {
+    let world = World::new();
+    let mut session = world.session();
+    session.command("load models/resnet8_traced.pt");
+    session.command("use models/resnet8_traced.pt");
+    session.command("input models/digits.npz:images[0:4]");
+    let before = session.command("run")["outputs"].clone();
+    assert!(before.is_array(), "{before}");
+    for _ in 0..3 {
+        workers(session.id()).into_iter().for_each(kill);
+        assert_eq!(session.command("run")["outputs"], before);
+    }
+}
+
 /// A killed process dies when the system gets to it; one that is stopped dies for certain after the run was sent to it.
 #[test]
 fn a_worker_that_dies_before_it_takes_a_run_up_is_replaced() {

@@ -7,7 +7,7 @@ use super::load;
 use super::manifest::{self, Format, Manifest, OptionInfo};
 use super::ownership;
 use super::python::Python;
-use super::runtime::{RuntimeFolder, Started};
+use super::runtime::{IDLE, RuntimeFolder, Started};
 use super::worker::{self, Isolation};
 use crate::cache::Stamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -224,13 +224,15 @@ impl PluginEntry {
         let manifest = library.manifest;
         let backend = (library.root.create())(setup.clone()).into_result();
         let backend = backend.map_err(|error| from_start(&manifest.id, error))?;
-        let backend = match start.isolation {
-            Isolation::None => backend,
+        let has_idle = manifest.has_feature(IDLE);
+        let (backend, hears_idle) = match start.isolation {
+            Isolation::None => (backend, has_idle),
+            // A worker's death is news in the middle of a command alone.
             #[cfg(unix)]
-            Isolation::Worker(workers) => worker::isolate(backend, &manifest, &setup, workers),
+            Isolation::Worker(workers) => (worker::isolate(backend, &manifest, &setup, workers), true),
         };
         let (folders, python) = (start.runtime_folders.to_vec(), Arc::clone(start.python));
-        Ok(Started::new(manifest, backend, folders, is_named, python))
+        Ok(Started::new(manifest, (backend, hears_idle), folders, is_named, python))
     }
 
     /// The plugin's backend, if it was created.

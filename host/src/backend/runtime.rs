@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const FEATURE: &str = "runtime-folder";
 const REQUEST: &str = "runtime-folder/1";
 /// The feature of backends that keep memory between runs, and the request to free it.
-const IDLE: &str = "idle";
+pub(super) const IDLE: &str = "idle";
 const IDLE_REQUEST: &str = "idle/1";
 
 /// Why a place is searched for runtimes.
@@ -118,6 +118,8 @@ pub(super) enum Reach {
 pub(super) struct Started {
     pub(super) manifest: Arc<Manifest>,
     pub(super) backend: BackendBox,
+    /// Whether it is told that no run follows for now.
+    hears_idle: bool,
     /// The folders that the backend was created with.
     pub(super) folders: Vec<RuntimeFolder>,
     /// Whether the user names the one runtime to use.
@@ -154,12 +156,12 @@ impl Search {
 impl Started {
     pub(super) fn new(
         manifest: Arc<Manifest>,
-        backend: BackendBox,
+        (backend, hears_idle): (BackendBox, bool),
         folders: Vec<RuntimeFolder>,
         is_named: bool,
         python: Arc<Python>,
     ) -> Self {
-        Self { manifest, backend, folders, is_named, python, search: Mutex::default() }
+        Self { manifest, backend, hears_idle, folders, is_named, python, search: Mutex::default() }
     }
 
     /// The runtime, searched as far as `reach` allows.
@@ -207,9 +209,9 @@ impl Started {
         with_causes(error, &self.search.lock().unwrap_or_else(PoisonError::into_inner).skipped)
     }
 
-    /// Tells the backend that no run follows for now (feature `idle`). If the plugin fails, it keeps its memory.
+    /// Tells the backend that no run follows for now (feature `idle`, and workers). If the plugin fails, it keeps its memory.
     pub(super) fn idle(&self) {
-        if self.manifest.has_feature(IDLE) {
+        if self.hears_idle {
             let progress = Ticker(&NoProgress);
             let _ = self.backend.request(IDLE_REQUEST.into(), "{}".into(), progress.as_object());
         }

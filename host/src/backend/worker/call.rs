@@ -25,8 +25,6 @@ pub(super) struct Opened {
     last: Option<Duration>,
     /// When the last call was over.
     pub(super) answered: Instant,
-    /// Whether this call follows the last one at once.
-    pub(super) is_repeated: bool,
 }
 
 /// Why a call of the worker failed.
@@ -134,7 +132,7 @@ impl<'a> Waiting<'a> {
 
 impl Opened {
     pub(super) fn new(connection: Connection, runtime: Option<PathBuf>) -> Self {
-        Self { connection, inputs: None, runtime, last: None, answered: Instant::now(), is_repeated: false }
+        Self { connection, inputs: None, runtime, last: None, answered: Instant::now() }
     }
 
     /// Puts the inputs where the worker finds them.

@@ -14,6 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ pub(super) struct Worker {
     pub(super) has_steps: bool,
     /// Held while the layer of a crash is looked for: other crashes would be taken for it.
     pub(super) locating: Mutex<()>,
+    /// Whether the worker has answered a call of the command that runs: if it ends now, also between two calls, that is news.
+    is_in_use: AtomicBool,
 }
 
 struct State {
@@ -87,6 +90,19 @@ impl Ending {
     }
 }
 
+/// Why there is no connection.
+pub(super) enum Unconnected {
+    Failed(BackendError),
+    /// The worker has ended, between two calls of a command.
+    Ended(Ending),
+}
+
+impl From<BackendError> for Unconnected {
+    fn from(error: BackendError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// A connection for one model.
 pub(super) struct Connection {
     /// The number of the worker.
@@ -109,7 +125,18 @@ impl Worker {
             state: Mutex::new(state),
             has_steps,
             locating: Mutex::default(),
+            is_in_use: AtomicBool::new(false),
         }
+    }
+
+    /// Notes that it has answered a call.
+    pub(super) fn use_now(&self) {
+        self.is_in_use.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that its end is known, or its command over; says whether it was in use.
+    pub(super) fn release(&self) -> bool {
+        self.is_in_use.swap(false, Ordering::Relaxed)
     }
 
     /// Gives the native runtime its name for messages.
@@ -137,9 +164,10 @@ impl Worker {
         }
     }
 
-    /// Tells it that no run follows for now.
-    pub(super) fn idle(&self) {
-        if let Some(process) = &mut lock(&self.state).process {
+    /// The command is over: no run follows for now. The plugin is told if it wants to know.
+    pub(super) fn idle(&self, tells: bool) {
+        self.release();
+        if tells && let Some(process) = &mut lock(&self.state).process {
             let _ = process.control.send(&Control::Idle);
         }
     }
@@ -163,30 +191,40 @@ impl Worker {
     }
 
     /// A connection for one more model, to a worker that is started if none runs, or if the plugin or the runtime has changed;
-    /// `is_cancelled` is asked while it starts.
+    /// `is_cancelled` is asked while it starts. A worker that has ended in the middle of a command is told, once.
     pub(super) fn connect(
         &self,
         runtime: Option<&Path>,
         is_cancelled: &dyn Fn() -> bool,
-    ) -> Result<Connection, BackendError> {
+    ) -> Result<Connection, Unconnected> {
         let mut state = lock(&self.state);
         let stamps = self.stamps(runtime);
         let mut first = true;
         loop {
-            let is_usable =
-                state.process.as_mut().is_some_and(|process| process.is_of(&stamps) && process.lives());
-            if !is_usable {
+            let lives = state.process.as_mut().is_some_and(Process::lives);
+            if !lives {
+                self.bury(&mut state)?;
+            }
+            if !state.process.as_ref().is_some_and(|process| process.is_of(&stamps)) {
                 state.process = None;
                 state.process = Some(self.start(&state.beginning, stamps.clone(), is_cancelled)?);
                 state.generation += 1;
             }
             match state.connect() {
                 Ok(connection) => return Ok(connection),
-                Err(error) if !first => return Err(failed(self.runtime(), &error)),
-                Err(_) => state.process = None,
+                Err(error) if !first => return Err(failed(self.runtime(), &error).into()),
+                Err(_) => self.bury(&mut state)?,
             }
             first = false;
         }
+    }
+
+    /// Removes a worker that has ended, or does not listen: the error if the command that runs has used it.
+    fn bury(&self, state: &mut State) -> Result<(), Unconnected> {
+        let Some(process) = state.process.take().filter(|_| self.release()) else { return Ok(()) };
+        let ending = process.examined(None);
+        state.last = Some((state.generation, ending.clone()));
+        Err(Unconnected::Ended(ending))
     }
 
     fn stamps(&self, runtime: Option<&Path>) -> [Option<Stamp>; 2] {

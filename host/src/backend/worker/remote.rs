@@ -4,7 +4,7 @@ use super::call::{Failure, Opened, Tell, Waiting, tell, unfit};
 use super::files::Files;
 use super::lineage::{Lineage, Origin};
 use super::message::{Answer, Beginning, Change, Order, from_pairs};
-use super::process::{Connection, Ending, Worker};
+use super::process::{Connection, Ending, Unconnected, Worker};
 use super::{SHORT, Workers, lock};
 use crate::backend::Manifest;
 use qp_abi::abi_stable::RMut;
@@ -44,12 +44,15 @@ pub(in crate::backend) fn isolate(
         memory_limit: workers.memory_limit,
     };
     let worker = Arc::new(Worker::new(workers.clone(), beginning, manifest.has_feature(STEPS)));
-    Backend_TO::from_value(Isolated { local: Arc::new(local), worker }, TD_Opaque)
+    let has_idle = manifest.has_feature(crate::backend::runtime::IDLE);
+    Backend_TO::from_value(Isolated { local: Arc::new(local), worker, has_idle }, TD_Opaque)
 }
 
 struct Isolated {
     local: Arc<BackendBox>,
     worker: Arc<Worker>,
+    /// Whether the plugin wants to know that no run follows for now.
+    has_idle: bool,
 }
 
 impl Backend for Isolated {
@@ -95,9 +98,14 @@ impl Backend for Isolated {
         payload: RStr<'_>,
         progress: ProgressRef<'_>,
     ) -> RResult<RString, BackendError> {
+        if name == IDLE {
+            self.worker.idle(self.has_idle);
+            if !self.has_idle {
+                return RResult::ROk("{}".into());
+            }
+        }
         let answer = self.local.request(name, payload, progress);
         match name.as_str() {
-            IDLE => self.worker.idle(),
             RUNTIME_FOLDER if answer.is_ok() => {
                 let payload: Result<serde_json::Value, _> = serde_json::from_str(payload.as_str());
                 if let Some(folder) = payload.ok().as_ref().and_then(|payload| payload["folder"].as_str()) {
@@ -131,6 +139,15 @@ enum Fault {
 impl From<BackendError> for Fault {
     fn from(error: BackendError) -> Self {
         Self::Error(error)
+    }
+}
+
+impl From<Unconnected> for Fault {
+    fn from(reason: Unconnected) -> Self {
+        match reason {
+            Unconnected::Failed(error) => Self::Error(error),
+            Unconnected::Ended(ending) => Self::Ended(ending, String::new()),
+        }
     }
 }
 
@@ -173,11 +190,10 @@ impl Remote {
         work: &mut dyn FnMut(&mut Opened, &mut Waiting<'_>) -> Result<T, Failure>,
     ) -> Result<T, Fault> {
         let mut slot = lock(&self.opened);
-        let current = slot.take().and_then(|mut opened| {
-            opened.is_repeated = opened.answered.elapsed() < SHORT;
+        let current = slot.take().and_then(|opened| {
+            let is_repeated = opened.answered.elapsed() < SHORT;
             let generation = opened.connection.generation;
-            let is_current =
-                self.worker.is_current(generation, opened.runtime.as_deref(), opened.is_repeated);
+            let is_current = self.worker.is_current(generation, opened.runtime.as_deref(), is_repeated);
             is_current.then_some(opened)
         });
         let mut opened = match current {
@@ -188,6 +204,7 @@ impl Remote {
         match work(&mut opened, &mut Waiting::new(&self.worker, progress)) {
             Ok(result) => {
                 opened.answered = Instant::now();
+                self.worker.use_now();
                 *slot = Some(opened);
                 Ok(result)
             }
@@ -212,8 +229,9 @@ impl Remote {
             Failure::Lost => {
                 let Connection { generation, results, .. } = &opened.connection;
                 let stage = results.noted(0).map_or_else(String::new, |(_, stage, ..)| stage);
+                let was_in_use = self.worker.release();
                 match self.worker.ending(*generation) {
-                    Some(ending) if ending.is_unasked() && !opened.is_repeated && !results.is_taken_up() => {
+                    Some(ending) if ending.is_unasked() && !was_in_use && !results.is_taken_up() => {
                         Fault::Missed(ending)
                     }
                     Some(ending) => Fault::Ended(ending, stage),
@@ -284,7 +302,10 @@ impl Remote {
         opened.connection.results.begin();
         let made = self.lineage.make(&mut opened.connection, &mut Waiting::new(&self.worker, progress));
         match made {
-            Ok(()) => Ok(opened),
+            Ok(()) => {
+                self.worker.use_now();
+                Ok(opened)
+            }
             // A model that could not be opened is tried anew.
             Err(failure) => Err(self.fault(failure, opened, &mut None)),
         }
