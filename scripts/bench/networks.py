@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 from compare import RIVAL
-from processes import measured
+from processes import most_mib, timed
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -72,14 +72,11 @@ def main():
         found = {what: [] for what in commands}
         for _ in range(arguments.rounds):
             for what, command in commands.items():
-                found[what].append(measured(command))
-        bare = statistics.median(one[0] for one in found["bare"])
-        for what, rounds in found.items():
-            seconds, cpu, memory = (statistics.median(column) for column in zip(*rounds))
-            print(
-                f"{network:16} {what:33} {seconds:7.2f} s {seconds / bare:6.2f} x bare {cpu:7.2f} s of CPU {memory:6.0f} MiB",
-                flush=True,
-            )
+                found[what].append(timed(command))
+        for what, seconds in found.items():
+            # Neighbours were measured one after the other: the machine's speed changes.
+            ratio = statistics.median(one / other for one, other in zip(seconds, found["bare"]))
+            print(f"{network:16} {what:33} {statistics.median(seconds):7.2f} s {ratio:6.2f} x bare {most_mib(commands[what]):6.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":

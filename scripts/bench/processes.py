@@ -3,39 +3,34 @@
 import os
 import pathlib
 import subprocess
-import threading
 import time
 
 SECONDS_BETWEEN = 0.02
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def measured(command):
-    """Seconds, seconds of CPU, and MiB at most of a command that must succeed. Memory is what its processes have together, shared
-    pages counted once, looked at 50 times a second."""
+def timed(command):
+    """Seconds of a command that must succeed."""
     begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    taken, most, is_over = {}, [0], threading.Event()
-
-    def watch():
-        while not is_over.wait(SECONDS_BETWEEN):
-            own = family(process.pid)
-            taken.update({pid: seconds for pid, seconds in ((pid, cpu_seconds(pid)) for pid in own) if seconds is not None})
-            most[0] = max(most[0], sum(map(resident_kib, own)))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     seconds = time.perf_counter() - begin
-    is_over.set()
-    watcher.join()
+    if done.returncode:
+        raise SystemExit(f"{command[-1]}: {done.stderr.decode('utf-8', 'replace').strip()[:300]}")
+    return seconds
+
+
+def most_mib(command):
+    """MiB at most of a command that must succeed: what its processes have together, shared pages counted once, looked at 50 times a
+    second. To look takes time, 4 to 11 % of `compare`: time is another run's."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    most, ended = 0, 0
+    while not ended:
+        most = max(most, sum(map(share_kib, family(process.pid))))
+        time.sleep(SECONDS_BETWEEN)
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
     if status:
-        raise SystemExit(f"{command[-1]}: {said.decode('utf-8', 'replace').strip()[:300]}")
-    # Its own and that of the children that it waited for are exact; others are as last seen.
-    own = usage.ru_utime + usage.ru_stime
-    seen = sum(taken.values())
-    return seconds, max(own, seen), max(most[0], usage.ru_maxrss) / 1024
+        raise SystemExit(f"{command[-1]} failed")
+    # A short one may not have been seen.
+    return max(most, usage.ru_maxrss) / 1024
 
 
 def family(root):
@@ -50,25 +45,16 @@ def family(root):
     return found
 
 
-def fields(pid):
-    """Those of /proc/PID/stat behind the name, which may contain anything; none if the process is gone."""
+def parent(pid):
+    """None if the process is gone. Its name, which stands before, may contain anything."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+    return int(stat.rsplit(")", 1)[1].split()[1])
 
 
-def parent(pid):
-    stat = fields(pid)
-    return int(stat[1]) if stat else None
-
-
-def cpu_seconds(pid):
-    stat = fields(pid)
-    return (int(stat[11]) + int(stat[12])) / TICKS if stat else None
-
-
-def resident_kib(pid):
+def share_kib(pid):
     """Its share of the pages that are in memory; 0 if it is gone."""
     try:
         lines = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()

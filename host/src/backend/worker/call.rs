@@ -2,7 +2,7 @@
 
 use super::message::{Answer, Order, Place, Placed, from_pairs};
 use super::process::{Connection, Reason, Worker};
-use super::shared::{ALIGNMENT, Shared};
+use super::shared::Shared;
 use super::{SHORT, TICK};
 use qp_abi::backend::{RunReport, RunRequest};
 use qp_abi::sink::{ProgressRef, TensorSinkMut};
@@ -138,29 +138,19 @@ impl Opened {
     /// Puts the inputs where the worker finds them.
     fn placed(&mut self, request: &RunRequest<'_>) -> Result<Vec<Placed>, Failure> {
         let is_text = |view: &TensorView<'_>| view.dtype.bits() == 0;
-        let room: usize = request
-            .inputs
-            .iter()
-            .filter(|view| !is_text(view))
-            .map(|view| view.bytes.len().next_multiple_of(ALIGNMENT))
-            .sum();
+        let room: usize =
+            request.inputs.iter().filter(|view| !is_text(view)).map(|view| Place::room(&view.bytes)).sum();
         if self.inputs.as_ref().is_none_or(|memory| memory.len() < room) && room > 0 {
             let memory = Shared::new(room.checked_next_power_of_two().unwrap_or(room))?;
             self.connection.link.send_with(&Order::Memory, &[memory.descriptor()])?;
             self.inputs = Some(memory);
         }
-        let (mut offset, mut placed) = (0, Vec::new());
+        let (mut used, mut placed) = (0, Vec::new());
         for view in request.inputs.iter() {
             let place = match self.inputs.as_ref().filter(|_| !is_text(view)) {
-                Some(memory) => {
-                    memory.write(offset, view.bytes.as_slice())?;
-                    Place::Shared { offset, bytes: view.bytes.len() }
-                }
+                Some(memory) => Place::behind(&mut used, memory, &view.bytes)?,
                 None => Place::Here(view.bytes.to_vec()),
             };
-            if matches!(place, Place::Shared { .. }) {
-                offset += view.bytes.len().next_multiple_of(ALIGNMENT);
-            }
             placed.push(Placed::of(view, view.first_element, place));
         }
         Ok(placed)
@@ -192,10 +182,7 @@ impl Opened {
                         continue;
                     }
                     let parameters = placed.parameters();
-                    let bytes = match &placed.place {
-                        Place::Here(bytes) => bytes.as_slice(),
-                        Place::Shared { offset, bytes } => connection.results.read(*offset, *bytes)?,
-                    };
+                    let bytes = placed.place.bytes(Some(&connection.results))?;
                     let view = placed.view(bytes, parameters.as_ref());
                     if let Err(error) = sink.tensor(view).into_result() {
                         failure = Some(error);

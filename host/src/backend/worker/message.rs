@@ -134,6 +134,30 @@ pub(super) enum Place {
     Here(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
+impl Place {
+    /// How much of a memory these bytes take.
+    pub(super) fn room(bytes: &[u8]) -> usize {
+        bytes.len().next_multiple_of(ALIGNMENT)
+    }
+
+    /// Copies bytes to `memory` behind the `used` ones.
+    pub(super) fn behind(used: &mut usize, memory: &Shared, bytes: &[u8]) -> io::Result<Self> {
+        memory.write(*used, bytes)?;
+        let place = Self::Shared { offset: *used, bytes: bytes.len() };
+        *used += Self::room(bytes);
+        Ok(place)
+    }
+
+    /// The elements; `memory` is where shared ones are.
+    pub(super) fn bytes<'a>(&'a self, memory: Option<&'a Shared>) -> io::Result<&'a [u8]> {
+        match (self, memory) {
+            (Self::Here(bytes), _) => Ok(bytes),
+            (Self::Shared { offset, bytes }, Some(memory)) => memory.read(*offset, *bytes),
+            (Self::Shared { .. }, None) => Err(io::Error::other("there is no memory for these elements")),
+        }
+    }
+}
+
 impl Placed {
     pub(super) fn of(view: &TensorView<'_>, first_element: u64, place: Place) -> Self {
         let quantization = match view.quantization {
@@ -267,20 +291,14 @@ impl Change {
     pub(super) fn all_of(edits: &[Edit]) -> (Vec<Self>, Option<Shared>) {
         let is_large = |edit: &Edit| edit.bytes.len() >= LARGE_BYTES;
         let large = edits.iter().filter(|edit| is_large(edit));
-        let room: usize = large.map(|edit| edit.bytes.len().next_multiple_of(ALIGNMENT)).sum();
+        let room: usize = large.map(|edit| Place::room(&edit.bytes)).sum();
         // Without memory they are sent as small ones are.
         let memory = (room >= LEAST_ROOM).then(|| Shared::new(room).ok()).flatten();
-        let mut offset = 0;
+        let mut used = 0;
         let mut place = |edit: &Edit| {
-            let bytes = edit.bytes.as_slice();
-            if let Some(memory) = memory.as_ref().filter(|_| is_large(edit))
-                && memory.write(offset, bytes).is_ok()
-            {
-                let place = Place::Shared { offset, bytes: bytes.len() };
-                offset += bytes.len().next_multiple_of(ALIGNMENT);
-                return place;
-            }
-            Place::Here(bytes.to_vec())
+            let shared = memory.as_ref().filter(|_| is_large(edit));
+            let place = shared.and_then(|memory| Place::behind(&mut used, memory, &edit.bytes).ok());
+            place.unwrap_or_else(|| Place::Here(edit.bytes.to_vec()))
         };
         let change = |edit: &Edit| Self {
             action: edit.action.as_str().to_owned(),
@@ -295,10 +313,9 @@ impl Change {
 
     /// The edit that it was made of; `memory` is what came with it.
     pub(super) fn edit(self, memory: Option<&Shared>) -> io::Result<Edit> {
-        let bytes = match (self.place, memory) {
-            (Place::Here(bytes), _) => bytes,
-            (Place::Shared { offset, bytes }, Some(memory)) => memory.read(offset, bytes)?.to_vec(),
-            (Place::Shared { .. }, None) => return Err(io::Error::other("there is no memory for a change")),
+        let bytes = match self.place {
+            Place::Here(bytes) => bytes,
+            shared => shared.bytes(memory)?.to_vec(),
         };
         Ok(Edit {
             action: self.action.into(),

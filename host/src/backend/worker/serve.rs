@@ -263,13 +263,7 @@ impl Served {
         let parameters: Vec<Option<QuantizationParameters>> = inputs.iter().map(Placed::parameters).collect();
         let mut views: Vec<TensorView<'_>> = Vec::new();
         for (input, parameters) in inputs.iter().zip(&parameters) {
-            let bytes = match (&input.place, &self.inputs) {
-                (Place::Here(bytes), _) => bytes.as_slice(),
-                (Place::Shared { offset, bytes }, Some(memory)) => memory.read(*offset, *bytes)?,
-                (Place::Shared { .. }, None) => {
-                    return Err(io::Error::other("there is no memory for inputs"));
-                }
-            };
+            let bytes = input.place.bytes(self.inputs.as_ref())?;
             views.push(input.view(bytes, parameters.as_ref()));
         }
         let names: Vec<RString> = names.iter().map(|name| name.as_str().into()).collect();
