@@ -4,7 +4,7 @@
 //! that leads out are rejected: a stranger's model must not read a user's other files.
 
 use crate::convert;
-use crate::held::{Held, HeldTensor};
+use crate::held::Held;
 use crate::proto::TensorProto;
 use crate::source::Source;
 use bytes::Bytes;
@@ -75,7 +75,7 @@ impl ExternalFiles {
     pub fn check(&self, tensor: &TensorProto) -> Result<Option<Location>> {
         let location = Location::of(tensor)?;
         if let Some(elements) = self.held.get(&location.file) {
-            range(tensor, &location, elements.bytes().len() as u64)?;
+            range(tensor, &location, elements.byte_count())?;
             return Ok(None);
         }
         let path = self.resolve(&location, tensor)?;
@@ -91,7 +91,7 @@ impl ExternalFiles {
     pub fn read(&self, tensor: &TensorProto) -> Result<(Bytes, Option<Arc<Source>>)> {
         let location = Location::of(tensor)?;
         if let Some(elements) = self.held.get(&location.file) {
-            let bytes = Bytes::from_owner(Shared(Arc::clone(elements)));
+            let bytes = elements.bytes();
             let range = range(tensor, &location, bytes.len() as u64)?;
             return Ok((bytes.slice(range), None));
         }
@@ -160,15 +160,6 @@ impl ExternalFiles {
         let real = path.canonicalize().map_err(|error| missing(&error))?;
         let folder = self.folder.canonicalize().map_err(|error| BackendError::io(&self.folder, &error))?;
         if real.starts_with(&folder) { Ok(real) } else { Err(outside("a link out of the model's folder")) }
-    }
-}
-
-/// An owner of [`Bytes`].
-struct Shared(Arc<HeldTensor>);
-
-impl AsRef<[u8]> for Shared {
-    fn as_ref(&self) -> &[u8] {
-        self.0.bytes()
     }
 }
 

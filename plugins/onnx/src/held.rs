@@ -1,5 +1,5 @@
-//! Stored tensors outside of a model's bytes: in a file, or kept as values of the runtime, which all sessions of a model share
-//! and none copies.
+//! Stored tensors outside of a model's bytes: in a file, or in memory, from the first run on as values of the runtime, which all
+//! sessions of a model share and none copies.
 
 use crate::proto::{StringStringEntryProto, TensorProto, code, dtype};
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -7,9 +7,11 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 use qp_abi::sdk::DType;
+use qp_abi::tensor::element_count;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Stored tensors of at least this size may be outside of the model's bytes; copying a smaller one is faster than mapping it.
 pub const OUTSIDE_FROM_BYTES: usize = 64 << 10;
@@ -22,13 +24,13 @@ pub type Held = HashMap<String, Arc<HeldTensor>>;
 #[derive(Debug)]
 pub struct HeldTensor {
     name: String,
-    value: Arc<DynValue>,
-    bytes: fn(&DynValue) -> &[u8],
+    bytes: u64,
+    elements: Box<dyn Elements>,
 }
 
 impl HeldTensor {
     /// A copy of `elements` with the name, type and shape of `tensor`; `None` for types without a counterpart in Rust, and
-    /// for elements that do not fit the shape. The runtime must be loaded.
+    /// for elements that do not fit the shape.
     pub fn of(tensor: &TensorProto, elements: &[u8]) -> Option<Self> {
         match dtype(tensor.data_type) {
             DType::FLOAT32 => held::<f32>(tensor, elements),
@@ -52,30 +54,102 @@ impl HeldTensor {
         &self.name
     }
 
-    /// The runtime's value.
-    pub fn value(&self) -> Arc<DynValue> {
-        Arc::clone(&self.value)
+    /// How many bytes [`Self::bytes`] has.
+    pub fn byte_count(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The elements as a value of the runtime, which must be loaded: from the first call on, that is where they are.
+    ///
+    /// # Errors
+    /// Those of the runtime.
+    pub fn value(&self) -> ort::Result<Arc<DynValue>> {
+        self.elements.value()
     }
 
     /// The elements, little-endian.
-    pub fn bytes(&self) -> &[u8] {
-        (self.bytes)(&self.value)
+    pub fn bytes(&self) -> Bytes {
+        self.elements.bytes()
     }
 }
 
-fn held<T>(tensor: &TensorProto, elements: &[u8]) -> Option<HeldTensor>
-where
-    T: PrimitiveTensorElementType + NoUninit + AnyBitPattern + Debug + 'static,
-{
+fn held<T: Number>(tensor: &TensorProto, elements: &[u8]) -> Option<HeldTensor> {
+    let due = element_count(&tensor.dims)?.checked_mul(size_of::<T>() as u64)?;
+    if elements.len() as u64 != due {
+        return None;
+    }
     // Aligned, whatever the place of the bytes.
-    let numbers: Vec<T> =
-        elements.len().is_multiple_of(size_of::<T>()).then(|| bytemuck::pod_collect_to_vec(elements))?;
-    let value = Tensor::from_array((tensor.dims.as_slice(), numbers)).ok()?;
-    Some(HeldTensor { name: tensor.name.clone()?, value: Arc::new(value.into_dyn()), bytes: bytes::<T> })
+    let numbers = Arc::new(bytemuck::pod_collect_to_vec(elements));
+    let place = Mutex::new(Place::<T>::Here(numbers));
+    let elements = Box::new(Numbers { shape: tensor.dims.clone(), place });
+    Some(HeldTensor { name: tensor.name.clone()?, bytes: due, elements })
 }
 
-fn bytes<T: PrimitiveTensorElementType + NoUninit>(value: &DynValue) -> &[u8] {
-    value.try_extract_tensor::<T>().map_or(&[], |(_, elements)| bytemuck::cast_slice(elements))
+/// The elements of one tensor, whatever their type.
+trait Elements: Debug + Send + Sync {
+    fn bytes(&self) -> Bytes;
+    fn value(&self) -> ort::Result<Arc<DynValue>>;
+}
+
+trait Number: PrimitiveTensorElementType + NoUninit + AnyBitPattern + Debug + Send + Sync + 'static {}
+
+impl<T: PrimitiveTensorElementType + NoUninit + AnyBitPattern + Debug + Send + Sync + 'static> Number for T {}
+
+#[derive(Debug)]
+struct Numbers<T> {
+    shape: Vec<i64>,
+    place: Mutex<Place<T>>,
+}
+
+/// Where elements are: here until the runtime needs them, so that a process that only reads a changed model loads no runtime.
+#[derive(Debug)]
+enum Place<T> {
+    Here(Arc<Vec<T>>),
+    Runtime(Arc<DynValue>),
+}
+
+impl<T: Number> Elements for Numbers<T> {
+    fn bytes(&self) -> Bytes {
+        match &*self.place() {
+            Place::Here(numbers) => Bytes::from_owner(Here(Arc::clone(numbers))),
+            Place::Runtime(value) => Bytes::from_owner(InRuntime::<T>(Arc::clone(value), PhantomData)),
+        }
+    }
+
+    fn value(&self) -> ort::Result<Arc<DynValue>> {
+        let mut place = self.place();
+        let numbers = match &mut *place {
+            Place::Runtime(value) => return Ok(Arc::clone(value)),
+            // Only somebody who reads them at this moment makes a copy necessary.
+            Place::Here(numbers) => std::mem::take(numbers),
+        };
+        let numbers = Arc::try_unwrap(numbers).unwrap_or_else(|numbers| numbers.to_vec());
+        let value = Arc::new(Tensor::from_array((self.shape.as_slice(), numbers))?.into_dyn());
+        *place = Place::Runtime(Arc::clone(&value));
+        Ok(value)
+    }
+}
+
+impl<T> Numbers<T> {
+    fn place(&self) -> MutexGuard<'_, Place<T>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Here<T>(Arc<Vec<T>>);
+
+impl<T: Number> AsRef<[u8]> for Here<T> {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+struct InRuntime<T>(Arc<DynValue>, PhantomData<T>);
+
+impl<T: Number> AsRef<[u8]> for InRuntime<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.try_extract_tensor::<T>().map_or(&[], |(_, elements)| bytemuck::cast_slice(elements))
+    }
 }
 
 /// Lets a tensor say that its elements are elsewhere.
@@ -104,11 +178,11 @@ pub fn forget_unused(held: &mut Held, tensors: &[TensorProto]) {
 }
 
 /// Gives the tensor these elements: small ones, and those that the runtime cannot share, as part of it; large ones outside
-/// of the model, if there is a place for them.
-pub fn give(tensor: &mut TensorProto, elements: &[u8], held: Option<&mut Held>) {
-    let held = held.filter(|_| elements.len() >= OUTSIDE_FROM_BYTES);
-    match held.and_then(|held| Some((HeldTensor::of(tensor, elements)?, held))) {
-        Some((kept, held)) => {
+/// of the model.
+pub fn give(tensor: &mut TensorProto, elements: &[u8], held: &mut Held) {
+    let is_large = elements.len() >= OUTSIDE_FROM_BYTES;
+    match is_large.then(|| HeldTensor::of(tensor, elements)).flatten() {
+        Some(kept) => {
             let location = |number: usize| format!(".qp/{number}");
             let mut number = held.len();
             while held.contains_key(&location(number)) {

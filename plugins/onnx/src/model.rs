@@ -261,10 +261,8 @@ impl OnnxModel {
             }
         }
         let mut held = self.source.held().clone();
-        // They are the runtime's own values.
-        let can_hold = self.runtime.load().is_ok();
         let external = self.tensors.external();
-        edit::apply(&mut model, can_hold.then_some(&mut held), external, edits)?;
+        edit::apply(&mut model, &mut held, external, edits)?;
         forget_unused(&mut held, model.graph.as_ref().map_or(&[], |graph| &graph.initializer));
         let source = self.source.edited(model.encode_to_vec().into(), held);
         let document = Document::of(source)?;

@@ -215,16 +215,22 @@ fn a_large_stored_tensor_stays_outside_of_the_model() {
     let meant = Edit { dtype: DType::INT8, ..edit("dequantize", "codes", arguments) };
     let add = edit("copy-layer", "sum", vec![pair("suffix", "#2"), pair("input:b", "real")]);
     let changed = edited(&model, &[codes, meant, add]).unwrap();
+    let stored = || {
+        let whole = collect(|sink| {
+            with_progress(|progress| {
+                changed.read_tensor("codes".into(), sink.as_raw(), progress.as_raw()).into_result()
+            })
+        });
+        whole.unwrap()[0].bytes.clone()
+    };
+    let before = stored();
     // 159,996 mod 7 is 4.
+    assert_eq!((before.len(), &before[159_996..]), (160_000, [1, 2, 3, 253].as_slice()));
     let last = [0.6_f32 + 2.0, -0.3 + 4.0, 200.0 + 6.0, 1.0 - 6.0];
     let found = values(&changed, &["sum#2"], None);
     assert_eq!(found[0][159_996..], last);
-    let whole = collect(|sink| {
-        with_progress(|progress| {
-            changed.read_tensor("codes".into(), sink.as_raw(), progress.as_raw()).into_result()
-        })
-    });
-    assert_eq!(whole.unwrap()[0].bytes[159_996..], [1, 2, 3, 253]);
+    // Now the runtime has them.
+    assert_eq!(stored(), before);
     // A change of what has been changed keeps it.
     let more = with_progress(|progress| {
         let edits = [edit("copy-layer", "y", vec![pair("suffix", "#2"), pair("input:sum", "sum#2")])];

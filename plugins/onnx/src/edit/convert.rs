@@ -128,14 +128,10 @@ impl Editor<'_> {
         let node = self.graph.node[place].clone();
         let name = |slot: usize| node.input.get(slot).map(String::as_str).unwrap_or_default();
         let Some(tensor) = self.initializer(name(0)) else { return Ok(None) };
-        let held = self.held.as_ref().and_then(|held| {
-            let location =
-                tensor.external_data.iter().find(|entry| entry.key.as_deref() == Some("location"))?;
-            let location = String::from_utf8(location.value.as_deref()?.to_vec()).ok()?;
-            held.get(&location).map(|held| held.bytes().to_vec())
-        });
-        let bytes = match held {
-            Some(bytes) => bytes,
+        let location = tensor.external_data.iter().find(|entry| entry.key.as_deref() == Some("location"));
+        let location = location.and_then(|entry| std::str::from_utf8(entry.value.as_deref()?).ok());
+        let bytes = match location.and_then(|location| self.held.get(location)) {
+            Some(held) => held.bytes().to_vec(),
             None if convert::is_external(tensor) => self.external.read(tensor)?.0.to_vec(),
             None => convert::dense(tensor)?.to_vec(),
         };

@@ -61,14 +61,14 @@ const CONTRIB: &str = "com.microsoft";
 /// More than any layer's values have.
 const MAX_DIMENSIONS: usize = 16;
 
-/// Changes the model; large tensors that are stored go to `held`, if given. `external` has the elements that are not in the model.
+/// Changes the model; large tensors that are stored go to `held`. `external` has the elements that are not in the model.
 ///
 /// # Errors
 /// `NotFound` for a target that does not exist, `InvalidInput` for arguments that make no sense, `UnsupportedOp` for
 /// an unknown action.
 pub fn apply(
     model: &mut ModelProto,
-    held: Option<&mut Held>,
+    held: &mut Held,
     external: &ExternalFiles,
     edits: &[Edit],
 ) -> Result<()> {
@@ -196,8 +196,8 @@ fn names(graph: &GraphProto) -> HashSet<String> {
 struct Editor<'a> {
     graph: &'a mut GraphProto,
     names: HashSet<String>,
-    /// Where large tensors go; `None` to keep them in the graph.
-    held: Option<&'a mut Held>,
+    /// Where large tensors go.
+    held: &'a mut Held,
     /// Where elements are that are not in the model.
     external: &'a ExternalFiles,
     /// How many of the nodes stand where the file has them; added ones follow.
@@ -237,7 +237,7 @@ impl Editor<'_> {
     fn add_tensor(&mut self, name: String, dtype: DType, dims: Vec<i64>, bytes: &[u8]) {
         let data_type = Some(i32::from(dtype.0));
         let mut tensor = TensorProto { name: Some(name), data_type, dims, ..TensorProto::default() };
-        give(&mut tensor, bytes, self.held.as_deref_mut());
+        give(&mut tensor, bytes, self.held);
         self.graph.initializer.push(tensor);
     }
 

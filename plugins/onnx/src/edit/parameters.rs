@@ -62,7 +62,7 @@ impl Editor<'_> {
                     dims,
                     ..crate::proto::TensorProto::default()
                 };
-                give(tensor, &edit.bytes, self.held.as_deref_mut());
+                give(tensor, &edit.bytes, self.held);
                 Ok(())
             }
             Some(tensor) => Err(BackendError::invalid_input(format!(

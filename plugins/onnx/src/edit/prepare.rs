@@ -166,7 +166,7 @@ impl Editor<'_> {
                     dims: dims.to_vec(),
                     ..TensorProto::default()
                 };
-                give(tensor, &bytes, self.held.as_deref_mut());
+                give(tensor, &bytes, self.held);
                 return old.to_owned();
             }
         }

@@ -233,9 +233,9 @@ pub(super) fn with_external(
             .map_err(|error| refused(error.into()))?;
     }
     for tensor in source.held().values().filter(|tensor| has_tensor(tensor.name())) {
-        builder = builder
-            .with_external_initializer(tensor.name(), tensor.value())
-            .map_err(|error| refused(error.into()))?;
+        let value = tensor.value().map_err(refused)?;
+        builder =
+            builder.with_external_initializer(tensor.name(), value).map_err(|error| refused(error.into()))?;
     }
     Ok(builder)
 }
