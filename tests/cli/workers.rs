@@ -112,6 +112,32 @@ fn both_ways_give_the_same() {
     assert!(with("worker") == with("none"));
 }
 
+/// 64 samples have 40 MB of values: more than a worker may have delivered before they are taken.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_worker_computes_ahead_and_between_commands_it_takes_little_memory() {
+    let world = World::new();
+    let captured = |isolation: &str| {
+        let mut qp = world.qp();
+        qp.env("QP_ISOLATION", isolation);
+        let mut session = Session::of(qp);
+        session.command("load models/resnet8.onnx");
+        session.command("input models/digits.npz:images[0:64]");
+        session.command("capture --save values.npz --batch 64 --force");
+        // The result comes before the end of the command.
+        session.command("models");
+        let status = session.proc_file("status");
+        let shared = status.lines().find_map(|line| line.strip_prefix("RssShmem:")).unwrap();
+        let shared: u64 = shared.trim().trim_end_matches(" kB").parse().unwrap();
+        (std::fs::read(world.path("values.npz")).unwrap(), shared)
+    };
+    let (alone, _) = captured("none");
+    let (found, shared) = captured("worker");
+    assert!(alone.len() > 35_000_000 && found == alone, "{} {}", found.len(), alone.len());
+    // Two of 32 MiB, and the inputs.
+    assert!(shared < 6000, "{shared} kB");
+}
+
 /// The codes of a changed weight are too many for the socket: they go to each worker through memory.
 #[test]
 fn changes_of_large_weights_reach_every_new_worker() {
@@ -142,6 +168,8 @@ fn changes_of_large_weights_reach_every_new_worker() {
     let (expected, _) = changed("none");
     let (found, mut session) = changed("worker");
     assert!(expected.is_array() && found == expected, "{found} {expected}");
+    // To change a model takes no runtime.
+    assert!(!session.proc_file("maps").contains("libonnxruntime"));
     // Results, inputs and the changes.
     assert_eq!(session.proc_file("maps").matches("memfd:qp").count(), 3);
     for worker in workers(session.id()) {

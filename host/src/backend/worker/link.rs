@@ -133,6 +133,18 @@ impl Link {
         }
     }
 
+    /// The next message that has come already.
+    pub(super) fn receive_ready<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        loop {
+            if let Some(message) = self.taken()? {
+                return Ok(Some(message));
+            }
+            if !self.read(RecvFlags::DONTWAIT)? {
+                return Ok(None);
+            }
+        }
+    }
+
     /// A descriptor that came with a message.
     pub(super) fn descriptor(&mut self) -> io::Result<OwnedFd> {
         self.descriptors.pop_front().ok_or_else(|| io::Error::other("a descriptor is missing"))

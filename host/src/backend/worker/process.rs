@@ -15,7 +15,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// How much of what a worker printed is kept.
@@ -49,6 +49,8 @@ struct State {
     process: Option<Process>,
     /// How the last one ended, with its number.
     last: Option<(u64, Ending)>,
+    /// The memory for results of each connection.
+    results: Vec<Weak<Shared>>,
 }
 
 pub(super) struct Process {
@@ -108,13 +110,13 @@ pub(super) struct Connection {
     /// The number of the worker.
     pub(super) generation: u64,
     pub(super) link: Link,
-    pub(super) results: Shared,
+    pub(super) results: Arc<Shared>,
 }
 
 impl Worker {
     /// The worker to be of this plugin; none is started yet.
     pub(super) fn new(workers: Workers, beginning: Beginning, has_steps: bool) -> Self {
-        let state = State { beginning, generation: 0, process: None, last: None };
+        let state = State { beginning, generation: 0, process: None, last: None, results: Vec::new() };
         let library = PathBuf::from(&state.beginning.library);
         let (runtime, can_share) = (OnceLock::new(), OnceLock::new());
         Self {
@@ -167,7 +169,15 @@ impl Worker {
     /// The command is over: no run follows for now. The plugin is told if it wants to know.
     pub(super) fn idle(&self, tells: bool) {
         self.release();
-        if tells && let Some(process) = &mut lock(&self.state).process {
+        let mut state = lock(&self.state);
+        state.results.retain(|results| match results.upgrade() {
+            Some(results) => {
+                results.release_slots();
+                true
+            }
+            None => false,
+        });
+        if tells && let Some(process) = &mut state.process {
             let _ = process.control.send(&Control::Idle);
         }
     }
@@ -324,8 +334,9 @@ impl State {
         let generation = self.generation;
         let process = self.process.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let (own, its) = UnixStream::pair()?;
-        let results = Shared::for_results()?;
+        let results = Arc::new(Shared::for_results()?);
         process.control.send_with(&Control::Model, &[its.as_fd(), results.descriptor()])?;
+        self.results.push(Arc::downgrade(&results));
         Ok(Connection { generation, link: Link::new(own), results })
     }
 }

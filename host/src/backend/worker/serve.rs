@@ -4,7 +4,7 @@ use super::check;
 use super::files::Files;
 use super::link::Link;
 use super::message::{Answer, Beginning, Control, Order, Place, Placed, fetch, to_pairs};
-use super::shared::{ALIGNMENT, HALF_BYTES, Shared};
+use super::shared::{ALIGNMENT, SLOT_BYTES, SLOTS, Shared};
 use super::{SHORT, lock};
 use crate::backend::load;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 const STACK_BYTES: usize = 64 << 20;
 /// The kernel ends a worker before the session, whatever each takes.
 const FIRST_TO_END: &str = "900";
-/// A smaller rest of a half is left empty rather than filled with a piece of a tensor.
-const LEAST_PIECE: usize = HALF_BYTES / 8;
+/// A smaller rest of a slot is left empty rather than filled with a piece of a tensor.
+const LEAST_PIECE: usize = SLOT_BYTES / 8;
 
 /// The open models, by number.
 type Models = Arc<Mutex<HashMap<u64, Arc<ModelBox>>>>;
@@ -278,9 +278,9 @@ impl Served {
         let mut sink = Sending {
             link: &mut self.link,
             results: &self.results,
-            half: 0,
+            slot: 0,
             used: 0,
-            is_busy: [false; 2],
+            busy: 0,
             failure: None,
         };
         let object = TensorSink_TO::from_ptr(RMut::new(&mut sink), TD_Opaque);
@@ -339,12 +339,12 @@ impl TensorSink for Refusing {
 struct Sending<'a> {
     link: &'a mut Link,
     results: &'a Shared,
-    /// The half that is being filled.
-    half: usize,
+    /// The slot that is being filled.
+    slot: usize,
     /// How far it is filled.
     used: usize,
-    /// Whether qp has a half that it has not emptied.
-    is_busy: [bool; 2],
+    /// How many slots, up to this one, qp has not emptied.
+    busy: usize,
     /// What went wrong with the socket.
     failure: Option<io::Error>,
 }
@@ -381,14 +381,14 @@ impl Sending<'_> {
         }
         let (mut rest, mut first_element) = (view.bytes.as_slice(), view.first_element);
         loop {
-            let room = HALF_BYTES - self.used;
+            let room = SLOT_BYTES - self.used;
             if room < rest.len().min(LEAST_PIECE) && !self.turn()? {
                 return Ok(false);
             }
-            let (piece, behind) = rest.split_at(rest.len().min(HALF_BYTES - self.used));
-            let offset = Shared::half(self.half) + self.used;
+            let (piece, behind) = rest.split_at(rest.len().min(SLOT_BYTES - self.used));
+            let offset = Shared::slot(self.slot) + self.used;
             self.results.write(offset, piece)?;
-            self.used = (self.used + piece.len()).next_multiple_of(ALIGNMENT).min(HALF_BYTES);
+            self.used = (self.used + piece.len()).next_multiple_of(ALIGNMENT).min(SLOT_BYTES);
             let place = Place::Shared { offset, bytes: piece.len() };
             self.link.push(&Answer::Piece(Placed::of(view, first_element, place)))?;
             first_element += (piece.len() * 8 / bits) as u64;
@@ -399,21 +399,27 @@ impl Sending<'_> {
         }
     }
 
-    /// Hands the half over and goes on with the other one; false if qp wants no more.
+    /// Hands the slot over and goes on with the next one; false if qp wants no more.
     fn turn(&mut self) -> io::Result<bool> {
         self.link.push(&Answer::Full)?;
         self.link.flush()?;
-        if let Some(busy) = self.is_busy.get_mut(self.half) {
-            *busy = true;
-        }
-        (self.half, self.used) = (1 - self.half, 0);
-        while self.is_busy.get(self.half).copied().unwrap_or(false) {
-            match self.link.receive(None)? {
-                Some(Order::Free(true)) => self.is_busy = [self.half == 1, self.half == 0],
+        self.busy += 1;
+        loop {
+            let order = match self.busy < SLOTS {
+                true => self.link.receive_ready()?,
+                false => self.link.receive(None)?,
+            };
+            match order {
+                Some(Order::Free(true)) => self.busy -= 1,
                 Some(Order::Free(false)) => return Ok(false),
-                _ => return Err(io::Error::other("an order in the middle of a run")),
+                Some(_) => return Err(io::Error::other("an order in the middle of a run")),
+                None if self.busy < SLOTS => break,
+                None => {}
             }
         }
+        // The first slots are used again as soon as qp has kept up: they are in the processor's cache.
+        self.slot = if self.busy == 0 { 0 } else { (self.slot + 1) % SLOTS };
+        self.used = 0;
         Ok(true)
     }
 }

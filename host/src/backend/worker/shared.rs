@@ -1,7 +1,8 @@
 //! Memory that qp and a worker share: an anonymous file that both map.
 //!
-//! The first page holds what the worker is doing and whether it should stop; two halves behind it hold results, filled and
-//! emptied in turn. Inputs have memory of their own, as large as they need.
+//! The first page holds what the worker is doing and whether it should stop; the slots behind it hold results, filled and
+//! emptied in turn: a worker computes on while qp is busy with what it has delivered. Inputs have memory of their own, as large
+//! as they need.
 
 use memmap2::MmapRaw;
 use std::fs::File;
@@ -13,8 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const HEAD_BYTES: usize = 4096;
 /// Tensors begin at multiples of this.
 pub(super) const ALIGNMENT: usize = 64;
-/// Bytes of one half of the memory for results.
-pub(super) const HALF_BYTES: usize = 1 << 20;
+/// Bytes of one slot of the memory for results.
+pub(super) const SLOT_BYTES: usize = 1 << 20;
+/// How many slots a worker may fill before qp has emptied the first.
+pub(super) const SLOTS: usize = 32;
+/// As many slots keep their memory between two commands.
+const KEPT_SLOTS: usize = 2;
 
 /// The words of the first page.
 const STOP: usize = 0;
@@ -46,7 +51,7 @@ impl Shared {
 
     /// New memory for results.
     pub(super) fn for_results() -> io::Result<Self> {
-        Self::new(HEAD_BYTES + 2 * HALF_BYTES)
+        Self::new(HEAD_BYTES + SLOTS * SLOT_BYTES)
     }
 
     /// The memory that the other side has made.
@@ -89,9 +94,19 @@ impl Shared {
         Ok(unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset), bytes) })
     }
 
-    /// Where one of the two halves begins.
-    pub(super) fn half(index: usize) -> usize {
-        HEAD_BYTES + index * HALF_BYTES
+    /// Where a slot begins.
+    pub(super) fn slot(index: usize) -> usize {
+        HEAD_BYTES + index * SLOT_BYTES
+    }
+
+    /// Gives the memory of all but the first slots back to the system, where it can. Nothing may be in them.
+    pub(super) fn release_slots(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some(bytes) = self.len().checked_sub(Self::slot(KEPT_SLOTS)) {
+            use rustix::fs::FallocateFlags as Flags;
+            let hole = Flags::PUNCH_HOLE | Flags::KEEP_SIZE;
+            let _ = rustix::fs::fallocate(&self.file, hole, Self::slot(KEPT_SLOTS) as u64, bytes as u64);
+        }
     }
 
     /// Forgets what was noted and wanted, before the worker gets something to do.
@@ -198,14 +213,31 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn slots_that_were_filled_give_their_memory_back() {
+        use std::os::unix::fs::MetadataExt;
+        let memory = Shared::for_results().unwrap();
+        let bytes = || memory.file.metadata().unwrap().blocks() * 512;
+        let full = vec![7; SLOT_BYTES];
+        (0..SLOTS).for_each(|slot| memory.write(Shared::slot(slot), &full).unwrap());
+        assert!(bytes() >= (SLOTS * SLOT_BYTES) as u64, "{}", bytes());
+        memory.release_slots();
+        assert!(bytes() <= (KEPT_SLOTS * SLOT_BYTES + 2 * HEAD_BYTES) as u64, "{}", bytes());
+        assert_eq!(memory.read(Shared::slot(KEPT_SLOTS - 1), SLOT_BYTES).unwrap(), full);
+        assert_eq!(memory.read(Shared::slot(KEPT_SLOTS), SLOT_BYTES).unwrap(), vec![0; SLOT_BYTES]);
+        memory.write(Shared::slot(SLOTS - 1), &full).unwrap();
+        assert_eq!(memory.read(Shared::slot(SLOTS - 1), SLOT_BYTES).unwrap(), full);
+    }
+
+    #[test]
     fn both_sides_see_the_same_memory_and_nothing_beyond_it() {
         let one = Shared::for_results().unwrap();
         let other = Shared::received(one.descriptor().try_clone_to_owned().unwrap()).unwrap();
-        let place = Shared::half(1);
+        let place = Shared::slot(SLOTS - 1);
         one.write(place, &[1, 2, 3]).unwrap();
         assert_eq!(other.read(place, 3).unwrap(), [1, 2, 3]);
-        assert!(other.read(place, HALF_BYTES).is_ok());
-        assert!(other.read(place, HALF_BYTES + 1).is_err() && other.read(usize::MAX, 2).is_err());
+        assert!(other.read(place, SLOT_BYTES).is_ok());
+        assert!(other.read(place, SLOT_BYTES + 1).is_err() && other.read(usize::MAX, 2).is_err());
         assert!(one.write(other.len(), &[1]).is_err());
         one.begin();
         assert!(!other.is_stop_wanted() && !one.is_taken_up());
