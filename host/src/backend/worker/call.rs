@@ -189,7 +189,10 @@ impl Opened {
                         waiting.stop(connection);
                     }
                 }
-                Answer::Full => connection.link.send(&Order::Free(failure.is_none()))?,
+                Answer::Full => {
+                    connection.results.note_filled();
+                    connection.link.send(&Order::Free(failure.is_none()))?;
+                }
                 answer => {
                     return match (failure, answer) {
                         (Some(error), _) => Err(Failure::Told(error)),

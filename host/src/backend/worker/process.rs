@@ -172,7 +172,7 @@ impl Worker {
         let mut state = lock(&self.state);
         state.results.retain(|results| match results.upgrade() {
             Some(results) => {
-                results.release_slots();
+                results.rest();
                 true
             }
             None => false,

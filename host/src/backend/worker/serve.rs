@@ -3,8 +3,9 @@
 use super::check;
 use super::files::Files;
 use super::link::Link;
-use super::message::{Answer, Beginning, Control, Order, Place, Placed, fetch, to_pairs};
-use super::shared::{ALIGNMENT, SLOT_BYTES, SLOTS, Shared};
+use super::message::{Answer, Beginning, Control, Order, Placed, fetch, to_pairs};
+use super::sending::{Sending, Slots};
+use super::shared::Shared;
 use super::{SHORT, lock};
 use crate::backend::load;
 use qp_abi::abi_stable::sabi_trait::TD_Opaque;
@@ -28,9 +29,6 @@ use std::time::{Duration, Instant};
 const STACK_BYTES: usize = 64 << 20;
 /// The kernel ends a worker before the session, whatever each takes.
 const FIRST_TO_END: &str = "900";
-/// A smaller rest of a slot is left empty rather than filled with a piece of a tensor.
-const LEAST_PIECE: usize = SLOT_BYTES / 8;
-
 /// The open models, by number.
 type Models = Arc<Mutex<HashMap<u64, Arc<ModelBox>>>>;
 
@@ -156,6 +154,7 @@ struct Served {
     results: Shared,
     inputs: Option<Shared>,
     model: Option<(u64, Arc<ModelBox>)>,
+    slots: Slots,
 }
 
 impl Drop for Served {
@@ -168,7 +167,15 @@ impl Drop for Served {
 
 impl Served {
     fn new(backend: Arc<BackendBox>, models: Models, stream: UnixStream, results: Shared) -> Self {
-        Self { backend, models, link: Link::new(stream), results, inputs: None, model: None }
+        Self {
+            backend,
+            models,
+            link: Link::new(stream),
+            results,
+            inputs: None,
+            model: None,
+            slots: Slots::default(),
+        }
     }
 
     fn serve(&mut self) -> io::Result<()> {
@@ -275,17 +282,10 @@ impl Served {
             options: options.as_slice().into(),
         };
         let watch = Watch::of(&self.results);
-        let mut sink = Sending {
-            link: &mut self.link,
-            results: &self.results,
-            slot: 0,
-            used: 0,
-            busy: 0,
-            failure: None,
-        };
+        let mut sink = Sending::new(&mut self.link, &self.results, &mut self.slots);
         let object = TensorSink_TO::from_ptr(RMut::new(&mut sink), TD_Opaque);
         let answer = model.run(request, object, watch.as_object()).into_result();
-        match sink.failure {
+        match sink.into_failure() {
             Some(failure) => Err(failure),
             None => Ok(answer.map(|report| Answer::Ran(report.into()))),
         }
@@ -332,94 +332,5 @@ struct Refusing;
 impl TensorSink for Refusing {
     fn tensor(&mut self, view: TensorView<'_>) -> RResult<(), BackendError> {
         RResult::RErr(BackendError::internal(format!("`{}` was not asked for", view.name)))
-    }
-}
-
-/// Sends tensors as they are computed.
-struct Sending<'a> {
-    link: &'a mut Link,
-    results: &'a Shared,
-    /// The slot that is being filled.
-    slot: usize,
-    /// How far it is filled.
-    used: usize,
-    /// How many slots, up to this one, qp has not emptied.
-    busy: usize,
-    /// What went wrong with the socket.
-    failure: Option<io::Error>,
-}
-
-impl TensorSink for Sending<'_> {
-    fn tensor(&mut self, view: TensorView<'_>) -> RResult<(), BackendError> {
-        if self.failure.is_some() {
-            return RResult::RErr(BackendError::cancelled());
-        }
-        match self.send(&view) {
-            Ok(true) => RResult::ROk(()),
-            Ok(false) => RResult::RErr(BackendError::cancelled()),
-            Err(error) => {
-                self.failure = Some(error);
-                RResult::RErr(BackendError::cancelled())
-            }
-        }
-    }
-}
-
-impl Sending<'_> {
-    /// Sends a tensor in as many pieces as it needs; false if qp wants no more.
-    fn send(&mut self, view: &TensorView<'_>) -> io::Result<bool> {
-        let bits = view.dtype.bits() as usize;
-        if bits == 0 {
-            // The elements of a text tensor have no fixed size: it is not divided.
-            self.link.push(&Answer::Piece(Placed::of(
-                view,
-                view.first_element,
-                Place::Here(view.bytes.to_vec()),
-            )))?;
-            self.link.flush()?;
-            return Ok(true);
-        }
-        let (mut rest, mut first_element) = (view.bytes.as_slice(), view.first_element);
-        loop {
-            let room = SLOT_BYTES - self.used;
-            if room < rest.len().min(LEAST_PIECE) && !self.turn()? {
-                return Ok(false);
-            }
-            let (piece, behind) = rest.split_at(rest.len().min(SLOT_BYTES - self.used));
-            let offset = Shared::slot(self.slot) + self.used;
-            self.results.write(offset, piece)?;
-            self.used = (self.used + piece.len()).next_multiple_of(ALIGNMENT).min(SLOT_BYTES);
-            let place = Place::Shared { offset, bytes: piece.len() };
-            self.link.push(&Answer::Piece(Placed::of(view, first_element, place)))?;
-            first_element += (piece.len() * 8 / bits) as u64;
-            rest = behind;
-            if rest.is_empty() {
-                return Ok(true);
-            }
-        }
-    }
-
-    /// Hands the slot over and goes on with the next one; false if qp wants no more.
-    fn turn(&mut self) -> io::Result<bool> {
-        self.link.push(&Answer::Full)?;
-        self.link.flush()?;
-        self.busy += 1;
-        loop {
-            let order = match self.busy < SLOTS {
-                true => self.link.receive_ready()?,
-                false => self.link.receive(None)?,
-            };
-            match order {
-                Some(Order::Free(true)) => self.busy -= 1,
-                Some(Order::Free(false)) => return Ok(false),
-                Some(_) => return Err(io::Error::other("an order in the middle of a run")),
-                None if self.busy < SLOTS => break,
-                None => {}
-            }
-        }
-        // The first slots are used again as soon as qp has kept up: they are in the processor's cache.
-        self.slot = if self.busy == 0 { 0 } else { (self.slot + 1) % SLOTS };
-        self.used = 0;
-        Ok(true)
     }
 }

@@ -8,7 +8,7 @@ use memmap2::MmapRaw;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes before the results.
 const HEAD_BYTES: usize = 4096;
@@ -18,7 +18,7 @@ pub(super) const ALIGNMENT: usize = 64;
 pub(super) const SLOT_BYTES: usize = 1 << 20;
 /// How many slots a worker may fill before qp has emptied the first.
 pub(super) const SLOTS: usize = 32;
-/// As many slots keep their memory between two commands.
+/// As many slots keep their memory when a command needs none.
 const KEPT_SLOTS: usize = 2;
 
 /// The words of the first page.
@@ -30,11 +30,14 @@ const STAGE_LENGTH: usize = 4;
 const STAGE: usize = 5;
 const STAGE_WORDS: usize = 32;
 const TAKEN: usize = STAGE + STAGE_WORDS;
+const RELEASES: usize = TAKEN + 1;
 
 /// An anonymous file in memory, mapped.
 pub(super) struct Shared {
     file: File,
     map: MmapRaw,
+    /// Whether slots were filled since the end of the last command.
+    has_filled: AtomicBool,
 }
 
 impl Shared {
@@ -61,7 +64,7 @@ impl Shared {
 
     fn of(file: File) -> io::Result<Self> {
         let map = MmapRaw::map_raw(&file)?;
-        Ok(Self { file, map })
+        Ok(Self { file, map, has_filled: AtomicBool::new(false) })
     }
 
     /// To pass it on.
@@ -99,14 +102,36 @@ impl Shared {
         HEAD_BYTES + index * SLOT_BYTES
     }
 
-    /// Gives the memory of all but the first slots back to the system, where it can. Nothing may be in them.
-    pub(super) fn release_slots(&self) {
+    /// Gets the memory of a slot from the system at once: page by page, as it is filled, takes several times as long.
+    pub(super) fn prepare_slot(&self, index: usize) {
+        #[cfg(target_os = "linux")]
+        let _ = self.map.advise_range(memmap2::Advice::PopulateWrite, Self::slot(index), SLOT_BYTES);
+        #[cfg(not(target_os = "linux"))]
+        let _ = index;
+    }
+
+    /// Notes that a slot was filled.
+    pub(super) fn note_filled(&self) {
+        self.has_filled.store(true, Ordering::Relaxed);
+    }
+
+    /// A command is over: if it has filled no slot, gives the memory of all but the first back to the system, where it can.
+    pub(super) fn rest(&self) {
+        if self.has_filled.swap(false, Ordering::Relaxed) {
+            return;
+        }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(bytes) = self.len().checked_sub(Self::slot(KEPT_SLOTS)) {
             use rustix::fs::FallocateFlags as Flags;
             let hole = Flags::PUNCH_HOLE | Flags::KEEP_SIZE;
             let _ = rustix::fs::fallocate(&self.file, hole, Self::slot(KEPT_SLOTS) as u64, bytes as u64);
+            self.set_word(RELEASES, self.releases() + 1);
         }
+    }
+
+    /// How often slots have lost their memory.
+    pub(super) fn releases(&self) -> u64 {
+        self.word(RELEASES)
     }
 
     /// Forgets what was noted and wanted, before the worker gets something to do.
@@ -214,17 +239,20 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn slots_that_were_filled_give_their_memory_back() {
+    fn slots_keep_their_memory_until_a_command_fills_none() {
         use std::os::unix::fs::MetadataExt;
         let memory = Shared::for_results().unwrap();
         let bytes = || memory.file.metadata().unwrap().blocks() * 512;
         let full = vec![7; SLOT_BYTES];
         (0..SLOTS).for_each(|slot| memory.write(Shared::slot(slot), &full).unwrap());
+        memory.note_filled();
+        memory.rest();
         assert!(bytes() >= (SLOTS * SLOT_BYTES) as u64, "{}", bytes());
-        memory.release_slots();
+        memory.rest();
         assert!(bytes() <= (KEPT_SLOTS * SLOT_BYTES + 2 * HEAD_BYTES) as u64, "{}", bytes());
         assert_eq!(memory.read(Shared::slot(KEPT_SLOTS - 1), SLOT_BYTES).unwrap(), full);
         assert_eq!(memory.read(Shared::slot(KEPT_SLOTS), SLOT_BYTES).unwrap(), vec![0; SLOT_BYTES]);
+        memory.prepare_slot(SLOTS - 1);
         memory.write(Shared::slot(SLOTS - 1), &full).unwrap();
         assert_eq!(memory.read(Shared::slot(SLOTS - 1), SLOT_BYTES).unwrap(), full);
     }
