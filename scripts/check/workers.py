@@ -6,13 +6,15 @@
 NAMEs, all by default:
   models    one session loads and runs each model of `--cases` that ends a process or never comes to an end; after each a good model must
             run and give what it gave before
-  kills     `kill -9` of the worker at random moments of each long command: one line, and the same result as before when it is repeated
+  kills     `kill -9` of the worker at random moments of each long command: one line, or the result that it has without that. Half of the workers
+            are stopped first: if the command then waits for one that has worked for it, its end must be told
   deaths    a worker dies `--kills` times in a row: no process, descriptor or shared memory is left
   host      `kill -9` of qp at random moments: no worker survives it by a second
   cancel    Ctrl-C at random moments: the time until the next prompt, median and worst
 """
 
 import argparse
+import codecs
 import os
 import pathlib
 import random
@@ -36,6 +38,8 @@ LONG = [
     "quantize resnet8.onnx --data digits.npz --samples 256 --out {out} --force",
     "bench resnet8.onnx resnet8_int8.onnx --rounds 200",
     "run --repeat 300",
+    "compare resnet8.pt resnet8_int8.pt --data digits.npz --samples 256",
+    "bench resnet8.pt resnet8_int8.pt --rounds 100",
 ]
 
 
@@ -93,12 +97,12 @@ class Terminal:
         """What is printed until the next prompt."""
         import select
 
-        begun, text = time.monotonic(), ""
+        begun, text, decoder = time.monotonic(), "", codecs.getincrementaldecoder("utf-8")("replace")
         while time.monotonic() - begun < limit:
             ready, _, _ = select.select([self.fd], [], [], 0.02)
             if ready:
                 try:
-                    text += os.read(self.fd, 65536).decode(errors="replace")
+                    text += decoder.decode(os.read(self.fd, 65536))
                 except OSError:
                     return text + "<end>"
             elif re.search(r"(^|\n|\r)[^\n\r]*> (\^C)*$", text):
@@ -162,38 +166,90 @@ def try_all(qp, folder, lines, seconds=5):
     return wrong
 
 
+def running_ns(pid):
+    """How long a process has run, in all its threads."""
+    try:
+        tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+    except OSError:
+        return 0
+
+
+def without_times(text):
+    return re.sub(r"\d[\d.]*\s*(?:us|ms|s)\b", "", text)
+
+
+class Strike:
+    """One `kill -9` of the workers in a command, and whether it had to be told."""
+
+    def __init__(self, session, line, delay, is_certain):
+        before = {pid: running_ns(pid) for pid in workers_of(session.pid)}
+        session.send(line)
+        time.sleep(delay)
+        workers, early = workers_of(session.pid), ""
+        if is_certain:
+            for pid in workers:
+                os.kill(pid, signal.SIGSTOP)
+            # A command that needs no worker any more goes on to its end.
+            early = session.until_prompt(0.5)
+        used = any(running_ns(pid) - before.get(pid, 0) > 1_000_000 for pid in workers)
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        is_over = is_certain and "<no prompt>" not in early
+        self.text = early if is_over else early.replace("<no prompt>", "") + session.until_prompt()
+        # `compare` goes on without the errors of layers alone, and says why.
+        self.told = re.findall(r"(?:error|no layer was computed alone): (.*)", self.text)
+        # The command waits for a worker that has worked for it.
+        self.is_due = is_certain and used and not is_over
+
+    def is_wrong(self, undisturbed):
+        """Whether the user got something else than one line that tells it, or the result."""
+        if "<end>" in self.text or "<no prompt>" in self.text or len(self.told) > 1:
+            return True
+        if self.told:
+            return "SIGKILL" not in self.told[0]
+        return self.is_due or (undisturbed is not None and without_times(self.text) != undisturbed)
+
+
 def kills(options):
-    wrong = done = struck = 0
-    prepare = f"open {MODELS}; load resnet8.onnx resnet8_int8.onnx; use resnet8.onnx; input digits.npz:images[0:32]"
-    per_command = max(1, options.kills // len(LONG))
+    wrong = done = told = due = silent = 0
+    prepare = f"open {MODELS}; load resnet8.onnx resnet8_int8.onnx resnet8.pt resnet8_int8.pt; use resnet8.onnx; input digits.npz:images[0:32]"
+    per_command = max(2, options.kills // len(LONG))
     for line in LONG:
         line = line.format(out=options.folder / "out.onnx")
         session = Terminal(options.qp, MODELS)
         session.line(prepare.replace("; ", "\n"))
         time.sleep(0.2)
         session.until_prompt(3)
-        begun = time.monotonic()
+
+        def again():
+            # A variant that a command has made would change the next one.
+            session.line("reset")
+
         session.line(line)
+        again()
+        begun = time.monotonic()
+        undisturbed = without_times(session.line(line))
         duration = max(time.monotonic() - begun, 0.02)
-        session.line("reset")
-        for _ in range(per_command):
+        again()
+        is_measured = line.startswith(("bench", "run"))
+        for index in range(per_command):
+            strike = Strike(session, line, options.random.uniform(0, duration), index % 2 == 0)
             done += 1
-            session.send(line)
-            time.sleep(options.random.uniform(0, duration))
-            found = workers_of(session.pid)
-            for pid in found:
-                os.kill(pid, signal.SIGKILL)
-            text = session.until_prompt()
-            errors = re.findall(r"error: (.*)", text)
-            hit = bool(errors)
-            struck += hit
-            bad = len(errors) > 1 or "<end>" in text or "<no prompt>" in text or any("SIGKILL" not in e for e in errors)
+            told += bool(strike.told)
+            due += strike.is_due
+            silent += not strike.told
+            is_wrong = strike.is_wrong(None if is_measured else undisturbed)
             good = session.line(GOOD)
-            if bad or "error" in good or "<" in good[-12:]:
+            session.line("use resnet8.onnx\ninput digits.npz:images[0:32]")
+            time.sleep(0.1)
+            session.until_prompt(1)
+            again()
+            if is_wrong or "error" in good or "<" in good[-12:]:
                 wrong += 1
-                print(f"  WRONG  {line}: {errors} {good[-200:]!r}")
+                print(f"  WRONG  {line}: due {strike.is_due}, {strike.told} {strike.text[-600:]!r} {good[-200:]!r}")
         session.close()
-    print(f"kills: {done} kills, {struck} struck a running command; {wrong} wrong")
+    print(f"kills: {done} kills; {due} had to be told, {told} were; {silent} commands went on to their result; {wrong} wrong")
     return wrong
 
 
