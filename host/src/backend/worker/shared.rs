@@ -120,13 +120,16 @@ impl Shared {
         if self.has_filled.swap(false, Ordering::Relaxed) {
             return;
         }
+        let kept = Self::slot(KEPT_SLOTS);
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Some(bytes) = self.len().checked_sub(Self::slot(KEPT_SLOTS)) {
+        if let Some(bytes) = self.len().checked_sub(kept) {
             use rustix::fs::FallocateFlags as Flags;
             let hole = Flags::PUNCH_HOLE | Flags::KEEP_SIZE;
-            let _ = rustix::fs::fallocate(&self.file, hole, Self::slot(KEPT_SLOTS) as u64, bytes as u64);
+            let _ = rustix::fs::fallocate(&self.file, hole, kept as u64, bytes as u64);
             self.set_word(RELEASES, self.releases() + 1);
         }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = kept;
     }
 
     /// How often slots have lost their memory.
