@@ -115,7 +115,7 @@ fn both_ways_give_the_same() {
 /// 64 samples have 40 MB of values: more than a worker may have delivered before they are taken.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_worker_computes_ahead_and_between_commands_it_takes_little_memory() {
+fn a_worker_computes_ahead_and_a_command_that_needs_none_gives_the_memory_back() {
     let world = World::new();
     let captured = |isolation: &str| {
         let mut qp = world.qp();

@@ -4,8 +4,8 @@
 //! worker, `qp --worker`, which opens the plugin's library and the file anew. There is one worker for each plugin, started at
 //! the first run. A socket for each open model carries messages (`message`, `link`); tensors lie in memory that both processes
 //! map (`shared`). `process` starts workers and says how they ended, `remote` is this side of a model, with its calls
-//! (`call`) and what makes it again in a new worker (`lineage`); `serve` is the other side, `sending` what it delivers; `check` tries a plugin's claims in a
-//! process of its own.
+//! (`call`) and what makes it again in a new worker (`lineage`); `serve` is the other side, and `sending` delivers its results;
+//! `check` tries a plugin's claims in a process of its own.
 
 mod call;
 mod check;

@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 const STACK_BYTES: usize = 64 << 20;
 /// The kernel ends a worker before the session, whatever each takes.
 const FIRST_TO_END: &str = "900";
+
 /// The open models, by number.
 type Models = Arc<Mutex<HashMap<u64, Arc<ModelBox>>>>;
 

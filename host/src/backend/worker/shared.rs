@@ -8,7 +8,7 @@ use memmap2::MmapRaw;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Bytes before the results.
 const HEAD_BYTES: usize = 4096;
@@ -20,6 +20,8 @@ pub(super) const SLOT_BYTES: usize = 1 << 20;
 pub(super) const SLOTS: usize = 32;
 /// As many slots keep their memory when a command needs none.
 const KEPT_SLOTS: usize = 2;
+/// The others lose it at the end of so many commands: of the one that has filled them, and of one that has not.
+const RELEASED_AFTER: u32 = 2;
 
 /// The words of the first page.
 const STOP: usize = 0;
@@ -36,8 +38,8 @@ const RELEASES: usize = TAKEN + 1;
 pub(super) struct Shared {
     file: File,
     map: MmapRaw,
-    /// Whether slots were filled since the end of the last command.
-    has_filled: AtomicBool,
+    /// How many commands have ended since slots were filled.
+    unfilled: AtomicU32,
 }
 
 impl Shared {
@@ -64,7 +66,7 @@ impl Shared {
 
     fn of(file: File) -> io::Result<Self> {
         let map = MmapRaw::map_raw(&file)?;
-        Ok(Self { file, map, has_filled: AtomicBool::new(false) })
+        Ok(Self { file, map, unfilled: AtomicU32::new(RELEASED_AFTER) })
     }
 
     /// To pass it on.
@@ -112,12 +114,15 @@ impl Shared {
 
     /// Notes that a slot was filled.
     pub(super) fn note_filled(&self) {
-        self.has_filled.store(true, Ordering::Relaxed);
+        self.unfilled.store(0, Ordering::Relaxed);
     }
 
-    /// A command is over: if it has filled no slot, gives the memory of all but the first back to the system, where it can.
+    /// A command is over: if it is the first since then that has filled no slot, gives the memory of all but the first ones back to
+    /// the system, where it can.
     pub(super) fn rest(&self) {
-        if self.has_filled.swap(false, Ordering::Relaxed) {
+        let ended = self.unfilled.load(Ordering::Relaxed).saturating_add(1);
+        self.unfilled.store(ended, Ordering::Relaxed);
+        if ended != RELEASED_AFTER {
             return;
         }
         let kept = Self::slot(KEPT_SLOTS);
@@ -245,6 +250,8 @@ mod tests {
     fn slots_keep_their_memory_until_a_command_fills_none() {
         use std::os::unix::fs::MetadataExt;
         let memory = Shared::for_results().unwrap();
+        memory.rest();
+        assert_eq!(memory.releases(), 0, "there is nothing to give back");
         let bytes = || memory.file.metadata().unwrap().blocks() * 512;
         let full = vec![7; SLOT_BYTES];
         (0..SLOTS).for_each(|slot| memory.write(Shared::slot(slot), &full).unwrap());
@@ -252,6 +259,9 @@ mod tests {
         memory.rest();
         assert!(bytes() >= (SLOTS * SLOT_BYTES) as u64, "{}", bytes());
         memory.rest();
+        // Once.
+        memory.rest();
+        assert_eq!(memory.releases(), 1);
         assert!(bytes() <= (KEPT_SLOTS * SLOT_BYTES + 2 * HEAD_BYTES) as u64, "{}", bytes());
         assert_eq!(memory.read(Shared::slot(KEPT_SLOTS - 1), SLOT_BYTES).unwrap(), full);
         assert_eq!(memory.read(Shared::slot(KEPT_SLOTS), SLOT_BYTES).unwrap(), vec![0; SLOT_BYTES]);
