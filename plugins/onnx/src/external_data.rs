@@ -75,7 +75,7 @@ impl ExternalFiles {
     pub fn check(&self, tensor: &TensorProto) -> Result<Option<Location>> {
         let location = Location::of(tensor)?;
         if let Some(elements) = self.held.get(&location.file) {
-            range(tensor, &location, elements.byte_count())?;
+            range(tensor, &location, elements.bytes().len() as u64)?;
             return Ok(None);
         }
         let path = self.resolve(&location, tensor)?;

@@ -24,7 +24,6 @@ pub type Held = HashMap<String, Arc<HeldTensor>>;
 #[derive(Debug)]
 pub struct HeldTensor {
     name: String,
-    bytes: u64,
     elements: Box<dyn Elements>,
 }
 
@@ -54,11 +53,6 @@ impl HeldTensor {
         &self.name
     }
 
-    /// How many bytes [`Self::bytes`] has.
-    pub fn byte_count(&self) -> u64 {
-        self.bytes
-    }
-
     /// The elements as a value of the runtime, which must be loaded: from the first call on, that is where they are.
     ///
     /// # Errors
@@ -82,7 +76,7 @@ fn held<T: Number>(tensor: &TensorProto, elements: &[u8]) -> Option<HeldTensor> 
     let numbers = Arc::new(bytemuck::pod_collect_to_vec(elements));
     let place = Mutex::new(Place::<T>::Here(numbers));
     let elements = Box::new(Numbers { shape: tensor.dims.clone(), place });
-    Some(HeldTensor { name: tensor.name.clone()?, bytes: due, elements })
+    Some(HeldTensor { name: tensor.name.clone()?, elements })
 }
 
 /// The elements of one tensor, whatever their type.
