@@ -222,16 +222,13 @@ def kills(options):
         time.sleep(0.2)
         session.until_prompt(3)
 
-        def again():
-            # A variant that a command has made would change the next one.
-            session.line("reset")
-
+        # A variant that a command has made would change the next one.
         session.line(line)
-        again()
+        session.line("reset")
         begun = time.monotonic()
         undisturbed = without_times(session.line(line))
         duration = max(time.monotonic() - begun, 0.02)
-        again()
+        session.line("reset")
         is_measured = line.startswith(("bench", "run"))
         for index in range(per_command):
             strike = Strike(session, line, options.random.uniform(0, duration), index % 2 == 0)
@@ -241,10 +238,8 @@ def kills(options):
             silent += not strike.told
             is_wrong = strike.is_wrong(None if is_measured else undisturbed)
             good = session.line(GOOD)
-            session.line("use resnet8.onnx\ninput digits.npz:images[0:32]")
-            time.sleep(0.1)
-            session.until_prompt(1)
-            again()
+            for prepared in ("use resnet8.onnx", "input digits.npz:images[0:32]", "reset"):
+                session.line(prepared)
             if is_wrong or "error" in good or "<" in good[-12:]:
                 wrong += 1
                 print(f"  WRONG  {line}: due {strike.is_due}, {strike.told} {strike.text[-600:]!r} {good[-200:]!r}")
